@@ -1,0 +1,48 @@
+//! [`Account`]: what a source says of its own work, beside the connections it gave.
+
+use crate::Moment;
+
+/// How a source fared: what it watched or read, and above all what it could not see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// `trace`, `parse` or `watch`.
+    pub source: &'static str,
+    /// How tracees were made to stop, or which types of record were read.
+    pub engine: Option<String>,
+    /// When watching began.
+    pub started: Option<Moment>,
+    /// When it ended.
+    pub ended: Option<Moment>,
+    /// Whether every connection of the period is known to have been given.
+    pub complete: bool,
+    /// Connections that are known to have been missed.
+    pub lost: u64,
+    /// Lines (or packets) of a record that should have told of a connection and could not be read.
+    pub unreadable_lines: u64,
+    /// What else the reader of the report must know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Account {
+    /// An account with nothing to complain of.
+    pub fn new(source: &'static str) -> Account {
+        Account {
+            source,
+            engine: None,
+            started: None,
+            ended: None,
+            complete: true,
+            lost: 0,
+            unreadable_lines: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds a warning, once.
+    pub fn warn(&mut self, warning: impl Into<String>) {
+        let warning = warning.into();
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}

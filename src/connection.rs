@@ -1,0 +1,82 @@
+//! [`Connection`], the one type that all rooms know, and [`Sink`], where sources put it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::Moment;
+
+/// One TCP connection that a server accepted. What the source cannot tell is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Connection {
+    /// When accept returned.
+    pub time: Option<Moment>,
+    /// The client's address. An IPv4 client of an IPv6 socket has its IPv4 address here.
+    pub ip: Option<IpAddr>,
+    /// The client's port.
+    pub port: Option<u16>,
+    /// The address that the client connected to, unmapped like `ip`.
+    pub local_ip: Option<IpAddr>,
+    /// The port that the client connected to.
+    pub local_port: Option<u16>,
+    /// The process (thread group) that accepted.
+    pub pid: Option<u32>,
+    /// The thread that accepted.
+    pub tid: Option<u32>,
+    /// The name of the thread that accepted, as in `/proc/TID/comm`.
+    pub comm: Option<Arc<str>>,
+    /// The new descriptor.
+    pub fd: Option<i32>,
+}
+
+/// Which costly fields of a [`Connection`] somebody will look at. A source may leave the others
+/// `None`, or fill them where they cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// `local_ip` and `local_port`.
+    pub local: bool,
+    /// `comm`.
+    pub comm: bool,
+    /// `pid`.
+    pub pid: bool,
+}
+
+/// Takes connections from a source that reads at its own pace.
+pub trait Sink {
+    /// Takes one connection.
+    fn take(&mut self, connection: Connection);
+}
+
+/// A [`Sink`] that can work in several threads: each part takes a share of the connections, and
+/// the parts are merged in the order of the record.
+pub trait Split: Sink + Send + Sized {
+    /// An empty sink that does the same work.
+    fn part(&self) -> Self;
+    /// Adds what `later` took. It took connections that come after those of `self`.
+    fn merge(&mut self, later: Self);
+}
+
+impl Sink for Vec<Connection> {
+    fn take(&mut self, connection: Connection) {
+        self.push(connection);
+    }
+}
+
+impl Split for Vec<Connection> {
+    fn part(&self) -> Self {
+        Vec::new()
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.extend(later);
+    }
+}
+
+/// The address as it is counted: an IPv4 address mapped into IPv6 is the IPv4 address.
+///
+/// ```
+/// # use tcptally::connection::canonical;
+/// assert_eq!(canonical("::ffff:127.0.0.2".parse().unwrap()).to_string(), "127.0.0.2");
+/// ```
+pub fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}

@@ -1,0 +1,84 @@
+//! [`Moment`], a point in time as a record tells it.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A point in time, to the nanosecond.
+///
+/// Some records have no clock: they tell only how long after their beginning a thing happened.
+/// Moments of the two kinds are never equal, and clock times sort first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moment {
+    /// Nanoseconds since 1970-01-01T00:00:00Z (years 1678 to 2262).
+    Clock(i64),
+    /// Nanoseconds since the record began.
+    Elapsed(i64),
+}
+
+impl Moment {
+    /// The present, by the real-time clock.
+    pub fn now() -> Moment {
+        Timestamp::now().into()
+    }
+
+    /// The clock time, if this is one.
+    pub fn timestamp(self) -> Option<Timestamp> {
+        match self {
+            Moment::Clock(ns) => Timestamp::from_nanosecond(ns.into()).ok(),
+            Moment::Elapsed(_) => None,
+        }
+    }
+
+    /// The same kind of moment, `by` later. Saturates at the ends of the range.
+    pub fn shifted(self, by: SignedDuration) -> Moment {
+        let by = by.as_nanos().clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        match self {
+            Moment::Clock(ns) => Moment::Clock(ns.saturating_add(by)),
+            Moment::Elapsed(ns) => Moment::Elapsed(ns.saturating_add(by)),
+        }
+    }
+}
+
+impl From<Timestamp> for Moment {
+    /// Times outside the range of [`Moment::Clock`] become its nearest end.
+    fn from(t: Timestamp) -> Moment {
+        Moment::Clock(t.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+}
+
+/// RFC 3339 in UTC with microseconds, or `+SECONDS` since the record began.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.timestamp()) {
+            (_, Some(t)) => write!(f, "{t:.6}"),
+            (Moment::Clock(ns), None) => write!(f, "@{ns}"),
+            (Moment::Elapsed(ns), None) => {
+                let sign = if *ns < 0 { '-' } else { '+' };
+                let ns = ns.unsigned_abs();
+                write!(f, "{sign}{}.{:06}s", ns / 1_000_000_000, ns % 1_000_000_000 / 1000)
+            }
+        }
+    }
+}
+
+impl serde::Serialize for Moment {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_both_kinds() {
+        assert_eq!(
+            Moment::Clock(1_795_344_771_678_627_000).to_string(),
+            "2026-11-22T10:52:51.678627Z"
+        );
+        assert_eq!(Moment::Elapsed(-1_500_000_000).to_string(), "-1.500000s");
+        assert_eq!(Moment::Elapsed(90_000_000_000).to_string(), "+90.000000s");
+    }
+}

@@ -1,0 +1,1 @@
+//! The one module with `unsafe` code: system calls that no library wraps.
