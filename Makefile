@@ -1,0 +1,64 @@
+# tcptally. `make help` lists what there is to make.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+
+BIN = target/release/tcptally
+FUZZ_TIME ?= 60
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test test-needs lint bench bench-overhead fuzz install help
+
+build: ## the release: target/release/tcptally
+	$(CARGO) build --release --locked
+
+demo: ## a small server under tcptally, its clients, and the table
+	$(CARGO) build --release --locked --bin tcptally --example demo --example demo_server
+	@target/release/examples/demo
+
+test: test-needs ## all tests; installs the servers they trace where it may
+	$(CARGO) test --locked
+
+test-needs:
+	@tests/needs.sh
+
+lint: ## format, clippy and documentation, each without a complaint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+bench: ## speed, against strace and gawk in the same run
+	$(CARGO) bench --locked
+
+bench-overhead: ## what tracing costs a server, against strace
+	@if [ -x benches/overhead.sh ]; then benches/overhead.sh; \
+	else echo 'There is no benches/overhead.sh yet.' >&2; exit 1; fi
+
+fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
+	@if [ ! -d fuzz ]; then echo 'There are no fuzz targets yet.' >&2; exit 1; fi; \
+	for target in $$($(CARGO) fuzz list); do \
+		$(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_TIME) || exit 1; \
+	done
+
+# Does not build: `make && sudo make install` must not leave root's files in target/.
+install: ## to $(DESTDIR)$(PREFIX): the program, man page, completions
+	@[ -x $(BIN) ] || { echo 'Run make first.' >&2; exit 1; }
+	install -D -m 755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/tcptally'
+	@if $(BIN) man >/dev/null 2>&1; then \
+		install -d '$(DESTDIR)$(PREFIX)/share/man/man1' && \
+		$(BIN) man > '$(DESTDIR)$(PREFIX)/share/man/man1/tcptally.1' && \
+		echo '$(DESTDIR)$(PREFIX)/share/man/man1/tcptally.1'; fi
+	@if $(BIN) completions bash >/dev/null 2>&1; then \
+		share='$(DESTDIR)$(PREFIX)/share'; \
+		install -d "$$share/bash-completion/completions" "$$share/zsh/site-functions" \
+			"$$share/fish/vendor_completions.d" && \
+		$(BIN) completions bash > "$$share/bash-completion/completions/tcptally" && \
+		$(BIN) completions zsh > "$$share/zsh/site-functions/_tcptally" && \
+		$(BIN) completions fish > "$$share/fish/vendor_completions.d/tcptally.fish" && \
+		echo "$$share: completions for bash, zsh and fish"; fi
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | \
+		while IFS="$$(printf '\t')" read -r name what; do \
+			printf '  make %-15s %s\n' "$$name" "$$what"; done
