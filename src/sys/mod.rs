@@ -1,1 +1,16 @@
-//! The one module with `unsafe` code: system calls that no library wraps.
+//! The one module with `unsafe` code: system calls that no library wraps, behind safe functions.
+//!
+//! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
+
+pub mod fork;
+pub mod pidfd;
+pub mod ptrace;
+pub mod wait;
+pub mod wake;
+
+/// Sends a signal; a process that is gone needs none.
+#[allow(unsafe_code)]
+pub fn kill(pid: ptrace::Tid, signal: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid, signal) };
+}

@@ -1,0 +1,180 @@
+//! Starts a command that holds still until its tracer has seized it.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::ptrace::Tid;
+
+/// One instruction of a seccomp filter (linux/filter.h).
+pub use libc::sock_filter as Instruction;
+
+/// What the child does to itself before exec.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    /// A seccomp filter to install, with no_new_privs only where the kernel insists on it.
+    pub filter: Option<Vec<Instruction>>,
+    /// Ignore SIGTRAP, which exec keeps.
+    pub ignore_sigtrap: bool,
+}
+
+/// A child that waits for [`Held::release`].
+#[derive(Debug)]
+pub struct Held {
+    /// Its process id.
+    pub pid: Tid,
+    go: File,
+    said: File,
+}
+
+/// A child that was released: on its way to exec, or beyond.
+#[derive(Debug)]
+pub struct Released(File);
+
+/// What a released child said before its exec, or before it ended for want of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Said {
+    /// How the filter went: installed (true: under no_new_privs), or the errno.
+    pub filter: Option<Result<bool, i32>>,
+    /// The errno of a failed exec.
+    pub exec: Option<i32>,
+}
+
+const FILTER_PLAIN: i32 = -1;
+const FILTER_NO_NEW_PRIVS: i32 = -2;
+const EXEC: u8 = b'x';
+const FILTER: u8 = b'f';
+
+fn pipe() -> io::Result<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors, which nobody else knows.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(ends[0]).into(), OwnedFd::from_raw_fd(ends[1]).into()))
+    }
+}
+
+/// Forks a child that will execute `argv`, looked up in PATH as execvp(3) does.
+///
+/// # Errors
+/// Those of fork(2) and pipe(2), or EINVAL for an empty `argv`.
+pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<Held> {
+    if argv.is_empty() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut pointers: Vec<*const libc::c_char> = argv.iter().map(|a| a.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    let (wait, go) = pipe()?;
+    let (said, tell) = pipe()?;
+    // SAFETY: between fork and exec the child calls only async-signal-safe functions (execvp of
+    // glibc and musl allocates on the stack) and touches only memory made before the fork.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => unsafe { run_child(&pointers, preparation, &wait, &go, &tell) },
+        pid => Ok(Held { pid, go, said }),
+    }
+}
+
+/// # Safety
+/// Only in the child of a fork; `argv` ends with a null pointer.
+unsafe fn run_child(
+    argv: &[*const libc::c_char],
+    preparation: &Preparation,
+    wait: &File,
+    go: &File,
+    tell: &File,
+) -> ! {
+    // SAFETY: see `hold`.
+    unsafe {
+        libc::close(go.as_raw_fd());
+        let mut byte = 0u8;
+        loop {
+            match libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1) {
+                1 => break,
+                -1 if *libc::__errno_location() == libc::EINTR => {}
+                // The tracer is gone, or could not seize this child.
+                _ => libc::_exit(125),
+            }
+        }
+        // Rust's start-up ignores SIGPIPE; the command must not inherit that.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if preparation.ignore_sigtrap {
+            libc::signal(libc::SIGTRAP, libc::SIG_IGN);
+        }
+        if let Some(filter) = &preparation.filter {
+            say(tell, FILTER, install(filter));
+        }
+        libc::execvp(argv[0], argv.as_ptr());
+        let errno = *libc::__errno_location();
+        say(tell, EXEC, errno);
+        libc::_exit(if errno == libc::ENOENT { 127 } else { 126 })
+    }
+}
+
+/// # Safety
+/// Async-signal-safe.
+unsafe fn install(filter: &[Instruction]) -> i32 {
+    let program = libc::sock_fprog {
+        len: filter.len() as libc::c_ushort,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, which lives until the call returns.
+    unsafe {
+        let set = || {
+            let mode = libc::SECCOMP_SET_MODE_FILTER;
+            libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program)
+        };
+        if set() == 0 {
+            return FILTER_PLAIN;
+        }
+        if *libc::__errno_location() == libc::EACCES
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && set() == 0
+        {
+            return FILTER_NO_NEW_PRIVS;
+        }
+        *libc::__errno_location()
+    }
+}
+
+/// # Safety
+/// Async-signal-safe.
+unsafe fn say(tell: &File, what: u8, value: i32) {
+    let mut message = [what, 0, 0, 0, 0];
+    message[1..].copy_from_slice(&value.to_ne_bytes());
+    // SAFETY: the buffer is live; a write of five bytes to a pipe is whole or fails.
+    unsafe { libc::write(tell.as_raw_fd(), message.as_ptr().cast(), message.len()) };
+}
+
+impl Held {
+    /// Lets the child go on to its exec.
+    pub fn release(mut self) -> io::Result<Released> {
+        self.go.write_all(&[1])?;
+        Ok(Released(self.said))
+    }
+}
+
+impl Released {
+    /// What the child said. Only call it once the child has executed the command or ended:
+    /// before that it blocks.
+    pub fn said(mut self) -> io::Result<Said> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes)?;
+        let mut said = Said::default();
+        for message in bytes.chunks_exact(5) {
+            let value = i32::from_ne_bytes([message[1], message[2], message[3], message[4]]);
+            match (message[0], value) {
+                (EXEC, errno) => said.exec = Some(errno),
+                (FILTER, FILTER_PLAIN) => said.filter = Some(Ok(false)),
+                (FILTER, FILTER_NO_NEW_PRIVS) => said.filter = Some(Ok(true)),
+                (FILTER, errno) => said.filter = Some(Err(errno)),
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+}

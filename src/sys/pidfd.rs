@@ -1,0 +1,104 @@
+//! Another process' sockets through pidfd_getfd(2) (Linux 5.6).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::ptrace::Tid;
+
+/// `PIDFD_THREAD` (Linux 6.9): the descriptor names a thread, which may have a table of
+/// descriptors of its own.
+const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
+
+fn own(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
+
+/// `SO_PEERNAME` of asm-generic/socket.h, which libc lacks.
+const SO_PEERNAME: i32 = 28;
+
+/// A pidfd of one thread; EINVAL before Linux 6.9 unless it leads its process.
+pub fn open_thread(tid: Tid) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) })
+}
+
+/// A pidfd of a process.
+pub fn open_process(pid: Tid) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// A duplicate of another process' descriptor. Needs PTRACE_MODE_ATTACH_REALCREDS of it.
+pub fn get(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
+}
+
+/// What a socket says of an end of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// An IPv4 or IPv6 address and port.
+    Inet(SocketAddr),
+    /// An address of another family.
+    Other,
+}
+
+fn decode(storage: &libc::sockaddr_storage) -> Name {
+    let start = (&raw const *storage).cast::<u8>();
+    // SAFETY: a sockaddr_storage is large enough and aligned for every kind of sockaddr.
+    unsafe {
+        match i32::from(storage.ss_family) {
+            libc::AF_INET => {
+                let a = &*start.cast::<libc::sockaddr_in>();
+                let ip = Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr));
+                Name::Inet(SocketAddr::new(IpAddr::V4(ip), u16::from_be(a.sin_port)))
+            }
+            libc::AF_INET6 => {
+                let a = &*start.cast::<libc::sockaddr_in6>();
+                let ip = Ipv6Addr::from(a.sin6_addr.s6_addr);
+                Name::Inet(SocketAddr::new(IpAddr::V6(ip), u16::from_be(a.sin6_port)))
+            }
+            _ => Name::Other,
+        }
+    }
+}
+
+/// The local end: getsockname(2).
+pub fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
+    // SAFETY: the kernel writes at most `len` bytes into `storage`; zeroes are a valid one.
+    unsafe {
+        let mut storage: libc::sockaddr_storage = std::mem::zeroed();
+        let mut len = size_of_val(&storage) as libc::socklen_t;
+        let to = (&raw mut storage).cast();
+        if libc::getsockname(socket.as_raw_fd(), to, &raw mut len) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(decode(&storage))
+    }
+}
+
+/// The remote end, in the family of `local`. Asks by SO_PEERNAME, which knows the peer of a
+/// connection that has been reset as well; getpeername(2) does not.
+pub fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name> {
+    let size = match local {
+        SocketAddr::V4(_) => size_of::<libc::sockaddr_in>(),
+        SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>(),
+    };
+    // SAFETY: the kernel writes at most `len` bytes into `storage`; zeroes are a valid one.
+    unsafe {
+        let mut storage: libc::sockaddr_storage = std::mem::zeroed();
+        let mut len = size as libc::socklen_t;
+        let to = (&raw mut storage).cast();
+        let (level, option) = (libc::SOL_SOCKET, SO_PEERNAME);
+        if libc::getsockopt(socket.as_raw_fd(), level, option, to, &raw mut len) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(decode(&storage))
+    }
+}

@@ -1,0 +1,50 @@
+//! waitpid(2) for tracees. nix's turns a stop by a real-time signal into EINVAL and loses it.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use super::ptrace::Tid;
+
+/// A change of state of a child or tracee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It exited with this status.
+    Exited(Tid, i32),
+    /// This signal killed it.
+    Killed(Tid, i32),
+    /// It stopped: by which signal, and with which `PTRACE_EVENT_*` (0: none).
+    Stopped(Tid, i32, i32),
+}
+
+/// Waits for any child or tracee. `None`: there is none left.
+///
+/// # Errors
+/// EINTR when a signal handler ran.
+pub fn any() -> io::Result<Option<Change>> {
+    wait(-1, libc::__WALL)
+}
+
+/// Waits for one thread. `None`: it is neither child nor tracee of this process.
+///
+/// # Errors
+/// EINTR when a signal handler ran.
+pub fn one(tid: Tid) -> io::Result<Option<Change>> {
+    wait(tid, libc::__WALL)
+}
+
+fn wait(which: Tid, flags: i32) -> io::Result<Option<Change>> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    let tid = unsafe { libc::waitpid(which, &raw mut status, flags) };
+    if tid == -1 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) };
+    }
+    Ok(Some(if libc::WIFEXITED(status) {
+        Change::Exited(tid, libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        Change::Killed(tid, libc::WTERMSIG(status))
+    } else {
+        Change::Stopped(tid, libc::WSTOPSIG(status), status >> 16)
+    }))
+}

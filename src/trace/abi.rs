@@ -1,0 +1,63 @@
+//! The one table of system call numbers, by architecture.
+
+/// `AUDIT_ARCH_*` (linux/audit.h): which table of numbers a system call is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// 64-bit x86; x32 calls have bit 30 set in their number.
+    X86_64,
+    /// 32-bit x86.
+    I386,
+}
+
+impl Arch {
+    /// All of this machine.
+    pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::I386];
+
+    /// The value of `AUDIT_ARCH_*`.
+    pub const fn audit(self) -> u32 {
+        match self {
+            Arch::X86_64 => 0xc000_003e,
+            Arch::I386 => 0x4000_0003,
+        }
+    }
+
+    /// The architecture of an `AUDIT_ARCH_*`.
+    pub fn from_audit(value: u32) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|a| a.audit() == value)
+    }
+}
+
+/// A system call that matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// accept(2) or accept4: descriptor, address, length.
+    Accept,
+    /// i386 socketcall(2): operation and a pointer to the arguments of one of many calls, among
+    /// them [`SOCKETCALL_ACCEPTS`].
+    Socketcall,
+    /// io_uring_setup(2): what is accepted through the ring does not pass accept.
+    IoUringSetup,
+}
+
+/// SYS_ACCEPT and SYS_ACCEPT4 (linux/net.h).
+pub const SOCKETCALL_ACCEPTS: [u32; 2] = [5, 18];
+
+const X32: u32 = 0x4000_0000;
+
+/// Architecture, number, call.
+pub const CALLS: &[(Arch, u32, Call)] = &[
+    (Arch::X86_64, 43, Call::Accept),
+    (Arch::X86_64, 288, Call::Accept),
+    (Arch::X86_64, 425, Call::IoUringSetup),
+    (Arch::X86_64, X32 + 43, Call::Accept),
+    (Arch::X86_64, X32 + 288, Call::Accept),
+    (Arch::X86_64, X32 + 425, Call::IoUringSetup),
+    (Arch::I386, 102, Call::Socketcall),
+    (Arch::I386, 364, Call::Accept),
+    (Arch::I386, 425, Call::IoUringSetup),
+];
+
+/// The calls that have this number, on one architecture or another.
+pub fn candidates(number: u64) -> impl Iterator<Item = (Arch, Call)> {
+    CALLS.iter().filter(move |c| u64::from(c.1) == number).map(|c| (c.0, c.2))
+}

@@ -1,0 +1,34 @@
+//! How tracees are made to stop when accept returns.
+
+use std::fmt;
+
+use super::stop::Until;
+
+/// A way to make tracees stop. Each hands on the same: a thread that stands where its accept
+/// has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Engine {
+    /// Two stops per accept call: the seccomp filter's, and the exit from the call.
+    Seccomp,
+    /// Two stops per system call of any kind.
+    Syscall,
+}
+
+impl Engine {
+    /// Until when a tracee runs that stood at no call of interest.
+    pub fn until(self) -> Until {
+        match self {
+            Engine::Seccomp => Until::AnyStop,
+            Engine::Syscall => Until::SyscallStop,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Seccomp => "seccomp",
+            Engine::Syscall => "syscall",
+        })
+    }
+}

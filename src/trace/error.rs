@@ -1,0 +1,72 @@
+//! Why watching failed, with the remedy.
+
+use std::io;
+
+/// Why a process could not be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such command.
+    #[error("cannot run '{command}': {cause}")]
+    NotFound {
+        /// As it was given.
+        command: String,
+        /// What the kernel said, or where it was looked for.
+        cause: String,
+    },
+    /// The command is no program that this user may run.
+    #[error("cannot run '{command}': {cause}")]
+    NotExecutable {
+        /// As it was given.
+        command: String,
+        /// What the kernel said, and what to do.
+        cause: String,
+    },
+    /// The kernel or a policy refused ptrace.
+    #[error("the kernel refuses to let this process be traced: {cause}")]
+    Refused {
+        /// Why, as far as can be found out, and the remedy.
+        cause: String,
+    },
+    /// The engine asked for cannot be had.
+    #[error("engine '{engine}' cannot be used: {cause}")]
+    Engine {
+        /// Its name.
+        engine: &'static str,
+        /// Why, and the remedy.
+        cause: String,
+    },
+    /// The command holds a byte that no argument can.
+    #[error("the command has a NUL byte in it, which no program can be given")]
+    Nul,
+    /// A system call failed that should not.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
+    /// executable, 125 any other failure of the tracer.
+    pub fn exit_status(&self) -> i32 {
+        match self {
+            Error::NotFound { .. } => 127,
+            Error::NotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+/// Puts what was being done before what went wrong.
+pub(super) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, Error> {
+        self.map_err(|source| Error::System { doing, source })
+    }
+}

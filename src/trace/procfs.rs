@@ -1,0 +1,109 @@
+//! What /proc tells of a process: proc(5).
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::sys::ptrace::Tid;
+
+/// A line of `/proc/TID/status`, without its name.
+pub fn status_field(tid: Tid, name: &str) -> Option<String> {
+    let status = fs::read(format!("/proc/{tid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+/// The process (thread group) of a thread.
+pub fn process_of(tid: Tid) -> Option<Tid> {
+    status_field(tid, "Tgid")?.parse().ok()
+}
+
+/// The name of a thread.
+pub fn comm(tid: Tid) -> Option<Arc<str>> {
+    let bytes = fs::read(format!("/proc/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into())
+}
+
+/// The process ids there are.
+pub fn processes() -> Vec<Tid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// What the tables of sockets say of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEntry {
+    /// A TCP socket with these ends.
+    Tcp {
+        /// The local end.
+        local: SocketAddr,
+        /// The remote end.
+        peer: SocketAddr,
+    },
+    /// A socket that is in no table of TCP sockets.
+    NotTcp,
+}
+
+/// Looks up a thread's descriptor in its network namespace's tables: milliseconds where there
+/// are many sockets. `None`: it cannot be known, since a TCP socket may have left the tables.
+pub fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
+    let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    for table in ["tcp", "tcp6"] {
+        let Ok(text) = fs::read_to_string(format!("/proc/{tid}/net/{table}")) else { continue };
+        for line in text.lines().skip(1) {
+            let mut fields = line.split_ascii_whitespace();
+            let local = fields.nth(1).and_then(address);
+            let peer = fields.next().and_then(address);
+            if fields.nth(6) == Some(inode) {
+                return Some(SocketEntry::Tcp { local: local?, peer: peer? });
+            }
+        }
+    }
+    let unix = fs::read_to_string(format!("/proc/{tid}/net/unix")).ok()?;
+    let is_unix = unix.lines().skip(1).any(|l| l.split_ascii_whitespace().nth(6) == Some(inode));
+    is_unix.then_some(SocketEntry::NotTcp)
+}
+
+/// `0100007F:1F90`, or an IPv6 address of four such words, each in the machine's byte order.
+fn address(field: &str) -> Option<SocketAddr> {
+    let (ip, port) = field.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |i: usize| {
+        let hex = ip.get(i * 8..i * 8 + 8)?;
+        Some(u32::from_str_radix(hex, 16).ok()?.to_ne_bytes())
+    };
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for i in 0..4 {
+                bytes[i * 4..i * 4 + 4].copy_from_slice(&word(i)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_own_connection_by_its_descriptor() {
+        use std::os::fd::AsRawFd;
+        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        let me = std::process::id() as Tid;
+        let entry = SocketEntry::Tcp { local: listener.local_addr().unwrap(), peer };
+        assert_eq!(socket(me, accepted.as_raw_fd()), Some(entry));
+        assert_eq!(client.local_addr().unwrap(), peer);
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(socket(me, unix.as_raw_fd()), Some(SocketEntry::NotTcp));
+        assert_eq!(process_of(me), Some(me));
+    }
+}

@@ -1,0 +1,105 @@
+//! The peer's address as accept wrote it into the tracee's memory.
+
+use std::io::IoSliceMut;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+use crate::sys::ptrace::Tid;
+
+/// The bytes of a `sockaddr_in6`, the largest that matters.
+const MOST: usize = 28;
+/// The bytes of a `sockaddr_in`.
+const INET: usize = 16;
+
+/// What the tracee's memory tells of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The peer, beyond doubt.
+    Peer(SocketAddr),
+    /// The peer, unless the tracee's buffer was too short: the kernel then writes a part of the
+    /// address and the length of the whole, and the rest is whatever was there before.
+    Perhaps(SocketAddr),
+    /// A socket of another family.
+    NotInet,
+    /// Nothing.
+    Unclear,
+}
+
+/// Reads what accept wrote to `address` and `length` (addresses in the tracee; 0: NULL).
+pub fn read(tid: Tid, address: u64, length: u64) -> Heard {
+    if address == 0 || length == 0 {
+        return Heard::Unclear;
+    }
+    let mut len = [0u8; 4];
+    let mut bytes = [0u8; MOST];
+    // In three parts: an IPv4 address at the end of a mapping must not fail for want of the rest.
+    let remote = [
+        RemoteIoVec { base: length as usize, len: 4 },
+        RemoteIoVec { base: address as usize, len: INET },
+        RemoteIoVec { base: address as usize + INET, len: MOST - INET },
+    ];
+    let mut local = [IoSliceMut::new(&mut len), IoSliceMut::new(&mut bytes)];
+    match process_vm_readv(Pid::from_raw(tid), &mut local, &remote) {
+        Ok(n) if n >= 4 + INET => decode(u32::from_ne_bytes(len) as usize, &bytes, n - 4),
+        _ => Heard::Unclear,
+    }
+}
+
+fn decode(len: usize, bytes: &[u8; MOST], have: usize) -> Heard {
+    let u16_at = |i: usize| u16::from_be_bytes([bytes[i], bytes[i + 1]]);
+    match (i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])), len) {
+        (libc::AF_INET, INET) => {
+            let ip = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
+            let peer = SocketAddr::new(IpAddr::V4(ip), u16_at(2));
+            // The kernel writes eight zeroes behind the address, which a short buffer lacks.
+            let whole = bytes[8..INET].iter().all(|b| *b == 0);
+            if whole && !ip.is_unspecified() { Heard::Peer(peer) } else { Heard::Perhaps(peer) }
+        }
+        (libc::AF_INET6, MOST) if have >= MOST => {
+            let mut ip = [0; 16];
+            ip.copy_from_slice(&bytes[8..24]);
+            // A sockaddr_in given for an IPv6 socket is a fault that happens, and IPv6 has no
+            // padding to tell it by.
+            Heard::Perhaps(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)), u16_at(2)))
+        }
+        // A unix peer's name is as long as its path; an internet one has exactly these sizes.
+        (libc::AF_UNIX, len) if len != INET && len != MOST => Heard::NotInet,
+        _ => Heard::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inet(tail: [u8; 8]) -> [u8; MOST] {
+        let mut b = [0; MOST];
+        b[..8].copy_from_slice(&[2, 0, 0x30, 0x39, 127, 0, 0, 5]);
+        b[8..16].copy_from_slice(&tail);
+        b
+    }
+
+    #[test]
+    fn an_ipv4_peer_is_certain_only_with_its_padding() {
+        let peer = "127.0.0.5:12345".parse().unwrap();
+        assert_eq!(decode(16, &inet([0; 8]), MOST), Heard::Peer(peer));
+        assert_eq!(decode(16, &inet([1; 8]), MOST), Heard::Perhaps(peer));
+        assert_eq!(decode(16, &inet([0; 8]), INET), Heard::Peer(peer));
+    }
+
+    #[test]
+    fn a_length_that_contradicts_the_family_tells_nothing() {
+        assert_eq!(decode(28, &inet([0; 8]), MOST), Heard::Unclear);
+        assert_eq!(decode(16, &[0; MOST], MOST), Heard::Unclear);
+    }
+
+    #[test]
+    fn a_unix_peer_is_one_unless_its_length_could_be_an_inet_one() {
+        let mut b = [0; MOST];
+        b[0] = 1;
+        assert_eq!(decode(2, &b, MOST), Heard::NotInet);
+        assert_eq!(decode(16, &b, MOST), Heard::Unclear);
+    }
+}

@@ -1,0 +1,79 @@
+//! Both ends of a tracee's new socket, as the kernel knows them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::sys::pidfd::{self, Name};
+use crate::sys::ptrace::Tid;
+
+use super::procfs::{self, SocketEntry};
+
+/// What a look-up gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An internet socket; the peer is `None` where the kernel would not tell.
+    Inet {
+        /// The address that the client connected to.
+        local: SocketAddr,
+        /// The client.
+        peer: Option<SocketAddr>,
+    },
+    /// A socket of another family.
+    NotInet,
+    /// Nothing could be found out.
+    Unknown,
+}
+
+/// How many pidfds are kept; a server of ten thousand threads must not use up our descriptors.
+const KEPT: usize = 256;
+
+/// Looks up sockets of stopped tracees, and keeps a pidfd of each thread it was asked about.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    pidfds: HashMap<Tid, OwnedFd>,
+}
+
+impl Sockets {
+    /// Finds both ends of descriptor `fd` of the stopped thread `tid`.
+    pub fn find(&mut self, tid: Tid, fd: i32) -> Found {
+        self.by_pidfd(tid, fd).unwrap_or_else(|_| match procfs::socket(tid, fd) {
+            Some(SocketEntry::Tcp { local, peer }) => Found::Inet { local, peer: Some(peer) },
+            Some(SocketEntry::NotTcp) => Found::NotInet,
+            None => Found::Unknown,
+        })
+    }
+
+    fn by_pidfd(&mut self, tid: Tid, fd: i32) -> io::Result<Found> {
+        if !self.pidfds.contains_key(&tid) {
+            if self.pidfds.len() >= KEPT {
+                self.pidfds.clear();
+            }
+            self.pidfds.insert(tid, open(tid)?);
+        }
+        let socket = pidfd::get(self.pidfds[&tid].as_fd(), fd)?;
+        let Name::Inet(local) = pidfd::local_name(socket.as_fd())? else {
+            return Ok(Found::NotInet);
+        };
+        let peer = match pidfd::peer_name(socket.as_fd(), &local) {
+            Ok(Name::Inet(peer)) => Some(peer),
+            _ => None,
+        };
+        Ok(Found::Inet { local, peer })
+    }
+
+    /// Forgets a thread that has ended or executed another program: its id may come again.
+    pub fn forget(&mut self, tid: Tid) {
+        self.pidfds.remove(&tid);
+    }
+}
+
+/// Before Linux 6.9 only processes have pidfds; their threads share one table of descriptors
+/// unless they have asked for their own.
+fn open(tid: Tid) -> io::Result<OwnedFd> {
+    pidfd::open_thread(tid).or_else(|error| match procfs::process_of(tid) {
+        Some(pid) => pidfd::open_process(pid),
+        None => Err(error),
+    })
+}

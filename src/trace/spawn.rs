@@ -1,0 +1,152 @@
+//! Starts a command under the tracer.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::sys::fork::{self, Preparation, Released, Said};
+use crate::sys::ptrace::{self, Tid};
+
+use super::engine::Engine;
+use super::error::{Doing, Error};
+use super::refusal;
+use super::seccomp::Program;
+
+/// How a command is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The command and its arguments.
+    pub argv: Vec<OsString>,
+    /// `None`: the cheapest that is safe and exact.
+    pub engine: Option<Engine>,
+    /// io_uring_setup fails with ENOSYS in the command.
+    pub deny_io_uring: bool,
+}
+
+/// A command that was let go towards its exec, under ptrace.
+#[derive(Debug)]
+pub struct Starting {
+    /// Its process.
+    pub pid: Tid,
+    start: Start,
+    released: Released,
+}
+
+/// What came of the start.
+#[derive(Debug, Default)]
+pub struct Started {
+    /// Whether the command runs under no_new_privs.
+    pub no_new_privs: bool,
+    /// What the report must tell.
+    pub warnings: Vec<String>,
+}
+
+/// What every spawned tracee reports.
+pub(super) const OPTIONS: i32 = ptrace::PTRACE_O_TRACESYSGOOD
+    | ptrace::PTRACE_O_TRACECLONE
+    | ptrace::PTRACE_O_TRACEFORK
+    | ptrace::PTRACE_O_TRACEVFORK
+    | ptrace::PTRACE_O_TRACEEXEC
+    | ptrace::PTRACE_O_TRACESECCOMP;
+
+impl Start {
+    fn command(&self) -> String {
+        self.argv.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn program(&self) -> Option<Program> {
+        let program = Program {
+            trace: self.engine != Some(Engine::Syscall),
+            deny_io_uring: self.deny_io_uring,
+        };
+        (program.trace || program.deny_io_uring).then_some(program)
+    }
+
+    /// Forks and seizes the command, and lets it go on to its exec.
+    pub fn begin(self) -> Result<Starting, Error> {
+        let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
+        let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
+        let filter = self.program().map(Program::instructions);
+        let held = fork::hold(&argv, &Preparation { filter, ignore_sigtrap: false })
+            .doing("starting a process")?;
+        // With the filter in place and no tracer, accept would fail with ENOSYS for ever.
+        let exit_kill =
+            if self.engine == Some(Engine::Syscall) { 0 } else { ptrace::PTRACE_O_EXITKILL };
+        match ptrace::seize(held.pid, OPTIONS | exit_kill) {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+                return Err(Error::Refused { cause: refusal::of_own_child() });
+            }
+            Err(source) => return Err(Error::System { doing: "seizing the command", source }),
+        }
+        let pid = held.pid;
+        let released = held.release().doing("letting the command go")?;
+        Ok(Starting { pid, start: self, released })
+    }
+}
+
+impl Starting {
+    /// To be called when the command has executed, or has ended before: which engine stops it.
+    pub fn finish(self) -> Result<(Engine, Started), Error> {
+        let said = self.released.said().doing("hearing from the command")?;
+        if let Some(errno) = said.exec {
+            return Err(exec_error(self.start.command(), errno));
+        }
+        let mut started = Started::default();
+        let engine = match (self.start.engine, said) {
+            (_, Said { filter: Some(Ok(no_new_privs)), .. }) => {
+                started.no_new_privs = no_new_privs;
+                self.start.engine.unwrap_or(Engine::Seccomp)
+            }
+            (Some(Engine::Seccomp), Said { filter: Some(Err(errno)), .. }) => {
+                return Err(Error::Engine {
+                    engine: "seccomp",
+                    cause: format!(
+                        "{}; without --engine, 'syscall' is used then",
+                        std::io::Error::from_raw_os_error(errno)
+                    ),
+                });
+            }
+            (_, Said { filter: Some(Err(errno)), .. }) => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                started.warnings.push(if self.start.engine.is_none() {
+                    format!(
+                        "no seccomp filter could be installed ({error}): the engine 'syscall' is \
+                         used, which stops the server at every system call"
+                    )
+                } else {
+                    format!("no seccomp filter could be installed ({error})")
+                });
+                if self.start.deny_io_uring {
+                    started.warnings.push("--deny-io-uring could therefore not be obeyed".into());
+                }
+                Engine::Syscall
+            }
+            (engine, _) => engine.unwrap_or(Engine::Syscall),
+        };
+        Ok((engine, started))
+    }
+}
+
+fn exec_error(command: String, errno: i32) -> Error {
+    let source = std::io::Error::from_raw_os_error(errno);
+    match errno {
+        libc::ENOENT if command.contains('/') => Error::NotFound {
+            cause: "no such file, or its interpreter (#!, dynamic loader) is missing".into(),
+            command,
+        },
+        libc::ENOENT => {
+            Error::NotFound { cause: "there is no such program in PATH".into(), command }
+        }
+        libc::EACCES => Error::NotExecutable {
+            cause: "permission denied: it is a directory, lacks the x bit for this user, or lies \
+                    on a filesystem mounted noexec"
+                .into(),
+            command,
+        },
+        libc::ENOEXEC => Error::NotExecutable {
+            cause: "it is no program for this machine (a script needs a #! line)".into(),
+            command,
+        },
+        _ => Error::NotExecutable { cause: source.to_string(), command },
+    }
+}

@@ -1,0 +1,213 @@
+//! The kinds of ptrace-stop, each a type: what can be asked of one, and how it may be resumed,
+//! differ, and a stop is resumed once.
+
+use std::io;
+
+use crate::sys::ptrace::{self, Registers, Tid};
+use crate::sys::wait::Change;
+
+/// Until when a resumed tracee runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The next stop that needs no request: a signal, an event, a seccomp stop.
+    AnyStop,
+    /// The next entry to or exit from a system call, at the latest.
+    SyscallStop,
+}
+
+/// A tracee that stands still.
+#[derive(Debug)]
+#[must_use = "a stopped tracee that is not resumed hangs"]
+struct Stopped(Tid);
+
+impl Stopped {
+    /// A tracee that is killed meanwhile has nothing to resume; its end is reported by wait.
+    fn forgive_death(result: io::Result<()>) -> io::Result<()> {
+        match result {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            r => r,
+        }
+    }
+
+    fn resume(self, until: Until, signal: i32) -> io::Result<()> {
+        Stopped::forgive_death(match until {
+            Until::AnyStop => ptrace::cont(self.0, signal),
+            Until::SyscallStop => ptrace::syscall(self.0, signal),
+        })
+    }
+
+    fn detach(self, signal: i32) -> io::Result<()> {
+        Stopped::forgive_death(ptrace::detach(self.0, signal))
+    }
+}
+
+macro_rules! stops {
+    ($($(#[$doc:meta])* $name:ident;)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(Stopped);
+
+        impl $name {
+            /// The thread that stopped.
+            pub fn tid(&self) -> Tid {
+                self.0.0
+            }
+
+            /// Lets it run.
+            pub fn resume(self, until: Until) -> io::Result<()> {
+                self.0.resume(until, 0)
+            }
+
+            /// Lets it go for good.
+            pub fn detach(self) -> io::Result<()> {
+                self.0.detach(0)
+            }
+        }
+    )* };
+}
+
+stops! {
+    /// Entry to or exit from a system call.
+    SyscallStop;
+    /// The seccomp filter said RET_TRACE: the entry of a call it names.
+    SeccompStop;
+    /// PTRACE_EVENT_STOP that is no group-stop: a new tracee's first, one asked for with
+    /// PTRACE_INTERRUPT, or SIGCONT to a tracee in group-stop.
+    EventStop;
+    /// PTRACE_EVENT_CLONE, FORK or VFORK.
+    BirthStop;
+    /// PTRACE_EVENT_EXEC: the program is another, and all other threads are gone.
+    ExecStop;
+}
+
+impl SyscallStop {
+    /// The general registers.
+    pub fn registers(&self) -> io::Result<Registers> {
+        ptrace::registers(self.tid())
+    }
+
+    /// The `AUDIT_ARCH_*` of the call.
+    pub fn arch(&self) -> io::Result<u32> {
+        ptrace::syscall_arch(self.tid())
+    }
+}
+
+impl BirthStop {
+    /// The new thread or process.
+    pub fn child(&self) -> io::Result<Tid> {
+        ptrace::event_message(self.tid()).map(|m| m as Tid)
+    }
+}
+
+impl ExecStop {
+    /// Replaces the tracee's ptrace options.
+    pub fn set_options(&self, options: i32) -> io::Result<()> {
+        ptrace::set_options(self.tid(), options)
+    }
+
+    /// Which thread called exec; it goes on under its process' id.
+    pub fn former_tid(&self) -> io::Result<Tid> {
+        ptrace::event_message(self.tid()).map(|m| m as Tid)
+    }
+}
+
+/// signal-delivery-stop: a signal is about to be delivered.
+#[derive(Debug)]
+pub struct SignalStop {
+    stopped: Stopped,
+    /// The signal.
+    pub signal: i32,
+}
+
+impl SignalStop {
+    /// The thread that stopped.
+    pub fn tid(&self) -> Tid {
+        self.stopped.0
+    }
+
+    /// Lets the signal reach the tracee.
+    pub fn deliver(self, until: Until) -> io::Result<()> {
+        let signal = self.signal;
+        self.stopped.resume(until, signal)
+    }
+
+    /// Lets the tracee run as if the signal had not come.
+    pub fn suppress(self, until: Until) -> io::Result<()> {
+        self.stopped.resume(until, 0)
+    }
+
+    /// Lets the tracee go for good, and the signal reach it.
+    pub fn detach(self) -> io::Result<()> {
+        let signal = self.signal;
+        self.stopped.detach(signal)
+    }
+}
+
+/// group-stop: a stopping signal took effect.
+#[derive(Debug)]
+pub struct GroupStop {
+    stopped: Stopped,
+    /// The signal that stopped the process.
+    pub signal: i32,
+}
+
+impl GroupStop {
+    /// The thread that stopped.
+    pub fn tid(&self) -> Tid {
+        self.stopped.0
+    }
+
+    /// Leaves it stopped, as it would be untraced, until SIGCONT.
+    pub fn listen(self) -> io::Result<()> {
+        Stopped::forgive_death(ptrace::listen(self.stopped.0))
+    }
+
+    /// Lets the tracee go for good; it stays stopped until SIGCONT.
+    pub fn detach(self) -> io::Result<()> {
+        self.stopped.detach(0)
+    }
+}
+
+/// What wait told of a tracee or child.
+#[derive(Debug)]
+pub enum Stop {
+    /// See [`SyscallStop`].
+    Syscall(SyscallStop),
+    /// See [`SeccompStop`].
+    Seccomp(SeccompStop),
+    /// See [`SignalStop`].
+    Signal(SignalStop),
+    /// See [`GroupStop`].
+    Group(GroupStop),
+    /// See [`EventStop`].
+    Event(EventStop),
+    /// See [`BirthStop`].
+    Birth(BirthStop),
+    /// See [`ExecStop`].
+    Exec(ExecStop),
+    /// No stop: the thread exited with this status.
+    Exited(Tid, i32),
+    /// No stop: this signal killed the thread.
+    Killed(Tid, i32),
+}
+
+impl From<Change> for Stop {
+    fn from(change: Change) -> Stop {
+        let (tid, signal, event) = match change {
+            Change::Exited(tid, status) => return Stop::Exited(tid, status),
+            Change::Killed(tid, signal) => return Stop::Killed(tid, signal),
+            Change::Stopped(tid, signal, event) => (tid, signal, event),
+        };
+        let stopped = Stopped(tid);
+        const SYSGOOD: i32 = libc::SIGTRAP | 0x80;
+        match (event, signal) {
+            (0, SYSGOOD) => Stop::Syscall(SyscallStop(stopped)),
+            (0, _) => Stop::Signal(SignalStop { stopped, signal }),
+            (libc::PTRACE_EVENT_STOP, libc::SIGTRAP) => Stop::Event(EventStop(stopped)),
+            (libc::PTRACE_EVENT_STOP, _) => Stop::Group(GroupStop { stopped, signal }),
+            (libc::PTRACE_EVENT_SECCOMP, _) => Stop::Seccomp(SeccompStop(stopped)),
+            (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec(ExecStop(stopped)),
+            _ => Stop::Birth(BirthStop(stopped)),
+        }
+    }
+}
