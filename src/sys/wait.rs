@@ -24,6 +24,11 @@ pub fn any() -> io::Result<Option<Change>> {
     wait(-1, libc::__WALL)
 }
 
+/// A change that has come already, of any child or tracee; `None`: there is none.
+pub fn any_now() -> io::Result<Option<Change>> {
+    wait(-1, libc::__WALL | libc::WNOHANG)
+}
+
 /// Waits for one thread. `None`: it is neither child nor tracee of this process.
 ///
 /// # Errors
@@ -39,6 +44,9 @@ fn wait(which: Tid, flags: i32) -> io::Result<Option<Change>> {
     if tid == -1 {
         let error = io::Error::last_os_error();
         return if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) };
+    }
+    if tid == 0 {
+        return Ok(None);
     }
     Ok(Some(if libc::WIFEXITED(status) {
         Change::Exited(tid, libc::WEXITSTATUS(status))

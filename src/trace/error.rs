@@ -27,6 +27,18 @@ pub enum Error {
         /// Why, as far as can be found out, and the remedy.
         cause: String,
     },
+    /// None of the processes could be attached.
+    #[error("{}", causes.join("; "))]
+    NothingAttached {
+        /// For each, which and why, and the remedy.
+        causes: Vec<String>,
+    },
+    /// No process could be found that listens.
+    #[error("{cause}")]
+    NoListener {
+        /// What was found instead, and the remedy.
+        cause: String,
+    },
     /// The engine asked for cannot be had.
     #[error("engine '{engine}' cannot be used: {cause}")]
     Engine {
@@ -50,11 +62,12 @@ pub enum Error {
 
 impl Error {
     /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
-    /// executable, 125 any other failure of the tracer.
+    /// executable, 1 nothing to attach to, 125 any other failure of the tracer.
     pub fn exit_status(&self) -> i32 {
         match self {
             Error::NotFound { .. } => 127,
             Error::NotExecutable { .. } => 126,
+            Error::NothingAttached { .. } | Error::NoListener { .. } => 1,
             _ => 125,
         }
     }

@@ -9,8 +9,11 @@
 
 pub mod abi;
 pub mod accepted;
+pub mod attach;
+mod command;
 pub mod engine;
 pub mod error;
+mod follow;
 pub mod procfs;
 pub mod refusal;
 pub mod registers;
@@ -20,7 +23,18 @@ pub mod sockaddr;
 pub mod socket;
 pub mod spawn;
 pub mod stop;
+pub mod target;
+mod tracees;
 pub mod tracer;
 
 pub use error::Error;
 pub use tracer::{Options, Tracer};
+
+/// Runs `f`, which makes a [`Tracer`] and uses it up, in a thread of its own. When that ends,
+/// the kernel lets the tracees go where they are (ptrace(2), "death under ptrace" of the
+/// tracer); to be detached one by one they would have to be stopped first, which interrupts the
+/// system calls they wait in.
+pub fn let_go_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let result = std::thread::scope(|scope| scope.spawn(f).join());
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -25,10 +25,105 @@ pub fn comm(tid: Tid) -> Option<Arc<str>> {
     Some(String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into())
 }
 
+/// The thread that traces a thread.
+pub fn tracer_of(tid: Tid) -> Option<Tid> {
+    status_field(tid, "TracerPid")?.parse().ok().filter(|t| *t != 0)
+}
+
+/// Whether a thread is a tracee of a thread of this process.
+pub fn is_traced_by_us(tid: Tid) -> bool {
+    tracer_of(tid).and_then(process_of) == Some(std::process::id() as Tid)
+}
+
 /// The process ids there are.
 pub fn processes() -> Vec<Tid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    ids("/proc")
+}
+
+/// The threads of a process; none if it is gone.
+pub fn threads(pid: Tid) -> Vec<Tid> {
+    ids(&format!("/proc/{pid}/task"))
+}
+
+fn ids(directory: &str) -> Vec<Tid> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The fields of `/proc/PID/stat` that follow the name: the state is the first.
+fn stat_fields(pid: Tid) -> Option<Vec<String>> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name before them, in parentheses, can hold anything.
+    let after_name = stat.iter().rposition(|b| *b == b')')?;
+    let fields = String::from_utf8_lossy(&stat[after_name + 1..]).into_owned();
+    Some(fields.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// A process' parent.
+pub fn parent(pid: Tid) -> Option<Tid> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
+/// The CPU that a thread runs on, or ran on last.
+pub fn last_cpu(tid: Tid) -> Option<usize> {
+    stat_fields(tid)?.get(36)?.parse().ok()
+}
+
+/// Whether this is a thread of the kernel.
+pub fn is_kernel_thread(pid: Tid) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let flags = stat_fields(pid).and_then(|f| f.get(6)?.parse::<u64>().ok());
+    flags.is_some_and(|f| f & PF_KTHREAD != 0)
+}
+
+/// Whether a process is a 32-bit one, by its program's ELF header; `None`: that cannot be read.
+pub fn is_32_bit(pid: Tid) -> Option<bool> {
+    use std::io::Read;
+    let mut header = [0u8; 5];
+    fs::File::open(format!("/proc/{pid}/exe")).ok()?.read_exact(&mut header).ok()?;
+    const CLASS_32: u8 = 1;
+    Some(header[4] == CLASS_32)
+}
+
+/// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
+pub fn descriptors(pid: Tid) -> Vec<(i32, String)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let link = |e: fs::DirEntry| {
+        let to = fs::read_link(e.path()).ok()?;
+        Some((e.file_name().to_str()?.parse().ok()?, to.to_str()?.to_owned()))
+    };
+    entries.filter_map(link).collect()
+}
+
+/// A listening TCP socket of this network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens.
+    pub local: SocketAddr,
+    /// Its inode, by which descriptors name it.
+    pub inode: u64,
+}
+
+/// The listening TCP sockets of this network namespace.
+pub fn listeners() -> std::io::Result<Vec<Listener>> {
+    const LISTEN: &str = "0A";
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = match fs::read_to_string(table) {
+            Ok(text) => text,
+            // No IPv6 here.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        found.extend(text.lines().skip(1).filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let is_listener = *fields.get(3)? == LISTEN;
+            let local = address(fields.get(1)?)?;
+            let inode = fields.get(9)?.parse().ok()?;
+            is_listener.then_some(Listener { local, inode })
+        }));
+    }
+    Ok(found)
 }
 
 /// What the tables of sockets say of one.

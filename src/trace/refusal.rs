@@ -1,19 +1,29 @@
 //! Why ptrace(2) was refused: causes and remedies in words.
 
 use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::sys::ptrace::Tid;
 
 use super::procfs;
 
+const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works all the same";
+
+fn yama_scope() -> Option<u32> {
+    fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?.trim().parse().ok()
+}
+
 /// Why a child of ours cannot be traced.
 pub fn of_own_child() -> String {
-    let me = std::process::id() as i32;
+    let me = std::process::id() as Tid;
     if let Some(tracer) = procfs::status_field(me, "TracerPid").filter(|t| t != "0") {
         return format!(
             "tcptally is itself traced, by process {tracer} (strace -f? a debugger?), which gets \
              its children as well; run tcptally without it"
         );
     }
-    if fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|s| s.trim() == "3") {
+    if yama_scope() == Some(3) {
         return "kernel.yama.ptrace_scope is 3, which forbids ptrace to everyone until the next \
                 boot; boot with another value, or use 'tcptally parse' on a record made otherwise"
             .into();
@@ -21,4 +31,106 @@ pub fn of_own_child() -> String {
     "a seccomp filter or security module forbids ptrace here (in a container, as a rule); run it \
      with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
         .into()
+}
+
+/// A process that there is not.
+pub fn gone(pid: Tid) -> String {
+    format!(
+        "process {pid}: no such process here (it has ended, or the number is from another \
+         container's or host's view; 'pidof NAME' and 'pgrep NAME' give those of this one)"
+    )
+}
+
+/// What speaks against attaching to a process before ptrace is asked.
+pub fn beforehand(pid: Tid) -> Option<String> {
+    if !Path::new(&format!("/proc/{pid}")).exists() {
+        return Some(gone(pid));
+    }
+    let me = std::process::id() as Tid;
+    if pid == me {
+        return Some(format!("process {pid} is tcptally itself, which cannot watch itself"));
+    }
+    let leader = procfs::process_of(pid)?;
+    if leader != pid {
+        return Some(format!(
+            "{pid} is a thread of process {leader}; give that: -p {leader} watches all its threads"
+        ));
+    }
+    if let Some(tracer) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
+        let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
+        return Some(format!(
+            "process {pid} is already traced, by process {tracer}{name}, and there can be only one \
+             tracer; end that one first"
+        ));
+    }
+    let tracer_of_mine = procfs::tracer_of(me);
+    if tracer_of_mine.and_then(procfs::process_of) == Some(pid) {
+        return Some(format!("process {pid} traces tcptally itself; watch it from outside of it"));
+    }
+    if procfs::is_kernel_thread(pid) {
+        return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
+    }
+    if procfs::status_field(pid, "State").is_some_and(|s| s.starts_with('Z')) {
+        return Some(format!(
+            "process {pid} has ended; its parent has not collected it yet (a zombie)"
+        ));
+    }
+    None
+}
+
+/// Why ptrace refused a process that there is.
+pub fn of_process(pid: Tid, error: &io::Error) -> String {
+    let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
+    let start = format!("process {pid}{name} cannot be attached: ");
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return format!("{start}{error}");
+    }
+    let me = std::process::id() as Tid;
+    let uids = |pid| procfs::status_field(pid, "Uid");
+    let first = |uids: &Option<String>| {
+        uids.as_deref().and_then(|u| u.split_whitespace().next()).map(str::to_owned)
+    };
+    let (mine, theirs) = (uids(me), uids(pid));
+    let remedy = if first(&mine) != first(&theirs) {
+        let user = first(&theirs).unwrap_or_default();
+        format!(
+            "it belongs to another user (uid {user}); run tcptally as that user or as root \
+             (CAP_SYS_PTRACE)"
+        )
+    } else if let Some(scope @ 1..) = yama_scope() {
+        let meaning = match scope {
+            1 => "a process may trace only its own descendants",
+            2 => "only root (CAP_SYS_PTRACE) may attach",
+            _ => "nobody may attach until the next boot",
+        };
+        let change = if scope < 3 {
+            "; 'sudo sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root"
+        } else {
+            ""
+        };
+        format!(
+            "kernel.yama.ptrace_scope is {scope}: {meaning}{change}; {}",
+            if scope < 3 { SPAWN_INSTEAD } else { "boot with another value" }
+        )
+    } else if mine.as_deref() != theirs.as_deref().map(str::trim) || is_undumpable(pid) {
+        "it is not dumpable, since it has changed its user or privileges (or asked for it with \
+         prctl); only root (CAP_SYS_PTRACE) may attach"
+            .into()
+    } else {
+        format!(
+            "the kernel says 'operation not permitted'. In a container, run it with \
+             '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace, or attach from the \
+             host; {SPAWN_INSTEAD}, if ptrace is allowed at all"
+        )
+    };
+    format!("{start}{remedy}")
+}
+
+/// The kernel gives the files of a process that is not dumpable to root.
+fn is_undumpable(pid: Tid) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(format!("/proc/{pid}/environ")).map(|m| m.uid()).ok();
+    let uid = procfs::status_field(pid, "Uid")
+        .and_then(|u| u.split_whitespace().next()?.parse::<u32>().ok());
+    owner == Some(0) && uid != Some(0)
 }

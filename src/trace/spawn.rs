@@ -16,8 +16,6 @@ use super::seccomp::Program;
 pub struct Start {
     /// The command and its arguments.
     pub argv: Vec<OsString>,
-    /// `None`: the cheapest that is safe and exact.
-    pub engine: Option<Engine>,
     /// io_uring_setup fails with ENOSYS in the command.
     pub deny_io_uring: bool,
 }
@@ -28,14 +26,15 @@ pub struct Starting {
     /// Its process.
     pub pid: Tid,
     start: Start,
+    engine: Option<Engine>,
     released: Released,
 }
 
 /// What came of the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Started {
-    /// Whether the command runs under no_new_privs.
-    pub no_new_privs: bool,
+    /// What stops the command.
+    pub engine: Engine,
     /// What the report must tell.
     pub warnings: Vec<String>,
 }
@@ -53,24 +52,22 @@ impl Start {
         self.argv.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    fn program(&self) -> Option<Program> {
-        let program = Program {
-            trace: self.engine != Some(Engine::Syscall),
-            deny_io_uring: self.deny_io_uring,
-        };
+    fn program(&self, engine: Option<Engine>) -> Option<Program> {
+        let program =
+            Program { trace: engine != Some(Engine::Syscall), deny_io_uring: self.deny_io_uring };
         (program.trace || program.deny_io_uring).then_some(program)
     }
 
-    /// Forks and seizes the command, and lets it go on to its exec.
-    pub fn begin(self) -> Result<Starting, Error> {
+    /// Forks and seizes the command, and lets it go on to its exec. Without an `engine` it gets
+    /// the cheapest that is safe and exact.
+    pub fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
         let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
         let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
-        let filter = self.program().map(Program::instructions);
+        let filter = self.program(engine).map(Program::instructions);
         let held = fork::hold(&argv, &Preparation { filter, ignore_sigtrap: false })
             .doing("starting a process")?;
         // With the filter in place and no tracer, accept would fail with ENOSYS for ever.
-        let exit_kill =
-            if self.engine == Some(Engine::Syscall) { 0 } else { ptrace::PTRACE_O_EXITKILL };
+        let exit_kill = if engine == Some(Engine::Syscall) { 0 } else { ptrace::PTRACE_O_EXITKILL };
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
@@ -80,50 +77,48 @@ impl Start {
         }
         let pid = held.pid;
         let released = held.release().doing("letting the command go")?;
-        Ok(Starting { pid, start: self, released })
+        Ok(Starting { pid, start: self, engine, released })
     }
 }
 
 impl Starting {
     /// To be called when the command has executed, or has ended before: which engine stops it.
-    pub fn finish(self) -> Result<(Engine, Started), Error> {
+    pub fn finish(self) -> Result<Started, Error> {
         let said = self.released.said().doing("hearing from the command")?;
         if let Some(errno) = said.exec {
             return Err(exec_error(self.start.command(), errno));
         }
-        let mut started = Started::default();
-        let engine = match (self.start.engine, said) {
-            (_, Said { filter: Some(Ok(no_new_privs)), .. }) => {
-                started.no_new_privs = no_new_privs;
-                self.start.engine.unwrap_or(Engine::Seccomp)
+        let errno = match said {
+            Said { filter: None, .. } => {
+                let engine = self.engine.unwrap_or(Engine::Syscall);
+                return Ok(Started { engine, warnings: Vec::new() });
             }
-            (Some(Engine::Seccomp), Said { filter: Some(Err(errno)), .. }) => {
-                return Err(Error::Engine {
-                    engine: "seccomp",
-                    cause: format!(
-                        "{}; without --engine, 'syscall' is used then",
-                        std::io::Error::from_raw_os_error(errno)
-                    ),
-                });
+            Said { filter: Some(Ok(_)), .. } => {
+                let engine = self.engine.unwrap_or(Engine::Seccomp);
+                return Ok(Started { engine, warnings: Vec::new() });
             }
-            (_, Said { filter: Some(Err(errno)), .. }) => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                started.warnings.push(if self.start.engine.is_none() {
-                    format!(
-                        "no seccomp filter could be installed ({error}): the engine 'syscall' is \
-                         used, which stops the server at every system call"
-                    )
-                } else {
-                    format!("no seccomp filter could be installed ({error})")
-                });
-                if self.start.deny_io_uring {
-                    started.warnings.push("--deny-io-uring could therefore not be obeyed".into());
-                }
-                Engine::Syscall
-            }
-            (engine, _) => engine.unwrap_or(Engine::Syscall),
+            Said { filter: Some(Err(errno)), .. } => errno,
         };
-        Ok((engine, started))
+        let error = std::io::Error::from_raw_os_error(errno);
+        let mut warnings = Vec::new();
+        match self.engine {
+            Some(Engine::Seccomp) => {
+                let cause = format!("{error}; without --engine, 'syscall' is used then");
+                return Err(Error::Engine { engine: "seccomp", cause });
+            }
+            None => warnings.push(format!(
+                "no seccomp filter could be installed ({error}): the engine 'syscall' is used, \
+                 which stops the server at every system call"
+            )),
+            Some(_) => {}
+        }
+        if self.start.deny_io_uring {
+            warnings.push(format!(
+                "--deny-io-uring could not be obeyed, for no seccomp filter could be installed \
+                 ({error})"
+            ));
+        }
+        Ok(Started { engine: Engine::Syscall, warnings })
     }
 }
 

@@ -1,0 +1,105 @@
+//! Becomes the tracer of processes that run already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sys::ptrace::{self, Tid};
+
+use super::error::Error;
+use super::procfs;
+use super::refusal;
+use super::target;
+
+/// Which processes are attached to.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// The given processes.
+    pub pids: BTreeSet<Tid>,
+    /// Their descendants too, those that live and those that are yet to come.
+    pub children: bool,
+}
+
+/// What came of seizing.
+#[derive(Debug, Default)]
+pub struct Seized {
+    /// The threads, by process.
+    pub threads: BTreeMap<Tid, BTreeSet<Tid>>,
+    /// Processes that could not be seized, each with cause and remedy.
+    pub refused: BTreeMap<Tid, String>,
+}
+
+impl Targets {
+    fn options(&self) -> i32 {
+        let own = ptrace::PTRACE_O_TRACESYSGOOD
+            | ptrace::PTRACE_O_TRACECLONE
+            | ptrace::PTRACE_O_TRACEEXEC;
+        let births = ptrace::PTRACE_O_TRACEFORK | ptrace::PTRACE_O_TRACEVFORK;
+        if self.children { own | births } else { own }
+    }
+
+    /// Whether a process belongs to what is watched, given that it is a tracee.
+    pub fn include(&self, pid: Tid) -> bool {
+        self.children || self.pids.contains(&pid)
+    }
+
+    /// Seizes every thread, and looks again until no new one shows up: threads that a seized one
+    /// makes are tracees from birth.
+    ///
+    /// # Errors
+    /// [`Error::NothingAttached`] when none of the given processes could be seized.
+    pub fn seize(&self) -> Result<Seized, Error> {
+        let mut seized = Seized::default();
+        for &pid in &self.pids {
+            self.seize_process(pid, &mut seized);
+        }
+        if seized.threads.is_empty() {
+            let causes = seized.refused.into_values().collect();
+            return Err(Error::NothingAttached { causes });
+        }
+        loop {
+            let ours = seized.threads.keys().copied().collect();
+            let processes = if self.children { target::with_descendants(&ours) } else { ours };
+            let mut news = false;
+            for pid in processes {
+                // Started by what it watches: a shell, for one.
+                let is_self = pid == std::process::id() as Tid;
+                if !is_self && !seized.refused.contains_key(&pid) {
+                    news |= self.seize_process(pid, &mut seized);
+                }
+            }
+            if !news {
+                return Ok(seized);
+            }
+        }
+    }
+
+    /// Whether there was a thread that had not been seized.
+    fn seize_process(&self, pid: Tid, seized: &mut Seized) -> bool {
+        let mut news = false;
+        if let Some(why) = refusal::beforehand(pid) {
+            seized.refused.insert(pid, why);
+            return false;
+        }
+        for tid in procfs::threads(pid) {
+            if seized.threads.get(&pid).is_some_and(|t| t.contains(&tid)) {
+                continue;
+            }
+            match ptrace::seize(tid, self.options()) {
+                Ok(()) => {}
+                // The end of a thread is no refusal, and neither is that its creator, seized
+                // before it, has made it a tracee of ours.
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => continue,
+                Err(_) if procfs::is_traced_by_us(tid) => {}
+                Err(e) => {
+                    seized.refused.insert(pid, refusal::of_process(pid, &e));
+                    return news;
+                }
+            }
+            seized.threads.entry(pid).or_default().insert(tid);
+            news = true;
+        }
+        if !seized.threads.contains_key(&pid) {
+            seized.refused.insert(pid, refusal::gone(pid));
+        }
+        news
+    }
+}
