@@ -4,16 +4,26 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
+use jiff::SignedDuration;
+use jiff::civil::Date;
+
+use crate::filter::{Network, Ports};
+use crate::period::form::{Form, duration};
+use crate::period::interval::Length;
+use crate::report::Kind;
+use crate::tally::key::{Key, Mask};
+use crate::tally::order::Sort;
 
 /// Counts the TCP connections that a server accepts, by address, without root.
 #[derive(Debug, Parser)]
 #[command(name = "tcptally", version, arg_required_else_help = true)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a server and count what it accepts, or watch one that runs
@@ -27,27 +37,59 @@ pub enum Command {
 pub struct CountArgs {
     /// Only these local ports: 80,443,8000-8010
     #[arg(short = 'P', long = "port", value_name = "LIST")]
-    pub ports: Option<String>,
+    pub ports: Option<Ports>,
 
     /// Only this remote network (address or CIDR; repeatable)
-    #[arg(long, value_name = "NET")]
-    pub from: Vec<IpNet>,
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub from: Vec<Network>,
 
     /// Without this remote network (address or CIDR; repeatable)
-    #[arg(long, value_name = "NET")]
-    pub not_from: Vec<IpNet>,
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub not_from: Vec<Network>,
+
+    /// Only from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
+    /// or +90s from the beginning
+    #[arg(long, value_name = "T")]
+    pub since: Option<Form>,
+
+    /// Only before this time
+    #[arg(long, value_name = "T")]
+    pub until: Option<Form>,
+
+    /// A tally for every DUR (20s, 1m, 1h, 1d), aligned to the clock, and the whole at the end
+    #[arg(short, long, value_name = "DUR")]
+    pub interval: Option<Length>,
 
     /// What to count by, in order
-    #[arg(short, long, value_name = "KEYS", value_delimiter = ',', default_value = "ip")]
-    pub by: Vec<String>,
+    #[arg(
+        short,
+        long,
+        value_name = "KEYS",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "ip"
+    )]
+    pub by: Vec<Key>,
+
+    /// Prefix lengths for '--by net': IPv4, IPv6
+    #[arg(long, value_name = "V4,V6", default_value = "24,64")]
+    pub mask: Mask,
 
     /// Only the N largest rows; the rest in one row "others"
     #[arg(short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
 
+    /// Only rows with at least N connections; the rest in one row "others"
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub min: u64,
+
+    /// What to sort rows by
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "count")]
+    pub sort: Sort,
+
     /// How the report looks
     #[arg(short = 'F', long, value_enum, default_value = "table")]
-    pub format: Format,
+    pub format: Kind,
 
     /// One record per connection as it happens, instead of the tally
     #[arg(short, long)]
@@ -70,30 +112,27 @@ pub struct CountArgs {
     pub verbose: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Plain,
-    Csv,
-    Json,
-    Jsonl,
-}
-
+/// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
+    /// On a terminal
     Auto,
+    /// Also in a file or a pipe
     Always,
+    /// Never
     Never,
 }
 
+/// Options of `trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
+    /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
 
     /// Stop counting after this time: 90s, 5m, 1h30m
-    #[arg(short, long, value_name = "DUR")]
-    pub duration: Option<String>,
+    #[arg(short, long, value_name = "DUR", value_parser = duration)]
+    pub duration: Option<SignedDuration>,
 
     /// Only the given process: neither its children nor those it will have
     #[arg(long)]
@@ -112,6 +151,7 @@ pub struct TraceArgs {
     pub argv: Vec<OsString>,
 }
 
+/// How tracees are made to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
     /// The cheapest that is safe and exact
@@ -122,8 +162,10 @@ pub enum Engine {
     Syscall,
 }
 
+/// Options of `parse`.
 #[derive(Debug, Args)]
 pub struct ParseArgs {
+    /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
 
@@ -133,11 +175,11 @@ pub struct ParseArgs {
 
     /// When a log with relative times began
     #[arg(long, value_name = "T")]
-    pub start: Option<String>,
+    pub start: Option<Form>,
 
     /// The date of a log with bare clock times: of its first line
     #[arg(long, value_name = "D")]
-    pub date: Option<String>,
+    pub date: Option<Date>,
 
     /// The time zone of a log with bare clock times
     #[arg(long, value_name = "ZONE")]

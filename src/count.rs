@@ -5,39 +5,97 @@ use crate::connection::{Sink, Split};
 use crate::filter::{Filter, Verdict};
 use crate::tally::Tally;
 
-/// Filter and tally in one, with counts of what the filter could not decide.
+/// Filter and tally in one, with counts of what could not be decided.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
     /// What is asked for.
     pub filter: Filter,
-    /// What passed.
+    /// What passed, by key.
     pub tally: Tally,
-    /// Connections that were not asked for.
+    /// How many passed, and how many did not.
+    pub sums: Sums,
+}
+
+/// How many connections there were of each sort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sums {
+    /// Those that were counted: all rows together.
+    pub total: u64,
+    /// Those among them whose peer is not known.
+    pub no_peer: u64,
+    /// Those among them whose time is not known.
+    pub no_time: u64,
+    /// Not asked for.
     pub filtered: u64,
-    /// Connections that might have been asked for, had their local port been known.
+    /// Not counted: whether their local port was asked for is not known.
     pub unknown_port: u64,
+    /// Not counted: whether their peer was asked for is not known.
+    pub undecided_peer: u64,
+    /// Not counted: whether their time is in the period is not known.
+    pub undecided_time: u64,
+}
+
+impl Count {
+    /// Counts what passes `filter`.
+    pub fn new(filter: Filter, tally: Tally) -> Count {
+        Count { filter, tally, sums: Sums::default() }
+    }
+}
+
+impl Sums {
+    /// Takes note of a verdict, and says whether the connection passed.
+    pub fn note(&mut self, verdict: Verdict, c: &Connection) -> bool {
+        let sum = match verdict {
+            Verdict::Pass => {
+                self.no_peer += u64::from(c.ip.is_none());
+                self.no_time += u64::from(c.time.is_none());
+                &mut self.total
+            }
+            Verdict::Drop => &mut self.filtered,
+            Verdict::UnknownPort => &mut self.unknown_port,
+            Verdict::UnknownPeer => &mut self.undecided_peer,
+            Verdict::UnknownTime => &mut self.undecided_time,
+        };
+        *sum += 1;
+        verdict == Verdict::Pass
+    }
+
+    /// Adds the sums of `other`.
+    pub fn add(&mut self, other: Sums) {
+        let Sums {
+            total,
+            no_peer,
+            no_time,
+            filtered,
+            unknown_port,
+            undecided_peer,
+            undecided_time,
+        } = other;
+        self.total += total;
+        self.no_peer += no_peer;
+        self.no_time += no_time;
+        self.filtered += filtered;
+        self.unknown_port += unknown_port;
+        self.undecided_peer += undecided_peer;
+        self.undecided_time += undecided_time;
+    }
 }
 
 impl Sink for Count {
     fn take(&mut self, c: Connection) {
-        match self.filter.judge(&c) {
-            Verdict::Pass => self.tally.add(&c),
-            Verdict::UnknownPort => self.unknown_port += 1,
-            _ => self.filtered += 1,
+        if self.sums.note(self.filter.judge(&c), &c) {
+            self.tally.add(&c);
         }
     }
 }
 
 impl Split for Count {
     fn part(&self) -> Count {
-        Count { filter: self.filter.clone(), ..Count::default() }
+        Count::new(self.filter.clone(), self.tally.part())
     }
 
     fn merge(&mut self, later: Count) {
-        for (ip, e) in later.tally.rows {
-            self.tally.rows.entry(ip).or_default().count += e.count;
-        }
-        self.filtered += later.filtered;
-        self.unknown_port += later.unknown_port;
+        self.tally.merge(later.tally);
+        self.sums.add(later.sums);
     }
 }

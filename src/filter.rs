@@ -1,22 +1,26 @@
 //! [`Filter`]: local ports, remote networks, period.
 
-use ipnet::IpNet;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-use crate::{Connection, Moment};
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::Connection;
+use crate::connection::canonical;
+use crate::period::{Period, Place};
 
 /// Which connections are counted. The default passes all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Local ports; empty: all.
-    pub ports: Vec<std::ops::RangeInclusive<u16>>,
+    pub ports: Ports,
     /// Remote networks that are counted; empty: all.
-    pub from: Vec<IpNet>,
+    pub from: Vec<Network>,
     /// Remote networks that are not.
-    pub not_from: Vec<IpNet>,
-    /// The period begins here.
-    pub since: Option<Moment>,
-    /// The period ends before this.
-    pub until: Option<Moment>,
+    pub not_from: Vec<Network>,
+    /// From when until when.
+    pub period: Period,
 }
 
 /// What the filter says of a connection.
@@ -35,9 +39,177 @@ pub enum Verdict {
 }
 
 impl Filter {
-    /// Judges one connection.
+    /// Judges one connection. What is known to be wrong with it outweighs what is not known.
     pub fn judge(&self, c: &Connection) -> Verdict {
-        let _ = c;
-        Verdict::Pass
+        let port = match c.local_port {
+            _ if self.ports.0.is_empty() => Verdict::Pass,
+            Some(port) if self.ports.contains(port) => Verdict::Pass,
+            Some(_) => return Verdict::Drop,
+            None => Verdict::UnknownPort,
+        };
+        let peer = match c.ip {
+            _ if self.from.is_empty() && self.not_from.is_empty() => Verdict::Pass,
+            Some(ip) if self.wants(ip) => Verdict::Pass,
+            Some(_) => return Verdict::Drop,
+            None => Verdict::UnknownPeer,
+        };
+        let time = match self.period.place(c.time) {
+            Place::Inside => Verdict::Pass,
+            Place::Outside => return Verdict::Drop,
+            Place::Unknown => Verdict::UnknownTime,
+        };
+        [port, peer, time].into_iter().find(|v| *v != Verdict::Pass).unwrap_or(Verdict::Pass)
+    }
+
+    fn wants(&self, ip: IpAddr) -> bool {
+        let ip = canonical(ip);
+        let among = |networks: &[Network]| networks.iter().any(|n| n.0.contains(&ip));
+        (self.from.is_empty() || among(&self.from)) && !among(&self.not_from)
+    }
+}
+
+/// Ports and ranges of ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ports(pub Vec<RangeInclusive<u16>>);
+
+impl Ports {
+    /// Whether `port` is one of them.
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&port))
+    }
+}
+
+/// `80,443,8000-8010`.
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Ports, String> {
+        let port = |s: &str| {
+            s.trim().parse().map_err(|_| {
+                format!(
+                    "'{}' is no port; give numbers up to 65535, as in 80,443,8000-8010",
+                    s.trim()
+                )
+            })
+        };
+        let mut ports = Vec::new();
+        for part in s.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range: RangeInclusive<u16> = port(first)?..=port(last)?;
+            if range.is_empty() {
+                return Err(format!("'{}' runs backwards; give the lower port first", part.trim()));
+            }
+            ports.push(range);
+        }
+        Ok(Ports(ports))
+    }
+}
+
+/// A network of clients, or a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+/// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`. Of networks within `::ffff:0:0/96`, the IPv4
+/// network is meant, as an IPv4 client of an IPv6 socket is its IPv4 address.
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Network, String> {
+        let s = s.trim();
+        let unclear = || {
+            format!(
+                "'{s}' is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32"
+            )
+        };
+        let net = match s.parse::<IpAddr>() {
+            Ok(ip) => IpNet::from(ip),
+            Err(_) => s.parse::<IpNet>().map_err(|_| unclear())?,
+        };
+        let mapped = match net {
+            IpNet::V6(net) if net.prefix_len() >= 96 => net.addr().to_ipv4_mapped().zip(Some(net)),
+            _ => None,
+        };
+        let net = match mapped {
+            Some((ip, net)) => {
+                Ipv4Net::new(ip, net.prefix_len() - 96).map_err(|_| unclear())?.into()
+            }
+            None => net,
+        };
+        Ok(Network(net.trunc()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Moment;
+    use crate::period::Bound;
+
+    fn connection(ip: &str, local_port: u16) -> Connection {
+        Connection {
+            ip: ip.parse().ok(),
+            local_port: Some(local_port).filter(|p| *p != 0),
+            ..Connection::default()
+        }
+    }
+
+    #[test]
+    fn ports() {
+        let ports: Ports = "80, 443,8000-8010".parse().unwrap();
+        let filter = Filter { ports, ..Filter::default() };
+        for (port, verdict) in [
+            (443, Verdict::Pass),
+            (8000, Verdict::Pass),
+            (8010, Verdict::Pass),
+            (8011, Verdict::Drop),
+            (0, Verdict::UnknownPort),
+        ] {
+            assert_eq!(filter.judge(&connection("::1", port)), verdict, "{port}");
+        }
+        for s in ["", "80,", "http", "65536", "90-80", "-1", "1-2-3"] {
+            assert!(s.parse::<Ports>().is_err(), "{s}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let networks = |s: &str| s.split(' ').map(|n| n.parse().unwrap()).collect::<Vec<_>>();
+        let filter = Filter {
+            from: networks("10.0.0.0/8 ::ffff:192.0.2.0/120 2001:db8::/32"),
+            not_from: networks("10.1.2.3"),
+            ..Filter::default()
+        };
+        for (ip, verdict) in [
+            ("10.1.2.4", Verdict::Pass),
+            ("::ffff:10.1.2.4", Verdict::Pass),
+            ("10.1.2.3", Verdict::Drop),
+            ("::ffff:10.1.2.3", Verdict::Drop),
+            ("192.0.2.200", Verdict::Pass),
+            ("192.0.3.0", Verdict::Drop),
+            ("2001:db8:ffff::", Verdict::Pass),
+            ("2001:db9::", Verdict::Drop),
+            ("?", Verdict::UnknownPeer),
+        ] {
+            assert_eq!(filter.judge(&connection(ip, 0)), verdict, "{ip}");
+        }
+        assert_eq!("::ffff:10.9.9.9/104".parse::<Network>().unwrap().0.to_string(), "10.0.0.0/8");
+        for s in ["", "localhost", "10.0.0.0/33", "10.0.0"] {
+            assert!(s.parse::<Network>().is_err(), "{s}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_outweighs_what_is_not() {
+        let filter = Filter {
+            ports: "80".parse().unwrap(),
+            from: vec!["10.0.0.0/8".parse().unwrap()],
+            period: Period { since: Some(Bound::At(Moment::Clock(5))), ..Period::default() },
+            ..Filter::default()
+        };
+        assert_eq!(filter.judge(&Connection::default()), Verdict::UnknownPort);
+        assert_eq!(filter.judge(&connection("?", 80)), Verdict::UnknownPeer);
+        assert_eq!(filter.judge(&connection("10.0.0.1", 80)), Verdict::UnknownTime);
+        let early = Connection { time: Some(Moment::Clock(4)), ..Connection::default() };
+        assert_eq!(filter.judge(&early), Verdict::Drop);
     }
 }

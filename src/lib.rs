@@ -16,6 +16,7 @@ pub mod filter;
 pub mod live;
 pub mod moment;
 pub mod parse;
+pub mod period;
 pub mod report;
 pub mod sys;
 pub mod tally;

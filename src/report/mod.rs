@@ -1,1 +1,182 @@
-//! Report formats, one file each.
+//! Report formats, one file each. A new one is a file and a line in [`Kind::format`].
+
+mod csv;
+mod event;
+mod json;
+mod jsonl;
+mod notes;
+mod plain;
+mod table;
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use crate::count::Sums;
+use crate::tally::key::{Key, Keys, Value};
+use crate::tally::order::{Order, Picked};
+use crate::tally::table::{Entry, Table};
+use crate::{Account, Connection, Moment};
+
+pub use notes::notes;
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// For people
+    Table,
+    /// "IP: COUNT" a line
+    Plain,
+    /// Comma-separated values
+    Csv,
+    /// One JSON document
+    Json,
+    /// A JSON object a line
+    Jsonl,
+}
+
+impl Kind {
+    /// The format of this kind.
+    pub fn format(self, look: Look) -> Box<dyn Format> {
+        match self {
+            Kind::Table => Box::new(table::Format::new(look)),
+            Kind::Plain => Box::new(plain::Format::new(look)),
+            Kind::Csv => Box::new(csv::Format::new(look)),
+            Kind::Json => Box::new(json::Format),
+            Kind::Jsonl => Box::new(jsonl::Format::new(look)),
+        }
+    }
+}
+
+/// What formats for people need to know of the reader.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Whether to colour.
+    pub color: bool,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whose clocks the times are shown by.
+    pub zone: TimeZone,
+    /// Whether there are intervals, so that the whole is not all.
+    pub intervals: bool,
+    /// Whether the output begins here, so that headings are due.
+    pub headings: bool,
+}
+
+/// A way to write counts and connections. It is told of every interval before the whole.
+pub trait Format: Send {
+    /// Whether all intervals belong in one document with the whole.
+    fn one_document(&self) -> bool {
+        false
+    }
+
+    /// Writes one interval.
+    fn interval(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes the whole.
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes one connection.
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Whether the report itself tells its [`notes`]; else they have to be said elsewhere.
+    fn tells_notes(&self) -> bool {
+        false
+    }
+}
+
+/// All that is to be reported.
+pub struct Report<'a> {
+    /// How the source fared.
+    pub account: &'a Account,
+    /// How many connections of each sort there were.
+    pub sums: Sums,
+    /// The counts of the whole.
+    pub whole: Part<'a>,
+    /// The counts of each interval, for formats that are [one document](Format::one_document).
+    pub intervals: Option<Vec<Part<'a>>>,
+    /// What else the reader must know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Report<'_> {
+    /// Distinct client addresses, where they were counted by.
+    pub fn addresses(&self) -> Option<usize> {
+        let keys = self.whole.keys;
+        let at = keys.list().iter().position(|k| *k == Key::Ip)?;
+        let Some(table) = self.whole.table else { return Some(0) };
+        let ip = |row| match keys.decode(table.row(row).0).nth(at) {
+            Some(Value::Ip(ip)) => Some(ip),
+            _ => None,
+        };
+        let rows = 0..table.len();
+        if keys.list().len() == 1 {
+            return Some(rows.filter_map(ip).count());
+        }
+        Some(rows.filter_map(ip).collect::<HashSet<_>>().len())
+    }
+}
+
+/// Counts by key: those of an interval, or of the whole.
+#[derive(Clone)]
+pub struct Part<'a> {
+    /// The beginning of the interval.
+    pub start: Option<Moment>,
+    /// Its end.
+    pub end: Option<Moment>,
+    /// What is counted by.
+    pub keys: &'a Keys,
+    /// The counts, if there are any.
+    pub table: Option<&'a Table>,
+    /// Which rows are shown.
+    pub order: Order,
+}
+
+/// One row of a report.
+pub struct Row<'a> {
+    keys: &'a Keys,
+    code: &'a [u8],
+    /// The count, and the times of the first and the last.
+    pub entry: Entry,
+}
+
+impl Row<'_> {
+    /// The values of the keys, in order.
+    pub fn values(&self) -> impl Iterator<Item = Value> {
+        self.keys.decode(self.code)
+    }
+}
+
+impl<'a> Part<'a> {
+    /// All connections in it.
+    pub fn total(&self) -> u64 {
+        self.table.map_or(0, Table::total)
+    }
+
+    /// Picks the rows that are shown.
+    pub fn pick(&self) -> Picked {
+        self.table.map(|table| self.order.pick(table)).unwrap_or_default()
+    }
+
+    /// The rows that were picked, in order.
+    pub fn rows(&self, picked: &Picked) -> impl Iterator<Item = Row<'a>> {
+        self.table.into_iter().flat_map(move |table| {
+            picked.rows.iter().map(move |row| {
+                let (code, entry) = table.row(*row);
+                Row { keys: self.keys, code, entry: *entry }
+            })
+        })
+    }
+}
+
+/// Text from outside, such that it cannot command a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}

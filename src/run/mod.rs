@@ -1,10 +1,74 @@
 //! Joins a source, the filter, the tally and a report, as the command line asks.
 
-use tcptally::cli::{Cli, Command};
+mod events;
+mod intervals;
+mod live;
+mod message;
+mod outlet;
+mod output;
+mod parse;
+mod request;
+mod trace;
+
+use std::io;
+
+use tcptally::cli::{Cli, Command, CountArgs};
+use tcptally::count::{Count, Sums};
+use tcptally::report::{Part, Report, notes};
+use tcptally::{Account, trace as tracing};
+
+use output::Mode;
+use request::Usage;
 
 /// Runs the command and returns the exit status.
 pub fn run(cli: Cli) -> i32 {
-    match cli.command {
-        Command::Trace(_) | Command::Parse(_) => 125,
+    let (result, own_failure) = match cli.command {
+        Command::Trace(args) => (trace::run(args), 125),
+        Command::Parse(args) => (parse::run(args), 1),
+    };
+    result.unwrap_or_else(|error| {
+        let broken = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
+        if broken.into_iter().any(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return 0;
+        }
+        message::error(format_args!("{error:#}"));
+        if error.is::<Usage>() {
+            message::error("for all options: tcptally --help");
+            2
+        } else {
+            error.downcast_ref::<tracing::Error>().map_or(own_failure, |e| e.exit_status())
+        }
+    })
+}
+
+/// How the output file is written: at once what comes bit by bit.
+fn mode(args: &CountArgs) -> Mode {
+    match (args.events, args.interval) {
+        (true, _) => Mode::Truncate,
+        (false, Some(_)) if args.format != tcptally::report::Kind::Json => Mode::Append,
+        _ => Mode::Replace,
+    }
+}
+
+/// The report on all that was counted.
+fn report<'a>(
+    account: &'a Account,
+    count: &'a Count,
+    order: tcptally::tally::order::Order,
+) -> Report<'a> {
+    let table = Some(&count.tally.whole);
+    Report {
+        account,
+        sums: count.sums,
+        whole: Part { start: None, end: None, keys: &count.tally.keys, table, order },
+        intervals: None,
+        notes: notes(account, &count.sums, count.tally.interval.is_some()),
+    }
+}
+
+/// Says on stderr what a report in this format cannot.
+fn say_notes(account: &Account, sums: &Sums, intervals: bool, quiet: bool) {
+    for note in notes(account, sums, intervals) {
+        message::note(quiet, note);
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
+mod die;
 pub mod fork;
 pub mod pidfd;
 pub mod ptrace;
 pub mod wait;
 pub mod wake;
+
+pub use die::die_of;
 
 /// Sends a signal; a process that is gone needs none.
 #[allow(unsafe_code)]

@@ -1,0 +1,85 @@
+//! Comma-separated values, with a line of headings.
+
+use std::io::{self, Write};
+
+use super::event::Event;
+use super::{Look, Part, Report};
+use crate::tally::key::Value;
+use crate::tally::table::Entry;
+use crate::{Connection, Moment};
+
+/// Comma-separated values. Where there are intervals, their rows are all: a sum over the column
+/// `count` is the total.
+pub struct Format {
+    intervals: bool,
+    headings: bool,
+}
+
+impl Format {
+    /// A new output.
+    pub fn new(look: Look) -> Format {
+        Format { intervals: look.intervals, headings: look.headings }
+    }
+
+    fn rows(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let mut out = ::csv::Writer::from_writer(out);
+        let intervals = self.intervals;
+        if std::mem::take(&mut self.headings) {
+            let interval = if intervals { &["start", "end"][..] } else { &[] };
+            let keys = part.keys.list().iter().map(|k| k.name());
+            out.write_record(
+                interval.iter().copied().chain(keys).chain(["count", "first", "last"]),
+            )?;
+        }
+        let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry| {
+            if intervals {
+                out.write_field(time(part.start))?;
+                out.write_field(time(part.end))?;
+            }
+            for key in keys {
+                out.write_field(key)?;
+            }
+            out.write_field(entry.count.to_string())?;
+            out.write_field(time(entry.first))?;
+            out.write_field(time(entry.last))?;
+            out.write_record(None::<&[u8]>)
+        };
+        let picked = part.pick();
+        let columns = part.keys.list().len();
+        let blank = || std::iter::repeat_n(String::new(), columns - 1);
+        for row in part.rows(&picked) {
+            let known = |value| match value {
+                Value::Unknown => String::new(),
+                value => value.to_string(),
+            };
+            line(&mut row.values().map(known), &row.entry)?;
+        }
+        if picked.other_keys > 0 {
+            line(&mut std::iter::once("others".to_string()).chain(blank()), &picked.others)?;
+        } else if picked.rows.is_empty() && intervals {
+            line(&mut std::iter::once(String::new()).chain(blank()), &Entry::default())?;
+        }
+        out.flush()
+    }
+}
+
+fn time(time: Option<Moment>) -> String {
+    time.map(|t| t.to_string()).unwrap_or_default()
+}
+
+impl super::Format for Format {
+    fn interval(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(part, out)
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if self.intervals { Ok(()) } else { self.rows(&report.whole, out) }
+    }
+
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        let headings = std::mem::take(&mut self.headings);
+        let mut out = ::csv::WriterBuilder::new().has_headers(headings).from_writer(out);
+        out.serialize(Event::from(connection))?;
+        out.flush()
+    }
+}

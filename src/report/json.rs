@@ -1,0 +1,163 @@
+//! The report as one JSON document.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::event::Event;
+use super::{Part, Report, Row};
+use crate::tally::key::Key;
+use crate::tally::order::Picked;
+use crate::tally::table::Entry;
+use crate::{Connection, Moment};
+
+/// Goes up when a field changes meaning.
+pub const SCHEMA: u32 = 1;
+
+/// One JSON document, and a line.
+pub struct Format;
+
+impl super::Format for Format {
+    fn one_document(&self) -> bool {
+        true
+    }
+
+    fn tells_notes(&self) -> bool {
+        true
+    }
+
+    fn interval(&mut self, _: &Part<'_>, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &Document(report, true))?;
+        out.write_all(b"\n")
+    }
+
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &Event::from(connection))?;
+        out.write_all(b"\n")
+    }
+}
+
+/// The whole report; without rows if the flag is not set.
+pub(super) struct Document<'a>(pub &'a Report<'a>, pub bool);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Document(report, rows) = self;
+        let (account, sums) = (report.account, &report.sums);
+        let mut s = serializer.serialize_map(None)?;
+        s.serialize_entry("schema", &SCHEMA)?;
+        s.serialize_entry("source", account.source)?;
+        s.serialize_entry("engine", &account.engine)?;
+        s.serialize_entry("started", &account.started)?;
+        s.serialize_entry("ended", &account.ended)?;
+        s.serialize_entry("complete", &account.complete)?;
+        s.serialize_entry("total", &sums.total)?;
+        s.serialize_entry("addresses", &report.addresses())?;
+        s.serialize_entry("unknown_peer", &(sums.no_peer + sums.undecided_peer))?;
+        s.serialize_entry("unknown_port", &sums.unknown_port)?;
+        s.serialize_entry("unknown_time", &sums.undecided_time)?;
+        s.serialize_entry("lost", &account.lost)?;
+        s.serialize_entry("filtered", &sums.filtered)?;
+        s.serialize_entry("unreadable_lines", &account.unreadable_lines)?;
+        s.serialize_entry("warnings", &report.notes)?;
+        let keys: Vec<_> = report.whole.keys.list().iter().map(|k| k.name()).collect();
+        s.serialize_entry("keys", &keys)?;
+        if *rows {
+            let picked = report.whole.pick();
+            s.serialize_entry("rows", &Rows(&report.whole, &picked))?;
+            if let Some(others) = others(&picked) {
+                s.serialize_entry("others", &others)?;
+            }
+            if let Some(intervals) = &report.intervals {
+                let intervals = intervals.iter().map(Interval);
+                s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
+            }
+        }
+        s.end()
+    }
+}
+
+/// What is not shown, if anything.
+pub(super) fn others(picked: &Picked) -> Option<Others> {
+    let Entry { count, first, last } = picked.others;
+    (picked.other_keys > 0).then_some(Others { others: picked.other_keys, count, first, last })
+}
+
+/// The sum of the rows that are not shown.
+#[derive(Serialize)]
+pub(super) struct Others {
+    others: u64,
+    count: u64,
+    first: Option<Moment>,
+    last: Option<Moment>,
+}
+
+struct Interval<'a>(&'a Part<'a>);
+
+impl Serialize for Interval<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let picked = self.0.pick();
+        let mut s = serializer.serialize_map(None)?;
+        s.serialize_entry("start", &self.0.start)?;
+        s.serialize_entry("end", &self.0.end)?;
+        s.serialize_entry("total", &self.0.total())?;
+        s.serialize_entry("rows", &Rows(self.0, &picked))?;
+        if let Some(others) = others(&picked) {
+            s.serialize_entry("others", &others)?;
+        }
+        s.end()
+    }
+}
+
+/// Rows are written as they are made: there may be a million.
+struct Rows<'a>(&'a Part<'a>, &'a Picked);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let keys = self.0.keys.list();
+        serializer.collect_seq(self.0.rows(self.1).map(|row| Line { interval: None, keys, row }))
+    }
+}
+
+/// One row: the keys, the count, and the times.
+pub(super) struct Line<'a> {
+    /// The interval, where it has to be said in the row.
+    pub interval: Option<(Option<Moment>, Option<Moment>)>,
+    /// The names of the values.
+    pub keys: &'a [Key],
+    /// The row.
+    pub row: Row<'a>,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some((start, end)) = self.interval {
+            map.serialize_entry("start", &start)?;
+            map.serialize_entry("end", &end)?;
+        }
+        for (key, value) in self.keys.iter().zip(self.row.values()) {
+            map.serialize_entry(key.name(), &value)?;
+        }
+        let Entry { count, first, last } = self.row.entry;
+        map.serialize_entry("count", &count)?;
+        map.serialize_entry("first", &first)?;
+        map.serialize_entry("last", &last)?;
+        map.end()
+    }
+}
+
+/// A sequence that is written as it is made.
+struct Sequence<I>(RefCell<Option<I>>);
+
+impl<I: Iterator<Item: Serialize>> Serialize for Sequence<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
+}

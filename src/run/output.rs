@@ -1,0 +1,129 @@
+//! [`Output`]: where a report goes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::NamedTempFile;
+
+use super::request::Stream;
+
+/// Where a report goes.
+#[derive(Debug)]
+pub enum Output {
+    /// A standard stream.
+    Stream(Stream),
+    /// A file that gets what is written at once: events, intervals, devices and pipes.
+    Direct(File),
+    /// A file that has the old content until all of the new is written.
+    Replace {
+        /// Its name.
+        path: PathBuf,
+        /// The new content, beside it; the first is made before anything has begun.
+        file: Option<NamedTempFile>,
+    },
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All at the end.
+    Replace,
+    /// As things happen.
+    Truncate,
+    /// As things happen, behind what is there.
+    Append,
+}
+
+impl Output {
+    /// Opens the output, so that nothing is begun whose result could not be written. Without a
+    /// path, or with `-`, it is the stream.
+    pub fn open(path: Option<&Path>, stream: Stream, mode: Mode) -> anyhow::Result<Output> {
+        match path {
+            None => Ok(Output::Stream(stream)),
+            Some(path) if path == Path::new("-") => Ok(Output::Stream(Stream::Stdout)),
+            Some(path) => Output::file(path, mode).with_context(|| {
+                format!(
+                    "the output '{}' cannot be written; give another file with -o",
+                    path.display()
+                )
+            }),
+        }
+    }
+
+    fn file(path: &Path, mode: Mode) -> anyhow::Result<Output> {
+        let metadata = match path.metadata() {
+            Ok(metadata) => Some(metadata),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e.into()),
+        };
+        let regular = metadata.as_ref().is_none_or(|m| m.is_file());
+        if mode != Mode::Replace || !regular {
+            let mut options = OpenOptions::new();
+            options.write(true).create(regular);
+            match mode {
+                Mode::Append => options.append(true),
+                _ => options.truncate(regular),
+            };
+            return Ok(Output::Direct(options.open(path)?));
+        }
+        // A symbolic link stays, and what it points to is replaced.
+        let path = if metadata.is_some() { path.canonicalize()? } else { path.to_path_buf() };
+        if metadata.is_some() {
+            OpenOptions::new().write(true).open(&path)?;
+        }
+        let file = Some(beside(&path)?);
+        Ok(Output::Replace { path, file })
+    }
+
+    /// The stream that it is, if it is one.
+    pub fn stream(&self) -> Option<Stream> {
+        match self {
+            Output::Stream(stream) => Some(*stream),
+            _ => None,
+        }
+    }
+
+    /// Whether something is there already.
+    pub fn continues(&self) -> bool {
+        matches!(self, Output::Direct(file) if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
+    }
+
+    /// Writes what `write` writes, and puts it in place.
+    pub fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self {
+            Output::Stream(Stream::Stdout) => buffered(io::stdout().lock(), write),
+            Output::Stream(Stream::Stderr) => buffered(io::stderr().lock(), write),
+            Output::Direct(file) => buffered(file, write),
+            Output::Replace { path, file } => {
+                let mut file = file.take().map_or_else(|| beside(path), Ok)?;
+                buffered(file.as_file_mut(), write)?;
+                file.persist(path).map(drop).map_err(|e| e.error)
+            }
+        }
+    }
+}
+
+/// A new file in the folder of `path`, with the permissions that it has or would get.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mode = path.metadata().map_or(0o666, |m| m.permissions().mode() & 0o7777);
+    let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(".tcptally.")
+        .permissions(std::fs::Permissions::from_mode(mode))
+        .tempfile_in(folder)
+}
+
+fn buffered(
+    out: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    write(&mut out)?;
+    out.flush()
+}

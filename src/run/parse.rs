@@ -1,0 +1,78 @@
+//! `tcptally parse`: counts in records.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tcptally::cli::ParseArgs;
+use tcptally::parse::{self, Options};
+
+use super::events::Events;
+use super::intervals::intervals;
+use super::output::Output;
+use super::request::{Request, Stream, Times, Usage};
+use super::{message, mode, report, say_notes};
+
+/// Counts in records and returns the exit status.
+pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
+    let tz = args.tz.as_deref().map(zone).transpose()?;
+    let zone = tz.clone().unwrap_or_else(TimeZone::system);
+    let mut request = Request::new(&args.count, &Times::Record(zone.clone()))?;
+    let start = match &args.start {
+        Some(form) => Some(
+            form.timestamp(&zone, Timestamp::now())
+                .and_then(|t| t.ok_or("give the date too, as in '2026-11-22 11:30'".to_string()))
+                .map_err(|e| Usage(format!("--start: {e}")))?
+                .into(),
+        ),
+        None => None,
+    };
+    let options = Options {
+        kind: args.kind,
+        start,
+        date: args.date,
+        tz,
+        wanted: request.wanted(),
+        ..Options::default()
+    };
+    let mut output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    let mut format = request.format(output.stream(), !output.continues());
+    let quiet = request.quiet;
+
+    let failures = if request.events {
+        let filter = std::mem::take(&mut request.count.filter);
+        let mut events = Events::new(filter, &request, output);
+        let outcome = parse::parse(&args.files, &options, &mut events);
+        let sums = events.finish()?;
+        say_notes(&outcome.account, &sums, false, quiet);
+        outcome.failures
+    } else {
+        let mut count = std::mem::take(&mut request.count);
+        let outcome = parse::parse(&args.files, &options, &mut count);
+        let mut report = report(&outcome.account, &count, request.order);
+        let has_intervals = count.tally.interval.is_some();
+        output.write(|out| {
+            let parts = || intervals(&count.tally, &count.filter.period, request.order);
+            if has_intervals && format.one_document() {
+                report.intervals = Some(parts().collect());
+            } else if has_intervals {
+                parts().try_for_each(|part| format.interval(&part, out))?;
+            }
+            format.report(&report, out)
+        })?;
+        if !format.tells_notes() {
+            say_notes(&outcome.account, &count.sums, has_intervals, quiet);
+        }
+        outcome.failures
+    };
+    for failure in &failures {
+        message::error(failure);
+    }
+    Ok(i32::from(!failures.is_empty()))
+}
+
+fn zone(name: &str) -> Result<TimeZone, Usage> {
+    TimeZone::get(name).or_else(|e| TimeZone::posix(name).map_err(|_| e)).map_err(|_| {
+        Usage(format!(
+            "--tz: there is no time zone '{name}'; give one such as Europe/Berlin or UTC"
+        ))
+    })
+}

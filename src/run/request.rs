@@ -1,0 +1,193 @@
+//! [`Request`]: what the command line asks for, in the terms of filter, tally and report.
+
+use std::io::IsTerminal;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tcptally::Moment;
+use tcptally::cli::{Color, CountArgs};
+use tcptally::connection::Wanted;
+use tcptally::count::Count;
+use tcptally::filter::Filter;
+use tcptally::period::form::Form;
+use tcptally::period::interval::Interval;
+use tcptally::period::{Bound, Period};
+use tcptally::report::{Format, Kind, Look};
+use tcptally::tally::Tally;
+use tcptally::tally::key::Keys;
+use tcptally::tally::order::Order;
+
+/// A usage error, for exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// What is counted and how it is shown.
+pub struct Request {
+    /// What is counted.
+    pub count: Count,
+    /// Which rows are shown.
+    pub order: Order,
+    /// How.
+    pub kind: Kind,
+    /// Whether connections are shown instead of counts.
+    pub events: bool,
+    /// Whether only errors are said.
+    pub quiet: bool,
+    /// Whose clocks the times are shown by.
+    pub zone: TimeZone,
+    color: Color,
+}
+
+/// How a bare time of day and an offset from the beginning are meant.
+pub enum Times {
+    /// In a record: every day at that time; since the record began.
+    Record(TimeZone),
+    /// From now on: when that time comes next; since now.
+    Live,
+}
+
+impl Request {
+    /// Understands the options, or says what is wrong with them.
+    pub fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
+        let zone = match times {
+            Times::Record(zone) => zone.clone(),
+            Times::Live => TimeZone::system(),
+        };
+        let now = Timestamp::now();
+        let bound = |form: &Option<Form>, option, after| {
+            form.as_ref()
+                .map(|form| resolve(form, times, &zone, now, after))
+                .transpose()
+                .map_err(|e| Usage(format!("{option}: {e}")))
+        };
+        let since = bound(&args.since, "--since", now)?;
+        let after = match &since {
+            Some(Bound::At(Moment::Clock(ns))) => {
+                Timestamp::from_nanosecond((*ns).into()).unwrap_or(now).max(now)
+            }
+            _ => now,
+        };
+        let until = bound(&args.until, "--until", after)?;
+        if let (Some(Bound::At(a)), Some(Bound::At(b))) = (&since, &until)
+            && std::mem::discriminant(a) == std::mem::discriminant(b)
+            && a >= b
+        {
+            return Err(Usage(format!(
+                "--since {a} is not before --until {b}: nothing could be counted"
+            )));
+        }
+        if since.is_some() && since == until {
+            return Err(Usage("--since and --until are the same: nothing could be counted".into()));
+        }
+        let filter = Filter {
+            ports: args.ports.clone().unwrap_or_default(),
+            from: args.from.clone(),
+            not_from: args.not_from.clone(),
+            period: Period { since, until, zone: zone.clone() },
+        };
+        let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
+        let tally = Tally::new(Keys::new(&args.by, args.mask), interval, None);
+        Ok(Request {
+            count: Count::new(filter, tally),
+            order: Order { sort: args.sort, top: args.top, min: args.min },
+            kind: args.format,
+            events: args.events,
+            quiet: args.quiet,
+            zone,
+            color: args.color,
+        })
+    }
+
+    /// The fields of connections that somebody will look at.
+    pub fn wanted(&self) -> Wanted {
+        if self.events {
+            return Wanted { local: true, comm: true, pid: true };
+        }
+        let wanted = self.count.tally.keys.wanted();
+        Wanted { local: wanted.local || !self.count.filter.ports.0.is_empty(), ..wanted }
+    }
+
+    /// The format, for an output that is this stream (or a file: none).
+    pub fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
+        self.kind.format(self.look(stream, headings))
+    }
+
+    /// What the format needs to know of that output.
+    pub fn look(&self, stream: Option<Stream>, headings: bool) -> Look {
+        let color = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => stream.is_some_and(Stream::colors),
+        };
+        Look {
+            color,
+            width: stream.and_then(Stream::width).unwrap_or(80),
+            zone: self.zone.clone(),
+            intervals: self.count.tally.interval.is_some(),
+            headings,
+        }
+    }
+}
+
+/// A standard stream that a report goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Stream {
+    fn colors(self) -> bool {
+        let choice = match self {
+            Stream::Stdout => anstream::AutoStream::choice(&std::io::stdout()),
+            Stream::Stderr => anstream::AutoStream::choice(&std::io::stderr()),
+        };
+        choice != anstream::ColorChoice::Never
+    }
+
+    /// Columns, if it is a terminal.
+    fn width(self) -> Option<usize> {
+        let size = match self {
+            Stream::Stdout if std::io::stdout().is_terminal() => {
+                terminal_size::terminal_size_of(std::io::stdout())
+            }
+            Stream::Stderr if std::io::stderr().is_terminal() => {
+                terminal_size::terminal_size_of(std::io::stderr())
+            }
+            _ => None,
+        };
+        size.map(|(width, _)| usize::from(width.0).clamp(40, 120))
+    }
+}
+
+fn resolve(
+    form: &Form,
+    times: &Times,
+    zone: &TimeZone,
+    now: Timestamp,
+    after: Timestamp,
+) -> Result<Bound, String> {
+    if let Some(t) = form.timestamp(zone, now)? {
+        return Ok(Bound::At(t.into()));
+    }
+    Ok(match (form, times) {
+        (Form::Clock(time), Times::Record(_)) => Bound::Daily(*time),
+        (Form::Clock(time), Times::Live) => {
+            let today = after.to_zoned(zone.clone()).date();
+            let on = |date: jiff::civil::Date| {
+                zone.to_timestamp(date.to_datetime(*time)).map_err(|e| e.to_string())
+            };
+            let mut at = on(today)?;
+            if at <= after {
+                at = on(today.tomorrow().map_err(|e| e.to_string())?)?;
+            }
+            Bound::At(at.into())
+        }
+        (Form::After(d), Times::Record(_)) => Bound::At(Moment::Elapsed(0).shifted(*d)),
+        (Form::After(d), Times::Live) => Bound::At(Moment::from(now).shifted(*d)),
+        _ => return Err("this time cannot be placed".into()),
+    })
+}

@@ -1,0 +1,336 @@
+//! [`Key`]: what connections can be counted by, and the encoding of a row's values.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Serialize, Serializer};
+
+use crate::Connection;
+use crate::connection::Wanted;
+
+/// Something that connections can be counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Key {
+    /// The client's address
+    Ip,
+    /// The client's network (--mask)
+    Net,
+    /// The local port
+    Port,
+    /// The local address and port
+    Local,
+    /// The process that accepted
+    Pid,
+    /// The name of the thread that accepted
+    Comm,
+}
+
+impl Key {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Key::Ip => "ip",
+            Key::Net => "net",
+            Key::Port => "port",
+            Key::Local => "local",
+            Key::Pid => "pid",
+            Key::Comm => "comm",
+        }
+    }
+}
+
+/// The lengths of prefixes by which `net` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// For IPv4, at most 32.
+    pub v4: u8,
+    /// For IPv6, at most 128.
+    pub v6: u8,
+}
+
+impl Default for Mask {
+    fn default() -> Mask {
+        Mask { v4: 24, v6: 64 }
+    }
+}
+
+/// `24`, `24,64`, `/24,/64`.
+impl FromStr for Mask {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Mask, String> {
+        let length = |s: &str, max: u8| {
+            let s = s.trim();
+            s.strip_prefix('/').unwrap_or(s).parse().ok().filter(|n| *n <= max)
+        };
+        let (v4, v6) = match s.split_once(',') {
+            Some((v4, v6)) => (length(v4, 32), length(v6, 128)),
+            None => (length(s, 32), Some(Mask::default().v6)),
+        };
+        v4.zip(v6).map(|(v4, v6)| Mask { v4, v6 }).ok_or_else(|| {
+            "give the prefix lengths for IPv4 (0 to 32) and IPv6 (0 to 128), as in 24,64".into()
+        })
+    }
+}
+
+/// The keys of a tally, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    keys: Vec<Key>,
+    mask: Mask,
+}
+
+impl Default for Keys {
+    fn default() -> Keys {
+        Keys::new(&[Key::Ip], Mask::default())
+    }
+}
+
+const V4: u8 = 0;
+const V6: u8 = 1;
+const KNOWN: u8 = 1;
+const UNKNOWN: u8 = 2;
+
+impl Keys {
+    /// Counts by `keys` in this order; one that is named twice counts once.
+    pub fn new(keys: &[Key], mask: Mask) -> Keys {
+        let mut once = Vec::new();
+        for key in keys {
+            if !once.contains(key) {
+                once.push(*key);
+            }
+        }
+        Keys { keys: once, mask }
+    }
+
+    /// The keys, in order.
+    pub fn list(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The fields of connections that counting looks at.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            local: self.keys.iter().any(|k| matches!(k, Key::Port | Key::Local)),
+            comm: self.keys.contains(&Key::Comm),
+            pid: self.keys.contains(&Key::Pid),
+        }
+    }
+
+    /// Appends the connection's values to `code`, such that equal values are equal bytes, and
+    /// bytes sort as values do: IPv4 before IPv6, numbers as numbers, what is unknown last.
+    pub fn encode(&self, c: &Connection, code: &mut Vec<u8>) {
+        for key in &self.keys {
+            match key {
+                Key::Ip => put_ip(c.ip, code),
+                Key::Net => put_ip(c.ip.map(|ip| self.network(ip).addr()), code),
+                Key::Port => put(c.local_port.map(u16::to_be_bytes), code),
+                Key::Local => {
+                    put_ip(c.local_ip, code);
+                    put(c.local_port.map(u16::to_be_bytes), code);
+                }
+                Key::Pid => put(c.pid.map(u32::to_be_bytes), code),
+                Key::Comm => put_text(c.comm.as_deref(), code),
+            }
+        }
+    }
+
+    /// The values that [`encode`](Keys::encode) wrote.
+    pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
+        let mut rest = code;
+        self.keys.iter().map(move |key| match key {
+            Key::Ip => get_ip(&mut rest).map_or(Value::Unknown, Value::Ip),
+            Key::Net => get_ip(&mut rest).map_or(Value::Unknown, |ip| Value::Net(self.network(ip))),
+            Key::Port => get(&mut rest)
+                .map_or(Value::Unknown, |b| Value::Number(u16::from_be_bytes(b).into())),
+            Key::Local => match (get_ip(&mut rest), get(&mut rest).map(u16::from_be_bytes)) {
+                (None, None) => Value::Unknown,
+                (ip, port) => Value::Local(ip, port),
+            },
+            Key::Pid => {
+                get(&mut rest).map_or(Value::Unknown, |b| Value::Number(u32::from_be_bytes(b)))
+            }
+            Key::Comm => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
+        })
+    }
+
+    fn network(&self, ip: IpAddr) -> IpNet {
+        // A mask is never longer than the address, so neither constructor fails.
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                Ipv4Net::new(ip, self.mask.v4).unwrap_or_else(|_| ip.into()).trunc().into()
+            }
+            IpAddr::V6(ip) => {
+                Ipv6Net::new(ip, self.mask.v6).unwrap_or_else(|_| ip.into()).trunc().into()
+            }
+        }
+    }
+}
+
+fn put_ip(ip: Option<IpAddr>, code: &mut Vec<u8>) {
+    match ip.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(ip)) => {
+            code.push(V4);
+            code.extend_from_slice(&ip.octets());
+        }
+        Some(IpAddr::V6(ip)) => {
+            code.push(V6);
+            code.extend_from_slice(&ip.octets());
+        }
+        None => code.push(UNKNOWN),
+    }
+}
+
+fn put<const N: usize>(number: Option<[u8; N]>, code: &mut Vec<u8>) {
+    match number {
+        Some(number) => {
+            code.push(KNOWN);
+            code.extend_from_slice(&number);
+        }
+        None => code.push(UNKNOWN),
+    }
+}
+
+/// Texts end with a zero byte, so that none is the beginning of another.
+fn put_text(text: Option<&str>, code: &mut Vec<u8>) {
+    match text {
+        Some(text) => {
+            code.push(KNOWN);
+            code.extend(text.bytes().filter(|b| *b != 0));
+            code.push(0);
+        }
+        None => code.push(UNKNOWN),
+    }
+}
+
+fn get<const N: usize>(code: &mut &[u8]) -> Option<[u8; N]> {
+    let (tag, rest) = code.split_first()?;
+    *code = rest;
+    if *tag == UNKNOWN {
+        return None;
+    }
+    let (number, rest) = code.split_first_chunk()?;
+    *code = rest;
+    Some(*number)
+}
+
+fn get_ip(code: &mut &[u8]) -> Option<IpAddr> {
+    match *code.first()? {
+        V4 => get::<4>(code).map(|b| Ipv4Addr::from(b).into()),
+        V6 => get::<16>(code).map(|b| Ipv6Addr::from(b).into()),
+        _ => get::<0>(code).and(None),
+    }
+}
+
+fn get_text(code: &mut &[u8]) -> Option<String> {
+    get::<0>(code)?;
+    let end = code.iter().position(|b| *b == 0)?;
+    let (text, rest) = code.split_at(end);
+    *code = &rest[1..];
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The value of one key in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// An address.
+    Ip(IpAddr),
+    /// A network.
+    Net(IpNet),
+    /// A port or a process.
+    Number(u32),
+    /// A local address and port, of which one at least is known.
+    Local(Option<IpAddr>, Option<u16>),
+    /// A name.
+    Text(String),
+    /// The source could not tell.
+    Unknown,
+}
+
+/// As reports for people show it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Ip(ip) => write!(f, "{ip}"),
+            Value::Net(net) => write!(f, "{net}"),
+            Value::Number(n) => write!(f, "{n}"),
+            Value::Local(ip, port) => {
+                match ip {
+                    Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+                    Some(ip) => write!(f, "{ip}:")?,
+                    None => f.write_str("*:")?,
+                }
+                match port {
+                    Some(port) => write!(f, "{port}"),
+                    None => f.write_str("*"),
+                }
+            }
+            Value::Text(text) => f.write_str(text),
+            Value::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// Numbers as numbers, what is unknown as null, all else as text.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Number(n) => serializer.serialize_u32(*n),
+            Value::Unknown => serializer.serialize_none(),
+            Value::Text(text) => serializer.serialize_str(text),
+            value => serializer.collect_str(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(ip: &str) -> Connection {
+        Connection { ip: ip.parse().ok(), ..Connection::default() }
+    }
+
+    fn code(keys: &Keys, c: &Connection) -> Vec<u8> {
+        let mut code = Vec::new();
+        keys.encode(c, &mut code);
+        code
+    }
+
+    #[test]
+    fn every_value_survives_encoding() {
+        use Key::*;
+        let keys = Keys::new(&[Comm, Ip, Net, Port, Local, Pid, Ip], Mask { v4: 8, v6: 32 });
+        let c = Connection {
+            local_ip: "2001:db8::7".parse().ok(),
+            local_port: Some(443),
+            pid: Some(70_000),
+            comm: Some("nginx: worker".into()),
+            ..connection("::ffff:10.1.2.3")
+        };
+        let shown = |c| {
+            let code = code(&keys, c);
+            keys.decode(&code).map(|v| v.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(&c), "nginx: worker 10.1.2.3 10.0.0.0/8 443 [2001:db8::7]:443 70000");
+        assert_eq!(shown(&Connection::default()), "unknown ".repeat(6).trim());
+    }
+
+    #[test]
+    fn codes_sort_as_addresses_do() {
+        let keys = Keys::default();
+        let order = ["2.0.0.0", "10.0.0.0", "10.0.0.9", "10.0.0.10", "::1", "2001::", "?"];
+        let codes: Vec<_> = order.iter().map(|ip| code(&keys, &connection(ip))).collect();
+        assert!(codes.is_sorted());
+    }
+
+    #[test]
+    fn masks() {
+        assert_eq!("16".parse(), Ok(Mask { v4: 16, v6: 64 }));
+        assert_eq!("/32, /128".parse(), Ok(Mask { v4: 32, v6: 128 }));
+        assert!("33".parse::<Mask>().is_err());
+        assert!("24,129".parse::<Mask>().is_err());
+    }
+}

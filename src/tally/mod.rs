@@ -1,0 +1,77 @@
+//! [`Tally`]: counts by key, as a whole and by interval; mergeable.
+
+pub mod key;
+pub mod order;
+pub mod table;
+
+use std::collections::BTreeMap;
+
+use crate::{Connection, Moment};
+use key::Keys;
+use table::{Entry, Table};
+
+use crate::period::interval::Interval;
+
+/// Counts of connections by key, and by interval where that is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// What is counted by.
+    pub keys: Keys,
+    /// How long an interval is.
+    pub interval: Option<Interval>,
+    /// The counts of the whole.
+    pub whole: Table,
+    /// The counts of each interval, by its beginning. Those in which nothing came are not here.
+    pub intervals: BTreeMap<Moment, Table>,
+    /// The interval of the connection before, which is most often that of the next.
+    current: Option<(Moment, Moment)>,
+    scratch: Vec<u8>,
+}
+
+impl Tally {
+    /// An empty tally that counts by `keys`, and for each interval if one is given. Each table
+    /// keeps at most `max_keys` keys.
+    pub fn new(keys: Keys, interval: Option<Interval>, max_keys: Option<usize>) -> Tally {
+        Tally { keys, interval, whole: Table::new(max_keys), ..Tally::default() }
+    }
+
+    /// An empty tally that counts by the same keys and intervals.
+    pub fn part(&self) -> Tally {
+        Tally::new(self.keys.clone(), self.interval.clone(), self.whole.max_keys())
+    }
+
+    /// Counts one connection.
+    pub fn add(&mut self, c: &Connection) {
+        self.scratch.clear();
+        self.keys.encode(c, &mut self.scratch);
+        let entry = Entry { count: 1, first: c.time, last: c.time };
+        self.whole.add(&self.scratch, entry);
+        let (Some(interval), Some(time)) = (&self.interval, c.time) else { return };
+        let start = match self.current {
+            Some((start, end)) if start <= time && time < end => start,
+            _ => {
+                let around = interval.around(time);
+                self.current = Some(around);
+                around.0
+            }
+        };
+        let max_keys = self.whole.max_keys();
+        self.intervals
+            .entry(start)
+            .or_insert_with(|| Table::new(max_keys))
+            .add(&self.scratch, entry);
+    }
+
+    /// Adds the counts of `other`, which was made by [`part`](Tally::part).
+    pub fn merge(&mut self, other: Tally) {
+        self.whole.merge(other.whole);
+        for (start, table) in other.intervals {
+            match self.intervals.entry(start) {
+                std::collections::btree_map::Entry::Vacant(e) => {
+                    e.insert(table);
+                }
+                std::collections::btree_map::Entry::Occupied(mut e) => e.get_mut().merge(table),
+            }
+        }
+    }
+}
