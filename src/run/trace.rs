@@ -13,16 +13,16 @@ use super::request::{Request, Stream, Times};
 pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
     let output = Output::open(args.count.output.as_deref(), Stream::Stderr, mode(&args.count))?;
-    let start = Start {
-        argv: args.argv,
+    let options = trace::Options {
+        wanted: request.wanted(),
+        no_children: args.no_children,
         engine: match args.engine {
             Engine::Auto => None,
             Engine::Seccomp => Some(trace::engine::Engine::Seccomp),
             Engine::Syscall => Some(trace::engine::Engine::Syscall),
         },
-        deny_io_uring: args.deny_io_uring,
     };
-    let options = trace::Options { wanted: request.wanted(), no_children: args.no_children };
+    let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
     let tracer = Tracer::spawn(start, options)?;
     watch(tracer, Watch { request, output, duration: args.duration })
 }
