@@ -383,14 +383,14 @@ impl Live for Tracer {
             wake::at(deadline);
         }
         loop {
+            if let Some(event) = self.due()? {
+                return Ok(event);
+            }
             if let Some(connection) = self.ready.pop_front() {
                 return Ok(Event::Connection(connection));
             }
             if self.phase == Phase::Leaving {
                 return Ok(Event::Ended(Ending::Detached));
-            }
-            if let Some(event) = self.due()? {
-                return Ok(event);
             }
             match wait::any() {
                 Ok(Some(change)) => {
