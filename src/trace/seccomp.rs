@@ -74,3 +74,64 @@ impl Program {
         program
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would do, for the few instructions that are used here.
+    fn run(program: &[Instruction], arch: u32, number: u32, first_argument: u32) -> u32 {
+        let (mut accumulator, mut at) = (0, 0);
+        loop {
+            let i = &program[at];
+            at += 1;
+            match (i.code, i.k) {
+                (LOAD, NUMBER) => accumulator = number,
+                (LOAD, ARCH) => accumulator = arch,
+                (LOAD, FIRST_ARGUMENT) => accumulator = first_argument,
+                (JUMP_IF_EQUAL, k) => {
+                    at += usize::from(if accumulator == k { i.jt } else { i.jf });
+                }
+                (RETURN, k) => return k,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    const TRACE: Program = Program { trace: true, deny_io_uring: false };
+    const X86_64: u32 = Arch::X86_64.audit();
+    const I386: u32 = Arch::I386.audit();
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const STOP: u32 = libc::SECCOMP_RET_TRACE;
+
+    #[test]
+    fn stops_at_accept_of_every_architecture_and_nowhere_else() {
+        let program = TRACE.instructions();
+        let act = |arch, number, argument| run(&program, arch, number, argument);
+        for number in [43, 288, 425, 0x4000_0000 + 43, 0x4000_0000 + 288] {
+            assert_eq!(act(X86_64, number, 0), STOP, "{number}");
+        }
+        for number in [0, 102, 364, 0x4000_0000] {
+            assert_eq!(act(X86_64, number, 5), ALLOW, "{number}");
+        }
+        assert_eq!(act(I386, 364, 0), STOP);
+        assert_eq!(act(I386, 425, 0), STOP);
+        for (operation, action) in [(5, STOP), (18, STOP), (3, ALLOW), (425, ALLOW), (364, ALLOW)] {
+            assert_eq!(act(I386, 102, operation), action, "socketcall {operation}");
+        }
+        for number in [43, 288] {
+            assert_eq!(act(I386, number, 5), ALLOW, "{number}");
+        }
+        assert_eq!(act(0xc000_00b7, 43, 0), ALLOW, "an architecture that is not in the table");
+    }
+
+    #[test]
+    fn denies_io_uring_alone_where_nothing_is_traced() {
+        let program = Program { trace: false, deny_io_uring: true }.instructions();
+        let denied = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        assert_eq!(run(&program, X86_64, 425, 0), denied);
+        assert_eq!(run(&program, I386, 425, 0), denied);
+        assert_eq!(run(&program, X86_64, 43, 0), ALLOW);
+        assert_eq!(run(&program, I386, 102, 5), ALLOW);
+    }
+}
