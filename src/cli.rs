@@ -134,7 +134,12 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
-    /// Only the given process: neither its children nor those it will have
+    /// Watch these running processes and their children (PIDs with commas or blanks; repeatable)
+    #[arg(short, long = "pid", value_name = "PID", value_parser = pid_list,
+          conflicts_with = "argv")]
+    pub pids: Vec<Pids>,
+
+    /// Only the given processes: neither their children nor those they will have
     #[arg(long)]
     pub no_children: bool,
 
@@ -147,8 +152,25 @@ pub struct TraceArgs {
     pub deny_io_uring: bool,
 
     /// The server to start, and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,
+}
+
+/// A list of process ids, as `pidof` prints it or with commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pids(pub Vec<i32>);
+
+fn pid_list(text: &str) -> Result<Pids, String> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
+    let pids = words.map(|word| match word.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(format!("'{word}' is no process id; 'pidof NAME' and 'pgrep NAME' give them")),
+    });
+    let pids = pids.collect::<Result<Vec<i32>, _>>()?;
+    if pids.is_empty() {
+        return Err("no process id given (is the server running?)".into());
+    }
+    Ok(Pids(pids))
 }
 
 /// How tracees are made to stop.

@@ -13,8 +13,9 @@ pub trait Live {
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Self::Error>;
 
     /// Counts no more: lets go of what is watched where that is safe, else goes on without a
-    /// word. Call [`next`](Live::next) until it gives [`Event::Ended`].
-    fn stop_counting(&mut self) -> Result<(), Self::Error>;
+    /// word. Gives what had come by then; call [`next`](Live::next) until it gives
+    /// [`Event::Ended`].
+    fn stop_counting(&mut self) -> Result<Vec<Connection>, Self::Error>;
 
     /// How the source has fared so far.
     fn account(&mut self) -> Account;
@@ -38,6 +39,8 @@ pub enum Event {
 pub enum Ending {
     /// What was watched has been let go, or is gone and was not ours.
     Detached,
+    /// The spawned command was let go, and runs on under this process id.
+    LetGo(i32),
     /// The spawned command exited with this status.
     Exited(i32),
     /// The spawned command was killed by this signal.

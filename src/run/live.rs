@@ -4,11 +4,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tcptally::Moment;
 use tcptally::connection::Sink;
 use tcptally::live::{Ending, Event, Live};
 use tcptally::period::Bound;
 use tcptally::report::{Format, Part};
+use tcptally::{Account, Moment, trace};
 
 use super::outlet::Outlet;
 use super::output::Output;
@@ -25,33 +25,53 @@ pub struct Watch {
     pub duration: Option<SignedDuration>,
 }
 
-/// Watches until the source ends, and returns the exit status.
-pub fn watch(mut live: impl Live, what: Watch) -> anyhow::Result<i32> {
+/// Watches what `start` gives until that ends, and returns the exit status.
+///
+/// The source lives in a thread of its own, which has ended before the last report is written:
+/// what was watched is free by then, however slow the report's reader is.
+pub fn watch<L: Live>(
+    start: impl FnOnce() -> Result<L, L::Error> + Send,
+    what: Watch,
+) -> anyhow::Result<i32> {
     let mut state = State::new(what)?;
-    let ending = loop {
-        match live.next(state.deadline())? {
-            Event::Connection(c) => state.take(c),
-            Event::Deadline => {}
-            Event::Asked => state.show(&mut live),
-            Event::Ended(ending) => break ending,
-        }
-        state.close_intervals(Moment::now());
-        if state.is_over() {
-            state.end(&mut live);
-            live.stop_counting()?;
-        }
-    };
+    let (ending, account) = trace::let_go_at_end(|| follow(start, &mut state))?;
     if state.counting {
         state.counting = false;
-        state.finish(&mut live);
+        state.finish(account);
     } else {
         state.outlet.finish();
     }
+    let ending = match ending {
+        Ending::LetGo(pid) => trace::attend(pid)?,
+        ending => ending,
+    };
     Ok(match ending {
-        Ending::Detached => 0,
+        Ending::Detached | Ending::LetGo(_) => 0,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => tcptally::sys::die_of(signal),
     })
+}
+
+fn follow<L: Live>(
+    start: impl FnOnce() -> Result<L, L::Error>,
+    state: &mut State,
+) -> anyhow::Result<(Ending, Account)> {
+    let mut live = start()?;
+    loop {
+        match live.next(state.deadline())? {
+            Event::Connection(c) => state.take(c),
+            Event::Deadline => {}
+            Event::Asked => state.show(live.account()),
+            Event::Ended(ending) => return Ok((ending, live.account())),
+        }
+        state.close_intervals(Moment::now());
+        if state.is_over() {
+            for connection in live.stop_counting()? {
+                state.take(connection);
+            }
+            state.end(live.account());
+        }
+    }
 }
 
 struct State {
@@ -142,8 +162,7 @@ impl State {
         }
     }
 
-    fn write(&mut self, live: &mut impl Live, out: &mut dyn io::Write) -> io::Result<()> {
-        let mut account = live.account();
+    fn write(&mut self, mut account: Account, out: &mut dyn io::Write) -> io::Result<()> {
         if account.ended.is_none() {
             account.ended = Some(Timestamp::now().into());
         }
@@ -163,7 +182,7 @@ impl State {
     }
 
     /// Shows the tally so far.
-    fn show(&mut self, live: &mut impl Live) {
+    fn show(&mut self, account: Account) {
         if self.request.events {
             message::note(
                 self.request.quiet,
@@ -172,32 +191,32 @@ impl State {
             return;
         }
         let mut text = Vec::new();
-        if self.write(live, &mut text).is_ok() {
+        if self.write(account, &mut text).is_ok() {
             self.outlet.text(text);
         }
     }
 
     /// Shows the tally, and counts no more.
-    fn end(&mut self, live: &mut impl Live) {
+    fn end(&mut self, account: Account) {
         if let Some((start, end)) = self.open.take() {
             self.show_interval(start, end);
         }
         if !self.outlet.closed() {
-            self.show(live);
+            self.show(account);
         }
         self.counting = false;
     }
 
-    fn finish(mut self, live: &mut impl Live) {
+    fn finish(mut self, account: Account) {
         if let Some((start, end)) = self.open.take() {
             self.show_interval(start, end);
         }
         let events = self.request.events;
         let mut text = Vec::new();
-        let result = if events { Ok(()) } else { self.write(live, &mut text) };
+        let result = if events { Ok(()) } else { self.write(account.clone(), &mut text) };
         let quiet = self.request.quiet;
         if events {
-            say_notes(&live.account(), &self.request.count.sums, false, quiet);
+            say_notes(&account, &self.request.count.sums, false, quiet);
         }
         let dropped = self.outlet.dropped;
         let (output, mut error) = self.outlet.finish();

@@ -37,6 +37,14 @@ pub fn one(tid: Tid) -> io::Result<Option<Change>> {
     wait(tid, libc::__WALL)
 }
 
+/// Waits for a child that is no tracee, also until a signal stops it. `None`: it is none.
+///
+/// # Errors
+/// EINTR when a signal handler ran.
+pub fn child(pid: Tid) -> io::Result<Option<Change>> {
+    wait(pid, libc::WUNTRACED | libc::__WALL)
+}
+
 fn wait(which: Tid, flags: i32) -> io::Result<Option<Change>> {
     let mut status = 0;
     // SAFETY: `status` outlives the call.

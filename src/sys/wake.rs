@@ -6,14 +6,14 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Which signals have come since the last [`take`], bit N for signal N; bit 14 (SIGALRM) is the
 /// timer's.
 static PENDING: AtomicU64 = AtomicU64::new(0);
 static TIMER: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
-static TIMER_SET: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
 const REPEAT: Duration = Duration::from_millis(10);
 
@@ -61,23 +61,26 @@ fn arm(first: Duration) {
     }
 }
 
-/// Makes `signals` interrupt waits of the calling thread, whichever thread they come to. Those
+/// Makes `signals` interrupt waits of the calling thread (and of no other from now on), whichever
+/// thread they come to. Those
 /// that the process ignores (a command under nohup) stay ignored.
 pub fn install(signals: &[i32]) -> io::Result<()> {
-    if !TIMER_SET.load(Ordering::SeqCst) {
-        // SAFETY: all-zero is a valid sigevent; the kernel fills `timer`.
-        unsafe {
-            let mut event: libc::sigevent = std::mem::zeroed();
-            event.sigev_notify = libc::SIGEV_THREAD_ID;
-            event.sigev_signo = libc::SIGALRM;
-            event.sigev_notify_thread_id = libc::gettid();
-            let mut timer: libc::timer_t = std::ptr::null_mut();
-            check(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer))?;
-            TIMER.store(timer, Ordering::SeqCst);
-        }
-        TIMER_SET.store(true, Ordering::SeqCst);
-        handle(libc::SIGALRM)?;
+    // SAFETY: all-zero is a valid sigevent; the kernel fills `timer`.
+    let timer = unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = libc::SIGALRM;
+        event.sigev_notify_thread_id = libc::gettid();
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        check(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer))?;
+        timer
+    };
+    let former = TIMER.swap(timer, Ordering::SeqCst);
+    if TIMER_SET.swap(true, Ordering::SeqCst) {
+        // SAFETY: the timer was created here, and nothing refers to it any more.
+        unsafe { libc::timer_delete(former) };
     }
+    handle(libc::SIGALRM)?;
     for &signal in signals {
         if !is_ignored(signal)? {
             handle(signal)?;

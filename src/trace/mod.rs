@@ -27,6 +27,7 @@ pub mod target;
 mod tracees;
 pub mod tracer;
 
+pub use command::attend;
 pub use error::Error;
 pub use tracer::{Options, Tracer};
 

@@ -27,7 +27,7 @@ use super::stop::{EventStop, ExecStop, Stop, SyscallStop, Until};
 use super::tracees::Tracees;
 
 /// Signals to the tracer that mean something to it.
-const HANDLED: [i32; 8] = [
+pub(super) const HANDLED: [i32; 8] = [
     libc::SIGINT,
     libc::SIGQUIT,
     libc::SIGTERM,
@@ -67,6 +67,9 @@ pub struct Tracer {
     asked: bool,
     /// Connections that were read on the way to something else.
     ready: VecDeque<Connection>,
+    /// What was chosen, and why.
+    notes: Vec<String>,
+    attached: Option<String>,
 }
 
 /// How the tracees came to be ours.
@@ -103,6 +106,8 @@ impl Tracer {
             deadline: None,
             asked: false,
             ready: VecDeque::new(),
+            notes: Vec::new(),
+            attached: None,
         })
     }
 
@@ -129,7 +134,22 @@ impl Tracer {
             // A thread that has ended needs no stop.
             let _ = ptrace::interrupt(*tid);
         }
+        tracer.attached = Some(format!(
+            "attached to {} and {}",
+            plural(seized.threads.len(), "process", "processes"),
+            plural(seized.threads.values().map(BTreeSet::len).sum(), "thread", "threads"),
+        ));
         Ok(tracer)
+    }
+
+    /// What was chosen, and why: for users who ask.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How many processes and threads were attached to, in words; `None` for a command.
+    pub fn attached(&self) -> Option<&str> {
+        self.attached.as_deref()
     }
 
     /// Waits until the spawned command is executed, or has failed to be.
@@ -297,22 +317,14 @@ impl Tracer {
 
     fn on_signals(&mut self, signals: Signals) -> Result<(), Error> {
         self.asked |= signals.has(libc::SIGUSR1);
-        let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
         match &mut self.watched {
             Watched::Spawned(command) => {
-                for signal in [libc::SIGTERM, libc::SIGHUP] {
-                    if signals.has(signal) {
-                        command.pass_on(signal);
-                    }
-                }
-                for signal in stops.into_iter().filter(|s| signals.has(*s)) {
-                    command.asked_to_stop(signal).doing("stopping with the job")?;
-                }
+                command.on_signals(signals).doing("stopping with the job")?;
             }
             Watched::Attached(_) => {
                 let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
                 if ends.into_iter().any(|s| signals.has(s)) {
-                    self.stop_counting()?;
+                    self.leave()?;
                 }
             }
         }
@@ -333,6 +345,19 @@ impl Tracer {
         Ok(std::mem::take(&mut self.asked).then_some(Event::Asked))
     }
 
+    /// Counts no more, and lets the tracees go unless their filter needs a tracer.
+    fn leave(&mut self) -> Result<(), Error> {
+        if self.phase != Phase::Counting {
+            return Ok(());
+        }
+        let filtered = self.engines.contains(&Engine::Seccomp);
+        if !filtered {
+            self.drain()?;
+        }
+        self.phase = if filtered { Phase::Supervising } else { Phase::Leaving };
+        Ok(())
+    }
+
     /// Reads what has been accepted already, for the tracees are let go next.
     fn drain(&mut self) -> Result<(), Error> {
         loop {
@@ -350,10 +375,14 @@ impl Tracer {
 
     fn ending(&self) -> Ending {
         match &self.watched {
-            Watched::Spawned(command) => command.ending.unwrap_or(Ending::Detached),
+            Watched::Spawned(command) => command.ending.unwrap_or(Ending::LetGo(command.pid)),
             Watched::Attached(_) => Ending::Detached,
         }
     }
+}
+
+fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// Which call the tracee is in, if it is one that matters.
@@ -390,7 +419,7 @@ impl Live for Tracer {
                 return Ok(Event::Connection(connection));
             }
             if self.phase == Phase::Leaving {
-                return Ok(Event::Ended(Ending::Detached));
+                return Ok(Event::Ended(self.ending()));
             }
             match wait::any() {
                 Ok(Some(change)) => {
@@ -405,18 +434,9 @@ impl Live for Tracer {
         }
     }
 
-    fn stop_counting(&mut self) -> Result<(), Error> {
-        if self.phase != Phase::Counting {
-            return Ok(());
-        }
-        match &self.watched {
-            Watched::Spawned(_) => self.phase = Phase::Supervising,
-            Watched::Attached(_) => {
-                self.drain()?;
-                self.phase = Phase::Leaving;
-            }
-        }
-        Ok(())
+    fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
+        self.leave()?;
+        Ok(self.ready.drain(..).collect())
     }
 
     fn account(&mut self) -> Account {
