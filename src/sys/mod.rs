@@ -2,10 +2,14 @@
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
+pub mod aside;
+pub mod capability;
 mod die;
 pub mod fork;
+pub mod perf;
 pub mod pidfd;
 pub mod ptrace;
+pub mod tracee;
 pub mod wait;
 pub mod wake;
 

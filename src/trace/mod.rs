@@ -14,6 +14,7 @@ mod command;
 pub mod engine;
 pub mod error;
 mod follow;
+pub mod perf;
 pub mod procfs;
 pub mod refusal;
 pub mod registers;

@@ -1,0 +1,95 @@
+//! Work in a process of its own that nobody has to wait for.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Runs `work` in a grandchild of this process, which ends with it, and gives what it returned
+/// through the file: all of it, or nothing. The grandchild has no descriptor but that one, and is
+/// no child of this process: wait(2) does not see it.
+///
+/// # Errors
+/// Those of pipe(2) and fork(2).
+pub fn run(work: fn() -> [u8; 4]) -> io::Result<File> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors. The child of the fork has one thread; it runs
+    // `work`, for which glibc and musl keep malloc usable after fork, and never returns from here.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let (read, write) = (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]));
+        match libc::fork() {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => {
+                if libc::fork() == 0 {
+                    close_all_but(write.as_raw_fd());
+                    if let Ok(result) = std::panic::catch_unwind(work) {
+                        libc::write(write.as_raw_fd(), result.as_ptr().cast(), result.len());
+                    }
+                    libc::close(write.as_raw_fd());
+                }
+                libc::_exit(0)
+            }
+            child => {
+                let mut status = 0;
+                while libc::waitpid(child, &raw mut status, libc::__WALL) == -1
+                    && *libc::__errno_location() == libc::EINTR
+                {}
+            }
+        }
+        Ok(File::from(read))
+    }
+}
+
+/// Leaves this process' open files to a grandchild that ends as soon as this process has, so that
+/// descriptors whose closing takes long (perf events of tracepoints) delay nobody. The standard
+/// streams are not among them.
+pub fn leave_files() {
+    let mut ends = [0; 2];
+    // SAFETY: as in `run`. The children call async-signal-safe functions only. This process'
+    // end of the pipe is kept open until it exits; nothing is ever written to it.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
+            return;
+        }
+        match libc::fork() {
+            0 => {
+                if libc::fork() == 0 {
+                    libc::setsid();
+                    libc::close(ends[1]);
+                    for stream in 0..3 {
+                        libc::close(stream);
+                    }
+                    let mut byte = 0u8;
+                    libc::read(ends[0], (&raw mut byte).cast(), 1);
+                }
+                libc::_exit(0)
+            }
+            child => {
+                libc::close(ends[0]);
+                if child == -1 {
+                    libc::close(ends[1]);
+                    return;
+                }
+                let mut status = 0;
+                while libc::waitpid(child, &raw mut status, libc::__WALL) == -1
+                    && *libc::__errno_location() == libc::EINTR
+                {}
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Only where no descriptor is used afterwards but `kept`.
+unsafe fn close_all_but(kept: i32) {
+    // SAFETY: takes numbers only. Before Linux 5.9 there is no close_range, and they stay open.
+    unsafe {
+        if kept > 0 {
+            libc::syscall(libc::SYS_close_range, 0, kept - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, kept + 1, u32::MAX, 0);
+    }
+}

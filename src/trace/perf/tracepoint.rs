@@ -1,0 +1,351 @@
+//! Finds the tracepoints at which a call of accept returns, and proves them.
+//!
+//! A tracepoint is opened by its id, which is another one on every build of the kernel. tracefs
+//! tells it to root. Others find it by trial, which is remembered in the user's
+//! cache directory; and whoever told it, it is used only after it has counted calls of accept
+//! that this process made for the purpose.
+
+use std::ffi::CStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::sys::perf::{Accept, Event, Inherit, Tracepoint, accept_nothing, call_all_of_sockets};
+use crate::sys::{aside, capability};
+
+use super::Refused;
+
+/// The ids of `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// accept(2)
+    pub accept: u16,
+    /// accept4(2)
+    pub accept4: u16,
+}
+
+/// The two tracepoints, switched on. While this lives, opening and closing further events of
+/// theirs takes microseconds; the last one to close takes tens of milliseconds.
+#[derive(Debug)]
+pub struct Tracepoints {
+    ids: Ids,
+    _switched_on: [Event; 2],
+}
+
+impl Tracepoints {
+    /// Finds and proves them.
+    ///
+    /// # Errors
+    /// [`Refused`], in which the remedy stands.
+    pub fn find() -> Result<Tracepoints, Refused> {
+        let mut refused = Refused::Tracepoints;
+        let cache = Cache::of_this_user();
+        let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
+        for ids in known.into_iter().flatten() {
+            match prove(ids) {
+                Ok(Some(proven)) => return Ok(proven),
+                Ok(None) => {}
+                Err(error) => refused = Refused::own(error),
+            }
+        }
+        may_open()?;
+        let Some(ids) = trial() else { return Err(refused) };
+        match prove(ids) {
+            Ok(Some(proven)) => {
+                if let Some(cache) = cache {
+                    // Without a cache the next start takes a tenth of a second longer.
+                    let _ = cache.write(ids);
+                }
+                Ok(proven)
+            }
+            Ok(None) => Err(Refused::Tracepoints),
+            Err(error) => Err(Refused::own(error)),
+        }
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> Ids {
+        self.ids
+    }
+}
+
+/// Opens an event of a tracepoint on the calling thread, with all that this process may do.
+fn open_here(id: u16, raw: bool) -> io::Result<Event> {
+    let _raised = capability::raised();
+    Event::open(&Tracepoint { id, raw, sigtrap: None, inherit: Inherit::No, filter: None }, 0)
+}
+
+/// Id 0 is no tracepoint's, which the kernel looks up after it has looked at permissions.
+fn may_open() -> Result<(), Refused> {
+    match open_here(0, true) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(()),
+        Err(e) => Err(Refused::own(e)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Only the tracepoint of a call's exit has a field `ret`, and only calls on no descriptor pass.
+const OWN_CALL: &CStr = c"ret == -9";
+
+/// Opens both and sees whether they count this thread's calls, each its own.
+fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
+    let events = [open_here(ids.accept, false)?, open_here(ids.accept4, false)?];
+    for event in &events {
+        match event.set_filter(OWN_CALL) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+            result => result?,
+        }
+    }
+    let counts = || -> io::Result<_> { Ok([events[0].count()?, events[1].count()?]) };
+    accept_nothing(Accept::Accept);
+    let after_accept = counts()?;
+    accept_nothing(Accept::Accept4);
+    let after_both = counts()?;
+    let proven = after_accept == [1, 0] && after_both == [1, 1];
+    Ok(proven.then_some(Tracepoints { ids, _switched_on: events }))
+}
+
+/// What tracefs says, for those who may read it.
+fn tracefs() -> Option<Ids> {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].iter().find_map(|root| {
+        let id = |name: &str| {
+            let text = fs::read_to_string(format!("{root}/events/syscalls/{name}/id")).ok()?;
+            text.trim().parse().ok()
+        };
+        Some(Ids { accept: id("sys_exit_accept")?, accept4: id("sys_exit_accept4")? })
+    })
+}
+
+/// How long a trial may take; it takes a tenth of a second.
+const PATIENCE_MS: u16 = 5_000;
+
+/// Searches in a process of its own, whose end is not waited for: closing what it opened takes
+/// the kernel tens of milliseconds each.
+fn trial() -> Option<Ids> {
+    receive(&mut aside::run(|| to_bytes(with_least_privilege())).ok()?)
+}
+
+fn to_bytes(ids: Option<Ids>) -> [u8; 4] {
+    let ids = ids.unwrap_or(Ids { accept: 0, accept4: 0 });
+    let (a, b) = (ids.accept.to_ne_bytes(), ids.accept4.to_ne_bytes());
+    [a[0], a[1], b[0], b[1]]
+}
+
+fn receive(found: &mut File) -> Option<Ids> {
+    use std::os::fd::AsFd;
+    loop {
+        let mut fds = [PollFd::new(found.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(PATIENCE_MS)) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(1..) => break,
+            _ => return None,
+        }
+    }
+    let mut b = [0; 4];
+    found.read_exact(&mut b).ok()?;
+    let ids =
+        Ids { accept: u16::from_ne_bytes([b[0], b[1]]), accept4: u16::from_ne_bytes([b[2], b[3]]) };
+    (ids.accept != 0 && ids.accept4 != 0).then_some(ids)
+}
+
+/// Without privilege the kernel opens raw tracepoints of system calls only, and says no to others
+/// at once, so those who have privilege search without it. Where that is forbidden, every
+/// tracepoint opens, which is slower but finds the same.
+fn with_least_privilege() -> Option<Ids> {
+    capability::renounce().ok()?;
+    if open_here_as_is(0).is_err_and(|e| e.raw_os_error() == Some(libc::EACCES)) {
+        capability::resume().ok()?;
+    }
+    search()
+}
+
+/// Tries ids from the highest one down, in steps that cannot miss the system calls of net/socket.c:
+/// they are 18, with two tracepoints each, and lie together, not far below the highest id. Then
+/// tries every id around the one that saw such a call.
+fn search() -> Option<Ids> {
+    const STEP: u16 = 16;
+    const AROUND: u16 = 40;
+    let top = highest()?;
+    let hit = (0..=top).rev().step_by(STEP.into()).find(|&id| sees_sockets(id))?;
+    let mut ids = Ids { accept: 0, accept4: 0 };
+    for id in hit.saturating_sub(AROUND)..=hit.saturating_add(AROUND) {
+        match seen_call(id) {
+            Some(Accept::Accept) => ids.accept = id,
+            Some(Accept::Accept4) => ids.accept4 = id,
+            None => {}
+        }
+    }
+    Some(ids)
+}
+
+fn open_here_as_is(id: u16) -> io::Result<Event> {
+    Event::open(&Tracepoint { id, raw: true, sigtrap: None, inherit: Inherit::No, filter: None }, 0)
+}
+
+/// An id above the highest that is taken. Ids are given in order, the lowest free one first.
+fn highest() -> Option<u16> {
+    const STRIDE: u16 = 128;
+    // Modules that were unloaded leave holes.
+    const LOOKED_AT: u16 = 4;
+    let is_taken = |id: u16| match open_here_as_is(id) {
+        Ok(event) => {
+            std::mem::forget(event);
+            true
+        }
+        Err(e) => !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)),
+    };
+    let from = (0..u16::MAX - STRIDE).step_by(STRIDE.into()).collect::<Vec<_>>();
+    let last = from.into_iter().rev().find(|&id| (id..id + LOOKED_AT).any(is_taken))?;
+    Some(last.saturating_add(STRIDE))
+}
+
+fn sees_sockets(id: u16) -> bool {
+    let Ok(event) = open_here_as_is(id) else { return false };
+    call_all_of_sockets();
+    let seen = event.count().is_ok_and(|n| n > 0);
+    std::mem::forget(event);
+    seen
+}
+
+/// Which of the two calls this tracepoint sees returning.
+fn seen_call(id: u16) -> Option<Accept> {
+    let event = open_here_as_is(id).ok()?;
+    let mut seen = None;
+    if event.set_filter(OWN_CALL).is_ok() {
+        for which in [Accept::Accept, Accept::Accept4] {
+            let before = event.count().ok()?;
+            accept_nothing(which);
+            if event.count().ok()? > before {
+                seen = Some(which);
+            }
+        }
+    }
+    std::mem::forget(event);
+    seen
+}
+
+/// Where the ids are remembered, for one build of the kernel.
+#[derive(Debug)]
+struct Cache {
+    directory: PathBuf,
+    kernel: String,
+}
+
+const FILE: &str = "accept-tracepoints";
+
+impl Cache {
+    fn of_this_user() -> Option<Cache> {
+        let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let base = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+        let line = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+        let kernel = format!("{} {}", line("osrelease")?.trim(), line("version")?.trim());
+        Some(Cache { directory: base.join("tcptally"), kernel })
+    }
+
+    fn read(&self) -> Option<Ids> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let mut file = options.open(self.directory.join(FILE)).ok()?;
+        let about = file.metadata().ok()?;
+        if !about.is_file() || !is_mine(&about) {
+            return None;
+        }
+        let mut text = String::new();
+        Read::take(&mut file, 4096).read_to_string(&mut text).ok()?;
+        let (kernel, ids) = text.split_once('\n')?;
+        let mut ids = ids.split_ascii_whitespace().map(str::parse);
+        let ids = Ids { accept: ids.next()?.ok()?, accept4: ids.next()?.ok()? };
+        (kernel == self.kernel).then_some(ids)
+    }
+
+    /// Written beside and renamed: never half a file.
+    fn write(&self, ids: Ids) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let about = fs::symlink_metadata(&self.directory)?;
+        if !about.is_dir() || !is_mine(&about) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let beside = self.directory.join(format!("{FILE}.{}", std::process::id()));
+        let written =
+            write_new(&beside, &format!("{}\n{} {}\n", self.kernel, ids.accept, ids.accept4))
+                .and_then(|()| fs::rename(&beside, self.directory.join(FILE)));
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        written
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+/// This user's, and nobody else may write there.
+fn is_mine(about: &fs::Metadata) -> bool {
+    about.uid() == nix::unistd::geteuid().as_raw() && about.mode() & 0o022 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn cache(directory: &Path) -> Cache {
+        Cache { directory: directory.join("tcptally"), kernel: "6.1 #1 SMP".into() }
+    }
+
+    const IDS: Ids = Ids { accept: 2231, accept4: 2233 };
+
+    #[test]
+    fn cache_remembers_for_one_build_of_the_kernel() {
+        let home = tempfile::tempdir().unwrap();
+        let mut cache = cache(home.path());
+        assert_eq!(cache.read(), None);
+        cache.write(IDS).unwrap();
+        cache.write(IDS).unwrap();
+        assert_eq!(cache.read(), Some(IDS));
+        assert_eq!(fs::read_dir(&cache.directory).unwrap().count(), 1);
+        cache.kernel = "6.1 #2 SMP".into();
+        assert_eq!(cache.read(), None);
+    }
+
+    #[test]
+    fn cache_trusts_no_file_that_others_may_write() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = cache(home.path());
+        cache.write(IDS).unwrap();
+        let file = cache.directory.join(FILE);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o620)).unwrap();
+        assert_eq!(cache.read(), None);
+        fs::rename(&file, home.path().join("elsewhere")).unwrap();
+        fs::set_permissions(home.path().join("elsewhere"), fs::Permissions::from_mode(0o600))
+            .unwrap();
+        std::os::unix::fs::symlink(home.path().join("elsewhere"), &file).unwrap();
+        assert_eq!(cache.read(), None);
+        fs::set_permissions(&cache.directory, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(cache.write(IDS).is_err());
+    }
+
+    /// As whoever runs the tests, by trial and by what tracefs says, where it says anything.
+    #[test]
+    fn trial_finds_what_is_proven() {
+        if let Err(refused) = may_open() {
+            eprintln!("skipped: {refused}");
+            return;
+        }
+        let ids = trial().expect("the kernel has the tracepoints");
+        assert!(prove(ids).unwrap().is_some());
+        let unrestrained = aside::run(|| to_bytes(search())).unwrap();
+        assert_eq!(receive(&mut { unrestrained }), Some(ids));
+        let swapped = Ids { accept: ids.accept4, accept4: ids.accept };
+        assert!(prove(swapped).unwrap().is_none());
+        if let Some(told) = tracefs() {
+            assert_eq!(ids, told);
+        }
+    }
+}
