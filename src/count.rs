@@ -1,9 +1,9 @@
 //! [`Count`]: the sink that filters connections and tallies those that pass.
 
-use crate::Connection;
 use crate::connection::{Sink, Split};
 use crate::filter::{Filter, Verdict};
 use crate::tally::Tally;
+use crate::{Connection, Moment};
 
 /// Filter and tally in one, with counts of what could not be decided.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Count {
     pub tally: Tally,
     /// How many passed, and how many did not.
     pub sums: Sums,
+    /// Times of the first and the last of all, where the period is a time of every day.
+    pub seen: Option<(Moment, Moment)>,
 }
 
 /// How many connections there were of each sort.
@@ -38,7 +40,14 @@ pub struct Sums {
 impl Count {
     /// Counts what passes `filter`.
     pub fn new(filter: Filter, tally: Tally) -> Count {
-        Count { filter, tally, sums: Sums::default() }
+        Count { filter, tally, ..Count::default() }
+    }
+
+    fn see(&mut self, first: Moment, last: Moment) {
+        self.seen = Some(match self.seen {
+            Some((a, b)) => (a.min(first), b.max(last)),
+            None => (first, last),
+        });
     }
 }
 
@@ -83,6 +92,11 @@ impl Sums {
 
 impl Sink for Count {
     fn take(&mut self, c: Connection) {
+        if self.filter.period.is_daily()
+            && let Some(time) = c.time
+        {
+            self.see(time, time);
+        }
         if self.sums.note(self.filter.judge(&c), &c) {
             self.tally.add(&c);
         }
@@ -97,5 +111,8 @@ impl Split for Count {
     fn merge(&mut self, later: Count) {
         self.tally.merge(later.tally);
         self.sums.add(later.sums);
+        if let Some((first, last)) = later.seen {
+            self.see(first, last);
+        }
     }
 }

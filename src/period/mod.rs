@@ -46,6 +46,11 @@ impl Default for Period {
 }
 
 impl Period {
+    /// Whether it comes again every day.
+    pub fn is_daily(&self) -> bool {
+        [&self.since, &self.until].into_iter().any(|b| matches!(b, Some(Bound::Daily(_))))
+    }
+
     /// Whether a connection of this time is in the period.
     pub fn place(&self, time: Option<Moment>) -> Place {
         let (since, until) = match (&self.since, &self.until) {

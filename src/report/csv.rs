@@ -54,7 +54,7 @@ impl Format {
             };
             line(&mut row.values().map(known), &row.entry)?;
         }
-        if picked.other_keys > 0 {
+        if picked.others.count > 0 {
             line(&mut std::iter::once("others".to_string()).chain(blank()), &picked.others)?;
         } else if picked.rows.is_empty() && intervals {
             line(&mut std::iter::once(String::new()).chain(blank()), &Entry::default())?;

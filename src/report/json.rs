@@ -10,7 +10,7 @@ use super::event::Event;
 use super::{Part, Report, Row};
 use crate::tally::key::Key;
 use crate::tally::order::Picked;
-use crate::tally::table::Entry;
+use crate::tally::table::{Entry, Table};
 use crate::{Connection, Moment};
 
 /// Goes up when a field changes meaning.
@@ -68,10 +68,15 @@ impl Serialize for Document<'_> {
         s.serialize_entry("warnings", &report.notes)?;
         let keys: Vec<_> = report.whole.keys.list().iter().map(|k| k.name()).collect();
         s.serialize_entry("keys", &keys)?;
+        let error = report.whole.table.and_then(Table::error);
+        s.serialize_entry("approximate", &error.is_some())?;
+        if let Some(error) = error {
+            s.serialize_entry("error_bound", &error)?;
+        }
         if *rows {
             let picked = report.whole.pick();
             s.serialize_entry("rows", &Rows(&report.whole, &picked))?;
-            if let Some(others) = others(&picked) {
+            if let Some(others) = Others::of(&picked) {
                 s.serialize_entry("others", &others)?;
             }
             if let Some(intervals) = &report.intervals {
@@ -83,19 +88,20 @@ impl Serialize for Document<'_> {
     }
 }
 
-/// What is not shown, if anything.
-pub(super) fn others(picked: &Picked) -> Option<Others> {
-    let Entry { count, first, last } = picked.others;
-    (picked.other_keys > 0).then_some(Others { others: picked.other_keys, count, first, last })
-}
-
 /// The sum of the rows that are not shown.
 #[derive(Serialize)]
-pub(super) struct Others {
-    others: u64,
+struct Others {
+    keys: Option<u64>,
     count: u64,
     first: Option<Moment>,
     last: Option<Moment>,
+}
+
+impl Others {
+    fn of(picked: &Picked) -> Option<Others> {
+        let Entry { count, first, last } = picked.others;
+        (count > 0).then_some(Others { keys: picked.other_keys, count, first, last })
+    }
 }
 
 struct Interval<'a>(&'a Part<'a>);
@@ -108,7 +114,7 @@ impl Serialize for Interval<'_> {
         s.serialize_entry("end", &self.0.end)?;
         s.serialize_entry("total", &self.0.total())?;
         s.serialize_entry("rows", &Rows(self.0, &picked))?;
-        if let Some(others) = others(&picked) {
+        if let Some(others) = Others::of(&picked) {
             s.serialize_entry("others", &others)?;
         }
         s.end()

@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::event::Event;
-use super::json::{Document, Line, others};
+use super::json::{Document, Line};
 use super::{Look, Part, Report};
+use crate::tally::order::Picked;
+use crate::tally::table::Entry;
 use crate::{Connection, Moment};
 
 /// A JSON object a line.
@@ -28,15 +31,15 @@ impl super::Format for Format {
 
     fn interval(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         let picked = part.pick();
+        let interval = Some((part.start, part.end));
         if part.total() == 0 {
-            line(&Empty { start: part.start, end: part.end, count: 0 }, out)?;
+            line(&Rest { interval, others: None, entry: Entry::default() }, out)?;
         }
         for row in part.rows(&picked) {
-            let interval = Some((part.start, part.end));
             line(&Line { interval, keys: part.keys.list(), row }, out)?;
         }
-        if let Some(others) = others(&picked) {
-            line(&In { start: part.start, end: part.end, others }, out)?;
+        if picked.others.count > 0 {
+            line(&Rest::of(interval, &picked), out)?;
         }
         Ok(())
     }
@@ -48,8 +51,8 @@ impl super::Format for Format {
             for row in part.rows(&picked) {
                 line(&Line { interval: None, keys: part.keys.list(), row }, out)?;
             }
-            if let Some(others) = others(&picked) {
-                line(&others, out)?;
+            if picked.others.count > 0 {
+                line(&Rest::of(None, &picked), out)?;
             }
         }
         line(&Document(report, false), out)
@@ -65,19 +68,35 @@ fn line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// An interval in which nothing came.
-#[derive(Serialize)]
-struct Empty {
-    start: Option<Moment>,
-    end: Option<Moment>,
-    count: u64,
+type Interval = Option<(Option<Moment>, Option<Moment>)>;
+
+/// The rows that are not shown, or an interval in which nothing came.
+struct Rest {
+    interval: Interval,
+    others: Option<Option<u64>>,
+    entry: Entry,
 }
 
-/// What is not shown of an interval.
-#[derive(Serialize)]
-struct In<T> {
-    start: Option<Moment>,
-    end: Option<Moment>,
-    #[serde(flatten)]
-    others: T,
+impl Rest {
+    fn of(interval: Interval, picked: &Picked) -> Rest {
+        Rest { interval, others: Some(picked.other_keys), entry: picked.others }
+    }
+}
+
+impl Serialize for Rest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some((start, end)) = self.interval {
+            map.serialize_entry("start", &start)?;
+            map.serialize_entry("end", &end)?;
+        }
+        if let Some(keys) = self.others {
+            map.serialize_entry("others", &keys)?;
+        }
+        let Entry { count, first, last } = self.entry;
+        map.serialize_entry("count", &count)?;
+        map.serialize_entry("first", &first)?;
+        map.serialize_entry("last", &last)?;
+        map.end()
+    }
 }

@@ -1,5 +1,6 @@
 //! Report formats, one file each. A new one is a file and a line in [`Kind::format`].
 
+mod clock;
 mod csv;
 mod event;
 mod json;
@@ -7,6 +8,7 @@ mod jsonl;
 mod notes;
 mod plain;
 mod table;
+mod text;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -101,11 +103,14 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Distinct client addresses, where they were counted by.
+    /// Distinct client addresses, where they were counted by and all were kept.
     pub fn addresses(&self) -> Option<usize> {
         let keys = self.whole.keys;
         let at = keys.list().iter().position(|k| *k == Key::Ip)?;
         let Some(table) = self.whole.table else { return Some(0) };
+        if table.error().is_some() {
+            return None;
+        }
         let ip = |row| match keys.decode(table.row(row).0).nth(at) {
             Some(Value::Ip(ip)) => Some(ip),
             _ => None,
@@ -154,6 +159,11 @@ impl<'a> Part<'a> {
         self.table.map_or(0, Table::total)
     }
 
+    /// All connections in it, with the times of the first and the last.
+    pub fn all(&self) -> Entry {
+        self.table.map(Table::all).unwrap_or_default()
+    }
+
     /// Picks the rows that are shown.
     pub fn pick(&self) -> Picked {
         self.table.map(|table| self.order.pick(table)).unwrap_or_default()
@@ -164,19 +174,8 @@ impl<'a> Part<'a> {
         self.table.into_iter().flat_map(move |table| {
             picked.rows.iter().map(move |row| {
                 let (code, entry) = table.row(*row);
-                Row { keys: self.keys, code, entry: *entry }
+                Row { keys: self.keys, code, entry }
             })
         })
     }
-}
-
-/// Text from outside, such that it cannot command a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
 }

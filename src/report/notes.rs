@@ -1,61 +1,95 @@
 //! What a count hides, in words.
 
+use super::text::plural;
 use crate::Account;
-use crate::count::Sums;
+use crate::count::Count;
+use crate::period::{Bound, Period};
 
 /// What the reader of a report must know beside the counts, a sentence each: what the source
-/// could not see, and what could not be decided.
-pub fn notes(account: &Account, sums: &Sums, intervals: bool) -> Vec<String> {
+/// could not see, what could not be decided, and how the period was understood.
+pub fn notes(account: &Account, count: &Count) -> Vec<String> {
+    let sums = &count.sums;
+    let period = &count.filter.period;
     let mut notes = Vec::new();
-    let mut note = |n: u64, one: &str, many: &str| match n {
-        0 => {}
-        1 => notes.push(format!("1 {one}")),
-        n => notes.push(format!("{n} {many}")),
+    let mut note = |n: u64, one: &str, many: &str, text: &str| {
+        if n > 0 {
+            notes.push(format!("{} {text}", plural(n, one, many)));
+        }
     };
-    note(
-        account.lost,
-        "connection was lost: it is in no row",
-        "connections were lost: they are in no row",
-    );
+    let (one, many) = ("connection was", "connections were");
+    note(account.lost, one, many, "lost and are in no row");
     note(
         account.unreadable_lines,
-        "line could not be read; it may have told of a connection",
-        "lines could not be read; they may have told of connections",
+        "line",
+        "lines",
+        "could not be read and may have told of connections",
     );
-    note(
-        sums.no_peer,
-        "connection is counted whose client's address is not known",
-        "connections are counted whose client's address is not known",
-    );
+    note(sums.no_peer, one, many, "counted although the client's address is not known");
     note(
         sums.undecided_peer,
-        "connection is left out: its client's address is not known, so that --from and \
-         --not-from cannot be decided",
-        "connections are left out: their client's address is not known, so that --from and \
-         --not-from cannot be decided",
+        one,
+        many,
+        "left out because --from and --not-from need the client's address, which is not known",
     );
     note(
         sums.unknown_port,
-        "connection is left out: its local port is not known, so that --port cannot be decided",
-        "connections are left out: their local port is not known, so that --port cannot be decided",
+        one,
+        many,
+        "left out because --port needs the local port, which is not known",
     );
-    note(
-        sums.undecided_time,
-        "connection is left out: its time is not known, so that --since and --until cannot be \
-         decided",
-        "connections are left out: their time is not known, so that --since and --until cannot \
-         be decided",
-    );
-    if intervals {
-        note(
-            sums.no_time,
-            "connection is in no interval: its time is not known",
-            "connections are in no interval: their time is not known",
-        );
+    note(sums.undecided_time, one, many, &undecided_time(period));
+    if count.tally.interval.is_some() {
+        note(sums.no_time, one, many, "counted in no interval because the time is not known");
     }
+    if let Some(error) = count.tally.whole.error() {
+        notes.push(format!(
+            "there were more than {} keys, so that counts are approximate (--max-keys): each \
+             may be up to {error} too low, and what is missing is in 'others'",
+            count.tally.whole.len()
+        ));
+    }
+    notes.extend(daily(count));
     notes.extend(account.warnings.iter().cloned());
     if !account.complete && notes.is_empty() {
         notes.push("these may not be all connections".into());
     }
     notes
+}
+
+fn undecided_time(period: &Period) -> String {
+    let since_beginning = [&period.since, &period.until]
+        .into_iter()
+        .any(|bound| matches!(bound, Some(Bound::At(crate::Moment::Elapsed(_)))));
+    if since_beginning {
+        "left out because +TIME counts from the beginning of a record without clock times, and \
+         this one has them; give --since and --until a date and a time"
+            .into()
+    } else {
+        "left out because --since and --until need the time, which is not known (--start says \
+         when a record with relative times began)"
+            .into()
+    }
+}
+
+/// How bare times of day were understood, where that may not be what was meant.
+fn daily(count: &Count) -> Option<String> {
+    let period = &count.filter.period;
+    let (first, last) = count.seen?;
+    let date = |t: crate::Moment| Some(period.zone.to_datetime(t.timestamp()?).date());
+    let (first, last) = (date(first)?, date(last)?);
+    if first == last {
+        return None;
+    }
+    let window = match (&period.since, &period.until) {
+        (Some(Bound::Daily(since)), Some(Bound::Daily(until))) => {
+            format!("from {since} to {until}")
+        }
+        (Some(Bound::Daily(since)), _) => format!("from {since} to midnight"),
+        (_, Some(Bound::Daily(until))) => format!("from midnight to {until}"),
+        _ => return None,
+    };
+    Some(format!(
+        "connections from {first} to {last} were seen, and those {window} on each day counted; \
+         give --since and --until a date to mean one"
+    ))
 }

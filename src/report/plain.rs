@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 
+use super::text::printable;
 use super::{Look, Part, Report};
 use crate::{Connection, Moment};
 
@@ -22,10 +23,10 @@ impl Format {
         let start = part.start.map(|start| format!("{} ", self.local(start))).unwrap_or_default();
         let picked = part.pick();
         for row in part.rows(&picked) {
-            let values: Vec<_> = row.values().map(|v| super::printable(&v.to_string())).collect();
+            let values: Vec<_> = row.values().map(|v| printable(&v.to_string())).collect();
             writeln!(out, "{start}{}: {}", values.join(" "), row.entry.count)?;
         }
-        if picked.other_keys > 0 {
+        if picked.others.count > 0 {
             writeln!(out, "{start}others: {}", picked.others.count)?;
         } else if picked.rows.is_empty() && part.start.is_some() {
             writeln!(out, "{start}none: 0")?;

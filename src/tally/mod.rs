@@ -1,5 +1,6 @@
 //! [`Tally`]: counts by key, as a whole and by interval; mergeable.
 
+mod bounded;
 pub mod key;
 pub mod order;
 pub mod table;

@@ -1,6 +1,6 @@
 //! [`Order`]: which rows a report shows, and in which order.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use super::table::{Entry, Table};
 
@@ -29,13 +29,13 @@ pub struct Order {
     pub min: u64,
 }
 
-/// The rows that are shown, in order, and the sum of those that are not.
+/// The rows that are shown, in order, and the sum of all else.
 #[derive(Clone, Debug, Default)]
 pub struct Picked {
     /// Indices of rows of the table.
     pub rows: Vec<usize>,
-    /// How many rows are not shown.
-    pub other_keys: u64,
+    /// How many keys are not shown, if that is known.
+    pub other_keys: Option<u64>,
     /// The sum of those.
     pub others: Entry,
 }
@@ -43,50 +43,89 @@ pub struct Picked {
 impl Order {
     /// Picks and sorts the rows of a table.
     pub fn pick(&self, table: &Table) -> Picked {
-        let mut picked = Picked::default();
+        let compare = |sort: Sort, a: usize, b: usize| -> Ordering {
+            let ((code_a, a), (code_b, b)) = (table.row(a), table.row(b));
+            let by = match sort {
+                Sort::Count => b.count.cmp(&a.count),
+                Sort::Key => Ordering::Equal,
+                Sort::First => (a.first.is_none(), a.first).cmp(&(b.first.is_none(), b.first)),
+                Sort::Last => Reverse(a.last).cmp(&Reverse(b.last)),
+            };
+            by.then_with(|| code_a.cmp(code_b))
+        };
         let mut rows: Vec<usize> = (0..table.len()).collect();
-        let leave = |picked: &mut Picked, row: usize| {
-            picked.other_keys += 1;
-            picked.others.add(*table.row(row).1);
-        };
-        rows.retain(|row| {
-            let shown = table.row(*row).1.count >= self.min;
-            if !shown {
-                leave(&mut picked, *row);
-            }
-            shown
-        });
-        let by_count = |row: &usize| {
-            let (code, entry) = table.row(*row);
-            (Reverse(entry.count), code)
-        };
+        let mut others = Vec::new();
+        if self.min > 0 {
+            let small = |row: &mut usize| table.row(*row).1.count < self.min;
+            others.extend(rows.extract_if(.., small));
+        }
         if let Some(top) = self.top.filter(|top| *top < rows.len()) {
             if top > 0 {
-                rows.select_nth_unstable_by(top - 1, |a, b| by_count(a).cmp(&by_count(b)));
+                rows.select_nth_unstable_by(top - 1, |a, b| compare(Sort::Count, *a, *b));
             }
-            for row in rows.drain(top..) {
-                leave(&mut picked, row);
-            }
+            others.extend(rows.drain(top..));
         }
-        match self.sort {
-            Sort::Count => rows.sort_unstable_by(|a, b| by_count(a).cmp(&by_count(b))),
-            Sort::Key => rows.sort_unstable_by(|a, b| table.row(*a).0.cmp(table.row(*b).0)),
-            Sort::First => rows.sort_unstable_by(|a, b| {
-                let key = |row| {
-                    let (code, entry): (_, &Entry) = table.row(row);
-                    (entry.first.is_none(), entry.first, code)
-                };
-                key(*a).cmp(&key(*b))
-            }),
-            Sort::Last => rows.sort_unstable_by(|a, b| {
-                let key = |row| {
-                    let (code, entry): (_, &Entry) = table.row(row);
-                    (Reverse(entry.last), code)
-                };
-                key(*a).cmp(&key(*b))
-            }),
+        rows.sort_unstable_by(|a, b| compare(self.sort, *a, *b));
+
+        let mut rest = Entry::default();
+        others.iter().for_each(|row| rest.add(table.row(*row).1));
+        let shown: u64 = rows.iter().map(|row| table.row(*row).1.count).sum();
+        Picked {
+            rows,
+            other_keys: table.error().is_none().then_some(others.len() as u64),
+            others: Entry { count: table.total() - shown, ..rest },
         }
-        picked.rows = rows;
-        picked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Moment;
+
+    fn table(max_keys: Option<usize>) -> Table {
+        let mut table = Table::new(max_keys);
+        for (key, count, time) in [(3, 5, 30), (1, 5, 10), (2, 9, 20), (4, 1, 5)] {
+            let time = Some(Moment::Clock(time));
+            table.add(&[key], Entry { count, first: time, last: time });
+        }
+        table
+    }
+
+    fn keys(order: Order) -> (Vec<u8>, u64, Option<u64>) {
+        let table = table(None);
+        let picked = order.pick(&table);
+        let keys = picked.rows.iter().map(|row| table.row(*row).0[0]).collect();
+        (keys, picked.others.count, picked.other_keys)
+    }
+
+    #[test]
+    fn orders() {
+        let by = |sort| keys(Order { sort, ..Order::default() });
+        assert_eq!(by(Sort::Count), (vec![2, 1, 3, 4], 0, Some(0)));
+        assert_eq!(by(Sort::Key), (vec![1, 2, 3, 4], 0, Some(0)));
+        assert_eq!(by(Sort::First), (vec![4, 1, 2, 3], 0, Some(0)));
+        assert_eq!(by(Sort::Last), (vec![3, 2, 1, 4], 0, Some(0)));
+    }
+
+    #[test]
+    fn what_is_not_shown_is_in_the_rest() {
+        let top = |top, sort| keys(Order { sort, top: Some(top), min: 0 });
+        assert_eq!(top(2, Sort::Key), (vec![1, 2], 6, Some(2)));
+        assert_eq!(top(2, Sort::Last), (vec![2, 1], 6, Some(2)));
+        assert_eq!(top(0, Sort::Count), (vec![], 20, Some(4)));
+        assert_eq!(top(9, Sort::Count), (vec![2, 1, 3, 4], 0, Some(0)));
+        let min = Order { min: 5, ..Order::default() };
+        assert_eq!(keys(min), (vec![2, 1, 3], 1, Some(1)));
+        assert_eq!(keys(Order { top: Some(1), ..min }), (vec![2], 11, Some(3)));
+    }
+
+    #[test]
+    fn the_rest_of_a_bounded_table_is_counted_too() {
+        let table = table(Some(2));
+        let picked = Order::default().pick(&table);
+        let shown: u64 = picked.rows.iter().map(|row| table.row(*row).1.count).sum();
+        assert_eq!(shown + picked.others.count, 20);
+        assert_eq!(picked.other_keys, None);
     }
 }

@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use smallvec::SmallVec;
 
+use super::bounded::Bounded;
 use crate::Moment;
 
 /// What is known of one key.
@@ -37,29 +38,29 @@ type Code = SmallVec<[u8; 24]>;
 
 /// One count per key.
 ///
-/// Rows lie in a vector, and a table of indices finds them: both grow without ever being twice
-/// in memory as a map of whole rows would be, and a report sorts four or eight bytes a row.
-/// Clients choose their addresses, so the hash is keyed.
+/// Rows lie in a vector, and a table of indices finds them: so growing copies only indices, and
+/// a report sorts indices. Clients choose their addresses, so the hash is keyed.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<(Code, Entry)>,
     index: HashTable<usize>,
     hasher: RandomState,
-    max_keys: Option<usize>,
+    total: u64,
+    bounded: Option<Bounded>,
 }
 
 impl Table {
     /// An empty table that keeps at most `max_keys` keys.
     pub fn new(max_keys: Option<usize>) -> Table {
-        Table { max_keys, ..Table::default() }
+        Table { bounded: max_keys.map(Bounded::new), ..Table::default() }
     }
 
     /// The most keys it keeps.
     pub fn max_keys(&self) -> Option<usize> {
-        self.max_keys
+        self.bounded.as_ref().map(Bounded::max)
     }
 
-    /// Distinct keys.
+    /// Keys that are kept: all distinct ones, unless there is an [`error`](Table::error).
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -69,46 +70,131 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The key and the count of a row. Rows have the order in which keys came.
+    /// The sum of all counts, those of keys that are no longer kept too.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The key and what is known of it. Without an [`error`](Table::error), rows have the order
+    /// in which keys came.
     ///
     /// # Panics
     /// When there are fewer rows.
-    pub fn row(&self, index: usize) -> (&[u8], &Entry) {
+    pub fn row(&self, index: usize) -> (&[u8], Entry) {
         let (code, entry) = &self.rows[index];
+        let entry = match self.bounded.as_ref().map_or(0, |b| b.error(index)) {
+            0 => *entry,
+            // What came before the key was last dropped may not have been of this key.
+            error => Entry { count: entry.count - error, first: None, last: entry.last },
+        };
         (code, entry)
+    }
+
+    /// By how much a row's count may be too low, and the most that a key which is not kept may
+    /// have had. `None`: there were never more keys than are kept, and all counts are exact.
+    pub fn error(&self) -> Option<u64> {
+        self.bounded.as_ref().map(Bounded::floor).filter(|floor| *floor > 0)
+    }
+
+    /// All rows in one.
+    pub fn all(&self) -> Entry {
+        let mut all = Entry::default();
+        self.rows.iter().for_each(|(_, entry)| all.add(*entry));
+        Entry { count: self.total, ..all }
     }
 
     /// Adds to the count of a key.
     pub fn add(&mut self, code: &[u8], entry: Entry) {
-        let rows = &mut self.rows;
-        let hash = self.hasher.hash_one(code);
-        match self.index.entry(
-            hash,
-            |i| *rows[*i].0 == *code,
-            |i| self.hasher.hash_one(&*rows[*i].0),
-        ) {
-            Slot::Occupied(slot) => rows[*slot.get()].1.add(entry),
-            Slot::Vacant(slot) => {
-                slot.insert(rows.len());
-                rows.push((Code::from_slice(code), entry));
+        self.total += entry.count;
+        self.put(code, entry, 0);
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, mut other: Table) {
+        if self.rows.len() < other.rows.len() {
+            std::mem::swap(self, &mut other);
+        }
+        self.total += other.total;
+        let floors = [&self.bounded, &other.bounded].map(|b| b.as_ref().map_or(0, Bounded::floor));
+        if let Some(bounded) = &mut self.bounded {
+            bounded.open();
+        }
+        let kept = self.rows.len();
+        let mut known = vec![false; if floors[1] > 0 { kept } else { 0 }];
+        for (i, (code, entry)) in other.rows.iter().enumerate() {
+            let error = other.bounded.as_ref().map_or(0, |b| b.error(i));
+            let row = self.put(code, *entry, error);
+            if let Some(known) = known.get_mut(row) {
+                *known = true;
+            }
+        }
+        // A key that only one of them has may have been dropped by the other.
+        if let Some(bounded) = &mut self.bounded {
+            for (row, known) in known.iter().enumerate() {
+                if !known {
+                    self.rows[row].1.count += floors[1];
+                    bounded.add_error(row, floors[1]);
+                }
+            }
+            let mut counts: Vec<_> = self.rows.iter().map(|(_, entry)| entry.count).collect();
+            let dropped = bounded.close(&mut counts, floors[0] + floors[1]);
+            if !dropped.is_empty() {
+                let mut row = 0;
+                self.rows.retain(|_| {
+                    row += 1;
+                    dropped.binary_search(&(row - 1)).is_err()
+                });
+                let hash = |row: &usize| self.hasher.hash_one(&*self.rows[*row].0);
+                self.index.clear();
+                for row in 0..self.rows.len() {
+                    self.index.insert_unique(hash(&row), row, hash);
+                }
             }
         }
     }
 
-    /// Adds all counts of `other`.
-    pub fn merge(&mut self, other: Table) {
-        if self.is_empty() {
-            let max_keys = self.max_keys;
-            *self = Table { max_keys, ..other };
-            return;
+    /// Adds to a row, or makes it, dropping another one for it if need be.
+    fn put(&mut self, code: &[u8], mut entry: Entry, error: u64) -> usize {
+        let Table { rows, index, hasher, bounded, .. } = self;
+        let hash = hasher.hash_one(code);
+        let found = index.entry(hash, |i| *rows[*i].0 == *code, |i| hasher.hash_one(&*rows[*i].0));
+        let slot = match found {
+            Slot::Occupied(slot) => {
+                let row = *slot.get();
+                rows[row].1.add(entry);
+                if let Some(bounded) = bounded {
+                    bounded.add_error(row, error);
+                }
+                return row;
+            }
+            Slot::Vacant(slot) => slot,
+        };
+        let Some(bounded) = bounded else {
+            let row = rows.len();
+            slot.insert(row);
+            rows.push((Code::from_slice(code), entry));
+            return row;
+        };
+        match bounded.replace(|row| rows[row].1.count) {
+            None => {
+                entry.count += bounded.floor();
+                let row = rows.len();
+                slot.insert(row);
+                rows.push((Code::from_slice(code), entry));
+                bounded.push(entry.count, error);
+                row
+            }
+            Some(row) => {
+                entry.count += bounded.floor();
+                let old = hasher.hash_one(&*rows[row].0);
+                if let Ok(slot) = index.find_entry(old, |i| *i == row) {
+                    slot.remove();
+                }
+                rows[row] = (Code::from_slice(code), entry);
+                index.insert_unique(hash, row, |i| hasher.hash_one(&*rows[*i].0));
+                bounded.set(row, entry.count, error);
+                row
+            }
         }
-        for (code, entry) in &other.rows {
-            self.add(code, *entry);
-        }
-    }
-
-    /// The sum of all counts.
-    pub fn total(&self) -> u64 {
-        self.rows.iter().map(|(_, entry)| entry.count).sum()
     }
 }
