@@ -87,12 +87,17 @@ pub struct CountArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "count")]
     pub sort: Sort,
 
+    /// Keep only N keys in memory: beyond that, counts are approximate, and the report says by
+    /// how much
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_keys: Option<u64>,
+
     /// How the report looks
     #[arg(short = 'F', long, value_enum, default_value = "table")]
     pub format: Kind,
 
     /// One record per connection as it happens, instead of the tally
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,
 
     /// Where the report goes; '-' is stdout

@@ -43,6 +43,16 @@ impl Count {
         Count { filter, tally, ..Count::default() }
     }
 
+    /// Whether a connection passes. Takes note of it, but does not tally it.
+    pub fn passes(&mut self, c: &Connection) -> bool {
+        if self.filter.period.is_daily()
+            && let Some(time) = c.time
+        {
+            self.see(time, time);
+        }
+        self.sums.note(self.filter.judge(c), c)
+    }
+
     fn see(&mut self, first: Moment, last: Moment) {
         self.seen = Some(match self.seen {
             Some((a, b)) => (a.min(first), b.max(last)),
@@ -53,7 +63,7 @@ impl Count {
 
 impl Sums {
     /// Takes note of a verdict, and says whether the connection passed.
-    pub fn note(&mut self, verdict: Verdict, c: &Connection) -> bool {
+    fn note(&mut self, verdict: Verdict, c: &Connection) -> bool {
         let sum = match verdict {
             Verdict::Pass => {
                 self.no_peer += u64::from(c.ip.is_none());
@@ -69,8 +79,7 @@ impl Sums {
         verdict == Verdict::Pass
     }
 
-    /// Adds the sums of `other`.
-    pub fn add(&mut self, other: Sums) {
+    fn add(&mut self, other: Sums) {
         let Sums {
             total,
             no_peer,
@@ -92,12 +101,7 @@ impl Sums {
 
 impl Sink for Count {
     fn take(&mut self, c: Connection) {
-        if self.filter.period.is_daily()
-            && let Some(time) = c.time
-        {
-            self.see(time, time);
-        }
-        if self.sums.note(self.filter.judge(&c), &c) {
+        if self.passes(&c) {
             self.tally.add(&c);
         }
     }

@@ -38,6 +38,11 @@ impl Moment {
             Moment::Elapsed(ns) => Moment::Elapsed(ns.saturating_add(by)),
         }
     }
+
+    /// The latest moment before this one.
+    pub fn just_before(self) -> Moment {
+        self.shifted(SignedDuration::from_nanos(-1))
+    }
 }
 
 impl From<Timestamp> for Moment {

@@ -4,8 +4,7 @@ use std::io;
 
 use tcptally::Connection;
 use tcptally::connection::{Sink, Split};
-use tcptally::count::Sums;
-use tcptally::filter::Filter;
+use tcptally::count::Count;
 use tcptally::report::{Format, Kind, Look};
 
 use super::output::Output;
@@ -16,8 +15,7 @@ const CHUNK: usize = 1 << 16;
 
 /// Filters connections and writes those that pass. A part formats its share, and writes nothing.
 pub struct Events {
-    filter: Filter,
-    sums: Sums,
+    count: Count,
     kind: Kind,
     look: Look,
     format: Box<dyn Format>,
@@ -27,16 +25,15 @@ pub struct Events {
 }
 
 impl Events {
-    /// Shows the connections that pass `filter`.
-    pub fn new(filter: Filter, request: &Request, output: Output) -> Events {
+    /// Shows the connections that pass the filter of `count`.
+    pub fn new(count: Count, request: &Request, output: Output) -> Events {
         let look = request.look(output.stream(), !output.continues());
-        Events::with(filter, request.kind, look, Some(output))
+        Events::with(count, request.kind, look, Some(output))
     }
 
-    fn with(filter: Filter, kind: Kind, look: Look, output: Option<Output>) -> Events {
+    fn with(count: Count, kind: Kind, look: Look, output: Option<Output>) -> Events {
         Events {
-            filter,
-            sums: Sums::default(),
+            count,
             kind,
             format: kind.format(look.clone()),
             look,
@@ -60,15 +57,15 @@ impl Events {
     }
 
     /// Writes what is left, and says how many there were.
-    pub fn finish(mut self) -> io::Result<Sums> {
+    pub fn finish(mut self) -> io::Result<Count> {
         self.write();
-        self.error.map_or(Ok(self.sums), Err)
+        self.error.map_or(Ok(self.count), Err)
     }
 }
 
 impl Sink for Events {
     fn take(&mut self, c: Connection) {
-        if self.sums.note(self.filter.judge(&c), &c) {
+        if self.count.passes(&c) {
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
             if self.text.len() >= CHUNK {
@@ -81,11 +78,11 @@ impl Sink for Events {
 impl Split for Events {
     fn part(&self) -> Events {
         let look = Look { headings: false, ..self.look.clone() };
-        Events::with(self.filter.clone(), self.kind, look, None)
+        Events::with(self.count.part(), self.kind, look, None)
     }
 
     fn merge(&mut self, later: Events) {
-        self.sums.add(later.sums);
+        self.count.merge(later.count);
         self.text.extend(later.text);
         self.keep(later.error.map_or(Ok(()), Err));
         if self.text.len() >= CHUNK {

@@ -1,68 +1,117 @@
 //! The intervals of a tally, with those in which nothing came.
 
-use tcptally::Moment;
-use tcptally::period::{Bound, Period};
-use tcptally::report::Part;
-use tcptally::tally::Tally;
-use tcptally::tally::order::Order;
+use std::collections::BTreeMap;
+use std::mem::discriminant;
 
-/// More empty intervals in a row than this are left out: a record with one wrong date must not
+use tcptally::Moment;
+use tcptally::count::Count;
+use tcptally::period::Bound;
+use tcptally::report::Part;
+use tcptally::tally::order::Order;
+use tcptally::tally::table::Table;
+
+/// More empty intervals in a row than this are left out: one wrong date in a record must not
 /// become years of empty rows.
 const LONGEST_GAP: usize = 100_000;
 
-/// All intervals from the beginning to the end of the period, where it is open from the first
-/// to the last connection.
+/// All intervals of the period; where it is open, those from the first to the last connection,
+/// and to the moments in `also`. Gives them with a note if some empty ones are left out.
 pub fn intervals<'a>(
-    tally: &'a Tally,
-    period: &Period,
+    count: &'a Count,
     order: Order,
-) -> impl Iterator<Item = Part<'a>> {
-    let part = move |start, end, table| Part {
+    also: impl IntoIterator<Item = Moment>,
+) -> (Vec<Part<'a>>, Option<String>) {
+    let tally = &count.tally;
+    let Some(interval) = &tally.interval else { return (Vec::new(), None) };
+    let mut tables: BTreeMap<Moment, (Moment, Option<&Table>)> = BTreeMap::new();
+    for (start, table) in &tally.intervals {
+        tables.insert(*start, (interval.around(*start).1, Some(table)));
+    }
+    let period = &count.filter.period;
+    let at = |bound: &Option<Bound>| match bound {
+        Some(Bound::At(t)) => Some(*t),
+        _ => None,
+    };
+    let last = at(&period.until).map(Moment::just_before);
+    for time in at(&period.since).into_iter().chain(last).chain(also) {
+        let kind = tables.keys().next().map(discriminant);
+        if kind.is_none_or(|kind| kind == discriminant(&time)) {
+            let (start, end) = interval.around(time);
+            tables.entry(start).or_insert((end, None));
+        }
+    }
+
+    let part = |start, end, table| Part {
         start: Some(start),
         end: Some(end),
         keys: &tally.keys,
         table,
         order,
     };
-    let around = |time| tally.interval.as_ref().map(|i| i.around(time));
-    let kind = tally.intervals.keys().next().map(std::mem::discriminant);
-    let at = |bound: &Option<Bound>| match bound {
-        Some(Bound::At(t)) if kind.is_none_or(|k| k == std::mem::discriminant(t)) => Some(*t),
-        _ => None,
-    };
-    let first = at(&period.since).and_then(around).map(|(start, _)| start);
-    let end = at(&period.until);
-    let first = first.or(tally.intervals.keys().next().copied());
-
-    let mut parts = Vec::new();
-    let mut fill = |from: Option<Moment>, to: Moment| {
+    let mut parts: Vec<Part<'a>> = Vec::new();
+    let mut left_out = None;
+    for (start, (end, table)) in tables {
         let before = parts.len();
-        let mut at = from.filter(|from| *from < to);
-        while let Some(start) = at {
+        let mut at = parts.last().and_then(|p| p.end);
+        while let Some(empty) = at.filter(|t| *t < start && discriminant(t) == discriminant(&start))
+        {
             if parts.len() - before == LONGEST_GAP {
                 parts.truncate(before);
+                left_out = Some(format!(
+                    "more than {LONGEST_GAP} empty intervals before {start} are left out"
+                ));
                 break;
             }
-            let Some((_, end)) = around(start) else { break };
-            parts.push((start, end, None));
-            at = Some(end).filter(|end| *end < to && *end > start);
+            let (_, end) = interval.around(empty);
+            parts.push(part(empty, end, None));
+            at = Some(end);
         }
-    };
-    let mut next = first;
-    let mut all = Vec::new();
-    for (start, table) in &tally.intervals {
-        if next.is_some_and(|n| std::mem::discriminant(&n) == std::mem::discriminant(start)) {
-            fill(next, *start);
+        parts.push(part(start, end, table));
+    }
+    (parts, left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use tcptally::connection::{Connection, Sink};
+    use tcptally::filter::Filter;
+    use tcptally::period::Period;
+    use tcptally::period::interval::Interval;
+    use tcptally::tally::Tally;
+    use tcptally::tally::key::Keys;
+
+    fn shown(since: Option<i64>, until: Option<i64>, times: &[i64]) -> Vec<(i64, u64)> {
+        let second = |s: i64| Moment::Clock(s * 1_000_000_000);
+        let bound = |s: Option<i64>| s.map(|s| Bound::At(second(s)));
+        let interval = Interval { length: "10s".parse().unwrap(), zone: TimeZone::UTC };
+        let period = Period { since: bound(since), until: bound(until), ..Period::default() };
+        let mut count = Count::new(
+            Filter { period, ..Filter::default() },
+            Tally::new(Keys::default(), Some(interval), None),
+        );
+        for time in times {
+            count.take(Connection { time: Some(second(*time)), ..Connection::default() });
         }
-        all.push((*start, table));
-        next = around(*start).map(|(_, end)| end);
+        let (parts, _) = intervals(&count, Order::default(), []);
+        let seconds = |m: Option<Moment>| match m {
+            Some(Moment::Clock(ns)) => ns / 1_000_000_000,
+            _ => panic!("{m:?}"),
+        };
+        parts.iter().map(|p| (seconds(p.start), p.total())).collect()
     }
-    if let (Some(next), Some(end)) = (next, end) {
-        fill(Some(next), end);
+
+    #[test]
+    fn empty_ones_are_not_gaps() {
+        assert_eq!(shown(None, None, &[35, 11, 19, 12]), [(10, 3), (20, 0), (30, 1)]);
+        assert_eq!(shown(Some(5), Some(40), &[12]), [(0, 0), (10, 1), (20, 0), (30, 0)]);
+        assert_eq!(shown(Some(5), Some(41), &[]).len(), 5);
+        assert_eq!(shown(None, None, &[]), []);
     }
-    parts.extend(
-        all.into_iter().filter_map(|(start, table)| Some((start, around(start)?.1, Some(table)))),
-    );
-    parts.sort_by_key(|(start, ..)| *start);
-    parts.into_iter().map(move |(start, end, table)| part(start, end, table))
+
+    #[test]
+    fn one_wrong_date_does_not_become_years() {
+        assert_eq!(shown(None, None, &[0, 1_795_000_000, 1_795_000_025]).len(), 4);
+    }
 }

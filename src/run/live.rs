@@ -8,12 +8,15 @@ use tcptally::connection::Sink;
 use tcptally::live::{Ending, Event, Live};
 use tcptally::period::Bound;
 use tcptally::report::{Format, Part};
-use tcptally::{Account, Moment, trace};
+use tcptally::tally::Tally;
+use tcptally::tally::table::Table;
+use tcptally::{Account, Connection, Moment, trace};
 
+use super::intervals::intervals;
 use super::outlet::Outlet;
 use super::output::Output;
 use super::request::Request;
-use super::{intervals, message, report, say_notes};
+use super::{message, report, say_notes};
 
 /// What is to be done with the connections.
 pub struct Watch {
@@ -35,18 +38,14 @@ pub fn watch<L: Live>(
 ) -> anyhow::Result<i32> {
     let mut state = State::new(what)?;
     let (ending, account) = trace::let_go_at_end(|| follow(start, &mut state))?;
-    if state.counting {
-        state.counting = false;
-        state.finish(account);
-    } else {
-        state.outlet.finish();
-    }
+    let written = state.finish(account);
     let ending = match ending {
         Ending::LetGo(pid) => trace::attend(pid)?,
         ending => ending,
     };
     Ok(match ending {
-        Ending::Detached | Ending::LetGo(_) => 0,
+        // Nothing but the report is left that could tell.
+        Ending::Detached | Ending::LetGo(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => tcptally::sys::die_of(signal),
     })
@@ -75,8 +74,7 @@ fn follow<L: Live>(
 }
 
 struct State {
-    request: Request,
-    format: Box<dyn Format>,
+    reporter: Reporter,
     outlet: Outlet,
     /// When counting ends.
     end: Option<Bound>,
@@ -95,8 +93,10 @@ impl State {
         let stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
         let end = request.count.filter.period.until.take();
-        let open = request.count.tally.interval.as_ref().map(|i| i.around(Moment::now()));
-        Ok(State { request, format, outlet, end, stop_at, open, counting: true })
+        let interval = request.count.tally.interval.as_ref().filter(|_| !format.one_document());
+        let open = interval.map(|i| i.around(Moment::now()));
+        let reporter = Reporter { request, format };
+        Ok(State { reporter, outlet, end, stop_at, open, counting: true })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -119,79 +119,39 @@ impl State {
                 || self.end.as_ref().is_some_and(past))
     }
 
-    fn take(&mut self, c: tcptally::Connection) {
+    fn take(&mut self, c: Connection) {
         if !self.counting {
             return;
         }
         if let Some(time) = c.time {
             self.close_intervals(time);
         }
-        if self.request.events {
-            let count = &mut self.request.count;
-            if count.sums.note(count.filter.judge(&c), &c) {
-                self.outlet.event(c);
-            }
-        } else {
-            self.request.count.take(c);
+        let request = &mut self.reporter.request;
+        if !request.events {
+            request.count.take(c);
+        } else if request.count.passes(&c) {
+            self.outlet.event(c);
         }
     }
 
     /// Shows the intervals that have ended.
     fn close_intervals(&mut self, now: Moment) {
         while let Some((start, end)) = self.open.filter(|(_, end)| self.counting && *end <= now) {
-            self.show_interval(start, end);
-            self.open = self.request.count.tally.interval.as_ref().map(|i| i.around(end));
+            self.outlet.text(self.reporter.interval(start, end));
+            self.open = self.reporter.request.count.tally.interval.as_ref().map(|i| i.around(end));
         }
-    }
-
-    fn show_interval(&mut self, start: Moment, end: Moment) {
-        if self.format.one_document() || self.request.events {
-            return;
-        }
-        let table = self.request.count.tally.intervals.remove(&start);
-        let part = Part {
-            start: Some(start),
-            end: Some(end),
-            keys: &self.request.count.tally.keys,
-            table: table.as_ref(),
-            order: self.request.order,
-        };
-        let mut text = Vec::new();
-        if self.format.interval(&part, &mut text).is_ok() {
-            self.outlet.text(text);
-        }
-    }
-
-    fn write(&mut self, mut account: Account, out: &mut dyn io::Write) -> io::Result<()> {
-        if account.ended.is_none() {
-            account.ended = Some(Timestamp::now().into());
-        }
-        let count = &self.request.count;
-        let mut report = report(&account, count, self.request.order);
-        if count.tally.interval.is_some() && self.format.one_document() {
-            let period = &count.filter.period;
-            report.intervals =
-                Some(intervals::intervals(&count.tally, period, self.request.order).collect());
-        }
-        self.format.report(&report, out)?;
-        if !self.format.tells_notes() {
-            let intervals = count.tally.interval.is_some();
-            say_notes(&account, &count.sums, intervals, self.request.quiet);
-        }
-        Ok(())
     }
 
     /// Shows the tally so far.
     fn show(&mut self, account: Account) {
-        if self.request.events {
-            message::note(
-                self.request.quiet,
-                format_args!("{} connections so far", self.request.count.sums.total),
-            );
+        let request = &self.reporter.request;
+        if request.events {
+            let total = request.count.sums.total;
+            message::note(request.quiet, format_args!("{total} connections so far"));
             return;
         }
         let mut text = Vec::new();
-        if self.write(account, &mut text).is_ok() {
+        if self.reporter.report(account, &mut text).is_ok() {
             self.outlet.text(text);
         }
     }
@@ -199,39 +159,105 @@ impl State {
     /// Shows the tally, and counts no more.
     fn end(&mut self, account: Account) {
         if let Some((start, end)) = self.open.take() {
-            self.show_interval(start, end);
+            self.outlet.text(self.reporter.interval(start, end));
         }
-        if !self.outlet.closed() {
+        if self.reporter.request.events {
+            self.reporter.say_notes(&account);
+        } else {
             self.show(account);
         }
         self.counting = false;
     }
 
-    fn finish(mut self, account: Account) {
-        if let Some((start, end)) = self.open.take() {
-            self.show_interval(start, end);
+    /// Shows the tally, unless that has been done, and waits until all is written. Says whether
+    /// it is.
+    fn finish(self, account: Account) -> bool {
+        let State { mut reporter, mut outlet, open, counting, .. } = self;
+        if let Some((start, end)) = open {
+            outlet.text(reporter.interval(start, end));
         }
-        let events = self.request.events;
-        let mut text = Vec::new();
-        let result = if events { Ok(()) } else { self.write(account.clone(), &mut text) };
-        let quiet = self.request.quiet;
-        if events {
-            say_notes(&account, &self.request.count.sums, false, quiet);
-        }
-        let dropped = self.outlet.dropped;
-        let (output, mut error) = self.outlet.finish();
-        if let (Some(mut output), None, false) = (output, &error, events) {
-            error = result.and_then(|()| output.write(|out| out.write_all(&text))).err();
+        let dropped = outlet.dropped;
+        let (output, mut error) = outlet.finish();
+        if counting && reporter.request.events {
+            reporter.say_notes(&account);
+        } else if let (true, Some(mut output)) = (counting, output)
+            && !error.as_ref().is_some_and(closed)
+        {
+            error = output.write(|out| reporter.report(account, out)).err().or(error);
         }
         if dropped > 0 {
             message::error(format_args!(
-                "{dropped} events were dropped because their reader was too slow"
+                "{dropped} events or interval rows were dropped, because whoever reads the \
+                 output was too slow"
             ));
         }
-        if let Some(error) = error.filter(|e| e.kind() != io::ErrorKind::BrokenPipe) {
-            message::error(format_args!("the report could not be written: {error}"));
+        match error {
+            Some(e) if !closed(&e) => {
+                message::error(format_args!("the report could not be written: {e}"));
+                false
+            }
+            _ => true,
         }
     }
+}
+
+/// The counts, and the format that they are written in.
+struct Reporter {
+    request: Request,
+    format: Box<dyn Format>,
+}
+
+impl Reporter {
+    /// The rows of an interval, and of earlier ones for which something has come late.
+    fn interval(&mut self, start: Moment, end: Moment) -> Vec<u8> {
+        let mut text = Vec::new();
+        if self.request.events {
+            return text;
+        }
+        let order = self.request.order;
+        let Tally { keys, interval, intervals, .. } = &mut self.request.count.tally;
+        let mut show = |(start, end), table: Option<&Table>| {
+            let part = Part { start: Some(start), end: Some(end), keys, table, order };
+            // A vector takes everything.
+            let _ = self.format.interval(&part, &mut text);
+        };
+        while let Some((late, table)) = intervals.pop_first() {
+            if late >= start {
+                intervals.insert(late, table);
+                break;
+            }
+            show(interval.as_ref().map_or((late, late), |i| i.around(late)), Some(&table));
+        }
+        show((start, end), intervals.remove(&start).as_ref());
+        text
+    }
+
+    /// Writes the report on what was counted so far.
+    fn report(&mut self, mut account: Account, out: &mut dyn io::Write) -> io::Result<()> {
+        let now = *account.ended.get_or_insert_with(Moment::now);
+        let Request { count, order, quiet, .. } = &self.request;
+        let mut report = report(&account, count, *order);
+        if count.tally.interval.is_some() && self.format.one_document() {
+            let also = account.started.into_iter().chain([now.just_before()]);
+            let (parts, left_out) = intervals(count, *order, also);
+            report.intervals = Some(parts);
+            report.notes.extend(left_out);
+        }
+        self.format.report(&report, out)?;
+        if !self.format.tells_notes() {
+            report.notes.iter().for_each(|note| message::note(*quiet, note));
+        }
+        Ok(())
+    }
+
+    fn say_notes(&self, account: &Account) {
+        say_notes(account, &self.request.count, self.request.quiet);
+    }
+}
+
+/// Whether the reader wanted no more, which is no failure.
+fn closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// When the clock will show this time, if nobody sets it.

@@ -13,8 +13,9 @@ mod trace;
 use std::io;
 
 use tcptally::cli::{Cli, Command, CountArgs};
-use tcptally::count::{Count, Sums};
-use tcptally::report::{Part, Report, notes};
+use tcptally::count::Count;
+use tcptally::report::{Kind, Part, Report, notes};
+use tcptally::tally::order::Order;
 use tcptally::{Account, trace as tracing};
 
 use output::Mode;
@@ -45,30 +46,26 @@ pub fn run(cli: Cli) -> i32 {
 fn mode(args: &CountArgs) -> Mode {
     match (args.events, args.interval) {
         (true, _) => Mode::Truncate,
-        (false, Some(_)) if args.format != tcptally::report::Kind::Json => Mode::Append,
+        (false, Some(_)) if args.format != Kind::Json => Mode::Append,
         _ => Mode::Replace,
     }
 }
 
 /// The report on all that was counted.
-fn report<'a>(
-    account: &'a Account,
-    count: &'a Count,
-    order: tcptally::tally::order::Order,
-) -> Report<'a> {
+fn report<'a>(account: &'a Account, count: &'a Count, order: Order) -> Report<'a> {
     let table = Some(&count.tally.whole);
     Report {
         account,
         sums: count.sums,
         whole: Part { start: None, end: None, keys: &count.tally.keys, table, order },
         intervals: None,
-        notes: notes(account, &count.sums, count.tally.interval.is_some()),
+        notes: notes(account, count),
     }
 }
 
-/// Says on stderr what a report in this format cannot.
-fn say_notes(account: &Account, sums: &Sums, intervals: bool, quiet: bool) {
-    for note in notes(account, sums, intervals) {
+/// Says on stderr what the reader of events must know.
+fn say_notes(account: &Account, count: &Count, quiet: bool) {
+    for note in notes(account, count) {
         message::note(quiet, note);
     }
 }

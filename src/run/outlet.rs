@@ -43,7 +43,7 @@ impl Outlet {
         Ok(Outlet { queue, thread, closed, dropped: 0 })
     }
 
-    /// Whether nobody reads any more, or nothing can be written any more.
+    /// Whether nobody reads any more.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -100,7 +100,7 @@ fn write(
         }
         if error.is_none() {
             error = output.write(|out| out.write_all(&text)).err();
-            if error.is_some() {
+            if error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
                 closed.store(true, Ordering::Relaxed);
             }
         }

@@ -37,29 +37,28 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let mut format = request.format(output.stream(), !output.continues());
     let quiet = request.quiet;
 
+    let count = std::mem::take(&mut request.count);
     let failures = if request.events {
-        let filter = std::mem::take(&mut request.count.filter);
-        let mut events = Events::new(filter, &request, output);
+        let mut events = Events::new(count, &request, output);
         let outcome = parse::parse(&args.files, &options, &mut events);
-        let sums = events.finish()?;
-        say_notes(&outcome.account, &sums, false, quiet);
+        say_notes(&outcome.account, &events.finish()?, quiet);
         outcome.failures
     } else {
-        let mut count = std::mem::take(&mut request.count);
+        let mut count = count;
         let outcome = parse::parse(&args.files, &options, &mut count);
         let mut report = report(&outcome.account, &count, request.order);
-        let has_intervals = count.tally.interval.is_some();
+        let (intervals, left_out) = intervals(&count, request.order, []);
+        report.notes.extend(left_out);
         output.write(|out| {
-            let parts = || intervals(&count.tally, &count.filter.period, request.order);
-            if has_intervals && format.one_document() {
-                report.intervals = Some(parts().collect());
-            } else if has_intervals {
-                parts().try_for_each(|part| format.interval(&part, out))?;
+            if format.one_document() {
+                report.intervals = count.tally.interval.as_ref().map(|_| intervals);
+            } else {
+                intervals.iter().try_for_each(|part| format.interval(part, out))?;
             }
             format.report(&report, out)
         })?;
         if !format.tells_notes() {
-            say_notes(&outcome.account, &count.sums, has_intervals, quiet);
+            report.notes.iter().for_each(|note| message::note(quiet, note));
         }
         outcome.failures
     };

@@ -87,7 +87,8 @@ impl Request {
             period: Period { since, until, zone: zone.clone() },
         };
         let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
-        let tally = Tally::new(Keys::new(&args.by, args.mask), interval, None);
+        let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let tally = Tally::new(Keys::new(&args.by, args.mask), interval, max_keys);
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min },

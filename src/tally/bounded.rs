@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_frequent_key_is_never_lost_in_a_scan() {
-        let keys: Vec<u8> = (0..=255).flat_map(|scan| [scan, 7, scan.wrapping_add(100)]).collect();
+        let keys: Vec<u8> =
+            (0..=255u8).flat_map(|scan| [scan, 7, scan.wrapping_add(100)]).collect();
         let table = count(8, &keys);
         let row = (0..table.len()).map(|row| table.row(row)).find(|(code, _)| *code == [7]);
         assert!(row.is_some_and(|(_, entry)| entry.count >= 200), "{row:?}");
