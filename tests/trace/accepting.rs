@@ -1,0 +1,100 @@
+//! However a server comes by its connections, each is counted once.
+
+use crate::harness::*;
+
+/// Runs the C server with these arguments under both engines, as each user.
+fn check(arguments: &[&str], listens: &[Listens]) {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in User::all() {
+        for engine in ["seccomp", "syscall"] {
+            let server = Server::c(&program, arguments, listens);
+            let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);
+            let made = server.clients(7, 300, 9).run();
+            let report = run.end();
+            report.assert_counts(&made);
+            assert_eq!(report.engine(), engine);
+        }
+    }
+}
+
+#[test]
+fn one_thread() {
+    check(&[], &[Listens::V4]);
+    check(&["call=accept4"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn threads_that_block_in_accept() {
+    check(&["pool=8"], &[Listens::V4]);
+    check(&["pool=8", "call=accept4"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn threads_that_all_wake_for_each_connection() {
+    check(&["storm=6"], &[Listens::V4]);
+}
+
+#[test]
+fn a_thread_per_connection() {
+    check(&["thread"], &[Listens::V4]);
+}
+
+#[test]
+fn threads_that_come_and_go() {
+    check(&["churn=6"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn threads_that_block_all_signals() {
+    check(&["pool=4", "block"], &[Listens::V4]);
+}
+
+#[test]
+fn a_process_per_connection() {
+    check(&["fork"], &[Listens::V4]);
+}
+
+#[test]
+fn a_vforked_process_per_connection() {
+    check(&["vfork"], &[Listens::V4]);
+}
+
+#[test]
+fn processes_that_block_in_accept() {
+    check(&["prefork=3"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn a_server_that_executes_itself_again() {
+    check(&["exec=11"], &[Listens::V4]);
+    check(&["exec=11", "idle=3"], &[Listens::V4]);
+}
+
+#[test]
+fn connections_closed_at_once() {
+    check(&["mute"], &[Listens::V4]);
+}
+
+/// The largest run: not one off.
+#[test]
+fn twenty_thousand_connections_from_fifty_addresses() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for engine in ["seccomp", "syscall"] {
+        let server = Server::c(&program, &["pool=4"], &[Listens::V4, Listens::V4]);
+        let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
+        let made = server.clients(20_000, 20_000, 50).run();
+        run.end().assert_counts(&made);
+    }
+}
+
+/// The same with processes instead of threads, and real HTTP.
+#[test]
+fn twenty_thousand_connections_to_nginx() {
+    let stage = Stage::get();
+    let server = need!(Server::nginx(), "nginx", "it is not installed");
+    let mut run = Run::spawn(&stage, User::plain(), &[], &server);
+    let made = server.clients(20_001, 20_000, 50).run();
+    run.end().assert_counts(&made);
+}

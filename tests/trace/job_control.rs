@@ -1,0 +1,168 @@
+//! A terminal and a shell: Ctrl-C, Ctrl-Z, fg, bg, and the window that is closed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// A shell on a terminal.
+fn shell(stage: &Stage, folder: &Path) -> Option<Terminal> {
+    let bash = find_program("bash")?;
+    let argv = [bash.into(), "--norc".into(), "--noprofile".into(), "-i".into()];
+    let mut terminal = Terminal::start(stage, User::plain(), folder, &argv);
+    terminal.wait_for("$ ");
+    Some(terminal)
+}
+
+/// The command line that traces this server and writes to `report.json`.
+fn line(stage: &Stage, options: &str, server: &Server) -> String {
+    let words: Vec<_> = server.argv.iter().map(|w| w.to_string_lossy()).collect();
+    let tcptally = stage.tcptally();
+    let tcptally = tcptally.to_string_lossy();
+    let report = "-F json -o report.json --by ip,port";
+    format!("{tcptally} trace {options} {report} -- {}", words.join(" "))
+}
+
+fn wait_until_it_listens(server: &Server) {
+    let port = server.ports[0].number;
+    wait_for("the server listens", || listening_ports().contains(&port).then_some(()));
+}
+
+fn report(folder: &Path) -> Report {
+    let path = folder.join("report.json");
+    let text = wait_for("a report", || fs::read_to_string(&path).ok());
+    Report(serde_json::from_str(&text).expect("JSON"))
+}
+
+#[test]
+fn suspended_and_continued_in_the_foreground_and_in_the_background() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for engine in ["seccomp", "syscall"] {
+        let folder = open_folder();
+        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let mut terminal = need!(shell(&stage, folder.path()), "job control", "there is no bash");
+        let shell_pid = terminal.pid;
+        terminal.type_in(&(line(&stage, &format!("--engine {engine}"), &server) + "\n"));
+        wait_until_it_listens(&server);
+        let mut made = server.clients(1, 20, 3).run();
+
+        terminal.type_in("\x1a");
+        terminal.wait_for("Stopped");
+        terminal.wait_for("$ ");
+        let job = session_members(shell_pid).into_iter().filter(|&p| p != shell_pid);
+        let job: Vec<u32> = job.collect();
+        assert_eq!(job.len(), 2, "tcptally and the server");
+        let stopped = |p: &u32| threads(*p).iter().all(|t| matches!(state(t), Some('T' | 't')));
+        wait_for("all of the job is stopped", || job.iter().all(stopped).then_some(()));
+
+        terminal.type_in("bg\n");
+        terminal.wait_for("$ ");
+        add(&mut made, &server.clients(2, 20, 3).run());
+
+        // The shell shows the job again when it has handed the terminal over.
+        terminal.type_in("fg\n");
+        terminal.wait_for("trace --engine");
+        add(&mut made, &server.clients(3, 20, 3).run());
+        terminal.type_in("\x1a");
+        terminal.wait_for("Stopped");
+        wait_for("all of the job is stopped", || job.iter().all(stopped).then_some(()));
+        // The shell shows the job again when it has handed the terminal over.
+        terminal.type_in("fg\n");
+        terminal.wait_for("trace --engine");
+        add(&mut made, &server.clients(4, 20, 3).run());
+
+        // Ctrl-C goes to both; the server dies of it, and the shell sees that it did.
+        terminal.type_in("\x03");
+        terminal.wait_for("$ ");
+        terminal.type_in("echo status $?\n");
+        terminal.wait_for("status 130");
+        report(folder.path()).assert_counts(&made);
+        terminal.type_in("exit\n");
+        terminal.wait();
+        terminal.assert_all_gone();
+    }
+}
+
+/// A server that takes its time to end after Ctrl-C is waited for.
+#[test]
+fn a_server_that_handles_ctrl_c_is_waited_for() {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let script = "trap 'sleep 0.3; echo goodbye; exit 5' INT; echo ready; \
+                  while :; do sleep 0.05; done";
+    let argv: Vec<OsString> = [stage.tcptally()]
+        .into_iter()
+        .chain(["trace", "-o", "report", "--", "bash", "-c", script].map(OsString::from))
+        .collect();
+    need!(find_program("bash"), "Ctrl-C", "there is no bash");
+    let mut terminal = Terminal::start(&stage, User::plain(), folder.path(), &argv);
+    terminal.wait_for("ready");
+    terminal.type_in("\x03");
+    terminal.wait_for("goodbye");
+    assert_eq!(terminal.wait().code(), Some(5));
+    terminal.assert_all_gone();
+    assert!(folder.path().join("report").exists());
+}
+
+#[test]
+fn ctrl_c_without_a_shell_ends_both() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let folder = open_folder();
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let words: Vec<OsString> = line(&stage, "", &server).split(' ').map(OsString::from).collect();
+    let words: Vec<OsString> = words.into_iter().filter(|w| !w.is_empty()).collect();
+    let mut terminal = Terminal::start(&stage, User::plain(), folder.path(), &words);
+    wait_until_it_listens(&server);
+    let made = server.clients(1, 20, 3).run();
+    terminal.type_in("\x03");
+    assert_eq!(terminal.wait().signal(), Some(Signal::SIGINT as i32));
+    terminal.assert_all_gone();
+    report(folder.path()).assert_counts(&made);
+}
+
+#[test]
+fn the_closed_terminal_ends_both_and_the_report_is_written() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for under_shell in [true, false] {
+        let folder = open_folder();
+        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let line = line(&stage, "-q", &server);
+        let mut terminal = if under_shell {
+            let mut terminal = need!(shell(&stage, folder.path()), "a shell", "there is no bash");
+            terminal.type_in(&(line + "\n"));
+            terminal
+        } else {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            Terminal::start(&stage, User::plain(), folder.path(), &words)
+        };
+        wait_until_it_listens(&server);
+        let made = server.clients(1, 20, 3).run();
+        terminal.close();
+        terminal.wait();
+        terminal.assert_all_gone();
+        report(folder.path()).assert_counts(&made);
+    }
+}
+
+/// The terminal stays the server's: it may read from it in the foreground.
+#[test]
+fn a_traced_program_reads_from_the_terminal() {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let mut terminal = need!(shell(&stage, folder.path()), "a shell", "there is no bash");
+    let tcptally = stage.tcptally();
+    let tcptally = tcptally.to_string_lossy();
+    let script = "read -r x; echo \"it reads <$x>\"";
+    terminal.type_in(&format!("{tcptally} trace -q -o report -- sh -c '{script}'\n"));
+    terminal.type_in("hello\n");
+    terminal.wait_for("it reads <hello>");
+    terminal.type_in("exit\n");
+    terminal.wait();
+}

@@ -1,0 +1,20 @@
+//! What a user of `tcptally trace` sees, on real servers and against what their clients know.
+//!
+//! One module per behaviour. They are one test program since the tests need all of the two cores
+//! that they may have, and linking a program per module would take longer than running it.
+
+mod harness;
+
+mod accepting;
+mod children;
+mod events;
+mod exit_status;
+mod io_uring;
+mod job_control;
+mod output;
+mod peers;
+mod periods;
+mod ports;
+mod servers;
+mod signals;
+mod words;

@@ -1,0 +1,70 @@
+//! 32-bit calls, from 32-bit programs and from 64-bit ones.
+
+use crate::harness::*;
+
+const WHY: &str = "there is no C compiler for 32 bits (gcc-multilib)";
+
+fn check(make: impl Fn() -> Server) {
+    let stage = Stage::get();
+    for engine in ["seccomp", "syscall"] {
+        let server = make();
+        let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
+        let made = server.clients(32, 200, 9).run();
+        run.end().assert_counts(&made);
+    }
+}
+
+#[test]
+fn a_32_bit_server() {
+    let stage = Stage::get();
+    let program = need!(stage.server_32(), "32-bit server", WHY);
+    for call in ["accept", "accept4", "socketcall", "socketcall4"] {
+        let call = format!("call={call}");
+        for address in ["full", "null", "short"] {
+            let address = format!("address={address}");
+            check(|| Server::c(&program, &[&call, &address], &[Listens::V4, Listens::V4]));
+        }
+    }
+}
+
+#[test]
+fn a_32_bit_server_with_threads_and_processes() {
+    let stage = Stage::get();
+    let program = need!(stage.server_32(), "32-bit server", WHY);
+    for mode in ["pool=4", "fork", "thread", "exec=9"] {
+        check(|| Server::c(&program, &[mode, "call=socketcall"], &[Listens::V4]));
+    }
+    if has_ipv6() {
+        check(|| Server::c(&program, &["call=socketcall"], &[Listens::Dual, Listens::V6]));
+    }
+}
+
+/// A launcher of 64 bits that starts a server of 32, and the other way round.
+#[test]
+fn a_32_bit_child_of_a_64_bit_process_and_the_reverse() {
+    let stage = Stage::get();
+    let wide = need!(stage.server(), "the C server", "there is no C compiler");
+    let narrow = need!(stage.server_32(), "32-bit server", WHY);
+    for (parent, child) in [(&wide, &narrow), (&narrow, &wide)] {
+        check(|| {
+            let mut server = Server::c(child, &[], &[Listens::V4]);
+            let mut child = std::ffi::OsString::from("child=");
+            child.push(&server.argv[0]);
+            server.argv.splice(..1, [parent.into(), child]);
+            server
+        });
+    }
+}
+
+#[test]
+fn int_0x80_in_a_64_bit_program() {
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    need!(stage.server_32(), "int 0x80", WHY);
+    for address in ["address=full", "address=null"] {
+        check(|| Server::c(&program, &["call=int80", address], &[Listens::V4]));
+    }
+}

@@ -1,0 +1,21 @@
+"""A server on an event loop, on the port that is the argument. It accepts until EAGAIN."""
+import asyncio
+import sys
+
+
+async def serve(reader, writer):
+    try:
+        await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+    except ConnectionError:
+        pass
+
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=512)
+    await server.serve_forever()
+
+
+asyncio.run(main())
