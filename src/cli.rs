@@ -183,7 +183,9 @@ fn pid_list(text: &str) -> Result<Pids, String> {
 pub enum Engine {
     /// The cheapest that is safe and exact
     Auto,
-    /// Two stops per accept call
+    /// One stop per accepted connection, by perf events; for running servers too
+    Perf,
+    /// Two stops per accept call; for servers that tcptally starts
     Seccomp,
     /// Two stops per system call of any kind
     Syscall,

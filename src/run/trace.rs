@@ -26,17 +26,15 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
         no_children: spawns && args.no_children,
         engine: match args.engine {
             Engine::Auto => None,
+            Engine::Perf => Some(trace::engine::Engine::Perf),
             Engine::Seccomp => Some(trace::engine::Engine::Seccomp),
             Engine::Syscall => Some(trace::engine::Engine::Syscall),
         },
     };
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
     let say = move |tracer: &Tracer| {
-        if verbose {
-            tracer.notes().iter().for_each(|note| message::note(quiet, note));
-        }
-        if let Some(attached) = tracer.attached() {
-            message::note(quiet, attached);
+        for remark in tracer.remarks().iter().filter(|r| verbose || !r.is_detail) {
+            message::note(quiet, &remark.text);
         }
     };
     let what = Watch { request, output, duration: args.duration };

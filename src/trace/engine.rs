@@ -8,6 +8,8 @@ use super::stop::Until;
 /// has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Engine {
+    /// One stop per accept that succeeds: the SIGTRAP of a perf event.
+    Perf,
     /// Two stops per accept call: the seccomp filter's, and the exit from the call.
     Seccomp,
     /// Two stops per system call of any kind.
@@ -18,7 +20,7 @@ impl Engine {
     /// Until when a tracee runs that stood at no call of interest.
     pub fn until(self) -> Until {
         match self {
-            Engine::Seccomp => Until::AnyStop,
+            Engine::Perf | Engine::Seccomp => Until::AnyStop,
             Engine::Syscall => Until::SyscallStop,
         }
     }
@@ -27,6 +29,7 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Engine::Perf => "perf",
             Engine::Seccomp => "seccomp",
             Engine::Syscall => "syscall",
         })

@@ -35,6 +35,12 @@ pub fn is_traced_by_us(tid: Tid) -> bool {
     tracer_of(tid).and_then(process_of) == Some(std::process::id() as Tid)
 }
 
+/// Whether a thread blocks a signal.
+pub fn blocks(tid: Tid, signal: i32) -> bool {
+    let mask = status_field(tid, "SigBlk").and_then(|m| u64::from_str_radix(&m, 16).ok());
+    mask.is_some_and(|m| m & (1 << (signal - 1)) != 0)
+}
+
 /// The process ids there are.
 pub fn processes() -> Vec<Tid> {
     ids("/proc")

@@ -47,14 +47,17 @@ pub(super) const OPTIONS: i32 = ptrace::PTRACE_O_TRACESYSGOOD
     | ptrace::PTRACE_O_TRACEEXEC
     | ptrace::PTRACE_O_TRACESECCOMP;
 
+fn needs_filter(engine: Option<Engine>) -> bool {
+    matches!(engine, None | Some(Engine::Seccomp))
+}
+
 impl Start {
     fn command(&self) -> String {
         self.argv.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     fn program(&self, engine: Option<Engine>) -> Option<Program> {
-        let program =
-            Program { trace: engine != Some(Engine::Syscall), deny_io_uring: self.deny_io_uring };
+        let program = Program { trace: needs_filter(engine), deny_io_uring: self.deny_io_uring };
         (program.trace || program.deny_io_uring).then_some(program)
     }
 
@@ -64,10 +67,11 @@ impl Start {
         let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
         let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
         let filter = self.program(engine).map(Program::instructions);
-        let held = fork::hold(&argv, &Preparation { filter, ignore_sigtrap: false })
+        let ignore_sigtrap = engine == Some(Engine::Perf);
+        let held = fork::hold(&argv, &Preparation { filter, ignore_sigtrap })
             .doing("starting a process")?;
         // With the filter in place and no tracer, accept would fail with ENOSYS for ever.
-        let exit_kill = if engine == Some(Engine::Syscall) { 0 } else { ptrace::PTRACE_O_EXITKILL };
+        let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {

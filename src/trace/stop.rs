@@ -120,6 +120,11 @@ pub struct SignalStop {
 }
 
 impl SignalStop {
+    /// The general registers.
+    pub fn registers(&self) -> io::Result<Registers> {
+        ptrace::registers(self.tid())
+    }
+
     /// The thread that stopped.
     pub fn tid(&self) -> Tid {
         self.stopped.0
@@ -189,6 +194,22 @@ pub enum Stop {
     Exited(Tid, i32),
     /// No stop: this signal killed the thread.
     Killed(Tid, i32),
+}
+
+impl Stop {
+    /// The thread that it is about.
+    pub fn tid(&self) -> Tid {
+        match self {
+            Stop::Syscall(s) => s.tid(),
+            Stop::Seccomp(s) => s.tid(),
+            Stop::Signal(s) => s.tid(),
+            Stop::Group(s) => s.tid(),
+            Stop::Event(s) => s.tid(),
+            Stop::Birth(s) => s.tid(),
+            Stop::Exec(s) => s.tid(),
+            Stop::Exited(tid, _) | Stop::Killed(tid, _) => *tid,
+        }
+    }
 }
 
 impl From<Change> for Stop {

@@ -64,6 +64,16 @@ impl Tracees {
         matches!(self, Tracees::Known(engines) if engines.contains_key(&tid))
     }
 
+    /// The tracees that this engine stops, where they are written down.
+    pub fn under(&self, engine: Engine) -> Vec<Tid> {
+        match self {
+            Tracees::Uniform(_) => Vec::new(),
+            Tracees::Known(engines) => {
+                engines.iter().filter(|t| *t.1 == engine).map(|t| *t.0).collect()
+            }
+        }
+    }
+
     /// The engines in use.
     pub fn engines(&self) -> BTreeSet<Engine> {
         match self {

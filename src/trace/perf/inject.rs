@@ -49,6 +49,21 @@ impl Disposition {
     pub const IGNORED: Disposition =
         Disposition { handler: IGNORE, flags: 0, restorer: 0, mask: SIGNATURE };
 
+    /// What a signal does in a process that has not asked for anything.
+    pub const DEFAULT: Disposition =
+        Disposition { handler: libc::SIG_DFL as u64, flags: 0, restorer: 0, mask: 0 };
+
+    /// Whether it is [`Disposition::IGNORED`], or what exec leaves of it.
+    pub fn is_ours(&self) -> bool {
+        let executed = Disposition { mask: 0, ..Disposition::IGNORED };
+        [Disposition::IGNORED, executed].contains(self)
+    }
+
+    /// Whether the signal is ignored, by whomever.
+    pub fn is_ignore(&self) -> bool {
+        self.handler == IGNORE
+    }
+
     /// Neither the default nor ignored: the process has a handler of its own.
     pub fn is_handler(&self) -> bool {
         self.handler != IGNORE && self.handler != libc::SIG_DFL as u64

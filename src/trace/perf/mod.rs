@@ -9,10 +9,13 @@
 pub mod events;
 mod frame;
 pub mod inject;
+pub mod ledger;
 pub mod mask;
 pub mod refused;
 pub mod site;
 pub mod tracepoint;
+pub mod trap;
+pub mod watch;
 
 pub use events::Events;
 pub use refused::Refused;

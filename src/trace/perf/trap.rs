@@ -1,0 +1,138 @@
+//! Changes what processes do with SIGTRAP, several at a time, while their stops come in.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::sys::ptrace::{self, Tid};
+use crate::trace::stop::{Stop, Until};
+
+use super::inject::{self, Disposition, Injection, Progress, Started};
+use super::site::{Site, Unfit};
+
+/// How often a change is begun anew because something came between.
+const TRIES: u32 = 20;
+
+/// Changes under way, by process.
+#[derive(Debug, Default)]
+pub struct Traps(HashMap<Tid, Task>);
+
+#[derive(Debug)]
+struct Task {
+    site: Site,
+    wanted: Disposition,
+    tries: u32,
+    injection: Option<Injection>,
+}
+
+/// A change that is over: with what SIGTRAP did before.
+pub type Over = (Tid, Result<Disposition, Unfit>);
+
+/// What is left of a stop.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The stop, to be taken like any other; `None`: its thread runs again.
+    pub stop: Option<Stop>,
+    /// The change that this stop brought to its end.
+    pub over: Option<Over>,
+}
+
+impl Traps {
+    /// Begins a change; its end comes with a stop of the process' first thread.
+    pub fn begin(&mut self, pid: Tid, wanted: Disposition) -> Result<(), Unfit> {
+        let site = Site::find(pid)?;
+        ptrace::interrupt(pid)?;
+        self.0.insert(pid, Task { site, wanted, tries: 0, injection: None });
+        Ok(())
+    }
+
+    /// The processes whose change is under way.
+    pub fn under_way(&self) -> impl Iterator<Item = Tid> {
+        self.0.keys().copied()
+    }
+
+    /// Whether that of `pid` is.
+    pub fn is_under_way(&self, pid: Tid) -> bool {
+        self.0.contains_key(&pid)
+    }
+
+    /// Gives up changes that have not begun to touch their process; the others must be seen to
+    /// their end.
+    pub fn give_up(&mut self) -> Vec<Tid> {
+        let untouched = self.0.iter().filter(|t| t.1.injection.is_none());
+        let untouched: Vec<Tid> = untouched.map(|t| *t.0).collect();
+        for pid in &untouched {
+            self.0.remove(pid);
+        }
+        untouched
+    }
+
+    /// Takes a stop of any thread.
+    pub fn on_stop(&mut self, stop: Stop) -> io::Result<Taken> {
+        let pid = stop.tid();
+        let Some(mut task) = self.0.remove(&pid) else {
+            return Ok(Taken { stop: Some(stop), over: None });
+        };
+        if let Some(injection) = task.injection.take() {
+            return match injection.on_stop(stop) {
+                Progress::Going(injection) => {
+                    self.0.insert(pid, Task { injection: Some(injection), ..task });
+                    Ok(Taken::default())
+                }
+                Progress::Done(stop, result) => {
+                    Ok(Taken { stop: Some(stop), over: Some((pid, result)) })
+                }
+                Progress::Undone(stop) => Ok(self.again(task, stop)),
+            };
+        }
+        match stop {
+            Stop::Event(stop) => match inject::start(stop, &task.site, &task.wanted) {
+                Started::Going(injection) => {
+                    self.0.insert(pid, Task { injection: Some(injection), ..task });
+                    Ok(Taken::default())
+                }
+                Started::NotNow(stop) => {
+                    let mut taken = self.again(task, Stop::Event(stop));
+                    if let Some(Stop::Event(stop)) = taken.stop.take() {
+                        stop.resume(Until::AnyStop)?;
+                    }
+                    Ok(taken)
+                }
+                Started::Unfit(stop, unfit) => {
+                    Ok(Taken { stop: Some(Stop::Event(stop)), over: Some((pid, Err(unfit))) })
+                }
+            },
+            stop @ (Stop::Exited(..) | Stop::Killed(..)) => {
+                Ok(Taken { stop: Some(stop), over: None })
+            }
+            // The one that was asked for is still to come; after SIGSTOP, with SIGCONT.
+            stop => {
+                self.0.insert(pid, task);
+                Ok(Taken { stop: Some(stop), over: None })
+            }
+        }
+    }
+
+    fn again(&mut self, task: Task, stop: Stop) -> Taken {
+        let pid = task.site.pid;
+        let ended = matches!(stop, Stop::Exited(..) | Stop::Killed(..));
+        let over = match stop {
+            _ if ended => None,
+            // It is another program now; where its code is must be found anew.
+            Stop::Exec(_) => match self.begin(pid, task.wanted) {
+                Ok(()) => None,
+                Err(unfit) => Some((pid, Err(unfit))),
+            },
+            _ if task.tries >= TRIES => {
+                Some((pid, Err(io::Error::from(io::ErrorKind::TimedOut).into())))
+            }
+            _ => match ptrace::interrupt(pid) {
+                Ok(()) => {
+                    self.0.insert(pid, Task { tries: task.tries + 1, ..task });
+                    None
+                }
+                Err(e) => Some((pid, Err(e.into()))),
+            },
+        };
+        Taken { stop: Some(stop), over }
+    }
+}

@@ -1,0 +1,298 @@
+//! [`Perf`]: the processes that the engine `perf` stops, from the first touch to the last.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::sys::perf::Inherit;
+use crate::sys::ptrace::{self, Tid};
+use crate::sys::tracee;
+use crate::trace::procfs;
+use crate::trace::stop::{SignalStop, Stop};
+
+use super::inject::Disposition;
+use super::ledger::{Balance, COOKIE, Ledger};
+use super::trap::Traps;
+use super::{Refused, mask};
+
+/// A thread that is born so soon after its creator's events were opened may have been cloned
+/// before that, and lack them.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// The processes under the engine `perf`.
+#[derive(Debug)]
+pub struct Perf {
+    ledger: Ledger,
+    traps: Traps,
+    /// What SIGTRAP did in each process before.
+    former: HashMap<Tid, Disposition>,
+    /// Threads that blocked SIGTRAP before.
+    unblocked: HashSet<Tid>,
+    /// Threads that were interrupted for their mask.
+    awaited: HashSet<Tid>,
+    /// Processes whose own choice is being put back.
+    corrected: HashSet<Tid>,
+    opened: Option<Instant>,
+    leaving: bool,
+    /// What was missing when it was last looked at.
+    missing: u64,
+}
+
+/// A process that is decided on: it has its events now, or cannot be under this engine.
+#[derive(Debug)]
+pub struct Decided {
+    /// The process.
+    pub pid: Tid,
+    /// Why not.
+    pub result: Result<(), String>,
+}
+
+/// What is left of a stop.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The stop, to be taken like any other; `None`: its thread runs again.
+    pub stop: Option<Stop>,
+    /// The process that was decided on.
+    pub decided: Option<Decided>,
+}
+
+/// What a SIGTRAP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// The thread stands where its accept has returned.
+    Accept,
+    /// An accept that was seen otherwise; or it returned while the thread blocked SIGTRAP, and what
+    /// it gave cannot be told any more.
+    Late,
+    /// It is the tracee's own.
+    Foreign,
+}
+
+impl Perf {
+    /// Finds the tracepoints; no process is touched yet.
+    pub fn new(children: bool) -> Result<Perf, Refused> {
+        Ok(Perf {
+            ledger: Ledger::new(if children { Inherit::All } else { Inherit::Threads })?,
+            traps: Traps::default(),
+            former: HashMap::new(),
+            unblocked: HashSet::new(),
+            awaited: HashSet::new(),
+            corrected: HashSet::new(),
+            opened: None,
+            leaving: false,
+            missing: 0,
+        })
+    }
+
+    /// Begins to make a seized process ready; a later stop decides.
+    pub fn begin(&mut self, pid: Tid) -> Result<(), String> {
+        if procfs::is_32_bit(pid) == Some(true) {
+            return Err("it is a 32-bit program".into());
+        }
+        self.traps.begin(pid, Disposition::IGNORED).map_err(|unfit| unfit.to_string())
+    }
+
+    /// A process that ignores SIGTRAP already by our doing, having been spawned so.
+    pub fn spawned(&mut self, pid: Tid, former: Disposition) {
+        self.former.insert(pid, former);
+    }
+
+    /// Whether every process is decided on and every mask as it must be.
+    pub fn is_settled(&self) -> bool {
+        self.awaited.is_empty() && self.traps.under_way().next().is_none()
+    }
+
+    /// Gives up on processes that do not stop, having waited long enough.
+    pub fn give_up(&mut self) -> Vec<Tid> {
+        self.awaited.clear();
+        self.traps.give_up()
+    }
+
+    /// Takes a stop of any thread, before anybody else.
+    pub fn on_stop(&mut self, stop: Stop) -> io::Result<Taken> {
+        let tid = stop.tid();
+        if let Stop::Event(_) | Stop::Group(_) = stop {
+            self.see_to_mask(tid)?;
+        }
+        let parked = matches!(stop, Stop::Group(_)) && self.traps.is_under_way(tid);
+        let taken = self.traps.on_stop(stop)?;
+        let decided = match taken.over {
+            None if parked && !self.leaving && !self.former.contains_key(&tid) => {
+                // It stays stopped until SIGCONT, and is made to ignore SIGTRAP then; until that
+                // it accepts nothing, so the events do no harm before.
+                self.former.insert(tid, Disposition::DEFAULT);
+                Some(Decided { pid: tid, result: self.open(tid) })
+            }
+            None => None,
+            Some((pid, Ok(former))) if self.leaving => {
+                self.put_back_if_changed(pid, former);
+                None
+            }
+            Some((pid, Ok(former))) => {
+                let is_open = self.former.insert(pid, former).is_some();
+                let result = if is_open { Ok(()) } else { self.open(pid) };
+                Some(Decided { pid, result })
+            }
+            Some((pid, Err(unfit))) => {
+                (!self.leaving).then(|| Decided { pid, result: Err(unfit.to_string()) })
+            }
+        };
+        Ok(Taken { stop: taken.stop, decided })
+    }
+
+    /// Opens the events of all threads of a process.
+    fn open(&mut self, pid: Tid) -> Result<(), String> {
+        let mut known = HashSet::new();
+        loop {
+            let news: Vec<Tid> =
+                procfs::threads(pid).into_iter().filter(|t| !known.contains(t)).collect();
+            if news.is_empty() {
+                self.opened = Some(Instant::now());
+                self.interrupt_blocked(known.into_iter());
+                return Ok(());
+            }
+            let is_doubtful = !known.is_empty();
+            for tid in news {
+                known.insert(tid);
+                match self.ledger.open(tid, is_doubtful) {
+                    Ok(()) | Err(Refused::Gone) => {}
+                    Err(refused) => return Err(refused.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Interrupts the threads that block SIGTRAP, so that their masks can be changed.
+    pub fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
+        let before = self.awaited.len();
+        for tid in tids.filter(|tid| procfs::blocks(*tid, libc::SIGTRAP)) {
+            if ptrace::interrupt(tid).is_ok() {
+                self.awaited.insert(tid);
+            }
+        }
+        self.awaited.len() - before
+    }
+
+    fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
+        self.awaited.remove(&tid);
+        let result = if !self.leaving {
+            mask::unblock(tid).map(|was_blocked| {
+                if was_blocked {
+                    self.unblocked.insert(tid);
+                }
+            })
+        } else if self.unblocked.remove(&tid) {
+            mask::block_again(tid)
+        } else {
+            Ok(())
+        };
+        match result {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// A tracee has made another, which has inherited the events, as a rule.
+    pub fn born(&mut self, child: Tid) {
+        if self.opened.is_some_and(|t| t.elapsed() < DOUBT) {
+            // A child that has ended needs none.
+            let _ = self.ledger.open(child, true);
+        }
+    }
+
+    /// A process executes another program: its events have ended.
+    pub fn exec(&mut self, pid: Tid) -> Result<(), String> {
+        if let Some(former) = self.former.get_mut(&pid)
+            && former.is_handler()
+        {
+            *former = Disposition::DEFAULT;
+        }
+        if procfs::is_32_bit(pid) == Some(true) {
+            return Err("it is a 32-bit program".into());
+        }
+        self.ledger.open(pid, false).map_err(|refused| refused.to_string())
+    }
+
+    /// A thread has ended.
+    pub fn forget(&mut self, tid: Tid) {
+        self.former.remove(&tid);
+        self.unblocked.remove(&tid);
+        self.awaited.remove(&tid);
+    }
+
+    /// Tells what a SIGTRAP is; an accept is one only where it `counts`. The stop is the caller's
+    /// to resume.
+    pub fn trap(&mut self, stop: &SignalStop, counts: bool) -> io::Result<Trap> {
+        Ok(match tracee::perf_signal(stop.tid())? {
+            Some(signal) if signal.data != COOKIE => Trap::Foreign,
+            Some(signal) if signal.was_blocked || !counts => Trap::Late,
+            Some(_) => {
+                self.ledger.see();
+                Trap::Accept
+            }
+            None => Trap::Foreign,
+        })
+    }
+
+    /// How many accepts the kernel has counted that nobody saw, save those under way: they were
+    /// missing at two looks in a row.
+    pub fn missing(&mut self) -> io::Result<u64> {
+        let Balance { missing, .. } = self.ledger.balance()?;
+        let lasting = missing.min(self.missing);
+        self.missing = missing;
+        Ok(lasting)
+    }
+
+    /// Counts no more.
+    pub fn close(&mut self) {
+        self.ledger.close();
+    }
+
+    /// Whether all that was counted has been seen.
+    pub fn is_balanced(&self) -> io::Result<bool> {
+        Ok(self.ledger.balance()? == Balance { missing: 0, surplus: 0 })
+    }
+
+    /// Begins to put back the disposition and masks of `processes`; [`Perf::is_settled`] tells
+    /// when that is done. Gives those where it cannot be.
+    pub fn put_back(&mut self, processes: &[Tid]) -> Vec<(Tid, String)> {
+        self.leaving = true;
+        self.awaited.clear();
+        for &tid in &self.unblocked {
+            if ptrace::interrupt(tid).is_ok() {
+                self.awaited.insert(tid);
+            }
+        }
+        let mut failed = Vec::new();
+        for &pid in processes {
+            let former = self.former_of(pid);
+            if former.is_ignore() {
+                continue;
+            }
+            if let Err(unfit) = self.traps.begin(pid, former) {
+                failed.push((pid, unfit.to_string()));
+            }
+        }
+        failed
+    }
+
+    /// What SIGTRAP would do, had we not come: a child inherits it.
+    fn former_of(&self, pid: Tid) -> Disposition {
+        let mut at = Some(pid);
+        while let Some(process) = at.filter(|p| *p > 1) {
+            if let Some(former) = self.former.get(&process) {
+                return *former;
+            }
+            at = procfs::parent(process);
+        }
+        Disposition::DEFAULT
+    }
+
+    /// What a process had itself chosen to do with SIGTRAP meanwhile is what stays.
+    fn put_back_if_changed(&mut self, pid: Tid, found: Disposition) {
+        if !found.is_ours() && self.corrected.insert(pid) {
+            // It went well in this process a moment ago.
+            let _ = self.traps.begin(pid, found);
+        }
+    }
+}

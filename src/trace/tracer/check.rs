@@ -1,0 +1,98 @@
+//! Compares, as time goes on, what was seen with what the kernel counted.
+
+use std::time::{Duration, Instant};
+
+use crate::sys::ptrace::Tid;
+use crate::trace::engine::Engine;
+use crate::trace::error::{Doing, Error};
+
+use super::{Phase, Tracer};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// While threads are new: some block all signals when they begin.
+const SOON: Duration = Duration::from_millis(100);
+/// So many new threads are looked at in one go; a server with a thread per connection makes more,
+/// but those are like each other.
+const FRESH: usize = 64;
+/// So often more may be missing before the engine is held to be unfit.
+const PATIENCE: u32 = 3;
+
+/// When and what to compare.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    next: Option<Instant>,
+    fresh: Vec<Tid>,
+    /// Accepts known to have been missed.
+    pub lost: u64,
+    times: u32,
+}
+
+impl Check {
+    /// Begins to compare.
+    pub fn begin(&mut self) {
+        self.next = Some(Instant::now() + EVERY);
+    }
+
+    /// Ends it.
+    pub fn end(&mut self) {
+        self.next = None;
+    }
+
+    /// When it is to be done next.
+    pub fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Whether it is to be done.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next.is_some_and(|t| t <= now)
+    }
+
+    /// A thread under the engine `perf` is new.
+    pub fn born(&mut self, tid: Tid) {
+        if self.next.is_some() && self.fresh.len() < FRESH {
+            self.fresh.push(tid);
+            let soon = Instant::now() + SOON;
+            self.next = self.next.map(|t| t.min(soon));
+        }
+    }
+}
+
+impl Tracer {
+    /// Compares, and mends what can be mended.
+    pub(super) fn compare(&mut self) -> Result<(), Error> {
+        self.check.next = Some(Instant::now() + EVERY);
+        let fresh = std::mem::take(&mut self.check.fresh);
+        let Some(perf) = &mut self.perf else { return Ok(()) };
+        let alive = fresh.into_iter().filter(|tid| self.tracees.knows(*tid));
+        perf.interrupt_blocked(alive);
+        let missing = perf.missing().doing("reading the kernel's count of accepts")?;
+        if missing <= self.check.lost || self.phase != Phase::Counting {
+            return Ok(());
+        }
+        self.check.lost = missing;
+        self.check.times += 1;
+        let threads = self.tracees.under(Engine::Perf);
+        perf.interrupt_blocked(threads.iter().copied());
+        if self.check.times >= PATIENCE {
+            self.check.end();
+            self.account.warn(
+                "the server blocks SIGTRAP again and again, so that the engine perf missed \
+                 connections; it was given up for the engine syscall",
+            );
+            self.step(threads.into_iter());
+        }
+        Ok(())
+    }
+
+    /// How many accepts are known to have been missed.
+    pub(super) fn lost(&mut self) -> u64 {
+        if self.check.next.is_some()
+            && let Some(perf) = &mut self.perf
+            && let Ok(missing) = perf.missing()
+        {
+            self.check.lost = self.check.lost.max(missing);
+        }
+        self.check.lost
+    }
+}

@@ -1,0 +1,94 @@
+//! How a tracer leaves its tracees: as it found them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::sys::wait;
+use crate::trace::engine::Engine;
+use crate::trace::error::{Doing, Error};
+use crate::trace::procfs;
+
+use super::{Phase, Tracer};
+
+/// How long a signal may be on its way to a thread that runs.
+const IN_FLIGHT: Duration = Duration::from_millis(300);
+/// How long processes may take to get back what was changed in them.
+const PUTTING_BACK: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Tracer {
+    /// Counts no more, and lets the tracees go unless their filter needs a tracer.
+    pub(super) fn leave(&mut self) -> Result<(), Error> {
+        if self.phase != Phase::Counting {
+            return Ok(());
+        }
+        if self.engines.contains(&Engine::Seccomp) {
+            self.phase = Phase::Supervising;
+            return Ok(());
+        }
+        if self.perf.is_some() {
+            self.leave_perf()?;
+        }
+        self.drain()?;
+        self.phase = Phase::Leaving;
+        Ok(())
+    }
+
+    fn leave_perf(&mut self) -> Result<(), Error> {
+        if let Some(perf) = &mut self.perf {
+            perf.close();
+        }
+        if self.check.next().is_some() {
+            self.drain_until(IN_FLIGHT, |tracer| {
+                tracer.perf.as_ref().is_none_or(|perf| perf.is_balanced().unwrap_or(true))
+            })?;
+        }
+        let lost = {
+            // The second look in a row: nothing can be under way any more.
+            self.lost();
+            self.lost()
+        };
+        self.check.end();
+        self.check.lost = lost;
+        let mut processes = self.tracees.under(Engine::Perf);
+        processes.retain(|tid| procfs::process_of(*tid) == Some(*tid));
+        let failed = self.perf.as_mut().map(|perf| perf.put_back(&processes)).unwrap_or_default();
+        for (pid, why) in failed {
+            self.account
+                .warn(format!("process {pid} still ignores SIGTRAP, which it had not: {why}"));
+        }
+        self.drain_until(PUTTING_BACK, |tracer| {
+            tracer.perf.as_ref().is_none_or(super::Perf::is_settled)
+        })
+    }
+
+    fn drain_until(
+        &mut self,
+        patience: Duration,
+        mut is_done: impl FnMut(&Tracer) -> bool,
+    ) -> Result<(), Error> {
+        let end = Instant::now() + patience;
+        loop {
+            self.drain()?;
+            if is_done(self) || Instant::now() >= end {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Takes the stops that have come already.
+    fn drain(&mut self) -> Result<(), Error> {
+        loop {
+            match wait::any_now() {
+                Ok(Some(change)) => {
+                    let connection = self.on_stop(change.into()).doing("tracing")?;
+                    self.ready.extend(connection);
+                }
+                Ok(None) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e).doing("waiting for tracees"),
+            }
+        }
+    }
+}

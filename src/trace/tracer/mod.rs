@@ -1,0 +1,245 @@
+//! [`Tracer`]: waits for stops, reads accepts and lets tracees run on.
+
+mod arrive;
+mod check;
+mod leave;
+mod stops;
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::io;
+use std::time::Instant;
+
+use crate::Account;
+use crate::connection::{Connection, Wanted};
+use crate::live::{Ending, Event, Live};
+use crate::moment::Moment;
+use crate::sys::ptrace::Tid;
+use crate::sys::wait;
+use crate::sys::wake::{self, Signals};
+
+use super::accepted::Reader;
+use super::attach::Targets;
+use super::command::Command;
+use super::engine::Engine;
+use super::error::{Doing, Error};
+use super::follow::Follow;
+use super::perf::watch::Perf;
+use super::tracees::Tracees;
+use check::Check;
+
+/// Signals to the tracer that mean something to it.
+pub(super) const HANDLED: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+/// What is watched, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Fields of the connections that somebody will look at.
+    pub wanted: Wanted,
+    /// Only the spawned process counts: neither its children nor those it will have.
+    pub no_children: bool,
+    /// How tracees are made to stop; `None`: the cheapest that is safe and exact.
+    pub engine: Option<Engine>,
+}
+
+/// Watches tracees. All calls must come from the thread that made it: ptrace(2) requests are
+/// refused to any other. When that thread ends, the kernel lets the tracees go without stopping
+/// them, unless a filter binds them to their tracer; see
+/// [`let_go_at_end`](super::let_go_at_end).
+#[derive(Debug)]
+pub struct Tracer {
+    options: Options,
+    reader: Reader,
+    tracees: Tracees,
+    perf: Option<Perf>,
+    check: Check,
+    /// Threads on their way from the engine `perf` to `syscall`.
+    switching: HashSet<Tid>,
+    /// All that were ever in use.
+    engines: BTreeSet<Engine>,
+    follow: Follow,
+    watched: Watched,
+    account: Account,
+    phase: Phase,
+    deadline: Option<Instant>,
+    asked: bool,
+    /// Connections that were read on the way to something else.
+    ready: VecDeque<Connection>,
+    remarks: Vec<Remark>,
+}
+
+/// What the user may want to know before the first connection comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Whether it is for those only who ask for more.
+    pub is_detail: bool,
+    /// A sentence.
+    pub text: String,
+}
+
+/// How the tracees came to be ours.
+#[derive(Debug)]
+enum Watched {
+    Spawned(Command),
+    Attached(Targets),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Counting,
+    /// The tracees are ours until they end, but nothing counts any more.
+    Supervising,
+    /// What had been accepted has been read; the tracees are let go next.
+    Leaving,
+}
+
+impl Tracer {
+    fn new(options: Options, watched: Watched, tracees: Tracees) -> Result<Tracer, Error> {
+        wake::install(&HANDLED).doing("installing signal handlers")?;
+        let wanted = Wanted { pid: options.wanted.pid || options.no_children, ..options.wanted };
+        let mut account = Account::new("trace");
+        account.started = Some(Moment::now());
+        Ok(Tracer {
+            options,
+            reader: Reader::new(wanted),
+            engines: tracees.engines(),
+            tracees,
+            perf: None,
+            check: Check::default(),
+            switching: HashSet::new(),
+            follow: Follow::default(),
+            watched,
+            account,
+            phase: Phase::Counting,
+            deadline: None,
+            asked: false,
+            ready: VecDeque::new(),
+            remarks: Vec::new(),
+        })
+    }
+
+    /// What was chosen and why, and what was attached to.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(Remark { is_detail: false, text: text.into() });
+    }
+
+    fn detail(&mut self, text: impl Into<String>) {
+        self.remarks.push(Remark { is_detail: true, text: text.into() });
+    }
+
+    fn use_engine(&mut self, tid: Tid, engine: Engine) {
+        self.tracees.set(tid, engine);
+        self.engines.insert(engine);
+    }
+
+    fn on_signals(&mut self, signals: Signals) -> Result<(), Error> {
+        self.asked |= signals.has(libc::SIGUSR1);
+        match &mut self.watched {
+            Watched::Spawned(command) => {
+                command.on_signals(signals).doing("stopping with the job")?;
+            }
+            Watched::Attached(_) => {
+                let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+                if ends.into_iter().any(|s| signals.has(s)) {
+                    self.leave()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with the signals and deadlines that are due.
+    fn due(&mut self) -> Result<Option<Event>, Error> {
+        if wake::is_due() {
+            self.on_signals(wake::take())?;
+            let now = Instant::now();
+            if self.check.is_due(now) {
+                self.compare()?;
+            }
+            let over = self.deadline.is_some_and(|d| d <= now);
+            if over {
+                self.deadline = None;
+            }
+            self.arm();
+            if over {
+                return Ok(Some(Event::Deadline));
+            }
+        }
+        Ok(std::mem::take(&mut self.asked).then_some(Event::Asked))
+    }
+
+    fn arm(&self) {
+        wake::at([self.deadline, self.check.next()].into_iter().flatten().min());
+    }
+
+    /// Waits for a stop and takes it; `None`: there are no tracees any more.
+    fn wait(&mut self) -> Result<Option<Option<Connection>>, Error> {
+        match wait::any() {
+            Ok(Some(change)) => self.on_stop(change.into()).doing("tracing").map(Some),
+            Ok(None) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Some(None)),
+            Err(e) => Err(e).doing("waiting for tracees"),
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        match &self.watched {
+            Watched::Spawned(command) => command.ending.unwrap_or(Ending::LetGo(command.pid)),
+            Watched::Attached(_) => Ending::Detached,
+        }
+    }
+}
+
+impl Live for Tracer {
+    type Error = Error;
+
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
+        if deadline != self.deadline {
+            self.deadline = deadline;
+            self.arm();
+        }
+        loop {
+            if let Some(event) = self.due()? {
+                return Ok(event);
+            }
+            if let Some(connection) = self.ready.pop_front() {
+                return Ok(Event::Connection(connection));
+            }
+            if self.phase == Phase::Leaving {
+                return Ok(Event::Ended(self.ending()));
+            }
+            match self.wait()? {
+                Some(Some(connection)) => return Ok(Event::Connection(connection)),
+                Some(None) => {}
+                None => return Ok(Event::Ended(self.ending())),
+            }
+        }
+    }
+
+    fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
+        self.leave()?;
+        Ok(self.ready.drain(..).collect())
+    }
+
+    fn account(&mut self) -> Account {
+        let mut account = self.account.clone();
+        let names: Vec<String> = self.engines.iter().map(ToString::to_string).collect();
+        account.engine = Some(names.join("+"));
+        account.ended = Some(Moment::now());
+        account.lost = self.lost();
+        account.complete &= account.lost == 0;
+        account
+    }
+}

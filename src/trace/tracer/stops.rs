@@ -1,0 +1,238 @@
+//! What each kind of stop leads to.
+
+use std::io;
+
+use crate::connection::Connection;
+use crate::live::Ending;
+use crate::sys::ptrace::Tid;
+use crate::trace::abi::{self, Arch, Call};
+use crate::trace::engine::Engine;
+use crate::trace::perf::watch::Trap;
+use crate::trace::procfs;
+use crate::trace::registers::CallRegisters;
+use crate::trace::setuid;
+use crate::trace::stop::{
+    BirthStop, EventStop, ExecStop, GroupStop, SignalStop, Stop, SyscallStop, Until,
+};
+
+use super::{Phase, Tracer, Watched};
+
+impl Tracer {
+    /// Lets the tracee of a stop run on, and gives the connection it accepted, if it did.
+    pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
+        let stop = match &mut self.perf {
+            Some(perf) => {
+                let taken = perf.on_stop(stop)?;
+                if let Some(decided) = taken.decided {
+                    self.decide(decided);
+                }
+                match taken.stop {
+                    Some(stop) => stop,
+                    None => return Ok(None),
+                }
+            }
+            None => stop,
+        };
+        match stop {
+            Stop::Syscall(stop) => return self.on_syscall(stop),
+            Stop::Signal(stop) => return self.on_signal(stop),
+            Stop::Seccomp(stop) => stop.resume(match self.phase {
+                Phase::Counting => Until::SyscallStop,
+                _ => Until::AnyStop,
+            })?,
+            Stop::Group(stop) => self.on_group_stop(stop)?,
+            Stop::Event(stop) => self.on_event(stop)?,
+            Stop::Birth(stop) => self.on_birth(stop)?,
+            Stop::Exec(stop) => self.on_exec(stop)?,
+            Stop::Exited(tid, status) => self.on_end(tid, Ending::Exited(status)),
+            Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
+        }
+        Ok(None)
+    }
+
+    fn until(&mut self, tid: Tid) -> Until {
+        match self.phase {
+            Phase::Counting => self.tracees.engine(tid).until(),
+            _ => Until::AnyStop,
+        }
+    }
+
+    fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
+        let tid = stop.tid();
+        self.switching.remove(&tid);
+        let engine = self.tracees.engine(tid);
+        let connection = match self.accept_at_exit(&stop, engine) {
+            Ok(connection) => connection,
+            // Killed in its stop: nothing of it can be read any more.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(e) => return Err(e),
+        };
+        self.follow.stopped(tid);
+        let until = self.until(tid);
+        stop.resume(until)?;
+        Ok(connection)
+    }
+
+    fn accept_at_exit(
+        &mut self,
+        stop: &SyscallStop,
+        engine: Engine,
+    ) -> io::Result<Option<Connection>> {
+        if self.phase != Phase::Counting {
+            return Ok(None);
+        }
+        let registers = CallRegisters(stop.registers()?);
+        if registers.success().is_none() {
+            return Ok(None);
+        }
+        let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
+        if call == Call::IoUringSetup {
+            self.account.complete = false;
+            self.account.warn(
+                "io_uring seen: connections accepted through it cannot be seen and are not \
+                 counted (--deny-io-uring makes most servers do without)",
+            );
+            return Ok(None);
+        }
+        let connection = self.reader.read(stop.tid(), &registers, arch, call);
+        Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    /// Whether a connection is of a process that was asked about.
+    fn counts(&self, connection: &Connection) -> bool {
+        match &self.watched {
+            Watched::Spawned(command) if self.options.no_children => {
+                connection.pid == Some(command.pid as u32)
+            }
+            _ => true,
+        }
+    }
+
+    fn on_signal(&mut self, stop: SignalStop) -> io::Result<Option<Connection>> {
+        let tid = stop.tid();
+        let mut trap = Trap::Foreign;
+        if let (libc::SIGTRAP, Some(perf)) = (stop.signal, &mut self.perf) {
+            // A thread that the engine `syscall` stops has shown its accept at the exit.
+            let counts = self.switching.contains(&tid) || self.tracees.engine(tid) == Engine::Perf;
+            trap = perf.trap(&stop, counts)?;
+        }
+        let until = self.until(tid);
+        if trap == Trap::Foreign {
+            stop.deliver(until)?;
+            return Ok(None);
+        }
+        let mut connection = None;
+        if trap == Trap::Accept {
+            // These tracepoints are passed by x86-64 calls alone.
+            let registers = CallRegisters(stop.registers()?);
+            connection = self.reader.read(tid, &registers, Arch::X86_64, Call::Accept);
+            self.follow.stopped(tid);
+        }
+        stop.suppress(until)?;
+        Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
+        let tid = stop.tid();
+        stop.listen()?;
+        match &mut self.watched {
+            Watched::Spawned(command) => command.group_stop(tid, true),
+            Watched::Attached(_) => Ok(()),
+        }
+    }
+
+    fn on_event(&mut self, stop: EventStop) -> io::Result<()> {
+        let tid = stop.tid();
+        match &mut self.watched {
+            Watched::Spawned(command) => command.group_stop(tid, false)?,
+            // A process made with clone(2) and without SIGCHLD comes with the threads.
+            Watched::Attached(targets) if !targets.children && !self.tracees.knows(tid) => {
+                if procfs::process_of(tid).is_some_and(|pid| !targets.include(pid)) {
+                    return stop.detach();
+                }
+            }
+            Watched::Attached(_) => {}
+        }
+        let until = self.until(tid);
+        stop.resume(until)
+    }
+
+    fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
+        let tid = stop.tid();
+        if let Ok(child) = stop.child() {
+            self.tracees.born(tid, child);
+            if let Some(perf) = &mut self.perf
+                && self.tracees.engine(tid) == Engine::Perf
+            {
+                perf.born(child);
+                self.check.born(child);
+            }
+        }
+        let until = self.until(tid);
+        stop.resume(until)
+    }
+
+    pub(super) fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
+        let tid = stop.tid();
+        let former = stop.former_tid().unwrap_or(tid);
+        self.reader.forget(tid);
+        if former != tid {
+            // The thread that called exec goes on under its process' id.
+            let engine = self.tracees.engine(former);
+            self.use_engine(tid, engine);
+            self.forget(former);
+        }
+        if let Some(program) = setuid::lost(tid) {
+            self.account.warn(format!(
+                "{program} is setuid or setgid, and runs without those privileges because it is \
+                 traced; start it with them, or attach as root"
+            ));
+        }
+        if self.phase == Phase::Counting
+            && self.tracees.engine(tid) == Engine::Perf
+            && let Some(perf) = &mut self.perf
+            && let Err(why) = perf.exec(tid)
+        {
+            self.use_engine(tid, Engine::Syscall);
+            self.tell_of_fall(tid, &why);
+        }
+        let until = self.until(tid);
+        stop.resume(until)
+    }
+
+    fn on_end(&mut self, tid: Tid, ending: Ending) {
+        self.forget(tid);
+        if let Watched::Spawned(command) = &mut self.watched
+            && command.pid == tid
+        {
+            command.ending = Some(ending);
+        }
+    }
+
+    fn forget(&mut self, tid: Tid) {
+        self.reader.forget(tid);
+        self.tracees.forget(tid);
+        self.switching.remove(&tid);
+        if let Some(perf) = &mut self.perf {
+            perf.forget(tid);
+        }
+    }
+}
+
+/// Which call the tracee is in, if it is one that matters.
+fn call_at(
+    stop: &SyscallStop,
+    engine: Engine,
+    registers: &CallRegisters,
+) -> io::Result<Option<(Arch, Call)>> {
+    let mut candidates = abi::candidates(registers.number()).peekable();
+    match (engine, candidates.peek()) {
+        (_, None) => Ok(None),
+        // The filter has compared architecture and number; no number means two things.
+        (Engine::Seccomp, Some(_)) => Ok(candidates.next()),
+        (Engine::Perf | Engine::Syscall, Some(_)) => {
+            let arch = Arch::from_audit(stop.arch()?);
+            Ok(candidates.find(|c| Some(c.0) == arch))
+        }
+    }
+}
