@@ -1,7 +1,8 @@
 //! [`Table`]: one count per key, in memory that is bounded where that is asked for.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use smallvec::SmallVec;
@@ -39,7 +40,7 @@ type Code = SmallVec<[u8; 24]>;
 /// One count per key.
 ///
 /// Rows lie in a vector, and a table of indices finds them: so growing copies only indices, and
-/// a report sorts indices. Clients choose their addresses, so the hash is keyed.
+/// a report sorts indices. Clients choose their addresses, so the hash is keyed at random.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<(Code, Entry)>,
