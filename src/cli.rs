@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
@@ -30,38 +31,66 @@ pub enum Command {
     Trace(TraceArgs),
     /// Count the connections in records: strace logs
     Parse(ParseArgs),
+    /// Print the manual page, of a subcommand if one is named
+    #[command(hide = true)]
+    Man {
+        /// trace or parse.
+        subcommand: Option<String>,
+    },
+    /// Print the completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// Which one.
+        shell: Shell,
+    },
 }
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  tcptally trace -- nginx -g 'daemon off;'      start a server; the table when it ends
+  tcptally trace -p \"$(pidof nginx)\" -d 5m     watch a running one for five minutes
+  tcptally trace --port 4711 -i 20s             whoever listens there; a tally every 20 seconds";
+
+const PARSE_EXAMPLES: &str = "\
+Examples:
+  tcptally parse strace.log                     how many connections from which address
+  tcptally parse --port 443 --since 11:30 --until 12:00 strace.log*
+  tcptally parse -i 1h --by net --top 10 --format csv -o hours.csv strace.log";
+
+const WHICH: &str = "Which connections";
+const COUNTED: &str = "What they are counted by";
+const SHOWN: &str = "What is shown";
 
 /// What is counted and how it is shown, the same for every source.
 #[derive(Debug, Args)]
 pub struct CountArgs {
     /// Only these local ports: 80,443,8000-8010
-    #[arg(short = 'P', long = "port", value_name = "LIST")]
+    #[arg(help_heading = WHICH, short = 'P', long = "port", value_name = "LIST")]
     pub ports: Option<Ports>,
 
     /// Only this remote network (address or CIDR; repeatable)
-    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    #[arg(help_heading = WHICH, long, value_name = "NET", value_delimiter = ',')]
     pub from: Vec<Network>,
 
     /// Without this remote network (address or CIDR; repeatable)
-    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    #[arg(help_heading = WHICH, long, value_name = "NET", value_delimiter = ',')]
     pub not_from: Vec<Network>,
 
     /// Only from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
     /// or +90s from the beginning
-    #[arg(long, value_name = "T")]
+    #[arg(help_heading = WHICH, long, value_name = "T")]
     pub since: Option<Form>,
 
     /// Only before this time
-    #[arg(long, value_name = "T")]
+    #[arg(help_heading = WHICH, long, value_name = "T")]
     pub until: Option<Form>,
 
     /// A tally for every DUR (20s, 1m, 1h, 1d), aligned to the clock, and the whole at the end
-    #[arg(short, long, value_name = "DUR")]
+    #[arg(help_heading = COUNTED, short, long, value_name = "DUR")]
     pub interval: Option<Length>,
 
     /// What to count by, in order
-    #[arg(
+    #[arg(help_heading = COUNTED,
         short,
         long,
         value_name = "KEYS",
@@ -72,40 +101,40 @@ pub struct CountArgs {
     pub by: Vec<Key>,
 
     /// Prefix lengths for '--by net': IPv4, IPv6
-    #[arg(long, value_name = "V4,V6", default_value = "24,64")]
+    #[arg(help_heading = COUNTED, long, value_name = "V4,V6", default_value = "24,64")]
     pub mask: Mask,
 
     /// Only the N largest rows; the rest in one row "others"
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
 
     /// Only rows with at least N connections; the rest in one row "others"
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    #[arg(help_heading = SHOWN, long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub min: u64,
 
     /// What to sort rows by
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "count")]
+    #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHAT", default_value = "count")]
     pub sort: Sort,
 
     /// Keep only N keys in memory: beyond that, counts are approximate, and the report says by
     /// how much
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(help_heading = COUNTED, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_keys: Option<u64>,
 
     /// How the report looks
-    #[arg(short = 'F', long, value_enum, default_value = "table")]
+    #[arg(help_heading = SHOWN, short = 'F', long, value_enum, default_value = "table")]
     pub format: Kind,
 
     /// One record per connection as it happens, instead of the tally
-    #[arg(short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
+    #[arg(help_heading = SHOWN, short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,
 
     /// Where the report goes; '-' is stdout
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(help_heading = SHOWN, short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
     /// When to colour the table
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
     /// No messages but errors
@@ -130,6 +159,7 @@ pub enum Color {
 
 /// Options of `trace`.
 #[derive(Debug, Args)]
+#[command(after_help = TRACE_EXAMPLES)]
 pub struct TraceArgs {
     /// What is counted.
     #[command(flatten)]
@@ -193,6 +223,7 @@ pub enum Engine {
 
 /// Options of `parse`.
 #[derive(Debug, Args)]
+#[command(after_help = PARSE_EXAMPLES)]
 pub struct ParseArgs {
     /// What is counted.
     #[command(flatten)]

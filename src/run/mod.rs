@@ -6,6 +6,7 @@ mod live;
 mod message;
 mod outlet;
 mod output;
+mod pages;
 mod parse;
 mod request;
 mod trace;
@@ -26,6 +27,8 @@ pub fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
         Command::Trace(args) => (trace::run(args), 125),
         Command::Parse(args) => (parse::run(args), 1),
+        Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
+        Command::Completions { shell } => (pages::completions(shell), 1),
     };
     result.unwrap_or_else(|error| {
         let broken = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
