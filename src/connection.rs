@@ -51,8 +51,14 @@ pub trait Sink {
 pub trait Split: Sink + Send + Sized {
     /// An empty sink that does the same work.
     fn part(&self) -> Self;
-    /// Adds what `later` took. It took connections that come after those of `self`.
+    /// Adds what `later` took. It took connections that come after those of `self`, if
+    /// [`ordered`](Split::ordered) asks for that.
     fn merge(&mut self, later: Self);
+    /// Whether the order of parts matters to the result. Where it does not, a source may keep
+    /// one part per thread.
+    fn ordered(&self) -> bool {
+        true
+    }
 }
 
 impl Sink for Vec<Connection> {

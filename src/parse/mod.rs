@@ -1,9 +1,27 @@
 //! Reads records of connections: input, recognition, and one file or folder per record type.
+//!
+//! [`parse`] opens every input ([`input`]), finds out what it is ([`recognise`]), joins what
+//! belongs together into runs, and gives each run to the reader of its type. A new type is a
+//! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
+
+mod context;
+mod gather;
+pub mod input;
+pub mod lines;
+mod parallel;
+mod progress;
+pub mod recognise;
+pub mod strace;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+pub use self::context::Context;
+pub use self::gather::Gather;
+pub use self::input::Input;
+use self::progress::Progress;
 use crate::connection::{Split, Wanted};
 use crate::{Account, Moment};
 
@@ -22,6 +40,10 @@ pub struct Options {
     pub wanted: Wanted,
     /// Threads; `None`: as many as there are processors.
     pub threads: Option<usize>,
+    /// Bytes of a file that a thread takes at a time; `None`: what is fastest.
+    pub chunk: Option<usize>,
+    /// Whether progress is shown on stderr, if that is a terminal and it takes long.
+    pub progress: bool,
 }
 
 /// What reading gave, beside the connections.
@@ -34,7 +56,35 @@ pub struct Outcome {
 }
 
 /// Reads `files` (`-` is stdin; none: stdin) into `sink`.
-pub fn parse<S: Split>(files: &[PathBuf], options: &Options, sink: &mut S) -> Outcome {
-    let _ = (files, options, sink);
-    Outcome { account: Account::new("parse"), failures: Vec::new() }
+///
+/// Inputs that cannot be read are named in [`Outcome::failures`]; the others are read all the
+/// same.
+pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mut S) -> Outcome {
+    let stdin = [PathBuf::from("-")];
+    let files = if files.is_empty() { &stdin } else { files };
+    let progress = Arc::new(Progress::new(options.progress, input::size(files)));
+    let mut outcome = Outcome { account: Account::new("parse"), failures: Vec::new() };
+
+    let runs = recognise::runs(files, options.kind.as_deref(), &progress, &mut outcome.failures);
+    let mut engines: Vec<&str> = Vec::new();
+    for run in runs {
+        if !engines.contains(&run.kind.name) {
+            engines.push(run.kind.name);
+        }
+        let mut context = Context {
+            options,
+            sink,
+            account: &mut outcome.account,
+            failures: &mut outcome.failures,
+        };
+        (run.kind.read)(run.inputs, &mut context);
+    }
+    progress.finish();
+    if !engines.is_empty() {
+        outcome.account.engine = Some(engines.join(", "));
+    }
+    if !outcome.failures.is_empty() {
+        outcome.account.complete = false;
+    }
+    outcome
 }

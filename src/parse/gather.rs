@@ -1,0 +1,44 @@
+//! [`Gather`]: a [`Split`] whose type the readers need not know.
+
+use std::any::Any;
+
+use crate::Connection;
+use crate::connection::Split;
+
+/// Where a reader puts connections. Object-safe, so that readers are plain functions in a table.
+pub trait Gather: Send {
+    /// Takes one connection.
+    fn take(&mut self, connection: Connection);
+    /// Whether the order of parts matters, as [`Split::ordered`] says.
+    fn ordered(&self) -> bool;
+    /// An empty one that does the same work.
+    fn part(&self) -> Box<dyn Gather>;
+    /// Adds what `later`, a part of this one, took.
+    fn merge(&mut self, later: Box<dyn Gather>);
+    /// For [`merge`](Gather::merge).
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<S: Split + 'static> Gather for S {
+    fn take(&mut self, connection: Connection) {
+        crate::connection::Sink::take(self, connection);
+    }
+
+    fn ordered(&self) -> bool {
+        Split::ordered(self)
+    }
+
+    fn part(&self) -> Box<dyn Gather> {
+        Box::new(Split::part(self))
+    }
+
+    fn merge(&mut self, later: Box<dyn Gather>) {
+        if let Ok(later) = later.into_any().downcast::<S>() {
+            Split::merge(self, *later);
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

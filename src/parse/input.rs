@@ -1,0 +1,395 @@
+//! [`Input`]: one file, or stdin, decompressed if need be.
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::bufread::GzDecoder;
+use jiff::Timestamp;
+
+use super::progress::Progress;
+
+/// Bytes that one read asks for.
+const READ: usize = 256 * 1024;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Compressions that somebody else must undo: magic number and the command that does.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (b"\xfd7zXZ\0", "xz -dc"),
+    (b"BZh", "bzip2 -dc"),
+    (b"\x04\x22\x4d\x18", "lz4 -dc"),
+    (b"PK\x03\x04", "unzip -p"),
+];
+
+/// One open record. Reading from it gives the decompressed bytes from the beginning.
+pub struct Input {
+    name: String,
+    path: Option<PathBuf>,
+    modified: Option<Timestamp>,
+    source: Source,
+    head: Vec<u8>,
+    given: usize,
+    ended: bool,
+    progress: Arc<Progress>,
+}
+
+enum Source {
+    /// Bytes `at..end` of a regular file that is not compressed.
+    Plain { file: File, at: u64, end: u64 },
+    /// Anything that can only be read from front to back.
+    Stream { from: Box<dyn Read + Send>, compressed: bool },
+}
+
+/// A regular file that is not compressed, so that its parts can be read in any order.
+pub struct Plain<'a> {
+    file: &'a File,
+    start: u64,
+    /// Its bytes from the start.
+    pub len: u64,
+    progress: &'a Progress,
+}
+
+impl Plain<'_> {
+    /// Reads into `buffer` at `at`, until it is full or the file ends.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], self.start + at + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.progress.add(filled);
+        Ok(filled)
+    }
+}
+
+/// The bytes of all `files` together, if all are regular.
+pub(super) fn size(files: &[PathBuf]) -> Option<u64> {
+    files
+        .iter()
+        .map(|f| std::fs::metadata(f).ok().filter(Metadata::is_file).map(|m| m.len()))
+        .sum::<Option<u64>>()
+}
+
+impl Input {
+    /// Opens `path`; `-` is stdin. The error is a message for the user.
+    pub(super) fn open(path: &Path, progress: &Arc<Progress>) -> Result<Input, String> {
+        let stdin = path == Path::new("-");
+        let name = if stdin { "stdin".to_owned() } else { path.display().to_string() };
+        let say = |e: io::Error| format!("cannot open {name}: {e}");
+        let file = if stdin {
+            File::from(io::stdin().as_fd().try_clone_to_owned().map_err(say)?)
+        } else {
+            File::open(path).map_err(say)?
+        };
+        let metadata = file.metadata().map_err(say)?;
+        if metadata.is_dir() {
+            return Err(if stdin {
+                "stdin is a directory".to_owned()
+            } else {
+                format!("{name} is a directory; give the files in it: {name}/*")
+            });
+        }
+        let modified = metadata
+            .is_file()
+            .then(|| metadata.modified().ok().and_then(|t| Timestamp::try_from(t).ok()))
+            .flatten();
+        let path = (!stdin).then(|| path.to_owned());
+        let progress = Arc::clone(progress);
+        let at =
+            if metadata.is_file() && stdin { (&file).stream_position().unwrap_or(0) } else { 0 };
+        // Files in /proc say that they are empty, and are not.
+        let source = if metadata.is_file() && metadata.len() > at {
+            Source::Plain { file, at, end: metadata.len() }
+        } else {
+            let from = Counted { from: file, progress: Arc::clone(&progress) };
+            Source::Stream { from: Box::new(from), compressed: false }
+        };
+        let mut input = Input {
+            name,
+            path,
+            modified,
+            source,
+            head: Vec::new(),
+            given: 0,
+            ended: false,
+            progress,
+        };
+        input.decompress()?;
+        Ok(input)
+    }
+
+    /// The same content once more, if it can be had.
+    pub fn again(&self) -> Option<Input> {
+        match &self.source {
+            Source::Plain { file, at, end } => Some(Input {
+                name: self.name.clone(),
+                path: self.path.clone(),
+                modified: self.modified,
+                source: Source::Plain { file: file.try_clone().ok()?, at: *at, end: *end },
+                head: Vec::new(),
+                given: 0,
+                ended: false,
+                progress: Arc::new(Progress::new(false, None)),
+            }),
+            Source::Stream { .. } => {
+                // A file only: a pipe with a name gives its content once.
+                self.modified?;
+                let again = self.path.as_deref()?;
+                Input::open(again, &Arc::new(Progress::new(false, None))).ok()
+            }
+        }
+    }
+
+    /// Looks at the magic number and puts a decompressor in between if there is one.
+    fn decompress(&mut self) -> Result<(), String> {
+        let name = self.name.clone();
+        let say = |e: io::Error| format!("cannot read {name}: {e}");
+        let mut magic = Vec::new();
+        while magic.len() < 6 {
+            let mut more = [0; READ];
+            let n = self.fetch(&mut more, magic.len() as u64).map_err(say)?;
+            if n == 0 {
+                break;
+            }
+            magic.extend_from_slice(&more[..n]);
+        }
+        if let Some((_, tool)) = FOREIGN.iter().find(|(m, _)| magic.starts_with(m)) {
+            return Err(format!(
+                "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
+            ));
+        }
+        let gzip = magic.starts_with(GZIP);
+        if !gzip && !magic.starts_with(ZSTD) {
+            self.ended = magic.is_empty();
+            self.head = magic;
+            return Ok(());
+        }
+        let nothing: Box<dyn Read + Send> = Box::new(io::empty());
+        let empty = Source::Stream { from: nothing, compressed: true };
+        let raw: Box<dyn BufRead + Send> = match std::mem::replace(&mut self.source, empty) {
+            Source::Plain { mut file, at, .. } => {
+                file.seek(SeekFrom::Start(at)).map_err(say)?;
+                let counted = Counted { from: file, progress: Arc::clone(&self.progress) };
+                Box::new(BufReader::with_capacity(READ, counted))
+            }
+            Source::Stream { from, .. } => {
+                let all = io::Cursor::new(magic).chain(from);
+                Box::new(BufReader::with_capacity(READ, all))
+            }
+        };
+        let from: Box<dyn Read + Send> = if gzip {
+            Box::new(Gzip::new(raw))
+        } else {
+            Box::new(zstd::Decoder::with_buffer(raw).map_err(say)?)
+        };
+        self.source = Source::Stream { from, compressed: true };
+        Ok(())
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is; `None` for stdin.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// When it was written last, if it is a file.
+    pub fn modified(&self) -> Option<Timestamp> {
+        self.modified
+    }
+
+    /// Whether it had to be decompressed.
+    pub fn is_compressed(&self) -> bool {
+        matches!(self.source, Source::Stream { compressed: true, .. })
+    }
+
+    /// The file itself, if its parts can be read in any order.
+    pub fn plain(&self) -> Option<Plain<'_>> {
+        match &self.source {
+            Source::Plain { file, at, end } => {
+                Some(Plain { file, start: *at, len: end - at, progress: &self.progress })
+            }
+            Source::Stream { .. } => None,
+        }
+    }
+
+    /// The first bytes, as many as were looked at so far.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Looks at more of the first bytes; false if there are no more, or nothing more to come.
+    pub(super) fn grow(&mut self) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        let old = self.head.len();
+        let mut head = std::mem::take(&mut self.head);
+        head.resize(old + READ, 0);
+        let read = self.fetch(&mut head[old..], old as u64);
+        head.truncate(old + *read.as_ref().unwrap_or(&0));
+        self.head = head;
+        // An error comes again when the record is read.
+        self.ended = matches!(read, Ok(0));
+        read.map(|n| n > 0)
+    }
+
+    /// One read(2) at `at`, which is where a stream is anyway.
+    fn fetch(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        loop {
+            let read = match &mut self.source {
+                Source::Plain { file, at: start, end } => {
+                    let left = (*end - *start).saturating_sub(at);
+                    let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    file.read_at(&mut buffer[..want], *start + at)
+                }
+                Source::Stream { from, .. } => from.read(buffer),
+            };
+            match read {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given < self.head.len() {
+            let n = buffer.len().min(self.head.len() - self.given);
+            buffer[..n].copy_from_slice(&self.head[self.given..self.given + n]);
+            self.given += n;
+            return Ok(n);
+        }
+        if self.ended {
+            return Ok(0);
+        }
+        let n = self.fetch(buffer, self.given as u64)?;
+        self.given += n;
+        // What is behind the head need not be kept; `given` goes on as the position.
+        self.head = Vec::new();
+        if matches!(self.source, Source::Plain { .. }) {
+            self.progress.add(n);
+        }
+        Ok(n)
+    }
+}
+
+/// Tells [`Progress`] what is read through it.
+struct Counted {
+    from: File,
+    progress: Arc<Progress>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.progress.add(n);
+        Ok(n)
+    }
+}
+
+/// gzip, member after member. Zeros behind the last one are padding, as gzip(1) has it.
+struct Gzip {
+    member: Option<GzDecoder<Box<dyn BufRead + Send>>>,
+}
+
+impl Gzip {
+    fn new(from: Box<dyn BufRead + Send>) -> Gzip {
+        Gzip { member: Some(GzDecoder::new(from)) }
+    }
+}
+
+impl Read for Gzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let n = member.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            let Some(ended) = self.member.take() else { break };
+            let mut from = ended.into_inner();
+            loop {
+                let next = from.fill_buf()?;
+                let zeros = next.iter().take_while(|b| **b == 0).count();
+                if zeros == next.len() && zeros > 0 {
+                    from.consume(zeros);
+                    continue;
+                }
+                if next.is_empty() {
+                    break;
+                }
+                from.consume(zeros);
+                self.member = Some(GzDecoder::new(from));
+                break;
+            }
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gz(text: &str) -> Vec<u8> {
+        let mut e = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        e.write_all(text.as_bytes()).unwrap();
+        e.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> (String, Option<io::ErrorKind>) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let progress = Arc::new(Progress::new(false, None));
+        let mut input = Input::open(file.path(), &progress).unwrap();
+        while input.head().len() < 3 && input.grow().unwrap_or(false) {}
+        let mut text = Vec::new();
+        let end = input.read_to_end(&mut text).err().map(|e| e.kind());
+        (String::from_utf8(text).unwrap(), end)
+    }
+
+    #[test]
+    fn reads_members_and_padding() {
+        let mut both = gz("one ");
+        both.extend(gz("two"));
+        both.extend([0; 600]);
+        assert_eq!(read(&both), ("one two".to_owned(), None));
+        let mut both = zstd::encode_all(&b"one "[..], 1).unwrap();
+        both.extend(zstd::encode_all(&b"two"[..], 1).unwrap());
+        assert_eq!(read(&both), ("one two".to_owned(), None));
+    }
+
+    #[test]
+    fn a_cut_archive_gives_what_was_readable() {
+        let long: String = (0..200_000).map(|i| format!("{i} ")).collect();
+        for whole in [gz(&long), zstd::encode_all(long.as_bytes(), 1).unwrap()] {
+            let (text, end) = read(&whole[..whole.len() - 9]);
+            assert!(long.starts_with(&text) && !text.is_empty(), "{}", text.len());
+            assert_eq!(end, Some(io::ErrorKind::UnexpectedEof));
+        }
+    }
+
+    #[test]
+    fn names_the_tool_for_other_compressions() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"\xfd7zXZ\0rest").unwrap();
+        let e = Input::open(file.path(), &Arc::new(Progress::new(false, None))).err().unwrap();
+        assert!(e.contains("xz -dc"), "{e}");
+    }
+}

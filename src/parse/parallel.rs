@@ -1,0 +1,134 @@
+//! Work on the parts of a file in several threads, with one step of each part done in order.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::Gather;
+
+/// A gate that lets the parts pass one by one, in order.
+struct Turn<T> {
+    next: Mutex<(u64, T)>,
+    passed: Condvar,
+}
+
+impl<T> Turn<T> {
+    fn new(shared: T) -> Turn<T> {
+        Turn { next: Mutex::new((0, shared)), passed: Condvar::new() }
+    }
+
+    /// Waits until all parts before `part` have passed, then passes with `work`.
+    fn pass(&self, part: u64, given_up: &AtomicBool, work: impl FnOnce(&mut T)) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        while next.0 != part {
+            if given_up.load(Ordering::Relaxed) {
+                return;
+            }
+            next = self.passed.wait(next).unwrap_or_else(PoisonError::into_inner);
+        }
+        work(&mut next.1);
+        next.0 += 1;
+        self.passed.notify_all();
+    }
+}
+
+/// Wakes the others when its thread panics, so that the panic ends the program and not a wait.
+struct Alarm<'a, A, B>(&'a AtomicBool, &'a Turn<A>, &'a Turn<B>);
+
+impl<A, B> Drop for Alarm<'_, A, B> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+            // Taking the locks makes sure that nobody is between looking and waiting.
+            drop(self.1.next.lock());
+            drop(self.2.next.lock());
+            self.1.passed.notify_all();
+            self.2.passed.notify_all();
+        }
+    }
+}
+
+/// The three steps of each part of the work.
+pub struct Steps<Read, InOrder, Give> {
+    /// Reads part N; false if there is none. Runs in any order.
+    pub read: Read,
+    /// What must be done in order; false ends the work after this part.
+    pub in_order: InOrder,
+    /// Gives the part's connections away. Runs in any order.
+    pub give: Give,
+}
+
+/// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
+pub fn run<J, R, O, G>(threads: usize, sink: &mut dyn Gather, steps: Steps<R, O, G>)
+where
+    J: Default,
+    R: Fn(u64, &mut J) -> bool + Sync,
+    O: FnMut(&mut J) -> bool + Send,
+    G: Fn(&mut J, &mut dyn Gather) + Sync,
+{
+    let Steps { read, mut in_order, give } = steps;
+    if threads < 2 {
+        let mut job = J::default();
+        let mut part = 0;
+        while read(part, &mut job) {
+            let more = in_order(&mut job);
+            give(&mut job, sink);
+            if !more {
+                break;
+            }
+            part += 1;
+        }
+        return;
+    }
+
+    let next = AtomicU64::new(0);
+    let ended = AtomicBool::new(false);
+    let given_up = AtomicBool::new(false);
+    let ordered = sink.ordered();
+    let parts: Vec<Box<dyn Gather>> = (0..threads).map(|_| sink.part()).collect();
+    let order = Turn::new(in_order);
+    let merge = Turn::new(sink);
+
+    let worker = |mut mine: Box<dyn Gather>| {
+        let _alarm = Alarm(&given_up, &order, &merge);
+        let mut job = J::default();
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if given_up.load(Ordering::Relaxed) || !read(part, &mut job) {
+                return mine;
+            }
+            let mut wanted = false;
+            order.pass(part, &given_up, |in_order| {
+                wanted = !ended.load(Ordering::Relaxed);
+                if wanted && !in_order(&mut job) {
+                    ended.store(true, Ordering::Relaxed);
+                }
+            });
+            if wanted {
+                give(&mut job, &mut *mine);
+            }
+            if ordered {
+                let empty = mine.part();
+                let full = std::mem::replace(&mut mine, empty);
+                merge.pass(part, &given_up, |sink| sink.merge(full));
+            }
+            if !wanted {
+                return mine;
+            }
+        }
+    };
+    let rest: Vec<Box<dyn Gather>> = std::thread::scope(|scope| {
+        let worker = &worker;
+        let threads: Vec<_> =
+            parts.into_iter().map(|mine| scope.spawn(move || worker(mine))).collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    if !ordered {
+        let (_, sink) = merge.next.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for part in rest {
+            sink.merge(part);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! [`Progress`]: a line on stderr that tells how far the reading is.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shorter readings show nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Counts the bytes that were read, and shows them where somebody is there to see it.
+#[derive(Debug)]
+pub struct Progress {
+    wanted: bool,
+    total: Option<u64>,
+    read: AtomicU64,
+    started: Instant,
+    bar: OnceLock<ProgressBar>,
+}
+
+impl Progress {
+    /// `total`: the bytes of all inputs, if that is known.
+    pub fn new(wanted: bool, total: Option<u64>) -> Progress {
+        Progress {
+            wanted: wanted && std::io::stderr().is_terminal(),
+            total,
+            read: AtomicU64::new(0),
+            started: Instant::now(),
+            bar: OnceLock::new(),
+        }
+    }
+
+    /// Takes note of `bytes` more.
+    pub fn add(&self, bytes: usize) {
+        let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if self.wanted && self.started.elapsed() > PATIENCE {
+            self.bar.get_or_init(|| self.draw()).set_position(read);
+        }
+    }
+
+    fn draw(&self) -> ProgressBar {
+        let (bar, template) = match self.total {
+            Some(total) => (
+                ProgressBar::new(total),
+                "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {binary_bytes_per_sec}"),
+        };
+        match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style).with_elapsed(self.started.elapsed()),
+            Err(_) => bar,
+        }
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}

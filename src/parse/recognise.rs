@@ -1,0 +1,99 @@
+//! Which types of record there are, and which one an input is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::context::Context;
+use super::input::Input;
+use super::progress::Progress;
+use super::strace;
+
+/// A type of record.
+pub struct Kind {
+    /// As `--type` names it.
+    pub name: &'static str,
+    /// For the list of known types.
+    pub about: &'static str,
+    /// Whether a record that begins with these bytes is of this type. Called again with more of
+    /// them when no type was sure.
+    pub recognise: fn(&[u8]) -> bool,
+    /// Inputs with the same key are one run and are read together. `None`: alone.
+    pub run: fn(&Path) -> Option<String>,
+    /// Reads a run.
+    pub read: fn(Vec<Input>, &mut Context<'_>),
+}
+
+/// All types, the most particular first: the first that recognises a record reads it.
+pub const KINDS: &[&Kind] = &[&strace::KIND];
+
+/// More than this is not looked at to find out what a record is.
+const ENOUGH: usize = 1024 * 1024;
+
+/// Inputs that are read together.
+pub(super) struct Run {
+    pub kind: &'static Kind,
+    pub inputs: Vec<Input>,
+    key: Option<String>,
+}
+
+/// Opens `files` and sorts them into runs, in the order of their first files.
+pub(super) fn runs(
+    files: &[PathBuf],
+    name: Option<&str>,
+    progress: &Arc<Progress>,
+    failures: &mut Vec<String>,
+) -> Vec<Run> {
+    let forced = match name.map(|n| (n, KINDS.iter().find(|k| k.name == n))) {
+        Some((n, None)) => {
+            failures.push(format!("there is no record type {n:?}; known are: {}", known()));
+            return Vec::new();
+        }
+        Some((_, kind)) => kind.copied(),
+        None => None,
+    };
+    let mut runs: Vec<Run> = Vec::new();
+    for path in files {
+        let mut input = match Input::open(path, progress) {
+            Ok(input) => input,
+            Err(message) => {
+                failures.push(message);
+                continue;
+            }
+        };
+        let Some(kind) = forced.or_else(|| kind_of(&mut input)) else {
+            // An empty log has nothing to tell and hides nothing.
+            if !input.head().is_empty() {
+                let name = input.name();
+                failures.push(format!(
+                    "{name} is no record of a known type; known are: {} (--type forces one)",
+                    known()
+                ));
+            }
+            continue;
+        };
+        let key = input.path().and_then(|p| (kind.run)(p));
+        let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.kind.name == kind.name;
+        match runs.iter_mut().find(same) {
+            Some(run) => run.inputs.push(input),
+            None => runs.push(Run { kind, inputs: vec![input], key }),
+        }
+    }
+    runs
+}
+
+fn kind_of(input: &mut Input) -> Option<&'static Kind> {
+    loop {
+        if let Some(kind) = KINDS.iter().find(|k| (k.recognise)(input.head())) {
+            return Some(kind);
+        }
+        if input.head().len() > ENOUGH || !input.grow().unwrap_or(false) {
+            return None;
+        }
+    }
+}
+
+/// The types, for messages.
+pub fn known() -> String {
+    let kinds: Vec<String> = KINDS.iter().map(|k| format!("{} ({})", k.name, k.about)).collect();
+    kinds.join(", ")
+}

@@ -1,0 +1,439 @@
+//! The calls that matter: accept itself, and those that tell which port a descriptor listens on.
+
+use super::cursor::Cursor;
+use super::note::{Note, note};
+use super::sockaddr::{End, Shown, sockaddr};
+
+/// Which call it is. Those that do the same to descriptors are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// accept, accept4.
+    Accept,
+    /// socketcall(SYS_ACCEPT, …) that strace did not decode.
+    SocketCall,
+    /// bind.
+    Bind,
+    /// listen.
+    Listen,
+    /// socket.
+    Socket,
+    /// dup, dup2, dup3, fcntl(F_DUPFD).
+    Dup,
+    /// close.
+    Close,
+    /// fork, vfork, clone, clone3.
+    Clone,
+    /// getsockname.
+    GetSockName,
+    /// getpeername.
+    GetPeerName,
+}
+
+/// The call that strace names so, if it matters.
+#[inline]
+pub fn named(name: &[u8]) -> Option<Name> {
+    Some(match name {
+        b"accept" | b"accept4" => Name::Accept,
+        b"close" => Name::Close,
+        b"bind" => Name::Bind,
+        b"listen" => Name::Listen,
+        b"socket" => Name::Socket,
+        b"socketcall" => Name::SocketCall,
+        b"dup" | b"dup2" | b"dup3" | b"fcntl" | b"fcntl64" => Name::Dup,
+        b"fork" | b"vfork" | b"clone" | b"clone2" | b"clone3" => Name::Clone,
+        b"getsockname" => Name::GetSockName,
+        b"getpeername" => Name::GetPeerName,
+        _ => return None,
+    })
+}
+
+/// What a call returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// Not in this part of the line.
+    Pending,
+    /// An error, `?`, or an injected success.
+    Failed,
+    /// A number that is not negative.
+    Value(i32),
+}
+
+/// What one line tells of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Which call.
+    pub name: Name,
+    /// clone: the child shares the descriptors.
+    pub shares: bool,
+    /// A note, or the arguments of socket, say that this is no TCP socket.
+    pub foreign: bool,
+    /// The first argument, where that is a descriptor; -1 if this part of the line has none.
+    pub fd: i32,
+    /// What it returned.
+    pub returned: Returned,
+    /// The inode of the descriptor (for socket: of the result); 0 if the log does not tell.
+    pub inode: u64,
+    /// The address argument; for accept also the remote end in the note of the result.
+    pub shown: Shown,
+    /// The local end, from notes.
+    pub local: Option<End>,
+}
+
+impl Call {
+    /// One of which nothing is known but its name.
+    pub fn new(name: Name) -> Call {
+        Call {
+            name,
+            shares: false,
+            foreign: false,
+            fd: -1,
+            returned: Returned::Pending,
+            inode: 0,
+            shown: Shown::Absent,
+            local: None,
+        }
+    }
+
+    /// This second half of a call, with what its first half told.
+    pub fn after(mut self, entry: &Call) -> Call {
+        self.name = entry.name;
+        self.shares |= entry.shares;
+        self.foreign |= entry.foreign;
+        self.local = self.local.or(entry.local);
+        if self.fd < 0 {
+            self.fd = entry.fd;
+        }
+        if self.inode == 0 {
+            self.inode = entry.inode;
+        }
+        if self.shown == Shown::Absent {
+            self.shown = entry.shown;
+        }
+        self
+    }
+
+    fn noted(&mut self, note: Note) {
+        match note {
+            Note::None => {}
+            Note::Inode(inode) | Note::Tcp(inode) => self.inode = inode,
+            Note::Ends(local, _) => self.local = Some(local),
+            Note::Foreign => self.foreign = true,
+        }
+    }
+}
+
+/// How far a call could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// To its result; with the nanoseconds that it took, if the line tells.
+    Whole(Call, i64),
+    /// To `<unfinished ...>`.
+    Entry(Call),
+    /// To something that is no part of it: another program's text, or the next run's first line.
+    Torn(Call, &'a [u8]),
+    /// It has no result: the process ended, or strace was detached.
+    Nothing,
+    /// It should have had a result that counts, and has none that can be read.
+    Unreadable,
+}
+
+/// Reads a call from behind its opening parenthesis.
+#[inline]
+pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+    let mut call = Call::new(name);
+    match name {
+        Name::Accept | Name::Bind | Name::GetSockName | Name::GetPeerName => {
+            if !descriptor(&mut c, &mut call) {
+                return Parsed::Nothing;
+            }
+            if !c.eat(b", ") && !marked(c) {
+                return Parsed::Torn(call, c.0);
+            }
+            from_address(call, c)
+        }
+        Name::Listen | Name::Close => {
+            if !descriptor(&mut c, &mut call) {
+                return Parsed::Nothing;
+            }
+            to_result(call, c)
+        }
+        Name::Dup => {
+            if !descriptor(&mut c, &mut call) {
+                return Parsed::Nothing;
+            }
+            // dup2 and dup3 have a number here, and so may fcntl: of its command.
+            if c.eat(b", ") {
+                argument(&mut c);
+                if c.peek() == b'F' && !c.0.starts_with(b"F_DUPFD") {
+                    return Parsed::Nothing;
+                }
+            }
+            to_result(call, c)
+        }
+        Name::Clone => {
+            call.shares = shares(c.0);
+            to_result(call, c)
+        }
+        Name::Socket => {
+            call.foreign = !streams(&mut c);
+            to_result(call, c)
+        }
+        Name::SocketCall => {
+            if !(c.eat(b"5") || c.eat(b"18") || c.eat(b"0x5") || c.eat(b"0x12"))
+                && !(c.eat(b"SYS_ACCEPT4") || c.eat(b"SYS_ACCEPT"))
+                || c.peek().is_ascii_alphanumeric()
+            {
+                return Parsed::Nothing;
+            }
+            call.name = Name::Accept;
+            call.shown = Shown::Hidden;
+            to_result(call, c)
+        }
+    }
+}
+
+/// Reads the second half of a call from behind `resumed>`.
+pub fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+    let call = Call::new(name);
+    let finished = |parsed| match parsed {
+        // The process is gone, or the call goes on: not a connection either way.
+        Parsed::Entry(_) | Parsed::Nothing => {
+            Parsed::Whole(Call { returned: Returned::Failed, ..call }, 0)
+        }
+        other => other,
+    };
+    if marked(c) {
+        return finished(Parsed::Nothing);
+    }
+    // 5.0 to 6.15 go on without anything, older ones with a space, newer ones with a comma.
+    if !c.eat(b", ") {
+        c.eat(b" ");
+    }
+    finished(match name {
+        Name::Accept | Name::GetSockName | Name::GetPeerName => from_address(call, c),
+        _ => to_result(call, c),
+    })
+}
+
+/// Reads the rest of an accept, getsockname or getpeername that another program's text cut.
+pub fn continued<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+    c.eat(b", ");
+    from_address(Call::new(name), c)
+}
+
+/// `name=` of `--arg-names`.
+fn argument(c: &mut Cursor<'_>) {
+    if !c.peek().is_ascii_lowercase() {
+        return;
+    }
+    let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    if c.0.get(n) == Some(&b'=') {
+        c.skip(n + 1);
+    }
+}
+
+/// The descriptor that a call begins with.
+#[inline]
+fn descriptor(c: &mut Cursor<'_>, call: &mut Call) -> bool {
+    argument(c);
+    let Some(fd) = c.integer().and_then(|fd| i32::try_from(fd).ok()) else { return false };
+    call.fd = fd;
+    call.noted(note(c));
+    true
+}
+
+/// Whether strace's own mark stands here: `<unfinished ...>`, `<detached ...>`.
+#[inline]
+fn marked(c: Cursor<'_>) -> bool {
+    c.0.first() == Some(&b' ')
+        && (c.0.starts_with(b" <unfinished ...>") || c.0.starts_with(b" <detached ...>"))
+}
+
+/// Reads from the address argument to the result.
+#[inline]
+fn from_address<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
+    let start = c;
+    argument(&mut c);
+    match c.peek() {
+        b'{' => match sockaddr(&mut c) {
+            Some(shown) => call.shown = shown,
+            None if c.0.starts_with(b"{sa_family=") => return Parsed::Unreadable,
+            None => return Parsed::Torn(call, start.0),
+        },
+        b'N' if c.eat(b"NULL") => call.shown = Shown::Hidden,
+        b'0' => {
+            if c.integer().is_none() {
+                return Parsed::Torn(call, start.0);
+            }
+            call.shown = Shown::Hidden;
+        }
+        b')' => {}
+        b' ' if marked(c) => {}
+        _ => return Parsed::Torn(call, start.0),
+    }
+    match c.peek() {
+        b',' | b')' | b' ' => to_result(call, c),
+        // NULL or a pointer, and then text that is not strace's.
+        _ if call.shown == Shown::Hidden => Parsed::Torn(call, start.0),
+        _ => Parsed::Unreadable,
+    }
+}
+
+/// Reads what is left of the arguments, and the result.
+#[inline]
+fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
+    match closed(&mut c) {
+        Closed::Yes => {}
+        Closed::Unfinished => {
+            // `<unfinished ...>) = ?`: the process ended in the call.
+            return if c.peek() == b')' { Parsed::Nothing } else { Parsed::Entry(call) };
+        }
+        Closed::Detached => return Parsed::Nothing,
+        Closed::No => {
+            return match call.shown {
+                Shown::Absent | Shown::Hidden => Parsed::Torn(call, b""),
+                Shown::Foreign => Parsed::Nothing,
+                Shown::Inet(_) | Shown::Unread => Parsed::Unreadable,
+            };
+        }
+    }
+    let Some((returned, result, spent)) = result(&mut c) else {
+        return match call.shown {
+            Shown::Foreign => Parsed::Nothing,
+            _ => Parsed::Unreadable,
+        };
+    };
+    call.returned = returned;
+    match (call.name, result) {
+        (Name::Accept, Note::Foreign) => call.foreign = true,
+        (Name::Accept, Note::Ends(local, peer)) => {
+            call.local = Some(local);
+            if let (Some(peer), Shown::Absent | Shown::Hidden | Shown::Unread) = (peer, call.shown)
+            {
+                call.shown = Shown::Inet(peer);
+            }
+        }
+        (Name::Socket, note) => call.noted(note),
+        _ => {}
+    }
+    Parsed::Whole(call, spent)
+}
+
+enum Closed {
+    Yes,
+    No,
+    Unfinished,
+    Detached,
+}
+
+/// Steps behind the parenthesis that closes the arguments.
+#[inline]
+fn closed(c: &mut Cursor<'_>) -> Closed {
+    let mut depth = 0;
+    loop {
+        match c.peek() {
+            0 if c.0.is_empty() => return Closed::No,
+            b'"' => {
+                if c.quoted().is_none() {
+                    return Closed::No;
+                }
+                continue;
+            }
+            b'<' => {
+                note(c);
+                continue;
+            }
+            b' ' if marked(*c) => {
+                let unfinished = c.eat(b" <unfinished ...>");
+                return if unfinished { Closed::Unfinished } else { Closed::Detached };
+            }
+            b'(' => depth += 1,
+            b')' if depth == 0 => {
+                c.skip(1);
+                return Closed::Yes;
+            }
+            b')' => depth -= 1,
+            _ => {}
+        }
+        c.skip(1);
+    }
+}
+
+/// Reads ` = 7<note> (DELAYED) <0.000046>` to the end of the line.
+#[inline]
+fn result(c: &mut Cursor<'_>) -> Option<(Returned, Note, i64)> {
+    c.spaces();
+    if !c.eat(b"= ") {
+        return None;
+    }
+    if matches!(c.peek(), b'-' | b'?') {
+        return Some((Returned::Failed, Note::None, 0));
+    }
+    let raw = c.0.starts_with(b"0x");
+    let value = c.integer()?;
+    let mut returned = match i32::try_from(value) {
+        Ok(value) => Returned::Value(value),
+        // -e raw shows errors as large numbers.
+        Err(_) if raw => Returned::Failed,
+        Err(_) => return None,
+    };
+    if c.0.is_empty() {
+        return Some((returned, Note::None, 0));
+    }
+    let note = note(c);
+    while c.0.starts_with(b" (") {
+        let end = memchr::memchr(b')', c.0)?;
+        let remark = &c.0[2..end];
+        // The arguments alone may be injected, and the call made all the same.
+        if remark.starts_with(b"INJECTED") && remark != b"INJECTED: args" {
+            returned = Returned::Failed;
+        }
+        c.skip(end + 1);
+    }
+    let mut spent = 0;
+    let mut probe = *c;
+    if probe.eat(b" <")
+        && let Some(seconds) = probe.number()
+    {
+        let ns = probe.fraction();
+        if probe.eat(b">") {
+            spent = i64::try_from(seconds.saturating_mul(1_000_000_000).saturating_add(ns)).ok()?;
+            *c = probe;
+        }
+    }
+    // Anything behind it is not strace's, and then neither may be the rest.
+    c.0.iter().all(|b| matches!(b, b' ' | b'\r')).then_some((returned, note, spent))
+}
+
+/// Whether the flags of a clone have CLONE_FILES.
+fn shares(arguments: &[u8]) -> bool {
+    if memchr::memmem::find(arguments, b"CLONE_FILES").is_some() {
+        return true;
+    }
+    memchr::memmem::find(arguments, b"flags=0x").is_some_and(|at| {
+        let flags = Cursor(&arguments[at + 6..]).integer();
+        flags.is_some_and(|flags| flags & 0x400 != 0)
+    })
+}
+
+/// Whether the arguments of socket say that it can be a TCP socket.
+fn streams(c: &mut Cursor<'_>) -> bool {
+    argument(c);
+    let inet = if c.peek().is_ascii_digit() {
+        matches!(c.integer(), Some(2 | 10))
+    } else {
+        let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        let name = &c.0[..n];
+        c.skip(n);
+        matches!(name, b"AF_INET" | b"AF_INET6" | b"PF_INET" | b"PF_INET6")
+    };
+    c.comment();
+    c.eat(b", ");
+    argument(c);
+    let stream = if c.peek().is_ascii_digit() {
+        c.integer().is_some_and(|n| n & 0xf == 1)
+    } else {
+        c.0.starts_with(b"SOCK_STREAM")
+    };
+    inet && stream && memchr::memmem::find(c.0, b"IPPROTO_SCTP").is_none()
+}

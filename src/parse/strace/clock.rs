@@ -1,0 +1,210 @@
+//! Times: from what a line tells to a [`Moment`].
+//!
+//! Bare clock times have no date: a step back by more than an hour is a midnight that has passed.
+//! A smaller one is a clock that was set, or summer time's end. Relative times are added up. Both
+//! can be done for a block by itself, and blocks be joined afterwards.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan};
+
+use super::prefix::Stamp;
+use crate::Moment;
+
+/// Nanoseconds of a day.
+pub const DAY: i64 = 86_400 * 1_000_000_000;
+const HOUR: i64 = DAY / 24;
+const MINUTE: i64 = HOUR / 60;
+
+/// How many midnights lie between two lines.
+fn midnights(before: i64, after: i64) -> i64 {
+    if after < before - HOUR {
+        1
+    } else if after >= before + DAY - MINUTE {
+        // A line out of order, at midnight.
+        -1
+    } else {
+        0
+    }
+}
+
+/// What the lines of a block (or of a whole log) say of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// The first and the last bare clock time.
+    clock: Option<(i64, i64)>,
+    /// Midnights between them.
+    days: i64,
+    /// The sum of relative times.
+    elapsed: i64,
+}
+
+impl Passage {
+    /// Takes the time of the next line, and gives it counted from the beginning of the block.
+    #[inline]
+    pub fn see(&mut self, stamp: Stamp) -> Stamp {
+        match stamp {
+            Stamp::Clock(now) => {
+                if let Some((_, last)) = &mut self.clock {
+                    self.days += midnights(*last, now);
+                    *last = now;
+                } else {
+                    self.clock = Some((now, now));
+                }
+                Stamp::Clock(self.days * DAY + now)
+            }
+            Stamp::Since(ns) => {
+                self.elapsed = self.elapsed.saturating_add(ns);
+                Stamp::Since(self.elapsed)
+            }
+            other => other,
+        }
+    }
+
+    /// Joins the block that comes next, and gives what must be added to its times.
+    pub fn join(&mut self, next: &Passage) -> Base {
+        let elapsed = self.elapsed;
+        self.elapsed = self.elapsed.saturating_add(next.elapsed);
+        let Some((first, last)) = next.clock else { return Base { clock: 0, elapsed } };
+        let before = self.clock.map_or(0, |(_, last)| midnights(last, first));
+        let days = self.days + before;
+        self.clock = Some((self.clock.map_or(first, |(first, _)| first), last));
+        self.days = days + next.days;
+        Base { clock: days.saturating_mul(DAY), elapsed }
+    }
+
+    /// Midnights from the first clock time to the last.
+    pub fn days(&self) -> i64 {
+        self.days
+    }
+
+    /// The first and the last bare clock time, in nanoseconds since midnight.
+    pub fn clock(&self) -> Option<(i64, i64)> {
+        self.clock
+    }
+}
+
+/// What must be added to the times of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    clock: i64,
+    elapsed: i64,
+}
+
+impl Base {
+    /// The time from the beginning of the log.
+    pub fn apply(&self, stamp: Stamp) -> Stamp {
+        match stamp {
+            Stamp::Clock(t) => Stamp::Clock(t.saturating_add(self.clock)),
+            Stamp::Since(t) => Stamp::Since(t.saturating_add(self.elapsed)),
+            other => other,
+        }
+    }
+}
+
+/// Turns times from the beginning of a log into moments.
+#[derive(Clone, Debug)]
+pub struct Dates {
+    zone: TimeZone,
+    start: Option<Moment>,
+    first: Option<Date>,
+    /// The day that was looked up last: its number, and the moment of its midnight if its clock
+    /// was not changed.
+    day: Option<(i64, Option<i64>)>,
+}
+
+impl Dates {
+    /// `start` is when relative times began, `first` the date of the first clock time.
+    pub fn new(zone: TimeZone, start: Option<Moment>, first: Option<Date>) -> Dates {
+        Dates { zone, start, first, day: None }
+    }
+
+    /// The moment of `stamp`.
+    #[inline]
+    pub fn moment(&mut self, stamp: Stamp) -> Option<Moment> {
+        match stamp {
+            Stamp::None => None,
+            Stamp::Epoch(ns) => Some(Moment::Clock(ns)),
+            Stamp::Since(ns) => Some(match self.start {
+                Some(start) => start.shifted(SignedDuration::from_nanos(ns)),
+                None => Moment::Elapsed(ns),
+            }),
+            Stamp::Clock(ns) => {
+                let number = ns.div_euclid(DAY);
+                let midnight = match self.day {
+                    Some((n, midnight)) if n == number => midnight,
+                    _ => {
+                        let midnight = self.midnight(number);
+                        self.day = Some((number, midnight));
+                        midnight
+                    }
+                };
+                match midnight {
+                    Some(midnight) => Some(Moment::Clock(midnight + ns.rem_euclid(DAY))),
+                    None => self.exact(ns),
+                }
+            }
+        }
+    }
+
+    fn date(&self, number: i64) -> Option<Date> {
+        self.first?.checked_add(number.days()).ok()
+    }
+
+    /// The midnight that begins day `number`, if all its hours are as long as they should be.
+    fn midnight(&self, number: i64) -> Option<i64> {
+        let at = |n| {
+            let day = self.date(n)?.to_datetime(jiff::civil::Time::midnight());
+            let t = self.zone.to_ambiguous_timestamp(day).compatible().ok()?;
+            i64::try_from(t.as_nanosecond()).ok()
+        };
+        let (this, next) = (at(number)?, at(number + 1)?);
+        (next - this == DAY).then_some(this)
+    }
+
+    fn exact(&self, ns: i64) -> Option<Moment> {
+        let midnight = self.date(ns.div_euclid(DAY))?.to_datetime(jiff::civil::Time::midnight());
+        let clock = midnight.checked_add(SignedDuration::from_nanos(ns.rem_euclid(DAY))).ok()?;
+        let t = self.zone.to_ambiguous_timestamp(clock).compatible().ok()?;
+        Some(t.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(h: i64, m: i64) -> Stamp {
+        Stamp::Clock((h * 60 + m) * MINUTE)
+    }
+
+    #[test]
+    fn blocks_join_like_one() {
+        let lines = [at(10, 0), at(9, 50), at(23, 59), at(0, 0), at(23, 59), at(0, 1), at(8, 0)];
+        let mut whole = Passage::default();
+        let all: Vec<Stamp> = lines.iter().map(|s| whole.see(*s)).collect();
+        assert_eq!(whole.days(), 1);
+        for cut in 0..lines.len() {
+            let mut log = Passage::default();
+            let mut got = Vec::new();
+            for part in [&lines[..cut], &lines[cut..]] {
+                let mut block = Passage::default();
+                let stamps: Vec<Stamp> = part.iter().map(|s| block.see(*s)).collect();
+                let base = log.join(&block);
+                got.extend(stamps.into_iter().map(|s| base.apply(s)));
+            }
+            assert_eq!((got, log), (all.clone(), whole), "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_day_of_summer_time_has_23_hours() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let mut dates = Dates::new(zone, None, Some(jiff::civil::date(2026, 3, 28)));
+        let mut show = |stamp| dates.moment(stamp).unwrap().to_string();
+        assert_eq!(show(at(12, 0)), "2026-03-28T11:00:00.000000Z");
+        assert_eq!(show(at(24 + 1, 59)), "2026-03-29T00:59:00.000000Z");
+        assert_eq!(show(at(24 + 3, 0)), "2026-03-29T01:00:00.000000Z");
+        assert_eq!(show(at(48, 0)), "2026-03-29T22:00:00.000000Z");
+    }
+}

@@ -1,0 +1,174 @@
+//! Reads one file into a [`Log`]: in several threads where its parts can be read in any order,
+//! else as it comes.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::clock::{Base, Dates};
+use super::line::{Block, Given};
+use super::log::{Log, connection};
+use crate::parse::input::{Input, Plain};
+use crate::parse::lines::{self, LONGEST, is_end};
+use crate::parse::{Gather, Options, parallel};
+
+/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
+/// count, and so few that they stay in the cache.
+const CHUNK: usize = 1024 * 1024;
+
+/// Reads `input` to its end.
+pub fn read(
+    input: &mut Input,
+    log: &mut Log,
+    options: &Options,
+    sink: &mut dyn Gather,
+    threads: usize,
+) -> io::Result<()> {
+    let chunk = options.chunk.unwrap_or(CHUNK).max(1);
+    match input.plain() {
+        Some(plain) => in_parts(&plain, chunk, log, options, sink, threads),
+        None => {
+            let mut block = Block { want_comms: options.wanted.comm, ..Block::default() };
+            let mut dates = log.dates();
+            lines::blocks(input, |text, at| {
+                block.clear();
+                block.read(text);
+                log.take(&mut block, at);
+                give(&mut block, log.base(), &mut dates, sink);
+            })
+        }
+    }
+}
+
+/// What a thread works on.
+#[derive(Default)]
+struct Job {
+    buffer: Vec<u8>,
+    block: Block,
+    at: u64,
+    base: Base,
+    dates: Option<Dates>,
+    error: Option<io::Error>,
+}
+
+fn in_parts(
+    plain: &Plain<'_>,
+    chunk: usize,
+    log: &mut Log,
+    options: &Options,
+    sink: &mut dyn Gather,
+    threads: usize,
+) -> io::Result<()> {
+    let dates = log.dates();
+    let failed = Mutex::new(None);
+    // No more threads than there is work for.
+    let parts = plain.len.div_ceil(chunk as u64);
+    let threads = usize::try_from(parts).unwrap_or(threads).min(threads);
+    parallel::run(
+        threads,
+        sink,
+        parallel::Steps {
+            read: |part: u64, job: &mut Job| {
+                let start = part.saturating_mul(chunk as u64);
+                if start >= plain.len {
+                    return false;
+                }
+                job.block.want_comms = options.wanted.comm;
+                job.block.clear();
+                match load(plain, start, chunk, &mut job.buffer) {
+                    Ok((from, to)) => {
+                        job.at = start + from as u64;
+                        job.block.read(&job.buffer[from..to]);
+                    }
+                    Err(e) => job.error = Some(e),
+                }
+                true
+            },
+            in_order: |job: &mut Job| {
+                log.take(&mut job.block, job.at);
+                job.base = log.base();
+                let error = job.error.take();
+                let more = error.is_none();
+                if let Ok(mut failed) = failed.lock() {
+                    *failed = error;
+                }
+                more
+            },
+            give: |job: &mut Job, sink: &mut dyn Gather| {
+                let dates = job.dates.get_or_insert_with(|| dates.clone());
+                give(&mut job.block, job.base, dates, sink);
+            },
+        },
+    );
+    match failed.into_inner() {
+        Ok(Some(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn give(block: &mut Block, base: Base, dates: &mut Dates, sink: &mut dyn Gather) {
+    let Block { facts, given, comms, .. } = block;
+    for given in given.drain(..) {
+        match given {
+            Given::Fact(number) => {
+                sink.take(connection(&facts[number as usize], base, dates, comms));
+            }
+            Given::Late(connection) => sink.take(*connection),
+        }
+    }
+}
+
+/// Reads the lines that begin in the `chunk` bytes at `start`; gives where in the buffer they
+/// are, counted from `start`'s place there.
+fn load(
+    plain: &Plain<'_>,
+    start: u64,
+    chunk: usize,
+    buffer: &mut Vec<u8>,
+) -> io::Result<(usize, usize)> {
+    // The byte before tells whether a line begins with the first.
+    let before = usize::from(start > 0);
+    let left = usize::try_from(plain.len - start).unwrap_or(usize::MAX);
+    let own = before + chunk.min(left);
+    buffer.resize(own, 0);
+    let read = plain.read_at(buffer, start - before as u64)?;
+    buffer.truncate(read);
+    let own = own.min(read);
+    let none = Ok((0, 0));
+    if own <= before {
+        return none;
+    }
+    let first = if before == 0 || is_end(buffer[0]) {
+        before
+    } else {
+        match memchr::memchr2(b'\n', 0, &buffer[before..own]) {
+            Some(n) if before + n + 1 < own => before + n + 1,
+            _ => return none,
+        }
+    };
+    // The last line may go on behind them.
+    let last = memchr::memrchr2(b'\n', 0, &buffer[first..own]).map_or(first, |n| first + n + 1);
+    let mut searched = own;
+    let end = loop {
+        if last == own {
+            break own;
+        }
+        if let Some(n) = memchr::memchr2(b'\n', 0, &buffer[searched..]) {
+            break searched + n + 1;
+        }
+        searched = buffer.len();
+        if searched - last > LONGEST {
+            break searched;
+        }
+        let more = (searched - last).clamp(512, 64 * 1024);
+        let left = plain.len - (start - before as u64) - searched as u64;
+        let more = more.min(usize::try_from(left).unwrap_or(more));
+        buffer.resize(searched + more, 0);
+        let read =
+            plain.read_at(&mut buffer[searched..], start - before as u64 + searched as u64)?;
+        buffer.truncate(searched + read);
+        if read == 0 {
+            break searched;
+        }
+    };
+    Ok((first, end))
+}

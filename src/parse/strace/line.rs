@@ -1,0 +1,269 @@
+//! From lines to [`Fact`]s. A fact is what one line says by itself; what follows from several
+//! lines is [`log`](super::log)'s work. So the blocks of a log can be read in any order.
+
+use std::sync::Arc;
+
+use super::call::{self, Call, Name, Parsed, named};
+use super::clock::Passage;
+use super::cursor::{Cursor, unescape, without_colours};
+use super::prefix::{Prefix, Stamp, split};
+use crate::Connection;
+use crate::parse::lines;
+
+/// Which part of a call a line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first half, up to `<unfinished ...>`.
+    Entry,
+    /// The first half, cut by text that is not strace's.
+    Torn,
+    /// The second half, with a prefix: `<... accept resumed>`.
+    Resumed,
+    /// The second half of a torn one.
+    Continued,
+    /// ` <unfinished ...>` by itself: a torn one is only unfinished.
+    Unfinished,
+    /// Not a call: the thread has ended.
+    Exit,
+}
+
+/// What a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Where the line begins in its block.
+    pub at: u32,
+    /// The thread; 0 if the line has none.
+    pub pid: u32,
+    /// The process that it belongs to, as [`log`](super::log) found out.
+    pub leader: u32,
+    /// Its name: a place in [`Block::comms`], from 1; 0 if the line has none or nobody wants it.
+    pub comm: u32,
+    /// Which part of the call it is.
+    pub part: Part,
+    /// Counted from the beginning of the block. Of a whole call: when it returned.
+    pub stamp: Stamp,
+    /// The call.
+    pub call: Call,
+}
+
+/// A connection that is certain.
+#[derive(Debug)]
+pub enum Given {
+    /// This fact is one.
+    Fact(u32),
+    /// One whose peer or port came from another line.
+    Late(Box<Connection>),
+}
+
+/// The facts of some lines that follow each other.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// In the order of the lines.
+    pub facts: Vec<Fact>,
+    /// Names of threads.
+    pub comms: Vec<Arc<str>>,
+    /// How time passed.
+    pub passage: Passage,
+    /// Lines that should have told of a connection and could not be read.
+    pub unreadable: u64,
+    /// What is to be given, as [`log`](super::log) found out.
+    pub given: Vec<Given>,
+    /// Whether names of threads are wanted.
+    pub want_comms: bool,
+}
+
+/// A line can be glued to another, cut one, and that to a third: but not for ever.
+const GLUED: u8 = 4;
+
+impl Block {
+    /// Forgets everything but the memory it has.
+    pub fn clear(&mut self) {
+        self.facts.clear();
+        self.comms.clear();
+        self.given.clear();
+        self.passage = Passage::default();
+        self.unreadable = 0;
+    }
+
+    /// Reads all lines of `text`.
+    pub fn read(&mut self, text: &[u8]) {
+        lines::each(text, |line, at| {
+            self.line(line, u32::try_from(at).unwrap_or(u32::MAX), GLUED);
+        });
+    }
+
+    #[inline]
+    fn line(&mut self, line: &[u8], at: u32, glued: u8) -> bool {
+        let (prefix, body) = split(line);
+        match body.peek() {
+            b'a'..=b'z' | b'_' => self.call(line, prefix, body, at, glued),
+            b'<' => self.resumed(line, prefix, body, at, glued),
+            b'+' | b'-' => self.event(&prefix, body, at),
+            _ => self.other(line, body, at, glued),
+        }
+    }
+
+    fn call(
+        &mut self,
+        line: &[u8],
+        prefix: Prefix<'_>,
+        body: Cursor<'_>,
+        at: u32,
+        glued: u8,
+    ) -> bool {
+        let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
+        let n = body.0.iter().take_while(|b| word(b)).count();
+        if body.0.get(n) != Some(&b'(') {
+            return self.coloured(line, body, at, glued);
+        }
+        let Some(name) = named(&body.0[..n]) else {
+            self.passage.see(prefix.stamp);
+            return true;
+        };
+        let parsed = call::call(name, Cursor(&body.0[n + 1..]));
+        let doubtful = matches!(parsed, Parsed::Torn(..) | Parsed::Unreadable | Parsed::Nothing);
+        if doubtful && self.coloured(line, body, at, glued) {
+            return true;
+        }
+        let stamp = self.passage.see(prefix.stamp);
+        match parsed {
+            Parsed::Whole(call, spent) => {
+                self.add(&prefix, stamp.plus(spent), at, Part::Whole, call);
+            }
+            Parsed::Entry(call) => self.add(&prefix, stamp, at, Part::Entry, call),
+            Parsed::Torn(call, rest) => self.torn(&prefix, stamp, at, call, rest, glued),
+            Parsed::Nothing => {}
+            Parsed::Unreadable => self.unreadable += u64::from(name == Name::Accept),
+        }
+        true
+    }
+
+    /// A first half behind which something else follows: the first line of another run of strace
+    /// (when this one was killed), or text of another program.
+    fn torn(
+        &mut self,
+        prefix: &Prefix<'_>,
+        stamp: Stamp,
+        at: u32,
+        call: Call,
+        rest: &[u8],
+        glued: u8,
+    ) {
+        self.add(prefix, stamp, at, Part::Torn, call);
+        if rest.is_empty() || glued == 0 || self.line(rest, at, glued - 1) {
+            return;
+        }
+        // The text of another program may have no line feed, and then the call goes on here.
+        if let Some(n) = memchr::memmem::find(rest, b"{sa_family=")
+            && memchr::memchr(b'(', &rest[..n]).is_none()
+        {
+            self.continued(&rest[n..], at);
+        }
+    }
+
+    fn resumed(
+        &mut self,
+        line: &[u8],
+        prefix: Prefix<'_>,
+        body: Cursor<'_>,
+        at: u32,
+        glued: u8,
+    ) -> bool {
+        let mut c = body;
+        if !c.eat(b"<... ") {
+            return false;
+        }
+        let n = c.0.iter().take_while(|b| **b != b' ').count();
+        let word = &c.0[..n];
+        c.skip(n);
+        if !c.eat(b" resumed>") {
+            return self.coloured(line, body, at, glued);
+        }
+        let Some(name) = named(word) else {
+            self.passage.see(prefix.stamp);
+            return true;
+        };
+        let parsed = call::resumed(name, c);
+        let doubtful = !matches!(parsed, Parsed::Whole(..));
+        if doubtful && self.coloured(line, body, at, glued) {
+            return true;
+        }
+        let stamp = self.passage.see(prefix.stamp);
+        match parsed {
+            Parsed::Whole(call, _) => self.add(&prefix, stamp, at, Part::Resumed, call),
+            _ => self.unreadable += u64::from(name == Name::Accept),
+        }
+        true
+    }
+
+    /// `+++ exited with 0 +++`, `--- SIGCHLD {...} ---`.
+    fn event(&mut self, prefix: &Prefix<'_>, body: Cursor<'_>, at: u32) -> bool {
+        let exit = body.0.starts_with(b"+++ ");
+        if !exit && !body.0.starts_with(b"--- ") {
+            return false;
+        }
+        let stamp = self.passage.see(prefix.stamp);
+        if exit {
+            let nothing = Call::new(Name::Close);
+            self.add(prefix, stamp, at, Part::Exit, nothing);
+        }
+        true
+    }
+
+    /// A line that begins with neither a call nor anything else of strace's.
+    #[cold]
+    fn other(&mut self, line: &[u8], body: Cursor<'_>, at: u32, glued: u8) -> bool {
+        if self.coloured(line, body, at, glued) {
+            return true;
+        }
+        match line.first() {
+            Some(b'{' | b',' | b'N' | b'0') => self.continued(line, at),
+            Some(b' ') if line.starts_with(b" <unfinished ...>") => {
+                let nothing = Call::new(Name::Close);
+                self.add(&Prefix::default(), Stamp::None, at, Part::Unfinished, nothing);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The rest of a torn accept (or getsockname, getpeername: [`log`](super::log) knows which).
+    fn continued(&mut self, text: &[u8], at: u32) -> bool {
+        let Parsed::Whole(call, _) = call::continued(Name::Accept, Cursor(text)) else {
+            return false;
+        };
+        self.add(&Prefix::default(), Stamp::None, at, Part::Continued, call);
+        true
+    }
+
+    /// Reads the line once more without its colours, if it has any from `body` on.
+    #[cold]
+    fn coloured(&mut self, line: &[u8], body: Cursor<'_>, at: u32, glued: u8) -> bool {
+        if memchr::memchr(0x1b, body.0).is_none() {
+            return false;
+        }
+        let plain = without_colours(line);
+        self.line(&plain, at, glued)
+    }
+
+    fn add(&mut self, prefix: &Prefix<'_>, stamp: Stamp, at: u32, part: Part, call: Call) {
+        let comm = match prefix.comm {
+            Some(name) if self.want_comms => self.intern(name),
+            _ => 0,
+        };
+        let pid = prefix.pid.unwrap_or(0);
+        self.facts.push(Fact { at, pid, leader: pid, comm, part, stamp, call });
+    }
+
+    fn intern(&mut self, name: &[u8]) -> u32 {
+        let name = String::from_utf8_lossy(&unescape(name)).into_owned();
+        let known = self.comms.iter().position(|known| **known == *name);
+        let place = known.unwrap_or_else(|| {
+            self.comms.push(name.into());
+            self.comms.len() - 1
+        });
+        place as u32 + 1
+    }
+}

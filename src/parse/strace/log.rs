@@ -1,0 +1,460 @@
+//! [`Log`]: what follows from several lines. It takes the facts of a log in their order, joins
+//! the halves of calls, follows descriptors, and says which connections are certain.
+
+use super::call::{Call, Name, Returned};
+use super::clock::{Base, Dates, Passage};
+use super::held::Held;
+use super::line::{Block, Fact, Given, Part};
+use super::prefix::Stamp;
+use super::sockaddr::{End, Shown};
+use super::tables::{Listener, NumberMap, Socket, Tables};
+use crate::connection::Wanted;
+use crate::{Connection, Moment};
+
+/// More first halves than this do not wait for their second.
+const MOST_ENTRIES: usize = 100_000;
+
+/// A run of strace, or several that were written into the same log.
+#[derive(Debug)]
+pub struct Log {
+    /// What is known of the descriptors.
+    pub tables: Tables,
+    held: Held,
+    entries: NumberMap<u32, Call>,
+    /// The first half that was cut by text that is not strace's.
+    torn: Option<Fact>,
+    passage: Passage,
+    dates: Dates,
+    base: Base,
+    wanted: Wanted,
+    /// The process whose file this is, where each has its own.
+    pid: u32,
+    /// Whether descriptors are followed by time too, and nothing is given: the first of two
+    /// readings; or the second.
+    timed: bool,
+    learning: bool,
+    sockets_seen: bool,
+    table: Option<(u32, u32)>,
+    /// Lines that should have told of a connection and could not be read.
+    pub unreadable: u64,
+    /// Connections without a local port, if that is wanted.
+    pub unknown_ports: u64,
+    /// Connections without a peer.
+    pub unknown_peers: u64,
+}
+
+impl Log {
+    /// A log of which nothing was read yet.
+    pub fn new(wanted: Wanted, dates: Dates) -> Log {
+        Log {
+            tables: Tables::default(),
+            held: Held::default(),
+            entries: NumberMap::default(),
+            torn: None,
+            passage: Passage::default(),
+            dates,
+            base: Base::default(),
+            wanted,
+            pid: 0,
+            timed: false,
+            learning: false,
+            sockets_seen: false,
+            table: None,
+            unreadable: 0,
+            unknown_ports: 0,
+            unknown_peers: 0,
+        }
+    }
+
+    /// The first of two readings of several files begins: nothing is given.
+    pub fn read_first(&mut self) {
+        self.tables.read_first();
+        self.timed = true;
+        self.learning = true;
+    }
+
+    /// The second reading begins.
+    pub fn read_second(&mut self) {
+        self.tables.read_second();
+        self.learning = false;
+    }
+
+    /// The next file begins. Lines without a process number are of `pid` (0: not known).
+    pub fn begin(&mut self, pid: Option<u32>, dates: Dates) {
+        self.pid = pid.unwrap_or(0);
+        self.dates = dates;
+        self.passage = Passage::default();
+        self.base = Base::default();
+        self.torn = None;
+        self.table = None;
+    }
+
+    /// How time passed so far.
+    pub fn passage(&self) -> &Passage {
+        &self.passage
+    }
+
+    /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
+    /// connections are to be given.
+    pub fn take(&mut self, block: &mut Block, at: u64) {
+        self.base = self.passage.join(&block.passage);
+        if !self.learning {
+            self.unreadable += block.unreadable;
+        }
+        let Block { facts, comms, given, .. } = block;
+        let mut out = Out { given, comms };
+        for (number, fact) in facts.iter_mut().enumerate() {
+            if fact.pid == 0 {
+                fact.pid = self.pid;
+            }
+            let at = at + u64::from(fact.at);
+            if !self.held.is_empty() {
+                self.expire(at, &mut out);
+            }
+            self.fact(fact, number as u32, at, &mut out);
+        }
+    }
+
+    /// What must be added to the times of the block that was taken last.
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
+    /// What is known of the connections of a block when it is given away.
+    pub fn dates(&self) -> Dates {
+        self.dates.clone()
+    }
+
+    /// Nothing follows in this file: what waits is as certain as it gets.
+    pub fn end(&mut self, mut give: impl FnMut(Connection)) {
+        while let Some(connection) = self.held.ended() {
+            self.note(&connection);
+            give(connection);
+        }
+        self.torn = None;
+    }
+
+    fn expire(&mut self, at: u64, out: &mut Out<'_>) {
+        while let Some(connection) = self.held.expired(at) {
+            self.note(&connection);
+            out.late(connection);
+        }
+    }
+
+    fn note(&mut self, connection: &Connection) {
+        self.unknown_ports += u64::from(self.wanted.local && connection.local_port.is_none());
+        self.unknown_peers += u64::from(connection.ip.is_none());
+    }
+
+    fn fact(&mut self, fact: &mut Fact, number: u32, at: u64, out: &mut Out<'_>) {
+        match fact.part {
+            Part::Whole => self.done(fact, Some(number), at, out),
+            Part::Entry | Part::Torn => {
+                if self.entries.len() >= MOST_ENTRIES {
+                    self.entries.clear();
+                }
+                self.entries.insert(fact.pid, fact.call);
+                if fact.part == Part::Torn {
+                    let stamp = self.base.apply(fact.stamp);
+                    self.torn = Some(Fact { stamp, comm: 0, ..*fact });
+                }
+            }
+            Part::Resumed => {
+                match self.entries.remove(&fact.pid) {
+                    Some(entry) if entry.name == fact.call.name => {
+                        fact.call = fact.call.after(&entry);
+                    }
+                    Some(entry)
+                        if fact.call.name == Name::SocketCall && entry.name == Name::Accept =>
+                    {
+                        fact.call = fact.call.after(&entry);
+                    }
+                    _ => {}
+                }
+                self.done(fact, Some(number), at, out);
+            }
+            Part::Continued => {
+                let Some(torn) = self.torn.take() else { return };
+                self.entries.remove(&torn.pid);
+                let mut whole = Fact { call: fact.call.after(&torn.call), ..torn };
+                self.done(&mut whole, None, at, out);
+            }
+            Part::Unfinished => self.torn = None,
+            Part::Exit => {
+                self.entries.remove(&fact.pid);
+                let time = self.time(fact.stamp);
+                self.tables.exit(fact.pid, time);
+                self.table = None;
+            }
+        }
+    }
+
+    /// The time as descriptors are followed by it; nobody asks in a log that is read in order.
+    fn time(&mut self, stamp: Stamp) -> Option<i64> {
+        if !self.timed {
+            return None;
+        }
+        match self.dates.moment(self.base.apply(stamp)) {
+            Some(Moment::Clock(ns)) => Some(ns),
+            _ => None,
+        }
+    }
+
+    fn table(&mut self, pid: u32) -> u32 {
+        match self.table {
+            Some((known, table)) if known == pid => table,
+            _ => {
+                let table = self.tables.of(pid);
+                self.table = Some((pid, table));
+                table
+            }
+        }
+    }
+
+    /// A call of which all is known. `number` is the fact's; `None`: it is not in the block, and
+    /// its time is from the beginning of the log.
+    fn done(&mut self, fact: &mut Fact, number: Option<u32>, at: u64, out: &mut Out<'_>) {
+        let Returned::Value(value) = fact.call.returned else { return };
+        match fact.call.name {
+            Name::Accept => self.accepted(fact, value, number, at, out),
+            Name::SocketCall => {}
+            Name::GetSockName | Name::GetPeerName => self.named(fact, out),
+            _ => self.changed(fact, value, out),
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        fact: &mut Fact,
+        fd: i32,
+        number: Option<u32>,
+        at: u64,
+        out: &mut Out<'_>,
+    ) {
+        let table = self.table(fact.pid);
+        let time = self.time(fact.stamp);
+        self.reused(table, fd, out);
+        self.tables.gone(table, fd, time);
+        let call = &mut fact.call;
+        if call.foreign || call.shown == Shown::Foreign || self.learning {
+            return;
+        }
+        let peer = match call.shown {
+            Shown::Inet(end) => Some(end),
+            _ => None,
+        };
+        let hidden = peer.is_none() && call.shown != Shown::Unread;
+        if hidden && call.local.is_none() || self.wanted.local && call.local.is_none() {
+            match self.tables.listener(table, call.fd, call.inode, time) {
+                Listener::At(local) => call.local = Some(local),
+                Listener::Foreign if hidden => return,
+                Listener::Foreign | Listener::Unknown => {}
+            }
+        }
+        let no_port = self.wanted.local && call.local.is_none();
+        let missing = (peer.is_none(), no_port);
+        if missing != (false, false) && self.held.hopeful() {
+            let listener = call.fd;
+            let connection = self.connection(fact, number.is_some(), out);
+            self.held.wait(connection, (table, fd, listener), missing, at);
+            return;
+        }
+        match number {
+            Some(number) => {
+                self.unknown_ports += u64::from(no_port);
+                self.unknown_peers += u64::from(peer.is_none());
+                fact.leader = self.leader(fact.pid);
+                out.given.push(Given::Fact(number));
+            }
+            None => {
+                let connection = self.connection(fact, false, out);
+                self.note(&connection);
+                out.late(connection);
+            }
+        }
+    }
+
+    fn connection(&mut self, fact: &Fact, in_block: bool, out: &Out<'_>) -> Connection {
+        let fact = Fact { leader: self.leader(fact.pid), ..*fact };
+        let base = if in_block { self.base } else { Base::default() };
+        connection(&fact, base, &mut self.dates, out.comms)
+    }
+
+    fn leader(&self, pid: u32) -> u32 {
+        if self.wanted.pid { self.tables.leader(pid) } else { pid }
+    }
+
+    /// getsockname or getpeername.
+    fn named(&mut self, fact: &Fact, out: &mut Out<'_>) {
+        self.held.hope();
+        let Call { name, fd, shown, inode, .. } = fact.call;
+        let table = self.table(fact.pid);
+        // Another process may ask for what this one accepted, but not if the number is in use
+        // there, and that would only be known if socket is traced.
+        let others = self.sockets_seen && !self.tables.has_own(table, fd);
+        if let Some(number) = self.held.find(table, fd, others) {
+            self.named_held(number, name, shown, fact, out);
+            return;
+        }
+        let (Name::GetSockName, Shown::Inet(end)) = (name, shown) else { return };
+        let time = self.time(fact.stamp);
+        let old = self.tables.socket(table, fd);
+        let socket = Socket { local: Some(end), ..old.unwrap_or_default() };
+        if old.is_none_or(|old| old.local.is_none_or(|l| l.port != end.port)) {
+            self.tables.open(table, fd, socket, time);
+        }
+        if self.tables.by_inode(inode).is_some_and(|s| s.local.is_none()) {
+            self.tables.inode(inode, socket);
+        }
+    }
+
+    fn named_held(
+        &mut self,
+        number: u64,
+        name: Name,
+        shown: Shown,
+        fact: &Fact,
+        out: &mut Out<'_>,
+    ) {
+        let Some(waiting) = self.held.get(number) else { return };
+        let learnt = match (name, shown) {
+            (_, Shown::Foreign) => {
+                // A unix socket after all.
+                self.held.take(number);
+                return;
+            }
+            (Name::GetPeerName, Shown::Inet(end)) => {
+                if waiting.peer {
+                    waiting.peer_is(end);
+                }
+                None
+            }
+            (Name::GetSockName, Shown::Inet(end)) => {
+                let learnt = waiting.port.then_some((waiting.table, waiting.listener, end));
+                waiting.local_is(end);
+                learnt
+            }
+            _ => None,
+        };
+        let complete = !waiting.peer && !waiting.port;
+        // The listener has the same port, and then so have the next connections.
+        if let Some((table, listener, end)) = learnt
+            && listener >= 0
+        {
+            let ip = std::net::Ipv4Addr::UNSPECIFIED.into();
+            let local = Some(End { ip, ..end });
+            let time = self.time(fact.stamp);
+            self.tables.open(table, listener, Socket { foreign: false, strong: true, local }, time);
+        }
+        if complete && let Some(connection) = self.held.take(number) {
+            self.note(&connection);
+            out.late(connection);
+        }
+    }
+
+    /// A call that changes what a descriptor is.
+    fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
+        let Call { name, fd, shown, inode, foreign, shares, .. } = fact.call;
+        let table = self.table(fact.pid);
+        let time = self.time(fact.stamp);
+        match name {
+            Name::Bind => {
+                let local = match shown {
+                    Shown::Inet(end) if end.port != 0 => Some(end),
+                    _ => None,
+                };
+                let old = self.tables.socket(table, fd).unwrap_or_default();
+                let foreign = old.foreign || foreign || shown == Shown::Foreign;
+                let socket = Socket { foreign, strong: true, local };
+                self.tables.open(table, fd, socket, time);
+                self.tables.inode(inode, socket);
+            }
+            Name::Listen => {
+                if let Some(socket) = self.tables.socket(table, fd).filter(|s| !s.strong) {
+                    self.tables.open(table, fd, Socket { strong: true, ..socket }, time);
+                }
+            }
+            Name::Socket => {
+                self.sockets_seen = true;
+                self.reused(table, value, out);
+                let socket = Socket { foreign, strong: false, local: None };
+                self.tables.open(table, value, socket, time);
+                self.tables.inode(inode, socket);
+            }
+            Name::Dup => {
+                if value == fd {
+                    return;
+                }
+                self.reused(table, value, out);
+                let by_inode = self.tables.by_inode(inode);
+                match self.tables.socket(table, fd).or(by_inode) {
+                    Some(socket) => self.tables.open(table, value, socket, time),
+                    None => self.tables.gone(table, value, time),
+                }
+            }
+            Name::Close => {
+                self.held.closed(table, fd);
+                self.tables.gone(table, fd, time);
+            }
+            Name::Clone => {
+                if let Ok(child @ 1..) = u32::try_from(value) {
+                    self.tables.born(fact.pid, child, shares);
+                    self.table = None;
+                }
+            }
+            Name::Accept | Name::SocketCall | Name::GetSockName | Name::GetPeerName => {}
+        }
+    }
+
+    fn reused(&mut self, table: u32, fd: i32, out: &mut Out<'_>) {
+        if self.held.is_empty() {
+            return;
+        }
+        if let Some(connection) = self.held.reused(table, fd) {
+            self.note(&connection);
+            out.late(connection);
+        }
+    }
+}
+
+/// Where connections of a block go.
+struct Out<'a> {
+    given: &'a mut Vec<Given>,
+    comms: &'a [std::sync::Arc<str>],
+}
+
+impl Out<'_> {
+    fn late(&mut self, connection: Connection) {
+        self.given.push(Given::Late(Box::new(connection)));
+    }
+}
+
+/// The connection that a fact of a block tells of.
+#[inline]
+pub fn connection(
+    fact: &Fact,
+    base: Base,
+    dates: &mut Dates,
+    comms: &[std::sync::Arc<str>],
+) -> Connection {
+    let peer = match fact.call.shown {
+        Shown::Inet(end) => Some(end),
+        _ => None,
+    };
+    let local = fact.call.local;
+    let tid = (fact.pid != 0).then_some(fact.pid);
+    Connection {
+        time: dates.moment(base.apply(fact.stamp)),
+        ip: peer.map(|p| p.ip),
+        port: peer.map(|p| p.port),
+        local_ip: local.map(|l| l.ip).filter(|ip| !ip.is_unspecified()),
+        local_port: local.map(|l| l.port),
+        pid: (fact.leader != 0).then_some(fact.leader),
+        tid,
+        comm: (fact.comm as usize).checked_sub(1).and_then(|n| comms.get(n)).cloned(),
+        fd: match fact.call.returned {
+            Returned::Value(fd) => Some(fd),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,94 @@
+//! strace logs, from strace 4.5 to 7.2.
+//!
+//! [`line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
+//! blocks of a file can be read by several threads, and the result is the same as if one had.
+
+pub mod call;
+pub mod clock;
+pub mod cursor;
+mod dating;
+mod file;
+mod held;
+pub mod line;
+pub mod log;
+pub mod note;
+pub mod prefix;
+mod sign;
+pub mod sockaddr;
+pub mod tables;
+
+use std::path::Path;
+
+use self::clock::Dates;
+use self::log::Log;
+use super::context::Context;
+use super::input::Input;
+use super::recognise::Kind;
+
+/// strace logs.
+pub const KIND: Kind = Kind {
+    name: "strace",
+    about: "output of strace, any version",
+    recognise: sign::of_strace,
+    run,
+    read,
+};
+
+/// `-ff` makes `NAME.PID` of every thread; log rotation may have compressed them.
+fn split(path: &Path) -> Option<(&str, u32)> {
+    let path = path.to_str()?;
+    let plain = [".gz", ".zst"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path);
+    let (name, pid) = plain.rsplit_once('.')?;
+    Some((name, pid.parse().ok().filter(|pid| *pid > 0)?))
+}
+
+fn run(path: &Path) -> Option<String> {
+    split(path).map(|(name, _)| name.to_owned())
+}
+
+/// Reads a log, or the files of a `-ff` run.
+fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let firsts = dating::first_days(&mut inputs, &zone, cx);
+    let pid = |input: &Input| input.path().and_then(split).map(|(_, pid)| pid);
+    let dates =
+        |n: usize| Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
+
+    let mut log = Log::new(cx.options.wanted, dates(0));
+    if inputs.len() > 1 {
+        // What one process bound, others accept on: learn it before it is needed.
+        log.read_first();
+        for (n, input) in inputs.iter().enumerate() {
+            if let Some(mut again) = input.again() {
+                log.begin(pid(input), dates(n));
+                // What is wrong with the file will be said when it counts.
+                let _ = file::read(&mut again, &mut log, cx.options, &mut Vec::new(), cx.threads());
+            }
+        }
+        log.read_second();
+    }
+    let threads = cx.threads();
+    for (n, input) in inputs.iter_mut().enumerate() {
+        let dates = Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
+        log.begin(pid(input), dates);
+        let end = file::read(input, &mut log, cx.options, cx.sink, threads);
+        log.end(|connection| cx.sink.take(connection));
+        if let Err(e) = end {
+            cx.broken(input, &e);
+        }
+    }
+    cx.account.unreadable_lines += log.unreadable;
+    let name = inputs.first().map_or("", |i| i.name()).to_owned();
+    if log.unknown_ports > 0 {
+        cx.account.warn(format!(
+            "{name}: {} connections came to a port that the log does not tell; strace -yy would have told it",
+            log.unknown_ports
+        ));
+    }
+    if log.unknown_peers > 0 {
+        cx.account.warn(format!(
+            "{name}: {} connections came from an address that the log does not tell; strace -yy would have told it",
+            log.unknown_peers
+        ));
+    }
+}

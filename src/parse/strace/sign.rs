@@ -1,0 +1,86 @@
+//! By what a strace log is recognised.
+
+use memchr::memmem::find;
+
+use super::call::named;
+use super::cursor::without_colours;
+use super::prefix::{Stamp, split};
+use crate::parse::lines;
+
+/// Whether one of the lines of `head` is strace's.
+pub fn of_strace(head: &[u8]) -> bool {
+    let mut found = false;
+    lines::each(head, |line, at| {
+        if !found {
+            let cut = at + line.len() == head.len();
+            found = line_is(line, cut)
+                || memchr::memchr(0x1b, line).is_some() && line_is(&without_colours(line), cut);
+        }
+    });
+    found
+}
+
+fn line_is(line: &[u8], cut: bool) -> bool {
+    let (prefix, body) = split(line);
+    let text = body.0;
+    let n = text.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    if n > 0 && text.get(n) == Some(&b'(') {
+        // The last line may end anywhere.
+        return has_result(text)
+            || find(text, b" <unfinished ...>").is_some()
+            || find(text, b" <detached ...>").is_some()
+            || cut && (named(&text[..n]).is_some() || prefix.stamp != Stamp::None);
+    }
+    if text.starts_with(b"<... ") {
+        return find(text, b" resumed>").is_some();
+    }
+    let messages: [&[u8]; 5] = [
+        b"+++ exited with ",
+        b"+++ killed by ",
+        b"+++ superseded by ",
+        b"--- SIG",
+        b"--- stopped by ",
+    ];
+    messages.iter().any(|m| text.starts_with(m))
+        || line.starts_with(b"% time     seconds  usecs/call")
+        || line.starts_with(b"strace: ")
+        || line.starts_with(b"Process ") && find(line, b" attached").is_some()
+}
+
+/// `)`, spaces, `= `, and a number or `?`.
+fn has_result(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"= ").any(|at| {
+        let closed = text[..at].trim_ascii_end().ends_with(b")") && text[at - 1] == b' ';
+        closed && matches!(text.get(at + 2), Some(b'0'..=b'9' | b'-' | b'?'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_and_other_text() {
+        let logs = [
+            "noise\nbrk(NULL)                               = 0x55\n",
+            "12 <... read resumed>\"\", 5) = 0",
+            "[pid 7] 10:00:00 +++ exited with 0 +++",
+            "10:11:03 accept(3, ",
+            "\x1b[33mbrk\x1b[0m(NULL)  = 0",
+            "\0\0\0\0futex(0x7f, FUTEX_WAIT, 2, NULL <unfinished ...>",
+        ];
+        for log in logs {
+            assert!(of_strace(log.as_bytes()), "{log}");
+        }
+        let others = [
+            "",
+            "int main(void) { return f(1) == 2; }\n",
+            "printf(\"%d\");\nx = f(3)\n",
+            "127.0.0.1 - - [22/Nov/2026] \"GET / HTTP/1.0\" 200\n",
+            "Nov 22 10:00:00 host kernel: IN=eth0 SRC=1.2.3.4\n",
+        ];
+        for other in others {
+            assert!(!of_strace(other.as_bytes()), "{other}");
+        }
+    }
+}

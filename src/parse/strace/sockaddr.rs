@@ -1,0 +1,284 @@
+//! Socket addresses as strace prints them, between braces.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::cursor::{Cursor, unescape};
+use crate::connection::canonical;
+
+/// Address and port of one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// IPv4 addresses mapped into IPv6 are IPv4 here.
+    pub ip: IpAddr,
+    /// In host order.
+    pub port: u16,
+}
+
+/// What an address argument shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// It is not in this part of the line.
+    #[default]
+    Absent,
+    /// NULL, or a pointer.
+    Hidden,
+    /// An internet address, but not which.
+    Unread,
+    /// An internet address.
+    Inet(End),
+    /// Not an internet address.
+    Foreign,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+    Other,
+}
+
+/// Reads from the opening brace to behind the closing one. `None`: this is not an address, or it
+/// is cut off.
+#[inline]
+pub fn sockaddr(c: &mut Cursor<'_>) -> Option<Shown> {
+    if let Some(end) = plain_inet(c) {
+        return Some(Shown::Inet(end));
+    }
+    any(c)
+}
+
+/// The form that nearly all are in.
+#[inline]
+fn plain_inet(c: &mut Cursor<'_>) -> Option<End> {
+    let mut probe = *c;
+    if !probe.eat(b"{sa_family=AF_INET, sin_port=htons(") {
+        return None;
+    }
+    let port = u16::try_from(probe.number()?).ok()?;
+    if !probe.eat(b"), sin_addr=inet_addr(\"") {
+        return None;
+    }
+    let mut octets = [0; 4];
+    for (n, octet) in octets.iter_mut().enumerate() {
+        if n > 0 && !probe.eat(b".") {
+            return None;
+        }
+        *octet = u8::try_from(probe.number()?).ok()?;
+    }
+    if !probe.eat(b"\")}") {
+        return None;
+    }
+    *c = probe;
+    Some(End { ip: IpAddr::V4(octets.into()), port })
+}
+
+fn any(c: &mut Cursor<'_>) -> Option<Shown> {
+    let mut probe = *c;
+    if !probe.eat(b"{sa_family=") {
+        return None;
+    }
+    let family = family(&mut probe);
+    let mut port = None;
+    let mut ip = None;
+    loop {
+        if probe.eat(b"}") {
+            break;
+        }
+        probe.eat(b", ");
+        let before = probe.0.len();
+        field(&mut probe, family, &mut port, &mut ip)?;
+        if probe.0.len() == before {
+            return None;
+        }
+    }
+    *c = probe;
+    Some(match (family, ip, port) {
+        (Family::Other, ..) => Shown::Foreign,
+        (_, Some(ip), port) => Shown::Inet(End { ip: canonical(ip), port: port.unwrap_or(0) }),
+        (_, None, _) => Shown::Unread,
+    })
+}
+
+/// `AF_INET`, `0x2`, `0x2 /* AF_INET */`.
+fn family(c: &mut Cursor<'_>) -> Family {
+    let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let name = &c.0[..n];
+    c.skip(n);
+    c.comment();
+    match name {
+        b"AF_INET" | b"PF_INET" | b"0x2" | b"2" => Family::V4,
+        b"AF_INET6" | b"PF_INET6" | b"0xa" | b"10" => Family::V6,
+        _ => Family::Other,
+    }
+}
+
+/// Reads one field, up to the comma or brace behind it.
+fn field(
+    c: &mut Cursor<'_>,
+    family: Family,
+    port: &mut Option<u16>,
+    ip: &mut Option<IpAddr>,
+) -> Option<()> {
+    if c.eat(b"sin_port=") || c.eat(b"sin6_port=") {
+        if c.eat(b"htons(") {
+            *port = u16::try_from(c.number()?).ok();
+        } else if let Some([high, low]) = c.quoted().map(unescape).as_deref() {
+            *port = Some(u16::from_be_bytes([*high, *low]));
+        }
+    } else if c.eat(b"sin_addr=inet_addr(") {
+        *ip = text(&unescape(c.quoted()?));
+    } else if c.eat(b"inet_pton(AF_INET6, ") {
+        *ip = text(&unescape(c.quoted()?));
+    } else if c.eat(b"sin_addr=") || c.eat(b"sin6_addr=") {
+        *ip = bytes(&unescape(c.quoted()?));
+    } else if c.eat(b"sa_data=") {
+        // The buffer was too short for strace to decode: port, then address.
+        let data = unescape(c.quoted()?);
+        if let (Family::V4, [p1, p2, a, b, c, d, ..]) = (family, &*data) {
+            *port = Some(u16::from_be_bytes([*p1, *p2]));
+            *ip = Some(Ipv4Addr::new(*a, *b, *c, *d).into());
+        } else if let (Family::V6, [p1, p2, _, _, _, _, address @ ..]) = (family, &*data) {
+            *port = Some(u16::from_be_bytes([*p1, *p2]));
+            *ip = address.get(..16).and_then(bytes);
+        }
+    }
+    rest_of_field(c)
+}
+
+/// Steps to the comma or brace that ends the field.
+fn rest_of_field(c: &mut Cursor<'_>) -> Option<()> {
+    let mut depth = 0;
+    loop {
+        match *c.0.first()? {
+            b'"' => {
+                c.quoted()?;
+                continue;
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b',' | b'}' if depth == 0 => return Some(()),
+            b')' | b']' | b'}' if depth > 0 => depth -= 1,
+            _ => {}
+        }
+        c.skip(1);
+    }
+}
+
+/// An address as text.
+pub fn text(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// An address as 4 or 16 bytes in network order.
+fn bytes(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(four).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|b| Ipv6Addr::from(b).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inet(ip: &str, port: u16) -> Shown {
+        Shown::Inet(End { ip: ip.parse().unwrap(), port })
+    }
+
+    #[test]
+    fn every_form() {
+        let cases: &[(&str, Shown)] = &[
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(44303), sin_addr=inet_addr("127.0.0.3")}"#,
+                inet("127.0.0.3", 44303),
+            ),
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(41847), sin_addr=inet_addr("\x31\x32\x37\x2e\x30\x2e\x30\x2e\x39")}"#,
+                inet("127.0.0.9", 41847),
+            ),
+            (
+                r#"{sa_family=0x2, sin_port="\x98\x17", sin_addr="\x7f\x00\x00\x22"}"#,
+                inet("127.0.0.34", 0x9817),
+            ),
+            (
+                r#"{sa_family=0x2, sin_port=htons(42515), sin_addr=inet_addr("127.0.0.2")}"#,
+                inet("127.0.0.2", 42515),
+            ),
+            (
+                r#"{sa_family=0x2 /* AF_INET */, sin_port=htons(50475), sin_addr=inet_addr("127.0.0.2")}"#,
+                inet("127.0.0.2", 50475),
+            ),
+            (
+                r#"{sa_family=0x2 /* AF_INET */, sin_port="\x86\x9b" /* htons(34459) */, sin_addr="\x7f\x00\x00\x02" /* inet_addr("127.0.0.2") */}"#,
+                inet("127.0.0.2", 34459),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::1", &sin6_addr), sin6_scope_id=0}"#,
+                inet("::1", 41565),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(42937), inet_pton(AF_INET6, "::1", &sin6_addr), sin6_flowinfo=htonl(0), sin6_scope_id=0}"#,
+                inet("::1", 42937),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(41575), inet_pton(AF_INET6, "::1", &sin6_addr), sin6_flowinfo=0, sin6_scope_id=0}"#,
+                inet("::1", 41575),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(7), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "\x3a\x3a\x31", &sin6_addr), sin6_scope_id=0}"#,
+                inet("::1", 7),
+            ),
+            (
+                r#"{sa_family=0xa, sin6_port="\xa4\xc9", sin6_flowinfo="\x00\x00\x00\x00", sin6_addr="\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x7f\x00\x00\x5a", sin6_scope_id=0}"#,
+                inet("127.0.0.90", 0xa4c9),
+            ),
+            (
+                r#"{sa_family=0xa /* AF_INET6 */, sin6_port="\xa4\xc9" /* htons(42185) */, sin6_flowinfo="\x00\x00\x00\x00" /* htonl(0) */, sin6_addr="\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01" /* inet_pton(AF_INET6, "::1") */, sin6_scope_id=0}"#,
+                inet("::1", 42185),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(9), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::ffff:127.0.0.30", &sin6_addr), sin6_scope_id=0}"#,
+                inet("127.0.0.30", 9),
+            ),
+            (
+                r#"{sa_family=AF_INET6, sin6_port=htons(9), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "fe80::1", &sin6_addr), sin6_scope_id=if_nametoindex("eth0")}"#,
+                inet("fe80::1", 9),
+            ),
+            (
+                r#"{sa_family=AF_INET, sa_data="\213a\177\0\0\2"}"#,
+                inet("127.0.0.2", 0o213 * 256 + 97),
+            ),
+            (r#"{sa_family=AF_INET, sa_data="\213a\177"}"#, Shown::Unread),
+            (r#"{sa_family=AF_INET6, sa_data="\213a\0\0\0\0\0\0"}"#, Shown::Unread),
+            (r#"{sa_family=AF_INET}"#, Shown::Unread),
+            (r#"{sa_family=AF_UNIX}"#, Shown::Foreign),
+            (r#"{sa_family=AF_UNIX, NULL}"#, Shown::Foreign),
+            (
+                r#"{sa_family=AF_UNIX, sun_path=@"x\"}, [16]) = 5 {sa_family=AF_INET"}"#,
+                Shown::Foreign,
+            ),
+            (r#"{sa_family=AF_FILE, path="/tmp/x"}"#, Shown::Foreign),
+            (r#"{sa_family=AF_UNSPEC, sa_data="\0\0\0\0\0\0\0\0\0\0\0\0\0\0"}"#, Shown::Foreign),
+            (r#"{sa_family=AF_VSOCK, svm_cid=0x3, svm_port=0x400}"#, Shown::Foreign),
+            (
+                r#"{sa_family=AF_TIPC, tipc={addrtype=TIPC_ADDR_NAME, addr={name={type=1}}}}"#,
+                Shown::Foreign,
+            ),
+            (r#"{sa_family=0x2d /* AF_??? */, sa_data="\0\0"}"#, Shown::Foreign),
+        ];
+        for (form, want) in cases {
+            let line = format!("{form}, [16]) = 4");
+            let mut c = Cursor(line.as_bytes());
+            assert_eq!(sockaddr(&mut c), Some(*want), "{form}");
+            assert_eq!(c.0, b", [16]) = 4", "{form}");
+        }
+    }
+
+    #[test]
+    fn a_cut_address_is_none() {
+        let whole =
+            br#"{sa_family=AF_INET, sin_port=htons(44303), sin_addr=inet_addr("127.0.0.3")}"#;
+        for n in 0..whole.len() {
+            assert_eq!(sockaddr(&mut Cursor(&whole[..n])), None, "{n}");
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! [`Tables`]: which descriptor of which process is which listening socket.
+//!
+//! A log rarely tells all of it. Threads appear without a clone line, workers accept on what
+//! their master bound in another file. So a descriptor that its own process says nothing about
+//! is looked for in the others: if those that listen on this number agree, that is the one.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::sockaddr::End;
+
+/// A map with small numbers as keys, which the kernel chose and not a client.
+pub type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Multiply>>;
+
+/// Multiplication by an odd number spreads consecutive keys well enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Multiply(u64);
+
+impl Hasher for Multiply {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.write_u64(u64::from(*b));
+        }
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_i32(&mut self, n: i32) {
+        self.write_u64(u64::from(n as u32));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+/// What is known of a socket that may listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Socket {
+    /// It is no TCP socket.
+    pub foreign: bool,
+    /// bind or listen said so: it is worth looking at for other processes.
+    pub strong: bool,
+    /// Where it listens; an unspecified address is any.
+    pub local: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Open(Socket),
+    /// Closed, or used for something else.
+    Gone,
+}
+
+type Map = NumberMap<i32, Entry>;
+
+/// The descriptors of a process, or of threads that share them.
+#[derive(Debug, Default)]
+struct Table {
+    /// What its own calls told.
+    own: Map,
+    /// What it had from its parent.
+    base: Option<Arc<Map>>,
+    /// `base` and `own` together, for the next child.
+    frozen: Option<Arc<Map>>,
+    leader: u32,
+    parent: u32,
+    users: u32,
+}
+
+/// A listening socket, as other processes may have it.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    table: u32,
+    socket: Socket,
+    alive: bool,
+    from: Option<i64>,
+    until: Option<i64>,
+}
+
+/// What is known of the socket that a connection was accepted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// It listens here.
+    At(End),
+    /// It is no TCP socket.
+    Foreign,
+    /// The log does not tell.
+    Unknown,
+}
+
+/// The descriptors of all processes of a run.
+#[derive(Debug, Default)]
+pub struct Tables {
+    by_pid: NumberMap<u32, u32>,
+    tables: NumberMap<u32, Table>,
+    next: u32,
+    candidates: NumberMap<i32, Vec<Candidate>>,
+    inodes: NumberMap<u64, Socket>,
+    births: NumberMap<u32, (Arc<Map>, u32)>,
+    reading: Reading,
+}
+
+/// Which reading of the run this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Reading {
+    /// The only one.
+    #[default]
+    Only,
+    /// The first of two: what is learnt is kept, with the time for which it is true.
+    First,
+    /// The second: what the first learnt stays as it is.
+    Second,
+}
+
+/// More tables than this are not kept: those that know nothing by themselves go first.
+const MOST_TABLES: usize = 50_000;
+/// Nor more sockets of one number, or inodes.
+const MOST_CANDIDATES: usize = 64;
+const MOST_INODES: usize = 200_000;
+/// Nor more descriptors of one process.
+const MOST_OWN: usize = 100_000;
+
+impl Tables {
+    /// The table of `pid`; made if there is none.
+    #[inline]
+    pub fn of(&mut self, pid: u32) -> u32 {
+        if let Some(table) = self.by_pid.get(&pid) {
+            return *table;
+        }
+        self.make(pid)
+    }
+
+    fn make(&mut self, pid: u32) -> u32 {
+        if self.tables.len() >= MOST_TABLES {
+            self.tables.retain(|_, t| !t.own.is_empty());
+            if self.tables.len() > MOST_TABLES / 2 {
+                self.tables.clear();
+            }
+            let tables = &self.tables;
+            self.by_pid.retain(|_, id| tables.contains_key(id));
+        }
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        let (base, parent) = match self.births.get(&pid) {
+            Some((map, parent)) if self.reading == Reading::Second => {
+                (Some(Arc::clone(map)), *parent)
+            }
+            _ => (None, 0),
+        };
+        self.tables.insert(id, Table { base, parent, leader: pid, users: 1, ..Table::default() });
+        self.by_pid.insert(pid, id);
+        id
+    }
+
+    /// The process that the thread `pid` belongs to, as far as is known.
+    pub fn leader(&self, pid: u32) -> u32 {
+        let table = self.by_pid.get(&pid).and_then(|id| self.tables.get(id));
+        table.map_or(pid, |t| t.leader)
+    }
+
+    fn entry(&self, table: u32, fd: i32) -> Option<Entry> {
+        let table = self.tables.get(&table)?;
+        if let Some(entry) = table.own.get(&fd) {
+            return Some(*entry);
+        }
+        if let Some(entry) = table.base.as_ref().and_then(|base| base.get(&fd)) {
+            return Some(*entry);
+        }
+        if self.reading != Reading::Second {
+            return None;
+        }
+        // The parent may have got it from its own parent, whose file came later.
+        let mut parent = table.parent;
+        for _ in 0..16 {
+            let (map, next) = self.births.get(&parent)?;
+            if let Some(entry) = map.get(&fd) {
+                return Some(*entry);
+            }
+            parent = *next;
+        }
+        None
+    }
+
+    /// The socket that `fd` is by what its own process and that one's parents did.
+    pub fn socket(&self, table: u32, fd: i32) -> Option<Socket> {
+        match self.entry(table, fd) {
+            Some(Entry::Open(socket)) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Whether the process of `table` is known to use `fd` for something of its own.
+    pub fn has_own(&self, table: u32, fd: i32) -> bool {
+        self.tables.get(&table).is_some_and(|t| matches!(t.own.get(&fd), Some(Entry::Open(_))))
+    }
+
+    /// Where a connection was accepted from: descriptor `fd` of `table`, a socket with `inode`
+    /// (0 if the log does not say), at `time`.
+    pub fn listener(&self, table: u32, fd: i32, inode: u64, time: Option<i64>) -> Listener {
+        let by_inode = (inode != 0).then(|| self.inodes.get(&inode)).flatten();
+        if let Some(socket) = by_inode.filter(|s| s.foreign || s.local.is_some()) {
+            return known(socket);
+        }
+        match self.entry(table, fd) {
+            Some(Entry::Open(socket)) => known(&socket),
+            Some(Entry::Gone) => Listener::Unknown,
+            None => self.elsewhere(fd, time),
+        }
+    }
+
+    /// What the other processes have under this number, if they agree.
+    fn elsewhere(&self, fd: i32, time: Option<i64>) -> Listener {
+        let Some(all) = self.candidates.get(&fd) else { return Listener::Unknown };
+        let mut now: Vec<&Candidate> = all.iter().collect();
+        let narrow = |now: &mut Vec<&Candidate>, keep: &dyn Fn(&Candidate) -> bool| {
+            if now.iter().any(|c| keep(c)) {
+                now.retain(|c| keep(c));
+            }
+        };
+        if self.reading == Reading::Second {
+            if let Some(time) = time {
+                narrow(&mut now, &|c| c.from.is_none_or(|from| from <= time));
+                narrow(&mut now, &|c| c.until.is_none_or(|until| time <= until));
+            }
+        } else {
+            narrow(&mut now, &|c| c.alive);
+        }
+        if now.iter().all(|c| c.socket.foreign) {
+            return if now.is_empty() { Listener::Unknown } else { Listener::Foreign };
+        }
+        now.retain(|c| !c.socket.foreign);
+        let port = |c: &Candidate| c.socket.local.map(|l| l.port);
+        let first = now[0];
+        if now.iter().any(|c| port(c) != port(first)) {
+            return Listener::Unknown;
+        }
+        match first.socket.local {
+            Some(local) if now.iter().all(|c| c.socket.local == first.socket.local) => {
+                Listener::At(local)
+            }
+            // The same port on several addresses.
+            Some(local) => Listener::At(End { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..local }),
+            None => Listener::Unknown,
+        }
+    }
+
+    /// `fd` of `table` is `socket` from `time` on.
+    pub fn open(&mut self, table: u32, fd: i32, socket: Socket, time: Option<i64>) {
+        self.set(table, fd, Entry::Open(socket), time);
+    }
+
+    /// `fd` of `table` is no listening socket from `time` on.
+    #[inline]
+    pub fn gone(&mut self, table: u32, fd: i32, time: Option<i64>) {
+        let Some(t) = self.tables.get(&table) else { return };
+        let nothing = t.own.is_empty() || !t.own.contains_key(&fd);
+        if nothing && t.base.as_ref().is_none_or(|base| !base.contains_key(&fd)) {
+            return;
+        }
+        self.set(table, fd, Entry::Gone, time);
+    }
+
+    fn set(&mut self, table: u32, fd: i32, entry: Entry, time: Option<i64>) {
+        let Some(t) = self.tables.get_mut(&table) else { return };
+        if t.own.len() >= MOST_OWN {
+            t.own.clear();
+        }
+        t.frozen = None;
+        let inherited = t.base.as_ref().is_some_and(|base| base.contains_key(&fd));
+        let old = if entry == Entry::Gone && !inherited {
+            t.own.remove(&fd)
+        } else {
+            t.own.insert(fd, entry)
+        };
+        if let Some(Entry::Open(Socket { strong: true, .. })) = old {
+            self.withdraw(table, fd, time);
+        }
+        if let Entry::Open(socket @ Socket { strong: true, .. }) = entry
+            && self.reading != Reading::Second
+        {
+            let all = self.candidates.entry(fd).or_default();
+            if self.reading == Reading::Only {
+                all.retain(|c| c.table != table);
+            }
+            if all.len() >= MOST_CANDIDATES {
+                let dead = all.iter().position(|c| !c.alive).unwrap_or(0);
+                all.remove(dead);
+            }
+            all.push(Candidate { table, socket, alive: true, from: time, until: None });
+        }
+    }
+
+    /// The socket of `table` under this number is not there any more.
+    fn withdraw(&mut self, table: u32, fd: i32, time: Option<i64>) {
+        if self.reading == Reading::Second {
+            return;
+        }
+        let Some(all) = self.candidates.get_mut(&fd) else { return };
+        for c in all.iter_mut().filter(|c| c.table == table && c.alive) {
+            // A child that the log does not tell of may have it still: no longer the first
+            // choice, but one.
+            c.alive = false;
+            c.until = time;
+        }
+    }
+
+    /// Remembers which socket has this inode.
+    pub fn inode(&mut self, inode: u64, socket: Socket) {
+        if inode != 0 {
+            if self.inodes.len() >= MOST_INODES {
+                self.inodes.clear();
+            }
+            self.inodes.insert(inode, socket);
+        }
+    }
+
+    /// The socket that has this inode.
+    pub fn by_inode(&self, inode: u64) -> Option<Socket> {
+        self.inodes.get(&inode).copied()
+    }
+
+    /// `child` was born to `pid`, and shares its descriptors or has a copy.
+    pub fn born(&mut self, pid: u32, child: u32, shares: bool) {
+        let parent = self.of(pid);
+        if self.by_pid.get(&child) == Some(&parent) {
+            return;
+        }
+        if shares {
+            self.leave(child);
+            self.by_pid.insert(child, parent);
+            if let Some(t) = self.tables.get_mut(&parent) {
+                t.users += 1;
+            }
+        }
+        let Some(base) = self.freeze(parent) else { return };
+        if self.reading == Reading::First && self.births.len() < MOST_TABLES {
+            self.births.insert(child, (Arc::clone(&base), pid));
+        }
+        if shares {
+            return;
+        }
+        // The child may have come before its parent's clone returned. But what was born
+        // already is another one, with the same number.
+        let known = self.by_pid.get(&child).and_then(|id| self.tables.get_mut(id));
+        if let Some(t) = known.filter(|t| t.base.is_none()) {
+            t.base = Some(base);
+            t.parent = pid;
+            t.frozen = None;
+            return;
+        }
+        self.leave(child);
+        let id = self.make(child);
+        if let Some(t) = self.tables.get_mut(&id) {
+            t.base = Some(base);
+            t.parent = pid;
+        }
+    }
+
+    fn freeze(&mut self, table: u32) -> Option<Arc<Map>> {
+        let t = self.tables.get_mut(&table)?;
+        let frozen = t.frozen.get_or_insert_with(|| match &t.base {
+            Some(base) if t.own.is_empty() => Arc::clone(base),
+            Some(base) => {
+                let mut all = Map::clone(base);
+                all.extend(t.own.iter().map(|(fd, entry)| (*fd, *entry)));
+                Arc::new(all)
+            }
+            None => Arc::new(t.own.clone()),
+        });
+        Some(Arc::clone(frozen))
+    }
+
+    /// The thread `pid` has ended; gives its table if it was the last to use it.
+    pub fn exit(&mut self, pid: u32, time: Option<i64>) -> Option<u32> {
+        let table = *self.by_pid.get(&pid)?;
+        self.leave(pid);
+        if self.tables.contains_key(&table) {
+            return None;
+        }
+        if self.reading != Reading::Second {
+            for c in self.candidates.values_mut().flatten() {
+                if c.table == table && c.alive {
+                    c.alive = false;
+                    c.until = time;
+                }
+            }
+        }
+        Some(table)
+    }
+
+    fn leave(&mut self, pid: u32) {
+        let Some(table) = self.by_pid.remove(&pid) else { return };
+        if let Some(t) = self.tables.get_mut(&table) {
+            t.users = t.users.saturating_sub(1);
+            if t.users == 0 {
+                self.tables.remove(&table);
+            }
+        }
+    }
+
+    /// The first of two readings begins.
+    pub fn read_first(&mut self) {
+        self.reading = Reading::First;
+    }
+
+    /// The second reading begins. What can be known of the run by now is kept: who was born to
+    /// whom, and which sockets were there.
+    pub fn read_second(&mut self) {
+        self.by_pid.clear();
+        self.tables.clear();
+        self.reading = Reading::Second;
+    }
+}
+
+fn known(socket: &Socket) -> Listener {
+    match socket.local {
+        _ if socket.foreign => Listener::Foreign,
+        Some(local) => Listener::At(local),
+        None => Listener::Unknown,
+    }
+}
