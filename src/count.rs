@@ -108,6 +108,10 @@ impl Sink for Count {
 }
 
 impl Split for Count {
+    fn ordered(&self) -> bool {
+        false
+    }
+
     fn part(&self) -> Count {
         Count::new(self.filter.clone(), self.tally.part())
     }

@@ -31,6 +31,8 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         date: args.date,
         tz,
         wanted: request.wanted(),
+        // Where events scroll by, they tell how far it is.
+        progress: !args.count.quiet && !args.count.events,
         ..Options::default()
     };
     let mut output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;

@@ -179,10 +179,11 @@ pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             to_result(call, c)
         }
         Name::SocketCall => {
-            if !(c.eat(b"5") || c.eat(b"18") || c.eat(b"0x5") || c.eat(b"0x12"))
-                && !(c.eat(b"SYS_ACCEPT4") || c.eat(b"SYS_ACCEPT"))
-                || c.peek().is_ascii_alphanumeric()
-            {
+            let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+            if !matches!(
+                &c.0[..n],
+                b"5" | b"18" | b"0x5" | b"0x12" | b"SYS_ACCEPT" | b"SYS_ACCEPT4"
+            ) {
                 return Parsed::Nothing;
             }
             call.name = Name::Accept;

@@ -364,7 +364,9 @@ impl Log {
                     _ => None,
                 };
                 let old = self.tables.socket(table, fd).unwrap_or_default();
-                let foreign = old.foreign || foreign || shown == Shown::Foreign;
+                // What was bound before is another socket by now.
+                let kept = old.foreign && !old.strong;
+                let foreign = kept || foreign || shown == Shown::Foreign;
                 let socket = Socket { foreign, strong: true, local };
                 self.tables.open(table, fd, socket, time);
                 self.tables.inode(inode, socket);

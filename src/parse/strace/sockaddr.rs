@@ -125,9 +125,7 @@ fn field(
         } else if let Some([high, low]) = c.quoted().map(unescape).as_deref() {
             *port = Some(u16::from_be_bytes([*high, *low]));
         }
-    } else if c.eat(b"sin_addr=inet_addr(") {
-        *ip = text(&unescape(c.quoted()?));
-    } else if c.eat(b"inet_pton(AF_INET6, ") {
+    } else if c.eat(b"sin_addr=inet_addr(") || c.eat(b"inet_pton(AF_INET6, ") {
         *ip = text(&unescape(c.quoted()?));
     } else if c.eat(b"sin_addr=") || c.eat(b"sin6_addr=") {
         *ip = bytes(&unescape(c.quoted()?));
