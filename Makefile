@@ -31,9 +31,10 @@ lint: ## format, clippy and documentation, each without a complaint
 bench: ## speed, against strace and gawk in the same run
 	$(CARGO) bench --locked
 
-bench-overhead: ## what tracing costs a server, against strace
-	@if [ -x benches/overhead.sh ]; then benches/overhead.sh; \
-	else echo 'There is no benches/overhead.sh yet.' >&2; exit 1; fi
+bench-overhead: ## what watching costs a server, against strace (options: ARGS=--help)
+	$(CARGO) build --release --locked --bin tcptally \
+		--example overhead --example load --example accept_server
+	@target/release/examples/overhead $(ARGS)
 
 fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
 	@if [ ! -d fuzz ]; then echo 'There are no fuzz targets yet.' >&2; exit 1; fi; \

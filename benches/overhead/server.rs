@@ -1,0 +1,149 @@
+//! The servers that are watched.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::processes::{self, Started, wait_for};
+
+/// Which server, and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The example `accept_server`, of this model.
+    Own(&'static str),
+    /// nginx with so many workers; each request is a connection.
+    Nginx(u32),
+    /// nginx with one worker and connections that stay.
+    KeepAlive,
+}
+
+/// A server that listens.
+pub struct Server {
+    /// The first is the one that was started.
+    pub pids: Vec<i32>,
+    pub address: SocketAddrV4,
+    /// The server itself, or the tracer that started it.
+    pub process: Started,
+}
+
+impl Kind {
+    /// The command that starts it, with its files in `dir`.
+    pub fn command(self, own: &Path, dir: &Path) -> Result<Vec<OsString>> {
+        match self {
+            Kind::Own(model) => Ok(vec![own.into(), model.into()]),
+            Kind::Nginx(_) | Kind::KeepAlive => {
+                let conf = dir.join("nginx.conf");
+                fs::write(&conf, nginx_conf(self.workers(), free_port()?, dir))?;
+                let mut argv: Vec<OsString> = vec![nginx_path().into(), "-c".into(), conf.into()];
+                argv.extend(["-p".into(), dir.into(), "-e".into(), dir.join("error.log").into()]);
+                Ok(argv)
+            }
+        }
+    }
+
+    fn workers(self) -> u32 {
+        if let Kind::Nginx(n) = self { n } else { 1 }
+    }
+
+    /// Waits until it listens. `process` is the server or, `traced`, the tracer that started it.
+    pub fn ready(self, mut process: Started, dir: &Path) -> Result<Server> {
+        let (pid, port) = match self {
+            Kind::Own(_) => {
+                let mut line = String::new();
+                let stdout = process.child.stdout.as_mut().context("no stdout")?;
+                BufReader::new(stdout).read_line(&mut line)?;
+                let Some((pid, port)) = line.trim().split_once(' ') else {
+                    process.wait()?;
+                    return Err(process.must_run().err().context("the server did not start")?);
+                };
+                (pid.parse()?, port.parse()?)
+            }
+            Kind::Nginx(_) | Kind::KeepAlive => {
+                let pid = wait_for("nginx to start", || {
+                    process.must_run()?;
+                    let text = fs::read_to_string(dir.join("nginx.pid")).unwrap_or_default();
+                    Ok(text.trim().parse().ok())
+                })?;
+                wait_for("nginx's workers", || {
+                    Ok((processes::family(pid).len() > self.workers() as usize).then_some(()))
+                })?;
+                (pid, port_in(&dir.join("nginx.conf"))?)
+            }
+        };
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Ok(Server { pids: processes::family(pid), address, process })
+    }
+}
+
+/// In sbin, which is not in every user's PATH.
+pub fn nginx_path() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|dir| dir.join("nginx"))
+        .find(|p| p.exists())
+        .unwrap_or_else(|| "nginx".into())
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The answers come from memory, so that none needs a file that a worker may not read.
+fn nginx_conf(workers: u32, port: u16, dir: &Path) -> String {
+    let dir = dir.display();
+    let mut temporary = String::new();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        temporary += &format!("  {kind}_temp_path {dir}/{kind};\n");
+    }
+    format!(
+        "worker_processes {workers};\ndaemon off;\npid {dir}/nginx.pid;\n\
+         error_log {dir}/error.log;\nevents {{ worker_connections 1024; }}\nhttp {{\n\
+         {temporary}  access_log off;\n  keepalive_requests 1000000000;\n\
+         \x20 server {{\n    listen 127.0.0.1:{port};\n\
+         \x20   location / {{ return 200 \"hello\\n\"; }}\n\
+         \x20   location /status {{ stub_status; }}\n  }}\n}}\n"
+    )
+}
+
+fn port_in(conf: &Path) -> Result<u16> {
+    let conf = fs::read_to_string(conf)?;
+    let port = conf.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(';').next());
+    Ok(port.context("no port")?.parse()?)
+}
+
+impl Server {
+    /// How many connections nginx says it has accepted, this question's among them.
+    pub fn accepts(&self) -> Result<u64> {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect(self.address)?;
+        stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let numbers = answer.lines().skip_while(|l| !l.starts_with("server accepts")).nth(1);
+        let first = numbers.and_then(|l| l.split_ascii_whitespace().next());
+        Ok(first.context("nginx gives no status")?.parse()?)
+    }
+
+    /// Ends it; a tracer that started it ends with it.
+    pub fn end(mut self) -> Result<()> {
+        let _ = kill(Pid::from_raw(self.pids[0]), Signal::SIGTERM);
+        self.process.wait()?;
+        self.pids.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for pid in &self.pids {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+    }
+}
