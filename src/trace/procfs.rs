@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::sys::ptrace::Tid;
+use crate::sys::tracee::SignalSet;
 
 /// A line of `/proc/TID/status`, without its name.
 pub fn status_field(tid: Tid, name: &str) -> Option<String> {
@@ -35,10 +36,14 @@ pub fn is_traced_by_us(tid: Tid) -> bool {
     tracer_of(tid).and_then(process_of) == Some(std::process::id() as Tid)
 }
 
+/// A set of signals in `/proc/TID/status`: `SigBlk`, `SigIgn`, `SigCgt`.
+pub fn signals(tid: Tid, name: &str) -> Option<SignalSet> {
+    u64::from_str_radix(&status_field(tid, name)?, 16).ok().map(SignalSet)
+}
+
 /// Whether a thread blocks a signal.
 pub fn blocks(tid: Tid, signal: i32) -> bool {
-    let mask = status_field(tid, "SigBlk").and_then(|m| u64::from_str_radix(&m, 16).ok());
-    mask.is_some_and(|m| m & (1 << (signal - 1)) != 0)
+    signals(tid, "SigBlk").is_some_and(|blocked| blocked.contains(signal))
 }
 
 /// The process ids there are.

@@ -88,6 +88,17 @@ impl Disposition {
     }
 }
 
+/// What to do with SIGTRAP in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Ignore it. Whoever has a signal pending of an event that is open already loses that.
+    Ignore,
+    /// Put this back, unless the process has changed it meanwhile. Events must have been
+    /// disabled. Signals that threads have pending, since they block them, are discarded first:
+    /// one of these would kill the process as soon as its thread unblocks it.
+    PutBack(Disposition),
+}
+
 /// An injection under way. It belongs to the first thread of a process, gets each stop of that
 /// thread ([`Injection::on_stop`]), and never waits: the thread's stops come when they come.
 #[derive(Debug)]
@@ -99,7 +110,11 @@ pub struct Injection {
     /// Where the frame and the call's arguments are, and what was there.
     place: u64,
     displaced: Vec<u8>,
+    /// Where the argument and the result of the call are.
+    new: u64,
     former: u64,
+    borrowed: Box<Registers>,
+    change: Change,
 }
 
 /// What the thread is on its way to.
@@ -107,6 +122,9 @@ pub struct Injection {
 enum Step {
     Entry,
     Exit,
+    /// The second call of two, after which this is the result.
+    SecondEntry(Disposition),
+    SecondExit(Disposition),
     Return(Result<Disposition, Unfit>),
 }
 
@@ -129,12 +147,13 @@ pub enum Started {
 pub enum Progress {
     /// The thread runs.
     Going(Injection),
-    /// It is over; with what SIGTRAP did before, if the call succeeded. The thread is as it was;
-    /// the stop is to be taken like any other.
+    /// It is over; with what SIGTRAP did before, if the call succeeded: for [`Change::PutBack`]
+    /// that is [`Disposition::IGNORED`], or what the process has chosen meanwhile and keeps. The
+    /// thread is as it was; the stop is to be taken like any other.
     Done(Stop, Result<Disposition, Unfit>),
-    /// Nothing was done, since something else came first. The thread is as it was, or gone. Take
-    /// the stop like any other, after asking for another PTRACE_EVENT_STOP to start anew from.
-    Undone(Stop),
+    /// Something else came first. The thread is as it was, or gone. Take the stop like any other,
+    /// after asking for another PTRACE_EVENT_STOP, from which to start anew with this change.
+    Undone(Stop, Change),
 }
 
 /// Room below the frame, where a signal's handler may run if the tracer is killed.
@@ -146,14 +165,14 @@ const CODE_64: u64 = 0x33;
 
 /// Starts to change what the process does with SIGTRAP. Its first thread has stopped, must have
 /// been seized with PTRACE_O_TRACESYSGOOD, and is resumed.
-pub fn start(stop: EventStop, site: &Site, disposition: &Disposition) -> Started {
-    match prepare(stop.tid(), site, disposition) {
+pub fn start(stop: EventStop, site: &Site, change: Change) -> Started {
+    match prepare(stop.tid(), site, change) {
         Err(unfit) => Started::Unfit(stop, unfit),
         Ok(None) => Started::NotNow(stop),
-        Ok(Some((injection, registers, memory))) => {
+        Ok(Some((injection, memory))) => {
             let tid = injection.tid;
             let lent = tracee::write_memory(tid, injection.place, &memory)
-                .and_then(|()| tracee::set_registers(tid, &registers));
+                .and_then(|()| tracee::set_registers(tid, &injection.borrowed));
             if let Err(e) = lent {
                 injection.put_back();
                 return Started::Unfit(stop, e.into());
@@ -166,9 +185,7 @@ pub fn start(stop: EventStop, site: &Site, disposition: &Disposition) -> Started
     }
 }
 
-type Prepared = (Injection, Registers, Vec<u8>);
-
-fn prepare(tid: Tid, site: &Site, wanted: &Disposition) -> Result<Option<Prepared>, Unfit> {
+fn prepare(tid: Tid, site: &Site, change: Change) -> Result<Option<(Injection, Vec<u8>)>, Unfit> {
     let own = ptrace::registers(tid)?;
     if own.cs != CODE_64 {
         return Err(Unfit::ThirtyTwoBit);
@@ -189,9 +206,9 @@ fn prepare(tid: Tid, site: &Site, wanted: &Disposition) -> Result<Option<Prepare
     let extended = tracee::extended_registers(tid)?;
     let mut memory = frame::build(place, site.restorer, &own, &extended, tracee::blocked(tid)?);
     let former = place + memory.len() as u64;
-    memory.extend([0; SIZE]);
+    memory.extend(Disposition::DEFAULT.to_bytes());
     let new = place + memory.len() as u64;
-    memory.extend(wanted.to_bytes());
+    memory.extend(Disposition::IGNORED.to_bytes());
     let Some(displaced) = room(tid, site, own.rsp, place, memory.len())? else { return Ok(None) };
     let borrowed = Registers {
         rip: site.call,
@@ -204,9 +221,18 @@ fn prepare(tid: Tid, site: &Site, wanted: &Disposition) -> Result<Option<Prepare
         r10: size_of::<u64>() as u64,
         ..own
     };
-    let step = Step::Entry;
-    let injection = Injection { tid, step, registers: Box::new(own), place, displaced, former };
-    Ok(Some((injection, borrowed, memory)))
+    let injection = Injection {
+        tid,
+        step: Step::Entry,
+        registers: Box::new(own),
+        place,
+        displaced,
+        new,
+        former,
+        borrowed: Box::new(borrowed),
+        change,
+    };
+    Ok(Some((injection, memory)))
 }
 
 /// What is now at the place on the stack, if that is free; `None`: it may be later.
@@ -223,10 +249,15 @@ fn room(tid: Tid, site: &Site, rsp: u64, place: u64, len: usize) -> Result<Optio
     }
     let mut bytes = vec![0; (end - site.stack.start) as usize];
     tracee::read_memory(tid, site.stack.start, &mut bytes)?;
-    if !site.stack.contains(&rsp) && bytes.iter().any(|b| *b != 0) {
+    let displaced = bytes.split_off((place - site.stack.start) as usize);
+    let is_untouched = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
+    // What a tracer left that was killed amid an injection.
+    let is_leftover = displaced.starts_with(&site.restorer.to_ne_bytes());
+    let is_free = is_untouched(&bytes) && (is_leftover || is_untouched(&displaced));
+    if !site.stack.contains(&rsp) && !is_free {
         return Err(Unfit::Stack);
     }
-    Ok(Some(bytes.split_off((place - site.stack.start) as usize)))
+    Ok(Some(displaced))
 }
 
 /// A thread that leaves such a sequence and comes back would not be sent to its start, as it must.
@@ -250,63 +281,97 @@ impl Injection {
     }
 
     /// Takes a stop of the thread, and resumes the thread where it is not over.
-    pub fn on_stop(self, stop: Stop) -> Progress {
-        match (self.step, stop) {
+    pub fn on_stop(mut self, stop: Stop) -> Progress {
+        let step = std::mem::replace(&mut self.step, Step::Entry);
+        match (step, stop) {
             // Its memory is another program's, or nobody's.
             (_, stop @ (Stop::Exec(_) | Stop::Exited(..) | Stop::Killed(..))) => {
-                Progress::Undone(stop)
+                Progress::Undone(stop, self.change)
             }
-            (Step::Entry, Stop::Syscall(stop)) => {
-                Injection { step: Step::Exit, ..self }.run_to_exit(stop)
+            (Step::Entry, Stop::Syscall(stop)) => self.run_to_exit(stop, Step::Exit),
+            (Step::SecondEntry(former), Stop::Syscall(stop)) => {
+                self.run_to_exit(stop, Step::SecondExit(former))
             }
-            (Step::Exit, Stop::Syscall(stop)) => {
-                let result = result(self.tid, self.former);
-                Injection { step: Step::Return(result), ..self }.run_to_event_stop(stop)
-            }
-            (Step::Entry, stop) => {
-                Injection { step: Step::Entry, ..self }.put_back();
-                Progress::Undone(stop)
+            (Step::Exit, Stop::Syscall(stop)) => match (self.result(), self.change) {
+                (Ok(former), Change::PutBack(original)) => {
+                    let ours = former.is_ours();
+                    self.call_again(stop, former, if ours { original } else { former })
+                }
+                (result, _) => self.run_to_event_stop(stop, result),
+            },
+            (Step::SecondExit(former), Stop::Syscall(stop)) => {
+                let result = self.result().map(|_| former);
+                self.run_to_event_stop(stop, result)
             }
             (Step::Return(result), stop) => {
-                Injection { step: Step::Exit, ..self }.put_back();
+                self.put_back();
                 Progress::Done(stop, result)
             }
-            (Step::Exit, stop) => {
-                Injection { step: Step::Exit, ..self }.put_back();
-                Progress::Undone(stop)
+            // A signal, before a call; between its entry and its exit there is none.
+            (Step::SecondEntry(former) | Step::SecondExit(former), stop) if !former.is_ours() => {
+                self.put_back();
+                Progress::Undone(stop, Change::PutBack(former))
+            }
+            (_, stop) => {
+                self.put_back();
+                Progress::Undone(stop, self.change)
             }
         }
     }
 
-    fn run_to_exit(self, stop: SyscallStop) -> Progress {
+    fn run_to_exit(mut self, stop: SyscallStop, step: Step) -> Progress {
+        self.step = step;
         // As in `start`: a failure means that the thread is about to be reported gone.
         let _ = stop.resume(Until::SyscallStop);
         Progress::Going(self)
     }
 
+    /// The first call made the process ignore the signal, which discarded those pending; this
+    /// one sets what is to be.
+    fn call_again(
+        mut self,
+        stop: SyscallStop,
+        former: Disposition,
+        wanted: Disposition,
+    ) -> Progress {
+        let lent = tracee::write_memory(self.tid, self.new, &wanted.to_bytes())
+            .and_then(|()| tracee::set_registers(self.tid, &self.borrowed));
+        if let Err(e) = lent {
+            return self.run_to_event_stop(stop, Err(e.into()));
+        }
+        self.step = Step::SecondEntry(former);
+        let _ = stop.resume(Until::SyscallStop);
+        Progress::Going(self)
+    }
+
     /// Interrupts it before it runs, so that it does not come to the code behind the call.
-    fn run_to_event_stop(self, stop: SyscallStop) -> Progress {
+    fn run_to_event_stop(
+        mut self,
+        stop: SyscallStop,
+        result: Result<Disposition, Unfit>,
+    ) -> Progress {
+        self.step = Step::Return(result);
         let _ = ptrace::interrupt(self.tid);
         let _ = stop.resume(Until::AnyStop);
         Progress::Going(self)
     }
 
+    /// What rt_sigaction returned and wrote.
+    fn result(&self) -> Result<Disposition, Unfit> {
+        let registers = ptrace::registers(self.tid)?;
+        if registers.rax != 0 {
+            let errno = (registers.rax as i64).wrapping_neg() as i32;
+            return Err(Unfit::Call(io::Error::from_raw_os_error(errno)));
+        }
+        let mut bytes = [0; SIZE];
+        tracee::read_memory(self.tid, self.former, &mut bytes)?;
+        Ok(Disposition::from_bytes(bytes))
+    }
+
     /// Registers first: from then on the thread does not need the frame.
-    fn put_back(self) {
+    fn put_back(&self) {
         // Where this fails the thread is being killed.
         let _ = tracee::set_registers(self.tid, &self.registers);
         let _ = tracee::write_memory(self.tid, self.place, &self.displaced);
     }
-}
-
-/// What rt_sigaction returned and wrote.
-fn result(tid: Tid, former: u64) -> Result<Disposition, Unfit> {
-    let registers = ptrace::registers(tid)?;
-    if registers.rax != 0 {
-        let errno = (registers.rax as i64).wrapping_neg() as i32;
-        return Err(Unfit::Call(io::Error::from_raw_os_error(errno)));
-    }
-    let mut bytes = [0; SIZE];
-    tracee::read_memory(tid, former, &mut bytes)?;
-    Ok(Disposition::from_bytes(bytes))
 }

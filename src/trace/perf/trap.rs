@@ -6,7 +6,7 @@ use std::io;
 use crate::sys::ptrace::{self, Tid};
 use crate::trace::stop::{Stop, Until};
 
-use super::inject::{self, Disposition, Injection, Progress, Started};
+use super::inject::{self, Change, Disposition, Injection, Progress, Started};
 use super::site::{Site, Unfit};
 
 /// How often a change is begun anew because something came between.
@@ -19,7 +19,7 @@ pub struct Traps(HashMap<Tid, Task>);
 #[derive(Debug)]
 struct Task {
     site: Site,
-    wanted: Disposition,
+    change: Change,
     tries: u32,
     injection: Option<Injection>,
 }
@@ -38,10 +38,10 @@ pub struct Taken {
 
 impl Traps {
     /// Begins a change; its end comes with a stop of the process' first thread.
-    pub fn begin(&mut self, pid: Tid, wanted: Disposition) -> Result<(), Unfit> {
+    pub fn begin(&mut self, pid: Tid, change: Change) -> Result<(), Unfit> {
         let site = Site::find(pid)?;
         ptrace::interrupt(pid)?;
-        self.0.insert(pid, Task { site, wanted, tries: 0, injection: None });
+        self.0.insert(pid, Task { site, change, tries: 0, injection: None });
         Ok(())
     }
 
@@ -81,11 +81,11 @@ impl Traps {
                 Progress::Done(stop, result) => {
                     Ok(Taken { stop: Some(stop), over: Some((pid, result)) })
                 }
-                Progress::Undone(stop) => Ok(self.again(task, stop)),
+                Progress::Undone(stop, change) => Ok(self.again(Task { change, ..task }, stop)),
             };
         }
         match stop {
-            Stop::Event(stop) => match inject::start(stop, &task.site, &task.wanted) {
+            Stop::Event(stop) => match inject::start(stop, &task.site, task.change) {
                 Started::Going(injection) => {
                     self.0.insert(pid, Task { injection: Some(injection), ..task });
                     Ok(Taken::default())
@@ -118,7 +118,7 @@ impl Traps {
         let over = match stop {
             _ if ended => None,
             // It is another program now; where its code is must be found anew.
-            Stop::Exec(_) => match self.begin(pid, task.wanted) {
+            Stop::Exec(_) => match self.begin(pid, task.change) {
                 Ok(()) => None,
                 Err(unfit) => Some((pid, Err(unfit))),
             },

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::sys::perf::Inherit;
 use crate::sys::ptrace::{self, Tid};
-use crate::sys::tracee;
+use crate::sys::tracee::{self, SignalSet};
 use crate::trace::procfs;
-use crate::trace::stop::{SignalStop, Stop};
+use crate::trace::stop::{EventStop, SignalStop, Stop};
 
-use super::inject::Disposition;
+use super::inject::{Change, Disposition};
 use super::ledger::{Balance, COOKIE, Ledger};
 use super::trap::Traps;
-use super::{Refused, mask};
+use super::{Refused, events, mask};
 
 /// A thread that is born so soon after its creator's events were opened may have been cloned
 /// before that, and lack them.
@@ -30,8 +30,8 @@ pub struct Perf {
     unblocked: HashSet<Tid>,
     /// Threads that were interrupted for their mask.
     awaited: HashSet<Tid>,
-    /// Processes whose own choice is being put back.
-    corrected: HashSet<Tid>,
+    /// New processes that did not inherit the events, and got their own.
+    heirless: HashSet<Tid>,
     opened: Option<Instant>,
     leaving: bool,
     /// What was missing when it was last looked at.
@@ -77,7 +77,7 @@ impl Perf {
             former: HashMap::new(),
             unblocked: HashSet::new(),
             awaited: HashSet::new(),
-            corrected: HashSet::new(),
+            heirless: HashSet::new(),
             opened: None,
             leaving: false,
             missing: 0,
@@ -89,7 +89,10 @@ impl Perf {
         if procfs::is_32_bit(pid) == Some(true) {
             return Err("it is a 32-bit program".into());
         }
-        self.traps.begin(pid, Disposition::IGNORED).map_err(|unfit| unfit.to_string())
+        if procfs::signals(pid, "SigCgt").is_some_and(handles_sigtrap) {
+            return Err("it handles SIGTRAP itself".into());
+        }
+        self.traps.begin(pid, Change::Ignore).map_err(|unfit| unfit.to_string())
     }
 
     /// A process that ignores SIGTRAP already by our doing, having been spawned so.
@@ -114,6 +117,9 @@ impl Perf {
         if let Stop::Event(_) | Stop::Group(_) = stop {
             self.see_to_mask(tid)?;
         }
+        if let Stop::Event(stop) = &stop {
+            self.see_to_heirless(stop);
+        }
         let parked = matches!(stop, Stop::Group(_)) && self.traps.is_under_way(tid);
         let taken = self.traps.on_stop(stop)?;
         let decided = match taken.over {
@@ -124,10 +130,7 @@ impl Perf {
                 Some(Decided { pid: tid, result: self.open(tid) })
             }
             None => None,
-            Some((pid, Ok(former))) if self.leaving => {
-                self.put_back_if_changed(pid, former);
-                None
-            }
+            Some((_, Ok(_))) if self.leaving => None,
             Some((pid, Ok(former))) => {
                 let is_open = self.former.insert(pid, former).is_some();
                 let result = if is_open { Ok(()) } else { self.open(pid) };
@@ -171,6 +174,19 @@ impl Perf {
             }
         }
         self.awaited.len() - before
+    }
+
+    /// A process that was made without its creator's signal handlers has no events either.
+    fn see_to_heirless(&mut self, stop: &EventStop) {
+        // Where its registers cannot be read, it has been killed.
+        if !self.leaving
+            && self.opened.is_some()
+            && !events::are_inherited(stop).unwrap_or(true)
+            && self.heirless.insert(stop.tid())
+        {
+            // Nor can one that has been killed get events.
+            let _ = self.ledger.open(stop.tid(), false);
+        }
     }
 
     fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
@@ -218,6 +234,7 @@ impl Perf {
         self.former.remove(&tid);
         self.unblocked.remove(&tid);
         self.awaited.remove(&tid);
+        self.heirless.remove(&tid);
     }
 
     /// Tells what a SIGTRAP is; an accept is one only where it `counts`. The stop is the caller's
@@ -269,7 +286,7 @@ impl Perf {
             if former.is_ignore() {
                 continue;
             }
-            if let Err(unfit) = self.traps.begin(pid, former) {
+            if let Err(unfit) = self.traps.begin(pid, Change::PutBack(former)) {
                 failed.push((pid, unfit.to_string()));
             }
         }
@@ -287,12 +304,25 @@ impl Perf {
         }
         Disposition::DEFAULT
     }
+}
 
-    /// What a process had itself chosen to do with SIGTRAP meanwhile is what stays.
-    fn put_back_if_changed(&mut self, pid: Tid, found: Disposition) {
-        if !found.is_ours() && self.corrected.insert(pid) {
-            // It went well in this process a moment ago.
-            let _ = self.traps.begin(pid, found);
-        }
+/// Whether a process that catches these signals may have a use for SIGTRAP. Go's runtime catches
+/// all there are, SIGSTKFLT and SIGPWR too, and dies of this one.
+fn handles_sigtrap(caught: SignalSet) -> bool {
+    let catches_all = [libc::SIGSTKFLT, libc::SIGPWR].iter().all(|s| caught.contains(*s));
+    caught.contains(libc::SIGTRAP) && !catches_all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_handle_sigtrap_are_told_from_go() {
+        let sigtrap = SignalSet::default().with(libc::SIGTRAP);
+        assert!(handles_sigtrap(sigtrap.with(libc::SIGSEGV)));
+        assert!(!handles_sigtrap(SignalSet::default().with(libc::SIGUSR1)));
+        // What /proc says of a program made by Go 1.19.
+        assert!(!handles_sigtrap(SignalSet(0xffff_fffd_7fc1_fefd)));
     }
 }

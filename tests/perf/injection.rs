@@ -1,41 +1,17 @@
-//! The pieces of the engine `perf`, each against a real tracee.
+//! SIGTRAP ignored by injection: harmless to the process, whatever becomes of the tracer.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use tcptally::sys::ptrace::{self, Tid};
-use tcptally::sys::wait;
-use tcptally::trace::perf::inject::{self, Disposition, Progress, Started};
-use tcptally::trace::perf::site::Site;
+use tcptally::trace::perf::inject::{Change, Disposition};
 use tcptally::trace::procfs::status_field;
-use tcptally::trace::stop::{Stop, Until};
 
-/// A C program of tests/tracees, compiled once; `None` without a compiler.
-fn tracee(name: &str) -> Option<PathBuf> {
-    static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let directory = DIRECTORY.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(directory.path(), mode).unwrap();
-        directory
-    });
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tracees").join(name);
-    let binary = tempfile::Builder::new().prefix("tracee").tempdir_in(directory.path()).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(binary.path(), mode).unwrap();
-    let binary = binary.keep().join("tracee");
-    let built = Command::new("cc")
-        .args(["-O2", "-pthread", "-march=native", "-o"])
-        .arg(&binary)
-        .arg(source)
-        .status()
-        .ok()?;
-    assert!(built.success());
-    Some(binary)
-}
+use super::support::{STEPS, inject, resume, tracee};
+
+const SEIZED: i32 = ptrace::PTRACE_O_TRACESYSGOOD;
 
 /// A server that is ended with the test.
 struct Server {
@@ -80,80 +56,10 @@ impl Drop for Server {
     }
 }
 
-fn next_stop(tid: Tid) -> Stop {
-    loop {
-        match wait::one(tid) {
-            Ok(change) => return Stop::from(change.expect("a tracee")),
-            Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
-            Err(e) => panic!("{e}"),
-        }
-    }
-}
-
-/// Passes on what a loop of a tracer would.
-fn resume(stop: Stop) {
-    match stop {
-        Stop::Signal(s) => s.deliver(Until::AnyStop),
-        Stop::Group(s) => s.listen(),
-        Stop::Event(s) => s.resume(Until::AnyStop),
-        Stop::Exited(..) | Stop::Killed(..) => panic!("the tracee has ended: {stop:?}"),
-        other => panic!("{other:?}"),
-    }
-    .unwrap();
-}
-
-/// Started, three stops taken and two of them answered.
-const STEPS: u32 = 6;
-
-/// Ends this process without another word, where the environment asks for it.
-fn die_at(step: u32) {
-    if std::env::var("DIE_AT").is_ok_and(|at| at == step.to_string()) {
-        tcptally::sys::kill(std::process::id() as Tid, libc::SIGKILL);
-    }
-}
-
-/// Changes the disposition of a seized process and leaves it stopped; gives the former one.
-fn inject(pid: Tid, wanted: &Disposition) -> (Stop, Disposition) {
-    loop {
-        let site = Site::find(pid).unwrap();
-        ptrace::interrupt(pid).unwrap();
-        let stop = loop {
-            match next_stop(pid) {
-                Stop::Event(stop) => break stop,
-                other => resume(other),
-            }
-        };
-        let mut injection = match inject::start(stop, &site, wanted) {
-            Started::Going(injection) => injection,
-            Started::NotNow(stop) => {
-                resume(Stop::Event(stop));
-                continue;
-            }
-            Started::Unfit(_, unfit) => panic!("{unfit}"),
-        };
-        let mut step = 0;
-        let other = loop {
-            die_at(step);
-            let stop = next_stop(pid);
-            die_at(step + 1);
-            step += 2;
-            match injection.on_stop(stop) {
-                Progress::Going(going) => injection = going,
-                Progress::Done(stop, former) => return (stop, former.unwrap()),
-                Progress::Undone(stop) => break stop,
-            }
-        };
-        ptrace::interrupt(pid).unwrap();
-        resume(other);
-    }
-}
-
-const SEIZED: i32 = ptrace::PTRACE_O_TRACESYSGOOD;
-
 fn ignore_and_put_back(pid: Tid) {
-    let (stop, former) = inject(pid, &Disposition::IGNORED);
+    let (stop, former) = inject(pid, Change::Ignore);
     resume(stop);
-    let (stop, ours) = inject(pid, &former);
+    let (stop, ours) = inject(pid, Change::PutBack(former));
     assert_eq!(ours, Disposition::IGNORED);
     resume(stop);
 }
@@ -163,10 +69,10 @@ fn injections_are_harmless(mode: &str) {
     let server = Server::start(&program, mode, mode != "signals");
     ptrace::seize(server.pid(), SEIZED).unwrap();
     for _ in 0..300 {
-        let (stop, former) = inject(server.pid(), &Disposition::IGNORED);
+        let (stop, former) = inject(server.pid(), Change::Ignore);
         assert!(server.ignores_sigtrap());
         resume(stop);
-        let (stop, _) = inject(server.pid(), &former);
+        let (stop, _) = inject(server.pid(), Change::PutBack(former));
         assert!(!server.ignores_sigtrap());
         resume(stop);
     }
@@ -203,7 +109,7 @@ fn inject_until_killed() {
 
 fn start_tracer(server: &Server, die_at: Option<u32>) -> Child {
     let mut tracer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "inject_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "injection::inject_until_killed", "--ignored", "--nocapture"])
         .env("TRACEE", server.pid().to_string())
         .envs(die_at.map(|n| ("DIE_AT", n.to_string())))
         .stdout(Stdio::piped())

@@ -1,0 +1,5 @@
+//! The pieces of the engine `perf`, each against a real tracee.
+
+mod events;
+mod injection;
+mod support;
