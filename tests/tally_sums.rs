@@ -13,7 +13,7 @@ use tcptally::period::{Bound, Period};
 use tcptally::tally::Tally;
 use tcptally::tally::key::{Key, Keys, Mask};
 use tcptally::tally::order::{Order, Sort};
-use tcptally::tally::table::Table;
+use tcptally::tally::table::{Entry, Table};
 use tcptally::{Connection, Moment};
 
 /// Around the hour that is there twice in Berlin.
@@ -70,20 +70,20 @@ fn filters() -> impl Strategy<Value = Filter> {
 }
 
 /// The rows of a table, in the order of their keys.
-fn rows(table: &Table) -> Vec<(Vec<u8>, u64, Option<Moment>, Option<Moment>)> {
+fn rows(table: &Table) -> Vec<(Vec<u8>, Entry)> {
     let picked = Order { sort: Sort::Key, ..Order::default() }.pick(table);
     picked
         .rows
         .iter()
         .map(|row| {
-            let (code, e) = table.row(*row);
-            (code.to_vec(), e.count, e.first, e.last)
+            let (code, entry) = table.row(*row);
+            (code.to_vec(), entry)
         })
         .collect()
 }
 
 fn sum(table: &Table) -> u64 {
-    rows(table).iter().map(|row| row.1).sum()
+    rows(table).iter().map(|(_, entry)| entry.count).sum()
 }
 
 proptest! {
