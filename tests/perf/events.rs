@@ -253,6 +253,28 @@ fn next_line(from: &mut impl BufRead) -> String {
     line.trim_end().to_owned()
 }
 
+/// The process has ended before anybody compares.
+#[test]
+fn a_report_tells_what_was_missed() {
+    let Some((mut child, _said)) = started("blocks") else { return eprintln!("skipped: no cc") };
+    let mut tracer = Command::new(env!("CARGO_BIN_EXE_tcptally"))
+        .args(["trace", "--format", "json", "-p", &child.id().to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut messages = BufReader::new(tracer.stderr.take().unwrap());
+    while !next_line(&mut messages).contains("attached to") {}
+    child.stdin.take().unwrap().write_all(b"g").unwrap();
+    let report = tracer.wait_with_output().unwrap().stdout;
+    child.wait().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    if report["engine"] == "perf" {
+        assert_eq!(report["total"].as_u64().unwrap() + report["lost"].as_u64().unwrap(), 3);
+        assert_eq!(report["complete"], report["lost"] == 0);
+    }
+}
+
 fn blocks_sigtrap(tid: Tid) -> bool {
     let set = status_field(tid, "SigBlk").unwrap();
     u64::from_str_radix(&set, 16).unwrap() >> (libc::SIGTRAP - 1) & 1 == 1

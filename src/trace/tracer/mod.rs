@@ -223,7 +223,12 @@ impl Live for Tracer {
             match self.wait()? {
                 Some(Some(connection)) => return Ok(Event::Connection(connection)),
                 Some(None) => {}
-                None => return Ok(Event::Ended(self.ending())),
+                None => {
+                    // Nothing is under way any more: what is missing at two looks is lost.
+                    self.lost();
+                    self.lost();
+                    return Ok(Event::Ended(self.ending()));
+                }
             }
         }
     }
