@@ -4,7 +4,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 CARGO   ?= cargo
 
-BIN = target/release/tcptally
+BIN  ?= target/release/tcptally
+ROOT  = $(DESTDIR)$(PREFIX)
 FUZZ_TIME ?= 60
 
 .DEFAULT_GOAL := build
@@ -43,21 +44,17 @@ fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
 	done
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.
-install: ## to $(DESTDIR)$(PREFIX): the program, man page, completions
+install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions
 	@[ -x $(BIN) ] || { echo 'Run make first.' >&2; exit 1; }
-	install -D -m 755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/tcptally'
-	@if $(BIN) man >/dev/null 2>&1; then \
-		install -d '$(DESTDIR)$(PREFIX)/share/man/man1' && \
-		$(BIN) man > '$(DESTDIR)$(PREFIX)/share/man/man1/tcptally.1' && \
-		echo '$(DESTDIR)$(PREFIX)/share/man/man1/tcptally.1'; fi
-	@if $(BIN) completions bash >/dev/null 2>&1; then \
-		share='$(DESTDIR)$(PREFIX)/share'; \
-		install -d "$$share/bash-completion/completions" "$$share/zsh/site-functions" \
-			"$$share/fish/vendor_completions.d" && \
-		$(BIN) completions bash > "$$share/bash-completion/completions/tcptally" && \
-		$(BIN) completions zsh > "$$share/zsh/site-functions/_tcptally" && \
-		$(BIN) completions fish > "$$share/fish/vendor_completions.d/tcptally.fish" && \
-		echo "$$share: completions for bash, zsh and fish"; fi
+	install -D -m 755 $(BIN) '$(ROOT)/bin/tcptally'
+	install -d '$(ROOT)/share/man/man1' '$(ROOT)/share/bash-completion/completions' \
+		'$(ROOT)/share/zsh/site-functions' '$(ROOT)/share/fish/vendor_completions.d'
+	$(BIN) man > '$(ROOT)/share/man/man1/tcptally.1'
+	for page in $$($(BIN) man | sed -n 's/^tcptally\\-\([a-z]*\)(1)$$/\1/p'); do \
+		$(BIN) man $$page > "$(ROOT)/share/man/man1/tcptally-$$page.1" || exit 1; done
+	$(BIN) completions bash > '$(ROOT)/share/bash-completion/completions/tcptally'
+	$(BIN) completions zsh > '$(ROOT)/share/zsh/site-functions/_tcptally'
+	$(BIN) completions fish > '$(ROOT)/share/fish/vendor_completions.d/tcptally.fish'
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | \

@@ -13,7 +13,7 @@ use tcptally::period::{Bound, Period};
 use tcptally::tally::Tally;
 use tcptally::tally::key::{Key, Keys, Mask};
 use tcptally::tally::order::{Order, Sort};
-use tcptally::tally::table::{Entry, Table};
+use tcptally::tally::table::Table;
 use tcptally::{Connection, Moment};
 
 /// Around the hour that is there twice in Berlin.
@@ -69,21 +69,24 @@ fn filters() -> impl Strategy<Value = Filter> {
     })
 }
 
+/// Key, count, first and last.
+type Row = (Vec<u8>, u64, Option<Moment>, Option<Moment>);
+
 /// The rows of a table, in the order of their keys.
-fn rows(table: &Table) -> Vec<(Vec<u8>, Entry)> {
+fn rows(table: &Table) -> Vec<Row> {
     let picked = Order { sort: Sort::Key, ..Order::default() }.pick(table);
     picked
         .rows
         .iter()
         .map(|row| {
-            let (code, entry) = table.row(*row);
-            (code.to_vec(), entry)
+            let (code, e) = table.row(*row);
+            (code.to_vec(), e.count, e.first, e.last)
         })
         .collect()
 }
 
 fn sum(table: &Table) -> u64 {
-    rows(table).iter().map(|(_, entry)| entry.count).sum()
+    rows(table).iter().map(|row| row.1).sum()
 }
 
 proptest! {
