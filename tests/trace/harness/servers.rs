@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -236,12 +237,19 @@ pub fn free_port() -> u16 {
 
 /// The TCP ports that somebody in this network namespace listens on.
 pub fn listening_ports() -> Vec<u16> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let port = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
         let (_, port) = local.rsplit_once(':')?;
         (state == "0A").then(|| u16::from_str_radix(port, 16).ok())?
     };
-    tables.iter().flatten().flat_map(|t| t.lines().filter_map(port)).collect()
+    let mut ports = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let Ok(file) = fs::File::open(table) else { continue };
+        // The kernel lists the listeners first; to read on would take seconds where tens of
+        // thousands of connections have just ended.
+        let lines = BufReader::new(file).lines().skip(1).map_while(Result::ok);
+        ports.extend(lines.map_while(|line| port(&line)));
+    }
+    ports
 }

@@ -140,11 +140,7 @@ pub fn attach_engines(user: User) -> Vec<&'static str> {
     if !perf {
         skip("the engine perf", "perf_event_paranoid is above 2 or missing");
     }
-    if perf && std::env::var_os("PERF").is_some() {
-        vec!["perf", "syscall"]
-    } else {
-        vec!["syscall"]
-    }
+    if perf { vec!["perf", "syscall"] } else { vec!["syscall"] }
 }
 
 pub fn is_root() -> bool {
