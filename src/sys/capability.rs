@@ -48,7 +48,15 @@ fn set(sets: &[Sets; 2]) -> io::Result<()> {
 /// called first thing, before there are other threads. Root keeps what it has.
 pub fn lower() -> io::Result<()> {
     // SAFETY: takes and touches nothing.
-    if unsafe { libc::geteuid() } == 0 { Ok(()) } else { lower_here() }
+    if unsafe { libc::geteuid() } == 0 || !is_permitted() {
+        return Ok(());
+    }
+    // A process that got capabilities of its file is not "dumpable", nor are its children until
+    // they execute something: they could not be traced. Whoever would trace or read this process
+    // still needs the capability himself: ptrace(2), "Ptrace access mode checking".
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    lower_here()
 }
 
 fn lower_here() -> io::Result<()> {
