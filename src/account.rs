@@ -19,6 +19,10 @@ pub struct Account {
     pub lost: u64,
     /// Lines (or packets) of a record that should have told of a connection and could not be read.
     pub unreadable_lines: u64,
+    /// Stops of tracees, where there are any.
+    pub stops: Option<u64>,
+    /// Threads that are watched now, where there are any.
+    pub tracees: Option<u64>,
     /// What else the reader of the report must know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -34,6 +38,8 @@ impl Account {
             complete: true,
             lost: 0,
             unreadable_lines: 0,
+            stops: None,
+            tracees: None,
             warnings: Vec::new(),
         }
     }

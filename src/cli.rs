@@ -1,6 +1,7 @@
 //! Definitions of the command line, nothing else.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -125,7 +126,7 @@ pub struct CountArgs {
     #[arg(help_heading = SHOWN, short = 'F', long, value_enum, default_value = "table")]
     pub format: Kind,
 
-    /// One record per connection as it happens, instead of the tally
+    /// One record per connection as it happens, instead of the tally (table, plain, csv, jsonl)
     #[arg(help_heading = SHOWN, short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,
 
@@ -185,6 +186,14 @@ pub struct TraceArgs {
     /// io_uring_setup fails with ENOSYS, so that the server falls back to accept
     #[arg(long)]
     pub deny_io_uring: bool,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics
+    #[arg(long, value_name = "ADDR", help_heading = SHOWN)]
+    pub metrics: Option<SocketAddr>,
+
+    /// Let ADDR be one that other machines can reach
+    #[arg(long, requires = "metrics", help_heading = SHOWN)]
+    pub metrics_allow_remote: bool,
 
     /// The server to start, and its arguments
     #[arg(last = true, value_name = "COMMAND")]

@@ -6,6 +6,7 @@ mod event;
 mod json;
 mod jsonl;
 mod notes;
+mod openmetrics;
 mod plain;
 mod table;
 mod text;
@@ -22,6 +23,7 @@ use crate::tally::table::{Entry, Table};
 use crate::{Account, Connection, Moment};
 
 pub use notes::notes;
+pub use openmetrics::CONTENT_TYPE;
 
 /// How a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +38,8 @@ pub enum Kind {
     Json,
     /// A JSON object a line
     Jsonl,
+    /// For Prometheus
+    Openmetrics,
 }
 
 impl Kind {
@@ -47,6 +51,7 @@ impl Kind {
             Kind::Csv => Box::new(csv::Format::new(look)),
             Kind::Json => Box::new(json::Format),
             Kind::Jsonl => Box::new(jsonl::Format::new(look)),
+            Kind::Openmetrics => Box::new(openmetrics::Format),
         }
     }
 }
@@ -98,6 +103,8 @@ pub struct Report<'a> {
     pub whole: Part<'a>,
     /// The counts of each interval, for formats that are [one document](Format::one_document).
     pub intervals: Option<Vec<Part<'a>>>,
+    /// The counts by local port, where somebody keeps them besides.
+    pub ports: Option<Part<'a>>,
     /// What else the reader must know, a sentence each.
     pub notes: Vec<String>,
 }

@@ -13,10 +13,14 @@ use tcptally::tally::table::Table;
 use tcptally::{Account, Connection, Moment, trace};
 
 use super::intervals::intervals;
+use super::metrics::Metrics;
 use super::outlet::Outlet;
 use super::output::Output;
 use super::request::Request;
 use super::{message, report, say_notes};
+
+/// How old an [`Account`] may be in metrics.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be done with the connections.
 pub struct Watch {
@@ -26,6 +30,8 @@ pub struct Watch {
     pub output: Output,
     /// When counting ends, from now.
     pub duration: Option<SignedDuration>,
+    /// Who else wants to know.
+    pub metrics: Option<Metrics>,
 }
 
 /// Watches what `start` gives until that ends, and returns the exit status.
@@ -56,6 +62,7 @@ fn follow<L: Live>(
     state: &mut State,
 ) -> anyhow::Result<(Ending, Account)> {
     let mut live = start()?;
+    state.tell(&mut live);
     loop {
         match live.next(state.deadline())? {
             Event::Connection(c) => state.take(c),
@@ -63,6 +70,7 @@ fn follow<L: Live>(
             Event::Asked => state.show(live.account()),
             Event::Ended(ending) => return Ok((ending, live.account())),
         }
+        state.tell(&mut live);
         state.close_intervals(Moment::now());
         if state.is_over() {
             for connection in live.stop_counting()? {
@@ -76,6 +84,9 @@ fn follow<L: Live>(
 struct State {
     reporter: Reporter,
     outlet: Outlet,
+    metrics: Option<Metrics>,
+    /// When metrics are told again how the source fares.
+    tell_at: Option<Instant>,
     /// When counting ends.
     end: Option<Bound>,
     stop_at: Option<Instant>,
@@ -86,7 +97,7 @@ struct State {
 
 impl State {
     fn new(what: Watch) -> anyhow::Result<State> {
-        let Watch { mut request, output, duration } = what;
+        let Watch { mut request, output, duration, metrics } = what;
         let format = request.format(output.stream(), !output.continues());
         let events = request.format(output.stream(), !output.continues());
         let outlet = Outlet::new(output, events)?;
@@ -96,7 +107,7 @@ impl State {
         let interval = request.count.tally.interval.as_ref().filter(|_| !format.one_document());
         let open = interval.map(|i| i.around(Moment::now()));
         let reporter = Reporter { request, format };
-        Ok(State { reporter, outlet, end, stop_at, open, counting: true })
+        Ok(State { reporter, outlet, metrics, tell_at: None, end, stop_at, open, counting: true })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -108,7 +119,7 @@ impl State {
             _ => None,
         };
         let close = self.open.and_then(|(_, end)| instant(end));
-        [self.stop_at, until, close].into_iter().flatten().min()
+        [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
     }
 
     fn is_over(&self) -> bool {
@@ -126,11 +137,24 @@ impl State {
         if let Some(time) = c.time {
             self.close_intervals(time);
         }
+        if let Some(metrics) = &self.metrics {
+            metrics.take(&c);
+        }
         let request = &mut self.reporter.request;
         if !request.events {
             request.count.take(c);
         } else if request.count.passes(&c) {
             self.outlet.event(c);
+        }
+    }
+
+    /// Tells metrics how the source fares, once in a while.
+    fn tell(&mut self, live: &mut impl Live) {
+        let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
+        let now = Instant::now();
+        if self.tell_at.is_none_or(|at| at <= now) {
+            metrics.update(live.account());
+            self.tell_at = now.checked_add(TELL_EVERY);
         }
     }
 

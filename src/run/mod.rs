@@ -4,6 +4,7 @@ mod events;
 mod intervals;
 mod live;
 mod message;
+mod metrics;
 mod outlet;
 mod output;
 mod pages;
@@ -62,6 +63,7 @@ fn report<'a>(account: &'a Account, count: &'a Count, order: Order) -> Report<'a
         sums: count.sums,
         whole: Part { start: None, end: None, keys: &count.tally.keys, table, order },
         intervals: None,
+        ports: None,
         notes: notes(account, count),
     }
 }

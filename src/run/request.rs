@@ -80,6 +80,11 @@ impl Request {
         if since.is_some() && since == until {
             return Err(Usage("--since and --until are the same: nothing could be counted".into()));
         }
+        if args.events && args.format == Kind::Openmetrics {
+            return Err(Usage(
+                "--events has no openmetrics form; give --format jsonl or csv".into(),
+            ));
+        }
         let filter = Filter {
             ports: args.ports.clone().unwrap_or_default(),
             from: args.from.clone(),

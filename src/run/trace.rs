@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use tcptally::cli::{Engine, TraceArgs};
+use tcptally::connection::Wanted;
 use tcptally::trace::attach::Targets;
 use tcptally::trace::spawn::Start;
 use tcptally::trace::{self, Tracer, target};
 
 use super::live::{Watch, watch};
+use super::metrics::Metrics;
 use super::output::Output;
 use super::request::{Request, Stream, Times, Usage};
 use super::{message, mode};
@@ -22,7 +24,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
     let output = Output::open(args.count.output.as_deref(), stream, mode(&args.count))?;
     let options = trace::Options {
-        wanted: request.wanted(),
+        wanted: wanted(&args, &request),
         no_children: spawns && args.no_children,
         engine: match args.engine {
             Engine::Auto => None,
@@ -37,7 +39,9 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
             message::note(quiet, &remark.text);
         }
     };
-    let what = Watch { request, output, duration: args.duration };
+    let serve = |addr| Metrics::serve(addr, args.metrics_allow_remote, &request);
+    let metrics = args.metrics.map(serve).transpose()?;
+    let what = Watch { request, output, duration: args.duration, metrics };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
         watch(|| Tracer::spawn(start, options).inspect(say), what)
@@ -45,6 +49,12 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
         let targets = Targets { pids, children: !args.no_children };
         watch(|| Tracer::attach(targets, options).inspect(say), what)
     }
+}
+
+/// The fields of connections that somebody will look at.
+fn wanted(args: &TraceArgs, request: &Request) -> Wanted {
+    let wanted = request.wanted();
+    Wanted { local: wanted.local || args.metrics.is_some(), ..wanted }
 }
 
 fn check(args: &TraceArgs) -> Result<(), Usage> {
