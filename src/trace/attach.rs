@@ -85,10 +85,10 @@ impl Targets {
             }
             match ptrace::seize(tid, self.options()) {
                 Ok(()) => {}
-                // The end of a thread is no refusal, and neither is that its creator, seized
-                // before it, has made it a tracee of ours.
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => continue,
+                // Its creator, seized before it, has made it a tracee of ours.
                 Err(_) if procfs::is_traced_by_us(tid) => {}
+                // The end of a thread is no refusal, though the kernel may say EPERM to it.
+                Err(_) if procfs::has_ended(tid) => continue,
                 Err(e) => {
                     seized.refused.insert(pid, refusal::of_process(pid, &e));
                     return news;

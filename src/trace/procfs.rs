@@ -15,6 +15,16 @@ pub fn status_field(tid: Tid, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// Whether there is such a process or thread.
+pub fn exists(tid: Tid) -> bool {
+    std::path::Path::new(&format!("/proc/{tid}")).exists()
+}
+
+/// Whether a thread is gone, or only waits to be collected.
+pub fn has_ended(tid: Tid) -> bool {
+    status_field(tid, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
+}
+
 /// The process (thread group) of a thread.
 pub fn process_of(tid: Tid) -> Option<Tid> {
     status_field(tid, "Tgid")?.parse().ok()

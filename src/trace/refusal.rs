@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use crate::sys::ptrace::Tid;
 
@@ -17,7 +16,8 @@ fn yama_scope() -> Option<u32> {
 /// Why a child of ours cannot be traced.
 pub fn of_own_child() -> String {
     let me = std::process::id() as Tid;
-    if let Some(tracer) = procfs::status_field(me, "TracerPid").filter(|t| t != "0") {
+    if let Some(thread) = procfs::tracer_of(me) {
+        let tracer = procfs::process_of(thread).unwrap_or(thread);
         return format!(
             "tcptally is itself traced, by process {tracer} (strace -f? a debugger?), which gets \
              its children as well; run tcptally without it"
@@ -43,7 +43,7 @@ pub fn gone(pid: Tid) -> String {
 
 /// What speaks against attaching to a process before ptrace is asked.
 pub fn beforehand(pid: Tid) -> Option<String> {
-    if !Path::new(&format!("/proc/{pid}")).exists() {
+    if !procfs::exists(pid) {
         return Some(gone(pid));
     }
     let me = std::process::id() as Tid;
@@ -56,7 +56,8 @@ pub fn beforehand(pid: Tid) -> Option<String> {
             "{pid} is a thread of process {leader}; give that: -p {leader} watches all its threads"
         ));
     }
-    if let Some(tracer) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
+    if let Some(thread) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
+        let tracer = procfs::process_of(thread).unwrap_or(thread);
         let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
         return Some(format!(
             "process {pid} is already traced, by process {tracer}{name}, and there can be only one \
@@ -70,7 +71,8 @@ pub fn beforehand(pid: Tid) -> Option<String> {
     if procfs::is_kernel_thread(pid) {
         return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
     }
-    if procfs::status_field(pid, "State").is_some_and(|s| s.starts_with('Z')) {
+    // The first thread may have ended and others go on.
+    if procfs::threads(pid).into_iter().all(procfs::has_ended) {
         return Some(format!(
             "process {pid} has ended; its parent has not collected it yet (a zombie)"
         ));

@@ -126,16 +126,22 @@ impl Starting {
     }
 }
 
+fn is_in_path(command: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(command).exists())
+}
+
 fn exec_error(command: String, errno: i32) -> Error {
     let source = std::io::Error::from_raw_os_error(errno);
     match errno {
-        libc::ENOENT if command.contains('/') => Error::NotFound {
+        // execvp(3) says EACCES, too, when a directory in PATH could not be searched.
+        libc::ENOENT | libc::EACCES if !command.contains('/') && !is_in_path(&command) => {
+            Error::NotFound { cause: "there is no such program in PATH".into(), command }
+        }
+        libc::ENOENT => Error::NotFound {
             cause: "no such file, or its interpreter (#!, dynamic loader) is missing".into(),
             command,
         },
-        libc::ENOENT => {
-            Error::NotFound { cause: "there is no such program in PATH".into(), command }
-        }
         libc::EACCES => Error::NotExecutable {
             cause: "permission denied: it is a directory, lacks the x bit for this user, or lies \
                     on a filesystem mounted noexec"

@@ -84,7 +84,7 @@ fn watch() {
         for tid in &threads {
             ptrace::interrupt(*tid).unwrap();
             let Stop::Event(stop) = next_stop(*tid) else { panic!("not interrupted") };
-            println!("{tid} had it blocked: {}", mask::unblock(*tid).unwrap());
+            println!("{tid} had it blocked: {}", mask::unblock(*tid).unwrap().is_some());
             stop.resume(Until::AnyStop).unwrap();
         }
     }
@@ -289,10 +289,10 @@ fn a_mask_is_put_back() {
     ptrace::seize(tid, SEIZED).unwrap();
     ptrace::interrupt(tid).unwrap();
     let stop = next_stop(tid);
-    assert!(mask::unblock(tid).unwrap());
+    let former = mask::unblock(tid).unwrap().unwrap();
     assert!(!blocks_sigtrap(tid));
-    assert!(!mask::unblock(tid).unwrap());
-    mask::block_again(tid).unwrap();
+    assert_eq!(mask::unblock(tid).unwrap(), None);
+    mask::block_again(tid, former).unwrap();
     assert!(blocks_sigtrap(tid));
     resume(stop);
     child.kill().unwrap();

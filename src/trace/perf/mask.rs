@@ -6,24 +6,27 @@
 use std::io;
 
 use crate::sys::ptrace::Tid;
-use crate::sys::tracee::{blocked, set_blocked};
+use crate::sys::tracee::{SignalSet, blocked, set_blocked};
 
-/// Unblocks SIGTRAP in a stopped thread; whether it had been blocked.
+/// Unblocks SIGTRAP in a stopped thread; gives the former mask if it had been blocked.
 ///
 /// The mask is the one that the thread has outside of calls such as sigsuspend(2), epoll_pwait(2)
 /// and ppoll(2), which replace it while they last. No accept happens in them; but a SIGTRAP that
 /// was pending before such a call and blocked in it as well is delivered after it.
-pub fn unblock(tid: Tid) -> io::Result<bool> {
+pub fn unblock(tid: Tid) -> io::Result<Option<SignalSet>> {
     let mask = blocked(tid)?;
     if !mask.contains(libc::SIGTRAP) {
-        return Ok(false);
+        return Ok(None);
     }
     set_blocked(tid, mask.without(libc::SIGTRAP))?;
-    Ok(true)
+    Ok(Some(mask))
 }
 
-/// Blocks SIGTRAP again in a stopped thread that [`unblock`] changed. The other signals of the
-/// mask stay as the thread has them now.
-pub fn block_again(tid: Tid) -> io::Result<()> {
-    set_blocked(tid, blocked(tid)?.with(libc::SIGTRAP))
+/// Gives a stopped thread its `former` mask back, if it still has the one that [`unblock`] gave
+/// it: it may have been in a signal handler then, which has a mask of its own.
+pub fn block_again(tid: Tid, former: SignalSet) -> io::Result<()> {
+    if blocked(tid)? == former.without(libc::SIGTRAP) {
+        set_blocked(tid, former)?;
+    }
+    Ok(())
 }

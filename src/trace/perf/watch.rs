@@ -26,8 +26,8 @@ pub struct Perf {
     traps: Traps,
     /// What SIGTRAP did in each process before.
     former: HashMap<Tid, Disposition>,
-    /// Threads that blocked SIGTRAP before.
-    unblocked: HashSet<Tid>,
+    /// Threads that blocked SIGTRAP before, with their masks.
+    unblocked: HashMap<Tid, SignalSet>,
     /// Threads that were interrupted for their mask.
     awaited: HashSet<Tid>,
     /// New processes that did not inherit the events, and got their own.
@@ -75,7 +75,7 @@ impl Perf {
             ledger: Ledger::new(if children { Inherit::All } else { Inherit::Threads })?,
             traps: Traps::default(),
             former: HashMap::new(),
-            unblocked: HashSet::new(),
+            unblocked: HashMap::new(),
             awaited: HashSet::new(),
             heirless: HashSet::new(),
             opened: None,
@@ -114,12 +114,6 @@ impl Perf {
     /// Takes a stop of any thread, before anybody else.
     pub fn on_stop(&mut self, stop: Stop) -> io::Result<Taken> {
         let tid = stop.tid();
-        if let Stop::Event(_) | Stop::Group(_) = stop {
-            self.see_to_mask(tid)?;
-        }
-        if let Stop::Event(stop) = &stop {
-            self.see_to_heirless(stop);
-        }
         let parked = matches!(stop, Stop::Group(_)) && self.traps.is_under_way(tid);
         let taken = self.traps.on_stop(stop)?;
         let decided = match taken.over {
@@ -177,7 +171,7 @@ impl Perf {
     }
 
     /// A process that was made without its creator's signal handlers has no events either.
-    fn see_to_heirless(&mut self, stop: &EventStop) {
+    pub fn see_to_heirless(&mut self, stop: &EventStop) {
         // Where its registers cannot be read, it has been killed.
         if !self.leaving
             && self.opened.is_some()
@@ -189,16 +183,17 @@ impl Perf {
         }
     }
 
-    fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
+    /// Sees to the mask of a thread under this engine, which stands still.
+    pub fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
         self.awaited.remove(&tid);
         let result = if !self.leaving {
-            mask::unblock(tid).map(|was_blocked| {
-                if was_blocked {
-                    self.unblocked.insert(tid);
+            mask::unblock(tid).map(|former| {
+                if let Some(former) = former {
+                    self.unblocked.insert(tid, former);
                 }
             })
-        } else if self.unblocked.remove(&tid) {
-            mask::block_again(tid)
+        } else if let Some(former) = self.unblocked.remove(&tid) {
+            mask::block_again(tid, former)
         } else {
             Ok(())
         };
@@ -227,6 +222,16 @@ impl Perf {
             return Err("it is a 32-bit program".into());
         }
         self.ledger.open(pid, false).map_err(|refused| refused.to_string())
+    }
+
+    /// Whether what was changed is being put back.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// A thread goes over to another engine.
+    pub fn give_away(&mut self, tid: Tid) {
+        self.awaited.remove(&tid);
     }
 
     /// A thread has ended.
@@ -275,7 +280,7 @@ impl Perf {
     pub fn put_back(&mut self, processes: &[Tid]) -> Vec<(Tid, String)> {
         self.leaving = true;
         self.awaited.clear();
-        for &tid in &self.unblocked {
+        for &tid in self.unblocked.keys() {
             if ptrace::interrupt(tid).is_ok() {
                 self.awaited.insert(tid);
             }

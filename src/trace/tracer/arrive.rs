@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::Moment;
 use crate::connection::Connection;
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
@@ -99,9 +100,10 @@ impl Tracer {
         );
         let mut tracer = Tracer::new(options, Watched::Attached(targets), tracees)?;
         tracer.engines.clear();
-        for why in seized.refused.into_values() {
-            tracer.account.complete = false;
-            tracer.account.warn(format!("{why}; what it accepts is not counted"));
+        for (pid, why) in seized.refused {
+            tracer.account.complete &= !procfs::exists(pid);
+            tracer.account.warn(format!("not watched: {why}"));
+            tracer.remark(why);
         }
         match perf {
             Some(Ok(perf)) => {
@@ -116,6 +118,7 @@ impl Tracer {
         }
         tracer.choose(&seized.threads);
         tracer.settle()?;
+        tracer.account.started = Some(Moment::now());
         tracer.remark(format!(
             "attached to {} and {}",
             plural(seized.threads.len(), "process", "processes"),
@@ -142,7 +145,7 @@ impl Tracer {
     fn settle(&mut self) -> Result<(), Error> {
         let end = Instant::now() + PATIENCE;
         wake::at(Some(end));
-        while self.phase == Phase::Counting && !self.perf.as_ref().is_none_or(Perf::is_settled) {
+        while self.phase == Phase::Counting && !self.is_settled() {
             if wake::is_due() {
                 self.on_signals(wake::take())?;
                 wake::at(Some(end));
@@ -161,6 +164,10 @@ impl Tracer {
         }
         self.arm();
         Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.interrupted.is_empty() && self.perf.as_ref().is_none_or(Perf::is_settled)
     }
 
     pub(super) fn decide(&mut self, decided: Decided) {
@@ -195,8 +202,12 @@ impl Tracer {
         for tid in threads {
             self.use_engine(tid, Engine::Syscall);
             // A thread that has ended needs no stop.
-            if ptrace::interrupt(tid).is_ok() && self.perf.is_some() {
-                self.switching.insert(tid);
+            if ptrace::interrupt(tid).is_ok() {
+                self.interrupted.insert(tid);
+                if let Some(perf) = &mut self.perf {
+                    perf.give_away(tid);
+                    self.switching.insert(tid);
+                }
             }
         }
     }

@@ -14,6 +14,8 @@ use super::{Phase, Tracer};
 const IN_FLIGHT: Duration = Duration::from_millis(300);
 /// How long processes may take to get back what was changed in them.
 const PUTTING_BACK: Duration = Duration::from_secs(2);
+/// Under load the right moment is short and comes often.
+const AT_ONCE: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Tracer {
@@ -35,21 +37,20 @@ impl Tracer {
     }
 
     fn leave_perf(&mut self) -> Result<(), Error> {
-        if let Some(perf) = &mut self.perf {
-            perf.close();
-        }
+        // The end of the count is a moment at which all that the kernel has counted has been seen.
+        // It comes before the events are switched off, for that drops signals on their way.
         if self.check.next().is_some() {
             self.drain_until(IN_FLIGHT, |tracer| {
                 tracer.perf.as_ref().is_none_or(|perf| perf.is_balanced().unwrap_or(true))
             })?;
-        }
-        let lost = {
-            // The second look in a row: nothing can be under way any more.
+            // The second look in a row: what is missing now is not on its way.
             self.lost();
-            self.lost()
-        };
+            self.lost();
+        }
         self.check.end();
-        self.check.lost = lost;
+        if let Some(perf) = &mut self.perf {
+            perf.close();
+        }
         let mut processes = self.tracees.under(Engine::Perf);
         processes.retain(|tid| procfs::process_of(*tid) == Some(*tid));
         let failed = self.perf.as_mut().map(|perf| perf.put_back(&processes)).unwrap_or_default();
@@ -68,13 +69,16 @@ impl Tracer {
         mut is_done: impl FnMut(&Tracer) -> bool,
     ) -> Result<(), Error> {
         let end = Instant::now() + patience;
-        loop {
+        for tries in 0.. {
             self.drain()?;
             if is_done(self) || Instant::now() >= end {
-                return Ok(());
+                break;
             }
-            std::thread::sleep(PAUSE);
+            if tries >= AT_ONCE {
+                std::thread::sleep(PAUSE);
+            }
         }
+        Ok(())
     }
 
     /// Takes the stops that have come already.

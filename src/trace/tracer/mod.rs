@@ -61,7 +61,10 @@ pub struct Tracer {
     tracees: Tracees,
     perf: Option<Perf>,
     check: Check,
-    /// Threads on their way from the engine `perf` to `syscall`.
+    /// Threads that were interrupted to be under the engine `syscall`, until their first stop.
+    interrupted: HashSet<Tid>,
+    /// Those of them that may have a signal of the engine `perf` on the way, until their first
+    /// system call.
     switching: HashSet<Tid>,
     /// All that were ever in use.
     engines: BTreeSet<Engine>,
@@ -114,6 +117,7 @@ impl Tracer {
             tracees,
             perf: None,
             check: Check::default(),
+            interrupted: HashSet::new(),
             switching: HashSet::new(),
             follow: Follow::default(),
             watched,

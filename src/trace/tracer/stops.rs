@@ -134,6 +134,8 @@ impl Tracer {
 
     fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
         let tid = stop.tid();
+        self.interrupted.remove(&tid);
+        self.see_to_mask(tid)?;
         stop.listen()?;
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, true),
@@ -143,6 +145,7 @@ impl Tracer {
 
     fn on_event(&mut self, stop: EventStop) -> io::Result<()> {
         let tid = stop.tid();
+        self.interrupted.remove(&tid);
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, false)?,
             // A process made with clone(2) and without SIGCHLD comes with the threads.
@@ -153,8 +156,23 @@ impl Tracer {
             }
             Watched::Attached(_) => {}
         }
+        self.see_to_mask(tid)?;
+        if let Some(perf) = &mut self.perf
+            && self.tracees.engine(tid) == Engine::Perf
+        {
+            perf.see_to_heirless(&stop);
+        }
         let until = self.until(tid);
         stop.resume(until)
+    }
+
+    fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
+        match &mut self.perf {
+            Some(perf) if perf.is_leaving() || self.tracees.engine(tid) == Engine::Perf => {
+                perf.see_to_mask(tid)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
@@ -212,6 +230,7 @@ impl Tracer {
     fn forget(&mut self, tid: Tid) {
         self.reader.forget(tid);
         self.tracees.forget(tid);
+        self.interrupted.remove(&tid);
         self.switching.remove(&tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);
