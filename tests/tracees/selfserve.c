@@ -12,6 +12,7 @@
  *   blocked  in a thread that blocks all signals from before standard input is read
  *   blocks   in a thread that blocks all signals after that
  *   pending  three times with SIGTRAP blocked, then unblocks it, then the rest
+ *   crowd    N threads at once, which are there from before standard input is read
  *   later    as pending, but all of them, and unblocks it after another line
  *   ppoll    after each, waits in ppoll with all signals blocked
  *   stopped  stops itself by SIGSTOP in between
@@ -42,7 +43,7 @@ static void open_listener(void) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     CHECK(listener = socket(AF_INET, SOCK_STREAM, 0));
     CHECK(bind(listener, (struct sockaddr *)&address, sizeof address));
-    CHECK(listen(listener, 16));
+    CHECK(listen(listener, 4096));
     CHECK(getsockname(listener, (struct sockaddr *)&address, &size));
 }
 
@@ -84,6 +85,9 @@ static void block(int signal) {
 static void *blocked(void *arg) { block(0); *(volatile int *)arg = 1; wait_for_go(); all(); return NULL; }
 static void *blocks(void *arg) { (void)arg; wait_for_go(); block(0); all(); return NULL; }
 
+static pthread_barrier_t start;
+static void *crowd(void *arg) { pthread_barrier_wait(&start); once((int)(long)arg); return NULL; }
+
 static char **arguments;
 static void *execute(void *arg) {
     (void)arg;
@@ -108,6 +112,15 @@ int main(int argc, char **argv) {
         while (!ready) usleep(1000);
         printf("ready\n"); fflush(stdout);
         pthread_join(thread, NULL);
+    } else if (!strcmp(how, "crowd")) {
+        pthread_t threads[count];
+        pthread_barrier_init(&start, NULL, count + 1);
+        for (long i = 0; i < count; i++)
+            if (pthread_create(&threads[i], NULL, crowd, (void *)i)) abort();
+        printf("ready\n"); fflush(stdout);
+        wait_for_go();
+        pthread_barrier_wait(&start);
+        for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
     } else if (!strcmp(how, "blocks")) {
         if (pthread_create(&thread, NULL, blocks, NULL)) abort();
         printf("ready\n"); fflush(stdout);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::sys::ptrace::Tid;
 
 use super::Refused;
@@ -43,7 +45,11 @@ impl Ledger {
 
     /// Counts the accepts of a thread and its heirs from now on.
     pub fn open(&mut self, tid: Tid, is_doubtful: bool) -> Result<(), Refused> {
-        let events = Events::open(&self.tracepoints, tid, self.inherit, COOKIE)?;
+        let open = || Events::open(&self.tracepoints, tid, self.inherit, COOKIE);
+        let events = match open() {
+            Err(Refused::Files) if allow_more_files() => open()?,
+            result => result?,
+        };
         if is_doubtful { &mut self.doubtful } else { &mut self.certain }.push(events);
         Ok(())
     }
@@ -71,4 +77,12 @@ impl Ledger {
             surplus: self.seen.saturating_sub(most),
         })
     }
+}
+
+/// Raises the limit of open files as far as that is allowed; whether it was lower.
+fn allow_more_files() -> bool {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE);
+    limit.is_ok_and(|(soft, hard)| {
+        soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
+    })
 }
