@@ -1,0 +1,155 @@
+//! However the work of reading a record is divided, the result is the same; and no bytes
+//! whatever make it panic.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tcptally::connection::{Connection, Wanted};
+use tcptally::parse::{Options, parse};
+
+fn options(threads: usize, chunk: Option<usize>) -> Options {
+    Options {
+        kind: Some("strace".to_owned()),
+        date: Some(jiff::civil::date(2026, 11, 22)),
+        tz: Some(jiff::tz::TimeZone::UTC),
+        wanted: Wanted { local: true, comm: true, pid: true },
+        threads: Some(threads),
+        chunk,
+        ..Options::default()
+    }
+}
+
+/// Connections in their order, unreadable lines, warnings.
+fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> (Vec<Connection>, u64, Vec<String>) {
+    let mut file = tempfile::Builder::new().suffix(".log").tempfile().unwrap();
+    file.write_all(text).unwrap();
+    let mut found = Vec::new();
+    let outcome = parse(&[file.path().to_owned()], &options(threads, chunk), &mut found);
+    assert_eq!(outcome.failures, [""; 0]);
+    let name = file.path().display().to_string();
+    let warnings = outcome.account.warnings.iter().map(|w| w.replace(&name, "")).collect();
+    (found, outcome.account.unreadable_lines, warnings)
+}
+
+/// The same through gzip, which can only be read from front to back.
+fn read_stream(text: &[u8]) -> (Vec<Connection>, u64, Vec<String>) {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).unwrap();
+    read(&gzip.finish().unwrap(), 1, None)
+}
+
+fn logs() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/strace");
+    let mut logs: Vec<PathBuf> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|case| case.unwrap().path().join("log"))
+        .filter(|log| log.exists())
+        .collect();
+    logs.sort();
+    assert!(logs.len() > 70);
+    logs
+}
+
+#[test]
+fn real_logs_are_the_same_in_parts() {
+    for log in logs() {
+        let text = std::fs::read(&log).unwrap();
+        let whole = read(&text, 1, None);
+        let name = log.display();
+        for (threads, chunk) in [(1, 61), (2, 200), (2, 4096), (7, 333), (7, 1000)] {
+            assert_eq!(read(&text, threads, Some(chunk)), whole, "{name} {threads} {chunk}");
+        }
+        if !text.is_empty() {
+            assert_eq!(read_stream(&text), whole, "{name}");
+        }
+    }
+}
+
+/// Lines of all sorts, few of each kind, so that they meet.
+fn line() -> impl Strategy<Value = String> {
+    let pid = 1..5u32;
+    let fd = 3..7u32;
+    let clock = (0..24u32, 0..60u32).prop_map(|(h, m)| format!("{h:02}:{m:02}:00 "));
+    let prefix = prop_oneof![
+        4 => pid.clone().prop_map(|p| format!("{p}     ")),
+        2 => pid.clone().prop_map(|p| format!("[pid     {p}] ")),
+        1 => pid.clone().prop_map(|p| format!("{p}<a\\74b> ")),
+        1 => Just(String::new()),
+    ];
+    let time = prop_oneof![
+        4 => Just(String::new()),
+        2 => clock,
+        2 => (0..5000u32).prop_map(|ms| format!("     0.{ms:06} ")),
+        1 => (0..100u32).prop_map(|s| format!("{}.5 ", 1_795_344_771 + s)),
+    ];
+    let address = prop_oneof![
+        4 => (1..9u32).prop_map(|n| format!("{{sa_family=AF_INET, sin_port=htons({n}00), sin_addr=inet_addr(\"127.0.0.{n}\")}}")),
+        1 => Just("{sa_family=AF_INET6, sin6_port=htons(7), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::1\", &sin6_addr), sin6_scope_id=0}".to_owned()),
+        1 => Just("{sa_family=AF_UNIX}".to_owned()),
+        1 => Just("NULL".to_owned()),
+        1 => Just("0x7ffe".to_owned()),
+    ];
+    let noted = (fd.clone(), 0..6u32).prop_map(|(fd, note)| match note {
+        0 => format!("{fd}<socket:[{}]>", fd + 70),
+        1 => format!("{fd}<TCP:[0.0.0.0:{}]>", fd + 80),
+        _ => fd.to_string(),
+    });
+    let body = prop_oneof![
+        6 => (noted.clone(), address.clone(), fd.clone()).prop_map(|(l, a, n)| format!("accept4({l}, {a}, [16], 0) = {n}")),
+        4 => noted.clone().prop_map(|l| format!("accept4({l},  <unfinished ...>")),
+        4 => (address.clone(), fd.clone()).prop_map(|(a, n)| format!("<... accept4 resumed>{a}, [16], 0) = {n}")),
+        1 => noted.clone().prop_map(|l| format!("accept4({l}, strace: Process 9 attached")),
+        1 => (address.clone(), fd.clone()).prop_map(|(a, n)| format!("{a}, [16], 0) = {n}")),
+        3 => (noted.clone(), address.clone()).prop_map(|(l, a)| format!("bind({l}, {a}, 16) = 0")),
+        2 => noted.clone().prop_map(|l| format!("listen({l}, 5) = 0")),
+        2 => fd.clone().prop_map(|n| format!("socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = {n}")),
+        2 => noted.clone().prop_map(|l| format!("close({l}) = 0")),
+        2 => (noted.clone(), fd.clone()).prop_map(|(l, n)| format!("dup2({l}, {n}) = {n}")),
+        2 => (noted.clone(), address.clone()).prop_map(|(l, a)| format!("getsockname({l}, {a}, [16]) = 0")),
+        2 => (noted, address).prop_map(|(l, a)| format!("getpeername({l}, {a}, [16]) = 0")),
+        1 => pid.clone().prop_map(|c| format!("clone(child_stack=NULL, flags=SIGCHLD) = {c}")),
+        1 => pid.prop_map(|c| format!("clone(child_stack=0x7f, flags=CLONE_VM|CLONE_FILES) = {c}")),
+        1 => Just("+++ exited with 0 +++".to_owned()),
+        1 => Just(" <unfinished ...>".to_owned()),
+        1 => Just("read(3, \"accept(3, {sa_family=AF_INET\"..., 9) = 9".to_owned()),
+        1 => "[a-z(){}=, \\x00\\x1b]{0,40}",
+    ];
+    let end = prop_oneof![8 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\0\0\n"), 1 => Just("")];
+    (prefix, time, body, end).prop_map(|(p, t, b, e)| format!("{p}{t}{b}{e}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn made_up_logs_are_the_same_in_parts(
+        lines in prop::collection::vec(line(), 1..60),
+        threads in prop::sample::select(vec![1usize, 2, 7]),
+        chunk in 1..400usize,
+    ) {
+        let text = lines.concat();
+        let whole = read(text.as_bytes(), 1, None);
+        prop_assert_eq!(&read(text.as_bytes(), threads, Some(chunk)), &whole);
+        prop_assert_eq!(&read_stream(text.as_bytes()), &whole);
+    }
+
+    #[test]
+    fn damaged_logs_do_no_harm(
+        log in prop::sample::select(logs()),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..40usize), 1..30),
+        chunk in 1..400usize,
+    ) {
+        let mut text = std::fs::read(log).unwrap();
+        text.truncate(10_000);
+        for (at, byte, cut) in damage {
+            let at = at.index(text.len().max(1)).min(text.len());
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, [byte]);
+        }
+        // What damage turns into a compressed file or nothing is another matter.
+        prop_assume!(!text.is_empty() && text[0] != 0x1f && text[0] != 0x28);
+        let whole = read(&text, 1, None);
+        prop_assert_eq!(&read(&text, 2, Some(chunk)), &whole);
+    }
+}
