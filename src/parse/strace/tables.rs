@@ -275,12 +275,7 @@ impl Tables {
             t.own.clear();
         }
         t.frozen = None;
-        let inherited = t.base.as_ref().is_some_and(|base| base.contains_key(&fd));
-        let old = if entry == Entry::Gone && !inherited {
-            t.own.remove(&fd)
-        } else {
-            t.own.insert(fd, entry)
-        };
+        let old = t.own.insert(fd, entry);
         if let Some(Entry::Open(Socket { strong: true, .. })) = old {
             self.withdraw(table, fd, time);
         }
