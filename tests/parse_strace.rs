@@ -218,6 +218,7 @@ fn first_and_last_are_within_the_run() {
             for end in ["first", "last"] {
                 let t: Timestamp = row[end].as_str().unwrap().parse().unwrap();
                 let t = t.as_nanosecond() as f64 / 1e9;
+                let to = if BACKLOG.contains(&&*case.name) { f64::INFINITY } else { to };
                 let waited = ENTRY_TIME.contains(&&*case.name);
                 assert!(
                     t <= to + slack && (waited || t >= from - slack),
