@@ -15,6 +15,7 @@ use crate::period::interval::Length;
 use crate::report::Kind;
 use crate::tally::key::{Key, Mask};
 use crate::tally::order::Sort;
+use crate::watch::Namespace;
 
 /// Counts the TCP connections that a server accepts, by address, without root.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Start a server and count what it accepts, or watch one that runs
     Trace(TraceArgs),
+    /// Ask the kernel about a port, without touching the server
+    Watch(WatchArgs),
     /// Count the connections in records: strace logs
     Parse(ParseArgs),
     /// Print the manual page, of a subcommand if one is named
@@ -228,6 +231,30 @@ pub enum Engine {
     Seccomp,
     /// Two stops per system call of any kind
     Syscall,
+}
+
+/// Options of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// What is counted.
+    #[command(flatten)]
+    pub count: CountArgs,
+
+    /// Stop counting after this time: 90s, 5m, 1h30m
+    #[arg(short, long, value_name = "DUR", value_parser = duration)]
+    pub duration: Option<SignedDuration>,
+
+    /// How exactly the beginning of a connection is known: the kernel is asked so often
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
+    pub resolution: SignedDuration,
+
+    /// The network namespace of a process, or the one that this file stands for (/run/netns/NAME)
+    #[arg(long, value_name = "PID|PATH")]
+    pub netns: Option<Namespace>,
+
+    /// The size in bytes of the buffer for the kernel's notices [default: as large as is allowed]
+    #[arg(long, value_name = "BYTES")]
+    pub buffer: Option<u32>,
 }
 
 /// Options of `parse`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Moment;
 
@@ -26,6 +27,23 @@ pub struct Connection {
     pub comm: Option<Arc<str>>,
     /// The new descriptor.
     pub fd: Option<i32>,
+    /// How it fared, from the one source that knows.
+    pub transport: Option<Box<Transport>>,
+}
+
+/// How a connection fared, as the kernel's TCP tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Transport {
+    /// By how much `time` may be wrong, either way.
+    pub time_uncertainty: Duration,
+    /// From its beginning to its end, or to when it was last seen.
+    pub duration: Option<Duration>,
+    /// Bytes received from the client. One too many or too few where it was not closed in order.
+    pub bytes_in: Option<u64>,
+    /// Bytes sent to the client, and acknowledged.
+    pub bytes_out: Option<u64>,
+    /// Smoothed round-trip time.
+    pub rtt: Option<Duration>,
 }
 
 /// Which costly fields of a [`Connection`] somebody will look at. A source may leave the others

@@ -21,6 +21,7 @@ pub mod report;
 pub mod sys;
 pub mod tally;
 pub mod trace;
+pub mod watch;
 
 pub use account::Account;
 pub use connection::{Connection, Sink};

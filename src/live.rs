@@ -1,6 +1,6 @@
 //! [`Live`]: what sources that watch have in common, as against records that are read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{Account, Connection};
 
@@ -19,6 +19,11 @@ pub trait Live {
 
     /// How the source has fared so far.
     fn account(&mut self) -> Account;
+
+    /// How long after its time a connection may still be given.
+    fn lateness(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What a [`Live`] source tells.

@@ -1,6 +1,7 @@
 //! [`Event`]: one connection as `--events` shows it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,10 +19,22 @@ pub struct Event<'a> {
     local_port: Option<u16>,
     ip: Option<IpAddr>,
     port: Option<u16>,
+    // Only from a source that knows how connections fared; times in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_uncertainty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_in: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_out: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt: Option<Option<f64>>,
 }
 
 impl<'a> From<&'a Connection> for Event<'a> {
     fn from(c: &'a Connection) -> Event<'a> {
+        let transport = c.transport.as_deref();
         Event {
             time: c.time,
             pid: c.pid,
@@ -32,6 +45,16 @@ impl<'a> From<&'a Connection> for Event<'a> {
             local_port: c.local_port,
             ip: c.ip,
             port: c.port,
+            time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
+            duration: transport.map(|t| t.duration.map(seconds)),
+            bytes_in: transport.map(|t| t.bytes_in),
+            bytes_out: transport.map(|t| t.bytes_out),
+            rtt: transport.map(|t| t.rtt.map(seconds)),
         }
     }
+}
+
+/// To the microsecond.
+fn seconds(d: Duration) -> f64 {
+    d.as_micros() as f64 / 1e6
 }

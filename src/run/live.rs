@@ -64,6 +64,7 @@ fn follow<L: Live>(
     let mut live = start()?;
     state.tell(&mut live);
     loop {
+        state.lateness = live.lateness();
         match live.next(state.deadline())? {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
@@ -92,6 +93,8 @@ struct State {
     stop_at: Option<Instant>,
     /// The open interval.
     open: Option<(Moment, Moment)>,
+    /// How long after its end connections of an interval may come.
+    lateness: Duration,
     counting: bool,
 }
 
@@ -107,7 +110,19 @@ impl State {
         let interval = request.count.tally.interval.as_ref().filter(|_| !format.one_document());
         let open = interval.map(|i| i.around(Moment::now()));
         let reporter = Reporter { request, format };
-        Ok(State { reporter, outlet, metrics, tell_at: None, end, stop_at, open, counting: true })
+        let lateness = Duration::ZERO;
+        let tell_at = None;
+        Ok(State {
+            reporter,
+            outlet,
+            metrics,
+            tell_at,
+            end,
+            stop_at,
+            open,
+            lateness,
+            counting: true,
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -118,7 +133,7 @@ impl State {
             Some(Bound::At(t)) => instant(*t),
             _ => None,
         };
-        let close = self.open.and_then(|(_, end)| instant(end));
+        let close = self.open.and_then(|(_, end)| instant(end)?.checked_add(self.lateness));
         [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
     }
 
@@ -160,6 +175,8 @@ impl State {
 
     /// Shows the intervals that have ended.
     fn close_intervals(&mut self, now: Moment) {
+        let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
+        let now = now.shifted(-lateness);
         while let Some((start, end)) = self.open.filter(|(_, end)| self.counting && *end <= now) {
             self.outlet.text(self.reporter.interval(start, end));
             self.open = self.reporter.request.count.tally.interval.as_ref().map(|i| i.around(end));

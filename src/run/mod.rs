@@ -11,6 +11,7 @@ mod pages;
 mod parse;
 mod request;
 mod trace;
+mod watch;
 
 use std::io;
 
@@ -27,6 +28,7 @@ use request::Usage;
 pub fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
         Command::Trace(args) => (trace::run(args), 125),
+        Command::Watch(args) => (watch::run(args), 125),
         Command::Parse(args) => (parse::run(args), 1),
         Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
         Command::Completions { shell } => (pages::completions(shell), 1),

@@ -6,6 +6,7 @@ pub mod aside;
 pub mod capability;
 mod die;
 pub mod fork;
+pub mod netlink;
 pub mod perf;
 pub mod pidfd;
 pub mod ptrace;

@@ -458,5 +458,6 @@ pub fn connection(
             Returned::Value(fd) => Some(fd),
             _ => None,
         },
+        transport: None,
     }
 }

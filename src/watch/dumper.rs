@@ -1,0 +1,94 @@
+//! [`Dumper`]: asks the kernel which sockets there are on the watched ports.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use crate::Moment;
+use crate::sys::netlink;
+
+use super::error::{Doing, Error};
+use super::ledger::{Dump, Nanos};
+use super::ports::Ports;
+use super::wire::{self, Message, state};
+
+/// The kernel fills at most so much of a buffer at once.
+const BUFFER: usize = 64 << 10;
+
+/// A socket for requests, and the buffers for its answers.
+#[derive(Debug)]
+pub struct Dumper {
+    socket: OwnedFd,
+    ports: Ports,
+    sequence: u32,
+    buffer: Vec<u8>,
+    dump: Dump,
+}
+
+impl Dumper {
+    /// Opens it in the calling thread's network namespace.
+    pub fn open(ports: Ports) -> Result<Dumper, Error> {
+        let socket = netlink::open(false).map_err(Error::Refused)?;
+        Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
+    }
+
+    /// Asks for all sockets; with `info`, for how they fared too, which takes longer.
+    pub fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
+        self.dump.sockets.clear();
+        self.dump.start = now();
+        self.ask(libc::AF_INET, info)?;
+        match self.ask(libc::AF_INET6, info) {
+            // A kernel without IPv6 has no sockets of it either.
+            Err(Error::NoDiag(_)) => {}
+            result => result?,
+        }
+        self.dump.end = now();
+        Ok(&self.dump)
+    }
+
+    fn ask(&mut self, family: i32, info: bool) -> Result<(), Error> {
+        const DOING: &str = "asking the kernel for its sockets";
+        self.sequence = self.sequence.wrapping_add(1);
+        let states = state::CONNECTED | 1 << state::LISTEN;
+        let request = wire::request(&self.ports, family, states, info, self.sequence);
+        let socket = self.socket.as_fd().as_raw_fd();
+        send(socket, &request, MsgFlags::empty()).map_err(|e| refused(e.into()))?;
+        loop {
+            let len = match recv(socket, &mut self.buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                result => result.doing(DOING)?,
+            };
+            for (sequence, message) in wire::messages(&self.buffer[..len]) {
+                match message {
+                    _ if sequence != self.sequence => {}
+                    Message::Socket(s) if !self.ports.contains(s.local.1) => {}
+                    Message::Socket(s) => self.dump.sockets.push(s),
+                    Message::Done(0) => return Ok(()),
+                    Message::Done(errno) => {
+                        return Err(refused(io::Error::from_raw_os_error(errno)));
+                    }
+                    Message::Other => {}
+                }
+            }
+        }
+    }
+}
+
+fn refused(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Error::Refused(error),
+        Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => {
+            Error::NoDiag(error)
+        }
+        _ => Error::System { doing: "asking the kernel for its sockets", source: error },
+    }
+}
+
+/// The present.
+pub fn now() -> Nanos {
+    match Moment::now() {
+        Moment::Clock(ns) | Moment::Elapsed(ns) => ns,
+    }
+}

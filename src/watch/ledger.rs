@@ -1,0 +1,330 @@
+//! [`Ledger`]: puts dumps and notices together, so that every connection counts once.
+//!
+//! A connection is known by the cookie of its socket. It is seen in a dump, or in the notice of
+//! its end, or in both. The ledger must be told in this order: notices that came before a dump
+//! was asked for, the dump, notices that came later. Then a socket that is in a dump and not
+//! known is new, since the notice of its end cannot have been told yet; and a notice of a socket
+//! that is not known is of one that came and went after the dump before.
+
+use std::collections::HashMap;
+
+use super::listeners::Listeners;
+use super::wire::{End, Info, Socket, state};
+
+/// A point in time: nanoseconds since 1970.
+pub type Nanos = i64;
+
+/// Notices come up to this much after the end that they tell of.
+const LATE: Nanos = 50_000_000;
+
+/// tcp_info counts in the kernel's ticks, of 10 ms at the most.
+const TICK: Nanos = 10_000_000;
+
+/// The notice of a socket that is gone from all dumps for so long will not come any more.
+const FORGET: Nanos = 60_000_000_000;
+
+/// When something happened, as near as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Not before.
+    pub after: Nanos,
+    /// Not after.
+    pub before: Nanos,
+}
+
+/// A connection that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// This side.
+    pub local: End,
+    /// The client.
+    pub peer: End,
+    /// When it began.
+    pub began: Span,
+    /// When it ended, or, if it had not, when it was last seen, where that is known.
+    pub until: Option<Nanos>,
+    /// How it fared until then.
+    pub info: Option<Info>,
+}
+
+/// The sockets that the kernel has at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Dump {
+    /// When it was asked for.
+    pub start: Nanos,
+    /// When it was complete.
+    pub end: Nanos,
+    /// Listeners and connections on the watched ports.
+    pub sockets: Vec<Socket>,
+}
+
+/// A socket whose end is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    seen: Seen,
+    what: What,
+    /// The number of the last dump that had it, and when that was.
+    dump: u32,
+    at: Nanos,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Waits for connections.
+    Listener,
+    /// Does not count: open when watching began, or outbound.
+    Ignored,
+    /// Has been given.
+    Given,
+    /// Counts, and will be given at its end.
+    Kept,
+}
+
+/// A connection for which no listener is known that it could have come from.
+#[derive(Clone, Copy, Debug)]
+struct Undecided {
+    seen: Seen,
+    /// The number of the dump after which it began.
+    born: u32,
+    ended: bool,
+    /// As of [`Open`].
+    dump: u32,
+    at: Nanos,
+}
+
+/// What is known of the sockets on the watched ports.
+#[derive(Debug)]
+pub struct Ledger {
+    /// Give connections at their end, with how they fared, rather than at once.
+    keep: bool,
+    open: HashMap<u64, Open>,
+    undecided: HashMap<u64, Undecided>,
+    listeners: Listeners,
+    /// The number of the last dump, and when it and the one before it were taken.
+    dump: u32,
+    last: Span,
+    former_start: Nanos,
+    given: Vec<Seen>,
+    passive: u64,
+    opened_before: u64,
+    vanished: u64,
+}
+
+impl Ledger {
+    /// A ledger without any entry. With `keep`, it gives connections at their end.
+    pub fn new(keep: bool) -> Ledger {
+        Ledger {
+            keep,
+            open: HashMap::new(),
+            undecided: HashMap::new(),
+            listeners: Listeners::default(),
+            dump: 0,
+            last: Span { after: 0, before: 0 },
+            former_start: 0,
+            given: Vec::new(),
+            passive: 0,
+            opened_before: 0,
+            vanished: 0,
+        }
+    }
+
+    /// Takes note of what is open before counting begins.
+    pub fn open_before(&mut self, dump: &Dump) {
+        self.begin_dump(dump);
+        for s in dump.sockets.iter().filter(|s| is_connection(s)) {
+            let open = Open {
+                seen: seen(s, self.last, None),
+                what: What::Ignored,
+                dump: self.dump,
+                at: dump.end,
+            };
+            let new = self.open.insert(s.cookie, open).is_none();
+            if new && self.listeners.had(s.local, self.dump) {
+                self.opened_before += 1;
+            }
+        }
+    }
+
+    /// Takes note of an end before counting begins.
+    pub fn ended_before(&mut self, s: &Socket) {
+        self.open.remove(&s.cookie);
+    }
+
+    /// Brings everything up to date with a dump.
+    pub fn dumped(&mut self, dump: &Dump) {
+        self.begin_dump(dump);
+        let began = Span { after: self.former_start, before: dump.end };
+        for s in dump.sockets.iter().filter(|s| is_connection(s)) {
+            if let Some(open) = self.open.get_mut(&s.cookie) {
+                (open.dump, open.at) = (self.dump, dump.end);
+                (open.seen.info, open.seen.until) = (s.info, Some(dump.end));
+            } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
+                (known.dump, known.at) = (self.dump, dump.end);
+                (known.seen.info, known.seen.until) = (s.info, Some(dump.end));
+            } else {
+                let seen = seen(s, began, Some(dump.end));
+                let (dump, at) = (self.dump, dump.end);
+                if self.listeners.had(s.local, dump - 1) {
+                    self.opened(s.cookie, Open { seen, what: What::Kept, dump, at });
+                } else {
+                    let new = Undecided { seen, born: dump - 1, ended: false, dump, at };
+                    self.undecided.insert(s.cookie, new);
+                }
+            }
+        }
+        self.decide(false);
+        self.listeners.prune(self.dump);
+    }
+
+    /// Takes note of a notice that a socket has ended, received at `at`.
+    pub fn ended(&mut self, s: &Socket, at: Nanos) {
+        if let Some(open) = self.open.remove(&s.cookie) {
+            match open.what {
+                What::Listener => self.listeners.note(s.local, self.dump),
+                What::Ignored | What::Given => {}
+                What::Kept => self.given.push(seen(s, open.seen.began, Some(at))),
+            }
+        } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
+            known.seen = seen(s, known.seen.began, Some(at));
+            known.ended = true;
+        } else if s.peer.1 == 0 {
+            // A listener that came and went between two dumps.
+            self.listeners.note(s.local, self.dump);
+        } else if s.state == state::CLOSE {
+            self.came_and_went(s, at);
+        }
+        // In any other state it never was a connection: two processors took the client's last
+        // word of the handshake at once, and the socket of one of them was thrown away.
+    }
+
+    /// A connection that no dump has seen.
+    fn came_and_went(&mut self, s: &Socket, at: Nanos) {
+        if s.info.is_some_and(|i| opened_here(&i)) {
+            return;
+        }
+        let late = at < self.last.before + LATE;
+        let after = if late { self.former_start } else { self.last.after };
+        let before = (at - s.info.map_or(0, |i| least_age(&i))).max(after);
+        let seen = seen(s, Span { after, before }, Some(at));
+        if self.listeners.had(s.local, self.dump) {
+            self.passive += 1;
+            self.given.push(seen);
+        } else {
+            let (born, dump) = (self.dump, self.dump);
+            self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump, at });
+        }
+    }
+
+    /// Ends the account: decides what is undecided, and gives what was kept for its end.
+    pub fn finish(&mut self) {
+        self.decide(true);
+        for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
+            open.what = What::Given;
+            self.given.push(open.seen);
+        }
+    }
+
+    /// The connections that count since the last call.
+    pub fn take(&mut self) -> std::vec::Drain<'_, Seen> {
+        self.given.drain(..)
+    }
+
+    /// How many connections were open before counting began.
+    pub fn opened_before(&self) -> u64 {
+        self.opened_before
+    }
+
+    /// How many connections have begun since, of which the ledger knows.
+    pub fn passive(&self) -> u64 {
+        self.passive
+    }
+
+    /// Whether a listener on one of these ports was in the last dump.
+    pub fn listens(&self, (low, high): (u16, u16)) -> bool {
+        self.listeners.has_port(low..=high, self.dump)
+    }
+
+    /// How many sockets are gone from the last dumps without a notice.
+    pub fn vanished(&self) -> u64 {
+        self.vanished + self.open.values().filter(|o| o.dump + 1 < self.dump).count() as u64
+    }
+
+    /// Forgets sockets whose notice was lost.
+    pub fn forget_vanished(&mut self) {
+        let (dump, now) = (self.dump, self.last.before);
+        let gone = self.open.extract_if(|_, o| o.dump + 1 < dump && o.at + FORGET < now);
+        for (_, open) in gone {
+            self.vanished += 1;
+            if open.what == What::Kept {
+                self.given.push(open.seen);
+            }
+        }
+    }
+
+    fn begin_dump(&mut self, dump: &Dump) {
+        self.dump += 1;
+        self.former_start = if self.dump == 1 { dump.start } else { self.last.after };
+        self.last = Span { after: dump.start, before: dump.end };
+        for s in dump.sockets.iter().filter(|s| s.state == state::LISTEN) {
+            self.listeners.note(s.local, self.dump);
+            let (seen, what) = (seen(s, self.last, None), What::Listener);
+            self.open.insert(s.cookie, Open { seen, what, dump: self.dump, at: dump.end });
+        }
+    }
+
+    /// A connection that counts, and is open.
+    fn opened(&mut self, cookie: u64, mut open: Open) {
+        self.passive += 1;
+        if !self.keep {
+            open.what = What::Given;
+            self.given.push(open.seen);
+        }
+        self.open.insert(cookie, open);
+    }
+
+    /// Decides what was undecided: for good where no evidence can come any more, which is when
+    /// the dump after the next one is there, or at the end.
+    fn decide(&mut self, at_the_end: bool) {
+        let decided: Vec<(u64, Undecided, bool)> = self
+            .undecided
+            .iter()
+            .map(|(cookie, u)| (*cookie, *u, self.listeners.had(u.seen.local, u.born)))
+            .filter(|(_, u, passive)| *passive || at_the_end || u.born + 2 <= self.dump)
+            .collect();
+        for (cookie, u, passive) in decided {
+            self.undecided.remove(&cookie);
+            let Undecided { seen, dump, at, .. } = u;
+            match (passive, u.ended) {
+                (true, true) => {
+                    self.passive += 1;
+                    self.given.push(seen);
+                }
+                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump, at }),
+                (false, true) => {}
+                (false, false) => {
+                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump, at });
+                }
+            }
+        }
+    }
+}
+
+/// Whether a socket of a dump is a connection.
+fn is_connection(s: &Socket) -> bool {
+    s.state != state::LISTEN && !s.remnant && s.peer.1 != 0
+}
+
+fn seen(s: &Socket, began: Span, until: Option<Nanos>) -> Seen {
+    Seen { local: s.local, peer: s.peer, began, until, info: s.info }
+}
+
+/// Whether this side opened the connection: its SYN was acknowledged besides its bytes and FIN.
+fn opened_here(info: &Info) -> bool {
+    info.acked > info.sent.saturating_sub(info.resent) + 1
+}
+
+/// How long a connection has existed at least.
+fn least_age(info: &Info) -> Nanos {
+    let quiet = info.last_data_sent.max(info.last_data_received);
+    (i64::from(quiet) * 1_000_000 - TICK).max(0)
+}

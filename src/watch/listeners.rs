@@ -1,0 +1,92 @@
+//! [`Listeners`]: which sockets waited for connections, and when.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::wire::End;
+
+/// Listeners by port and address, with the first and the last dump that knew them (see
+/// [`Ledger`](super::ledger::Ledger)). A server of many addresses has many on one port.
+#[derive(Debug, Default)]
+pub struct Listeners(HashMap<u16, Vec<Listener>>);
+
+#[derive(Debug)]
+struct Listener {
+    ip: IpAddr,
+    first: u32,
+    last: u32,
+}
+
+impl Listeners {
+    /// Notes that a listener was there around dump number `dump`.
+    pub fn note(&mut self, (ip, port): End, dump: u32) {
+        let here = self.0.entry(port).or_default();
+        match here.iter_mut().find(|l| l.ip == ip) {
+            Some(l) if l.last + 2 >= dump => l.last = l.last.max(dump),
+            Some(l) => (l.first, l.last) = (dump, dump),
+            None => here.push(Listener { ip, first: dump, last: dump }),
+        }
+    }
+
+    /// Whether a listener was there that a connection to `local` can have come from, if it began
+    /// after dump number `dump` and before the next. Notices may be a little late, so that one
+    /// dump earlier will do as well.
+    pub fn had(&self, (ip, port): End, dump: u32) -> bool {
+        self.0.get(&port).is_some_and(|here| {
+            here.iter().any(|l| {
+                // The sockets of a connection are of their listener's family: connections of an
+                // IPv4 client to an IPv6 listener have mapped addresses.
+                let takes = l.ip == ip || l.ip.is_unspecified() && l.ip.is_ipv4() == ip.is_ipv4();
+                takes && l.first <= dump + 1 && l.last + 1 >= dump
+            })
+        })
+    }
+
+    /// Whether there is a listener on one of these ports as of dump number `dump`.
+    pub fn has_port(&self, ports: RangeInclusive<u16>, dump: u32) -> bool {
+        let mut here = self.0.iter().filter(|(port, _)| ports.contains(port));
+        here.any(|(_, here)| here.iter().any(|l| l.last == dump))
+    }
+
+    /// Forgets those that were gone long before dump number `dump`.
+    pub fn prune(&mut self, dump: u32) {
+        self.0.retain(|_, here| {
+            here.retain(|l| l.last + 4 >= dump);
+            !here.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(ip: &str) -> End {
+        (ip.parse().unwrap(), 80)
+    }
+
+    #[test]
+    fn a_listener_takes_connections_of_its_family_and_address() {
+        let mut listeners = Listeners::default();
+        listeners.note(end("127.0.0.1"), 3);
+        assert!(listeners.had(end("127.0.0.1"), 3));
+        assert!(!listeners.had(end("127.0.0.2"), 3));
+        listeners.note(end("::"), 3);
+        assert!(listeners.had(end("::ffff:127.0.0.2"), 3));
+        assert!(!listeners.had(end("127.0.0.2"), 3));
+    }
+
+    #[test]
+    fn a_listener_takes_connections_in_its_time() {
+        let mut listeners = Listeners::default();
+        listeners.note(end("0.0.0.0"), 5);
+        let had =
+            |l: &Listeners| (0..12).filter(|d| l.had(end("127.0.0.1"), *d)).collect::<Vec<_>>();
+        assert_eq!(had(&listeners), [4, 5, 6]);
+        listeners.note(end("0.0.0.0"), 10);
+        assert_eq!(had(&listeners), [9, 10, 11]);
+        listeners.prune(20);
+        assert!(had(&listeners).is_empty());
+    }
+}

@@ -1,0 +1,28 @@
+//! Asks the kernel about connections to a port, without touching the server that has it.
+//!
+//! NETLINK_SOCK_DIAG tells every user of a network namespace which TCP sockets there are (a
+//! [dump](dumper)), and of each one's end (a notice, taken in by a [`receiver`]). The [`ledger`]
+//! puts both together. What is counted are connections that the kernel has completed, whether
+//! or not the server ever accepts them.
+//!
+//! netlink-packet-sock-diag has no room in its request for the kernel's own filter of ports, and
+//! netlink-sys no recvmmsg(2) or socket filter: what is used of both would be two functions, so
+//! the messages are read in [`wire`], where only a few fields of each are looked at.
+//!
+//! Linux 4.19 or newer.
+
+pub mod dumper;
+pub mod error;
+pub mod ledger;
+pub mod listeners;
+pub mod marker;
+pub mod namespace;
+pub mod opens;
+pub mod ports;
+pub mod receiver;
+pub mod watcher;
+pub mod wire;
+
+pub use error::Error;
+pub use namespace::Namespace;
+pub use watcher::{Options, Watcher};

@@ -1,0 +1,70 @@
+//! Network namespaces: which one is watched. See network_namespaces(7).
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+
+use crate::sys::pidfd;
+
+use super::error::Error;
+
+/// Names a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// That of a process.
+    Of(i32),
+    /// A file that stands for it, such as `/run/netns/NAME`.
+    At(PathBuf),
+}
+
+/// A number is a process, anything else a path.
+impl FromStr for Namespace {
+    type Err = std::convert::Infallible;
+
+    fn from_str(s: &str) -> Result<Namespace, Self::Err> {
+        Ok(match s.parse() {
+            Ok(pid) if pid > 0 => Namespace::Of(pid),
+            _ => Namespace::At(s.into()),
+        })
+    }
+}
+
+impl Namespace {
+    /// Takes the calling thread into it, and the threads that it starts from then on.
+    ///
+    /// The user namespace that owns it is entered too where nothing else helps (rootless
+    /// containers), which the kernel lets a process do that has one thread.
+    pub fn enter(&self) -> Result<(), Error> {
+        let path = match self {
+            Namespace::Of(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+            Namespace::At(path) => path.clone(),
+        };
+        let refused =
+            |path, errno: Errno| Err(Error::NamespaceRefused { path, source: errno.into() });
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Error::NamespaceRefused { path, source });
+            }
+            Err(source) => return Err(Error::NoNamespace { path, source }),
+        };
+        match (setns(file, CloneFlags::CLONE_NEWNET), self) {
+            (Ok(()), _) => Ok(()),
+            (Err(Errno::EPERM), Namespace::Of(pid)) => {
+                let both = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
+                match pidfd::open_process(*pid).map(|process| setns(process, both)) {
+                    Ok(Ok(())) => Ok(()),
+                    _ => refused(path, Errno::EPERM),
+                }
+            }
+            (Err(Errno::EINVAL), _) => {
+                let source = std::io::Error::other("this is no network namespace");
+                Err(Error::NoNamespace { path, source })
+            }
+            (Err(errno), _) => refused(path, errno),
+        }
+    }
+}

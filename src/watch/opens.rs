@@ -1,0 +1,45 @@
+//! The kernel's own count of connections that it accepted, for comparison.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+
+/// Reads `PassiveOpens` of the network namespace in which it was opened (RFC 4022:
+/// tcpPassiveOpens, all ports together).
+#[derive(Debug)]
+pub struct PassiveOpens(File);
+
+impl PassiveOpens {
+    /// That of the calling thread's namespace, unless /proc hides it.
+    pub fn open() -> Option<PassiveOpens> {
+        File::open("/proc/thread-self/net/snmp").ok().map(PassiveOpens)
+    }
+
+    /// The count now.
+    pub fn read(&mut self) -> Option<u64> {
+        let mut text = String::new();
+        self.0.rewind().ok()?;
+        self.0.read_to_string(&mut text).ok()?;
+        passive_opens(&text)
+    }
+}
+
+/// Two lines begin with `Tcp:`, the first with names, the second with values.
+fn passive_opens(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|l| l.strip_prefix("Tcp:")).map(str::split_whitespace);
+    let (mut names, mut values) = (lines.next()?, lines.next()?);
+    let at = names.position(|n| n == "PassiveOpens")?;
+    values.nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_value_by_its_name() {
+        let snmp = "Ip: Forwarding\nIp: 2\nTcp: RtoMin ActiveOpens PassiveOpens AttemptFails\n\
+                    Tcp: 200 7 12345 3\nUdp: PassiveOpens\nUdp: 9\n";
+        assert_eq!(passive_opens(snmp), Some(12345));
+        assert_eq!(passive_opens("Tcp: RtoMin\nTcp: 200\n"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! [`Receiver`]: a thread that does nothing but empty the receive buffers.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::Moment;
+use crate::sys::netlink::{self, Batch};
+
+use super::error::{Doing, Error};
+use super::ledger::Nanos;
+use super::ports::Ports;
+use super::wire::{self, Message, Socket};
+
+/// What is asked for; few users get it. The kernel takes no memory before it is needed.
+const BUFFER: usize = 64 << 20;
+
+/// With less than this in one buffer, several share the work.
+const ENOUGH: usize = 8 << 20;
+
+/// So many at the most, a power of two: every notice is offered to each.
+const MOST: usize = 8;
+
+/// What one notice takes of a receive buffer, at the most.
+const NOTICE: usize = 2304;
+
+/// How long notices gather in the buffers before they are taken out together. Waking for each
+/// one would cost several times as much, and take the time from the server.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// A socket's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice {
+    /// When it was received.
+    pub at: Nanos,
+    /// What the kernel said.
+    pub socket: Socket,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    notices: Mutex<Vec<Notice>>,
+    filled: EventFd,
+    stop: EventFd,
+    overrun: AtomicBool,
+}
+
+/// Receives notices until it is dropped.
+#[derive(Debug)]
+pub struct Receiver {
+    sockets: Arc<[OwnedFd]>,
+    inbox: Arc<Inbox>,
+    buffers: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    /// Asks for notices of the ends of all TCP sockets on `ports` in the calling thread's
+    /// network namespace. Receive buffers have `buffer` bytes where that is given, and else as
+    /// much as is allowed.
+    pub fn start(ports: &Ports, buffer: Option<usize>) -> Result<Receiver, Error> {
+        let open = || -> Result<(OwnedFd, usize), Error> {
+            let socket = netlink::open(true).map_err(Error::Refused)?;
+            let size = netlink::enlarge(socket.as_fd(), buffer.unwrap_or(BUFFER))
+                .doing("setting the receive buffer's size")?;
+            Ok((socket, size))
+        };
+        let (first, size) = open()?;
+        let mut sockets = vec![first];
+        let shares = match buffer {
+            Some(_) => 1,
+            None => ENOUGH.div_ceil(size.max(1)).next_power_of_two().clamp(1, MOST),
+        };
+        while sockets.len() < shares {
+            sockets.push(open()?.0);
+        }
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = || EventFd::from_value_and_flags(0, flags).doing("making an eventfd");
+        let inbox = Inbox {
+            notices: Mutex::default(),
+            filled: event()?,
+            stop: event()?,
+            overrun: AtomicBool::new(false),
+        };
+        let mut receiver = Receiver {
+            sockets: sockets.into(),
+            inbox: Arc::new(inbox),
+            buffers: size * shares,
+            thread: None,
+        };
+        receiver.filter(ports, false)?;
+        let (sockets, inbox) = (receiver.sockets.clone(), receiver.inbox.clone());
+        let ports = ports.clone();
+        let room = receiver.buffers / NOTICE;
+        let thread = thread::Builder::new()
+            .name("receiver".into())
+            .spawn(move || run(&sockets, &ports, &inbox, room))
+            .doing("starting a thread")?;
+        receiver.thread = Some(thread);
+        Ok(receiver)
+    }
+
+    /// Sets the filters in the kernel. With `unbound`, sockets without a port are let in too.
+    pub fn filter(&self, ports: &Ports, unbound: bool) -> Result<(), Error> {
+        let shares = self.sockets.len() as u8;
+        for (socket, share) in self.sockets.iter().zip(0..) {
+            netlink::filter(socket.as_fd(), &ports.filter(share, shares, unbound))
+                .doing("setting the filter of ports")?;
+        }
+        Ok(())
+    }
+
+    /// Becomes readable when there are notices.
+    pub fn filled(&self) -> &EventFd {
+        &self.inbox.filled
+    }
+
+    /// Takes the notices that have come, in `into`'s place.
+    pub fn take(&self, into: &mut Vec<Notice>) {
+        into.clear();
+        // It counts how often it was filled; what matters is that it is empty afterwards.
+        let _ = self.inbox.filled.read();
+        let mut notices = self.inbox.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *notices, into);
+    }
+
+    /// Whether notices were lost since the last call.
+    pub fn overrun(&self) -> bool {
+        self.inbox.overrun.swap(false, Ordering::AcqRel)
+    }
+
+    /// How many notices were lost since the start.
+    pub fn drops(&self) -> u64 {
+        self.sockets.iter().map(|s| u64::from(netlink::drops(s.as_fd()).unwrap_or_default())).sum()
+    }
+
+    /// The size of all receive buffers together, in bytes as the kernel counts them.
+    pub fn buffers(&self) -> usize {
+        self.buffers
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.inbox.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
+    let mut batch = Batch::default();
+    let mut fresh = Vec::new();
+    loop {
+        let all = sockets.iter().map(AsFd::as_fd).chain([inbox.stop.as_fd()]);
+        let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return,
+        }
+        if polled.last().is_some_and(|stop| stop.any() == Some(true)) {
+            return;
+        }
+        for socket in sockets {
+            if drain(socket, ports, &mut batch, &mut fresh) {
+                inbox.overrun.store(true, Ordering::Release);
+                let _ = inbox.filled.write(1);
+            }
+        }
+        let calm = fresh.len() < room / 8;
+        if !fresh.is_empty() {
+            let mut notices = inbox.notices.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_empty = notices.is_empty();
+            notices.append(&mut fresh);
+            drop(notices);
+            if was_empty {
+                let _ = inbox.filled.write(1);
+            }
+        }
+        if calm {
+            thread::sleep(GATHER);
+        }
+    }
+}
+
+/// Takes all that one socket has received, and returns whether it has lost some.
+fn drain(socket: &OwnedFd, ports: &Ports, batch: &mut Batch, into: &mut Vec<Notice>) -> bool {
+    let mut lost = false;
+    loop {
+        let more = batch.receive(socket.as_fd());
+        match &more {
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                lost = true;
+                continue;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return lost,
+        }
+        let Moment::Clock(at) = Moment::now() else { return lost };
+        for message in batch.messages().flat_map(wire::messages) {
+            // Without a port: a marker, perhaps.
+            if let (_, Message::Socket(socket)) = message
+                && (ports.contains(socket.local.1) || socket.local.1 == 0)
+            {
+                into.push(Notice { at, socket });
+            }
+        }
+        if !matches!(more, Ok(true)) {
+            return lost;
+        }
+    }
+}

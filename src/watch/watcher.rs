@@ -1,0 +1,331 @@
+//! [`Watcher`]: dumps and notices at the right time, until it is told to stop.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::connection::{Connection, Transport, canonical};
+use crate::live::{Ending, Event, Live};
+use crate::sys::wake;
+use crate::{Account, Moment};
+
+use super::dumper::Dumper;
+use super::error::{Doing, Error};
+use super::ledger::{Ledger, Nanos, Seen};
+use super::marker;
+use super::opens::PassiveOpens;
+use super::ports::Ports;
+use super::receiver::{Notice, Receiver};
+
+/// Signals that end the watch, and the one that asks for the tally so far.
+const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+const ASKING: i32 = libc::SIGUSR1;
+
+/// Dumps take this share of the time at the most: one part in so many.
+const DUTY: u32 = 20;
+
+/// The least time between dumps, however urgent they are.
+const SOONEST: Duration = Duration::from_millis(5);
+
+/// How long the markers are waited for; the kernel needs less than a millisecond as a rule.
+const MARKERS: Duration = Duration::from_secs(2);
+
+/// How long connections that the kernel has counted are waited for, once the markers have come.
+const STRAGGLERS: Duration = Duration::from_millis(100);
+
+/// What is watched, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Local ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// The time between dumps.
+    pub resolution: Duration,
+    /// Gives every connection at its end, with how it fared, instead of as soon as it is seen.
+    pub transport: bool,
+    /// The receive buffer's size in bytes, if not as large as is allowed.
+    pub buffer: Option<usize>,
+}
+
+/// Watches ports.
+#[derive(Debug)]
+pub struct Watcher {
+    options: Options,
+    ports: Ports,
+    receiver: Receiver,
+    dumper: Dumper,
+    ledger: Ledger,
+    opens: Option<(PassiveOpens, u64)>,
+    account: Account,
+    notices: Vec<Notice>,
+    ready: VecDeque<Connection>,
+    /// The time between dumps, and when the next is due.
+    spacing: Duration,
+    due: Instant,
+    /// The least time between dumps.
+    pause: Duration,
+    drops: u64,
+    stopped: bool,
+    asked: bool,
+}
+
+impl Watcher {
+    /// Begins to watch, in the calling thread's network namespace. What is open when it returns does not count, what opens later does.
+    pub fn start(options: Options) -> Result<Watcher, Error> {
+        let ports: Ports = options.ports.iter().cloned().collect();
+        if ports.is_empty() {
+            return Err(Error::NoPort);
+        }
+        wake::install(&[&ENDING[..], &[ASKING]].concat()).doing("installing signal handlers")?;
+        let mut dumper = Dumper::open(ports.clone())?;
+        // The first dump also loads the kernel's module, without which there are no notices.
+        dumper.dump(false)?;
+        let receiver = Receiver::start(&ports, options.buffer)?;
+        let ledger = Ledger::new(options.transport);
+        let mut watcher = Watcher {
+            ports,
+            receiver,
+            dumper,
+            ledger,
+            opens: None,
+            account: Account::new("watch"),
+            notices: Vec::new(),
+            ready: VecDeque::new(),
+            spacing: options.resolution,
+            due: Instant::now(),
+            pause: SOONEST,
+            drops: 0,
+            stopped: false,
+            asked: false,
+            options,
+        };
+        watcher.begin()?;
+        Ok(watcher)
+    }
+
+    /// Finds out what is open already. Dumps are taken twice: while one is taken, a socket may
+    /// change its place and be left out.
+    fn begin(&mut self) -> Result<(), Error> {
+        let mut opens = PassiveOpens::open();
+        let before = opens.as_mut().and_then(PassiveOpens::read);
+        self.ledger.open_before(self.dumper.dump(false)?);
+        let dump = self.dumper.dump(false)?;
+        self.account.started = Some(Moment::Clock(dump.start));
+        self.ledger.open_before(dump);
+        self.await_markers(|ledger, notice| ledger.ended_before(&notice.socket))?;
+        self.opens = opens.zip(before);
+        self.drops = self.receiver.drops();
+        self.due = Instant::now() + self.spacing;
+        Ok(())
+    }
+
+    /// How many connections were open at the start; they do not count.
+    pub fn opened_before(&self) -> u64 {
+        self.ledger.opened_before()
+    }
+
+    /// The watched ports on which nobody listens yet.
+    pub fn unused(&self) -> Vec<(u16, u16)> {
+        let ranges = self.ports.ranges().iter().copied();
+        ranges.filter(|range| !self.ledger.listens(*range)).collect()
+    }
+
+    /// The size of the receive buffers in bytes, as the kernel counts them.
+    pub fn buffers(&self) -> usize {
+        self.receiver.buffers()
+    }
+
+    /// Takes notices until those of all sockets have come that have ended by now.
+    fn await_markers(&mut self, mut tell: impl FnMut(&mut Ledger, &Notice)) -> Result<(), Error> {
+        self.receiver.filter(&self.ports, true)?;
+        let mut awaited: HashSet<u64> = marker::leave().into_iter().collect();
+        let until = Instant::now() + MARKERS;
+        while !awaited.is_empty() && Instant::now() < until {
+            self.wait(until)?;
+            self.receiver.take(&mut self.notices);
+            for notice in &self.notices {
+                if !awaited.remove(&notice.socket.cookie) {
+                    tell(&mut self.ledger, notice);
+                }
+            }
+            if self.receiver.overrun() {
+                // A marker may be among those that were lost.
+                break;
+            }
+        }
+        self.receiver.filter(&self.ports, false)
+    }
+
+    /// Waits for notices, a signal, or that time.
+    fn wait(&self, until: Instant) -> Result<(), Error> {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up, so that it is past when the wait is over.
+        let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        let mut filled = [PollFd::new(self.receiver.filled().as_fd(), PollFlags::POLLIN)];
+        match poll(&mut filled, left) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(e) => Err(e).doing("waiting for the kernel's notices"),
+        }
+    }
+
+    fn on_notices(&mut self) {
+        self.receiver.take(&mut self.notices);
+        for notice in &self.notices {
+            self.ledger.ended(&notice.socket, notice.at);
+        }
+        self.give();
+    }
+
+    fn dump(&mut self, info: bool) -> Result<(), Error> {
+        self.on_notices();
+        let dump = self.dumper.dump(info)?;
+        let took = Duration::from_nanos((dump.end - dump.start).max(0) as u64);
+        self.ledger.dumped(dump);
+        self.give();
+        self.ledger.forget_vanished();
+        self.pause = SOONEST.max(took * DUTY);
+        self.spacing = self.options.resolution.max(self.pause);
+        self.due = Instant::now() + self.spacing;
+        if self.receiver.drops() > self.drops {
+            self.drops = self.receiver.drops();
+            self.look_for_lost();
+        }
+        Ok(())
+    }
+
+    /// The kernel says how many notices had no room; some of these were of connections that a
+    /// dump has seen. The rest are connections that came and went, or sockets that do not count.
+    /// The kernel's count of connections is another upper bound.
+    fn look_for_lost(&mut self) {
+        let by_drops = self.drops.saturating_sub(self.ledger.vanished());
+        let by_opens = self.uncounted().unwrap_or(u64::MAX);
+        self.account.lost = by_drops.min(by_opens);
+        self.account.complete = self.account.lost == 0;
+    }
+
+    /// How many more connections the kernel has accepted, on any port, than were counted.
+    fn uncounted(&mut self) -> Option<u64> {
+        let (opens, before) = self.opens.as_mut()?;
+        Some((opens.read()?.wrapping_sub(*before)).saturating_sub(self.ledger.passive()))
+    }
+
+    fn give(&mut self) {
+        let with_transport = self.options.transport;
+        self.ready.extend(self.ledger.take().map(|seen| connection(&seen, with_transport)));
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.stopped, true) {
+            return Ok(());
+        }
+        self.account.ended = Some(Moment::now());
+        for _ in 0..2 {
+            self.dump(self.options.transport)?;
+        }
+        self.await_markers(|ledger, notice| ledger.ended(&notice.socket, notice.at))?;
+        let until = Instant::now() + STRAGGLERS;
+        while self.uncounted().is_some_and(|n| n > 0) && Instant::now() < until {
+            self.wait(until)?;
+            self.on_notices();
+        }
+        self.ledger.finish();
+        self.give();
+        self.drops = self.receiver.drops();
+        if self.drops > 0 {
+            self.look_for_lost();
+        }
+        Ok(())
+    }
+}
+
+impl Live for Watcher {
+    type Error = Error;
+
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
+        loop {
+            if wake::is_due() {
+                let signals = wake::take();
+                wake::at(None);
+                self.asked |= signals.has(ASKING);
+                if ENDING.iter().any(|s| signals.has(*s)) {
+                    self.stop()?;
+                }
+            }
+            if let Some(connection) = self.ready.pop_front() {
+                return Ok(Event::Connection(connection));
+            }
+            if std::mem::take(&mut self.asked) {
+                return Ok(Event::Asked);
+            }
+            if self.stopped {
+                return Ok(Event::Ended(Ending::Detached));
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|d| d <= now) {
+                return Ok(Event::Deadline);
+            }
+            if self.receiver.overrun() {
+                // Brings everything up to date, but not so often that it makes things worse.
+                self.due = self.due.min(now + self.pause);
+            }
+            if self.due <= now {
+                self.dump(false)?;
+                continue;
+            }
+            self.wait(deadline.map_or(self.due, |d| d.min(self.due)))?;
+            self.on_notices();
+        }
+    }
+
+    fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
+        self.stop()?;
+        Ok(self.ready.drain(..).collect())
+    }
+
+    fn lateness(&self) -> Duration {
+        // A connection that began just after a dump is in the middle of the time to the next.
+        self.spacing
+    }
+
+    fn account(&mut self) -> Account {
+        let mut account = self.account.clone();
+        account.engine = Some("sock_diag".into());
+        account.ended.get_or_insert_with(Moment::now);
+        account
+    }
+}
+
+/// What is known of a connection, in the terms of all sources. Its time is the middle of the
+/// span in which it began, so that it errs by half of that at the most.
+fn connection(seen: &Seen, with_transport: bool) -> Connection {
+    let half = (seen.began.before - seen.began.after).max(0) / 2;
+    let time: Nanos = seen.began.after + half;
+    let transport = with_transport.then(|| {
+        let info = seen.info;
+        // A connection that was closed in order has sent a FIN and received one.
+        let fin = |i: &super::wire::Info| u64::from(i.acked > i.sent.saturating_sub(i.resent));
+        Box::new(Transport {
+            time_uncertainty: nanoseconds(half),
+            duration: seen.until.map(|until| nanoseconds(until - time)),
+            bytes_in: info.map(|i| i.received.saturating_sub(fin(&i))),
+            bytes_out: info.map(|i| i.acked - fin(&i)),
+            rtt: info.filter(|i| i.rtt > 0).map(|i| Duration::from_micros(i.rtt.into())),
+        })
+    });
+    Connection {
+        time: Some(Moment::Clock(time)),
+        ip: Some(canonical(seen.peer.0)),
+        port: Some(seen.peer.1),
+        local_ip: Some(canonical(seen.local.0)),
+        local_port: Some(seen.local.1),
+        transport,
+        ..Connection::default()
+    }
+}
+
+fn nanoseconds(n: Nanos) -> Duration {
+    Duration::from_nanos(n.try_into().unwrap_or_default())
+}

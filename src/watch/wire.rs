@@ -1,0 +1,183 @@
+//! The messages of sock_diag(7): requests for dumps, and what the kernel says of a socket.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::ports::Ports;
+
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// `struct inet_diag_msg`.
+const SOCKET: usize = 72;
+
+/// `SOCK_DIAG_BY_FAMILY`.
+const BY_FAMILY: u16 = 20;
+/// `INET_DIAG_INFO`.
+const INFO: u16 = 2;
+
+/// Timer of a TIME_WAIT bucket, see sock_diag(7).
+const TIME_WAIT_TIMER: u8 = 3;
+
+/// States of a TCP socket, from the kernel's net/tcp_states.h.
+pub mod state {
+    /// A connection being opened by a client, or accepted before its end.
+    pub const SYN_RECV: u8 = 3;
+    /// No connection any more: what all connections have become at their end.
+    pub const CLOSE: u8 = 7;
+    /// Waits for connections.
+    pub const LISTEN: u8 = 10;
+
+    /// As a set for dumps: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
+    pub const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+}
+
+/// One end of a connection, as in the socket: IPv4 addresses of IPv6 sockets are mapped.
+pub type End = (IpAddr, u16);
+
+/// What the kernel says of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Names the socket among all of its time.
+    pub cookie: u64,
+    /// One of [`state`].
+    pub state: u8,
+    /// This side.
+    pub local: End,
+    /// The other; port 0 where there is none.
+    pub peer: End,
+    /// What is left of a closed connection for some time (TIME_WAIT, or FIN_WAIT2 of a socket
+    /// that nobody holds any more) is another socket than the connection's.
+    pub remnant: bool,
+    /// How it fared, where that was asked for.
+    pub info: Option<Info>,
+}
+
+/// Some of `struct tcp_info`, see tcp(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Info {
+    /// Milliseconds since data were sent; since the beginning where none were.
+    pub last_data_sent: u32,
+    /// Milliseconds since data were received; since the beginning where none were.
+    pub last_data_received: u32,
+    /// Smoothed round-trip time in microseconds; 0: never measured.
+    pub rtt: u32,
+    /// Sequence numbers that the peer has acknowledged: bytes, and one for each of FIN and, on
+    /// the side that opened the connection, SYN.
+    pub acked: u64,
+    /// Sequence numbers received: bytes, and one for FIN.
+    pub received: u64,
+    /// Bytes sent, each as often as it was sent (Linux 4.19).
+    pub sent: u64,
+    /// Of these, sent again.
+    pub resent: u64,
+}
+
+/// One message of a dump.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A socket.
+    Socket(Socket),
+    /// The dump is over, or refused with this errno.
+    Done(i32),
+    /// Nothing of interest.
+    Other,
+}
+
+/// The request for all sockets of `ports` and one family in a set of states.
+pub fn request(ports: &Ports, family: i32, states: u32, info: bool, sequence: u32) -> Vec<u8> {
+    /// `struct inet_diag_req_v2`.
+    const REQUEST: usize = 56;
+    /// `INET_DIAG_REQ_BYTECODE`.
+    const BYTECODE: u16 = 1;
+    let bytecode = ports.bytecode();
+    let attribute = 4 + bytecode.len();
+    let mut out = Vec::with_capacity(HEADER + REQUEST + attribute);
+    out.extend(((HEADER + REQUEST + attribute) as u32).to_ne_bytes());
+    out.extend(BY_FAMILY.to_ne_bytes());
+    out.extend(((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
+    out.extend(sequence.to_ne_bytes());
+    out.extend([0; 4]);
+    out.extend([family as u8, libc::IPPROTO_TCP as u8, u8::from(info) << (INFO - 1), 0]);
+    out.extend(states.to_ne_bytes());
+    // The identity of a socket: any.
+    out.extend([0; 48]);
+    out.extend((attribute as u16).to_ne_bytes());
+    out.extend(BYTECODE.to_ne_bytes());
+    out.extend(bytecode);
+    out
+}
+
+/// The messages in what a socket received, with their sequence numbers.
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
+    std::iter::from_fn(move || {
+        let len = u32_at(bytes, 0)? as usize;
+        let kind = u16_at(bytes, 4)?;
+        let sequence = u32_at(bytes, 8)?;
+        let whole = bytes.get(..len).filter(|_| len >= HEADER)?;
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        let message = match i32::from(kind) {
+            libc::NLMSG_DONE | libc::NLMSG_ERROR => {
+                let errno = u32_at(whole, HEADER).unwrap_or_default() as i32;
+                Message::Done(errno.saturating_neg())
+            }
+            _ if kind == BY_FAMILY => socket(whole).map_or(Message::Other, Message::Socket),
+            _ => Message::Other,
+        };
+        Some((sequence, message))
+    })
+}
+
+fn socket(message: &[u8]) -> Option<Socket> {
+    let m = message.get(HEADER..HEADER + SOCKET)?;
+    let family = i32::from(m[0]);
+    Some(Socket {
+        cookie: u64::from(u32_at(m, 44)?) | u64::from(u32_at(m, 48)?) << 32,
+        state: m[1],
+        local: (address(family, &m[8..24])?, u16::from_be_bytes([m[4], m[5]])),
+        peer: (address(family, &m[24..40])?, u16::from_be_bytes([m[6], m[7]])),
+        remnant: m[2] == TIME_WAIT_TIMER,
+        info: attribute(&message[HEADER + SOCKET..], INFO).and_then(info),
+    })
+}
+
+fn address(family: i32, bytes: &[u8]) -> Option<IpAddr> {
+    match family {
+        libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(..4)?).ok()?).into()),
+        libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// The content of the first attribute of that kind.
+fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let len = usize::from(u16_at(bytes, 0)?);
+        if u16_at(bytes, 2)? == kind {
+            return bytes.get(4..len);
+        }
+        bytes = bytes.get(len.max(4).next_multiple_of(4)..)?;
+    }
+}
+
+fn info(i: &[u8]) -> Option<Info> {
+    Some(Info {
+        last_data_sent: u32_at(i, 44)?,
+        last_data_received: u32_at(i, 52)?,
+        rtt: u32_at(i, 68)?,
+        acked: u64_at(i, 120)?,
+        received: u64_at(i, 128)?,
+        sent: u64_at(i, 200)?,
+        resent: u64_at(i, 208)?,
+    })
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
