@@ -43,45 +43,6 @@ pub fn run(work: fn() -> [u8; 4]) -> io::Result<File> {
     }
 }
 
-/// Leaves this process' open files to a grandchild that ends as soon as this process has, so that
-/// descriptors whose closing takes long (perf events of tracepoints) delay nobody. The standard
-/// streams are not among them.
-pub fn leave_files() {
-    let mut ends = [0; 2];
-    // SAFETY: as in `run`. The children call async-signal-safe functions only. This process'
-    // end of the pipe is kept open until it exits; nothing is ever written to it.
-    unsafe {
-        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
-            return;
-        }
-        match libc::fork() {
-            0 => {
-                if libc::fork() == 0 {
-                    libc::setsid();
-                    libc::close(ends[1]);
-                    for stream in 0..3 {
-                        libc::close(stream);
-                    }
-                    let mut byte = 0u8;
-                    libc::read(ends[0], (&raw mut byte).cast(), 1);
-                }
-                libc::_exit(0)
-            }
-            child => {
-                libc::close(ends[0]);
-                if child == -1 {
-                    libc::close(ends[1]);
-                    return;
-                }
-                let mut status = 0;
-                while libc::waitpid(child, &raw mut status, libc::__WALL) == -1
-                    && *libc::__errno_location() == libc::EINTR
-                {}
-            }
-        }
-    }
-}
-
 /// # Safety
 /// Only where no descriptor is used afterwards but `kept`.
 unsafe fn close_all_but(kept: i32) {

@@ -10,7 +10,7 @@ use crate::sys::tracee::read_memory;
 use crate::trace::stop::EventStop;
 
 use super::Refused;
-use super::tracepoint::{Ids, Tracepoints};
+use super::tracepoint::Tracepoints;
 
 /// accept's errors are negative; what it may return besides is a descriptor.
 const SUCCESS: &CStr = c"ret >= 0";
@@ -20,41 +20,12 @@ const SUCCESS: &CStr = c"ret >= 0";
 /// They end when this is dropped, for the heirs too; so keep it until the last of these has ended,
 /// not only the thread itself. At exec they end by themselves, and keep their count.
 #[derive(Debug)]
-pub struct Events {
-    opening: Opening,
-    events: [Event; 2],
-    /// What those counted that these replace.
-    before: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Opening {
-    ids: Ids,
-    tid: Tid,
-    inherit: Inherit,
-    cookie: u64,
-}
-
-impl Opening {
-    fn open(self) -> Result<[Event; 2], Refused> {
-        let _raised = capability::raised();
-        let open = |id| {
-            let event = Tracepoint {
-                id,
-                raw: false,
-                sigtrap: Some(self.cookie),
-                inherit: self.inherit,
-                filter: Some(SUCCESS),
-            };
-            Event::open(&event, self.tid).map_err(|e| Refused::on_thread(e, self.tid))
-        };
-        Ok([open(self.ids.accept)?, open(self.ids.accept4)?])
-    }
-}
+pub struct Events([Event; 2]);
 
 impl Events {
     /// Opens them on a thread. From now on each successful accept of it counts, and sends it a
     /// SIGTRAP with `cookie` in it: ptrace must be there to catch that, or the thread ignore it.
+    /// A thread that has events twice gets one SIGTRAP all the same.
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
@@ -64,37 +35,31 @@ impl Events {
         inherit: Inherit,
         cookie: u64,
     ) -> Result<Events, Refused> {
-        let opening = Opening { ids: tracepoints.ids(), tid, inherit, cookie };
-        Ok(Events { opening, events: opening.open()?, before: 0 })
+        let ids = tracepoints.ids();
+        let _raised = capability::raised();
+        let open = |id| {
+            let event = Tracepoint {
+                id,
+                raw: false,
+                sigtrap: Some(cookie),
+                inherit,
+                filter: Some(SUCCESS),
+            };
+            Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
+        };
+        Ok(Events([open(ids.accept)?, open(ids.accept4)?]))
     }
 
     /// How many accepts of the thread and its heirs have succeeded, by the kernel's count. Those
     /// of heirs that have ended are in it, and those whose signal could not be delivered.
     pub fn count(&self) -> io::Result<u64> {
-        Ok(self.before + self.events[0].count()? + self.events[1].count()?)
+        Ok(self.0[0].count()? + self.0[1].count()?)
     }
 
     /// No more counts, and no more signals but for accepts already counted: of a thread that runs,
     /// the signal may be on its way.
     pub fn disable(&self) -> io::Result<()> {
-        self.events.iter().try_for_each(Event::disable)
-    }
-
-    /// Opens them anew on their thread, and on a new thread or process of which it is not known
-    /// whether it has inherited them; both stand still, and there are no other heirs.
-    ///
-    /// That is the case of the first child that a thread reports after [`Events::open`], if it
-    /// has reported no other stop before: the call that made the child may have begun before.
-    ///
-    /// # Errors
-    /// [`Refused`]; the thread or the child may be without events then.
-    pub fn settle_with(&mut self, child: Tid) -> Result<Events, Refused> {
-        let of_child = Opening { tid: child, ..self.opening };
-        let before = self.count()?;
-        // In place of the old ones, which end here, also in the child.
-        self.events = self.opening.open()?;
-        self.before = before;
-        Ok(Events { opening: of_child, events: of_child.open()?, before: 0 })
+        self.0.iter().try_for_each(Event::disable)
     }
 }
 
