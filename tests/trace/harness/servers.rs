@@ -37,7 +37,7 @@ impl Server {
         Clients::new(seed, total, addresses, &self.ports).protocol(self.protocol)
     }
 
-    /// `tests/tracees/server.c` with these arguments; the protocol follows from them.
+    /// `tests/tracees/server/` with these arguments; the protocol follows from them.
     pub fn c(program: &Path, arguments: &[&str], listens: &[Listens]) -> Server {
         let ports = listens.iter().map(|l| Port {
             number: free_port(),

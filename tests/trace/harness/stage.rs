@@ -38,7 +38,7 @@ impl Stage {
         self.0.path().join("tcptally").into()
     }
 
-    /// `tests/tracees/server.c`; `None` without a C compiler.
+    /// `tests/tracees/server/`; `None` without a C compiler.
     pub fn server(&self) -> Option<PathBuf> {
         built(&TRACEE)?;
         Some(self.0.path().join("server"))
@@ -80,15 +80,18 @@ static TRACEE_32: Tracee = Tracee { name: "server32", flags: &["-m32"], program:
 /// Compiles the tracee, once; `None` where that, or running it, does not work.
 fn built(tracee: &'static Tracee) -> Option<&'static PathBuf> {
     let build = || {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tracees/server.c");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tracees/server");
+        let files =
+            fs::read_dir(sources).expect("the sources").filter_map(|f| Some(f.ok()?.path()));
+        let sources = files.filter(|f| f.extension().is_some_and(|e| e == "c"));
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(tracee.name);
         let mut cc = Command::new("cc");
-        cc.args(["-O1", "-pthread", "-Wall", "-o"]).arg(&program).arg(source).args(tracee.flags);
+        cc.args(["-O1", "-pthread", "-Wall", "-o"]).arg(&program).args(sources).args(tracee.flags);
         let output = cc.output().ok()?;
         if !output.status.success() {
             // The 32-bit C library is an option; a source that does not compile is a mistake.
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(!tracee.flags.is_empty(), "server.c does not compile:\n{errors}");
+            assert!(!tracee.flags.is_empty(), "the C server does not compile:\n{errors}");
             return None;
         }
         Command::new(&program).arg("nothing").status().ok()?.success().then_some(program)

@@ -1,0 +1,178 @@
+/*
+ * A server to trace. It greets each client with "ok\n" and closes the connection; how it comes by
+ * its connections is what the arguments are about, in any order:
+ *
+ *   PORT, 6:PORT, d:PORT    listen there: IPv4, IPv6 alone, both (dual-stack)
+ *   fd=N                    N is a listener already (handed on by exec)
+ *   unix=PATH               listen on a unix socket too
+ *
+ *   call=accept             accept(2) of the C library (the default)
+ *   call=accept4            accept4(2)
+ *   call=socketcall         i386: socketcall(SYS_ACCEPT)
+ *   call=socketcall4        i386: socketcall(SYS_ACCEPT4)
+ *   call=int80              x86-64: socketcall(SYS_ACCEPT) by int 0x80
+ *   address=null            ask for no address
+ *   address=short           ask for the first 4 bytes of it
+ *   mute                    close at once, without the greeting
+ *
+ *   loop                    one thread, poll(2) where there are several listeners (the default)
+ *   pool=N                  N threads that block in accept
+ *   storm=N                 N threads that all wake for each connection; one gets it
+ *   thread                  a thread per connection
+ *   churn=N                 N threads that block in accept; each ends after 5 connections, and
+ *                           another takes its place
+ *   fork                    a process per connection
+ *   vfork                   a vforked and executed process per connection
+ *   prefork=N               N processes that block in accept
+ *   dup                     accept on duplicates of the listener, move the new descriptor about
+ *   pass                    another process accepts: it is sent the listeners over a unix socket
+ *   exec=N                  every N connections, execute this program again
+ *
+ *   idle=N                  N more threads, which sleep
+ *   undumpable              forbid others to look into the process
+ *   reuse                   share the ports with other processes (SO_REUSEPORT)
+ *   block                   threads block all signals
+ *   signals                 send oneself SIGTRAP, SIGURG, real-time signals and timers all the
+ *                           time; at SIGTERM, compare what was sent with what came, and exit 0
+ *                           if nothing is missing
+ *   uring                   try io_uring_setup; the first line of stdout says how it went
+ *   after=N                 after N connections, exit with the status given by
+ *   status=N                this, or by default 0
+ *   segv                    instead of the exit, die of SIGSEGV
+ *   child=PROGRAM           run PROGRAM with the arguments that follow, as a child, and wait
+ */
+#include "server.h"
+
+#include <netinet/in.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#ifndef __NR_io_uring_setup
+#define __NR_io_uring_setup 425
+#endif
+
+struct options options;
+
+void fail(const char *what)
+{
+    fprintf(stderr, "server: %s: %s\n", what, strerror(errno));
+    exit(70);
+}
+
+static void try_io_uring(void)
+{
+    char params[120] = {0};
+    long fd = syscall(__NR_io_uring_setup, 4, params);
+    printf("io_uring: %s\n", fd >= 0 ? "yes" : errno == ENOSYS ? "ENOSYS" : "refused");
+    fflush(stdout);
+    if (fd >= 0)
+        close(fd);
+}
+
+static const char *value(const char *argument, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(argument, name, length) == 0 && argument[length] == '=' ? argument + length + 1 : NULL;
+}
+
+static int call_named(const char *name)
+{
+    static const char *const names[] = {"accept", "accept4", "socketcall", "socketcall4", "int80"};
+    for (int i = ACCEPT; i <= INT80; i++)
+        if (!strcmp(name, names[i]))
+            return i;
+    fail(name);
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = "loop", *given;
+    long count = 0, idle = 0;
+    options.arguments = argv + 1;
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 1; i < argc; i++)
+        options.reuse_port |= !strcmp(argv[i], "reuse");
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        if (a[0] == '6' && a[1] == ':')
+            listen_tcp(AF_INET6, 1, atoi(a + 2));
+        else if (a[0] == 'd' && a[1] == ':')
+            listen_tcp(AF_INET6, 0, atoi(a + 2));
+        else if (a[0] >= '0' && a[0] <= '9')
+            listen_tcp(AF_INET, 0, atoi(a));
+        else if ((given = value(a, "fd")))
+            add_listener(atoi(given));
+        else if ((given = value(a, "unix")))
+            listen_unix(given);
+        else if ((given = value(a, "call")))
+            options.call = call_named(given);
+        else if ((given = value(a, "address")))
+            options.address = !strcmp(given, "null") ? NONE : !strcmp(given, "short") ? SHORT : FULL;
+        else if ((given = value(a, "after")))
+            options.exit_after = atol(given);
+        else if ((given = value(a, "status")))
+            options.exit_status = atoi(given);
+        else if ((given = value(a, "idle")))
+            idle = atol(given);
+        else if ((given = value(a, "child"))) {
+            argv[i] += strlen("child=");
+            return run_child(argv + i);
+        } else if (!strcmp(a, "mute"))
+            options.mute = 1;
+        else if (!strcmp(a, "block"))
+            options.block_signals = 1;
+        else if (!strcmp(a, "reuse"))
+            continue;
+        else if (!strcmp(a, "undumpable"))
+            prctl(PR_SET_DUMPABLE, 0);
+        else if (!strcmp(a, "segv"))
+            options.die_of_segv = 1;
+        else if (!strcmp(a, "uring"))
+            try_io_uring();
+        else if (!strcmp(a, "nothing"))
+            return 0;
+        else {
+            mode = a;
+            given = strchr(a, '=');
+            count = given ? atol(given + 1) : 0;
+        }
+    }
+    if (listener_count == 0) {
+        fprintf(stderr, "server: nothing to listen on\n");
+        return 64;
+    }
+    run_idle(idle);
+
+    if (!strncmp(mode, "pool", 4))
+        run_pool(count);
+    else if (!strncmp(mode, "churn", 5))
+        run_churn(count);
+    else if (!strncmp(mode, "storm", 5))
+        run_storm(count);
+    else if (!strcmp(mode, "thread"))
+        run_threads();
+    else if (!strcmp(mode, "fork"))
+        run_fork();
+    else if (!strcmp(mode, "vfork"))
+        run_vfork();
+    else if (!strncmp(mode, "prefork", 7))
+        run_prefork(count);
+    else if (!strcmp(mode, "dup"))
+        run_dup();
+    else if (!strcmp(mode, "pass"))
+        run_pass();
+    else if (!strncmp(mode, "exec", 4))
+        run_exec(count);
+    else if (!strcmp(mode, "signals"))
+        run_signals();
+    else if (!strcmp(mode, "loop"))
+        run_loop();
+    else {
+        fprintf(stderr, "server: what is %s?\n", mode);
+        return 64;
+    }
+    for (;;)
+        pause();
+}

@@ -1,0 +1,120 @@
+/* Processes. */
+#include "server.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* Forks a process that ends with its parent. */
+static pid_t fork_bound(void)
+{
+    pid_t parent = getpid(), child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+    }
+    return child;
+}
+
+void run_fork(void)
+{
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        int fd = next_client();
+        pid_t child = fork();
+        if (child < 0)
+            fail("fork");
+        if (child == 0) {
+            greet(fd);
+            _exit(0);
+        }
+        close(fd);
+        counted();
+    }
+}
+
+void run_vfork(void)
+{
+    for (;;) {
+        int fd = next_client();
+        pid_t child = vfork();
+        if (child < 0)
+            fail("vfork");
+        if (child == 0) {
+            execl("/proc/self/exe", "server", "nothing", NULL);
+            _exit(1);
+        }
+        int status;
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+            ;
+        if (status != 0)
+            fail("the vforked child");
+        greet(fd);
+        counted();
+    }
+}
+
+void run_prefork(long processes)
+{
+    for (long i = 0; i < processes; i++) {
+        if (fork_bound() == 0) {
+            listeners[0] = listeners[i % listener_count];
+            listener_count = 1;
+            run_loop();
+        }
+    }
+    for (;;)
+        pause();
+}
+
+void run_pass(void)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+        fail("socketpair");
+    pid_t child = fork_bound();
+    char byte = 0, space[CMSG_SPACE(sizeof(int) * MAX_LISTENERS)] = {0};
+    struct iovec io = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    if (child) {
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * listener_count);
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof(int) * listener_count);
+        memcpy(CMSG_DATA(rights), listeners, sizeof(int) * listener_count);
+        if (sendmsg(pair[0], &message, 0) != 1)
+            fail("sendmsg");
+        for (;;)
+            pause();
+    }
+    /* It forgets what it inherited: the listeners come over the socket, under other numbers. */
+    for (int i = 0; i < listener_count; i++)
+        close(listeners[i]);
+    int none = open("/dev/null", O_RDONLY);
+    (void)none;
+    if (recvmsg(pair[1], &message, 0) != 1)
+        fail("recvmsg");
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    listener_count = (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    memcpy(listeners, CMSG_DATA(rights), sizeof(int) * listener_count);
+    run_loop();
+}
+
+int run_child(char **argv)
+{
+    pid_t child = fork_bound();
+    if (child == 0) {
+        execv(argv[0], argv);
+        fail(argv[0]);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}

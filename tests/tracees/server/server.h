@@ -1,0 +1,65 @@
+/* What the files of the server share. */
+#ifndef SERVER_H
+#define SERVER_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_LISTENERS = 16 };
+
+/* What the command line asked for. */
+struct options {
+    enum { ACCEPT, ACCEPT4, SOCKETCALL, SOCKETCALL4, INT80 } call;
+    enum { FULL, NONE, SHORT } address;
+    int mute, reuse_port, block_signals, die_of_segv, exit_status;
+    long exit_after;
+    /* All of them, as they were given. */
+    char **arguments;
+};
+
+extern struct options options;
+extern int listeners[MAX_LISTENERS];
+extern int listener_count;
+
+/* Ends the server with what went wrong. */
+void fail(const char *what);
+
+/* listen.c */
+void add_listener(int fd);
+void listen_tcp(int family, int v6only, int port);
+void listen_unix(const char *path);
+
+/* take.c: one connection */
+int take(int fd);
+void greet(int fd);
+/* Counts one more; ends the server where it was told to. */
+void counted(void);
+void accept_failed(void);
+/* The next listener that has a client waiting, where there are several. */
+int ready(void);
+int next_client(void);
+
+/* loop.c: one thread; threads.c, processes.c, signals.c: what their names say */
+void run_loop(void);
+void run_exec(long every);
+void run_dup(void);
+void start_thread(void *(*body)(void *), void *argument);
+void run_threads(void);
+void run_storm(long threads);
+void run_idle(long threads);
+void run_pool(long threads);
+void run_churn(long threads);
+void run_fork(void);
+void run_vfork(void);
+void run_prefork(long processes);
+void run_pass(void);
+int run_child(char **argv);
+void run_signals(void);
+
+#endif
