@@ -17,4 +17,5 @@ mod periods;
 mod ports;
 mod servers;
 mod signals;
+mod spawn_perf;
 mod words;

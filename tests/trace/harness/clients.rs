@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -116,9 +116,11 @@ impl Clients {
     /// Comes again and again, in the background, until told to stop.
     pub fn keep_coming(self) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
         let share = self.visits.len().div_ceil(self.workers).max(1);
         let workers = self.visits.chunks(share).map(|chunk| {
-            let (chunk, stop, protocol) = (chunk.to_vec(), stop.clone(), self.protocol);
+            let (chunk, protocol) = (chunk.to_vec(), self.protocol);
+            let (stop, answered) = (stop.clone(), answered.clone());
             std::thread::spawn(move || {
                 let mut counts = Counts::new();
                 for &(from, to) in chunk.iter().cycle() {
@@ -127,11 +129,12 @@ impl Clients {
                     }
                     visit(from, to, protocol)?;
                     *counts.entry((from, to.port())).or_default() += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(counts)
             })
         });
-        Load { workers: workers.collect(), stop }
+        Load { workers: workers.collect(), stop, answered }
     }
 }
 
@@ -139,9 +142,15 @@ impl Clients {
 pub struct Load {
     workers: Vec<std::thread::JoinHandle<Result<Counts, String>>>,
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
 }
 
 impl Load {
+    /// How many have been answered so far.
+    pub fn so_far(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Stops them, and panics if one of them was not answered.
     #[track_caller]
     pub fn stop(mut self) -> Counts {

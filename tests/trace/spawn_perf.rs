@@ -1,0 +1,83 @@
+//! `--engine perf -- COMMAND`: a server that is started, at the price of an attached one, and
+//! that outlives whatever becomes of tcptally.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// Who may have the engine.
+fn users() -> Vec<User> {
+    User::all().into_iter().filter(|u| attach_engines(*u).contains(&"perf")).collect()
+}
+
+#[test]
+fn counts_are_exact() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let modes = [&["loop"][..], &["pool=4"], &["thread"], &["fork"], &["prefork=2"], &["exec=9"]];
+    for user in users() {
+        for mode in modes {
+            let server = Server::c(&program, mode, &[Listens::V4, Listens::V4]);
+            let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
+            let made = server.clients(1, 200, 5).run();
+            let report = run.end();
+            report.assert_counts(&made);
+            assert_eq!(report.engine(), "perf", "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn real_servers_too() {
+    let stage = Stage::get();
+    for server in [Server::nginx, Server::redis, Server::node, Server::go, Server::python_threads] {
+        let server = need!(server(), "a server", "it is not installed");
+        for user in users().into_iter().take(1) {
+            let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
+            let made = server.clients(1, 200, 5).run();
+            run.end().assert_counts(&made);
+        }
+    }
+}
+
+#[test]
+fn after_the_duration_the_server_goes_on_by_itself() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in users() {
+        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let options = ["--engine", "perf", "--duration", "1500ms"];
+        let mut run = Run::spawn(&stage, user, &options, &server);
+        let pid = run.server_pid();
+        let made = server.clients(1, 50, 3).run();
+        wait_for("the report", || run.report_so_far()).assert_counts(&made);
+        assert_free(pid);
+        let ignored = status_field(&pid.to_string(), "SigIgn").expect("the server runs");
+        let ignored = u64::from_str_radix(&ignored, 16).expect("a mask");
+        assert_eq!(ignored & 1 << (Signal::SIGTRAP as i32 - 1), 0, "SIGTRAP as before");
+        server.assert_serves();
+        run.end().assert_counts(&made);
+    }
+}
+
+#[test]
+fn a_killed_tracer_leaves_the_server_serving() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in users() {
+        for mode in ["pool=4", "thread", "fork"] {
+            let server = Server::c(&program, &[mode], &[Listens::V4]);
+            let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
+            let pid = run.server_pid();
+            let load = server.clients(1, 100, 5).keep_coming();
+            wait_for("some load", || (load.so_far() > 50).then_some(()));
+            run.session.signal(Signal::SIGKILL);
+            run.session.wait();
+            assert_free(pid);
+            let before = load.so_far();
+            wait_for("more of it", || (load.so_far() > before + 50).then_some(()));
+            load.stop();
+            server.assert_serves();
+        }
+    }
+}
