@@ -247,10 +247,11 @@ impl Perf {
     pub fn trap(&mut self, stop: &SignalStop, counts: bool) -> io::Result<Trap> {
         Ok(match tracee::perf_signal(stop.tid())? {
             Some(signal) if signal.data != COOKIE => Trap::Foreign,
-            Some(signal) if signal.was_blocked || !counts => Trap::Late,
+            Some(signal) if signal.was_blocked => Trap::Late,
+            // Whether here or at the exit from the call: the accept was seen.
             Some(_) => {
                 self.ledger.see();
-                Trap::Accept
+                if counts { Trap::Accept } else { Trap::Late }
             }
             None => Trap::Foreign,
         })
