@@ -11,7 +11,7 @@ use crate::trace::procfs;
 use crate::trace::stop::{EventStop, SignalStop, Stop};
 
 use super::inject::{Change, Disposition};
-use super::ledger::{Balance, COOKIE, Ledger};
+use super::ledger::{COOKIE, Ledger};
 use super::trap::Traps;
 use super::{Refused, events, mask};
 
@@ -32,10 +32,10 @@ pub struct Perf {
     awaited: HashSet<Tid>,
     /// New processes that did not inherit the events, and got their own.
     heirless: HashSet<Tid>,
+    /// Whether there are threads that block SIGTRAP, so that new ones may come to.
+    blocks: bool,
     opened: Option<Instant>,
     leaving: bool,
-    /// What was missing when it was last looked at.
-    missing: u64,
 }
 
 /// A process that is decided on: it has its events now, or cannot be under this engine.
@@ -78,9 +78,9 @@ impl Perf {
             unblocked: HashMap::new(),
             awaited: HashSet::new(),
             heirless: HashSet::new(),
+            blocks: false,
             opened: None,
             leaving: false,
-            missing: 0,
         })
     }
 
@@ -189,6 +189,7 @@ impl Perf {
         let result = if !self.leaving {
             mask::unblock(tid).map(|former| {
                 if let Some(former) = former {
+                    self.blocks = true;
                     self.unblocked.insert(tid, former);
                 }
             })
@@ -224,6 +225,12 @@ impl Perf {
         self.ledger.open(pid, false).map_err(|refused| refused.to_string())
     }
 
+    /// Whether a new thread must be followed up to its first accept, since it may block SIGTRAP
+    /// itself before that.
+    pub fn distrusts_new_threads(&self) -> bool {
+        self.blocks && !self.leaving
+    }
+
     /// Whether what was changed is being put back.
     pub fn is_leaving(&self) -> bool {
         self.leaving
@@ -257,23 +264,14 @@ impl Perf {
         })
     }
 
-    /// How many accepts the kernel has counted that nobody saw, save those under way: they were
-    /// missing at two looks in a row.
-    pub fn missing(&mut self) -> io::Result<u64> {
-        let Balance { missing, .. } = self.ledger.balance()?;
-        let lasting = missing.min(self.missing);
-        self.missing = missing;
-        Ok(lasting)
+    /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
+    pub fn missing(&self) -> io::Result<u64> {
+        Ok(self.ledger.balance()?.missing)
     }
 
     /// Counts no more.
     pub fn close(&mut self) {
         self.ledger.close();
-    }
-
-    /// Whether all that was counted has been seen.
-    pub fn is_balanced(&self) -> io::Result<bool> {
-        Ok(self.ledger.balance()? == Balance { missing: 0, surplus: 0 })
     }
 
     /// Begins to put back the disposition and masks of `processes`; [`Perf::is_settled`] tells

@@ -14,8 +14,6 @@ use super::{Phase, Tracer};
 const IN_FLIGHT: Duration = Duration::from_millis(300);
 /// How long processes may take to get back what was changed in them.
 const PUTTING_BACK: Duration = Duration::from_secs(2);
-/// Under load the right moment is short and comes often.
-const AT_ONCE: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Tracer {
@@ -40,12 +38,7 @@ impl Tracer {
         // The end of the count is a moment at which all that the kernel has counted has been seen.
         // It comes before the events are switched off, for that drops signals on their way.
         if self.check.next().is_some() {
-            self.drain_until(IN_FLIGHT, |tracer| {
-                tracer.perf.as_ref().is_none_or(|perf| perf.is_balanced().unwrap_or(true))
-            })?;
-            // The second look in a row: what is missing now is not on its way.
-            self.lost();
-            self.lost();
+            self.check.lost = self.deficit(IN_FLIGHT)?;
         }
         self.check.end();
         if let Some(perf) = &mut self.perf {
@@ -69,20 +62,17 @@ impl Tracer {
         mut is_done: impl FnMut(&Tracer) -> bool,
     ) -> Result<(), Error> {
         let end = Instant::now() + patience;
-        for tries in 0.. {
+        loop {
             self.drain()?;
             if is_done(self) || Instant::now() >= end {
-                break;
+                return Ok(());
             }
-            if tries >= AT_ONCE {
-                std::thread::sleep(PAUSE);
-            }
+            std::thread::sleep(PAUSE);
         }
-        Ok(())
     }
 
     /// Takes the stops that have come already.
-    fn drain(&mut self) -> Result<(), Error> {
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
         loop {
             match wait::any_now() {
                 Ok(Some(change)) => {

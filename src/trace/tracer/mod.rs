@@ -66,6 +66,10 @@ pub struct Tracer {
     /// Those of them that may have a signal of the engine `perf` on the way, until their first
     /// system call.
     switching: HashSet<Tid>,
+    /// New threads that have not stopped yet.
+    newborn: HashSet<Tid>,
+    /// New threads under the engine `perf` that are followed up to their first accept.
+    probation: HashSet<Tid>,
     /// All that were ever in use.
     engines: BTreeSet<Engine>,
     follow: Follow,
@@ -119,6 +123,8 @@ impl Tracer {
             check: Check::default(),
             interrupted: HashSet::new(),
             switching: HashSet::new(),
+            newborn: HashSet::new(),
+            probation: HashSet::new(),
             follow: Follow::default(),
             watched,
             account,
@@ -227,12 +233,7 @@ impl Live for Tracer {
             match self.wait()? {
                 Some(Some(connection)) => return Ok(Event::Connection(connection)),
                 Some(None) => {}
-                None => {
-                    // Nothing is under way any more: what is missing at two looks is lost.
-                    self.lost();
-                    self.lost();
-                    return Ok(Event::Ended(self.ending()));
-                }
+                None => return Ok(Event::Ended(self.ending())),
             }
         }
     }

@@ -52,6 +52,7 @@ impl Tracer {
 
     fn until(&mut self, tid: Tid) -> Until {
         match self.phase {
+            Phase::Counting if self.probation.contains(&tid) => Until::SyscallStop,
             Phase::Counting => self.tracees.engine(tid).until(),
             _ => Until::AnyStop,
         }
@@ -60,6 +61,12 @@ impl Tracer {
     fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
         self.switching.remove(&tid);
+        if self.probation.contains(&tid) {
+            self.probe(&stop)?;
+            let until = self.until(tid);
+            stop.resume(until)?;
+            return Ok(None);
+        }
         let engine = self.tracees.engine(tid);
         let connection = match self.accept_at_exit(&stop, engine) {
             Ok(connection) => connection,
@@ -96,6 +103,22 @@ impl Tracer {
         }
         let connection = self.reader.read(stop.tid(), &registers, arch, call);
         Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    /// A new thread may block all signals when it begins, and then accept: from its first accept
+    /// on its mask is as it must be.
+    fn probe(&mut self, stop: &SyscallStop) -> io::Result<()> {
+        let registers = match stop.registers() {
+            Ok(registers) => CallRegisters(registers),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let is_accept = abi::candidates(registers.number()).any(|c| c.1 == Call::Accept);
+        if registers.is_entry() && is_accept {
+            self.probation.remove(&stop.tid());
+            self.see_to_mask(stop.tid())?;
+        }
+        Ok(())
     }
 
     /// Whether a connection is of a process that was asked about.
@@ -156,11 +179,15 @@ impl Tracer {
             }
             Watched::Attached(_) => {}
         }
+        let is_new = self.newborn.remove(&tid) || !self.tracees.knows(tid);
         self.see_to_mask(tid)?;
         if let Some(perf) = &mut self.perf
             && self.tracees.engine(tid) == Engine::Perf
         {
             perf.see_to_heirless(&stop);
+            if is_new && perf.distrusts_new_threads() {
+                self.probation.insert(tid);
+            }
         }
         let until = self.until(tid);
         stop.resume(until)
@@ -178,6 +205,10 @@ impl Tracer {
     fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
         let tid = stop.tid();
         if let Ok(child) = stop.child() {
+            // Either may come first: this stop, or the child's own.
+            if self.perf.is_some() && !self.tracees.knows(child) {
+                self.newborn.insert(child);
+            }
             self.tracees.born(tid, child);
             if let Some(perf) = &mut self.perf
                 && self.tracees.engine(tid) == Engine::Perf
@@ -232,6 +263,8 @@ impl Tracer {
         self.tracees.forget(tid);
         self.interrupted.remove(&tid);
         self.switching.remove(&tid);
+        self.newborn.remove(&tid);
+        self.probation.remove(&tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);
         }
