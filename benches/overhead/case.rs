@@ -54,6 +54,11 @@ impl Case {
         matches!(self, Case::Attach(_) | Case::StraceAttach)
     }
 
+    /// Whether the tracer says when it has attached.
+    pub fn tells_of_attach(self) -> bool {
+        matches!(self, Case::Attach(_))
+    }
+
     /// The tracer's command line; a server to start or process ids to attach to go behind it.
     fn tracer(self, tools: &Tools, dir: &Path) -> Vec<OsString> {
         let record = dir.join(RECORD).into_os_string();

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::case::{Case, Tools};
 use crate::client::{self, Amount};
+use crate::cpu;
 use crate::processes::{self, is_interrupted, status};
 use crate::run::attached_since;
 use crate::server::Kind;
@@ -67,7 +67,7 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
     if let Some(argv) = case.attach(tools, dir, &server.pids) {
         let began = Instant::now();
         let mut tracer = processes::start(&argv, dir)?;
-        let since = attached_since(&mut tracer, &server.pids)?;
+        let since = attached_since(&mut tracer, case, &server.pids)?;
         took = format!(", attached in {} ms", (since - began).as_millis());
         attached = Some(tracer);
     }
@@ -79,7 +79,9 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
         addresses: ADDRESSES,
         cpu: None,
     };
+    let before = cpu::time(&[tracer]);
     let outcome = client::run(tools, kind, &server, amount, dir)?;
+    let used = (cpu::time(&[tracer]) - before).as_secs_f64() * 1e6 / f64::from(ADDRESSES);
     let peak = status(tracer, "VmHWM").context("the tracer is gone")?;
     let kib: u64 = peak.trim_end_matches("kB").trim().parse()?;
     if let Some(mut tracer) = attached {
@@ -87,8 +89,9 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
         tracer.wait()?;
     }
     server.end()?;
+    let mib = kib as f64 / 1024.0;
     let rate = outcome.rate;
-    Ok(format!("at most {:.1} MiB of memory at {rate:.0}/s{took}", kib as f64 / 1024.0))
+    Ok(format!("at most {mib:.1} MiB of memory; {rate:.0}/s, tracer {used:.1} µs each{took}"))
 }
 
 /// For how long a thread that spins, and threads that sleep, are held up by attaching, with what
@@ -108,7 +111,7 @@ fn attach(tools: &Tools, case: Case) -> Result<String> {
     std::thread::sleep(WINDOW);
     let before = held()?;
     let argv = case.attach(tools, dir, &[server.pid()]).context("does not attach")?;
-    let mut tracer = start_attaching(&argv, dir)?;
+    let mut tracer = processes::start(&argv, dir)?;
     std::thread::sleep(WINDOW);
     let during = held()?;
     tracer.must_run()?;
@@ -123,10 +126,6 @@ fn attach(tools: &Tools, case: Case) -> Result<String> {
         show(detaching),
         show(before),
     ))
-}
-
-fn start_attaching(argv: &[OsString], dir: &Path) -> Result<processes::Started> {
-    processes::start(argv, dir)
 }
 
 /// The longest in ms, since it was asked last.

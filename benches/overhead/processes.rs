@@ -82,9 +82,13 @@ impl Started {
         }
     }
 
+    /// Its messages so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+
     fn complaint(&self, status: ExitStatus) -> String {
-        let text = fs::read_to_string(&self.errors).unwrap_or_default();
-        match text.lines().find(|l| !l.trim().is_empty()) {
+        match self.said().lines().find(|l| !l.trim().is_empty()) {
             Some(line) => line.trim().to_owned(),
             None => format!("ended with {status}"),
         }

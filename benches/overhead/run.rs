@@ -49,7 +49,11 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let process = cpu::on(load.server_cpu, || processes::start(&command, dir))?;
     let server = load.kind.ready(process, dir)?;
     let mut attached = match case.attach(tools, dir, &server.pids) {
-        Some(argv) => Some(attach(&argv, load.server_cpu, &server.pids, dir)?),
+        Some(argv) => {
+            let mut tracer = cpu::on(load.server_cpu, || processes::start(&argv, dir))?;
+            attached_since(&mut tracer, case, &server.pids)?;
+            Some(tracer)
+        }
         None => None,
     };
     let tracer = match &attached {
@@ -103,23 +107,18 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     })
 }
 
-/// Starts a tracer that attaches, and waits until it has.
-fn attach(
-    argv: &[std::ffi::OsString],
-    on: Option<usize>,
-    pids: &[i32],
-    dir: &std::path::Path,
-) -> Result<Started> {
-    let mut tracer = cpu::on(on, || processes::start(argv, dir))?;
-    attached_since(&mut tracer, pids)?;
-    Ok(tracer)
-}
-
-/// A tracer with nothing to do has attached: every thread of an idle server is its tracee, and
-/// it has used no CPU time for a while. Gives when it did so last.
-pub fn attached_since(tracer: &mut Started, pids: &[i32]) -> Result<Instant> {
+/// Waits until a tracer has attached to every thread of a server that nobody asks for anything
+/// yet, and gives when it had: when it said so, or, if it is one that does not, when it last used
+/// CPU time.
+pub fn attached_since(tracer: &mut Started, case: Case, pids: &[i32]) -> Result<Instant> {
     const QUIET: Duration = Duration::from_millis(60);
     let pid = tracer.pid();
+    if case.tells_of_attach() {
+        return wait_for("the tracer to say that it has attached", || {
+            tracer.must_run()?;
+            Ok(tracer.said().contains("attached to").then(Instant::now))
+        });
+    }
     wait_for("the tracer to attach", || {
         tracer.must_run()?;
         Ok(processes::are_traced(pids, pid).then_some(()))
