@@ -8,8 +8,9 @@ use crate::sys::ptrace::Tid;
 
 use super::procfs;
 
-/// A look at a tracee's CPU costs some microseconds, so it is not taken at every stop.
-const STOPS_PER_LOOK: u32 = 24;
+/// A look at a tracee's CPU costs as much as half a stop, so it is not taken at every stop: after
+/// so many at first, and twice as many each time that it has shown nothing new.
+const STOPS_PER_LOOK: std::ops::RangeInclusive<u32> = 16..=256;
 /// So many looks in a row must show the same CPU: tracees that run on several at once are not
 /// followed.
 const LOOKS: usize = 3;
@@ -17,27 +18,41 @@ const LOOKS: usize = 3;
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Where the tracer runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Follow {
     stops: u32,
+    stops_per_look: u32,
     looks: [Option<usize>; LOOKS],
     allowed: Option<CpuSet>,
     on: Option<usize>,
+}
+
+impl Default for Follow {
+    fn default() -> Follow {
+        let stops_per_look = *STOPS_PER_LOOK.start();
+        Follow { stops: 0, stops_per_look, looks: [None; LOOKS], allowed: None, on: None }
+    }
 }
 
 impl Follow {
     /// To be called at each stop, before the tracee is resumed.
     pub fn stopped(&mut self, tid: Tid) {
         self.stops += 1;
-        if self.stops >= STOPS_PER_LOOK {
+        if self.stops >= self.stops_per_look {
             self.stops = 0;
             self.look(tid);
         }
     }
 
     fn look(&mut self, tid: Tid) {
+        let cpu = procfs::last_cpu(tid);
+        self.stops_per_look = if cpu == self.looks[LOOKS - 1] {
+            (self.stops_per_look * 2).min(*STOPS_PER_LOOK.end())
+        } else {
+            *STOPS_PER_LOOK.start()
+        };
         self.looks.rotate_left(1);
-        self.looks[LOOKS - 1] = procfs::last_cpu(tid);
+        self.looks[LOOKS - 1] = cpu;
         let same = self.looks.iter().all(|cpu| *cpu == self.looks[0]);
         let to = if same { self.looks[0] } else { None };
         if to != self.on && self.go(to).is_ok() {
