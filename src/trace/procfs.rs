@@ -106,6 +106,14 @@ pub fn is_32_bit(pid: Tid) -> Option<bool> {
     Some(header[4] == CLASS_32)
 }
 
+/// Whether a process has an io_uring open, among its first ten thousand descriptors: what it
+/// accepts there passes no system call.
+pub fn has_io_uring(pid: Tid) -> bool {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = entries.take(10_000).filter_map(|e| fs::read_link(e.path()).ok());
+    links.any(|to| to.to_str() == Some("anon_inode:[io_uring]"))
+}
+
 /// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
 pub fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

@@ -118,6 +118,7 @@ impl Tracer {
         }
         tracer.choose(&seized.threads);
         tracer.settle()?;
+        tracer.look_for_io_uring(seized.threads.keys().copied());
         tracer.account.started = Some(Moment::now());
         tracer.remark(format!(
             "attached to {} and {}",
@@ -125,6 +126,13 @@ impl Tracer {
             plural(seized.threads.values().map(BTreeSet::len).sum(), "thread", "threads"),
         ));
         Ok(tracer)
+    }
+
+    /// A ring that is open already was set up unseen.
+    pub(super) fn look_for_io_uring(&mut self, mut processes: impl Iterator<Item = Tid>) {
+        if processes.any(procfs::has_io_uring) {
+            self.warn_of_io_uring();
+        }
     }
 
     /// Chooses an engine for each process, and begins with it.

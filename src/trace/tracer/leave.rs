@@ -46,6 +46,8 @@ impl Tracer {
         }
         let mut processes = self.tracees.under(Engine::Perf);
         processes.retain(|tid| procfs::process_of(*tid) == Some(*tid));
+        // This engine does not see a ring being set up.
+        self.look_for_io_uring(processes.iter().copied());
         let failed = self.perf.as_mut().map(|perf| perf.put_back(&processes)).unwrap_or_default();
         for (pid, why) in failed {
             self.account

@@ -94,15 +94,20 @@ impl Tracer {
         }
         let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
         if call == Call::IoUringSetup {
-            self.account.complete = false;
-            self.account.warn(
-                "io_uring seen: connections accepted through it cannot be seen and are not \
-                 counted (--deny-io-uring makes most servers do without)",
-            );
+            self.warn_of_io_uring();
             return Ok(None);
         }
         let connection = self.reader.read(stop.tid(), &registers, arch, call);
         Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    pub(super) fn warn_of_io_uring(&mut self) {
+        self.account.complete = false;
+        self.account.warn(
+            "io_uring seen: connections accepted through it cannot be seen and are not counted; a \
+             server started with 'tcptally trace --deny-io-uring -- COMMAND' does without, as a \
+             rule",
+        );
     }
 
     /// A new thread may block all signals when it begins, and then accept: from its first accept
