@@ -11,7 +11,7 @@ use crate::sys::wake::{self, Signals};
 
 use super::error::{Doing, Error};
 use super::procfs;
-use super::tracer::HANDLED;
+use super::signals::HANDLED;
 
 /// A terminal's stop signal comes to the server and to the tracer at once; this much apart they
 /// are two.

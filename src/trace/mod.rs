@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod registers;
 pub mod seccomp;
 mod setuid;
+mod signals;
 pub mod sockaddr;
 pub mod socket;
 pub mod spawn;

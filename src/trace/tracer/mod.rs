@@ -24,20 +24,9 @@ use super::engine::Engine;
 use super::error::{Doing, Error};
 use super::follow::Follow;
 use super::perf::watch::Perf;
+use super::signals::HANDLED;
 use super::tracees::Tracees;
 use check::Check;
-
-/// Signals to the tracer that mean something to it.
-pub(super) const HANDLED: [i32; 8] = [
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGUSR1,
-    libc::SIGTSTP,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
-];
 
 /// What is watched, and how.
 #[derive(Clone, Copy, Debug, Default)]
