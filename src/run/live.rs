@@ -43,9 +43,18 @@ pub fn watch<L: Live>(
     what: Watch,
 ) -> anyhow::Result<i32> {
     let mut state = State::new(what)?;
-    let (ending, account) = trace::let_go_at_end(|| follow(start, &mut state))?;
+    let (ending, account) = trace::let_go_at_end(|| -> anyhow::Result<_> {
+        let mut live = start()?;
+        let ending = follow(&mut live, &mut state);
+        let mut account = live.account();
+        if ending.is_err() {
+            account.complete = false;
+            account.warn("watching failed before its end; what came after that is not counted");
+        }
+        Ok((ending, account))
+    })?;
     let written = state.finish(account);
-    let ending = match ending {
+    let ending = match ending? {
         Ending::LetGo(pid) => trace::attend(pid)?,
         ending => ending,
     };
@@ -57,21 +66,17 @@ pub fn watch<L: Live>(
     })
 }
 
-fn follow<L: Live>(
-    start: impl FnOnce() -> Result<L, L::Error>,
-    state: &mut State,
-) -> anyhow::Result<(Ending, Account)> {
-    let mut live = start()?;
-    state.tell(&mut live);
+fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
+    state.tell(live);
     loop {
         state.lateness = live.lateness();
         match live.next(state.deadline())? {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
             Event::Asked => state.show(live.account()),
-            Event::Ended(ending) => return Ok((ending, live.account())),
+            Event::Ended(ending) => return Ok(ending),
         }
-        state.tell(&mut live);
+        state.tell(live);
         state.close_intervals(Moment::now());
         if state.is_over() {
             for connection in live.stop_counting()? {
