@@ -14,7 +14,7 @@ pub struct Count {
     pub tally: Tally,
     /// How many passed, and how many did not.
     pub sums: Sums,
-    /// Times of the first and the last of all, where the period is a time of every day.
+    /// Times of the first and the last of all, passed or not, where there is a period.
     pub seen: Option<(Moment, Moment)>,
 }
 
@@ -45,7 +45,7 @@ impl Count {
 
     /// Whether a connection passes. Takes note of it, but does not tally it.
     pub fn passes(&mut self, c: &Connection) -> bool {
-        if self.filter.period.is_daily()
+        if !self.filter.period.is_all()
             && let Some(time) = c.time
         {
             self.see(time, time);

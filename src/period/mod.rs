@@ -46,9 +46,9 @@ impl Default for Period {
 }
 
 impl Period {
-    /// Whether it comes again every day.
-    pub fn is_daily(&self) -> bool {
-        [&self.since, &self.until].into_iter().any(|b| matches!(b, Some(Bound::Daily(_))))
+    /// Whether it is all time.
+    pub fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
     }
 
     /// Whether a connection of this time is in the period.

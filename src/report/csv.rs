@@ -21,7 +21,7 @@ impl Format {
         Format { intervals: look.intervals, headings: look.headings }
     }
 
-    fn rows(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn rows(&mut self, part: &Part<'_>, out: &mut dyn Write) -> Result<(), ::csv::Error> {
         let mut out = ::csv::Writer::from_writer(out);
         let intervals = self.intervals;
         if std::mem::take(&mut self.headings) {
@@ -59,7 +59,22 @@ impl Format {
         } else if picked.rows.is_empty() && intervals {
             line(&mut std::iter::once(String::new()).chain(blank()), &Entry::default())?;
         }
-        out.flush()
+        Ok(out.flush()?)
+    }
+
+    fn record(&mut self, connection: &Connection, out: &mut dyn Write) -> Result<(), ::csv::Error> {
+        let headings = std::mem::take(&mut self.headings);
+        let mut out = ::csv::WriterBuilder::new().has_headers(headings).from_writer(out);
+        out.serialize(Event::from(connection))?;
+        Ok(out.flush()?)
+    }
+}
+
+/// The error of the output as it was: a closed pipe is no failure.
+fn plain(error: ::csv::Error) -> io::Error {
+    match error.into_kind() {
+        ::csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
     }
 }
 
@@ -69,17 +84,14 @@ fn time(time: Option<Moment>) -> String {
 
 impl super::Format for Format {
     fn interval(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
-        self.rows(part, out)
+        self.rows(part, out).map_err(plain)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-        if self.intervals { Ok(()) } else { self.rows(&report.whole, out) }
+        if self.intervals { Ok(()) } else { self.rows(&report.whole, out).map_err(plain) }
     }
 
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
-        let headings = std::mem::take(&mut self.headings);
-        let mut out = ::csv::WriterBuilder::new().has_headers(headings).from_writer(out);
-        out.serialize(Event::from(connection))?;
-        out.flush()
+        self.record(connection, out).map_err(plain)
     }
 }

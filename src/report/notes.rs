@@ -1,5 +1,6 @@
 //! What a count hides, in words.
 
+use super::clock::Clock;
 use super::text::plural;
 use crate::Account;
 use crate::count::Count;
@@ -49,6 +50,7 @@ pub fn notes(account: &Account, count: &Count) -> Vec<String> {
         ));
     }
     notes.extend(daily(count));
+    notes.extend(missed(count));
     notes.extend(account.warnings.iter().cloned());
     if !account.complete && notes.is_empty() {
         notes.push("these may not be all connections".into());
@@ -92,4 +94,13 @@ fn daily(count: &Count) -> Option<String> {
         "connections from {first} to {last} were seen, and those {window} on each day counted; \
          give --since and --until a date to mean one"
     ))
+}
+
+/// Where the connections are, if the period has none of them.
+fn missed(count: &Count) -> Option<String> {
+    let sums = &count.sums;
+    let (first, last) =
+        count.seen.filter(|_| sums.total == 0 && sums.filtered > 0 && sums.undecided_time == 0)?;
+    let span = Clock::span(&count.filter.period.zone, first, last);
+    Some(format!("none came between --since and --until; what was seen came from {span}"))
 }

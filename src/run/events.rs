@@ -56,10 +56,17 @@ impl Events {
         }
     }
 
-    /// Writes what is left, and says how many there were.
-    pub fn finish(mut self) -> io::Result<Count> {
-        self.write();
-        self.error.map_or(Ok(self.count), Err)
+    /// Writes what has not been written yet.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.text.is_empty() {
+            self.write();
+        }
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> &Count {
+        &self.count
     }
 }
 

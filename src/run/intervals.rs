@@ -12,7 +12,7 @@ use tcptally::tally::table::Table;
 
 /// More empty intervals in a row than this are left out: one wrong date in a record must not
 /// become years of empty rows.
-const LONGEST_GAP: usize = 100_000;
+pub const LONGEST_GAP: usize = 100_000;
 
 /// All intervals of the period; where it is open, those from the first to the last connection,
 /// and to the moments in `also`. Gives them with a note if some empty ones are left out.

@@ -4,20 +4,16 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tcptally::connection::Sink;
 use tcptally::live::{Ending, Event, Live};
 use tcptally::period::Bound;
-use tcptally::report::{Format, Part};
-use tcptally::tally::Tally;
-use tcptally::tally::table::Table;
 use tcptally::{Account, Connection, Moment, trace};
 
-use super::intervals::intervals;
+use super::message;
 use super::metrics::Metrics;
 use super::outlet::Outlet;
 use super::output::Output;
+use super::reporter::Reporter;
 use super::request::Request;
-use super::{message, report, say_notes};
 
 /// How old an [`Account`] may be in metrics.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +73,7 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
             Event::Ended(ending) => return Ok(ending),
         }
         state.tell(live);
-        state.close_intervals(Moment::now());
+        state.show_intervals(Moment::now());
         if state.is_over() {
             for connection in live.stop_counting()? {
                 state.take(connection);
@@ -96,8 +92,6 @@ struct State {
     /// When counting ends.
     end: Option<Bound>,
     stop_at: Option<Instant>,
-    /// The open interval.
-    open: Option<(Moment, Moment)>,
     /// How long after its end connections of an interval may come.
     lateness: Duration,
     counting: bool,
@@ -112,20 +106,15 @@ impl State {
         let stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
         let end = request.count.filter.period.until.take();
-        let interval = request.count.tally.interval.as_ref().filter(|_| !format.one_document());
-        let open = interval.map(|i| i.around(Moment::now()));
-        let reporter = Reporter { request, format };
-        let lateness = Duration::ZERO;
-        let tell_at = None;
+        let reporter = Reporter::new(request, format, Some(Moment::now()));
         Ok(State {
             reporter,
             outlet,
             metrics,
-            tell_at,
+            tell_at: None,
             end,
             stop_at,
-            open,
-            lateness,
+            lateness: Duration::ZERO,
             counting: true,
         })
     }
@@ -138,7 +127,8 @@ impl State {
             Some(Bound::At(t)) => instant(*t),
             _ => None,
         };
-        let close = self.open.and_then(|(_, end)| instant(end)?.checked_add(self.lateness));
+        let close =
+            self.reporter.next_end().and_then(|end| instant(end)?.checked_add(self.lateness));
         [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
     }
 
@@ -155,15 +145,14 @@ impl State {
             return;
         }
         if let Some(time) = c.time {
-            self.close_intervals(time);
+            self.show_intervals(time);
         }
         if let Some(metrics) = &self.metrics {
             metrics.take(&c);
         }
-        let request = &mut self.reporter.request;
-        if !request.events {
-            request.count.take(c);
-        } else if request.count.passes(&c) {
+        if !self.reporter.request.events {
+            self.reporter.take(c);
+        } else if self.reporter.request.count.passes(&c) {
             self.outlet.event(c);
         }
     }
@@ -179,34 +168,32 @@ impl State {
     }
 
     /// Shows the intervals that have ended.
-    fn close_intervals(&mut self, now: Moment) {
+    fn show_intervals(&mut self, now: Moment) {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = now.shifted(-lateness);
-        while let Some((start, end)) = self.open.filter(|(_, end)| self.counting && *end <= now) {
-            self.outlet.text(self.reporter.interval(start, end));
-            self.open = self.reporter.request.count.tally.interval.as_ref().map(|i| i.around(end));
+        if self.counting && self.reporter.next_end().is_some_and(|end| end <= now) {
+            self.outlet.text(self.reporter.ended(now));
         }
     }
 
     /// Shows the tally so far.
-    fn show(&mut self, account: Account) {
+    fn show(&mut self, mut account: Account) {
         let request = &self.reporter.request;
         if request.events {
             let total = request.count.sums.total;
             message::note(request.quiet, format_args!("{total} connections so far"));
             return;
         }
+        account.ended.get_or_insert_with(Moment::now);
         let mut text = Vec::new();
-        if self.reporter.report(account, &mut text).is_ok() {
+        if self.reporter.report(&account, &mut text).is_ok() {
             self.outlet.text(text);
         }
     }
 
     /// Shows the tally, and counts no more.
     fn end(&mut self, account: Account) {
-        if let Some((start, end)) = self.open.take() {
-            self.outlet.text(self.reporter.interval(start, end));
-        }
+        self.outlet.text(self.reporter.rest(Some(Moment::now())));
         if self.reporter.request.events {
             self.reporter.say_notes(&account);
         } else {
@@ -217,10 +204,11 @@ impl State {
 
     /// Shows the tally, unless that has been done, and waits until all is written. Says whether
     /// it is.
-    fn finish(self, account: Account) -> bool {
-        let State { mut reporter, mut outlet, open, counting, .. } = self;
-        if let Some((start, end)) = open {
-            outlet.text(reporter.interval(start, end));
+    fn finish(self, mut account: Account) -> bool {
+        account.ended.get_or_insert_with(Moment::now);
+        let State { mut reporter, mut outlet, counting, .. } = self;
+        if counting {
+            outlet.text(reporter.rest(Some(Moment::now())));
         }
         let dropped = outlet.dropped;
         let (output, mut error) = outlet.finish();
@@ -229,7 +217,7 @@ impl State {
         } else if let (true, Some(mut output)) = (counting, output)
             && !error.as_ref().is_some_and(closed)
         {
-            error = output.write(|out| reporter.report(account, out)).err().or(error);
+            error = output.write(|out| reporter.report(&account, out)).err().or(error);
         }
         if dropped > 0 {
             message::error(format_args!(
@@ -244,60 +232,6 @@ impl State {
             }
             _ => true,
         }
-    }
-}
-
-/// The counts, and the format that they are written in.
-struct Reporter {
-    request: Request,
-    format: Box<dyn Format>,
-}
-
-impl Reporter {
-    /// The rows of an interval, and of earlier ones for which something has come late.
-    fn interval(&mut self, start: Moment, end: Moment) -> Vec<u8> {
-        let mut text = Vec::new();
-        if self.request.events {
-            return text;
-        }
-        let order = self.request.order;
-        let Tally { keys, interval, intervals, .. } = &mut self.request.count.tally;
-        let mut show = |(start, end), table: Option<&Table>| {
-            let part = Part { start: Some(start), end: Some(end), keys, table, order };
-            // A vector takes everything.
-            let _ = self.format.interval(&part, &mut text);
-        };
-        while let Some((late, table)) = intervals.pop_first() {
-            if late >= start {
-                intervals.insert(late, table);
-                break;
-            }
-            show(interval.as_ref().map_or((late, late), |i| i.around(late)), Some(&table));
-        }
-        show((start, end), intervals.remove(&start).as_ref());
-        text
-    }
-
-    /// Writes the report on what was counted so far.
-    fn report(&mut self, mut account: Account, out: &mut dyn io::Write) -> io::Result<()> {
-        let now = *account.ended.get_or_insert_with(Moment::now);
-        let Request { count, order, quiet, .. } = &self.request;
-        let mut report = report(&account, count, *order);
-        if count.tally.interval.is_some() && self.format.one_document() {
-            let also = account.started.into_iter().chain([now.just_before()]);
-            let (parts, left_out) = intervals(count, *order, also);
-            report.intervals = Some(parts);
-            report.notes.extend(left_out);
-        }
-        self.format.report(&report, out)?;
-        if !self.format.tells_notes() {
-            report.notes.iter().for_each(|note| message::note(*quiet, note));
-        }
-        Ok(())
-    }
-
-    fn say_notes(&self, account: &Account) {
-        say_notes(account, &self.request.count, self.request.quiet);
     }
 }
 

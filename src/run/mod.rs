@@ -8,7 +8,10 @@ mod metrics;
 mod outlet;
 mod output;
 mod pages;
+
 mod parse;
+mod piped;
+mod reporter;
 mod request;
 mod trace;
 mod watch;

@@ -1,21 +1,25 @@
 //! `tcptally parse`: counts in records.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tcptally::Account;
 use tcptally::cli::ParseArgs;
-use tcptally::parse::{self, Options};
+use tcptally::parse::{self, Options, Outcome};
+use tcptally::report::Format;
 
 use super::events::Events;
 use super::intervals::intervals;
 use super::output::Output;
 use super::request::{Request, Stream, Times, Usage};
-use super::{message, mode, report, say_notes};
+use super::{message, mode, piped, report, say_notes};
 
 /// Counts in records and returns the exit status.
 pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
-    let mut request = Request::new(&args.count, &Times::Record(zone.clone()))?;
+    let request = Request::new(&args.count, &Times::Record(zone.clone()))?;
     let start = match &args.start {
         Some(form) => Some(
             form.timestamp(&zone, Timestamp::now())
@@ -35,39 +39,62 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         progress: !args.count.quiet && !args.count.events,
         ..Options::default()
     };
-    let mut output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
-    let mut format = request.format(output.stream(), !output.continues());
-    let quiet = request.quiet;
-
-    let count = std::mem::take(&mut request.count);
-    let failures = if request.events {
-        let mut events = Events::new(count, &request, output);
-        let outcome = parse::parse(&args.files, &options, &mut events);
-        say_notes(&outcome.account, &events.finish()?, quiet);
-        outcome.failures
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    let outcome = if piped::any_pipe(&args.files) {
+        piped::run(args.files, options, request, output)?
     } else {
-        let mut count = count;
-        let outcome = parse::parse(&args.files, &options, &mut count);
-        let mut report = report(&outcome.account, &count, request.order);
-        let (intervals, left_out) = intervals(&count, request.order, []);
-        report.notes.extend(left_out);
-        output.write(|out| {
-            if format.one_document() {
-                report.intervals = count.tally.interval.as_ref().map(|_| intervals);
-            } else {
-                intervals.iter().try_for_each(|part| format.interval(part, out))?;
-            }
-            format.report(&report, out)
-        })?;
-        if !format.tells_notes() {
-            report.notes.iter().for_each(|note| message::note(quiet, note));
-        }
-        outcome.failures
+        whole(&args.files, &options, request, output)?
     };
-    for failure in &failures {
+    for failure in &outcome.failures {
         message::error(failure);
     }
-    Ok(i32::from(!failures.is_empty()))
+    Ok(i32::from(!outcome.failures.is_empty()))
+}
+
+/// Counts in records that are complete.
+fn whole(
+    files: &[PathBuf],
+    options: &Options,
+    mut request: Request,
+    mut output: Output,
+) -> anyhow::Result<Outcome> {
+    let quiet = request.quiet;
+    let mut format = request.format(output.stream(), !output.continues());
+    let mut count = std::mem::take(&mut request.count);
+    if request.events {
+        let mut events = Events::new(count, &request, output);
+        let outcome = parse::parse(files, options, &mut events);
+        events.flush()?;
+        say_notes(&outcome.account, events.count(), quiet);
+        return Ok(outcome);
+    }
+    let outcome = parse::parse(files, options, &mut count);
+    let account = account(&outcome, &*format);
+    let mut report = report(&account, &count, request.order);
+    let (intervals, left_out) = intervals(&count, request.order, []);
+    report.notes.extend(left_out);
+    output.write(|out| {
+        if format.one_document() {
+            report.intervals = count.tally.interval.as_ref().map(|_| intervals);
+        } else {
+            intervals.iter().try_for_each(|part| format.interval(part, out))?;
+        }
+        format.report(&report, out)
+    })?;
+    if !format.tells_notes() {
+        report.notes.iter().for_each(|note| message::note(quiet, note));
+    }
+    Ok(outcome)
+}
+
+/// The account for a report in this format: if it tells notes, of failures too, which are said
+/// on stderr in any case.
+pub fn account(outcome: &Outcome, format: &dyn Format) -> Account {
+    let mut account = outcome.account.clone();
+    if format.tells_notes() {
+        account.warnings.extend(outcome.failures.iter().cloned());
+    }
+    account
 }
 
 fn zone(name: &str) -> Result<TimeZone, Usage> {

@@ -4,17 +4,17 @@
 
 pub mod aside;
 pub mod capability;
-mod die;
 pub mod fork;
 pub mod netlink;
 pub mod perf;
 pub mod pidfd;
 pub mod ptrace;
+mod signal;
 pub mod tracee;
 pub mod wait;
 pub mod wake;
 
-pub use die::die_of;
+pub use signal::{die_of, is_ignored};
 
 /// Sends a signal; a process that is gone needs none.
 #[allow(unsafe_code)]

@@ -91,7 +91,9 @@ impl Format {
         if let Some(n) = report.addresses().filter(|n| *n > 0) {
             let _ = write!(text, " from {}", plural(n as u64, "address", "addresses"));
         }
-        if let Some((from, to)) = report.account.started.zip(report.account.ended) {
+        let watched = report.account.started.zip(report.account.ended);
+        let all = report.whole.all();
+        if let Some((from, to)) = watched.or(all.first.zip(all.last)) {
             let _ = write!(text, ", {}", Clock::span(&self.look.zone, from, to));
         }
         if report.sums.filtered > 0 {

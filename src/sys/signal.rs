@@ -1,4 +1,4 @@
-//! Death by signal.
+//! Signals to this process: death by one, and which are ignored.
 #![allow(unsafe_code)]
 
 /// Ends this process by `signal`, as the process ended that it stands for: a shell then sees
@@ -18,4 +18,15 @@ pub fn die_of(signal: i32) -> i32 {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
     128 + signal
+}
+
+/// Whether this process was told to ignore `signal`, as nohup(1) and shells do for what runs in
+/// the background (sigaction(2)).
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all-zero is a valid sigaction; the kernel fills it, and changes nothing.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
 }

@@ -1,0 +1,189 @@
+//! What each format looks like.
+
+use crate::support::{NOON, Record, line, run, tcptally, unknown};
+
+#[test]
+fn table() {
+    let gave = Record::small().parse(&["--port", "443"]);
+    assert_eq!(
+        gave.out,
+        "\
+ADDRESS                                 COUNT   SHARE            FIRST      LAST
+192.0.2.7                                   2   50.0%  █████  11:30:05  11:30:06
+192.0.2.10                                  1   25.0%  ██▌    11:31:20  11:31:20
+2001:db8:1111:2222:3333:4444:5555:6666      1   25.0%  ██▌    11:30:07  11:30:07
+total                                       4                 11:30:05  11:31:20
+
+4 connections from 3 addresses, 2026-11-22 11:30:05 to 11:31:20 UTC; 2 others
+were not asked for
+"
+    );
+    assert_eq!((gave.err.as_str(), gave.status), ("", Some(0)));
+}
+
+#[test]
+fn a_table_of_the_longest_addresses_and_many_connections_fits_80_columns() {
+    let ip = "2001:db8:1111:2222:3333:4444:255.255.255.255"
+        .parse::<std::net::Ipv6Addr>()
+        .unwrap()
+        .to_string();
+    let lines: String = (0..30_000).map(|i| line(NOON + f64::from(i), &ip, 443)).collect();
+    let gave = Record::new(&lines).parse(&[]);
+    assert!(gave.out.contains("30000"), "{}", gave.out);
+    for line in gave.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn table_in_another_zone_and_over_midnight() {
+    let record = Record::new(&(line(NOON, "192.0.2.7", 80) + &line(NOON + 43_200.0, "::1", 80)));
+    let gave = run(tcptally(&["parse", &record.path]).env("TZ", "Asia/Tokyo"));
+    assert!(gave.out.contains("192.0.2.7      1   50.0%"), "{}", gave.out);
+    assert!(gave.out.contains("  11-22 20:30  11-22 20:30\n"), "{}", gave.out);
+    assert!(
+        gave.out.ends_with(" 2026-11-22 20:30:00 to 2026-11-23 08:30:00 JST\n"),
+        "{}",
+        gave.out
+    );
+}
+
+#[test]
+fn plain() {
+    assert_eq!(
+        Record::small().plain(&[]),
+        "192.0.2.7: 3\n192.0.2.9: 1\n192.0.2.10: 1\n2001:db8:1111:2222:3333:4444:5555:6666: 1\n"
+    );
+}
+
+#[test]
+fn csv() {
+    let gave = Record::small().parse(&["-F", "csv", "--by", "port,ip", "--top", "1"]);
+    assert_eq!(
+        gave.out,
+        "\
+port,ip,count,first,last
+443,192.0.2.7,2,2026-11-22T11:30:05.250000Z,2026-11-22T11:30:06.000000Z
+others,,4,2026-11-22T11:30:07.000000Z,2026-11-22T11:31:20.500000Z
+"
+    );
+}
+
+#[test]
+fn json() {
+    let gave = Record::small().parse(&["-F", "json", "--from", "192.0.2.0/24"]);
+    let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
+    assert_eq!(
+        report,
+        serde_json::json!({
+            "schema": 1, "source": "parse", "engine": "strace",
+            "started": null, "ended": null, "complete": true,
+            "total": 5, "addresses": 3, "unknown_peer": 0, "unknown_port": 0, "unknown_time": 0,
+            "lost": 0, "filtered": 1, "unreadable_lines": 0, "warnings": [],
+            "keys": ["ip"], "approximate": false,
+            "rows": [
+                {"ip": "192.0.2.7", "count": 3, "first": "2026-11-22T11:30:05.250000Z",
+                 "last": "2026-11-22T11:30:08.000000Z"},
+                {"ip": "192.0.2.9", "count": 1, "first": "2026-11-22T11:31:10.000000Z",
+                 "last": "2026-11-22T11:31:10.000000Z"},
+                {"ip": "192.0.2.10", "count": 1, "first": "2026-11-22T11:31:20.500000Z",
+                 "last": "2026-11-22T11:31:20.500000Z"},
+            ],
+        })
+    );
+}
+
+#[test]
+fn jsonl() {
+    let gave = Record::small().parse(&["-F", "jsonl", "-n", "1", "--by", "net"]);
+    let lines: Vec<serde_json::Value> =
+        gave.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0]["net"], "192.0.2.0/24");
+    assert_eq!(lines[0]["count"], 5);
+    assert_eq!((&lines[1]["others"], &lines[1]["count"]), (&1.into(), &1.into()));
+    assert_eq!(lines[2]["total"], 6);
+}
+
+#[test]
+fn openmetrics() {
+    let gave = Record::small().parse(&["-F", "openmetrics", "-n", "1"]);
+    for line in [
+        "tcptally_connections_total 6\n",
+        "tcptally_addresses 4\n",
+        "tcptally_top_connections_total{ip=\"192.0.2.7\"} 3\n",
+        "tcptally_other_connections 3\n",
+        "# EOF\n",
+    ] {
+        assert!(gave.out.contains(line), "{line}{}", gave.out);
+    }
+}
+
+#[test]
+fn events() {
+    let record = Record::small();
+    let gave = record.parse(&["-e", "-F", "csv", "--port", "443", "--not-from", "192.0.2.7"]);
+    assert_eq!(
+        gave.out,
+        "\
+time,pid,tid,comm,fd,local_ip,local_port,ip,port
+2026-11-22T11:30:07.000000Z,,,,4,2001:db8::1,443,2001:db8:1111:2222:3333:4444:5555:6666,40000
+2026-11-22T11:31:20.500000Z,,,,4,127.0.0.1,443,192.0.2.10,40000
+"
+    );
+    let gave = record.parse(&["-e", "-F", "jsonl"]);
+    let first = gave.out.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "{\"time\":\"2026-11-22T11:30:05.250000Z\",\"pid\":null,\"tid\":null,\"comm\":null,\
+         \"fd\":4,\"local_ip\":\"127.0.0.1\",\"local_port\":443,\"ip\":\"192.0.2.7\",\
+         \"port\":40000}"
+    );
+    let gave = record.parse(&["-e"]);
+    assert!(
+        gave.out.starts_with("2026-11-22 11:30:05.250000  192.0.2.7:40000 -> 127.0.0.1:443\n"),
+        "{}",
+        gave.out
+    );
+}
+
+#[test]
+fn what_a_count_hides_is_said() {
+    let record = Record::new(&(line(NOON, "192.0.2.7", 80) + &unknown(NOON) + &unknown(NOON)));
+    let gave = record.parse(&[]);
+    assert!(gave.out.contains("unknown        2   66.7%"), "{}", gave.out);
+    assert!(gave.out.contains("\nnote: 2 connections were counted although"), "{}", gave.out);
+    let gave = record.parse(&["-F", "plain", "--port", "80", "--from", "192.0.2.0/24"]);
+    assert_eq!(gave.out, "192.0.2.7: 1\n");
+    assert!(
+        gave.err.contains("tcptally: 2 connections were left out because --port"),
+        "{}",
+        gave.err
+    );
+    let gave = record.parse(&["-F", "plain", "--from", "192.0.2.0/24", "--quiet"]);
+    assert_eq!((gave.out.as_str(), gave.err.as_str()), ("192.0.2.7: 1\n", ""));
+    let gave = record.parse(&["-F", "json", "--not-from", "10.0.0.0/8"]);
+    let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
+    assert_eq!((&report["total"], &report["unknown_peer"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn names_from_a_record_cannot_command_a_terminal() {
+    let evil = "12 <a\u{1b}[2J> 1795347000.000000 accept(3, {sa_family=AF_INET, \
+                sin_port=htons(4000), sin_addr=inet_addr(\"127.0.0.2\")}, [16]) = 4\n";
+    for format in ["table", "plain"] {
+        let gave = Record::new(evil).parse(&["--by", "comm,ip", "-F", format]);
+        assert!(!gave.out.contains('\u{1b}'), "{:?}", gave.out);
+    }
+}
+
+#[test]
+fn color_is_for_terminals() {
+    let record = Record::small();
+    assert!(!record.parse(&[]).out.contains('\u{1b}'));
+    assert!(record.parse(&["--color", "always"]).out.contains("\u{1b}[32m█"));
+    let auto = run(tcptally(&["parse", &record.path]).env("CLICOLOR_FORCE", "1"));
+    assert!(auto.out.contains('\u{1b}'));
+    let none = run(tcptally(&["parse", &record.path]).env("NO_COLOR", "1"));
+    assert!(!none.out.contains('\u{1b}'));
+}

@@ -1,0 +1,10 @@
+//! The command line as a user has it: options, reports, files, exit statuses.
+
+mod support;
+
+mod formats;
+mod output;
+mod periods;
+mod piped;
+mod rows;
+mod usage;

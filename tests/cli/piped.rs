@@ -1,0 +1,130 @@
+//! Records that are still being written.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{NOON, line, tcptally};
+
+/// The program at work, and the lines that it prints.
+struct AtWork {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl AtWork {
+    fn new(args: &[&str]) -> AtWork {
+        let mut child = tcptally(&["parse"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        AtWork { child, lines }
+    }
+
+    fn feed(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line, while the record is still open.
+    fn next(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(20)).expect("a line in time")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn end(mut self) -> (Vec<String>, Option<i32>) {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().unwrap();
+        (self.lines.iter().collect(), status.code())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn events_are_shown_while_the_record_is_open() {
+    let mut work = AtWork::new(&["-e", "-F", "csv"]);
+    work.feed(&line(NOON, "192.0.2.7", 80));
+    assert!(work.next().starts_with("time,"));
+    assert!(work.next().ends_with(",127.0.0.1,80,192.0.2.7,40000"));
+    work.feed(&line(NOON + 1.0, "192.0.2.8", 80));
+    assert!(work.next().ends_with(",192.0.2.8,40000"));
+    assert_eq!(work.end(), (vec![], Some(0)));
+}
+
+#[test]
+fn intervals_are_shown_when_they_have_passed() {
+    let mut work = AtWork::new(&["-i", "10s", "-F", "plain"]);
+    work.feed(&line(NOON + 1.0, "192.0.2.7", 80));
+    work.feed(&line(NOON + 2.0, "192.0.2.7", 80));
+    work.feed(&line(NOON + 31.0, "192.0.2.8", 80));
+    assert_eq!(work.next(), "2026-11-22T11:30:00+00:00 192.0.2.7: 2");
+    assert_eq!(work.next(), "2026-11-22T11:30:10+00:00 none: 0");
+    assert_eq!(work.next(), "2026-11-22T11:30:20+00:00 none: 0");
+    // Late.
+    work.feed(&line(NOON + 3.0, "192.0.2.9", 80));
+    let (rest, status) = work.end();
+    assert_eq!(
+        rest,
+        [
+            "2026-11-22T11:30:00+00:00 192.0.2.9: 1",
+            "2026-11-22T11:30:30+00:00 192.0.2.8: 1",
+            "192.0.2.7: 2",
+            "192.0.2.8: 1",
+            "192.0.2.9: 1",
+        ]
+    );
+    assert_eq!(status, Some(0));
+}
+
+#[test]
+fn an_interval_ends_by_the_clock_when_nothing_comes() {
+    let mut work = AtWork::new(&["-i", "1s", "-F", "plain"]);
+    let now = jiff::Timestamp::now().as_nanosecond() as f64 / 1e9;
+    work.feed(&line(now, "192.0.2.7", 80));
+    assert!(work.next().ends_with(" 192.0.2.7: 1"));
+    assert!(work.next().ends_with(" none: 0"));
+    assert_eq!(work.end().0.last().unwrap(), "192.0.2.7: 1");
+}
+
+#[test]
+fn a_signal_ends_the_reading_with_the_report() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut work = AtWork::new(&["-i", "10s", "-F", "plain"]);
+        work.feed(&line(NOON, "192.0.2.7", 80));
+        work.feed(&line(NOON + 10.0, "192.0.2.8", 80));
+        assert!(work.next().ends_with(" 192.0.2.7: 1"));
+        // The record goes on, but the reading does not.
+        work.signal(Signal::SIGUSR1);
+        assert_eq!(work.next(), "192.0.2.7: 1");
+        assert_eq!(work.next(), "192.0.2.8: 1");
+        work.signal(signal);
+        let status = work.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}");
+        let rest: Vec<String> = work.lines.iter().collect();
+        assert!(rest[0].ends_with(" 192.0.2.8: 1"), "{rest:?}");
+        assert_eq!(rest[1..], ["192.0.2.7: 1", "192.0.2.8: 1"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Which rows there are, by which keys, in which order.
+
+use crate::support::{NOON, Record, line};
+
+#[test]
+fn keys() {
+    let record = Record::small();
+    assert_eq!(record.plain(&["--by", "port"]), "443: 4\n80: 2\n");
+    assert_eq!(
+        record.plain(&["--by", "local,net", "--mask", "31,32"]),
+        "\
+127.0.0.1:443 192.0.2.6/31: 2
+127.0.0.1:80 192.0.2.6/31: 1
+127.0.0.1:443 192.0.2.10/31: 1
+[2001:db8::1]:80 192.0.2.8/31: 1
+[2001:db8::1]:443 2001:db8::/32: 1
+"
+    );
+}
+
+#[test]
+fn ties_are_in_the_order_of_addresses() {
+    let ips = ["::2", "10.0.0.10", "10.0.0.9", "9.255.255.255", "::1", "2001:db8::"];
+    let lines: String = ips.iter().map(|ip| line(NOON, ip, 80)).collect();
+    assert_eq!(
+        Record::new(&lines).plain(&[]),
+        "9.255.255.255: 1\n10.0.0.9: 1\n10.0.0.10: 1\n::1: 1\n::2: 1\n2001:db8::: 1\n"
+    );
+}
+
+#[test]
+fn top_min_and_sort() {
+    let record = Record::small();
+    assert_eq!(record.plain(&["--top", "1"]), "192.0.2.7: 3\nothers: 3\n");
+    assert_eq!(record.plain(&["--min", "2"]), "192.0.2.7: 3\nothers: 3\n");
+    assert_eq!(record.plain(&["--top", "0"]), "others: 6\n");
+    assert_eq!(
+        record.plain(&["--sort", "last", "--not-from", "192.0.2.7"]),
+        "192.0.2.10: 1\n192.0.2.9: 1\n2001:db8:1111:2222:3333:4444:5555:6666: 1\n"
+    );
+}
+
+#[test]
+fn an_address_scan_is_counted_in_bounded_memory() {
+    let scan: String = (0..3000)
+        .map(|i| {
+            let scanner = format!("10.0.{}.{}", i / 250, i % 250);
+            line(NOON + f64::from(i), &scanner, 80) + &line(NOON + f64::from(i), "192.0.2.7", 80)
+        })
+        .collect();
+    let gave = Record::new(&scan).parse(&["--max-keys", "100", "-F", "json", "-n", "5"]);
+    let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
+    assert_eq!(report["approximate"], true);
+    assert_eq!(report["total"], 6000);
+    let error = report["error_bound"].as_u64().unwrap();
+    assert!(error <= 6000 / 100, "{error}");
+    let (top, others) = (&report["rows"][0], report["others"]["count"].as_u64().unwrap());
+    assert_eq!(top["ip"], "192.0.2.7");
+    let count = top["count"].as_u64().unwrap();
+    assert!(count <= 3000 && 3000 <= count + error, "{count}");
+    let rows: u64 =
+        report["rows"].as_array().unwrap().iter().map(|r| r["count"].as_u64().unwrap()).sum();
+    assert_eq!(rows + others, 6000);
+}

@@ -1,0 +1,59 @@
+//! What wrong usage gets.
+
+use crate::support::{Record, run, tcptally};
+
+#[test]
+fn a_bad_option_is_2_with_a_hint() {
+    for (args, hint) in [
+        (&["parse", "--port", "http"][..], "80,443,8000-8010"),
+        (&["parse", "--port", "90-80"], "the lower port first"),
+        (&["parse", "--from", "example.org"], "192.0.2.0/24"),
+        (&["parse", "--since", "noon"], "11:30:05"),
+        (&["parse", "--since", "1130"], "@1130"),
+        (&["parse", "--interval", "soon"], "1h30m"),
+        (&["parse", "--by", "colour"], "possible values"),
+        (&["parse", "--mask", "33"], "0 to 32"),
+        (&["parse", "--since", "2026-11-22", "--until", "2026-11-21"], "is not before"),
+        (&["parse", "--since", "11:30", "--until", "11:30"], "nothing could be counted"),
+        (&["parse", "--tz", "Mars/Olympus"], "Europe/Berlin"),
+        (&["parse", "--start", "11:30"], "2026-11-22 11:30"),
+        (&["parse", "--max-keys", "0"], "--max-keys"),
+        (&["parse", "--events", "--interval", "1m"], "--interval"),
+        (&["parse", "--events", "--format", "openmetrics"], "jsonl"),
+        (&["trace", "--duration", "0", "--", "true"], "90s"),
+        (&["trace"], "tcptally trace -- COMMAND"),
+        (&["trace", "--metrics", "0.0.0.0:0", "--", "true"], "--metrics-allow-remote"),
+        (&["frobnicate"], "Usage"),
+        (&[], "Usage"),
+    ] {
+        let gave = run(&mut tcptally(args));
+        assert_eq!(gave.status, Some(2), "{args:?} {gave:?}");
+        assert!(gave.err.contains(hint), "{args:?} {}", gave.err);
+        assert_eq!(gave.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_1_and_the_others_are_counted() {
+    let record = Record::small();
+    let gave = run(&mut tcptally(&["parse", "-F", "plain", "/nonexistent/log", &record.path]));
+    assert_eq!(gave.status, Some(1));
+    assert!(gave.out.starts_with("192.0.2.7: 3\n"), "{}", gave.out);
+    assert_eq!(gave.err.matches("/nonexistent/log").count(), 1, "{}", gave.err);
+    let gave = run(&mut tcptally(&["parse", "-F", "json", "/nonexistent/log", &record.path]));
+    let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
+    assert_eq!(report["complete"], false);
+    assert!(report["warnings"][0].as_str().unwrap().contains("/nonexistent/log"), "{report}");
+}
+
+#[test]
+fn pages_and_completions_are_made_from_the_options() {
+    let man = run(&mut tcptally(&["man", "parse"]));
+    assert!(man.out.contains(".TH tcptally-parse 1") && man.out.contains("\\-\\-since"));
+    assert!(run(&mut tcptally(&["man"])).out.contains(".TH tcptally 1"));
+    assert_eq!(run(&mut tcptally(&["man", "cook"])).status, Some(2));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&mut tcptally(&["completions", shell])).out.contains("max-keys"), "{shell}");
+    }
+    assert!(!run(&mut tcptally(&["--help"])).out.contains("completions"));
+}
