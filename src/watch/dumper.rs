@@ -12,7 +12,7 @@ use crate::sys::netlink;
 use super::error::{Doing, Error};
 use super::ledger::{Dump, Nanos};
 use super::ports::Ports;
-use super::wire::{self, Message, state};
+use super::wire::{self, Message, Socket, state};
 
 /// The kernel fills at most so much of a buffer at once.
 const BUFFER: usize = 64 << 10;
@@ -36,25 +36,47 @@ impl Dumper {
 
     /// Asks for all sockets; with `info`, for how they fared too, which takes longer.
     pub fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
-        self.dump.sockets.clear();
+        let states = state::CONNECTED | 1 << state::LISTEN;
+        let mut sockets = std::mem::take(&mut self.dump.sockets);
+        sockets.clear();
         self.dump.start = now();
-        self.ask(libc::AF_INET, info)?;
-        match self.ask(libc::AF_INET6, info) {
-            // A kernel without IPv6 has no sockets of it either.
-            Err(Error::NoDiag(_)) => {}
-            result => result?,
-        }
+        self.ask(Some(self.ports.clone()), states, info, |s| sockets.push(s))?;
         self.dump.end = now();
+        sockets.retain(|s| self.ports.contains(s.local.1));
+        self.dump.sockets = sockets;
         Ok(&self.dump)
     }
 
-    fn ask(&mut self, family: i32, info: bool) -> Result<(), Error> {
+    /// Whether there is a listener on any other port.
+    pub fn listens_elsewhere(&mut self) -> Result<bool, Error> {
+        let mut others = Vec::new();
+        self.ask(None, 1 << state::LISTEN, false, |s| others.push(s.local.1))?;
+        Ok(others.iter().any(|port| !self.ports.contains(*port)))
+    }
+
+    fn ask(
+        &mut self,
+        ports: Option<Ports>,
+        states: u32,
+        info: bool,
+        mut each: impl FnMut(Socket),
+    ) -> Result<(), Error> {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = wire::request(ports.as_ref(), family, states, info, self.sequence);
+            match self.exchange(&request, &mut each) {
+                // A kernel without IPv6 has no sockets of it either.
+                Err(Error::NoDiag(_)) if family == libc::AF_INET6 => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, request: &[u8], each: &mut impl FnMut(Socket)) -> Result<(), Error> {
         const DOING: &str = "asking the kernel for its sockets";
-        self.sequence = self.sequence.wrapping_add(1);
-        let states = state::CONNECTED | 1 << state::LISTEN;
-        let request = wire::request(&self.ports, family, states, info, self.sequence);
         let socket = self.socket.as_fd().as_raw_fd();
-        send(socket, &request, MsgFlags::empty()).map_err(|e| refused(e.into()))?;
+        send(socket, request, MsgFlags::empty()).map_err(|e| refused(e.into()))?;
         loop {
             let len = match recv(socket, &mut self.buffer, MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
@@ -63,8 +85,7 @@ impl Dumper {
             for (sequence, message) in wire::messages(&self.buffer[..len]) {
                 match message {
                     _ if sequence != self.sequence => {}
-                    Message::Socket(s) if !self.ports.contains(s.local.1) => {}
-                    Message::Socket(s) => self.dump.sockets.push(s),
+                    Message::Socket(s) => each(s),
                     Message::Done(0) => return Ok(()),
                     Message::Done(errno) => {
                         return Err(refused(io::Error::from_raw_os_error(errno)));

@@ -20,9 +20,6 @@ const LATE: Nanos = 50_000_000;
 /// tcp_info counts in the kernel's ticks, of 10 ms at the most.
 const TICK: Nanos = 10_000_000;
 
-/// The notice of a socket that is gone from all dumps for so long will not come any more.
-const FORGET: Nanos = 60_000_000_000;
-
 /// When something happened, as near as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -58,14 +55,29 @@ pub struct Dump {
     pub sockets: Vec<Socket>,
 }
 
+impl Dump {
+    /// How many connections are over, but are told of by nothing than that they wait to be
+    /// accepted: the client has reset them, and the kernel keeps them for the server.
+    pub fn hidden(&self) -> u64 {
+        let mut waiting: HashMap<u16, i64> = HashMap::new();
+        for s in &self.sockets {
+            *waiting.entry(s.local.1).or_default() += match s.state {
+                state::LISTEN => s.queue.into(),
+                state::ESTABLISHED | state::CLOSE_WAIT if !s.owned => -1,
+                _ => 0,
+            };
+        }
+        waiting.into_values().map(|n| n.max(0) as u64).sum()
+    }
+}
+
 /// A socket whose end is awaited.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     seen: Seen,
     what: What,
-    /// The number of the last dump that had it, and when that was.
+    /// The number of the last dump that had it.
     dump: u32,
-    at: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +101,6 @@ struct Undecided {
     ended: bool,
     /// As of [`Open`].
     dump: u32,
-    at: Nanos,
 }
 
 /// What is known of the sockets on the watched ports.
@@ -104,6 +115,8 @@ pub struct Ledger {
     dump: u32,
     last: Span,
     former_start: Nanos,
+    /// Since when connections count.
+    started: Nanos,
     given: Vec<Seen>,
     passive: u64,
     opened_before: u64,
@@ -121,6 +134,7 @@ impl Ledger {
             dump: 0,
             last: Span { after: 0, before: 0 },
             former_start: 0,
+            started: 0,
             given: Vec::new(),
             passive: 0,
             opened_before: 0,
@@ -131,13 +145,10 @@ impl Ledger {
     /// Takes note of what is open before counting begins.
     pub fn open_before(&mut self, dump: &Dump) {
         self.begin_dump(dump);
+        self.started = dump.start;
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
-            let open = Open {
-                seen: seen(s, self.last, None),
-                what: What::Ignored,
-                dump: self.dump,
-                at: dump.end,
-            };
+            let seen = seen(s, self.last, None);
+            let open = Open { seen, what: What::Ignored, dump: self.dump };
             let new = self.open.insert(s.cookie, open).is_none();
             if new && self.listeners.had(s.local, self.dump) {
                 self.opened_before += 1;
@@ -156,18 +167,18 @@ impl Ledger {
         let began = Span { after: self.former_start, before: dump.end };
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
             if let Some(open) = self.open.get_mut(&s.cookie) {
-                (open.dump, open.at) = (self.dump, dump.end);
+                open.dump = self.dump;
                 (open.seen.info, open.seen.until) = (s.info, Some(dump.end));
             } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
-                (known.dump, known.at) = (self.dump, dump.end);
+                known.dump = self.dump;
                 (known.seen.info, known.seen.until) = (s.info, Some(dump.end));
             } else {
                 let seen = seen(s, began, Some(dump.end));
-                let (dump, at) = (self.dump, dump.end);
+                let dump = self.dump;
                 if self.listeners.had(s.local, dump - 1) {
-                    self.opened(s.cookie, Open { seen, what: What::Kept, dump, at });
+                    self.opened(s.cookie, Open { seen, what: What::Kept, dump });
                 } else {
-                    let new = Undecided { seen, born: dump - 1, ended: false, dump, at };
+                    let new = Undecided { seen, born: dump - 1, ended: false, dump };
                     self.undecided.insert(s.cookie, new);
                 }
             }
@@ -182,12 +193,12 @@ impl Ledger {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.dump),
                 What::Ignored | What::Given => {}
-                What::Kept => self.given.push(seen(s, open.seen.began, Some(at))),
+                What::Kept => self.given.push(ended(open.seen, s, at)),
             }
         } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
-            known.seen = seen(s, known.seen.began, Some(at));
+            known.seen = ended(known.seen, s, at);
             known.ended = true;
-        } else if s.peer.1 == 0 {
+        } else if s.peer.0.is_unspecified() {
             // A listener that came and went between two dumps.
             self.listeners.note(s.local, self.dump);
         } else if s.state == state::CLOSE {
@@ -199,19 +210,21 @@ impl Ledger {
 
     /// A connection that no dump has seen.
     fn came_and_went(&mut self, s: &Socket, at: Nanos) {
-        if s.info.is_some_and(|i| opened_here(&i)) {
+        let before = at - s.info.map_or(0, |i| least_age(&i, is_wiped(s)));
+        let s = &Socket { info: s.info.filter(|_| !is_wiped(s)), ..*s };
+        // One that was over before counting began may have been kept by the server until now.
+        if before < self.started || s.info.is_some_and(|i| opened_here(&i)) {
             return;
         }
         let late = at < self.last.before + LATE;
         let after = if late { self.former_start } else { self.last.after };
-        let before = (at - s.info.map_or(0, |i| least_age(&i))).max(after);
-        let seen = seen(s, Span { after, before }, Some(at));
+        let seen = seen(s, Span { after, before: before.max(after) }, Some(at));
         if self.listeners.had(s.local, self.dump) {
             self.passive += 1;
             self.given.push(seen);
         } else {
             let (born, dump) = (self.dump, self.dump);
-            self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump, at });
+            self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump });
         }
     }
 
@@ -249,18 +262,6 @@ impl Ledger {
         self.vanished + self.open.values().filter(|o| o.dump + 1 < self.dump).count() as u64
     }
 
-    /// Forgets sockets whose notice was lost.
-    pub fn forget_vanished(&mut self) {
-        let (dump, now) = (self.dump, self.last.before);
-        let gone = self.open.extract_if(|_, o| o.dump + 1 < dump && o.at + FORGET < now);
-        for (_, open) in gone {
-            self.vanished += 1;
-            if open.what == What::Kept {
-                self.given.push(open.seen);
-            }
-        }
-    }
-
     fn begin_dump(&mut self, dump: &Dump) {
         self.dump += 1;
         self.former_start = if self.dump == 1 { dump.start } else { self.last.after };
@@ -268,7 +269,7 @@ impl Ledger {
         for s in dump.sockets.iter().filter(|s| s.state == state::LISTEN) {
             self.listeners.note(s.local, self.dump);
             let (seen, what) = (seen(s, self.last, None), What::Listener);
-            self.open.insert(s.cookie, Open { seen, what, dump: self.dump, at: dump.end });
+            self.open.insert(s.cookie, Open { seen, what, dump: self.dump });
         }
     }
 
@@ -293,16 +294,16 @@ impl Ledger {
             .collect();
         for (cookie, u, passive) in decided {
             self.undecided.remove(&cookie);
-            let Undecided { seen, dump, at, .. } = u;
+            let Undecided { seen, dump, .. } = u;
             match (passive, u.ended) {
                 (true, true) => {
                     self.passive += 1;
                     self.given.push(seen);
                 }
-                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump, at }),
+                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump }),
                 (false, true) => {}
                 (false, false) => {
-                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump, at });
+                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump });
                 }
             }
         }
@@ -312,6 +313,17 @@ impl Ledger {
 /// Whether a socket of a dump is a connection.
 fn is_connection(s: &Socket) -> bool {
     s.state != state::LISTEN && !s.remnant && s.peer.1 != 0
+}
+
+/// Whether a socket has forgotten most of what it knew, because it was reset by its owner.
+fn is_wiped(s: &Socket) -> bool {
+    s.peer.1 == 0
+}
+
+/// What is known of a connection whose end has come.
+fn ended(seen: Seen, s: &Socket, at: Nanos) -> Seen {
+    let info = if is_wiped(s) { seen.info } else { s.info };
+    Seen { until: Some(at), info, ..seen }
 }
 
 fn seen(s: &Socket, began: Span, until: Option<Nanos>) -> Seen {
@@ -324,7 +336,8 @@ fn opened_here(info: &Info) -> bool {
 }
 
 /// How long a connection has existed at least.
-fn least_age(info: &Info) -> Nanos {
-    let quiet = info.last_data_sent.max(info.last_data_received);
+fn least_age(info: &Info, wiped: bool) -> Nanos {
+    let received = if wiped { 0 } else { info.last_data_received };
+    let quiet = info.last_data_sent.max(received);
     (i64::from(quiet) * 1_000_000 - TICK).max(0)
 }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod ledger;
 pub mod listeners;
 pub mod marker;
+pub mod missing;
 pub mod namespace;
 pub mod opens;
 pub mod ports;

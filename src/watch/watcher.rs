@@ -17,6 +17,7 @@ use super::dumper::Dumper;
 use super::error::{Doing, Error};
 use super::ledger::{Ledger, Nanos, Seen};
 use super::marker;
+use super::missing::Missing;
 use super::opens::PassiveOpens;
 use super::ports::Ports;
 use super::receiver::{Notice, Receiver};
@@ -67,7 +68,10 @@ pub struct Watcher {
     due: Instant,
     /// The least time between dumps.
     pause: Duration,
-    drops: u64,
+    drops_before: u64,
+    /// Whether nobody listened on another port at the start.
+    alone: bool,
+    missing: Missing,
     stopped: bool,
     asked: bool,
 }
@@ -97,7 +101,9 @@ impl Watcher {
             spacing: options.resolution,
             due: Instant::now(),
             pause: SOONEST,
-            drops: 0,
+            drops_before: 0,
+            alone: false,
+            missing: Missing::default(),
             stopped: false,
             asked: false,
             options,
@@ -117,7 +123,8 @@ impl Watcher {
         self.ledger.open_before(dump);
         self.await_markers(|ledger, notice| ledger.ended_before(&notice.socket))?;
         self.opens = opens.zip(before);
-        self.drops = self.receiver.drops();
+        self.drops_before = self.receiver.drops();
+        self.alone = !self.dumper.listens_elsewhere()?;
         self.due = Instant::now() + self.spacing;
         Ok(())
     }
@@ -179,37 +186,41 @@ impl Watcher {
         self.give();
     }
 
-    fn dump(&mut self, info: bool) -> Result<(), Error> {
+    /// Returns how many connections were hidden from it.
+    fn dump(&mut self, info: bool) -> Result<u64, Error> {
         self.on_notices();
         let dump = self.dumper.dump(info)?;
         let took = Duration::from_nanos((dump.end - dump.start).max(0) as u64);
+        let hidden = dump.hidden();
         self.ledger.dumped(dump);
         self.give();
-        self.ledger.forget_vanished();
         self.pause = SOONEST.max(took * DUTY);
         self.spacing = self.options.resolution.max(self.pause);
         self.due = Instant::now() + self.spacing;
-        if self.receiver.drops() > self.drops {
-            self.drops = self.receiver.drops();
-            self.look_for_lost();
+        if self.receiver.drops() > self.drops_before + self.missing.drops {
+            self.look_for_missing();
         }
-        Ok(())
+        Ok(hidden)
     }
 
-    /// The kernel says how many notices had no room; some of these were of connections that a
-    /// dump has seen. The rest are connections that came and went, or sockets that do not count.
-    /// The kernel's count of connections is another upper bound.
-    fn look_for_lost(&mut self) {
-        let by_drops = self.drops.saturating_sub(self.ledger.vanished());
-        let by_opens = self.uncounted().unwrap_or(u64::MAX);
-        self.account.lost = by_drops.min(by_opens);
+    /// Compares what was seen with what the kernel counts by itself.
+    fn look_for_missing(&mut self) {
+        self.missing.drops = self.receiver.drops() - self.drops_before;
+        self.missing.vanished = self.ledger.vanished();
+        self.missing.uncounted = self.uncounted();
+        self.account.lost = self.missing.lost();
         self.account.complete = self.account.lost == 0;
     }
 
     /// How many more connections the kernel has accepted, on any port, than were counted.
     fn uncounted(&mut self) -> Option<u64> {
+        Some(self.opened()?.saturating_sub(self.ledger.passive()))
+    }
+
+    /// How many connections the kernel has accepted on any port.
+    fn opened(&mut self) -> Option<u64> {
         let (opens, before) = self.opens.as_mut()?;
-        Some((opens.read()?.wrapping_sub(*before)).saturating_sub(self.ledger.passive()))
+        Some(opens.read()?.wrapping_sub(*before))
     }
 
     fn give(&mut self) {
@@ -222,9 +233,12 @@ impl Watcher {
             return Ok(());
         }
         self.account.ended = Some(Moment::now());
+        let opened = self.opened();
+        let mut hidden = u64::MAX;
         for _ in 0..2 {
-            self.dump(self.options.transport)?;
+            hidden = hidden.min(self.dump(self.options.transport)?);
         }
+        self.missing.hidden = hidden;
         self.await_markers(|ledger, notice| ledger.ended(&notice.socket, notice.at))?;
         let until = Instant::now() + STRAGGLERS;
         while self.uncounted().is_some_and(|n| n > 0) && Instant::now() < until {
@@ -233,10 +247,12 @@ impl Watcher {
         }
         self.ledger.finish();
         self.give();
-        self.drops = self.receiver.drops();
-        if self.drops > 0 {
-            self.look_for_lost();
+        if self.alone && !self.dumper.listens_elsewhere()? {
+            let opened = opened.unwrap_or_default();
+            self.missing.ours = opened.saturating_sub(self.ledger.passive());
         }
+        self.look_for_missing();
+        self.missing.reasons().into_iter().for_each(|reason| self.account.warn(reason));
         Ok(())
     }
 }
@@ -318,8 +334,8 @@ fn connection(seen: &Seen, with_transport: bool) -> Connection {
     Connection {
         time: Some(Moment::Clock(time)),
         ip: Some(canonical(seen.peer.0)),
-        port: Some(seen.peer.1),
-        local_ip: Some(canonical(seen.local.0)),
+        port: Some(seen.peer.1).filter(|port| *port != 0),
+        local_ip: Some(canonical(seen.local.0)).filter(|ip| !ip.is_unspecified()),
         local_port: Some(seen.local.1),
         transport,
         ..Connection::default()

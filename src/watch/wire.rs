@@ -19,10 +19,12 @@ const TIME_WAIT_TIMER: u8 = 3;
 
 /// States of a TCP socket, from the kernel's net/tcp_states.h.
 pub mod state {
-    /// A connection being opened by a client, or accepted before its end.
-    pub const SYN_RECV: u8 = 3;
+    /// A connection.
+    pub const ESTABLISHED: u8 = 1;
     /// No connection any more: what all connections have become at their end.
     pub const CLOSE: u8 = 7;
+    /// A connection whose client has nothing more to send.
+    pub const CLOSE_WAIT: u8 = 8;
     /// Waits for connections.
     pub const LISTEN: u8 = 10;
 
@@ -42,11 +44,17 @@ pub struct Socket {
     pub state: u8,
     /// This side.
     pub local: End,
-    /// The other; port 0 where there is none.
+    /// The other; nothing where there is none. A connection that the server resets when it closes
+    /// it loses both ports and addresses but those of `peer.0` and `local.1`, and an address that
+    /// its listener was bound to.
     pub peer: End,
     /// What is left of a closed connection for some time (TIME_WAIT, or FIN_WAIT2 of a socket
     /// that nobody holds any more) is another socket than the connection's.
     pub remnant: bool,
+    /// Of a listener: how many connections wait to be accepted.
+    pub queue: u32,
+    /// Whether a program has it; not so before it is accepted and after it is closed.
+    pub owned: bool,
     /// How it fared, where that was asked for.
     pub info: Option<Info>,
 }
@@ -82,14 +90,20 @@ pub enum Message {
     Other,
 }
 
-/// The request for all sockets of `ports` and one family in a set of states.
-pub fn request(ports: &Ports, family: i32, states: u32, info: bool, sequence: u32) -> Vec<u8> {
+/// The request for all sockets of `ports` (or of any) and one family in a set of states.
+pub fn request(
+    ports: Option<&Ports>,
+    family: i32,
+    states: u32,
+    info: bool,
+    sequence: u32,
+) -> Vec<u8> {
     /// `struct inet_diag_req_v2`.
     const REQUEST: usize = 56;
     /// `INET_DIAG_REQ_BYTECODE`.
     const BYTECODE: u16 = 1;
-    let bytecode = ports.bytecode();
-    let attribute = 4 + bytecode.len();
+    let bytecode = ports.map(Ports::bytecode);
+    let attribute = bytecode.as_ref().map_or(0, |code| 4 + code.len());
     let mut out = Vec::with_capacity(HEADER + REQUEST + attribute);
     out.extend(((HEADER + REQUEST + attribute) as u32).to_ne_bytes());
     out.extend(BY_FAMILY.to_ne_bytes());
@@ -100,9 +114,11 @@ pub fn request(ports: &Ports, family: i32, states: u32, info: bool, sequence: u3
     out.extend(states.to_ne_bytes());
     // The identity of a socket: any.
     out.extend([0; 48]);
-    out.extend((attribute as u16).to_ne_bytes());
-    out.extend(BYTECODE.to_ne_bytes());
-    out.extend(bytecode);
+    if let Some(bytecode) = bytecode {
+        out.extend((attribute as u16).to_ne_bytes());
+        out.extend(BYTECODE.to_ne_bytes());
+        out.extend(bytecode);
+    }
     out
 }
 
@@ -135,6 +151,8 @@ fn socket(message: &[u8]) -> Option<Socket> {
         local: (address(family, &m[8..24])?, u16::from_be_bytes([m[4], m[5]])),
         peer: (address(family, &m[24..40])?, u16::from_be_bytes([m[6], m[7]])),
         remnant: m[2] == TIME_WAIT_TIMER,
+        queue: u32_at(m, 56)?,
+        owned: u32_at(m, 68)? != 0,
         info: attribute(&message[HEADER + SOCKET..], INFO).and_then(info),
     })
 }

@@ -1,0 +1,77 @@
+//! [`Missing`]: how many connections were missed, from what the kernel counts by itself.
+
+/// What is known of connections that were not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Notices that found no room in the receive buffers.
+    pub drops: u64,
+    /// Sockets that are gone without a notice. They count already, or need not.
+    pub vanished: u64,
+    /// Connections that are over and wait to be accepted.
+    pub hidden: u64,
+    /// By how much the kernel's count of connections to all ports exceeds what was counted, where
+    /// /proc tells.
+    pub uncounted: Option<u64>,
+    /// Of those, how many are certainly ours, since nobody listened on another port.
+    pub ours: u64,
+}
+
+impl Missing {
+    /// How many connections were missed. Lost notices that were neither of known sockets nor of
+    /// connections (a listener's, an outbound connection's) are taken for missed ones, unless
+    /// the kernel has counted fewer.
+    pub fn lost(&self) -> u64 {
+        let seen_to_be_lost = self.drops.saturating_sub(self.vanished) + self.hidden;
+        seen_to_be_lost.min(self.uncounted.unwrap_or(u64::MAX)).max(self.ours)
+    }
+
+    /// Why, for the reader of the report.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let lost = self.lost();
+        if lost == 0 {
+            return reasons;
+        }
+        if self.drops > self.vanished {
+            reasons.push(format!(
+                "{} of the kernel's notices found no room in the receive buffer: root may have a \
+                 larger one, and others with a larger net.core.rmem_max (sysctl)",
+                self.drops
+            ));
+        }
+        if lost > self.drops.saturating_sub(self.vanished) {
+            reasons.push(
+                "some connections were over before they were seen, and the kernel does not tell \
+                 of them before the server has accepted and closed them"
+                    .into(),
+            );
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_is_what_no_known_socket_accounts_for() {
+        let drops = Missing { drops: 50, vanished: 20, ..Missing::default() };
+        assert_eq!(drops.lost(), 30);
+        assert_eq!(Missing { uncounted: Some(29), ..drops }.lost(), 29);
+        assert_eq!(Missing { uncounted: Some(1000), ..drops }.lost(), 30);
+        assert_eq!(Missing { hidden: 3, uncounted: Some(1000), ..drops }.lost(), 33);
+        assert_eq!(Missing { vanished: 70, ..drops }.lost(), 0);
+        assert_eq!(Missing { vanished: 70, uncounted: Some(5), ours: 5, ..drops }.lost(), 5);
+    }
+
+    #[test]
+    fn a_reason_for_each() {
+        assert!(Missing { drops: 9, vanished: 9, ..Missing::default() }.reasons().is_empty());
+        let told = |m: Missing| m.reasons().join("; ");
+        let drops = Missing { drops: 9, ..Missing::default() };
+        assert!(told(drops).contains("rmem_max") && !told(drops).contains("accepted"));
+        let hidden = Missing { hidden: 9, ..Missing::default() };
+        assert!(!told(hidden).contains("rmem_max") && told(hidden).contains("accepted"));
+    }
+}

@@ -1,0 +1,85 @@
+//! What finds no room in the receive buffer is missed, and said to be: number for number.
+
+use std::net::Ipv4Addr;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+use crate::watching::*;
+
+/// Ends `seen` connections of which a watcher knows, and makes `unseen` others, while it has
+/// little room and is stopped.
+fn overrun(seen: usize, unseen: usize) {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let mut watch = Watch::start(
+        User::plain(),
+        &[port],
+        &["-F", "json", "--buffer", "4000", "--resolution", "10ms"],
+    );
+    let come = |n: usize| {
+        let stream = connect_from(client(n), local(port));
+        (stream, listener.accept().expect("a connection").0)
+    };
+    // They are known before their ends are lost: the tally so far says so.
+    let known: Vec<_> = (0..seen).map(come).collect();
+    wait_for("a dump", || {
+        watch.session.signal(Signal::SIGUSR1);
+        (last(&watch)?.number("total") == seen as u64).then_some(())
+    });
+    watch.session.signal(Signal::SIGSTOP);
+    let stopped = |t: &String| state(t) == Some('T');
+    let pid = watch.session.pid;
+    wait_for("it stops", || threads(pid).iter().all(stopped).then_some(()));
+    drop(known);
+    for n in 0..unseen {
+        reset(come(n).0);
+    }
+    watch.session.signal(Signal::SIGCONT);
+    watch.session.signal(Signal::SIGTERM);
+    assert!(watch.session.wait().success(), "{}", watch.session.stderr());
+    let report = last(&watch).expect("a report");
+    let (told, lost) = (report.number("total"), report.number("lost"));
+    assert_eq!(told + lost, (seen + unseen) as u64, "{}", report.0);
+    assert!(told >= seen as u64, "{}", report.0);
+    assert!(lost > 0 && lost <= unseen as u64, "{}", report.0);
+    assert_eq!(report.0["complete"], false);
+    assert!(report.warnings().contains(&format!("{lost} connections were lost")), "{}", report.0);
+}
+
+/// The last report on stdout.
+fn last(watch: &Watch) -> Option<Report> {
+    let text = watch.session.stdout();
+    let line = text.split_inclusive('\n').rfind(|l| l.ends_with('\n'))?;
+    Some(Report(serde_json::from_str(line).expect("JSON")))
+}
+
+#[test]
+fn short_connections() {
+    overrun(0, 400);
+}
+
+/// Their ends are lost, they are not.
+#[test]
+fn short_connections_and_some_that_were_seen() {
+    overrun(100, 300);
+}
+
+/// All are seen in dumps, so that nothing is missed, whatever is lost.
+#[test]
+fn nothing_where_only_ends_of_known_connections_are_lost() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let watch = Watch::ports(&[port], &["--buffer", "4000", "--resolution", "1h"]);
+    let mut made = Counts::new();
+    let mut open = Vec::new();
+    for n in 0..200 {
+        note(&mut made, client(n), port);
+        open.push((connect_from(client(n), local(port)), listener.accept()));
+    }
+    watch.end().assert_counts(&made);
+
+    let watch = Watch::ports(&[port], &["--buffer", "4000"]);
+    watch.session.signal(Signal::SIGSTOP);
+    drop(open);
+    watch.session.signal(Signal::SIGCONT);
+    watch.end().assert_counts(&Counts::new());
+}

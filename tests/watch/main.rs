@@ -1,0 +1,20 @@
+//! What a user of `tcptally watch` sees: counts by the kernel's word alone, against what clients
+//! know. The watcher runs as an unprivileged user wherever the tests may choose, the servers as
+//! whoever runs the tests: they are somebody else's.
+
+// Each test program uses its part of what they share.
+#[allow(dead_code, unused_imports)]
+#[path = "../trace/harness/mod.rs"]
+mod harness;
+mod watching;
+
+mod families;
+mod held;
+mod listeners;
+mod lives;
+mod lost;
+mod namespaces;
+mod ports;
+mod servers;
+mod times;
+mod words;

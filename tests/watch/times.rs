@@ -1,0 +1,112 @@
+//! When connections began, and how they fared.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::harness::*;
+use crate::watching::*;
+
+#[test]
+fn the_time_is_known_as_well_as_is_said() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let watch =
+        Watch::start(User::plain(), &[port], &["-e", "-F", "jsonl", "--resolution", "50ms"]);
+    let mut truth = Vec::new();
+    let mut open = Vec::new();
+    for n in 0..60u64 {
+        let before = Timestamp::now();
+        let stream = connect_from(client(0), local(port));
+        let after = Timestamp::now();
+        let accepted = listener.accept().expect("a connection");
+        truth.push((u64::from(stream.local_addr().expect("it has one").port()), before, after));
+        // Some live for several dumps, some between two, and some past the end.
+        std::thread::sleep(Duration::from_millis(n % 3 * 5));
+        match n % 4 {
+            0 => open.push((stream, accepted)),
+            1 => reset(stream),
+            2 => drop(accepted),
+            _ => drop(stream),
+        }
+    }
+    let events = watch.events();
+    assert_eq!(events.len(), truth.len());
+    let mut sharp = 0;
+    for (port, before, after) in truth {
+        let event = events.iter().find(|e| e["port"] == port).expect("every client is there");
+        let time: Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
+        let uncertainty = event["time_uncertainty"].as_f64().expect("a number");
+        // Both are written in whole microseconds.
+        let uncertainty = jiff::SignedDuration::from_secs_f64(uncertainty + 2e-6);
+        assert!(time - uncertainty <= after && before <= time + uncertainty, "{event}");
+        sharp += usize::from(uncertainty < jiff::SignedDuration::from_millis(200));
+    }
+    assert!(sharp > 0, "nothing is known within four times the resolution");
+}
+
+#[test]
+fn bytes_in_and_out() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let watch = Watch::start(User::plain(), &[port], &["-e", "-F", "jsonl"]);
+    let mut truth = Vec::new();
+    let mut open = Vec::new();
+    for n in 0..40 {
+        let mut stream = connect_from(client(0), local(port));
+        let (mut accepted, from) = listener.accept().expect("a connection");
+        let (request, answer) = (n * 37, n * n * 11);
+        stream.write_all(&vec![1; request]).expect("it is connected");
+        accepted.read_exact(&mut vec![0; request]).expect("the request");
+        accepted.write_all(&vec![2; answer]).expect("it is connected");
+        stream.read_exact(&mut vec![0; answer]).expect("the answer");
+        truth.push((u64::from(from.port()), request as u64, answer as u64));
+        match n % 3 {
+            // Closed in order, from either side.
+            0 => {
+                drop(accepted);
+                assert_eq!(stream.read(&mut [0]).expect("its end"), 0);
+            }
+            1 => {
+                stream.shutdown(Shutdown::Write).expect("it is connected");
+                assert_eq!(accepted.read(&mut [0]).expect("its end"), 0);
+                drop(accepted);
+                assert_eq!(stream.read(&mut [0]).expect("its end"), 0);
+            }
+            // Still open at the end.
+            _ => open.push((stream, accepted)),
+        }
+    }
+    let events = watch.events();
+    assert_eq!(events.len(), truth.len());
+    for (port, request, answer) in truth {
+        let event = events.iter().find(|e| e["port"] == port).expect("every client is there");
+        assert_eq!((&event["bytes_in"], &event["bytes_out"]), (&request.into(), &answer.into()));
+        assert!(event["duration"].as_f64().is_some_and(|d| d >= 0.0), "{event}");
+    }
+}
+
+#[test]
+fn every_interval_is_shown_once_and_has_all_of_its_connections() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let options = ["-F", "csv", "-i", "1s", "--resolution", "500ms", "--by", "port"];
+    let watch = Watch::start(User::plain(), &[port], &options);
+    let mut open = Vec::new();
+    for n in 0..150 {
+        let stream = connect_from(client(n), local(port));
+        let accepted = listener.accept();
+        if n % 3 == 0 {
+            open.push((stream, accepted));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut session = watch.session;
+    session.signal(nix::sys::signal::Signal::SIGTERM);
+    session.wait();
+    let text = session.stdout();
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let starts: std::collections::BTreeSet<_> = rows.iter().map(|r| r[0]).collect();
+    assert_eq!(starts.len(), rows.len(), "an interval twice:\n{text}");
+    let count: u64 = rows.iter().filter_map(|r| r[3].parse::<u64>().ok()).sum();
+    assert_eq!(count, 150, "{text}");
+}
