@@ -66,23 +66,42 @@ pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<Held> {
     if argv.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut pointers: Vec<*const libc::c_char> = argv.iter().map(|a| a.as_ptr()).collect();
-    pointers.push(std::ptr::null());
+    let argv = pointers(argv);
+    let environment = stripped_environment();
+    let environment = environment.as_deref().map(pointers);
     let (wait, go) = pipe()?;
     let (said, tell) = pipe()?;
     // SAFETY: between fork and exec the child calls only async-signal-safe functions (execvp of
     // glibc and musl allocates on the stack) and touches only memory made before the fork.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => unsafe { run_child(&pointers, preparation, &wait, &go, &tell) },
+        0 => unsafe { run_child(&argv, environment.as_deref(), preparation, &wait, &go, &tell) },
         pid => Ok(Held { pid, go, said }),
     }
 }
 
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// The environment as it was before the dynamic loader took LD_LIBRARY_PATH, TMPDIR and the like
+/// out of it: that is done to programs with capabilities, as tcptally may have one. The command
+/// has none, and must get what it would get without us.
+fn stripped_environment() -> Option<Vec<CString>> {
+    // SAFETY: takes a number only.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
+        return None;
+    }
+    let bytes = std::fs::read("/proc/self/environ").ok()?;
+    let strings = bytes.split(|b| *b == 0).filter(|s| !s.is_empty());
+    Some(strings.filter_map(|s| CString::new(s).ok()).collect())
+}
+
 /// # Safety
-/// Only in the child of a fork; `argv` ends with a null pointer.
+/// Only in the child of a fork; `argv` and `environment` end with a null pointer.
 unsafe fn run_child(
     argv: &[*const libc::c_char],
+    environment: Option<&[*const libc::c_char]>,
     preparation: &Preparation,
     wait: &File,
     go: &File,
@@ -108,7 +127,10 @@ unsafe fn run_child(
         if let Some(filter) = &preparation.filter {
             say(tell, FILTER, install(filter));
         }
-        libc::execvp(argv[0], argv.as_ptr());
+        match environment {
+            Some(environment) => libc::execvpe(argv[0], argv.as_ptr(), environment.as_ptr()),
+            None => libc::execvp(argv[0], argv.as_ptr()),
+        };
         let errno = *libc::__errno_location();
         say(tell, EXEC, errno);
         libc::_exit(if errno == libc::ENOENT { 127 } else { 126 })

@@ -19,6 +19,9 @@ use super::{Refused, events, mask};
 /// before that, and lack them.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// Its signals and ours would be taken for each other.
+pub const HANDLES: &str = "it handles SIGTRAP itself";
+
 /// The processes under the engine `perf`.
 #[derive(Debug)]
 pub struct Perf {
@@ -90,7 +93,7 @@ impl Perf {
             return Err("it is a 32-bit program".into());
         }
         if procfs::signals(pid, "SigCgt").is_some_and(handles_sigtrap) {
-            return Err("it handles SIGTRAP itself".into());
+            return Err(HANDLES.into());
         }
         self.traps.begin(pid, Change::Ignore).map_err(|unfit| unfit.to_string())
     }
@@ -204,7 +207,7 @@ impl Perf {
         }
     }
 
-    /// A tracee has made another, which has inherited the events, as a rule.
+    /// A new thread or process stops for the first time. It has inherited the events, as a rule.
     pub fn born(&mut self, child: Tid) {
         if self.opened.is_some_and(|t| t.elapsed() < DOUBT) {
             // A child that has ended needs none.
@@ -274,6 +277,12 @@ impl Perf {
         self.ledger.close();
     }
 
+    /// The processes that have come to handle SIGTRAP themselves.
+    pub fn handlers(&self) -> Vec<Tid> {
+        let handles = |pid: &Tid| procfs::signals(*pid, "SigCgt").is_some_and(handles_sigtrap);
+        self.former.keys().copied().filter(handles).collect()
+    }
+
     /// Begins to put back the disposition and masks of `processes`; [`Perf::is_settled`] tells
     /// when that is done. Gives those where it cannot be.
     pub fn put_back(&mut self, processes: &[Tid]) -> Vec<(Tid, String)> {
@@ -301,8 +310,11 @@ impl Perf {
     fn former_of(&self, pid: Tid) -> Disposition {
         let mut at = Some(pid);
         while let Some(process) = at.filter(|p| *p > 1) {
-            if let Some(former) = self.former.get(&process) {
-                return *former;
+            match self.former.get(&process) {
+                // Left by a tracer that was killed.
+                Some(&Disposition::IGNORED) => return Disposition::DEFAULT,
+                Some(former) => return *former,
+                None => {}
             }
             at = procfs::parent(process);
         }

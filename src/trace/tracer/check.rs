@@ -6,6 +6,8 @@ use crate::sys::ptrace::Tid;
 use crate::trace::engine::Engine;
 use crate::trace::error::{Doing, Error};
 
+use crate::trace::perf::watch::HANDLES;
+
 use super::{Phase, Tracer};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -70,6 +72,11 @@ impl Tracer {
         let Some(perf) = &mut self.perf else { return Ok(()) };
         let alive = fresh.into_iter().filter(|tid| self.tracees.knows(*tid));
         perf.interrupt_blocked(alive);
+        for pid in perf.handlers() {
+            if self.tracees.engine(pid) == Engine::Perf {
+                self.fall_back(pid, HANDLES);
+            }
+        }
         let missing = self.deficit(LOOK)?;
         let more = missing > self.check.lost;
         self.check.lost = missing;

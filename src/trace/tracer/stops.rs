@@ -190,8 +190,12 @@ impl Tracer {
             && self.tracees.engine(tid) == Engine::Perf
         {
             perf.see_to_heirless(&stop);
-            if is_new && perf.distrusts_new_threads() {
-                self.probation.insert(tid);
+            if is_new {
+                perf.born(tid);
+                self.check.born(tid);
+                if perf.distrusts_new_threads() {
+                    self.probation.insert(tid);
+                }
             }
         }
         let until = self.until(tid);
@@ -215,12 +219,6 @@ impl Tracer {
                 self.newborn.insert(child);
             }
             self.tracees.born(tid, child);
-            if let Some(perf) = &mut self.perf
-                && self.tracees.engine(tid) == Engine::Perf
-            {
-                perf.born(child);
-                self.check.born(child);
-            }
         }
         let until = self.until(tid);
         stop.resume(until)
