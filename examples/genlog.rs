@@ -40,7 +40,7 @@ impl<W: Write> Log<W> {
     fn accept(&mut self, pid: u64, fd: u64) -> std::io::Result<()> {
         let r = &mut self.random;
         // Few clients come often, many seldom.
-        let range = [16, 256, 4096, 65536][r.below(4) as usize];
+        let range = [16, 64, 512, 4096][r.below(4) as usize];
         let client = r.below(range);
         let (port, listener) = (32768 + r.below(28000), 4 + r.below(2));
         let rest = format!(

@@ -62,6 +62,8 @@ pub struct Wanted {
 pub trait Sink {
     /// Takes one connection.
     fn take(&mut self, connection: Connection);
+    /// The source has nothing more at the moment: what was taken may be shown.
+    fn pause(&mut self) {}
 }
 
 /// A [`Sink`] that can work in several threads: each part takes a share of the connections, and

@@ -9,6 +9,8 @@ use crate::connection::Split;
 pub trait Gather: Send {
     /// Takes one connection.
     fn take(&mut self, connection: Connection);
+    /// There is nothing more at the moment, as [`Sink::pause`](crate::Sink::pause) says.
+    fn pause(&mut self);
     /// Whether the order of parts matters, as [`Split::ordered`] says.
     fn ordered(&self) -> bool;
     /// An empty one that does the same work.
@@ -22,6 +24,10 @@ pub trait Gather: Send {
 impl<S: Split + 'static> Gather for S {
     fn take(&mut self, connection: Connection) {
         crate::connection::Sink::take(self, connection);
+    }
+
+    fn pause(&mut self) {
+        crate::connection::Sink::pause(self);
     }
 
     fn ordered(&self) -> bool {

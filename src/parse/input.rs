@@ -56,6 +56,13 @@ pub struct Plain<'a> {
 impl Plain<'_> {
     /// Reads into `buffer` at `at`, until it is full or the file ends.
     pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let filled = self.peek_at(buffer, at)?;
+        self.progress.add(filled);
+        Ok(filled)
+    }
+
+    /// The same, without being progress.
+    pub fn peek_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.file.read_at(&mut buffer[filled..], self.start + at + filled as u64) {
@@ -65,7 +72,6 @@ impl Plain<'_> {
                 Err(e) => return Err(e),
             }
         }
-        self.progress.add(filled);
         Ok(filled)
     }
 }

@@ -80,6 +80,12 @@ impl Sink for Events {
             }
         }
     }
+
+    fn pause(&mut self) {
+        if !self.text.is_empty() {
+            self.write();
+        }
+    }
 }
 
 impl Split for Events {

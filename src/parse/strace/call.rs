@@ -330,6 +330,12 @@ enum Closed {
 /// Steps behind the parenthesis that closes the arguments.
 #[inline]
 fn closed(c: &mut Cursor<'_>) -> Closed {
+    if let Some(n) = memchr::memchr(b')', c.0)
+        && memchr::memchr3(b'(', b'"', b'<', &c.0[..n]).is_none()
+    {
+        c.skip(n + 1);
+        return Closed::Yes;
+    }
     let mut depth = 0;
     loop {
         match c.peek() {

@@ -27,6 +27,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The same; the length is known to the compiler, which makes it a few instructions.
+    #[inline(always)]
+    pub fn eat_all<const N: usize>(&mut self, text: &[u8; N]) -> bool {
+        match self.0.split_first_chunk::<N>() {
+            Some((first, rest)) if first == text => {
+                self.0 = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Steps over spaces and says how many there were.
     #[inline]
     pub fn spaces(&mut self) -> usize {
@@ -38,18 +50,23 @@ impl<'a> Cursor<'a> {
     /// Steps over a decimal number of at most 18 digits.
     #[inline]
     pub fn number(&mut self) -> Option<u64> {
-        let mut value = 0;
-        let mut n = 0;
-        while let Some(digit) = self.0.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            value = value * 10 + u64::from(digit);
-            n += 1;
-            if n > 18 {
-                return None;
-            }
+        let (value, n) = digits(self.0);
+        if n == 8 {
+            return self.long_number();
         }
         if n == 0 {
             return None;
         }
+        self.0 = self.0.get(n..)?;
+        Some(value)
+    }
+
+    fn long_number(&mut self) -> Option<u64> {
+        let n = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+        if n > 18 {
+            return None;
+        }
+        let value = self.0[..n].iter().fold(0, |value, b| value * 10 + u64::from(b - b'0'));
         self.0 = &self.0[n..];
         Some(value)
     }
@@ -57,19 +74,22 @@ impl<'a> Cursor<'a> {
     /// Steps over `.` and digits, and gives them as nanoseconds; 0 if there is no fraction.
     #[inline]
     pub fn fraction(&mut self) -> u64 {
+        const UNITS: [u64; 8] =
+            [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
         if self.peek() != b'.' {
             return 0;
         }
-        let mut ns = 0;
-        let mut unit = 1_000_000_000;
-        let mut n = 1;
-        while let Some(digit) = self.0.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            unit /= 10;
-            ns += u64::from(digit) * unit;
-            n += 1;
+        self.0 = &self.0[1..];
+        let (value, n) = digits(self.0);
+        if let Some(unit) = UNITS.get(n) {
+            self.skip(n);
+            return value * unit;
         }
+        let n = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+        let ns = self.0[..n.min(9)].iter().fold(0, |ns, b| ns * 10 + u64::from(b - b'0'));
+        let missing = 9_u32.saturating_sub(n as u32);
         self.0 = &self.0[n..];
-        ns
+        ns * 10_u64.pow(missing)
     }
 
     /// Steps over a number, decimal, or hexadecimal behind `0x`.
@@ -111,6 +131,31 @@ impl<'a> Cursor<'a> {
             self.skip(end + 2);
         }
     }
+}
+
+/// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
+#[inline]
+fn digits(text: &[u8]) -> (u64, usize) {
+    let Some(eight) = text.first_chunk::<8>() else { return few_digits(text) };
+    // Eight bytes at once: digits become 0 to 9, anything else gets its high bit set.
+    let x = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+    let others = (x.wrapping_add(0x7676_7676_7676_7676) | x) & 0x8080_8080_8080_8080;
+    let n = others.trailing_zeros() as usize / 8;
+    if n == 0 || n == 8 {
+        return (0, n);
+    }
+    // Zeros in front, then join pairs, fours, eights.
+    let x = x << (64 - 8 * n);
+    let x = x.wrapping_mul(10).wrapping_add(x >> 8);
+    let low = (x & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let high = ((x >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    (low.wrapping_add(high) >> 32, n)
+}
+
+/// The same at the end of a line.
+fn few_digits(text: &[u8]) -> (u64, usize) {
+    let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    (text[..n].iter().fold(0, |value, b| value * 10 + u64::from(b - b'0')), n)
 }
 
 /// Undoes the escapes of a string that strace quoted, as in C: octal of one to three digits,
@@ -181,6 +226,26 @@ mod tests {
         let mut c = Cursor(b"12.0345 0x1f 99999999999999999999");
         assert_eq!((c.number(), c.fraction(), c.spaces()), (Some(12), 34_500_000, 1));
         assert_eq!((c.integer(), c.spaces(), c.number()), (Some(31), 1, None));
+    }
+
+    #[test]
+    fn numbers_of_every_length() {
+        for n in 1..=18 {
+            let text = &"123456789012345678"[..n];
+            let value: u64 = text.parse().unwrap();
+            for after in ["", ")", ") = 5 and more", " 12345678", "/:a\u{ff}99999"] {
+                let line = format!("{text}{after}");
+                let mut c = Cursor(line.as_bytes());
+                assert_eq!(c.number(), Some(value), "{line}");
+                assert_eq!(c.0, after.as_bytes());
+                let line = format!(".{line}");
+                let mut c = Cursor(line.as_bytes());
+                let nine: u64 = format!("{text:0<9.9}").parse().unwrap();
+                assert_eq!((c.fraction(), c.0), (nine, after.as_bytes()), "{line}");
+            }
+        }
+        assert_eq!(Cursor(b"a1234567").number(), None);
+        assert_eq!(Cursor(b"").number(), None);
     }
 
     #[test]

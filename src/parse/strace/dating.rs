@@ -7,11 +7,19 @@ use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use super::clock::{DAY, Passage};
 use super::line::Block;
 use crate::parse::context::Context;
-use crate::parse::input::Input;
-use crate::parse::lines;
+use crate::parse::input::{Input, Plain};
+use crate::parse::lines::{self, is_end};
 
 /// A clock may be so much ahead of the one that dates are taken from.
 const AHEAD: SignedDuration = SignedDuration::from_secs(60);
+
+/// Large files are looked at in regions of so many bytes,
+const REGION: u64 = 64 * 1024;
+/// and of each only so many,
+const SAMPLE: u64 = 2048;
+/// if no more time passes in it than this. Only a region in which a whole day and less than this
+/// passes without a trace would be taken for one in which less than this passes.
+const LITTLE: i64 = DAY / 24 / 12;
 
 /// The date of the first clock time of each input, where it can be known.
 pub fn first_days(inputs: &mut [Input], zone: &TimeZone, cx: &Context<'_>) -> Vec<Option<Date>> {
@@ -35,6 +43,11 @@ fn passage(input: &mut Input, cx: &Context<'_>) -> Option<Passage> {
     if cx.options.date.is_some() && input.path().is_none() {
         return Some(head);
     }
+    if let Some(plain) = input.plain()
+        && plain.len > 64 * REGION
+    {
+        return sampled(&plain);
+    }
     let Some(mut again) = input.again() else { return Some(head) };
     let mut all = Passage::default();
     // What could be read is what will be counted.
@@ -44,6 +57,45 @@ fn passage(input: &mut Input, cx: &Context<'_>) -> Option<Passage> {
         all.join(&block.passage);
     });
     Some(all)
+}
+
+/// How time passes in a large file, by the first lines of its regions. Regions that took longer
+/// than a little, and the last one, are read as a whole.
+fn sampled(plain: &Plain<'_>) -> Option<Passage> {
+    let mut block = Block::default();
+    let mut buffer = Vec::new();
+    let mut read = |start: u64, length: u64| {
+        let length = length.min(plain.len - start);
+        buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+        let n = plain.peek_at(&mut buffer, start).unwrap_or(0);
+        // Neither a line whose beginning nor one whose end lies elsewhere.
+        let first = if start == 0 { 0 } else { buffer[..n].iter().position(|b| is_end(*b))? + 1 };
+        let whole = start + n as u64 >= plain.len;
+        let end = if whole { n } else { buffer[..n].iter().rposition(|b| is_end(*b))? };
+        block.clear();
+        block.read(buffer.get(first..end)?);
+        Some(block.passage)
+    };
+    let mut all = Passage::default();
+    let mut start = 0;
+    while start < plain.len {
+        let next = (start + REGION).min(plain.len);
+        // Lines that begin before `next` and end behind it are in neither part, which is no loss:
+        // their neighbours tell the same.
+        let here = read(start, SAMPLE);
+        let there = if next < plain.len { read(next, SAMPLE) } else { None };
+        let clock = |p: Option<Passage>| p.and_then(|p| p.clock());
+        let swift = match (clock(here), clock(there)) {
+            (Some((from, _)), Some((to, _))) => (0..LITTLE).contains(&(to - from)),
+            _ => false,
+        };
+        let passage = if swift { here } else { read(start, next - start) };
+        if let Some(passage) = passage {
+            all.join(&passage);
+        }
+        start = next;
+    }
+    all.clock().map(|_| all)
 }
 
 /// The last line was written when the file was written last; what comes through a pipe is taken
@@ -100,6 +152,35 @@ mod tests {
             p.see(Stamp::Clock((h * 60 + m) * DAY / 1440));
         }
         p
+    }
+
+    #[test]
+    fn a_large_file_is_dated_like_a_small_one() {
+        use std::io::Write;
+        // Busy, then idle over a midnight, then busy over one.
+        let mut text = Vec::new();
+        let mut exact = Passage::default();
+        let mut at = 8 * 3600;
+        for n in 0..120_000_i64 {
+            at += match n {
+                40_000 => 22 * 3600,
+                100_000 => 8 * 3600,
+                _ => n % 2,
+            };
+            let (h, m, s) = (at / 3600 % 24, at / 60 % 60, at % 60);
+            writeln!(text, "{h:02}:{m:02}:{s:02} futex(0x7f1c2a0, FUTEX_WAKE_PRIVATE, 1) = 0")
+                .unwrap();
+            exact.see(Stamp::Clock((h * 3600 + m * 60 + s) * (DAY / 86400)));
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let progress = std::sync::Arc::new(crate::parse::progress::Progress::new(false, None));
+        let input = Input::open(file.path(), &progress).unwrap();
+        let plain = input.plain().unwrap();
+        assert!(plain.len > 64 * REGION);
+        let sampled = sampled(&plain).unwrap();
+        assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
+        assert_eq!(exact.days(), 2);
     }
 
     #[test]

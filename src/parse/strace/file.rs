@@ -34,6 +34,7 @@ pub fn read(
                 block.read(text);
                 log.take(&mut block, at);
                 give(&mut block, log.base(), &mut dates, sink);
+                sink.pause();
             })
         }
     }

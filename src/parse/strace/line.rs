@@ -113,14 +113,19 @@ impl Block {
         at: u32,
         glued: u8,
     ) -> bool {
-        let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
-        let n = body.0.iter().take_while(|b| word(b)).count();
-        if body.0.get(n) != Some(&b'(') {
-            return self.coloured(line, body, at, glued);
-        }
-        let Some(name) = named(&body.0[..n]) else {
-            self.passage.see(prefix.stamp);
-            return true;
+        let (name, n) = if body.0.starts_with(b"accept4(") {
+            (Name::Accept, 7)
+        } else {
+            let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
+            let n = body.0.iter().take_while(|b| word(b)).count();
+            if body.0.get(n) != Some(&b'(') {
+                return self.coloured(line, body, at, glued);
+            }
+            let Some(name) = named(&body.0[..n]) else {
+                self.passage.see(prefix.stamp);
+                return true;
+            };
+            (name, n)
         };
         let parsed = call::call(name, Cursor(&body.0[n + 1..]));
         let doubtful = matches!(parsed, Parsed::Torn(..) | Parsed::Unreadable | Parsed::Nothing);

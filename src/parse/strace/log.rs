@@ -11,6 +11,9 @@ use super::tables::{Listener, NumberMap, Socket, Tables};
 use crate::connection::Wanted;
 use crate::{Connection, Moment};
 
+/// In place of a process.
+const NOBODY: (u32, u32) = (u32::MAX, 0);
+
 /// More first halves than this do not wait for their second.
 const MOST_ENTRIES: usize = 100_000;
 
@@ -34,7 +37,8 @@ pub struct Log {
     timed: bool,
     learning: bool,
     sockets_seen: bool,
-    table: Option<(u32, u32)>,
+    /// Tables that were looked up, by the last bits of the process number.
+    near: Box<[(u32, u32); 64]>,
     /// Lines that should have told of a connection and could not be read.
     pub unreadable: u64,
     /// Connections without a local port, if that is wanted.
@@ -59,7 +63,7 @@ impl Log {
             timed: false,
             learning: false,
             sockets_seen: false,
-            table: None,
+            near: Box::new([NOBODY; 64]),
             unreadable: 0,
             unknown_ports: 0,
             unknown_peers: 0,
@@ -86,7 +90,7 @@ impl Log {
         self.passage = Passage::default();
         self.base = Base::default();
         self.torn = None;
-        self.table = None;
+        self.forget_near();
     }
 
     /// How time passed so far.
@@ -184,7 +188,7 @@ impl Log {
                 self.entries.remove(&fact.pid);
                 let time = self.time(fact.stamp);
                 self.tables.exit(fact.pid, time);
-                self.table = None;
+                self.forget_near();
             }
         }
     }
@@ -200,15 +204,22 @@ impl Log {
         }
     }
 
+    fn forget_near(&mut self) {
+        self.near.fill(NOBODY);
+    }
+
     fn table(&mut self, pid: u32) -> u32 {
-        match self.table {
-            Some((known, table)) if known == pid => table,
-            _ => {
-                let table = self.tables.of(pid);
-                self.table = Some((pid, table));
-                table
-            }
+        let place = pid as usize % self.near.len();
+        let (known, table) = self.near[place];
+        if known == pid {
+            return table;
         }
+        let (table, swept) = self.tables.of(pid);
+        if swept {
+            self.forget_near();
+        }
+        self.near[place] = (pid, table);
+        table
     }
 
     /// A call of which all is known. `number` is the fact's; `None`: it is not in the block, and
@@ -231,6 +242,22 @@ impl Log {
         at: u64,
         out: &mut Out<'_>,
     ) {
+        let peer = match fact.call.shown {
+            Shown::Inet(end) => Some(end),
+            _ => None,
+        };
+        if let (Some(number), Some(_)) = (number, peer)
+            && (!self.wanted.local || fact.call.local.is_some())
+            && !self.tables.may_know(fd)
+            && self.held.is_empty()
+            && !self.learning
+            && !fact.call.foreign
+        {
+            // Nearly all, where nobody wants the port.
+            fact.leader = self.leader(fact.pid);
+            out.given.push(Given::Fact(number));
+            return;
+        }
         let table = self.table(fact.pid);
         let time = self.time(fact.stamp);
         self.reused(table, fd, out);
@@ -239,10 +266,6 @@ impl Log {
         if call.foreign || call.shown == Shown::Foreign || self.learning {
             return;
         }
-        let peer = match call.shown {
-            Shown::Inet(end) => Some(end),
-            _ => None,
-        };
         let hidden = peer.is_none() && call.shown != Shown::Unread;
         if hidden && call.local.is_none() || self.wanted.local && call.local.is_none() {
             match self.tables.listener(table, call.fd, call.inode, time) {
@@ -401,7 +424,7 @@ impl Log {
             Name::Clone => {
                 if let Ok(child @ 1..) = u32::try_from(value) {
                     self.tables.born(fact.pid, child, shares);
-                    self.table = None;
+                    self.forget_near();
                 }
             }
             Name::Accept | Name::SocketCall | Name::GetSockName | Name::GetPeerName => {}

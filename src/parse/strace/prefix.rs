@@ -114,19 +114,10 @@ fn brackets(c: &mut Cursor<'_>) {
 fn wall(c: &mut Cursor<'_>) -> Stamp {
     let mut probe = *c;
     let stamp = match c.0 {
-        [h1, h2, b':', m1, m2, b':', s1, s2, ..] => {
-            let two = |a: u8, b: u8| {
-                let (a, b) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
-                if a < 10 && b < 10 { u64::from(a * 10 + b) } else { u64::MAX }
-            };
-            let (h, m, s) = (two(*h1, *h2), two(*m1, *m2), two(*s1, *s2));
-            // A leap second is told as :60.
-            if h > 23 || m > 59 || s > 60 {
-                return Stamp::None;
-            }
+        [_, _, b':', _, _, b':', _, _, ..] => {
+            let Some(seconds) = clock(c.0) else { return Stamp::None };
             probe.skip(8);
-            let ns = ((h * 60 + m) * 60 + s) * SECOND + probe.fraction();
-            Stamp::Clock(ns as i64)
+            Stamp::Clock((seconds * SECOND + probe.fraction()) as i64)
         }
         [b'0'..=b'9', ..] => {
             let Some(seconds) = probe.number().filter(|n| (EPOCH..EPOCH * 90).contains(n)) else {
@@ -142,6 +133,20 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
     probe.skip(1);
     *c = probe;
     stamp
+}
+
+/// `HH:MM:SS` in seconds.
+#[inline]
+fn clock(text: &[u8]) -> Option<u64> {
+    let x = u64::from_le_bytes(*text.first_chunk::<8>()?) ^ 0x3030_3a30_303a_3030;
+    // Nothing but digits, and zeros where the colons were.
+    if (x.wrapping_add(0x7676_7f76_767f_7676) | x) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let two = |at: u32| (x >> at & 0xf) * 10 + (x >> (at + 8) & 0xf);
+    let (h, m, s) = (two(0), two(24), two(48));
+    // A leap second is told as :60.
+    (h < 24 && m < 60 && s <= 60).then_some((h * 60 + m) * 60 + s)
 }
 
 /// `     0.004183 `, or `     0.004183) ` behind `(+`.
@@ -161,6 +166,25 @@ fn relative(c: &mut Cursor<'_>) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks() {
+        assert_eq!(clock(b"00:00:00"), Some(0));
+        assert_eq!(clock(b"23:59:60 "), Some(86_400));
+        for wrong in [
+            "24:00:00",
+            "23:60:00",
+            "23:00:61",
+            "2a:00:00",
+            "23-00:00",
+            "23:0:00 ",
+            "23:00;00",
+            "/3:00:00",
+            "\u{7f}\u{7f}:00:00",
+        ] {
+            assert_eq!(clock(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn every_form() {

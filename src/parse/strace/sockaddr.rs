@@ -51,11 +51,11 @@ pub fn sockaddr(c: &mut Cursor<'_>) -> Option<Shown> {
 #[inline]
 fn plain_inet(c: &mut Cursor<'_>) -> Option<End> {
     let mut probe = *c;
-    if !probe.eat(b"{sa_family=AF_INET, sin_port=htons(") {
+    if !probe.eat_all(b"{sa_family=AF_INET, sin_port=htons(") {
         return None;
     }
     let port = u16::try_from(probe.number()?).ok()?;
-    if !probe.eat(b"), sin_addr=inet_addr(\"") {
+    if !probe.eat_all(b"), sin_addr=inet_addr(\"") {
         return None;
     }
     let mut octets = [0; 4];
@@ -65,7 +65,7 @@ fn plain_inet(c: &mut Cursor<'_>) -> Option<End> {
         }
         *octet = u8::try_from(probe.number()?).ok()?;
     }
-    if !probe.eat(b"\")}") {
+    if !probe.eat_all(b"\")}") {
         return None;
     }
     *c = probe;

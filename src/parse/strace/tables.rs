@@ -106,6 +106,8 @@ pub struct Tables {
     candidates: NumberMap<i32, Vec<Candidate>>,
     inodes: NumberMap<u64, Socket>,
     births: NumberMap<u32, (Arc<Map>, u32)>,
+    /// Numbers below 1024 that any process ever had something under.
+    touched: Touched,
     reading: Reading,
 }
 
@@ -121,6 +123,27 @@ enum Reading {
     Second,
 }
 
+/// A set of small numbers.
+#[derive(Debug, Default)]
+struct Touched([u64; 16]);
+
+impl Touched {
+    fn add(&mut self, fd: i32) {
+        if let Ok(fd @ 0..1024) = usize::try_from(fd) {
+            self.0[fd / 64] |= 1 << (fd % 64);
+        }
+    }
+
+    /// Whether it may be in the set.
+    #[inline]
+    fn may_have(&self, fd: i32) -> bool {
+        match usize::try_from(fd) {
+            Ok(fd @ 0..1024) => self.0[fd / 64] & 1 << (fd % 64) != 0,
+            _ => true,
+        }
+    }
+}
+
 /// More tables than this are not kept: those that know nothing by themselves go first.
 const MOST_TABLES: usize = 50_000;
 /// Nor more sockets of one number, or inodes.
@@ -130,17 +153,17 @@ const MOST_INODES: usize = 200_000;
 const MOST_OWN: usize = 100_000;
 
 impl Tables {
-    /// The table of `pid`; made if there is none.
-    #[inline]
-    pub fn of(&mut self, pid: u32) -> u32 {
-        if let Some(table) = self.by_pid.get(&pid) {
-            return *table;
+    /// The table of `pid`; made if there is none. Also, whether others had to go for it.
+    pub fn of(&mut self, pid: u32) -> (u32, bool) {
+        match self.by_pid.get(&pid) {
+            Some(table) => (*table, false),
+            None => self.make(pid),
         }
-        self.make(pid)
     }
 
-    fn make(&mut self, pid: u32) -> u32 {
-        if self.tables.len() >= MOST_TABLES {
+    fn make(&mut self, pid: u32) -> (u32, bool) {
+        let swept = self.tables.len() >= MOST_TABLES;
+        if swept {
             self.tables.retain(|_, t| !t.own.is_empty());
             if self.tables.len() > MOST_TABLES / 2 {
                 self.tables.clear();
@@ -158,7 +181,7 @@ impl Tables {
         };
         self.tables.insert(id, Table { base, parent, leader: pid, users: 1, ..Table::default() });
         self.by_pid.insert(pid, id);
-        id
+        (id, swept)
     }
 
     /// The process that the thread `pid` belongs to, as far as is known.
@@ -258,6 +281,12 @@ impl Tables {
         self.set(table, fd, Entry::Open(socket), time);
     }
 
+    /// Whether `fd` may be a socket that is known, in any process.
+    #[inline]
+    pub fn may_know(&self, fd: i32) -> bool {
+        self.touched.may_have(fd)
+    }
+
     /// `fd` of `table` is no listening socket from `time` on.
     #[inline]
     pub fn gone(&mut self, table: u32, fd: i32, time: Option<i64>) {
@@ -275,6 +304,7 @@ impl Tables {
             t.own.clear();
         }
         t.frozen = None;
+        self.touched.add(fd);
         let old = t.own.insert(fd, entry);
         if let Some(Entry::Open(Socket { strong: true, .. })) = old {
             self.withdraw(table, fd, time);
@@ -325,7 +355,7 @@ impl Tables {
 
     /// `child` was born to `pid`, and shares its descriptors or has a copy.
     pub fn born(&mut self, pid: u32, child: u32, shares: bool) {
-        let parent = self.of(pid);
+        let (parent, _) = self.of(pid);
         if self.by_pid.get(&child) == Some(&parent) {
             return;
         }
@@ -353,7 +383,7 @@ impl Tables {
             return;
         }
         self.leave(child);
-        let id = self.make(child);
+        let (id, _) = self.make(child);
         if let Some(t) = self.tables.get_mut(&id) {
             t.base = Some(base);
             t.parent = pid;
