@@ -253,6 +253,18 @@ fn colours_and_line_ends() {
     gives(&format!("accept(3, {PEER}, [16]) = 4"), &["192.0.2.9:7>-=4"]);
 }
 
+/// The parser stood still at this bracket.
+#[test]
+fn a_bracket_without_end() {
+    gives(
+        "accept(0x3, 0x7fffd30de2b0, 0 <fffd30de2ac) = -1 ERESTARTSYS (Unknown error 512)\n",
+        &[],
+    );
+    gives("accept(3<TCP:[0.0.0.0:80], NULL, NULL) = 4\n", &[]);
+    gives(&format!("accept(3, NULL, {}\n", "<".repeat(900_000)), &[]);
+    gives("close(3 <x) = 0\naccept(3, NULL, NULL) = 4<\n", &[]);
+}
+
 #[test]
 fn lines_of_any_length() {
     let long = "x".repeat(3 << 20);

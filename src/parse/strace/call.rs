@@ -337,6 +337,7 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
         return Closed::Yes;
     }
     let mut depth = 0;
+    let mut notes = true;
     loop {
         match c.peek() {
             0 if c.0.is_empty() => return Closed::No,
@@ -346,8 +347,11 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
                 }
                 continue;
             }
-            b'<' => {
+            b'<' if notes => {
+                let before = c.0.len();
                 note(c);
+                // One that has no end is no note, and then no other has.
+                notes = c.0.len() < before;
                 continue;
             }
             b' ' if marked(*c) => {

@@ -264,7 +264,10 @@ impl Block {
 
     fn intern(&mut self, name: &[u8]) -> u32 {
         let name = String::from_utf8_lossy(&unescape(name)).into_owned();
-        let known = self.comms.iter().position(|known| **known == *name);
+        // Few names come often; if they are many, some are kept more than once.
+        let recent = self.comms.len().saturating_sub(32);
+        let known = self.comms[recent..].iter().position(|known| **known == *name);
+        let known = known.map(|place| recent + place);
         let place = known.unwrap_or_else(|| {
             self.comms.push(name.into());
             self.comms.len() - 1

@@ -243,6 +243,9 @@ impl Tables {
     /// What the other processes have under this number, if they agree.
     fn elsewhere(&self, fd: i32, time: Option<i64>) -> Listener {
         let Some(all) = self.candidates.get(&fd) else { return Listener::Unknown };
+        if let [only] = &all[..] {
+            return known(&only.socket);
+        }
         let mut now: Vec<&Candidate> = all.iter().collect();
         let narrow = |now: &mut Vec<&Candidate>, keep: &dyn Fn(&Candidate) -> bool| {
             if now.iter().any(|c| keep(c)) {
