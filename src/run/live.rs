@@ -86,6 +86,8 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
 struct State {
     reporter: Reporter,
     outlet: Outlet,
+    /// What the output is called.
+    place: String,
     metrics: Option<Metrics>,
     /// When metrics are told again how the source fares.
     tell_at: Option<Instant>,
@@ -102,6 +104,7 @@ impl State {
         let Watch { mut request, output, duration, metrics } = what;
         let format = request.format(output.stream(), !output.continues());
         let events = request.format(output.stream(), !output.continues());
+        let place = output.name();
         let outlet = Outlet::new(output, events)?;
         let stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
@@ -110,6 +113,7 @@ impl State {
         Ok(State {
             reporter,
             outlet,
+            place,
             metrics,
             tell_at: None,
             end,
@@ -206,7 +210,7 @@ impl State {
     /// it is.
     fn finish(self, mut account: Account) -> bool {
         account.ended.get_or_insert_with(Moment::now);
-        let State { mut reporter, mut outlet, counting, .. } = self;
+        let State { mut reporter, mut outlet, place, counting, .. } = self;
         if counting {
             outlet.text(reporter.rest(Some(Moment::now())));
         }
@@ -227,7 +231,7 @@ impl State {
         }
         match error {
             Some(e) if !closed(&e) => {
-                message::error(format_args!("the report could not be written: {e}"));
+                message::error(format_args!("the report could not be written to {place}: {e}"));
                 false
             }
             _ => true,

@@ -30,7 +30,11 @@ use request::Usage;
 /// Runs the command and returns the exit status.
 pub fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
-        Command::Trace(args) => (trace::run(args), 125),
+        // A command's own status may be 1, so failures of ours must not be.
+        Command::Trace(args) => {
+            let own_failure = if args.argv.is_empty() { 1 } else { 125 };
+            (trace::run(args), own_failure)
+        }
         Command::Watch(args) => (watch::run(args), 125),
         Command::Parse(args) => (parse::run(args), 1),
         Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
@@ -46,7 +50,8 @@ pub fn run(cli: Cli) -> i32 {
             message::error("for all options: tcptally --help");
             2
         } else {
-            error.downcast_ref::<tracing::Error>().map_or(own_failure, |e| e.exit_status())
+            let known = error.downcast_ref::<tracing::Error>().and_then(|e| e.exit_status());
+            known.unwrap_or(own_failure)
         }
     })
 }

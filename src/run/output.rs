@@ -16,7 +16,12 @@ pub enum Output {
     /// A standard stream.
     Stream(Stream),
     /// A file that gets what is written at once: events, intervals, devices and pipes.
-    Direct(File),
+    Direct {
+        /// Its name.
+        path: PathBuf,
+        /// It.
+        file: File,
+    },
     /// A file that has the old content until all of the new is written.
     Replace {
         /// Its name.
@@ -67,7 +72,7 @@ impl Output {
                 Mode::Append => options.append(true),
                 _ => options.truncate(regular),
             };
-            return Ok(Output::Direct(options.open(path)?));
+            return Ok(Output::Direct { path: path.to_path_buf(), file: options.open(path)? });
         }
         // A symbolic link stays, and what it points to is replaced.
         let path = if metadata.is_some() { path.canonicalize()? } else { path.to_path_buf() };
@@ -86,9 +91,20 @@ impl Output {
         }
     }
 
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Output::Stream(Stream::Stdout) => "stdout".into(),
+            Output::Stream(Stream::Stderr) => "stderr".into(),
+            Output::Direct { path, .. } | Output::Replace { path, .. } => {
+                format!("'{}'", path.display())
+            }
+        }
+    }
+
     /// Whether something is there already.
     pub fn continues(&self) -> bool {
-        matches!(self, Output::Direct(file) if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
+        matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
     }
 
     /// Writes what `write` writes, and puts it in place.
@@ -99,7 +115,7 @@ impl Output {
         match self {
             Output::Stream(Stream::Stdout) => buffered(io::stdout().lock(), write),
             Output::Stream(Stream::Stderr) => buffered(io::stderr().lock(), write),
-            Output::Direct(file) => buffered(file, write),
+            Output::Direct { file, .. } => buffered(file, write),
             Output::Replace { path, file } => {
                 let mut file = file.take().map_or_else(|| beside(path), Ok)?;
                 buffered(file.as_file_mut(), write)?;

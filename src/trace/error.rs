@@ -62,13 +62,13 @@ pub enum Error {
 
 impl Error {
     /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
-    /// executable, 1 nothing to attach to, 125 any other failure of the tracer.
-    pub fn exit_status(&self) -> i32 {
+    /// executable, 1 nothing to attach to. `None` for any other failure of the tracer.
+    pub fn exit_status(&self) -> Option<i32> {
         match self {
-            Error::NotFound { .. } => 127,
-            Error::NotExecutable { .. } => 126,
-            Error::NothingAttached { .. } | Error::NoListener { .. } => 1,
-            _ => 125,
+            Error::NotFound { .. } => Some(127),
+            Error::NotExecutable { .. } => Some(126),
+            Error::NothingAttached { .. } | Error::NoListener { .. } => Some(1),
+            _ => None,
         }
     }
 }

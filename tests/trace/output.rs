@@ -62,6 +62,13 @@ fn a_full_disk_does_no_harm() {
             session.assert_all_gone();
         }
     }
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let mut session = start(&stage, &server, "", &["--events", "-F", "jsonl", "-o", "/dev/full"]);
+    server.clients(1, 300, 5).run();
+    session.signal(Signal::SIGTERM);
+    session.wait();
+    session.assert_all_gone();
+    assert!(session.stderr().contains("/dev/full"), "{}", session.stderr());
 }
 
 /// The reader of the events goes away after the first one.
