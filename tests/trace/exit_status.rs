@@ -100,8 +100,9 @@ fn what_cannot_be_started() {
     let folder = open_folder();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "no program").expect("a folder to write in");
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 6] = [
         (&["--", "/no/such/program"], 127, "/no/such/program"),
+        (&["--", "no-such-program-anywhere"], 127, "no-such-program-anywhere"),
         (&["--", plain.to_str().expect("an ASCII path")], 126, "plain"),
         (&["--", "/"], 126, "/"),
         (&["--engnie", "syscall", "--", "true"], 2, "--engine"),

@@ -6,6 +6,10 @@
 mod harness;
 
 mod accepting;
+mod attach_counts;
+mod attach_errors;
+mod attach_harmless;
+mod attach_port;
 mod children;
 mod events;
 mod exit_status;
@@ -13,8 +17,10 @@ mod io_uring;
 mod job_control;
 mod output;
 mod peers;
+mod perf_refused;
 mod periods;
 mod ports;
+mod readme;
 mod servers;
 mod signals;
 mod spawn_perf;

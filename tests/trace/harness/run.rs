@@ -53,8 +53,15 @@ impl Run {
     }
 
     fn tcptally(stage: &Stage, user: User, arguments: &[OsString]) -> Run {
+        Run::program(stage, user, &[stage.tcptally()], arguments)
+    }
+
+    /// The same with words of one's own for the program: another copy of it, or in the hands of
+    /// something that executes it.
+    pub fn program(stage: &Stage, user: User, program: &[OsString], arguments: &[OsString]) -> Run {
         let folder = open_folder();
-        let mut argv: Vec<OsString> = vec![stage.tcptally(), "trace".into()];
+        let mut argv = program.to_vec();
+        argv.push("trace".into());
         argv.extend(REPORT.map(OsString::from));
         argv.extend(arguments.iter().cloned());
         // A core dump of a server that shall crash helps nobody.
@@ -68,7 +75,7 @@ impl Run {
 
     /// Waits until every thread of these processes is traced.
     #[track_caller]
-    fn wait_until_attached(&mut self, pids: &[u32]) {
+    pub fn wait_until_attached(&mut self, pids: &[u32]) {
         wait_for("tcptally attaches", || {
             if let Some(status) = self.session.ended() {
                 panic!("ended before it attached: {status}; stderr:\n{}", self.session.stderr());
@@ -138,6 +145,34 @@ impl Run {
         let value = serde_json::from_str(&text);
         Report(value.unwrap_or_else(|e| panic!("not JSON: {e}:\n{text}")))
     }
+}
+
+/// Runs a server for a `--duration` under load, from a short one on until something is counted
+/// within, and gives the run and what it tells when the time is over: not more than was made.
+#[track_caller]
+pub fn run_for_a_duration(
+    stage: &Stage,
+    user: User,
+    engine: &str,
+    server: impl Fn() -> Server,
+) -> (Run, Server, Report) {
+    for seconds in [1, 4, 16] {
+        let server = server();
+        let duration = format!("{seconds}s");
+        let options = ["--engine", engine, "--duration", &duration];
+        let mut run = Run::spawn(stage, user, &options, &server);
+        let load = server.clients(1, 100, 5).at_once(2).keep_coming();
+        let report = wait_for("the report", || run.report_so_far());
+        let made = load.stop();
+        let told = report.counts();
+        assert!(told.iter().all(|(k, n)| made.get(k).is_some_and(|m| n <= m)), "{told:?}");
+        report.assert_complete();
+        if !told.is_empty() {
+            return (run, server, report);
+        }
+        run.end();
+    }
+    panic!("no client was counted within 16 seconds");
 }
 
 /// A JSON report.

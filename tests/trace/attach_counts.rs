@@ -1,0 +1,273 @@
+//! `-p`: a server that runs already is counted exactly from the moment that tcptally says it is
+//! attached, and is left as it was.
+
+use crate::harness::*;
+
+/// Attaches to a server with each engine, counts, detaches, and looks that it goes on serving.
+fn check_server(user: User, engines: &[&str], mut server: impl FnMut() -> Server) {
+    let stage = Stage::get();
+    for engine in engines {
+        let server = server();
+        let plain = server.start(&stage, user);
+        // Twice: the second time it finds what the first one left.
+        for round in 0..2 {
+            let pid = plain.pid.to_string();
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            let made = server.clients(round, 250, 9).run();
+            let report = run.end_attached();
+            report.assert_counts(&made);
+            for process in session_members(plain.pid) {
+                assert_free(process);
+            }
+            server.assert_serves();
+        }
+    }
+}
+
+fn check(arguments: &[&str], listens: &[Listens]) {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in User::all() {
+        check_server(user, &attach_engines(user), || Server::c(&program, arguments, listens));
+    }
+}
+
+/// What only one of the engines can do is found by itself.
+fn check_auto(program: &std::path::Path, arguments: &[&str]) {
+    check_server(User::plain(), &["auto"], || Server::c(program, arguments, &[Listens::V4]));
+}
+
+#[test]
+fn one_thread() {
+    check(&[], &[Listens::V4]);
+    check(&["call=accept4"], &[Listens::V4, Listens::V4]);
+}
+
+/// Each is blocked in accept as we come; the connection that ends it is counted.
+#[test]
+fn threads_that_block_in_accept() {
+    check(&["pool=8"], &[Listens::V4]);
+}
+
+#[test]
+fn threads_that_all_wake_for_each_connection() {
+    check(&["storm=6"], &[Listens::V4]);
+}
+
+#[test]
+fn a_thread_per_connection() {
+    check(&["thread"], &[Listens::V4]);
+}
+
+#[test]
+fn threads_that_come_and_go() {
+    check(&["churn=6"], &[Listens::V4]);
+}
+
+#[test]
+fn threads_that_block_all_signals_before_and_after_the_attach() {
+    check(&["pool=4", "block"], &[Listens::V4]);
+    check(&["churn=4", "block"], &[Listens::V4]);
+    check(&["thread", "block"], &[Listens::V4]);
+}
+
+#[test]
+fn a_process_per_connection() {
+    check(&["fork"], &[Listens::V4]);
+}
+
+#[test]
+fn a_vforked_process_per_connection() {
+    check(&["vfork"], &[Listens::V4]);
+}
+
+#[test]
+fn processes_that_block_in_accept() {
+    check(&["prefork=3"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn a_server_that_executes_itself_again() {
+    check(&["exec=11"], &[Listens::V4]);
+    check(&["exec=11", "idle=3"], &[Listens::V4]);
+}
+
+#[test]
+fn descriptors_that_move() {
+    check(&["dup"], &[Listens::V4, Listens::V4]);
+    check(&["pass"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn every_kind_of_address() {
+    for address in ["address=full", "address=null", "address=short"] {
+        check(&[address], &[Listens::V4]);
+        if has_ipv6() {
+            check(&[address], &[Listens::Dual, Listens::V6]);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_threads() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    check_server(user, &attach_engines(user), || {
+        Server::c(&program, &["pool=20", "idle=980"], &[Listens::V4])
+    });
+}
+
+#[test]
+fn a_server_that_uses_traps_and_timers_itself() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for engine in ["auto", "syscall"] {
+        let server = Server::c(&program, &["signals"], &[Listens::V4]);
+        let mut plain = server.start(&stage, User::plain());
+        for round in 0..3 {
+            let pid = plain.pid.to_string();
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::attach(&stage, User::plain(), &options, &[plain.pid]);
+            let made = server.clients(round, 500, 9).run();
+            run.end_attached().assert_counts(&made);
+        }
+        plain.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(plain.wait().code(), Some(0), "{engine}: {}", plain.stdout());
+    }
+}
+
+#[test]
+fn a_32_bit_server() {
+    let stage = Stage::get();
+    let why = "there is no C compiler for 32 bits (gcc-multilib)";
+    let program = need!(stage.server_32(), "32-bit server", why);
+    for arguments in [&["call=socketcall"][..], &["pool=3"], &["fork", "call=socketcall4"]] {
+        check_auto(&program, arguments);
+    }
+}
+
+#[test]
+fn int_0x80_in_a_64_bit_program() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    need!(stage.server_32(), "int 0x80", "this machine runs no 32-bit programs");
+    // The tracepoints of perf do not see it: only `syscall` can.
+    let user = User::plain();
+    check_server(user, &["syscall"], || Server::c(&program, &["call=int80"], &[Listens::V4]));
+}
+
+fn check_real(name: &str, server: fn(User) -> Option<Server>) {
+    for user in User::all() {
+        need!(server(user), name, "it is not installed");
+        check_server(user, &attach_engines(user), || server(user).expect("it was there"));
+    }
+}
+
+/// The master's PID alone: its workers accept.
+#[test]
+fn nginx_by_its_master() {
+    check_real("nginx", |_| Server::nginx());
+}
+
+#[test]
+fn haproxy() {
+    check_real("haproxy", |_| Server::haproxy());
+}
+
+#[test]
+fn redis() {
+    check_real("redis", |_| Server::redis());
+}
+
+#[test]
+fn memcached() {
+    check_real("memcached", Server::memcached);
+}
+
+#[test]
+fn python_with_a_thread_per_connection() {
+    check_real("python3", |_| Server::python_threads());
+}
+
+#[test]
+fn python_on_an_event_loop() {
+    check_real("python3", |_| Server::python_asyncio());
+}
+
+#[test]
+fn go() {
+    check_real("go", |_| Server::go());
+}
+
+#[test]
+fn node() {
+    check_real("node", |_| Server::node());
+}
+
+#[test]
+fn twenty_thousand_connections_from_fifty_addresses() {
+    let stage = Stage::get();
+    let server = need!(Server::nginx(), "nginx", "it is not installed");
+    let user = User::plain();
+    let plain = server.start(&stage, user);
+    for engine in attach_engines(user) {
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &["--engine", engine, "-p", &pid], &[plain.pid]);
+        let made = server.clients(20_002, 20_000, 50).run();
+        run.end_attached().assert_counts(&made);
+    }
+}
+
+#[test]
+fn the_given_processes_alone() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        // Of three, each waiting on a port of its own.
+        let server = Server::c(&program, &["prefork=3"], &[Listens::V4; 3]);
+        let plain = server.start(&stage, user);
+        let kids = wait_for("three processes", || {
+            Some(children(plain.pid)).filter(|kids| kids.len() == 3)
+        });
+        let [first, second, _] = kids[..] else { panic!("three processes") };
+        let pids = format!("{first},{second}");
+        let options = ["--engine", engine, "--no-children", "-p", &pids];
+        let mut run = Run::attach(&stage, user, &options, &[first, second]);
+        assert!(is_free(plain.pid), "the parent was not asked for");
+        let mut made = server.clients(1, 90, 5).run();
+        // They were started in the order of the ports.
+        made.retain(|k, _| k.1 != server.ports[2].number);
+        run.end_attached().assert_counts(&made);
+
+        let pid = plain.pid.to_string();
+        let options = ["--engine", engine, "--no-children", "-p", &pid];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        server.clients(1, 30, 5).run();
+        assert_eq!(run.end_attached().number("total"), 0);
+    }
+}
+
+#[test]
+fn several_servers_as_pidof_lists_them() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let servers: Vec<Server> =
+        ["pool=2", "fork", "loop"].map(|m| Server::c(&program, &[m], &[Listens::V4])).into();
+    let plain: Vec<Session> = servers.iter().map(|s| s.start(&stage, user)).collect();
+    let pids: Vec<u32> = plain.iter().map(|p| p.pid).collect();
+    let text: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let (blank, comma) = (text.join(" "), text.join(","));
+    let repeated = ["-p", &text[0], "-p", &text[1], "-p", &text[2]];
+    for options in [&["-p", &blank][..], &["-p", &comma], &repeated] {
+        let mut run = Run::attach(&stage, user, options, &pids);
+        let mut made = Counts::new();
+        for server in &servers {
+            add(&mut made, &server.clients(1, 40, 4).run());
+        }
+        run.end_attached().assert_counts(&made);
+    }
+}

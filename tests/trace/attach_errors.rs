@@ -1,0 +1,151 @@
+//! What cannot be attached to: the cause, and the remedy.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use crate::harness::*;
+
+/// `tcptally trace ARGUMENTS`: its exit status, and what it says.
+fn tries(user: User, arguments: &[&str]) -> (Option<i32>, String) {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let mut argv = vec![stage.tcptally(), "trace".into()];
+    argv.extend(arguments.iter().map(OsString::from));
+    let mut session = Session::start(&stage, user, folder.path(), &argv);
+    let status = session.wait();
+    session.assert_all_gone();
+    (status.code(), session.stderr())
+}
+
+#[track_caller]
+fn refused(user: User, arguments: &[&str], words: &[&str]) {
+    let (status, said) = tries(user, arguments);
+    assert_eq!(status, Some(1), "{arguments:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?} says nothing of {word:?}: {said}");
+    }
+}
+
+/// A PID that nobody has: its process has just been waited for.
+fn nobodys_pid() -> String {
+    let mut child = Command::new("true").spawn().expect("true starts");
+    child.wait().expect("true ends");
+    child.id().to_string()
+}
+
+#[test]
+fn no_such_process() {
+    let pid = nobodys_pid();
+    refused(User::plain(), &["-p", &pid], &[&pid, "no such process"]);
+}
+
+#[test]
+fn the_process_of_another_user() {
+    if !is_root() {
+        return skip("another user's process", "only root has processes that nobody may trace");
+    }
+    let pid = std::process::id().to_string();
+    refused(User::Nobody, &["-p", &pid], &[&pid, "user"]);
+}
+
+#[test]
+fn a_process_that_is_traced_already() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let server = Server::c(&program, &[], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &["-p", &pid], &[plain.pid]);
+    refused(user, &["-p", &pid], &[&pid, "traced", &run.session.pid.to_string()]);
+    let made = server.clients(1, 20, 3).run();
+    run.end_attached().assert_counts(&made);
+}
+
+#[test]
+fn a_process_that_may_not_be_dumped() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if User::plain().is_root() {
+        return skip("a process that may not be dumped", "root may trace it");
+    }
+    let server = Server::c(&program, &["undumpable"], &[Listens::V4]);
+    let plain = server.start(&stage, User::plain());
+    let pid = plain.pid.to_string();
+    refused(User::plain(), &["-p", &pid], &[&pid, "dump"]);
+}
+
+#[test]
+fn a_kernel_thread() {
+    let kthread = status_field("2", "Kthread").as_deref() == Some("1");
+    if !kthread || !is_root() {
+        return skip("a kernel thread", "only root on the machine itself sees one");
+    }
+    refused(User::Oneself, &["-p", "2"], &["2", "kernel thread"]);
+}
+
+#[test]
+fn itself() {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let script = "exec \"$0\" trace -p $$";
+    let mut argv: Vec<OsString> = ["sh", "-c", script].map(OsString::from).into();
+    argv.push(stage.tcptally());
+    let mut session = Session::start(&stage, User::plain(), folder.path(), &argv);
+    assert_eq!(session.wait().code(), Some(1), "{}", session.stderr());
+    assert!(session.stderr().contains("itself"), "{}", session.stderr());
+}
+
+/// The shell that started it may be watched; that tcptally is its child must not stop both.
+#[test]
+fn its_parent() {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let script = "\"$0\" trace -p $$ -d 300ms -F plain; echo status $?";
+    let mut argv: Vec<OsString> = ["sh", "-c", script].map(OsString::from).into();
+    argv.push(stage.tcptally());
+    let mut session = Session::start(&stage, User::plain(), folder.path(), &argv);
+    assert_eq!(session.wait().code(), Some(0), "{}", session.stderr());
+    assert!(session.stdout().contains("status 0"), "{} {}", session.stdout(), session.stderr());
+}
+
+/// One that watches the other that watches it would stop both for ever.
+#[test]
+fn its_own_tracer() {
+    let stage = Stage::get();
+    let folder = open_folder();
+    let script = "\"$0\" trace -p $PPID -d 300ms; echo status $?";
+    let mut argv: Vec<OsString> = vec![stage.tcptally()];
+    argv.extend(["trace", "--", "sh", "-c", script].map(OsString::from));
+    argv.push(stage.tcptally());
+    let mut session = Session::start(&stage, User::plain(), folder.path(), &argv);
+    assert_eq!(session.wait().code(), Some(0), "{}", session.stderr());
+    assert!(session.stdout().contains("status 1"), "{} {}", session.stdout(), session.stderr());
+}
+
+#[test]
+fn one_of_several_is_a_warning() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let server = Server::c(&program, &[], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let none = nobodys_pid();
+    let both = format!("{},{none}", plain.pid);
+    let mut run = Run::attach(&stage, user, &["-p", &both], &[plain.pid]);
+    assert!(run.session.stderr().contains(&none), "{}", run.session.stderr());
+    let made = server.clients(1, 20, 3).run();
+    let report = run.end_attached();
+    assert_eq!(report.counts(), made);
+    assert!(report.warnings().contains(&none), "{}", report.warnings());
+}
+
+#[test]
+fn usage() {
+    for arguments in
+        [&["-p", "nginx"][..], &["-p", "0"], &["-p", "-5"], &["-p", "1", "--", "true"], &["-p", ""]]
+    {
+        let (status, said) = tries(User::plain(), arguments);
+        assert_eq!(status, Some(2), "{arguments:?}: {said}");
+    }
+}

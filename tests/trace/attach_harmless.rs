@@ -1,0 +1,208 @@
+//! An attached server is not harmed, however tcptally ends.
+//!
+//! `TCPTALLY_ROUNDS=100 cargo test --release --test trace attach_harmless` tries harder.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+fn rounds(few: usize) -> usize {
+    let asked = std::env::var("TCPTALLY_ROUNDS").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(few)
+}
+
+/// What /proc tells of the signals of each thread.
+fn signals(pid: u32) -> Vec<Vec<Option<String>>> {
+    let fields = ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"];
+    let mut all = threads(pid);
+    all.sort();
+    all.iter().map(|t| fields.iter().map(|f| status_field(t, f)).collect()).collect()
+}
+
+#[test]
+fn killed_at_any_moment_under_load() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let mut random = Random(13);
+    for engine in attach_engines(user) {
+        for mode in [&["pool=4"][..], &["loop"], &["thread"], &["fork"], &["storm=4", "block"]] {
+            let server = Server::c(&program, mode, &[Listens::V4]);
+            let mut plain = server.start(&stage, user);
+            let pid = plain.pid.to_string();
+            let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+            for round in 0..rounds(4) {
+                let options = ["--engine", engine, "-p", &pid];
+                // Half of them while it attaches.
+                let attached = round % 2 == 0;
+                let mut run = match attached {
+                    true => Run::attach(&stage, user, &options, &[]),
+                    false => Run::start(&stage, user, &options),
+                };
+                std::thread::sleep(Duration::from_micros(random.below(40_000)));
+                run.session.signal(Signal::SIGKILL);
+                run.session.wait();
+                let what = format!("{engine} {mode:?} round {round}, attached {attached}");
+                assert!(plain.ended().is_none(), "{what}: the server is dead: {:?}", plain.ended());
+                assert_free(plain.pid);
+            }
+            // Nobody was refused, and nobody is.
+            assert!(!load.stop().is_empty());
+            server.assert_serves();
+        }
+    }
+}
+
+#[test]
+fn attached_and_detached_again_and_again_under_load() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        for mode in [&["pool=4"][..], &["thread"], &["signals"]] {
+            // With perf alone, a server that handles SIGTRAP itself may be refused.
+            let engine = if mode[0] == "signals" { "auto" } else { engine };
+            let server = Server::c(&program, mode, &[Listens::V4]);
+            let mut plain = server.start(&stage, user);
+            let before = signals(plain.pid);
+            let pid = plain.pid.to_string();
+            let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+            let mut told = 0;
+            for _ in 0..rounds(5) {
+                let options = ["--engine", engine, "-p", &pid];
+                let mut run = Run::attach(&stage, user, &options, &[]);
+                let report = run.end_attached();
+                report.assert_complete();
+                told += report.number("total");
+                assert!(plain.ended().is_none(), "{engine} {mode:?}: the server is dead");
+                assert_free(plain.pid);
+            }
+            let made: u64 = load.stop().values().sum();
+            assert!(told <= made, "{told} told, {made} made");
+            server.assert_serves();
+            if mode[0] == "pool=4" {
+                assert_eq!(signals(plain.pid), before, "{engine}");
+            }
+            if mode[0] == "signals" {
+                plain.signal(Signal::SIGTERM);
+                assert_eq!(plain.wait().code(), Some(0), "{engine}: {}", plain.stdout());
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_and_dispositions_are_put_back() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in User::all() {
+        for engine in attach_engines(user) {
+            for mode in [&["loop"][..], &["pool=4"], &["pool=4", "block"], &["prefork=2"]] {
+                let server = Server::c(&program, mode, &[Listens::V4]);
+                let plain = server.start(&stage, user);
+                server.clients(1, 10, 1).run();
+                let processes = session_members(plain.pid);
+                let before: Vec<_> = processes.iter().map(|&p| signals(p)).collect();
+                let pid = plain.pid.to_string();
+                let options = ["--engine", engine, "-p", &pid];
+                let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+                let made = server.clients(1, 50, 3).run();
+                run.end_attached().assert_counts(&made);
+                processes.iter().for_each(|&p| assert_free(p));
+                let after: Vec<_> = processes.iter().map(|&p| signals(p)).collect();
+                assert_eq!(after, before, "{engine} {mode:?} as {user:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stopped_server_stays_stopped_until_it_is_continued() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        for mode in ["loop", "pool=3"] {
+            let server = Server::c(&program, &[mode], &[Listens::V4]);
+            let plain = server.start(&stage, user);
+            let stopped = || threads(plain.pid).iter().all(|t| matches!(state(t), Some('T' | 't')));
+            signal(plain.pid, Signal::SIGSTOP);
+            wait_for("the server stops", || stopped().then_some(()));
+            let pid = plain.pid.to_string();
+            let options = ["--engine", engine, "-p", &pid];
+
+            // Attached and detached: still stopped.
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            assert!(run.all_stopped(plain.pid), "{engine} {mode}");
+            assert_eq!(run.end_attached().number("total"), 0);
+            let still = threads(plain.pid).iter().all(|t| state(t) == Some('T'));
+            assert!(still, "{engine} {mode}: stopped as before");
+
+            // Continued while it is traced: it serves, and is counted.
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            signal(plain.pid, Signal::SIGCONT);
+            let made = server.clients(1, 40, 3).run();
+            // And stopped while it is traced: it stays so after the detach.
+            signal(plain.pid, Signal::SIGSTOP);
+            wait_for("the server stops", || run.all_stopped(plain.pid).then_some(()));
+            run.end_attached().assert_counts(&made);
+            wait_for("still stopped", || {
+                threads(plain.pid).iter().all(|t| state(t) == Some('T')).then_some(())
+            });
+            signal(plain.pid, Signal::SIGCONT);
+            server.assert_serves();
+        }
+    }
+}
+
+#[test]
+fn each_way_of_ending_detaches_and_reports() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    for engine in attach_engines(user) {
+        for ending in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            let made = server.clients(1, 30, 3).run();
+            run.session.signal(ending);
+            let (status, report) = run.finish();
+            assert_eq!(status.code(), Some(0), "{ending}");
+            report.assert_counts(&made);
+            assert_free(plain.pid);
+        }
+        let options = ["--engine", engine, "-p", &pid, "--duration", "700ms"];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        let (status, report) = run.finish();
+        assert_eq!(status.code(), Some(0));
+        assert_eq!(report.number("total"), 0);
+        assert_free(plain.pid);
+    }
+    server.assert_serves();
+}
+
+#[test]
+fn a_server_that_ends_while_it_is_watched() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        for last in ["status=3", "segv"] {
+            let server = Server::c(&program, &["pool=2", "after=40", last], &[Listens::V4]);
+            let mut plain = server.start(&stage, user);
+            let pid = plain.pid.to_string();
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            let made = server.clients(1, 40, 3).run();
+            let (status, report) = run.finish();
+            assert_eq!(status.code(), Some(0), "{engine} {last}");
+            report.assert_counts(&made);
+            plain.wait();
+        }
+    }
+}

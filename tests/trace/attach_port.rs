@@ -1,0 +1,66 @@
+//! `--port` alone finds the server.
+
+use crate::harness::*;
+
+#[test]
+fn the_process_that_listens_there_is_found_and_only_that_port_counted() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for mode in ["loop", "pool=4", "prefork=4"] {
+        let server = Server::c(&program, &[mode], &[Listens::V4, Listens::V4]);
+        let plain = server.start(&stage, user);
+        let port = server.ports[0].number;
+        let mut run = Run::attach(&stage, user, &["--port", &port.to_string()], &[plain.pid]);
+        assert!(run.session.stderr().contains(&plain.pid.to_string()), "it says which");
+        let mut made = server.clients(1, 120, 5).run();
+        made.retain(|k, _| k.1 == port);
+        run.end_attached().assert_counts(&made);
+        server.assert_serves();
+    }
+}
+
+#[test]
+fn all_owners_of_a_port_are_watched() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let first = Server::c(&program, &["reuse"], &[Listens::V4]);
+    let mut second = Server::c(&program, &["reuse"], &[Listens::V4]);
+    second.argv[1] = first.argv[1].clone();
+    second.ports = first.ports.clone();
+    let plain = [first.start(&stage, user), second.start(&stage, user)];
+    let pids = [plain[0].pid, plain[1].pid];
+    wait_for("both listen", || pids.iter().all(|&p| listens(p)).then_some(()));
+    let port = first.ports[0].number.to_string();
+    let mut run = Run::attach(&stage, user, &["--port", &port], &pids);
+    let made = first.clients(1, 200, 5).run();
+    run.end_attached().assert_counts(&made);
+}
+
+/// Whether a process has a socket at all: the C server opens one to listen, and no other before
+/// its first client.
+fn listens(pid: u32) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let links = descriptors.filter_map(|d| std::fs::read_link(d.ok()?.path()).ok());
+    links.filter(|l| l.to_string_lossy().starts_with("socket:")).count() == 1
+        && state(&pid.to_string()) == Some('S')
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_an_error_that_names_who_does() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let server = Server::c(&program, &[], &[Listens::V4]);
+    let _plain = server.start(&stage, user);
+    let nobodys = free_port().to_string();
+    let folder = open_folder();
+    let mut argv = vec![stage.tcptally()];
+    argv.extend(["trace", "--port", &nobodys].map(std::ffi::OsString::from));
+    let mut session = Session::start(&stage, user, folder.path(), &argv);
+    assert_eq!(session.wait().code(), Some(1), "{}", session.stderr());
+    let said = session.stderr();
+    assert!(said.contains(&nobodys), "{said}");
+    assert!(said.contains(&server.ports[0].number.to_string()), "{said}");
+}
