@@ -12,18 +12,13 @@ fn after_the_duration_the_report_is_there_and_the_server_goes_on() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {
-        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
-        let options = ["--engine", engine, "--duration", "1500ms"];
-        let mut run = Run::spawn(&stage, User::plain(), &options, &server);
-        let made = server.clients(1, 50, 3).run();
-        let report = wait_for("the report", || run.report_so_far());
-        report.assert_counts(&made);
+        let server = || Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let (mut run, server, first) = run_for_a_duration(&stage, User::plain(), engine, server);
         for round in 0..3 {
             server.clients(round, 50, 3).run();
         }
         assert!(run.session.ended().is_none(), "tcptally waits for the server");
-        let report = run.end();
-        report.assert_counts(&made);
+        assert_eq!(run.end().counts(), first.counts());
     }
 }
 
