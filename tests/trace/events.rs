@@ -44,9 +44,10 @@ fn every_connection_with_both_its_ends_and_who_accepted_it() {
             let folder = server.folder.path();
             let mut session = Session::start(&stage, User::plain(), folder, &argv);
             server.wait_until_it_listens(&mut session);
+            let made: BTreeSet<Ends> = server.clients(1, 300, 9).run_ends().into_iter().collect();
+            // Not before: it listens before its children are there.
             let pids: BTreeSet<u64> =
                 session_members(session.pid).into_iter().map(u64::from).collect();
-            let made: BTreeSet<Ends> = server.clients(1, 300, 9).run_ends().into_iter().collect();
             session.signal(Signal::SIGTERM);
             session.wait();
             session.assert_all_gone();
