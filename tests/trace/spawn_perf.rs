@@ -1,6 +1,8 @@
 //! `--engine perf -- COMMAND`: a server that is started, at the price of an attached one, and
 //! that outlives whatever becomes of tcptally.
 
+use std::ffi::OsString;
+
 use nix::sys::signal::Signal;
 
 use crate::harness::*;
@@ -76,5 +78,30 @@ fn a_killed_tracer_leaves_the_server_serving() {
             load.stop();
             server.assert_serves();
         }
+    }
+}
+
+/// glibc blocks all signals while it makes a thread: no reason to stop that at its system calls.
+#[test]
+fn a_new_thread_is_not_stopped_at_its_system_calls() {
+    const SCRIPT: &str = "
+import os, threading
+def work():
+    for i in range(3000): os.getppid()
+    status = open('/proc/thread-self/status').read()
+    print(status.split('nonvoluntary')[0].split('voluntary_ctxt_switches:')[1])
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+";
+    let stage = Stage::get();
+    let python = need!(find_program("python3"), "python3", "it is not installed");
+    for user in users() {
+        let mut argv = vec![python.clone().into_os_string()];
+        argv.extend(["-c", SCRIPT].map(OsString::from));
+        let mut run = Run::command(&stage, user, &["--engine", "perf"], &argv);
+        run.session.wait();
+        let stops: u32 = run.session.stdout().trim().parse().expect("a number");
+        assert!(stops < 3000, "it stood still {stops} times");
     }
 }

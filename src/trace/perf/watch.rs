@@ -186,13 +186,14 @@ impl Perf {
         }
     }
 
-    /// Sees to the mask of a thread under this engine, which stands still.
-    pub fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
+    /// Sees to the mask of a thread under this engine, which stands still. What a `newborn` one
+    /// blocks says nothing of it: glibc blocks all signals while it makes a thread.
+    pub fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
         self.awaited.remove(&tid);
         let result = if !self.leaving {
             mask::unblock(tid).map(|former| {
                 if let Some(former) = former {
-                    self.blocks = true;
+                    self.blocks |= !newborn;
                     self.unblocked.insert(tid, former);
                 }
             })

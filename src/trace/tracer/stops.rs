@@ -121,7 +121,7 @@ impl Tracer {
         let is_accept = abi::candidates(registers.number()).any(|c| c.1 == Call::Accept);
         if registers.is_entry() && is_accept {
             self.probation.remove(&stop.tid());
-            self.see_to_mask(stop.tid())?;
+            self.see_to_mask(stop.tid(), false)?;
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Tracer {
     fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
         let tid = stop.tid();
         self.interrupted.remove(&tid);
-        self.see_to_mask(tid)?;
+        self.see_to_mask(tid, false)?;
         stop.listen()?;
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, true),
@@ -185,7 +185,7 @@ impl Tracer {
             Watched::Attached(_) => {}
         }
         let is_new = self.newborn.remove(&tid) || !self.tracees.knows(tid);
-        self.see_to_mask(tid)?;
+        self.see_to_mask(tid, is_new)?;
         if let Some(perf) = &mut self.perf
             && self.tracees.engine(tid) == Engine::Perf
         {
@@ -202,10 +202,10 @@ impl Tracer {
         stop.resume(until)
     }
 
-    fn see_to_mask(&mut self, tid: Tid) -> io::Result<()> {
+    fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
         match &mut self.perf {
             Some(perf) if perf.is_leaving() || self.tracees.engine(tid) == Engine::Perf => {
-                perf.see_to_mask(tid)
+                perf.see_to_mask(tid, newborn)
             }
             _ => Ok(()),
         }
