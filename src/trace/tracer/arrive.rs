@@ -91,7 +91,11 @@ impl Tracer {
             _ => Some(Perf::new(targets.children)),
         };
         let perf = match (perf, options.engine) {
-            (Some(Err(refused)), Some(_)) => return Err(perf_error(refused)),
+            (Some(Err(refused)), Some(_)) => {
+                return Err(Error::NothingAttached {
+                    causes: vec![perf_error(refused).to_string()],
+                });
+            }
             (perf, _) => perf,
         };
         let seized = targets.seize()?;
