@@ -62,7 +62,7 @@ impl Targets {
             for pid in processes {
                 // Started by what it watches: a shell, for one.
                 let is_self = pid == std::process::id() as Tid;
-                if !is_self && !seized.refused.contains_key(&pid) {
+                if !is_self && !seized.refused.contains_key(&pid) && !procfs::has_ended(pid) {
                     news |= self.seize_process(pid, &mut seized);
                 }
             }

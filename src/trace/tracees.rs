@@ -59,6 +59,11 @@ impl Tracees {
         }
     }
 
+    /// Whether tracees are written down.
+    pub fn are_known(&self) -> bool {
+        matches!(self, Tracees::Known(_))
+    }
+
     /// Whether the tracee is one.
     pub fn knows(&self, tid: Tid) -> bool {
         matches!(self, Tracees::Known(engines) if engines.contains_key(&tid))

@@ -1,5 +1,6 @@
 //! The kernel's own count of accepts, against those that were seen.
 
+use std::collections::HashMap;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -8,6 +9,7 @@ use crate::sys::ptrace::Tid;
 
 use super::Refused;
 use super::events::Events;
+use super::heirs::{Heirs, Key};
 use super::tracepoint::Tracepoints;
 use crate::sys::perf::Inherit;
 
@@ -18,13 +20,36 @@ pub const COOKIE: u64 = u64::from_be_bytes(*b"tcptally");
 #[derive(Debug)]
 pub struct Ledger {
     // Before the tracepoints, which must be dropped last to make closing quick.
-    certain: Vec<Events>,
-    /// On threads that may have inherited their creator's events as well: what these count may
-    /// have been counted twice.
-    doubtful: Vec<Events>,
+    open: HashMap<Key, Entry>,
+    heirs: Heirs,
+    next: Key,
+    /// What events counted that are closed.
+    closed: Counts,
     tracepoints: Tracepoints,
     inherit: Inherit,
     seen: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    events: Events,
+    /// On a thread that may have inherited its creator's events as well: what these count may
+    /// have been counted twice.
+    is_doubtful: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    certain: u64,
+    doubtful: u64,
+}
+
+impl Counts {
+    fn add(&mut self, entry: &Entry) -> io::Result<()> {
+        let count = entry.events.count()?;
+        *(if entry.is_doubtful { &mut self.doubtful } else { &mut self.certain }) += count;
+        Ok(())
+    }
 }
 
 /// How the counts compare.
@@ -39,8 +64,15 @@ pub struct Balance {
 impl Ledger {
     /// Finds the tracepoints; nothing is counted yet.
     pub fn new(inherit: Inherit) -> Result<Ledger, Refused> {
-        let tracepoints = Tracepoints::find()?;
-        Ok(Ledger { certain: Vec::new(), doubtful: Vec::new(), tracepoints, inherit, seen: 0 })
+        Ok(Ledger {
+            open: HashMap::new(),
+            heirs: Heirs::default(),
+            next: 0,
+            closed: Counts::default(),
+            tracepoints: Tracepoints::find()?,
+            inherit,
+            seen: 0,
+        })
     }
 
     /// Counts the accepts of a thread and its heirs from now on.
@@ -50,8 +82,33 @@ impl Ledger {
             Err(Refused::Files) if allow_more_files() => open()?,
             result => result?,
         };
-        if is_doubtful { &mut self.doubtful } else { &mut self.certain }.push(events);
+        self.open.insert(self.next, Entry { events, is_doubtful });
+        self.heirs.add(tid, self.next);
+        self.next += 1;
         Ok(())
+    }
+
+    /// A new thread stops for the first time.
+    pub fn appear(&mut self, tid: Tid) {
+        self.heirs.appear(tid);
+    }
+
+    /// A thread has made another, which has inherited its events.
+    pub fn inherit(&mut self, parent: Tid, child: Tid) {
+        self.heirs.inherit(parent, child);
+    }
+
+    /// A thread has ended, or has lost its events by exec. Those that nobody has any more are
+    /// closed: a server that executes a program per connection would use up our descriptors.
+    pub fn leave(&mut self, tid: Tid) {
+        self.heirs.leave(tid);
+        for key in self.heirs.unused() {
+            if let Some(entry) = self.open.remove(&key)
+                && self.closed.add(&entry).is_err()
+            {
+                self.open.insert(key, entry);
+            }
+        }
     }
 
     /// An accept was seen.
@@ -61,17 +118,17 @@ impl Ledger {
 
     /// Counts no more.
     pub fn close(&self) {
-        for events in self.certain.iter().chain(&self.doubtful) {
+        for entry in self.open.values() {
             // Where it fails the events go on until they are dropped, which does no harm.
-            let _ = events.disable();
+            let _ = entry.events.disable();
         }
     }
 
     /// Compares. What is under way just now is missing too.
     pub fn balance(&self) -> io::Result<Balance> {
-        let sum = |all: &[Events]| all.iter().map(Events::count).sum::<io::Result<u64>>();
-        let least = sum(&self.certain)?;
-        let most = least + sum(&self.doubtful)?;
+        let mut counts = self.closed;
+        self.open.values().try_for_each(|entry| counts.add(entry))?;
+        let (least, most) = (counts.certain, counts.certain + counts.doubtful);
         Ok(Balance {
             missing: least.saturating_sub(self.seen),
             surplus: self.seen.saturating_sub(most),

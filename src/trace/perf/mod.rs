@@ -8,6 +8,7 @@
 
 pub mod events;
 mod frame;
+mod heirs;
 pub mod inject;
 pub mod ledger;
 pub mod mask;

@@ -208,8 +208,14 @@ impl Perf {
         }
     }
 
+    /// A thread has made another.
+    pub fn inherit(&mut self, parent: Tid, child: Tid) {
+        self.ledger.inherit(parent, child);
+    }
+
     /// A new thread or process stops for the first time. It has inherited the events, as a rule.
-    pub fn born(&mut self, child: Tid) {
+    pub fn appear(&mut self, child: Tid) {
+        self.ledger.appear(child);
         if self.opened.is_some_and(|t| t.elapsed() < DOUBT) {
             // A child that has ended needs none.
             let _ = self.ledger.open(child, true);
@@ -226,6 +232,7 @@ impl Perf {
         if procfs::is_32_bit(pid) == Some(true) {
             return Err("it is a 32-bit program".into());
         }
+        self.ledger.leave(pid);
         self.ledger.open(pid, false).map_err(|refused| refused.to_string())
     }
 
@@ -247,6 +254,7 @@ impl Perf {
 
     /// A thread has ended.
     pub fn forget(&mut self, tid: Tid) {
+        self.ledger.leave(tid);
         self.former.remove(&tid);
         self.unblocked.remove(&tid);
         self.awaited.remove(&tid);

@@ -1,6 +1,7 @@
 //! [`Tracer`]: waits for stops, reads accepts and lets tracees run on.
 
 mod arrive;
+mod births;
 mod check;
 mod leave;
 mod stops;
@@ -26,6 +27,7 @@ use super::follow::Follow;
 use super::perf::watch::Perf;
 use super::signals::HANDLED;
 use super::tracees::Tracees;
+use births::Births;
 use check::Check;
 
 /// What is watched, and how.
@@ -55,8 +57,7 @@ pub struct Tracer {
     /// Those of them that may have a signal of the engine `perf` on the way, until their first
     /// system call.
     switching: HashSet<Tid>,
-    /// New threads that have not stopped yet.
-    newborn: HashSet<Tid>,
+    births: Births,
     /// New threads under the engine `perf` that are followed up to their first accept.
     probation: HashSet<Tid>,
     /// All that were ever in use.
@@ -112,7 +113,7 @@ impl Tracer {
             check: Check::default(),
             interrupted: HashSet::new(),
             switching: HashSet::new(),
-            newborn: HashSet::new(),
+            births: Births::default(),
             probation: HashSet::new(),
             follow: Follow::default(),
             watched,

@@ -184,14 +184,17 @@ impl Tracer {
             }
             Watched::Attached(_) => {}
         }
-        let is_new = self.newborn.remove(&tid) || !self.tracees.knows(tid);
+        let is_new = self.tracees.are_known() && {
+            let is_known = self.tracees.knows(tid);
+            self.births.appear(tid, is_known)
+        };
         self.see_to_mask(tid, is_new)?;
         if let Some(perf) = &mut self.perf
             && self.tracees.engine(tid) == Engine::Perf
         {
             perf.see_to_heirless(&stop);
             if is_new {
-                perf.born(tid);
+                perf.appear(tid);
                 self.check.born(tid);
                 if perf.distrusts_new_threads() {
                     self.probation.insert(tid);
@@ -213,12 +216,14 @@ impl Tracer {
 
     fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
         let tid = stop.tid();
-        if let Ok(child) = stop.child() {
-            // Either may come first: this stop, or the child's own.
-            if self.perf.is_some() && !self.tracees.knows(child) {
-                self.newborn.insert(child);
-            }
+        if let Ok(child) = stop.child()
+            && self.tracees.are_known()
+            && self.births.announce(child)
+        {
             self.tracees.born(tid, child);
+            if let Some(perf) = &mut self.perf {
+                perf.inherit(tid, child);
+            }
         }
         let until = self.until(tid);
         stop.resume(until)
@@ -266,7 +271,7 @@ impl Tracer {
         self.tracees.forget(tid);
         self.interrupted.remove(&tid);
         self.switching.remove(&tid);
-        self.newborn.remove(&tid);
+        self.births.end(tid);
         self.probation.remove(&tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);
