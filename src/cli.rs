@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use crate::filter::{Network, Ports};
+use crate::parse::Host;
 use crate::period::form::{Form, duration};
 use crate::period::interval::Length;
 use crate::report::Kind;
@@ -280,6 +281,15 @@ pub struct ParseArgs {
     /// The time zone of a log with bare clock times
     #[arg(long, value_name = "ZONE")]
     pub tz: Option<String>,
+
+    /// An address of the recorded machine (repeatable): connections that it made itself are then
+    /// left out, in records that do not tell the direction
+    #[arg(help_heading = WHICH, long, value_name = "ADDR", value_delimiter = ',')]
+    pub local_ip: Vec<Host>,
+
+    /// Only connections that the record shows to have been completed; it says so if it cannot
+    #[arg(help_heading = WHICH, long)]
+    pub established: bool,
 
     /// The records; '-' or none: stdin
     #[arg(value_name = "FILE")]

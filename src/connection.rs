@@ -13,6 +13,8 @@ pub struct Connection {
     pub time: Option<Moment>,
     /// The client's address. An IPv4 client of an IPv6 socket has its IPv4 address here.
     pub ip: Option<IpAddr>,
+    /// The client's name, from a record that has names in place of addresses; then `ip` is `None`.
+    pub host: Option<Arc<str>>,
     /// The client's port.
     pub port: Option<u16>,
     /// The address that the client connected to, unmapped like `ip`.

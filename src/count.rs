@@ -66,7 +66,7 @@ impl Sums {
     fn note(&mut self, verdict: Verdict, c: &Connection) -> bool {
         let sum = match verdict {
             Verdict::Pass => {
-                self.no_peer += u64::from(c.ip.is_none());
+                self.no_peer += u64::from(c.ip.is_none() && c.host.is_none());
                 self.no_time += u64::from(c.time.is_none());
                 &mut self.total
             }

@@ -5,13 +5,17 @@
 //! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
 
 mod context;
+pub mod fold;
 mod gather;
+pub mod host;
 pub mod input;
 pub mod lines;
+pub mod netfilter;
 mod parallel;
 mod progress;
 pub mod recognise;
 pub mod strace;
+pub mod when;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +24,7 @@ use jiff::tz::TimeZone;
 
 pub use self::context::Context;
 pub use self::gather::Gather;
+pub use self::host::Host;
 pub use self::input::Input;
 use self::progress::Progress;
 use crate::connection::{Split, Wanted};
@@ -36,6 +41,11 @@ pub struct Options {
     pub date: Option<jiff::civil::Date>,
     /// The zone of bare clock times; `None`: the machine's.
     pub tz: Option<TimeZone>,
+    /// The addresses of the recorded machine; empty: not known, and every connection whose record
+    /// gives no direction is taken to be inbound.
+    pub local: Vec<Host>,
+    /// Whether only connections count that the record shows to have been completed.
+    pub established: bool,
     /// Fields that somebody will look at.
     pub wanted: Wanted,
     /// Threads; `None`: as many as there are processors.
@@ -87,4 +97,13 @@ pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mu
         outcome.account.complete = false;
     }
     outcome
+}
+
+/// How messages call inputs that are read together.
+fn common_name<'a>(mut inputs: impl Iterator<Item = &'a Input>) -> String {
+    match (inputs.next(), inputs.count()) {
+        (Some(first), 0) => first.name().to_owned(),
+        (Some(first), more) => format!("{} and {more} more", first.name()),
+        (None, _) => String::new(),
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::input::Input;
 use super::progress::Progress;
-use super::strace;
+use super::{netfilter, strace};
 
 /// A type of record.
 pub struct Kind {
@@ -24,7 +24,7 @@ pub struct Kind {
 }
 
 /// All types, the most particular first: the first that recognises a record reads it.
-pub const KINDS: &[&Kind] = &[&strace::KIND];
+pub const KINDS: &[&Kind] = &[&strace::KIND, &netfilter::KIND];
 
 /// More than this is not looked at to find out what a record is.
 const ENOUGH: usize = 1024 * 1024;

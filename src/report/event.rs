@@ -17,7 +17,7 @@ pub struct Event<'a> {
     fd: Option<i32>,
     local_ip: Option<IpAddr>,
     local_port: Option<u16>,
-    ip: Option<IpAddr>,
+    ip: Option<Peer<'a>>,
     port: Option<u16>,
     // Only from a source that knows how connections fared; times in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,14 @@ pub struct Event<'a> {
     rtt: Option<Option<f64>>,
 }
 
+/// The client: its address, or its name where the record has nothing else.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Peer<'a> {
+    Ip(IpAddr),
+    Name(&'a str),
+}
+
 impl<'a> From<&'a Connection> for Event<'a> {
     fn from(c: &'a Connection) -> Event<'a> {
         let transport = c.transport.as_deref();
@@ -43,7 +51,7 @@ impl<'a> From<&'a Connection> for Event<'a> {
             fd: c.fd,
             local_ip: c.local_ip,
             local_port: c.local_port,
-            ip: c.ip,
+            ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(Peer::Name)),
             port: c.port,
             time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
             duration: transport.map(|t| t.duration.map(seconds)),

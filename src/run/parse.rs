@@ -34,6 +34,8 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         start,
         date: args.date,
         tz,
+        local: args.local_ip,
+        established: args.established,
         wanted: request.wanted(),
         // Where events scroll by, they tell how far it is.
         progress: !args.count.quiet && !args.count.events,

@@ -91,7 +91,9 @@ impl Default for Keys {
 const V4: u8 = 0;
 const V6: u8 = 1;
 const KNOWN: u8 = 1;
-const UNKNOWN: u8 = 2;
+/// A host name where an address is expected.
+const NAME: u8 = 2;
+const UNKNOWN: u8 = 3;
 
 impl Keys {
     /// Counts by `keys` in this order; one that is named twice counts once.
@@ -124,7 +126,13 @@ impl Keys {
     pub fn encode(&self, c: &Connection, code: &mut Vec<u8>) {
         for key in &self.keys {
             match key {
-                Key::Ip => put_ip(c.ip, code),
+                Key::Ip => match (c.ip, c.host.as_deref()) {
+                    (None, Some(host)) => {
+                        code.push(NAME);
+                        put_text(Some(host), code);
+                    }
+                    (ip, _) => put_ip(ip, code),
+                },
                 Key::Net => put_ip(c.ip.map(|ip| self.network(ip).addr()), code),
                 Key::Port => put(c.local_port.map(u16::to_be_bytes), code),
                 Key::Local => {
@@ -141,6 +149,10 @@ impl Keys {
     pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
         let mut rest = code;
         self.keys.iter().map(move |key| match key {
+            Key::Ip if rest.first() == Some(&NAME) => {
+                rest = &rest[1..];
+                get_text(&mut rest).map_or(Value::Unknown, Value::Text)
+            }
             Key::Ip => get_ip(&mut rest).map_or(Value::Unknown, Value::Ip),
             Key::Net => get_ip(&mut rest).map_or(Value::Unknown, |ip| Value::Net(self.network(ip))),
             Key::Port => get(&mut rest)

@@ -61,6 +61,7 @@ impl Reader {
         Some(Connection {
             time: Some(time),
             ip: peer.map(|p| canonical(p.ip())),
+            host: None,
             port: peer.map(|p| p.port()),
             local_ip: local.map(|l| canonical(l.ip())),
             local_port: local.map(|l| l.port()),

@@ -471,6 +471,7 @@ pub fn connection(
     Connection {
         time: dates.moment(base.apply(fact.stamp)),
         ip: peer.map(|p| p.ip),
+        host: None,
         port: peer.map(|p| p.port),
         local_ip: local.map(|l| l.ip).filter(|ip| !ip.is_unspecified()),
         local_port: local.map(|l| l.port),

@@ -1,0 +1,151 @@
+//! [`Host`]: one end of a connection as a record names it.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::Connection;
+
+/// An address, or a name where the record has names in place of addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// In its canonical form: IPv4 in IPv6 is IPv4.
+    Ip(IpAddr),
+    /// As printed.
+    Name(Arc<str>),
+}
+
+impl Host {
+    /// Reads an address; `None` if it is none.
+    pub fn address(text: &[u8]) -> Option<Host> {
+        let text = std::str::from_utf8(text).ok()?;
+        // The zone of a link-local address is the recording machine's own affair.
+        let text = text.split_once('%').map_or(text, |(address, _)| address);
+        text.parse::<IpAddr>().ok().map(Host::from)
+    }
+
+    /// Reads an address or a host name; `None` if it can be neither.
+    pub fn address_or_name(text: &[u8]) -> Option<Host> {
+        let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+        Host::address(text).or_else(|| {
+            let name = std::str::from_utf8(text).ok()?;
+            let named = !text.is_empty() && text.iter().all(fits) && !text.contains(&b':');
+            named.then(|| Host::Name(name.into()))
+        })
+    }
+
+    /// The address, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::Ip(ip) => Some(*ip),
+            Host::Name(_) => None,
+        }
+    }
+
+    fn name(&self) -> Option<Arc<str>> {
+        match self {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(Arc::clone(name)),
+        }
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self {
+            Host::Ip(ip) => ip.is_loopback(),
+            Host::Name(name) => name.starts_with("localhost"),
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Host {
+        Host::Ip(ip.to_canonical())
+    }
+}
+
+/// As `--local-ip` takes it.
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Host, String> {
+        Host::address_or_name(s.trim().as_bytes()).ok_or_else(|| {
+            format!("'{s}' is no address, nor a host name as tcpdump without -n prints it")
+        })
+    }
+}
+
+/// Who opened a connection, and to what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The one that opened it.
+    pub client: Host,
+    /// Its port, where the record tells.
+    pub client_port: Option<u16>,
+    /// What it asked for.
+    pub server: Host,
+    /// The port it asked for, where the record tells.
+    pub server_port: Option<u16>,
+}
+
+impl Ends {
+    /// Seen from the other end.
+    #[must_use]
+    pub fn turned(self) -> Ends {
+        Ends {
+            client: self.server,
+            client_port: self.server_port,
+            server: self.client,
+            server_port: self.client_port,
+        }
+    }
+
+    /// Whether the connection came to one of `local`; without any, all did.
+    pub fn inbound(&self, local: &[Host]) -> bool {
+        local.is_empty() || self.server.is_loopback() || local.contains(&self.server)
+    }
+
+    /// The connection, as far as its ends tell.
+    pub fn connection(&self) -> Connection {
+        Connection {
+            ip: self.client.ip(),
+            host: self.client.name(),
+            port: self.client_port,
+            local_ip: self.server.ip(),
+            local_port: self.server_port,
+            ..Connection::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names() {
+        let show = |s: &str| Host::address_or_name(s.as_bytes());
+        assert_eq!(show("::ffff:192.0.2.7"), show("192.0.2.7"));
+        assert_eq!(show("2001:0db8:0000:0000:0000:0000:0000:0001"), show("2001:db8::1"));
+        assert_eq!(show("fe80::1%eth0"), show("fe80::1"));
+        assert_eq!(show("www.example.org"), Some(Host::Name("www.example.org".into())));
+        for s in ["", "a b", "2001:db8", "<x>"] {
+            assert_eq!(show(s), None, "{s}");
+        }
+    }
+
+    #[test]
+    fn only_the_server_end_makes_it_inbound() {
+        let host = |s: &str| s.parse::<Host>().unwrap();
+        let ends = |a: &str, b: &str| Ends {
+            client: host(a),
+            client_port: None,
+            server: host(b),
+            server_port: Some(80),
+        };
+        let local = [host("192.0.2.77")];
+        assert!(ends("198.51.100.1", "192.0.2.77").inbound(&local));
+        assert!(!ends("192.0.2.77", "198.51.100.1").inbound(&local));
+        assert!(ends("127.0.0.1", "127.0.0.1").inbound(&local));
+        assert!(ends("192.0.2.77", "198.51.100.1").inbound(&[]));
+    }
+}

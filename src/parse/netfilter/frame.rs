@@ -1,0 +1,200 @@
+//! What stands before the body: the time, and who says it.
+
+use crate::parse::when::{Scan, Stamp};
+
+/// The stamp of a line and what follows it.
+pub fn split(line: &[u8]) -> (Stamp, &[u8]) {
+    let mut scan = Scan(line);
+    scan.blanks();
+    if scan.take(b"<") {
+        // The level, and the version of RFC 5424.
+        let mut level = scan;
+        if level.number(3).is_some() && level.take(b">") {
+            scan = level;
+            if scan.take(b"1 ") {
+                scan.blanks();
+            }
+        }
+    } else if let Some(rest) = facility(scan.0) {
+        scan = Scan(rest);
+    }
+    let stamp = stamp(&mut scan).unwrap_or(Stamp::None);
+    (stamp, scan.0)
+}
+
+/// `kern  :warn  : `, as dmesg -x has it.
+fn facility(line: &[u8]) -> Option<&[u8]> {
+    let word = |text: &'_ [u8]| text.iter().take_while(|b| b.is_ascii_lowercase()).count();
+    let mut rest = line;
+    for _ in 0..2 {
+        let n = word(rest);
+        let blanks = rest[n..].iter().take_while(|b| **b == b' ').count();
+        if n == 0 || rest.get(n + blanks) != Some(&b':') {
+            return None;
+        }
+        rest = &rest[n + blanks + 1..];
+    }
+    rest.strip_prefix(b" ")
+}
+
+fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
+    match scan.0.first()? {
+        b'[' => {
+            let mut inner = Scan(&scan.0[1..]);
+            inner.blanks();
+            let stamp = inner.ctime().or_else(|| inner.seconds().map(Stamp::Uptime))?;
+            inner.blanks();
+            // journalctl -o short-delta puts the time since the line before behind it.
+            if inner.take(b"<") {
+                let end = memchr::memchr(b'>', inner.0)?;
+                inner.0 = &inner.0[end + 1..];
+                inner.blanks();
+            }
+            if !inner.take(b"]") {
+                return None;
+            }
+            *scan = inner;
+            Some(stamp)
+        }
+        b'0'..=b'9' => scan.iso().or_else(|| kmsg(scan)).or_else(|| {
+            let mut copy = *scan;
+            let ns = copy.seconds()?;
+            if !copy.0.starts_with(b" ") {
+                return None;
+            }
+            *scan = copy;
+            // Ten digits are seconds since 1970, fewer since the boot.
+            Some(if ns >= 100_000_000_000_000_000 { Stamp::Epoch(ns) } else { Stamp::Uptime(ns) })
+        }),
+        b'A'..=b'Z' => {
+            if let Some(stamp) = scan.ctime() {
+                return Some(stamp);
+            }
+            let mut copy = *scan;
+            if copy.weekday() {
+                let stamp = copy.iso()?;
+                // The zone's abbreviation: only UTC says by how much.
+                let utc = copy.take(b" UTC") || copy.take(b" GMT");
+                *scan = copy;
+                return Some(match stamp {
+                    Stamp::Civil(date, ns) if utc => crate::parse::when::epoch(date, ns),
+                    other => other,
+                });
+            }
+            let (month, day) = copy.month_and_day()?;
+            copy.blanks();
+            if let Some(ns) = copy.clock() {
+                *scan = copy;
+                return Some(Stamp::Yearless(month, day, ns));
+            }
+            // Some devices put the year in between.
+            let year = copy.number(4)?;
+            copy.blanks();
+            let ns = copy.clock()?;
+            let date = jiff::civil::Date::new(year as i16, month, day).ok()?;
+            *scan = copy;
+            Some(Stamp::Civil(date, ns))
+        }
+        _ => None,
+    }
+}
+
+/// `4,347,1427155599,-;`: level, number, microseconds since the boot.
+fn kmsg(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let mut copy = *scan;
+    copy.number(4)?;
+    copy.take(b",").then(|| copy.number(18)).flatten()?;
+    let us = copy.take(b",").then(|| copy.number(18)).flatten()?;
+    if !copy.take(b",") {
+        return None;
+    }
+    let end = memchr::memchr(b';', copy.0)?;
+    copy.0 = &copy.0[end + 1..];
+    *scan = copy;
+    Some(Stamp::Uptime(us.checked_mul(1000)?))
+}
+
+/// Whether a program says it, and not the kernel nor ulogd: what stands between the stamp and
+/// the body has a tag with a process id.
+pub fn is_programs(between: &[u8]) -> bool {
+    let mut words = between.split(|b| b.is_ascii_whitespace()).filter(|w| !w.is_empty());
+    // The host, then the tag.
+    let (_, Some(tag)) = (words.next(), words.next()) else { return false };
+    let theirs = |name: &[u8]| !matches!(name, b"kernel" | b"ulogd");
+    if let Some(tag) = tag.strip_suffix(b"]:") {
+        let open = memchr::memrchr(b'[', tag);
+        return open.is_some_and(|n| {
+            n > 0 && tag[n + 1..].iter().all(u8::is_ascii_digit) && theirs(&tag[..n])
+        });
+    }
+    // RFC 5424: the process id is a field.
+    let pid = words.next().unwrap_or_default();
+    let id = words.next().unwrap_or_default();
+    !pid.is_empty() && pid.iter().all(u8::is_ascii_digit) && id == b"-" && theirs(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::parse::when::epoch;
+
+    #[test]
+    fn frames() {
+        const S: i64 = 1_000_000_000;
+        let at = (10 * 3600 + 58 * 60 + 42) * S;
+        let us = at + 202_182_000;
+        let day = date(2026, 11, 22);
+        let up = Stamp::Uptime(1_485_291_490_000);
+        for (line, want) in [
+            ("Nov 22 10:58:42 gw1 kernel: [ 1485.291490] P", Stamp::Yearless(11, 22, at)),
+            ("Nov  2 10:58:42 gw1 kernel: P", Stamp::Yearless(11, 2, at)),
+            ("Nov 22 10:58:42.202182 h kernel: P", Stamp::Yearless(11, 22, us)),
+            ("2026-11-22T10:58:42.202182+00:00 gw1 kernel: [ 1.2] P", epoch(day, us)),
+            ("<4>1 2026-11-22T10:58:42.202182Z gw1 kernel - - - P", epoch(day, us)),
+            ("<4>Nov 22 10:58:42 gw1 kernel: P", Stamp::Yearless(11, 22, at)),
+            ("2026-11-22T10:58:42+0000 host kernel: P", epoch(day, at)),
+            ("Sun 2026-11-22 10:58:42 UTC host kernel: P", epoch(day, at)),
+            ("Sun 2026-11-22 10:58:42 CET host kernel: P", Stamp::Civil(day, at)),
+            ("1795345122.202182 host kernel: P", epoch(day, us)),
+            ("[ 1485.291490] host kernel: P", up),
+            ("[ 1485.291490 <    0.100000 >] host kernel: P", up),
+            ("[ 1485.291490] P", up),
+            ("<4>[ 1485.291490] P", up),
+            ("kern  :warn  : [ 1485.291490] P", up),
+            ("kern  :warn  : [Sun Nov 22 10:58:42 2026] P", Stamp::Civil(day, at)),
+            ("[Sun Nov 22 10:58:42 2026] P", Stamp::Civil(day, at)),
+            ("Sun Nov 22 10:58:42 2026 kern.warn kernel: [ 1.2] P", Stamp::Civil(day, at)),
+            ("2026-11-22T10:58:42,202182+00:00 P", epoch(day, us)),
+            ("4,347,1485291490,-;P", up),
+            ("4,347,1485291490,-,caller=T1;P", up),
+            ("P", Stamp::None),
+            ("[UFW ALLOW] P", Stamp::None),
+            ("", Stamp::None),
+        ] {
+            let (stamp, rest) = split(line.as_bytes());
+            assert_eq!(stamp, want, "{line}");
+            assert_eq!(rest.ends_with(b"P"), !line.is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn programs_quote_log_lines() {
+        for between in [" gw1 sshd[902]: said ", " h fail2ban.filter[7]: ", " gw1 app 77 - - "] {
+            assert!(is_programs(between.as_bytes()), "{between}");
+        }
+        for between in [
+            "",
+            " gw1 kernel: [ 1485.291490] ",
+            " gw1 kernel: [NEW] ",
+            " gw1 kernel - - - [ 1.2] x: ",
+            " host ulog: ",
+            " host ulogd[9]: ",
+            " web in ",
+            " [UFW ALLOW] ",
+        ] {
+            assert!(!is_programs(between.as_bytes()), "{between}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `tcptally parse` on real records other than strace logs, against what the clients did.
+//!
+//! Each directory of testdata/records/TYPE is one record: its files, the command that made it,
+//! and truth.json, which comes from the clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+type PerIp = BTreeMap<String, u64>;
+
+/// Where replies show a connection whose own flow does not, or a time is that of a tie, even the
+/// local addresses leave another answer to defend.
+const MORE_THAN_ONE_ANSWER: &[&str] = &["netflow", "conntrack"];
+
+struct Case {
+    name: String,
+    kind: String,
+    files: Vec<PathBuf>,
+    truth: Value,
+}
+
+/// One question to a record, and its answers.
+struct Question {
+    port: String,
+    options: Vec<String>,
+    want: PerIp,
+    acceptable: Vec<PerIp>,
+}
+
+fn cases() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records");
+    let directories = |path: &Path| -> Vec<PathBuf> {
+        let all = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.is_dir()).collect()
+    };
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut cases = Vec::new();
+    for kind in directories(&root) {
+        for path in directories(&kind) {
+            let truth = std::fs::read(path.join("truth.json")).unwrap();
+            let truth: Value = serde_json::from_slice(&truth).unwrap();
+            let needs = truth["needs"].as_str();
+            if needs.is_some_and(|tool| Command::new(tool).arg("-V").output().is_err()) {
+                continue;
+            }
+            let files = truth["files"].as_array().unwrap();
+            let files = files.iter().map(|f| path.join(f.as_str().unwrap())).collect();
+            cases.push(Case { name: name(&path), kind: name(&kind), files, truth });
+        }
+    }
+    assert!(cases.len() >= 13, "{}", cases.len());
+    cases
+}
+
+fn per_ip(value: &Value) -> PerIp {
+    let ips = value.as_object().unwrap();
+    ips.iter().map(|(ip, n)| (ip.clone(), n.as_u64().unwrap())).collect()
+}
+
+impl Case {
+    /// Told what the record itself cannot tell: its day and its zone.
+    fn run(&self, options: &[String]) -> Output {
+        let first = self.truth["first"].as_str().unwrap_or("2026-11-22T");
+        Command::new(env!("CARGO_BIN_EXE_tcptally"))
+            .args(["parse", "--tz", "UTC", "--format", "json", "--date"])
+            .arg(first.split('T').next().unwrap())
+            .args(options)
+            .args(&self.files)
+            .output()
+            .unwrap()
+    }
+
+    fn counts(&self, question: &Question) -> PerIp {
+        let mut options = question.options.clone();
+        if question.port != "all" {
+            options.extend(["--port".to_owned(), question.port.clone()]);
+        }
+        let output = self.run(&options);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", self.name);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["engine"], self.kind.as_str(), "{}", self.name);
+        let row = |row: &Value| {
+            (row["ip"].as_str().unwrap_or("unknown").to_owned(), row["count"].as_u64().unwrap())
+        };
+        report["rows"].as_array().unwrap().iter().map(row).collect()
+    }
+
+    fn port(&self) -> String {
+        // The port is not in the text.
+        if self.kind == "systemtap" { "all".into() } else { self.truth["port"].to_string() }
+    }
+
+    fn ask(&self, question: &Question) {
+        let got = self.counts(question);
+        assert!(
+            got == question.want || question.acceptable.contains(&got),
+            "{} {:?} port {}: {got:?}, not {:?}",
+            self.name,
+            question.options,
+            question.port,
+            question.want
+        );
+    }
+
+    fn local(&self) -> Vec<String> {
+        let ips = self.truth["local_ips"].as_array().unwrap();
+        ips.iter().flat_map(|ip| ["--local-ip".into(), ip.as_str().unwrap().into()]).collect()
+    }
+
+    fn question(&self, port: String, answers: &Value, options: Vec<String>) -> Question {
+        let mut acceptable: Vec<PerIp> = Vec::new();
+        if options.is_empty() || MORE_THAN_ONE_ANSWER.contains(&self.kind.as_str()) {
+            let more = answers["also_acceptable"].as_array();
+            acceptable = more.into_iter().flatten().map(|a| per_ip(&a["per_ip"])).collect();
+        }
+        Question { port, options, want: per_ip(&answers["per_ip"]), acceptable }
+    }
+}
+
+#[test]
+fn counts_by_address() {
+    for case in cases() {
+        case.ask(&case.question(case.port(), &case.truth, Vec::new()));
+        case.ask(&case.question(case.port(), &case.truth, case.local()));
+    }
+}
+
+#[test]
+fn counts_of_other_ports() {
+    for case in cases() {
+        let Some(ports) = case.truth["other_ports"].as_object() else { continue };
+        for (port, answers) in ports {
+            case.ask(&case.question(port.clone(), answers, Vec::new()));
+            case.ask(&case.question(port.clone(), answers, case.local()));
+        }
+    }
+}
+
+#[test]
+fn counts_of_periods() {
+    let mut asked = 0;
+    for case in cases() {
+        for window in case.truth["windows"].as_array().into_iter().flatten() {
+            let mut options = case.local();
+            for end in ["since", "until"] {
+                if let Some(time) = window[end].as_str() {
+                    options.extend([format!("--{end}"), time.into()]);
+                }
+            }
+            case.ask(&case.question(case.port(), window, options));
+            asked += 1;
+        }
+    }
+    assert!(asked >= 10);
+}
+
+#[test]
+fn completed_connections_alone() {
+    for case in cases() {
+        let Some(want) = case.truth.get("established").filter(|e| e.is_object()) else { continue };
+        let mut options = case.local();
+        options.push("--established".into());
+        let answers = serde_json::json!({ "per_ip": want });
+        case.ask(&case.question(case.port(), &answers, options));
+    }
+}
+
+#[test]
+fn damage_is_said() {
+    for case in cases().iter().filter(|c| c.truth["must_warn"] == true) {
+        let output = case.run(&[]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said = !report["warnings"].as_array().unwrap().is_empty()
+            || report["unreadable_lines"].as_u64() > Some(0);
+        assert!(said && !output.stderr.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn nothing_but_noise_is_no_record() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "nothing to see here\n\x00\x01\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tcptally"))
+        .arg("parse")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("strace") && errors.contains("netfilter"), "{errors}");
+}
