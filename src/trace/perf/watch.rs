@@ -297,6 +297,10 @@ impl Perf {
     pub fn put_back(&mut self, processes: &[Tid]) -> Vec<(Tid, String)> {
         self.leaving = true;
         self.awaited.clear();
+        // Most that blocked it did so only while they were made: they have another mask now.
+        self.unblocked.retain(|tid, former| {
+            procfs::signals(*tid, "SigBlk") == Some(former.without(libc::SIGTRAP))
+        });
         for &tid in self.unblocked.keys() {
             if ptrace::interrupt(tid).is_ok() {
                 self.awaited.insert(tid);
