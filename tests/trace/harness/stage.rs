@@ -141,7 +141,8 @@ pub fn attach_engines(user: User) -> Vec<&'static str> {
     let paranoid: Option<i32> = paranoid.ok().and_then(|p| p.trim().parse().ok());
     let perf = paranoid.is_some_and(|p| p <= 2) || user.is_root();
     if !perf {
-        skip("the engine perf", "perf_event_paranoid is above 2 or missing");
+        static SAY: std::sync::Once = std::sync::Once::new();
+        SAY.call_once(|| skip("the engine perf", "perf_event_paranoid is above 2 or missing"));
     }
     if perf { vec!["perf", "syscall"] } else { vec!["syscall"] }
 }
