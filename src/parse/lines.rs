@@ -20,11 +20,17 @@ pub fn is_end(byte: u8) -> bool {
     byte == b'\n' || byte == 0
 }
 
+/// Where the line that `text` begins with ends.
+#[inline]
+pub fn end(text: &[u8]) -> usize {
+    memchr2(b'\n', 0, text).unwrap_or(text.len())
+}
+
 /// The lines of `block`, each with its offset.
 pub fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
     let mut at = 0;
     while at < block.len() {
-        let end = memchr2(b'\n', 0, &block[at..]).map_or(block.len(), |n| at + n);
+        let end = at + end(&block[at..]);
         line(&block[at..end.min(at + LONGEST)], at);
         at = end + 1;
     }

@@ -136,9 +136,17 @@ impl<'a> Cursor<'a> {
 /// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
 #[inline]
 fn digits(text: &[u8]) -> (u64, usize) {
-    let Some(eight) = text.first_chunk::<8>() else { return few_digits(text) };
-    // Eight bytes at once: digits become 0 to 9, anything else gets its high bit set.
-    let x = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+    match text.first_chunk::<8>() {
+        Some(eight) => eight_digits(*eight),
+        None => few_digits(text),
+    }
+}
+
+/// The number that eight bytes begin with, and how many digits it has. The value of eight is 0.
+#[inline(always)]
+pub fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
+    // All at once: digits become 0 to 9, anything else gets its high bit set.
+    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     let others = (x.wrapping_add(0x7676_7676_7676_7676) | x) & 0x8080_8080_8080_8080;
     let n = others.trailing_zeros() as usize / 8;
     if n == 0 || n == 8 {

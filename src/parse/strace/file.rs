@@ -13,7 +13,7 @@ use crate::parse::{Gather, Options, parallel};
 
 /// Bytes that a thread takes at a time: so many that what must be done in order for each does not
 /// count, and so few that they stay in the cache.
-const CHUNK: usize = 1024 * 1024;
+const CHUNK: usize = 256 * 1024;
 
 /// Reads `input` to its end.
 pub fn read(

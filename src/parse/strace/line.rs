@@ -7,6 +7,7 @@ use super::call::{self, Call, Name, Parsed, named};
 use super::clock::Passage;
 use super::cursor::{Cursor, unescape, without_colours};
 use super::prefix::{Prefix, Stamp, split};
+use super::quick;
 use crate::Connection;
 use crate::parse::lines;
 
@@ -89,9 +90,39 @@ impl Block {
 
     /// Reads all lines of `text`.
     pub fn read(&mut self, text: &[u8]) {
-        lines::each(text, |line, at| {
-            self.line(line, u32::try_from(at).unwrap_or(u32::MAX), GLUED);
-        });
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            let place = u32::try_from(at).unwrap_or(u32::MAX);
+            match rest.first_chunk().and_then(quick::line) {
+                Some(quick::Line::Accept { pid, stamp, spent, call, length }) => {
+                    let stamp = self.passage.see(stamp).plus(spent);
+                    let part = Part::Whole;
+                    self.facts.push(Fact {
+                        at: place,
+                        pid,
+                        leader: pid,
+                        comm: 0,
+                        part,
+                        stamp,
+                        call,
+                    });
+                    at += length;
+                }
+                other => {
+                    let end = lines::end(rest);
+                    match other {
+                        Some(quick::Line::Other(stamp)) => {
+                            self.passage.see(stamp);
+                        }
+                        _ => {
+                            self.line(&rest[..end.min(lines::LONGEST)], place, GLUED);
+                        }
+                    }
+                    at += end + 1;
+                }
+            }
+        }
     }
 
     #[inline]

@@ -13,6 +13,7 @@ pub mod line;
 pub mod log;
 pub mod note;
 pub mod prefix;
+mod quick;
 mod sign;
 pub mod sockaddr;
 pub mod tables;

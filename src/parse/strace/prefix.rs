@@ -137,7 +137,7 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
 
 /// `HH:MM:SS` in seconds.
 #[inline]
-fn clock(text: &[u8]) -> Option<u64> {
+pub fn clock(text: &[u8]) -> Option<u64> {
     let x = u64::from_le_bytes(*text.first_chunk::<8>()?) ^ 0x3030_3a30_303a_3030;
     // Nothing but digits, and zeros where the colons were.
     if (x.wrapping_add(0x7676_7f76_767f_7676) | x) & 0x8080_8080_8080_8080 != 0 {

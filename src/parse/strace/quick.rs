@@ -1,0 +1,160 @@
+//! The forms that nearly all lines of large logs are in, read without looking for the end of the
+//! line first. What is not exactly so is left to [`line`](super::line), which reads every form;
+//! what is read here, it would read the same.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::call::{Call, Name, Returned, named};
+use super::prefix::{Stamp, clock};
+use super::sockaddr::{End, Shown};
+
+/// Only lines with so many bytes behind their beginning are looked at.
+pub const WINDOW: usize = 256;
+
+const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+
+/// What a line is.
+pub enum Line {
+    /// An accept that succeeded, with an address.
+    Accept {
+        /// The thread; 0 if the line has none.
+        pid: u32,
+        /// When it began.
+        stamp: Stamp,
+        /// The nanoseconds it took, or 0.
+        spent: i64,
+        /// The call.
+        call: Call,
+        /// The bytes of the line with its line feed.
+        length: usize,
+    },
+    /// A call that does not matter.
+    Other(Stamp),
+}
+
+/// A place in the window.
+struct Window<'a> {
+    bytes: &'a [u8; WINDOW],
+    at: usize,
+}
+
+impl Window<'_> {
+    #[inline(always)]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline(always)]
+    fn eat<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
+        let here = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        if here != text {
+            return None;
+        }
+        self.at += N;
+        Some(())
+    }
+
+    /// A number of one to seven digits, and how many they are.
+    #[inline(always)]
+    fn number(&mut self) -> Option<(u32, usize)> {
+        let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
+        let (value, n) = super::cursor::eight_digits(*eight);
+        if n == 0 || n == 8 {
+            return None;
+        }
+        self.at += n;
+        Some((value as u32, n))
+    }
+
+    #[inline(always)]
+    fn spaces(&mut self) -> Option<()> {
+        while self.peek()? == b' ' {
+            self.at += 1;
+        }
+        Some(())
+    }
+}
+
+/// Reads the line that begins the window.
+#[inline]
+pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
+    let mut w = Window { bytes, at: 0 };
+    let mut pid = 0;
+    if bytes[2] != b':' && bytes[0].is_ascii_digit() {
+        pid = w.number()?.0;
+        if w.peek()? != b' ' {
+            return None;
+        }
+        w.spaces()?;
+    }
+    let mut stamp = Stamp::None;
+    if w.bytes.get(w.at + 2) == Some(&b':') {
+        let seconds = clock(w.bytes.get(w.at..)?)?;
+        w.at += 8;
+        let mut ns = seconds * 1_000_000_000;
+        if w.peek()? == b'.' {
+            w.at += 1;
+            let (fraction, n) = w.number()?;
+            ns += u64::from(fraction) * NANOS[n];
+        }
+        w.eat(b" ")?;
+        stamp = Stamp::Clock(ns as i64);
+    }
+    if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
+        return accept(w, pid, stamp);
+    }
+    let name = w.bytes.get(w.at..)?;
+    if !matches!(name.first()?, b'a'..=b'z' | b'_') {
+        return None;
+    }
+    let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
+    (name[n] == b'(' && named(&name[..n]).is_none()).then_some(Line::Other(stamp))
+}
+
+#[inline(always)]
+fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    let (fd, _) = w.number()?;
+    w.eat(b", {sa_family=AF_INET, sin_port=htons(")?;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    w.eat(b"), sin_addr=inet_addr(\"")?;
+    let mut octets = [0; 4];
+    for (n, octet) in octets.iter_mut().enumerate() {
+        if n > 0 {
+            w.eat(b".")?;
+        }
+        *octet = u8::try_from(w.number()?.0).ok()?;
+    }
+    w.eat(b"\")}, [")?;
+    w.number()?;
+    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+        w.number()?;
+    }
+    w.eat(b"]")?;
+    if w.eat(b", SOCK_").is_some() {
+        // CLOEXEC, NONBLOCK, or both.
+        while matches!(w.peek()?, b'A'..=b'Z' | b'_' | b'|') {
+            w.at += 1;
+        }
+    } else if w.eat(b", 0").is_some() {
+        // No flags.
+    }
+    w.eat(b") = ")?;
+    let (new, _) = w.number()?;
+    let mut spent = 0;
+    if w.eat(b" <").is_some() {
+        spent = i64::from(w.number()?.0) * 1_000_000_000;
+        w.eat(b".")?;
+        let (fraction, n) = w.number()?;
+        spent += i64::from(fraction) * NANOS[n] as i64;
+        w.eat(b">")?;
+    }
+    w.eat(b"\n")?;
+    let end = End { ip: IpAddr::V4(Ipv4Addr::from(octets)), port };
+    let call = Call {
+        fd: fd as i32,
+        returned: Returned::Value(new as i32),
+        shown: Shown::Inet(end),
+        ..Call::new(Name::Accept)
+    };
+    Some(Line::Accept { pid, stamp, spent, call, length: w.at })
+}
