@@ -15,6 +15,10 @@ use super::progress::Progress;
 /// Bytes that one read asks for.
 const READ: usize = 256 * 1024;
 
+/// Bytes that are looked at first; more than enough in most cases, and little for thousands of
+/// files.
+const FIRST: usize = 16 * 1024;
+
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Compressions that somebody else must undo: magic number and the command that does.
@@ -73,6 +77,17 @@ impl Plain<'_> {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Lets this process have so many files open, if it may: `-ff` makes one of every thread.
+pub(super) fn allow(files: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < files as u64 + 64
+    {
+        // If it may not, opening will say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -160,7 +175,7 @@ impl Input {
         let say = |e: io::Error| format!("cannot read {name}: {e}");
         let mut magic = Vec::new();
         while magic.len() < 6 {
-            let mut more = [0; READ];
+            let mut more = [0; FIRST];
             let n = self.fetch(&mut more, magic.len() as u64).map_err(say)?;
             if n == 0 {
                 break;
@@ -249,6 +264,39 @@ impl Input {
         // An error comes again when the record is read.
         self.ended = matches!(read, Ok(0));
         read.map(|n| n > 0)
+    }
+
+    /// If nothing but NULs was seen so far, passes over all of them. They are what remains of a log
+    /// that was truncated while its writer went on where it was, and there may be gigabytes.
+    pub(super) fn skip_hole(&mut self) -> io::Result<()> {
+        if self.ended || self.head.is_empty() || self.head.iter().any(|b| *b != 0) {
+            return Ok(());
+        }
+        let mut seen = self.head.len() as u64;
+        loop {
+            if let Source::Plain { file, at, end } = &mut self.source {
+                // What was never written need not be read.
+                let from = i64::try_from(*at + seen).unwrap_or(i64::MAX);
+                let data = nix::unistd::lseek(&*file, from, nix::unistd::Whence::SeekData);
+                *at =
+                    data.ok().and_then(|at| u64::try_from(at).ok()).unwrap_or(*at + seen).min(*end);
+                seen = 0;
+            }
+            self.head.resize(READ, 0);
+            let mut head = std::mem::take(&mut self.head);
+            let n = self.fetch(&mut head, seen)?;
+            head.truncate(n);
+            if n == 0 {
+                self.ended = true;
+                return Ok(());
+            }
+            let nothing = head.iter().all(|b| *b == 0);
+            self.head = head;
+            if !nothing {
+                return Ok(());
+            }
+            seen = n as u64;
+        }
     }
 
     /// One read(2) at `at`, which is where a stream is anyway.

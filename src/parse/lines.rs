@@ -26,6 +26,13 @@ pub fn end(text: &[u8]) -> usize {
     memchr2(b'\n', 0, text).unwrap_or(text.len())
 }
 
+/// How many NULs `text` begins with.
+pub fn hole(text: &[u8]) -> usize {
+    let (eights, _) = text.as_chunks::<8>();
+    let n = 8 * eights.iter().take_while(|eight| **eight == [0; 8]).count();
+    n + text[n..].iter().take_while(|b| **b == 0).count()
+}
+
 /// The lines of `block`, each with its offset.
 pub fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
     let mut at = 0;

@@ -72,6 +72,7 @@ pub struct Outcome {
 pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mut S) -> Outcome {
     let stdin = [PathBuf::from("-")];
     let files = if files.is_empty() { &stdin } else { files };
+    input::allow(files.len());
     let progress = Arc::new(Progress::new(options.progress, input::size(files)));
     let mut outcome = Outcome { account: Account::new("parse"), failures: Vec::new() };
 

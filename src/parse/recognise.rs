@@ -60,16 +60,22 @@ pub(super) fn runs(
                 continue;
             }
         };
-        let Some(kind) = forced.or_else(|| kind_of(&mut input)) else {
+        let kind = match kind_of(&mut input, forced) {
+            Ok(Some(kind)) => kind,
             // An empty log has nothing to tell and hides nothing.
-            if !input.head().is_empty() {
+            Ok(None) if input.head().is_empty() => continue,
+            Ok(None) => {
                 let name = input.name();
                 failures.push(format!(
                     "{name} is no record of a known type; known are: {} (--type forces one)",
                     known()
                 ));
+                continue;
             }
-            continue;
+            Err(e) => {
+                failures.push(format!("cannot read {}: {e}", input.name()));
+                continue;
+            }
         };
         let key = input.path().and_then(|p| (kind.run)(p));
         let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.kind.name == kind.name;
@@ -81,15 +87,30 @@ pub(super) fn runs(
     runs
 }
 
-fn kind_of(input: &mut Input) -> Option<&'static Kind> {
+/// What `input` is. An error only if nothing at all could be read: else it comes again later.
+fn kind_of(
+    input: &mut Input,
+    forced: Option<&'static Kind>,
+) -> std::io::Result<Option<&'static Kind>> {
     loop {
-        if let Some(kind) = KINDS.iter().find(|k| (k.recognise)(input.head())) {
-            return Some(kind);
+        input.skip_hole()?;
+        if let Some(kind) = forced.or_else(|| recognised(input.head())) {
+            return Ok(Some(kind));
         }
-        if input.head().len() > ENOUGH || !input.grow().unwrap_or(false) {
-            return None;
+        if input.head().len() > ENOUGH {
+            return Ok(None);
+        }
+        match input.grow() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(_) if !input.head().is_empty() => return Ok(recognised(input.head())),
+            Err(e) => return Err(e),
         }
     }
+}
+
+fn recognised(head: &[u8]) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| (kind.recognise)(head))
 }
 
 /// The types, for messages.

@@ -93,11 +93,14 @@ impl Block {
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
+            if rest[0] == 0 {
+                at += lines::hole(rest);
+                continue;
+            }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             match rest.first_chunk().and_then(quick::line) {
-                Some(quick::Line::Accept { pid, stamp, spent, call, length }) => {
+                Some(quick::Line::Call { pid, stamp, spent, part, call, length }) => {
                     let stamp = self.passage.see(stamp).plus(spent);
-                    let part = Part::Whole;
                     self.facts.push(Fact {
                         at: place,
                         pid,

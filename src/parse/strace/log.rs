@@ -378,6 +378,9 @@ impl Log {
     /// A call that changes what a descriptor is.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
         let Call { name, fd, shown, inode, foreign, shares, .. } = fact.call;
+        if name == Name::Close && self.held.is_empty() && !self.tables.may_know(fd) {
+            return;
+        }
         let table = self.table(fact.pid);
         let time = self.time(fact.stamp);
         match name {

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::call::{Call, Name, Returned, named};
+use super::line::Part;
 use super::prefix::{Stamp, clock};
 use super::sockaddr::{End, Shown};
 
@@ -15,14 +16,16 @@ const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000,
 
 /// What a line is.
 pub enum Line {
-    /// An accept that succeeded, with an address.
-    Accept {
+    /// A call that matters.
+    Call {
         /// The thread; 0 if the line has none.
         pid: u32,
-        /// When it began.
+        /// What the prefix says.
         stamp: Stamp,
-        /// The nanoseconds it took, or 0.
+        /// The nanoseconds that the whole call took, or 0.
         spent: i64,
+        /// Which part of it the line holds.
+        part: Part,
         /// The call.
         call: Call,
         /// The bytes of the line with its line feed.
@@ -47,7 +50,7 @@ impl Window<'_> {
     #[inline(always)]
     fn eat<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
         let here = self.bytes.get(self.at..)?.first_chunk::<N>()?;
-        if here != text {
+        if !same(here, text) {
             return None;
         }
         self.at += N;
@@ -73,6 +76,21 @@ impl Window<'_> {
         }
         Some(())
     }
+}
+
+/// Whether both are the same, in steps of eight bytes and without a call of memcmp.
+#[inline(always)]
+fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+    let (a8, a1) = a.as_chunks::<8>();
+    let (b8, b1) = b.as_chunks::<8>();
+    let mut differ = 0;
+    for (a, b) in a8.iter().zip(b8) {
+        differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+    }
+    for (a, b) in a1.iter().zip(b1) {
+        differ |= u64::from(a ^ b);
+    }
+    differ == 0
 }
 
 /// Reads the line that begins the window.
@@ -103,6 +121,14 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
     if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
         return accept(w, pid, stamp);
     }
+    if w.eat(b"close(").is_some() {
+        return close(w, pid, stamp);
+    }
+    if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
+        w.eat(b" ");
+        let call = Call::new(Name::Accept);
+        return from_address(w, (pid, stamp), call, Part::Resumed);
+    }
     let name = w.bytes.get(w.at..)?;
     if !matches!(name.first()?, b'a'..=b'z' | b'_') {
         return None;
@@ -113,8 +139,34 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
 
 #[inline(always)]
 fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
-    let (fd, _) = w.number()?;
-    w.eat(b", {sa_family=AF_INET, sin_port=htons(")?;
+    let fd = w.number()?.0 as i32;
+    w.eat(b", ")?;
+    let call = Call { fd, ..Call::new(Name::Accept) };
+    if w.peek()? == b' ' {
+        w.eat(b" <unfinished ...>\n")?;
+        return Some(Line::Call { pid, stamp, spent: 0, part: Part::Entry, call, length: w.at });
+    }
+    from_address(w, (pid, stamp), call, Part::Whole)
+}
+
+#[inline(always)]
+fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    let fd = w.number()?.0 as i32;
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= 0\n")?;
+    let call = Call { fd, returned: Returned::Value(0), ..Call::new(Name::Close) };
+    Some(Line::Call { pid, stamp, spent: 0, part: Part::Whole, call, length: w.at })
+}
+
+#[inline(always)]
+fn from_address(
+    mut w: Window<'_>,
+    (pid, stamp): (u32, Stamp),
+    call: Call,
+    part: Part,
+) -> Option<Line> {
+    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     let port = u16::try_from(w.number()?.0).ok()?;
     w.eat(b"), sin_addr=inet_addr(\"")?;
     let mut octets = [0; 4];
@@ -150,11 +202,11 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     }
     w.eat(b"\n")?;
     let end = End { ip: IpAddr::V4(Ipv4Addr::from(octets)), port };
-    let call = Call {
-        fd: fd as i32,
-        returned: Returned::Value(new as i32),
-        shown: Shown::Inet(end),
-        ..Call::new(Name::Accept)
-    };
-    Some(Line::Accept { pid, stamp, spent, call, length: w.at })
+    let returned = Returned::Value(new as i32);
+    let call = Call { returned, shown: Shown::Inet(end), ..call };
+    if part != Part::Whole {
+        // The line bears the time of the return.
+        spent = 0;
+    }
+    Some(Line::Call { pid, stamp, spent, part, call, length: w.at })
 }

@@ -1,0 +1,198 @@
+//! What `tcptally parse` says of inputs that are not as they should be, and how it reads those
+//! that come bit by bit.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const LINE: &str = "accept(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"192.0.2.9\")}, [16]) = 4\n";
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn parse(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tcptally"))
+            .args(["parse", "-F", "plain"])
+            .args(args)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+#[track_caller]
+fn said(output: &Output, status: i32, out: &str, err: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), out, "{stderr}");
+    for part in err {
+        assert!(stderr.contains(part), "{part:?} is not in {stderr:?}");
+    }
+    assert!(!err.is_empty() || stderr.is_empty(), "{stderr}");
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn the_others_count_when_one_cannot_be_read() {
+    let place = Place::new();
+    place.file("log", LINE);
+    place.file("text", "not a log\n");
+    std::fs::create_dir(place.0.path().join("logs")).unwrap();
+    let one = "192.0.2.9: 1\n";
+    said(&place.parse(&["log"]), 0, one, &[]);
+    said(&place.parse(&["gone", "log"]), 1, one, &["gone", "No such file"]);
+    said(&place.parse(&["logs", "log"]), 1, one, &["logs is a directory", "logs/*"]);
+    said(&place.parse(&["text", "log"]), 1, one, &["text is no record", "strace", "--type"]);
+    said(&place.parse(&["--type", "pigeon", "log"]), 1, "", &["pigeon", "strace"]);
+    place.file("xz", b"\xfd7zXZ\0");
+    said(&place.parse(&["xz", "log"]), 1, one, &["xz -dc xz"]);
+}
+
+#[test]
+fn an_empty_log_is_no_failure() {
+    let place = Place::new();
+    place.file("empty", "");
+    place.file("empty.gz", gzip(b""));
+    said(&place.parse(&["empty", "empty.gz"]), 0, "", &[]);
+    said(&place.parse(&[]), 0, "", &[]);
+}
+
+#[test]
+fn a_cut_archive_counts_as_far_as_it_goes() {
+    let place = Place::new();
+    let whole = gzip(LINE.repeat(50_000).as_bytes());
+    place.file("cut.gz", &whole[..whole.len() - 20]);
+    let output = place.parse(&["cut.gz"]);
+    let counted = String::from_utf8_lossy(&output.stdout);
+    let n: u32 = counted.trim().strip_prefix("192.0.2.9: ").unwrap().parse().unwrap();
+    assert!((40_000..50_000).contains(&n), "{n}");
+    said(&output, 0, &counted, &["cut.gz", "cut off"]);
+    // Not even one line.
+    place.file("short.gz", &whole[..12]);
+    said(&place.parse(&["short.gz"]), 1, "", &["short.gz"]);
+}
+
+#[test]
+fn a_hole_where_a_log_was_truncated() {
+    let place = Place::new();
+    let path = place.file("log", "");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    // Four gigabytes of nothing: the writer went on where it was.
+    file.write_all_at(LINE.as_bytes(), 4 << 30).unwrap();
+    said(&place.parse(&["log"]), 0, "192.0.2.9: 1\n", &[]);
+    let mut holed = LINE.as_bytes().to_vec();
+    holed.extend(vec![0; 3 << 20]);
+    holed.extend(LINE.as_bytes());
+    place.file("holed", &holed);
+    place.file("holed.gz", gzip(&holed[LINE.len()..]));
+    said(&place.parse(&["holed"]), 0, "192.0.2.9: 2\n", &[]);
+    said(&place.parse(&["holed.gz"]), 0, "192.0.2.9: 1\n", &[]);
+}
+
+#[test]
+fn files_of_one_run_tell_each_other_ports() {
+    let place = Place::new();
+    let bind = "bind(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"0.0.0.0\")}, 16) = 0\n";
+    // The master's file comes last.
+    place.file("run.20", LINE);
+    place.file("run.21.gz", gzip(LINE.as_bytes()));
+    place.file("run.9", bind);
+    let all = ["run.20", "run.21.gz", "run.9"];
+    said(&place.parse(&[&["--port", "80"], &all[..]].concat()), 0, "192.0.2.9: 2\n", &[]);
+    // Another run is another matter.
+    place.file("other.20", LINE);
+    let output = place.parse(&["--port", "80", "run.9", "run.20", "other.20"]);
+    said(&output, 0, "192.0.2.9: 1\n", &["other.20", "-yy"]);
+}
+
+#[test]
+fn very_many_files() {
+    let place = Place::new();
+    let names: Vec<String> = (1..=1500).map(|n| format!("run.{n}")).collect();
+    for name in &names {
+        place.file(name, LINE);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    said(&place.parse(&names), 0, "192.0.2.9: 1500\n", &[]);
+}
+
+#[test]
+fn what_is_piped_in_is_told_as_soon_as_it_is_certain() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tcptally"))
+        .args(["parse", "--events", "-F", "jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let mut from = BufReader::new(child.stdout.take().unwrap()).lines();
+    for n in 4..8 {
+        // A line, and a part of the next. If it waited for more, so would this test.
+        let here = "{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"192.0.2.1\")}";
+        let line = LINE.replace("= 4", &format!("= {n}"));
+        write!(to, "{line}getsockname({n}, {here}, [16]) = 0\nread({n}").unwrap();
+        to.flush().unwrap();
+        let event = from.next().unwrap().unwrap();
+        assert!(event.contains(&format!("\"fd\":{n}")), "{event}");
+        writeln!(to, ", \"\", 1) = 0").unwrap();
+    }
+    drop(to);
+    assert!(from.next().is_none());
+    assert!(child.wait().unwrap().success());
+}
+
+/// Peak resident memory of a child in KiB, which is given 150 MB.
+fn peak(command: &mut Command) -> u64 {
+    // The child's status is read when it has read all but what the pipe holds, and waits for more.
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut to = child.stdin.take().unwrap();
+    let filler = format!("read(5, \"{}\", 4096) = 4096\n", "x".repeat(4096));
+    let block = LINE.to_owned() + &filler.repeat(24);
+    for _ in 0..1500 {
+        to.write_all(block.as_bytes()).unwrap();
+    }
+    to.flush().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    drop(to);
+    assert!(child.wait().unwrap().success());
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_stream_of_any_length_takes_little_memory() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    let kib = peak(command.args(["parse", "-F", "plain", "--type", "strace"]));
+    assert!(kib < 64 * 1024, "{kib} KiB after 150 MB");
+}
+
+#[test]
+fn stdin_can_be_a_file() {
+    let place = Place::new();
+    let path: &Path = &place.file("log", LINE);
+    let output = Command::new(env!("CARGO_BIN_EXE_tcptally"))
+        .args(["parse", "-F", "plain", "-"])
+        .stdin(std::fs::File::open(path).unwrap())
+        .output()
+        .unwrap();
+    said(&output, 0, "192.0.2.9: 1\n", &[]);
+}
