@@ -121,6 +121,10 @@ pub struct CountArgs {
     #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHAT", default_value = "count")]
     pub sort: Sort,
 
+    /// What the report calls the machine [default: its name]
+    #[arg(long, value_name = "NAME", help_heading = COUNTED)]
+    pub host: Option<String>,
+
     /// Keep only N keys in memory: beyond that, counts are approximate, and the report says by
     /// how much
     #[arg(help_heading = COUNTED, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -29,6 +29,8 @@ pub struct Connection {
     pub comm: Option<Arc<str>>,
     /// The new descriptor.
     pub fd: Option<i32>,
+    /// The machine that accepted, where the record names it.
+    pub machine: Option<Arc<str>>,
     /// How it fared, from the one source that knows.
     pub transport: Option<Box<Transport>>,
 }
@@ -66,6 +68,19 @@ pub trait Sink {
     fn take(&mut self, connection: Connection);
     /// The source has nothing more at the moment: what was taken may be shown.
     fn pause(&mut self) {}
+
+    /// Takes `count` connections of which only the times of the first, which is that of
+    /// `connection`, and of the `last` are known.
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>) {
+        for n in 1..=count {
+            let time = match n {
+                1 => connection.time,
+                n if n == count => last,
+                _ => None,
+            };
+            self.take(Connection { time, ..connection.clone() });
+        }
+    }
 }
 
 /// A [`Sink`] that can work in several threads: each part takes a share of the connections, and

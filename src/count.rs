@@ -25,8 +25,8 @@ pub struct Sums {
     pub total: u64,
     /// Those among them whose peer is not known.
     pub no_peer: u64,
-    /// Those among them whose time is not known.
-    pub no_time: u64,
+    /// Those among them that are in no interval: their time is not known, or not well enough.
+    pub no_interval: u64,
     /// Not asked for.
     pub filtered: u64,
     /// Not counted: whether their local port was asked for is not known.
@@ -45,12 +45,16 @@ impl Count {
 
     /// Whether a connection passes. Takes note of it, but does not tally it.
     pub fn passes(&mut self, c: &Connection) -> bool {
+        self.pass(c, 1, c.time)
+    }
+
+    fn pass(&mut self, c: &Connection, count: u64, last: Option<Moment>) -> bool {
         if !self.filter.period.is_all()
-            && let Some(time) = c.time
+            && let Some((first, last)) = c.time.zip(last)
         {
-            self.see(time, time);
+            self.see(first, last);
         }
-        self.sums.note(self.filter.judge(c), c)
+        self.sums.note(self.filter.judge_many(c, last), c, count)
     }
 
     fn see(&mut self, first: Moment, last: Moment) {
@@ -63,11 +67,12 @@ impl Count {
 
 impl Sums {
     /// Takes note of a verdict, and says whether the connection passed.
-    fn note(&mut self, verdict: Verdict, c: &Connection) -> bool {
+    fn note(&mut self, verdict: Verdict, c: &Connection, count: u64) -> bool {
         let sum = match verdict {
             Verdict::Pass => {
-                self.no_peer += u64::from(c.ip.is_none() && c.host.is_none());
-                self.no_time += u64::from(c.time.is_none());
+                if c.ip.is_none() && c.host.is_none() {
+                    self.no_peer += count;
+                }
                 &mut self.total
             }
             Verdict::Drop => &mut self.filtered,
@@ -75,7 +80,7 @@ impl Sums {
             Verdict::UnknownPeer => &mut self.undecided_peer,
             Verdict::UnknownTime => &mut self.undecided_time,
         };
-        *sum += 1;
+        *sum += count;
         verdict == Verdict::Pass
     }
 
@@ -83,7 +88,7 @@ impl Sums {
         let Sums {
             total,
             no_peer,
-            no_time,
+            no_interval,
             filtered,
             unknown_port,
             undecided_peer,
@@ -91,7 +96,7 @@ impl Sums {
         } = other;
         self.total += total;
         self.no_peer += no_peer;
-        self.no_time += no_time;
+        self.no_interval += no_interval;
         self.filtered += filtered;
         self.unknown_port += unknown_port;
         self.undecided_peer += undecided_peer;
@@ -101,8 +106,16 @@ impl Sums {
 
 impl Sink for Count {
     fn take(&mut self, c: Connection) {
-        if self.passes(&c) {
-            self.tally.add(&c);
+        let last = c.time;
+        self.take_many(c, 1, last);
+    }
+
+    fn take_many(&mut self, c: Connection, count: u64, last: Option<Moment>) {
+        if self.pass(&c, count, last)
+            && !self.tally.add_many(&c, count, last)
+            && self.tally.interval.is_some()
+        {
+            self.sums.no_interval += count;
         }
     }
 }

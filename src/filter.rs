@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::Connection;
 use crate::connection::canonical;
 use crate::period::{Period, Place};
+use crate::{Connection, Moment};
 
 /// Which connections are counted. The default passes all.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,11 @@ pub enum Verdict {
 impl Filter {
     /// Judges one connection. What is known to be wrong with it outweighs what is not known.
     pub fn judge(&self, c: &Connection) -> Verdict {
+        self.judge_many(c, c.time)
+    }
+
+    /// Judges many alike that came from the time of `c` to the time of the `last`.
+    pub fn judge_many(&self, c: &Connection, last: Option<Moment>) -> Verdict {
         let port = match c.local_port {
             _ if self.ports.0.is_empty() => Verdict::Pass,
             Some(port) if self.ports.contains(port) => Verdict::Pass,
@@ -54,7 +59,7 @@ impl Filter {
             Some(_) => return Verdict::Drop,
             None => Verdict::UnknownPeer,
         };
-        let time = match self.period.place(c.time) {
+        let time = match self.period.place_between(c.time, last) {
             Place::Inside => Verdict::Pass,
             Place::Outside => return Verdict::Drop,
             Place::Unknown => Verdict::UnknownTime,
@@ -157,7 +162,6 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Moment;
     use crate::period::Bound;
 
     fn connection(ip: &str, local_port: u16) -> Connection {

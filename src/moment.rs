@@ -1,6 +1,8 @@
 //! [`Moment`], a point in time as a record tells it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -67,6 +69,37 @@ impl fmt::Display for Moment {
     }
 }
 
+/// What [`Display`](fmt::Display) shows.
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Moment, String> {
+        if let Some(ns) = s.strip_prefix('@') {
+            return ns.parse().map(Moment::Clock).map_err(|_| format!("'{s}' is no time"));
+        }
+        match s.strip_suffix('s').and_then(|s| s.strip_prefix(['+', '-'])) {
+            Some(seconds) => {
+                let elapsed: SignedDuration = format!("{seconds}s")
+                    .parse()
+                    .map_err(|_| format!("'{s}' is no time since the beginning"))?;
+                let elapsed = if s.starts_with('-') { -elapsed } else { elapsed };
+                Ok(Moment::Elapsed(0).shifted(elapsed))
+            }
+            None => s
+                .parse::<Timestamp>()
+                .map(Moment::from)
+                .map_err(|_| format!("'{s}' is no time as in 2026-11-22T11:30:05Z")),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Moment {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl serde::Serialize for Moment {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -85,5 +118,20 @@ mod tests {
         );
         assert_eq!(Moment::Elapsed(-1_500_000_000).to_string(), "-1.500000s");
         assert_eq!(Moment::Elapsed(90_000_000_000).to_string(), "+90.000000s");
+    }
+
+    #[test]
+    fn reads_what_it_shows() {
+        for moment in [
+            Moment::Clock(1_795_344_771_678_627_000),
+            Moment::Clock(0),
+            Moment::Elapsed(-1_500_000_000),
+            Moment::Elapsed(90_000_001_000),
+        ] {
+            assert_eq!(moment.to_string().parse(), Ok(moment));
+        }
+        for text in ["", "s", "+s", "90s", "2026-11-22", "@x"] {
+            assert!(text.parse::<Moment>().is_err(), "{text}");
+        }
     }
 }

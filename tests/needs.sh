@@ -10,6 +10,7 @@ nginx           nginx-light
 haproxy         haproxy
 redis-server    redis-server
 memcached       memcached
+prometheus      prometheus
 python3         python3
 node            nodejs
 script          bsdutils

@@ -41,8 +41,8 @@ fn connections() -> impl Strategy<Value = Vec<Connection>> {
 }
 
 fn keys() -> impl Strategy<Value = Vec<Key>> {
-    let all = vec![Key::Ip, Key::Net, Key::Port, Key::Local, Key::Pid, Key::Comm];
-    prop::sample::subsequence(all, 1..=6).prop_shuffle()
+    let all = vec![Key::Ip, Key::Net, Key::Port, Key::Local, Key::Pid, Key::Comm, Key::Host];
+    prop::sample::subsequence(all, 1..=7).prop_shuffle()
 }
 
 fn lengths() -> impl Strategy<Value = Length> {
@@ -120,7 +120,7 @@ proptest! {
 
         // Intervals: those without a time are in none.
         let intervals: u64 = whole.tally.intervals.values().map(sum).sum();
-        prop_assert_eq!(intervals + s.no_time, s.total);
+        prop_assert_eq!(intervals + s.no_interval, s.total);
 
         // Rows that are shown and the rest.
         let picked = Order { top, min, sort: Sort::Last }.pick(&whole.tally.whole);

@@ -2,8 +2,8 @@
 
 use std::any::Any;
 
-use crate::Connection;
 use crate::connection::Split;
+use crate::{Connection, Moment};
 
 /// Where a reader puts connections. Object-safe, so that readers are plain functions in a table.
 pub trait Gather: Send {
@@ -11,6 +11,8 @@ pub trait Gather: Send {
     fn take(&mut self, connection: Connection);
     /// There is nothing more at the moment, as [`Sink::pause`](crate::Sink::pause) says.
     fn pause(&mut self);
+    /// Takes many alike, as [`Sink::take_many`](crate::connection::Sink::take_many) says.
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>);
     /// Whether the order of parts matters, as [`Split::ordered`] says.
     fn ordered(&self) -> bool;
     /// An empty one that does the same work.
@@ -28,6 +30,10 @@ impl<S: Split + 'static> Gather for S {
 
     fn pause(&mut self) {
         crate::connection::Sink::pause(self);
+    }
+
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>) {
+        crate::connection::Sink::take_many(self, connection, count, last);
     }
 
     fn ordered(&self) -> bool {

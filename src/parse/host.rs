@@ -34,6 +34,17 @@ impl Host {
         })
     }
 
+    /// What a connection has as its peer if this is the field `ip` of one of our own records.
+    pub fn of_field(text: Option<&str>) -> (Option<IpAddr>, Option<Arc<str>>) {
+        match text {
+            Some(text) => match Host::address(text.as_bytes()) {
+                Some(host) => (host.ip(), None),
+                None => (None, Some(text.into())),
+            },
+            None => (None, None),
+        }
+    }
+
     /// The address, if it is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {

@@ -5,6 +5,7 @@
 //! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
 
 mod context;
+pub mod events;
 pub mod fold;
 mod gather;
 pub mod host;
@@ -14,6 +15,7 @@ pub mod netfilter;
 mod parallel;
 mod progress;
 pub mod recognise;
+pub mod report;
 pub mod strace;
 pub mod when;
 

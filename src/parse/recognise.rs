@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::context::Context;
+use super::events;
 use super::input::Input;
 use super::progress::Progress;
-use super::{netfilter, strace};
+use super::{netfilter, report, strace};
 
 /// A type of record.
 pub struct Kind {
@@ -24,7 +25,7 @@ pub struct Kind {
 }
 
 /// All types, the most particular first: the first that recognises a record reads it.
-pub const KINDS: &[&Kind] = &[&strace::KIND, &netfilter::KIND];
+pub const KINDS: &[&Kind] = &[&report::KIND, &events::KIND, &strace::KIND, &netfilter::KIND];
 
 /// More than this is not looked at to find out what a record is.
 const ENOUGH: usize = 1024 * 1024;

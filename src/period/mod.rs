@@ -74,6 +74,25 @@ impl Period {
         }
     }
 
+    /// Whether all connections between these times are in the period.
+    pub fn place_between(&self, first: Option<Moment>, last: Option<Moment>) -> Place {
+        let places = (self.place(first), self.place(last));
+        if first == last || self.is_all() {
+            return places.0;
+        }
+        let at = |bound: &Option<Bound>| !matches!(bound, Some(Bound::Daily(_)));
+        if !at(&self.since) || !at(&self.until) {
+            return Place::Unknown;
+        }
+        let before = self.since.as_ref().and_then(|since| self.reached(last, since));
+        let after = self.until.as_ref().and_then(|until| self.reached(first, until));
+        match places {
+            (Place::Inside, Place::Inside) => Place::Inside,
+            _ if before == Some(false) || after == Some(true) => Place::Outside,
+            _ => Place::Unknown,
+        }
+    }
+
     /// Whether `time` is at the bound or after it.
     fn reached(&self, time: Option<Moment>, bound: &Bound) -> Option<bool> {
         match (time?, bound) {
@@ -111,6 +130,22 @@ mod tests {
         assert_eq!(period.place(clock("2026-11-22T21:59:59Z")), Place::Outside);
         assert_eq!(period.place(Some(Moment::Elapsed(0))), Place::Unknown);
         assert_eq!(period.place(None), Place::Unknown);
+    }
+
+    #[test]
+    fn many_are_in_it_if_all_are() {
+        let at = |ns| Some(Bound::At(Moment::Clock(ns)));
+        let period = Period { since: at(10), until: at(20), zone: TimeZone::UTC };
+        let place = |first, last| {
+            period.place_between(Some(Moment::Clock(first)), Some(Moment::Clock(last)))
+        };
+        assert_eq!(place(10, 19), Place::Inside);
+        assert_eq!(place(1, 9), Place::Outside);
+        assert_eq!(place(20, 30), Place::Outside);
+        assert_eq!(place(9, 10), Place::Unknown);
+        assert_eq!(place(9, 30), Place::Unknown);
+        assert_eq!(period.place_between(None, None), Place::Unknown);
+        assert_eq!(Period::default().place_between(None, None), Place::Inside);
     }
 
     #[test]

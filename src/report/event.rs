@@ -19,6 +19,8 @@ pub struct Event<'a> {
     local_port: Option<u16>,
     ip: Option<Peer<'a>>,
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     // Only from a source that knows how connections fared; times in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_uncertainty: Option<f64>,
@@ -53,6 +55,7 @@ impl<'a> From<&'a Connection> for Event<'a> {
             local_port: c.local_port,
             ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(Peer::Name)),
             port: c.port,
+            host: c.machine.as_deref(),
             time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
             duration: transport.map(|t| t.duration.map(seconds)),
             bytes_in: transport.map(|t| t.bytes_in),

@@ -53,6 +53,7 @@ impl Serialize for Document<'_> {
         let mut s = serializer.serialize_map(None)?;
         s.serialize_entry("schema", &SCHEMA)?;
         s.serialize_entry("source", account.source)?;
+        s.serialize_entry("host", &report.whole.keys.host())?;
         s.serialize_entry("engine", &account.engine)?;
         s.serialize_entry("started", &account.started)?;
         s.serialize_entry("ended", &account.ended)?;

@@ -40,7 +40,12 @@ pub fn notes(account: &Account, count: &Count) -> Vec<String> {
     );
     note(sums.undecided_time, one, many, &undecided_time(period));
     if count.tally.interval.is_some() {
-        note(sums.no_time, one, many, "counted in no interval because the time is not known");
+        note(
+            sums.no_interval,
+            one,
+            many,
+            "counted in no interval because the time is not known well enough",
+        );
     }
     if let Some(error) = count.tally.whole.error() {
         notes.push(format!(

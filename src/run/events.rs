@@ -1,6 +1,7 @@
 //! [`Events`]: the sink that shows connections instead of counting them.
 
 use std::io;
+use std::sync::Arc;
 
 use tcptally::Connection;
 use tcptally::connection::{Sink, Split};
@@ -16,6 +17,8 @@ const CHUNK: usize = 1 << 16;
 /// Filters connections and writes those that pass. A part formats its share, and writes nothing.
 pub struct Events {
     count: Count,
+    /// The machine of connections that do not name theirs.
+    host: Option<Arc<str>>,
     kind: Kind,
     look: Look,
     format: Box<dyn Format>,
@@ -28,12 +31,19 @@ impl Events {
     /// Shows the connections that pass the filter of `count`.
     pub fn new(count: Count, request: &Request, output: Output) -> Events {
         let look = request.look(output.stream(), !output.continues());
-        Events::with(count, request.kind, look, Some(output))
+        Events::with(count, request.event_host.clone(), request.kind, look, Some(output))
     }
 
-    fn with(count: Count, kind: Kind, look: Look, output: Option<Output>) -> Events {
+    fn with(
+        count: Count,
+        host: Option<Arc<str>>,
+        kind: Kind,
+        look: Look,
+        output: Option<Output>,
+    ) -> Events {
         Events {
             count,
+            host,
             kind,
             format: kind.format(look.clone()),
             look,
@@ -71,7 +81,10 @@ impl Events {
 }
 
 impl Sink for Events {
-    fn take(&mut self, c: Connection) {
+    fn take(&mut self, mut c: Connection) {
+        if c.machine.is_none() {
+            c.machine.clone_from(&self.host);
+        }
         if self.count.passes(&c) {
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
@@ -91,7 +104,7 @@ impl Sink for Events {
 impl Split for Events {
     fn part(&self) -> Events {
         let look = Look { headings: false, ..self.look.clone() };
-        Events::with(self.count.part(), self.kind, look, None)
+        Events::with(self.count.part(), self.host.clone(), self.kind, look, None)
     }
 
     fn merge(&mut self, later: Events) {

@@ -144,7 +144,7 @@ impl State {
                 || self.end.as_ref().is_some_and(past))
     }
 
-    fn take(&mut self, c: Connection) {
+    fn take(&mut self, mut c: Connection) {
         if !self.counting {
             return;
         }
@@ -157,6 +157,7 @@ impl State {
         if !self.reporter.request.events {
             self.reporter.take(c);
         } else if self.reporter.request.count.passes(&c) {
+            c.machine.clone_from(&self.reporter.request.event_host);
             self.outlet.event(c);
         }
     }

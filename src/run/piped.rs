@@ -205,6 +205,25 @@ impl Sink for Tap {
             Tap::Count(count) => count.take(c),
         }
     }
+
+    fn pause(&mut self) {
+        if let Tap::Shared(feed) = self
+            && let Feed::Events(events) = &mut *lock(feed)
+        {
+            events.pause();
+        }
+    }
+
+    fn take_many(&mut self, c: Connection, count: u64, last: Option<Moment>) {
+        match self {
+            Tap::Shared(feed) => match &mut *lock(feed) {
+                Feed::Events(events) => events.take_many(c, count, last),
+                Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
+            },
+            Tap::Events(events) => events.take_many(c, count, last),
+            Tap::Count(tally) => tally.take_many(c, count, last),
+        }
+    }
 }
 
 impl Split for Tap {

@@ -1,6 +1,7 @@
 //! [`Request`]: what the command line asks for, in the terms of filter, tally and report.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -34,6 +35,8 @@ pub struct Request {
     pub events: bool,
     /// Whether only errors are said.
     pub quiet: bool,
+    /// What events call it, if the user wants them to.
+    pub event_host: Option<Arc<str>>,
     /// Whose clocks the times are shown by.
     pub zone: TimeZone,
     color: Color,
@@ -93,13 +96,16 @@ impl Request {
         };
         let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
         let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let tally = Tally::new(Keys::new(&args.by, args.mask), interval, max_keys);
+        let host = args.host.clone().unwrap_or_else(machine);
+        let keys = Keys::new(&args.by, args.mask).at(host.as_str().into());
+        let tally = Tally::new(keys, interval, max_keys);
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min },
             kind: args.format,
             events: args.events,
             quiet: args.quiet,
+            event_host: args.host.as_deref().map(Into::into),
             zone,
             color: args.color,
         })
@@ -167,6 +173,12 @@ impl Stream {
         };
         size.map(|(width, _)| usize::from(width.0).clamp(40, 120))
     }
+}
+
+/// The name of this machine.
+fn machine() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".into())
 }
 
 fn resolve(

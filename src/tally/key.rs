@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Serialize, Serializer};
@@ -25,6 +26,8 @@ pub enum Key {
     Pid,
     /// The name of the thread that accepted
     Comm,
+    /// The machine that accepted (--host)
+    Host,
 }
 
 impl Key {
@@ -37,6 +40,7 @@ impl Key {
             Key::Local => "local",
             Key::Pid => "pid",
             Key::Comm => "comm",
+            Key::Host => "host",
         }
     }
 }
@@ -80,6 +84,7 @@ impl FromStr for Mask {
 pub struct Keys {
     keys: Vec<Key>,
     mask: Mask,
+    host: Option<Arc<str>>,
 }
 
 impl Default for Keys {
@@ -104,7 +109,17 @@ impl Keys {
                 once.push(*key);
             }
         }
-        Keys { keys: once, mask }
+        Keys { keys: once, mask, host: None }
+    }
+
+    /// Of connections that do not name their machine, it is this one.
+    pub fn at(self, host: Arc<str>) -> Keys {
+        Keys { host: Some(host), ..self }
+    }
+
+    /// The machine of connections that do not name theirs.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// The keys, in order.
@@ -141,6 +156,7 @@ impl Keys {
                 }
                 Key::Pid => put(c.pid.map(u32::to_be_bytes), code),
                 Key::Comm => put_text(c.comm.as_deref(), code),
+                Key::Host => put_text(c.machine.as_deref().or(self.host.as_deref()), code),
             }
         }
     }
@@ -164,7 +180,7 @@ impl Keys {
             Key::Pid => {
                 get(&mut rest).map_or(Value::Unknown, |b| Value::Number(u32::from_be_bytes(b)))
             }
-            Key::Comm => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
+            Key::Comm | Key::Host => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
         })
     }
 

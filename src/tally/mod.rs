@@ -41,26 +41,34 @@ impl Tally {
         Tally::new(self.keys.clone(), self.interval.clone(), self.whole.max_keys())
     }
 
-    /// Counts one connection.
-    pub fn add(&mut self, c: &Connection) {
+    /// Counts one connection. Says whether it is in an interval.
+    pub fn add(&mut self, c: &Connection) -> bool {
+        self.add_many(c, 1, c.time)
+    }
+
+    /// Counts many alike that came from the time of `c` to the time of the `last`. Says whether
+    /// they are in an interval, which is so if both times are.
+    pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<Moment>) -> bool {
         self.scratch.clear();
         self.keys.encode(c, &mut self.scratch);
-        let entry = Entry { count: 1, first: c.time, last: c.time };
+        let entry = Entry { count, first: c.time, last };
         self.whole.add(&self.scratch, entry);
-        let (Some(interval), Some(time)) = (&self.interval, c.time) else { return };
-        let start = match self.current {
-            Some((start, end)) if start <= time && time < end => start,
-            _ => {
-                let around = interval.around(time);
-                self.current = Some(around);
-                around.0
-            }
+        let (Some(interval), Some(time), Some(last)) = (&self.interval, c.time, last) else {
+            return false;
         };
+        let (start, end) = match self.current {
+            Some((start, end)) if start <= time && time < end => (start, end),
+            _ => *self.current.insert(interval.around(time)),
+        };
+        if last < start || end <= last {
+            return false;
+        }
         let max_keys = self.whole.max_keys();
         self.intervals
             .entry(start)
             .or_insert_with(|| Table::new(max_keys))
             .add(&self.scratch, entry);
+        true
     }
 
     /// Adds the counts of `other`, which was made by [`part`](Tally::part).

@@ -69,6 +69,7 @@ impl Reader {
             tid: Some(tid as u32),
             comm: if self.wanted.comm { procfs::comm(tid) } else { None },
             fd: Some(fd),
+            machine: None,
             transport: None,
         })
     }

@@ -71,12 +71,12 @@ others,,4,2026-11-22T11:30:07.000000Z,2026-11-22T11:31:20.500000Z
 
 #[test]
 fn json() {
-    let gave = Record::small().parse(&["-F", "json", "--from", "192.0.2.0/24"]);
+    let gave = Record::small().parse(&["-F", "json", "--from", "192.0.2.0/24", "--host", "web1"]);
     let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
     assert_eq!(
         report,
         serde_json::json!({
-            "schema": 1, "source": "parse", "engine": "strace",
+            "schema": 1, "source": "parse", "host": "web1", "engine": "strace",
             "started": null, "ended": null, "complete": true,
             "total": 5, "addresses": 3, "unknown_peer": 0, "unknown_port": 0, "unknown_time": 0,
             "lost": 0, "filtered": 1, "unreadable_lines": 0, "warnings": [],

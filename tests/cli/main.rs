@@ -3,6 +3,8 @@
 mod support;
 
 mod formats;
+mod merge;
+mod metrics;
 mod output;
 mod periods;
 mod piped;

@@ -485,6 +485,7 @@ pub fn connection(
             Returned::Value(fd) => Some(fd),
             _ => None,
         },
+        machine: None,
         transport: None,
     }
 }

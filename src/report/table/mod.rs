@@ -211,6 +211,7 @@ fn heading(key: Key) -> &'static str {
         Key::Local => "LOCAL",
         Key::Pid => "PID",
         Key::Comm => "COMMAND",
+        Key::Host => "HOST",
     }
 }
 

@@ -1,0 +1,109 @@
+//! Our own events, as lines of JSON or comma-separated values.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::context::Context;
+use super::host::Host;
+use super::input::Input;
+use super::lines;
+use super::recognise::Kind;
+use crate::connection::canonical;
+use crate::{Connection, Moment};
+
+/// What `--events` writes with `--format jsonl`, `json` or `csv`.
+pub const KIND: Kind = Kind {
+    name: "events",
+    about: "our own --events in jsonl or csv",
+    recognise,
+    run: |_: &Path| None,
+    read,
+};
+
+fn recognise(head: &[u8]) -> bool {
+    is_csv(head) || {
+        let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+        let has = |field: &[u8]| memchr::memmem::find(line, field).is_some();
+        line.starts_with(b"{")
+            && [&b"\"time\""[..], b"\"local_port\"", b"\"ip\""].into_iter().all(has)
+    }
+}
+
+fn is_csv(head: &[u8]) -> bool {
+    head.starts_with(b"time,pid,tid,comm,fd,local_ip,local_port,ip,port")
+}
+
+#[derive(Deserialize)]
+struct Event {
+    time: Option<Moment>,
+    pid: Option<u32>,
+    tid: Option<u32>,
+    comm: Option<Box<str>>,
+    fd: Option<i32>,
+    local_ip: Option<IpAddr>,
+    local_port: Option<u16>,
+    ip: Option<Box<str>>,
+    port: Option<u16>,
+    host: Option<Box<str>>,
+}
+
+impl From<Event> for Connection {
+    fn from(e: Event) -> Connection {
+        let (ip, host) = Host::of_field(e.ip.as_deref());
+        Connection {
+            time: e.time,
+            ip,
+            host,
+            port: e.port,
+            local_ip: e.local_ip.map(canonical),
+            local_port: e.local_port,
+            pid: e.pid,
+            tid: e.tid,
+            comm: e.comm.as_deref().map(Into::into),
+            fd: e.fd,
+            machine: e.host.as_deref().map(Into::into),
+            transport: None,
+        }
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    for mut input in inputs {
+        let mut unreadable = 0;
+        let end = if is_csv(input.head()) {
+            csv(&mut input, cx, &mut unreadable)
+        } else {
+            lines::blocks(&mut input, |block, _| {
+                lines::each(block, |line, _| {
+                    if line.trim_ascii().is_empty() {
+                        return;
+                    }
+                    match serde_json::from_slice::<Event>(line) {
+                        Ok(event) => cx.sink.take(event.into()),
+                        Err(_) => unreadable += 1,
+                    }
+                });
+                cx.sink.pause();
+            })
+        };
+        cx.account.unreadable_lines += unreadable;
+        if let Err(e) = end {
+            cx.broken(&input, &e);
+        }
+    }
+}
+
+fn csv(input: &mut impl Read, cx: &mut Context<'_>, unreadable: &mut u64) -> std::io::Result<()> {
+    let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(input);
+    for event in reader.deserialize::<Event>() {
+        match event.map_err(::csv::Error::into_kind) {
+            Ok(event) => cx.sink.take(event.into()),
+            Err(::csv::ErrorKind::Io(e)) => return Err(e),
+            Err(_) => *unreadable += 1,
+        }
+    }
+    Ok(())
+}

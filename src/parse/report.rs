@@ -1,0 +1,223 @@
+//! Our own reports in JSON, so that the tallies of many machines merge.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::context::Context;
+use super::host::Host;
+use super::input::Input;
+use super::recognise::Kind;
+use crate::{Connection, Moment};
+
+/// What `--format json` writes; one after another in a file, too.
+pub const KIND: Kind = Kind {
+    name: "report",
+    about: "our own --format json",
+    recognise,
+    run: |_: &Path| Some(String::new()),
+    read,
+};
+
+/// The schema that is understood; see the report of that format.
+const SCHEMA: u32 = 1;
+
+/// Any order of fields, and any white space: jq may have been at it. A first line that is a whole
+/// object of another sort begins something else.
+fn recognise(head: &[u8]) -> bool {
+    let has = |text: &[u8], field: &[u8]| memchr::memmem::find(text, field).is_some();
+    let head = head.trim_ascii_start();
+    let line = head.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let other = line.ends_with(b"}") && !has(line, b"\"schema\"");
+    head.starts_with(b"{") && !other && has(head, b"\"schema\"") && has(head, b"\"source\"")
+}
+
+#[derive(Deserialize)]
+struct Report {
+    schema: u32,
+    host: Option<Box<str>>,
+    started: Option<Moment>,
+    ended: Option<Moment>,
+    #[serde(default)]
+    complete: bool,
+    total: u64,
+    #[serde(default)]
+    lost: u64,
+    #[serde(default)]
+    unreadable_lines: u64,
+    #[serde(default)]
+    warnings: Vec<String>,
+    #[serde(default)]
+    approximate: bool,
+    keys: Vec<String>,
+    rows: Vec<Row>,
+    others: Option<Others>,
+    #[serde(default)]
+    intervals: Vec<Interval>,
+}
+
+#[derive(Deserialize)]
+struct Interval {
+    start: Option<Moment>,
+    end: Option<Moment>,
+    rows: Vec<Row>,
+    others: Option<Others>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    count: u64,
+    first: Option<Moment>,
+    last: Option<Moment>,
+    ip: Option<Box<str>>,
+    port: Option<u16>,
+    local: Option<Box<str>>,
+    pid: Option<u32>,
+    comm: Option<Box<str>>,
+    host: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct Others {
+    count: u64,
+    first: Option<Moment>,
+    last: Option<Moment>,
+}
+
+impl Report {
+    /// From when to when, by its source or else by its connections.
+    fn period(&self) -> (Option<Moment>, Option<Moment>) {
+        (
+            self.started.or_else(|| self.rows.iter().filter_map(|r| r.first).min()),
+            self.ended.or_else(|| self.rows.iter().filter_map(|r| r.last).max()),
+        )
+    }
+
+    /// All counts, as finely as the report has them by time.
+    fn counts(self) -> (Vec<Row>, Vec<Others>) {
+        let sum = |rows: &[Row], others: &Option<Others>| -> u64 {
+            rows.iter().map(|r| r.count).sum::<u64>() + others.as_ref().map_or(0, |o| o.count)
+        };
+        let in_intervals: u64 = self.intervals.iter().map(|i| sum(&i.rows, &i.others)).sum();
+        if in_intervals != self.total {
+            return (self.rows, self.others.into_iter().collect());
+        }
+        let (mut rows, mut others) = (Vec::new(), Vec::new());
+        for interval in self.intervals {
+            // Rows of intervals may be without times; then the interval is what is known.
+            let (start, end) = (interval.start, interval.end.map(Moment::just_before));
+            rows.extend(interval.rows.into_iter().map(|row| Row {
+                first: row.first.or(start),
+                last: row.last.or(end),
+                ..row
+            }));
+            others.extend(interval.others);
+        }
+        (rows, others)
+    }
+}
+
+impl Row {
+    fn connection(&self, host: Option<&Arc<str>>) -> Connection {
+        let (mut local_ip, mut local_port) = (None, self.port);
+        if let Some(local) = &self.local {
+            match local.parse::<SocketAddr>() {
+                Ok(both) => (local_ip, local_port) = (Some(both.ip()), Some(both.port())),
+                // One of them was not known: `*` stands for it.
+                Err(_) => {
+                    if let Some((ip, port)) = local.rsplit_once(':') {
+                        local_ip = ip.trim_matches(['[', ']']).parse().ok();
+                        local_port = port.parse().ok().or(local_port);
+                    }
+                }
+            }
+        }
+        let (ip, name) = Host::of_field(self.ip.as_deref());
+        Connection {
+            time: self.first,
+            ip,
+            host: name,
+            local_ip,
+            local_port,
+            pid: self.pid,
+            comm: self.comm.as_deref().map(Arc::from),
+            machine: self.host.as_deref().map(Arc::from).or_else(|| host.cloned()),
+            ..Connection::default()
+        }
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let mut seen: HashMap<_, String> = HashMap::new();
+    for mut input in inputs {
+        let name = input.name().to_owned();
+        let reader = std::io::BufReader::with_capacity(1 << 16, &mut input);
+        for report in serde_json::Deserializer::from_reader(reader).into_iter::<Report>() {
+            let report = match report {
+                Ok(report) => report,
+                Err(e) => {
+                    cx.failures.push(format!("{name} is no whole report: {e}"));
+                    break;
+                }
+            };
+            if report.schema != SCHEMA {
+                cx.failures.push(format!(
+                    "{name} is a report of schema {}, and this program understands {SCHEMA}; \
+                     use the version that wrote it",
+                    report.schema
+                ));
+                continue;
+            }
+            let what = (report.host.clone(), report.period(), report.total);
+            if report.total > 0
+                && let Some(other) = seen.insert(what, name.clone())
+            {
+                cx.account.warn(format!(
+                    "{name} and {other} are reports of the same host and period: what they have \
+                     in common counts twice"
+                ));
+            }
+            take(report, &name, cx);
+        }
+    }
+}
+
+fn take(report: Report, name: &str, cx: &mut Context<'_>) {
+    let account = &mut *cx.account;
+    account.complete &= report.complete;
+    account.lost += report.lost;
+    account.unreadable_lines += report.unreadable_lines;
+    account.started = account.started.into_iter().chain(report.started).min();
+    account.ended = account.ended.max(report.ended);
+    let host: Option<Arc<str>> = report.host.as_deref().map(Arc::from);
+    let of = host.as_deref().unwrap_or(name);
+    for warning in &report.warnings {
+        account.warn(format!("{of}: {warning}"));
+    }
+    if !report.keys.iter().any(|k| k == "ip") {
+        account.warn(format!(
+            "{name} counts by {}, so that addresses are not known",
+            report.keys.join(", ")
+        ));
+    }
+    if report.approximate {
+        account.warn(format!("{name}: the counts are approximate (--max-keys)"));
+    }
+    let (rows, others) = report.counts();
+    for row in rows {
+        cx.sink.take_many(row.connection(host.as_ref()), row.count, row.last);
+    }
+    for rest in &others {
+        let unknown =
+            Connection { time: rest.first, machine: host.clone(), ..Connection::default() };
+        cx.sink.take_many(unknown, rest.count, rest.last);
+    }
+    if !others.is_empty() {
+        cx.account.warn(format!(
+            "{name} has rows that are not told (--top, --min): their addresses are not known"
+        ));
+    }
+}
