@@ -9,7 +9,6 @@ const MOST: usize = 256;
 
 /// Offsets into a notice: `struct nlmsghdr` has 16 bytes, `struct inet_diag_msg` follows.
 const SPORT: u32 = 16 + 4;
-const DPORT: u32 = 16 + 6;
 /// The least significant byte of the socket's cookie.
 const COOKIE: u32 = 16 + 44 + if cfg!(target_endian = "little") { 0 } else { 3 };
 
@@ -87,9 +86,8 @@ impl Ports {
     }
 
     /// The classic BPF program that keeps notices of other ports out of a receive buffer. Of
-    /// `shares` sockets (a power of two), each takes an equal share of the rest. With
-    /// `unbound`, notices of sockets without any port pass too.
-    pub fn filter(&self, share: u8, shares: u8, unbound: bool) -> Vec<Instruction> {
+    /// `shares` sockets (a power of two), each takes an equal share of the rest.
+    pub fn filter(&self, share: u8, shares: u8) -> Vec<Instruction> {
         use libc::{BPF_ABS, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K};
         use libc::{BPF_ALU, BPF_LD, BPF_RET};
         let jump = |code: u32, k: u32, jt: u8, jf: u8| Instruction {
@@ -113,12 +111,6 @@ impl Ports {
         for (low, high) in self.coarse() {
             program.push(jump(BPF_JGE, low.into(), 0, 2));
             program.push(jump(BPF_JGT, high.into(), 1, 0));
-            program.push(pass);
-        }
-        if unbound {
-            program.push(jump(BPF_JEQ, 0, 0, 3));
-            program.push(other(BPF_LD | BPF_H | BPF_ABS, DPORT));
-            program.push(jump(BPF_JEQ, 0, 0, 1));
             program.push(pass);
         }
         program.push(drop);
@@ -164,7 +156,7 @@ mod tests {
         at == code.len()
     }
 
-    fn run_filter(program: &[Instruction], sport: u16, dport: u16, cookie: u8) -> bool {
+    fn run_filter(program: &[Instruction], sport: u16, cookie: u8) -> bool {
         let (mut a, mut pc) = (0u32, 0);
         loop {
             let i = program[pc];
@@ -172,7 +164,6 @@ mod tests {
             let jump = |yes| usize::from(if yes { i.jt } else { i.jf });
             match i.code {
                 0x28 if i.k == SPORT => a = sport.into(),
-                0x28 if i.k == DPORT => a = dport.into(),
                 0x30 if i.k == COOKIE => a = cookie.into(),
                 0x54 => a &= i.k,
                 0x15 => pc += jump(a == i.k),
@@ -199,12 +190,12 @@ mod tests {
             ports(&[(1, 65535)]),
             (1..=200u16).map(|i| i * 10..=i * 10 + 3).collect(),
         ] {
-            let (code, filter) = (set.bytecode(), set.filter(0, 1, false));
+            let (code, filter) = (set.bytecode(), set.filter(0, 1));
             for port in 0..=u16::MAX {
                 let wanted = set.ranges().iter().any(|(low, high)| (*low..=*high).contains(&port));
                 assert_eq!(set.contains(port), wanted, "{port}");
                 assert_eq!(run_bytecode(&code, port), wanted, "bytecode, {port}");
-                assert_eq!(run_filter(&filter, port, 1, 7), wanted, "filter, {port}");
+                assert_eq!(run_filter(&filter, port, 7), wanted, "filter, {port}");
             }
         }
     }
@@ -213,19 +204,9 @@ mod tests {
     fn every_notice_passes_exactly_one_share() {
         let set = ports(&[(443, 443)]);
         for cookie in 0..=255 {
-            let passing =
-                (0..8).filter(|share| run_filter(&set.filter(*share, 8, false), 443, 1, cookie));
+            let passing = (0..8).filter(|share| run_filter(&set.filter(*share, 8), 443, cookie));
             assert_eq!(passing.count(), 1);
         }
-    }
-
-    #[test]
-    fn unbound_sockets_pass_on_request_only() {
-        let set = ports(&[(443, 443)]);
-        assert!(!run_filter(&set.filter(0, 1, false), 0, 0, 0));
-        assert!(run_filter(&set.filter(0, 1, true), 0, 0, 0));
-        assert!(!run_filter(&set.filter(0, 1, true), 0, 9, 0));
-        assert!(run_filter(&set.filter(0, 1, true), 443, 0, 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -47,8 +47,13 @@ pub struct Notice {
 struct Inbox {
     notices: Mutex<Vec<Notice>>,
     filled: EventFd,
-    stop: EventFd,
+    /// Wakes the thread, to stop or to flush.
+    poke: EventFd,
+    stop: AtomicBool,
     overrun: AtomicBool,
+    /// How often a flush was asked for, and which of them is done.
+    flush: AtomicU64,
+    flushed: AtomicU64,
 }
 
 /// Receives notices until it is dropped.
@@ -85,8 +90,11 @@ impl Receiver {
         let inbox = Inbox {
             notices: Mutex::default(),
             filled: event()?,
-            stop: event()?,
+            poke: event()?,
+            stop: AtomicBool::new(false),
             overrun: AtomicBool::new(false),
+            flush: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
         };
         let mut receiver = Receiver {
             sockets: sockets.into(),
@@ -94,7 +102,10 @@ impl Receiver {
             buffers: size * shares,
             thread: None,
         };
-        receiver.filter(ports, false)?;
+        for (socket, share) in receiver.sockets.iter().zip(0..) {
+            netlink::filter(socket.as_fd(), &ports.filter(share, shares as u8))
+                .doing("setting the filter of ports")?;
+        }
         let (sockets, inbox) = (receiver.sockets.clone(), receiver.inbox.clone());
         let ports = ports.clone();
         let room = receiver.buffers / NOTICE;
@@ -106,14 +117,16 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Sets the filters in the kernel. With `unbound`, sockets without a port are let in too.
-    pub fn filter(&self, ports: &Ports, unbound: bool) -> Result<(), Error> {
-        let shares = self.sockets.len() as u8;
-        for (socket, share) in self.sockets.iter().zip(0..) {
-            netlink::filter(socket.as_fd(), &ports.filter(share, shares, unbound))
-                .doing("setting the filter of ports")?;
-        }
-        Ok(())
+    /// Begins to empty the receive buffers. When that is [done](Receiver::flushed), what had come
+    /// by now can be taken.
+    pub fn flush(&self) {
+        self.inbox.flush.fetch_add(1, Ordering::AcqRel);
+        let _ = self.inbox.poke.write(1);
+    }
+
+    /// Whether the last flush is done.
+    pub fn flushed(&self) -> bool {
+        self.inbox.flushed.load(Ordering::Acquire) == self.inbox.flush.load(Ordering::Acquire)
     }
 
     /// Becomes readable when there are notices.
@@ -148,7 +161,8 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let _ = self.inbox.stop.write(1);
+        self.inbox.stop.store(true, Ordering::Release);
+        let _ = self.inbox.poke.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -159,15 +173,17 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
     let mut batch = Batch::default();
     let mut fresh = Vec::new();
     loop {
-        let all = sockets.iter().map(AsFd::as_fd).chain([inbox.stop.as_fd()]);
+        let all = sockets.iter().map(AsFd::as_fd).chain([inbox.poke.as_fd()]);
         let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return,
         }
-        if polled.last().is_some_and(|stop| stop.any() == Some(true)) {
+        if inbox.stop.load(Ordering::Acquire) {
             return;
         }
+        let _ = inbox.poke.read();
+        let flush = inbox.flush.load(Ordering::Acquire);
         for socket in sockets {
             if drain(socket, ports, &mut batch, &mut fresh) {
                 inbox.overrun.store(true, Ordering::Release);
@@ -183,6 +199,9 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
             if was_empty {
                 let _ = inbox.filled.write(1);
             }
+        }
+        if inbox.flushed.swap(flush, Ordering::AcqRel) != flush {
+            let _ = inbox.filled.write(1);
         }
         if calm {
             thread::sleep(GATHER);
@@ -206,9 +225,8 @@ fn drain(socket: &OwnedFd, ports: &Ports, batch: &mut Batch, into: &mut Vec<Noti
         }
         let Moment::Clock(at) = Moment::now() else { return lost };
         for message in batch.messages().flat_map(wire::messages) {
-            // Without a port: a marker, perhaps.
             if let (_, Message::Socket(socket)) = message
-                && (ports.contains(socket.local.1) || socket.local.1 == 0)
+                && ports.contains(socket.local.1)
             {
                 into.push(Notice { at, socket });
             }

@@ -1,6 +1,6 @@
 //! [`Watcher`]: dumps and notices at the right time, until it is told to stop.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -31,9 +31,6 @@ const DUTY: u32 = 20;
 
 /// The least time between dumps, however urgent they are.
 const SOONEST: Duration = Duration::from_millis(5);
-
-/// How long the markers are waited for; the kernel needs less than a millisecond as a rule.
-const MARKERS: Duration = Duration::from_secs(2);
 
 /// How long connections that the kernel has counted are waited for, once the markers have come.
 const STRAGGLERS: Duration = Duration::from_millis(100);
@@ -121,7 +118,9 @@ impl Watcher {
         let dump = self.dumper.dump(false)?;
         self.account.started = Some(Moment::Clock(dump.start));
         self.ledger.open_before(dump);
-        self.await_markers(|ledger, notice| ledger.ended_before(&notice.socket))?;
+        self.await_notices()?;
+        self.receiver.take(&mut self.notices);
+        self.notices.iter().for_each(|notice| self.ledger.ended_before(&notice.socket));
         self.opens = opens.zip(before);
         self.drops_before = self.receiver.drops();
         self.alone = !self.dumper.listens_elsewhere()?;
@@ -145,25 +144,16 @@ impl Watcher {
         self.receiver.buffers()
     }
 
-    /// Takes notices until those of all sockets have come that have ended by now.
-    fn await_markers(&mut self, mut tell: impl FnMut(&mut Ledger, &Notice)) -> Result<(), Error> {
-        self.receiver.filter(&self.ports, true)?;
-        let mut awaited: HashSet<u64> = marker::leave().into_iter().collect();
-        let until = Instant::now() + MARKERS;
-        while !awaited.is_empty() && Instant::now() < until {
-            self.wait(until)?;
-            self.receiver.take(&mut self.notices);
-            for notice in &self.notices {
-                if !awaited.remove(&notice.socket.cookie) {
-                    tell(&mut self.ledger, notice);
-                }
-            }
-            if self.receiver.overrun() {
-                // A marker may be among those that were lost.
-                break;
-            }
+    /// Waits until the notices of all ends until now are there to be taken.
+    fn await_notices(&self) -> Result<(), Error> {
+        marker::wait().doing("waiting for the kernel's notices")?;
+        self.receiver.flush();
+        while !self.receiver.flushed() {
+            self.wait(Instant::now() + self.spacing)?;
+            // Full of notices already, perhaps.
+            let _ = self.receiver.filled().read();
         }
-        self.receiver.filter(&self.ports, false)
+        Ok(())
     }
 
     /// Waits for notices, a signal, or that time.
@@ -239,7 +229,8 @@ impl Watcher {
             hidden = hidden.min(self.dump(self.options.transport)?);
         }
         self.missing.hidden = hidden;
-        self.await_markers(|ledger, notice| ledger.ended(&notice.socket, notice.at))?;
+        self.await_notices()?;
+        self.on_notices();
         let until = Instant::now() + STRAGGLERS;
         while self.uncounted().is_some_and(|n| n > 0) && Instant::now() < until {
             self.wait(until)?;
