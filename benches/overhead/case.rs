@@ -15,6 +15,8 @@ pub enum Case {
     Strace(&'static [&'static str]),
     /// strace attaches to it.
     StraceAttach,
+    /// tcptally asks the kernel about its port.
+    Watch,
 }
 
 /// All, by name. The untraced server comes first: the others are compared to it.
@@ -28,6 +30,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("strace-seccomp", Case::Strace(&["--seccomp-bpf"])),
     ("strace-f", Case::Strace(&[])),
     ("strace-p", Case::StraceAttach),
+    ("watch", Case::Watch),
 ];
 
 /// What a case needs to know.
@@ -51,12 +54,21 @@ impl Case {
     }
 
     pub fn attaches(self) -> bool {
-        matches!(self, Case::Attach(_) | Case::StraceAttach)
+        matches!(self, Case::Attach(_) | Case::StraceAttach | Case::Watch)
     }
 
-    /// Whether the tracer says when it has attached.
-    pub fn tells_of_attach(self) -> bool {
-        matches!(self, Case::Attach(_))
+    /// What the tracer says when it has attached, if it does.
+    pub fn tells_of_attach(self) -> Option<&'static str> {
+        match self {
+            Case::Attach(_) => Some("attached to"),
+            Case::Watch => Some("watching port"),
+            _ => None,
+        }
+    }
+
+    /// Whether it stops the server, and so should be where that is.
+    pub fn follows(self) -> bool {
+        self != Case::Watch
     }
 
     /// The tracer's command line; a server to start or process ids to attach to go behind it.
@@ -67,6 +79,12 @@ impl Case {
             Case::Spawn(engine) | Case::Attach(engine) => {
                 let mut argv = vec![tools.tcptally.clone().into_os_string()];
                 argv.extend(["trace", "--engine", engine, "-F", "json", "-o"].map(Into::into));
+                argv.push(record);
+                argv
+            }
+            Case::Watch => {
+                let mut argv = vec![tools.tcptally.clone().into_os_string()];
+                argv.extend(["watch", "-F", "json", "-o"].map(Into::into));
                 argv.push(record);
                 argv
             }
@@ -93,11 +111,21 @@ impl Case {
     }
 
     /// The command that attaches to a server; `None`: the case does not.
-    pub fn attach(self, tools: &Tools, dir: &Path, pids: &[i32]) -> Option<Vec<OsString>> {
+    pub fn attach(
+        self,
+        tools: &Tools,
+        dir: &Path,
+        pids: &[i32],
+        port: u16,
+    ) -> Option<Vec<OsString>> {
         if !self.attaches() {
             return None;
         }
         let mut argv = self.tracer(tools, dir);
+        if self == Case::Watch {
+            argv.extend(["--port".into(), port.to_string().into()]);
+            return Some(argv);
+        }
         // strace does not look for the children that there are.
         let given = if self.is_strace() { pids } else { &pids[..1] };
         for pid in given {

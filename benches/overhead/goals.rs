@@ -16,6 +16,8 @@ enum Measure {
     CostTo(&'static str),
     /// CPU time of the tracer, to that in another case.
     TracerTo(&'static str),
+    /// CPU time of the tracer in µs per connection.
+    Tracer,
     /// The tracer's system calls per connection.
     Calls,
 }
@@ -27,7 +29,7 @@ enum Bound {
 }
 
 use Bound::{AtLeast, AtMost};
-use Measure::{Calls, CostTo, Rate, RateTo, TracerTo};
+use Measure::{Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
 
 const GOALS: &[(&str, &str, Measure, Bound)] = &[
     ("attach-perf", "nginx-1/pinned", Rate, AtLeast(0.93)),
@@ -47,6 +49,8 @@ const GOALS: &[(&str, &str, Measure, Bound)] = &[
     ("spawn-seccomp", "accept/free", RateTo("strace-seccomp"), AtLeast(1.25)),
     ("spawn-seccomp", "nginx-1/free", RateTo("strace-seccomp"), AtLeast(1.25)),
     ("spawn-seccomp", "accept/pinned", Calls, AtMost(6.0)),
+    ("watch", "nginx-1/pinned", Rate, AtLeast(0.95)),
+    ("watch", "nginx-1/pinned", Tracer, AtMost(5.0)),
 ];
 
 /// Shows those that were measured.
@@ -67,6 +71,7 @@ pub fn show(results: &Results, out: &mut impl Write) -> io::Result<()> {
             RateTo(other) => format!("rate to {other}"),
             CostTo(other) => format!("added CPU to {other}'s"),
             TracerTo(other) => format!("tracer's CPU to {other}'s"),
+            Tracer => "tracer's CPU in us".to_owned(),
             Calls => "tracer's system calls".to_owned(),
         };
         let verdict = if reached { "yes" } else { "NO" };
@@ -92,6 +97,7 @@ fn values(results: &Results, case: &str, setup: &str, measure: Measure) -> Value
         RateTo(other) => to(other, &|r, _| r.measured.rate),
         CostTo(other) => to(other, &|r, alone| r.measured.server_us + r.measured.tracer_us - alone),
         TracerTo(other) => to(other, &|r, _| r.measured.tracer_us),
+        Tracer => results.of(setup, case).map(|r| r.measured.tracer_us).collect(),
         Calls => results.calls_of(setup, case).into_iter().collect(),
     }
 }

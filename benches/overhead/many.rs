@@ -64,7 +64,7 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
     let server = kind.ready(processes::start(&argv, dir)?, dir)?;
     let mut took = String::new();
     let mut attached = None;
-    if let Some(argv) = case.attach(tools, dir, &server.pids) {
+    if let Some(argv) = case.attach(tools, dir, &server.pids, server.address.port()) {
         let began = Instant::now();
         let mut tracer = processes::start(&argv, dir)?;
         let since = attached_since(&mut tracer, case, &server.pids)?;
@@ -110,7 +110,7 @@ fn attach(tools: &Tools, case: Case) -> Result<String> {
     held()?;
     std::thread::sleep(WINDOW);
     let before = held()?;
-    let argv = case.attach(tools, dir, &[server.pid()]).context("does not attach")?;
+    let argv = case.attach(tools, dir, &[server.pid()], 0).context("does not attach")?;
     let mut tracer = processes::start(&argv, dir)?;
     std::thread::sleep(WINDOW);
     let during = held()?;

@@ -48,9 +48,10 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let command = case.starts(tools, dir, command);
     let process = cpu::on(load.server_cpu, || processes::start(&command, dir))?;
     let server = load.kind.ready(process, dir)?;
-    let mut attached = match case.attach(tools, dir, &server.pids) {
+    let tracer_cpu = if case.follows() { load.server_cpu } else { load.amount.cpu };
+    let mut attached = match case.attach(tools, dir, &server.pids, server.address.port()) {
         Some(argv) => {
-            let mut tracer = cpu::on(load.server_cpu, || processes::start(&argv, dir))?;
+            let mut tracer = cpu::on(tracer_cpu, || processes::start(&argv, dir))?;
             attached_since(&mut tracer, case, &server.pids)?;
             Some(tracer)
         }
@@ -113,10 +114,10 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
 pub fn attached_since(tracer: &mut Started, case: Case, pids: &[i32]) -> Result<Instant> {
     const QUIET: Duration = Duration::from_millis(60);
     let pid = tracer.pid();
-    if case.tells_of_attach() {
+    if let Some(word) = case.tells_of_attach() {
         return wait_for("the tracer to say that it has attached", || {
             tracer.must_run()?;
-            Ok(tracer.said().contains("attached to").then(Instant::now))
+            Ok(tracer.said().contains(word).then(Instant::now))
         });
     }
     wait_for("the tracer to attach", || {

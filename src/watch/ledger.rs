@@ -6,7 +6,7 @@
 //! known is new, since the notice of its end cannot have been told yet; and a notice of a socket
 //! that is not known is of one that came and went after the dump before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::listeners::Listeners;
 use super::wire::{End, Info, Socket, state};
@@ -14,8 +14,12 @@ use super::wire::{End, Info, Socket, state};
 /// A point in time: nanoseconds since 1970.
 pub type Nanos = i64;
 
-/// Notices come up to this much after the end that they tell of.
-const LATE: Nanos = 50_000_000;
+/// Notices are sent up to this much after the end that they tell of: the kernel leaves them to a
+/// thread, which has to wait for its turn.
+pub const LATE: Nanos = 100_000_000;
+
+/// So many former dumps are remembered at the least: notices are that late very rarely.
+const DUMPS: usize = 32;
 
 /// tcp_info counts in the kernel's ticks, of 10 ms at the most.
 const TICK: Nanos = 10_000_000;
@@ -96,8 +100,8 @@ enum What {
 #[derive(Clone, Copy, Debug)]
 struct Undecided {
     seen: Seen,
-    /// The number of the dump after which it began.
-    born: u32,
+    /// The numbers of the dumps after which it began, the first and the last that it can be.
+    born: (u32, u32),
     ended: bool,
     /// As of [`Open`].
     dump: u32,
@@ -111,10 +115,9 @@ pub struct Ledger {
     open: HashMap<u64, Open>,
     undecided: HashMap<u64, Undecided>,
     listeners: Listeners,
-    /// The number of the last dump, and when it and the one before it were taken.
+    /// The number of the last dump, and when it and others before it were taken.
     dump: u32,
-    last: Span,
-    former_start: Nanos,
+    dumps: VecDeque<Span>,
     /// Since when connections count.
     started: Nanos,
     given: Vec<Seen>,
@@ -132,8 +135,7 @@ impl Ledger {
             undecided: HashMap::new(),
             listeners: Listeners::default(),
             dump: 0,
-            last: Span { after: 0, before: 0 },
-            former_start: 0,
+            dumps: VecDeque::new(),
             started: 0,
             given: Vec::new(),
             passive: 0,
@@ -144,13 +146,13 @@ impl Ledger {
 
     /// Takes note of what is open before counting begins.
     pub fn open_before(&mut self, dump: &Dump) {
-        self.begin_dump(dump);
+        let taken = self.begin_dump(dump);
         self.started = dump.start;
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
-            let seen = seen(s, self.last, None);
+            let seen = seen(s, taken, None);
             let open = Open { seen, what: What::Ignored, dump: self.dump };
             let new = self.open.insert(s.cookie, open).is_none();
-            if new && self.listeners.had(s.local, self.dump) {
+            if new && self.listeners.had(s.local, self.dump, self.dump) {
                 self.opened_before += 1;
             }
         }
@@ -163,8 +165,9 @@ impl Ledger {
 
     /// Brings everything up to date with a dump.
     pub fn dumped(&mut self, dump: &Dump) {
+        let former = self.dumps.back().map_or(dump.start, |former| former.after);
         self.begin_dump(dump);
-        let began = Span { after: self.former_start, before: dump.end };
+        let began = Span { after: former, before: dump.end };
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
             if let Some(open) = self.open.get_mut(&s.cookie) {
                 open.dump = self.dump;
@@ -175,20 +178,21 @@ impl Ledger {
             } else {
                 let seen = seen(s, began, Some(dump.end));
                 let dump = self.dump;
-                if self.listeners.had(s.local, dump - 1) {
+                if self.listeners.had(s.local, dump - 1, dump - 1) {
                     self.opened(s.cookie, Open { seen, what: What::Kept, dump });
                 } else {
-                    let new = Undecided { seen, born: dump - 1, ended: false, dump };
+                    let new = Undecided { seen, born: (dump - 1, dump - 1), ended: false, dump };
                     self.undecided.insert(s.cookie, new);
                 }
             }
         }
         self.decide(false);
-        self.listeners.prune(self.dump);
+        self.listeners.prune(self.dump.saturating_sub(DUMPS as u32));
     }
 
-    /// Takes note of a notice that a socket has ended, received at `at`.
-    pub fn ended(&mut self, s: &Socket, at: Nanos) {
+    /// Takes note of a notice that a socket has ended, sent and received in this span.
+    pub fn ended(&mut self, s: &Socket, told: Span) {
+        let at = told.before;
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.dump),
@@ -202,28 +206,34 @@ impl Ledger {
             // A listener that came and went between two dumps.
             self.listeners.note(s.local, self.dump);
         } else if s.state == state::CLOSE {
-            self.came_and_went(s, at);
+            self.came_and_went(s, told);
         }
         // In any other state it never was a connection: two processors took the client's last
         // word of the handshake at once, and the socket of one of them was thrown away.
     }
 
     /// A connection that no dump has seen.
-    fn came_and_went(&mut self, s: &Socket, at: Nanos) {
+    fn came_and_went(&mut self, s: &Socket, told: Span) {
+        let at = told.before;
         let before = at - s.info.map_or(0, |i| least_age(&i, is_wiped(s)));
         let s = &Socket { info: s.info.filter(|_| !is_wiped(s)), ..*s };
         // One that was over before counting began may have been kept by the server until now.
         if before < self.started || s.info.is_some_and(|i| opened_here(&i)) {
             return;
         }
-        let late = at < self.last.before + LATE;
-        let after = if late { self.former_start } else { self.last.after };
+        // It began after the last dump that was complete before the notice can have been due: in
+        // that dump it was not, and it cannot have been over by then.
+        let complete = |dump: &&Span| dump.before + LATE <= told.after;
+        let later = self.dumps.iter().rev().take_while(|dump| !complete(dump)).count();
+        let from = self.dump - later as u32;
+        let known = self.dumps.iter().rev().nth(later);
+        let after = known.map_or(self.started, |dump| dump.after);
         let seen = seen(s, Span { after, before: before.max(after) }, Some(at));
-        if self.listeners.had(s.local, self.dump) {
+        if self.listeners.had(s.local, from, self.dump) {
             self.passive += 1;
             self.given.push(seen);
         } else {
-            let (born, dump) = (self.dump, self.dump);
+            let (born, dump) = ((from, self.dump), self.dump);
             self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump });
         }
     }
@@ -262,15 +272,19 @@ impl Ledger {
         self.vanished + self.open.values().filter(|o| o.dump + 1 < self.dump).count() as u64
     }
 
-    fn begin_dump(&mut self, dump: &Dump) {
+    fn begin_dump(&mut self, dump: &Dump) -> Span {
         self.dump += 1;
-        self.former_start = if self.dump == 1 { dump.start } else { self.last.after };
-        self.last = Span { after: dump.start, before: dump.end };
+        let taken = Span { after: dump.start, before: dump.end };
+        if self.dumps.len() == DUMPS {
+            self.dumps.pop_front();
+        }
+        self.dumps.push_back(taken);
         for s in dump.sockets.iter().filter(|s| s.state == state::LISTEN) {
             self.listeners.note(s.local, self.dump);
-            let (seen, what) = (seen(s, self.last, None), What::Listener);
+            let (seen, what) = (seen(s, taken, None), What::Listener);
             self.open.insert(s.cookie, Open { seen, what, dump: self.dump });
         }
+        taken
     }
 
     /// A connection that counts, and is open.
@@ -289,8 +303,8 @@ impl Ledger {
         let decided: Vec<(u64, Undecided, bool)> = self
             .undecided
             .iter()
-            .map(|(cookie, u)| (*cookie, *u, self.listeners.had(u.seen.local, u.born)))
-            .filter(|(_, u, passive)| *passive || at_the_end || u.born + 2 <= self.dump)
+            .map(|(cookie, u)| (*cookie, *u, self.listeners.had(u.seen.local, u.born.0, u.born.1)))
+            .filter(|(_, u, passive)| *passive || at_the_end || u.born.1 + 2 <= self.dump)
             .collect();
         for (cookie, u, passive) in decided {
             self.undecided.remove(&cookie);
@@ -389,6 +403,11 @@ mod tests {
         Dump { start, end, sockets: sockets.into_iter().chain([listener()]).collect() }
     }
 
+    /// Sent and received at once.
+    fn told(at: Nanos) -> Span {
+        Span { after: at, before: at }
+    }
+
     fn begun(keep: bool) -> Ledger {
         let mut ledger = Ledger::new(keep);
         ledger.open_before(&dump(1, []));
@@ -406,7 +425,7 @@ mod tests {
         let mut ledger = Ledger::new(false);
         ledger.open_before(&dump(1, [open(5)]));
         ledger.dumped(&dump(2, [open(5), open(6)]));
-        ledger.ended(&over(5), 3 * SECOND);
+        ledger.ended(&over(5), told(3 * SECOND));
         ledger.finish();
         assert_eq!(ports(&mut ledger), [6]);
         assert_eq!((ledger.opened_before(), ledger.passive()), (1, 1));
@@ -417,11 +436,11 @@ mod tests {
         let info = Info { last_data_sent: 5000, last_data_received: 5000, ..Info::default() };
         let at = 3 * SECOND;
         let mut ledger = begun(false);
-        ledger.ended(&Socket { info: Some(info), ..over(5) }, at);
+        ledger.ended(&Socket { info: Some(info), ..over(5) }, told(at));
         // Reset by its owner: of its age it has kept half.
         let wiped = Socket { peer: (ip(2), 0), info: Some(info), ..over(6) };
-        ledger.ended(&wiped, at);
-        ledger.ended(&over(7), at);
+        ledger.ended(&wiped, told(at));
+        ledger.ended(&over(7), told(at));
         ledger.finish();
         assert_eq!(ports(&mut ledger), [7]);
     }
@@ -432,9 +451,9 @@ mod tests {
         let mut ledger = begun(false);
         ledger.dumped(&dump(10, []));
         ledger.dumped(&dump(20, []));
-        ledger.ended(&Socket { info: Some(info), ..over(5) }, 21 * SECOND);
+        ledger.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
         // Its notice may have been under way while the dump was taken.
-        ledger.ended(&over(6), 20 * SECOND + 2000);
+        ledger.ended(&over(6), told(20 * SECOND + 2000));
         let began: Vec<Span> = ledger.take().map(|s| s.began).collect();
         let before = 21 * SECOND - 300_000_000 + TICK;
         assert_eq!(
@@ -451,12 +470,12 @@ mod tests {
         let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
         let mut ledger = Ledger::new(false);
         ledger.open_before(&no_listener(1));
-        ledger.ended(&over(5), SECOND + LATE);
+        ledger.ended(&over(5), told(SECOND + LATE));
         ledger.dumped(&no_listener(2));
         // A listener that came and went: of now, and not of then.
         ledger.dumped(&no_listener(3));
-        ledger.ended(&over(6), 3 * SECOND + LATE);
-        ledger.ended(&Socket { state: state::CLOSE, ..listener() }, 3 * SECOND + LATE);
+        ledger.ended(&over(6), told(3 * SECOND + LATE));
+        ledger.ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + LATE));
         ledger.dumped(&no_listener(4));
         ledger.dumped(&no_listener(5));
         ledger.finish();
@@ -468,7 +487,7 @@ mod tests {
         let mut ledger = begun(false);
         let remnant = Socket { remnant: true, state: 5, ..open(5) };
         ledger.dumped(&dump(2, [remnant]));
-        ledger.ended(&Socket { state: 3, ..open(6) }, 3 * SECOND);
+        ledger.ended(&Socket { state: 3, ..open(6) }, told(3 * SECOND));
         ledger.finish();
         assert!(ports(&mut ledger).is_empty());
     }
@@ -479,7 +498,7 @@ mod tests {
         ledger.dumped(&dump(2, [open(5), open(6), open(7)]));
         assert!(ports(&mut ledger).is_empty());
         let info = Some(Info { acked: 9, ..Info::default() });
-        ledger.ended(&Socket { info, ..over(5) }, 3 * SECOND);
+        ledger.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
         ledger.dumped(&dump(4, [Socket { info, ..open(6) }]));
         ledger.dumped(&dump(5, [Socket { info, ..open(6) }]));
         ledger.finish();
@@ -522,7 +541,7 @@ mod tests {
                     }
                     3 if !notices.is_empty() => {
                         let cookie = notices.remove(pick(notices.len()));
-                        ledger.ended(&over(cookie), at * SECOND);
+                        ledger.ended(&over(cookie), told(at * SECOND));
                     }
                     4 => {
                         at += 1;
@@ -543,7 +562,7 @@ mod tests {
             }
             ledger.dumped(&dump(at + 1, now.iter().copied().map(open)));
             for cookie in notices {
-                ledger.ended(&over(cookie), (at + 1) * SECOND);
+                ledger.ended(&over(cookie), told((at + 1) * SECOND));
             }
             ledger.finish();
             let expected: Vec<u16> = (200..next as u16).collect();

@@ -30,15 +30,14 @@ impl Listeners {
     }
 
     /// Whether a listener was there that a connection to `local` can have come from, if it began
-    /// after dump number `dump` and before the next. Notices may be a little late, so that one
-    /// dump earlier will do as well.
-    pub fn had(&self, (ip, port): End, dump: u32) -> bool {
+    /// after one of the dumps `from` to `to`, and before the one that followed.
+    pub fn had(&self, (ip, port): End, from: u32, to: u32) -> bool {
         self.0.get(&port).is_some_and(|here| {
             here.iter().any(|l| {
                 // The sockets of a connection are of their listener's family: connections of an
                 // IPv4 client to an IPv6 listener have mapped addresses.
                 let takes = l.ip == ip || l.ip.is_unspecified() && l.ip.is_ipv4() == ip.is_ipv4();
-                takes && l.first <= dump + 1 && l.last + 1 >= dump
+                takes && l.first <= to + 1 && l.last >= from
             })
         })
     }
@@ -49,10 +48,10 @@ impl Listeners {
         here.any(|(_, here)| here.iter().any(|l| l.last == dump))
     }
 
-    /// Forgets those that were gone long before dump number `dump`.
+    /// Forgets those that were gone before dump number `dump`.
     pub fn prune(&mut self, dump: u32) {
         self.0.retain(|_, here| {
-            here.retain(|l| l.last + 4 >= dump);
+            here.retain(|l| l.last >= dump);
             !here.is_empty()
         });
     }
@@ -70,11 +69,11 @@ mod tests {
     fn a_listener_takes_connections_of_its_family_and_address() {
         let mut listeners = Listeners::default();
         listeners.note(end("127.0.0.1"), 3);
-        assert!(listeners.had(end("127.0.0.1"), 3));
-        assert!(!listeners.had(end("127.0.0.2"), 3));
+        assert!(listeners.had(end("127.0.0.1"), 3, 3));
+        assert!(!listeners.had(end("127.0.0.2"), 3, 3));
         listeners.note(end("::"), 3);
-        assert!(listeners.had(end("::ffff:127.0.0.2"), 3));
-        assert!(!listeners.had(end("127.0.0.2"), 3));
+        assert!(listeners.had(end("::ffff:127.0.0.2"), 3, 3));
+        assert!(!listeners.had(end("127.0.0.2"), 3, 3));
     }
 
     #[test]
@@ -82,11 +81,12 @@ mod tests {
         let mut listeners = Listeners::default();
         listeners.note(end("0.0.0.0"), 5);
         let had =
-            |l: &Listeners| (0..12).filter(|d| l.had(end("127.0.0.1"), *d)).collect::<Vec<_>>();
-        assert_eq!(had(&listeners), [4, 5, 6]);
+            |l: &Listeners| (0..12).filter(|d| l.had(end("127.0.0.1"), *d, *d)).collect::<Vec<_>>();
+        assert_eq!(had(&listeners), [4, 5]);
+        assert!(listeners.had(end("127.0.0.1"), 2, 8));
         listeners.note(end("0.0.0.0"), 10);
-        assert_eq!(had(&listeners), [9, 10, 11]);
-        listeners.prune(20);
+        assert_eq!(had(&listeners), [9, 10]);
+        listeners.prune(11);
         assert!(had(&listeners).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::Pid;
 
@@ -65,10 +65,9 @@ fn leave() -> Vec<u64> {
     // In a thread of its own, whose affinity nobody will miss.
     thread::scope(|scope| {
         let all = scope.spawn(|| {
-            let Ok(allowed) = sched_getaffinity(this) else { return Vec::new() };
-            let processors = (0..CpuSet::count()).filter(|n| allowed.is_set(*n) == Ok(true));
-            processors
+            (0..CpuSet::count())
                 .filter_map(|n| {
+                    // Fails at once for those that do not exist.
                     let mut one = CpuSet::new();
                     one.set(n).ok()?;
                     sched_setaffinity(this, &one).ok()?;

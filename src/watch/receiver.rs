@@ -10,9 +10,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::Moment;
 use crate::sys::netlink::{self, Batch};
 
+use super::dumper::now;
 use super::error::{Doing, Error};
 use super::ledger::Nanos;
 use super::ports::Ports;
@@ -37,6 +37,8 @@ const GATHER: Duration = Duration::from_millis(2);
 /// A socket's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice {
+    /// The buffer was empty then, so that the kernel has sent it since.
+    pub since: Nanos,
     /// When it was received.
     pub at: Nanos,
     /// What the kernel said.
@@ -172,6 +174,7 @@ impl Drop for Receiver {
 fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
     let mut batch = Batch::default();
     let mut fresh = Vec::new();
+    let mut emptied = now();
     loop {
         let all = sockets.iter().map(AsFd::as_fd).chain([inbox.poke.as_fd()]);
         let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -184,8 +187,9 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
         }
         let _ = inbox.poke.read();
         let flush = inbox.flush.load(Ordering::Acquire);
+        let since = std::mem::replace(&mut emptied, now());
         for socket in sockets {
-            if drain(socket, ports, &mut batch, &mut fresh) {
+            if drain(socket, ports, since, &mut batch, &mut fresh) {
                 inbox.overrun.store(true, Ordering::Release);
                 let _ = inbox.filled.write(1);
             }
@@ -210,7 +214,13 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
 }
 
 /// Takes all that one socket has received, and returns whether it has lost some.
-fn drain(socket: &OwnedFd, ports: &Ports, batch: &mut Batch, into: &mut Vec<Notice>) -> bool {
+fn drain(
+    socket: &OwnedFd,
+    ports: &Ports,
+    since: Nanos,
+    batch: &mut Batch,
+    into: &mut Vec<Notice>,
+) -> bool {
     let mut lost = false;
     loop {
         let more = batch.receive(socket.as_fd());
@@ -223,12 +233,12 @@ fn drain(socket: &OwnedFd, ports: &Ports, batch: &mut Batch, into: &mut Vec<Noti
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return lost,
         }
-        let Moment::Clock(at) = Moment::now() else { return lost };
+        let at = now();
         for message in batch.messages().flat_map(wire::messages) {
             if let (_, Message::Socket(socket)) = message
                 && ports.contains(socket.local.1)
             {
-                into.push(Notice { at, socket });
+                into.push(Notice { since, at, socket });
             }
         }
         if !matches!(more, Ok(true)) {

@@ -15,7 +15,7 @@ use crate::{Account, Moment};
 
 use super::dumper::Dumper;
 use super::error::{Doing, Error};
-use super::ledger::{Ledger, Nanos, Seen};
+use super::ledger::{LATE, Ledger, Nanos, Seen, Span};
 use super::marker;
 use super::missing::Missing;
 use super::opens::PassiveOpens;
@@ -171,7 +171,8 @@ impl Watcher {
     fn on_notices(&mut self) {
         self.receiver.take(&mut self.notices);
         for notice in &self.notices {
-            self.ledger.ended(&notice.socket, notice.at);
+            let told = Span { after: notice.since, before: notice.at };
+            self.ledger.ended(&notice.socket, told);
         }
         self.give();
     }
@@ -293,8 +294,8 @@ impl Live for Watcher {
     }
 
     fn lateness(&self) -> Duration {
-        // A connection that began just after a dump is in the middle of the time to the next.
-        self.spacing
+        // The middle of the time between two dumps, and of what notices are late by, at the most.
+        self.spacing + nanoseconds(LATE)
     }
 
     fn account(&mut self) -> Account {

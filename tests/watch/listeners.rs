@@ -35,7 +35,7 @@ fn those_that_are_gone_before_anybody_looks() {
         note(&mut made, client(n), port);
         let stream = connect_from(client(n), local(port));
         let accepted = listener.accept().expect("a connection").0;
-        drop(listener);
+        close(listener);
         reset(match n % 2 {
             0 => stream,
             _ => {
@@ -76,7 +76,7 @@ fn not_even_where_a_listener_on_that_address_was_there_a_moment_before() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let (elsewhere, other) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
-    drop(listener);
+    close(listener);
     for _ in 0..20 {
         let stream = connect_from(local(port), local(other));
         let accepted = elsewhere.accept().expect("a connection").0;

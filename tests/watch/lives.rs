@@ -80,7 +80,7 @@ fn those_that_wait_when_the_listener_is_closed() {
         note(&mut made, client(n % 3), port);
         open.push(connect_from(client(n % 3), local(port)));
     }
-    drop(listener);
+    close(listener);
     watch.end().assert_counts(&made);
 }
 

@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt,
+    shutdown, socket, sockopt,
 };
 use tempfile::TempDir;
 
@@ -106,10 +107,22 @@ pub fn connect_from(from: SocketAddr, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Makes its end a reset.
+/// Ends it by a reset. To close it would not do: a process that another test is just starting may
+/// have it too, for a moment.
 pub fn reset(stream: TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&stream, sockopt::Linger, &linger).expect("an option");
+    // SAFETY: zeroes are a valid address, of no family, which is to disconnect.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        let nothing: libc::sockaddr_storage = std::mem::zeroed();
+        let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+        libc::connect(stream.as_raw_fd(), (&raw const nothing).cast(), len)
+    };
+    assert_eq!(result, 0);
+}
+
+/// Ends a listener, in the same way.
+pub fn close(listener: TcpListener) {
+    shutdown(listener.as_raw_fd(), Shutdown::Both).expect("it listens");
 }
 
 /// The nth client's address, with any port.
