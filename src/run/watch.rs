@@ -39,19 +39,16 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
             let kib = watcher.buffers() / 1024;
             message::note(quiet, format_args!("the kernel's notices have {kib} KiB of buffer"));
         }
+        for (low, high) in watcher.unused() {
+            let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
+            message::note(quiet, format_args!("nobody listens on port {range} yet"));
+        }
         let open = match watcher.opened_before() {
             0 => String::new(),
             1 => "; 1 connection that is open already does not count".into(),
             n => format!("; {n} connections that are open already do not count"),
         };
         message::note(quiet, format_args!("watching port {ports}{open}"));
-        for (low, high) in watcher.unused() {
-            let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
-            message::note(
-                quiet,
-                format_args!("nobody listens on port {range} yet; connections count from then on"),
-            );
-        }
     };
     let what = Watch { request, output, duration: args.duration, metrics: None };
     watch(|| Watcher::start(options).inspect(say), what)
