@@ -37,7 +37,11 @@ impl Calls {
         self.strace.wait()?;
         let text = fs::read_to_string(&self.summary)?;
         let total = text.lines().rev().find(|l| l.trim_end().ends_with("total"));
-        let calls = total.and_then(|l| l.split_ascii_whitespace().nth(3));
-        Ok(calls.with_context(|| format!("strace -c gives no total:\n{text}"))?.parse()?)
+        let total = total.with_context(|| format!("strace -c gives no total:\n{text}"))?;
+        let numbers: Vec<&str> = total.split_ascii_whitespace().collect();
+        // Percent, seconds, microseconds each, calls, and errors if there were any. These are
+        // calls that SIGCHLD interrupts, as it does in a traced process only.
+        let number = |i: usize| numbers.get(i).and_then(|n| n.parse::<u64>().ok());
+        Ok(number(3).context("no number of calls")?.saturating_sub(number(4).unwrap_or(0)))
     }
 }

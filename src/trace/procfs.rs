@@ -87,7 +87,13 @@ pub fn parent(pid: Tid) -> Option<Tid> {
 
 /// The CPU that a thread runs on, or ran on last.
 pub fn last_cpu(tid: Tid) -> Option<usize> {
-    stat_fields(tid)?.get(36)?.parse().ok()
+    use std::io::Read;
+    // As a process', its numbers would be sums over all threads.
+    let mut file = fs::File::open(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
+    let mut stat = [0; 1024];
+    let length = file.read(&mut stat).ok()?;
+    let fields = stat[..length].rsplit(|b| *b == b')').next()?;
+    std::str::from_utf8(fields).ok()?.split_ascii_whitespace().nth(36)?.parse().ok()
 }
 
 /// Whether this is a thread of the kernel.
@@ -229,5 +235,14 @@ mod tests {
         let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(socket(me, unix.as_raw_fd()), Some(SocketEntry::NotTcp));
         assert_eq!(process_of(me), Some(me));
+    }
+
+    #[test]
+    fn knows_the_cpu_of_a_thread() {
+        let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+        let mine = nix::unistd::gettid().as_raw();
+        assert!(here.is_set(last_cpu(mine).unwrap()).unwrap());
+        let fields = stat_fields(mine).unwrap();
+        assert!(fields.len() > 36, "{fields:?}");
     }
 }
