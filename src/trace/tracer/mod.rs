@@ -60,6 +60,10 @@ pub struct Tracer {
     births: Births,
     /// New threads under the engine `perf` that are followed up to their first accept.
     probation: HashSet<Tid>,
+    /// Threads under the engine `syscall` in a call of no interest: its exit need not be read. An
+    /// exit that is taken for an entry costs no accept, for then it is the entry after it that is
+    /// not read.
+    passing: HashSet<Tid>,
     /// All that were ever in use.
     engines: BTreeSet<Engine>,
     follow: Follow,
@@ -115,6 +119,7 @@ impl Tracer {
             switching: HashSet::new(),
             births: Births::default(),
             probation: HashSet::new(),
+            passing: HashSet::new(),
             follow: Follow::default(),
             watched,
             account,
@@ -141,6 +146,7 @@ impl Tracer {
 
     fn use_engine(&mut self, tid: Tid, engine: Engine) {
         self.tracees.set(tid, engine);
+        self.passing.remove(&tid);
         self.engines.insert(engine);
     }
 

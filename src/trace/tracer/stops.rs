@@ -67,6 +67,11 @@ impl Tracer {
             stop.resume(until)?;
             return Ok(None);
         }
+        if self.passing.remove(&tid) {
+            let until = self.until(tid);
+            stop.resume(until)?;
+            return Ok(None);
+        }
         let engine = self.tracees.engine(tid);
         let connection = match self.accept_at_exit(&stop, engine) {
             Ok(connection) => connection,
@@ -90,6 +95,10 @@ impl Tracer {
         }
         let registers = CallRegisters(stop.registers()?);
         if registers.success().is_none() {
+            let is_other = || abi::candidates(registers.number()).next().is_none();
+            if engine == Engine::Syscall && registers.is_entry() && is_other() {
+                self.passing.insert(stop.tid());
+            }
             return Ok(None);
         }
         let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
@@ -273,6 +282,7 @@ impl Tracer {
         self.switching.remove(&tid);
         self.births.end(tid);
         self.probation.remove(&tid);
+        self.passing.remove(&tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);
         }
