@@ -115,6 +115,11 @@ impl Ends {
         local.is_empty() || self.server.is_loopback() || local.contains(&self.server)
     }
 
+    /// Whether both ends are on one machine, where every packet goes out and comes in.
+    pub fn on_one_machine(&self) -> bool {
+        self.client == self.server || self.server.is_loopback()
+    }
+
     /// The connection, as far as its ends tell.
     pub fn connection(&self) -> Connection {
         Connection {

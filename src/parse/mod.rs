@@ -17,6 +17,7 @@ mod progress;
 pub mod recognise;
 pub mod report;
 pub mod strace;
+pub mod tcpdump;
 pub mod when;
 
 use std::path::PathBuf;

@@ -66,7 +66,6 @@ impl Serialize for Document<'_> {
         s.serialize_entry("lost", &account.lost)?;
         s.serialize_entry("filtered", &sums.filtered)?;
         s.serialize_entry("unreadable_lines", &account.unreadable_lines)?;
-        s.serialize_entry("warnings", &report.notes)?;
         let keys: Vec<_> = report.whole.keys.list().iter().map(|k| k.name()).collect();
         s.serialize_entry("keys", &keys)?;
         let error = report.whole.table.and_then(Table::error);
@@ -85,6 +84,8 @@ impl Serialize for Document<'_> {
                 s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
             }
         }
+        // Last, so that the first list of a report is its rows for whoever looks for one.
+        s.serialize_entry("warnings", &report.notes)?;
         s.end()
     }
 }

@@ -1,0 +1,364 @@
+//! One line of tcpdump's output.
+
+use memchr::memmem;
+
+use super::services;
+use crate::parse::fold::Part;
+use crate::parse::host::{Ends, Host};
+use crate::parse::when::{Scan, Stamp};
+
+/// What a line is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A TCP packet.
+    Packet(Packet),
+    /// The IP header of a packet whose line comes next (`-v`), and the packet's IP ID.
+    Header(Option<u16>),
+    /// A TCP packet of which the flags are not shown (`-q`).
+    Quick,
+    /// A TCP packet of which not enough was captured.
+    Cut,
+    /// Anything else.
+    Other,
+}
+
+/// A TCP packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The source is the client.
+    pub ends: Ends,
+    /// What it says, if anything; of a SYN+ACK, the source is the server.
+    pub part: Option<Part>,
+    /// The client's initial sequence number.
+    pub isn: Option<u32>,
+    /// Where `-i any` says it: whether the packet came in or went out.
+    pub inward: Option<bool>,
+}
+
+/// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
+/// (`-ttt`, `-ttttt`); the line alone does not tell.
+pub fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
+    let mut scan = Scan(line);
+    scan.blanks();
+    let mut numbered = scan;
+    if numbered.number(12).is_some() && numbered.take(b"  ") {
+        numbered.blanks();
+        scan = numbered;
+    }
+    let unstamped = scan.0;
+    let mut stamp = || match scan.0.first()? {
+        b'0'..=b'9' => {
+            let stamp = scan.iso().or_else(|| scan.clock().map(Stamp::Clock)).or_else(|| {
+                // Addresses have no blank behind the first point.
+                let point = scan.0.iter().take(13).position(|b| *b == b'.')?;
+                let ns = scan.seconds()?;
+                (point >= 9).then_some(Stamp::Epoch(ns))
+            })?;
+            scan.take(b" ").then_some(stamp)
+        }
+        _ => None,
+    };
+    match stamp() {
+        Some(stamp) => (stamp, scan.0.trim_ascii_start()),
+        None => (Stamp::None, unstamped),
+    }
+}
+
+/// Reads what is behind the stamp.
+pub fn read(text: &[u8]) -> Line {
+    let flags = memmem::find(text, b": Flags [");
+    let (head, body) = match flags {
+        Some(at) => (&text[..at], &text[at + 9..]),
+        None => {
+            let Some(arrow) = memmem::rfind(text, b" > ") else { return header(text) };
+            let Some(colon) = memmem::find(&text[arrow..], b": ") else { return header(text) };
+            (&text[..arrow + colon], &text[arrow + colon + 2..])
+        }
+    };
+    let told = if flags.is_some() { new_flags(body) } else { old_flags(body) };
+    let Some(told) = told else {
+        return match body {
+            b if b.starts_with(b"tcp ") => Line::Quick,
+            b if b.starts_with(b"[|tcp]") || b.starts_with(b"truncated-tcp") => Line::Cut,
+            _ => header(text),
+        };
+    };
+    let Some(ends) = ends(head) else {
+        // Only what would have counted is missed.
+        return if told.part.is_some_and(|p| p != Part::Onward) { Line::Cut } else { Line::Other };
+    };
+    let ends = if told.part == Some(Part::SynAck) { ends.turned() } else { ends };
+    Line::Packet(Packet { ends, part: told.part, isn: told.isn, inward: inward(head) })
+}
+
+fn header(text: &[u8]) -> Line {
+    if !text.starts_with(b"IP") && memmem::find(text, b"proto TCP (6)").is_none() {
+        return Line::Other;
+    }
+    let Some(open) = memmem::find(text, b"(tos ") else { return Line::Other };
+    let id =
+        memmem::find(&text[open..], b", id ").and_then(|at| Scan(&text[open + at + 5..]).number(5));
+    Line::Header(id.and_then(|id| u16::try_from(id).ok()).filter(|id| *id != 0))
+}
+
+struct Told {
+    part: Option<Part>,
+    isn: Option<u32>,
+}
+
+fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option<u32>) -> Told {
+    let (fin, rst) = end;
+    let part = match (syn, ack) {
+        // No system opens a connection with these.
+        (true, _) if fin || rst => None,
+        (true, false) => Some(Part::Syn),
+        (true, true) => Some(Part::SynAck),
+        (false, true) if !rst => Some(Part::Onward),
+        (false, _) => None,
+    };
+    let isn = match part {
+        Some(Part::Syn) => seq,
+        Some(Part::SynAck) => acked.map(|n| n.wrapping_sub(1)),
+        _ => None,
+    };
+    Told { part, isn }
+}
+
+/// `S.], seq 121917192, ack 3510996926, win …`
+fn new_flags(body: &[u8]) -> Option<Told> {
+    let close = memchr::memchr(b']', &body[..body.len().min(16)])?;
+    let flags = &body[..close];
+    let has = |flag: u8| flags.contains(&flag);
+    let value = |name: &[u8]| {
+        let at = memmem::find(body, name)? + name.len();
+        u32::try_from(Scan(&body[at..]).number(10)?).ok()
+    };
+    if !has(b'S') {
+        return Some(told(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
+    }
+    Some(told(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
+}
+
+/// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
+fn old_flags(body: &[u8]) -> Option<Told> {
+    let end = body.iter().position(|b| matches!(b, b' ' | b','))?;
+    let flags = &body[..end];
+    if flags.is_empty() || !flags.iter().all(|b| b"SFRPWEU.".contains(b)) {
+        return None;
+    }
+    let mut scan = Scan(&body[end..]);
+    scan.take(b",");
+    scan.blanks();
+    if scan.take(b"cksum ") {
+        let at = memchr::memchr(b')', scan.0)?;
+        scan.0 = &scan.0[at + 1..];
+        scan.take(b",");
+        scan.blanks();
+    }
+    let mut seq = None;
+    let mut numbers = scan;
+    if let Some(first) = numbers.number(10) {
+        if !numbers.take(b":") || numbers.number(10).is_none() || !numbers.take(b"(") {
+            return None;
+        }
+        seq = u32::try_from(first).ok();
+    } else if !scan.0.starts_with(b"ack ") && !scan.0.starts_with(b"win ") {
+        return None;
+    }
+    let acked = if scan.0.starts_with(b"ack ") {
+        Some(4)
+    } else {
+        memmem::find(&scan.0[..scan.0.len().min(80)], b") ack ").map(|at| at + 6)
+    };
+    let acked = acked.and_then(|at| Scan(&scan.0[at..]).number(10));
+    let has = |flag: u8| flags.contains(&flag);
+    let acked_number = acked.and_then(|n| u32::try_from(n).ok());
+    Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
+}
+
+/// The ends, of which the last `A.P > B.Q` tells; behind IPv6 extension headers the ports alone
+/// stand there, and the addresses before.
+fn ends(head: &[u8]) -> Option<Ends> {
+    let (from, to, before) = last_pair(head)?;
+    let number_or_service = |t: &[u8]| !t.contains(&b'.') && !t.contains(&b':');
+    if number_or_service(from) && number_or_service(to) {
+        let (client, server, _) = last_pair(before)?;
+        return Some(Ends {
+            client: Host::address_or_name(client)?,
+            client_port: services::port(from),
+            server: Host::address_or_name(server.strip_suffix(b":").unwrap_or(server))?,
+            server_port: services::port(to),
+        });
+    }
+    let split = |end: &'_ [u8]| {
+        let dot = memchr::memrchr(b'.', end)?;
+        Some((Host::address_or_name(&end[..dot])?, services::port(&end[dot + 1..])))
+    };
+    let ((client, client_port), (server, server_port)) = (split(from)?, split(to)?);
+    Some(Ends { client, client_port, server, server_port })
+}
+
+/// The words around the last ` > `, and what is before them.
+fn last_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let arrow = memmem::rfind(text, b" > ")?;
+    let start = text[..arrow].iter().rposition(|b| matches!(b, b' ' | b'\t')).map_or(0, |n| n + 1);
+    let right = &text[arrow + 3..];
+    let end = memchr::memchr(b' ', right).unwrap_or(right.len());
+    Some((&text[start..arrow], &right[..end], &text[..start]))
+}
+
+/// `ens19 In  IP …` of libpcap 1.10, ` In 02:00:… ethertype …` of those before (`-e`).
+fn inward(head: &[u8]) -> Option<bool> {
+    let mut words = head.split(|b| *b == b' ').filter(|w| !w.is_empty()).take(2);
+    words.find_map(|word| match word {
+        b"In" => Some(true),
+        b"Out" => Some(false),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        let (_, text) = stamp(line.as_bytes());
+        let end = |h: &Host, port: Option<u16>| match h {
+            Host::Ip(ip) => format!("{ip} {}", port.unwrap_or(0)),
+            Host::Name(name) => format!("{name} {}", port.unwrap_or(0)),
+        };
+        match read(text) {
+            Line::Packet(p) => format!(
+                "{} > {} {} {} {}",
+                end(&p.ends.client, p.ends.client_port),
+                end(&p.ends.server, p.ends.server_port),
+                p.part.map_or("-".into(), |p| format!("{p:?}")),
+                p.isn.unwrap_or(0),
+                p.inward.map_or("-", |inward| if inward { "in" } else { "out" }),
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn packets() {
+        let syn = "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 -";
+        let a = "198.51.100.10.40755 > 192.0.2.77.4711:";
+        for line in [
+            format!("10:58:42.200113 IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!("IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!("    1  IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!("   12  10:58:42.200113 IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!("1795345122.200113 IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!(" 00:00:00.000126 IP {a} Flags [S], seq 7, win 64240, length 0"),
+            format!("2026-11-22 10:58:42.200113456 IP {a} Flags [S], seq 7, win 1"),
+            format!("    {a} Flags [S], cksum 0xecb9 (incorrect -> 0xfbe9), seq 7, win 64240"),
+            format!(
+                "10:58:42.2 02:00:5e:77:00:fe > 02:00:5e:77:00:01, ethertype IPv4 (0x0800), length 74: {a} Flags [S], seq 7, win 1"
+            ),
+            format!(
+                "10:58:42.2 02:00:5e:77:00:fe > 02:00:5e:77:00:01, ethertype 802.1Q (0x8100), length 78: vlan 10, p 1, ethertype IPv4 (0x0800), {a} Flags [S], seq 7, win 1"
+            ),
+            format!("10:58:42.2 IP {a} Flags [SEW], seq 7, win 1"),
+            format!("10:58:42.2 IP {a} Flags [SPU], seq 7:20, win 1, length 13"),
+            format!("10:58:42.2 IP {a} S 7:7(0) win 64240 <mss 1460,sackOK>"),
+            format!("10:58:42.2 {a} S 7:7(0) win 64240 <mss 1460> (DF)"),
+            format!("10:58:42.2 IP {a} SWE 7:7(0) win 64240"),
+            format!("    {a} S, cksum 0x1234 (correct), 7:7(0) win 64240"),
+        ] {
+            assert_eq!(shown(&line), syn, "{line}");
+        }
+        for (line, want) in [
+            (
+                "IP 192.0.2.77.80 > 198.51.100.1.5: Flags [S.], seq 1, ack 8, win 1",
+                "198.51.100.1 5 > 192.0.2.77 80 SynAck 7 -",
+            ),
+            (
+                "IP 192.0.2.77.80 > 198.51.100.1.5: Flags [S.E], seq 1, ack 8, win 1",
+                "198.51.100.1 5 > 192.0.2.77 80 SynAck 7 -",
+            ),
+            (
+                "IP 192.0.2.77.80 > 198.51.100.1.5: SE 1:1(0) ack 8 win 1",
+                "198.51.100.1 5 > 192.0.2.77 80 SynAck 7 -",
+            ),
+            (
+                "IP6 2001:db8:c::10.40041 > 2001:db8:77::1.443: Flags [S], seq 7, win 1",
+                "2001:db8:c::10 40041 > 2001:db8:77::1 443 Syn 7 -",
+            ),
+            (
+                "IP6 2001:db8:c::11 > 2001:db8:77::1: HBH DSTOPT 46267 > 443: Flags [S], seq 7, win 1",
+                "2001:db8:c::11 46267 > 2001:db8:77::1 443 Syn 7 -",
+            ),
+            (
+                "IP6 2001:db8:c::11 > 2001:db8:77::1: frag (0|40) 46267 > https: Flags [S], seq 7, win 1",
+                "2001:db8:c::11 46267 > 2001:db8:77::1 443 Syn 7 -",
+            ),
+            (
+                "IP6 (flowlabel 0x1, hlim 64, next-header TCP (6) payload length: 40) 2001:db8::1.5 > 2001:db8::2.80: Flags [S], cksum 0x1 (incorrect -> 0x2), seq 7",
+                "2001:db8::1 5 > 2001:db8::2 80 Syn 7 -",
+            ),
+            (
+                "IP c-4.example.net.45123 > www.example.org.http: Flags [S], seq 7, win 1",
+                "c-4.example.net 45123 > www.example.org 80 Syn 7 -",
+            ),
+            (
+                "ens19 In  IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S], seq 7, win 1",
+                "198.51.100.1 5 > 192.0.2.77 80 Syn 7 in",
+            ),
+            (
+                "ens19 Out IP 192.0.2.77.5 > 192.0.2.1.80: Flags [S], seq 7, win 1",
+                "192.0.2.77 5 > 192.0.2.1 80 Syn 7 out",
+            ),
+            (
+                " Out 02:00:5e:77:00:01 ethertype IPv4 (0x0800), length 76: 192.0.2.77.5 > 192.0.2.1.80: Flags [S], seq 7",
+                "192.0.2.77 5 > 192.0.2.1 80 Syn 7 out",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S] [bad hdr length 40 - too long, > 24]",
+                "198.51.100.1 5 > 192.0.2.77 80 Syn 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [.], ack 1, win 1",
+                "198.51.100.1 5 > 192.0.2.77 80 Onward 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: P 1:7(6) ack 1 win 64",
+                "198.51.100.1 5 > 192.0.2.77 80 Onward 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: . ack 1 win 64",
+                "198.51.100.1 5 > 192.0.2.77 80 Onward 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [FS], seq 7",
+                "198.51.100.1 5 > 192.0.2.77 80 - 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [R.], seq 7, ack 1",
+                "198.51.100.1 5 > 192.0.2.77 80 - 0 -",
+            ),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: tcp 0", "Quick"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: [|tcp]", "Cut"),
+            ("IP 198.51.100.1 > 192.0.2.77: ip-proto-6", "Other"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.53: 4242+ A? S.example. (27)", "Other"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: UDP, length 20", "Other"),
+            ("ARP, Request who-has 192.0.2.77 tell 192.0.2.1, length 28", "Other"),
+            (
+                "IP (tos 0x0, ttl 64, id 27356, offset 0, flags [DF], proto TCP (6), length 60)",
+                "Header(Some(27356))",
+            ),
+            ("", "Other"),
+        ] {
+            assert_eq!(shown(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn stamps() {
+        let of = |line: &str| stamp(line.as_bytes()).0;
+        assert_eq!(of("198.51.100.10.40755 > 192.0.2.77.80: S"), Stamp::None);
+        assert_eq!(of("1795345122.200113 IP"), Stamp::Epoch(1_795_345_122_200_113_000));
+        assert_eq!(of(" 00:00:00.000126 IP"), Stamp::Clock(126_000));
+        assert_eq!(of("\t0x0000:  4500"), Stamp::None);
+    }
+}

@@ -1,0 +1,236 @@
+//! What tcpdump prints, from 3.x to 4.99, with any of its options for the look of it.
+
+pub mod line;
+pub mod services;
+
+use memchr::memmem;
+
+use self::line::{Line, Packet};
+use super::context::Context;
+use super::fold::{Fold, Part, Sighting};
+use super::input::Input;
+use super::lines;
+use super::recognise::Kind;
+use super::when::{Calendar, Stamp};
+use crate::{Connection, Moment};
+
+/// The text of tcpdump.
+pub const KIND: Kind = Kind {
+    name: "tcpdump",
+    about: "text that tcpdump printed",
+    recognise,
+    run: |_| Some(String::new()),
+    read,
+};
+
+fn recognise(head: &[u8]) -> bool {
+    let mut found = false;
+    lines::each(head, |text, _| found = found || is_tcpdumps(text));
+    found
+}
+
+fn is_tcpdumps(text: &[u8]) -> bool {
+    let (stamp, rest) = line::stamp(text);
+    match line::read(rest) {
+        Line::Packet(_) | Line::Quick | Line::Cut | Line::Header(_) => true,
+        Line::Other => {
+            let own = rest.starts_with(b"reading from file ") || rest.starts_with(b"listening on ");
+            own && memmem::find(rest, b"link-type ").is_some()
+                || text.starts_with(b"tcpdump: ")
+                || stamp != Stamp::None
+                    && rest.starts_with(b"IP")
+                    && memmem::find(rest, b" > ").is_some()
+        }
+    }
+}
+
+/// What a clock time stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clocks {
+    /// The time of day.
+    Day,
+    /// The time since the packet before (`-ttt`).
+    Before,
+    /// The time since the first packet (`-ttttt`).
+    First,
+}
+
+impl Clocks {
+    /// Differences begin with 0; those to the first packet never go back.
+    fn of(head: &[u8]) -> Clocks {
+        let (mut first, mut last, mut back, mut n) = (None, 0, false, 0);
+        lines::each(head, |text, _| {
+            // The last line may be cut in its time.
+            if let (Stamp::Clock(ns), [_, ..]) = line::stamp(text) {
+                first = first.or(Some(ns));
+                back |= ns < last;
+                last = ns;
+                n += 1;
+            }
+        });
+        match first {
+            Some(0) if back || n < 2 => Clocks::Before,
+            Some(0) => Clocks::First,
+            _ => Clocks::Day,
+        }
+    }
+
+    fn stamp(self, stamp: Stamp) -> Stamp {
+        match (self, stamp) {
+            (Clocks::Before, Stamp::Clock(ns)) => Stamp::Since(ns),
+            (Clocks::First, Stamp::Clock(ns)) => Stamp::Elapsed(ns),
+            (_, stamp) => stamp,
+        }
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let mut fold = Fold::new(cx);
+    let mut texts: Vec<(Calendar, Clocks, Option<Moment>, Input)> = inputs
+        .into_iter()
+        .map(|mut input| {
+            let clocks = Clocks::of(input.head());
+            let stamp = |text: &[u8]| clocks.stamp(line::stamp(text).0);
+            let calendar = Calendar::new(&mut input, cx, &stamp);
+            let mut first = Stamp::None;
+            lines::each(input.head(), |text, _| {
+                if first == Stamp::None {
+                    first = stamp(text);
+                }
+            });
+            let first = calendar.peek(first);
+            (calendar, clocks, first, input)
+        })
+        .collect();
+    // What begins in one of several files may go on in the next.
+    texts.sort_by_key(|(_, _, first, _)| *first);
+    let name = super::common_name(texts.iter().map(|(.., input)| input));
+    let (mut quick, mut flagged, mut dropped) = (false, false, 0);
+    for (calendar, clocks, _, mut input) in texts {
+        let mut text = Text {
+            calendar,
+            clocks,
+            time: None,
+            style: None,
+            header: None,
+            quick: false,
+            flagged: false,
+            cut: 0,
+            dropped: 0,
+            fold: &mut fold,
+            give: &mut |connection| cx.sink.take(connection),
+        };
+        let end = lines::blocks(&mut input, |block, _| {
+            lines::each(block, |line, _| text.line(line));
+        });
+        quick |= text.quick;
+        flagged |= text.flagged;
+        dropped += text.dropped;
+        let cut = text.cut;
+        cx.account.unreadable_lines += cut;
+        if let Err(e) = end {
+            cx.broken(&input, &e);
+        }
+    }
+    if quick {
+        cx.account.complete = false;
+        cx.account.warn(format!(
+            "{name}: lines without TCP flags (tcpdump -q) do not tell a new connection; {}",
+            if flagged { "they are left out" } else { "nothing could be counted" }
+        ));
+    }
+    if dropped > 0 {
+        cx.account.complete = false;
+        cx.account.warn(format!(
+            "{name}: tcpdump says that the kernel dropped {dropped} packets; connections may be \
+             missing"
+        ));
+    }
+    fold.finish(&name, cx.account, &mut |connection| cx.sink.take(connection));
+}
+
+/// The lines of one text, in their order.
+struct Text<'a> {
+    calendar: Calendar,
+    clocks: Clocks,
+    /// Of the line read last that had a stamp.
+    time: Option<Moment>,
+    /// All packets have stamps of one kind; what has another is a payload (`-A`).
+    style: Option<std::mem::Discriminant<Stamp>>,
+    /// The IP header of the next line's packet: its IP ID.
+    header: Option<Option<u16>>,
+    quick: bool,
+    flagged: bool,
+    cut: u64,
+    dropped: u64,
+    fold: &'a mut Fold,
+    give: &'a mut dyn FnMut(Connection),
+}
+
+impl Text<'_> {
+    fn line(&mut self, text: &[u8]) {
+        match text {
+            [] => return,
+            // A dump (-x, -X), or the packet that an ICMP error is about (-v).
+            [b'\t', ..] => {
+                self.header = None;
+                return;
+            }
+            _ => {}
+        }
+        if let (Some(id), Some(text)) = (self.header, text.strip_prefix(b"    "))
+            && !text.starts_with(b" ")
+        {
+            self.header = None;
+            let read = line::read(text);
+            self.take(read, id);
+            return;
+        }
+        let (stamp, rest) = line::stamp(text);
+        let read = match self.style {
+            // No need to look closer at what cannot be a packet.
+            Some(style) if style != std::mem::discriminant(&stamp) => Line::Other,
+            _ => line::read(rest),
+        };
+        if read == Line::Other {
+            if let Some(at) = memmem::find(text, b" packets dropped by kernel") {
+                let n = std::str::from_utf8(&text[..at]).ok().and_then(|n| n.trim().parse().ok());
+                self.dropped += n.unwrap_or(0);
+            }
+        } else {
+            self.style = self.style.or(Some(std::mem::discriminant(&stamp)));
+        }
+        // Times that build on those before need every line.
+        if stamp != Stamp::None && self.style.is_none_or(|s| s == std::mem::discriminant(&stamp)) {
+            self.time = self.calendar.moment(self.clocks.stamp(stamp));
+        }
+        self.header = None;
+        if let Line::Header(id) = read {
+            self.header = Some(id);
+        } else {
+            self.take(read, None);
+        }
+    }
+
+    fn take(&mut self, line: Line, id: Option<u16>) {
+        let packet = match line {
+            Line::Packet(packet) => packet,
+            Line::Quick => return self.quick = true,
+            Line::Cut => return self.cut += 1,
+            Line::Header(_) | Line::Other => return,
+        };
+        self.flagged = true;
+        let Packet { ends, part, isn, inward } = packet;
+        let Some(part) = part else { return };
+        let outbound = match part {
+            Part::Syn | Part::Onward => inward == Some(false),
+            Part::SynAck => inward == Some(true),
+        };
+        let outbound = outbound && !ends.on_one_machine();
+        if outbound || part == Part::Onward && !self.fold.wants_onward() {
+            return;
+        }
+        let id = id.filter(|_| part == Part::Syn);
+        self.fold.see(Sighting { ends, time: self.time, part, isn, id }, self.give);
+    }
+}
