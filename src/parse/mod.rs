@@ -13,6 +13,7 @@ pub mod input;
 pub mod lines;
 pub mod netfilter;
 mod parallel;
+pub mod pcap;
 mod progress;
 pub mod recognise;
 pub mod report;

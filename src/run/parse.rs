@@ -83,7 +83,9 @@ fn whole(
         }
         format.report(&report, out)
     })?;
-    if !format.tells_notes() {
+    // Damage is said where it is seen, even if the report tells of it too.
+    let damaged = !outcome.account.complete && outcome.failures.is_empty();
+    if !format.tells_notes() || damaged {
         report.notes.iter().for_each(|note| message::note(quiet, note));
     }
     Ok(outcome)

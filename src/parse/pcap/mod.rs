@@ -1,0 +1,116 @@
+//! Captures of packets: pcap and pcapng, as tcpdump, dumpcap and others write them.
+
+pub mod frames;
+pub mod packet;
+
+use self::frames::End;
+use self::packet::Packet;
+use super::context::Context;
+use super::fold::{Fold, Part, Sighting};
+use super::input::Input;
+use super::recognise::Kind;
+use crate::Moment;
+
+/// Captures.
+pub const KIND: Kind = Kind {
+    name: "pcap",
+    about: "capture of packets, pcap or pcapng",
+    recognise,
+    run: |_| Some(String::new()),
+    read,
+};
+
+const MAGICS: &[[u8; 4]] = &[
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x34, 0xcd, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0xcd, 0x34],
+    [0x0a, 0x0d, 0x0d, 0x0a],
+];
+
+fn recognise(head: &[u8]) -> bool {
+    let Some(magic) = head.first_chunk::<4>() else { return false };
+    // A pcapng file begins as four ends of lines do; its byte order tells it.
+    let section = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
+    MAGICS.contains(magic)
+        && (*magic != [0x0a, 0x0d, 0x0d, 0x0a]
+            || head.get(8..12).is_some_and(|order| section.contains(&order)))
+}
+
+fn first_time(head: &[u8]) -> Option<Moment> {
+    let mut first = None;
+    frames::each(head, &mut 0, |frame| {
+        first = frame.time;
+        false
+    });
+    first
+}
+
+fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
+    // The answer to what was asked at the end of one file may be in the next.
+    inputs.sort_by_cached_key(|input| first_time(input.head()));
+    let name = super::common_name(inputs.iter());
+    let mut fold = Fold::new(cx);
+    let (mut short, mut strange, mut seen, mut dropped) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for mut input in inputs {
+        let onward = fold.wants_onward();
+        let mut give = |connection| cx.sink.take(connection);
+        let end = frames::each(&mut input, &mut dropped, |frame| {
+            seen += 1;
+            match packet::read(frame.link, frame.data, frame.cut, onward) {
+                Packet::Tcp(tcp) => {
+                    let packet::Tcp { ends, part, isn, id, inward } = tcp;
+                    let inward = inward.or(frame.inward);
+                    let outbound = match part {
+                        Part::Syn | Part::Onward => inward == Some(false),
+                        Part::SynAck => inward == Some(true),
+                    };
+                    if !outbound || ends.on_one_machine() {
+                        fold.see(Sighting { ends, time: frame.time, part, isn, id }, &mut give);
+                    }
+                }
+                Packet::Short => short += 1,
+                Packet::UnknownLink => strange += 1,
+                Packet::Other => {}
+            }
+            true
+        });
+        let name = input.name();
+        match end {
+            End::Whole => {}
+            End::Cut => {
+                cx.account.complete = false;
+                cx.account.warn(format!("{name}: the capture is cut off in its last packet"));
+            }
+            End::Broken(what) => {
+                cx.failures.push(format!("{name}: there is {what}; what came before counts"));
+            }
+            End::Failed(e) => cx.broken(&input, &e),
+        }
+    }
+    if short > 0 {
+        cx.account.complete = false;
+        cx.account.unreadable_lines += short;
+        cx.account.warn(format!(
+            "{name}: {short} of {seen} packets were captured too short to see their TCP flags; \
+             tcpdump -s 128 captures enough"
+        ));
+    }
+    if strange > 0 {
+        cx.account.complete = false;
+        cx.account.warn(format!(
+            "{name}: {strange} of {seen} packets are of a link type that is not read here \
+             (read are Ethernet, Linux cooked, raw IP, loopback and PPP)"
+        ));
+    }
+    if dropped > 0 {
+        cx.account.complete = false;
+        cx.account.warn(format!(
+            "{name}: the capture says that {dropped} packets were dropped; connections may be \
+             missing"
+        ));
+    }
+    fold.finish(&name, cx.account, &mut |connection| cx.sink.take(connection));
+}
