@@ -8,5 +8,6 @@ mod metrics;
 mod output;
 mod periods;
 mod piped;
+mod recipes;
 mod rows;
 mod usage;
