@@ -73,16 +73,16 @@ impl Serialize for Document<'_> {
         if let Some(error) = error {
             s.serialize_entry("error_bound", &error)?;
         }
-        if *rows {
-            let picked = report.whole.pick();
+        if let Some(picked) = rows.then(|| report.whole.pick()) {
             s.serialize_entry("rows", &Rows(&report.whole, &picked))?;
             if let Some(others) = Others::of(&picked) {
                 s.serialize_entry("others", &others)?;
             }
-            if let Some(intervals) = &report.intervals {
-                let intervals = intervals.iter().map(Interval);
-                s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
-            }
+        }
+        s.serialize_entry("warnings", &report.notes)?;
+        if let Some(intervals) = report.intervals.as_ref().filter(|_| *rows) {
+            let intervals = intervals.iter().map(Interval);
+            s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
         }
         // Last, so that the first list of a report is its rows for whoever looks for one.
         s.serialize_entry("warnings", &report.notes)?;

@@ -250,3 +250,153 @@ fn instant(t: Moment) -> Option<Instant> {
     let wait = t.timestamp()?.duration_since(Timestamp::now());
     Instant::now().checked_add(Duration::try_from(wait).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use clap::Parser;
+    use tcptally::cli::{Cli, Command};
+
+    use super::*;
+    use crate::run::request::Times;
+
+    /// Gives what it was told to. A deadline passes as soon as it is asked for.
+    struct Script {
+        events: VecDeque<Event>,
+        stopped: bool,
+    }
+
+    impl Live for Script {
+        type Error = io::Error;
+
+        fn next(&mut self, deadline: Option<Instant>) -> io::Result<Event> {
+            if let Some(Event::Deadline) = self.events.front() {
+                let deadline = deadline.expect("there is something to wait for");
+                std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            }
+            let end = Event::Ended(Ending::Exited(3));
+            Ok(self.events.pop_front().unwrap_or(end))
+        }
+
+        fn stop_counting(&mut self) -> io::Result<Vec<Connection>> {
+            self.stopped = true;
+            Ok(Vec::new())
+        }
+
+        fn account(&mut self) -> Account {
+            Account::new("script")
+        }
+    }
+
+    fn connection(n: u8) -> Event {
+        Event::Connection(Connection {
+            time: Some(Moment::now()),
+            ip: Some([127, 0, 0, n].into()),
+            ..Connection::default()
+        })
+    }
+
+    /// What `tcptally trace` with these options is asked for.
+    fn asked(args: &[&str], output: Output) -> Watch {
+        let args = [&["tcptally", "trace"], args, &["--", "true"]].concat();
+        let Command::Trace(args) = Cli::parse_from(args).command else { unreachable!() };
+        let request = Request::new(&args.count, &Times::Live).unwrap();
+        Watch { request, output, duration: args.duration, metrics: None }
+    }
+
+    /// What it writes with the script in place of a server, and the exit status.
+    fn show(args: &[&str], events: Vec<Event>) -> (String, i32) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = File::create(&path).unwrap();
+        let output = Output::Direct { path: path.clone(), file };
+        let script = Script { events: events.into(), stopped: false };
+        let status = watch(|| Ok(script), asked(args, output)).unwrap();
+        (std::fs::read_to_string(path).unwrap(), status)
+    }
+
+    #[test]
+    fn the_report_and_the_status() {
+        let (text, status) =
+            show(&["-F", "plain"], vec![connection(1), connection(2), connection(1)]);
+        assert_eq!((text.as_str(), status), ("127.0.0.1: 2\n127.0.0.2: 1\n", 3));
+    }
+
+    #[test]
+    fn who_asks_sees_the_tally_so_far() {
+        let events = vec![connection(1), Event::Asked, connection(2)];
+        let (text, _) = show(&["-F", "plain"], events);
+        assert_eq!(text, "127.0.0.1: 1\n127.0.0.1: 1\n127.0.0.2: 1\n");
+    }
+
+    #[test]
+    fn what_comes_after_the_duration_does_not_count() {
+        let events = vec![connection(1), Event::Deadline, connection(2), Event::Asked];
+        let (text, status) = show(&["-F", "plain", "-d", "50ms"], events.clone());
+        assert_eq!((text.as_str(), status), ("127.0.0.1: 1\n127.0.0.1: 1\n", 3), "asked once more");
+        let (text, _) = show(&["-F", "plain", "--until", "+0.05s"], events[..3].to_vec());
+        assert_eq!(text, "127.0.0.1: 1\n");
+    }
+
+    #[test]
+    fn each_interval_is_shown_when_it_ends_also_if_nothing_came() {
+        let events = vec![Event::Deadline, connection(1), Event::Deadline, Event::Deadline];
+        let (text, _) = show(&["-F", "plain", "-i", "100ms"], events);
+        // How many there are depends on how fast this machine is today.
+        let (rows, whole): (Vec<_>, Vec<_>) = text.lines().partition(|l| l.contains('T'));
+        assert_eq!(whole, ["127.0.0.1: 1"], "{text}");
+        assert_eq!(rows.iter().filter(|l| l.ends_with(" 127.0.0.1: 1")).count(), 1, "{text}");
+        assert!(rows.iter().filter(|l| l.ends_with(" none: 0")).count() >= 2, "{text}");
+    }
+
+    #[test]
+    fn intervals_in_one_document_go_from_the_beginning_to_the_end() {
+        let events = vec![connection(1), Event::Asked, connection(2)];
+        let (text, _) = show(&["-F", "json", "-i", "1h"], events);
+        let reports: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let totals: Vec<_> = reports.iter().map(|r| &r["intervals"][0]["total"]).collect();
+        assert_eq!(totals, [1, 2]);
+    }
+
+    #[test]
+    fn events_are_not_held_up_by_a_reader_that_does_not_read() {
+        const MANY: usize = 200_000;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let output = Output::Direct { path: "pipe".into(), file };
+        let mut state = State::new(asked(&["-e", "-F", "plain"], output)).unwrap();
+        // Nobody reads: were it to wait, it would wait for ever.
+        let mut script = Script { events: vec![connection(1); MANY].into(), stopped: false };
+        follow(&mut script, &mut state).unwrap();
+        let dropped = state.outlet.dropped as usize;
+        let text = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert!(state.finish(Account::new("script")));
+        let lines = text.join().unwrap().lines().count();
+        assert!(dropped > 0);
+        assert_eq!(lines + dropped, MANY, "each is shown, or said to be dropped");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_ends_the_watching() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output =
+            Output::Direct { path: "pipe".into(), file: File::from(OwnedFd::from(writer)) };
+        let mut state = State::new(asked(&["-e"], output)).unwrap();
+        let mut script = Script { events: VecDeque::new(), stopped: false };
+        while !script.stopped {
+            script.events.push_back(connection(1));
+            follow(&mut script, &mut state).unwrap();
+        }
+        assert!(state.finish(Account::new("script")), "that is no failure");
+    }
+}

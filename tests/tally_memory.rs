@@ -1,0 +1,55 @@
+//! A million addresses are counted and reported in less than 200 MiB. Alone in its process, so
+//! that nothing else is measured.
+
+use std::net::Ipv6Addr;
+
+use jiff::tz::TimeZone;
+use tcptally::connection::Sink;
+use tcptally::count::Count;
+use tcptally::filter::Filter;
+use tcptally::report::{Kind, Look, Part, Report};
+use tcptally::tally::Tally;
+use tcptally::tally::key::Keys;
+use tcptally::tally::order::Order;
+use tcptally::{Account, Connection, Moment};
+
+const ADDRESSES: u64 = 1_000_000;
+
+/// The most that this process has had in memory, in KiB (proc_pid_status(5)).
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_million_addresses() {
+    let mut count = Count::new(Filter::default(), Tally::new(Keys::default(), None, None));
+    for n in 0..ADDRESSES {
+        let ip = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n * 7919));
+        let time = Some(Moment::Clock(n as i64));
+        count.take(Connection { time, ip: Some(ip.into()), ..Connection::default() });
+    }
+    assert_eq!(count.tally.whole.len() as u64, ADDRESSES);
+    let account = Account::new("test");
+    let look =
+        Look { color: false, width: 80, zone: TimeZone::UTC, intervals: false, headings: true };
+    let whole = Part {
+        start: None,
+        end: None,
+        keys: &count.tally.keys,
+        table: Some(&count.tally.whole),
+        order: Order::default(),
+    };
+    let report = Report {
+        account: &account,
+        sums: count.sums,
+        whole,
+        intervals: None,
+        ports: None,
+        notes: Vec::new(),
+    };
+    Kind::Json.format(look).report(&report, &mut std::io::sink()).unwrap();
+    let peak = peak() / 1024;
+    assert!(peak < 200, "{peak} MiB");
+}
