@@ -27,7 +27,7 @@ test-needs:
 lint: ## format, clippy and documentation, each without a complaint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 bench: ## speed of parse against gawk, grep and wc (PERCENT of the full sizes), and of a line
 	@benches/parse.sh $(PERCENT)

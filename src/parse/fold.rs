@@ -6,7 +6,7 @@
 //! it sends again; where that is missing too, by the ports within the time in which a SYN is sent
 //! again. A connection is given when it is first seen, so its time is that of the first SYN.
 //!
-//! Only what was seen within [`SPAN`] can still fold, so no more is remembered.
+//! Only what was seen within `SPAN` can still fold, so no more is remembered.
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;

@@ -38,7 +38,7 @@ impl Entry {
     pub fn json(text: &[u8]) -> Option<Entry> {
         let object: Object<'_> = serde_json::from_slice(text).ok()?;
         let message = match object.message {
-            Some(Text::Text(text)) => text.into_owned().into_bytes(),
+            Some(Text::Utf8(text)) => text.into_owned().into_bytes(),
             Some(Text::Bytes(bytes)) => bytes,
             Some(Text::Other(_)) | None => Vec::new(),
         };
@@ -64,7 +64,7 @@ struct Object<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text<'a> {
-    Text(std::borrow::Cow<'a, str>),
+    Utf8(std::borrow::Cow<'a, str>),
     Bytes(Vec<u8>),
     Other(serde::de::IgnoredAny),
 }

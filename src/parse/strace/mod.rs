@@ -1,6 +1,6 @@
 //! strace logs, from strace 4.5 to 7.2.
 //!
-//! [`line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
+//! [`mod@line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
 pub mod call;
