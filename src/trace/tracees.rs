@@ -37,6 +37,14 @@ impl Tracees {
         }
     }
 
+    /// How many there are, where they are written down.
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Tracees::Uniform(_) => None,
+            Tracees::Known(engines) => Some(engines.len() as u64),
+        }
+    }
+
     /// A tracee has made another.
     pub fn born(&mut self, parent: Tid, child: Tid) {
         if matches!(self, Tracees::Known(_)) {

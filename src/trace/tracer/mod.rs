@@ -245,6 +245,7 @@ impl Live for Tracer {
         account.engine = Some(names.join("+"));
         account.ended = Some(Moment::now());
         account.lost = self.lost();
+        account.tracees = self.tracees.count();
         account.complete &= account.lost == 0;
         account
     }

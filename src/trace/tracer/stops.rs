@@ -20,6 +20,9 @@ use super::{Phase, Tracer, Watched};
 impl Tracer {
     /// Lets the tracee of a stop run on, and gives the connection it accepted, if it did.
     pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
+        if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
+            *self.account.stops.get_or_insert(0) += 1;
+        }
         let stop = match &mut self.perf {
             Some(perf) => {
                 let taken = perf.on_stop(stop)?;
