@@ -253,6 +253,11 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
     pub resolution: SignedDuration,
 
+    /// Sum this too, of each connection at its end
+    #[arg(long, value_enum, value_name = "WHAT",
+          conflicts_with_all = ["events", "interval", "max_keys"])]
+    pub sum: Option<Sum>,
+
     /// The network namespace of a process, or the one that this file stands for (/run/netns/NAME)
     #[arg(long, value_name = "PID|PATH")]
     pub netns: Option<Namespace>,
@@ -260,6 +265,13 @@ pub struct WatchArgs {
     /// The size in bytes of the buffer for the kernel's notices [default: as large as is allowed]
     #[arg(long, value_name = "BYTES")]
     pub buffer: Option<u32>,
+}
+
+/// What can be summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sum {
+    /// Bytes that clients sent and got
+    Bytes,
 }
 
 /// Options of `parse`.

@@ -123,7 +123,7 @@ proptest! {
         prop_assert_eq!(intervals + s.no_interval, s.total);
 
         // Rows that are shown and the rest.
-        let picked = Order { top, min, sort: Sort::Last }.pick(&whole.tally.whole);
+        let picked = Order { top, min, sort: Sort::Last, ..Order::default() }.pick(&whole.tally.whole);
         let shown: u64 = picked.rows.iter().map(|r| whole.tally.whole.row(*r).1.count).sum();
         prop_assert_eq!(shown + picked.others.count, s.total);
 

@@ -66,7 +66,7 @@ impl Clock {
     /// From when to when, with the date once if it is the same, and the zone.
     pub fn span(zone: &TimeZone, from: Moment, to: Moment) -> String {
         let full = Clock::new(zone, Detail::Full);
-        let all = Entry { count: 0, first: Some(from), last: Some(to) };
+        let all = Entry { first: Some(from), last: Some(to), ..Entry::default() };
         let end = match Clock::between(zone, &all) {
             same_day @ Clock { detail: Detail::Time, .. } => same_day.show(Some(to)),
             _ => full.show(Some(to)),

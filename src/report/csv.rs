@@ -27,9 +27,9 @@ impl Format {
         if std::mem::take(&mut self.headings) {
             let interval = if intervals { &["start", "end"][..] } else { &[] };
             let keys = part.keys.list().iter().map(|k| k.name());
-            out.write_record(
-                interval.iter().copied().chain(keys).chain(["count", "first", "last"]),
-            )?;
+            let sums = if part.order.bytes { &["bytes_in", "bytes_out"][..] } else { &[] };
+            let values = ["count", "first", "last"].iter().chain(sums);
+            out.write_record(interval.iter().copied().chain(keys).chain(values.copied()))?;
         }
         let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry| {
             if intervals {
@@ -42,6 +42,9 @@ impl Format {
             out.write_field(entry.count.to_string())?;
             out.write_field(time(entry.first))?;
             out.write_field(time(entry.last))?;
+            for bytes in entry.bytes.iter().filter(|_| part.order.bytes) {
+                out.write_field(bytes.to_string())?;
+            }
             out.write_record(None::<&[u8]>)
         };
         let picked = part.pick();

@@ -75,7 +75,7 @@ impl Serialize for Document<'_> {
         }
         if let Some(picked) = rows.then(|| report.whole.pick()) {
             s.serialize_entry("rows", &Rows(&report.whole, &picked))?;
-            if let Some(others) = Others::of(&picked) {
+            if let Some(others) = Others::of(&picked, report.whole.order.bytes) {
                 s.serialize_entry("others", &others)?;
             }
         }
@@ -97,12 +97,18 @@ struct Others {
     count: u64,
     first: Option<Moment>,
     last: Option<Moment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_out: Option<u64>,
 }
 
 impl Others {
-    fn of(picked: &Picked) -> Option<Others> {
-        let Entry { count, first, last } = picked.others;
-        (count > 0).then_some(Others { keys: picked.other_keys, count, first, last })
+    fn of(picked: &Picked, bytes: bool) -> Option<Others> {
+        let Entry { count, first, last, bytes: sums } = picked.others;
+        let [bytes_in, bytes_out] = sums.map(|sum| bytes.then_some(sum));
+        let keys = picked.other_keys;
+        (count > 0).then_some(Others { keys, count, first, last, bytes_in, bytes_out })
     }
 }
 
@@ -116,7 +122,7 @@ impl Serialize for Interval<'_> {
         s.serialize_entry("end", &self.0.end)?;
         s.serialize_entry("total", &self.0.total())?;
         s.serialize_entry("rows", &Rows(self.0, &picked))?;
-        if let Some(others) = Others::of(&picked) {
+        if let Some(others) = Others::of(&picked, self.0.order.bytes) {
             s.serialize_entry("others", &others)?;
         }
         s.end()
@@ -153,10 +159,14 @@ impl Serialize for Line<'_> {
         for (key, value) in self.keys.iter().zip(self.row.values()) {
             map.serialize_entry(key.name(), &value)?;
         }
-        let Entry { count, first, last } = self.row.entry;
+        let Entry { count, first, last, bytes } = self.row.entry;
         map.serialize_entry("count", &count)?;
         map.serialize_entry("first", &first)?;
         map.serialize_entry("last", &last)?;
+        if self.row.bytes {
+            map.serialize_entry("bytes_in", &bytes[0])?;
+            map.serialize_entry("bytes_out", &bytes[1])?;
+        }
         map.end()
     }
 }

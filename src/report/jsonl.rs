@@ -33,13 +33,16 @@ impl super::Format for Format {
         let picked = part.pick();
         let interval = Some((part.start, part.end));
         if part.total() == 0 {
-            line(&Rest { interval, others: None, entry: Entry::default() }, out)?;
+            line(
+                &Rest { interval, others: None, entry: Entry::default(), bytes: part.order.bytes },
+                out,
+            )?;
         }
         for row in part.rows(&picked) {
             line(&Line { interval, keys: part.keys.list(), row }, out)?;
         }
         if picked.others.count > 0 {
-            line(&Rest::of(interval, &picked), out)?;
+            line(&Rest::of(interval, &picked, part.order.bytes), out)?;
         }
         Ok(())
     }
@@ -52,7 +55,7 @@ impl super::Format for Format {
                 line(&Line { interval: None, keys: part.keys.list(), row }, out)?;
             }
             if picked.others.count > 0 {
-                line(&Rest::of(None, &picked), out)?;
+                line(&Rest::of(None, &picked, part.order.bytes), out)?;
             }
         }
         line(&Document(report, false), out)
@@ -75,11 +78,12 @@ struct Rest {
     interval: Interval,
     others: Option<Option<u64>>,
     entry: Entry,
+    bytes: bool,
 }
 
 impl Rest {
-    fn of(interval: Interval, picked: &Picked) -> Rest {
-        Rest { interval, others: Some(picked.other_keys), entry: picked.others }
+    fn of(interval: Interval, picked: &Picked, bytes: bool) -> Rest {
+        Rest { interval, others: Some(picked.other_keys), entry: picked.others, bytes }
     }
 }
 
@@ -93,10 +97,14 @@ impl Serialize for Rest {
         if let Some(keys) = self.others {
             map.serialize_entry("others", &keys)?;
         }
-        let Entry { count, first, last } = self.entry;
+        let Entry { count, first, last, bytes } = self.entry;
         map.serialize_entry("count", &count)?;
         map.serialize_entry("first", &first)?;
         map.serialize_entry("last", &last)?;
+        if self.bytes {
+            map.serialize_entry("bytes_in", &bytes[0])?;
+            map.serialize_entry("bytes_out", &bytes[1])?;
+        }
         map.end()
     }
 }

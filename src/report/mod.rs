@@ -151,6 +151,8 @@ pub struct Row<'a> {
     code: &'a [u8],
     /// The count, and the times of the first and the last.
     pub entry: Entry,
+    /// Whether its sums of bytes are shown.
+    pub bytes: bool,
 }
 
 impl Row<'_> {
@@ -181,7 +183,7 @@ impl<'a> Part<'a> {
         self.table.into_iter().flat_map(move |table| {
             picked.rows.iter().map(move |row| {
                 let (code, entry) = table.row(*row);
-                Row { keys: self.keys, code, entry }
+                Row { keys: self.keys, code, entry, bytes: self.order.bytes }
             })
         })
     }

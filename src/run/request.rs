@@ -101,7 +101,7 @@ impl Request {
         let tally = Tally::new(keys, interval, max_keys);
         Ok(Request {
             count: Count::new(filter, tally),
-            order: Order { sort: args.sort, top: args.top, min: args.min },
+            order: Order { sort: args.sort, top: args.top, min: args.min, bytes: false },
             kind: args.format,
             events: args.events,
             quiet: args.quiet,

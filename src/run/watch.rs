@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcptally::cli::WatchArgs;
+use tcptally::cli::{Sum, WatchArgs};
 use tcptally::period::interval::Length;
 use tcptally::watch::{Options, Watcher};
 
@@ -16,12 +16,13 @@ const FINEST: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
-    let request = Request::new(&args.count, &Times::Live)?;
+    let mut request = Request::new(&args.count, &Times::Live)?;
+    request.order.bytes = args.sum == Some(Sum::Bytes);
     let resolution = resolution(&args)?;
     let options = Options {
         ports: request.count.filter.ports.0.clone(),
         resolution,
-        transport: request.events,
+        transport: request.events || request.order.bytes,
         buffer: args.buffer.map(|b| b as usize),
     };
     if options.ports.is_empty() {

@@ -51,7 +51,11 @@ impl Tally {
     pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<Moment>) -> bool {
         self.scratch.clear();
         self.keys.encode(c, &mut self.scratch);
-        let entry = Entry { count, first: c.time, last };
+        let bytes = c
+            .transport
+            .as_ref()
+            .map_or([0; 2], |t| [t.bytes_in, t.bytes_out].map(Option::unwrap_or_default));
+        let entry = Entry { count, first: c.time, last, bytes };
         self.whole.add(&self.scratch, entry);
         let (Some(interval), Some(time), Some(last)) = (&self.interval, c.time, last) else {
             return false;

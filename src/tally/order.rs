@@ -27,6 +27,8 @@ pub struct Order {
     pub top: Option<usize>,
     /// Only those with at least this count.
     pub min: u64,
+    /// Whether the sums of bytes are shown too.
+    pub bytes: bool,
 }
 
 /// The rows that are shown, in order, and the sum of all else.
@@ -87,7 +89,7 @@ mod tests {
         let mut table = Table::new(max_keys);
         for (key, count, time) in [(3, 5, 30), (1, 5, 10), (2, 9, 20), (4, 1, 5)] {
             let time = Some(Moment::Clock(time));
-            table.add(&[key], Entry { count, first: time, last: time });
+            table.add(&[key], Entry { count, first: time, last: time, ..Entry::default() });
         }
         table
     }
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_not_shown_is_in_the_rest() {
-        let top = |top, sort| keys(Order { sort, top: Some(top), min: 0 });
+        let top = |top, sort| keys(Order { sort, top: Some(top), ..Order::default() });
         assert_eq!(top(2, Sort::Key), (vec![1, 2], 6, Some(2)));
         assert_eq!(top(2, Sort::Last), (vec![2, 1], 6, Some(2)));
         assert_eq!(top(0, Sort::Count), (vec![], 20, Some(4)));

@@ -19,6 +19,8 @@ pub struct Entry {
     pub first: Option<Moment>,
     /// Time of the last, where known.
     pub last: Option<Moment>,
+    /// Bytes that clients sent and got, from those connections of which that is known.
+    pub bytes: [u64; 2],
 }
 
 impl Entry {
@@ -30,6 +32,9 @@ impl Entry {
             (a, b) => a.or(b),
         };
         self.last = self.last.max(other.last);
+        for (sum, bytes) in self.bytes.iter_mut().zip(other.bytes) {
+            *sum = sum.saturating_add(bytes);
+        }
     }
 }
 
@@ -86,7 +91,7 @@ impl Table {
         let entry = match self.bounded.as_ref().map_or(0, |b| b.error(index)) {
             0 => *entry,
             // What came before the key was last dropped may not have been of this key.
-            error => Entry { count: entry.count - error, first: None, last: entry.last },
+            error => Entry { count: entry.count - error, first: None, ..*entry },
         };
         (code, entry)
     }

@@ -108,3 +108,36 @@ fn every_connection_is_in_one_interval() {
     let count: u64 = rows.iter().filter_map(|r| r[3].parse::<u64>().ok()).sum();
     assert_eq!(count, 150, "{text}");
 }
+
+#[test]
+fn bytes_by_address() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let sum = ["-o", "report.json", "-F", "json", "--sum", "bytes", "--top", "2"];
+    let watch = Watch::start(User::plain(), &[port], &sum);
+    let mut open = Vec::new();
+    for n in 0..40usize {
+        let mut stream = connect_from(client(n % 4), local(port));
+        let (mut accepted, _) = listener.accept().expect("a connection");
+        // The nth address sends more, and oftener.
+        let bytes = vec![0; if n % 4 < n / 10 { 0 } else { 1000 * (n % 4 + 1) }];
+        stream.write_all(&bytes).expect("it is connected");
+        accepted.read_exact(&mut vec![0; bytes.len()]).expect("the request");
+        accepted.write_all(b"seven b").expect("it is connected");
+        stream.read_exact(&mut [0; 7]).expect("the answer");
+        if n % 2 == 0 {
+            open.push((stream, accepted));
+        } else {
+            drop(accepted);
+            assert_eq!(stream.read(&mut [0]).expect("its end"), 0);
+        }
+    }
+    let report = watch.end();
+    assert_eq!(report.number("total"), 40);
+    // Ten times each; the first address sent something three times, the second five times.
+    let sums = |row: &serde_json::Value| {
+        [&row["count"], &row["bytes_in"], &row["bytes_out"]].map(|v| v.as_u64().unwrap_or_default())
+    };
+    let rows: Vec<_> = report.0["rows"].as_array().expect("rows").iter().map(sums).collect();
+    assert_eq!(rows, [[10, 3_000, 70], [10, 10_000, 70]], "{}", report.0);
+    assert_eq!(sums(&report.0["others"]), [20, 61_000, 140], "{}", report.0);
+}

@@ -10,6 +10,9 @@ const GAP: usize = 2;
 /// Shorter bars tell nothing, and longer ones no more.
 const BAR: std::ops::RangeInclusive<usize> = 4..=24;
 
+/// What is above the sums of bytes.
+pub const SUMS: [&str; 2] = ["BYTES IN", "BYTES OUT"];
+
 /// `100.0%`
 const SHARE: usize = 6;
 
@@ -21,6 +24,7 @@ pub struct Columns {
     share: usize,
     bar: usize,
     time: usize,
+    sums: Option<[usize; 2]>,
     /// How bars are coloured, if they are.
     style: Option<Style>,
 }
@@ -38,6 +42,8 @@ pub struct Line {
     pub bar: Option<(u64, u64)>,
     /// The times of the first and the last.
     pub times: [String; 2],
+    /// The sums of bytes.
+    pub sums: [String; 2],
 }
 
 impl Columns {
@@ -52,7 +58,7 @@ impl Columns {
     ) -> Columns {
         let count = count.max("COUNT".len());
         let taken: usize = keys.iter().map(|w| w + GAP).sum::<usize>() + count;
-        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, style };
+        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, sums: None, style };
         let mut left = width.saturating_sub(taken);
         let mut take = |width: usize, n: usize| {
             let fits = width > 0 && left >= (width + GAP) * n;
@@ -73,6 +79,14 @@ impl Columns {
         columns
     }
 
+    /// The same with sums of these widths, which have to fit: in the place of the share and its
+    /// bar.
+    pub fn with_sums(self, widths: Option<[usize; 2]>) -> Columns {
+        let Some([a, b]) = widths else { return self };
+        let sums = Some([a.max(SUMS[0].len()), b.max(SUMS[1].len())]);
+        Columns { share: 0, bar: 0, sums, ..self }
+    }
+
     /// A line without its end.
     pub fn line(&self, line: &Line) -> String {
         let mut text = String::new();
@@ -91,6 +105,9 @@ impl Columns {
                 Some(style) => write!(text, "{:GAP$}{style}{bar}{style:#}{:blank$}", "", ""),
                 None => write!(text, "{:GAP$}{bar}{:blank$}", "", ""),
             };
+        }
+        for (sum, width) in line.sums.iter().zip(self.sums.into_iter().flatten()) {
+            let _ = write!(text, "{:GAP$}{sum:>width$}", "");
         }
         if self.time > 0 {
             for time in &line.times {
@@ -122,6 +139,7 @@ mod tests {
             share: "100.0%".into(),
             bar: Some((1, 1)),
             times: ["F".repeat(time), "L".repeat(time)],
+            sums: Default::default(),
         });
         (line.chars().count(), line)
     }

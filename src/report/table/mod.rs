@@ -54,7 +54,9 @@ impl Format {
         let time = clock.show(all.first).len().max(clock.show(all.last).len());
         let (widths, most) = measure(part, &picked, headings.iter().map(|h| h.len()).collect());
         let count = all.count.to_string().len();
-        let columns = Columns::fit(self.look.width, widths, count, time, self.bars());
+        let sums = part.order.bytes.then(|| all.bytes.map(|n| n.to_string().len()));
+        let columns =
+            Columns::fit(self.look.width, widths, count, time, self.bars()).with_sums(sums);
 
         let head = columns.line(&Line {
             keys: headings,
@@ -62,6 +64,7 @@ impl Format {
             share: "SHARE".into(),
             bar: None,
             times: ["FIRST", "LAST"].map(String::from),
+            sums: columns::SUMS.map(String::from),
         });
         writeln!(out, "{}", self.styled(HEADING, head))?;
         let line = |keys: Vec<String>, entry: Entry| Line {
@@ -70,6 +73,7 @@ impl Format {
             share: share(entry.count, all.count),
             bar: None,
             times: [entry.first, entry.last].map(|t| clock.show(t)),
+            sums: entry.bytes.map(|n| n.to_string()),
         };
         for row in part.rows(&picked) {
             let bar = Some((row.entry.count, most));
@@ -111,7 +115,7 @@ impl super::Format for Format {
 
     fn interval(&mut self, part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         let zone = &self.look.zone;
-        let span = Entry { count: 0, first: part.start, last: part.end };
+        let span = Entry { first: part.start, last: part.end, ..Entry::default() };
         let start = match self.last_interval {
             // The date is said where it is another.
             Some(last) if same_day(zone, &Entry { last: span.first, ..last }) => Detail::Time,
@@ -146,6 +150,7 @@ impl super::Format for Format {
             share: share(count, part.total()),
             bar,
             times: Default::default(),
+            sums: Default::default(),
         };
         for row in part.rows(&picked) {
             let count = row.entry.count;
