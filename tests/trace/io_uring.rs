@@ -50,3 +50,24 @@ fn it_can_be_denied() {
         }
     }
 }
+
+#[test]
+fn a_server_that_has_set_one_up_before_it_is_attached_to() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        let server = Server::c(&program, &["keepuring"], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        if !plain.stdout().contains("io_uring: yes") {
+            return skip("the warning of io_uring", "this kernel does not let us have it");
+        }
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &["--engine", engine, "-p", &pid], &[plain.pid]);
+        let made = server.clients(1, 20, 3).run();
+        let report = run.end_attached();
+        assert_eq!(report.counts(), made);
+        assert!(report.warnings().contains("io_uring"), "{engine}: {}", report.warnings());
+        assert_eq!(report.0["complete"], false, "{engine}");
+    }
+}

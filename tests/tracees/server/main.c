@@ -36,6 +36,7 @@
  *                           time; at SIGTERM, compare what was sent with what came, and exit 0
  *                           if nothing is missing
  *   uring                   try io_uring_setup; the first line of stdout says how it went
+ *   keepuring               the same, and keep what it gives
  *   after=N                 after N connections, exit with the status given by
  *   status=N                this, or by default 0
  *   segv                    instead of the exit, die of SIGSEGV
@@ -65,13 +66,13 @@ void fail(const char *what)
     exit(70);
 }
 
-static void try_io_uring(void)
+static void try_io_uring(int keep)
 {
     char params[120] = {0};
     long fd = syscall(__NR_io_uring_setup, 4, params);
     printf("io_uring: %s\n", fd >= 0 ? "yes" : errno == ENOSYS ? "ENOSYS" : "refused");
     fflush(stdout);
-    if (fd >= 0)
+    if (fd >= 0 && !keep)
         close(fd);
 }
 
@@ -155,7 +156,9 @@ int main(int argc, char **argv)
         else if (!strcmp(a, "segv"))
             options.die_of_segv = 1;
         else if (!strcmp(a, "uring"))
-            try_io_uring();
+            try_io_uring(0);
+        else if (!strcmp(a, "keepuring"))
+            try_io_uring(1);
         else if (!strcmp(a, "nothing"))
             return 0;
         else {
