@@ -17,9 +17,11 @@ tool=target/release/tcptally
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
+# As it is passed on, with the locale that most people have. It knows no port.
 one_liner() {
-    gawk 'match($0, /accept4?(\([0-9]+, | resumed>){[^}]*inet_addr\("([0-9.]+)"\)/, m) { n[m[2]]++ }
-          END { for (ip in n) print ip ": " n[ip] }' "$1"
+    LC_ALL=C.UTF-8 gawk '
+        match($0, /accept4?(\(| resumed>).*sin_addr=inet_addr\("([^"]+)"\).* = [0-9]+/, m) { n[m[2]]++ }
+        END { for (ip in n) print ip ": " n[ip] }' "$1"
 }
 
 # Appends the seconds that a command takes to $dir/$1; its output goes to $dir/$1.out.
