@@ -41,7 +41,9 @@ bench-overhead: ## what watching costs a server, against strace (options: ARGS=-
 fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
 	@if [ ! -d fuzz ]; then echo 'There are no fuzz targets yet.' >&2; exit 1; fi; \
 	for target in $$($(CARGO) fuzz list); do \
-		$(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_TIME) || exit 1; \
+		mkdir -p fuzz/corpus/$$target; \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target testdata/$$target -- \
+			-max_total_time=$(FUZZ_TIME) -timeout=20 -max_len=4000 || exit 1; \
 	done
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.

@@ -186,6 +186,20 @@ fn a_stream_of_any_length_takes_little_memory() {
 }
 
 #[test]
+fn what_a_log_cannot_tell_is_said() {
+    let place = Place::new();
+    let table = "% time     seconds  usecs/call     calls    errors syscall\n\
+                 ------ ----------- ----------- --------- --------- ----------------\n\
+                 100.00    0.000077          11         7           accept4\n";
+    place.file("summary", table);
+    place.file("both", LINE.to_owned() + table);
+    said(&place.parse(&["summary"]), 0, "", &["summary", "strace -c"]);
+    said(&place.parse(&["both"]), 0, "192.0.2.9: 1\n", &[]);
+    place.file("uring", "io_uring_enter(4, 1, 1, IORING_ENTER_GETEVENTS, NULL, 8) = 1\n");
+    said(&place.parse(&["uring"]), 0, "", &["uring", "io_uring"]);
+}
+
+#[test]
 fn stdin_can_be_a_file() {
     let place = Place::new();
     let path: &Path = &place.file("log", LINE);

@@ -27,6 +27,8 @@ pub enum Name {
     GetSockName,
     /// getpeername.
     GetPeerName,
+    /// io_uring_setup, io_uring_enter: what is done through it does not show.
+    Uring,
 }
 
 /// The call that strace names so, if it matters.
@@ -43,6 +45,7 @@ pub fn named(name: &[u8]) -> Option<Name> {
         b"fork" | b"vfork" | b"clone" | b"clone2" | b"clone3" => Name::Clone,
         b"getsockname" => Name::GetSockName,
         b"getpeername" => Name::GetPeerName,
+        b"io_uring_setup" | b"io_uring_enter" => Name::Uring,
         _ => return None,
     })
 }
@@ -178,6 +181,7 @@ pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             call.foreign = !streams(&mut c);
             to_result(call, c)
         }
+        Name::Uring => Parsed::Nothing,
         Name::SocketCall => {
             let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
             if !matches!(

@@ -69,6 +69,8 @@ pub struct Block {
     pub passage: Passage,
     /// Lines that should have told of a connection and could not be read.
     pub unreadable: u64,
+    /// Whether io_uring was used.
+    pub uring: bool,
     /// What is to be given, as [`log`](super::log) found out.
     pub given: Vec<Given>,
     /// Whether names of threads are wanted.
@@ -86,6 +88,7 @@ impl Block {
         self.given.clear();
         self.passage = Passage::default();
         self.unreadable = 0;
+        self.uring = false;
     }
 
     /// Reads all lines of `text`.
@@ -161,6 +164,7 @@ impl Block {
             };
             (name, n)
         };
+        self.uring |= name == Name::Uring;
         let parsed = call::call(name, Cursor(&body.0[n + 1..]));
         let doubtful = matches!(parsed, Parsed::Torn(..) | Parsed::Unreadable | Parsed::Nothing);
         if doubtful && self.coloured(line, body, at, glued) {

@@ -41,6 +41,8 @@ pub struct Log {
     near: Box<[(u32, u32); 64]>,
     /// Lines that should have told of a connection and could not be read.
     pub unreadable: u64,
+    /// Whether io_uring was used.
+    pub uring: bool,
     /// Connections without a local port, if that is wanted.
     pub unknown_ports: u64,
     /// Connections without a peer.
@@ -65,6 +67,7 @@ impl Log {
             sockets_seen: false,
             near: Box::new([NOBODY; 64]),
             unreadable: 0,
+            uring: false,
             unknown_ports: 0,
             unknown_peers: 0,
         }
@@ -104,6 +107,7 @@ impl Log {
         self.base = self.passage.join(&block.passage);
         if !self.learning {
             self.unreadable += block.unreadable;
+            self.uring |= block.uring;
         }
         let Block { facts, comms, given, .. } = block;
         let mut out = Out { given, comms };
@@ -228,7 +232,7 @@ impl Log {
         let Returned::Value(value) = fact.call.returned else { return };
         match fact.call.name {
             Name::Accept => self.accepted(fact, value, number, at, out),
-            Name::SocketCall => {}
+            Name::SocketCall | Name::Uring => {}
             Name::GetSockName | Name::GetPeerName => self.named(fact, out),
             _ => self.changed(fact, value, out),
         }
@@ -430,7 +434,11 @@ impl Log {
                     self.forget_near();
                 }
             }
-            Name::Accept | Name::SocketCall | Name::GetSockName | Name::GetPeerName => {}
+            Name::Accept
+            | Name::SocketCall
+            | Name::GetSockName
+            | Name::GetPeerName
+            | Name::Uring => {}
         }
     }
 

@@ -79,17 +79,40 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     cx.account.unreadable_lines += log.unreadable;
-    let name = inputs.first().map_or("", |i| i.name()).to_owned();
+    say(&inputs, &log, cx);
+}
+
+/// What the reader of the report must know of a run.
+fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
+    let first = inputs.first().map_or("", |i| i.name());
+    let name = match inputs.len() {
+        0 | 1 => first.to_owned(),
+        n => format!("{first} and {} more", n - 1),
+    };
     if log.unknown_ports > 0 {
         cx.account.warn(format!(
-            "{name}: {} connections came to a port that the log does not tell; strace -yy would have told it",
+            "{name}: the log does not tell to which port {} connections came; strace -yy would \
+             have told it",
             log.unknown_ports
         ));
     }
     if log.unknown_peers > 0 {
         cx.account.warn(format!(
-            "{name}: {} connections came from an address that the log does not tell; strace -yy would have told it",
+            "{name}: the log does not tell from which address {} connections came; strace -yy \
+             would have told it",
             log.unknown_peers
+        ));
+    }
+    if log.uring {
+        cx.account.warn(format!(
+            "{name}: the program uses io_uring; connections that it accepts that way are not in \
+             the log"
+        ));
+    }
+    for input in inputs.iter().filter(|i| sign::only_summary(i.head())) {
+        cx.account.warn(format!(
+            "{}: this is a summary (strace -c), which tells of no single connection",
+            input.name()
         ));
     }
 }

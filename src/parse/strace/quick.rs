@@ -1,5 +1,5 @@
 //! The forms that nearly all lines of large logs are in, read without looking for the end of the
-//! line first. What is not exactly so is left to [`line`](super::line), which reads every form;
+//! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
 //! what is read here, it would read the same.
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -7,6 +7,16 @@ use super::cursor::without_colours;
 use super::prefix::{Stamp, split};
 use crate::parse::lines;
 
+/// How the table of `-c` begins.
+const SUMMARY: &[u8] = b"% time     seconds  usecs/call";
+
+/// Whether `head` has the table of `-c`, and no call.
+pub fn only_summary(head: &[u8]) -> bool {
+    let mut calls = false;
+    lines::each(head, |line, _| calls |= !line.starts_with(SUMMARY) && line_is(line, false));
+    !calls && find(head, SUMMARY).is_some()
+}
+
 /// Whether one of the lines of `head` is strace's.
 pub fn of_strace(head: &[u8]) -> bool {
     let mut found = false;
@@ -42,7 +52,7 @@ fn line_is(line: &[u8], cut: bool) -> bool {
         b"--- stopped by ",
     ];
     messages.iter().any(|m| text.starts_with(m))
-        || line.starts_with(b"% time     seconds  usecs/call")
+        || line.starts_with(SUMMARY)
         || line.starts_with(b"strace: ")
         || line.starts_with(b"Process ") && find(line, b" attached").is_some()
 }
