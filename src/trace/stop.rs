@@ -173,6 +173,43 @@ impl GroupStop {
     }
 }
 
+/// PTRACE_EVENT_STOP of either kind: the thread stands inside of the kernel's get_signal(), from
+/// where an interrupted call is restarted as though nothing had been.
+#[derive(Debug)]
+pub enum Standing {
+    /// A thread of a process that runs.
+    Running(EventStop),
+    /// A thread of a process in group-stop.
+    Stopped(GroupStop),
+}
+
+impl Standing {
+    /// The thread.
+    pub fn tid(&self) -> Tid {
+        match self {
+            Standing::Running(stop) => stop.tid(),
+            Standing::Stopped(stop) => stop.tid(),
+        }
+    }
+
+    /// Lets this thread run, even if its process stays in group-stop.
+    pub fn run(self, until: Until) -> io::Result<()> {
+        match self {
+            Standing::Running(stop) => stop.resume(until),
+            Standing::Stopped(stop) => stop.stopped.resume(until, 0),
+        }
+    }
+}
+
+impl From<Standing> for Stop {
+    fn from(standing: Standing) -> Stop {
+        match standing {
+            Standing::Running(stop) => Stop::Event(stop),
+            Standing::Stopped(stop) => Stop::Group(stop),
+        }
+    }
+}
+
 /// What wait told of a tracee or child.
 #[derive(Debug)]
 pub enum Stop {

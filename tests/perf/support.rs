@@ -8,7 +8,7 @@ use tcptally::sys::ptrace::{self, Tid};
 use tcptally::sys::wait;
 use tcptally::trace::perf::inject::{self, Change, Disposition, Progress, Started};
 use tcptally::trace::perf::site::Site;
-use tcptally::trace::stop::{Stop, Until};
+use tcptally::trace::stop::{Standing, Stop, Until};
 
 /// A C program of tests/tracees, compiled once; `None` without a compiler.
 pub fn tracee(name: &str) -> Option<PathBuf> {
@@ -73,14 +73,14 @@ pub fn inject(pid: Tid, mut change: Change) -> (Stop, Disposition) {
         ptrace::interrupt(pid).unwrap();
         let stop = loop {
             match next_stop(pid) {
-                Stop::Event(stop) => break stop,
+                Stop::Event(stop) => break Standing::Running(stop),
                 other => resume(other),
             }
         };
         let mut injection = match inject::start(stop, &site, change) {
             Started::Going(injection) => injection,
             Started::NotNow(stop) => {
-                resume(Stop::Event(stop));
+                resume(stop.into());
                 continue;
             }
             Started::Unfit(_, unfit) => panic!("{unfit}"),

@@ -128,6 +128,7 @@ fn a_stopped_server_stays_stopped_until_it_is_continued() {
             let server = Server::c(&program, &[mode], &[Listens::V4]);
             let plain = server.start(&stage, user);
             let stopped = || threads(plain.pid).iter().all(|t| matches!(state(t), Some('T' | 't')));
+            let before = signals(plain.pid);
             signal(plain.pid, Signal::SIGSTOP);
             wait_for("the server stops", || stopped().then_some(()));
             let pid = plain.pid.to_string();
@@ -151,6 +152,7 @@ fn a_stopped_server_stays_stopped_until_it_is_continued() {
             wait_for("still stopped", || {
                 threads(plain.pid).iter().all(|t| state(t) == Some('T')).then_some(())
             });
+            assert_eq!(signals(plain.pid), before, "{engine} {mode}: put back while it is stopped");
             signal(plain.pid, Signal::SIGCONT);
             server.assert_serves();
         }

@@ -23,7 +23,7 @@ use std::io;
 
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::tracee;
-use crate::trace::stop::{EventStop, Stop, SyscallStop, Until};
+use crate::trace::stop::{Standing, Stop, SyscallStop, Until};
 
 use super::frame;
 use super::site::{Site, Unfit};
@@ -136,9 +136,9 @@ pub enum Started {
     Going(Injection),
     /// Not at this moment: the thread is amid a restartable sequence (rseq(2)), or deeper in its
     /// stack than ever. Let it run on, interrupt it again, look for a [`Site`] again.
-    NotNow(EventStop),
+    NotNow(Standing),
     /// It cannot be done, for this reason. The thread is as it was.
-    Unfit(EventStop, Unfit),
+    Unfit(Standing, Unfit),
 }
 
 /// How a stop was taken.
@@ -165,7 +165,7 @@ const CODE_64: u64 = 0x33;
 
 /// Starts to change what the process does with SIGTRAP. Its first thread has stopped, must have
 /// been seized with PTRACE_O_TRACESYSGOOD, and is resumed.
-pub fn start(stop: EventStop, site: &Site, change: Change) -> Started {
+pub fn start(stop: Standing, site: &Site, change: Change) -> Started {
     match prepare(stop.tid(), site, change) {
         Err(unfit) => Started::Unfit(stop, unfit),
         Ok(None) => Started::NotNow(stop),
@@ -177,7 +177,7 @@ pub fn start(stop: EventStop, site: &Site, change: Change) -> Started {
                 injection.put_back();
                 return Started::Unfit(stop, e.into());
             }
-            match stop.resume(Until::SyscallStop) {
+            match stop.run(Until::SyscallStop) {
                 // A thread that cannot be resumed is on its way out, which wait will report.
                 Ok(()) | Err(_) => Started::Going(injection),
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::sys::ptrace::{self, Tid};
-use crate::trace::stop::{Stop, Until};
+use crate::trace::stop::{Standing, Stop};
 
 use super::inject::{self, Change, Disposition, Injection, Progress, Started};
 use super::site::{Site, Unfit};
@@ -81,33 +81,42 @@ impl Traps {
                 Progress::Done(stop, result) => {
                     Ok(Taken { stop: Some(stop), over: Some((pid, result)) })
                 }
+                // Another stop of the right kind has come before the call: one may have been asked
+                // for twice.
+                Progress::Undone(stop @ (Stop::Event(_) | Stop::Group(_)), change)
+                    if task.tries < TRIES =>
+                {
+                    self.start(Task { change, tries: task.tries + 1, ..task }, stop)
+                }
                 Progress::Undone(stop, change) => Ok(self.again(Task { change, ..task }, stop)),
             };
         }
-        match stop {
-            Stop::Event(stop) => match inject::start(stop, &task.site, task.change) {
-                Started::Going(injection) => {
-                    self.0.insert(pid, Task { injection: Some(injection), ..task });
-                    Ok(Taken::default())
-                }
-                Started::NotNow(stop) => {
-                    let mut taken = self.again(task, Stop::Event(stop));
-                    if let Some(Stop::Event(stop)) = taken.stop.take() {
-                        stop.resume(Until::AnyStop)?;
-                    }
-                    Ok(taken)
-                }
-                Started::Unfit(stop, unfit) => {
-                    Ok(Taken { stop: Some(Stop::Event(stop)), over: Some((pid, Err(unfit))) })
-                }
-            },
+        self.start(task, stop)
+    }
+
+    fn start(&mut self, task: Task, stop: Stop) -> io::Result<Taken> {
+        let pid = task.site.pid;
+        let standing = match stop {
+            Stop::Event(stop) => Standing::Running(stop),
+            // Stopped by SIGSTOP, it may stay so for long.
+            Stop::Group(stop) => Standing::Stopped(stop),
             stop @ (Stop::Exited(..) | Stop::Killed(..)) => {
-                Ok(Taken { stop: Some(stop), over: None })
+                return Ok(Taken { stop: Some(stop), over: None });
             }
-            // The one that was asked for is still to come; after SIGSTOP, with SIGCONT.
+            // The one that was asked for is still to come.
             stop => {
                 self.0.insert(pid, task);
-                Ok(Taken { stop: Some(stop), over: None })
+                return Ok(Taken { stop: Some(stop), over: None });
+            }
+        };
+        match inject::start(standing, &task.site, task.change) {
+            Started::Going(injection) => {
+                self.0.insert(pid, Task { injection: Some(injection), ..task });
+                Ok(Taken::default())
+            }
+            Started::NotNow(stop) => Ok(self.again(task, stop.into())),
+            Started::Unfit(stop, unfit) => {
+                Ok(Taken { stop: Some(stop.into()), over: Some((pid, Err(unfit))) })
             }
         }
     }

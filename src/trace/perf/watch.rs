@@ -116,22 +116,13 @@ impl Perf {
 
     /// Takes a stop of any thread, before anybody else.
     pub fn on_stop(&mut self, stop: Stop) -> io::Result<Taken> {
-        let tid = stop.tid();
-        let parked = matches!(stop, Stop::Group(_)) && self.traps.is_under_way(tid);
         let taken = self.traps.on_stop(stop)?;
         let decided = match taken.over {
-            None if parked && !self.leaving && !self.former.contains_key(&tid) => {
-                // It stays stopped until SIGCONT, and is made to ignore SIGTRAP then; until that
-                // it accepts nothing, so the events do no harm before.
-                self.former.insert(tid, Disposition::DEFAULT);
-                Some(Decided { pid: tid, result: self.open(tid) })
-            }
             None => None,
             Some((_, Ok(_))) if self.leaving => None,
             Some((pid, Ok(former))) => {
-                let is_open = self.former.insert(pid, former).is_some();
-                let result = if is_open { Ok(()) } else { self.open(pid) };
-                Some(Decided { pid, result })
+                self.former.insert(pid, former);
+                Some(Decided { pid, result: self.open(pid) })
             }
             Some((pid, Err(unfit))) => {
                 (!self.leaving).then(|| Decided { pid, result: Err(unfit.to_string()) })
