@@ -83,6 +83,14 @@ impl Ports {
     pub fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|range| range.contains(&port))
     }
+
+    /// The port, if it is but one.
+    pub fn single(&self) -> Option<u16> {
+        match &self.0[..] {
+            [range] if range.start() == range.end() => Some(*range.start()),
+            _ => None,
+        }
+    }
 }
 
 /// As it is given.

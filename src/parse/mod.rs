@@ -4,6 +4,7 @@
 //! belongs together into runs, and gives each run to the reader of its type. A new type is a
 //! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
 
+pub mod conntrack;
 mod context;
 pub mod events;
 pub mod fold;
@@ -18,6 +19,8 @@ mod progress;
 pub mod recognise;
 pub mod report;
 pub mod strace;
+pub mod systemtap;
+pub mod tcpaccept;
 pub mod tcpdump;
 pub mod when;
 
@@ -48,6 +51,8 @@ pub struct Options {
     /// The addresses of the recorded machine; empty: not known, and every connection whose record
     /// gives no direction is taken to be inbound.
     pub local: Vec<Host>,
+    /// The port that is asked for, if it is one: taken for that of records that tell none.
+    pub port: Option<u16>,
     /// Whether only connections count that the record shows to have been completed.
     pub established: bool,
     /// Fields that somebody will look at.

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::events;
 use super::input::Input;
 use super::progress::Progress;
-use super::{netfilter, pcap, report, strace, tcpdump};
+use super::{conntrack, netfilter, pcap, report, strace, systemtap, tcpaccept, tcpdump};
 
 /// A type of record.
 pub struct Kind {
@@ -25,8 +25,17 @@ pub struct Kind {
 }
 
 /// All types, the most particular first: the first that recognises a record reads it.
-pub const KINDS: &[&Kind] =
-    &[&pcap::KIND, &report::KIND, &events::KIND, &strace::KIND, &netfilter::KIND, &tcpdump::KIND];
+pub const KINDS: &[&Kind] = &[
+    &pcap::KIND,
+    &report::KIND,
+    &events::KIND,
+    &strace::KIND,
+    &conntrack::KIND,
+    &netfilter::KIND,
+    &tcpaccept::KIND,
+    &systemtap::KIND,
+    &tcpdump::KIND,
+];
 
 /// More than this is not looked at to find out what a record is.
 const ENOUGH: usize = 1024 * 1024;

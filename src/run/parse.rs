@@ -36,6 +36,7 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         tz,
         local: args.local_ip,
         established: args.established,
+        port: request.count.filter.ports.single(),
         wanted: request.wanted(),
         // Where events scroll by, they tell how far it is.
         progress: !args.count.quiet && !args.count.events,

@@ -1,0 +1,393 @@
+//! The connection table of netfilter: events and lists of conntrack, and snapshots of the
+//! kernel's own files, one by one, in a directory or in a tar archive.
+
+pub mod entry;
+mod tables;
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use hashbrown::HashMap;
+use jiff::civil::Date;
+use memchr::memmem;
+use regex::Regex;
+
+use self::entry::{Entry, Event, Line};
+use self::tables::Tables;
+use super::context::Context;
+use super::host::Ends;
+use super::input::Input;
+use super::lines;
+use super::recognise::Kind;
+use super::when::{Calendar, Scan, Stamp};
+use crate::{Connection, Moment};
+
+/// conntrack's text, and the kernel's.
+pub const KIND: Kind = Kind {
+    name: "conntrack",
+    about: "events, lists or snapshots of the connection tracking table, also in a tar archive",
+    recognise,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// So many open flows are remembered of a record of events.
+const MOST: usize = 1 << 21;
+
+fn is_tar(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar")
+}
+
+fn recognise(head: &[u8]) -> bool {
+    let mut found = is_tar(head);
+    lines::each(head, |line, _| {
+        found = found
+            || entry::text(line) != Line::Other
+            || line.starts_with(b"<conntrack>")
+            || line.starts_with(b"<flow") && memmem::find(line, b"<layer3 ").is_some();
+    });
+    found
+}
+
+/// What the beginning of a record of events has.
+fn has(head: &[u8], text: &str, xml: &str) -> bool {
+    memmem::find(head, text.as_bytes()).is_some() || memmem::find(head, xml.as_bytes()).is_some()
+}
+
+fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let moment_of = |name: &str| moment_in(name, &zone);
+    inputs.sort_by_cached_key(|input| {
+        let path = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
+        path.and_then(moment_of).or_else(|| input.modified().map(Moment::from))
+    });
+    let name = super::common_name(inputs.iter());
+    let mut tables = Tables::new(cx.options.established);
+    for mut input in inputs {
+        let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
+        let moment = file.and_then(moment_of).or_else(|| input.modified().map(Moment::from));
+        let end = if is_tar(input.head()) {
+            archive(&mut input, &mut tables, &moment_of, cx)
+        } else {
+            text(&mut input, moment, &mut tables, cx)
+        };
+        if let Err(e) = end {
+            cx.broken(&input, &e);
+        }
+    }
+    match tables.count() {
+        0 => {}
+        1 => cx.account.warn(format!(
+            "{name}: a list shows one moment; what had been forgotten by then (120 s after a \
+             close, 10 s after a reset) is not in it"
+        )),
+        n => cx.account.warn(format!(
+            "{name}: connections that came and went between two of the {n} snapshots are in none \
+             of them"
+        )),
+    }
+}
+
+/// The members of an archive, each a snapshot and perhaps compressed.
+fn archive(
+    input: &mut Input,
+    tables: &mut Tables,
+    moment_of: &dyn Fn(&str) -> Option<Moment>,
+    cx: &mut Context<'_>,
+) -> io::Result<()> {
+    let name = input.name().to_owned();
+    let mut archive = tar::Archive::new(&mut *input);
+    let mut strange = 0;
+    for member in archive.entries()? {
+        let member = member?;
+        if !member.header().entry_type().is_file() {
+            continue;
+        }
+        let path = member.path().ok().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = path.rsplit('/').next().unwrap_or_default();
+        let written = member.header().mtime().ok().and_then(|t| i64::try_from(t).ok());
+        let written = written.and_then(|t| jiff::Timestamp::from_second(t).ok()).map(Moment::from);
+        tables.begin(moment_of(file).or(written));
+        let mut member = BufReader::new(member);
+        let gzip = member.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        let content: Box<dyn Read + '_> = if gzip {
+            Box::new(flate2::read::MultiGzDecoder::new(member))
+        } else {
+            Box::new(member)
+        };
+        let mut content = BufReader::new(content);
+        let mut line = Vec::new();
+        let (mut flows, mut others) = (0, 0);
+        loop {
+            line.clear();
+            // A line of the table is short; what is longer is none.
+            if content.by_ref().take(64 * 1024).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            match entry::text(line.trim_ascii_end()) {
+                Line::Tcp(entry) => {
+                    flows += 1;
+                    snapshot(&entry, tables, cx);
+                }
+                Line::OtherFlow => flows += 1,
+                Line::Other => others += 1,
+            }
+        }
+        strange += u64::from(flows == 0 && others > 0);
+    }
+    if strange > 0 {
+        cx.account.complete = false;
+        cx.account
+            .warn(format!("{name}: {strange} files in it are no snapshots and were left out"));
+    }
+    Ok(())
+}
+
+fn snapshot(entry: &Entry, tables: &mut Tables, cx: &mut Context<'_>) {
+    if entry.ends.inbound(&cx.options.local) {
+        tables.take(entry, &mut |connection| cx.sink.take(connection));
+    }
+}
+
+/// A file of events, or of one or more snapshots.
+fn text(
+    input: &mut Input,
+    moment: Option<Moment>,
+    tables: &mut Tables,
+    cx: &mut Context<'_>,
+) -> io::Result<()> {
+    let head = input.head();
+    let events = Events {
+        // Only then can a flow that is remembered be forgotten.
+        follows: has(head, "[UPDATE]", "\"update\"") || has(head, "[DESTROY]", "\"destroy\""),
+        ends_only: has(head, "[DESTROY]", "\"destroy\"")
+            && !has(head, "[NEW]", "\"new\"")
+            && !has(head, "[UPDATE]", "\"update\""),
+        established: cx.options.established,
+        open: HashMap::default(),
+        seen: false,
+        saw_established: false,
+    };
+    let name = input.name().to_owned();
+    let calendar = Calendar::new(input, cx, &|_| Stamp::None);
+    let mut file = File { tables, events, calendar, moment, listing: false };
+    let end = lines::blocks(input, |block, _| {
+        lines::each(block, |line, _| {
+            if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
+                for flow in memmem::find_iter(line, b"<flow") {
+                    let flow = &line[flow..];
+                    let end = memmem::find(flow, b"</flow>").unwrap_or(flow.len());
+                    file.line(entry::xml(&flow[..end]), &[], cx);
+                }
+            } else {
+                file.line(entry::text(line), line, cx);
+            }
+        });
+    });
+    let File { events, .. } = file;
+    if events.seen && events.ends_only {
+        cx.account.warn(format!(
+            "{name}: this record has only the ends of connections; each counts, at the time of its \
+             end or by its age"
+        ));
+    } else if events.seen && events.established && !events.follows {
+        cx.account.warn(format!(
+            "{name}: [NEW] events alone do not tell which connections were established, so \
+             --established counts every attempt"
+        ));
+    } else if events.seen && !events.established {
+        cx.account.warn(format!(
+            "{name}: a [NEW] event is an attempt, so those that were refused count too"
+        ));
+    }
+    end
+}
+
+struct File<'a> {
+    tables: &'a mut Tables,
+    events: Events,
+    calendar: Calendar,
+    moment: Option<Moment>,
+    /// A snapshot has begun.
+    listing: bool,
+}
+
+impl File<'_> {
+    fn line(&mut self, line: Line, text: &[u8], cx: &mut Context<'_>) {
+        match line {
+            Line::Tcp(entry) if entry.event.is_some() => {
+                if entry.ends.inbound(&cx.options.local) {
+                    let time = self.calendar.moment(entry.stamp);
+                    self.events.take(&entry, time, &mut |connection| cx.sink.take(connection));
+                }
+            }
+            Line::Tcp(entry) => {
+                self.begin(self.moment);
+                snapshot(&entry, self.tables, cx);
+            }
+            Line::OtherFlow => {}
+            Line::Other => {
+                let stamp = date_line(text);
+                if let Some(moment) = self.calendar.moment(stamp) {
+                    self.listing = false;
+                    self.begin(Some(moment));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, moment: Option<Moment>) {
+        if !self.listing {
+            self.listing = true;
+            self.tables.begin(moment);
+        }
+    }
+}
+
+/// What date(1) prints between the snapshots of one file.
+fn date_line(line: &[u8]) -> Stamp {
+    let line = line.trim_ascii();
+    if line.len() < 10 || line.len() > 64 {
+        return Stamp::None;
+    }
+    let mut scan = Scan(line);
+    if let Some(stamp) = scan.iso().or_else(|| scan.ctime()) {
+        return stamp;
+    }
+    if line.iter().all(|b| b.is_ascii_digit() || *b == b'.')
+        && let Some(ns) = scan.seconds()
+    {
+        return Stamp::Epoch(ns);
+    }
+    // Sun Nov 22 11:03:13 UTC 2026
+    let date = || {
+        let mut scan = Scan(line);
+        if !scan.weekday() {
+            return None;
+        }
+        let (month, day) = scan.month_and_day()?;
+        scan.blanks();
+        let ns = scan.clock()?;
+        let utc = scan.0.starts_with(b" UTC");
+        let year = line.rsplit(|b| *b == b' ').next()?;
+        let year = std::str::from_utf8(year).ok()?.parse().ok()?;
+        let date = Date::new(year, month, day).ok()?;
+        Some(if utc { super::when::epoch(date, ns) } else { Stamp::Civil(date, ns) })
+    };
+    date().unwrap_or(Stamp::None)
+}
+
+/// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
+/// `1795345122`.
+fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<Moment> {
+    static DATE: std::sync::LazyLock<Option<Regex>> = std::sync::LazyLock::new(|| {
+        Regex::new(r"(20\d\d)-?(\d\d)-?(\d\d)[-_T. ]?(\d\d)[-_:.h]?(?:(\d\d)[-_:.m]?(\d\d)?)?").ok()
+    });
+    static EPOCH: std::sync::LazyLock<Option<Regex>> =
+        std::sync::LazyLock::new(|| Regex::new(r"(?:^|\D)(1\d{9})(?:\D|$)").ok());
+    if let Some(found) = EPOCH.as_ref()?.captures(name) {
+        return Some(jiff::Timestamp::from_second(found[1].parse().ok()?).ok()?.into());
+    }
+    let found = DATE.as_ref()?.captures(name)?;
+    let part = |n: usize| found.get(n).map_or(Some(0), |m| m.as_str().parse::<i8>().ok());
+    let date = Date::new(found[1].parse().ok()?, part(2)?, part(3)?).ok()?;
+    let time = jiff::civil::Time::new(part(4)?, part(5)?, part(6)?, 0).ok()?;
+    let at = zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?;
+    Some(at.into())
+}
+
+/// Joins the events of each flow.
+struct Events {
+    follows: bool,
+    ends_only: bool,
+    established: bool,
+    /// Flows that have begun; with the connection, if it waits to be established.
+    open: HashMap<String, Option<Connection>, foldhash::quality::RandomState>,
+    seen: bool,
+    saw_established: bool,
+}
+
+impl Events {
+    fn take(&mut self, entry: &Entry, time: Option<Moment>, give: &mut dyn FnMut(Connection)) {
+        self.seen = true;
+        let connection = || Connection { time, ..entry.ends.connection() };
+        match entry.event {
+            Some(Event::Destroy) if self.ends_only => {
+                let age = entry.age.unwrap_or(0).clamp(0, 1 << 32);
+                let mut connection = connection();
+                connection.time = time.map(|t| t.shifted(jiff::SignedDuration::from_secs(-age)));
+                give(connection);
+            }
+            Some(Event::Destroy) => {
+                self.open.remove(&key(&entry.ends));
+            }
+            Some(Event::New) if !self.follows => give(connection()),
+            Some(Event::New) => self.begin(entry, connection(), give),
+            // The record began, or lost events, between a flow's first packet and its second.
+            Some(Event::Update) if self.follows && entry.rank == 1 => {
+                if !self.open.contains_key(&key(&entry.ends)) {
+                    self.begin(entry, connection(), give);
+                }
+            }
+            Some(Event::Update) if self.established && entry.established() => {
+                self.saw_established = true;
+                if let Some(held) = self.open.get_mut(&key(&entry.ends)).and_then(Option::take) {
+                    give(held);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, entry: &Entry, connection: Connection, give: &mut dyn FnMut(Connection)) {
+        if self.open.len() >= MOST {
+            self.open.clear();
+        }
+        if self.established {
+            self.open.insert(key(&entry.ends), Some(connection));
+        } else {
+            self.open.insert(key(&entry.ends), None);
+            give(connection);
+        }
+    }
+}
+
+fn key(ends: &Ends) -> String {
+    format!("{:?} {:?} {:?} {:?}", ends.client, ends.client_port, ends.server, ends.server_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_in_names() {
+        let of = |name: &str| {
+            moment_in(name, &jiff::tz::TimeZone::UTC).map_or("-".into(), |m| m.to_string())
+        };
+        let want = "2026-11-22T11:03:13.000000Z";
+        for name in [
+            "nf_conntrack.20261122-110313.gz",
+            "20261122110313",
+            "ct-2026-11-22T11:03:13.txt",
+            "2026-11-22_11-03-13",
+            "snap.1795345393",
+        ] {
+            assert_eq!(of(name), want, "{name}");
+        }
+        assert_eq!(of("20261122-10.tar"), "2026-11-22T10:00:00.000000Z");
+        assert_eq!(of("nf_conntrack"), "-");
+    }
+
+    #[test]
+    fn dates_between_snapshots() {
+        for line in ["Sun Nov 22 11:03:13 UTC 2026", "2026-11-22T11:03:13+00:00", "1795345393"] {
+            assert_eq!(
+                date_line(line.as_bytes()),
+                Stamp::Epoch(1_795_345_393_000_000_000),
+                "{line}"
+            );
+        }
+        assert_eq!(date_line(b"conntrack v1.4.7 (conntrack-tools)"), Stamp::None);
+    }
+}

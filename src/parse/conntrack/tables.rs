@@ -1,0 +1,187 @@
+//! [`Tables`]: joins snapshots of the table, so that a flow counts once that is in many.
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
+use super::entry::{ENDING, Entry, TIME_WAIT};
+use crate::parse::host::Host;
+use crate::{Connection, Moment};
+
+type Flow = (Host, Option<u16>, Host, Option<u16>);
+
+/// What the snapshot before said of a flow.
+struct Known {
+    /// The snapshot that it was seen in last.
+    seen: u64,
+    /// When that was, in nanoseconds.
+    at: Option<i64>,
+    rank: u8,
+    timeout: Option<i64>,
+    id: Option<u64>,
+    packets: Option<u64>,
+    start: Option<i64>,
+    /// Not given yet, since not known to be established.
+    held: Option<Connection>,
+}
+
+/// Snapshots in their order. Remembers what was in the last one.
+pub struct Tables {
+    flows: HashMap<Flow, Known, RandomState>,
+    number: u64,
+    moment: Option<Moment>,
+    established: bool,
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+impl Tables {
+    /// Gives only established connections if asked to.
+    pub fn new(established: bool) -> Tables {
+        Tables { flows: HashMap::default(), number: 0, moment: None, established }
+    }
+
+    /// Begins the next snapshot.
+    pub fn begin(&mut self, moment: Option<Moment>) {
+        // What is missing in one snapshot has ended.
+        let last = self.number;
+        self.flows.retain(|_, known| known.seen == last);
+        self.number += 1;
+        self.moment = moment;
+    }
+
+    /// How many snapshots there were.
+    pub fn count(&self) -> u64 {
+        self.number
+    }
+
+    /// Takes one entry of the snapshot.
+    pub fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
+        let age = entry.age.and_then(|s| s.checked_mul(SECOND));
+        let at = match self.moment {
+            Some(Moment::Clock(ns) | Moment::Elapsed(ns)) => Some(ns),
+            None => None,
+        };
+        let start = at.zip(age).map(|(at, age)| at.saturating_sub(age));
+        let ends = &entry.ends;
+        let flow = (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port);
+        let number = self.number;
+        let hold = self.established && !entry.established();
+        let time =
+            self.moment.map(|m| m.shifted(jiff::SignedDuration::from_nanos(-age.unwrap_or(0))));
+        let connection = || Connection { time, ..ends.connection() };
+        let known = self.flows.entry(flow);
+        let mut now = Known {
+            seen: number,
+            at,
+            rank: entry.rank,
+            timeout: entry.timeout,
+            id: entry.id,
+            packets: entry.packets,
+            start,
+            held: None,
+        };
+        match known {
+            hashbrown::hash_map::Entry::Occupied(mut slot) => {
+                let before = slot.get_mut();
+                // The kernel may show an entry twice while its table changes.
+                if before.seen != number && before.is_another(&now) {
+                    if hold {
+                        now.held = Some(connection());
+                    } else {
+                        give(connection());
+                    }
+                } else {
+                    now.held = before.held.take();
+                    if !hold && let Some(held) = now.held.take() {
+                        give(held);
+                    }
+                }
+                slot.insert(now);
+            }
+            hashbrown::hash_map::Entry::Vacant(slot) => {
+                if hold {
+                    now.held = Some(connection());
+                } else {
+                    give(connection());
+                }
+                slot.insert(now);
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Whether `now` is another connection on the same ports.
+    fn is_another(&self, now: &Known) -> bool {
+        if let (Some(a), Some(b)) = (self.id, now.id) {
+            return a != b;
+        }
+        if let (Some(a), Some(b)) = (self.start, now.start) {
+            // Ages are whole seconds.
+            return b - a > 2 * SECOND;
+        }
+        if self.rank >= ENDING && now.rank < ENDING {
+            return true;
+        }
+        if let (Some(a), Some(b)) = (self.packets, now.packets) {
+            return b < a;
+        }
+        // An entry in TIME_WAIT is not renewed, as a rule.
+        let passed = self.at.zip(now.at).map_or(0, |(a, b)| (b - a) / SECOND);
+        let renewed =
+            self.timeout.zip(now.timeout).is_some_and(|(a, b)| b > a - passed + 5 && b > a);
+        self.rank == TIME_WAIT && now.rank == TIME_WAIT && renewed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Line, text};
+    use super::*;
+
+    /// Gives snapshots 20 s apart, each a list of what stands before and behind the tuple.
+    fn count(snapshots: &[&[(&str, &str)]]) -> usize {
+        let mut tables = Tables::new(false);
+        let mut given = 0;
+        for (n, entries) in snapshots.iter().enumerate() {
+            tables.begin(Some(Moment::Clock(n as i64 * 20 * SECOND)));
+            for (state, rest) in *entries {
+                let line = format!(
+                    "tcp 6 {state} src=198.51.100.1 dst=192.0.2.77 sport=5 dport=80 {rest}"
+                );
+                let Line::Tcp(entry) = text(line.as_bytes()) else { panic!("{line}") };
+                tables.take(&entry, &mut |_| given += 1);
+            }
+        }
+        given
+    }
+
+    #[test]
+    fn once_while_it_lasts() {
+        assert_eq!(
+            count(&[&[("99 ESTABLISHED", "")], &[("110 TIME_WAIT", "")], &[("90 TIME_WAIT", "")]]),
+            1
+        );
+        assert_eq!(count(&[&[("99 ESTABLISHED", ""), ("99 ESTABLISHED", "")]]), 1);
+        assert_eq!(count(&[&[("99 SYN_SENT", "")], &[("100 SYN_SENT", "")]]), 1);
+        let age = |n: &str| format!("delta-time={n}");
+        let (a, b) = (age("3"), age("24"));
+        assert_eq!(count(&[&[("9 ESTABLISHED", &a)], &[("9 ESTABLISHED", &b)]]), 1);
+    }
+
+    #[test]
+    fn again_on_the_same_ports() {
+        assert_eq!(count(&[&[("99 ESTABLISHED", "")], &[], &[("99 ESTABLISHED", "")]]), 2);
+        assert_eq!(count(&[&[("99 TIME_WAIT", "")], &[("99 ESTABLISHED", "")]]), 2);
+        assert_eq!(count(&[&[("30 TIME_WAIT", "")], &[("110 TIME_WAIT", "")]]), 2);
+        assert_eq!(count(&[&[("9 ESTABLISHED", "id=1")], &[("9 ESTABLISHED", "id=2")]]), 2);
+        assert_eq!(
+            count(&[&[("9 ESTABLISHED", "packets=9")], &[("9 ESTABLISHED", "packets=3")]]),
+            2
+        );
+        assert_eq!(
+            count(&[&[("9 ESTABLISHED", "delta-time=30")], &[("9 ESTABLISHED", "delta-time=5")]]),
+            2
+        );
+    }
+}

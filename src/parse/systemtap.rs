@@ -1,0 +1,149 @@
+//! The text of the well-known SystemTap script that prints a line for each accept and, when it
+//! ends, how many there were from each address.
+
+use super::context::Context;
+use super::host::{Ends, Host};
+use super::input::Input;
+use super::lines;
+use super::recognise::Kind;
+use super::when::{Calendar, Scan, Stamp};
+
+/// SystemTap's text.
+pub const KIND: Kind = Kind {
+    name: "systemtap",
+    about: "text of a SystemTap script that tells new connections",
+    recognise,
+    run: |_| None,
+    read,
+};
+
+const NEW: &[u8] = b"New connection from ";
+const SUMMARY: &[u8] = b"=== Summary ===";
+
+/// More of one address is no count but damage.
+const MOST: u64 = 1 << 32;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Event(Stamp, Host),
+    Summary,
+    Count(Host, u64),
+    Broken,
+    Other,
+}
+
+fn line(text: &[u8]) -> Line {
+    let text = text.strip_prefix(b"^C").unwrap_or(text).trim_ascii();
+    if text.starts_with(SUMMARY) {
+        return Line::Summary;
+    }
+    if let Some(at) = memchr::memmem::find(text, NEW) {
+        let mut scan = Scan(text);
+        let stamp = scan.ctime().or_else(|| scan.iso()).unwrap_or(Stamp::None);
+        return match Host::address(text[at + NEW.len()..].trim_ascii()) {
+            Some(host) => Line::Event(stamp, host),
+            None => Line::Broken,
+        };
+    }
+    // An address has colons too.
+    let Some(at) = memchr::memmem::rfind(text, b": ") else { return Line::Other };
+    let count = std::str::from_utf8(&text[at + 2..]).ok().and_then(|n| n.trim().parse().ok());
+    match (Host::address(&text[..at]), count) {
+        (Some(host), Some(count)) if count < MOST => Line::Count(host, count),
+        _ => Line::Other,
+    }
+}
+
+fn recognise(head: &[u8]) -> bool {
+    let mut found = false;
+    lines::each(head, |text, _| {
+        found = found || matches!(line(text), Line::Event(..) | Line::Summary);
+    });
+    found
+}
+
+fn stamp(text: &[u8]) -> Stamp {
+    match line(text) {
+        Line::Event(stamp, _) => stamp,
+        _ => Stamp::None,
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    for mut input in inputs {
+        let mut calendar = Calendar::new(&mut input, cx, &stamp);
+        let (mut events, mut summary, mut broken) = (false, false, 0);
+        let port = cx.options.port;
+        let ends = |client: Host| Ends {
+            client,
+            client_port: None,
+            server: Host::Name("".into()),
+            server_port: port,
+        };
+        let sink = &mut *cx.sink;
+        let end = lines::blocks(&mut input, |text, _| {
+            let whole = text.ends_with(b"\n");
+            lines::each(text, |one, at| {
+                let read = line(one);
+                if !whole
+                    && at + one.len() == text.len()
+                    && matches!(read, Line::Event(..) | Line::Count(..))
+                {
+                    // An address or a number without its end may be cut.
+                    broken += 1;
+                    return;
+                }
+                match read {
+                    Line::Event(stamp, client) => {
+                        events = true;
+                        let mut connection = ends(client).connection();
+                        connection.time = calendar.moment(stamp);
+                        sink.take(connection);
+                    }
+                    Line::Summary => summary = true,
+                    // It tells of the same connections as the events.
+                    Line::Count(client, count) if summary && !events => {
+                        for _ in 0..count {
+                            sink.take(ends(client.clone()).connection());
+                        }
+                    }
+                    Line::Broken => broken += 1,
+                    Line::Count(..) | Line::Other => {}
+                }
+            });
+        });
+        let name = input.name();
+        if broken > 0 {
+            cx.account.complete = false;
+            cx.account.unreadable_lines += broken;
+            cx.account.warn(format!("{name}: the last line is cut off, or others cannot be read"));
+        }
+        if let Some(port) = port {
+            cx.account.warn(format!(
+                "{name}: this record does not tell the local port; all its connections are taken \
+                 to be to {port}"
+            ));
+        }
+        if let Err(e) = end {
+            cx.broken(&input, &e);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let host = |s: &str| s.parse::<Host>().unwrap();
+        assert!(matches!(
+            line(b"^CSun Nov  2 10:58:47 2026 New connection from 2001:db8::1"),
+            Line::Event(Stamp::Civil(..), h) if h == host("2001:db8::1")
+        ));
+        assert_eq!(line(b"^C=== Summary ==="), Line::Summary);
+        assert_eq!(line(b"2001:0db8:0:0:0:0:0:1: 4"), Line::Count(host("2001:db8::1"), 4));
+        assert_eq!(line(b"Sun Nov 22 10:59:29 2026 New connection from 198."), Line::Broken);
+        assert_eq!(line(b"hello: 4"), Line::Other);
+    }
+}
