@@ -453,4 +453,17 @@ fn appended_runs_with_the_same_numbers() {
          4 bind(3, {other}, 16) = 0\n5 accept(3, {PEER}, [16]) = 6\n"
     );
     gives(&log, &["192.0.2.9:7>80=6", "192.0.2.9:7>81=6"]);
+    // With other numbers, threads of the second run have what the second run bound.
+    let log = format!(
+        "4 bind(3, {ANY}, 16) = 0\n5 accept(3, {PEER}, [16]) = 6\n5 accept(3, \
+         14 socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 3\n\
+         14 bind(3, {other}, 16) = 0\n15 accept(3, {PEER}, [16]) = 6\n"
+    );
+    gives(&log, &["192.0.2.9:7>80=6", "192.0.2.9:7>81=6"]);
+    // But text of another program does not begin a run.
+    let log = format!(
+        "[pid  4] bind(3, {ANY}, 16) = 0\n[pid  5] accept(3, handler(7)\n <unfinished ...>\n\
+         [pid  5] <... accept resumed>{PEER}, [16]) = 6\n"
+    );
+    gives(&log, &["192.0.2.9:7>80=6"]);
 }

@@ -28,6 +28,8 @@ pub enum Part {
     Unfinished,
     /// Not a call: the thread has ended.
     Exit,
+    /// Not a call: strace itself was killed, and what follows is another run's.
+    NewRun,
 }
 
 /// What a line says.
@@ -195,7 +197,18 @@ impl Block {
         glued: u8,
     ) {
         self.add(prefix, stamp, at, Part::Torn, call);
-        if rest.is_empty() || glued == 0 || self.line(rest, at, glued - 1) {
+        if rest.is_empty() || glued == 0 {
+            return;
+        }
+        let before = self.facts.len();
+        if self.line(rest, at, glued - 1) {
+            let first = split(rest).0;
+            if first.pid.is_some() || first.stamp != Stamp::None {
+                let call = Call::new(Name::Close);
+                let (part, stamp) = (Part::NewRun, Stamp::None);
+                self.facts
+                    .insert(before, Fact { at, pid: 0, leader: 0, comm: 0, part, stamp, call });
+            }
             return;
         }
         // The text of another program may have no line feed, and then the call goes on here.

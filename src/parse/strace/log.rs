@@ -188,6 +188,12 @@ impl Log {
                 self.done(&mut whole, None, at, out);
             }
             Part::Unfinished => self.torn = None,
+            Part::NewRun => {
+                self.entries.clear();
+                self.torn = None;
+                self.tables.forget();
+                self.forget_near();
+            }
             Part::Exit => {
                 self.entries.remove(&fact.pid);
                 let time = self.time(fact.stamp);

@@ -435,6 +435,18 @@ impl Tables {
         }
     }
 
+    /// What follows is another run, whose processes have the same numbers by chance only.
+    pub fn forget(&mut self) {
+        self.by_pid.clear();
+        self.tables.clear();
+        match self.reading {
+            Reading::Only => self.candidates.clear(),
+            // With their times, they are of use to the other files.
+            Reading::First => self.candidates.values_mut().flatten().for_each(|c| c.alive = false),
+            Reading::Second => {}
+        }
+    }
+
     /// The first of two readings begins.
     pub fn read_first(&mut self) {
         self.reading = Reading::First;
