@@ -151,15 +151,13 @@ fn in_section(
 ) -> bool {
     match block {
         Block::SectionHeader(_) => interfaces.clear(),
-        Block::InterfaceDescription(i) => {
-            // A capture has few; a made-up file should not fill the memory.
-            if interfaces.len() < 1 << 16 {
-                interfaces.push(Interface {
-                    link: i.linktype.0,
-                    resolution: i.ts_resolution().filter(|r| *r > 0).unwrap_or(1_000_000),
-                    offset: i.ts_offset(),
-                });
-            }
+        // A capture has few; a made-up file should not fill the memory.
+        Block::InterfaceDescription(i) if interfaces.len() < 1 << 16 => {
+            interfaces.push(Interface {
+                link: i.linktype.0,
+                resolution: i.ts_resolution().filter(|r| *r > 0).unwrap_or(1_000_000),
+                offset: i.ts_offset(),
+            });
         }
         Block::EnhancedPacket(packet) => {
             let Some(interface) = interfaces.get(packet.if_id as usize) else { return true };
