@@ -12,8 +12,11 @@ pub struct Missing {
     /// By how much the kernel's count of connections to all ports exceeds what was counted, where
     /// /proc tells.
     pub uncounted: Option<u64>,
-    /// Of those, how many are certainly ours, since nobody listened on another port.
-    pub ours: u64,
+    /// The same for the kernel's count before the last dump: what has begun since then is not
+    /// among them.
+    pub uncounted_before: Option<u64>,
+    /// Whether nobody listens on another port, so that these are all ours.
+    pub alone: bool,
 }
 
 impl Missing {
@@ -21,8 +24,11 @@ impl Missing {
     /// connections (a listener's, an outbound connection's) are taken for missed ones, unless
     /// the kernel has counted fewer.
     pub fn lost(&self) -> u64 {
-        let seen_to_be_lost = self.drops.saturating_sub(self.vanished) + self.hidden;
-        seen_to_be_lost.min(self.uncounted.unwrap_or(u64::MAX)).max(self.ours)
+        let most = |n: Option<u64>| n.unwrap_or(u64::MAX);
+        let dropped = self.drops.saturating_sub(self.vanished).min(most(self.uncounted));
+        let hidden = self.hidden.min(most(self.uncounted_before));
+        let ours = self.uncounted_before.filter(|_| self.alone).unwrap_or_default();
+        (dropped + hidden).max(ours)
     }
 
     /// Why, for the reader of the report.
@@ -61,8 +67,10 @@ mod tests {
         assert_eq!(Missing { uncounted: Some(29), ..drops }.lost(), 29);
         assert_eq!(Missing { uncounted: Some(1000), ..drops }.lost(), 30);
         assert_eq!(Missing { hidden: 3, uncounted: Some(1000), ..drops }.lost(), 33);
+        assert_eq!(Missing { hidden: 3, uncounted_before: Some(1), ..drops }.lost(), 31);
         assert_eq!(Missing { vanished: 70, ..drops }.lost(), 0);
-        assert_eq!(Missing { vanished: 70, uncounted: Some(5), ours: 5, ..drops }.lost(), 5);
+        let few = Missing { vanished: 70, uncounted_before: Some(5), ..drops };
+        assert_eq!((few.lost(), Missing { alone: true, ..few }.lost()), (0, 5));
     }
 
     #[test]

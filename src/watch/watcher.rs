@@ -239,10 +239,8 @@ impl Watcher {
         }
         self.ledger.finish();
         self.give();
-        if self.alone && !self.dumper.listens_elsewhere()? {
-            let opened = opened.unwrap_or_default();
-            self.missing.ours = opened.saturating_sub(self.ledger.passive());
-        }
+        self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
+        self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
         self.look_for_missing();
         self.missing.reasons().into_iter().for_each(|reason| self.account.warn(reason));
         Ok(())
