@@ -2,6 +2,7 @@
 
 pub mod form;
 pub mod interval;
+pub mod window;
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;

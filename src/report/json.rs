@@ -79,7 +79,6 @@ impl Serialize for Document<'_> {
                 s.serialize_entry("others", &others)?;
             }
         }
-        s.serialize_entry("warnings", &report.notes)?;
         if let Some(intervals) = report.intervals.as_ref().filter(|_| *rows) {
             let intervals = intervals.iter().map(Interval);
             s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;

@@ -1,5 +1,6 @@
 //! `tcptally parse`: counts in records.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -43,6 +44,9 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         ..Options::default()
     };
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    if args.files.is_empty() && std::io::stdin().is_terminal() {
+        message::note(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
+    }
     let outcome = if piped::any_pipe(&args.files) {
         piped::run(args.files, options, request, output)?
     } else {

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcptally::Moment;
 use tcptally::cli::{Color, CountArgs};
 use tcptally::connection::Wanted;
 use tcptally::count::Count;
 use tcptally::filter::Filter;
-use tcptally::period::form::Form;
 use tcptally::period::interval::Interval;
-use tcptally::period::{Bound, Period};
+use tcptally::period::window::{Of, period};
 use tcptally::report::{Format, Kind, Look};
 use tcptally::tally::Tally;
 use tcptally::tally::key::Keys;
@@ -42,11 +40,11 @@ pub struct Request {
     color: Color,
 }
 
-/// How a bare time of day and an offset from the beginning are meant.
+/// Where the times on the command line are.
 pub enum Times {
-    /// In a record: every day at that time; since the record began.
+    /// In a record, whose clock is in this zone.
     Record(TimeZone),
-    /// From now on: when that time comes next; since now.
+    /// From now on, by the clock of this machine.
     Live,
 }
 
@@ -57,32 +55,12 @@ impl Request {
             Times::Record(zone) => zone.clone(),
             Times::Live => TimeZone::system(),
         };
-        let now = Timestamp::now();
-        let bound = |form: &Option<Form>, option, after| {
-            form.as_ref()
-                .map(|form| resolve(form, times, &zone, now, after))
-                .transpose()
-                .map_err(|e| Usage(format!("{option}: {e}")))
+        let of = match times {
+            Times::Record(_) => Of::Record,
+            Times::Live => Of::Future,
         };
-        let since = bound(&args.since, "--since", now)?;
-        let after = match &since {
-            Some(Bound::At(Moment::Clock(ns))) => {
-                Timestamp::from_nanosecond((*ns).into()).unwrap_or(now).max(now)
-            }
-            _ => now,
-        };
-        let until = bound(&args.until, "--until", after)?;
-        if let (Some(Bound::At(a)), Some(Bound::At(b))) = (&since, &until)
-            && std::mem::discriminant(a) == std::mem::discriminant(b)
-            && a >= b
-        {
-            return Err(Usage(format!(
-                "--since {a} is not before --until {b}: nothing could be counted"
-            )));
-        }
-        if since.is_some() && since == until {
-            return Err(Usage("--since and --until are the same: nothing could be counted".into()));
-        }
+        let (since, until) = (args.since.as_ref(), args.until.as_ref());
+        let period = period(since, until, of, &zone, Timestamp::now()).map_err(Usage)?;
         if args.events && args.format == Kind::Openmetrics {
             return Err(Usage(
                 "--events has no openmetrics form; give --format jsonl or csv".into(),
@@ -92,7 +70,7 @@ impl Request {
             ports: args.ports.clone().unwrap_or_default(),
             from: args.from.clone(),
             not_from: args.not_from.clone(),
-            period: Period { since, until, zone: zone.clone() },
+            period,
         };
         let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
         let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -179,33 +157,4 @@ impl Stream {
 fn machine() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "localhost".into())
-}
-
-fn resolve(
-    form: &Form,
-    times: &Times,
-    zone: &TimeZone,
-    now: Timestamp,
-    after: Timestamp,
-) -> Result<Bound, String> {
-    if let Some(t) = form.timestamp(zone, now)? {
-        return Ok(Bound::At(t.into()));
-    }
-    Ok(match (form, times) {
-        (Form::Clock(time), Times::Record(_)) => Bound::Daily(*time),
-        (Form::Clock(time), Times::Live) => {
-            let today = after.to_zoned(zone.clone()).date();
-            let on = |date: jiff::civil::Date| {
-                zone.to_timestamp(date.to_datetime(*time)).map_err(|e| e.to_string())
-            };
-            let mut at = on(today)?;
-            if at <= after {
-                at = on(today.tomorrow().map_err(|e| e.to_string())?)?;
-            }
-            Bound::At(at.into())
-        }
-        (Form::After(d), Times::Record(_)) => Bound::At(Moment::Elapsed(0).shifted(*d)),
-        (Form::After(d), Times::Live) => Bound::At(Moment::from(now).shifted(*d)),
-        _ => return Err("this time cannot be placed".into()),
-    })
 }
