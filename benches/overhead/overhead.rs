@@ -46,7 +46,7 @@ struct Args {
     /// So many client addresses
     #[arg(long, default_value_t = 200)]
     addresses: u32,
-    /// Servers and their places: names or beginnings of names [see --list]
+    /// Servers, with a place (nginx-1/free) or in both (nginx-1) [see --list]
     #[arg(long, value_delimiter = ',')]
     setups: Vec<String>,
     /// Ways to watch: names or beginnings of names; 'untraced' is always measured [see --list]
@@ -95,10 +95,12 @@ fn main() -> Result<()> {
         bench.count_calls(&mut results)?;
     }
     if wants("rounds") {
-        bench.rounds(began, &mut results)?;
+        let outcome = bench.rounds(began, &mut results);
         let cases: Vec<_> = bench.cases.iter().map(|c| c.0).collect();
         results.table(&bench.setups, &cases, &mut stdout())?;
         goals::show(&results, &mut stdout())?;
+        // What was measured until then is shown all the same.
+        outcome?;
     }
     println!("\n{:.1} minutes.", began.elapsed().as_secs_f64() / 60.0);
     Ok(())

@@ -37,11 +37,11 @@ pub const SETUPS: [Setup; 12] = [
 ];
 
 impl Setup {
-    /// Those whose name begins with one of `asked`, or the default ones.
+    /// Those of `asked`, with their place or (both) without, or the default ones.
     pub fn chosen(asked: &[String]) -> Vec<Setup> {
         let is_chosen = |s: &Setup| match asked {
             [] => s.by_default,
-            _ => asked.iter().any(|a| s.name.starts_with(a.as_str())),
+            _ => asked.iter().any(|a| s.name == a || s.name.split('/').next() == Some(a)),
         };
         SETUPS.into_iter().filter(is_chosen).collect()
     }
