@@ -34,7 +34,7 @@ pub enum Command {
     Trace(TraceArgs),
     /// Ask the kernel about a port, without touching the server
     Watch(WatchArgs),
-    /// Count the connections in records: strace logs
+    /// Count the connections in records: logs of strace and of the kernel, captures and more
     Parse(ParseArgs),
     /// Print the manual page, of a subcommand if one is named
     #[command(hide = true)]

@@ -13,6 +13,7 @@ pub mod host;
 pub mod input;
 pub mod lines;
 pub mod netfilter;
+pub mod netflow;
 mod parallel;
 pub mod pcap;
 mod progress;

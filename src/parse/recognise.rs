@@ -7,7 +7,7 @@ use super::context::Context;
 use super::events;
 use super::input::Input;
 use super::progress::Progress;
-use super::{conntrack, netfilter, pcap, report, strace, systemtap, tcpaccept, tcpdump};
+use super::{conntrack, netfilter, netflow, pcap, report, strace, systemtap, tcpaccept, tcpdump};
 
 /// A type of record.
 pub struct Kind {
@@ -32,6 +32,7 @@ pub const KINDS: &[&Kind] = &[
     &strace::KIND,
     &conntrack::KIND,
     &netfilter::KIND,
+    &netflow::KIND,
     &tcpaccept::KIND,
     &systemtap::KIND,
     &tcpdump::KIND,
