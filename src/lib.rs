@@ -1,7 +1,7 @@
 //! Counts the TCP connections that a server accepts, by address.
 //!
-//! Data flows one way. A source ([`trace`] watches a process with ptrace, [`parse`] reads
-//! records such as strace logs) gives [`Connection`]s; the [`filter`] passes those that were
+//! Data flows one way. A source ([`trace`] watches a process with ptrace, [`watch`] asks the kernel
+//! about a port, [`parse`] reads records such as strace logs) gives [`Connection`]s; the [`filter`] passes those that were
 //! asked for; the [`tally`] counts them by key; a [`report`] format writes the result. Sources
 //! know neither each other nor what becomes of their connections, and a report does not know
 //! where they came from.

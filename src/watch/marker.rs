@@ -21,11 +21,14 @@ use crate::sys::netlink::{self, Batch};
 use super::ports::Ports;
 use super::wire::{self, Message};
 
-/// How long the markers are waited for; the kernel needs less than a millisecond as a rule.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the markers are waited for. The kernel needs less than a millisecond as a rule; but
+/// its thread is one among all that want a processor, and gives way after each notice for which
+/// somebody's receive buffer is half full.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the ends that the kernel has to tell of by now have been told.
-pub fn wait() -> io::Result<()> {
+/// Waits until the ends that the kernel has to tell of by now have been told, and returns whether
+/// that is certain.
+pub fn wait() -> io::Result<bool> {
     let notices = netlink::open(true)?;
     // Markers have no port.
     netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<Ports>().filter(0, 1))?;
@@ -55,7 +58,7 @@ pub fn wait() -> io::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(awaited.is_empty())
 }
 
 /// Makes a socket on every processor that this process may use, closes it, and returns the

@@ -69,6 +69,8 @@ pub struct Watcher {
     /// Whether nobody listened on another port at the start.
     alone: bool,
     missing: Missing,
+    /// Whether the kernel had told of all ends when it was waited for.
+    told: bool,
     stopped: bool,
     asked: bool,
 }
@@ -101,6 +103,7 @@ impl Watcher {
             drops_before: 0,
             alone: false,
             missing: Missing::default(),
+            told: true,
             stopped: false,
             asked: false,
             options,
@@ -145,8 +148,8 @@ impl Watcher {
     }
 
     /// Waits until the notices of all ends until now are there to be taken.
-    fn await_notices(&self) -> Result<(), Error> {
-        marker::wait().doing("waiting for the kernel's notices")?;
+    fn await_notices(&mut self) -> Result<(), Error> {
+        self.told = marker::wait().doing("waiting for the kernel's notices")?;
         self.receiver.flush();
         while !self.receiver.flushed() {
             self.wait(Instant::now() + self.spacing)?;
@@ -242,6 +245,13 @@ impl Watcher {
         self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
         self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
         self.look_for_missing();
+        if !self.told {
+            self.account.complete = false;
+            self.account.warn(
+                "this machine was so busy that the kernel had not yet told of all connections \
+                 that were over",
+            );
+        }
         self.missing.reasons().into_iter().for_each(|reason| self.account.warn(reason));
         Ok(())
     }
