@@ -166,7 +166,6 @@ fn text(
         established: cx.options.established,
         open: HashMap::default(),
         seen: false,
-        saw_established: false,
     };
     let name = input.name().to_owned();
     let calendar = Calendar::new(input, cx, &|_| Stamp::None);
@@ -304,7 +303,6 @@ struct Events {
     /// Flows that have begun; with the connection, if it waits to be established.
     open: HashMap<String, Option<Connection>, foldhash::quality::RandomState>,
     seen: bool,
-    saw_established: bool,
 }
 
 impl Events {
@@ -324,13 +322,14 @@ impl Events {
             Some(Event::New) if !self.follows => give(connection()),
             Some(Event::New) => self.begin(entry, connection(), give),
             // The record began, or lost events, between a flow's first packet and its second.
-            Some(Event::Update) if self.follows && entry.rank == 1 => {
-                if !self.open.contains_key(&key(&entry.ends)) {
-                    self.begin(entry, connection(), give);
-                }
+            Some(Event::Update)
+                if self.follows
+                    && entry.rank == 1
+                    && !self.open.contains_key(&key(&entry.ends)) =>
+            {
+                self.begin(entry, connection(), give);
             }
             Some(Event::Update) if self.established && entry.established() => {
-                self.saw_established = true;
                 if let Some(held) = self.open.get_mut(&key(&entry.ends)).and_then(Option::take) {
                     give(held);
                 }
