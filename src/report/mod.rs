@@ -87,7 +87,7 @@ pub trait Format: Send {
     /// Writes one connection.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Whether the report itself tells its [`notes`]; else they have to be said elsewhere.
+    /// Whether the report itself tells its [`notes()`]; else they have to be said elsewhere.
     fn tells_notes(&self) -> bool {
         false
     }
