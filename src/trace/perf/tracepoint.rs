@@ -119,8 +119,9 @@ fn tracefs() -> Option<Ids> {
     })
 }
 
-/// How long a trial may take; it takes a tenth of a second.
-const PATIENCE_MS: u16 = 5_000;
+/// How long a trial may take. It takes a tenth of a second, but each of its hundred events may have
+/// to wait while another process closes one.
+const PATIENCE_MS: u16 = 30_000;
 
 /// Searches in a process of its own, whose end is not waited for: closing what it opened takes
 /// the kernel tens of milliseconds each.
