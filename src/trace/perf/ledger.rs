@@ -9,7 +9,6 @@ use crate::sys::ptrace::Tid;
 
 use super::Refused;
 use super::events::Events;
-use super::heirs::{Heirs, Key};
 use super::tracepoint::Tracepoints;
 use crate::sys::perf::Inherit;
 
@@ -20,11 +19,11 @@ pub const COOKIE: u64 = u64::from_be_bytes(*b"tcptally");
 #[derive(Debug)]
 pub struct Ledger {
     // Before the tracepoints, which must be dropped last to make closing quick.
-    open: HashMap<Key, Entry>,
-    heirs: Heirs,
-    next: Key,
+    open: Vec<Entry>,
+    /// Those of programs that have created no thread or process, which would have inherited them.
+    childless: HashMap<Tid, Events>,
     /// What events counted that are closed.
-    closed: Counts,
+    closed: u64,
     tracepoints: Tracepoints,
     inherit: Inherit,
     seen: u64,
@@ -36,20 +35,6 @@ struct Entry {
     /// On a thread that may have inherited its creator's events as well: what these count may
     /// have been counted twice.
     is_doubtful: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    certain: u64,
-    doubtful: u64,
-}
-
-impl Counts {
-    fn add(&mut self, entry: &Entry) -> io::Result<()> {
-        let count = entry.events.count()?;
-        *(if entry.is_doubtful { &mut self.doubtful } else { &mut self.certain }) += count;
-        Ok(())
-    }
 }
 
 /// How the counts compare.
@@ -65,10 +50,9 @@ impl Ledger {
     /// Finds the tracepoints; nothing is counted yet.
     pub fn new(inherit: Inherit) -> Result<Ledger, Refused> {
         Ok(Ledger {
-            open: HashMap::new(),
-            heirs: Heirs::default(),
-            next: 0,
-            closed: Counts::default(),
+            open: Vec::new(),
+            childless: HashMap::new(),
+            closed: 0,
             tracepoints: Tracepoints::find()?,
             inherit,
             seen: 0,
@@ -77,38 +61,53 @@ impl Ledger {
 
     /// Counts the accepts of a thread and its heirs from now on.
     pub fn open(&mut self, tid: Tid, is_doubtful: bool) -> Result<(), Refused> {
-        let open = || Events::open(&self.tracepoints, tid, self.inherit, COOKIE);
-        let events = match open() {
-            Err(Refused::Files) if allow_more_files() => open()?,
-            result => result?,
-        };
-        self.open.insert(self.next, Entry { events, is_doubtful });
-        self.heirs.add(tid, self.next);
-        self.next += 1;
+        let events = self.events(tid)?;
+        self.open.push(Entry { events, is_doubtful });
         Ok(())
     }
 
-    /// A new thread stops for the first time.
-    pub fn appear(&mut self, tid: Tid) {
-        self.heirs.appear(tid);
+    /// The same for a process that has just executed a program.
+    pub fn open_at_exec(&mut self, pid: Tid) -> Result<(), Refused> {
+        let events = self.events(pid)?;
+        if let Some(former) = self.childless.insert(pid, events) {
+            self.keep(former);
+        }
+        Ok(())
     }
 
-    /// A thread has made another, which has inherited its events.
-    pub fn inherit(&mut self, parent: Tid, child: Tid) {
-        self.heirs.inherit(parent, child);
+    fn events(&self, tid: Tid) -> Result<Events, Refused> {
+        let open = || Events::open(&self.tracepoints, tid, self.inherit, COOKIE);
+        match open() {
+            Err(Refused::Files) if allow_more_files() => open(),
+            result => result,
+        }
     }
 
-    /// A thread has ended, or has lost its events by exec. Those that nobody has any more are
-    /// closed: a server that executes a program per connection would use up our descriptors.
-    pub fn leave(&mut self, tid: Tid) {
-        self.heirs.leave(tid);
-        for key in self.heirs.unused() {
-            if let Some(entry) = self.open.remove(&key)
-                && self.closed.add(&entry).is_err()
-            {
-                self.open.insert(key, entry);
+    fn keep(&mut self, events: Events) {
+        self.open.push(Entry { events, is_doubtful: false });
+    }
+
+    /// A thread has created another, which inherits its events: these must stay open.
+    pub fn inherited(&mut self, parent: Tid) {
+        if let Some(events) = self.childless.remove(&parent) {
+            self.keep(events);
+        }
+    }
+
+    /// A process has exited. Events that nobody can have inherited are closed: a server that
+    /// executes a program per connection would use up our descriptors.
+    pub fn exited(&mut self, pid: Tid) {
+        if let Some(events) = self.childless.remove(&pid) {
+            match events.count() {
+                Ok(count) => self.closed += count,
+                Err(_) => self.keep(events),
             }
         }
+    }
+
+    /// A process was killed, in the middle of a fork perhaps.
+    pub fn killed(&mut self, pid: Tid) {
+        self.inherited(pid);
     }
 
     /// An accept was seen.
@@ -118,20 +117,25 @@ impl Ledger {
 
     /// Counts no more.
     pub fn close(&self) {
-        for entry in self.open.values() {
+        for events in self.open.iter().map(|e| &e.events).chain(self.childless.values()) {
             // Where it fails the events go on until they are dropped, which does no harm.
-            let _ = entry.events.disable();
+            let _ = events.disable();
         }
     }
 
     /// Compares. What is under way just now is missing too.
     pub fn balance(&self) -> io::Result<Balance> {
-        let mut counts = self.closed;
-        self.open.values().try_for_each(|entry| counts.add(entry))?;
-        let (least, most) = (counts.certain, counts.certain + counts.doubtful);
+        let (mut least, mut doubtful) = (self.closed, 0);
+        for entry in &self.open {
+            let count = entry.events.count()?;
+            *(if entry.is_doubtful { &mut doubtful } else { &mut least }) += count;
+        }
+        for events in self.childless.values() {
+            least += events.count()?;
+        }
         Ok(Balance {
             missing: least.saturating_sub(self.seen),
-            surplus: self.seen.saturating_sub(most),
+            surplus: self.seen.saturating_sub(least + doubtful),
         })
     }
 }

@@ -8,7 +8,6 @@
 
 pub mod events;
 mod frame;
-mod heirs;
 pub mod inject;
 pub mod ledger;
 pub mod mask;

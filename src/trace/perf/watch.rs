@@ -200,13 +200,12 @@ impl Perf {
     }
 
     /// A thread has made another.
-    pub fn inherit(&mut self, parent: Tid, child: Tid) {
-        self.ledger.inherit(parent, child);
+    pub fn inherited(&mut self, parent: Tid) {
+        self.ledger.inherited(parent);
     }
 
     /// A new thread or process stops for the first time. It has inherited the events, as a rule.
     pub fn appear(&mut self, child: Tid) {
-        self.ledger.appear(child);
         if self.opened.is_some_and(|t| t.elapsed() < DOUBT) {
             // A child that has ended needs none.
             let _ = self.ledger.open(child, true);
@@ -223,8 +222,7 @@ impl Perf {
         if procfs::is_32_bit(pid) == Some(true) {
             return Err("it is a 32-bit program".into());
         }
-        self.ledger.leave(pid);
-        self.ledger.open(pid, false).map_err(|refused| refused.to_string())
+        self.ledger.open_at_exec(pid).map_err(|refused| refused.to_string())
     }
 
     /// Whether a new thread must be followed up to its first accept, since it may block SIGTRAP
@@ -243,9 +241,13 @@ impl Perf {
         self.awaited.remove(&tid);
     }
 
+    /// A process has ended by itself, or by a signal.
+    pub fn ended(&mut self, pid: Tid, by_itself: bool) {
+        if by_itself { self.ledger.exited(pid) } else { self.ledger.killed(pid) }
+    }
+
     /// A thread has ended.
     pub fn forget(&mut self, tid: Tid) {
-        self.ledger.leave(tid);
         self.former.remove(&tid);
         self.unblocked.remove(&tid);
         self.awaited.remove(&tid);

@@ -228,14 +228,14 @@ impl Tracer {
 
     fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
         let tid = stop.tid();
+        if let Some(perf) = &mut self.perf {
+            perf.inherited(tid);
+        }
         if let Ok(child) = stop.child()
             && self.tracees.are_known()
             && self.births.announce(child)
         {
             self.tracees.born(tid, child);
-            if let Some(perf) = &mut self.perf {
-                perf.inherit(tid, child);
-            }
         }
         let until = self.until(tid);
         stop.resume(until)
@@ -270,6 +270,9 @@ impl Tracer {
     }
 
     fn on_end(&mut self, tid: Tid, ending: Ending) {
+        if let Some(perf) = &mut self.perf {
+            perf.ended(tid, matches!(ending, Ending::Exited(_)));
+        }
         self.forget(tid);
         if let Watched::Spawned(command) = &mut self.watched
             && command.pid == tid
