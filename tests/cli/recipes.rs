@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{NOON, line, run};
@@ -25,6 +26,9 @@ const SHOWS: &[(&str, &str)] = &[
     ("--by host,ip", "web2  192.0.2.7"),
     ("journalctl -kf | tcptally parse --interval", "198.51.100.7"),
     ("journalctl -kf | tcptally parse --events", ",198.51.100.7,"),
+    ("journalctl -k -o short-iso", "198.51.100.7"),
+    ("cap.pcap", " connections from "),
+    ("snapshots/*.gz", " connections from "),
 ];
 
 /// What `journalctl -kf` prints, were it to end.
@@ -51,6 +55,10 @@ fn recipes_for_records() {
         + &line(NOON - 99.0, "192.0.2.8", 443);
     // An hour without a connection.
     fs::write(folder.path().join("strace.log"), log.replace("1795352400", "1795356000")).unwrap();
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records");
+    symlink(records.join("pcap/le-us-ethernet/cap.pcap"), folder.path().join("cap.pcap")).unwrap();
+    symlink(records.join("conntrack/snapshots-dir-gz/snap"), folder.path().join("snapshots"))
+        .unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     for recipe in recipes {
         let gave = run(Command::new("sh")
