@@ -38,9 +38,11 @@ pub fn watch<L: Live>(
     start: impl FnOnce() -> Result<L, L::Error> + Send,
     what: Watch,
 ) -> anyhow::Result<i32> {
+    let duration = what.duration;
     let mut state = State::new(what)?;
     let (ending, account) = trace::let_go_at_end(|| -> anyhow::Result<_> {
         let mut live = start()?;
+        state.begin(duration);
         let ending = follow(&mut live, &mut state);
         let mut account = live.account();
         if ending.is_err() {
@@ -101,13 +103,11 @@ struct State {
 
 impl State {
     fn new(what: Watch) -> anyhow::Result<State> {
-        let Watch { mut request, output, duration, metrics } = what;
+        let Watch { mut request, output, metrics, .. } = what;
         let format = request.format(output.stream(), !output.continues());
         let events = request.format(output.stream(), !output.continues());
         let place = output.name();
         let outlet = Outlet::new(output, events)?;
-        let stop_at =
-            duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
         let end = request.count.filter.period.until.take();
         let reporter = Reporter::new(request, format, Some(Moment::now()));
         Ok(State {
@@ -117,10 +117,16 @@ impl State {
             metrics,
             tell_at: None,
             end,
-            stop_at,
+            stop_at: None,
             lateness: Duration::ZERO,
             counting: true,
         })
+    }
+
+    /// The source has arrived: to get there may have taken a while.
+    fn begin(&mut self, duration: Option<SignedDuration>) {
+        self.stop_at =
+            duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -340,6 +346,22 @@ mod tests {
         assert_eq!((text.as_str(), status), ("127.0.0.1: 1\n127.0.0.1: 1\n", 3), "asked once more");
         let (text, _) = show(&["-F", "plain", "--until", "+0.05s"], events[..3].to_vec());
         assert_eq!(text, "127.0.0.1: 1\n");
+    }
+
+    #[test]
+    fn the_duration_begins_when_the_source_has_arrived() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let output = Output::Direct { file: File::create(&path).unwrap(), path };
+        let duration = Duration::from_millis(50);
+        let mut arrived = Instant::now();
+        let start = || {
+            std::thread::sleep(duration);
+            arrived = Instant::now();
+            Ok(Script { events: vec![Event::Deadline].into(), stopped: false })
+        };
+        watch(start, asked(&["-d", "50ms"], output)).unwrap();
+        assert!(arrived.elapsed() >= duration);
     }
 
     #[test]
