@@ -19,7 +19,10 @@ pub const COOKIE: u64 = u64::from_be_bytes(*b"tcptally");
 #[derive(Debug)]
 pub struct Ledger {
     // Before the tracepoints, which must be dropped last to make closing quick.
-    open: Vec<Entry>,
+    counted: Vec<Events>,
+    /// On threads that may have inherited their creator's events as well: what these count may
+    /// have been counted already, so it proves nothing missing.
+    doubtful: Vec<Events>,
     /// Those of programs that have created no thread or process, which would have inherited them.
     childless: HashMap<Tid, Events>,
     /// What events counted that are closed.
@@ -29,28 +32,12 @@ pub struct Ledger {
     seen: u64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    events: Events,
-    /// On a thread that may have inherited its creator's events as well: what these count may
-    /// have been counted twice.
-    is_doubtful: bool,
-}
-
-/// How the counts compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Balance {
-    /// Accepts that the kernel counted and nobody saw.
-    pub missing: u64,
-    /// Accepts that were seen beyond those that the kernel counted.
-    pub surplus: u64,
-}
-
 impl Ledger {
     /// Finds the tracepoints; nothing is counted yet.
     pub fn new(inherit: Inherit) -> Result<Ledger, Refused> {
         Ok(Ledger {
-            open: Vec::new(),
+            counted: Vec::new(),
+            doubtful: Vec::new(),
             childless: HashMap::new(),
             closed: 0,
             tracepoints: Tracepoints::find()?,
@@ -62,7 +49,7 @@ impl Ledger {
     /// Counts the accepts of a thread and its heirs from now on.
     pub fn open(&mut self, tid: Tid, is_doubtful: bool) -> Result<(), Refused> {
         let events = self.events(tid)?;
-        self.open.push(Entry { events, is_doubtful });
+        if is_doubtful { &mut self.doubtful } else { &mut self.counted }.push(events);
         Ok(())
     }
 
@@ -70,7 +57,7 @@ impl Ledger {
     pub fn open_at_exec(&mut self, pid: Tid) -> Result<(), Refused> {
         let events = self.events(pid)?;
         if let Some(former) = self.childless.insert(pid, events) {
-            self.keep(former);
+            self.counted.push(former);
         }
         Ok(())
     }
@@ -83,14 +70,10 @@ impl Ledger {
         }
     }
 
-    fn keep(&mut self, events: Events) {
-        self.open.push(Entry { events, is_doubtful: false });
-    }
-
     /// A thread has created another, which inherits its events: these must stay open.
     pub fn inherited(&mut self, parent: Tid) {
         if let Some(events) = self.childless.remove(&parent) {
-            self.keep(events);
+            self.counted.push(events);
         }
     }
 
@@ -100,7 +83,7 @@ impl Ledger {
         if let Some(events) = self.childless.remove(&pid) {
             match events.count() {
                 Ok(count) => self.closed += count,
-                Err(_) => self.keep(events),
+                Err(_) => self.counted.push(events),
             }
         }
     }
@@ -117,26 +100,18 @@ impl Ledger {
 
     /// Counts no more.
     pub fn close(&self) {
-        for events in self.open.iter().map(|e| &e.events).chain(self.childless.values()) {
+        for events in self.counted.iter().chain(&self.doubtful).chain(self.childless.values()) {
             // Where it fails the events go on until they are dropped, which does no harm.
             let _ = events.disable();
         }
     }
 
-    /// Compares. What is under way just now is missing too.
-    pub fn balance(&self) -> io::Result<Balance> {
-        let (mut least, mut doubtful) = (self.closed, 0);
-        for entry in &self.open {
-            let count = entry.events.count()?;
-            *(if entry.is_doubtful { &mut doubtful } else { &mut least }) += count;
-        }
-        for events in self.childless.values() {
-            least += events.count()?;
-        }
-        Ok(Balance {
-            missing: least.saturating_sub(self.seen),
-            surplus: self.seen.saturating_sub(least + doubtful),
-        })
+    /// How many accepts the kernel has counted that nobody saw. What is under way just now is
+    /// among them.
+    pub fn missing(&self) -> io::Result<u64> {
+        let events = self.counted.iter().chain(self.childless.values());
+        let counted = events.map(Events::count).sum::<io::Result<u64>>()?;
+        Ok((self.closed + counted).saturating_sub(self.seen))
     }
 }
 

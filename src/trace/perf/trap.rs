@@ -50,11 +50,6 @@ impl Traps {
         self.0.keys().copied()
     }
 
-    /// Whether that of `pid` is.
-    pub fn is_under_way(&self, pid: Tid) -> bool {
-        self.0.contains_key(&pid)
-    }
-
     /// Gives up changes that have not begun to touch their process; the others must be seen to
     /// their end.
     pub fn give_up(&mut self) -> Vec<Tid> {

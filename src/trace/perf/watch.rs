@@ -271,7 +271,7 @@ impl Perf {
 
     /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
     pub fn missing(&self) -> io::Result<u64> {
-        Ok(self.ledger.balance()?.missing)
+        self.ledger.missing()
     }
 
     /// Counts no more.
