@@ -75,7 +75,10 @@ impl Targets {
     /// Whether there was a thread that had not been seized.
     fn seize_process(&self, pid: Tid, seized: &mut Seized) -> bool {
         let mut news = false;
-        if let Some(why) = refusal::beforehand(pid) {
+        // One that is ours already was looked at, and its end is no refusal.
+        if !seized.threads.contains_key(&pid)
+            && let Some(why) = refusal::beforehand(pid)
+        {
             seized.refused.insert(pid, why);
             return false;
         }
