@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::connection::{Connection, Wanted, canonical};
 use crate::moment::Moment;
 use crate::sys::ptrace::Tid;
+use crate::sys::tracee;
 
 use super::abi::{Arch, Call, SOCKETCALL_ACCEPTS};
 use super::procfs;
@@ -111,16 +112,13 @@ impl Heard {
 
 /// socketcall's arguments are an array of 32-bit words in the tracee's memory.
 fn socketcall_buffers(tid: Tid, array: u64) -> Buffers {
-    use nix::sys::uio::{RemoteIoVec, process_vm_readv};
     let mut bytes = [0u8; 12];
-    let remote = [RemoteIoVec { base: array as usize, len: bytes.len() }];
-    let mut local = [std::io::IoSliceMut::new(&mut bytes)];
-    match process_vm_readv(nix::unistd::Pid::from_raw(tid), &mut local, &remote) {
-        Ok(12) => {
+    match tracee::read_memory(tid, array, &mut bytes) {
+        Ok(()) => {
             let word =
                 |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
             Buffers { address: word(4).into(), length: word(8).into() }
         }
-        _ => Buffers { address: 0, length: 0 },
+        Err(_) => Buffers { address: 0, length: 0 },
     }
 }

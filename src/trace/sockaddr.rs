@@ -7,6 +7,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use crate::sys::ptrace::Tid;
+use crate::sys::tracee;
 
 /// The bytes of a `sockaddr_in6`, the largest that matters.
 const MOST: usize = 28;
@@ -50,11 +51,7 @@ fn in_one_piece(tid: Tid, address: usize, length: usize) -> Option<Heard> {
         return None;
     }
     let mut near = [0; NEAR];
-    let remote = [RemoteIoVec { base: start, len: size }];
-    let mut local = [IoSliceMut::new(&mut near[..size])];
-    if process_vm_readv(Pid::from_raw(tid), &mut local, &remote) != Ok(size) {
-        return None;
-    }
+    tracee::read_memory(tid, start as u64, &mut near[..size]).ok()?;
     let len = near[length - start..].first_chunk()?;
     let bytes = near[address - start..].first_chunk()?;
     Some(decode(u32::from_ne_bytes(*len) as usize, bytes, MOST))
