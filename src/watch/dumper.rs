@@ -9,8 +9,8 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use crate::Moment;
 use crate::sys::netlink;
 
+use super::dump::{Dump, Nanos};
 use super::error::{Doing, Error};
-use super::ledger::{Dump, Nanos};
 use super::ports::Ports;
 use super::wire::{self, Message, Socket, state};
 

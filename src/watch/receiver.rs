@@ -12,9 +12,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::sys::netlink::{self, Batch};
 
+use super::dump::Nanos;
 use super::dumper::now;
 use super::error::{Doing, Error};
-use super::ledger::Nanos;
 use super::ports::Ports;
 use super::wire::{self, Message, Socket};
 

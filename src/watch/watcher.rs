@@ -13,9 +13,10 @@ use crate::live::{Ending, Event, Live};
 use crate::sys::wake;
 use crate::{Account, Moment};
 
+use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
 use super::error::{Doing, Error};
-use super::ledger::{LATE, Ledger, Nanos, Seen, Span};
+use super::ledger::{LATE, Ledger, Seen};
 use super::marker;
 use super::missing::Missing;
 use super::opens::PassiveOpens;
@@ -309,6 +310,13 @@ impl Live for Watcher {
     fn account(&mut self) -> Account {
         let mut account = self.account.clone();
         account.engine = Some("sock_diag".into());
+        let kept = if self.stopped { 0 } else { self.ledger.kept() };
+        if kept > 0 {
+            account.warn(format!(
+                "open connections are not in this count yet ({kept} in all): how they fared is \
+                 known at their end"
+            ));
+        }
         account.ended.get_or_insert_with(Moment::now);
         account
     }

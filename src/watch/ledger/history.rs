@@ -1,0 +1,55 @@
+//! [`History`]: when dumps were taken, and what that tells of beginnings.
+
+use std::collections::VecDeque;
+
+use crate::watch::dump::{Nanos, Span};
+
+/// Notices are sent up to this much after the end that they tell of: the kernel leaves them to a
+/// thread, which has to wait for its turn.
+pub const LATE: Nanos = 100_000_000;
+
+/// So many former dumps are remembered at the least: notices are that late very rarely.
+const DUMPS: usize = 32;
+
+/// The last dumps, which have numbers.
+#[derive(Debug, Default)]
+pub struct History {
+    last: u32,
+    taken: VecDeque<Span>,
+}
+
+impl History {
+    /// Another dump was taken then.
+    pub fn add(&mut self, taken: Span) {
+        self.last += 1;
+        if self.taken.len() == DUMPS {
+            self.taken.pop_front();
+        }
+        self.taken.push_back(taken);
+    }
+
+    /// The number of the last dump.
+    pub fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// The number of the earliest that is remembered, or of one before it.
+    pub fn first(&self) -> u32 {
+        self.last.saturating_sub(DUMPS as u32)
+    }
+
+    /// When the last dump was begun.
+    pub fn last_start(&self) -> Option<Nanos> {
+        self.taken.back().map(|taken| taken.after)
+    }
+
+    /// The dump after which a connection began of which only the end was told: the last that was
+    /// complete before that notice can have been due. In that dump it was not, and it cannot have
+    /// been over by then. With when it was begun, if it is remembered.
+    pub fn before(&self, told: Span) -> (u32, Option<Nanos>) {
+        let complete = |dump: &&Span| dump.before + LATE <= told.after;
+        let later = self.taken.iter().rev().take_while(|dump| !complete(dump)).count();
+        let known = self.taken.iter().rev().nth(later);
+        (self.last - later as u32, known.map(|dump| dump.after))
+    }
+}
