@@ -166,6 +166,18 @@ pub enum Color {
     Never,
 }
 
+/// Where the counts so far can be had while more come.
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Serve metrics for Prometheus at http://ADDR/metrics
+    #[arg(long = "metrics", value_name = "ADDR", help_heading = SHOWN)]
+    pub address: Option<SocketAddr>,
+
+    /// Let ADDR be one that other machines can reach
+    #[arg(long = "metrics-allow-remote", requires = "address", help_heading = SHOWN)]
+    pub allow_remote: bool,
+}
+
 /// Options of `trace`.
 #[derive(Debug, Args)]
 #[command(after_help = TRACE_EXAMPLES)]
@@ -195,13 +207,9 @@ pub struct TraceArgs {
     #[arg(long)]
     pub deny_io_uring: bool,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics
-    #[arg(long, value_name = "ADDR", help_heading = SHOWN)]
-    pub metrics: Option<SocketAddr>,
-
-    /// Let ADDR be one that other machines can reach
-    #[arg(long, requires = "metrics", help_heading = SHOWN)]
-    pub metrics_allow_remote: bool,
+    /// Who else wants to know.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 
     /// The server to start, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
@@ -257,6 +265,10 @@ pub struct WatchArgs {
     #[arg(long, value_enum, value_name = "WHAT",
           conflicts_with_all = ["events", "interval", "max_keys"])]
     pub sum: Option<Sum>,
+
+    /// Who else wants to know.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 
     /// The network namespace of a process, or the one that this file stands for (/run/netns/NAME)
     #[arg(long, value_name = "PID|PATH")]

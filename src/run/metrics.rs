@@ -1,11 +1,12 @@
 //! [`Metrics`]: an HTTP endpoint that Prometheus scrapes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use tcptally::cli::MetricsArgs;
 use tcptally::connection::Sink;
 use tcptally::count::Count;
 use tcptally::report::{CONTENT_TYPE, Kind, Look, Part};
@@ -37,10 +38,14 @@ struct Shared {
     look: Look,
 }
 
-impl Metrics {
-    /// Listens, so that nothing is begun that could not be scraped.
-    pub fn serve(addr: SocketAddr, remote: bool, request: &Request) -> anyhow::Result<Metrics> {
-        if !addr.ip().to_canonical().is_loopback() && !remote {
+/// A place where metrics will be served: clients can connect, and nobody answers yet.
+pub struct Endpoint(TcpListener);
+
+impl Endpoint {
+    /// Listens where the user wants it, so that nothing is begun that could not be scraped.
+    pub fn open(args: &MetricsArgs) -> anyhow::Result<Option<Endpoint>> {
+        let Some(addr) = args.address else { return Ok(None) };
+        if !addr.ip().to_canonical().is_loopback() && !args.allow_remote {
             return Err(Usage(format!(
                 "--metrics {addr}: whoever reaches this address could read who your clients \
                  are; give 127.0.0.1:{port} or [::1]:{port}, or add --metrics-allow-remote",
@@ -50,6 +55,11 @@ impl Metrics {
         }
         let listener = TcpListener::bind(addr)
             .with_context(|| format!("--metrics {addr}: cannot listen there"))?;
+        Ok(Some(Endpoint(listener)))
+    }
+
+    /// Answers from now on, in a thread of its own, with what `source` gives.
+    pub fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
         let Request { count, order, .. } = request;
         let max_keys = count.tally.whole.max_keys().unwrap_or(KEYS);
         let tally = Tally::new(count.tally.keys.clone(), None, Some(max_keys));
@@ -57,12 +67,12 @@ impl Metrics {
             count: Count::new(count.filter.clone(), tally),
             ports: Tally::new(Keys::new(&[Key::Port], Mask::default()), None, None),
             order: *order,
-            account: Account::new("trace"),
+            account: Account::new(source),
             look: request.look(None, true),
         }));
         let metrics = Metrics(shared.clone());
         std::thread::Builder::new().name("metrics".into()).spawn(move || {
-            for stream in listener.incoming() {
+            for stream in self.0.incoming() {
                 match stream {
                     // What becomes of one client is of no interest to the others.
                     Ok(stream) => drop(answer(stream, &shared)),
@@ -73,7 +83,9 @@ impl Metrics {
         })?;
         Ok(metrics)
     }
+}
 
+impl Metrics {
     /// Counts one connection.
     pub fn take(&self, c: &Connection) {
         let mut shared = lock(&self.0);

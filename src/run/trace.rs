@@ -10,7 +10,7 @@ use tcptally::trace::spawn::Start;
 use tcptally::trace::{self, Tracer, target};
 
 use super::live::{Watch, watch};
-use super::metrics::Metrics;
+use super::metrics::Endpoint;
 use super::output::Output;
 use super::request::{Request, Stream, Times, Usage};
 use super::{message, mode};
@@ -39,8 +39,8 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
             message::note(quiet, &remark.text);
         }
     };
-    let serve = |addr| Metrics::serve(addr, args.metrics_allow_remote, &request);
-    let metrics = args.metrics.map(serve).transpose()?;
+    let endpoint = Endpoint::open(&args.metrics)?;
+    let metrics = endpoint.map(|e| e.serve(&request, "trace")).transpose()?;
     let what = Watch { request, output, duration: args.duration, metrics };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
@@ -54,7 +54,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
 /// The fields of connections that somebody will look at.
 fn wanted(args: &TraceArgs, request: &Request) -> Wanted {
     let wanted = request.wanted();
-    Wanted { local: wanted.local || args.metrics.is_some(), ..wanted }
+    Wanted { local: wanted.local || args.metrics.address.is_some(), ..wanted }
 }
 
 fn check(args: &TraceArgs) -> Result<(), Usage> {

@@ -7,6 +7,7 @@ use tcptally::period::interval::Length;
 use tcptally::watch::{Options, Watcher};
 
 use super::live::{Watch, watch};
+use super::metrics::Endpoint;
 use super::output::Output;
 use super::request::{Request, Stream, Times, Usage};
 use super::{message, mode};
@@ -29,10 +30,13 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
         return Err(Usage("which port is to be watched? For example --port 443".into()).into());
     }
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    // In the network namespace of whoever asks; but the thread must wait.
+    let endpoint = Endpoint::open(&args.metrics)?;
     if let Some(namespace) = &args.netns {
         // Before there is any other thread.
         namespace.enter()?;
     }
+    let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
     let (quiet, verbose) = (args.count.quiet, args.count.verbose);
     let ports = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
     let say = move |watcher: &Watcher| {
@@ -51,7 +55,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
         };
         message::note(quiet, format_args!("watching port {ports}{open}"));
     };
-    let what = Watch { request, output, duration: args.duration, metrics: None };
+    let what = Watch { request, output, duration: args.duration, metrics };
     watch(|| Watcher::start(options).inspect(say), what)
 }
 

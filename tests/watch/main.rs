@@ -13,6 +13,7 @@ mod held;
 mod listeners;
 mod lives;
 mod lost;
+mod metrics;
 mod namespaces;
 mod ports;
 mod servers;
