@@ -120,7 +120,7 @@ mod tests {
     fn count(max: usize, keys: &[u8]) -> Table {
         let mut table = Table::new(Some(max));
         for key in keys {
-            table.add(&[*key], Entry { count: 1, ..Entry::default() });
+            table.add((&[*key][..]).into(), Entry { count: 1, ..Entry::default() });
         }
         table
     }
@@ -165,7 +165,7 @@ mod tests {
             }
             let mut keys = parts.concat();
             for key in later {
-                table.add(&[key], Entry { count: 1, ..Entry::default() });
+                table.add((&[key][..]).into(), Entry { count: 1, ..Entry::default() });
                 keys.push(key);
             }
             prop_assert!(table.len() <= max);

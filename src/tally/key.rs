@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Serialize, Serializer};
 
+use super::code::{Code, Writer};
 use crate::Connection;
 use crate::connection::Wanted;
 
@@ -136,32 +137,35 @@ impl Keys {
         }
     }
 
-    /// Appends the connection's values to `code`, such that equal values are equal bytes, and
-    /// bytes sort as values do: IPv4 before IPv6, numbers as numbers, what is unknown last.
-    pub fn encode(&self, c: &Connection, code: &mut Vec<u8>) {
+    /// The connection's values, such that equal values are equal bytes, and bytes sort as values
+    /// do: IPv4 before IPv6, numbers as numbers, what is unknown last.
+    #[inline]
+    pub fn code(&self, c: &Connection) -> Code {
+        let mut code = Writer::default();
         for key in &self.keys {
             match key {
                 Key::Ip => match (c.ip, c.host.as_deref()) {
                     (None, Some(host)) => {
-                        code.push(NAME);
-                        put_text(Some(host), code);
+                        code.put(&[NAME]);
+                        put_text(Some(host), &mut code);
                     }
-                    (ip, _) => put_ip(ip, code),
+                    (ip, _) => put_ip(ip, &mut code),
                 },
-                Key::Net => put_ip(c.ip.map(|ip| self.network(ip).addr()), code),
-                Key::Port => put(c.local_port.map(u16::to_be_bytes), code),
+                Key::Net => put_ip(c.ip.map(|ip| self.network(ip).addr()), &mut code),
+                Key::Port => put(c.local_port.map(u16::to_be_bytes), &mut code),
                 Key::Local => {
-                    put_ip(c.local_ip, code);
-                    put(c.local_port.map(u16::to_be_bytes), code);
+                    put_ip(c.local_ip, &mut code);
+                    put(c.local_port.map(u16::to_be_bytes), &mut code);
                 }
-                Key::Pid => put(c.pid.map(u32::to_be_bytes), code),
-                Key::Comm => put_text(c.comm.as_deref(), code),
-                Key::Host => put_text(c.machine.as_deref().or(self.host.as_deref()), code),
+                Key::Pid => put(c.pid.map(u32::to_be_bytes), &mut code),
+                Key::Comm => put_text(c.comm.as_deref(), &mut code),
+                Key::Host => put_text(c.machine.as_deref().or(self.host.as_deref()), &mut code),
             }
         }
+        code.code()
     }
 
-    /// The values that [`encode`](Keys::encode) wrote.
+    /// The values that [`code`](Keys::code) wrote.
     pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
         let mut rest = code;
         self.keys.iter().map(move |key| match key {
@@ -197,39 +201,40 @@ impl Keys {
     }
 }
 
-fn put_ip(ip: Option<IpAddr>, code: &mut Vec<u8>) {
+#[inline]
+fn put_ip(ip: Option<IpAddr>, code: &mut Writer) {
     match ip.map(|ip| ip.to_canonical()) {
         Some(IpAddr::V4(ip)) => {
-            code.push(V4);
-            code.extend_from_slice(&ip.octets());
+            let [a, b, c, d] = ip.octets();
+            code.put(&[V4, a, b, c, d]);
         }
         Some(IpAddr::V6(ip)) => {
-            code.push(V6);
-            code.extend_from_slice(&ip.octets());
+            code.put(&[V6]);
+            code.put(&ip.octets());
         }
-        None => code.push(UNKNOWN),
+        None => code.put(&[UNKNOWN]),
     }
 }
 
-fn put<const N: usize>(number: Option<[u8; N]>, code: &mut Vec<u8>) {
+fn put<const N: usize>(number: Option<[u8; N]>, code: &mut Writer) {
     match number {
         Some(number) => {
-            code.push(KNOWN);
-            code.extend_from_slice(&number);
+            code.put(&[KNOWN]);
+            code.put(&number);
         }
-        None => code.push(UNKNOWN),
+        None => code.put(&[UNKNOWN]),
     }
 }
 
 /// Texts end with a zero byte, so that none is the beginning of another.
-fn put_text(text: Option<&str>, code: &mut Vec<u8>) {
+fn put_text(text: Option<&str>, code: &mut Writer) {
     match text {
         Some(text) => {
-            code.push(KNOWN);
-            code.extend(text.bytes().filter(|b| *b != 0));
-            code.push(0);
+            code.put(&[KNOWN]);
+            text.as_bytes().split(|b| *b == 0).for_each(|part| code.put(part));
+            code.put(&[0]);
         }
-        None => code.push(UNKNOWN),
+        None => code.put(&[UNKNOWN]),
     }
 }
 
@@ -321,12 +326,6 @@ mod tests {
         Connection { ip: ip.parse().ok(), ..Connection::default() }
     }
 
-    fn code(keys: &Keys, c: &Connection) -> Vec<u8> {
-        let mut code = Vec::new();
-        keys.encode(c, &mut code);
-        code
-    }
-
     #[test]
     fn every_value_survives_encoding() {
         use Key::*;
@@ -339,8 +338,8 @@ mod tests {
             ..connection("::ffff:10.1.2.3")
         };
         let shown = |c| {
-            let code = code(&keys, c);
-            keys.decode(&code).map(|v| v.to_string()).collect::<Vec<_>>().join(" ")
+            let code = keys.code(c);
+            keys.decode(code.bytes()).map(|v| v.to_string()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(shown(&c), "nginx: worker 10.1.2.3 10.0.0.0/8 443 [2001:db8::7]:443 70000");
         assert_eq!(shown(&Connection::default()), "unknown ".repeat(6).trim());
@@ -350,8 +349,8 @@ mod tests {
     fn codes_sort_as_addresses_do() {
         let keys = Keys::default();
         let order = ["2.0.0.0", "10.0.0.0", "10.0.0.9", "10.0.0.10", "::1", "2001::", "?"];
-        let codes: Vec<_> = order.iter().map(|ip| code(&keys, &connection(ip))).collect();
-        assert!(codes.is_sorted());
+        let codes: Vec<_> = order.iter().map(|ip| keys.code(&connection(ip))).collect();
+        assert!(codes.is_sorted_by_key(|code| code.bytes().to_vec()));
     }
 
     #[test]

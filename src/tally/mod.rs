@@ -1,6 +1,7 @@
 //! [`Tally`]: counts by key, as a whole and by interval; mergeable.
 
 mod bounded;
+pub mod code;
 pub mod key;
 pub mod order;
 pub mod table;
@@ -8,7 +9,7 @@ pub mod table;
 use std::collections::BTreeMap;
 
 use crate::{Connection, Moment};
-use key::Keys;
+use key::{Key, Keys};
 use table::{Entry, Table};
 
 use crate::period::interval::Interval;
@@ -26,7 +27,6 @@ pub struct Tally {
     pub intervals: BTreeMap<Moment, Table>,
     /// The interval of the connection before, which is most often that of the next.
     current: Option<(Moment, Moment)>,
-    scratch: Vec<u8>,
 }
 
 impl Tally {
@@ -49,17 +49,18 @@ impl Tally {
     /// Counts many alike that came from the time of `c` to the time of the `last`. Says whether
     /// they are in an interval, which is so if both times are.
     pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<Moment>) -> bool {
-        self.scratch.clear();
-        self.keys.encode(c, &mut self.scratch);
+        let code = self.keys.code(c);
         let bytes = c
             .transport
             .as_ref()
             .map_or([0; 2], |t| [t.bytes_in, t.bytes_out].map(Option::unwrap_or_default));
         let entry = Entry { count, first: c.time, last, bytes };
-        self.whole.add(&self.scratch, entry);
-        let (Some(interval), Some(time), Some(last)) = (&self.interval, c.time, last) else {
+        let Some(interval) = &self.interval else {
+            self.whole.add(code, entry);
             return false;
         };
+        self.whole.add(code.clone(), entry);
+        let (Some(time), Some(last)) = (c.time, last) else { return false };
         let (start, end) = match self.current {
             Some((start, end)) if start <= time && time < end => (start, end),
             _ => *self.current.insert(interval.around(time)),
@@ -68,11 +69,17 @@ impl Tally {
             return false;
         }
         let max_keys = self.whole.max_keys();
-        self.intervals
-            .entry(start)
-            .or_insert_with(|| Table::new(max_keys))
-            .add(&self.scratch, entry);
+        self.intervals.entry(start).or_insert_with(|| Table::new(max_keys)).add(code, entry);
         true
+    }
+
+    /// Whether only addresses, local ports, and the first and the last time matter. In a table with
+    /// a bound, the order matters too.
+    pub fn alike(&self) -> bool {
+        let ends = |key: &Key| !matches!(key, Key::Pid | Key::Comm);
+        self.interval.is_none()
+            && self.whole.max_keys().is_none()
+            && self.keys.list().iter().all(ends)
     }
 
     /// Adds the counts of `other`, which was made by [`part`](Tally::part).

@@ -89,7 +89,10 @@ mod tests {
         let mut table = Table::new(max_keys);
         for (key, count, time) in [(3, 5, 30), (1, 5, 10), (2, 9, 20), (4, 1, 5)] {
             let time = Some(Moment::Clock(time));
-            table.add(&[key], Entry { count, first: time, last: time, ..Entry::default() });
+            table.add(
+                (&[key][..]).into(),
+                Entry { count, first: time, last: time, ..Entry::default() },
+            );
         }
         table
     }

@@ -5,9 +5,9 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
-use smallvec::SmallVec;
 
 use super::bounded::Bounded;
+use super::code::Code;
 use crate::Moment;
 
 /// What is known of one key.
@@ -37,10 +37,6 @@ impl Entry {
         }
     }
 }
-
-/// A key's values as [`Keys::encode`](super::key::Keys::encode) writes them. Any address fits in
-/// without allocation.
-type Code = SmallVec<[u8; 24]>;
 
 /// One count per key.
 ///
@@ -93,7 +89,7 @@ impl Table {
             // What came before the key was last dropped may not have been of this key.
             error => Entry { count: entry.count - error, first: None, ..*entry },
         };
-        (code, entry)
+        (code.bytes(), entry)
     }
 
     /// By how much a row's count may be too low, and the most that a key which is not kept may
@@ -110,7 +106,7 @@ impl Table {
     }
 
     /// Adds to the count of a key.
-    pub fn add(&mut self, code: &[u8], entry: Entry) {
+    pub fn add(&mut self, code: Code, entry: Entry) {
         self.total += entry.count;
         self.put(code, entry, 0);
     }
@@ -127,9 +123,9 @@ impl Table {
         }
         let kept = self.rows.len();
         let mut known = vec![false; if floors[1] > 0 { kept } else { 0 }];
-        for (i, (code, entry)) in other.rows.iter().enumerate() {
+        for (i, (code, entry)) in other.rows.into_iter().enumerate() {
             let error = other.bounded.as_ref().map_or(0, |b| b.error(i));
-            let row = self.put(code, *entry, error);
+            let row = self.put(code, entry, error);
             if let Some(known) = known.get_mut(row) {
                 *known = true;
             }
@@ -150,7 +146,7 @@ impl Table {
                     row += 1;
                     dropped.binary_search(&(row - 1)).is_err()
                 });
-                let hash = |row: &usize| self.hasher.hash_one(&*self.rows[*row].0);
+                let hash = |row: &usize| self.hasher.hash_one(&self.rows[*row].0);
                 self.index.clear();
                 for row in 0..self.rows.len() {
                     self.index.insert_unique(hash(&row), row, hash);
@@ -160,10 +156,10 @@ impl Table {
     }
 
     /// Adds to a row, or makes it, dropping another one for it if need be.
-    fn put(&mut self, code: &[u8], mut entry: Entry, error: u64) -> usize {
+    fn put(&mut self, code: Code, mut entry: Entry, error: u64) -> usize {
         let Table { rows, index, hasher, bounded, .. } = self;
-        let hash = hasher.hash_one(code);
-        let found = index.entry(hash, |i| *rows[*i].0 == *code, |i| hasher.hash_one(&*rows[*i].0));
+        let hash = hasher.hash_one(&code);
+        let found = index.entry(hash, |i| rows[*i].0 == code, |i| hasher.hash_one(&rows[*i].0));
         let slot = match found {
             Slot::Occupied(slot) => {
                 let row = *slot.get();
@@ -178,7 +174,7 @@ impl Table {
         let Some(bounded) = bounded else {
             let row = rows.len();
             slot.insert(row);
-            rows.push((Code::from_slice(code), entry));
+            rows.push((code, entry));
             return row;
         };
         match bounded.replace(|row| rows[row].1.count) {
@@ -186,18 +182,18 @@ impl Table {
                 entry.count += bounded.floor();
                 let row = rows.len();
                 slot.insert(row);
-                rows.push((Code::from_slice(code), entry));
+                rows.push((code, entry));
                 bounded.push(entry.count, error);
                 row
             }
             Some(row) => {
                 entry.count += bounded.floor();
-                let old = hasher.hash_one(&*rows[row].0);
+                let old = hasher.hash_one(&rows[row].0);
                 if let Ok(slot) = index.find_entry(old, |i| *i == row) {
                     slot.remove();
                 }
-                rows[row] = (Code::from_slice(code), entry);
-                index.insert_unique(hash, row, |i| hasher.hash_one(&*rows[*i].0));
+                rows[row] = (code, entry);
+                index.insert_unique(hash, row, |i| hasher.hash_one(&rows[*i].0));
                 bounded.set(row, entry.count, error);
                 row
             }
