@@ -96,6 +96,11 @@ pub trait Split: Sink + Send + Sized {
     fn ordered(&self) -> bool {
         true
     }
+    /// Whether only the remote address, the local address and port, and the first and the last
+    /// time of connections matter: then a source may give those with the same ends together.
+    fn alike(&self) -> bool {
+        false
+    }
 }
 
 impl Sink for Vec<Connection> {

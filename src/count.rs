@@ -125,6 +125,10 @@ impl Split for Count {
         false
     }
 
+    fn alike(&self) -> bool {
+        self.filter.period.is_all() && self.tally.alike()
+    }
+
     fn part(&self) -> Count {
         Count::new(self.filter.clone(), self.tally.part())
     }

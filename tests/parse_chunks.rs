@@ -1,12 +1,18 @@
 //! However the work of reading a record is divided, the result is the same; and no bytes
 //! whatever make it panic.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tcptally::connection::{Connection, Wanted};
+use tcptally::connection::{Connection, Sink, Wanted};
+use tcptally::count::Count;
+use tcptally::filter::Filter;
 use tcptally::parse::{Options, parse};
+use tcptally::tally::Tally;
+use tcptally::tally::key::{Key, Keys, Mask};
+use tcptally::tally::table::Entry;
 
 fn options(threads: usize, chunk: Option<usize>) -> Options {
     Options {
@@ -30,6 +36,29 @@ fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> (Vec<Connection>, 
     let name = file.path().display().to_string();
     let warnings = outcome.account.warnings.iter().map(|w| w.replace(&name, "")).collect();
     (found, outcome.account.unreadable_lines, warnings)
+}
+
+type Rows = BTreeMap<Vec<u8>, Entry>;
+
+fn rows(count: &Count) -> Rows {
+    let table = &count.tally.whole;
+    (0..table.len()).map(|n| table.row(n)).map(|(code, entry)| (code.to_vec(), entry)).collect()
+}
+
+fn empty_count() -> Count {
+    let keys = Keys::new(&[Key::Ip, Key::Local], Mask::default());
+    Count::new(Filter::default(), Tally::new(keys, None, None))
+}
+
+/// What is counted where only the ends matter, in parts; and what one by one gives.
+fn counted(text: &[u8], threads: usize, chunk: usize) -> [Rows; 2] {
+    let mut file = tempfile::Builder::new().suffix(".log").tempfile().unwrap();
+    file.write_all(text).unwrap();
+    let mut count = empty_count();
+    parse(&[file.path().to_owned()], &options(threads, Some(chunk)), &mut count);
+    let mut single = empty_count();
+    read(text, 1, None).0.into_iter().for_each(|c| single.take(c));
+    [rows(&count), rows(&single)]
 }
 
 /// The same through gzip, which can only be read from front to back.
@@ -59,6 +88,8 @@ fn real_logs_are_the_same_in_parts() {
         let name = log.display();
         for (threads, chunk) in [(1, 61), (2, 200), (2, 4096), (7, 333), (7, 1000)] {
             assert_eq!(read(&text, threads, Some(chunk)), whole, "{name} {threads} {chunk}");
+            let [together, single] = counted(&text, threads, chunk);
+            assert_eq!(together, single, "{name} {threads} {chunk}");
         }
         if !text.is_empty() {
             assert_eq!(read_stream(&text), whole, "{name}");
@@ -132,6 +163,8 @@ proptest! {
         let whole = read(text.as_bytes(), 1, None);
         prop_assert_eq!(&read(text.as_bytes(), threads, Some(chunk)), &whole);
         prop_assert_eq!(&read_stream(text.as_bytes()), &whole);
+        let [together, single] = counted(text.as_bytes(), threads, chunk);
+        prop_assert_eq!(together, single);
     }
 
     #[test]

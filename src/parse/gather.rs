@@ -15,6 +15,8 @@ pub trait Gather: Send {
     fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>);
     /// Whether the order of parts matters, as [`Split::ordered`] says.
     fn ordered(&self) -> bool;
+    /// Whether those alike may come together, as [`Split::alike`] says.
+    fn alike(&self) -> bool;
     /// An empty one that does the same work.
     fn part(&self) -> Box<dyn Gather>;
     /// Adds what `later`, a part of this one, took.
@@ -38,6 +40,10 @@ impl<S: Split + 'static> Gather for S {
 
     fn ordered(&self) -> bool {
         Split::ordered(self)
+    }
+
+    fn alike(&self) -> bool {
+        Split::alike(self)
     }
 
     fn part(&self) -> Box<dyn Gather> {

@@ -4,6 +4,7 @@
 //! belongs together into runs, and gives each run to the reader of its type. A new type is a
 //! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
 
+mod alike;
 pub mod conntrack;
 mod context;
 pub mod events;

@@ -48,24 +48,27 @@ impl<A, B> Drop for Alarm<'_, A, B> {
 }
 
 /// The three steps of each part of the work.
-pub struct Steps<Read, InOrder, Give> {
+pub struct Steps<Read, InOrder, Give, End> {
     /// Reads part N; false if there is none. Runs in any order.
     pub read: Read,
     /// What must be done in order; false ends the work after this part.
     pub in_order: InOrder,
     /// Gives the part's connections away. Runs in any order.
     pub give: Give,
+    /// Gives what was held back. Comes last in each thread; if the order matters, after each part.
+    pub end: End,
 }
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
-pub fn run<J, R, O, G>(threads: usize, sink: &mut dyn Gather, steps: Steps<R, O, G>)
+pub fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Gather, steps: Steps<R, O, G, E>)
 where
     J: Default,
     R: Fn(u64, &mut J) -> bool + Sync,
     O: FnMut(&mut J) -> bool + Send,
     G: Fn(&mut J, &mut dyn Gather) + Sync,
+    E: Fn(&mut J, &mut dyn Gather) + Sync,
 {
-    let Steps { read, mut in_order, give } = steps;
+    let Steps { read, mut in_order, give, end } = steps;
     if threads < 2 {
         let mut job = J::default();
         let mut part = 0;
@@ -77,6 +80,7 @@ where
             }
             part += 1;
         }
+        end(&mut job, sink);
         return;
     }
 
@@ -94,6 +98,7 @@ where
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if given_up.load(Ordering::Relaxed) || !read(part, &mut job) {
+                end(&mut job, &mut *mine);
                 return mine;
             }
             let mut wanted = false;
@@ -107,11 +112,13 @@ where
                 give(&mut job, &mut *mine);
             }
             if ordered {
+                end(&mut job, &mut *mine);
                 let empty = mine.part();
                 let full = std::mem::replace(&mut mine, empty);
                 merge.pass(part, &given_up, |sink| sink.merge(full));
             }
             if !wanted {
+                end(&mut job, &mut *mine);
                 return mine;
             }
         }

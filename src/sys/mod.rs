@@ -1,9 +1,11 @@
-//! The one module with `unsafe` code: system calls that no library wraps, behind safe functions.
+//! The one module with `unsafe` code: system calls that no library wraps, and processor
+//! instructions, behind safe functions.
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
 pub mod aside;
 pub mod capability;
+pub mod digits;
 pub mod fork;
 pub mod netlink;
 pub mod perf;

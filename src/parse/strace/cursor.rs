@@ -152,12 +152,19 @@ pub fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
     if n == 0 || n == 8 {
         return (0, n);
     }
+    (few_of_eight(eight, n), n)
+}
+
+/// The number that the first `n` of eight bytes are, which are one to seven digits.
+#[inline(always)]
+pub fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
+    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     // Zeros in front, then join pairs, fours, eights.
     let x = x << (64 - 8 * n);
     let x = x.wrapping_mul(10).wrapping_add(x >> 8);
     let low = (x & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
     let high = ((x >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
-    (low.wrapping_add(high) >> 32, n)
+    low.wrapping_add(high) >> 32
 }
 
 /// The same at the end of a line.

@@ -13,10 +13,12 @@ use crate::parse::lines::{self, is_end};
 /// A clock may be so much ahead of the one that dates are taken from.
 const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 
-/// Large files are looked at in regions of so many bytes,
-const REGION: u64 = 64 * 1024;
-/// and of each only so many,
-const SAMPLE: u64 = 2048;
+/// From so many bytes on,
+const LARGE: u64 = 4 * 1024 * 1024;
+/// files are looked at in regions of so many bytes,
+const REGION: u64 = 128 * 1024;
+/// and of each only so many, or if there is no time in them, so many more,
+const SAMPLES: [u64; 2] = [512, 8192];
 /// if no more time passes in it than this. Only a region in which a whole day and less than this
 /// passes without a trace would be taken for one in which less than this passes.
 const LITTLE: i64 = DAY / 24 / 12;
@@ -44,7 +46,7 @@ fn passage(input: &mut Input, cx: &Context<'_>) -> Option<Passage> {
         return Some(head);
     }
     if let Some(plain) = input.plain()
-        && plain.len > 64 * REGION
+        && plain.len > LARGE
     {
         return sampled(&plain);
     }
@@ -62,12 +64,49 @@ fn passage(input: &mut Input, cx: &Context<'_>) -> Option<Passage> {
 /// How time passes in a large file, by the first lines of its regions. Regions that took longer
 /// than a little, and the last one, are read as a whole.
 fn sampled(plain: &Plain<'_>) -> Option<Passage> {
-    let mut block = Block::default();
-    let mut buffer = Vec::new();
-    let mut read = |start: u64, length: u64| {
+    let mut regions = Regions { plain, block: Block::default(), buffer: Vec::new() };
+    let mut all = Passage::default();
+    let mut start = 0;
+    let mut here = regions.sample(start);
+    while start < plain.len {
+        let next = (start + REGION).min(plain.len);
+        // Lines that begin before `next` and end behind it are in neither part, which is no loss:
+        // their neighbours tell the same.
+        let there = if next < plain.len { regions.sample(next) } else { None };
+        let clock = |p: Option<Passage>| p.and_then(|p| p.clock());
+        let swift = match (clock(here), clock(there)) {
+            (Some((from, _)), Some((to, _))) => (0..LITTLE).contains(&(to - from)),
+            _ => false,
+        };
+        let passage = if swift { here } else { regions.read(start, next - start) };
+        if let Some(passage) = passage {
+            all.join(&passage);
+        }
+        (start, here) = (next, there);
+    }
+    all.clock().map(|_| all)
+}
+
+/// Reads parts of a large file.
+struct Regions<'a> {
+    plain: &'a Plain<'a>,
+    block: Block,
+    buffer: Vec<u8>,
+}
+
+impl Regions<'_> {
+    /// How time passes in the first lines behind `start`.
+    fn sample(&mut self, start: u64) -> Option<Passage> {
+        let mut samples = SAMPLES.iter().filter_map(|length| self.read(start, *length));
+        samples.find(|passage| passage.clock().is_some())
+    }
+
+    /// How time passes in the lines that are whole in these bytes.
+    fn read(&mut self, start: u64, length: u64) -> Option<Passage> {
+        let Regions { plain, block, buffer } = self;
         let length = length.min(plain.len - start);
         buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-        let n = plain.peek_at(&mut buffer, start).unwrap_or(0);
+        let n = plain.peek_at(buffer, start).unwrap_or(0);
         // Neither a line whose beginning nor one whose end lies elsewhere.
         let first = if start == 0 { 0 } else { buffer[..n].iter().position(|b| is_end(*b))? + 1 };
         let whole = start + n as u64 >= plain.len;
@@ -75,27 +114,7 @@ fn sampled(plain: &Plain<'_>) -> Option<Passage> {
         block.clear();
         block.read(buffer.get(first..end)?);
         Some(block.passage)
-    };
-    let mut all = Passage::default();
-    let mut start = 0;
-    while start < plain.len {
-        let next = (start + REGION).min(plain.len);
-        // Lines that begin before `next` and end behind it are in neither part, which is no loss:
-        // their neighbours tell the same.
-        let here = read(start, SAMPLE);
-        let there = if next < plain.len { read(next, SAMPLE) } else { None };
-        let clock = |p: Option<Passage>| p.and_then(|p| p.clock());
-        let swift = match (clock(here), clock(there)) {
-            (Some((from, _)), Some((to, _))) => (0..LITTLE).contains(&(to - from)),
-            _ => false,
-        };
-        let passage = if swift { here } else { read(start, next - start) };
-        if let Some(passage) = passage {
-            all.join(&passage);
-        }
-        start = next;
     }
-    all.clock().map(|_| all)
 }
 
 /// The last line was written when the file was written last; what comes through a pipe is taken
@@ -177,7 +196,7 @@ mod tests {
         let progress = std::sync::Arc::new(crate::parse::progress::Progress::new(false, None));
         let input = Input::open(file.path(), &progress).unwrap();
         let plain = input.plain().unwrap();
-        assert!(plain.len > 64 * REGION);
+        assert!(plain.len > LARGE);
         let sampled = sampled(&plain).unwrap();
         assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
         assert_eq!(exact.days(), 2);

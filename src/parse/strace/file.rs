@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use super::clock::{Base, Dates};
 use super::line::{Block, Given};
 use super::log::{Log, connection};
+use crate::Connection;
+use crate::parse::alike::Alike;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, LONGEST, is_end};
 use crate::parse::{Gather, Options, parallel};
@@ -33,7 +35,7 @@ pub fn read(
                 block.clear();
                 block.read(text);
                 log.take(&mut block, at);
-                give(&mut block, log.base(), &mut dates, sink);
+                give(&mut block, log.base(), &mut dates, |c| sink.take(c));
                 sink.pause();
             })
         }
@@ -48,6 +50,7 @@ struct Job {
     at: u64,
     base: Base,
     dates: Option<Dates>,
+    alike: Option<Alike>,
     error: Option<io::Error>,
 }
 
@@ -60,6 +63,7 @@ fn in_parts(
     threads: usize,
 ) -> io::Result<()> {
     let dates = log.dates();
+    let alike = sink.alike();
     let failed = Mutex::new(None);
     // No more threads than there is work for.
     let parts = plain.len.div_ceil(chunk as u64);
@@ -96,7 +100,17 @@ fn in_parts(
             },
             give: |job: &mut Job, sink: &mut dyn Gather| {
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
-                give(&mut job.block, job.base, dates, sink);
+                if alike {
+                    let alike = job.alike.get_or_insert_default();
+                    give(&mut job.block, job.base, dates, |c| alike.take(c, sink));
+                } else {
+                    give(&mut job.block, job.base, dates, |c| sink.take(c));
+                }
+            },
+            end: |job: &mut Job, sink: &mut dyn Gather| {
+                if let Some(alike) = &mut job.alike {
+                    alike.end(sink);
+                }
             },
         },
     );
@@ -106,14 +120,14 @@ fn in_parts(
     }
 }
 
-fn give(block: &mut Block, base: Base, dates: &mut Dates, sink: &mut dyn Gather) {
+fn give(block: &mut Block, base: Base, dates: &mut Dates, mut take: impl FnMut(Connection)) {
     let Block { facts, given, comms, .. } = block;
     for given in given.drain(..) {
         match given {
             Given::Fact(number) => {
-                sink.take(connection(&facts[number as usize], base, dates, comms));
+                take(connection(&facts[number as usize], base, dates, comms));
             }
-            Given::Late(connection) => sink.take(*connection),
+            Given::Late(connection) => take(*connection),
         }
     }
 }

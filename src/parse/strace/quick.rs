@@ -8,6 +8,7 @@ use super::call::{Call, Name, Returned, named};
 use super::line::Part;
 use super::prefix::{Stamp, clock};
 use super::sockaddr::{End, Shown};
+use crate::sys;
 
 /// Only lines with so many bytes behind their beginning are looked at.
 pub const WINDOW: usize = 256;
@@ -39,9 +40,28 @@ pub enum Line {
 struct Window<'a> {
     bytes: &'a [u8; WINDOW],
     at: usize,
+    /// Which of the bytes from `marked` on are no digits.
+    others: u64,
+    marked: usize,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    #[inline(always)]
+    fn new(bytes: &'a [u8; WINDOW]) -> Option<Window<'a>> {
+        let mut w = Window { bytes, at: 0, others: 0, marked: 0 };
+        w.mark()?;
+        Some(w)
+    }
+
+    /// Looks for the digits of the next 64 bytes at once: where one number ends, and so where the
+    /// next begins, is then known without waiting for memory.
+    #[inline(always)]
+    fn mark(&mut self) -> Option<()> {
+        self.others = !sys::digits::digits(self.bytes.get(self.at..)?.first_chunk()?);
+        self.marked = self.at;
+        Some(())
+    }
+
     #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -57,16 +77,36 @@ impl Window<'_> {
         Some(())
     }
 
+    /// How many digits are here.
+    #[inline(always)]
+    fn digits(&self) -> u32 {
+        self.others.checked_shr((self.at - self.marked) as u32).unwrap_or(0).trailing_zeros()
+    }
+
     /// A number of one to seven digits, and how many they are.
     #[inline(always)]
     fn number(&mut self) -> Option<(u32, usize)> {
-        let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
-        let (value, n) = super::cursor::eight_digits(*eight);
-        if n == 0 || n == 8 {
+        let n = self.digits() as usize;
+        if !(1..8).contains(&n) {
             return None;
         }
+        let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
         self.at += n;
-        Some((value as u32, n))
+        Some((super::cursor::few_of_eight(*eight, n) as u32, n))
+    }
+
+    /// A number of one to three digits.
+    #[inline(always)]
+    fn small(&mut self) -> Option<u32> {
+        let n = self.digits();
+        if !(1..4).contains(&n) {
+            return None;
+        }
+        let four = u32::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?) ^ 0x3030_3030;
+        self.at += n as usize;
+        // Zeros in front.
+        let three = four << (32 - 8 * n);
+        Some((three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24))
     }
 
     #[inline(always)]
@@ -87,8 +127,16 @@ fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
     for (a, b) in a8.iter().zip(b8) {
         differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
     }
-    for (a, b) in a1.iter().zip(b1) {
-        differ |= u64::from(a ^ b);
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last eight overlap those before.
+        (Some(a), Some(b)) if !a1.is_empty() => {
+            differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+        }
+        _ => {
+            for (a, b) in a1.iter().zip(b1) {
+                differ |= u64::from(a ^ b);
+            }
+        }
     }
     differ == 0
 }
@@ -96,7 +144,7 @@ fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
 /// Reads the line that begins the window.
 #[inline]
 pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
-    let mut w = Window { bytes, at: 0 };
+    let mut w = Window::new(bytes)?;
     let mut pid = 0;
     if bytes[2] != b':' && bytes[0].is_ascii_digit() {
         pid = w.number()?.0;
@@ -167,6 +215,7 @@ fn from_address(
     part: Part,
 ) -> Option<Line> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
+    w.mark()?;
     let port = u16::try_from(w.number()?.0).ok()?;
     w.eat(b"), sin_addr=inet_addr(\"")?;
     let mut octets = [0; 4];
@@ -174,26 +223,25 @@ fn from_address(
         if n > 0 {
             w.eat(b".")?;
         }
-        *octet = u8::try_from(w.number()?.0).ok()?;
+        *octet = u8::try_from(w.small()?).ok()?;
     }
     w.eat(b"\")}, [")?;
-    w.number()?;
+    w.mark()?;
+    w.small()?;
     if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
-        w.number()?;
+        w.small()?;
     }
     w.eat(b"]")?;
-    if w.eat(b", SOCK_").is_some() {
-        // CLOEXEC, NONBLOCK, or both.
-        while matches!(w.peek()?, b'A'..=b'Z' | b'_' | b'|') {
-            w.at += 1;
-        }
-    } else if w.eat(b", 0").is_some() {
-        // No flags.
+    if w.eat(b", SOCK_CLOEXEC").is_some() {
+        w.eat(b"|SOCK_NONBLOCK");
+    } else if w.eat(b", SOCK_NONBLOCK").is_some() || w.eat(b", 0").is_some() {
+        // Flags do not matter.
     }
     w.eat(b") = ")?;
     let (new, _) = w.number()?;
     let mut spent = 0;
     if w.eat(b" <").is_some() {
+        w.mark()?;
         spent = i64::from(w.number()?.0) * 1_000_000_000;
         w.eat(b".")?;
         let (fraction, n) = w.number()?;

@@ -1,0 +1,79 @@
+//! [`Alike`]: makes one of connections that differ in nothing that is counted by, before the sink
+//! has to look at each.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::Gather;
+use crate::{Connection, Moment};
+
+/// Clients that are remembered: so many that those which come often stay, and so few that they
+/// stay in the cache.
+const SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 12;
+
+/// Connections of one client to one port.
+#[derive(Clone, Copy)]
+struct Slot {
+    ip: Ipv4Addr,
+    /// 0: none is waiting here.
+    count: u32,
+    local: (Option<IpAddr>, Option<u16>),
+    first: i64,
+    last: i64,
+}
+
+const EMPTY: Slot =
+    Slot { ip: Ipv4Addr::UNSPECIFIED, count: 0, local: (None, None), first: 0, last: 0 };
+
+/// Connections that wait for more like them.
+#[derive(Default)]
+pub struct Alike(Vec<Slot>);
+
+impl Alike {
+    /// Takes a connection; others than those of IPv4 clients at a clock time go on at once.
+    #[inline]
+    pub fn take(&mut self, c: Connection, sink: &mut dyn Gather) {
+        let (Some(IpAddr::V4(ip)), Some(Moment::Clock(time)), None, None) =
+            (c.ip, c.time, &c.machine, &c.transport)
+        else {
+            return sink.take(c);
+        };
+        if self.0.is_empty() {
+            self.0.resize(SLOTS, EMPTY);
+        }
+        // The multiplier is that of Fibonacci hashing: 2^32 by the golden ratio.
+        let place = u32::from(ip).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS);
+        let Some(slot) = self.0.get_mut(place as usize) else { return sink.take(c) };
+        let local = (c.local_ip, c.local_port);
+        if slot.ip == ip && slot.local == local && (1..u32::MAX).contains(&slot.count) {
+            slot.count += 1;
+            slot.first = slot.first.min(time);
+            slot.last = slot.last.max(time);
+        } else {
+            slot.give(sink);
+            *slot = Slot { ip, count: 1, local, first: time, last: time };
+        }
+    }
+
+    /// Gives all that wait.
+    pub fn end(&mut self, sink: &mut dyn Gather) {
+        self.0.drain(..).for_each(|slot| slot.give(sink));
+    }
+}
+
+impl Slot {
+    #[inline(never)]
+    fn give(&self, sink: &mut dyn Gather) {
+        if self.count > 0 {
+            let (local_ip, local_port) = self.local;
+            let connection = Connection {
+                time: Some(Moment::Clock(self.first)),
+                ip: Some(self.ip.into()),
+                local_ip,
+                local_port,
+                ..Connection::default()
+            };
+            sink.take_many(connection, self.count.into(), Some(Moment::Clock(self.last)));
+        }
+    }
+}
