@@ -42,7 +42,8 @@ fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
 	@if [ ! -d fuzz ]; then echo 'There are no fuzz targets yet.' >&2; exit 1; fi; \
 	for target in $$($(CARGO) fuzz list); do \
 		mkdir -p fuzz/corpus/$$target; \
-		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target testdata/$$target -- \
+		seeds=testdata/records/$$target; [ -d $$seeds ] || seeds=testdata/$$target; \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target $$seeds -- \
 			-max_total_time=$(FUZZ_TIME) -timeout=20 -max_len=4000 || exit 1; \
 	done
 
