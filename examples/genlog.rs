@@ -5,19 +5,12 @@
 //! all calls of a web server are traced. In both, some calls are in two halves, two listeners
 //! are bound, and descriptors are closed and come again.
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::io::{BufWriter, Write};
 
-/// xorshift64*, by S. Vigna.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
-    }
-}
+use random::Random;
 
 struct Log<W> {
     out: W,
@@ -105,7 +98,7 @@ fn main() -> std::io::Result<()> {
         eprintln!("usage: genlog accept|mixed MEGABYTES [SEED]");
         std::process::exit(2);
     };
-    let random = Random(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15));
+    let random = Random::new(seed);
     let out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     // Some logs pass midnight.
     let mut log = Log { out, written: 0, now: 86_380_000_000, random };
