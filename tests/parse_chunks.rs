@@ -2,7 +2,7 @@
 //! whatever make it panic.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -14,9 +14,9 @@ use tcptally::tally::Tally;
 use tcptally::tally::key::{Key, Keys, Mask};
 use tcptally::tally::table::Entry;
 
-fn options(threads: usize, chunk: Option<usize>) -> Options {
+fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
     Options {
-        kind: Some("strace".to_owned()),
+        kind: Some(kind.to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
         wanted: Wanted { local: true, comm: true, pid: true },
@@ -26,16 +26,27 @@ fn options(threads: usize, chunk: Option<usize>) -> Options {
     }
 }
 
-/// Connections in their order, unreadable lines, warnings.
-fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> (Vec<Connection>, u64, Vec<String>) {
+/// Connections in their order, unreadable lines, warnings and failures.
+type Found = (Vec<Connection>, u64, Vec<String>);
+
+fn read_with(bytes: &[u8], options: &Options) -> Found {
     let mut file = tempfile::Builder::new().suffix(".log").tempfile().unwrap();
-    file.write_all(text).unwrap();
+    file.write_all(bytes).unwrap();
     let mut found = Vec::new();
-    let outcome = parse(&[file.path().to_owned()], &options(threads, chunk), &mut found);
-    assert_eq!(outcome.failures, [""; 0]);
+    let outcome = parse(&[file.path().to_owned()], options, &mut found);
     let name = file.path().display().to_string();
-    let warnings = outcome.account.warnings.iter().map(|w| w.replace(&name, "")).collect();
-    (found, outcome.account.unreadable_lines, warnings)
+    let said = outcome.account.warnings.iter().chain(&outcome.failures);
+    (found, outcome.account.unreadable_lines, said.map(|w| w.replace(&name, "")).collect())
+}
+
+fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> Found {
+    read_with(text, &options("strace", threads, chunk))
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
 }
 
 type Rows = BTreeMap<Vec<u8>, Entry>;
@@ -55,17 +66,28 @@ fn counted(text: &[u8], threads: usize, chunk: usize) -> [Rows; 2] {
     let mut file = tempfile::Builder::new().suffix(".log").tempfile().unwrap();
     file.write_all(text).unwrap();
     let mut count = empty_count();
-    parse(&[file.path().to_owned()], &options(threads, Some(chunk)), &mut count);
+    parse(&[file.path().to_owned()], &options("strace", threads, Some(chunk)), &mut count);
     let mut single = empty_count();
     read(text, 1, None).0.into_iter().for_each(|c| single.take(c));
     [rows(&count), rows(&single)]
 }
 
 /// The same through gzip, which can only be read from front to back.
-fn read_stream(text: &[u8]) -> (Vec<Connection>, u64, Vec<String>) {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(text).unwrap();
-    read(&gzip.finish().unwrap(), 1, None)
+fn read_stream(text: &[u8]) -> Found {
+    read(&gzip(text), 1, None)
+}
+
+/// Asserts that a record is the same in whatever parts it is read.
+fn same_in_parts(kind: &str, bytes: &[u8], name: &str, parts: &[(usize, usize)]) {
+    for established in [false, true] {
+        let options = |threads, chunk| Options { established, ..options(kind, threads, chunk) };
+        let whole = read_with(bytes, &options(1, None));
+        for (threads, chunk) in parts {
+            let parts = read_with(bytes, &options(*threads, Some(*chunk)));
+            assert_eq!(parts, whole, "{name} {threads} {chunk} {established}");
+        }
+        assert_eq!(read_with(&gzip(bytes), &options(1, None)), whole, "{name} {established}");
+    }
 }
 
 fn logs() -> Vec<PathBuf> {
@@ -95,6 +117,77 @@ fn real_logs_are_the_same_in_parts() {
             assert_eq!(read_stream(&text), whole, "{name}");
         }
     }
+}
+
+/// Records of a type, and what is in them.
+fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records").join(kind);
+    let mut records = Vec::new();
+    for case in std::fs::read_dir(root).unwrap().map(|case| case.unwrap().path()) {
+        for file in std::fs::read_dir(&case).unwrap().map(|file| file.unwrap().path()) {
+            let name = file.file_name().unwrap();
+            if name != "truth.json" && name != "cmd" && file.is_file() {
+                let mut bytes = std::fs::read(&file).unwrap();
+                if bytes.starts_with(&[0x1f, 0x8b]) {
+                    let mut plain = Vec::new();
+                    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
+                    bytes = plain;
+                }
+                records.push((file.display().to_string(), bytes));
+            }
+        }
+    }
+    assert!(records.len() > 10, "{kind}");
+    records
+}
+
+#[test]
+fn real_records_are_the_same_in_parts() {
+    for kind in ["netfilter", "tcpdump", "pcap"] {
+        for (name, bytes) in records(kind) {
+            same_in_parts(kind, &bytes, &name, &[(1, 61), (2, 200), (2, 4096), (7, 333)]);
+        }
+    }
+}
+
+/// Lines of a kernel log and the forms of the journal, few of each kind, so that they meet.
+fn kernel_line() -> impl Strategy<Value = String> {
+    let body = (0..3u8, 1..4u8, 7..9u16, 0..3u16).prop_map(|(out, client, port, id)| {
+        let (way, ends, flags) = match out {
+            0 => ("IN=a OUT=", format!("SRC=10.0.0.{client} DST=192.0.2.7"), "SYN"),
+            1 => ("IN= OUT=a", format!("SRC=192.0.2.7 DST=10.0.0.{client}"), "ACK SYN"),
+            _ => ("IN=a OUT=", format!("SRC=10.0.0.{client} DST=192.0.2.7"), "ACK"),
+        };
+        let ports = if out == 1 { (80, port) } else { (port, 80) };
+        format!(
+            "{way} MAC= {ends} LEN=60 TOS=0 ID={} PROTO=TCP SPT={} DPT={} WINDOW=1 RES=0 {flags} URGP=0",
+            id * 20 + 1, ports.0, ports.1
+        )
+    });
+    let at = |n: u32| format!("{:02}:{:02}", n / 60 % 60, n % 60);
+    prop_oneof![
+        4 => (0..3600u32, body.clone()).prop_map(move |(n, b)| format!("Nov 22 10:{} h kernel: {b}", at(n))),
+        2 => (0..3600u32, body.clone()).prop_map(move |(n, b)| format!("2026-11-22T10:{}Z h kernel: {b}", at(n))),
+        1 => (1..13u32).prop_map(|month| format!("2026-{month:02}-01 00:00:00 h kernel: x")),
+        1 => body.clone(),
+        1 => body.clone().prop_map(|b| format!("Nov 22 10:00:00 h sshd[9]: {b}")),
+        2 => body.clone().prop_map(|b| format!("{{\"MESSAGE\":\"{b} \",\"__REALTIME_TIMESTAMP\":\"1795345122000000\"}}")),
+        1 => body.clone().prop_map(|b| format!("{{\"MESSAGE\":\"{b} ")),
+        1 => Just("{".to_owned()),
+        1 => body.clone().prop_map(|b| format!("\t\"MESSAGE\" : \"{b} \"")),
+        1 => Just("}".to_owned()),
+        2 => Just("__CURSOR=s=1".to_owned()),
+        1 => Just("__REALTIME_TIMESTAMP=1795345122000000".to_owned()),
+        2 => body.clone().prop_map(|b| format!("MESSAGE={b}")),
+        2 => body.prop_map(|b| format!("    MESSAGE={b}")),
+        1 => Just("SYSLOG_IDENTIFIER=sshd".to_owned()),
+        1 => Just("    SYSLOG_IDENTIFIER=sshd".to_owned()),
+        2 => Just("Sun 2026-11-22 10:58:42.202182 UTC [s=1;i=2]".to_owned()),
+        1 => Just(String::new()),
+        1 => Just("\r".to_owned()),
+        1 => Just("systemd-journald[205]: Missed 12 kernel messages".to_owned()),
+        1 => "[a-z(){}=, \\x00\\x1b]{0,40}",
+    ]
 }
 
 /// Lines of all sorts, few of each kind, so that they meet.
@@ -165,6 +258,36 @@ proptest! {
         prop_assert_eq!(&read_stream(text.as_bytes()), &whole);
         let [together, single] = counted(text.as_bytes(), threads, chunk);
         prop_assert_eq!(together, single);
+    }
+
+    #[test]
+    fn made_up_kernel_logs_are_the_same_in_parts(
+        lines in prop::collection::vec((kernel_line(), prop::sample::select(vec!["\n", "\n", "\n", "\r\n", "\0", ""])), 1..60),
+        threads in prop::sample::select(vec![1usize, 2, 7]),
+        chunk in 30..400usize,
+    ) {
+        let text: String = lines.into_iter().flat_map(|(line, end)| [line, end.to_owned()]).collect();
+        same_in_parts("netfilter", text.as_bytes(), "", &[(threads, chunk)]);
+    }
+
+    #[test]
+    fn damaged_records_do_no_harm(
+        kind in prop::sample::select(vec!["netfilter", "tcpdump", "pcap"]),
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..40usize), 1..30),
+        chunk in 30..400usize,
+    ) {
+        let records = records(kind);
+        let mut bytes = records[which.index(records.len())].1.clone();
+        bytes.truncate(4000);
+        for (at, byte, cut) in damage {
+            let at = at.index(bytes.len().max(1)).min(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, [byte]);
+        }
+        // What damage turns into a compressed file or nothing is another matter.
+        prop_assume!(!bytes.is_empty() && ![0x1f, 0x28, 0xfd, b'B', 4, b'P'].contains(&bytes[0]));
+        same_in_parts(kind, &bytes, "", &[(2, chunk)]);
     }
 
     #[test]

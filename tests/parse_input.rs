@@ -210,3 +210,47 @@ fn stdin_can_be_a_file() {
         .unwrap();
     said(&output, 0, "192.0.2.9: 1\n", &[]);
 }
+
+const LOGGED: &str =
+    "IN=a OUT= SRC=10.0.0.1 DST=192.0.2.7 LEN=60 PROTO=TCP SPT=7 DPT=80 SYN URGP=0";
+
+#[test]
+fn every_entry_of_verbose_output_has_its_time_and_its_program() {
+    let entry = |second: u8, program: &str| {
+        format!(
+            "Sun 2026-11-22 10:58:{second} UTC [s=1;i={second}]\n    SYSLOG_IDENTIFIER={program}\n    \
+             MESSAGE={LOGGED} ID={}\n",
+            u16::from(second) * 100
+        )
+    };
+    let place = Place::new();
+    place.file("log", entry(41, "kernel") + &entry(42, "kernel") + &entry(43, "sshd"));
+    let alone = &["SYNs alone"];
+    said(&place.parse(&["log"]), 0, "10.0.0.1: 2\n", alone);
+    let from = |second: u8| {
+        let time = format!("2026-11-22T10:58:{second}Z");
+        place.parse(&["log", "--since", &time])
+    };
+    said(&from(42), 0, "10.0.0.1: 1\n", alone);
+    said(&from(43), 0, "", alone);
+}
+
+#[test]
+fn a_type_that_is_said_needs_no_less_of_a_compressed_log() {
+    let place = Place::new();
+    let line = format!("Nov 22 10:58:42 gw1 kernel: {LOGGED}\n");
+    place.file("log.gz", gzip(line.as_bytes()));
+    for options in [&["log.gz"][..], &["log.gz", "--type", "netfilter"]] {
+        let output =
+            place.parse(&[options, &["--date", "2026-11-22", "--since", "2026-11-22"]].concat());
+        said(&output, 0, "10.0.0.1: 1\n", &["SYNs alone"]);
+    }
+}
+
+#[test]
+fn times_far_apart_do_no_harm() {
+    let place = Place::new();
+    let line = |year: u16| format!("{year}-11-22T10:58:42Z gw1 kernel: {LOGGED}\n");
+    place.file("log", line(1700) + &line(2200) + &line(1701));
+    said(&place.parse(&["log"]), 0, "10.0.0.1: 3\n", &["SYNs alone"]);
+}

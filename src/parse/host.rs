@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::digits;
 use crate::Connection;
 
 /// An address, or a name where the record has names in place of addresses.
@@ -18,10 +19,15 @@ pub enum Host {
 impl Host {
     /// Reads an address; `None` if it is none.
     pub fn address(text: &[u8]) -> Option<Host> {
+        if let Some(ip) = digits::ipv4(text) {
+            return Some(Host::Ip(ip.into()));
+        }
         let text = std::str::from_utf8(text).ok()?;
-        // The zone of a link-local address is the recording machine's own affair.
-        let text = text.split_once('%').map_or(text, |(address, _)| address);
-        text.parse::<IpAddr>().ok().map(Host::from)
+        let address = text.parse::<IpAddr>().ok().or_else(|| {
+            // The zone of a link-local address is the recording machine's own affair.
+            text.split_once('%')?.0.parse().ok()
+        });
+        address.map(Host::from)
     }
 
     /// Reads an address or a host name; `None` if it can be neither.

@@ -7,6 +7,8 @@
 mod alike;
 pub mod conntrack;
 mod context;
+mod dated;
+mod digits;
 pub mod events;
 pub mod fold;
 mod gather;
@@ -24,6 +26,7 @@ pub mod strace;
 pub mod systemtap;
 pub mod tcpaccept;
 pub mod tcpdump;
+mod text;
 pub mod when;
 
 use std::path::PathBuf;

@@ -41,6 +41,9 @@ pub const KINDS: &[&Kind] = &[
 /// More than this is not looked at to find out what a record is.
 const ENOUGH: usize = 1024 * 1024;
 
+/// First lines are no longer than this, as a rule.
+const LINE: usize = 4096;
+
 /// Inputs that are read together.
 pub(super) struct Run {
     pub kind: &'static Kind,
@@ -106,7 +109,10 @@ fn kind_of(
 ) -> std::io::Result<Option<&'static Kind>> {
     loop {
         input.skip_hole()?;
-        if let Some(kind) = forced.or_else(|| recognised(input.head())) {
+        let head = input.head();
+        // Readers look at the first line themselves.
+        let enough = head.len() >= LINE || head.contains(&b'\n');
+        if let Some(kind) = forced.filter(|_| enough).or_else(|| recognised(head)) {
             return Ok(Some(kind));
         }
         if input.head().len() > ENOUGH {
@@ -114,8 +120,10 @@ fn kind_of(
         }
         match input.grow() {
             Ok(true) => {}
-            Ok(false) => return Ok(None),
-            Err(_) if !input.head().is_empty() => return Ok(recognised(input.head())),
+            Ok(false) => return Ok(forced),
+            Err(_) if !input.head().is_empty() => {
+                return Ok(forced.or_else(|| recognised(input.head())));
+            }
             Err(e) => return Err(e),
         }
     }

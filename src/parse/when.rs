@@ -408,12 +408,10 @@ impl<'a> Scan<'a> {
 
 /// A time in UTC.
 pub fn epoch(date: Date, ns: i64) -> Stamp {
-    match at(date, 0).to_zoned(TimeZone::UTC).map(|t| t.timestamp().as_nanosecond()) {
-        Ok(midnight) => match i64::try_from(midnight) {
-            Ok(midnight) => Stamp::Epoch(midnight.saturating_add(ns)),
-            Err(_) => Stamp::None,
-        },
-        Err(_) => Stamp::None,
+    let midnight = date.duration_since(Date::constant(1970, 1, 1)).as_secs();
+    match midnight.checked_mul(SECOND).and_then(|midnight| midnight.checked_add(ns)) {
+        Some(ns) => Stamp::Epoch(ns),
+        None => Stamp::None,
     }
 }
 

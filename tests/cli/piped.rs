@@ -74,6 +74,41 @@ fn events_are_shown_while_the_record_is_open() {
     assert_eq!(work.end(), (vec![], Some(0)));
 }
 
+/// What every type of record that comes line by line shows when its first lines have come.
+#[test]
+fn events_of_every_type_are_shown_at_once() {
+    let syn = "198.51.100.10.40755 > 192.0.2.77.80: Flags [S], seq 7, win 64240, length 0";
+    for (name, text) in [
+        (
+            "netfilter",
+            "Nov 22 10:58:42 gw1 kernel: IN=ens19 OUT= SRC=198.51.100.10 DST=192.0.2.77 LEN=60 \
+             PROTO=TCP SPT=40755 DPT=80 WINDOW=64240 RES=0x00 SYN URGP=0\n"
+                .to_owned(),
+        ),
+        ("tcpdump", format!("1795345122.200113 IP {syn}\n")),
+        (
+            "conntrack",
+            "[1795345122.200888]\t    [NEW] tcp      6 120 SYN_SENT src=198.51.100.10 \
+             dst=192.0.2.77 sport=40755 dport=80 [UNREPLIED] src=192.0.2.77 dst=198.51.100.10 \
+             sport=80 dport=40755\n"
+                .to_owned(),
+        ),
+        (
+            "tcpaccept",
+            "PID     COMM         IP RADDR            RPORT LADDR            LPORT\n4412    \
+             python3      4  198.51.100.10    40755 192.0.2.77       80\n"
+                .to_owned(),
+        ),
+        ("systemtap", "Sun Nov 22 10:59:07 2026 New connection from 198.51.100.10\n".to_owned()),
+    ] {
+        let mut work = AtWork::new(&["-e", "-F", "csv"]);
+        work.feed(&text);
+        assert!(work.next().starts_with("time,"), "{name}");
+        assert!(work.next().contains("198.51.100.10"), "{name}");
+        assert_eq!(work.end().1, Some(0), "{name}");
+    }
+}
+
 #[test]
 fn intervals_are_shown_when_they_have_passed() {
     let mut work = AtWork::new(&["-i", "10s", "-F", "plain"]);

@@ -2,6 +2,7 @@
 
 use memchr::memmem;
 
+use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::when::{Scan, Stamp};
 
@@ -73,10 +74,6 @@ fn rank(state: &[u8]) -> Option<u8> {
         b"CLOSE" => 6,
         _ => return None,
     })
-}
-
-fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Reads a line of text.

@@ -1,41 +1,32 @@
 //! [`Fold`]: makes one connection of all that a record shows of it.
 //!
 //! A SYN is sent again while nothing answers, two rules or two interfaces show it twice, and the
-//! SYN+ACK tells of the same connection once more. What belongs together is told by the initial
-//! sequence number; where the record has none, by the IP ID, which Linux counts up for a SYN that
-//! it sends again; where that is missing too, by the ports within the time in which a SYN is sent
-//! again. A connection is given when it is first seen, so its time is that of the first SYN.
+//! SYN+ACK tells of the same connection once more. `Seen` tells what belongs together. A
+//! connection is given when it is first seen, so its time is that of the first SYN.
 //!
 //! Only what was seen within `SPAN` can still fold, so no more is remembered.
 
+mod seen;
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
+use self::seen::{Held, Incomplete, SPAN, Seen};
 use super::context::Context;
 use super::host::{Ends, Host};
 use crate::connection::Connection;
 use crate::{Account, Moment};
 
-/// Longer than any system waits between two tries (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
-const SPAN: i64 = 130 * SECOND;
-const SECOND: i64 = 1_000_000_000;
-
-/// The ports alone do not tell a connection from the next on the same ports. The first try is
-/// repeated after 1 to 3 s, and each pause is at most twice as long as all before.
-const FIRST_PAUSE: i64 = 3_500_000_000;
-
-/// A SYN may carry data (RFC 7413), which the SYN+ACK acknowledges: at most a segment.
-const FAST_OPEN: u32 = 9000;
-
-/// How far the IP ID runs on through tries that the record does not show.
-const ID_STEPS: i16 = 8;
-
-/// Address translation shows a packet a second time at once.
-const AT_ONCE: i64 = SECOND / 20;
-
 /// In a record without times, or a flood, so many clients' ports are remembered.
 const MOST: usize = 1 << 20;
+
+/// So many connections of one client's port are remembered: somebody may scan from one.
+const MOST_OF_PORT: usize = 64;
 
 /// What a packet says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,38 +54,40 @@ pub struct Sighting {
     pub id: Option<u16>,
 }
 
-/// A connection that more may be seen of.
-struct Seen {
-    server: Host,
-    server_port: Option<u16>,
-    isn: Option<u32>,
-    id: Option<u16>,
-    /// Its first packet was a SYN+ACK.
-    began_with_answer: bool,
-    answered: bool,
-    /// The record has times.
-    timed: bool,
-    first: i64,
-    last: i64,
-    /// Not given yet, since it is not known to have been completed.
-    held: Option<Box<Connection>>,
+/// All that was seen from a client's port.
+struct Client {
+    host: Host,
+    port: u16,
+    seen: SmallVec<[Seen; 1]>,
 }
-
-type Ports = HashMap<(Host, u16), SmallVec<[Seen; 1]>, RandomState>;
 
 /// See the module.
 pub struct Fold {
     local: Vec<Host>,
     established: bool,
-    young: Ports,
-    old: Ports,
-    /// When `young` was begun.
+    /// Clients choose their addresses, so this one has a key.
+    hasher: RandomState,
+    /// A client's port is in one of the two: in `young` if it was seen since `begun`.
+    young: HashTable<Client>,
+    old: HashTable<Client>,
     begun: i64,
+    /// How many connections were held so far.
+    held: u64,
     saw_answer: bool,
     saw_onward: bool,
     saw_any: bool,
     /// Times of day may pass midnight unseen where there is no clock.
     kind: Option<std::mem::Discriminant<Moment>>,
+}
+
+fn hash(hasher: &RandomState, host: &Host, port: u16) -> u64 {
+    match host {
+        Host::Ip(IpAddr::V4(ip)) => {
+            hasher.hash_one(u64::from(u32::from(*ip)) << 16 | u64::from(port))
+        }
+        Host::Ip(IpAddr::V6(ip)) => hasher.hash_one((u128::from(*ip), port)),
+        Host::Name(name) => hasher.hash_one((name, port)),
+    }
 }
 
 impl Fold {
@@ -103,9 +96,11 @@ impl Fold {
         Fold {
             local: cx.options.local.clone(),
             established: cx.options.established,
-            young: Ports::default(),
-            old: Ports::default(),
+            hasher: RandomState::default(),
+            young: HashTable::new(),
+            old: HashTable::new(),
             begun: 0,
+            held: 0,
             saw_answer: false,
             saw_onward: false,
             saw_any: false,
@@ -123,7 +118,7 @@ impl Fold {
         if !s.ends.inbound(&self.local) {
             return;
         }
-        let Some(client_port) = s.ends.client_port else {
+        let Some(port) = s.ends.client_port else {
             // Nothing to tell it from others by.
             if s.part == Part::Syn {
                 give(Connection { time: s.time, ..s.ends.connection() });
@@ -141,59 +136,55 @@ impl Fold {
             Part::SynAck => self.saw_answer = true,
             Part::Onward => self.saw_onward = true,
         }
+        let incomplete = self.incomplete();
 
-        let key = (s.ends.client.clone(), client_port);
-        if let Some(moved) = self.old.remove(&key) {
-            self.young.entry(key.clone()).or_default().extend(moved);
+        let key = hash(&self.hasher, &s.ends.client, port);
+        let same = |client: &Client| client.port == port && client.host == s.ends.client;
+        let rehash = |client: &Client| hash(&self.hasher, &client.host, client.port);
+        if let Ok(entry) = self.old.find_entry(key, same) {
+            let (moved, _) = entry.remove();
+            self.young.insert_unique(key, moved, rehash);
         }
         if s.part == Part::Onward {
-            self.onward(&key, &s, give);
+            if let Some(client) = self.young.find_mut(key, same) {
+                client.goes_on(&s, give);
+            }
             return;
         }
-        let established = self.established;
-        let all = self.young.entry(key).or_default();
-        all.retain(|seen| seen.held.is_some() || !seen.timed || (now - seen.last).abs() <= SPAN);
+        let client = match self.young.entry(key, same, rehash) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let host = s.ends.client.clone();
+                entry.insert(Client { host, port, seen: SmallVec::new() }).into_mut()
+            }
+        };
+        let all = &mut client.seen;
+        all.retain(|seen| seen.is_held() || !seen.is_over(now));
         if let Some(seen) = all.iter_mut().rev().find(|seen| seen.is(&s, now)) {
             seen.note(&s, now);
             return;
         }
-        if all.len() >= 64 {
-            // Somebody scans from one port.
-            let mut oldest = all.remove(0);
-            let may = !self.saw_onward && (oldest.answered || !self.saw_answer);
-            if let Some(connection) = oldest.held.take().filter(|_| may) {
-                give(*connection);
-            }
+        if all.len() >= MOST_OF_PORT
+            && let Some(held) = all.remove(0).end(incomplete)
+        {
+            give(held.connection);
         }
+        let mut seen = Seen::new(&s, now);
         let connection = Connection { time: s.time, ..s.ends.connection() };
-        let mut seen = Seen {
-            server: s.ends.server.clone(),
-            server_port: s.ends.server_port,
-            isn: s.isn,
-            id: s.id,
-            began_with_answer: s.part == Part::SynAck,
-            answered: s.part == Part::SynAck,
-            timed: s.time.is_some(),
-            first: now,
-            last: now,
-            held: None,
-        };
-        if established {
-            seen.held = Some(Box::new(connection));
+        if self.established {
+            self.held += 1;
+            seen.hold(Held { number: self.held, connection });
         } else {
             give(connection);
         }
         all.push(seen);
     }
 
-    /// The client goes on, so what was answered is complete.
-    fn onward(&mut self, key: &(Host, u16), s: &Sighting, give: &mut dyn FnMut(Connection)) {
-        let Some(all) = self.young.get_mut(key) else { return };
-        let newest = all.iter_mut().rev().find(|seen| {
-            seen.answered && seen.server == s.ends.server && seen.server_port == s.ends.server_port
-        });
-        if let Some(connection) = newest.and_then(|seen| seen.held.take()) {
-            give(*connection);
+    fn incomplete(&self) -> Incomplete {
+        match (self.saw_onward, self.saw_answer) {
+            (true, _) => Incomplete::None,
+            (false, true) => Incomplete::Answered,
+            (false, false) => Incomplete::All,
         }
     }
 
@@ -204,28 +195,34 @@ impl Fold {
             // Another clock: nothing that was seen before compares with it.
             self.kind = kind;
             self.begun = now;
-            self.forget(give);
-            self.forget(give);
+            self.forget_all(give);
         }
-        if (now - self.begun).abs() > SPAN || self.young.len() >= MOST {
+        if now.abs_diff(self.begun) > SPAN || self.young.len() >= MOST {
             self.begun = now;
             self.forget(give);
         }
     }
 
     fn forget(&mut self, give: &mut dyn FnMut(Connection)) {
-        let young = std::mem::take(&mut self.young);
-        let old = std::mem::replace(&mut self.old, young);
-        for mut seen in old.into_values().flatten() {
-            let may = !self.saw_onward && (seen.answered || !self.saw_answer);
-            if let Some(connection) = seen.held.take().filter(|_| may) {
-                give(*connection);
-            }
+        std::mem::swap(&mut self.young, &mut self.old);
+        if self.established {
+            let incomplete = self.incomplete();
+            let all = self.young.drain().flat_map(|client| client.seen);
+            let mut held: Vec<Held> = all.filter_map(|seen| seen.end(incomplete)).collect();
+            // The order of the table is another each time.
+            held.sort_unstable_by_key(|held| held.number);
+            held.into_iter().for_each(|held| give(held.connection));
+        }
+        // The room is needed again, but not that of a flood.
+        if self.young.capacity() > 8 * self.old.len().max(1024) {
+            self.young = HashTable::new();
+        } else {
+            self.young.clear();
         }
     }
 
     /// Nothing that comes is of the same clock or machine as what was seen.
-    pub fn forget_all(&mut self, give: &mut dyn FnMut(Connection)) {
+    fn forget_all(&mut self, give: &mut dyn FnMut(Connection)) {
         self.forget(give);
         self.forget(give);
     }
@@ -256,56 +253,12 @@ impl Fold {
     }
 }
 
-impl Seen {
-    /// Whether `s` tells of this connection.
-    fn is(&self, s: &Sighting, now: i64) -> bool {
-        let passed = (now - self.last).abs();
-        if self.timed && passed > SPAN {
-            return false;
-        }
-        if self.server != s.ends.server || self.server_port != s.ends.server_port {
-            return self.is_translated(s, now);
-        }
-        if let (Some(mine), Some(its)) = (self.isn, s.isn) {
-            let ahead = match (self.began_with_answer, s.part) {
-                (false, Part::SynAck) => its.wrapping_sub(mine),
-                (true, Part::Syn) => mine.wrapping_sub(its),
-                _ if mine == its => 0,
-                _ => u32::MAX,
-            };
-            return ahead <= FAST_OPEN;
-        }
-        if let (Some(mine), Some(its), Part::Syn) = (self.id, s.id, s.part) {
-            return (its.wrapping_sub(mine) as i16).abs() <= ID_STEPS;
-        }
-        let tried_for = (self.last - self.first).abs();
-        !self.timed || passed <= tried_for.saturating_mul(2).saturating_add(FIRST_PAUSE)
-    }
-
-    /// The same packet behind address translation: other ends, the same numbers, at once.
-    fn is_translated(&self, s: &Sighting, now: i64) -> bool {
-        let whole = self.first % SECOND == 0 && now % SECOND == 0;
-        s.part == Part::Syn
-            && !self.began_with_answer
-            && self.id.is_some()
-            && self.id == s.id
-            && self.isn == s.isn
-            && (now - self.last).abs() <= if whole { SECOND } else { AT_ONCE }
-    }
-
-    fn note(&mut self, s: &Sighting, now: i64) {
-        self.last = self.last.max(now);
-        match s.part {
-            Part::Syn => {
-                self.id = s.id.or(self.id);
-                if self.began_with_answer && s.isn.is_some() {
-                    self.isn = s.isn;
-                    self.began_with_answer = false;
-                }
-                self.isn = self.isn.or(s.isn);
-            }
-            Part::SynAck => self.answered = true,
-            Part::Onward => {}
+impl Client {
+    /// The client sends more, so what was answered is complete.
+    fn goes_on(&mut self, s: &Sighting, give: &mut dyn FnMut(Connection)) {
+        let newest = self.seen.iter_mut().rev().find(|seen| seen.was_answered_by(&s.ends));
+        if let Some(held) = newest.and_then(Seen::complete) {
+            give(held.connection);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The body of a LOG line, from `IN=` on: the same in every log that it may get to.
 
-use memchr::memmem;
+use std::sync::LazyLock;
 
+use memchr::memmem::{self, Finder};
+
+use crate::parse::digits::number;
 use crate::parse::fold::Part;
 use crate::parse::host::{Ends, Host};
 
@@ -29,13 +32,22 @@ pub struct Packet {
     pub id: Option<u16>,
 }
 
+static OUT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" OUT="));
+
 /// Where in `line` the body begins: at an `IN=` whose value ends at ` OUT=`. The prefix before it
 /// is free text.
 pub fn find(line: &[u8]) -> Option<usize> {
-    memmem::find_iter(line, b" OUT=").find_map(|out| {
-        let word = memchr::memrchr(b' ', &line[..out]).map_or(0, |n| n + 1);
-        memmem::rfind(&line[word..out], b"IN=").map(|n| word + n)
+    OUT.find_iter(line).find_map(|out| {
+        let word = line[..out].iter().rposition(|b| *b == b' ').map_or(0, |n| n + 1);
+        line[word..out].windows(3).rposition(|w| w == b"IN=").map(|n| word + n)
     })
+}
+
+/// Whether `line` is a LOG line, of whatever packet.
+pub fn is_log_line(line: &[u8]) -> bool {
+    let Some(at) = find(line) else { return false };
+    let body = &line[at..];
+    [&b" SRC="[..], b" DST=", b" LEN="].iter().all(|field| memmem::find(body, field).is_some())
 }
 
 /// Reads a body.
@@ -43,18 +55,16 @@ pub fn read(body: &[u8]) -> Body {
     let mut fields = Fields::default();
     let mut words = body.split(|b| *b == b' ');
     while let Some(word) = words.next() {
-        // What follows is the packet that an ICMP error is about.
-        if word.starts_with(b"[") {
-            break;
-        }
-        if word == b"(" || word.starts_with(b"(") {
+        match word {
+            // What follows is the packet that an ICMP error is about.
+            [b'[', ..] => break,
             // Options, in hex or words.
-            if !word.ends_with(b")") {
+            [b'(', .., b')'] => {}
+            [b'(', ..] => {
                 let _ = words.by_ref().find(|w| w.ends_with(b")"));
             }
-            continue;
+            _ => fields.take(word),
         }
-        fields.take(word);
     }
     fields.body()
 }
@@ -79,36 +89,21 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn take(&mut self, word: &'a [u8]) {
         let word = word.strip_suffix(b"]").unwrap_or(word);
-        let Some(equals) = memchr::memchr(b'=', word) else {
+        let (field, value) = match word {
+            [b'I', b'N', b'=', value @ ..] => return self.inward |= !value.is_empty(),
+            [b'O', b'U', b'T', b'=', value @ ..] => return self.outward |= !value.is_empty(),
+            [b'S', b'R', b'C', b'=', value @ ..] => (&mut self.src, value),
+            [b'D', b'S', b'T', b'=', value @ ..] => (&mut self.dst, value),
+            [b'P', b'R', b'O', b'T', b'O', b'=', value @ ..] => (&mut self.proto, value),
+            [b'S', b'P', b'T', b'=', value @ ..] => (&mut self.spt, value),
+            [b'D', b'P', b'T', b'=', value @ ..] => (&mut self.dpt, value),
+            [b'I', b'D', b'=', value @ ..] => (&mut self.id, value),
+            [b'S', b'E', b'Q', b'=', value @ ..] => (&mut self.seq, value),
+            [b'A', b'C', b'K', b'=', value @ ..] => (&mut self.ack_seq, value),
             // Flags stand behind the ports.
-            if self.dpt.is_some() {
-                match word {
-                    b"SYN" => self.syn = true,
-                    b"ACK" => self.ack = true,
-                    b"FIN" | b"RST" => self.fin_or_rst = true,
-                    _ => {}
-                }
-            }
-            return;
-        };
-        let value = &word[equals + 1..];
-        let field = match &word[..equals] {
-            b"IN" => {
-                self.inward |= !value.is_empty();
-                return;
-            }
-            b"OUT" => {
-                self.outward |= !value.is_empty();
-                return;
-            }
-            b"SRC" => &mut self.src,
-            b"DST" => &mut self.dst,
-            b"PROTO" => &mut self.proto,
-            b"SPT" => &mut self.spt,
-            b"DPT" => &mut self.dpt,
-            b"ID" => &mut self.id,
-            b"SEQ" => &mut self.seq,
-            b"ACK" => &mut self.ack_seq,
+            b"SYN" if self.dpt.is_some() => return self.syn = true,
+            b"ACK" if self.dpt.is_some() => return self.ack = true,
+            b"FIN" | b"RST" if self.dpt.is_some() => return self.fin_or_rst = true,
             _ => return,
         };
         field.get_or_insert(value);
@@ -133,18 +128,13 @@ impl<'a> Fields<'a> {
         };
         let Some(ends) = ends() else { return Body::Broken };
         Body::Tells(if self.ack {
-            let acked: Option<u32> = self.ack_seq.and_then(number);
-            let isn = acked.map(|n| n.wrapping_sub(1));
+            let isn = self.ack_seq.and_then(number).map(|acked: u32| acked.wrapping_sub(1));
             Packet { ends: ends.turned(), part: Part::SynAck, isn, id: None }
         } else {
             let id = self.id.and_then(number).filter(|id| *id != 0);
             Packet { ends, part: Part::Syn, isn: self.seq.and_then(number), id }
         })
     }
-}
-
-fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use memchr::memmem;
 
 use self::line::{Line, Packet};
 use super::context::Context;
+use super::dated::{self, Dated};
 use super::fold::{Fold, Part, Sighting};
 use super::input::Input;
 use super::lines;
@@ -86,27 +87,11 @@ impl Clocks {
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut fold = Fold::new(cx);
-    let mut texts: Vec<(Calendar, Clocks, Option<Moment>, Input)> = inputs
-        .into_iter()
-        .map(|mut input| {
-            let clocks = Clocks::of(input.head());
-            let stamp = |text: &[u8]| clocks.stamp(line::stamp(text).0);
-            let calendar = Calendar::new(&mut input, cx, &stamp);
-            let mut first = Stamp::None;
-            lines::each(input.head(), |text, _| {
-                if first == Stamp::None {
-                    first = stamp(text);
-                }
-            });
-            let first = calendar.peek(first);
-            (calendar, clocks, first, input)
-        })
-        .collect();
-    // What begins in one of several files may go on in the next.
-    texts.sort_by_key(|(_, _, first, _)| *first);
-    let name = super::common_name(texts.iter().map(|(.., input)| input));
+    let stamp = |clocks: &Clocks, text: &[u8]| clocks.stamp(line::stamp(text).0);
+    let texts = dated::in_order(inputs, cx, Clocks::of, stamp);
+    let name = super::common_name(texts.iter().map(|text| &text.input));
     let (mut quick, mut flagged, mut dropped) = (false, false, 0);
-    for (calendar, clocks, _, mut input) in texts {
+    for Dated { mut input, calendar, look: clocks, .. } in texts {
         let mut text = Text {
             calendar,
             clocks,
