@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::alike::Alike;
 use super::context::Context;
 use super::input::Input;
 use super::lines;
@@ -22,12 +23,20 @@ struct Job<B> {
     lines: Range<usize>,
     block: B,
     found: Vec<Connection>,
+    alike: Alike,
     error: Option<io::Error>,
 }
 
 impl<B: Default> Default for Job<B> {
     fn default() -> Job<B> {
-        Job { buffer: Vec::new(), lines: 0..0, block: B::default(), found: Vec::new(), error: None }
+        Job {
+            buffer: Vec::new(),
+            lines: 0..0,
+            block: B::default(),
+            found: Vec::new(),
+            alike: Alike::default(),
+            error: None,
+        }
     }
 }
 
@@ -52,6 +61,7 @@ pub fn read<B: Default>(
             cx.sink.pause();
         });
     };
+    let alike = cx.sink.alike();
     let failed = Mutex::new(None);
     // No more threads than there is work for.
     let parts = plain.len.div_ceil(chunk as u64);
@@ -85,8 +95,14 @@ pub fn read<B: Default>(
                 true
             },
             give: |job: &mut Job<B>, sink: &mut dyn Gather| {
-                job.found.drain(..).for_each(|connection| sink.take(connection));
+                let Job { found, alike: waiting, .. } = job;
+                if alike {
+                    found.drain(..).for_each(|connection| waiting.take(connection, sink));
+                } else {
+                    found.drain(..).for_each(|connection| sink.take(connection));
+                }
             },
+            end: |job: &mut Job<B>, sink: &mut dyn Gather| job.alike.end(sink),
         },
     );
     match failed.into_inner() {
