@@ -62,7 +62,7 @@ impl Targets {
             for pid in processes {
                 // Started by what it watches: a shell, for one.
                 let is_self = pid == std::process::id() as Tid;
-                if !is_self && !seized.refused.contains_key(&pid) && !procfs::has_ended(pid) {
+                if !is_self && !seized.refused.contains_key(&pid) {
                     news |= self.seize_process(pid, &mut seized);
                 }
             }
@@ -79,7 +79,7 @@ impl Targets {
         if !seized.threads.contains_key(&pid)
             && let Some(why) = refusal::beforehand(pid)
         {
-            seized.refused.insert(pid, why);
+            self.refuse(pid, why, seized);
             return false;
         }
         for tid in procfs::threads(pid) {
@@ -93,7 +93,7 @@ impl Targets {
                 // The end of a thread is no refusal, though the kernel may say EPERM to it.
                 Err(_) if procfs::has_ended(tid) => continue,
                 Err(e) => {
-                    seized.refused.insert(pid, refusal::of_process(pid, &e));
+                    self.refuse(pid, refusal::of_process(pid, &e), seized);
                     return news;
                 }
             }
@@ -101,8 +101,48 @@ impl Targets {
             news = true;
         }
         if !seized.threads.contains_key(&pid) {
-            seized.refused.insert(pid, refusal::gone(pid));
+            self.refuse(pid, refusal::gone(pid), seized);
         }
         news
+    }
+
+    fn refuse(&self, pid: Tid, why: String, seized: &mut Seized) {
+        // Nobody asked for a descendant by its number: nothing is missed where it has ended.
+        if self.pids.contains(&pid) || !procfs::process_has_ended(pid) {
+            seized.refused.insert(pid, why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is no more.
+    fn ended() -> Tid {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id() as Tid
+    }
+
+    #[test]
+    fn the_end_of_one_that_is_ours_is_no_refusal() {
+        let pid = ended();
+        let targets = Targets { pids: [pid].into(), children: true };
+        let mut seized = Seized::default();
+        seized.threads.insert(pid, [pid].into());
+        assert!(!targets.seize_process(pid, &mut seized));
+        assert!(seized.refused.is_empty(), "{:?}", seized.refused);
+    }
+
+    #[test]
+    fn only_of_a_given_process_the_end_is_a_refusal() {
+        let pid = ended();
+        for given in [true, false] {
+            let pids = if given { [pid].into() } else { BTreeSet::new() };
+            let mut seized = Seized::default();
+            assert!(!Targets { pids, children: true }.seize_process(pid, &mut seized));
+            assert_eq!(seized.refused.contains_key(&pid), given, "{:?}", seized.refused);
+        }
     }
 }

@@ -25,6 +25,11 @@ pub fn has_ended(tid: Tid) -> bool {
     status_field(tid, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
+/// Whether all threads of a process have ended. Its first may have, and others go on.
+pub fn process_has_ended(pid: Tid) -> bool {
+    threads(pid).into_iter().all(has_ended)
+}
+
 /// The process (thread group) of a thread.
 pub fn process_of(tid: Tid) -> Option<Tid> {
     status_field(tid, "Tgid")?.parse().ok()

@@ -71,8 +71,7 @@ pub fn beforehand(pid: Tid) -> Option<String> {
     if procfs::is_kernel_thread(pid) {
         return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
     }
-    // The first thread may have ended and others go on.
-    if procfs::threads(pid).into_iter().all(procfs::has_ended) {
+    if procfs::process_has_ended(pid) {
         return Some(format!(
             "process {pid} has ended; its parent has not collected it yet (a zombie)"
         ));
