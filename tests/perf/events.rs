@@ -226,8 +226,11 @@ fn children_do_not_inherit_where_only_threads_may() {
 
 /// A program of selfserve.c that has said the first line.
 fn started(how: &str, times: u32) -> Option<(Child, BufReader<ChildStdout>)> {
-    let program = tracee("selfserve.c")?;
-    let mut child = Command::new(program)
+    started_from("selfserve.c", how, times)
+}
+
+fn started_from(source: &str, how: &str, times: u32) -> Option<(Child, BufReader<ChildStdout>)> {
+    let mut child = Command::new(tracee(source)?)
         .args([how, &times.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -246,7 +249,15 @@ fn next_line(from: &mut impl BufRead) -> String {
 
 /// What the command reports of a program of selfserve.c; `None` where it cannot use perf events.
 fn reported(how: &str, times: u32, command: &mut Command) -> Option<serde_json::Value> {
-    let Some((mut child, _said)) = started(how, times) else {
+    reported_of(started(how, times), command)
+}
+
+/// The same of a program that has been started, and must end well.
+fn reported_of(
+    started: Option<(Child, BufReader<ChildStdout>)>,
+    command: &mut Command,
+) -> Option<serde_json::Value> {
+    let Some((mut child, _said)) = started else {
         eprintln!("skipped: no cc");
         return None;
     };
@@ -260,7 +271,7 @@ fn reported(how: &str, times: u32, command: &mut Command) -> Option<serde_json::
     while !next_line(&mut messages).contains("attached to") {}
     child.stdin.take().unwrap().write_all(b"g").unwrap();
     let report = tracer.wait_with_output().unwrap().stdout;
-    child.wait().unwrap();
+    assert!(child.wait().unwrap().success());
     if let Err(refused) = Tracepoints::find() {
         eprintln!("skipped: {refused}");
         return None;
@@ -285,6 +296,15 @@ fn more_threads_than_files_may_be_open_are_watched() {
     let Some(report) = reported("crowd", 100, &mut command) else { return };
     assert_eq!(report["engine"], "perf");
     assert_eq!(report["total"], 100);
+    assert_eq!(report["complete"], true);
+}
+
+/// What a thread inherited stays when those are gone from whom it has it.
+#[test]
+fn heirs_are_watched_to_their_end() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    let Some(report) = reported_of(started_from("heirs.c", "", 20), &mut command) else { return };
+    assert_eq!(report["total"], 20);
     assert_eq!(report["complete"], true);
 }
 

@@ -1,0 +1,219 @@
+/* Accepts N connections of its own (argv[2]) in a thread that has its perf events by inheritance
+ * from a creator's creator, both of which have ended; and their tracer, to which it must be
+ * attached when a line comes on standard input, has heard of that in an unlikely order:
+ *
+ *   an elder creates a parent; that creates a child, and ends; of the parent's birth the tracer is
+ *   told last, when it has seen the child's birth and the parent's end.
+ *
+ * wait(2) tells of the youngest tracee that has something to tell. So a crowd of threads that are
+ * younger than the elder and never cease to stop, for signals, keeps the elder waiting. The tracer
+ * itself is stopped while the child is born, so that its stop and its creator's are there together.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CHECK(x) do { if ((x) == -1) { perror(#x); _exit(3); } } while (0)
+
+enum { CROWD = 24, ELDERS = 40, LONGEST_MS = 20000 };
+
+static int times;
+static volatile int noisy;
+
+/* An elder and those that come of it. */
+static struct family {
+    volatile pid_t elder, parent, child;
+    volatile int go, may_bear, bore, elder_may_end, child_may_accept, child_may_end, accepted;
+} families[ELDERS];
+
+#define WAIT_FOR(condition) do { \
+        int ms = 0; \
+        for (; !(condition) && ms < LONGEST_MS; ms++) usleep(1000); \
+        if (ms == LONGEST_MS) { fprintf(stderr, "in vain: %s\n", #condition); _exit(4); } \
+    } while (0)
+
+static void start(void *(*body)(void *), void *argument)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, body, argument))
+        abort();
+    pthread_detach(thread);
+}
+
+static void accept_all(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof to;
+    int listener, client, fd;
+    CHECK(listener = socket(AF_INET, SOCK_STREAM, 0));
+    CHECK(bind(listener, (struct sockaddr *)&to, sizeof to));
+    CHECK(listen(listener, 16));
+    CHECK(getsockname(listener, (struct sockaddr *)&to, &size));
+    for (int i = 0; i < times; i++) {
+        CHECK(client = socket(AF_INET, SOCK_STREAM, 0));
+        CHECK(connect(client, (struct sockaddr *)&to, sizeof to));
+        CHECK(fd = accept(listener, NULL, NULL));
+        close(fd);
+        close(client);
+    }
+}
+
+static void *child(void *of)
+{
+    struct family *family = of;
+    family->child = gettid();
+    while (!family->child_may_accept && !family->child_may_end)
+        usleep(1000);
+    if (family->child_may_accept) {
+        accept_all();
+        family->accepted = 1;
+    }
+    return NULL;
+}
+
+static void *parent(void *of)
+{
+    struct family *family = of;
+    family->parent = gettid();
+    /* It must not sleep: the tracer would be idle for a moment. */
+    while (!family->may_bear)
+        ;
+    start(child, family);
+    return NULL;
+}
+
+static void *elder(void *of)
+{
+    struct family *family = of;
+    family->elder = gettid();
+    while (!family->go)
+        usleep(1000);
+    start(parent, family);
+    family->bore = 1;
+    while (!family->elder_may_end)
+        usleep(1000);
+    return NULL;
+}
+
+static void *stop_always(void *unused)
+{
+    for (;;) {
+        while (!noisy)
+            usleep(1000);
+        raise(SIGUSR1);
+    }
+    return unused;
+}
+
+static void on_signal(int signal) { (void)signal; }
+
+/* The third field of /proc/self/task/TID/stat; 0 if there is no such thread. */
+static char state_of(const char *path)
+{
+    char line[256] = "";
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return 0;
+    if (!fgets(line, sizeof line, file))
+        line[0] = 0;
+    fclose(file);
+    char *name = strrchr(line, ')');
+    return name ? name[2] : 0;
+}
+
+static int exists(pid_t tid)
+{
+    char path[64];
+    sprintf(path, "/proc/self/task/%d/stat", tid);
+    return state_of(path) != 0;
+}
+
+/* How many threads a tracer's stop holds. */
+static int held(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *entry;
+    int n = 0;
+    while ((entry = readdir(tasks))) {
+        char path[300];
+        sprintf(path, "/proc/self/task/%s/stat", entry->d_name);
+        n += entry->d_name[0] != '.' && state_of(path) == 't';
+    }
+    closedir(tasks);
+    return n;
+}
+
+static pid_t tracer(void)
+{
+    char line[256];
+    int pid = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "TracerPid: %d", &pid);
+    fclose(file);
+    if (!pid)
+        abort();
+    return pid;
+}
+
+/* Whether the tracer has learnt of it in the order that was meant. */
+static int let_it_be(struct family *family)
+{
+    char of_tracer[64];
+    sprintf(of_tracer, "/proc/%d/stat", tracer());
+    noisy = 1;
+    family->go = 1;
+    WAIT_FOR(family->parent);
+    CHECK(kill(tracer(), SIGSTOP));
+    WAIT_FOR(state_of(of_tracer) == 'T');
+    WAIT_FOR(held() == CROWD + !family->bore);
+    family->may_bear = 1;
+    WAIT_FOR(held() == CROWD + !family->bore + 2);
+    CHECK(kill(tracer(), SIGCONT));
+    WAIT_FOR(!exists(family->parent));
+    int in_order = !family->bore;
+    noisy = 0;
+    WAIT_FOR(family->bore && family->child);
+    return in_order;
+}
+
+int main(int argc, char **argv)
+{
+    char c;
+    (void)argc;
+    times = atoi(argv[2]);
+    signal(SIGUSR1, on_signal);
+    for (int i = 0; i < ELDERS; i++)
+        start(elder, &families[i]);
+    WAIT_FOR(families[ELDERS - 1].elder);
+    for (int i = 0; i < CROWD; i++)
+        start(stop_always, NULL);
+    printf("ready\n");
+    fflush(stdout);
+    CHECK(read(0, &c, 1));
+    /* For a second after it has attached, the tracer gives new threads events of their own. */
+    sleep(2);
+    for (struct family *family = families; family < families + ELDERS; family++) {
+        if (!let_it_be(family)) {
+            family->child_may_end = family->elder_may_end = 1;
+            WAIT_FOR(!exists(family->child));
+            continue;
+        }
+        family->elder_may_end = 1;
+        WAIT_FOR(!exists(family->elder));
+        family->child_may_accept = 1;
+        WAIT_FOR(family->accepted);
+        printf("done\n");
+        return 0;
+    }
+    printf("it was never so\n");
+    return 5;
+}
