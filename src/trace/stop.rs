@@ -74,8 +74,6 @@ stops! {
     /// PTRACE_EVENT_STOP that is no group-stop: a new tracee's first, one asked for with
     /// PTRACE_INTERRUPT, or SIGCONT to a tracee in group-stop.
     EventStop;
-    /// PTRACE_EVENT_CLONE, FORK or VFORK.
-    BirthStop;
     /// PTRACE_EVENT_EXEC: the program is another, and all other threads are gone.
     ExecStop;
 }
@@ -92,13 +90,6 @@ impl SyscallStop {
     }
 }
 
-impl BirthStop {
-    /// The new thread or process.
-    pub fn child(&self) -> io::Result<Tid> {
-        ptrace::event_message(self.tid()).map(|m| m as Tid)
-    }
-}
-
 impl ExecStop {
     /// Replaces the tracee's ptrace options.
     pub fn set_options(&self, options: i32) -> io::Result<()> {
@@ -108,6 +99,31 @@ impl ExecStop {
     /// Which thread called exec; it goes on under its process' id.
     pub fn former_tid(&self) -> io::Result<Tid> {
         ptrace::event_message(self.tid()).map(|m| m as Tid)
+    }
+}
+
+/// PTRACE_EVENT_CLONE, FORK or VFORK.
+#[derive(Debug)]
+pub struct BirthStop {
+    stopped: Stopped,
+    /// FORK or VFORK: what was created is no thread of the same process.
+    pub is_process: bool,
+}
+
+impl BirthStop {
+    /// The thread that stopped.
+    pub fn tid(&self) -> Tid {
+        self.stopped.0
+    }
+
+    /// The new thread or process.
+    pub fn child(&self) -> io::Result<Tid> {
+        ptrace::event_message(self.tid()).map(|m| m as Tid)
+    }
+
+    /// Lets the creator run.
+    pub fn resume(self, until: Until) -> io::Result<()> {
+        self.stopped.resume(until, 0)
     }
 }
 
@@ -265,7 +281,10 @@ impl From<Change> for Stop {
             (libc::PTRACE_EVENT_STOP, _) => Stop::Group(GroupStop { stopped, signal }),
             (libc::PTRACE_EVENT_SECCOMP, _) => Stop::Seccomp(SeccompStop(stopped)),
             (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec(ExecStop(stopped)),
-            _ => Stop::Birth(BirthStop(stopped)),
+            _ => {
+                let is_process = event != libc::PTRACE_EVENT_CLONE;
+                Stop::Birth(BirthStop { stopped, is_process })
+            }
         }
     }
 }

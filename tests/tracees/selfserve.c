@@ -6,6 +6,8 @@
  *   nested   the same, each created by the one before
  *   forks    N child processes, each accepts once
  *   vforks   the same by vfork
+ *   rushes   N child processes with six threads each, one of which ends the process while the
+ *            others accept
  *   exec     in the first thread, and executes itself anew for each of them
  *   threadexec  another thread executes the program, which goes on as "plain"
  *   cloexec  children by clone3 with CLONE_CLEAR_SIGHAND
@@ -88,6 +90,8 @@ static void *blocks(void *arg) { (void)arg; wait_for_go(); block(0); all(); retu
 static pthread_barrier_t start;
 static void *crowd(void *arg) { pthread_barrier_wait(&start); once((int)(long)arg); return NULL; }
 
+static void *rush(void *arg) { for (;;) once((int)(long)arg); return NULL; }
+
 static char **arguments;
 static void *execute(void *arg) {
     (void)arg;
@@ -159,6 +163,17 @@ int main(int argc, char **argv) {
                 pid_t child = fork();
                 CHECK(child);
                 if (!child) { once(i); _exit(0); }
+                CHECK(waitpid(child, &status, 0));
+                if (status) { printf("child died: %x\n", status); exit(4); }
+            } else if (!strcmp(how, "rushes")) {
+                pid_t child = fork();
+                CHECK(child);
+                if (!child) {
+                    for (long j = 0; j < 5; j++)
+                        if (pthread_create(&thread, NULL, rush, (void *)j)) abort();
+                    for (int j = 0; j < 20; j++) once(j);
+                    _exit(0);
+                }
                 CHECK(waitpid(child, &status, 0));
                 if (status) { printf("child died: %x\n", status); exit(4); }
             } else if (!strcmp(how, "vforks")) {

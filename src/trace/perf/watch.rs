@@ -62,7 +62,8 @@ pub struct Taken {
 /// What a SIGTRAP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
-    /// The thread stands where its accept has returned.
+    /// The thread stands where its accept has returned. [`Perf::see`] is to be told once it has
+    /// been read.
     Accept,
     /// An accept that was seen otherwise; or it returned while the thread blocked SIGTRAP, and what
     /// it gave cannot be told any more.
@@ -164,6 +165,11 @@ impl Perf {
         self.awaited.len() - before
     }
 
+    /// Whether a thread was interrupted for its mask.
+    pub fn awaits(&self, tid: Tid) -> bool {
+        !self.awaited.is_empty() && self.awaited.contains(&tid)
+    }
+
     /// A process that was made without its creator's signal handlers has no events either.
     pub fn see_to_heirless(&mut self, stop: &EventStop) {
         // Where its registers cannot be read, it has been killed.
@@ -260,13 +266,19 @@ impl Perf {
         Ok(match tracee::perf_signal(stop.tid())? {
             Some(signal) if signal.data != COOKIE => Trap::Foreign,
             Some(signal) if signal.was_blocked => Trap::Late,
-            // Whether here or at the exit from the call: the accept was seen.
+            Some(_) if counts => Trap::Accept,
+            // At the exit from the call.
             Some(_) => {
-                self.ledger.see();
-                if counts { Trap::Accept } else { Trap::Late }
+                self.see();
+                Trap::Late
             }
             None => Trap::Foreign,
         })
+    }
+
+    /// An accept was seen.
+    pub fn see(&mut self) {
+        self.ledger.see();
     }
 
     /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
@@ -312,19 +324,31 @@ impl Perf {
         failed
     }
 
-    /// What SIGTRAP would do, had we not come: a child inherits it.
+    /// Whether a process ignores SIGTRAP, and by our doing.
+    pub fn has_changed(&self, pid: Tid) -> bool {
+        procfs::signals(pid, "SigIgn").is_some_and(|ignored| ignored.contains(libc::SIGTRAP))
+            && self.known_former_of(pid).is_some()
+    }
+
+    /// What SIGTRAP would do, had we not come.
     fn former_of(&self, pid: Tid) -> Disposition {
+        match self.known_former_of(pid) {
+            // Left by a tracer that was killed; or its parent, from whom it has it, is gone.
+            Some(Disposition::IGNORED) | None => Disposition::DEFAULT,
+            Some(former) => former,
+        }
+    }
+
+    /// A child inherits it.
+    fn known_former_of(&self, pid: Tid) -> Option<Disposition> {
         let mut at = Some(pid);
         while let Some(process) = at.filter(|p| *p > 1) {
-            match self.former.get(&process) {
-                // Left by a tracer that was killed.
-                Some(&Disposition::IGNORED) => return Disposition::DEFAULT,
-                Some(former) => return *former,
-                None => {}
+            if let Some(former) = self.former.get(&process) {
+                return Some(*former);
             }
             at = procfs::parent(process);
         }
-        Disposition::DEFAULT
+        None
     }
 }
 

@@ -79,6 +79,7 @@ impl Tracer {
         if let Some(perf) = &mut self.perf {
             perf.spawned(pid, Disposition::DEFAULT);
             self.check.begin();
+            self.check.begin_process(pid);
         }
         self.on_exec(stop).doing("starting the command")
     }
@@ -187,6 +188,7 @@ impl Tracer {
         match decided.result {
             Ok(()) => {
                 self.engines.insert(Engine::Perf);
+                self.check.begin_process(pid);
                 self.detail(format!("process {pid}: engine perf"));
             }
             Err(why) => self.fall_back(pid, &why),

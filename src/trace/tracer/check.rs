@@ -1,5 +1,6 @@
 //! Compares, as time goes on, what was seen with what the kernel counted.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::sys::ptrace::Tid;
@@ -28,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Check {
     next: Option<Instant>,
     fresh: Vec<Tid>,
+    processes: HashSet<Tid>,
+    /// A process has ended since the last time. What its other threads were about to show, as one
+    /// of them ended it, is missing.
+    has_one_ended: bool,
     /// Accepts known to have been missed.
     pub lost: u64,
     times: u32,
@@ -52,6 +57,18 @@ impl Check {
     /// Whether it is to be done.
     pub fn is_due(&self, now: Instant) -> bool {
         self.next.is_some_and(|t| t <= now)
+    }
+
+    /// A process comes under the engine `perf`.
+    pub fn begin_process(&mut self, pid: Tid) {
+        if self.next.is_some() {
+            self.processes.insert(pid);
+        }
+    }
+
+    /// A thread has ended, the first of a process perhaps: that is the last of it to be reported.
+    pub fn end_process(&mut self, tid: Tid) {
+        self.has_one_ended |= self.processes.remove(&tid);
     }
 
     /// A thread under the engine `perf` is new.
@@ -80,13 +97,14 @@ impl Tracer {
         let missing = self.deficit(LOOK)?;
         let more = missing > self.check.lost;
         self.check.lost = missing;
+        let has_one_ended = std::mem::take(&mut self.check.has_one_ended);
         if !more || self.phase != Phase::Counting {
             return Ok(());
         }
-        self.check.times += 1;
         let threads = self.tracees.under(Engine::Perf);
-        if let Some(perf) = &mut self.perf {
-            perf.interrupt_blocked(threads.iter().copied());
+        let Some(perf) = &mut self.perf else { return Ok(()) };
+        if perf.interrupt_blocked(threads.iter().copied()) > 0 || !has_one_ended {
+            self.check.times += 1;
         }
         if self.check.times >= PATIENCE {
             self.check.end();

@@ -22,6 +22,7 @@ impl Tracer {
     pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.account.stops.get_or_insert(0) += 1;
+            self.answer_interrupt(stop.tid())?;
         }
         let stop = match &mut self.perf {
             Some(perf) => {
@@ -51,6 +52,18 @@ impl Tracer {
             Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
         }
         Ok(None)
+    }
+
+    /// Whatever a thread stops for, it is the stop that was asked for: the one of
+    /// PTRACE_INTERRUPT does not come any more (ptrace(2)).
+    fn answer_interrupt(&mut self, tid: Tid) -> io::Result<()> {
+        if !self.interrupted.is_empty() {
+            self.interrupted.remove(&tid);
+        }
+        match &mut self.perf {
+            Some(perf) if perf.awaits(tid) => perf.see_to_mask(tid, false),
+            _ => Ok(()),
+        }
     }
 
     fn until(&mut self, tid: Tid) -> Until {
@@ -150,31 +163,38 @@ impl Tracer {
 
     fn on_signal(&mut self, stop: SignalStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
-        let mut trap = Trap::Foreign;
-        if let (libc::SIGTRAP, Some(perf)) = (stop.signal, &mut self.perf) {
-            // A thread that the engine `syscall` stops has shown its accept at the exit.
-            let counts = self.switching.contains(&tid) || self.tracees.engine(tid) == Engine::Perf;
-            trap = perf.trap(&stop, counts)?;
-        }
+        let (trap, connection) = match self.trap(&stop) {
+            // Killed in its stop: there is nothing to be read any more, nor to be resumed.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            result => result?,
+        };
         let until = self.until(tid);
-        if trap == Trap::Foreign {
-            stop.deliver(until)?;
-            return Ok(None);
-        }
-        let mut connection = None;
-        if trap == Trap::Accept {
-            // These tracepoints are passed by x86-64 calls alone.
-            let registers = CallRegisters(stop.registers()?);
-            connection = self.reader.read(tid, &registers, Arch::X86_64, Call::Accept);
-            self.follow.stopped(tid);
-        }
-        stop.suppress(until)?;
+        if trap == Trap::Foreign { stop.deliver(until) } else { stop.suppress(until) }?;
         Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    /// What a signal means, and what was accepted where it comes of that.
+    fn trap(&mut self, stop: &SignalStop) -> io::Result<(Trap, Option<Connection>)> {
+        let (libc::SIGTRAP, Some(perf)) = (stop.signal, &mut self.perf) else {
+            return Ok((Trap::Foreign, None));
+        };
+        let tid = stop.tid();
+        // A thread that the engine `syscall` stops has shown its accept at the exit.
+        let counts = self.switching.contains(&tid) || self.tracees.engine(tid) == Engine::Perf;
+        let trap = perf.trap(stop, counts)?;
+        if trap != Trap::Accept {
+            return Ok((trap, None));
+        }
+        // These tracepoints are passed by x86-64 calls alone.
+        let registers = CallRegisters(stop.registers()?);
+        perf.see();
+        let connection = self.reader.read(tid, &registers, Arch::X86_64, Call::Accept);
+        self.follow.stopped(tid);
+        Ok((trap, connection))
     }
 
     fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
         let tid = stop.tid();
-        self.interrupted.remove(&tid);
         self.see_to_mask(tid, false)?;
         stop.listen()?;
         match &mut self.watched {
@@ -185,7 +205,6 @@ impl Tracer {
 
     fn on_event(&mut self, stop: EventStop) -> io::Result<()> {
         let tid = stop.tid();
-        self.interrupted.remove(&tid);
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, false)?,
             // A process made with clone(2) and without SIGCHLD comes with the threads.
@@ -233,9 +252,15 @@ impl Tracer {
         }
         if let Ok(child) = stop.child()
             && self.tracees.are_known()
-            && self.births.announce(child)
         {
-            self.tracees.born(tid, child);
+            if stop.is_process {
+                self.check.begin_process(child);
+            }
+            if self.births.announce(child) {
+                self.tracees.born(tid, child);
+            } else {
+                self.check.end_process(child);
+            }
         }
         let until = self.until(tid);
         stop.resume(until)
@@ -273,6 +298,7 @@ impl Tracer {
         if let Some(perf) = &mut self.perf {
             perf.ended(tid, matches!(ending, Ending::Exited(_)));
         }
+        self.check.end_process(tid);
         self.forget(tid);
         if let Watched::Spawned(command) = &mut self.watched
             && command.pid == tid
