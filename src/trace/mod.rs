@@ -13,6 +13,7 @@ pub mod attach;
 mod command;
 pub mod engine;
 pub mod error;
+mod files;
 mod follow;
 pub mod perf;
 pub mod procfs;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::sys::pidfd::{self, Name};
 use crate::sys::ptrace::Tid;
 
+use super::files;
 use super::procfs::{self, SocketEntry};
 
 /// What a look-up gave.
@@ -28,6 +29,8 @@ pub enum Found {
 
 /// How many pidfds are kept; a server of ten thousand threads must not use up our descriptors.
 const KEPT: usize = 256;
+/// Descriptors that they leave to others.
+const SPARE: u64 = 8;
 
 /// Looks up sockets of stopped tracees, and keeps a pidfd of each thread it was asked about.
 #[derive(Debug, Default)]
@@ -47,10 +50,11 @@ impl Sockets {
 
     fn by_pidfd(&mut self, tid: Tid, fd: i32) -> io::Result<Found> {
         if !self.pidfds.contains_key(&tid) {
-            if self.pidfds.len() >= KEPT {
+            let pidfd = open(tid)?;
+            if self.pidfds.len() >= KEPT || !files::leaves(SPARE, pidfd.as_raw_fd()) {
                 self.pidfds.clear();
             }
-            self.pidfds.insert(tid, open(tid)?);
+            self.pidfds.insert(tid, pidfd);
         }
         let socket = pidfd::get(self.pidfds[&tid].as_fd(), fd)?;
         let Name::Inet(local) = pidfd::local_name(socket.as_fd())? else {

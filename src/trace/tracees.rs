@@ -87,6 +87,14 @@ impl Tracees {
         }
     }
 
+    /// All there are, where they are written down.
+    pub fn all(&self) -> Vec<Tid> {
+        match self {
+            Tracees::Uniform(_) => Vec::new(),
+            Tracees::Known(engines) => engines.keys().copied().collect(),
+        }
+    }
+
     /// The engines in use.
     pub fn engines(&self) -> BTreeSet<Engine> {
         match self {

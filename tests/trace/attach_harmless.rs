@@ -2,8 +2,10 @@
 //!
 //! `TCPTALLY_ROUNDS=100 cargo test --release --test trace attach_harmless` tries harder.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::harness::*;
@@ -21,14 +23,20 @@ fn signals(pid: u32) -> Vec<Vec<Option<String>>> {
     all.iter().map(|t| fields.iter().map(|f| status_field(t, f)).collect()).collect()
 }
 
-/// The same when all threads sleep in accept: one that is just being made blocks all signals.
+/// The same when all threads of a C server wait where they wait without clients: one that is just
+/// being made blocks all signals.
 fn settled_signals(pid: u32) -> Vec<Vec<Option<String>>> {
-    wait_for("the threads sleep", || {
-        let asleep = || threads(pid).iter().all(|t| state(t) == Some('S'));
-        let seen = asleep().then(|| signals(pid))?;
-        std::thread::sleep(Duration::from_millis(20));
-        (asleep() && signals(pid) == seen).then_some(seen)
+    wait_for("the threads wait", || {
+        threads(pid).iter().all(|t| awaits_clients(t)).then(|| signals(pid))
     })
+}
+
+/// Whether a thread is in a call that ends with a client or a signal: proc_pid_syscall(5).
+fn awaits_clients(task: &str) -> bool {
+    const CALLS: [i64; 4] = [libc::SYS_accept, libc::SYS_accept4, libc::SYS_poll, libc::SYS_pause];
+    let call = std::fs::read_to_string(format!("/proc/{task}/syscall")).unwrap_or_default();
+    let number = call.split_whitespace().next().and_then(|n| n.parse().ok());
+    number.is_some_and(|n| CALLS.contains(&n))
 }
 
 #[test]
@@ -126,6 +134,31 @@ fn masks_and_dispositions_are_put_back() {
             }
         }
     }
+}
+
+/// The engine is given up when SIGTRAP is ignored already.
+#[test]
+fn a_server_with_more_threads_than_events_may_be_open_is_put_back() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !attach_engines(user).contains(&"perf") {
+        return;
+    }
+    let server = Server::c(&program, &["pool=60"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let before = settled_signals(plain.pid);
+    let limited = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""].map(OsString::from);
+    let limited: Vec<OsString> = limited.into_iter().chain([stage.tcptally()]).collect();
+    let arguments = ["-p".into(), plain.pid.to_string().into()];
+    let mut run = Run::program(&stage, user, &limited, &arguments);
+    run.wait_until_attached(&[plain.pid]);
+    let made = server.clients(1, 50, 3).run();
+    let report = run.end_attached();
+    report.assert_counts(&made);
+    assert_eq!(report.engine(), "syscall");
+    assert_free(plain.pid);
+    assert!(settled_signals(plain.pid) == before, "{:?}", signals(plain.pid).first());
 }
 
 #[test]

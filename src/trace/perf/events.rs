@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::sys::capability;
 use crate::sys::perf::{Event, Inherit, Tracepoint};
@@ -54,6 +55,11 @@ impl Events {
     /// of heirs that have ended are in it, and those whose signal could not be delivered.
     pub fn count(&self) -> io::Result<u64> {
         Ok(self.0[0].count()? + self.0[1].count()?)
+    }
+
+    /// The highest number of a descriptor that they use.
+    pub fn highest_descriptor(&self) -> RawFd {
+        self.0[0].as_raw_fd().max(self.0[1].as_raw_fd())
     }
 
     /// No more counts, and no more signals but for accepts already counted: of a thread that runs,

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::sys::ptrace::Tid;
+use crate::trace::files;
 
 use super::Refused;
 use super::events::Events;
@@ -14,6 +13,9 @@ use crate::sys::perf::Inherit;
 
 /// In each signal of an event of ours.
 pub const COOKIE: u64 = u64::from_be_bytes(*b"tcptally");
+
+/// Descriptors that events leave to others, who look up sockets and read /proc.
+const SPARE: u64 = 24;
 
 /// All events, and what they have brought.
 #[derive(Debug)]
@@ -64,10 +66,14 @@ impl Ledger {
 
     fn events(&self, tid: Tid) -> Result<Events, Refused> {
         let open = || Events::open(&self.tracepoints, tid, self.inherit, COOKIE);
-        match open() {
-            Err(Refused::Files) if allow_more_files() => open(),
-            result => result,
+        let events = match open() {
+            Err(Refused::Files) if files::allow_more() => open()?,
+            result => result?,
+        };
+        if !files::leaves(SPARE, events.highest_descriptor()) && !files::allow_more() {
+            return Err(Refused::Files);
         }
+        Ok(events)
     }
 
     /// A thread has created another, which inherits its events: these must stay open.
@@ -113,12 +119,4 @@ impl Ledger {
         let counted = events.map(Events::count).sum::<io::Result<u64>>()?;
         Ok((self.closed + counted).saturating_sub(self.seen))
     }
-}
-
-/// Raises the limit of open files as far as that is allowed; whether it was lower.
-fn allow_more_files() -> bool {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE);
-    limit.is_ok_and(|(soft, hard)| {
-        soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
-    })
 }

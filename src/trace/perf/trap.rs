@@ -98,11 +98,8 @@ impl Traps {
             stop @ (Stop::Exited(..) | Stop::Killed(..)) => {
                 return Ok(Taken { stop: Some(stop), over: None });
             }
-            // The one that was asked for is still to come.
-            stop => {
-                self.0.insert(pid, task);
-                return Ok(Taken { stop: Some(stop), over: None });
-            }
+            // It came instead of the one that was asked for: ptrace(2), PTRACE_INTERRUPT.
+            stop => return Ok(self.again(task, stop)),
         };
         match inject::start(standing, &task.site, task.change) {
             Started::Going(injection) => {

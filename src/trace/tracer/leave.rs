@@ -44,8 +44,11 @@ impl Tracer {
         if let Some(perf) = &mut self.perf {
             perf.close();
         }
-        let mut processes = self.tracees.under(Engine::Perf);
+        let mut processes = self.tracees.all();
         processes.retain(|tid| procfs::process_of(*tid) == Some(*tid));
+        // Some were given over to another engine when they had been changed already.
+        let is_changed = |pid| self.perf.as_ref().is_some_and(|perf| perf.has_changed(pid));
+        processes.retain(|pid| self.tracees.engine(*pid) == Engine::Perf || is_changed(*pid));
         // This engine does not see a ring being set up.
         self.look_for_io_uring(processes.iter().copied());
         let failed = self.perf.as_mut().map(|perf| perf.put_back(&processes)).unwrap_or_default();
