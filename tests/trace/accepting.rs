@@ -18,63 +18,7 @@ fn check(arguments: &[&str], listens: &[Listens]) {
     }
 }
 
-#[test]
-fn one_thread() {
-    check(&[], &[Listens::V4]);
-    check(&["call=accept4"], &[Listens::V4, Listens::V4]);
-}
-
-#[test]
-fn threads_that_block_in_accept() {
-    check(&["pool=8"], &[Listens::V4]);
-    check(&["pool=8", "call=accept4"], &[Listens::V4, Listens::V4]);
-}
-
-#[test]
-fn threads_that_all_wake_for_each_connection() {
-    check(&["storm=6"], &[Listens::V4]);
-}
-
-#[test]
-fn a_thread_per_connection() {
-    check(&["thread"], &[Listens::V4]);
-}
-
-#[test]
-fn threads_that_come_and_go() {
-    check(&["churn=6"], &[Listens::V4, Listens::V4]);
-}
-
-#[test]
-fn threads_that_block_all_signals() {
-    check(&["pool=4", "block"], &[Listens::V4]);
-}
-
-#[test]
-fn a_process_per_connection() {
-    check(&["fork"], &[Listens::V4]);
-}
-
-#[test]
-fn a_vforked_process_per_connection() {
-    check(&["vfork"], &[Listens::V4]);
-}
-
-#[test]
-fn processes_that_block_in_accept() {
-    check(&["prefork=3"], &[Listens::V4, Listens::V4]);
-}
-
-#[test]
-fn a_server_that_executes_itself_again() {
-    check(&["exec=11"], &[Listens::V4]);
-    check(&["exec=11", "idle=3"], &[Listens::V4]);
-}
-
-#[test]
-fn connections_closed_at_once() {
-    check(&["mute"], &[Listens::V4]);
-}
+test_each_shape!(check);
 
 /// The largest run: not one off.
 #[test]

@@ -45,60 +45,7 @@ fn check_auto(program: &std::path::Path, arguments: &[&str]) {
     check_server(User::plain(), &["auto"], || Server::c(program, arguments, &[Listens::V4]));
 }
 
-#[test]
-fn one_thread() {
-    check(&[], &[Listens::V4]);
-    check(&["call=accept4"], &[Listens::V4, Listens::V4]);
-}
-
-/// Each is blocked in accept as we come; the connection that ends it is counted.
-#[test]
-fn threads_that_block_in_accept() {
-    check(&["pool=8"], &[Listens::V4]);
-}
-
-#[test]
-fn threads_that_all_wake_for_each_connection() {
-    check(&["storm=6"], &[Listens::V4]);
-}
-
-#[test]
-fn a_thread_per_connection() {
-    check(&["thread"], &[Listens::V4]);
-}
-
-#[test]
-fn threads_that_come_and_go() {
-    check(&["churn=6"], &[Listens::V4]);
-}
-
-#[test]
-fn threads_that_block_all_signals_before_and_after_the_attach() {
-    check(&["pool=4", "block"], &[Listens::V4]);
-    check(&["churn=4", "block"], &[Listens::V4]);
-    check(&["thread", "block"], &[Listens::V4]);
-}
-
-#[test]
-fn a_process_per_connection() {
-    check(&["fork"], &[Listens::V4]);
-}
-
-#[test]
-fn a_vforked_process_per_connection() {
-    check(&["vfork"], &[Listens::V4]);
-}
-
-#[test]
-fn processes_that_block_in_accept() {
-    check(&["prefork=3"], &[Listens::V4, Listens::V4]);
-}
-
-#[test]
-fn a_server_that_executes_itself_again() {
-    check(&["exec=11"], &[Listens::V4]);
-    check(&["exec=11", "idle=3"], &[Listens::V4]);
-}
+test_each_shape!(check);
 
 #[test]
 fn descriptors_that_move() {

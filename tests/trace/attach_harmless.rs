@@ -10,11 +10,6 @@ use nix::sys::signal::Signal;
 
 use crate::harness::*;
 
-fn rounds(few: usize) -> usize {
-    let asked = std::env::var("TCPTALLY_ROUNDS").ok().and_then(|n| n.parse().ok());
-    asked.unwrap_or(few)
-}
-
 /// What /proc tells of the signals of each thread.
 fn signals(pid: u32) -> Vec<Vec<Option<String>>> {
     let fields = ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"];

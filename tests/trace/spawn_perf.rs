@@ -2,6 +2,7 @@
 //! that outlives whatever becomes of tcptally.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -59,24 +60,40 @@ fn after_the_duration_the_server_goes_on_by_itself() {
     }
 }
 
+/// `TCPTALLY_ROUNDS=100 cargo test --test trace spawn_perf` tries harder.
 #[test]
-fn a_killed_tracer_leaves_the_server_serving() {
+fn killed_at_any_moment_under_load() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let c = |mode| Server::c(&program, &[mode], &[Listens::V4]);
+    let mut random = Random(17);
     for user in users() {
-        for mode in ["pool=4", "thread", "fork"] {
-            let server = Server::c(&program, &[mode], &[Listens::V4]);
-            let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
-            let pid = run.server_pid();
-            let load = server.clients(1, 100, 5).keep_coming();
-            wait_for("some load", || (load.so_far() > 50).then_some(()));
-            run.session.signal(Signal::SIGKILL);
-            run.session.wait();
-            assert_free(pid);
-            let before = load.so_far();
-            wait_for("more of it", || (load.so_far() > before + 50).then_some(()));
-            load.stop();
-            server.assert_serves();
+        for (mode, server) in [
+            ("pool=4", &(|| Some(c("pool=4"))) as &dyn Fn() -> Option<Server>),
+            ("thread", &|| Some(c("thread"))),
+            ("fork", &|| Some(c("fork"))),
+            ("nginx", &Server::nginx),
+            ("python", &Server::python_threads),
+        ] {
+            for round in 0..rounds(1) {
+                let server = need!(server(), mode, "it is not installed");
+                let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
+                let pid = run.server_pid();
+                let load = server.clients(1, 100, 5).keep_coming();
+                wait_for("some load", || (load.so_far() > 20).then_some(()));
+                std::thread::sleep(Duration::from_micros(random.below(20_000)));
+                run.session.signal(Signal::SIGKILL);
+                run.session.wait();
+                let before = load.so_far();
+                wait_for("more load", || (load.so_far() > before + 50).then_some(()));
+                assert!(state(&pid.to_string()).is_some_and(|s| s != 'Z'), "{mode} {round}");
+                for process in session_members(run.session.pid) {
+                    assert_free(process);
+                }
+                // Nobody was refused, and nobody is.
+                assert!(!load.stop().is_empty());
+                server.assert_serves();
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod process;
 mod pty;
 mod run;
 mod servers;
+mod shapes;
 mod stage;
 
 pub use clients::*;
@@ -16,4 +17,5 @@ pub use process::*;
 pub use pty::*;
 pub use run::*;
 pub use servers::*;
+pub(crate) use shapes::*;
 pub use stage::*;

@@ -14,6 +14,13 @@ use super::{Stage, User};
 /// How long anything may take before a test gives up. Far more than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often to try what may go wrong once in a hundred times: a `few` times, or as often as
+/// TCPTALLY_ROUNDS says.
+pub fn rounds(few: usize) -> usize {
+    let asked = std::env::var("TCPTALLY_ROUNDS").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(few)
+}
+
 /// Waits until `condition` gives something, and panics with `what` when that takes too long.
 #[track_caller]
 pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {

@@ -24,6 +24,7 @@
  *   fork                    a process per connection
  *   vfork                   a vforked and executed process per connection
  *   prefork=N               N processes that block in accept
+ *   leaderless=N            a process whose first thread ends, with N threads that block in accept
  *   dup                     accept on duplicates of the listener, move the new descriptor about
  *   pass                    another process accepts: it is sent the listeners over a unix socket
  *   exec=N                  every N connections, execute this program again
@@ -187,6 +188,8 @@ int main(int argc, char **argv)
         run_vfork();
     else if (!strncmp(mode, "prefork", 7))
         run_prefork(count);
+    else if (!strncmp(mode, "leaderless", 10))
+        run_leaderless(count);
     else if (!strcmp(mode, "dup"))
         run_dup();
     else if (!strcmp(mode, "pass"))

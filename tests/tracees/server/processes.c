@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -66,6 +67,16 @@ void run_prefork(long processes)
             listener_count = 1;
             run_loop();
         }
+    }
+    for (;;)
+        pause();
+}
+
+void run_leaderless(long threads)
+{
+    if (fork_bound() == 0) {
+        run_pool(threads);
+        pthread_exit(NULL);
     }
     for (;;)
         pause();

@@ -58,6 +58,7 @@ void run_churn(long threads);
 void run_fork(void);
 void run_vfork(void);
 void run_prefork(long processes);
+void run_leaderless(long threads);
 void run_pass(void);
 int run_child(char **argv);
 void run_signals(void);
