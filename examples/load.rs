@@ -36,6 +36,9 @@ struct Args {
     /// Connections of the first seconds count, but not their speed
     #[arg(long, default_value_t = 0.0)]
     warm_up: f64,
+    /// Not more than so many in a second
+    #[arg(long)]
+    rate: Option<f64>,
     /// So many at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
@@ -86,6 +89,8 @@ struct Load {
     args: Args,
     epoll: Epoll,
     clients: Vec<Option<Client>>,
+    /// Places that wait until another connection may begin.
+    idle: Vec<usize>,
     started: Instant,
     /// Begun so far.
     begun: u64,
@@ -107,7 +112,8 @@ impl Load {
         let started = Instant::now();
         let latencies = Vec::new();
         let (begun, errors) = (0, 0);
-        Ok(Load { args, epoll, clients, started, begun, ended, errors, next_port, latencies })
+        let idle = Vec::new();
+        Ok(Load { args, epoll, clients, idle, started, begun, ended, errors, next_port, latencies })
     }
 
     fn run(mut self) -> Result<String> {
@@ -116,8 +122,11 @@ impl Load {
         }
         let mut events = vec![EpollEvent::empty(); self.clients.len()];
         let patience = EpollTimeout::try_from(PATIENCE)?;
-        while self.clients.iter().any(Option::is_some) {
-            let n = match self.epoll.wait(&mut events, patience) {
+        while !self.idle.is_empty() || self.clients.iter().any(Option::is_some) {
+            let soon = !self.idle.is_empty();
+            let timeout = if soon { EpollTimeout::from(1_u8) } else { patience };
+            let n = match self.epoll.wait(&mut events, timeout) {
+                Ok(0) if soon => 0,
                 Ok(0) => bail!("the server has not answered for {} s", PATIENCE.as_secs()),
                 Ok(n) => n,
                 Err(Errno::EINTR) => continue,
@@ -125,6 +134,9 @@ impl Load {
             };
             for event in &events[..n] {
                 self.go_on(event.data() as usize)?;
+            }
+            for slot in std::mem::take(&mut self.idle) {
+                self.begin(slot)?;
             }
         }
         Ok(self.report())
@@ -140,6 +152,11 @@ impl Load {
     fn begin(&mut self, slot: usize) -> Result<()> {
         self.clients[slot] = None;
         if self.is_over() {
+            return Ok(());
+        }
+        let due = |rate| self.started.elapsed().as_secs_f64() * rate;
+        if self.args.rate.is_some_and(|rate| self.begun as f64 > due(rate)) {
+            self.idle.push(slot);
             return Ok(());
         }
         let address = (self.begun % u64::from(self.args.addresses)) as usize;

@@ -17,6 +17,10 @@ pub enum Case {
     StraceAttach,
     /// tcptally asks the kernel about its port.
     Watch,
+    /// tcpdump writes the SYNs to a file.
+    Tcpdump,
+    /// bpftrace counts at the tracepoint of a socket's change of state.
+    Bpftrace,
 }
 
 /// All, by name. The untraced server comes first: the others are compared to it.
@@ -31,7 +35,28 @@ pub const CASES: &[(&str, Case)] = &[
     ("strace-f", Case::Strace(&[])),
     ("strace-p", Case::StraceAttach),
     ("watch", Case::Watch),
+    ("tcpdump", Case::Tcpdump),
+    ("bpftrace", Case::Bpftrace),
 ];
+
+/// Where a tracepoint is that bpftrace needs.
+const TRACEPOINT: [&str; 2] = [
+    "/sys/kernel/tracing/events/sock/inet_sock_set_state",
+    "/sys/kernel/debug/tracing/events/sock/inet_sock_set_state",
+];
+
+/// What a record has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// tcptally's JSON.
+    Report,
+    /// strace's lines.
+    Log,
+    /// SYNs.
+    Packets,
+    /// bpftrace's map.
+    Map,
+}
 
 /// What a case needs to know.
 pub struct Tools {
@@ -43,18 +68,59 @@ pub struct Tools {
 /// Where a tracer leaves its record.
 pub const RECORD: &str = "record";
 
+/// What bpftrace is made to say there first.
+const READY: &str = "ready";
+
 impl Case {
     fn is_strace(self) -> bool {
         matches!(self, Case::Strace(_) | Case::StraceAttach)
     }
 
-    /// Whether the record is a strace log; `None`: there is none.
-    pub fn leaves_log(self) -> Option<bool> {
-        (self != Case::Untraced).then(|| self.is_strace())
+    /// What the record has, if there is one.
+    pub fn leaves(self) -> Option<Form> {
+        match self {
+            Case::Untraced => None,
+            Case::Spawn(_) | Case::Attach(_) | Case::Watch => Some(Form::Report),
+            Case::Strace(_) | Case::StraceAttach => Some(Form::Log),
+            Case::Tcpdump => Some(Form::Packets),
+            Case::Bpftrace => Some(Form::Map),
+        }
+    }
+
+    /// Whether it is one of tcptally's.
+    pub fn is_tcptally(self) -> bool {
+        self.leaves() == Some(Form::Report)
+    }
+
+    /// Whether it is other programs than tcptally that ask the kernel.
+    pub fn is_others(self) -> bool {
+        matches!(self, Case::Tcpdump | Case::Bpftrace)
+    }
+
+    /// Why it cannot be measured here, if that is known beforehand.
+    pub fn is_missing(self) -> Option<&'static str> {
+        let (program, not_installed, not_root) = match self {
+            Case::Tcpdump => ("tcpdump", "tcpdump is not installed", "tcpdump needs root"),
+            Case::Bpftrace => ("bpftrace", "bpftrace is not installed", "bpftrace needs root"),
+            _ => return None,
+        };
+        if !crate::runs(Path::new(program), "--version") {
+            Some(not_installed)
+        } else if !nix::unistd::geteuid().is_root() {
+            Some(not_root)
+        } else if self == Case::Bpftrace && !TRACEPOINT.iter().any(|path| Path::new(path).exists())
+        {
+            Some(
+                "the tracepoint sock:inet_sock_set_state is not to be seen; if the kernel has it: \
+                 mount -t tracefs tracefs /sys/kernel/tracing",
+            )
+        } else {
+            None
+        }
     }
 
     pub fn attaches(self) -> bool {
-        matches!(self, Case::Attach(_) | Case::StraceAttach | Case::Watch)
+        matches!(self, Case::Attach(_) | Case::StraceAttach) || !self.follows()
     }
 
     /// What the tracer says when it has attached, if it does.
@@ -62,17 +128,20 @@ impl Case {
         match self {
             Case::Attach(_) => Some("attached to"),
             Case::Watch => Some("watching port"),
+            Case::Tcpdump => Some("listening on"),
+            Case::Bpftrace => Some(READY),
             _ => None,
         }
     }
 
-    /// Whether it stops the server, and so should be where that is.
+    /// Whether it stops the server, and so should be where that is; the others ask the kernel.
     pub fn follows(self) -> bool {
-        self != Case::Watch
+        !matches!(self, Case::Watch | Case::Tcpdump | Case::Bpftrace)
     }
 
-    /// The tracer's command line; a server to start or process ids to attach to go behind it.
-    fn tracer(self, tools: &Tools, dir: &Path) -> Vec<OsString> {
+    /// The tracer's command line; a server to start or process ids to attach to go behind it. It
+    /// may write `record`.
+    fn tracer(self, tools: &Tools, dir: &Path, port: u16) -> Vec<OsString> {
         let record = dir.join(RECORD).into_os_string();
         match self {
             Case::Untraced => Vec::new(),
@@ -84,8 +153,29 @@ impl Case {
             }
             Case::Watch => {
                 let mut argv = vec![tools.tcptally.clone().into_os_string()];
-                argv.extend(["watch", "-F", "json", "-o"].map(Into::into));
+                argv.extend(["watch", "-v", "-F", "json", "-o"].map(Into::into));
                 argv.push(record);
+                argv.extend(["--port".into(), port.to_string().into()]);
+                argv
+            }
+            Case::Tcpdump => {
+                let syns = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port";
+                let mut argv: Vec<OsString> =
+                    ["tcpdump", "-i", "lo", "-n", "-Z", "root", "-w"].map(Into::into).into();
+                argv.extend([record, format!("{syns} {port}").into()]);
+                argv
+            }
+            Case::Bpftrace => {
+                // SYN_RECV to ESTABLISHED. Probes are attached in order, so that it is ready when
+                // the last one fires.
+                let program = format!(
+                    "tracepoint:sock:inet_sock_set_state \
+                     /args->oldstate == 3 && args->newstate == 1 && args->sport == {port}/ \
+                     {{ @[ntop(args->daddr)] = count(); }} \
+                     interval:ms:50 /!@said/ {{ @said = 1; printf(\"{READY}\\n\"); }}"
+                );
+                let mut argv: Vec<OsString> = vec!["bpftrace".into(), "-B".into(), "line".into()];
+                argv.extend(["-o".into(), record, "-e".into(), program.into()]);
                 argv
             }
             Case::Strace(_) | Case::StraceAttach => {
@@ -104,7 +194,7 @@ impl Case {
         if self == Case::Untraced || self.attaches() {
             return server;
         }
-        let mut argv = self.tracer(tools, dir);
+        let mut argv = self.tracer(tools, dir, 0);
         argv.push("--".into());
         argv.extend(server);
         argv
@@ -121,9 +211,8 @@ impl Case {
         if !self.attaches() {
             return None;
         }
-        let mut argv = self.tracer(tools, dir);
-        if self == Case::Watch {
-            argv.extend(["--port".into(), port.to_string().into()]);
+        let mut argv = self.tracer(tools, dir, port);
+        if !self.follows() {
             return Some(argv);
         }
         // strace does not look for the children that there are.

@@ -19,6 +19,8 @@ pub struct Amount {
     pub seconds: f64,
     /// Instead of the seconds.
     pub connections: Option<u64>,
+    /// Not more than so many in a second.
+    pub rate: Option<f64>,
     pub concurrency: usize,
     pub addresses: u32,
     pub cpu: Option<usize>,
@@ -68,6 +70,9 @@ pub fn run(
     option("--addresses", amount.addresses.to_string());
     if let Some(n) = amount.connections {
         option("--connections", n.to_string());
+    }
+    if let Some(rate) = amount.rate {
+        option("--rate", rate.to_string());
     }
     let told: Told = serde_json::from_str(&output(&argv, amount.cpu, dir)?)?;
     if told.errors > 0 {

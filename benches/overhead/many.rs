@@ -67,7 +67,7 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
     if let Some(argv) = case.attach(tools, dir, &server.pids, server.address.port()) {
         let began = Instant::now();
         let mut tracer = processes::start(&argv, dir)?;
-        let since = attached_since(&mut tracer, case, &server.pids)?;
+        let since = attached_since(&mut tracer, case, &server.pids, dir)?;
         took = format!(", attached in {} ms", (since - began).as_millis());
         attached = Some(tracer);
     }
@@ -75,6 +75,7 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
     let amount = Amount {
         seconds: 0.0,
         connections: Some(ADDRESSES.into()),
+        rate: None,
         concurrency: 64,
         addresses: ADDRESSES,
         cpu: None,

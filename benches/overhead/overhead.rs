@@ -16,6 +16,7 @@ mod server;
 mod setup;
 mod start;
 mod stats;
+mod sustained;
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -37,9 +38,12 @@ struct Args {
     /// So many rounds, unless the time is up before
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Load for so long each time
-    #[arg(long, default_value_t = 0.4)]
-    seconds: f64,
+    /// Load for so long each time [default: 0.4; 60 for the part 'sustained']
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// So many connections a second in the part 'sustained'; 0: as many as there can be
+    #[arg(long, default_value_t = 15_000.0)]
+    rate: f64,
     /// So many connections at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
@@ -52,7 +56,8 @@ struct Args {
     /// Ways to watch: names or beginnings of names; 'untraced' is always measured [see --list]
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
-    /// Parts: rounds, calls (of the tracer to the kernel), start, many (threads and addresses)
+    /// Parts: rounds, calls (of the tracer to the kernel), start, many (threads and addresses),
+    /// sustained (a minute of connections for watch; not by default)
     #[arg(long, value_delimiter = ',', default_value = "rounds,calls,start,many")]
     parts: Vec<String>,
     /// No round is begun that would take longer than so many minutes in all
@@ -72,6 +77,9 @@ struct Args {
     list: bool,
 }
 
+/// The default of --seconds in rounds.
+const SECONDS: f64 = 0.4;
+
 fn main() -> Result<()> {
     let args = Args::parse();
     if args.list {
@@ -90,6 +98,11 @@ fn main() -> Result<()> {
     }
     if wants("many") {
         many::measure(&tools, &mut stdout())?;
+    }
+    if wants("sustained") {
+        let rate = Some(args.rate).filter(|rate| *rate > 0.0);
+        let seconds = args.seconds.unwrap_or(sustained::SECONDS);
+        sustained::measure(&tools, seconds, rate, args.addresses, &mut stdout())?;
     }
     if wants("calls") {
         bench.count_calls(&mut results)?;
@@ -156,11 +169,18 @@ impl<'a> Bench<'a> {
         let is_chosen = |name: &str| {
             args.cases.is_empty() || args.cases.iter().any(|asked| name.starts_with(asked.as_str()))
         };
-        let cases: Vec<_> = CASES
+        let mut cases: Vec<_> = CASES
             .iter()
             .copied()
             .filter(|(name, case)| *case == Case::Untraced || is_chosen(name))
             .collect();
+        cases.retain(|(name, case)| match case.is_missing() {
+            Some(why) => {
+                println!("skipped: {name}: {why}");
+                false
+            }
+            None => true,
+        });
         Ok(Bench { args, tools, setups, cases, cpus })
     }
 
@@ -170,8 +190,9 @@ impl<'a> Bench<'a> {
             kind: setup.kind,
             server_cpu: cpus.map(|c| c[0]),
             amount: Amount {
-                seconds: self.args.seconds,
+                seconds: self.args.seconds.unwrap_or(SECONDS),
                 connections: None,
+                rate: None,
                 concurrency: self.args.concurrency,
                 addresses: self.args.addresses,
                 cpu: cpus.map(|c| c[1]),
@@ -214,11 +235,21 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// The cases that are measured of one setup. What only the kernel is asked for costs much the
+    /// same everywhere, so that one server is enough unless more is asked for.
+    fn cases_of(&self, setup: &Setup) -> Vec<(&'static str, Case)> {
+        let here = |case: Case| {
+            !self.args.cases.is_empty() || !case.is_others() || setup.kind == Kind::Nginx(1)
+        };
+        self.cases.iter().copied().filter(|c| here(c.1)).collect()
+    }
+
     /// All cases of one setup, each round in another order.
     fn round(&self, round: u32, setup: &Setup, results: &mut Results) -> Result<()> {
         let load = self.load(setup);
-        let mut cases = self.cases.clone();
-        cases.rotate_left(round as usize % self.cases.len());
+        let mut cases = self.cases_of(setup);
+        let first = round as usize % cases.len();
+        cases.rotate_left(first);
         let mut measured = Vec::new();
         for (name, case) in cases {
             if results.is_skipped(setup.name, name) {
@@ -244,10 +275,13 @@ impl<'a> Bench<'a> {
             let mut load = self.load(setup);
             load.count_calls = true;
             load.amount.connections = Some(2000);
-            for (name, case) in self.cases.iter().filter(|c| c.1 != Case::Untraced) {
-                match run::run(self.tools, *case, &load) {
+            for (name, case) in self.cases_of(setup) {
+                if case == Case::Untraced {
+                    continue;
+                }
+                match run::run(self.tools, case, &load) {
                     Ok(m) => {
-                        results.calls.extend(m.calls.map(|calls| (setup.name, *name, calls)));
+                        results.calls.extend(m.calls.map(|calls| (setup.name, name, calls)));
                     }
                     Err(_) if processes::is_interrupted() => bail!("interrupted"),
                     Err(why) => results.skip(setup.name, name, format!("{why:#}")),
@@ -259,7 +293,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn runs(program: &Path, argument: &str) -> bool {
+/// Whether a program is there.
+pub fn runs(program: &Path, argument: &str) -> bool {
     use std::process::{Command, Stdio};
     let quiet = || Stdio::null();
     Command::new(program).arg(argument).stdout(quiet()).stderr(quiet()).status().is_ok()

@@ -133,6 +133,18 @@ pub fn family(pid: i32) -> Vec<i32> {
     std::iter::once(pid).chain(ids("/proc").into_iter().filter(child)).collect()
 }
 
+/// The CPU time that the kernel's own threads have used, in hundredths of a second each.
+pub fn kernel_threads() -> Duration {
+    const KTHREADD: &str = "2";
+    let ticks = |pid: i32| -> Option<u64> {
+        let fields = stat(pid)?;
+        // utime and stime, proc_pid_stat(5).
+        let number = |i: usize| fields.get(i)?.parse::<u64>().ok();
+        (fields.get(1)? == KTHREADD).then_some(number(11)? + number(12)?)
+    };
+    Duration::from_millis(10 * ids("/proc").into_iter().filter_map(ticks).sum::<u64>())
+}
+
 /// The threads of a process.
 pub fn threads(pid: i32) -> Vec<i32> {
     ids(&format!("/proc/{pid}/task"))

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+
+use crate::case::Form;
 
 /// Connections by address.
 pub type Counts = BTreeMap<String, u64>;
@@ -24,8 +27,18 @@ struct Row {
     count: u64,
 }
 
+/// What the tracer has counted.
+pub fn read(path: &Path, form: Form) -> Result<Counts> {
+    match form {
+        Form::Report => report(path),
+        Form::Log => log(path),
+        Form::Packets => packets(path),
+        Form::Map => map(path),
+    }
+}
+
 /// What tcptally reports as JSON.
-pub fn report(path: &Path) -> Result<Counts> {
+fn report(path: &Path) -> Result<Counts> {
     let file = File::open(path).context("tcptally left no report")?;
     let report: Report = serde_json::from_reader(BufReader::new(file))?;
     if !report.complete {
@@ -42,7 +55,7 @@ pub fn report(path: &Path) -> Result<Counts> {
 }
 
 /// What a strace log says: deliberately not the way tcptally reads one.
-pub fn log(path: &Path) -> Result<Counts> {
+fn log(path: &Path) -> Result<Counts> {
     let mut counts = Counts::new();
     for line in BufReader::new(File::open(path).context("strace left no log")?).lines() {
         let line = line?;
@@ -53,6 +66,35 @@ pub fn log(path: &Path) -> Result<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// SYNs that tcpdump has captured on the loopback device: pcap-savefile(5), Ethernet, IPv4.
+fn packets(path: &Path) -> Result<Counts> {
+    const FILE_HEADER: usize = 24;
+    const LENGTH: usize = 8;
+    const PACKET_HEADER: usize = 16;
+    const SOURCE: usize = 14 + 12;
+    let bytes = std::fs::read(path).context("tcpdump left no packets")?;
+    let mut rest = bytes.get(FILE_HEADER..).unwrap_or_default();
+    let mut counts = Counts::new();
+    while let Some(length) = rest.get(LENGTH..).and_then(|b| b.first_chunk()) {
+        let end = PACKET_HEADER + u32::from_ne_bytes(*length) as usize;
+        let ip: Option<&[u8; 4]> = rest.get(PACKET_HEADER + SOURCE..).and_then(|b| b.first_chunk());
+        let Some((ip, next)) = ip.zip(rest.get(end..)) else { break };
+        *counts.entry(Ipv4Addr::from(*ip).to_string()).or_default() += 1;
+        rest = next;
+    }
+    Ok(counts)
+}
+
+/// The map that bpftrace prints at its end: `@[127.1.0.1]: 5`.
+fn map(path: &Path) -> Result<Counts> {
+    let text = std::fs::read_to_string(path).context("bpftrace left no map")?;
+    let entry = |line: &str| {
+        let (ip, count) = line.strip_prefix("@[")?.split_once("]: ")?;
+        Some((ip.to_owned(), count.trim().parse().ok()?))
+    };
+    Ok(text.lines().filter_map(entry).collect())
 }
 
 /// Connections that are missing, and such that nobody made.

@@ -1,5 +1,7 @@
 //! One server, watched in one way, under load once.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -52,7 +54,7 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let mut attached = match case.attach(tools, dir, &server.pids, server.address.port()) {
         Some(argv) => {
             let mut tracer = cpu::on(tracer_cpu, || processes::start(&argv, dir))?;
-            attached_since(&mut tracer, case, &server.pids)?;
+            attached_since(&mut tracer, case, &server.pids, dir)?;
             Some(tracer)
         }
         None => None,
@@ -79,11 +81,10 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
         tracer.wait()?;
     }
     server.end()?;
-    let (lost, extra) = match case.leaves_log() {
+    let (lost, extra) = match case.leaves() {
         None => (0, 0),
-        Some(is_log) => {
-            let path = dir.join(RECORD);
-            let counted = if is_log { record::log(&path)? } else { record::report(&path)? };
+        Some(form) => {
+            let counted = record::read(&dir.join(RECORD), form)?;
             match (&outcome.truth, accepts) {
                 (Some(truth), _) => record::compare(truth, &counted),
                 (None, accepts) => {
@@ -111,13 +112,22 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
 /// Waits until a tracer has attached to every thread of a server that nobody asks for anything
 /// yet, and gives when it had: when it said so, or, if it is one that does not, when it last used
 /// CPU time.
-pub fn attached_since(tracer: &mut Started, case: Case, pids: &[i32]) -> Result<Instant> {
+pub fn attached_since(
+    tracer: &mut Started,
+    case: Case,
+    pids: &[i32],
+    dir: &Path,
+) -> Result<Instant> {
     const QUIET: Duration = Duration::from_millis(60);
     let pid = tracer.pid();
     if let Some(word) = case.tells_of_attach() {
         return wait_for("the tracer to say that it has attached", || {
             tracer.must_run()?;
-            Ok(tracer.said().contains(word).then(Instant::now))
+            let said = match case {
+                Case::Bpftrace => fs::read_to_string(dir.join(RECORD)).unwrap_or_default(),
+                _ => tracer.said(),
+            };
+            Ok(said.contains(word).then(Instant::now))
         });
     }
     wait_for("the tracer to attach", || {
