@@ -14,6 +14,7 @@ use crate::parse::Host;
 use crate::period::form::{Form, duration};
 use crate::period::interval::Length;
 use crate::report::Kind;
+use crate::tally::fare::Column;
 use crate::tally::key::{Key, Mask};
 use crate::tally::order::Sort;
 use crate::watch::Namespace;
@@ -124,6 +125,16 @@ pub struct CountArgs {
     /// What the report calls the machine [default: its name]
     #[arg(long, value_name = "NAME", help_heading = COUNTED)]
     pub host: Option<String>,
+
+    /// How connections fared, in columns of their own (watch, and parse of its events)
+    #[arg(help_heading = SHOWN,
+        long,
+        visible_alias = "sum",
+        value_name = "WHAT",
+        value_enum,
+        value_delimiter = ','
+    )]
+    pub columns: Vec<Column>,
 
     /// Keep only N keys in memory: beyond that, counts are approximate, and the report says by
     /// how much
@@ -261,11 +272,6 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
     pub resolution: SignedDuration,
 
-    /// Sum this too, of each connection at its end
-    #[arg(long, value_enum, value_name = "WHAT",
-          conflicts_with_all = ["events", "interval", "max_keys"])]
-    pub sum: Option<Sum>,
-
     /// Who else wants to know.
     #[command(flatten)]
     pub metrics: MetricsArgs,
@@ -277,13 +283,6 @@ pub struct WatchArgs {
     /// The size in bytes of the buffer for the kernel's notices [default: as large as is allowed]
     #[arg(long, value_name = "BYTES")]
     pub buffer: Option<u32>,
-}
-
-/// What can be summed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Sum {
-    /// Bytes that clients sent and got
-    Bytes,
 }
 
 /// Options of `parse`.

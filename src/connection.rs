@@ -70,7 +70,7 @@ pub trait Sink {
     fn pause(&mut self) {}
 
     /// Takes `count` connections of which only the times of the first, which is that of
-    /// `connection`, and of the `last` are known.
+    /// `connection`, and of the `last` are known. Its bytes are those of all together.
     fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>) {
         for n in 1..=count {
             let time = match n {
@@ -78,7 +78,8 @@ pub trait Sink {
                 n if n == count => last,
                 _ => None,
             };
-            self.take(Connection { time, ..connection.clone() });
+            let transport = connection.transport.clone().filter(|_| count == 1);
+            self.take(Connection { time, transport, ..connection.clone() });
         }
     }
 }

@@ -32,8 +32,14 @@ fn a_million_addresses() {
     }
     assert_eq!(count.tally.whole.len() as u64, ADDRESSES);
     let account = Account::new("test");
-    let look =
-        Look { color: false, width: 80, zone: TimeZone::UTC, intervals: false, headings: true };
+    let look = Look {
+        color: false,
+        width: 80,
+        zone: TimeZone::UTC,
+        intervals: false,
+        headings: true,
+        columns: Default::default(),
+    };
     let whole = Part {
         start: None,
         end: None,

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -11,7 +12,7 @@ use super::host::Host;
 use super::input::Input;
 use super::lines;
 use super::recognise::Kind;
-use crate::connection::canonical;
+use crate::connection::{Transport, canonical};
 use crate::{Connection, Moment};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
@@ -48,10 +49,31 @@ struct Event {
     ip: Option<Box<str>>,
     port: Option<u16>,
     host: Option<Box<str>>,
+    time_uncertainty: Option<f64>,
+    duration: Option<f64>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
+    rtt: Option<f64>,
+}
+
+impl Event {
+    /// How it fared, if the source of the event knew of such things.
+    fn transport(&self) -> Option<Box<Transport>> {
+        let seconds = |s: Option<f64>| s.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let Event { time_uncertainty, duration, bytes_in, bytes_out, rtt, .. } = *self;
+        let times = [time_uncertainty, duration, rtt].map(seconds);
+        if times == [None; 3] && bytes_in.is_none() && bytes_out.is_none() {
+            return None;
+        }
+        let [time_uncertainty, duration, rtt] = times;
+        let time_uncertainty = time_uncertainty.unwrap_or_default();
+        Some(Box::new(Transport { time_uncertainty, duration, bytes_in, bytes_out, rtt }))
+    }
 }
 
 impl From<Event> for Connection {
     fn from(e: Event) -> Connection {
+        let transport = e.transport();
         let (ip, host) = Host::of_field(e.ip.as_deref());
         Connection {
             time: e.time,
@@ -65,7 +87,7 @@ impl From<Event> for Connection {
             comm: e.comm.as_deref().map(Into::into),
             fd: e.fd,
             machine: e.host.as_deref().map(Into::into),
-            transport: None,
+            transport,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::host::Host;
 use super::input::Input;
 use super::recognise::Kind;
+use crate::connection::Transport;
 use crate::{Connection, Moment};
 
 /// What `--format json` writes; one after another in a file, too.
@@ -78,6 +79,8 @@ struct Row {
     pid: Option<u32>,
     comm: Option<Box<str>>,
     host: Option<Box<str>>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,14 @@ struct Others {
     count: u64,
     first: Option<Moment>,
     last: Option<Moment>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
+}
+
+/// The bytes of all connections of a row, if it has them.
+fn bytes(bytes_in: Option<u64>, bytes_out: Option<u64>) -> Option<Box<Transport>> {
+    bytes_in.or(bytes_out)?;
+    Some(Box::new(Transport { bytes_in, bytes_out, ..Transport::default() }))
 }
 
 impl Report {
@@ -145,6 +156,7 @@ impl Row {
             pid: self.pid,
             comm: self.comm.as_deref().map(Arc::from),
             machine: self.host.as_deref().map(Arc::from).or_else(|| host.cloned()),
+            transport: bytes(self.bytes_in, self.bytes_out),
             ..Connection::default()
         }
     }
@@ -211,8 +223,12 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         cx.sink.take_many(row.connection(host.as_ref()), row.count, row.last);
     }
     for rest in &others {
-        let unknown =
-            Connection { time: rest.first, machine: host.clone(), ..Connection::default() };
+        let unknown = Connection {
+            time: rest.first,
+            machine: host.clone(),
+            transport: bytes(rest.bytes_in, rest.bytes_out),
+            ..Connection::default()
+        };
         cx.sink.take_many(unknown, rest.count, rest.last);
     }
     if !others.is_empty() {

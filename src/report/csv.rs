@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use super::event::Event;
+use super::fared::fields;
 use super::{Look, Part, Report};
+use crate::tally::fare::Fare;
 use crate::tally::key::Value;
 use crate::tally::table::Entry;
 use crate::{Connection, Moment};
@@ -27,11 +29,12 @@ impl Format {
         if std::mem::take(&mut self.headings) {
             let interval = if intervals { &["start", "end"][..] } else { &[] };
             let keys = part.keys.list().iter().map(|k| k.name());
-            let sums = if part.order.bytes { &["bytes_in", "bytes_out"][..] } else { &[] };
-            let values = ["count", "first", "last"].iter().chain(sums);
-            out.write_record(interval.iter().copied().chain(keys).chain(values.copied()))?;
+            let values = ["count", "first", "last"].into_iter();
+            let fared = fields(part.order.columns).map(|field| field.name);
+            let all = interval.iter().copied().chain(keys).chain(values).chain(fared);
+            out.write_record(all)?;
         }
-        let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry| {
+        let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry, fare: &Fare| {
             if intervals {
                 out.write_field(time(part.start))?;
                 out.write_field(time(part.end))?;
@@ -42,8 +45,8 @@ impl Format {
             out.write_field(entry.count.to_string())?;
             out.write_field(time(entry.first))?;
             out.write_field(time(entry.last))?;
-            for bytes in entry.bytes.iter().filter(|_| part.order.bytes) {
-                out.write_field(bytes.to_string())?;
+            for field in fields(part.order.columns) {
+                out.write_field(field.text(fare))?;
             }
             out.write_record(None::<&[u8]>)
         };
@@ -55,12 +58,14 @@ impl Format {
                 Value::Unknown => String::new(),
                 value => value.to_string(),
             };
-            line(&mut row.values().map(known), &row.entry)?;
+            line(&mut row.values().map(known), &row.entry, &row.fare)?;
         }
         if picked.others.count > 0 {
-            line(&mut std::iter::once("others".to_string()).chain(blank()), &picked.others)?;
+            let mut keys = std::iter::once("others".to_string()).chain(blank());
+            line(&mut keys, &picked.others, &picked.other_fares)?;
         } else if picked.rows.is_empty() && intervals {
-            line(&mut std::iter::once(String::new()).chain(blank()), &Entry::default())?;
+            let mut keys = std::iter::once(String::new()).chain(blank());
+            line(&mut keys, &Entry::default(), &Fare::default())?;
         }
         Ok(out.flush()?)
     }

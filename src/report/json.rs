@@ -7,7 +7,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::event::Event;
+use super::fared::fields;
 use super::{Part, Report, Row};
+use crate::tally::fare::{Columns, Fare};
 use crate::tally::key::Key;
 use crate::tally::order::Picked;
 use crate::tally::table::{Entry, Table};
@@ -75,7 +77,7 @@ impl Serialize for Document<'_> {
         }
         if let Some(picked) = rows.then(|| report.whole.pick()) {
             s.serialize_entry("rows", &Rows(&report.whole, &picked))?;
-            if let Some(others) = Others::of(&picked, report.whole.order.bytes) {
+            if let Some(others) = Others::of(&report.whole, &picked) {
                 s.serialize_entry("others", &others)?;
             }
         }
@@ -90,24 +92,23 @@ impl Serialize for Document<'_> {
 }
 
 /// The sum of the rows that are not shown.
-#[derive(Serialize)]
-struct Others {
-    keys: Option<u64>,
-    count: u64,
-    first: Option<Moment>,
-    last: Option<Moment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_in: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_out: Option<u64>,
+struct Others<'a> {
+    picked: &'a Picked,
+    columns: Columns,
 }
 
-impl Others {
-    fn of(picked: &Picked, bytes: bool) -> Option<Others> {
-        let Entry { count, first, last, bytes: sums } = picked.others;
-        let [bytes_in, bytes_out] = sums.map(|sum| bytes.then_some(sum));
-        let keys = picked.other_keys;
-        (count > 0).then_some(Others { keys, count, first, last, bytes_in, bytes_out })
+impl<'a> Others<'a> {
+    fn of(part: &Part<'_>, picked: &'a Picked) -> Option<Others<'a>> {
+        (picked.others.count > 0).then_some(Others { picked, columns: part.order.columns })
+    }
+}
+
+impl Serialize for Others<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("keys", &self.picked.other_keys)?;
+        numbers(&mut map, &self.picked.others, &self.picked.other_fares, self.columns)?;
+        map.end()
     }
 }
 
@@ -121,7 +122,7 @@ impl Serialize for Interval<'_> {
         s.serialize_entry("end", &self.0.end)?;
         s.serialize_entry("total", &self.0.total())?;
         s.serialize_entry("rows", &Rows(self.0, &picked))?;
-        if let Some(others) = Others::of(&picked, self.0.order.bytes) {
+        if let Some(others) = Others::of(self.0, &picked) {
             s.serialize_entry("others", &others)?;
         }
         s.end()
@@ -133,8 +134,9 @@ struct Rows<'a>(&'a Part<'a>, &'a Picked);
 
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let keys = self.0.keys.list();
-        serializer.collect_seq(self.0.rows(self.1).map(|row| Line { interval: None, keys, row }))
+        let (keys, columns) = (self.0.keys.list(), self.0.order.columns);
+        let line = |row| Line { interval: None, keys, columns, row };
+        serializer.collect_seq(self.0.rows(self.1).map(line))
     }
 }
 
@@ -144,6 +146,8 @@ pub(super) struct Line<'a> {
     pub interval: Option<(Option<Moment>, Option<Moment>)>,
     /// The names of the values.
     pub keys: &'a [Key],
+    /// What is shown beside the count.
+    pub columns: Columns,
     /// The row.
     pub row: Row<'a>,
 }
@@ -158,16 +162,23 @@ impl Serialize for Line<'_> {
         for (key, value) in self.keys.iter().zip(self.row.values()) {
             map.serialize_entry(key.name(), &value)?;
         }
-        let Entry { count, first, last, bytes } = self.row.entry;
-        map.serialize_entry("count", &count)?;
-        map.serialize_entry("first", &first)?;
-        map.serialize_entry("last", &last)?;
-        if self.row.bytes {
-            map.serialize_entry("bytes_in", &bytes[0])?;
-            map.serialize_entry("bytes_out", &bytes[1])?;
-        }
+        numbers(&mut map, &self.row.entry, &self.row.fare, self.columns)?;
         map.end()
     }
+}
+
+/// What is behind the keys in every row.
+pub(super) fn numbers<M: SerializeMap>(
+    map: &mut M,
+    entry: &Entry,
+    fare: &Fare,
+    columns: Columns,
+) -> Result<(), M::Error> {
+    let Entry { count, first, last } = entry;
+    map.serialize_entry("count", count)?;
+    map.serialize_entry("first", first)?;
+    map.serialize_entry("last", last)?;
+    fields(columns).try_for_each(|field| map.serialize_entry(field.name, &field.value(fare)))
 }
 
 /// A sequence that is written as it is made.

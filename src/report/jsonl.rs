@@ -6,8 +6,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::event::Event;
-use super::json::{Document, Line};
+use super::json::{Document, Line, numbers};
 use super::{Look, Part, Report};
+use crate::tally::fare::{Columns, Fare};
 use crate::tally::order::Picked;
 use crate::tally::table::Entry;
 use crate::{Connection, Moment};
@@ -33,30 +34,18 @@ impl super::Format for Format {
         let picked = part.pick();
         let interval = Some((part.start, part.end));
         if part.total() == 0 {
-            line(
-                &Rest { interval, others: None, entry: Entry::default(), bytes: part.order.bytes },
-                out,
-            )?;
+            let (entry, fare) = Default::default();
+            let columns = part.order.columns;
+            line(&Rest { interval, others: None, entry, fare, columns }, out)?;
         }
-        for row in part.rows(&picked) {
-            line(&Line { interval, keys: part.keys.list(), row }, out)?;
-        }
-        if picked.others.count > 0 {
-            line(&Rest::of(interval, &picked, part.order.bytes), out)?;
-        }
-        Ok(())
+        rows(interval, part, &picked, out)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         if !self.intervals {
             let part = &report.whole;
             let picked = part.pick();
-            for row in part.rows(&picked) {
-                line(&Line { interval: None, keys: part.keys.list(), row }, out)?;
-            }
-            if picked.others.count > 0 {
-                line(&Rest::of(None, &picked, part.order.bytes), out)?;
-            }
+            rows(None, part, &picked, out)?;
         }
         line(&Document(report, false), out)
     }
@@ -71,6 +60,23 @@ fn line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
+fn rows(
+    interval: Interval,
+    part: &Part<'_>,
+    picked: &Picked,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (keys, columns) = (part.keys.list(), part.order.columns);
+    for row in part.rows(picked) {
+        line(&Line { interval, keys, columns, row }, out)?;
+    }
+    if picked.others.count > 0 {
+        let (entry, fare) = (picked.others, picked.other_fares);
+        line(&Rest { interval, others: Some(picked.other_keys), entry, fare, columns }, out)?;
+    }
+    Ok(())
+}
+
 type Interval = Option<(Option<Moment>, Option<Moment>)>;
 
 /// The rows that are not shown, or an interval in which nothing came.
@@ -78,13 +84,8 @@ struct Rest {
     interval: Interval,
     others: Option<Option<u64>>,
     entry: Entry,
-    bytes: bool,
-}
-
-impl Rest {
-    fn of(interval: Interval, picked: &Picked, bytes: bool) -> Rest {
-        Rest { interval, others: Some(picked.other_keys), entry: picked.others, bytes }
-    }
+    fare: Fare,
+    columns: Columns,
 }
 
 impl Serialize for Rest {
@@ -97,14 +98,7 @@ impl Serialize for Rest {
         if let Some(keys) = self.others {
             map.serialize_entry("others", &keys)?;
         }
-        let Entry { count, first, last, bytes } = self.entry;
-        map.serialize_entry("count", &count)?;
-        map.serialize_entry("first", &first)?;
-        map.serialize_entry("last", &last)?;
-        if self.bytes {
-            map.serialize_entry("bytes_in", &bytes[0])?;
-            map.serialize_entry("bytes_out", &bytes[1])?;
-        }
+        numbers(&mut map, &self.entry, &self.fare, self.columns)?;
         map.end()
     }
 }

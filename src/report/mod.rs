@@ -3,6 +3,7 @@
 mod clock;
 mod csv;
 mod event;
+mod fared;
 mod json;
 mod jsonl;
 mod notes;
@@ -17,6 +18,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use crate::count::Sums;
+use crate::tally::fare::{Columns, Fare};
 use crate::tally::key::{Key, Keys, Value};
 use crate::tally::order::{Order, Picked};
 use crate::tally::table::{Entry, Table};
@@ -69,6 +71,8 @@ pub struct Look {
     pub intervals: bool,
     /// Whether the output begins here, so that headings are due.
     pub headings: bool,
+    /// What of how connections fared is shown.
+    pub columns: Columns,
 }
 
 /// A way to write counts and connections. It is told of every interval before the whole.
@@ -151,8 +155,8 @@ pub struct Row<'a> {
     code: &'a [u8],
     /// The count, and the times of the first and the last.
     pub entry: Entry,
-    /// Whether its sums of bytes are shown.
-    pub bytes: bool,
+    /// How its connections fared, if that is kept.
+    pub fare: Fare,
 }
 
 impl Row<'_> {
@@ -173,6 +177,11 @@ impl<'a> Part<'a> {
         self.table.map(Table::all).unwrap_or_default()
     }
 
+    /// How all connections in it fared, if that is kept.
+    pub fn fare(&self) -> Fare {
+        self.table.map(Table::all_fares).unwrap_or_default()
+    }
+
     /// Picks the rows that are shown.
     pub fn pick(&self) -> Picked {
         self.table.map(|table| self.order.pick(table)).unwrap_or_default()
@@ -183,7 +192,7 @@ impl<'a> Part<'a> {
         self.table.into_iter().flat_map(move |table| {
             picked.rows.iter().map(move |row| {
                 let (code, entry) = table.row(*row);
-                Row { keys: self.keys, code, entry, bytes: self.order.bytes }
+                Row { keys: self.keys, code, entry, fare: table.fare(*row) }
             })
         })
     }

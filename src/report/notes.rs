@@ -5,6 +5,7 @@ use super::text::plural;
 use crate::Account;
 use crate::count::Count;
 use crate::period::{Bound, Period};
+use crate::tally::fare::Columns;
 
 /// What the reader of a report must know beside the counts, a sentence each: what the source
 /// could not see, what could not be decided, and how the period was understood.
@@ -47,6 +48,7 @@ pub fn notes(account: &Account, count: &Count) -> Vec<String> {
             "counted in no interval because the time is not known well enough",
         );
     }
+    notes.extend(unfared(count));
     if let Some(error) = count.tally.whole.error() {
         notes.push(format!(
             "there were more than {} keys, so that counts are approximate (--max-keys): each \
@@ -61,6 +63,29 @@ pub fn notes(account: &Account, count: &Count) -> Vec<String> {
         notes.push("these may not be all connections".into());
     }
     notes
+}
+
+/// Of how many connections it is not known how they fared, where that was asked for.
+fn unfared(count: &Count) -> Vec<String> {
+    let Columns { bytes, duration, rtt } = count.tally.columns;
+    let fare = count.tally.whole.all_fares();
+    let total = count.sums.total;
+    let columns = [
+        (bytes, fare.bytes.known, "bytes", "the sums of bytes"),
+        (duration, fare.duration.known, "durations", "the columns of durations"),
+        (rtt, fare.rtt.known, "round-trip times", "the columns of round-trip times"),
+    ];
+    let note = |(_, known, what, columns): (bool, u64, &str, &str)| match known {
+        0 => format!(
+            "no {what} are known: of all sources only 'tcptally watch' sees them, and \
+             'tcptally parse' in the events that watch wrote (--events --format jsonl)"
+        ),
+        _ => format!(
+            "{} not in {columns}, because it is not known how they fared",
+            plural(total - known, "connection is", "connections are")
+        ),
+    };
+    columns.into_iter().filter(|(asked, known, ..)| *asked && *known < total).map(note).collect()
 }
 
 fn undecided_time(period: &Period) -> String {

@@ -13,8 +13,9 @@ use tcptally::period::interval::Interval;
 use tcptally::period::window::{Of, period};
 use tcptally::report::{Format, Kind, Look};
 use tcptally::tally::Tally;
+use tcptally::tally::fare::Columns;
 use tcptally::tally::key::Keys;
-use tcptally::tally::order::Order;
+use tcptally::tally::order::{Order, Sort};
 
 /// A usage error, for exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +77,27 @@ impl Request {
         let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let host = args.host.clone().unwrap_or_else(machine);
         let keys = Keys::new(&args.by, args.mask).at(host.as_str().into());
-        let tally = Tally::new(keys, interval, max_keys);
+        let mut columns: Columns = args.columns.iter().collect();
+        columns.bytes |= args.sort == Sort::Bytes;
+        if columns.any() && args.format == Kind::Openmetrics {
+            return Err(Usage(
+                "--format openmetrics has no column for how connections fared (--columns, --sort \
+                 bytes); the other formats have"
+                    .into(),
+            ));
+        }
+        if args.sort == Sort::Bytes && max_keys.is_some() {
+            return Err(Usage(
+                "--sort bytes and --max-keys do not go together: what is kept are the keys with \
+                 the most connections, and those with the most bytes may not be among them; \
+                 leave out one of the two, or count by less (--by net)"
+                    .into(),
+            ));
+        }
+        let tally = Tally::new(keys, interval, max_keys).with(columns);
         Ok(Request {
             count: Count::new(filter, tally),
-            order: Order { sort: args.sort, top: args.top, min: args.min, bytes: false },
+            order: Order { sort: args.sort, top: args.top, min: args.min, columns },
             kind: args.format,
             events: args.events,
             quiet: args.quiet,
@@ -96,6 +114,11 @@ impl Request {
         }
         let wanted = self.count.tally.keys.wanted();
         Wanted { local: wanted.local || !self.count.filter.ports.0.is_empty(), ..wanted }
+    }
+
+    /// Whether somebody will look at how connections fared, other than in events.
+    pub fn fared(&self) -> bool {
+        self.order.columns.any() || self.count.tally.keys.fared()
     }
 
     /// The format, for an output that is this stream (or a file: none).
@@ -116,6 +139,7 @@ impl Request {
             zone: self.zone.clone(),
             intervals: self.count.tally.interval.is_some(),
             headings,
+            columns: self.order.columns,
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
     let spawns = !args.argv.is_empty();
     let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
-    check(&args)?;
+    check(&args, &request)?;
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
     let output = Output::open(args.count.output.as_deref(), stream, mode(&args.count))?;
     let options = trace::Options {
@@ -57,7 +57,15 @@ fn wanted(args: &TraceArgs, request: &Request) -> Wanted {
     Wanted { local: wanted.local || args.metrics.address.is_some(), ..wanted }
 }
 
-fn check(args: &TraceArgs) -> Result<(), Usage> {
+fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
+    if request.fared() {
+        return Err(Usage(
+            "trace sees when a connection is accepted and not how it fares, so that there is \
+             nothing for --columns, --sort bytes, and --by duration, rtt or bytes; 'tcptally \
+             watch --port 443' sees it"
+                .into(),
+        ));
+    }
     let attaches = args.argv.is_empty();
     if attaches && args.engine == Engine::Seccomp {
         return Err(Usage(

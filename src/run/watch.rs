@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tcptally::cli::{Sum, WatchArgs};
+use tcptally::cli::WatchArgs;
 use tcptally::period::interval::Length;
+use tcptally::report::Kind;
 use tcptally::watch::{Options, Watcher};
 
 use super::live::{Watch, watch};
@@ -17,17 +18,27 @@ const FINEST: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
-    let mut request = Request::new(&args.count, &Times::Live)?;
-    request.order.bytes = args.sum == Some(Sum::Bytes);
+    let request = Request::new(&args.count, &Times::Live)?;
     let resolution = resolution(&args)?;
     let options = Options {
         ports: request.count.filter.ports.0.clone(),
         resolution,
-        transport: request.events || request.order.bytes,
+        transport: request.events || request.fared(),
         buffer: args.buffer.map(|b| b as usize),
     };
     if options.ports.is_empty() {
         return Err(Usage("which port is to be watched? For example --port 443".into()).into());
+    }
+    let rolls = request.count.tally.interval.is_some() && request.kind != Kind::Json;
+    if rolls && request.fared() {
+        return Err(Usage(
+            "how a connection fared is known when it ends, which may be long after the rows of \
+             the interval in which it began have been printed: with --interval, --columns and \
+             --by duration, rtt or bytes need --format json, which is written at the end; or \
+             keep the events (--events --format jsonl) and give them to tcptally parse"
+                .into(),
+        )
+        .into());
     }
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
     // In the network namespace of whoever asks; but the thread must wait.

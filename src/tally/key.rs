@@ -8,9 +8,10 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Serialize, Serializer};
 
+use super::class;
 use super::code::{Code, Writer};
 use crate::Connection;
-use crate::connection::Wanted;
+use crate::connection::{Transport, Wanted};
 
 /// Something that connections can be counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -29,6 +30,12 @@ pub enum Key {
     Comm,
     /// The machine that accepted (--host)
     Host,
+    /// How long the connection was open, in powers of ten (watch, and parse of its events)
+    Duration,
+    /// Its smoothed round-trip time, in powers of ten (likewise)
+    Rtt,
+    /// Its bytes in both directions, in powers of ten (likewise)
+    Bytes,
 }
 
 impl Key {
@@ -42,6 +49,9 @@ impl Key {
             Key::Pid => "pid",
             Key::Comm => "comm",
             Key::Host => "host",
+            Key::Duration => "duration",
+            Key::Rtt => "rtt",
+            Key::Bytes => "bytes",
         }
     }
 }
@@ -137,6 +147,11 @@ impl Keys {
         }
     }
 
+    /// Whether counting looks at how connections fared.
+    pub fn fared(&self) -> bool {
+        self.keys.iter().any(|k| matches!(k, Key::Duration | Key::Rtt | Key::Bytes))
+    }
+
     /// The connection's values, such that equal values are equal bytes, and bytes sort as values
     /// do: IPv4 before IPv6, numbers as numbers, what is unknown last.
     #[inline]
@@ -160,6 +175,12 @@ impl Keys {
                 Key::Pid => put(c.pid.map(u32::to_be_bytes), &mut code),
                 Key::Comm => put_text(c.comm.as_deref(), &mut code),
                 Key::Host => put_text(c.machine.as_deref().or(self.host.as_deref()), &mut code),
+                Key::Duration | Key::Rtt | Key::Bytes => {
+                    put(
+                        c.transport.as_deref().and_then(|t| class(*key, t)).map(|n| [n]),
+                        &mut code,
+                    );
+                }
             }
         }
         code.code()
@@ -185,6 +206,8 @@ impl Keys {
                 get(&mut rest).map_or(Value::Unknown, |b| Value::Number(u32::from_be_bytes(b)))
             }
             Key::Comm | Key::Host => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
+            Key::Duration | Key::Rtt => named(get(&mut rest), class::duration),
+            Key::Bytes => named(get(&mut rest), class::bytes),
         })
     }
 
@@ -199,6 +222,22 @@ impl Keys {
             }
         }
     }
+}
+
+/// The class of how a connection fared, if that is known.
+fn class(key: Key, t: &Transport) -> Option<u8> {
+    match key {
+        Key::Duration => t.duration.map(class::of_duration),
+        Key::Rtt => t.rtt.map(class::of_duration),
+        Key::Bytes => {
+            t.bytes_in.zip(t.bytes_out).map(|(a, b)| class::of_bytes(a.saturating_add(b)))
+        }
+        _ => None,
+    }
+}
+
+fn named(class: Option<[u8; 1]>, name: fn(u8) -> Option<&'static str>) -> Value {
+    class.and_then(|[class]| name(class)).map_or(Value::Unknown, |name| Value::Text(name.into()))
 }
 
 #[inline]
@@ -351,6 +390,25 @@ mod tests {
         let order = ["2.0.0.0", "10.0.0.0", "10.0.0.9", "10.0.0.10", "::1", "2001::", "?"];
         let codes: Vec<_> = order.iter().map(|ip| keys.code(&connection(ip))).collect();
         assert!(codes.is_sorted_by_key(|code| code.bytes().to_vec()));
+    }
+
+    #[test]
+    fn classes_of_how_connections_fared() {
+        let keys = Keys::new(&[Key::Duration, Key::Rtt, Key::Bytes], Mask::default());
+        let transport = Transport {
+            duration: Some(std::time::Duration::from_secs(7)),
+            bytes_in: Some(900),
+            bytes_out: Some(100),
+            ..Transport::default()
+        };
+        let shown = |transport: Option<Transport>| {
+            let c = Connection { transport: transport.map(Box::new), ..Connection::default() };
+            let code = keys.code(&c);
+            keys.decode(code.bytes()).map(|v| v.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(Some(transport)), "1-10s unknown 1-10kB");
+        assert_eq!(shown(None), "unknown unknown unknown");
+        assert!(keys.fared() && !Keys::default().fared());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! [`Tally`]: counts by key, as a whole and by interval; mergeable.
 
 mod bounded;
+mod class;
 pub mod code;
+pub mod fare;
 pub mod key;
 pub mod order;
 pub mod table;
@@ -9,6 +11,8 @@ pub mod table;
 use std::collections::BTreeMap;
 
 use crate::{Connection, Moment};
+use code::Code;
+use fare::{Columns, Fare};
 use key::{Key, Keys};
 use table::{Entry, Table};
 
@@ -19,6 +23,8 @@ use crate::period::interval::Interval;
 pub struct Tally {
     /// What is counted by.
     pub keys: Keys,
+    /// What of how connections fared is kept.
+    pub columns: Columns,
     /// How long an interval is.
     pub interval: Option<Interval>,
     /// The counts of the whole.
@@ -36,9 +42,15 @@ impl Tally {
         Tally { keys, interval, whole: Table::new(max_keys), ..Tally::default() }
     }
 
+    /// The same tally, still empty, which keeps how connections fared, too.
+    pub fn with(self, columns: Columns) -> Tally {
+        Tally { columns, whole: self.whole.with_fares(columns.any()), ..self }
+    }
+
     /// An empty tally that counts by the same keys and intervals.
     pub fn part(&self) -> Tally {
-        Tally::new(self.keys.clone(), self.interval.clone(), self.whole.max_keys())
+        let (keys, interval) = (self.keys.clone(), self.interval.clone());
+        Tally::new(keys, interval, self.whole.max_keys()).with(self.columns)
     }
 
     /// Counts one connection. Says whether it is in an interval.
@@ -49,17 +61,20 @@ impl Tally {
     /// Counts many alike that came from the time of `c` to the time of the `last`. Says whether
     /// they are in an interval, which is so if both times are.
     pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<Moment>) -> bool {
-        let code = self.keys.code(c);
-        let bytes = c
-            .transport
-            .as_ref()
-            .map_or([0; 2], |t| [t.bytes_in, t.bytes_out].map(Option::unwrap_or_default));
-        let entry = Entry { count, first: c.time, last, bytes };
+        // The bytes of many together are of no class.
+        let code = match count {
+            2.. if self.keys.fared() => {
+                self.keys.code(&Connection { transport: None, ..c.clone() })
+            }
+            _ => self.keys.code(c),
+        };
+        let entry = Entry { count, first: c.time, last };
+        let fare = self.columns.any().then(|| Fare::of(c, count));
         let Some(interval) = &self.interval else {
-            self.whole.add(code, entry);
+            add(&mut self.whole, code, entry, fare);
             return false;
         };
-        self.whole.add(code.clone(), entry);
+        add(&mut self.whole, code.clone(), entry, fare);
         let (Some(time), Some(last)) = (c.time, last) else { return false };
         let (start, end) = match self.current {
             Some((start, end)) if start <= time && time < end => (start, end),
@@ -68,8 +83,9 @@ impl Tally {
         if last < start || end <= last {
             return false;
         }
-        let max_keys = self.whole.max_keys();
-        self.intervals.entry(start).or_insert_with(|| Table::new(max_keys)).add(code, entry);
+        let (max_keys, fares) = (self.whole.max_keys(), self.columns.any());
+        let new = || Table::new(max_keys).with_fares(fares);
+        add(self.intervals.entry(start).or_insert_with(new), code, entry, fare);
         true
     }
 
@@ -93,5 +109,12 @@ impl Tally {
                 std::collections::btree_map::Entry::Occupied(mut e) => e.get_mut().merge(table),
             }
         }
+    }
+}
+
+fn add(table: &mut Table, code: Code, entry: Entry, fare: Option<Fare>) {
+    match fare {
+        Some(fare) => table.add_fared(code, entry, &fare),
+        None => table.add(code, entry),
     }
 }

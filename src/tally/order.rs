@@ -2,6 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use super::fare::{Columns, Fare};
 use super::table::{Entry, Table};
 
 /// What rows are sorted by. Those that are equal in it are in the order of their keys.
@@ -16,6 +17,8 @@ pub enum Sort {
     First,
     /// The latest last connection first
     Last,
+    /// The most bytes in both directions first (watch, and parse of its events)
+    Bytes,
 }
 
 /// Which rows are shown, and in which order.
@@ -23,12 +26,13 @@ pub enum Sort {
 pub struct Order {
     /// What they are sorted by.
     pub sort: Sort,
-    /// At most so many: those with the largest counts.
+    /// At most so many: those with the largest counts, or with the most bytes where these are
+    /// what rows are sorted by.
     pub top: Option<usize>,
     /// Only those with at least this count.
     pub min: u64,
-    /// Whether the sums of bytes are shown too.
-    pub bytes: bool,
+    /// What of how connections fared is shown too.
+    pub columns: Columns,
 }
 
 /// The rows that are shown, in order, and the sum of all else.
@@ -40,21 +44,26 @@ pub struct Picked {
     pub other_keys: Option<u64>,
     /// The sum of those.
     pub others: Entry,
+    /// How their connections fared.
+    pub other_fares: Fare,
 }
 
 impl Order {
     /// Picks and sorts the rows of a table.
     pub fn pick(&self, table: &Table) -> Picked {
-        let compare = |sort: Sort, a: usize, b: usize| -> Ordering {
-            let ((code_a, a), (code_b, b)) = (table.row(a), table.row(b));
+        let bytes = |row: usize| table.fare(row).bytes.both();
+        let compare = |sort: Sort, row_a: usize, row_b: usize| -> Ordering {
+            let ((code_a, a), (code_b, b)) = (table.row(row_a), table.row(row_b));
             let by = match sort {
                 Sort::Count => b.count.cmp(&a.count),
                 Sort::Key => Ordering::Equal,
                 Sort::First => (a.first.is_none(), a.first).cmp(&(b.first.is_none(), b.first)),
                 Sort::Last => Reverse(a.last).cmp(&Reverse(b.last)),
+                Sort::Bytes => bytes(row_b).cmp(&bytes(row_a)),
             };
             by.then_with(|| code_a.cmp(code_b))
         };
+        let largest = if self.sort == Sort::Bytes { Sort::Bytes } else { Sort::Count };
         let mut rows: Vec<usize> = (0..table.len()).collect();
         let mut others = Vec::new();
         if self.min > 0 {
@@ -63,19 +72,24 @@ impl Order {
         }
         if let Some(top) = self.top.filter(|top| *top < rows.len()) {
             if top > 0 {
-                rows.select_nth_unstable_by(top - 1, |a, b| compare(Sort::Count, *a, *b));
+                rows.select_nth_unstable_by(top - 1, |a, b| compare(largest, *a, *b));
             }
             others.extend(rows.drain(top..));
         }
         rows.sort_unstable_by(|a, b| compare(self.sort, *a, *b));
 
         let mut rest = Entry::default();
-        others.iter().for_each(|row| rest.add(table.row(*row).1));
+        let mut other_fares = table.dropped_fares();
+        for row in others.iter() {
+            rest.add(table.row(*row).1);
+            other_fares.add(&table.fare(*row));
+        }
         let shown: u64 = rows.iter().map(|row| table.row(*row).1.count).sum();
         Picked {
             rows,
             other_keys: table.error().is_none().then_some(others.len() as u64),
             others: Entry { count: table.total() - shown, ..rest },
+            other_fares,
         }
     }
 }
@@ -89,10 +103,7 @@ mod tests {
         let mut table = Table::new(max_keys);
         for (key, count, time) in [(3, 5, 30), (1, 5, 10), (2, 9, 20), (4, 1, 5)] {
             let time = Some(Moment::Clock(time));
-            table.add(
-                (&[key][..]).into(),
-                Entry { count, first: time, last: time, ..Entry::default() },
-            );
+            table.add((&[key][..]).into(), Entry { count, first: time, last: time });
         }
         table
     }

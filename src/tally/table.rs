@@ -8,6 +8,7 @@ use hashbrown::hash_table::Entry as Slot;
 
 use super::bounded::Bounded;
 use super::code::Code;
+use super::fare::Fare;
 use crate::Moment;
 
 /// What is known of one key.
@@ -19,8 +20,6 @@ pub struct Entry {
     pub first: Option<Moment>,
     /// Time of the last, where known.
     pub last: Option<Moment>,
-    /// Bytes that clients sent and got, from those connections of which that is known.
-    pub bytes: [u64; 2],
 }
 
 impl Entry {
@@ -32,9 +31,6 @@ impl Entry {
             (a, b) => a.or(b),
         };
         self.last = self.last.max(other.last);
-        for (sum, bytes) in self.bytes.iter_mut().zip(other.bytes) {
-            *sum = sum.saturating_add(bytes);
-        }
     }
 }
 
@@ -49,12 +45,63 @@ pub struct Table {
     hasher: RandomState,
     total: u64,
     bounded: Option<Bounded>,
+    fares: Option<Fares>,
+}
+
+/// How the connections fared, kept beside the rows since few ask for it.
+#[derive(Clone, Debug, Default)]
+struct Fares {
+    /// Of each row, where it has one.
+    rows: Vec<Fare>,
+    /// Of keys that are no longer kept.
+    dropped: Fare,
+}
+
+impl Fares {
+    fn add(&mut self, row: usize, fare: &Fare) {
+        if self.rows.len() <= row {
+            self.rows.resize(row + 1, Fare::default());
+        }
+        if let Some(sum) = self.rows.get_mut(row) {
+            sum.add(fare);
+        }
+    }
+
+    /// Another key takes the row's place.
+    fn drop(&mut self, row: usize) {
+        if let Some(fare) = self.rows.get_mut(row) {
+            self.dropped.add(&std::mem::take(fare));
+        }
+    }
 }
 
 impl Table {
     /// An empty table that keeps at most `max_keys` keys.
     pub fn new(max_keys: Option<usize>) -> Table {
         Table { bounded: max_keys.map(Bounded::new), ..Table::default() }
+    }
+
+    /// The same table, which keeps how connections fared if that is `wanted`.
+    pub fn with_fares(self, wanted: bool) -> Table {
+        Table { fares: wanted.then(Fares::default), ..self }
+    }
+
+    /// How the connections of a row fared: those that are in its count.
+    pub fn fare(&self, index: usize) -> Fare {
+        let fares = self.fares.as_ref();
+        fares.and_then(|fares| fares.rows.get(index)).copied().unwrap_or_default()
+    }
+
+    /// How the connections fared of keys that are no longer kept.
+    pub fn dropped_fares(&self) -> Fare {
+        self.fares.as_ref().map(|fares| fares.dropped).unwrap_or_default()
+    }
+
+    /// How all connections fared.
+    pub fn all_fares(&self) -> Fare {
+        let mut all = self.dropped_fares();
+        self.fares.iter().flat_map(|fares| &fares.rows).for_each(|fare| all.add(fare));
+        all
     }
 
     /// The most keys it keeps.
@@ -111,6 +158,15 @@ impl Table {
         self.put(code, entry, 0);
     }
 
+    /// The same, and how these connections fared.
+    pub fn add_fared(&mut self, code: Code, entry: Entry, fare: &Fare) {
+        self.total += entry.count;
+        let row = self.put(code, entry, 0);
+        if let Some(fares) = &mut self.fares {
+            fares.add(row, fare);
+        }
+    }
+
     /// Adds all counts of `other`.
     pub fn merge(&mut self, mut other: Table) {
         if self.rows.len() < other.rows.len() {
@@ -129,6 +185,12 @@ impl Table {
             if let Some(known) = known.get_mut(row) {
                 *known = true;
             }
+            if let (Some(fares), Some(others)) = (&mut self.fares, &other.fares) {
+                fares.add(row, others.rows.get(i).unwrap_or(&Fare::default()));
+            }
+        }
+        if let (Some(fares), Some(others)) = (&mut self.fares, &other.fares) {
+            fares.dropped.add(&others.dropped);
         }
         // A key that only one of them has may have been dropped by the other.
         if let Some(bounded) = &mut self.bounded {
@@ -146,6 +208,14 @@ impl Table {
                     row += 1;
                     dropped.binary_search(&(row - 1)).is_err()
                 });
+                if let Some(fares) = &mut self.fares {
+                    dropped.iter().for_each(|row| fares.drop(*row));
+                    let mut row = 0;
+                    fares.rows.retain(|_| {
+                        row += 1;
+                        dropped.binary_search(&(row - 1)).is_err()
+                    });
+                }
                 let hash = |row: &usize| self.hasher.hash_one(&self.rows[*row].0);
                 self.index.clear();
                 for row in 0..self.rows.len() {
@@ -157,7 +227,7 @@ impl Table {
 
     /// Adds to a row, or makes it, dropping another one for it if need be.
     fn put(&mut self, code: Code, mut entry: Entry, error: u64) -> usize {
-        let Table { rows, index, hasher, bounded, .. } = self;
+        let Table { rows, index, hasher, bounded, fares, .. } = self;
         let hash = hasher.hash_one(&code);
         let found = index.entry(hash, |i| rows[*i].0 == code, |i| hasher.hash_one(&rows[*i].0));
         let slot = match found {
@@ -193,6 +263,9 @@ impl Table {
                     slot.remove();
                 }
                 rows[row] = (code, entry);
+                if let Some(fares) = fares {
+                    fares.drop(row);
+                }
                 index.insert_unique(hash, row, |i| hasher.hash_one(&rows[*i].0));
                 bounded.set(row, entry.count, error);
                 row

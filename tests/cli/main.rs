@@ -2,6 +2,7 @@
 
 mod support;
 
+mod fares;
 mod formats;
 mod merge;
 mod metrics;

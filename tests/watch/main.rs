@@ -9,6 +9,7 @@ mod harness;
 mod watching;
 
 mod families;
+mod fares;
 mod held;
 mod listeners;
 mod lives;

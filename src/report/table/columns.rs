@@ -10,9 +10,6 @@ const GAP: usize = 2;
 /// Shorter bars tell nothing, and longer ones no more.
 const BAR: std::ops::RangeInclusive<usize> = 4..=24;
 
-/// What is above the sums of bytes.
-pub const SUMS: [&str; 2] = ["BYTES IN", "BYTES OUT"];
-
 /// `100.0%`
 const SHARE: usize = 6;
 
@@ -24,7 +21,7 @@ pub struct Columns {
     share: usize,
     bar: usize,
     time: usize,
-    sums: Option<[usize; 2]>,
+    fared: Vec<usize>,
     /// How bars are coloured, if they are.
     style: Option<Style>,
 }
@@ -42,23 +39,26 @@ pub struct Line {
     pub bar: Option<(u64, u64)>,
     /// The times of the first and the last.
     pub times: [String; 2],
-    /// The sums of bytes.
-    pub sums: [String; 2],
+    /// How the connections fared.
+    pub fared: Vec<String>,
 }
 
 impl Columns {
     /// Columns of these widths, without those that do not fit: the bar goes first, then the
-    /// share, then the times.
+    /// share, then the times. `fared` were asked for, and take the place of share and bar.
     pub fn fit(
         width: usize,
         keys: Vec<usize>,
         count: usize,
+        fared: Vec<usize>,
         time: usize,
         style: Option<Style>,
     ) -> Columns {
         let count = count.max("COUNT".len());
-        let taken: usize = keys.iter().map(|w| w + GAP).sum::<usize>() + count;
-        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, sums: None, style };
+        let asked = keys.iter().chain(&fared);
+        let taken: usize = asked.map(|w| w + GAP).sum::<usize>() + count;
+        let plain = fared.is_empty();
+        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, fared, style };
         let mut left = width.saturating_sub(taken);
         let mut take = |width: usize, n: usize| {
             let fits = width > 0 && left >= (width + GAP) * n;
@@ -70,21 +70,13 @@ impl Columns {
         if take(time, 2) {
             columns.time = time;
         }
-        if take(SHARE, 1) {
+        if plain && take(SHARE, 1) {
             columns.share = SHARE;
         }
         if columns.share > 0 && left >= BAR.start() + GAP {
             columns.bar = (left - GAP).min(*BAR.end());
         }
         columns
-    }
-
-    /// The same with sums of these widths, which have to fit: in the place of the share and its
-    /// bar.
-    pub fn with_sums(self, widths: Option<[usize; 2]>) -> Columns {
-        let Some([a, b]) = widths else { return self };
-        let sums = Some([a.max(SUMS[0].len()), b.max(SUMS[1].len())]);
-        Columns { share: 0, bar: 0, sums, ..self }
     }
 
     /// A line without its end.
@@ -106,8 +98,8 @@ impl Columns {
                 None => write!(text, "{:GAP$}{bar}{:blank$}", "", ""),
             };
         }
-        for (sum, width) in line.sums.iter().zip(self.sums.into_iter().flatten()) {
-            let _ = write!(text, "{:GAP$}{sum:>width$}", "");
+        for (value, width) in line.fared.iter().zip(&self.fared) {
+            let _ = write!(text, "{:GAP$}{value:>width$}", "");
         }
         if self.time > 0 {
             for time in &line.times {
@@ -132,14 +124,14 @@ mod tests {
     use super::*;
 
     fn width(terminal: usize, key: usize, time: usize) -> (usize, String) {
-        let columns = Columns::fit(terminal, vec![key], 5, time, None);
+        let columns = Columns::fit(terminal, vec![key], 5, Vec::new(), time, None);
         let line = columns.line(&Line {
             keys: vec!["k".repeat(key)],
             count: "1".into(),
             share: "100.0%".into(),
             bar: Some((1, 1)),
             times: ["F".repeat(time), "L".repeat(time)],
-            sums: Default::default(),
+            fared: Vec::new(),
         });
         (line.chars().count(), line)
     }
@@ -161,6 +153,24 @@ mod tests {
         assert!(w <= 66 && line.contains('█') && !line.contains('L'), "{line}");
         let (_, line) = width(40, 39, 11);
         assert!(line.ends_with('1'), "{line}");
+    }
+
+    #[test]
+    fn what_was_asked_for_has_the_place_of_share_and_bar() {
+        let columns = |width| Columns::fit(width, vec![15], 5, vec![8, 9], 8, None);
+        let line = Line {
+            keys: vec!["192.0.2.7".into()],
+            count: "3".into(),
+            share: "50.0%".into(),
+            bar: Some((1, 2)),
+            times: ["FIRST", "LAST"].map(String::from),
+            fared: vec!["1234".into(), "5".into()],
+        };
+        let wide = columns(80).line(&line);
+        let expected = ["192.0.2.7", "3", "1234", "5", "FIRST", "LAST"];
+        assert_eq!(wide.split_whitespace().collect::<Vec<_>>(), expected);
+        let narrow = columns(50).line(&line);
+        assert!(narrow.ends_with(" 5") && narrow.contains("1234"), "{narrow}");
     }
 
     #[test]

@@ -9,9 +9,11 @@ use anstyle::{AnsiColor, Style};
 
 use self::columns::{Columns, Line};
 use super::clock::{Clock, Detail};
+use super::fared::{fields, fields_of_one};
 use super::text::{plural, printable, wrap};
 use super::{Look, Part, Report, Row};
 use crate::Connection;
+use crate::tally::fare::Fare;
 use crate::tally::key::{Key, Value};
 use crate::tally::order::Picked;
 use crate::tally::table::Entry;
@@ -49,14 +51,13 @@ impl Format {
         let picked = part.pick();
         let keys = part.keys.list();
         let all = part.all();
-        let headings: Vec<_> = keys.iter().map(|k| heading(*k).to_string()).collect();
+        let headings = headings(keys);
         let clock = Clock::between(&self.look.zone, &all);
         let time = clock.show(all.first).len().max(clock.show(all.last).len());
         let (widths, most) = measure(part, &picked, headings.iter().map(|h| h.len()).collect());
         let count = all.count.to_string().len();
-        let sums = part.order.bytes.then(|| all.bytes.map(|n| n.to_string().len()));
-        let columns =
-            Columns::fit(self.look.width, widths, count, time, self.bars()).with_sums(sums);
+        let fared = self.measure_fared(part, &picked);
+        let columns = Columns::fit(self.look.width, widths, count, fared, time, self.bars());
 
         let head = columns.line(&Line {
             keys: headings,
@@ -64,30 +65,51 @@ impl Format {
             share: "SHARE".into(),
             bar: None,
             times: ["FIRST", "LAST"].map(String::from),
-            sums: columns::SUMS.map(String::from),
+            fared: fields(self.look.columns).map(|field| field.heading.into()).collect(),
         });
         writeln!(out, "{}", self.styled(HEADING, head))?;
-        let line = |keys: Vec<String>, entry: Entry| Line {
+        let line = |keys: Vec<String>, entry: Entry, fare: &Fare| Line {
             keys,
             count: entry.count.to_string(),
             share: share(entry.count, all.count),
             bar: None,
             times: [entry.first, entry.last].map(|t| clock.show(t)),
-            sums: entry.bytes.map(|n| n.to_string()),
+            fared: self.fared(fare),
         };
         for row in part.rows(&picked) {
             let bar = Some((row.entry.count, most));
-            let line = Line { bar, ..line(texts(&row).collect(), row.entry) };
+            let line = Line { bar, ..line(texts(&row).collect(), row.entry, &row.fare) };
             writeln!(out, "{}", columns.line(&line))?;
         }
         if picked.others.count > 0 {
-            writeln!(out, "{}", columns.line(&line(label(&others(&picked), keys), picked.others)))?;
+            let label = label(&others(&picked), keys);
+            let line = line(label, picked.others, &picked.other_fares);
+            writeln!(out, "{}", columns.line(&line))?;
         }
         if picked.rows.len() + usize::from(picked.others.count > 0) > 1 {
-            let line = Line { share: String::new(), ..line(label("total", keys), all) };
+            let line =
+                Line { share: String::new(), ..line(label("total", keys), all, &part.fare()) };
             writeln!(out, "{}", self.styled(HEADING, columns.line(&line)))?;
         }
         Ok(())
+    }
+
+    /// How connections fared, a text for each column.
+    fn fared(&self, fare: &Fare) -> Vec<String> {
+        fields(self.look.columns).map(|field| field.show(fare)).collect()
+    }
+
+    /// How wide those are, with their headings.
+    fn measure_fared(&self, part: &Part<'_>, picked: &Picked) -> Vec<usize> {
+        let mut widths: Vec<_> =
+            fields(self.look.columns).map(|field| field.heading.len()).collect();
+        let rows = part.rows(picked).map(|row| row.fare);
+        for fare in rows.chain([picked.other_fares, part.fare()]) {
+            for (width, text) in widths.iter_mut().zip(self.fared(&fare)) {
+                *width = (*width).max(text.len());
+            }
+        }
+        widths
     }
 
     fn caption(&self, report: &Report<'_>) -> String {
@@ -143,22 +165,33 @@ impl super::Format for Format {
         let (widths, most) = measure(part, &picked, std::mem::take(&mut self.widths));
         self.widths = widths;
         let width = self.look.width.saturating_sub(INDENT);
-        let columns = Columns::fit(width, self.widths.clone(), 0, 0, self.bars());
-        let line = |keys, count, bar| Line {
+        let fared = self.measure_fared(part, &picked);
+        let columns = Columns::fit(width, self.widths.clone(), 0, fared, 0, self.bars());
+        let line = |keys, count, bar, fare: &Fare| Line {
             keys,
             count: format!("{count}"),
             share: share(count, part.total()),
             bar,
             times: Default::default(),
-            sums: Default::default(),
+            fared: self.fared(fare),
         };
+        if self.look.columns.any() {
+            let head = Line {
+                keys: headings(keys),
+                count: "COUNT".into(),
+                fared: fields(self.look.columns).map(|field| field.heading.into()).collect(),
+                ..Line::default()
+            };
+            writeln!(out, "{:INDENT$}{}", "", self.styled(HEADING, columns.line(&head)))?;
+        }
         for row in part.rows(&picked) {
             let count = row.entry.count;
-            let line = line(texts(&row).collect(), count, Some((count, most)));
+            let line = line(texts(&row).collect(), count, Some((count, most)), &row.fare);
             writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
         }
         if picked.others.count > 0 {
-            let line = line(label(&others(&picked), keys), picked.others.count, None);
+            let label = label(&others(&picked), keys);
+            let line = line(label, picked.others.count, None, &picked.other_fares);
             writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
         }
         Ok(())
@@ -204,8 +237,16 @@ impl super::Format for Format {
         if !who.is_empty() {
             let _ = write!(text, "  {}", self.styled(QUIET, who));
         }
+        let fare = Fare::of(c, 1);
+        for (word, field) in fields_of_one(self.look.columns) {
+            let _ = write!(text, "  {word} {}", field.show(&fare));
+        }
         writeln!(out, "{}", text.trim())
     }
+}
+
+fn headings(keys: &[Key]) -> Vec<String> {
+    keys.iter().map(|key| heading(*key).into()).collect()
 }
 
 fn heading(key: Key) -> &'static str {
@@ -217,6 +258,9 @@ fn heading(key: Key) -> &'static str {
         Key::Pid => "PID",
         Key::Comm => "COMMAND",
         Key::Host => "HOST",
+        Key::Duration => "DURATION",
+        Key::Rtt => "RTT",
+        Key::Bytes => "BYTES",
     }
 }
 
