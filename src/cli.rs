@@ -40,7 +40,7 @@ pub enum Command {
     /// Print the manual page, of a subcommand if one is named
     #[command(hide = true)]
     Man {
-        /// trace or parse.
+        /// trace, watch or parse.
         subcommand: Option<String>,
     },
     /// Print the completions for a shell
@@ -56,6 +56,13 @@ Examples:
   tcptally trace -- nginx -g 'daemon off;'      start a server; the table when it ends
   tcptally trace -p \"$(pidof nginx)\" -d 5m     watch a running one for five minutes
   tcptally trace --port 4711 -i 20s             whoever listens there; a tally every 20 seconds";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  tcptally watch --port 443                     whoever has that port; Ctrl-C prints the table
+  tcptally watch --port 443 --columns bytes,duration --sort bytes
+  tcptally watch --port 80,443 -i 1m --by port,net -F csv -o minutes.csv
+  tcptally watch --port 443 --events -F jsonl   a line for each connection at its end";
 
 const PARSE_EXAMPLES: &str = "\
 Examples:
@@ -259,6 +266,7 @@ pub enum Engine {
 
 /// Options of `watch`.
 #[derive(Debug, Args)]
+#[command(after_help = WATCH_EXAMPLES)]
 pub struct WatchArgs {
     /// What is counted.
     #[command(flatten)]

@@ -23,7 +23,7 @@ fn the_program_its_manual_pages_and_completions() {
         fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
     assert!(read("share/man/man1/tcptally.1").contains(".TH tcptally 1"));
-    for page in ["trace", "parse"] {
+    for page in ["trace", "watch", "parse"] {
         assert!(read(&format!("share/man/man1/tcptally-{page}.1")).contains("tcptally"));
     }
     assert!(read("share/bash-completion/completions/tcptally").contains("--duration"));

@@ -19,6 +19,7 @@ fn recipes() -> Vec<&'static str> {
 const SHOWS: &[(&str, &str)] = &[
     ("--since '2026-11-22 11:30'", "2 connections from 1 address"),
     ("--since 11:30", "1 connection from 1 address"),
+    ("--interval 1h --columns", "192.0.2.7 2 420 60 1.0s 1.5s"),
     ("--interval 1h", "12:00:00 to 13:00:00  0 connections"),
     ("--interval 1d", ""),
     ("-o web", ""),
@@ -55,6 +56,15 @@ fn recipes_for_records() {
         + &line(NOON - 99.0, "192.0.2.8", 443);
     // An hour without a connection.
     fs::write(folder.path().join("strace.log"), log.replace("1795352400", "1795356000")).unwrap();
+    let event = |duration: f64, bytes: [u64; 2]| {
+        format!(
+            "{{\"time\":\"2026-11-22T11:30:05Z\",\"local_port\":443,\"ip\":\"192.0.2.7\",\
+             \"duration\":{duration},\"bytes_in\":{},\"bytes_out\":{}}}\n",
+            bytes[0], bytes[1]
+        )
+    };
+    let events = event(0.5, [20, 60]) + &event(1.5, [400, 0]);
+    fs::write(folder.path().join("events.jsonl"), events).unwrap();
     let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records");
     symlink(records.join("pcap/le-us-ethernet/cap.pcap"), folder.path().join("cap.pcap")).unwrap();
     symlink(records.join("conntrack/snapshots-dir-gz/snap"), folder.path().join("snapshots"))
