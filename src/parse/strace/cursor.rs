@@ -155,7 +155,7 @@ pub fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
     (few_of_eight(eight, n), n)
 }
 
-/// The number that the first `n` of eight bytes are, which are one to seven digits.
+/// The number that the first `n` of eight bytes are, which are one to eight digits.
 #[inline(always)]
 pub fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
     let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;

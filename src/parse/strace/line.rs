@@ -326,3 +326,87 @@ impl Block {
         place as u32 + 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a line says where [`quick`] sees it, and where it comes last, which quick never reads.
+    fn both(line: &[u8]) -> [(Vec<Fact>, Passage, u64, bool); 2] {
+        let mut followed = line.to_vec();
+        followed.resize(followed.len() + 2 * quick::WINDOW, b'\n');
+        [&followed, line].map(|text| {
+            let mut block = Block::default();
+            block.read(text);
+            (block.facts, block.passage, block.unreadable, block.uring)
+        })
+    }
+
+    #[test]
+    fn quick_reads_what_is_read_slowly() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/strace");
+        let mut lines = 0;
+        for case in std::fs::read_dir(root).unwrap() {
+            let Ok(log) = std::fs::read(case.unwrap().path().join("log")) else { continue };
+            // The last line of many has no line feed.
+            for line in log.split_inclusive(|b| *b == b'\n').filter(|l| l.ends_with(b"\n")) {
+                let [quickly, slowly] = both(line);
+                assert_eq!(quickly, slowly, "{}", line.escape_ascii());
+                lines += 1;
+            }
+        }
+        assert!(lines > 5_000, "{lines}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn and_so_of_lines_that_nearly_look_right(
+            pid in prop::sample::select(vec![
+                "", "1 ", "12 ", "123   ", "1234567 ", "12345678 ", "[pid 7] ", "[pid    77]  ",
+                "[pid7] ", "[pid  7 ", "7<a> ", "99999999999 ",
+            ]),
+            time in prop::sample::select(vec![
+                "", "10:53:30 ", "10:53:30.1 ", "23:59:60.123456 ", "24:00:00 ", "10:53:30.12345678 ",
+                "1795344802.927766 ", "1795344802 ", "9999999999.5 ", "0000000001.5 ",
+                "179534480.927766 ", "17953448021.9 ", "1795344802. ", "     0.004183 ",
+                "10:53:30.174673 (+     0.008233) ", "[ 288] ", "1795344802.927766036 ",
+            ]),
+            call in prop::sample::select(vec![
+                "accept4(", "accept(", "<... accept4 resumed>", "<... accept resumed> ",
+                "close(", "read(", "socket(", "accept5(", "_x(", "9(", "accept4", "",
+            ]),
+            first in prop::sample::select(vec!["", "3", "3, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
+            address in prop::sample::select(vec![
+                "{sa_family=AF_INET, sin_port=htons(36459), sin_addr=inet_addr(\"127.0.0.3\")}",
+                "{sa_family=AF_INET, sin_port=htons(66459), sin_addr=inet_addr(\"127.0.0.3\")}",
+                "{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr(\"1.256.0.3\")}",
+                "{sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr(\"1.1234.0.3\")}",
+                "{sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr(\"001.02.0.3\")}",
+                "{sa_family=AF_UNIX}", "NULL", "0x7f", "",
+            ]),
+            length in prop::sample::select(vec![", [16]", ", [128 => 16]", ", [128->16]", ", [1234]", ", NULL", ""]),
+            flags in prop::sample::select(vec![
+                "", ", 0", ", SOCK_CLOEXEC", ", SOCK_NONBLOCK", ", SOCK_CLOEXEC|SOCK_NONBLOCK", ", SOCK_X",
+            ]),
+            end in prop::sample::select(vec![
+                ") = 7\n", ") = 12345678\n", ")                = 0\n", ") = 7 <0.000019>\n", ") = 7 <0.123456789>\n",
+                ") = -1 EAGAIN (Resource temporarily unavailable)\n", ") = ?\n", ") = 7 x\n", ") = 7\r\n", "\n",
+                ") = 7<socket:[9]>\n",
+            ]),
+            damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut line =
+                [pid, time, call, first, address, length, flags, end].concat().into_bytes();
+            if let Some((at, byte)) = damage {
+                let at = at.index(line.len());
+                line[at] = byte;
+            }
+            let [quickly, slowly] = both(&line);
+            prop_assert_eq!(quickly, slowly);
+        }
+    }
+}

@@ -4,7 +4,9 @@ use super::cursor::Cursor;
 
 /// Numbers from here on are seconds since 1970, smaller ones process numbers or relative times:
 /// process numbers stay below 2^22, and no trace is from before 1973.
-const EPOCH: u64 = 100_000_000;
+pub const EPOCH: u64 = 100_000_000;
+/// Times of strace are before the year 2255.
+pub const EPOCH_END: u64 = EPOCH * 90;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -120,7 +122,7 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
             Stamp::Clock((seconds * SECOND + probe.fraction()) as i64)
         }
         [b'0'..=b'9', ..] => {
-            let Some(seconds) = probe.number().filter(|n| (EPOCH..EPOCH * 90).contains(n)) else {
+            let Some(seconds) = probe.number().filter(|n| (EPOCH..EPOCH_END).contains(n)) else {
                 return Stamp::None;
             };
             Stamp::Epoch((seconds * SECOND + probe.fraction()) as i64)

@@ -5,8 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::call::{Call, Name, Returned, named};
+use super::cursor::few_of_eight;
 use super::line::Part;
-use super::prefix::{Stamp, clock};
+use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
 use super::sockaddr::{End, Shown};
 use crate::sys;
 
@@ -92,7 +93,7 @@ impl<'a> Window<'a> {
         }
         let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
         self.at += n;
-        Some((super::cursor::few_of_eight(*eight, n) as u32, n))
+        Some((few_of_eight(*eight, n) as u32, n))
     }
 
     /// A number of one to three digits.
@@ -145,27 +146,8 @@ fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
 #[inline]
 pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
     let mut w = Window::new(bytes)?;
-    let mut pid = 0;
-    if bytes[2] != b':' && bytes[0].is_ascii_digit() {
-        pid = w.number()?.0;
-        if w.peek()? != b' ' {
-            return None;
-        }
-        w.spaces()?;
-    }
-    let mut stamp = Stamp::None;
-    if w.bytes.get(w.at + 2) == Some(&b':') {
-        let seconds = clock(w.bytes.get(w.at..)?)?;
-        w.at += 8;
-        let mut ns = seconds * 1_000_000_000;
-        if w.peek()? == b'.' {
-            w.at += 1;
-            let (fraction, n) = w.number()?;
-            ns += u64::from(fraction) * NANOS[n];
-        }
-        w.eat(b" ")?;
-        stamp = Stamp::Clock(ns as i64);
-    }
+    let pid = pid(&mut w)?;
+    let stamp = time(&mut w)?;
     if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
         return accept(w, pid, stamp);
     }
@@ -183,6 +165,55 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
     }
     let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
     (name[n] == b'(' && named(&name[..n]).is_none()).then_some(Line::Other(stamp))
+}
+
+/// `1234  `, `[pid  1234] `, or nothing, which is 0.
+#[inline(always)]
+fn pid(w: &mut Window<'_>) -> Option<u32> {
+    let bracket = w.peek()? == b'[';
+    if bracket {
+        w.eat(b"[pid ")?;
+        w.spaces()?;
+    } else if !(1..8).contains(&w.digits()) || w.bytes[2] == b':' {
+        return Some(0);
+    }
+    let (pid, _) = w.number()?;
+    if bracket {
+        w.eat(b"]")?;
+    }
+    w.eat(b" ")?;
+    w.spaces()?;
+    Some(pid)
+}
+
+/// `10:53:30.174673 `, `1795344802.927766 `, or nothing.
+#[inline(always)]
+fn time(w: &mut Window<'_>) -> Option<Stamp> {
+    let here = w.bytes.get(w.at..)?;
+    let (seconds, is_clock) = match w.digits() {
+        2 => {
+            let seconds = clock(here)?;
+            w.at += 8;
+            (seconds, true)
+        }
+        10 => {
+            let hundreds = few_of_eight(*here.first_chunk()?, 8);
+            let ones = u64::from(here[8] - b'0') * 10 + u64::from(here[9] - b'0');
+            w.at += 10;
+            let seconds = hundreds * 100 + ones;
+            ((EPOCH..EPOCH_END).contains(&seconds).then_some(seconds)?, false)
+        }
+        0 => return Some(Stamp::None),
+        _ => return None,
+    };
+    let mut ns = seconds * 1_000_000_000;
+    if w.peek()? == b'.' {
+        w.at += 1;
+        let (fraction, n) = w.number()?;
+        ns += u64::from(fraction) * NANOS[n];
+    }
+    w.eat(b" ")?;
+    Some(if is_clock { Stamp::Clock(ns as i64) } else { Stamp::Epoch(ns as i64) })
 }
 
 #[inline(always)]
