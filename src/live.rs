@@ -20,6 +20,11 @@ pub trait Live {
     /// How the source has fared so far.
     fn account(&mut self) -> Account;
 
+    /// Whether nothing that is watched suffers if the next event is asked for somewhat later.
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     /// How long after its time a connection may still be given.
     fn lateness(&self) -> Duration {
         Duration::ZERO

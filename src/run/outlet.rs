@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tcptally::Connection;
 use tcptally::report::Format;
@@ -16,6 +17,12 @@ const WAITING: usize = 1 << 15;
 
 /// Written at once, as soon as there is so much.
 const CHUNK: usize = 1 << 16;
+
+/// A reader that takes nothing for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Until it is looked again whether there is room.
+const NAP: Duration = Duration::from_millis(1);
 
 enum Item {
     Event(Box<Connection>),
@@ -29,6 +36,8 @@ pub struct Outlet {
     closed: Arc<AtomicBool>,
     /// Events and reports that were dropped.
     pub dropped: u64,
+    /// Whether the queue may be waited for, at least until it is clear that the reader is stuck.
+    pub waits: bool,
 }
 
 impl Outlet {
@@ -40,7 +49,7 @@ impl Outlet {
             let closed = closed.clone();
             move || write(output, format, &receiver, &closed)
         })?;
-        Ok(Outlet { queue, thread, closed, dropped: 0 })
+        Ok(Outlet { queue, thread, closed, dropped: 0, waits: false })
     }
 
     /// Whether nobody reads any more.
@@ -61,10 +70,20 @@ impl Outlet {
     }
 
     fn send(&mut self, item: Item) {
-        match self.queue.try_send(item) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += 1,
+        let mut result = self.queue.try_send(item);
+        // A reader that has missed something will not miss less for being waited for.
+        if self.waits && self.dropped == 0 {
+            let until = Instant::now() + PATIENCE;
+            while let Err(TrySendError::Full(item)) = result {
+                if until <= Instant::now() {
+                    result = Err(TrySendError::Full(item));
+                    break;
+                }
+                std::thread::sleep(NAP);
+                result = self.queue.try_send(item);
+            }
         }
+        self.dropped += u64::from(result.is_err());
     }
 
     /// Waits until all is written, and gives the output back.

@@ -3,7 +3,7 @@
 //! whoever runs the tests: they are somebody else's.
 
 // Each test program uses its part of what they share.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, unused_macros)]
 #[path = "../trace/harness/mod.rs"]
 mod harness;
 mod watching;

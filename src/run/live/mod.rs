@@ -58,6 +58,7 @@ pub fn watch<L: Live>(
 }
 
 fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
+    state.outlet.waits = live.can_wait();
     state.tell(live);
     loop {
         state.lateness = live.lateness();
@@ -97,6 +98,7 @@ mod tests {
     struct Script {
         events: VecDeque<Event>,
         stopped: bool,
+        can_wait: bool,
     }
 
     impl Live for Script {
@@ -114,6 +116,10 @@ mod tests {
         fn stop_counting(&mut self) -> io::Result<Vec<Connection>> {
             self.stopped = true;
             Ok(Vec::new())
+        }
+
+        fn can_wait(&self) -> bool {
+            self.can_wait
         }
 
         fn account(&mut self) -> Account {
@@ -143,7 +149,7 @@ mod tests {
         let path = folder.path().join("out");
         let file = File::create(&path).unwrap();
         let output = Output::Direct { path: path.clone(), file };
-        let script = Script { events: events.into(), stopped: false };
+        let script = Script { events: events.into(), stopped: false, can_wait: false };
         let status = watch(|| Ok(script), asked(args, output)).unwrap();
         (std::fs::read_to_string(path).unwrap(), status)
     }
@@ -181,7 +187,7 @@ mod tests {
         let start = || {
             std::thread::sleep(duration);
             arrived = Instant::now();
-            Ok(Script { events: vec![Event::Deadline].into(), stopped: false })
+            Ok(Script { events: vec![Event::Deadline].into(), stopped: false, can_wait: false })
         };
         watch(start, asked(&["-d", "50ms"], output)).unwrap();
         assert!(arrived.elapsed() >= duration);
@@ -216,7 +222,8 @@ mod tests {
         let output = Output::Direct { path: "pipe".into(), file };
         let mut state = State::new(asked(&["-e", "-F", "plain"], output)).unwrap();
         // Nobody reads: were it to wait, it would wait for ever.
-        let mut script = Script { events: vec![connection(1); MANY].into(), stopped: false };
+        let mut script =
+            Script { events: vec![connection(1); MANY].into(), stopped: false, can_wait: false };
         follow(&mut script, &mut state).unwrap();
         let dropped = state.outlet.dropped as usize;
         let text = std::thread::spawn(move || {
@@ -231,13 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_reader_gets_all_events_of_a_source_that_can_wait() {
+        const MANY: usize = 200_000;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let output = Output::Direct { path: "pipe".into(), file };
+        let (tell, done) = std::sync::mpsc::channel();
+        let watching = std::thread::spawn(move || {
+            let events = vec![connection(1); MANY].into();
+            let script = Script { events, stopped: false, can_wait: true };
+            watch(|| Ok(script), asked(&["-e", "-F", "plain"], output)).unwrap();
+            tell.send(()).unwrap();
+        });
+        // Time enough to drop most, were it not to wait.
+        assert!(done.recv_timeout(Duration::from_millis(500)).is_err());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), MANY);
+        watching.join().unwrap();
+    }
+
+    #[test]
     fn a_reader_that_has_gone_ends_the_watching() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output =
             Output::Direct { path: "pipe".into(), file: File::from(OwnedFd::from(writer)) };
         let mut state = State::new(asked(&["-e"], output)).unwrap();
-        let mut script = Script { events: VecDeque::new(), stopped: false };
+        let mut script = Script { events: VecDeque::new(), stopped: false, can_wait: false };
         while !script.stopped {
             script.events.push_back(connection(1));
             follow(&mut script, &mut state).unwrap();
