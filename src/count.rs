@@ -71,7 +71,7 @@ impl Sums {
         let sum = match verdict {
             Verdict::Pass => {
                 if c.ip.is_none() && c.host.is_none() {
-                    self.no_peer += count;
+                    self.no_peer = self.no_peer.saturating_add(count);
                 }
                 &mut self.total
             }
@@ -80,7 +80,8 @@ impl Sums {
             Verdict::UnknownPeer => &mut self.undecided_peer,
             Verdict::UnknownTime => &mut self.undecided_time,
         };
-        *sum += count;
+        // A record may claim any number.
+        *sum = sum.saturating_add(count);
         verdict == Verdict::Pass
     }
 
@@ -94,13 +95,17 @@ impl Sums {
             undecided_peer,
             undecided_time,
         } = other;
-        self.total += total;
-        self.no_peer += no_peer;
-        self.no_interval += no_interval;
-        self.filtered += filtered;
-        self.unknown_port += unknown_port;
-        self.undecided_peer += undecided_peer;
-        self.undecided_time += undecided_time;
+        for (sum, more) in [
+            (&mut self.total, total),
+            (&mut self.no_peer, no_peer),
+            (&mut self.no_interval, no_interval),
+            (&mut self.filtered, filtered),
+            (&mut self.unknown_port, unknown_port),
+            (&mut self.undecided_peer, undecided_peer),
+            (&mut self.undecided_time, undecided_time),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 
@@ -115,7 +120,7 @@ impl Sink for Count {
             && !self.tally.add_many(&c, count, last)
             && self.tally.interval.is_some()
         {
-            self.sums.no_interval += count;
+            self.sums.no_interval = self.sums.no_interval.saturating_add(count);
         }
     }
 }

@@ -254,3 +254,35 @@ fn times_far_apart_do_no_harm() {
     place.file("log", line(1700) + &line(2200) + &line(1701));
     said(&place.parse(&["log"]), 0, "10.0.0.1: 3\n", &["SYNs alone"]);
 }
+
+#[test]
+fn numbers_that_no_record_has() {
+    let place = Place::new();
+    let rows: String = (0..20).map(|n| format!("198.51.100.{n}: 999999999999999999\n")).collect();
+    place.file("stap.txt", format!("=== Summary ===\n{rows}"));
+    let output = place.parse(&["--top", "19", "stap.txt"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let flow = |date: &str, port| {
+        format!("{date} 10:57:46.063,0.000,6,198.51.100.22,{port},192.0.2.77,80,1,60,1\n")
+    };
+    let flows =
+        ["2026-11-22", "1680-01-01", "2261-01-01", "1680-01-01"].map(|date| flow(date, 40000));
+    let head = "firstSeen,duration,proto,srcAddr,srcPort,dstAddr,dstPort,packets,bytes,flows\n";
+    place.file("flows.csv", format!("{head}{}", flows.concat()));
+    let output = place.parse(&["flows.csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+
+    // conntrack -L -o timestamp has none; snapshots get theirs from their names.
+    let entry = |start: &str| {
+        format!(
+            "tcp 6 9223372036854775807 TIME_WAIT src=198.51.100.9 dst=192.0.2.77 sport=4398 \
+             dport=99 src=192.0.2.77 dst=198.51.100.9 sport=99 dport=4398 [ASSURED] \
+             delta-time={start} use=1\n"
+        )
+    };
+    place.file("a.txt", entry("9223372036"));
+    place.file("b.txt", entry("0"));
+    let output = place.parse(&["--type", "conntrack", "a.txt", "b.txt"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}

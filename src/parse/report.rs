@@ -110,9 +110,11 @@ impl Report {
     /// All counts, as finely as the report has them by time.
     fn counts(self) -> (Vec<Row>, Vec<Others>) {
         let sum = |rows: &[Row], others: &Option<Others>| -> u64 {
-            rows.iter().map(|r| r.count).sum::<u64>() + others.as_ref().map_or(0, |o| o.count)
+            let counts = rows.iter().map(|r| r.count).chain(others.iter().map(|o| o.count));
+            counts.fold(0, u64::saturating_add)
         };
-        let in_intervals: u64 = self.intervals.iter().map(|i| sum(&i.rows, &i.others)).sum();
+        let in_intervals =
+            self.intervals.iter().map(|i| sum(&i.rows, &i.others)).fold(0, u64::saturating_add);
         if in_intervals != self.total {
             return (self.rows, self.others.into_iter().collect());
         }

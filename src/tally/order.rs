@@ -84,7 +84,7 @@ impl Order {
             rest.add(table.row(*row).1);
             other_fares.add(&table.fare(*row));
         }
-        let shown: u64 = rows.iter().map(|row| table.row(*row).1.count).sum();
+        let shown = rows.iter().map(|row| table.row(*row).1.count).fold(0, u64::saturating_add);
         Picked {
             rows,
             other_keys: table.error().is_none().then_some(others.len() as u64),

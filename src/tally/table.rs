@@ -25,7 +25,7 @@ pub struct Entry {
 impl Entry {
     /// Adds what `other` counted.
     pub fn add(&mut self, other: Entry) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.first = match (self.first, other.first) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -154,13 +154,13 @@ impl Table {
 
     /// Adds to the count of a key.
     pub fn add(&mut self, code: Code, entry: Entry) {
-        self.total += entry.count;
+        self.total = self.total.saturating_add(entry.count);
         self.put(code, entry, 0);
     }
 
     /// The same, and how these connections fared.
     pub fn add_fared(&mut self, code: Code, entry: Entry, fare: &Fare) {
-        self.total += entry.count;
+        self.total = self.total.saturating_add(entry.count);
         let row = self.put(code, entry, 0);
         if let Some(fares) = &mut self.fares {
             fares.add(row, fare);
@@ -172,7 +172,7 @@ impl Table {
         if self.rows.len() < other.rows.len() {
             std::mem::swap(self, &mut other);
         }
-        self.total += other.total;
+        self.total = self.total.saturating_add(other.total);
         let floors = [&self.bounded, &other.bounded].map(|b| b.as_ref().map_or(0, Bounded::floor));
         if let Some(bounded) = &mut self.bounded {
             bounded.open();
@@ -249,7 +249,7 @@ impl Table {
         };
         match bounded.replace(|row| rows[row].1.count) {
             None => {
-                entry.count += bounded.floor();
+                entry.count = entry.count.saturating_add(bounded.floor());
                 let row = rows.len();
                 slot.insert(row);
                 rows.push((code, entry));
@@ -257,7 +257,7 @@ impl Table {
                 row
             }
             Some(row) => {
-                entry.count += bounded.floor();
+                entry.count = entry.count.saturating_add(bounded.floor());
                 let old = hasher.hash_one(&rows[row].0);
                 if let Ok(slot) = index.find_entry(old, |i| *i == row) {
                     slot.remove();

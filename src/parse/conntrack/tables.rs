@@ -118,7 +118,7 @@ impl Known {
         }
         if let (Some(a), Some(b)) = (self.start, now.start) {
             // Ages are whole seconds.
-            return b - a > 2 * SECOND;
+            return b.saturating_sub(a) > 2 * SECOND;
         }
         if self.rank >= ENDING && now.rank < ENDING {
             return true;
@@ -127,9 +127,11 @@ impl Known {
             return b < a;
         }
         // An entry in TIME_WAIT is not renewed, as a rule.
-        let passed = self.at.zip(now.at).map_or(0, |(a, b)| (b - a) / SECOND);
-        let renewed =
-            self.timeout.zip(now.timeout).is_some_and(|(a, b)| b > a - passed + 5 && b > a);
+        let passed = self.at.zip(now.at).map_or(0, |(a, b)| b.saturating_sub(a) / SECOND);
+        let renewed = self
+            .timeout
+            .zip(now.timeout)
+            .is_some_and(|(a, b)| b > a.saturating_sub(passed).saturating_add(5) && b > a);
         self.rank == TIME_WAIT && now.rank == TIME_WAIT && renewed
     }
 }

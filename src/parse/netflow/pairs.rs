@@ -172,14 +172,14 @@ impl Side {
     /// Whether `next`, of the same direction, is of the same connection.
     fn goes_on_in(&self, next: &Side) -> bool {
         // Two exporters may have seen it.
-        if (next.first - self.first).abs() <= SECOND {
+        if next.first.abs_diff(self.first) <= SECOND.unsigned_abs() {
             return true;
         }
         let pause = next.first.saturating_sub(self.last);
         match self.flags {
             // Not answered yet: the SYN is sent again, each time after at most twice as long.
             Some(flags) if flags & ACK == 0 => {
-                let tried = self.last - self.first;
+                let tried = self.last.saturating_sub(self.first);
                 pause <= tried.saturating_mul(2).saturating_add(NEAR).min(SPAN)
             }
             Some(_) => false,
