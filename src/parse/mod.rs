@@ -11,6 +11,7 @@ mod dated;
 mod digits;
 pub mod events;
 pub mod fold;
+mod found;
 mod gather;
 pub mod host;
 pub mod input;

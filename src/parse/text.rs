@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::alike::Alike;
 use super::context::Context;
+use super::found::Found;
 use super::input::Input;
 use super::lines;
 use super::{Gather, parallel};
@@ -22,8 +22,7 @@ struct Job<B> {
     /// Where the lines are in the buffer.
     lines: Range<usize>,
     block: B,
-    found: Vec<Connection>,
-    alike: Alike,
+    found: Found,
     error: Option<io::Error>,
 }
 
@@ -33,8 +32,7 @@ impl<B: Default> Default for Job<B> {
             buffer: Vec::new(),
             lines: 0..0,
             block: B::default(),
-            found: Vec::new(),
-            alike: Alike::default(),
+            found: Found::default(),
             error: None,
         }
     }
@@ -53,11 +51,11 @@ pub fn read<B: Default>(
     let threads = cx.threads();
     let Some(plain) = input.plain() else {
         let mut block = B::default();
-        let mut found = Vec::new();
+        let mut found = Found::default();
         return lines::blocks(input, |text, _| {
             read(text, &mut block);
-            in_order(text, &mut block, &mut found);
-            found.drain(..).for_each(|connection| cx.sink.take(connection));
+            in_order(text, &mut block, &mut found.all);
+            found.give(false, cx.sink);
             cx.sink.pause();
         });
     };
@@ -91,18 +89,11 @@ pub fn read<B: Default>(
                     }
                     return false;
                 }
-                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found);
+                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.all);
                 true
             },
-            give: |job: &mut Job<B>, sink: &mut dyn Gather| {
-                let Job { found, alike: waiting, .. } = job;
-                if alike {
-                    found.drain(..).for_each(|connection| waiting.take(connection, sink));
-                } else {
-                    found.drain(..).for_each(|connection| sink.take(connection));
-                }
-            },
-            end: |job: &mut Job<B>, sink: &mut dyn Gather| job.alike.end(sink),
+            give: |job: &mut Job<B>, sink: &mut dyn Gather| job.found.give(alike, sink),
+            end: |job: &mut Job<B>, sink: &mut dyn Gather| job.found.end(sink),
         },
     );
     match failed.into_inner() {

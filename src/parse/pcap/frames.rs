@@ -1,15 +1,19 @@
 //! The frames of pcap and pcapng files.
 
-use std::io::{self, Read};
-
+use pcap_parser::nom::{self, Needed};
+use pcap_parser::pcapng::{Block, PcapNGOption, parse_block_be, parse_block_le};
 use pcap_parser::traits::PcapNGPacketBlock;
-use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+use pcap_parser::{
+    PcapError, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
+};
 
 use crate::Moment;
 
-/// Bytes that are held at first, and at most: no packet is longer.
-const HELD: usize = 1 << 20;
-const MOST: usize = 1 << 26;
+/// No packet is longer.
+const LONGEST: usize = 1 << 26;
+
+/// What pcapng files begin with, in either byte order.
+pub const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// A captured frame.
 pub struct Frame<'a> {
@@ -25,21 +29,9 @@ pub struct Frame<'a> {
     pub inward: Option<bool>,
 }
 
-/// How reading ended.
-#[derive(Debug)]
-pub enum End {
-    /// As it should.
-    Whole,
-    /// In the middle of a packet.
-    Cut,
-    /// With something that is no capture.
-    Broken(String),
-    /// The input failed.
-    Failed(io::Error),
-}
-
 /// An interface of a pcapng section.
-struct Interface {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
     link: i32,
     /// Units of its stamps in a second.
     resolution: u64,
@@ -47,127 +39,235 @@ struct Interface {
     offset: i64,
 }
 
-/// Gives every frame, until `take` returns false. `dropped` counts packets that the capture says
-/// it lost.
-pub fn each(
-    from: impl Read + Send,
-    dropped: &mut u64,
-    mut take: impl FnMut(Frame<'_>) -> bool,
-) -> End {
-    let failure = std::sync::Arc::new(std::sync::Mutex::new(None));
-    let from = First { from, began: false, failure: std::sync::Arc::clone(&failure) };
-    let mut end = End::Whole;
-    let mut reader = match create_reader(HELD, from) {
-        Ok(reader) => reader,
-        Err(PcapError::Eof) => return End::Whole,
-        Err(PcapError::Incomplete(_)) => return End::Cut,
-        Err(e) => return End::Broken(described(&e)),
-    };
-    let mut link = 0;
-    let mut nanoseconds = false;
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut held = HELD;
-    loop {
-        match reader.next() {
-            Ok((length, block)) => {
-                let more = match &block {
-                    PcapBlockOwned::LegacyHeader(header) => {
-                        link = header.network.0;
-                        nanoseconds = header.is_nanosecond_precision();
-                        true
-                    }
-                    PcapBlockOwned::Legacy(packet) => {
-                        let fraction = i64::from(packet.ts_usec);
-                        let ns = if nanoseconds { fraction } else { fraction * 1000 };
-                        take(Frame {
-                            time: Some(Moment::Clock(
-                                i64::from(packet.ts_sec) * 1_000_000_000 + ns,
-                            )),
-                            link,
-                            data: packet.data,
-                            cut: packet.caplen < packet.origlen,
-                            inward: None,
-                        })
-                    }
-                    PcapBlockOwned::NG(block) => {
-                        in_section(block, &mut interfaces, dropped, &mut take)
-                    }
-                };
-                reader.consume(length);
-                if !more {
-                    break;
-                }
-            }
-            Err(PcapError::Eof) => break,
-            Err(PcapError::UnexpectedEof) => {
-                end = End::Cut;
-                break;
-            }
-            Err(PcapError::Incomplete(_)) => {
-                if reader.reader_exhausted() {
-                    end = End::Cut;
-                    break;
-                }
-                if reader.refill().is_err() {
-                    break;
-                }
-            }
-            Err(PcapError::BufferTooSmall) => {
-                held *= 2;
-                if held > MOST || !reader.grow(held) {
-                    end = End::Broken("a packet longer than any can be".into());
-                    break;
-                }
-                if reader.refill().is_err() {
-                    break;
-                }
-            }
-            Err(e) => {
-                end = End::Broken(described(&e));
-                break;
-            }
+/// How the records that follow are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// pcap: what its header says.
+    Pcap { big_endian: bool, modified: bool, nanoseconds: bool, link: i32 },
+    /// pcapng: what its blocks said so far.
+    Pcapng { big_endian: bool, interfaces: Vec<Interface> },
+}
+
+/// Why there are no more frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The next begins where it is not wanted.
+    Limit,
+    /// So many more bytes are needed for the next.
+    Needs(usize),
+    /// What comes is no part of a capture.
+    Broken(&'static str),
+}
+
+const NO_HEADER: &str = "no header of a capture";
+const NO_BLOCK: &str = "a block that is no part of a capture";
+const TOO_LONG: &str = "a packet longer than any can be";
+
+impl Stop {
+    fn of<I>(error: nom::Err<PcapError<I>>) -> Stop {
+        match error {
+            nom::Err::Incomplete(Needed::Size(n)) if n.get() > LONGEST => Stop::Broken(TOO_LONG),
+            nom::Err::Incomplete(Needed::Size(n)) => Stop::Needs(n.get()),
+            nom::Err::Incomplete(Needed::Unknown) => Stop::Needs(1),
+            _ => Stop::Broken(NO_HEADER),
         }
-    }
-    drop(reader);
-    match failure.lock().ok().and_then(|mut f| f.take()) {
-        Some(error) => End::Failed(error),
-        None => end,
     }
 }
 
-fn described<I>(error: &PcapError<I>) -> String {
-    match error {
-        PcapError::HeaderNotRecognized => "no header of a capture".into(),
-        _ => "a block that is no part of a capture".into(),
+/// The block of a pcapng file that `bytes` begin with.
+fn block_at(bytes: &[u8], big_endian: bool) -> Result<&[u8], Stop> {
+    let Some([kind, length, third]) = bytes.first_chunk::<12>().map(|b| b.as_chunks::<4>().0)
+    else {
+        return Err(Stop::Needs(12 - bytes.len()));
+    };
+    // The first block of a section tells its byte order itself.
+    let big_endian = if *kind == SECTION { *third == [0x1a, 0x2b, 0x3c, 0x4d] } else { big_endian };
+    let length = if big_endian { u32::from_be_bytes(*length) } else { u32::from_le_bytes(*length) };
+    match length as usize {
+        0..12 => Err(Stop::Broken(NO_BLOCK)),
+        length if length > LONGEST => Err(Stop::Broken(TOO_LONG)),
+        length => bytes.get(..length).ok_or_else(|| Stop::Needs(length - bytes.len())),
     }
+}
+
+impl Format {
+    /// Of a file that begins with `head`; and where its records begin.
+    pub fn of(head: &[u8]) -> Result<(Format, usize), Stop> {
+        if head.starts_with(&SECTION) {
+            // The first block says more.
+            return Ok((Format::Pcapng { big_endian: false, interfaces: Vec::new() }, 0));
+        }
+        let (rest, header) = parse_pcap_header(head).map_err(Stop::of)?;
+        let format = Format::Pcap {
+            big_endian: header.is_bigendian(),
+            modified: header.is_modified_format(),
+            nanoseconds: header.is_nanosecond_precision(),
+            link: header.network.0,
+        };
+        Ok((format, head.len() - rest.len()))
+    }
+
+    /// Gives the frames of the records that begin in the first `limit` of `bytes`; and where the
+    /// next record begins. `dropped` counts packets that the capture says it lost.
+    pub fn each(
+        &mut self,
+        bytes: &[u8],
+        limit: usize,
+        dropped: &mut u64,
+        take: &mut impl FnMut(Frame<'_>),
+    ) -> (usize, Stop) {
+        let mut at = 0;
+        loop {
+            if at >= limit {
+                return (at, Stop::Limit);
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            let read = match self {
+                Format::Pcap { big_endian, modified, nanoseconds, link } => {
+                    let read = match (*big_endian, *modified) {
+                        (false, false) => parse_pcap_frame(rest),
+                        (true, _) => parse_pcap_frame_be(rest),
+                        (false, true) => parse_pcap_frame_modified(rest),
+                    };
+                    read.map_err(Stop::of).map(|(after, packet)| {
+                        let fraction = i64::from(packet.ts_usec);
+                        let fraction = if *nanoseconds { fraction } else { fraction * 1000 };
+                        let ns = i64::from(packet.ts_sec) * 1_000_000_000 + fraction;
+                        take(Frame {
+                            time: Some(Moment::Clock(ns)),
+                            link: *link,
+                            data: packet.data,
+                            cut: packet.caplen < packet.origlen,
+                            inward: None,
+                        });
+                        rest.len() - after.len()
+                    })
+                }
+                Format::Pcapng { big_endian, interfaces } => {
+                    block_at(rest, *big_endian).and_then(|block| {
+                        let parse = if *big_endian { parse_block_be } else { parse_block_le };
+                        // It is whole: what it lacks does not come.
+                        let (_, read) = parse(block).map_err(|_| Stop::Broken(NO_BLOCK))?;
+                        in_section(&read, big_endian, interfaces, dropped, take);
+                        Ok(block.len())
+                    })
+                }
+            };
+            match read {
+                Ok(length) => at += length,
+                Err(stop) => return (at, stop),
+            }
+        }
+    }
+
+    /// Where in `bytes`, which stand at `offset` in the file, a record seems to begin: one from
+    /// which others follow. It may be wrong.
+    pub fn guess(&self, bytes: &[u8], offset: u64) -> Option<usize> {
+        // The longest packets are seldom longer.
+        const FAR: usize = 128 * 1024;
+        // So many are convincing.
+        const CHAIN: usize = 4;
+        let (step, first) = match self {
+            Format::Pcap { .. } => (1, 0),
+            Format::Pcapng { .. } => (4, (4 - (offset % 4) as usize) % 4),
+        };
+        (first..bytes.len().min(FAR)).step_by(step).find(|start| {
+            let mut at = *start;
+            for n in 0..CHAIN {
+                match self.length_at(bytes, at) {
+                    Length::Of(length) => at += length,
+                    Length::Cut => return n > 1,
+                    Length::None => return false,
+                }
+            }
+            true
+        })
+    }
+
+    /// How long the record is that may begin at `at`.
+    fn length_at(&self, bytes: &[u8], at: usize) -> Length {
+        // Longer packets are not captured, as a rule.
+        const LONG: u32 = 1 << 18;
+        let word = |at: usize, big_endian: bool| {
+            let bytes = *bytes.get(at..)?.first_chunk()?;
+            Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+        };
+        match self {
+            Format::Pcap { big_endian, modified, nanoseconds, .. } => {
+                let word = |n: usize| word(at + 4 * n, *big_endian);
+                let (Some(fraction), Some(captured), Some(length)) = (word(1), word(2), word(3))
+                else {
+                    return Length::Cut;
+                };
+                let units = if *nanoseconds { 1_000_000_000 } else { 1_000_000 };
+                if fraction >= units
+                    || captured == 0
+                    || captured > length.min(LONG)
+                    || length > LONG
+                {
+                    return Length::None;
+                }
+                Length::Of(captured as usize + if *modified { 24 } else { 16 })
+            }
+            Format::Pcapng { big_endian, .. } => {
+                let word = |at: usize| word(at, *big_endian);
+                let (Some(kind), Some(length)) = (word(at), word(at + 4)) else {
+                    return Length::Cut;
+                };
+                let known = (1..16).contains(&kind);
+                if !known || !(12..=LONG).contains(&length) || !length.is_multiple_of(4) {
+                    return Length::None;
+                }
+                match word(at + length as usize - 4) {
+                    Some(again) if again == length => Length::Of(length as usize),
+                    Some(_) => Length::None,
+                    None => Length::Cut,
+                }
+            }
+        }
+    }
+}
+
+/// Of what may be a record.
+enum Length {
+    Of(usize),
+    /// Its bytes end before it can be told.
+    Cut,
+    /// It is none.
+    None,
 }
 
 /// Takes a block of a pcapng file.
 fn in_section(
     block: &Block<'_>,
+    big_endian: &mut bool,
     interfaces: &mut Vec<Interface>,
     dropped: &mut u64,
-    take: &mut impl FnMut(Frame<'_>) -> bool,
-) -> bool {
+    take: &mut impl FnMut(Frame<'_>),
+) {
     match block {
-        Block::SectionHeader(_) => interfaces.clear(),
+        Block::SectionHeader(section) => {
+            *big_endian = section.big_endian();
+            interfaces.clear();
+        }
         // A capture has few; a made-up file should not fill the memory.
         Block::InterfaceDescription(i) if interfaces.len() < 1 << 16 => {
+            let resolution = option(&i.options, 9).and_then(|value| value.first().copied());
+            let offset = option(&i.options, 14).and_then(|value| value.first_chunk().copied());
+            let number = if *big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
             interfaces.push(Interface {
                 link: i.linktype.0,
-                resolution: i.ts_resolution().filter(|r| *r > 0).unwrap_or(1_000_000),
-                offset: i.ts_offset(),
+                resolution: resolution.and_then(units).unwrap_or(1_000_000),
+                offset: offset.map_or(0, number),
             });
         }
         Block::EnhancedPacket(packet) => {
-            let Some(interface) = interfaces.get(packet.if_id as usize) else { return true };
+            let Some(interface) = interfaces.get(packet.if_id as usize) else { return };
             let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
             // epb_flags: the direction is in the lowest two bits.
-            let flags =
-                packet.options.iter().find(|o| o.code.0 == 2).and_then(|o| {
-                    if packet.big_endian() { o.value.get(3) } else { o.value.first() }
-                });
-            return take(Frame {
+            let flags = option(&packet.options, 2)
+                .and_then(|value| if *big_endian { value.get(3) } else { value.first() });
+            take(Frame {
                 time: time(ticks, interface),
                 link: interface.link,
                 data: packet.packet_data(),
@@ -180,9 +280,9 @@ fn in_section(
             });
         }
         Block::SimplePacket(packet) => {
-            let Some(interface) = interfaces.first() else { return true };
+            let Some(interface) = interfaces.first() else { return };
             let data = packet.packet_data();
-            return take(Frame {
+            take(Frame {
                 time: None,
                 link: interface.link,
                 data,
@@ -192,52 +292,27 @@ fn in_section(
         }
         Block::InterfaceStatistics(statistics) => {
             // isb_ifdrop.
-            let lost = statistics.options.iter().find(|o| o.code.0 == 5);
-            let lost = lost.and_then(|o| o.value.first_chunk::<8>());
-            if let Some(lost) = lost {
-                let (le, be) = (u64::from_le_bytes(*lost), u64::from_be_bytes(*lost));
-                *dropped = dropped.saturating_add(le.min(be));
+            if let Some(lost) = option(&statistics.options, 5).and_then(|v| v.first_chunk()) {
+                let number = if *big_endian { u64::from_be_bytes } else { u64::from_le_bytes };
+                *dropped = dropped.saturating_add(number(*lost));
             }
         }
         _ => {}
     }
-    true
+}
+
+fn option<'a>(options: &'a [PcapNGOption<'_>], code: u16) -> Option<&'a [u8]> {
+    options.iter().find(|option| option.code.0 == code).map(|option| &*option.value)
+}
+
+/// Units in a second by if_tsresol: a negative power of 10, or of 2 if the highest bit is set.
+fn units(resolution: u8) -> Option<u64> {
+    let power = u32::from(resolution & 0x7f);
+    if resolution & 0x80 == 0 { 10_u64.checked_pow(power) } else { 1_u64.checked_shl(power) }
 }
 
 fn time(ticks: u64, interface: &Interface) -> Option<Moment> {
-    let resolution = u128::from(interface.resolution);
-    let ns = u128::from(ticks) * 1_000_000_000 / resolution;
     let offset = i128::from(interface.offset) * 1_000_000_000;
-    let ns = i128::try_from(ns).ok()?.checked_add(offset)?;
-    i64::try_from(ns).ok().map(Moment::Clock)
-}
-
-/// Makes the first read long enough for the header, and keeps what goes wrong.
-struct First<R> {
-    from: R,
-    began: bool,
-    failure: std::sync::Arc<std::sync::Mutex<Option<io::Error>>>,
-}
-
-impl<R: Read> Read for First<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // The header of a pcap file, or as much of the first block of a pcapng file as is looked at.
-        let wanted = if self.began { 1 } else { buffer.len().min(512) };
-        self.began = true;
-        let mut filled = 0;
-        while filled < wanted {
-            match self.from.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    if let Ok(mut failure) = self.failure.lock() {
-                        *failure = Some(e);
-                    }
-                    break;
-                }
-            }
-        }
-        Ok(filled)
-    }
+    let ns = u128::from(ticks) * 1_000_000_000 / u128::from(interface.resolution);
+    i64::try_from(i128::try_from(ns).ok()?.checked_add(offset)?).ok().map(Moment::Clock)
 }

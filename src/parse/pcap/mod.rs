@@ -1,12 +1,15 @@
 //! Captures of packets: pcap and pcapng, as tcpdump, dumpcap and others write them.
 
-pub mod frames;
+mod block;
+mod frames;
 pub mod packet;
+mod parts;
 
-use self::frames::End;
-use self::packet::Packet;
+use self::block::{Block, Sums};
+use self::frames::{Format, SECTION};
+use self::parts::End;
 use super::context::Context;
-use super::fold::{Fold, Part, Sighting};
+use super::fold::Fold;
 use super::input::Input;
 use super::recognise::Kind;
 use crate::Moment;
@@ -27,23 +30,22 @@ const MAGICS: &[[u8; 4]] = &[
     [0xa1, 0xb2, 0x3c, 0x4d],
     [0x34, 0xcd, 0xb2, 0xa1],
     [0xa1, 0xb2, 0xcd, 0x34],
-    [0x0a, 0x0d, 0x0d, 0x0a],
+    SECTION,
 ];
 
 fn recognise(head: &[u8]) -> bool {
     let Some(magic) = head.first_chunk::<4>() else { return false };
     // A pcapng file begins as four ends of lines do; its byte order tells it.
-    let section = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
+    let orders = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
     MAGICS.contains(magic)
-        && (*magic != [0x0a, 0x0d, 0x0d, 0x0a]
-            || head.get(8..12).is_some_and(|order| section.contains(&order)))
+        && (*magic != SECTION || head.get(8..12).is_some_and(|order| orders.contains(&order)))
 }
 
 fn first_time(head: &[u8]) -> Option<Moment> {
+    let (mut format, begin) = Format::of(head).ok()?;
     let mut first = None;
-    frames::each(head, &mut 0, |frame| {
-        first = frame.time;
-        false
+    format.each(&head[begin..], usize::MAX, &mut 0, &mut |frame| {
+        first = first.or(frame.time);
     });
     first
 }
@@ -53,29 +55,14 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     inputs.sort_by_cached_key(|input| first_time(input.head()));
     let name = super::common_name(inputs.iter());
     let mut fold = Fold::new(cx);
-    let (mut short, mut strange, mut seen, mut dropped) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let onward = fold.wants_onward();
+    let mut sums = Sums::default();
     for mut input in inputs {
-        let onward = fold.wants_onward();
-        let mut give = |connection| cx.sink.take(connection);
-        let end = frames::each(&mut input, &mut dropped, |frame| {
-            seen += 1;
-            match packet::read(frame.link, frame.data, frame.cut, onward) {
-                Packet::Tcp(tcp) => {
-                    let packet::Tcp { ends, part, isn, id, inward } = tcp;
-                    let inward = inward.or(frame.inward);
-                    let outbound = match part {
-                        Part::Syn | Part::Onward => inward == Some(false),
-                        Part::SynAck => inward == Some(true),
-                    };
-                    if !outbound || ends.on_one_machine() {
-                        fold.see(Sighting { ends, time: frame.time, part, isn, id }, &mut give);
-                    }
-                }
-                Packet::Short => short += 1,
-                Packet::UnknownLink => strange += 1,
-                Packet::Other => {}
+        let end = parts::read(&mut input, cx, onward, |block: &mut Block, found| {
+            sums.add(block.sums);
+            for sighting in block.sightings.drain(..) {
+                fold.see(sighting, &mut |connection| found.push(connection));
             }
-            true
         });
         let name = input.name();
         match end {
@@ -90,6 +77,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             End::Failed(e) => cx.broken(&input, &e),
         }
     }
+    let Sums { seen, short, strange, dropped } = sums;
     if short > 0 {
         cx.account.complete = false;
         cx.account.unreadable_lines += short;

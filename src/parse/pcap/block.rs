@@ -1,0 +1,107 @@
+//! What the frames of a part of a capture tell, each by itself.
+
+use super::frames::{Format, Frame, Stop};
+use super::packet::{self, Packet, Tcp};
+use crate::parse::fold::{Part, Sighting};
+
+/// What was read of a part, and between which places of the file.
+#[derive(Default)]
+pub struct Block {
+    /// Packets that tell of inbound connections.
+    pub sightings: Vec<Sighting>,
+    /// Where the first record begins, if one does.
+    pub from: Option<u64>,
+    /// Where the next record begins, and why it was not read.
+    pub to: u64,
+    pub stop: Option<Stop>,
+    /// What the part was read with, and what those that follow are to be read with.
+    pub before: Option<Format>,
+    pub after: Option<Format>,
+    pub sums: Sums,
+}
+
+/// How many packets there were of each sort.
+#[derive(Clone, Copy, Default)]
+pub struct Sums {
+    pub seen: u64,
+    /// Not enough was captured of them.
+    pub short: u64,
+    /// Of a link type that is not read.
+    pub strange: u64,
+    /// The capture says that it lost them.
+    pub dropped: u64,
+}
+
+impl Sums {
+    /// Adds those of another part.
+    pub fn add(&mut self, other: Sums) {
+        let Sums { seen, short, strange, dropped } = other;
+        self.seen += seen;
+        self.short += short;
+        self.strange += strange;
+        self.dropped = self.dropped.saturating_add(dropped);
+    }
+
+    fn take(&mut self, frame: &Frame<'_>, onward: bool, sightings: &mut Vec<Sighting>) {
+        self.seen += 1;
+        match packet::read(frame.link, frame.data, frame.cut, onward) {
+            Packet::Tcp(Tcp { ends, part, isn, id, inward }) => {
+                let inward = inward.or(frame.inward);
+                let outbound = match part {
+                    Part::Syn | Part::Onward => inward == Some(false),
+                    Part::SynAck => inward == Some(true),
+                };
+                if !outbound || ends.on_one_machine() {
+                    sightings.push(Sighting { ends, time: frame.time, part, isn, id });
+                }
+            }
+            Packet::Short => self.short += 1,
+            Packet::UnknownLink => self.strange += 1,
+            Packet::Other => {}
+        }
+    }
+}
+
+impl Block {
+    /// Reads the records that begin between `from` and `limit`, places of the file. `buffer` has
+    /// its bytes from `start` on, and gets those that the last record lacks from `more`, which is
+    /// told how many.
+    pub fn read(
+        &mut self,
+        format: &Format,
+        (buffer, start): (&mut Vec<u8>, u64),
+        (from, limit): (u64, u64),
+        onward: bool,
+        mut more: impl FnMut(&mut Vec<u8>, usize) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.sightings.clear();
+        self.sums = Sums::default();
+        let mut after = format.clone();
+        let mut at = (from - start) as usize;
+        let limit = (limit - start) as usize;
+        loop {
+            let Block { sightings, sums, .. } = self;
+            let mut dropped = 0;
+            let bytes = buffer.get(at..).unwrap_or_default();
+            let (read, stop) =
+                after.each(bytes, limit.saturating_sub(at), &mut dropped, &mut |f| {
+                    sums.take(&f, onward, sightings);
+                });
+            self.sums.dropped = self.sums.dropped.saturating_add(dropped);
+            at += read;
+            if let Stop::Needs(n) = stop {
+                let had = buffer.len();
+                more(buffer, n)?;
+                if buffer.len() >= had + n {
+                    continue;
+                }
+            }
+            self.from = Some(from);
+            self.to = start + at as u64;
+            self.stop = Some(stop);
+            self.before = Some(format.clone());
+            self.after = Some(after);
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Reads a capture: in several threads if it is a file, else as it comes.
+//!
+//! Where a record begins, only the one before tells. So the parts of a file are read from where a
+//! record seems to begin, and when the parts before are done, it is seen whether that was right;
+//! if not, the part is read again.
+
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+
+use super::block::Block;
+use super::frames::{Format, Stop};
+use crate::Connection;
+use crate::parse::context::Context;
+use crate::parse::found::Found;
+use crate::parse::input::{Input, Plain};
+use crate::parse::{Gather, parallel};
+
+/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
+/// count, and so few that they stay in the cache.
+const CHUNK: usize = 256 * 1024;
+
+/// How reading ended.
+#[derive(Debug, Default)]
+pub enum End {
+    /// As it should.
+    #[default]
+    Whole,
+    /// In the middle of a packet.
+    Cut,
+    /// With something that is no capture.
+    Broken(&'static str),
+    /// The input failed.
+    Failed(io::Error),
+}
+
+/// Reads `input` to its end. `in_order` gets what each part tells, and makes connections of it.
+pub fn read(
+    input: &mut Input,
+    cx: &mut Context<'_>,
+    onward: bool,
+    in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
+) -> End {
+    if input.plain().is_none() {
+        return stream(input, cx, onward, in_order);
+    }
+    let head = input.head().to_vec();
+    let (format, begin) = match Format::of(&head) {
+        Ok(both) => both,
+        Err(Stop::Broken(what)) => return End::Broken(what),
+        Err(_) if head.is_empty() => return End::Whole,
+        Err(_) => return End::Cut,
+    };
+    match input.plain() {
+        Some(plain) => in_parts(&plain, cx, onward, (format, begin as u64), &head, in_order),
+        None => End::Whole,
+    }
+}
+
+/// What a thread works on.
+#[derive(Default)]
+struct Job {
+    /// Where the part begins and ends.
+    start: u64,
+    limit: u64,
+    buffer: Vec<u8>,
+    block: Block,
+    found: Found,
+    error: Option<io::Error>,
+}
+
+impl Job {
+    /// Reads what begins in the part at `from` or after it.
+    fn read(&mut self, plain: &Plain<'_>, format: &Format, from: u64, onward: bool) {
+        let Job { start, limit, buffer, block, .. } = self;
+        let read = block.read(format, (buffer, *start), (from, *limit), onward, |buffer, n| {
+            let old = buffer.len();
+            buffer.resize(old + n, 0);
+            let read = plain.read_at(&mut buffer[old..], *start + old as u64)?;
+            buffer.truncate(old + read);
+            Ok(())
+        });
+        self.error = read.err();
+    }
+}
+
+fn in_parts(
+    plain: &Plain<'_>,
+    cx: &mut Context<'_>,
+    onward: bool,
+    (format, begin): (Format, u64),
+    head: &[u8],
+    mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
+) -> End {
+    let chunk = cx.options.chunk.unwrap_or(CHUNK).max(1);
+    // No more threads than there is work for.
+    let parts = plain.len.div_ceil(chunk as u64);
+    let threads = usize::try_from(parts).unwrap_or(usize::MAX).min(cx.threads());
+    let alike = cx.sink.alike();
+
+    // What most parts are read with, and what the next in order is.
+    let mut usual = format.clone();
+    usual.each(head.get(begin as usize..).unwrap_or_default(), usize::MAX, &mut 0, &mut |_| {});
+    let usual = Mutex::new(usual);
+    let (mut format, mut at) = (format, begin);
+    let first = format.clone();
+    let mut end = End::Whole;
+
+    parallel::run(
+        threads,
+        &mut *cx.sink,
+        parallel::Steps {
+            read: |part: u64, job: &mut Job| {
+                job.start = part.saturating_mul(chunk as u64);
+                if job.start >= plain.len {
+                    return false;
+                }
+                job.limit = job.start.saturating_add(chunk as u64).min(plain.len);
+                job.block.from = None;
+                job.error = None;
+                job.buffer.resize((job.limit - job.start) as usize, 0);
+                match plain.read_at(&mut job.buffer, job.start) {
+                    Ok(read) => job.buffer.truncate(read),
+                    Err(e) => {
+                        job.error = Some(e);
+                        return true;
+                    }
+                }
+                if part == 0 {
+                    if begin < job.limit {
+                        job.read(plain, &first, begin, onward);
+                    }
+                    return true;
+                }
+                let usual = usual.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some(n) = usual.guess(&job.buffer, job.start) {
+                    job.read(plain, &usual, job.start + n as u64, onward);
+                }
+                true
+            },
+            in_order: |job: &mut Job| {
+                if at >= job.limit {
+                    // All of it belongs to a packet that began before.
+                    return true;
+                }
+                if job.error.is_none()
+                    && (job.block.from != Some(at) || job.block.before.as_ref() != Some(&format))
+                {
+                    job.read(plain, &format, at, onward);
+                }
+                if let Some(error) = job.error.take() {
+                    end = End::Failed(error);
+                    return false;
+                }
+                at = job.block.to;
+                if let Some(after) = job.block.after.take_if(|after| *after != format) {
+                    usual.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&after);
+                    format = after;
+                }
+                in_order(&mut job.block, &mut job.found.all);
+                match job.block.stop.take() {
+                    None | Some(Stop::Limit) => return true,
+                    Some(Stop::Needs(_)) => end = End::Cut,
+                    Some(Stop::Broken(what)) => end = End::Broken(what),
+                }
+                false
+            },
+            give: |job: &mut Job, sink: &mut dyn Gather| job.found.give(alike, sink),
+            end: |job: &mut Job, sink: &mut dyn Gather| job.found.end(sink),
+        },
+    );
+    end
+}
+
+/// Reads what can only be read from front to back.
+fn stream(
+    input: &mut Input,
+    cx: &mut Context<'_>,
+    onward: bool,
+    mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>),
+) -> End {
+    let mut buffer = Vec::new();
+    let mut block = Block::default();
+    let mut found = Found::default();
+    let mut format = None;
+    let mut needed = 1;
+    loop {
+        // As much as one read gives, if that is enough.
+        let enough = buffer.len() + needed;
+        while buffer.len() < enough {
+            let old = buffer.len();
+            buffer.resize(old.max(enough - 1) + CHUNK, 0);
+            let read = input.read(&mut buffer[old..]);
+            buffer.truncate(old + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) if buffer.is_empty() => return End::Whole,
+                Ok(0) => return End::Cut,
+                Ok(_) => {}
+                Err(e) => return End::Failed(e),
+            }
+        }
+        let format = match &mut format {
+            Some(format) => format,
+            None => match Format::of(&buffer) {
+                Ok((read, begin)) => {
+                    buffer.drain(..begin);
+                    format.insert(read)
+                }
+                Err(Stop::Needs(n)) => {
+                    needed = n;
+                    continue;
+                }
+                Err(Stop::Broken(what)) => return End::Broken(what),
+                Err(Stop::Limit) => return End::Whole,
+            },
+        };
+        let nothing = |_: &mut Vec<u8>, _| Ok(());
+        let read = block.read(format, (&mut buffer, 0), (0, u64::MAX), onward, nothing);
+        if let Err(e) = read {
+            return End::Failed(e);
+        }
+        if let Some(after) = block.after.take() {
+            *format = after;
+        }
+        buffer.drain(..block.to as usize);
+        in_order(&mut block, &mut found.all);
+        found.give(false, cx.sink);
+        cx.sink.pause();
+        match block.stop.take() {
+            Some(Stop::Needs(n)) => needed = n,
+            Some(Stop::Broken(what)) => return End::Broken(what),
+            _ => return End::Whole,
+        }
+    }
+}
