@@ -40,6 +40,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
         Command::Completions { shell } => (pages::completions(shell), 1),
     };
+    message::finish();
     result.unwrap_or_else(|error| {
         let broken = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
         if broken.into_iter().any(|e| e.kind() == io::ErrorKind::BrokenPipe) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tcptally::sys::wake;
 use tempfile::NamedTempFile;
 
 use super::request::Stream;
@@ -113,9 +114,9 @@ impl Output {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         match self {
-            Output::Stream(Stream::Stdout) => buffered(io::stdout().lock(), write),
-            Output::Stream(Stream::Stderr) => buffered(io::stderr().lock(), write),
-            Output::Direct { file, .. } => buffered(file, write),
+            Output::Stream(Stream::Stdout) => at_once(io::stdout().lock(), write),
+            Output::Stream(Stream::Stderr) => at_once(io::stderr().lock(), write),
+            Output::Direct { file, .. } => at_once(file, write),
             Output::Replace { path, file } => {
                 let mut file = file.take().map_or_else(|| beside(path), Ok)?;
                 buffered(file.as_file_mut(), write)?;
@@ -133,6 +134,14 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         .prefix(".tcptally.")
         .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)
+}
+
+/// To what may be a terminal.
+fn at_once(
+    out: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    wake::writing(|| buffered(out, write))
 }
 
 fn buffered(

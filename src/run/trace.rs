@@ -36,7 +36,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
     let say = move |tracer: &Tracer| {
         for remark in tracer.remarks().iter().filter(|r| verbose || !r.is_detail) {
-            message::note(quiet, &remark.text);
+            message::note_aside(quiet, &remark.text);
         }
     };
     let endpoint = Endpoint::open(&args.metrics)?;

@@ -112,6 +112,27 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Runs `write`, which may write to the terminal. From the background, where the terminal has
+/// `tostop` set (termios(3)), that raises SIGTTOU: handled, the write is interrupted again and
+/// again, and stopped by it, nobody would be there for what is watched. A thread that blocks the
+/// signal may write. Before [`install`] it does what it does to every program.
+pub fn writing<R>(write: impl FnOnce() -> R) -> R {
+    if !TIMER_SET.load(Ordering::SeqCst) {
+        return write();
+    }
+    // SAFETY: the sets are initialised by sigemptyset and pthread_sigmask before they are read.
+    unsafe {
+        let mut terminal: libc::sigset_t = std::mem::zeroed();
+        let mut former: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut terminal);
+        libc::sigaddset(&raw mut terminal, libc::SIGTTOU);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const terminal, &raw mut former);
+        let result = write();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const former, std::ptr::null_mut());
+        result
+    }
+}
+
 /// Whether a signal or a deadline is due; one load.
 pub fn is_due() -> bool {
     PENDING.load(Ordering::Relaxed) != 0

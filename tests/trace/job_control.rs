@@ -151,6 +151,52 @@ fn the_closed_terminal_ends_both_and_the_report_is_written() {
     }
 }
 
+/// The reader of the terminal takes his time; the server does not wait for him.
+#[test]
+fn ctrl_s_does_not_stop_an_attached_server() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let plain = server.start(&stage, User::plain());
+    let folder = open_folder();
+    let pid = plain.pid.to_string();
+    let arguments = ["trace", "-p", &pid, "--events"].map(OsString::from);
+    let argv: Vec<OsString> = [stage.tcptally()].into_iter().chain(arguments).collect();
+    let mut terminal = Terminal::start(&stage, User::plain(), folder.path(), &argv);
+    terminal.wait_for("attached");
+    terminal.type_in("\x13");
+    signal(terminal.pid, Signal::SIGUSR1);
+    server.clients(1, 200, 3).run();
+    terminal.type_in("\x11");
+    terminal.wait_for("connections so far");
+    terminal.type_in("\x03");
+    assert_eq!(terminal.wait().code(), Some(0));
+    assert_free(plain.pid);
+}
+
+/// What tcptally says there neither stops it, nor is it kept from saying it.
+#[test]
+fn in_the_background_of_a_terminal_that_stops_writers() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let plain = server.start(&stage, User::plain());
+    let folder = open_folder();
+    let mut terminal = need!(shell(&stage, folder.path()), "job control", "there is no bash");
+    let tcptally = stage.tcptally();
+    let line = format!("stty tostop; {} trace -p {} &\n", tcptally.to_string_lossy(), plain.pid);
+    terminal.type_in(&line);
+    let attached = || status_field(&plain.pid.to_string(), "TracerPid").filter(|p| p != "0");
+    wait_for("tcptally attaches", attached);
+    server.clients(1, 30, 3).run();
+    terminal.wait_for("attached to");
+    terminal.type_in("kill %1\n");
+    terminal.wait_for("connections");
+    terminal.type_in("exit\n");
+    terminal.wait();
+    assert_free(plain.pid);
+}
+
 /// The terminal stays the server's: it may read from it in the foreground.
 #[test]
 fn a_traced_program_reads_from_the_terminal() {

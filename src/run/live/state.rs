@@ -125,7 +125,7 @@ impl State {
         let request = &self.reporter.request;
         if request.events {
             let total = request.count.sums.total;
-            message::note(request.quiet, format_args!("{total} connections so far"));
+            message::note_aside(request.quiet, format_args!("{total} connections so far"));
             return;
         }
         account.ended.get_or_insert_with(Moment::now);
