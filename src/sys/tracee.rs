@@ -29,6 +29,9 @@ fn request(op: libc::c_uint, tid: Tid, addr: usize, data: usize) -> io::Result<u
 pub struct SignalSet(pub u64);
 
 impl SignalSet {
+    /// All that can be blocked: the kernel leaves out SIGKILL and SIGSTOP.
+    pub const ALL: SignalSet = SignalSet(u64::MAX);
+
     const fn bit(signal: i32) -> u64 {
         1 << (signal - 1)
     }

@@ -3,6 +3,7 @@
 //! `TCPTALLY_ROUNDS=100 cargo test --release --test trace attach_harmless` tries harder.
 
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
@@ -128,6 +129,51 @@ fn masks_and_dispositions_are_put_back() {
                 assert_eq!(after, before, "{engine} {mode:?} as {user:?}");
             }
         }
+    }
+}
+
+/// Signals that it does not even handle stop a traced thread all the same.
+#[test]
+fn attached_and_detached_amid_signals() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        let server = Server::c(&program, &["pool=3"], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let before = settled_signals(plain.pid);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    signal(plain.pid, Signal::SIGWINCH);
+                    signal(plain.pid, Signal::SIGURG);
+                }
+            });
+            let end = OnDrop(|| over.store(true, Ordering::Relaxed));
+            for round in 0..rounds(4) {
+                let pid = plain.pid.to_string();
+                let options = ["--engine", engine, "-p", &pid];
+                let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+                let made = server.clients(round as u64, 50, 3).run();
+                let report = run.end_attached();
+                report.assert_counts(&made);
+                assert_eq!(report.engine(), engine);
+                let ignored = |pid| status_field(&format!("{pid}"), "SigIgn");
+                assert_eq!(ignored(plain.pid), before[0][1], "{engine} {round}");
+            }
+            drop(end);
+        });
+        assert!(settled_signals(plain.pid) == before, "{engine}");
+    }
+}
+
+/// Does something when a test ends, well or not.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -15,6 +15,9 @@
 //! kernel's get_signal(), as PTRACE_EVENT_STOP is. It does not single-step: the SIGTRAP of a step is
 //! forced, and so turns an ignored SIGTRAP back into the default.
 //!
+//! All signals are blocked meanwhile, since each of them would be a stop of its own, after which
+//! all must begin anew; the frame gives the thread its mask back as well.
+//!
 //! The frame lies at the far end of the first thread's stack. Nobody else uses that, and the
 //! thread does not move meanwhile. Below the stack pointer of a thread there may not even be
 //! stack: goroutines and coroutines have theirs in the heap, a few bytes from other data.
@@ -22,7 +25,7 @@
 use std::io;
 
 use crate::sys::ptrace::{self, Registers, Tid};
-use crate::sys::tracee;
+use crate::sys::tracee::{self, SignalSet};
 use crate::trace::stop::{Standing, Stop, SyscallStop, Until};
 
 use super::frame;
@@ -107,6 +110,7 @@ pub struct Injection {
     tid: Tid,
     step: Step,
     registers: Box<Registers>,
+    mask: SignalSet,
     /// Where the frame and the call's arguments are, and what was there.
     place: u64,
     displaced: Vec<u8>,
@@ -172,7 +176,8 @@ pub fn start(stop: Standing, site: &Site, change: Change) -> Started {
         Ok(Some((injection, memory))) => {
             let tid = injection.tid;
             let lent = tracee::write_memory(tid, injection.place, &memory)
-                .and_then(|()| tracee::set_registers(tid, &injection.borrowed));
+                .and_then(|()| tracee::set_registers(tid, &injection.borrowed))
+                .and_then(|()| tracee::set_blocked(tid, SignalSet::ALL));
             if let Err(e) = lent {
                 injection.put_back();
                 return Started::Unfit(stop, e.into());
@@ -204,7 +209,8 @@ fn prepare(tid: Tid, site: &Site, change: Change) -> Result<Option<(Injection, V
     }
     let place = (site.stack.start + MARGIN).next_multiple_of(frame::ALIGNMENT);
     let extended = tracee::extended_registers(tid)?;
-    let mut memory = frame::build(place, site.restorer, &own, &extended, tracee::blocked(tid)?);
+    let mask = tracee::blocked(tid)?;
+    let mut memory = frame::build(place, site.restorer, &own, &extended, mask);
     let former = place + memory.len() as u64;
     memory.extend(Disposition::DEFAULT.to_bytes());
     let new = place + memory.len() as u64;
@@ -225,6 +231,7 @@ fn prepare(tid: Tid, site: &Site, change: Change) -> Result<Option<(Injection, V
         tid,
         step: Step::Entry,
         registers: Box::new(own),
+        mask,
         place,
         displaced,
         new,
@@ -368,9 +375,11 @@ impl Injection {
         Ok(Disposition::from_bytes(bytes))
     }
 
-    /// Registers first: from then on the thread does not need the frame.
+    /// The mask first, which only the frame would give back to the thread, and the frame last,
+    /// which the thread does not need once it has its registers.
     fn put_back(&self) {
         // Where this fails the thread is being killed.
+        let _ = tracee::set_blocked(self.tid, self.mask);
         let _ = tracee::set_registers(self.tid, &self.registers);
         let _ = tracee::write_memory(self.tid, self.place, &self.displaced);
     }

@@ -39,6 +39,8 @@ pub struct Perf {
     blocks: bool,
     opened: Option<Instant>,
     leaving: bool,
+    /// Processes that could not be put back, and why.
+    failed: HashMap<Tid, String>,
 }
 
 /// A process that is decided on: it has its events now, or cannot be under this engine.
@@ -85,6 +87,7 @@ impl Perf {
             blocks: false,
             opened: None,
             leaving: false,
+            failed: HashMap::new(),
         })
     }
 
@@ -125,9 +128,11 @@ impl Perf {
                 self.former.insert(pid, former);
                 Some(Decided { pid, result: self.open(pid) })
             }
-            Some((pid, Err(unfit))) => {
-                (!self.leaving).then(|| Decided { pid, result: Err(unfit.to_string()) })
+            Some((pid, Err(unfit))) if self.leaving => {
+                self.failed.insert(pid, unfit.to_string());
+                None
             }
+            Some((pid, Err(unfit))) => Some(Decided { pid, result: Err(unfit.to_string()) }),
         };
         Ok(Taken { stop: taken.stop, decided })
     }
@@ -298,8 +303,8 @@ impl Perf {
     }
 
     /// Begins to put back the disposition and masks of `processes`; [`Perf::is_settled`] tells
-    /// when that is done. Gives those where it cannot be.
-    pub fn put_back(&mut self, processes: &[Tid]) -> Vec<(Tid, String)> {
+    /// when that is done.
+    pub fn put_back(&mut self, processes: &[Tid]) {
         self.leaving = true;
         self.awaited.clear();
         // Most that blocked it did so only while they were made: they have another mask now.
@@ -311,23 +316,27 @@ impl Perf {
                 self.awaited.insert(tid);
             }
         }
-        let mut failed = Vec::new();
         for &pid in processes {
             let former = self.former_of(pid);
             if former.is_ignore() {
                 continue;
             }
             if let Err(unfit) = self.traps.begin(pid, Change::PutBack(former)) {
-                failed.push((pid, unfit.to_string()));
+                self.failed.insert(pid, unfit.to_string());
             }
         }
-        failed
     }
 
     /// Whether a process ignores SIGTRAP, and by our doing.
-    pub fn has_changed(&self, pid: Tid) -> bool {
+    pub fn must_change(&self, pid: Tid) -> bool {
         procfs::signals(pid, "SigIgn").is_some_and(|ignored| ignored.contains(libc::SIGTRAP))
             && self.known_former_of(pid).is_some()
+            && !self.former_of(pid).is_ignore()
+    }
+
+    /// Why a process could not be put back.
+    pub fn failure(&self, pid: Tid) -> &str {
+        self.failed.get(&pid).map_or("its first thread does not stop", String::as_str)
     }
 
     /// What SIGTRAP would do, had we not come.

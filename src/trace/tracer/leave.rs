@@ -47,18 +47,23 @@ impl Tracer {
         let mut processes = self.tracees.all();
         processes.retain(|tid| procfs::process_of(*tid) == Some(*tid));
         // Some were given over to another engine when they had been changed already.
-        let is_changed = |pid| self.perf.as_ref().is_some_and(|perf| perf.has_changed(pid));
+        let is_changed = |pid| self.perf.as_ref().is_some_and(|perf| perf.must_change(pid));
         processes.retain(|pid| self.tracees.engine(*pid) == Engine::Perf || is_changed(*pid));
         // This engine does not see a ring being set up.
         self.look_for_io_uring(processes.iter().copied());
-        let failed = self.perf.as_mut().map(|perf| perf.put_back(&processes)).unwrap_or_default();
-        for (pid, why) in failed {
-            self.account
-                .warn(format!("process {pid} still ignores SIGTRAP, which it had not: {why}"));
+        if let Some(perf) = &mut self.perf {
+            perf.put_back(&processes);
         }
         self.drain_until(PUTTING_BACK, |tracer| {
             tracer.perf.as_ref().is_none_or(super::Perf::is_settled)
-        })
+        })?;
+        let Some(perf) = &self.perf else { return Ok(()) };
+        for pid in processes.into_iter().filter(|pid| perf.must_change(*pid)) {
+            let why = perf.failure(pid);
+            self.account
+                .warn(format!("process {pid} still ignores SIGTRAP, which it had not: {why}"));
+        }
+        Ok(())
     }
 
     fn drain_until(

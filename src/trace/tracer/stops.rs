@@ -22,7 +22,6 @@ impl Tracer {
     pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.account.stops.get_or_insert(0) += 1;
-            self.answer_interrupt(stop.tid())?;
         }
         let stop = match &mut self.perf {
             Some(perf) => {
@@ -37,6 +36,7 @@ impl Tracer {
             }
             None => stop,
         };
+        self.answer_interrupt(stop.tid())?;
         match stop {
             Stop::Syscall(stop) => return self.on_syscall(stop),
             Stop::Signal(stop) => return self.on_signal(stop),
