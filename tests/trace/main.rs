@@ -4,6 +4,8 @@
 //! that they may have, and linking a program per module would take longer than running it.
 
 mod harness;
+#[macro_use]
+mod shapes;
 
 mod accepting;
 mod attach_counts;

@@ -9,7 +9,6 @@ mod process;
 mod pty;
 mod run;
 mod servers;
-mod shapes;
 mod stage;
 
 pub use clients::*;
@@ -17,5 +16,4 @@ pub use process::*;
 pub use pty::*;
 pub use run::*;
 pub use servers::*;
-pub(crate) use shapes::*;
 pub use stage::*;

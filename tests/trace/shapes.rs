@@ -4,7 +4,7 @@
 /// of the C server.
 macro_rules! test_each_shape {
     ($check:ident) => {
-        $crate::harness::tests_of_shapes! { $check
+        tests_of_shapes! { $check
             one_thread { [] on [V4], ["call=accept4"] on [V4, V4] }
             // Each is blocked in accept as a tracer attaches; the connection that ends it counts.
             threads_that_block_in_accept {
@@ -29,7 +29,6 @@ macro_rules! test_each_shape {
         }
     };
 }
-pub(crate) use test_each_shape;
 
 macro_rules! tests_of_shapes {
     ($check:ident $(
@@ -41,4 +40,3 @@ macro_rules! tests_of_shapes {
         }
     )* };
 }
-pub(crate) use tests_of_shapes;
