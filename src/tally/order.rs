@@ -78,10 +78,10 @@ impl Order {
         }
         rows.sort_unstable_by(|a, b| compare(self.sort, *a, *b));
 
-        let mut rest = Entry::default();
+        let mut rest = table.dropped();
         let mut other_fares = table.dropped_fares();
         for row in others.iter() {
-            rest.add(table.row(*row).1);
+            rest.add(table.entry(*row));
             other_fares.add(&table.fare(*row));
         }
         let shown = rows.iter().map(|row| table.row(*row).1.count).fold(0, u64::saturating_add);
@@ -142,6 +142,10 @@ mod tests {
         let picked = Order::default().pick(&table);
         let shown: u64 = picked.rows.iter().map(|row| table.row(*row).1.count).sum();
         assert_eq!(shown + picked.others.count, 20);
+        let times = |entry: Entry| (entry.first, entry.last);
+        let ends = (Some(Moment::Clock(5)), Some(Moment::Clock(30)));
+        assert_eq!(times(table.all()), ends);
+        assert_eq!(times(Order { top: Some(0), ..Order::default() }.pick(&table).others), ends);
         assert_eq!(picked.other_keys, None);
     }
 }

@@ -45,6 +45,8 @@ pub struct Table {
     hasher: RandomState,
     total: u64,
     bounded: Option<Bounded>,
+    /// What is known of keys that are no longer kept, but for their number.
+    dropped: Entry,
     fares: Option<Fares>,
 }
 
@@ -130,13 +132,26 @@ impl Table {
     /// # Panics
     /// When there are fewer rows.
     pub fn row(&self, index: usize) -> (&[u8], Entry) {
-        let (code, entry) = &self.rows[index];
-        let entry = match self.bounded.as_ref().map_or(0, |b| b.error(index)) {
-            0 => *entry,
-            // What came before the key was last dropped may not have been of this key.
-            error => Entry { count: entry.count - error, first: None, ..*entry },
-        };
-        (code.bytes(), entry)
+        let entry = self.entry(index);
+        let kept = self.bounded.as_ref().map_or(0, |b| b.error(index)) == 0;
+        // The first of the key may have come before the key was last dropped.
+        let first = entry.first.filter(|_| kept);
+        (self.rows[index].0.bytes(), Entry { first, ..entry })
+    }
+
+    /// What is known of the connections that are in a row's count.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn entry(&self, index: usize) -> Entry {
+        let entry = self.rows[index].1;
+        let error = self.bounded.as_ref().map_or(0, |b| b.error(index));
+        Entry { count: entry.count - error, ..entry }
+    }
+
+    /// The times of the first and the last of keys that are no longer kept.
+    pub fn dropped(&self) -> Entry {
+        self.dropped
     }
 
     /// By how much a row's count may be too low, and the most that a key which is not kept may
@@ -147,7 +162,7 @@ impl Table {
 
     /// All rows in one.
     pub fn all(&self) -> Entry {
-        let mut all = Entry::default();
+        let mut all = self.dropped;
         self.rows.iter().for_each(|(_, entry)| all.add(*entry));
         Entry { count: self.total, ..all }
     }
@@ -173,6 +188,7 @@ impl Table {
             std::mem::swap(self, &mut other);
         }
         self.total = self.total.saturating_add(other.total);
+        self.dropped.add(other.dropped);
         let floors = [&self.bounded, &other.bounded].map(|b| b.as_ref().map_or(0, Bounded::floor));
         if let Some(bounded) = &mut self.bounded {
             bounded.open();
@@ -203,6 +219,7 @@ impl Table {
             let mut counts: Vec<_> = self.rows.iter().map(|(_, entry)| entry.count).collect();
             let dropped = bounded.close(&mut counts, floors[0] + floors[1]);
             if !dropped.is_empty() {
+                dropped.iter().for_each(|row| self.dropped.add(self.rows[*row].1));
                 let mut row = 0;
                 self.rows.retain(|_| {
                     row += 1;
@@ -227,7 +244,7 @@ impl Table {
 
     /// Adds to a row, or makes it, dropping another one for it if need be.
     fn put(&mut self, code: Code, mut entry: Entry, error: u64) -> usize {
-        let Table { rows, index, hasher, bounded, fares, .. } = self;
+        let Table { rows, index, hasher, bounded, dropped, fares, .. } = self;
         let hash = hasher.hash_one(&code);
         let found = index.entry(hash, |i| rows[*i].0 == code, |i| hasher.hash_one(&rows[*i].0));
         let slot = match found {
@@ -262,7 +279,7 @@ impl Table {
                 if let Ok(slot) = index.find_entry(old, |i| *i == row) {
                     slot.remove();
                 }
-                rows[row] = (code, entry);
+                dropped.add(std::mem::replace(&mut rows[row], (code, entry)).1);
                 if let Some(fares) = fares {
                     fares.drop(row);
                 }
