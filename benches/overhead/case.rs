@@ -174,8 +174,11 @@ impl Case {
                      {{ @[ntop(args->daddr)] = count(); }} \
                      interval:ms:50 /!@said/ {{ @said = 1; printf(\"{READY}\\n\"); }}"
                 );
-                let mut argv: Vec<OsString> = vec!["bpftrace".into(), "-B".into(), "line".into()];
-                argv.extend(["-o".into(), record, "-e".into(), program.into()]);
+                // What goes to a file of its own (-o) is not seen before the end.
+                let script = "exec bpftrace -B line -e \"$1\" >\"$2\"";
+                let mut argv: Vec<OsString> =
+                    ["sh", "-c", script, "bpftrace"].map(Into::into).into();
+                argv.extend([program.into(), record]);
                 argv
             }
             Case::Strace(_) | Case::StraceAttach => {

@@ -276,7 +276,7 @@ impl<'a> Bench<'a> {
             load.count_calls = true;
             load.amount.connections = Some(2000);
             for (name, case) in self.cases_of(setup) {
-                if case == Case::Untraced {
+                if case == Case::Untraced || case.is_others() {
                     continue;
                 }
                 match run::run(self.tools, case, &load) {

@@ -15,6 +15,10 @@ use crate::processes::{self, Started, wait_for};
 use crate::record;
 use crate::server::Kind;
 
+/// The kernel gives packets to tcpdump after a second at the latest; what it has not given when
+/// tcpdump ends is lost.
+const TCPDUMP_LAG: Duration = Duration::from_millis(1200);
+
 /// Where a server and its tracer run, and what load they get.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -77,6 +81,9 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let accepts = (load.kind == Kind::KeepAlive).then(|| server.accepts()).transpose()?;
     if let Some(tracer) = &mut attached {
         tracer.must_run()?;
+        if case == Case::Tcpdump {
+            std::thread::sleep(TCPDUMP_LAG);
+        }
         tracer.signal(Signal::SIGINT);
         tracer.wait()?;
     }
