@@ -82,7 +82,7 @@ fn unfared(count: &Count) -> Vec<String> {
         ),
         _ => format!(
             "{} not in {columns}, because it is not known how they fared",
-            plural(total - known, "connection is", "connections are")
+            plural(total.saturating_sub(known), "connection is", "connections are")
         ),
     };
     columns.into_iter().filter(|(asked, known, ..)| *asked && *known < total).map(note).collect()

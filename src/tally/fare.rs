@@ -97,7 +97,7 @@ impl Fare {
     /// Adds what `other` has.
     pub fn add(&mut self, other: &Fare) {
         let Fare { bytes, duration, rtt } = other;
-        self.bytes.known += bytes.known;
+        self.bytes.known = self.bytes.known.saturating_add(bytes.known);
         self.bytes.received = self.bytes.received.saturating_add(bytes.received);
         self.bytes.sent = self.bytes.sent.saturating_add(bytes.sent);
         self.duration.add(duration);
@@ -119,7 +119,7 @@ impl Spread {
     }
 
     fn add(&mut self, other: &Spread) {
-        self.known += other.known;
+        self.known = self.known.saturating_add(other.known);
         self.sum = self.sum.saturating_add(other.sum);
         self.max = self.max.max(other.max);
     }
