@@ -56,20 +56,25 @@ fn rows(count: &Count) -> Rows {
     (0..table.len()).map(|n| table.row(n)).map(|(code, entry)| (code.to_vec(), entry)).collect()
 }
 
-fn empty_count() -> Count {
-    let keys = Keys::new(&[Key::Ip, Key::Local], Mask::default());
-    Count::new(Filter::default(), Tally::new(keys, None, None))
-}
-
-/// What is counted where only the ends matter, in parts; and what one by one gives.
-fn counted(text: &[u8], threads: usize, chunk: usize) -> [Rows; 2] {
+/// Asserts that the same is counted where only the ends matter, in parts, as is one by one.
+fn same_counts(text: &[u8], name: &str, threads: usize, chunk: usize) {
     let mut file = tempfile::Builder::new().suffix(".log").tempfile().unwrap();
     file.write_all(text).unwrap();
-    let mut count = empty_count();
-    parse(&[file.path().to_owned()], &options("strace", threads, Some(chunk)), &mut count);
-    let mut single = empty_count();
-    read(text, 1, None).0.into_iter().for_each(|c| single.take(c));
-    [rows(&count), rows(&single)]
+    for keys in [&[Key::Ip][..], &[Key::Ip, Key::Local]] {
+        let keys = Keys::new(keys, Mask::default());
+        let options = Options { wanted: keys.wanted(), ..options("strace", threads, Some(chunk)) };
+        let tally = Tally::new(keys, None, None);
+        let mut together = Count::new(Filter::default(), tally.part());
+        parse(&[file.path().to_owned()], &options, &mut together);
+        let mut single = Count::new(Filter::default(), tally);
+        let mut found: Vec<Connection> = Vec::new();
+        parse(&[file.path().to_owned()], &options, &mut found);
+        found.into_iter().for_each(|c| single.take(c));
+        let (together, single) = (rows(&together), rows(&single));
+        let differs = together.iter().find(|(key, entry)| single.get(*key) != Some(*entry));
+        assert_eq!(differs, None, "{name} {threads} {chunk}");
+        assert_eq!(together.len(), single.len(), "{name} {threads} {chunk}");
+    }
 }
 
 /// The same through gzip, which can only be read from front to back.
@@ -110,8 +115,7 @@ fn real_logs_are_the_same_in_parts() {
         let name = log.display();
         for (threads, chunk) in [(1, 61), (2, 200), (2, 4096), (7, 333), (7, 1000)] {
             assert_eq!(read(&text, threads, Some(chunk)), whole, "{name} {threads} {chunk}");
-            let [together, single] = counted(&text, threads, chunk);
-            assert_eq!(together, single, "{name} {threads} {chunk}");
+            same_counts(&text, &name.to_string(), threads, chunk);
         }
         if !text.is_empty() {
             assert_eq!(read_stream(&text), whole, "{name}");
@@ -190,6 +194,18 @@ fn kernel_line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Lines of connections whose descriptors are seldom those of listeners.
+fn accept() -> impl Strategy<Value = String> {
+    let time = prop_oneof![
+        9 => (0..60u32, 0..60u32).prop_map(|(m, s)| format!("23:{m:02}:{s:02}.5 ")),
+        1 => (0..60u32).prop_map(|m| format!("00:{m:02}:00.5 ")),
+    ];
+    let fd = prop_oneof![1 => 3..7u32, 9 => 7..2000u32];
+    (1..5u32, time, 1..99u32, fd).prop_map(|(pid, time, client, fd)| {
+        format!("{pid}     {time}accept(3, {{sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr(\"127.0.0.{client}\")}}, [16]) = {fd}\n")
+    })
+}
+
 /// Lines of all sorts, few of each kind, so that they meet.
 fn line() -> impl Strategy<Value = String> {
     let pid = 1..5u32;
@@ -243,6 +259,23 @@ fn line() -> impl Strategy<Value = String> {
     (prefix, time, body, end).prop_map(|(p, t, b, e)| format!("{p}{t}{b}{e}"))
 }
 
+/// A new descriptor has the number of what was a listener, and the log does not tell its end.
+#[test]
+fn a_connection_takes_the_number_of_a_listener() {
+    let noise = "1     epoll_wait(8, [], 512, 60000) = 0\n".repeat(20);
+    let log = [
+        "1     bind(4, {sa_family=AF_UNIX, sun_path=\"/x\"}, 110) = 0\n",
+        &noise,
+        "1     accept(3, {sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr(\"127.0.0.7\")}, [16]) = 4\n",
+        &noise,
+        "1     accept(4, NULL, NULL) = 5\n",
+        &noise,
+    ];
+    for chunk in [700, 100_000] {
+        same_counts(log.concat().as_bytes(), "", 1, chunk);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
@@ -256,8 +289,16 @@ proptest! {
         let whole = read(text.as_bytes(), 1, None);
         prop_assert_eq!(&read(text.as_bytes(), threads, Some(chunk)), &whole);
         prop_assert_eq!(&read_stream(text.as_bytes()), &whole);
-        let [together, single] = counted(text.as_bytes(), threads, chunk);
-        prop_assert_eq!(together, single);
+        same_counts(text.as_bytes(), "", threads, chunk);
+    }
+
+    #[test]
+    fn logs_of_accepts_are_the_same_in_parts(
+        lines in prop::collection::vec(prop_oneof![30 => accept(), 1 => line()], 1..200),
+        threads in prop::sample::select(vec![1usize, 2, 7]),
+        chunk in 300..3000usize,
+    ) {
+        same_counts(lines.concat().as_bytes(), "", threads, chunk);
     }
 
     #[test]

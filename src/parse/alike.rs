@@ -11,13 +11,15 @@ use crate::{Connection, Moment};
 const SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 12;
 
+type Local = (Option<IpAddr>, Option<u16>);
+
 /// Connections of one client to one port.
 #[derive(Clone, Copy)]
 struct Slot {
     ip: Ipv4Addr,
     /// 0: none is waiting here.
     count: u32,
-    local: (Option<IpAddr>, Option<u16>),
+    local: Local,
     first: i64,
     last: i64,
 }
@@ -38,13 +40,26 @@ impl Alike {
         else {
             return sink.take(c);
         };
+        self.add(ip, (c.local_ip, c.local_port), time, sink);
+    }
+
+    /// Takes a connection of which no more than this is known.
+    #[inline]
+    pub fn take_brief(&mut self, ip: Ipv4Addr, time: Option<Moment>, sink: &mut dyn Gather) {
+        match time {
+            Some(Moment::Clock(time)) => self.add(ip, (None, None), time, sink),
+            time => sink.take(Connection { time, ip: Some(ip.into()), ..Connection::default() }),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, ip: Ipv4Addr, local: Local, time: i64, sink: &mut dyn Gather) {
         if self.0.is_empty() {
             self.0.resize(SLOTS, EMPTY);
         }
         // The multiplier is that of Fibonacci hashing: 2^32 by the golden ratio.
         let place = u32::from(ip).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS);
-        let Some(slot) = self.0.get_mut(place as usize) else { return sink.take(c) };
-        let local = (c.local_ip, c.local_port);
+        let slot = &mut self.0[place as usize];
         if slot.ip == ip && slot.local == local && (1..u32::MAX).contains(&slot.count) {
             slot.count += 1;
             slot.first = slot.first.min(time);

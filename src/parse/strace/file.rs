@@ -2,8 +2,11 @@
 //! else as it comes.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::brief::Brief;
 use super::clock::{Base, Dates};
 use super::line::{Block, Given};
 use super::log::{Log, connection};
@@ -16,6 +19,9 @@ use crate::parse::{Gather, Options, parallel};
 /// Bytes that a thread takes at a time: so many that what must be done in order for each does not
 /// count, and so few that they stay in the cache.
 const CHUNK: usize = 256 * 1024;
+
+/// Where briefs are not certain in so many parts, they will seldom be.
+const TOO_OFTEN: u32 = 4;
 
 /// Reads `input` to its end.
 pub fn read(
@@ -46,6 +52,8 @@ pub fn read(
 #[derive(Default)]
 struct Job {
     buffer: Vec<u8>,
+    /// Where the lines of the part are in it.
+    lines: Range<usize>,
     block: Block,
     at: u64,
     base: Base,
@@ -65,6 +73,9 @@ fn in_parts(
     let dates = log.dates();
     let alike = sink.alike();
     let failed = Mutex::new(None);
+    let brief = alike && !options.wanted.local;
+    // Parts that had to be read again because briefs were not certain.
+    let again = AtomicU32::new(0);
     // No more threads than there is work for.
     let parts = plain.len.div_ceil(chunk as u64);
     let threads = usize::try_from(parts).unwrap_or(threads).min(threads);
@@ -79,9 +90,11 @@ fn in_parts(
                 }
                 job.block.want_comms = options.wanted.comm;
                 job.block.clear();
+                job.block.briefs.wanted = brief && again.load(Ordering::Relaxed) < TOO_OFTEN;
                 match load(plain, start, chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.at = start + from as u64;
+                        job.lines = from..to;
                         job.block.read(&job.buffer[from..to]);
                     }
                     Err(e) => job.error = Some(e),
@@ -89,6 +102,12 @@ fn in_parts(
                 true
             },
             in_order: |job: &mut Job| {
+                if !log.takes_brief(&job.block) {
+                    again.fetch_add(1, Ordering::Relaxed);
+                    job.block.clear();
+                    job.block.briefs.wanted = false;
+                    job.block.read(&job.buffer[job.lines.clone()]);
+                }
                 log.take(&mut job.block, job.at);
                 job.base = log.base();
                 let error = job.error.take();
@@ -102,6 +121,9 @@ fn in_parts(
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
                 if alike {
                     let alike = job.alike.get_or_insert_default();
+                    for Brief { ip, stamp } in job.block.briefs.list() {
+                        alike.take_brief(*ip, dates.moment(job.base.apply(*stamp)), sink);
+                    }
                     give(&mut job.block, job.base, dates, |c| alike.take(c, sink));
                 } else {
                     give(&mut job.block, job.base, dates, |c| sink.take(c));

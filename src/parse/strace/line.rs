@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::brief::Briefs;
 use super::call::{self, Call, Name, Parsed, named};
 use super::clock::Passage;
 use super::cursor::{Cursor, unescape, without_colours};
@@ -77,6 +78,8 @@ pub struct Block {
     pub given: Vec<Given>,
     /// Whether names of threads are wanted.
     pub want_comms: bool,
+    /// Connections that need no fact.
+    pub briefs: Briefs,
 }
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
@@ -88,6 +91,7 @@ impl Block {
         self.facts.clear();
         self.comms.clear();
         self.given.clear();
+        self.briefs.clear();
         self.passage = Passage::default();
         self.unreadable = 0;
         self.uring = false;
@@ -104,6 +108,24 @@ impl Block {
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             match rest.first_chunk().and_then(quick::line) {
+                Some(quick::Line::Accepted(accepted)) => {
+                    let quick::Accepted { pid, stamp, spent, ip, fd, length, .. } = accepted;
+                    let stamp = self.passage.see(stamp).plus(spent);
+                    if !self.briefs.take(ip, stamp, fd) {
+                        let (part, call) = (Part::Whole, accepted.call());
+                        let leader = pid;
+                        self.facts.push(Fact {
+                            at: place,
+                            pid,
+                            leader,
+                            comm: 0,
+                            part,
+                            stamp,
+                            call,
+                        });
+                    }
+                    at += length;
+                }
                 Some(quick::Line::Call { pid, stamp, spent, part, call, length }) => {
                     let stamp = self.passage.see(stamp).plus(spent);
                     self.facts.push(Fact {

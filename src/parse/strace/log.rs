@@ -101,6 +101,24 @@ impl Log {
         &self.passage
     }
 
+    /// Whether the briefs of the next block are certain as they are: what the block's facts and
+    /// those before it tell must not matter to them. If not, the block has to be read without.
+    pub fn takes_brief(&self, block: &Block) -> bool {
+        let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
+            (Name::Close, Part::Whole | Part::Entry | Part::Resumed) => true,
+            (Name::Accept, Part::Entry) => true,
+            (Name::Accept, Part::Whole | Part::Resumed) => {
+                matches!(fact.call.shown, Shown::Inet(_)) || fact.call.returned == Returned::Failed
+            }
+            _ => false,
+        };
+        block.briefs.is_empty()
+            || !self.learning
+                && self.held.is_empty()
+                && block.facts.iter().all(harmless)
+                && !block.briefs.any_fd(|fd| self.tables.may_know(fd))
+    }
+
     /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
     /// connections are to be given.
     pub fn take(&mut self, block: &mut Block, at: u64) {

@@ -18,6 +18,8 @@ const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000,
 
 /// What a line is.
 pub enum Line {
+    /// A whole call of accept that gave a connection.
+    Accepted(Accepted),
     /// A call that matters.
     Call {
         /// The thread; 0 if the line has none.
@@ -35,6 +37,40 @@ pub enum Line {
     },
     /// A call that does not matter.
     Other(Stamp),
+}
+
+/// A call of accept that gave a connection.
+pub struct Accepted {
+    /// The thread; 0 if the line has none.
+    pub pid: u32,
+    /// What the prefix says.
+    pub stamp: Stamp,
+    /// The nanoseconds that the whole call took, or 0.
+    pub spent: i64,
+    /// The descriptor that listens; -1 if this part of the line has none.
+    pub listener: i32,
+    /// The client's address.
+    pub ip: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// The new descriptor.
+    pub fd: u32,
+    /// The bytes of the line with its line feed.
+    pub length: usize,
+}
+
+impl Accepted {
+    /// The call as any other is told.
+    #[inline]
+    pub fn call(&self) -> Call {
+        let end = End { ip: IpAddr::V4(self.ip), port: self.port };
+        Call {
+            fd: self.listener,
+            returned: Returned::Value(self.fd as i32),
+            shown: Shown::Inet(end),
+            ..Call::new(Name::Accept)
+        }
+    }
 }
 
 /// A place in the window.
@@ -156,8 +192,10 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
     }
     if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
         w.eat(b" ");
-        let call = Call::new(Name::Accept);
-        return from_address(w, (pid, stamp), call, Part::Resumed);
+        let accepted = from_address(w, (pid, stamp), -1)?;
+        let (call, length) = (accepted.call(), accepted.length);
+        // The line bears the time of the return.
+        return Some(Line::Call { pid, stamp, spent: 0, part: Part::Resumed, call, length });
     }
     let name = w.bytes.get(w.at..)?;
     if !matches!(name.first()?, b'a'..=b'z' | b'_') {
@@ -220,12 +258,12 @@ fn time(w: &mut Window<'_>) -> Option<Stamp> {
 fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let fd = w.number()?.0 as i32;
     w.eat(b", ")?;
-    let call = Call { fd, ..Call::new(Name::Accept) };
     if w.peek()? == b' ' {
         w.eat(b" <unfinished ...>\n")?;
+        let call = Call { fd, ..Call::new(Name::Accept) };
         return Some(Line::Call { pid, stamp, spent: 0, part: Part::Entry, call, length: w.at });
     }
-    from_address(w, (pid, stamp), call, Part::Whole)
+    from_address(w, (pid, stamp), fd).map(Line::Accepted)
 }
 
 #[inline(always)]
@@ -239,12 +277,7 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
 }
 
 #[inline(always)]
-fn from_address(
-    mut w: Window<'_>,
-    (pid, stamp): (u32, Stamp),
-    call: Call,
-    part: Part,
-) -> Option<Line> {
+fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) -> Option<Accepted> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     w.mark()?;
     let port = u16::try_from(w.number()?.0).ok()?;
@@ -269,7 +302,7 @@ fn from_address(
         // Flags do not matter.
     }
     w.eat(b") = ")?;
-    let (new, _) = w.number()?;
+    let (fd, _) = w.number()?;
     let mut spent = 0;
     if w.eat(b" <").is_some() {
         w.mark()?;
@@ -280,12 +313,6 @@ fn from_address(
         w.eat(b">")?;
     }
     w.eat(b"\n")?;
-    let end = End { ip: IpAddr::V4(Ipv4Addr::from(octets)), port };
-    let returned = Returned::Value(new as i32);
-    let call = Call { returned, shown: Shown::Inet(end), ..call };
-    if part != Part::Whole {
-        // The line bears the time of the return.
-        spent = 0;
-    }
-    Some(Line::Call { pid, stamp, spent, part, call, length: w.at })
+    let ip = Ipv4Addr::from(octets);
+    Some(Accepted { pid, stamp, spent, listener, ip, port, fd, length: w.at })
 }
