@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
+use super::quick;
 use crate::parse::digits::number;
 use crate::parse::fold::Part;
 use crate::parse::host::{Ends, Host};
@@ -52,6 +53,11 @@ pub fn is_log_line(line: &[u8]) -> bool {
 
 /// Reads a body.
 pub fn read(body: &[u8]) -> Body {
+    quick::read(body).unwrap_or_else(|| thorough(body))
+}
+
+/// Reads a body of any form.
+pub(super) fn thorough(body: &[u8]) -> Body {
     let mut fields = Fields::default();
     let mut words = body.split(|b| *b == b' ');
     while let Some(word) = words.next() {

@@ -7,6 +7,7 @@ pub mod block;
 pub mod body;
 pub mod entries;
 pub mod frame;
+mod quick;
 
 use self::block::Block;
 use self::body::Packet;
