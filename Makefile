@@ -29,8 +29,9 @@ lint: ## format, clippy and documentation, each without a complaint
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
-bench: ## speed of parse against gawk, grep and wc (PERCENT of the full sizes), and of a line
+bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes), and of a line
 	@benches/parse.sh $(PERCENT)
+	@benches/records.sh $(PERCENT)
 	$(CARGO) bench --locked --bench line
 
 bench-overhead: ## what watching costs a server, against strace (options: ARGS=--help)

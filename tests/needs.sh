@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks for the servers and tools that the tests trace with, installs what is missing where this
+# Looks for the servers and tools that the tests work with, installs what is missing where this
 # user may (root, or sudo without a password; TCPTALLY_NO_INSTALL=1 forbids it), and names the
 # tests that will be skipped for want of the rest. Always succeeds.
 
@@ -14,6 +14,7 @@ prometheus      prometheus
 python3         python3
 node            nodejs
 script          bsdutils
+tshark          tshark
 setpriv         util-linux
 '
 

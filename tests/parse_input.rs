@@ -72,8 +72,28 @@ fn an_empty_log_is_no_failure() {
     let place = Place::new();
     place.file("empty", "");
     place.file("empty.gz", gzip(b""));
-    said(&place.parse(&["empty", "empty.gz"]), 0, "", &[]);
-    said(&place.parse(&[]), 0, "", &[]);
+    said(&place.parse(&["empty", "empty.gz"]), 0, "", &["empty and 1 more are empty"]);
+    said(&place.parse(&[]), 0, "", &["stdin is empty"]);
+    place.file("log", LINE);
+    said(&place.parse(&["empty", "log"]), 0, "192.0.2.9: 1\n", &[]);
+}
+
+#[test]
+fn an_empty_snapshot_of_the_connection_table_is_named() {
+    let place = Place::new();
+    let flow = "ipv4     2 tcp      6 431923 ESTABLISHED src=198.51.100.30 dst=192.0.2.77 \
+        sport=33557 dport=443 src=192.0.2.77 dst=198.51.100.30 sport=443 dport=33557 mark=0\n";
+    let names = [
+        "nf_conntrack.20261122-110253",
+        "nf_conntrack.20261122-110313",
+        "nf_conntrack.20261122-110333",
+    ];
+    for (name, content) in names.iter().zip([flow, "", flow]) {
+        place.file(name, content);
+    }
+    let left_out = "nf_conntrack.20261122-110313 is empty and left out";
+    said(&place.parse(&names), 0, "198.51.100.30: 1\n", &[left_out]);
+    said(&place.parse(&names[1..2]), 0, "", &["nf_conntrack.20261122-110313 is empty"]);
 }
 
 #[test]

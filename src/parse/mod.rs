@@ -40,6 +40,7 @@ pub use self::gather::Gather;
 pub use self::host::Host;
 pub use self::input::Input;
 use self::progress::Progress;
+use self::recognise::Run;
 use crate::connection::{Split, Wanted};
 use crate::{Account, Moment};
 
@@ -91,7 +92,12 @@ pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mu
     let progress = Arc::new(Progress::new(options.progress, input::size(files)));
     let mut outcome = Outcome { account: Account::new("parse"), failures: Vec::new() };
 
-    let runs = recognise::runs(files, options.kind.as_deref(), &progress, &mut outcome.failures);
+    let mut empty = Vec::new();
+    let kind = options.kind.as_deref();
+    let runs = recognise::runs(files, kind, &progress, &mut empty, &mut outcome.failures);
+    if let Some(warning) = about_empty(&empty, &runs) {
+        outcome.account.warn(warning);
+    }
     let mut engines: Vec<&str> = Vec::new();
     for run in runs {
         if !engines.contains(&run.kind.name) {
@@ -113,6 +119,25 @@ pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mu
         outcome.account.complete = false;
     }
     outcome
+}
+
+/// What is to be said of inputs without content. A log that is empty beside others hides nothing.
+fn about_empty(empty: &[Input], runs: &[Run]) -> Option<String> {
+    let name = common_name(empty.iter());
+    let is = if empty.len() == 1 { "is" } else { "are" };
+    if empty.is_empty() {
+        None
+    } else if runs.is_empty() {
+        Some(format!("{name} {is} empty"))
+    } else {
+        let snapshots = runs.iter().any(|run| run.kind.name == conntrack::KIND.name);
+        snapshots.then(|| {
+            format!(
+                "{name} {is} empty and left out: an empty table cannot be told from a copy that \
+                 failed"
+            )
+        })
+    }
 }
 
 /// How messages call inputs that are read together.

@@ -51,11 +51,13 @@ pub(super) struct Run {
     key: Option<String>,
 }
 
-/// Opens `files` and sorts them into runs, in the order of their first files.
+/// Opens `files` and sorts them into runs, in the order of their first files. Those that are
+/// empty come in `empty`.
 pub(super) fn runs(
     files: &[PathBuf],
     name: Option<&str>,
     progress: &Arc<Progress>,
+    empty: &mut Vec<Input>,
     failures: &mut Vec<String>,
 ) -> Vec<Run> {
     let forced = match name.map(|n| (n, KINDS.iter().find(|k| k.name == n))) {
@@ -76,9 +78,11 @@ pub(super) fn runs(
             }
         };
         let kind = match kind_of(&mut input, forced) {
+            Ok(_) if input.head().is_empty() => {
+                empty.push(input);
+                continue;
+            }
             Ok(Some(kind)) => kind,
-            // An empty log has nothing to tell and hides nothing.
-            Ok(None) if input.head().is_empty() => continue,
             Ok(None) => {
                 let name = input.name();
                 failures.push(format!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::context::Context;
+use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
@@ -88,9 +89,6 @@ fn accept(line: &[u8], columns: &[Column]) -> Option<Accept> {
         let at = columns.iter().position(|c| *c == column)?;
         Some(words[if at < comm { at } else { words.len() - (columns.len() - at) }])
     };
-    fn number<N: std::str::FromStr>(word: &[u8]) -> Option<N> {
-        std::str::from_utf8(word).ok()?.parse().ok()
-    }
     let client_port = match word(Column::Rport) {
         Some(port) => Some(number(port)?),
         None => None,
