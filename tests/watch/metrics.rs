@@ -16,7 +16,7 @@ fn ask(port: u16, request: &str) -> String {
 
 /// What a scrape gives once it has this line.
 #[track_caller]
-fn scrape(port: u16, line: &str) -> String {
+pub fn scrape(port: u16, line: &str) -> String {
     wait_for(line, || {
         let answer = ask(port, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

@@ -88,6 +88,21 @@ fn of_an_unprivileged_user() {
     check(User::plain(), &["--user", "--map-root-user", "--net"], &[]);
 }
 
+/// They are served where whoever asked for them is, and keep nobody from entering the other one.
+#[test]
+fn metrics_stay_outside() {
+    let why = "unshare, python3 or the right to make one is missing";
+    let user = User::plain();
+    let options = ["--user", "--map-root-user", "--net"];
+    let mut world = need!(World::make(user, &options), "a network namespace", why);
+    let (netns, metrics) = (world.pid.to_string(), free_port());
+    let options = ["--netns", &netns, "--metrics", &format!("127.0.0.1:{metrics}")];
+    let watch = Watch::as_user(user, &[PORT], &options);
+    world.come(500);
+    crate::metrics::scrape(metrics, "tcptally_connections_total 500\n");
+    watch.end().assert_counts(&counts(500));
+}
+
 #[test]
 fn of_root_are_refused_to_others() {
     if !is_root() {
