@@ -117,7 +117,7 @@ pub struct CountArgs {
     #[arg(help_heading = COUNTED, long, value_name = "V4,V6", default_value = "24,64")]
     pub mask: Mask,
 
-    /// Only the N largest rows; the rest in one row "others"
+    /// Only the N largest rows (by '--sort bytes' those with the most); the rest in one row "others"
     #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
 

@@ -62,7 +62,10 @@ impl Results {
                 "lost",
                 "extra",
             )?;
-            for case in cases.iter().filter(|c| !self.is_skipped(setup, c)) {
+            let is_measured = |case: &&&str| {
+                !self.is_skipped(setup, case) && self.of(setup, case).next().is_some()
+            };
+            for case in cases.iter().filter(is_measured) {
                 let median = |of: fn(&Measured) -> f64| -> f64 {
                     self.of(setup, case).map(|r| of(&r.measured)).collect::<Values>().median()
                 };

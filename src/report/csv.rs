@@ -6,8 +6,8 @@ use super::event::Event;
 use super::fared::fields;
 use super::{Look, Part, Report};
 use crate::tally::fare::Fare;
-use crate::tally::key::Value;
 use crate::tally::table::Entry;
+use crate::tally::value::Value;
 use crate::{Connection, Moment};
 
 /// Comma-separated values. Where there are intervals, their rows are all: a sum over the column

@@ -19,9 +19,10 @@ use jiff::tz::TimeZone;
 
 use crate::count::Sums;
 use crate::tally::fare::{Columns, Fare};
-use crate::tally::key::{Key, Keys, Value};
+use crate::tally::key::{Key, Keys};
 use crate::tally::order::{Order, Picked};
 use crate::tally::table::{Entry, Table};
+use crate::tally::value::Value;
 use crate::{Account, Connection, Moment};
 
 pub use notes::notes;

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use super::event::Event;
 use super::{Part, Report};
 use crate::Connection;
-use crate::tally::key::Value;
+use crate::tally::value::Value;
 
 /// What HTTP calls this format.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

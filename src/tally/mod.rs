@@ -7,6 +7,7 @@ pub mod fare;
 pub mod key;
 pub mod order;
 pub mod table;
+pub mod value;
 
 use std::collections::BTreeMap;
 

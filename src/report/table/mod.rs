@@ -14,9 +14,10 @@ use super::text::{plural, printable, wrap};
 use super::{Look, Part, Report, Row};
 use crate::Connection;
 use crate::tally::fare::Fare;
-use crate::tally::key::{Key, Value};
+use crate::tally::key::Key;
 use crate::tally::order::Picked;
 use crate::tally::table::Entry;
+use crate::tally::value::Value;
 
 const HEADING: Style = Style::new().bold();
 const BAR: Style = AnsiColor::Green.on_default();
