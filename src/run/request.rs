@@ -94,7 +94,9 @@ impl Request {
                     .into(),
             ));
         }
-        let tally = Tally::new(keys, interval, max_keys).with(columns);
+        // Nothing is tallied of events, so that nothing is missing from a sum.
+        let summed = if args.events { Columns::default() } else { columns };
+        let tally = Tally::new(keys, interval, max_keys).with(summed);
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min, columns },

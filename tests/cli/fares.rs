@@ -134,6 +134,7 @@ fn in_intervals_and_bounded() {
 fn of_single_connections() {
     let gave = events().parse(&["-e", "--columns", ALL]);
     assert!(lines(&gave)[1].ends_with("in 300  out 50  open 1.5s  rtt 300us"), "{}", gave.out);
+    assert_eq!(gave.err, "");
     let gave = events().parse(&["-e", "-F", "plain", "--columns", "bytes,duration"]);
     assert_eq!(lines(&gave)[1], "192.0.2.7 300 50 1.500000");
     // What is written is read again.
