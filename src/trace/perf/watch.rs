@@ -302,9 +302,8 @@ impl Perf {
         self.former.keys().copied().filter(handles).collect()
     }
 
-    /// Begins to put back the disposition and masks of `processes`; [`Perf::is_settled`] tells
-    /// when that is done.
-    pub fn put_back(&mut self, processes: &[Tid]) {
+    /// Begins to put back what threads block; [`Perf::is_settled`] tells when all is put back.
+    pub fn put_back_masks(&mut self) {
         self.leaving = true;
         self.awaited.clear();
         // Most that blocked it did so only while they were made: they have another mask now.
@@ -316,14 +315,15 @@ impl Perf {
                 self.awaited.insert(tid);
             }
         }
-        for &pid in processes {
-            let former = self.former_of(pid);
-            if former.is_ignore() {
-                continue;
-            }
-            if let Err(unfit) = self.traps.begin(pid, Change::PutBack(former)) {
-                self.failed.insert(pid, unfit.to_string());
-            }
+    }
+
+    /// Begins to put back what SIGTRAP does in a process.
+    pub fn put_back(&mut self, pid: Tid) {
+        let former = self.former_of(pid);
+        if !former.is_ignore()
+            && let Err(unfit) = self.traps.begin(pid, Change::PutBack(former))
+        {
+            self.failed.insert(pid, unfit.to_string());
         }
     }
 

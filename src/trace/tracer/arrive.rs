@@ -121,7 +121,7 @@ impl Tracer {
             )),
             None => {}
         }
-        tracer.choose(&seized.threads);
+        tracer.choose(&seized.threads)?;
         tracer.settle()?;
         tracer.look_for_io_uring(seized.threads.keys().copied());
         tracer.account.started = Some(Moment::now());
@@ -140,8 +140,9 @@ impl Tracer {
         }
     }
 
-    /// Chooses an engine for each process, and begins with it.
-    fn choose(&mut self, processes: &BTreeMap<Tid, BTreeSet<Tid>>) {
+    /// Chooses an engine for each process, and begins with it. That takes a while for each, so
+    /// those that have stopped for it by then are not kept waiting.
+    fn choose(&mut self, processes: &BTreeMap<Tid, BTreeSet<Tid>>) -> Result<(), Error> {
         for (&pid, threads) in processes {
             let begun = self.perf.as_mut().map(|perf| perf.begin(pid));
             match begun {
@@ -151,7 +152,9 @@ impl Tracer {
                 Some(Err(why)) => self.fall_back(pid, &why),
                 None => self.step(threads.iter().copied()),
             }
+            self.drain()?;
         }
+        Ok(())
     }
 
     /// Waits until every process is ready.

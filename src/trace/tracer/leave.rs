@@ -52,7 +52,14 @@ impl Tracer {
         // This engine does not see a ring being set up.
         self.look_for_io_uring(processes.iter().copied());
         if let Some(perf) = &mut self.perf {
-            perf.put_back(&processes);
+            perf.put_back_masks();
+        }
+        for pid in &processes {
+            if let Some(perf) = &mut self.perf {
+                perf.put_back(*pid);
+            }
+            // It takes a while for each: those that have stopped for it are not kept waiting.
+            self.drain()?;
         }
         self.drain_until(PUTTING_BACK, |tracer| {
             tracer.perf.as_ref().is_none_or(super::Perf::is_settled)
