@@ -13,7 +13,7 @@ use super::log::{Log, connection};
 use crate::Connection;
 use crate::parse::alike::Alike;
 use crate::parse::input::{Input, Plain};
-use crate::parse::lines::{self, LONGEST, is_end};
+use crate::parse::lines;
 use crate::parse::{Gather, Options, parallel};
 
 /// Bytes that a thread takes at a time: so many that what must be done in order for each does not
@@ -91,7 +91,7 @@ fn in_parts(
                 job.block.want_comms = options.wanted.comm;
                 job.block.clear();
                 job.block.briefs.wanted = brief && again.load(Ordering::Relaxed) < TOO_OFTEN;
-                match load(plain, start, chunk, &mut job.buffer) {
+                match lines::load(plain, start, chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.at = start + from as u64;
                         job.lines = from..to;
@@ -152,60 +152,4 @@ fn give(block: &mut Block, base: Base, dates: &mut Dates, mut take: impl FnMut(C
             Given::Late(connection) => take(*connection),
         }
     }
-}
-
-/// Reads the lines that begin in the `chunk` bytes at `start`; gives where in the buffer they
-/// are, counted from `start`'s place there.
-fn load(
-    plain: &Plain<'_>,
-    start: u64,
-    chunk: usize,
-    buffer: &mut Vec<u8>,
-) -> io::Result<(usize, usize)> {
-    // The byte before tells whether a line begins with the first.
-    let before = usize::from(start > 0);
-    let left = usize::try_from(plain.len - start).unwrap_or(usize::MAX);
-    let own = before + chunk.min(left);
-    buffer.resize(own, 0);
-    let read = plain.read_at(buffer, start - before as u64)?;
-    buffer.truncate(read);
-    let own = own.min(read);
-    let none = Ok((0, 0));
-    if own <= before {
-        return none;
-    }
-    let first = if before == 0 || is_end(buffer[0]) {
-        before
-    } else {
-        match memchr::memchr2(b'\n', 0, &buffer[before..own]) {
-            Some(n) if before + n + 1 < own => before + n + 1,
-            _ => return none,
-        }
-    };
-    // The last line may go on behind them.
-    let last = memchr::memrchr2(b'\n', 0, &buffer[first..own]).map_or(first, |n| first + n + 1);
-    let mut searched = own;
-    let end = loop {
-        if last == own {
-            break own;
-        }
-        if let Some(n) = memchr::memchr2(b'\n', 0, &buffer[searched..]) {
-            break searched + n + 1;
-        }
-        searched = buffer.len();
-        if searched - last > LONGEST {
-            break searched;
-        }
-        let more = (searched - last).clamp(512, 64 * 1024);
-        let left = plain.len - (start - before as u64) - searched as u64;
-        let more = more.min(usize::try_from(left).unwrap_or(more));
-        buffer.resize(searched + more, 0);
-        let read =
-            plain.read_at(&mut buffer[searched..], start - before as u64 + searched as u64)?;
-        buffer.truncate(searched + read);
-        if read == 0 {
-            break searched;
-        }
-    };
-    Ok((first, end))
 }

@@ -1,5 +1,7 @@
 //! [`Input`]: one file, or stdin, decompressed if need be.
 
+mod packed;
+
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -7,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flate2::bufread::GzDecoder;
 use jiff::Timestamp;
 
+use self::packed::Packing;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.
@@ -18,16 +20,6 @@ const READ: usize = 256 * 1024;
 /// Bytes that are looked at first; more than enough in most cases, and little for thousands of
 /// files.
 const FIRST: usize = 16 * 1024;
-
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// Compressions that somebody else must undo: magic number and the command that does.
-const FOREIGN: &[(&[u8], &str)] = &[
-    (b"\xfd7zXZ\0", "xz -dc"),
-    (b"BZh", "bzip2 -dc"),
-    (b"\x04\x22\x4d\x18", "lz4 -dc"),
-    (b"PK\x03\x04", "unzip -p"),
-];
 
 /// One open record. Reading from it gives the decompressed bytes from the beginning.
 pub struct Input {
@@ -182,17 +174,16 @@ impl Input {
             }
             magic.extend_from_slice(&more[..n]);
         }
-        if let Some((_, tool)) = FOREIGN.iter().find(|(m, _)| magic.starts_with(m)) {
+        if let Some(tool) = packed::foreign(&magic) {
             return Err(format!(
                 "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
             ));
         }
-        let gzip = magic.starts_with(GZIP);
-        if !gzip && !magic.starts_with(ZSTD) {
+        let Some(packing) = Packing::of(&magic) else {
             self.ended = magic.is_empty();
             self.head = magic;
             return Ok(());
-        }
+        };
         let nothing: Box<dyn Read + Send> = Box::new(io::empty());
         let empty = Source::Stream { from: nothing, compressed: true };
         let raw: Box<dyn BufRead + Send> = match std::mem::replace(&mut self.source, empty) {
@@ -206,11 +197,7 @@ impl Input {
                 Box::new(BufReader::with_capacity(READ, all))
             }
         };
-        let from: Box<dyn Read + Send> = if gzip {
-            Box::new(Gzip::new(raw))
-        } else {
-            Box::new(zstd::Decoder::with_buffer(raw).map_err(say)?)
-        };
+        let from = packing.unpack(raw).map_err(say)?;
         self.source = Source::Stream { from, compressed: true };
         Ok(())
     }
@@ -351,45 +338,6 @@ impl Read for Counted {
         let n = self.from.read(buffer)?;
         self.progress.add(n);
         Ok(n)
-    }
-}
-
-/// gzip, member after member. Zeros behind the last one are padding, as gzip(1) has it.
-struct Gzip {
-    member: Option<GzDecoder<Box<dyn BufRead + Send>>>,
-}
-
-impl Gzip {
-    fn new(from: Box<dyn BufRead + Send>) -> Gzip {
-        Gzip { member: Some(GzDecoder::new(from)) }
-    }
-}
-
-impl Read for Gzip {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let n = member.read(buffer)?;
-            if n > 0 || buffer.is_empty() {
-                return Ok(n);
-            }
-            let Some(ended) = self.member.take() else { break };
-            let mut from = ended.into_inner();
-            loop {
-                let next = from.fill_buf()?;
-                let zeros = next.iter().take_while(|b| **b == 0).count();
-                if zeros == next.len() && zeros > 0 {
-                    from.consume(zeros);
-                    continue;
-                }
-                if next.is_empty() {
-                    break;
-                }
-                from.consume(zeros);
-                self.member = Some(GzDecoder::new(from));
-                break;
-            }
-        }
-        Ok(0)
     }
 }
 
