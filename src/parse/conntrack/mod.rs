@@ -13,7 +13,7 @@ use memchr::memmem;
 use regex::Regex;
 
 use self::entry::{Entry, Event, Line};
-use self::tables::Tables;
+use self::tables::{Flow, Tables};
 use super::context::Context;
 use super::host::Ends;
 use super::input::Input;
@@ -165,6 +165,7 @@ fn text(
             && !has(head, "[UPDATE]", "\"update\""),
         established: cx.options.established,
         open: HashMap::default(),
+        forgotten: 0,
         seen: false,
     };
     let name = input.name().to_owned();
@@ -184,6 +185,14 @@ fn text(
         });
     });
     let File { events, .. } = file;
+    if events.forgotten > 0 {
+        cx.account.complete = false;
+        cx.account.warn(format!(
+            "{name}: more flows were open at a time than are remembered, so --established leaves \
+             out {} that were not known to be by then",
+            events.forgotten
+        ));
+    }
     if events.seen && events.ends_only {
         cx.account.warn(format!(
             "{name}: this record has only the ends of connections; each counts, at the time of its \
@@ -301,7 +310,9 @@ struct Events {
     ends_only: bool,
     established: bool,
     /// Flows that have begun; with the connection, if it waits to be established.
-    open: HashMap<String, Option<Connection>, foldhash::quality::RandomState>,
+    open: HashMap<Flow, Option<Connection>, foldhash::quality::RandomState>,
+    /// Flows that waited to be established when there were too many.
+    forgotten: usize,
     seen: bool,
 }
 
@@ -340,7 +351,7 @@ impl Events {
 
     fn begin(&mut self, entry: &Entry, connection: Connection, give: &mut dyn FnMut(Connection)) {
         if self.open.len() >= MOST {
-            self.open.clear();
+            self.forgotten += self.open.drain().filter(|(_, held)| held.is_some()).count();
         }
         if self.established {
             self.open.insert(key(&entry.ends), Some(connection));
@@ -351,8 +362,8 @@ impl Events {
     }
 }
 
-fn key(ends: &Ends) -> String {
-    format!("{:?} {:?} {:?} {:?}", ends.client, ends.client_port, ends.server, ends.server_port)
+fn key(ends: &Ends) -> Flow {
+    (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::entry::{ENDING, Entry, TIME_WAIT};
 use crate::parse::host::Host;
 use crate::{Connection, Moment};
 
-type Flow = (Host, Option<u16>, Host, Option<u16>);
+/// Who opened it, and to what.
+pub type Flow = (Host, Option<u16>, Host, Option<u16>);
 
 /// What the snapshot before said of a flow.
 struct Known {
@@ -63,7 +64,7 @@ impl Tables {
         };
         let start = at.zip(age).map(|(at, age)| at.saturating_sub(age));
         let ends = &entry.ends;
-        let flow = (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port);
+        let flow = super::key(ends);
         let number = self.number;
         let hold = self.established && !entry.established();
         let time =

@@ -1,6 +1,8 @@
 //! One line of tcpdump's output.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder, FinderRev};
 
 use super::services;
 use crate::parse::fold::Part;
@@ -64,13 +66,16 @@ pub fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
     }
 }
 
+static FLAGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b": Flags ["));
+static ARROW: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b" > "));
+
 /// Reads what is behind the stamp.
 pub fn read(text: &[u8]) -> Line {
-    let flags = memmem::find(text, b": Flags [");
+    let flags = FLAGS.find(text);
     let (head, body) = match flags {
         Some(at) => (&text[..at], &text[at + 9..]),
         None => {
-            let Some(arrow) = memmem::rfind(text, b" > ") else { return header(text) };
+            let Some(arrow) = ARROW.rfind(text) else { return header(text) };
             let Some(colon) = memmem::find(&text[arrow..], b": ") else { return header(text) };
             (&text[..arrow + colon], &text[arrow + colon + 2..])
         }
@@ -200,7 +205,7 @@ fn ends(head: &[u8]) -> Option<Ends> {
 
 /// The words around the last ` > `, and what is before them.
 fn last_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let arrow = memmem::rfind(text, b" > ")?;
+    let arrow = ARROW.rfind(text)?;
     let start = text[..arrow].iter().rposition(|b| matches!(b, b' ' | b'\t')).map_or(0, |n| n + 1);
     let right = &text[arrow + 3..];
     let end = memchr::memchr(b' ', right).unwrap_or(right.len());

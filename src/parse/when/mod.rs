@@ -1,4 +1,4 @@
-//! Times of records: from what a line says to a [`Moment`].
+//! Times of records: from what a line says to a [`Moment`](crate::Moment).
 //!
 //! Many records leave out the year or the whole date. It is the one that lets the last line be no
 //! later than the file's last change; what comes through a pipe is taken to be of now.
