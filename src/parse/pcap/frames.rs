@@ -316,3 +316,64 @@ fn time(ticks: u64, interface: &Interface) -> Option<Moment> {
     let ns = u128::from(ticks) * 1_000_000_000 / u128::from(interface.resolution);
     i64::try_from(i128::try_from(ns).ok()?.checked_add(offset)?).ok().map(Moment::Clock)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u32 + 12).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn units_of_time() {
+        assert_eq!([6, 9, 0, 19].map(units), [6, 9, 0, 19].map(|n| 10_u64.checked_pow(n)));
+        assert_eq!([0x80, 0x94, 0xbf].map(units), [0, 20, 63].map(|n| 1_u64.checked_shl(n)));
+        assert_eq!([20, 0xc0, 0xff].map(units), [None; 3]);
+        let interface = Interface { link: 1, resolution: 1 << 20, offset: -5 };
+        assert_eq!(time(3 << 19, &interface), Some(Moment::Clock(-3_500_000_000)));
+        assert_eq!(time(u64::MAX, &interface), None);
+    }
+
+    /// A block that promises more than it has must not make anybody wait for the rest.
+    #[test]
+    fn blocks_that_are_not_as_they_should_be() {
+        let section = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, !0, !0]));
+        let interface = block(1, &words(&[1, 0]));
+        let packet = block(6, &words(&[0, 0, 1, 4, 4, 7]));
+        let start = [section, interface, packet.clone()].concat();
+        for (bad, stop) in [
+            (block(6, &words(&[0, 0, 1, 5000, 5000, 7])), Stop::Broken(NO_BLOCK)),
+            (block(3, &[]), Stop::Broken(NO_BLOCK)),
+            (words(&[6, 8, 0, 0]), Stop::Broken(NO_BLOCK)),
+            (words(&[6, 1 << 30, 0, 0]), Stop::Broken(TOO_LONG)),
+            (packet[..20].to_vec(), Stop::Needs(packet.len() - 20)),
+            (packet[..5].to_vec(), Stop::Needs(7)),
+            (Vec::new(), Stop::Needs(12)),
+        ] {
+            let bytes = [start.clone(), bad].concat();
+            let (mut format, begin) = Format::of(&bytes).unwrap();
+            let mut frames = 0;
+            let end = format.each(&bytes[begin..], usize::MAX, &mut 0, &mut |_| frames += 1);
+            assert_eq!((frames, end), (1, (start.len(), stop)));
+        }
+    }
+
+    #[test]
+    fn where_records_seem_to_begin() {
+        let packet = words(&[1_795_345_122, 7, 8, 8, 1, 2]);
+        let pcap = Format::Pcap { big_endian: false, modified: false, nanoseconds: false, link: 1 };
+        let bytes = [vec![0; 100], packet.repeat(9)].concat();
+        assert_eq!(pcap.guess(&bytes, 0), Some(100));
+        assert_eq!(pcap.guess(&[0; 500], 0), None);
+        let pcapng = Format::Pcapng { big_endian: false, interfaces: Vec::new() };
+        let bytes = [vec![0; 100], block(6, &words(&[0, 0, 1, 4, 4, 7])).repeat(9)].concat();
+        assert_eq!(pcapng.guess(&bytes, 0), Some(100));
+        assert_eq!(pcapng.guess(&bytes[1..], 1), Some(99));
+    }
+}
