@@ -58,7 +58,8 @@ impl Alike {
             self.0.resize(SLOTS, EMPTY);
         }
         // The multiplier is that of Fibonacci hashing: 2^32 by the golden ratio.
-        let place = u32::from(ip).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS);
+        let ends = u32::from(ip) ^ u32::from(local.1.unwrap_or(0)).rotate_left(16);
+        let place = ends.wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS);
         let slot = &mut self.0[place as usize];
         if slot.ip == ip && slot.local == local && (1..u32::MAX).contains(&slot.count) {
             slot.count += 1;

@@ -129,7 +129,10 @@ impl Fold {
             Some(Moment::Clock(ns) | Moment::Elapsed(ns)) => ns,
             None => 0,
         };
-        self.turn_over(s.time, now, give);
+        // What connections are known must not depend on whether anybody asks for their end.
+        if s.part != Part::Onward {
+            self.turn_over(s.time, now, give);
+        }
         self.saw_any = true;
         match s.part {
             Part::Syn => {}
@@ -197,9 +200,13 @@ impl Fold {
             self.begun = now;
             self.forget_all(give);
         }
-        if now.abs_diff(self.begun) > SPAN || self.young.len() >= MOST {
+        let is_far = now.abs_diff(self.begun) > SPAN;
+        if is_far && now > self.begun || self.young.len() >= MOST {
             self.begun = now;
             self.forget(give);
+        } else if is_far {
+            // A time was wrong, or the record begins anew: no reason yet to forget.
+            self.begun = now;
         }
     }
 
@@ -400,5 +407,20 @@ mod tests {
         }
         assert!(b.fold.young.len() + b.fold.old.len() <= 2 * 131 + 2);
         assert_eq!(b.end(), 20_000);
+    }
+
+    #[test]
+    fn one_wrong_time_makes_nothing_new() {
+        for (established, wrong) in [(false, Part::Syn), (true, Part::Onward)] {
+            let mut b = Bench::new(established);
+            for _ in 0..2 {
+                b.see(Part::Syn, 1, 0.0, Some(7), None);
+                b.see(Part::SynAck, 1, 0.1, Some(7), None);
+                b.see(Part::Onward, 1, 0.2, Some(8), None);
+                b.see(wrong, 2, 500.0, Some(9), None);
+            }
+            let given = b.given.iter().filter(|c| c.port == Some(1)).count();
+            assert_eq!(given, 1, "{wrong:?}");
+        }
     }
 }
