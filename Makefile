@@ -18,8 +18,9 @@ demo: ## a small server under tcptally, its clients, and the table
 	$(CARGO) build --release --locked --bin tcptally --example demo --example demo_server
 	@target/release/examples/demo
 
+# Run in the background or by nohup, tests would inherit ignored signals, and so what they end by them.
 test: test-needs ## all tests; installs the servers they trace where it may
-	$(CARGO) test --locked
+	env --default-signal=HUP,INT,QUIT $(CARGO) test --locked
 
 test-needs:
 	@tests/needs.sh
