@@ -47,7 +47,35 @@ impl<A, B> Drop for Alarm<'_, A, B> {
     }
 }
 
-/// The three steps of each part of the work.
+/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
+/// count, and so few that they stay in the cache.
+const CHUNK: usize = 256 * 1024;
+
+/// How a file is divided.
+pub struct Parts {
+    /// The bytes of a part; the last may have less.
+    pub chunk: usize,
+    /// How many threads share the work.
+    pub threads: usize,
+    bytes: u64,
+}
+
+impl Parts {
+    /// Divides so many `bytes` into chunks of that size (`None`: what is fastest), for no more
+    /// threads than there is work for.
+    pub fn new(bytes: u64, chunk: Option<usize>, threads: usize) -> Parts {
+        let chunk = chunk.unwrap_or(CHUNK).max(1);
+        let parts = bytes.div_ceil(chunk as u64);
+        Parts { chunk, threads: usize::try_from(parts).unwrap_or(threads).min(threads), bytes }
+    }
+
+    /// Where a part begins, if there is one.
+    pub fn start(&self, part: u64) -> Option<u64> {
+        Some(part.saturating_mul(self.chunk as u64)).filter(|start| *start < self.bytes)
+    }
+}
+
+/// The steps of each part of the work.
 pub struct Steps<Read, InOrder, Give, End> {
     /// Reads part N; false if there is none. Runs in any order.
     pub read: Read,
@@ -98,8 +126,7 @@ where
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if given_up.load(Ordering::Relaxed) || !read(part, &mut job) {
-                end(&mut job, &mut *mine);
-                return mine;
+                break;
             }
             let mut wanted = false;
             order.pass(part, &given_up, |in_order| {
@@ -118,10 +145,11 @@ where
                 merge.pass(part, &given_up, |sink| sink.merge(full));
             }
             if !wanted {
-                end(&mut job, &mut *mine);
-                return mine;
+                break;
             }
         }
+        end(&mut job, &mut *mine);
+        mine
     };
     let rest: Vec<Box<dyn Gather>> = std::thread::scope(|scope| {
         let worker = &worker;

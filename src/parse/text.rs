@@ -3,18 +3,14 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
 
+use super::Gather;
 use super::context::Context;
 use super::found::Found;
 use super::input::Input;
 use super::lines;
-use super::{Gather, parallel};
+use super::parallel::{self, Parts};
 use crate::Connection;
-
-/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
-/// count, and so few that they stay in the cache.
-const CHUNK: usize = 256 * 1024;
 
 /// What a thread works on.
 struct Job<B> {
@@ -47,8 +43,6 @@ pub fn read<B: Default>(
     read: impl Fn(&[u8], &mut B) + Sync,
     mut in_order: impl FnMut(&[u8], &mut B, &mut Vec<Connection>) + Send,
 ) -> io::Result<()> {
-    let chunk = cx.options.chunk.unwrap_or(CHUNK).max(1);
-    let threads = cx.threads();
     let Some(plain) = input.plain() else {
         let mut block = B::default();
         let mut found = Found::default();
@@ -60,20 +54,15 @@ pub fn read<B: Default>(
         });
     };
     let alike = cx.sink.alike();
-    let failed = Mutex::new(None);
-    // No more threads than there is work for.
-    let parts = plain.len.div_ceil(chunk as u64);
-    let threads = usize::try_from(parts).unwrap_or(threads).min(threads);
+    let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
+    let mut failed = None;
     parallel::run(
-        threads,
+        parts.threads,
         &mut *cx.sink,
         parallel::Steps {
             read: |part: u64, job: &mut Job<B>| {
-                let start = part.saturating_mul(chunk as u64);
-                if start >= plain.len {
-                    return false;
-                }
-                match lines::load(&plain, start, chunk, &mut job.buffer) {
+                let Some(start) = parts.start(part) else { return false };
+                match lines::load(&plain, start, parts.chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.lines = from..to;
                         read(&job.buffer[from..to], &mut job.block);
@@ -83,10 +72,8 @@ pub fn read<B: Default>(
                 true
             },
             in_order: |job: &mut Job<B>| {
-                if let Some(error) = job.error.take() {
-                    if let Ok(mut failed) = failed.lock() {
-                        *failed = Some(error);
-                    }
+                failed = job.error.take();
+                if failed.is_some() {
                     return false;
                 }
                 in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.all);
@@ -96,8 +83,5 @@ pub fn read<B: Default>(
             end: |job: &mut Job<B>, sink: &mut dyn Gather| job.found.end(sink),
         },
     );
-    match failed.into_inner() {
-        Ok(Some(error)) => Err(error),
-        _ => Ok(()),
-    }
+    failed.map_or(Ok(()), Err)
 }

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 const SHORT: usize = 23;
 
 /// Up to 23 bytes and, behind them, their number. Aligned, so that they are three words.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 #[repr(align(8))]
 struct Short([u8; SHORT + 1]);
 

@@ -10,14 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use super::block::Block;
 use super::frames::{Format, Stop};
 use crate::Connection;
+use crate::parse::Gather;
 use crate::parse::context::Context;
 use crate::parse::found::Found;
 use crate::parse::input::{Input, Plain};
-use crate::parse::{Gather, parallel};
+use crate::parse::parallel::{self, Parts};
 
-/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
-/// count, and so few that they stay in the cache.
-const CHUNK: usize = 256 * 1024;
+/// Bytes that are asked for at a time of what gives them from front to back.
+const READ: usize = 256 * 1024;
 
 /// How reading ended.
 #[derive(Debug, Default)]
@@ -91,10 +91,7 @@ fn in_parts(
     head: &[u8],
     mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
 ) -> End {
-    let chunk = cx.options.chunk.unwrap_or(CHUNK).max(1);
-    // No more threads than there is work for.
-    let parts = plain.len.div_ceil(chunk as u64);
-    let threads = usize::try_from(parts).unwrap_or(usize::MAX).min(cx.threads());
+    let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let alike = cx.sink.alike();
 
     // What most parts are read with, and what the next in order is.
@@ -106,15 +103,13 @@ fn in_parts(
     let mut end = End::Whole;
 
     parallel::run(
-        threads,
+        parts.threads,
         &mut *cx.sink,
         parallel::Steps {
             read: |part: u64, job: &mut Job| {
-                job.start = part.saturating_mul(chunk as u64);
-                if job.start >= plain.len {
-                    return false;
-                }
-                job.limit = job.start.saturating_add(chunk as u64).min(plain.len);
+                let Some(start) = parts.start(part) else { return false };
+                job.start = start;
+                job.limit = start.saturating_add(parts.chunk as u64).min(plain.len);
                 job.block.from = None;
                 job.error = None;
                 job.buffer.resize((job.limit - job.start) as usize, 0);
@@ -188,7 +183,7 @@ fn stream(
         let enough = buffer.len() + needed;
         while buffer.len() < enough {
             let old = buffer.len();
-            buffer.resize(old.max(enough - 1) + CHUNK, 0);
+            buffer.resize(old.max(enough - 1) + READ, 0);
             let read = input.read(&mut buffer[old..]);
             buffer.truncate(old + *read.as_ref().unwrap_or(&0));
             match read {

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::brief::Brief;
@@ -14,11 +13,8 @@ use crate::Connection;
 use crate::parse::alike::Alike;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines;
-use crate::parse::{Gather, Options, parallel};
-
-/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
-/// count, and so few that they stay in the cache.
-const CHUNK: usize = 256 * 1024;
+use crate::parse::parallel::{self, Parts};
+use crate::parse::{Gather, Options};
 
 /// Where briefs are not certain in so many parts, they will seldom be.
 const TOO_OFTEN: u32 = 4;
@@ -31,9 +27,8 @@ pub fn read(
     sink: &mut dyn Gather,
     threads: usize,
 ) -> io::Result<()> {
-    let chunk = options.chunk.unwrap_or(CHUNK).max(1);
     match input.plain() {
-        Some(plain) => in_parts(&plain, chunk, log, options, sink, threads),
+        Some(plain) => in_parts(&plain, log, options, sink, threads),
         None => {
             let mut block = Block { want_comms: options.wanted.comm, ..Block::default() };
             let mut dates = log.dates();
@@ -58,13 +53,12 @@ struct Job {
     at: u64,
     base: Base,
     dates: Option<Dates>,
-    alike: Option<Alike>,
+    alike: Alike,
     error: Option<io::Error>,
 }
 
 fn in_parts(
     plain: &Plain<'_>,
-    chunk: usize,
     log: &mut Log,
     options: &Options,
     sink: &mut dyn Gather,
@@ -72,26 +66,21 @@ fn in_parts(
 ) -> io::Result<()> {
     let dates = log.dates();
     let alike = sink.alike();
-    let failed = Mutex::new(None);
     let brief = alike && !options.wanted.local;
     // Parts that had to be read again because briefs were not certain.
     let again = AtomicU32::new(0);
-    // No more threads than there is work for.
-    let parts = plain.len.div_ceil(chunk as u64);
-    let threads = usize::try_from(parts).unwrap_or(threads).min(threads);
+    let parts = Parts::new(plain.len, options.chunk, threads);
+    let mut failed = None;
     parallel::run(
-        threads,
+        parts.threads,
         sink,
         parallel::Steps {
             read: |part: u64, job: &mut Job| {
-                let start = part.saturating_mul(chunk as u64);
-                if start >= plain.len {
-                    return false;
-                }
+                let Some(start) = parts.start(part) else { return false };
                 job.block.want_comms = options.wanted.comm;
                 job.block.clear();
                 job.block.briefs.wanted = brief && again.load(Ordering::Relaxed) < TOO_OFTEN;
-                match lines::load(plain, start, chunk, &mut job.buffer) {
+                match lines::load(plain, start, parts.chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.at = start + from as u64;
                         job.lines = from..to;
@@ -110,17 +99,13 @@ fn in_parts(
                 }
                 log.take(&mut job.block, job.at);
                 job.base = log.base();
-                let error = job.error.take();
-                let more = error.is_none();
-                if let Ok(mut failed) = failed.lock() {
-                    *failed = error;
-                }
-                more
+                failed = job.error.take();
+                failed.is_none()
             },
             give: |job: &mut Job, sink: &mut dyn Gather| {
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
                 if alike {
-                    let alike = job.alike.get_or_insert_default();
+                    let alike = &mut job.alike;
                     for Brief { ip, stamp } in job.block.briefs.list() {
                         alike.take_brief(*ip, dates.moment(job.base.apply(*stamp)), sink);
                     }
@@ -129,17 +114,10 @@ fn in_parts(
                     give(&mut job.block, job.base, dates, |c| sink.take(c));
                 }
             },
-            end: |job: &mut Job, sink: &mut dyn Gather| {
-                if let Some(alike) = &mut job.alike {
-                    alike.end(sink);
-                }
-            },
+            end: |job: &mut Job, sink: &mut dyn Gather| job.alike.end(sink),
         },
     );
-    match failed.into_inner() {
-        Ok(Some(error)) => Err(error),
-        _ => Ok(()),
-    }
+    failed.map_or(Ok(()), Err)
 }
 
 fn give(block: &mut Block, base: Base, dates: &mut Dates, mut take: impl FnMut(Connection)) {
