@@ -110,11 +110,11 @@ fn spin() {
 }
 
 fn sleep() {
-    const NAP: Duration = Duration::from_millis(250);
+    const IDLE_WAIT: Duration = Duration::from_millis(250);
     loop {
         let before = Instant::now();
-        thread::sleep(NAP);
-        let late = before.elapsed().saturating_sub(NAP);
+        thread::sleep(IDLE_WAIT);
+        let late = before.elapsed().saturating_sub(IDLE_WAIT);
         SLEEP.fetch_max(late.as_micros() as u64, Ordering::Relaxed);
     }
 }

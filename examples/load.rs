@@ -62,7 +62,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 const FIRST: u32 = u32::from_be_bytes([127, 1, 0, 1]);
 const LAST: u32 = u32::from_be_bytes([127, 255, 255, 254]);
 /// A server that does not answer for so long is dead.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -121,13 +121,13 @@ impl Load {
             self.begin(slot)?;
         }
         let mut events = vec![EpollEvent::empty(); self.clients.len()];
-        let patience = EpollTimeout::try_from(PATIENCE)?;
+        let patience = EpollTimeout::try_from(START_TIMEOUT)?;
         while !self.idle.is_empty() || self.clients.iter().any(Option::is_some) {
             let soon = !self.idle.is_empty();
             let timeout = if soon { EpollTimeout::from(1_u8) } else { patience };
             let n = match self.epoll.wait(&mut events, timeout) {
                 Ok(0) if soon => 0,
-                Ok(0) => bail!("the server has not answered for {} s", PATIENCE.as_secs()),
+                Ok(0) => bail!("the server has not answered for {} s", START_TIMEOUT.as_secs()),
                 Ok(n) => n,
                 Err(Errno::EINTR) => continue,
                 Err(e) => return Err(e.into()),

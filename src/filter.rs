@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::connection::canonical;
-use crate::period::{Period, Place};
-use crate::{Connection, Moment};
+use crate::model::connection::canonical;
+use crate::time::{Period, Place};
+use crate::{Connection, RecordTime};
 
 /// Which connections are counted. The default passes all.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,7 @@ impl Filter {
     }
 
     /// Judges many alike that came from the time of `c` to the time of the `last`.
-    pub fn judge_many(&self, c: &Connection, last: Option<Moment>) -> Verdict {
+    pub fn judge_many(&self, c: &Connection, last: Option<RecordTime>) -> Verdict {
         let port = match c.local_port {
             _ if self.ports.0.is_empty() => Verdict::Pass,
             Some(port) if self.ports.contains(port) => Verdict::Pass,
@@ -170,7 +170,7 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::period::Bound;
+    use crate::time::Bound;
 
     fn connection(ip: &str, local_port: u16) -> Connection {
         Connection {
@@ -230,13 +230,13 @@ mod tests {
         let filter = Filter {
             ports: "80".parse().unwrap(),
             from: vec!["10.0.0.0/8".parse().unwrap()],
-            period: Period { since: Some(Bound::At(Moment::Clock(5))), ..Period::default() },
+            period: Period { since: Some(Bound::At(RecordTime::Clock(5))), ..Period::default() },
             ..Filter::default()
         };
         assert_eq!(filter.judge(&Connection::default()), Verdict::UnknownPort);
         assert_eq!(filter.judge(&connection("?", 80)), Verdict::UnknownPeer);
         assert_eq!(filter.judge(&connection("10.0.0.1", 80)), Verdict::UnknownTime);
-        let early = Connection { time: Some(Moment::Clock(4)), ..Connection::default() };
+        let early = Connection { time: Some(RecordTime::Clock(4)), ..Connection::default() };
         assert_eq!(filter.judge(&early), Verdict::Drop);
     }
 }

@@ -1,12 +1,12 @@
 //! The command `tcptally`: parse the command line, run, exit.
 
-mod run;
+mod cli;
 
 use clap::Parser;
-use tcptally::cli::Cli;
+use cli::args::Cli;
 
 fn main() {
-    // Where this fails, nothing is gained by ending: what is executed gains no capability.
+    // Failure is harmless: programs that are executed gain no capability.
     let _ = tcptally::sys::capability::lower();
-    std::process::exit(run::run(Cli::parse()))
+    std::process::exit(cli::run(Cli::parse()))
 }

@@ -6,20 +6,20 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tcptally::connection::{Connection, Sink, Wanted};
-use tcptally::count::Count;
+use tcptally::count::Tally;
+use tcptally::count::counter::Count;
+use tcptally::count::key::{Key, Keys, Mask};
+use tcptally::count::table::Entry;
 use tcptally::filter::Filter;
+use tcptally::model::connection::{Connection, RequestedFields, Sink};
 use tcptally::parse::{Options, parse};
-use tcptally::tally::Tally;
-use tcptally::tally::key::{Key, Keys, Mask};
-use tcptally::tally::table::Entry;
 
 fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
     Options {
         kind: Some(kind.to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        wanted: Wanted { local: true, comm: true, pid: true },
+        requested: RequestedFields { local: true, comm: true, pid: true },
         threads: Some(threads),
         chunk,
         ..Options::default()
@@ -35,8 +35,8 @@ fn read_with(bytes: &[u8], options: &Options) -> Found {
     let mut found = Vec::new();
     let outcome = parse(&[file.path().to_owned()], options, &mut found);
     let name = file.path().display().to_string();
-    let said = outcome.account.warnings.iter().chain(&outcome.failures);
-    (found, outcome.account.unreadable_lines, said.map(|w| w.replace(&name, "")).collect())
+    let said = outcome.status.warnings.iter().chain(&outcome.failures);
+    (found, outcome.status.unreadable_lines, said.map(|w| w.replace(&name, "")).collect())
 }
 
 fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> Found {
@@ -62,7 +62,8 @@ fn same_counts(text: &[u8], name: &str, threads: usize, chunk: usize) {
     file.write_all(text).unwrap();
     for keys in [&[Key::Ip][..], &[Key::Ip, Key::Local]] {
         let keys = Keys::new(keys, Mask::default());
-        let options = Options { wanted: keys.wanted(), ..options("strace", threads, Some(chunk)) };
+        let options =
+            Options { requested: keys.requested(), ..options("strace", threads, Some(chunk)) };
         let tally = Tally::new(keys, None, None);
         let mut together = Count::new(Filter::default(), tally.part());
         parse(&[file.path().to_owned()], &options, &mut together);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tcptally::Moment;
+use tcptally::RecordTime;
 use tcptally::parse::{Options, parse};
 
 /// A SYN may carry data (RFC 7413), which the SYN+ACK acknowledges.
@@ -33,7 +33,7 @@ fn ours(file: &Path) -> Found {
     let mut found = Found::new();
     for c in connections {
         let time = match c.time {
-            Some(Moment::Clock(ns)) => Some(ns.div_euclid(1000)),
+            Some(RecordTime::Clock(ns)) => Some(ns.div_euclid(1000)),
             _ => None,
         };
         let ends = (c.ip.unwrap(), c.port.unwrap(), c.local_ip.unwrap(), c.local_port.unwrap());

@@ -4,14 +4,14 @@
 use std::net::Ipv6Addr;
 
 use jiff::tz::TimeZone;
-use tcptally::connection::Sink;
-use tcptally::count::Count;
+use tcptally::count::Tally;
+use tcptally::count::counter::Count;
+use tcptally::count::key::Keys;
+use tcptally::count::order::Order;
 use tcptally::filter::Filter;
-use tcptally::report::{Kind, Look, Part, Report};
-use tcptally::tally::Tally;
-use tcptally::tally::key::Keys;
-use tcptally::tally::order::Order;
-use tcptally::{Account, Connection, Moment};
+use tcptally::format::{OutputFormat, RenderOptions, Report, ReportSection};
+use tcptally::model::connection::Sink;
+use tcptally::{Connection, RecordTime, SourceStatus};
 
 const ADDRESSES: u64 = 1_000_000;
 
@@ -27,12 +27,12 @@ fn a_million_addresses() {
     let mut count = Count::new(Filter::default(), Tally::new(Keys::default(), None, None));
     for n in 0..ADDRESSES {
         let ip = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n * 7919));
-        let time = Some(Moment::Clock(n as i64));
+        let time = Some(RecordTime::Clock(n as i64));
         count.take(Connection { time, ip: Some(ip.into()), ..Connection::default() });
     }
     assert_eq!(count.tally.whole.len() as u64, ADDRESSES);
-    let account = Account::new("test");
-    let look = Look {
+    let status = SourceStatus::new("test");
+    let look = RenderOptions {
         color: false,
         width: 80,
         zone: TimeZone::UTC,
@@ -40,7 +40,7 @@ fn a_million_addresses() {
         headings: true,
         columns: Default::default(),
     };
-    let whole = Part {
+    let whole = ReportSection {
         start: None,
         end: None,
         keys: &count.tally.keys,
@@ -48,14 +48,14 @@ fn a_million_addresses() {
         order: Order::default(),
     };
     let report = Report {
-        account: &account,
+        status: &status,
         sums: count.sums,
         whole,
         intervals: None,
         ports: None,
         notes: Vec::new(),
     };
-    Kind::Json.format(look).report(&report, &mut std::io::sink()).unwrap();
+    OutputFormat::Json.format(look).report(&report, &mut std::io::sink()).unwrap();
     let peak = peak() / 1024;
     assert!(peak < 200, "{peak} MiB");
 }

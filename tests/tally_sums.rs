@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use tcptally::connection::{Sink, Split};
-use tcptally::count::Count;
+use tcptally::count::Tally;
+use tcptally::count::counter::Count;
+use tcptally::count::key::{Key, Keys, Mask};
+use tcptally::count::order::{Order, Sort};
+use tcptally::count::table::Table;
 use tcptally::filter::Filter;
-use tcptally::period::interval::{Interval, Length};
-use tcptally::period::{Bound, Period};
-use tcptally::tally::Tally;
-use tcptally::tally::key::{Key, Keys, Mask};
-use tcptally::tally::order::{Order, Sort};
-use tcptally::tally::table::Table;
-use tcptally::{Connection, Moment};
+use tcptally::model::connection::{Sink, Split};
+use tcptally::time::interval::{Interval, Length};
+use tcptally::time::{Bound, Period};
+use tcptally::{Connection, RecordTime};
 
 /// Around the hour that is there twice in Berlin.
 const FALL_BACK: i64 = 1_792_890_000;
@@ -22,7 +22,7 @@ const FALL_BACK: i64 = 1_792_890_000;
 fn connections() -> impl Strategy<Value = Vec<Connection>> {
     let time = prop_oneof![
         1 => Just(None),
-        9 => (-9000..9000i64).prop_map(|s| Some(Moment::Clock((FALL_BACK + s) * 1_000_000_000))),
+        9 => (-9000..9000i64).prop_map(|s| Some(RecordTime::Clock((FALL_BACK + s) * 1_000_000_000))),
     ];
     let ip = prop_oneof![
         1 => Just(None),
@@ -56,7 +56,7 @@ fn filters() -> impl Strategy<Value = Filter> {
     let bound = || {
         prop::option::of(
             (-9000..9000i64)
-                .prop_map(|s| Bound::At(Moment::Clock((FALL_BACK + s) * 1_000_000_000))),
+                .prop_map(|s| Bound::At(RecordTime::Clock((FALL_BACK + s) * 1_000_000_000))),
         )
     };
     let ports = prop::option::of(Just("80-81"));
@@ -70,7 +70,7 @@ fn filters() -> impl Strategy<Value = Filter> {
 }
 
 /// Key, count, first and last.
-type Row = (Vec<u8>, u64, Option<Moment>, Option<Moment>);
+type Row = (Vec<u8>, u64, Option<RecordTime>, Option<RecordTime>);
 
 /// The rows of a table, in the order of their keys.
 fn rows(table: &Table) -> Vec<Row> {

@@ -31,7 +31,7 @@ pub fn is_interrupted() -> bool {
 
 /// Asks until there is an answer; `what` is named when there is none in time.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const START_TIMEOUT: Duration = Duration::from_secs(20);
     let began = Instant::now();
     loop {
         if let Some(answer) = ask()? {
@@ -40,8 +40,8 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Re
         if is_interrupted() {
             bail!("interrupted");
         }
-        if began.elapsed() > PATIENCE {
-            bail!("waited {} s for {what}", PATIENCE.as_secs());
+        if began.elapsed() > START_TIMEOUT {
+            bail!("waited {} s for {what}", START_TIMEOUT.as_secs());
         }
         std::thread::sleep(Duration::from_millis(1));
     }

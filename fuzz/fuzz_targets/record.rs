@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use tcptally::connection::Wanted;
-use tcptally::count::Count;
+use tcptally::model::connection::RequestedFields;
+use tcptally::count::counter::Count;
 use tcptally::parse::{Options, parse};
 
 /// In memory, if the system has such a place.
@@ -24,7 +24,7 @@ pub fn read(kind: &str, data: &[u8]) {
             kind: Some(kind.to_owned()),
             date: Some("2026-11-22".parse().unwrap()),
             tz: Some(jiff::tz::TimeZone::UTC),
-            wanted: Wanted { local: true, comm: true, pid: true },
+            requested: RequestedFields { local: true, comm: true, pid: true },
             threads: Some(1),
             established,
             ..Options::default()

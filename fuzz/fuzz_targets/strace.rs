@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcptally::Connection;
-use tcptally::connection::{Sink, Wanted};
-use tcptally::count::Count;
+use tcptally::model::connection::{Sink, RequestedFields};
+use tcptally::count::counter::Count;
 use tcptally::parse::{Options, parse};
-use tcptally::tally::table::Entry;
+use tcptally::count::table::Entry;
 
 /// In memory, if the system has such a place.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -26,7 +26,7 @@ fn options(kind: Option<&str>, threads: usize, chunk: Option<usize>) -> Options 
         kind: kind.map(str::to_owned),
         date: Some("2026-11-22".parse().unwrap()),
         tz: Some(jiff::tz::TimeZone::UTC),
-        wanted: Wanted { local: true, comm: true, pid: true },
+        requested: RequestedFields { local: true, comm: true, pid: true },
         threads: Some(threads),
         chunk,
         ..Options::default()
@@ -36,7 +36,7 @@ fn options(kind: Option<&str>, threads: usize, chunk: Option<usize>) -> Options 
 fn read(options: &Options) -> (Vec<Connection>, u64) {
     let mut found = Vec::new();
     let outcome = parse(&[FILE.clone()], options, &mut found);
-    (found, outcome.account.unreadable_lines)
+    (found, outcome.status.unreadable_lines)
 }
 
 fn rows(count: &Count) -> BTreeMap<Vec<u8>, Entry> {
@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(whole, read(&divided));
 
     let [mut together, mut single] = [Count::default(), Count::default()];
-    let brief = Options { wanted: Wanted::default(), ..divided };
+    let brief = Options { requested: RequestedFields::default(), ..divided };
     parse(&[FILE.clone()], &brief, &mut together);
     read(&brief).0.into_iter().for_each(|c| single.take(c));
     assert_eq!(rows(&together), rows(&single));

@@ -4,7 +4,7 @@ use std::io;
 
 use super::input::Input;
 use super::{Gather, Options};
-use crate::Account;
+use crate::SourceStatus;
 
 /// What the reader of a run works with.
 pub struct Context<'a> {
@@ -13,7 +13,7 @@ pub struct Context<'a> {
     /// Takes the connections.
     pub sink: &'a mut dyn Gather,
     /// What the report will say of the records.
-    pub account: &'a mut Account,
+    pub status: &'a mut SourceStatus,
     /// Inputs that could not be read to their end.
     pub failures: &'a mut Vec<String>,
 }
@@ -33,8 +33,8 @@ impl Context<'_> {
     pub fn broken(&mut self, input: &Input, error: &io::Error) {
         let name = input.name();
         if input.is_compressed() && error.kind() == io::ErrorKind::UnexpectedEof {
-            self.account.complete = false;
-            self.account
+            self.status.complete = false;
+            self.status
                 .warn(format!("{name}: the compressed file is cut off; what could be read counts"));
         } else {
             self.failures.push(format!("{name}: {error}; what came before counts"));

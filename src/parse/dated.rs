@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::input::Input;
 use super::lines;
-use super::when::{Calendar, Stamp};
-use crate::Moment;
+use super::timestamp::{Calendar, Stamp};
+use crate::RecordTime;
 
 /// An input and what its stamps mean.
 pub struct Dated<L> {
@@ -12,7 +12,7 @@ pub struct Dated<L> {
     pub calendar: Calendar,
     /// What its first bytes tell of its look.
     pub look: L,
-    first: Option<Moment>,
+    first: Option<RecordTime>,
 }
 
 /// Makes calendars for `inputs` and sorts them by their first times: several come in any order,

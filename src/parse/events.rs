@@ -11,12 +11,12 @@ use super::context::Context;
 use super::host::Host;
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use crate::connection::{Transport, canonical};
-use crate::{Connection, Moment};
+use super::recognise::RecordFormat;
+use crate::model::connection::{Transport, canonical};
+use crate::{Connection, RecordTime};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "events",
     about: "our own --events in jsonl or csv",
     recognise,
@@ -39,7 +39,7 @@ fn is_csv(head: &[u8]) -> bool {
 
 #[derive(Deserialize)]
 struct Event {
-    time: Option<Moment>,
+    time: Option<RecordTime>,
     pid: Option<u32>,
     tid: Option<u32>,
     comm: Option<Box<str>>,
@@ -111,7 +111,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 cx.sink.pause();
             })
         };
-        cx.account.unreadable_lines += unreadable;
+        cx.status.unreadable_lines += unreadable;
         if let Err(e) = end {
             cx.broken(&input, &e);
         }

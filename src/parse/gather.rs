@@ -2,8 +2,8 @@
 
 use std::any::Any;
 
-use crate::connection::Split;
-use crate::{Connection, Moment};
+use crate::model::connection::Split;
+use crate::{Connection, RecordTime};
 
 /// Where a reader puts connections. Object-safe, so that readers are plain functions in a table.
 pub trait Gather: Send {
@@ -11,8 +11,8 @@ pub trait Gather: Send {
     fn take(&mut self, connection: Connection);
     /// There is nothing more at the moment, as [`Sink::pause`](crate::Sink::pause) says.
     fn pause(&mut self);
-    /// Takes many alike, as [`Sink::take_many`](crate::connection::Sink::take_many) says.
-    fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>);
+    /// Takes many alike, as [`Sink::take_many`](crate::model::connection::Sink::take_many) says.
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<RecordTime>);
     /// Whether the order of parts matters, as [`Split::ordered`] says.
     fn ordered(&self) -> bool;
     /// Whether those alike may come together, as [`Split::alike`] says.
@@ -27,15 +27,15 @@ pub trait Gather: Send {
 
 impl<S: Split + 'static> Gather for S {
     fn take(&mut self, connection: Connection) {
-        crate::connection::Sink::take(self, connection);
+        crate::model::connection::Sink::take(self, connection);
     }
 
     fn pause(&mut self) {
-        crate::connection::Sink::pause(self);
+        crate::model::connection::Sink::pause(self);
     }
 
-    fn take_many(&mut self, connection: Connection, count: u64, last: Option<Moment>) {
-        crate::connection::Sink::take_many(self, connection, count, last);
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<RecordTime>) {
+        crate::model::connection::Sink::take_many(self, connection, count, last);
     }
 
     fn ordered(&self) -> bool {

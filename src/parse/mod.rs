@@ -2,16 +2,16 @@
 //!
 //! [`parse`] opens every input ([`input`]), finds out what it is ([`recognise`]), joins what
 //! belongs together into runs, and gives each run to the reader of its type. A new type is a
-//! module with a [`recognise::Kind`] and a line in [`recognise::KINDS`].
+//! module with a [`recognise::RecordFormat`] and a line in [`recognise::KINDS`].
 
-mod alike;
+mod buffer;
+mod coalesce;
 pub mod conntrack;
 mod context;
 mod dated;
+pub mod deduplicate;
 mod digits;
 pub mod events;
-pub mod fold;
-mod found;
 mod gather;
 pub mod host;
 pub mod input;
@@ -28,7 +28,7 @@ pub mod systemtap;
 pub mod tcpaccept;
 pub mod tcpdump;
 mod text;
-pub mod when;
+pub mod timestamp;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub use self::host::Host;
 pub use self::input::Input;
 use self::progress::Progress;
 use self::recognise::Run;
-use crate::connection::{Split, Wanted};
-use crate::{Account, Moment};
+use crate::model::connection::{RequestedFields, Split};
+use crate::{RecordTime, SourceStatus};
 
 /// How records are read.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ pub struct Options {
     /// The type of all records; `None`: recognised from the content of each.
     pub kind: Option<String>,
     /// When a record with relative times began.
-    pub start: Option<Moment>,
+    pub start: Option<RecordTime>,
     /// The date of the first line of a record with bare clock times.
     pub date: Option<jiff::civil::Date>,
     /// The zone of bare clock times; `None`: the machine's.
@@ -63,7 +63,7 @@ pub struct Options {
     /// Whether only connections count that the record shows to have been completed.
     pub established: bool,
     /// Fields that somebody will look at.
-    pub wanted: Wanted,
+    pub requested: RequestedFields,
     /// Threads; `None`: as many as there are processors.
     pub threads: Option<usize>,
     /// Bytes of a file that a thread takes at a time; `None`: what is fastest.
@@ -76,7 +76,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Outcome {
     /// For the report.
-    pub account: Account,
+    pub status: SourceStatus,
     /// Inputs that could not be read or recognised, each a message for the user.
     pub failures: Vec<String>,
 }
@@ -90,33 +90,29 @@ pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mu
     let files = if files.is_empty() { &stdin } else { files };
     input::allow(files.len());
     let progress = Arc::new(Progress::new(options.progress, input::size(files)));
-    let mut outcome = Outcome { account: Account::new("parse"), failures: Vec::new() };
+    let mut outcome = Outcome { status: SourceStatus::new("parse"), failures: Vec::new() };
 
     let mut empty = Vec::new();
     let kind = options.kind.as_deref();
     let runs = recognise::runs(files, kind, &progress, &mut empty, &mut outcome.failures);
     if let Some(warning) = about_empty(&empty, &runs) {
-        outcome.account.warn(warning);
+        outcome.status.warn(warning);
     }
     let mut engines: Vec<&str> = Vec::new();
     for run in runs {
         if !engines.contains(&run.kind.name) {
             engines.push(run.kind.name);
         }
-        let mut context = Context {
-            options,
-            sink,
-            account: &mut outcome.account,
-            failures: &mut outcome.failures,
-        };
+        let mut context =
+            Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
         (run.kind.read)(run.inputs, &mut context);
     }
     progress.finish();
     if !engines.is_empty() {
-        outcome.account.engine = Some(engines.join(", "));
+        outcome.status.engine = Some(engines.join(", "));
     }
     if !outcome.failures.is_empty() {
-        outcome.account.complete = false;
+        outcome.status.complete = false;
     }
     outcome
 }

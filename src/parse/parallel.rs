@@ -128,14 +128,14 @@ where
             if given_up.load(Ordering::Relaxed) || !read(part, &mut job) {
                 break;
             }
-            let mut wanted = false;
+            let mut requested = false;
             order.pass(part, &given_up, |in_order| {
-                wanted = !ended.load(Ordering::Relaxed);
-                if wanted && !in_order(&mut job) {
+                requested = !ended.load(Ordering::Relaxed);
+                if requested && !in_order(&mut job) {
                     ended.store(true, Ordering::Relaxed);
                 }
             });
-            if wanted {
+            if requested {
                 give(&mut job, &mut *mine);
             }
             if ordered {
@@ -144,7 +144,7 @@ where
                 let full = std::mem::replace(&mut mine, empty);
                 merge.pass(part, &given_up, |sink| sink.merge(full));
             }
-            if !wanted {
+            if !requested {
                 break;
             }
         }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shorter readings show nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Counts the bytes that were read, and shows them where somebody is there to see it.
 #[derive(Debug)]
 pub struct Progress {
-    wanted: bool,
+    requested: bool,
     total: Option<u64>,
     read: AtomicU64,
     started: Instant,
@@ -22,9 +22,9 @@ pub struct Progress {
 
 impl Progress {
     /// `total`: the bytes of all inputs, if that is known.
-    pub fn new(wanted: bool, total: Option<u64>) -> Progress {
+    pub fn new(requested: bool, total: Option<u64>) -> Progress {
         Progress {
-            wanted: wanted && std::io::stderr().is_terminal(),
+            requested: requested && std::io::stderr().is_terminal(),
             total,
             read: AtomicU64::new(0),
             started: Instant::now(),
@@ -35,7 +35,7 @@ impl Progress {
     /// Takes note of `bytes` more.
     pub fn add(&self, bytes: usize) {
         let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if self.wanted && self.started.elapsed() > PATIENCE {
+        if self.requested && self.started.elapsed() > SHOW_AFTER {
             self.bar.get_or_init(|| self.draw()).set_position(read);
         }
     }

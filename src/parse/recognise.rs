@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::{conntrack, netfilter, netflow, pcap, report, strace, systemtap, tcpaccept, tcpdump};
 
 /// A type of record.
-pub struct Kind {
+pub struct RecordFormat {
     /// As `--type` names it.
     pub name: &'static str,
     /// For the list of known types.
@@ -25,7 +25,7 @@ pub struct Kind {
 }
 
 /// All types, the most particular first: the first that recognises a record reads it.
-pub const KINDS: &[&Kind] = &[
+pub const KINDS: &[&RecordFormat] = &[
     &pcap::KIND,
     &report::KIND,
     &events::KIND,
@@ -39,14 +39,14 @@ pub const KINDS: &[&Kind] = &[
 ];
 
 /// More than this is not looked at to find out what a record is.
-const ENOUGH: usize = 1024 * 1024;
+const DETECTION_BYTES: usize = 1024 * 1024;
 
 /// First lines are no longer than this, as a rule.
 const LINE: usize = 4096;
 
 /// Inputs that are read together.
 pub(super) struct Run {
-    pub kind: &'static Kind,
+    pub kind: &'static RecordFormat,
     pub inputs: Vec<Input>,
     key: Option<String>,
 }
@@ -109,8 +109,8 @@ pub(super) fn runs(
 /// What `input` is. An error only if nothing at all could be read: else it comes again later.
 fn kind_of(
     input: &mut Input,
-    forced: Option<&'static Kind>,
-) -> std::io::Result<Option<&'static Kind>> {
+    forced: Option<&'static RecordFormat>,
+) -> std::io::Result<Option<&'static RecordFormat>> {
     loop {
         input.skip_hole()?;
         let head = input.head();
@@ -119,7 +119,7 @@ fn kind_of(
         if let Some(kind) = forced.filter(|_| enough).or_else(|| recognised(head)) {
             return Ok(Some(kind));
         }
-        if input.head().len() > ENOUGH {
+        if input.head().len() > DETECTION_BYTES {
             return Ok(None);
         }
         match input.grow() {
@@ -133,7 +133,7 @@ fn kind_of(
     }
 }
 
-fn recognised(head: &[u8]) -> Option<&'static Kind> {
+fn recognised(head: &[u8]) -> Option<&'static RecordFormat> {
     KINDS.iter().copied().find(|kind| (kind.recognise)(head))
 }
 

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use super::context::Context;
 use super::host::Host;
 use super::input::Input;
-use super::recognise::Kind;
-use crate::connection::Transport;
-use crate::{Connection, Moment};
+use super::recognise::RecordFormat;
+use crate::model::connection::Transport;
+use crate::{Connection, RecordTime};
 
 /// What `--format json` writes; one after another in a file, too.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "report",
     about: "our own --format json",
     recognise,
@@ -40,8 +40,8 @@ fn recognise(head: &[u8]) -> bool {
 struct Report {
     schema: u32,
     host: Option<Box<str>>,
-    started: Option<Moment>,
-    ended: Option<Moment>,
+    started: Option<RecordTime>,
+    ended: Option<RecordTime>,
     #[serde(default)]
     complete: bool,
     total: u64,
@@ -62,8 +62,8 @@ struct Report {
 
 #[derive(Deserialize)]
 struct Interval {
-    start: Option<Moment>,
-    end: Option<Moment>,
+    start: Option<RecordTime>,
+    end: Option<RecordTime>,
     rows: Vec<Row>,
     others: Option<Others>,
 }
@@ -71,8 +71,8 @@ struct Interval {
 #[derive(Deserialize)]
 struct Row {
     count: u64,
-    first: Option<Moment>,
-    last: Option<Moment>,
+    first: Option<RecordTime>,
+    last: Option<RecordTime>,
     ip: Option<Box<str>>,
     port: Option<u16>,
     local: Option<Box<str>>,
@@ -86,8 +86,8 @@ struct Row {
 #[derive(Deserialize)]
 struct Others {
     count: u64,
-    first: Option<Moment>,
-    last: Option<Moment>,
+    first: Option<RecordTime>,
+    last: Option<RecordTime>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
 }
@@ -100,7 +100,7 @@ fn bytes(bytes_in: Option<u64>, bytes_out: Option<u64>) -> Option<Box<Transport>
 
 impl Report {
     /// From when to when, by its source or else by its connections.
-    fn period(&self) -> (Option<Moment>, Option<Moment>) {
+    fn period(&self) -> (Option<RecordTime>, Option<RecordTime>) {
         (
             self.started.or_else(|| self.rows.iter().filter_map(|r| r.first).min()),
             self.ended.or_else(|| self.rows.iter().filter_map(|r| r.last).max()),
@@ -121,7 +121,7 @@ impl Report {
         let (mut rows, mut others) = (Vec::new(), Vec::new());
         for interval in self.intervals {
             // Rows of intervals may be without times; then the interval is what is known.
-            let (start, end) = (interval.start, interval.end.map(Moment::just_before));
+            let (start, end) = (interval.start, interval.end.map(RecordTime::just_before));
             rows.extend(interval.rows.into_iter().map(|row| Row {
                 first: row.first.or(start),
                 last: row.last.or(end),
@@ -189,7 +189,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             if report.total > 0
                 && let Some(other) = seen.insert(what, name.clone())
             {
-                cx.account.warn(format!(
+                cx.status.warn(format!(
                     "{name} and {other} are reports of the same host and period: what they have \
                      in common counts twice"
                 ));
@@ -200,25 +200,25 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
 }
 
 fn take(report: Report, name: &str, cx: &mut Context<'_>) {
-    let account = &mut *cx.account;
-    account.complete &= report.complete;
-    account.lost += report.lost;
-    account.unreadable_lines += report.unreadable_lines;
-    account.started = account.started.into_iter().chain(report.started).min();
-    account.ended = account.ended.max(report.ended);
+    let status = &mut *cx.status;
+    status.complete &= report.complete;
+    status.lost += report.lost;
+    status.unreadable_lines += report.unreadable_lines;
+    status.started = status.started.into_iter().chain(report.started).min();
+    status.ended = status.ended.max(report.ended);
     let host: Option<Arc<str>> = report.host.as_deref().map(Arc::from);
     let of = host.as_deref().unwrap_or(name);
     for warning in &report.warnings {
-        account.warn(format!("{of}: {warning}"));
+        status.warn(format!("{of}: {warning}"));
     }
     if !report.keys.iter().any(|k| k == "ip") {
-        account.warn(format!(
+        status.warn(format!(
             "{name} counts by {}, so that addresses are not known",
             report.keys.join(", ")
         ));
     }
     if report.approximate {
-        account.warn(format!("{name}: the counts are approximate (--max-keys)"));
+        status.warn(format!("{name}: the counts are approximate (--max-keys)"));
     }
     let (rows, others) = report.counts();
     for row in rows {
@@ -234,7 +234,7 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         cx.sink.take_many(unknown, rest.count, rest.last);
     }
     if !others.is_empty() {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name} has rows that are not told (--top, --min): their addresses are not known"
         ));
     }

@@ -5,11 +5,11 @@ use super::context::Context;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use super::when::{Calendar, Scan, Stamp};
+use super::recognise::RecordFormat;
+use super::timestamp::{Calendar, Scan, Stamp};
 
 /// SystemTap's text.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "systemtap",
     about: "text of a SystemTap script that tells new connections",
     recognise,
@@ -21,7 +21,7 @@ const NEW: &[u8] = b"New connection from ";
 const SUMMARY: &[u8] = b"=== Summary ===";
 
 /// More of one address is no count but damage.
-const MOST: u64 = 1 << 32;
+const MAX_COUNT: u64 = 1 << 32;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
@@ -49,7 +49,7 @@ fn line(text: &[u8]) -> Line {
     let Some(at) = memchr::memmem::rfind(text, b": ") else { return Line::Other };
     let count = std::str::from_utf8(&text[at + 2..]).ok().and_then(|n| n.trim().parse().ok());
     match (Host::address(&text[..at]), count) {
-        (Some(host), Some(count)) if count < MOST => Line::Count(host, count),
+        (Some(host), Some(count)) if count < MAX_COUNT => Line::Count(host, count),
         _ => Line::Other,
     }
 }
@@ -97,7 +97,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                     Line::Event(stamp, client) => {
                         events = true;
                         let mut connection = ends(client).connection();
-                        connection.time = calendar.moment(stamp);
+                        connection.time = calendar.record_time(stamp);
                         sink.take(connection);
                     }
                     Line::Summary => summary = true,
@@ -114,12 +114,12 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         });
         let name = input.name();
         if broken > 0 {
-            cx.account.complete = false;
-            cx.account.unreadable_lines += broken;
-            cx.account.warn(format!("{name}: the last line is cut off, or others cannot be read"));
+            cx.status.complete = false;
+            cx.status.unreadable_lines += broken;
+            cx.status.warn(format!("{name}: the last line is cut off, or others cannot be read"));
         }
         if let Some(port) = port {
-            cx.account.warn(format!(
+            cx.status.warn(format!(
                 "{name}: this record does not tell the local port; all its connections are taken \
                  to be to {port}"
             ));

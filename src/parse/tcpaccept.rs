@@ -7,11 +7,11 @@ use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use super::when::{Calendar, Scan, Stamp};
+use super::recognise::RecordFormat;
+use super::timestamp::{Calendar, Scan, Stamp};
 
 /// tcpaccept's text.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "tcpaccept",
     about: "text of bcc's or bpftrace's tcpaccept",
     recognise,
@@ -121,7 +121,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 let Some(columns) = &header else { return };
                 let stamp = stamp(line);
                 let timed = columns.first() == Some(&Column::Time);
-                let time = if timed { calendar.moment(stamp) } else { None };
+                let time = if timed { calendar.record_time(stamp) } else { None };
                 // Without its end, a port may be cut.
                 let cut = !whole && at + line.len() == text.len();
                 match accept(line, columns).filter(|_| !cut) {
@@ -144,14 +144,14 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 }
             });
         });
-        cx.account.unreadable_lines += unreadable;
+        cx.status.unreadable_lines += unreadable;
         if unreadable > 0 {
-            cx.account.complete = false;
+            cx.status.complete = false;
         }
         if lost > 0 {
-            cx.account.complete = false;
-            cx.account.lost += lost;
-            cx.account.warn(format!(
+            cx.status.complete = false;
+            cx.status.lost += lost;
+            cx.status.warn(format!(
                 "{}: tcpaccept says that {lost} of its events were lost",
                 input.name()
             ));

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 
 use super::Gather;
+use super::buffer::ConnectionBuffer;
 use super::context::Context;
-use super::found::Found;
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
@@ -18,7 +18,7 @@ struct Job<B> {
     /// Where the lines are in the buffer.
     lines: Range<usize>,
     block: B,
-    found: Found,
+    found: ConnectionBuffer,
     error: Option<io::Error>,
 }
 
@@ -28,7 +28,7 @@ impl<B: Default> Default for Job<B> {
             buffer: Vec::new(),
             lines: 0..0,
             block: B::default(),
-            found: Found::default(),
+            found: ConnectionBuffer::default(),
             error: None,
         }
     }
@@ -45,7 +45,7 @@ pub fn read<B: Default>(
 ) -> io::Result<()> {
     let Some(plain) = input.plain() else {
         let mut block = B::default();
-        let mut found = Found::default();
+        let mut found = ConnectionBuffer::default();
         return lines::blocks(input, |text, _| {
             read(text, &mut block);
             in_order(text, &mut block, &mut found.all);

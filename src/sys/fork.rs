@@ -20,9 +20,9 @@ pub struct Preparation {
     pub ignore_sigtrap: bool,
 }
 
-/// A child that waits for [`Held::release`].
+/// A child that waits for [`StoppedChild::release`].
 #[derive(Debug)]
-pub struct Held {
+pub struct StoppedChild {
     /// Its process id.
     pub pid: Tid,
     go: File,
@@ -62,7 +62,7 @@ fn pipe() -> io::Result<(File, File)> {
 ///
 /// # Errors
 /// Those of fork(2) and pipe(2), or EINVAL for an empty `argv`.
-pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<Held> {
+pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedChild> {
     if argv.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -76,7 +76,7 @@ pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<Held> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => unsafe { run_child(&argv, environment.as_deref(), preparation, &wait, &go, &tell) },
-        pid => Ok(Held { pid, go, said }),
+        pid => Ok(StoppedChild { pid, go, said }),
     }
 }
 
@@ -172,7 +172,7 @@ unsafe fn say(tell: &File, what: u8, value: i32) {
     unsafe { libc::write(tell.as_raw_fd(), message.as_ptr().cast(), message.len()) };
 }
 
-impl Held {
+impl StoppedChild {
     /// Lets the child go on to its exec.
     pub fn release(mut self) -> io::Result<Released> {
         self.go.write_all(&[1])?;

@@ -3,8 +3,8 @@
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
-pub mod aside;
 pub mod capability;
+pub mod detached_process;
 pub mod digits;
 pub mod fork;
 pub mod netlink;

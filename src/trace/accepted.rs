@@ -2,21 +2,21 @@
 
 use std::net::SocketAddr;
 
-use crate::connection::{Connection, Wanted, canonical};
-use crate::moment::Moment;
+use crate::model::connection::{Connection, RequestedFields, canonical};
+use crate::model::record_time::RecordTime;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
 use super::abi::{Arch, Call, SOCKETCALL_ACCEPTS};
 use super::procfs;
 use super::registers::CallRegisters;
-use super::sockaddr::{self, Heard};
-use super::socket::{Found, Sockets};
+use super::sockaddr::{self, PeerAddr};
+use super::socket::{SocketLookup, Sockets};
 
 /// Reads what a stopped tracee has accepted.
 #[derive(Debug, Default)]
 pub struct Reader {
-    wanted: Wanted,
+    requested: RequestedFields,
     sockets: Sockets,
 }
 
@@ -28,9 +28,9 @@ struct Buffers {
 }
 
 impl Reader {
-    /// A reader that finds out what is `wanted`, and the peer.
-    pub fn new(wanted: Wanted) -> Reader {
-        Reader { wanted, sockets: Sockets::default() }
+    /// A reader that finds out what is `requested`, and the peer.
+    pub fn new(requested: RequestedFields) -> Reader {
+        Reader { requested, sockets: Sockets::default() }
     }
 
     /// The connection that `call` of the stopped thread `tid` has accepted; `None` if the call
@@ -57,7 +57,7 @@ impl Reader {
             }
             Call::IoUringSetup => return None,
         };
-        let time = Moment::now();
+        let time = RecordTime::now();
         let (local, peer) = self.ends(tid, fd, buffers)?;
         Some(Connection {
             time: Some(time),
@@ -66,9 +66,9 @@ impl Reader {
             port: peer.map(|p| p.port()),
             local_ip: local.map(|l| canonical(l.ip())),
             local_port: local.map(|l| l.port()),
-            pid: if self.wanted.pid { procfs::process_of(tid).map(|p| p as u32) } else { None },
+            pid: if self.requested.pid { procfs::process_of(tid).map(|p| p as u32) } else { None },
             tid: Some(tid as u32),
-            comm: if self.wanted.comm { procfs::comm(tid) } else { None },
+            comm: if self.requested.comm { procfs::comm(tid) } else { None },
             fd: Some(fd),
             machine: None,
             transport: None,
@@ -84,14 +84,14 @@ impl Reader {
     ) -> Option<(Option<SocketAddr>, Option<SocketAddr>)> {
         let heard = sockaddr::read(tid, buffers.address, buffers.length);
         match heard {
-            Heard::NotInet => return None,
-            Heard::Peer(peer) if !self.wanted.local => return Some((None, Some(peer))),
+            PeerAddr::NotInet => return None,
+            PeerAddr::Peer(peer) if !self.requested.local => return Some((None, Some(peer))),
             _ => {}
         }
         match self.sockets.find(tid, fd) {
-            Found::NotInet => None,
-            Found::Inet { local, peer } => Some((Some(local), peer.or(heard.peer()))),
-            Found::Unknown => Some((None, heard.peer())),
+            SocketLookup::NotInet => None,
+            SocketLookup::Inet { local, peer } => Some((Some(local), peer.or(heard.peer()))),
+            SocketLookup::Unknown => Some((None, heard.peer())),
         }
     }
 
@@ -101,11 +101,11 @@ impl Reader {
     }
 }
 
-impl Heard {
+impl PeerAddr {
     fn peer(self) -> Option<SocketAddr> {
         match self {
-            Heard::Peer(peer) | Heard::Perhaps(peer) => Some(peer),
-            Heard::NotInet | Heard::Unclear => None,
+            PeerAddr::Peer(peer) | PeerAddr::Perhaps(peer) => Some(peer),
+            PeerAddr::NotInet | PeerAddr::Unclear => None,
         }
     }
 }

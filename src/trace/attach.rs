@@ -32,8 +32,8 @@ impl Targets {
         let own = ptrace::PTRACE_O_TRACESYSGOOD
             | ptrace::PTRACE_O_TRACECLONE
             | ptrace::PTRACE_O_TRACEEXEC;
-        let births = ptrace::PTRACE_O_TRACEFORK | ptrace::PTRACE_O_TRACEVFORK;
-        if self.children { own | births } else { own }
+        let pending_threads = ptrace::PTRACE_O_TRACEFORK | ptrace::PTRACE_O_TRACEVFORK;
+        if self.children { own | pending_threads } else { own }
     }
 
     /// Whether a process belongs to what is watched, given that it is a tracee.

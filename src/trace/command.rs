@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::live::Ending;
+use crate::model::live::Ending;
 use crate::sys;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait::{self, Change};
@@ -92,7 +92,7 @@ impl Command {
 }
 
 /// Waits for the end of a command that was let go, and passes signals on to it as before.
-pub fn attend(pid: Tid) -> Result<Ending, Error> {
+pub fn supervise(pid: Tid) -> Result<Ending, Error> {
     wake::install(&HANDLED).doing("installing signal handlers")?;
     let mut command = Command::new(pid);
     loop {

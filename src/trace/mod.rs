@@ -11,10 +11,10 @@ pub mod abi;
 pub mod accepted;
 pub mod attach;
 mod command;
+mod cpu_affinity;
 pub mod engine;
 pub mod error;
 mod files;
-mod follow;
 pub mod perf;
 pub mod procfs;
 pub mod refusal;
@@ -30,7 +30,7 @@ pub mod target;
 mod tracees;
 pub mod tracer;
 
-pub use command::attend;
+pub use command::supervise;
 pub use error::Error;
 pub use tracer::{Options, Tracer};
 
@@ -38,7 +38,7 @@ pub use tracer::{Options, Tracer};
 /// the kernel lets the tracees go where they are (ptrace(2), "death under ptrace" of the
 /// tracer); to be detached one by one they would have to be stopped first, which interrupts the
 /// system calls they wait in.
-pub fn let_go_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+pub fn detach_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let result = std::thread::scope(|scope| scope.spawn(f).join());
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

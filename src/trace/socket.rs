@@ -13,7 +13,7 @@ use super::procfs::{self, SocketEntry};
 
 /// What a look-up gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum SocketLookup {
     /// An internet socket; the peer is `None` where the kernel would not tell.
     Inet {
         /// The address that the client connected to.
@@ -40,15 +40,17 @@ pub struct Sockets {
 
 impl Sockets {
     /// Finds both ends of descriptor `fd` of the stopped thread `tid`.
-    pub fn find(&mut self, tid: Tid, fd: i32) -> Found {
+    pub fn find(&mut self, tid: Tid, fd: i32) -> SocketLookup {
         self.by_pidfd(tid, fd).unwrap_or_else(|_| match procfs::socket(tid, fd) {
-            Some(SocketEntry::Tcp { local, peer }) => Found::Inet { local, peer: Some(peer) },
-            Some(SocketEntry::NotTcp) => Found::NotInet,
-            None => Found::Unknown,
+            Some(SocketEntry::Tcp { local, peer }) => {
+                SocketLookup::Inet { local, peer: Some(peer) }
+            }
+            Some(SocketEntry::NotTcp) => SocketLookup::NotInet,
+            None => SocketLookup::Unknown,
         })
     }
 
-    fn by_pidfd(&mut self, tid: Tid, fd: i32) -> io::Result<Found> {
+    fn by_pidfd(&mut self, tid: Tid, fd: i32) -> io::Result<SocketLookup> {
         if !self.pidfds.contains_key(&tid) {
             let pidfd = open(tid)?;
             if self.pidfds.len() >= KEPT || !files::leaves(SPARE, pidfd.as_raw_fd()) {
@@ -58,13 +60,13 @@ impl Sockets {
         }
         let socket = pidfd::get(self.pidfds[&tid].as_fd(), fd)?;
         let Name::Inet(local) = pidfd::local_name(socket.as_fd())? else {
-            return Ok(Found::NotInet);
+            return Ok(SocketLookup::NotInet);
         };
         let peer = match pidfd::peer_name(socket.as_fd(), &local) {
             Ok(Name::Inet(peer)) => Some(peer),
             _ => None,
         };
-        Ok(Found::Inet { local, peer })
+        Ok(SocketLookup::Inet { local, peer })
     }
 
     /// Forgets a thread that has ended or executed another program: its id may come again.

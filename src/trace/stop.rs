@@ -104,13 +104,13 @@ impl ExecStop {
 
 /// PTRACE_EVENT_CLONE, FORK or VFORK.
 #[derive(Debug)]
-pub struct BirthStop {
+pub struct CloneStop {
     stopped: Stopped,
     /// FORK or VFORK: what was created is no thread of the same process.
     pub is_process: bool,
 }
 
-impl BirthStop {
+impl CloneStop {
     /// The thread that stopped.
     pub fn tid(&self) -> Tid {
         self.stopped.0
@@ -192,36 +192,36 @@ impl GroupStop {
 /// PTRACE_EVENT_STOP of either kind: the thread stands inside of the kernel's get_signal(), from
 /// where an interrupted call is restarted as though nothing had been.
 #[derive(Debug)]
-pub enum Standing {
+pub enum EventStopState {
     /// A thread of a process that runs.
     Running(EventStop),
     /// A thread of a process in group-stop.
     Stopped(GroupStop),
 }
 
-impl Standing {
+impl EventStopState {
     /// The thread.
     pub fn tid(&self) -> Tid {
         match self {
-            Standing::Running(stop) => stop.tid(),
-            Standing::Stopped(stop) => stop.tid(),
+            EventStopState::Running(stop) => stop.tid(),
+            EventStopState::Stopped(stop) => stop.tid(),
         }
     }
 
     /// Lets this thread run, even if its process stays in group-stop.
     pub fn run(self, until: Until) -> io::Result<()> {
         match self {
-            Standing::Running(stop) => stop.resume(until),
-            Standing::Stopped(stop) => stop.stopped.resume(until, 0),
+            EventStopState::Running(stop) => stop.resume(until),
+            EventStopState::Stopped(stop) => stop.stopped.resume(until, 0),
         }
     }
 }
 
-impl From<Standing> for Stop {
-    fn from(standing: Standing) -> Stop {
+impl From<EventStopState> for Stop {
+    fn from(standing: EventStopState) -> Stop {
         match standing {
-            Standing::Running(stop) => Stop::Event(stop),
-            Standing::Stopped(stop) => Stop::Group(stop),
+            EventStopState::Running(stop) => Stop::Event(stop),
+            EventStopState::Stopped(stop) => Stop::Group(stop),
         }
     }
 }
@@ -239,8 +239,8 @@ pub enum Stop {
     Group(GroupStop),
     /// See [`EventStop`].
     Event(EventStop),
-    /// See [`BirthStop`].
-    Birth(BirthStop),
+    /// See [`CloneStop`].
+    Birth(CloneStop),
     /// See [`ExecStop`].
     Exec(ExecStop),
     /// No stop: the thread exited with this status.
@@ -283,7 +283,7 @@ impl From<Change> for Stop {
             (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec(ExecStop(stopped)),
             _ => {
                 let is_process = event != libc::PTRACE_EVENT_CLONE;
-                Stop::Birth(BirthStop { stopped, is_process })
+                Stop::Birth(CloneStop { stopped, is_process })
             }
         }
     }

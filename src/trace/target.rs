@@ -46,10 +46,10 @@ pub fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
 /// [`Error::NoListener`] names what listens instead, or says that the owner cannot be seen.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
     let all = procfs::listeners().doing("reading /proc/net/tcp")?;
-    let wanted = |port: u16| ports.iter().any(|r| r.contains(&port));
+    let requested = |port: u16| ports.iter().any(|r| r.contains(&port));
     let sockets: BTreeMap<String, SocketAddr> = all
         .iter()
-        .filter(|l| wanted(l.local.port()))
+        .filter(|l| requested(l.local.port()))
         .map(|l| (format!("socket:[{}]", l.inode), l.local))
         .collect();
     if sockets.is_empty() {

@@ -46,7 +46,7 @@ impl Tracees {
     }
 
     /// A tracee has made another.
-    pub fn born(&mut self, parent: Tid, child: Tid) {
+    pub fn added(&mut self, parent: Tid, child: Tid) {
         if matches!(self, Tracees::Known(_)) {
             let engine = self.engine(parent);
             self.set(child, engine);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::Moment;
+use crate::RecordTime;
 use crate::sys::netlink;
 
 use super::dump::{Dump, Nanos};
@@ -109,7 +109,7 @@ fn refused(error: io::Error) -> Error {
 
 /// The present.
 pub fn now() -> Nanos {
-    match Moment::now() {
-        Moment::Clock(ns) | Moment::Elapsed(ns) => ns,
+    match RecordTime::now() {
+        RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => ns,
     }
 }

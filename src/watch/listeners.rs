@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::wire::End;
 
 /// Listeners by port and address, with the first and the last dump that knew them (see
-/// [`Ledger`](super::ledger::Ledger)). A server of many addresses has many on one port.
+/// [`SocketTracker`](super::tracker::SocketTracker)). A server of many addresses has many on one port.
 #[derive(Debug, Default)]
 pub struct Listeners(HashMap<u16, Vec<Listener>>);
 

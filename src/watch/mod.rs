@@ -1,7 +1,7 @@
 //! Asks the kernel about connections to a port, without touching the server that has it.
 //!
 //! NETLINK_SOCK_DIAG tells every user of a network namespace which TCP sockets there are (a
-//! [dump](dumper)), and of each one's end (a notice, taken in by a [`receiver`]). The [`ledger`]
+//! [dump](dumper)), and of each one's end (a notice, taken in by a [`receiver`]). The [`tracker`]
 //! puts both together. What is counted are connections that the kernel has completed, whether
 //! or not the server ever accepts them.
 //!
@@ -14,14 +14,14 @@
 pub mod dump;
 pub mod dumper;
 pub mod error;
-pub mod ledger;
+pub mod flush_probe;
 pub mod listeners;
-pub mod marker;
 pub mod missing;
 pub mod namespace;
-pub mod opens;
 pub mod ports;
 pub mod receiver;
+pub mod snmp;
+pub mod tracker;
 pub mod watcher;
 pub mod wire;
 

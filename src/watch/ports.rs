@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use crate::sys::netlink::Instruction;
 
 /// So many ranges at the most are given to the kernel, which limits the length of programs.
-const MOST: usize = 256;
+const MAX_FILTER_PORTS: usize = 256;
 
 /// Offsets into a notice: `struct nlmsghdr` has 16 bytes, `struct inet_diag_msg` follows.
 const SPORT: u32 = 16 + 4;
@@ -52,7 +52,7 @@ impl Ports {
     /// Those that the kernel shall pick: a few ports too many rather than a program too long.
     fn coarse(&self) -> Vec<(u16, u16)> {
         match (self.0.first(), self.0.last()) {
-            (Some(first), Some(last)) if self.0.len() > MOST => vec![(first.0, last.1)],
+            (Some(first), Some(last)) if self.0.len() > MAX_FILTER_PORTS => vec![(first.0, last.1)],
             _ => self.0.clone(),
         }
     }
@@ -192,10 +192,11 @@ mod tests {
         ] {
             let (code, filter) = (set.bytecode(), set.filter(0, 1));
             for port in 0..=u16::MAX {
-                let wanted = set.ranges().iter().any(|(low, high)| (*low..=*high).contains(&port));
-                assert_eq!(set.contains(port), wanted, "{port}");
-                assert_eq!(run_bytecode(&code, port), wanted, "bytecode, {port}");
-                assert_eq!(run_filter(&filter, port, 7), wanted, "filter, {port}");
+                let requested =
+                    set.ranges().iter().any(|(low, high)| (*low..=*high).contains(&port));
+                assert_eq!(set.contains(port), requested, "{port}");
+                assert_eq!(run_bytecode(&code, port), requested, "bytecode, {port}");
+                assert_eq!(run_filter(&filter, port, 7), requested, "filter, {port}");
             }
         }
     }

@@ -22,10 +22,10 @@ use super::wire::{self, Message, Socket};
 const BUFFER: usize = 64 << 20;
 
 /// With less than this in one buffer, several share the work.
-const ENOUGH: usize = 8 << 20;
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
 /// So many at the most, a power of two: every notice is offered to each.
-const MOST: usize = 8;
+const MAX_BATCHES: usize = 8;
 
 /// What one notice takes of a receive buffer, at the most.
 const NOTICE: usize = 2304;
@@ -82,7 +82,9 @@ impl Receiver {
         let mut sockets = vec![first];
         let shares = match buffer {
             Some(_) => 1,
-            None => ENOUGH.div_ceil(size.max(1)).next_power_of_two().clamp(1, MOST),
+            None => {
+                RECEIVE_BUFFER_BYTES.div_ceil(size.max(1)).next_power_of_two().clamp(1, MAX_BATCHES)
+            }
         };
         while sockets.len() < shares {
             sockets.push(open()?.0);

@@ -9,20 +9,20 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::connection::{Connection, Transport, canonical};
-use crate::live::{Ending, Event, Live};
+use crate::model::connection::{Connection, Transport, canonical};
+use crate::model::live::{Ending, Event, Live};
 use crate::sys::wake;
-use crate::{Account, Moment};
+use crate::{RecordTime, SourceStatus};
 
 use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
 use super::error::{Doing, Error};
-use super::ledger::{LATE, Ledger, Seen};
-use super::marker;
+use super::flush_probe;
 use super::missing::Missing;
-use super::opens::PassiveOpens;
 use super::ports::Ports;
 use super::receiver::{Notice, Receiver};
+use super::snmp::PassiveOpens;
+use super::tracker::{LATE, ObservedSocket, SocketTracker};
 
 /// Signals that end the watch, and the one that asks for the tally so far.
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
@@ -57,9 +57,9 @@ pub struct Watcher {
     ports: Ports,
     receiver: Receiver,
     dumper: Dumper,
-    ledger: Ledger,
+    ledger: SocketTracker,
     opens: Option<(PassiveOpens, u64)>,
-    account: Account,
+    status: SourceStatus,
     notices: Vec<Notice>,
     ready: VecDeque<Connection>,
     /// The time between dumps, and when the next is due.
@@ -89,14 +89,14 @@ impl Watcher {
         // The first dump also loads the kernel's module, without which there are no notices.
         dumper.dump(false)?;
         let receiver = Receiver::start(&ports, options.buffer)?;
-        let ledger = Ledger::new(options.transport);
+        let ledger = SocketTracker::new(options.transport);
         let mut watcher = Watcher {
             ports,
             receiver,
             dumper,
             ledger,
             opens: None,
-            account: Account::new("watch"),
+            status: SourceStatus::new("watch"),
             notices: Vec::new(),
             ready: VecDeque::new(),
             spacing: options.resolution,
@@ -121,7 +121,7 @@ impl Watcher {
         let before = opens.as_mut().and_then(PassiveOpens::read);
         self.ledger.open_before(self.dumper.dump(false)?);
         let dump = self.dumper.dump(false)?;
-        self.account.started = Some(Moment::Clock(dump.start));
+        self.status.started = Some(RecordTime::Clock(dump.start));
         self.ledger.open_before(dump);
         self.await_notices()?;
         self.receiver.take(&mut self.notices);
@@ -151,7 +151,7 @@ impl Watcher {
 
     /// Waits until the notices of all ends until now are there to be taken.
     fn await_notices(&mut self) -> Result<(), Error> {
-        self.told = marker::wait().doing("waiting for the kernel's notices")?;
+        self.told = flush_probe::wait().doing("waiting for the kernel's notices")?;
         self.receiver.flush();
         while !self.receiver.flushed() {
             self.wait(Instant::now() + self.spacing)?;
@@ -205,8 +205,8 @@ impl Watcher {
         self.missing.drops = self.receiver.drops() - self.drops_before;
         self.missing.vanished = self.ledger.vanished();
         self.missing.uncounted = self.uncounted();
-        self.account.lost = self.missing.lost();
-        self.account.complete = self.account.lost == 0;
+        self.status.lost = self.missing.lost();
+        self.status.complete = self.status.lost == 0;
     }
 
     /// How many more connections the kernel has accepted, on any port, than were counted.
@@ -229,7 +229,7 @@ impl Watcher {
         if std::mem::replace(&mut self.stopped, true) {
             return Ok(());
         }
-        self.account.ended = Some(Moment::now());
+        self.status.ended = Some(RecordTime::now());
         let opened = self.opened();
         let mut hidden = u64::MAX;
         for _ in 0..2 {
@@ -249,13 +249,13 @@ impl Watcher {
         self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
         self.look_for_missing();
         if !self.told {
-            self.account.complete = false;
-            self.account.warn(
+            self.status.complete = false;
+            self.status.warn(
                 "this machine was so busy that the kernel had not yet told of all connections \
                  that were over",
             );
         }
-        self.missing.reasons().into_iter().for_each(|reason| self.account.warn(reason));
+        self.missing.reasons().into_iter().for_each(|reason| self.status.warn(reason));
         Ok(())
     }
 }
@@ -313,24 +313,24 @@ impl Live for Watcher {
         self.spacing + nanoseconds(LATE)
     }
 
-    fn account(&mut self) -> Account {
-        let mut account = self.account.clone();
-        account.engine = Some("sock_diag".into());
+    fn status(&mut self) -> SourceStatus {
+        let mut status = self.status.clone();
+        status.engine = Some("sock_diag".into());
         let kept = if self.stopped { 0 } else { self.ledger.kept() };
         if kept > 0 {
-            account.warn(format!(
+            status.warn(format!(
                 "open connections are not in this count yet ({kept} in all): how they fared is \
                  known at their end"
             ));
         }
-        account.ended.get_or_insert_with(Moment::now);
-        account
+        status.ended.get_or_insert_with(RecordTime::now);
+        status
     }
 }
 
 /// What is known of a connection, in the terms of all sources. Its time is the middle of the
 /// span in which it began, so that it errs by half of that at the most.
-fn connection(seen: &Seen, with_transport: bool) -> Connection {
+fn connection(seen: &ObservedSocket, with_transport: bool) -> Connection {
     let half = (seen.began.before - seen.began.after).max(0) / 2;
     let time: Nanos = seen.began.after + half;
     let transport = with_transport.then(|| {
@@ -346,7 +346,7 @@ fn connection(seen: &Seen, with_transport: bool) -> Connection {
         })
     });
     Connection {
-        time: Some(Moment::Clock(time)),
+        time: Some(RecordTime::Clock(time)),
         ip: Some(canonical(seen.peer.0)),
         port: Some(seen.peer.1).filter(|port| *port != 0),
         local_ip: Some(canonical(seen.local.0)).filter(|ip| !ip.is_unspecified()),

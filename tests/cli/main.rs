@@ -2,7 +2,6 @@
 
 mod support;
 
-mod fares;
 mod formats;
 mod merge;
 mod metrics;
@@ -11,4 +10,5 @@ mod periods;
 mod piped;
 mod recipes;
 mod rows;
+mod tcp_stats;
 mod usage;

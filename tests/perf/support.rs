@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use tcptally::sys::ptrace::{self, Tid};
 use tcptally::sys::wait;
 use tcptally::trace::perf::inject::{self, Change, Disposition, Progress, Started};
-use tcptally::trace::perf::site::Site;
-use tcptally::trace::stop::{Standing, Stop, Until};
+use tcptally::trace::perf::injection_site::InjectionSite;
+use tcptally::trace::stop::{EventStopState, Stop, Until};
 
 /// A C program of tests/tracees, compiled once; `None` without a compiler.
 pub fn tracee(name: &str) -> Option<PathBuf> {
@@ -69,11 +69,11 @@ fn die_at(step: u32) {
 /// Changes the disposition of a seized process and leaves it stopped; gives the former one.
 pub fn inject(pid: Tid, mut change: Change) -> (Stop, Disposition) {
     loop {
-        let site = Site::find(pid).unwrap();
+        let site = InjectionSite::find(pid).unwrap();
         ptrace::interrupt(pid).unwrap();
         let stop = loop {
             match next_stop(pid) {
-                Stop::Event(stop) => break Standing::Running(stop),
+                Stop::Event(stop) => break EventStopState::Running(stop),
                 other => resume(other),
             }
         };
@@ -83,7 +83,7 @@ pub fn inject(pid: Tid, mut change: Change) -> (Stop, Disposition) {
                 resume(stop.into());
                 continue;
             }
-            Started::Unfit(_, unfit) => panic!("{unfit}"),
+            Started::InjectError(_, unfit) => panic!("{unfit}"),
         };
         let mut step = 0;
         let other = loop {

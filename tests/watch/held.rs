@@ -10,7 +10,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 /// Connections; TCPTALLY_TEST_HELD changes it.
-fn wanted() -> usize {
+fn requested() -> usize {
     std::env::var("TCPTALLY_TEST_HELD").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
 }
 
@@ -23,7 +23,7 @@ fn share() -> usize {
 
 /// Holders of all connections, which listen.
 fn holders(port: u16) -> Vec<Holder> {
-    let (held, share) = (wanted(), share());
+    let (held, share) = (requested(), share());
     let shares = (0..held.div_ceil(share)).map(|n| (n, share.min(held - n * share)));
     let mut holders: Vec<_> = shares.map(|(n, count)| Holder::start(n, port, count)).collect();
     holders.iter_mut().for_each(|holder| holder.next("listens"));
@@ -104,7 +104,7 @@ fn holder() {
 
 #[test]
 fn all_count_and_do_not_count_for_the_next() {
-    let (held, port) = (wanted(), free_port());
+    let (held, port) = (requested(), free_port());
     let mut holders = holders(port);
     let watch = Watch::ports(&[port], &["--resolution", "100ms"]);
     let mut made = Counts::new();
@@ -127,7 +127,7 @@ fn all_count_and_do_not_count_for_the_next() {
 /// Also where each is told on its own, at the end and all at once.
 #[test]
 fn all_are_told_as_events() {
-    let (held, port) = (wanted(), free_port());
+    let (held, port) = (requested(), free_port());
     let mut holders = holders(port);
     let options = ["-e", "-F", "plain", "-o", "events"];
     let mut watch = Watch::start(User::plain(), &[port], &options);

@@ -9,14 +9,14 @@ mod harness;
 mod watching;
 
 mod families;
-mod fares;
 mod held;
 mod listeners;
 mod lives;
 mod lost;
+mod messages;
 mod metrics;
 mod namespaces;
 mod ports;
 mod servers;
+mod tcp_stats;
 mod times;
-mod words;

@@ -103,7 +103,7 @@ pub fn connect_from(from: SocketAddr, to: SocketAddr) -> TcpStream {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(from)).expect("an address of ours");
     connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).expect("a listener");
     let stream = TcpStream::from(fd);
-    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("an option");
     stream
 }
 

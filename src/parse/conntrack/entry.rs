@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
-use crate::parse::when::{Scan, Stamp};
+use crate::parse::timestamp::{Scan, Stamp};
 
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,12 +18,12 @@ use super::context::Context;
 use super::host::Ends;
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use super::when::{Calendar, Scan, Stamp};
-use crate::{Connection, Moment};
+use super::recognise::RecordFormat;
+use super::timestamp::{Calendar, Scan, Stamp};
+use crate::{Connection, RecordTime};
 
 /// conntrack's text, and the kernel's.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "conntrack",
     about: "events, lists or snapshots of the connection tracking table, also in a tar archive",
     recognise,
@@ -32,7 +32,7 @@ pub const KIND: Kind = Kind {
 };
 
 /// So many open flows are remembered of a record of events.
-const MOST: usize = 1 << 21;
+const MAX_FLOWS: usize = 1 << 21;
 
 fn is_tar(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar")
@@ -59,17 +59,18 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let moment_of = |name: &str| moment_in(name, &zone);
     inputs.sort_by_cached_key(|input| {
         let path = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
-        path.and_then(moment_of).or_else(|| input.modified().map(Moment::from))
+        path.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from))
     });
     let name = super::common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
     for mut input in inputs {
         let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
-        let moment = file.and_then(moment_of).or_else(|| input.modified().map(Moment::from));
+        let record_time =
+            file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
         let end = if is_tar(input.head()) {
             archive(&mut input, &mut tables, &moment_of, cx)
         } else {
-            text(&mut input, moment, &mut tables, cx)
+            text(&mut input, record_time, &mut tables, cx)
         };
         if let Err(e) = end {
             cx.broken(&input, &e);
@@ -77,11 +78,11 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
     match tables.count() {
         0 => {}
-        1 => cx.account.warn(format!(
+        1 => cx.status.warn(format!(
             "{name}: a list shows one moment; what had been forgotten by then (120 s after a \
              close, 10 s after a reset) is not in it"
         )),
-        n => cx.account.warn(format!(
+        n => cx.status.warn(format!(
             "{name}: connections that came and went between two of the {n} snapshots are in none \
              of them"
         )),
@@ -92,7 +93,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
 fn archive(
     input: &mut Input,
     tables: &mut Tables,
-    moment_of: &dyn Fn(&str) -> Option<Moment>,
+    moment_of: &dyn Fn(&str) -> Option<RecordTime>,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
     let name = input.name().to_owned();
@@ -106,7 +107,8 @@ fn archive(
         let path = member.path().ok().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
         let file = path.rsplit('/').next().unwrap_or_default();
         let written = member.header().mtime().ok().and_then(|t| i64::try_from(t).ok());
-        let written = written.and_then(|t| jiff::Timestamp::from_second(t).ok()).map(Moment::from);
+        let written =
+            written.and_then(|t| jiff::Timestamp::from_second(t).ok()).map(RecordTime::from);
         tables.begin(moment_of(file).or(written));
         let mut member = BufReader::new(member);
         let gzip = member.fill_buf()?.starts_with(&[0x1f, 0x8b]);
@@ -136,9 +138,8 @@ fn archive(
         strange += u64::from(flows == 0 && others > 0);
     }
     if strange > 0 {
-        cx.account.complete = false;
-        cx.account
-            .warn(format!("{name}: {strange} files in it are no snapshots and were left out"));
+        cx.status.complete = false;
+        cx.status.warn(format!("{name}: {strange} files in it are no snapshots and were left out"));
     }
     Ok(())
 }
@@ -152,7 +153,7 @@ fn snapshot(entry: &Entry, tables: &mut Tables, cx: &mut Context<'_>) {
 /// A file of events, or of one or more snapshots.
 fn text(
     input: &mut Input,
-    moment: Option<Moment>,
+    record_time: Option<RecordTime>,
     tables: &mut Tables,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
@@ -170,7 +171,7 @@ fn text(
     };
     let name = input.name().to_owned();
     let calendar = Calendar::new(input, cx, &|_| Stamp::None);
-    let mut file = File { tables, events, calendar, moment, listing: false };
+    let mut file = File { tables, events, calendar, record_time, listing: false };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
             if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
@@ -186,25 +187,25 @@ fn text(
     });
     let File { events, .. } = file;
     if events.forgotten > 0 {
-        cx.account.complete = false;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.warn(format!(
             "{name}: more flows were open at a time than are remembered, so --established leaves \
              out {} that were not known to be by then",
             events.forgotten
         ));
     }
     if events.seen && events.ends_only {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: this record has only the ends of connections; each counts, at the time of its \
              end or by its age"
         ));
     } else if events.seen && events.established && !events.follows {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: [NEW] events alone do not tell which connections were established, so \
              --established counts every attempt"
         ));
     } else if events.seen && !events.established {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: a [NEW] event is an attempt, so those that were refused count too"
         ));
     }
@@ -215,7 +216,7 @@ struct File<'a> {
     tables: &'a mut Tables,
     events: Events,
     calendar: Calendar,
-    moment: Option<Moment>,
+    record_time: Option<RecordTime>,
     /// A snapshot has begun.
     listing: bool,
 }
@@ -225,29 +226,29 @@ impl File<'_> {
         match line {
             Line::Tcp(entry) if entry.event.is_some() => {
                 if entry.ends.inbound(&cx.options.local) {
-                    let time = self.calendar.moment(entry.stamp);
+                    let time = self.calendar.record_time(entry.stamp);
                     self.events.take(&entry, time, &mut |connection| cx.sink.take(connection));
                 }
             }
             Line::Tcp(entry) => {
-                self.begin(self.moment);
+                self.begin(self.record_time);
                 snapshot(&entry, self.tables, cx);
             }
             Line::OtherFlow => {}
             Line::Other => {
                 let stamp = date_line(text);
-                if let Some(moment) = self.calendar.moment(stamp) {
+                if let Some(record_time) = self.calendar.record_time(stamp) {
                     self.listing = false;
-                    self.begin(Some(moment));
+                    self.begin(Some(record_time));
                 }
             }
         }
     }
 
-    fn begin(&mut self, moment: Option<Moment>) {
+    fn begin(&mut self, record_time: Option<RecordTime>) {
         if !self.listing {
             self.listing = true;
-            self.tables.begin(moment);
+            self.tables.begin(record_time);
         }
     }
 }
@@ -280,14 +281,14 @@ fn date_line(line: &[u8]) -> Stamp {
         let year = line.rsplit(|b| *b == b' ').next()?;
         let year = std::str::from_utf8(year).ok()?.parse().ok()?;
         let date = Date::new(year, month, day).ok()?;
-        Some(if utc { super::when::epoch(date, ns) } else { Stamp::Civil(date, ns) })
+        Some(if utc { super::timestamp::epoch(date, ns) } else { Stamp::Civil(date, ns) })
     };
     date().unwrap_or(Stamp::None)
 }
 
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
 /// `1795345122`.
-fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<Moment> {
+fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
     static DATE: std::sync::LazyLock<Option<Regex>> = std::sync::LazyLock::new(|| {
         Regex::new(r"(20\d\d)-?(\d\d)-?(\d\d)[-_T. ]?(\d\d)[-_:.h]?(?:(\d\d)[-_:.m]?(\d\d)?)?").ok()
     });
@@ -317,7 +318,7 @@ struct Events {
 }
 
 impl Events {
-    fn take(&mut self, entry: &Entry, time: Option<Moment>, give: &mut dyn FnMut(Connection)) {
+    fn take(&mut self, entry: &Entry, time: Option<RecordTime>, give: &mut dyn FnMut(Connection)) {
         self.seen = true;
         let connection = || Connection { time, ..entry.ends.connection() };
         match entry.event {
@@ -350,7 +351,7 @@ impl Events {
     }
 
     fn begin(&mut self, entry: &Entry, connection: Connection, give: &mut dyn FnMut(Connection)) {
-        if self.open.len() >= MOST {
+        if self.open.len() >= MAX_FLOWS {
             self.forgotten += self.open.drain().filter(|(_, held)| held.is_some()).count();
         }
         if self.established {

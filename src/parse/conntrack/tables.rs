@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 
 use super::entry::{ENDING, Entry, TIME_WAIT};
 use crate::parse::host::Host;
-use crate::{Connection, Moment};
+use crate::{Connection, RecordTime};
 
 /// Who opened it, and to what.
 pub type Flow = (Host, Option<u16>, Host, Option<u16>);
@@ -29,7 +29,7 @@ struct Known {
 pub struct Tables {
     flows: HashMap<Flow, Known, RandomState>,
     number: u64,
-    moment: Option<Moment>,
+    record_time: Option<RecordTime>,
     established: bool,
 }
 
@@ -38,16 +38,16 @@ const SECOND: i64 = 1_000_000_000;
 impl Tables {
     /// Gives only established connections if asked to.
     pub fn new(established: bool) -> Tables {
-        Tables { flows: HashMap::default(), number: 0, moment: None, established }
+        Tables { flows: HashMap::default(), number: 0, record_time: None, established }
     }
 
     /// Begins the next snapshot.
-    pub fn begin(&mut self, moment: Option<Moment>) {
+    pub fn begin(&mut self, record_time: Option<RecordTime>) {
         // What is missing in one snapshot has ended.
         let last = self.number;
         self.flows.retain(|_, known| known.seen == last);
         self.number += 1;
-        self.moment = moment;
+        self.record_time = record_time;
     }
 
     /// How many snapshots there were.
@@ -58,8 +58,8 @@ impl Tables {
     /// Takes one entry of the snapshot.
     pub fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
         let age = entry.age.and_then(|s| s.checked_mul(SECOND));
-        let at = match self.moment {
-            Some(Moment::Clock(ns) | Moment::Elapsed(ns)) => Some(ns),
+        let at = match self.record_time {
+            Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => Some(ns),
             None => None,
         };
         let start = at.zip(age).map(|(at, age)| at.saturating_sub(age));
@@ -67,8 +67,9 @@ impl Tables {
         let flow = super::key(ends);
         let number = self.number;
         let hold = self.established && !entry.established();
-        let time =
-            self.moment.map(|m| m.shifted(jiff::SignedDuration::from_nanos(-age.unwrap_or(0))));
+        let time = self
+            .record_time
+            .map(|m| m.shifted(jiff::SignedDuration::from_nanos(-age.unwrap_or(0))));
         let connection = || Connection { time, ..ends.connection() };
         let known = self.flows.entry(flow);
         let mut now = Known {
@@ -147,7 +148,7 @@ mod tests {
         let mut tables = Tables::new(false);
         let mut given = 0;
         for (n, entries) in snapshots.iter().enumerate() {
-            tables.begin(Some(Moment::Clock(n as i64 * 20 * SECOND)));
+            tables.begin(Some(RecordTime::Clock(n as i64 * 20 * SECOND)));
             for (state, rest) in *entries {
                 let line = format!(
                     "tcp 6 {state} src=198.51.100.1 dst=192.0.2.77 sport=5 dport=80 {rest}"

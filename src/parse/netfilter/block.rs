@@ -8,7 +8,7 @@ use super::body::{self, Body, Packet};
 use super::entries::Entry;
 use super::frame;
 use crate::parse::lines::{self, LONGEST};
-use crate::parse::when::Stamp;
+use crate::parse::timestamp::Stamp;
 
 /// A line that tells of a connection.
 #[derive(Debug)]

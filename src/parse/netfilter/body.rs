@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
-use super::quick;
+use super::fast_path;
+use crate::parse::deduplicate::PacketKind;
 use crate::parse::digits::number;
-use crate::parse::fold::Part;
 use crate::parse::host::{Ends, Host};
 
 /// What a LOG line is.
@@ -26,7 +26,7 @@ pub struct Packet {
     /// Who opened it.
     pub ends: Ends,
     /// SYN or SYN+ACK.
-    pub part: Part,
+    pub part: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The IP ID of a SYN.
@@ -53,11 +53,11 @@ pub fn is_log_line(line: &[u8]) -> bool {
 
 /// Reads a body.
 pub fn read(body: &[u8]) -> Body {
-    quick::read(body).unwrap_or_else(|| thorough(body))
+    fast_path::read(body).unwrap_or_else(|| general(body))
 }
 
 /// Reads a body of any form.
-pub(super) fn thorough(body: &[u8]) -> Body {
+pub(super) fn general(body: &[u8]) -> Body {
     let mut fields = Fields::default();
     let mut words = body.split(|b| *b == b' ');
     while let Some(word) = words.next() {
@@ -135,10 +135,10 @@ impl<'a> Fields<'a> {
         let Some(ends) = ends() else { return Body::Broken };
         Body::Tells(if self.ack {
             let isn = self.ack_seq.and_then(number).map(|acked: u32| acked.wrapping_sub(1));
-            Packet { ends: ends.turned(), part: Part::SynAck, isn, id: None }
+            Packet { ends: ends.turned(), part: PacketKind::SynAck, isn, id: None }
         } else {
             let id = self.id.and_then(number).filter(|id| *id != 0);
-            Packet { ends, part: Part::Syn, isn: self.seq.and_then(number), id }
+            Packet { ends, part: PacketKind::Syn, isn: self.seq.and_then(number), id }
         })
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::block::{Block, Joined, Line};
 use super::frame;
 use crate::parse::lines;
-use crate::parse::when::{Calendar, Stamp};
+use crate::parse::timestamp::{Calendar, Stamp};
 
 /// More than this is no JSON object of the journal.
 const OBJECT: usize = 1024 * 1024;
@@ -59,7 +59,7 @@ impl Entries {
                 self.end(block);
                 let realtime = match frame::split(line).0 {
                     Stamp::None => None,
-                    stamp => calendar.moment(stamp),
+                    stamp => calendar.record_time(stamp),
                 };
                 let realtime = realtime.and_then(|m| m.timestamp()).map(|t| t.as_microsecond());
                 self.entry = Some(Entry { realtime, ..Entry::default() });

@@ -1,6 +1,6 @@
 //! What stands before the body: the time, and who says it.
 
-use crate::parse::when::{Scan, Stamp};
+use crate::parse::timestamp::{Scan, Stamp};
 
 /// The stamp of a line and what follows it.
 pub fn split(line: &[u8]) -> (Stamp, &[u8]) {
@@ -77,7 +77,7 @@ fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
                 let utc = copy.take(b" UTC") || copy.take(b" GMT");
                 *scan = copy;
                 return Some(match stamp {
-                    Stamp::Civil(date, ns) if utc => crate::parse::when::epoch(date, ns),
+                    Stamp::Civil(date, ns) if utc => crate::parse::timestamp::epoch(date, ns),
                     other => other,
                 });
             }
@@ -138,7 +138,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::parse::when::epoch;
+    use crate::parse::timestamp::epoch;
 
     #[test]
     fn frames() {

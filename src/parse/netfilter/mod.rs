@@ -6,23 +6,23 @@
 pub mod block;
 pub mod body;
 pub mod entries;
+mod fast_path;
 pub mod frame;
-mod quick;
 
 use self::block::Block;
 use self::body::Packet;
 use self::entries::Entries;
 use super::context::Context;
 use super::dated;
-use super::fold::{Fold, Sighting};
+use super::deduplicate::{Deduplicator, PacketObservation};
 use super::input::Input;
-use super::recognise::Kind;
-use super::when::Calendar;
+use super::recognise::RecordFormat;
+use super::timestamp::Calendar;
 use super::{lines, text};
 use crate::Connection;
 
 /// Kernel logs with LOG lines.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "netfilter",
     about: "kernel log with lines of iptables LOG or nftables log",
     recognise,
@@ -37,7 +37,7 @@ fn recognise(head: &[u8]) -> bool {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let mut fold = Fold::new(cx);
+    let mut fold = Deduplicator::new(cx);
     // Rotated logs come in any order; what is sent again may be in the next of them.
     let logs = dated::in_order(inputs, cx, |_| (), |(), line| frame::split(line).0);
     let name = super::common_name(logs.iter().map(|log| &log.input));
@@ -50,10 +50,10 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let mut last = Vec::new();
         log.end(&mut fold, &mut last);
         last.into_iter().for_each(|connection| cx.sink.take(connection));
-        cx.account.unreadable_lines += log.broken;
+        cx.status.unreadable_lines += log.broken;
         if log.missed {
-            cx.account.complete = false;
-            cx.account.warn(format!(
+            cx.status.complete = false;
+            cx.status.warn(format!(
                 "{}: the log says that messages were lost or suppressed on the way into it; \
                  connections may be missing",
                 input.name()
@@ -63,7 +63,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.broken(&input, &e);
         }
     }
-    fold.finish(&name, cx.account, &mut |connection| cx.sink.take(connection));
+    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
 /// What is known of a log from one block to the next.
@@ -80,7 +80,7 @@ impl Log {
         &mut self,
         text: &[u8],
         block: &mut Block,
-        fold: &mut Fold,
+        fold: &mut Deduplicator,
         found: &mut Vec<Connection>,
     ) {
         if block.joined || self.entries.is_open() {
@@ -89,19 +89,19 @@ impl Log {
         self.fold(block, fold, found);
     }
 
-    fn end(&mut self, fold: &mut Fold, found: &mut Vec<Connection>) {
+    fn end(&mut self, fold: &mut Deduplicator, found: &mut Vec<Connection>) {
         let mut block = Block::default();
         self.entries.end(&mut block);
         self.fold(&mut block, fold, found);
     }
 
-    fn fold(&mut self, block: &mut Block, fold: &mut Fold, found: &mut Vec<Connection>) {
+    fn fold(&mut self, block: &mut Block, fold: &mut Deduplicator, found: &mut Vec<Connection>) {
         self.broken += block.broken;
         self.missed |= block.missed;
         for fact in block.facts.drain(..) {
-            let time = self.calendar.moment(fact.stamp);
+            let time = self.calendar.record_time(fact.stamp);
             let Packet { ends, part, isn, id } = fact.packet;
-            fold.see(Sighting { ends, time, part, isn, id }, &mut |connection| {
+            fold.see(PacketObservation { ends, time, part, isn, id }, &mut |connection| {
                 found.push(connection);
             });
         }

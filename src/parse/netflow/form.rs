@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::Deserialize;
 
 use crate::parse::host::Host;
-use crate::parse::when::{Scan, Stamp};
+use crate::parse::timestamp::{Scan, Stamp};
 
 /// A flow as printed.
 #[derive(Debug, PartialEq)]

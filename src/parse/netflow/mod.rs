@@ -14,11 +14,11 @@ use self::pairs::{Flow, Pairs};
 use super::context::Context;
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use super::when::{Calendar, Stamp};
+use super::recognise::RecordFormat;
+use super::timestamp::{Calendar, Stamp};
 
 /// nfdump's text and files.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "netflow",
     about: "flows that nfdump printed, or its nfcapd files",
     recognise,
@@ -91,15 +91,15 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
     pairs.finish(&mut |connection| cx.sink.take(connection));
     if shortened > 0 {
-        cx.account.complete = false;
-        cx.account.unreadable_lines += shortened;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.unreadable_lines += shortened;
+        cx.status.warn(format!(
             "{name}: {shortened} flows have addresses that nfdump shortened, and are left out; \
              print them with nfdump -6"
         ));
     }
     if pairs.flagless {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: without TCP flags, attempts that were refused count too, and a pause of more \
              than a minute counts as a new connection; nfdump -o long shows the flags{}",
             if cx.options.established { "; --established counts every attempt" } else { "" }
@@ -169,7 +169,7 @@ impl Text<'_> {
     fn take(&mut self, line: Line) {
         match line {
             Line::Tcp(Printed { first, length, from, to, flags }) => {
-                let first = self.calendar.moment(first);
+                let first = self.calendar.record_time(first);
                 self.pairs.take(Flow { from, to, first, length, flags }, self.give);
             }
             Line::Shortened => self.shortened += 1,

@@ -4,7 +4,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
 use crate::parse::host::{Ends, Host};
-use crate::{Connection, Moment};
+use crate::{Connection, RecordTime};
 
 /// SYN and ACK in a flow's flags.
 pub const SYN: u8 = 0x02;
@@ -18,7 +18,7 @@ const SPAN: i64 = 130 * SECOND;
 /// Without flags, what comes on the same ports so soon is taken for the same connection.
 const PAUSE: i64 = 60 * SECOND;
 /// So many pairs of ends wait for more of theirs, twice.
-const MOST: usize = 1 << 19;
+const MAX_OPEN_FLOWS: usize = 1 << 19;
 
 type End = (Host, u16);
 
@@ -30,7 +30,7 @@ pub struct Flow {
     /// To where.
     pub to: End,
     /// When it began.
-    pub first: Option<Moment>,
+    pub first: Option<RecordTime>,
     /// How long it lasted, in nanoseconds.
     pub length: i64,
     /// The flags of all its packets, if they are shown.
@@ -39,7 +39,7 @@ pub struct Flow {
 
 #[derive(Clone, Copy, Debug)]
 struct Side {
-    time: Option<Moment>,
+    time: Option<RecordTime>,
     first: i64,
     last: i64,
     flags: Option<u8>,
@@ -79,7 +79,7 @@ impl Pairs {
             return;
         }
         let first = match flow.first {
-            Some(Moment::Clock(ns) | Moment::Elapsed(ns)) => ns,
+            Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => ns,
             None => 0,
         };
         let side = Side {
@@ -88,7 +88,7 @@ impl Pairs {
             last: first.saturating_add(flow.length.max(0)),
             flags: flow.flags,
         };
-        if self.young.len() >= MOST {
+        if self.young.len() >= MAX_OPEN_FLOWS {
             let young = std::mem::take(&mut self.young);
             let old = std::mem::replace(&mut self.old, young);
             self.give_all(old, give);
@@ -221,7 +221,7 @@ mod tests {
         Flow {
             from: end(from),
             to: end(to),
-            first: Some(Moment::Clock(at * SECOND)),
+            first: Some(RecordTime::Clock(at * SECOND)),
             length: length * SECOND,
             flags,
         }

@@ -2,13 +2,13 @@
 
 use super::frames::{Format, Frame, Stop};
 use super::packet::{self, Packet, Tcp};
-use crate::parse::fold::{Part, Sighting};
+use crate::parse::deduplicate::{PacketKind, PacketObservation};
 
 /// What was read of a part, and between which places of the file.
 #[derive(Default)]
 pub struct Block {
     /// Packets that tell of inbound connections.
-    pub sightings: Vec<Sighting>,
+    pub sightings: Vec<PacketObservation>,
     /// Where the first record begins, if one does.
     pub from: Option<u64>,
     /// Where the next record begins, and why it was not read.
@@ -42,17 +42,17 @@ impl Sums {
         self.dropped = self.dropped.saturating_add(dropped);
     }
 
-    fn take(&mut self, frame: &Frame<'_>, onward: bool, sightings: &mut Vec<Sighting>) {
+    fn take(&mut self, frame: &Frame<'_>, onward: bool, sightings: &mut Vec<PacketObservation>) {
         self.seen += 1;
         match packet::read(frame.link, frame.data, frame.cut, onward) {
             Packet::Tcp(Tcp { ends, part, isn, id, inward }) => {
                 let inward = inward.or(frame.inward);
                 let outbound = match part {
-                    Part::Syn | Part::Onward => inward == Some(false),
-                    Part::SynAck => inward == Some(true),
+                    PacketKind::Syn | PacketKind::Onward => inward == Some(false),
+                    PacketKind::SynAck => inward == Some(true),
                 };
                 if !outbound || ends.on_one_machine() {
-                    sightings.push(Sighting { ends, time: frame.time, part, isn, id });
+                    sightings.push(PacketObservation { ends, time: frame.time, part, isn, id });
                 }
             }
             Packet::Short => self.short += 1,

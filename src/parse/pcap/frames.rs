@@ -7,7 +7,7 @@ use pcap_parser::{
     PcapError, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
 };
 
-use crate::Moment;
+use crate::RecordTime;
 
 /// No packet is longer.
 const LONGEST: usize = 1 << 26;
@@ -18,7 +18,7 @@ pub const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// A captured frame.
 pub struct Frame<'a> {
     /// When it was captured.
-    pub time: Option<Moment>,
+    pub time: Option<RecordTime>,
     /// The link type of its interface.
     pub link: i32,
     /// What was captured of it.
@@ -134,7 +134,7 @@ impl Format {
                         let fraction = if *nanoseconds { fraction } else { fraction * 1000 };
                         let ns = i64::from(packet.ts_sec) * 1_000_000_000 + fraction;
                         take(Frame {
-                            time: Some(Moment::Clock(ns)),
+                            time: Some(RecordTime::Clock(ns)),
                             link: *link,
                             data: packet.data,
                             cut: packet.caplen < packet.origlen,
@@ -311,10 +311,10 @@ fn units(resolution: u8) -> Option<u64> {
     if resolution & 0x80 == 0 { 10_u64.checked_pow(power) } else { 1_u64.checked_shl(power) }
 }
 
-fn time(ticks: u64, interface: &Interface) -> Option<Moment> {
+fn time(ticks: u64, interface: &Interface) -> Option<RecordTime> {
     let offset = i128::from(interface.offset) * 1_000_000_000;
     let ns = u128::from(ticks) * 1_000_000_000 / u128::from(interface.resolution);
-    i64::try_from(i128::try_from(ns).ok()?.checked_add(offset)?).ok().map(Moment::Clock)
+    i64::try_from(i128::try_from(ns).ok()?.checked_add(offset)?).ok().map(RecordTime::Clock)
 }
 
 #[cfg(test)]
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!([0x80, 0x94, 0xbf].map(units), [0, 20, 63].map(|n| 1_u64.checked_shl(n)));
         assert_eq!([20, 0xc0, 0xff].map(units), [None; 3]);
         let interface = Interface { link: 1, resolution: 1 << 20, offset: -5 };
-        assert_eq!(time(3 << 19, &interface), Some(Moment::Clock(-3_500_000_000)));
+        assert_eq!(time(3 << 19, &interface), Some(RecordTime::Clock(-3_500_000_000)));
         assert_eq!(time(u64::MAX, &interface), None);
     }
 

@@ -9,13 +9,13 @@ use self::block::{Block, Sums};
 use self::frames::{Format, SECTION};
 use self::parts::End;
 use super::context::Context;
-use super::fold::Fold;
+use super::deduplicate::Deduplicator;
 use super::input::Input;
-use super::recognise::Kind;
-use crate::Moment;
+use super::recognise::RecordFormat;
+use crate::RecordTime;
 
 /// Captures.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "pcap",
     about: "capture of packets, pcap or pcapng",
     recognise,
@@ -41,7 +41,7 @@ fn recognise(head: &[u8]) -> bool {
         && (*magic != SECTION || head.get(8..12).is_some_and(|order| orders.contains(&order)))
 }
 
-fn first_time(head: &[u8]) -> Option<Moment> {
+fn first_time(head: &[u8]) -> Option<RecordTime> {
     let (mut format, begin) = Format::of(head).ok()?;
     let mut first = None;
     format.each(&head[begin..], usize::MAX, &mut 0, &mut |frame| {
@@ -54,7 +54,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     // The answer to what was asked at the end of one file may be in the next.
     inputs.sort_by_cached_key(|input| first_time(input.head()));
     let name = super::common_name(inputs.iter());
-    let mut fold = Fold::new(cx);
+    let mut fold = Deduplicator::new(cx);
     let onward = fold.wants_onward();
     let mut sums = Sums::default();
     for mut input in inputs {
@@ -68,8 +68,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         match end {
             End::Whole => {}
             End::Cut => {
-                cx.account.complete = false;
-                cx.account.warn(format!("{name}: the capture is cut off in its last packet"));
+                cx.status.complete = false;
+                cx.status.warn(format!("{name}: the capture is cut off in its last packet"));
             }
             End::Broken(what) => {
                 cx.failures.push(format!("{name}: there is {what}; what came before counts"));
@@ -79,26 +79,26 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
     let Sums { seen, short, strange, dropped } = sums;
     if short > 0 {
-        cx.account.complete = false;
-        cx.account.unreadable_lines += short;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.unreadable_lines += short;
+        cx.status.warn(format!(
             "{name}: {short} of {seen} packets were captured too short to see their TCP flags; \
              tcpdump -s 128 captures enough"
         ));
     }
     if strange > 0 {
-        cx.account.complete = false;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.warn(format!(
             "{name}: {strange} of {seen} packets are of a link type that is not read here \
              (read are Ethernet, Linux cooked, raw IP, loopback and PPP)"
         ));
     }
     if dropped > 0 {
-        cx.account.complete = false;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.warn(format!(
             "{name}: the capture says that {dropped} packets were dropped; connections may be \
              missing"
         ));
     }
-    fold.finish(&name, cx.account, &mut |connection| cx.sink.take(connection));
+    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::parse::fold::Part;
+use crate::parse::deduplicate::PacketKind;
 use crate::parse::host::{Ends, Host};
 
 /// What a frame holds.
@@ -26,7 +26,7 @@ pub struct Tcp {
     /// Whose connection it is: of a SYN+ACK the source is the server.
     pub ends: Ends,
     /// What it says.
-    pub part: Part,
+    pub part: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The IP ID of a SYN.
@@ -61,9 +61,9 @@ pub fn read(link: i32, frame: &[u8], cut: bool, onward: bool) -> Packet {
     let part = match (syn, ack) {
         // No system opens a connection with these.
         (true, _) if fin || rst => return Packet::Other,
-        (true, false) => Part::Syn,
-        (true, true) => Part::SynAck,
-        (false, true) if onward && !rst => Part::Onward,
+        (true, false) => PacketKind::Syn,
+        (true, true) => PacketKind::SynAck,
+        (false, true) if onward && !rst => PacketKind::Onward,
         (false, _) => return Packet::Other,
     };
     let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
@@ -74,9 +74,9 @@ pub fn read(link: i32, frame: &[u8], cut: bool, onward: bool) -> Packet {
         server_port: Some(u16::from_be_bytes([tcp[2], tcp[3]])),
     };
     let (ends, isn, id) = match part {
-        Part::Syn => (ends, Some(word(4)), id),
-        Part::SynAck => (ends.turned(), Some(word(8).wrapping_sub(1)), None),
-        Part::Onward => (ends, None, None),
+        PacketKind::Syn => (ends, Some(word(4)), id),
+        PacketKind::SynAck => (ends.turned(), Some(word(8).wrapping_sub(1)), None),
+        PacketKind::Onward => (ends, None, None),
     };
     Packet::Tcp(Tcp { ends, part, isn, id, inward })
 }
@@ -245,7 +245,7 @@ mod tests {
     fn is_syn(link: i32, frame: &[u8]) -> bool {
         matches!(
             read(link, frame, false, false),
-            Packet::Tcp(Tcp { part: Part::Syn, isn: Some(7), ref ends, .. })
+            Packet::Tcp(Tcp { part: PacketKind::Syn, isn: Some(7), ref ends, .. })
                 if ends.client_port == Some(5) && ends.server_port == Some(80)
         )
     }
@@ -313,12 +313,12 @@ mod tests {
             }
         };
         for (flags, want) in [
-            (0x02, Some((Part::Syn, Some(7)))),
-            (0xc2, Some((Part::Syn, Some(7)))),
-            (0x2a, Some((Part::Syn, Some(7)))),
-            (0x12, Some((Part::SynAck, Some(7)))),
-            (0x52, Some((Part::SynAck, Some(7)))),
-            (0x18, Some((Part::Onward, None))),
+            (0x02, Some((PacketKind::Syn, Some(7)))),
+            (0xc2, Some((PacketKind::Syn, Some(7)))),
+            (0x2a, Some((PacketKind::Syn, Some(7)))),
+            (0x12, Some((PacketKind::SynAck, Some(7)))),
+            (0x52, Some((PacketKind::SynAck, Some(7)))),
+            (0x18, Some((PacketKind::Onward, None))),
             (0x03, None),
             (0x06, None),
             (0x14, None),

@@ -11,8 +11,8 @@ use super::block::Block;
 use super::frames::{Format, Stop};
 use crate::Connection;
 use crate::parse::Gather;
+use crate::parse::buffer::ConnectionBuffer;
 use crate::parse::context::Context;
-use crate::parse::found::Found;
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
 
@@ -64,7 +64,7 @@ struct Job {
     limit: u64,
     buffer: Vec<u8>,
     block: Block,
-    found: Found,
+    found: ConnectionBuffer,
     error: Option<io::Error>,
 }
 
@@ -175,7 +175,7 @@ fn stream(
 ) -> End {
     let mut buffer = Vec::new();
     let mut block = Block::default();
-    let mut found = Found::default();
+    let mut found = ConnectionBuffer::default();
     let mut format = None;
     let mut needed = 1;
     loop {

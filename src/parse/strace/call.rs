@@ -1,7 +1,7 @@
 //! The calls that matter: accept itself, and those that tell which port a descriptor listens on.
 
 use super::cursor::Cursor;
-use super::note::{Note, note};
+use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::sockaddr::{End, Shown, sockaddr};
 
 /// Which call it is. Those that do the same to descriptors are one.
@@ -115,12 +115,12 @@ impl Call {
         self
     }
 
-    fn noted(&mut self, note: Note) {
-        match note {
-            Note::None => {}
-            Note::Inode(inode) | Note::Tcp(inode) => self.inode = inode,
-            Note::Ends(local, _) => self.local = Some(local),
-            Note::Foreign => self.foreign = true,
+    fn noted(&mut self, fd_annotation: FdAnnotation) {
+        match fd_annotation {
+            FdAnnotation::None => {}
+            FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => self.inode = inode,
+            FdAnnotation::Ends(local, _) => self.local = Some(local),
+            FdAnnotation::Foreign => self.foreign = true,
         }
     }
 }
@@ -243,7 +243,7 @@ fn descriptor(c: &mut Cursor<'_>, call: &mut Call) -> bool {
     argument(c);
     let Some(fd) = c.integer().and_then(|fd| i32::try_from(fd).ok()) else { return false };
     call.fd = fd;
-    call.noted(note(c));
+    call.noted(fd_annotation(c));
     true
 }
 
@@ -310,15 +310,15 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     };
     call.returned = returned;
     match (call.name, result) {
-        (Name::Accept, Note::Foreign) => call.foreign = true,
-        (Name::Accept, Note::Ends(local, peer)) => {
+        (Name::Accept, FdAnnotation::Foreign) => call.foreign = true,
+        (Name::Accept, FdAnnotation::Ends(local, peer)) => {
             call.local = Some(local);
             if let (Some(peer), Shown::Absent | Shown::Hidden | Shown::Unread) = (peer, call.shown)
             {
                 call.shown = Shown::Inet(peer);
             }
         }
-        (Name::Socket, note) => call.noted(note),
+        (Name::Socket, fd_annotation) => call.noted(fd_annotation),
         _ => {}
     }
     Parsed::Whole(call, spent)
@@ -353,7 +353,7 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
             }
             b'<' if notes => {
                 let before = c.0.len();
-                note(c);
+                fd_annotation(c);
                 // One that has no end is no note, and then no other has.
                 notes = c.0.len() < before;
                 continue;
@@ -374,15 +374,15 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
     }
 }
 
-/// Reads ` = 7<note> (DELAYED) <0.000046>` to the end of the line.
+/// Reads ` = 7<fd_annotation> (DELAYED) <0.000046>` to the end of the line.
 #[inline]
-fn result(c: &mut Cursor<'_>) -> Option<(Returned, Note, i64)> {
+fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
     c.spaces();
     if !c.eat(b"= ") {
         return None;
     }
     if matches!(c.peek(), b'-' | b'?') {
-        return Some((Returned::Failed, Note::None, 0));
+        return Some((Returned::Failed, FdAnnotation::None, 0));
     }
     let raw = c.0.starts_with(b"0x");
     let value = c.integer()?;
@@ -393,9 +393,9 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, Note, i64)> {
         Err(_) => return None,
     };
     if c.0.is_empty() {
-        return Some((returned, Note::None, 0));
+        return Some((returned, FdAnnotation::None, 0));
     }
-    let note = note(c);
+    let fd_annotation = fd_annotation(c);
     while c.0.starts_with(b" (") {
         let end = memchr::memchr(b')', c.0)?;
         let remark = &c.0[2..end];
@@ -417,7 +417,7 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, Note, i64)> {
         }
     }
     // Anything behind it is not strace's, and then neither may be the rest.
-    c.0.iter().all(|b| matches!(b, b' ' | b'\r')).then_some((returned, note, spent))
+    c.0.iter().all(|b| matches!(b, b' ' | b'\r')).then_some((returned, fd_annotation, spent))
 }
 
 /// Whether the flags of a clone have CLONE_FILES.

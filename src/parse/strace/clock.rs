@@ -1,4 +1,4 @@
-//! Times: from what a line tells to a [`Moment`].
+//! Times: from what a line tells to a [`RecordTime`].
 //!
 //! Bare clock times have no date: a step back by more than an hour is a midnight that has passed.
 //! A smaller one is a clock that was set, or summer time's end. Relative times are added up. Both
@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan};
 
 use super::prefix::Stamp;
-use crate::Moment;
+use crate::RecordTime;
 
 /// Nanoseconds of a day.
 pub const DAY: i64 = 86_400 * 1_000_000_000;
@@ -30,7 +30,7 @@ fn midnights(before: i64, after: i64) -> i64 {
 
 /// What the lines of a block (or of a whole log) say of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passage {
+pub struct ClockSpan {
     /// The first and the last bare clock time.
     clock: Option<(i64, i64)>,
     /// Midnights between them.
@@ -39,7 +39,7 @@ pub struct Passage {
     elapsed: i64,
 }
 
-impl Passage {
+impl ClockSpan {
     /// Takes the time of the next line, and gives it counted from the beginning of the block.
     #[inline]
     pub fn see(&mut self, stamp: Stamp) -> Stamp {
@@ -62,7 +62,7 @@ impl Passage {
     }
 
     /// Joins the block that comes next, and gives what must be added to its times.
-    pub fn join(&mut self, next: &Passage) -> Base {
+    pub fn join(&mut self, next: &ClockSpan) -> Base {
         let elapsed = self.elapsed;
         self.elapsed = self.elapsed.saturating_add(next.elapsed);
         let Some((first, last)) = next.clock else { return Base { clock: 0, elapsed } };
@@ -106,7 +106,7 @@ impl Base {
 #[derive(Clone, Debug)]
 pub struct Dates {
     zone: TimeZone,
-    start: Option<Moment>,
+    start: Option<RecordTime>,
     first: Option<Date>,
     /// The day that was looked up last: its number, and the moment of its midnight if its clock
     /// was not changed.
@@ -115,19 +115,19 @@ pub struct Dates {
 
 impl Dates {
     /// `start` is when relative times began, `first` the date of the first clock time.
-    pub fn new(zone: TimeZone, start: Option<Moment>, first: Option<Date>) -> Dates {
+    pub fn new(zone: TimeZone, start: Option<RecordTime>, first: Option<Date>) -> Dates {
         Dates { zone, start, first, day: None }
     }
 
     /// The moment of `stamp`.
     #[inline]
-    pub fn moment(&mut self, stamp: Stamp) -> Option<Moment> {
+    pub fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
         match stamp {
             Stamp::None => None,
-            Stamp::Epoch(ns) => Some(Moment::Clock(ns)),
+            Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),
             Stamp::Since(ns) => Some(match self.start {
                 Some(start) => start.shifted(SignedDuration::from_nanos(ns)),
-                None => Moment::Elapsed(ns),
+                None => RecordTime::Elapsed(ns),
             }),
             Stamp::Clock(ns) => {
                 let number = ns.div_euclid(DAY);
@@ -140,7 +140,7 @@ impl Dates {
                     }
                 };
                 match midnight {
-                    Some(midnight) => Some(Moment::Clock(midnight + ns.rem_euclid(DAY))),
+                    Some(midnight) => Some(RecordTime::Clock(midnight + ns.rem_euclid(DAY))),
                     None => self.exact(ns),
                 }
             }
@@ -162,7 +162,7 @@ impl Dates {
         (next - this == DAY).then_some(this)
     }
 
-    fn exact(&self, ns: i64) -> Option<Moment> {
+    fn exact(&self, ns: i64) -> Option<RecordTime> {
         let midnight = self.date(ns.div_euclid(DAY))?.to_datetime(jiff::civil::Time::midnight());
         let clock = midnight.checked_add(SignedDuration::from_nanos(ns.rem_euclid(DAY))).ok()?;
         let t = self.zone.to_ambiguous_timestamp(clock).compatible().ok()?;
@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn blocks_join_like_one() {
         let lines = [at(10, 0), at(9, 50), at(23, 59), at(0, 0), at(23, 59), at(0, 1), at(8, 0)];
-        let mut whole = Passage::default();
+        let mut whole = ClockSpan::default();
         let all: Vec<Stamp> = lines.iter().map(|s| whole.see(*s)).collect();
         assert_eq!(whole.days(), 1);
         for cut in 0..lines.len() {
-            let mut log = Passage::default();
+            let mut log = ClockSpan::default();
             let mut got = Vec::new();
             for part in [&lines[..cut], &lines[cut..]] {
-                let mut block = Passage::default();
+                let mut block = ClockSpan::default();
                 let stamps: Vec<Stamp> = part.iter().map(|s| block.see(*s)).collect();
                 let base = log.join(&block);
                 got.extend(stamps.into_iter().map(|s| base.apply(s)));
@@ -201,7 +201,7 @@ mod tests {
     fn the_day_of_summer_time_has_23_hours() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let mut dates = Dates::new(zone, None, Some(jiff::civil::date(2026, 3, 28)));
-        let mut show = |stamp| dates.moment(stamp).unwrap().to_string();
+        let mut show = |stamp| dates.record_time(stamp).unwrap().to_string();
         assert_eq!(show(at(12, 0)), "2026-03-28T11:00:00.000000Z");
         assert_eq!(show(at(24 + 1, 59)), "2026-03-29T00:59:00.000000Z");
         assert_eq!(show(at(24 + 3, 0)), "2026-03-29T01:00:00.000000Z");

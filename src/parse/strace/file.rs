@@ -5,12 +5,12 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::brief::Brief;
 use super::clock::{Base, Dates};
+use super::compact::CompactAccept;
 use super::line::{Block, Given};
 use super::log::{Log, connection};
 use crate::Connection;
-use crate::parse::alike::Alike;
+use crate::parse::coalesce::Coalescer;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines;
 use crate::parse::parallel::{self, Parts};
@@ -30,7 +30,7 @@ pub fn read(
     match input.plain() {
         Some(plain) => in_parts(&plain, log, options, sink, threads),
         None => {
-            let mut block = Block { want_comms: options.wanted.comm, ..Block::default() };
+            let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
             let mut dates = log.dates();
             lines::blocks(input, |text, at| {
                 block.clear();
@@ -53,7 +53,7 @@ struct Job {
     at: u64,
     base: Base,
     dates: Option<Dates>,
-    alike: Alike,
+    alike: Coalescer,
     error: Option<io::Error>,
 }
 
@@ -66,7 +66,7 @@ fn in_parts(
 ) -> io::Result<()> {
     let dates = log.dates();
     let alike = sink.alike();
-    let brief = alike && !options.wanted.local;
+    let compact = alike && !options.requested.local;
     // Parts that had to be read again because briefs were not certain.
     let again = AtomicU32::new(0);
     let parts = Parts::new(plain.len, options.chunk, threads);
@@ -77,9 +77,9 @@ fn in_parts(
         parallel::Steps {
             read: |part: u64, job: &mut Job| {
                 let Some(start) = parts.start(part) else { return false };
-                job.block.want_comms = options.wanted.comm;
+                job.block.want_comms = options.requested.comm;
                 job.block.clear();
-                job.block.briefs.wanted = brief && again.load(Ordering::Relaxed) < TOO_OFTEN;
+                job.block.briefs.requested = compact && again.load(Ordering::Relaxed) < TOO_OFTEN;
                 match lines::load(plain, start, parts.chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.at = start + from as u64;
@@ -94,7 +94,7 @@ fn in_parts(
                 if !log.takes_brief(&job.block) {
                     again.fetch_add(1, Ordering::Relaxed);
                     job.block.clear();
-                    job.block.briefs.wanted = false;
+                    job.block.briefs.requested = false;
                     job.block.read(&job.buffer[job.lines.clone()]);
                 }
                 log.take(&mut job.block, job.at);
@@ -106,8 +106,8 @@ fn in_parts(
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
                 if alike {
                     let alike = &mut job.alike;
-                    for Brief { ip, stamp } in job.block.briefs.list() {
-                        alike.take_brief(*ip, dates.moment(job.base.apply(*stamp)), sink);
+                    for CompactAccept { ip, stamp } in job.block.briefs.list() {
+                        alike.take_brief(*ip, dates.record_time(job.base.apply(*stamp)), sink);
                     }
                     give(&mut job.block, job.base, dates, |c| alike.take(c, sink));
                 } else {

@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
-use super::brief::Briefs;
 use super::call::{self, Call, Name, Parsed, named};
-use super::clock::Passage;
+use super::clock::ClockSpan;
+use super::compact::Briefs;
 use super::cursor::{Cursor, unescape, without_colours};
+use super::fast_path;
 use super::prefix::{Prefix, Stamp, split};
-use super::quick;
 use crate::Connection;
 use crate::parse::lines;
 
 /// Which part of a call a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum LinePart {
     /// All of it.
     Whole,
     /// The first half, up to `<unfinished ...>`.
@@ -45,7 +45,7 @@ pub struct Fact {
     /// Its name: a place in [`Block::comms`], from 1; 0 if the line has none or nobody wants it.
     pub comm: u32,
     /// Which part of the call it is.
-    pub part: Part,
+    pub part: LinePart,
     /// Counted from the beginning of the block. Of a whole call: when it returned.
     pub stamp: Stamp,
     /// The call.
@@ -69,7 +69,7 @@ pub struct Block {
     /// Names of threads.
     pub comms: Vec<Arc<str>>,
     /// How time passed.
-    pub passage: Passage,
+    pub clock_span: ClockSpan,
     /// Lines that should have told of a connection and could not be read.
     pub unreadable: u64,
     /// Whether io_uring was used.
@@ -92,7 +92,7 @@ impl Block {
         self.comms.clear();
         self.given.clear();
         self.briefs.clear();
-        self.passage = Passage::default();
+        self.clock_span = ClockSpan::default();
         self.unreadable = 0;
         self.uring = false;
     }
@@ -107,12 +107,12 @@ impl Block {
                 continue;
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
-            match rest.first_chunk().and_then(quick::line) {
-                Some(quick::Line::Accepted(accepted)) => {
-                    let quick::Accepted { pid, stamp, spent, ip, fd, length, .. } = accepted;
-                    let stamp = self.passage.see(stamp).plus(spent);
+            match rest.first_chunk().and_then(fast_path::line) {
+                Some(fast_path::Line::Accepted(accepted)) => {
+                    let fast_path::Accepted { pid, stamp, spent, ip, fd, length, .. } = accepted;
+                    let stamp = self.clock_span.see(stamp).plus(spent);
                     if !self.briefs.take(ip, stamp, fd) {
-                        let (part, call) = (Part::Whole, accepted.call());
+                        let (part, call) = (LinePart::Whole, accepted.call());
                         let leader = pid;
                         self.facts.push(Fact {
                             at: place,
@@ -126,8 +126,8 @@ impl Block {
                     }
                     at += length;
                 }
-                Some(quick::Line::Call { pid, stamp, spent, part, call, length }) => {
-                    let stamp = self.passage.see(stamp).plus(spent);
+                Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
+                    let stamp = self.clock_span.see(stamp).plus(spent);
                     self.facts.push(Fact {
                         at: place,
                         pid,
@@ -142,8 +142,8 @@ impl Block {
                 other => {
                     let end = lines::end(rest);
                     match other {
-                        Some(quick::Line::Other(stamp)) => {
-                            self.passage.see(stamp);
+                        Some(fast_path::Line::Other(stamp)) => {
+                            self.clock_span.see(stamp);
                         }
                         _ => {
                             self.line(&rest[..end.min(lines::LONGEST)], place, GLUED);
@@ -183,7 +183,7 @@ impl Block {
                 return self.coloured(line, body, at, glued);
             }
             let Some(name) = named(&body.0[..n]) else {
-                self.passage.see(prefix.stamp);
+                self.clock_span.see(prefix.stamp);
                 return true;
             };
             (name, n)
@@ -194,12 +194,12 @@ impl Block {
         if doubtful && self.coloured(line, body, at, glued) {
             return true;
         }
-        let stamp = self.passage.see(prefix.stamp);
+        let stamp = self.clock_span.see(prefix.stamp);
         match parsed {
             Parsed::Whole(call, spent) => {
-                self.add(&prefix, stamp.plus(spent), at, Part::Whole, call);
+                self.add(&prefix, stamp.plus(spent), at, LinePart::Whole, call);
             }
-            Parsed::Entry(call) => self.add(&prefix, stamp, at, Part::Entry, call),
+            Parsed::Entry(call) => self.add(&prefix, stamp, at, LinePart::Entry, call),
             Parsed::Torn(call, rest) => self.torn(&prefix, stamp, at, call, rest, glued),
             Parsed::Nothing => {}
             Parsed::Unreadable => self.unreadable += u64::from(name == Name::Accept),
@@ -218,7 +218,7 @@ impl Block {
         rest: &[u8],
         glued: u8,
     ) {
-        self.add(prefix, stamp, at, Part::Torn, call);
+        self.add(prefix, stamp, at, LinePart::Torn, call);
         if rest.is_empty() || glued == 0 {
             return;
         }
@@ -227,7 +227,7 @@ impl Block {
             let first = split(rest).0;
             if first.pid.is_some() || first.stamp != Stamp::None {
                 let call = Call::new(Name::Close);
-                let (part, stamp) = (Part::NewRun, Stamp::None);
+                let (part, stamp) = (LinePart::NewRun, Stamp::None);
                 self.facts
                     .insert(before, Fact { at, pid: 0, leader: 0, comm: 0, part, stamp, call });
             }
@@ -260,7 +260,7 @@ impl Block {
             return self.coloured(line, body, at, glued);
         }
         let Some(name) = named(word) else {
-            self.passage.see(prefix.stamp);
+            self.clock_span.see(prefix.stamp);
             return true;
         };
         let parsed = call::resumed(name, c);
@@ -268,9 +268,9 @@ impl Block {
         if doubtful && self.coloured(line, body, at, glued) {
             return true;
         }
-        let stamp = self.passage.see(prefix.stamp);
+        let stamp = self.clock_span.see(prefix.stamp);
         match parsed {
-            Parsed::Whole(call, _) => self.add(&prefix, stamp, at, Part::Resumed, call),
+            Parsed::Whole(call, _) => self.add(&prefix, stamp, at, LinePart::Resumed, call),
             _ => self.unreadable += u64::from(name == Name::Accept),
         }
         true
@@ -282,10 +282,10 @@ impl Block {
         if !exit && !body.0.starts_with(b"--- ") {
             return false;
         }
-        let stamp = self.passage.see(prefix.stamp);
+        let stamp = self.clock_span.see(prefix.stamp);
         if exit {
             let nothing = Call::new(Name::Close);
-            self.add(prefix, stamp, at, Part::Exit, nothing);
+            self.add(prefix, stamp, at, LinePart::Exit, nothing);
         }
         true
     }
@@ -300,7 +300,7 @@ impl Block {
             Some(b'{' | b',' | b'N' | b'0') => self.continued(line, at),
             Some(b' ') if line.starts_with(b" <unfinished ...>") => {
                 let nothing = Call::new(Name::Close);
-                self.add(&Prefix::default(), Stamp::None, at, Part::Unfinished, nothing);
+                self.add(&Prefix::default(), Stamp::None, at, LinePart::Unfinished, nothing);
                 true
             }
             _ => false,
@@ -312,7 +312,7 @@ impl Block {
         let Parsed::Whole(call, _) = call::continued(Name::Accept, Cursor(text)) else {
             return false;
         };
-        self.add(&Prefix::default(), Stamp::None, at, Part::Continued, call);
+        self.add(&Prefix::default(), Stamp::None, at, LinePart::Continued, call);
         true
     }
 
@@ -326,7 +326,7 @@ impl Block {
         self.line(&plain, at, glued)
     }
 
-    fn add(&mut self, prefix: &Prefix<'_>, stamp: Stamp, at: u32, part: Part, call: Call) {
+    fn add(&mut self, prefix: &Prefix<'_>, stamp: Stamp, at: u32, part: LinePart, call: Call) {
         let comm = match prefix.comm {
             Some(name) if self.want_comms => self.intern(name),
             _ => 0,
@@ -355,14 +355,14 @@ mod tests {
 
     use super::*;
 
-    /// What a line says where [`quick`] sees it, and where it comes last, which quick never reads.
-    fn both(line: &[u8]) -> [(Vec<Fact>, Passage, u64, bool); 2] {
+    /// What a line says where [`fast_path`] sees it, and where it comes last, which quick never reads.
+    fn both(line: &[u8]) -> [(Vec<Fact>, ClockSpan, u64, bool); 2] {
         let mut followed = line.to_vec();
-        followed.resize(followed.len() + 2 * quick::WINDOW, b'\n');
+        followed.resize(followed.len() + 2 * fast_path::WINDOW, b'\n');
         [&followed, line].map(|text| {
             let mut block = Block::default();
             block.read(text);
-            (block.facts, block.passage, block.unreadable, block.uring)
+            (block.facts, block.clock_span, block.unreadable, block.uring)
         })
     }
 

@@ -2,14 +2,14 @@
 //! the halves of calls, follows descriptors, and says which connections are certain.
 
 use super::call::{Call, Name, Returned};
-use super::clock::{Base, Dates, Passage};
-use super::held::Held;
-use super::line::{Block, Fact, Given, Part};
+use super::clock::{Base, ClockSpan, Dates};
+use super::line::{Block, Fact, Given, LinePart};
+use super::pending::PendingConnections;
 use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};
 use super::tables::{Listener, NumberMap, Socket, Tables};
-use crate::connection::Wanted;
-use crate::{Connection, Moment};
+use crate::model::connection::RequestedFields;
+use crate::{Connection, RecordTime};
 
 /// In place of a process.
 const NOBODY: (u32, u32) = (u32::MAX, 0);
@@ -22,14 +22,14 @@ const MOST_ENTRIES: usize = 100_000;
 pub struct Log {
     /// What is known of the descriptors.
     pub tables: Tables,
-    held: Held,
+    pending: PendingConnections,
     entries: NumberMap<u32, Call>,
     /// The first half that was cut by text that is not strace's.
     torn: Option<Fact>,
-    passage: Passage,
+    clock_span: ClockSpan,
     dates: Dates,
     base: Base,
-    wanted: Wanted,
+    requested: RequestedFields,
     /// The process whose file this is, where each has its own.
     pid: u32,
     /// Whether descriptors are followed by time too, and nothing is given: the first of two
@@ -51,16 +51,16 @@ pub struct Log {
 
 impl Log {
     /// A log of which nothing was read yet.
-    pub fn new(wanted: Wanted, dates: Dates) -> Log {
+    pub fn new(requested: RequestedFields, dates: Dates) -> Log {
         Log {
             tables: Tables::default(),
-            held: Held::default(),
+            pending: PendingConnections::default(),
             entries: NumberMap::default(),
             torn: None,
-            passage: Passage::default(),
+            clock_span: ClockSpan::default(),
             dates,
             base: Base::default(),
-            wanted,
+            requested,
             pid: 0,
             timed: false,
             learning: false,
@@ -90,31 +90,31 @@ impl Log {
     pub fn begin(&mut self, pid: Option<u32>, dates: Dates) {
         self.pid = pid.unwrap_or(0);
         self.dates = dates;
-        self.passage = Passage::default();
+        self.clock_span = ClockSpan::default();
         self.base = Base::default();
         self.torn = None;
         self.forget_near();
     }
 
     /// How time passed so far.
-    pub fn passage(&self) -> &Passage {
-        &self.passage
+    pub fn clock_span(&self) -> &ClockSpan {
+        &self.clock_span
     }
 
     /// Whether the briefs of the next block are certain as they are: what the block's facts and
     /// those before it tell must not matter to them. If not, the block has to be read without.
     pub fn takes_brief(&self, block: &Block) -> bool {
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
-            (Name::Close, Part::Whole | Part::Entry | Part::Resumed) => true,
-            (Name::Accept, Part::Entry) => true,
-            (Name::Accept, Part::Whole | Part::Resumed) => {
+            (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => true,
+            (Name::Accept, LinePart::Entry) => true,
+            (Name::Accept, LinePart::Whole | LinePart::Resumed) => {
                 matches!(fact.call.shown, Shown::Inet(_)) || fact.call.returned == Returned::Failed
             }
             _ => false,
         };
         block.briefs.is_empty()
             || !self.learning
-                && self.held.is_empty()
+                && self.pending.is_empty()
                 && block.facts.iter().all(harmless)
                 && !block.briefs.any_fd(|fd| self.tables.may_know(fd))
     }
@@ -122,7 +122,7 @@ impl Log {
     /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
     /// connections are to be given.
     pub fn take(&mut self, block: &mut Block, at: u64) {
-        self.base = self.passage.join(&block.passage);
+        self.base = self.clock_span.join(&block.clock_span);
         if !self.learning {
             self.unreadable += block.unreadable;
             self.uring |= block.uring;
@@ -134,7 +134,7 @@ impl Log {
                 fact.pid = self.pid;
             }
             let at = at + u64::from(fact.at);
-            if !self.held.is_empty() {
+            if !self.pending.is_empty() {
                 self.expire(at, &mut out);
             }
             self.fact(fact, number as u32, at, &mut out);
@@ -153,39 +153,39 @@ impl Log {
 
     /// Nothing follows in this file: what waits is as certain as it gets.
     pub fn end(&mut self, mut give: impl FnMut(Connection)) {
-        while let Some(connection) = self.held.ended() {
-            self.note(&connection);
+        while let Some(connection) = self.pending.ended() {
+            self.fd_annotation(&connection);
             give(connection);
         }
         self.torn = None;
     }
 
     fn expire(&mut self, at: u64, out: &mut Out<'_>) {
-        while let Some(connection) = self.held.expired(at) {
-            self.note(&connection);
+        while let Some(connection) = self.pending.expired(at) {
+            self.fd_annotation(&connection);
             out.late(connection);
         }
     }
 
-    fn note(&mut self, connection: &Connection) {
-        self.unknown_ports += u64::from(self.wanted.local && connection.local_port.is_none());
+    fn fd_annotation(&mut self, connection: &Connection) {
+        self.unknown_ports += u64::from(self.requested.local && connection.local_port.is_none());
         self.unknown_peers += u64::from(connection.ip.is_none());
     }
 
     fn fact(&mut self, fact: &mut Fact, number: u32, at: u64, out: &mut Out<'_>) {
         match fact.part {
-            Part::Whole => self.done(fact, Some(number), at, out),
-            Part::Entry | Part::Torn => {
+            LinePart::Whole => self.done(fact, Some(number), at, out),
+            LinePart::Entry | LinePart::Torn => {
                 if self.entries.len() >= MOST_ENTRIES {
                     self.entries.clear();
                 }
                 self.entries.insert(fact.pid, fact.call);
-                if fact.part == Part::Torn {
+                if fact.part == LinePart::Torn {
                     let stamp = self.base.apply(fact.stamp);
                     self.torn = Some(Fact { stamp, comm: 0, ..*fact });
                 }
             }
-            Part::Resumed => {
+            LinePart::Resumed => {
                 match self.entries.remove(&fact.pid) {
                     Some(entry) if entry.name == fact.call.name => {
                         fact.call = fact.call.after(&entry);
@@ -199,20 +199,20 @@ impl Log {
                 }
                 self.done(fact, Some(number), at, out);
             }
-            Part::Continued => {
+            LinePart::Continued => {
                 let Some(torn) = self.torn.take() else { return };
                 self.entries.remove(&torn.pid);
                 let mut whole = Fact { call: fact.call.after(&torn.call), ..torn };
                 self.done(&mut whole, None, at, out);
             }
-            Part::Unfinished => self.torn = None,
-            Part::NewRun => {
+            LinePart::Unfinished => self.torn = None,
+            LinePart::NewRun => {
                 self.entries.clear();
                 self.torn = None;
                 self.tables.forget();
                 self.forget_near();
             }
-            Part::Exit => {
+            LinePart::Exit => {
                 self.entries.remove(&fact.pid);
                 let time = self.time(fact.stamp);
                 self.tables.exit(fact.pid, time);
@@ -226,8 +226,8 @@ impl Log {
         if !self.timed {
             return None;
         }
-        match self.dates.moment(self.base.apply(stamp)) {
-            Some(Moment::Clock(ns)) => Some(ns),
+        match self.dates.record_time(self.base.apply(stamp)) {
+            Some(RecordTime::Clock(ns)) => Some(ns),
             _ => None,
         }
     }
@@ -275,9 +275,9 @@ impl Log {
             _ => None,
         };
         if let (Some(number), Some(_)) = (number, peer)
-            && (!self.wanted.local || fact.call.local.is_some())
+            && (!self.requested.local || fact.call.local.is_some())
             && !self.tables.may_know(fd)
-            && self.held.is_empty()
+            && self.pending.is_empty()
             && !self.learning
             && !fact.call.foreign
         {
@@ -295,19 +295,19 @@ impl Log {
             return;
         }
         let hidden = peer.is_none() && call.shown != Shown::Unread;
-        if hidden && call.local.is_none() || self.wanted.local && call.local.is_none() {
+        if hidden && call.local.is_none() || self.requested.local && call.local.is_none() {
             match self.tables.listener(table, call.fd, call.inode, time) {
                 Listener::At(local) => call.local = Some(local),
                 Listener::Foreign if hidden => return,
                 Listener::Foreign | Listener::Unknown => {}
             }
         }
-        let no_port = self.wanted.local && call.local.is_none();
+        let no_port = self.requested.local && call.local.is_none();
         let missing = (peer.is_none(), no_port);
-        if missing != (false, false) && self.held.hopeful() {
+        if missing != (false, false) && self.pending.hopeful() {
             let listener = call.fd;
             let connection = self.connection(fact, number.is_some(), out);
-            self.held.wait(connection, (table, fd, listener), missing, at);
+            self.pending.wait(connection, (table, fd, listener), missing, at);
             return;
         }
         match number {
@@ -319,7 +319,7 @@ impl Log {
             }
             None => {
                 let connection = self.connection(fact, false, out);
-                self.note(&connection);
+                self.fd_annotation(&connection);
                 out.late(connection);
             }
         }
@@ -332,18 +332,18 @@ impl Log {
     }
 
     fn leader(&self, pid: u32) -> u32 {
-        if self.wanted.pid { self.tables.leader(pid) } else { pid }
+        if self.requested.pid { self.tables.leader(pid) } else { pid }
     }
 
     /// getsockname or getpeername.
     fn named(&mut self, fact: &Fact, out: &mut Out<'_>) {
-        self.held.hope();
+        self.pending.hope();
         let Call { name, fd, shown, inode, .. } = fact.call;
         let table = self.table(fact.pid);
         // Another process may ask for what this one accepted, but not if the number is in use
         // there, and that would only be known if socket is traced.
         let others = self.sockets_seen && !self.tables.has_own(table, fd);
-        if let Some(number) = self.held.find(table, fd, others) {
+        if let Some(number) = self.pending.find(table, fd, others) {
             self.named_held(number, name, shown, fact, out);
             return;
         }
@@ -367,11 +367,11 @@ impl Log {
         fact: &Fact,
         out: &mut Out<'_>,
     ) {
-        let Some(waiting) = self.held.get(number) else { return };
+        let Some(waiting) = self.pending.get(number) else { return };
         let learnt = match (name, shown) {
             (_, Shown::Foreign) => {
                 // A unix socket after all.
-                self.held.take(number);
+                self.pending.take(number);
                 return;
             }
             (Name::GetPeerName, Shown::Inet(end)) => {
@@ -397,8 +397,8 @@ impl Log {
             let time = self.time(fact.stamp);
             self.tables.open(table, listener, Socket { foreign: false, strong: true, local }, time);
         }
-        if complete && let Some(connection) = self.held.take(number) {
-            self.note(&connection);
+        if complete && let Some(connection) = self.pending.take(number) {
+            self.fd_annotation(&connection);
             out.late(connection);
         }
     }
@@ -406,7 +406,7 @@ impl Log {
     /// A call that changes what a descriptor is.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
         let Call { name, fd, shown, inode, foreign, shares, .. } = fact.call;
-        if name == Name::Close && self.held.is_empty() && !self.tables.may_know(fd) {
+        if name == Name::Close && self.pending.is_empty() && !self.tables.may_know(fd) {
             return;
         }
         let table = self.table(fact.pid);
@@ -449,7 +449,7 @@ impl Log {
                 }
             }
             Name::Close => {
-                self.held.closed(table, fd);
+                self.pending.closed(table, fd);
                 self.tables.gone(table, fd, time);
             }
             Name::Clone => {
@@ -467,11 +467,11 @@ impl Log {
     }
 
     fn reused(&mut self, table: u32, fd: i32, out: &mut Out<'_>) {
-        if self.held.is_empty() {
+        if self.pending.is_empty() {
             return;
         }
-        if let Some(connection) = self.held.reused(table, fd) {
-            self.note(&connection);
+        if let Some(connection) = self.pending.reused(table, fd) {
+            self.fd_annotation(&connection);
             out.late(connection);
         }
     }
@@ -504,7 +504,7 @@ pub fn connection(
     let local = fact.call.local;
     let tid = (fact.pid != 0).then_some(fact.pid);
     Connection {
-        time: dates.moment(base.apply(fact.stamp)),
+        time: dates.record_time(base.apply(fact.stamp)),
         ip: peer.map(|p| p.ip),
         host: None,
         port: peer.map(|p| p.port),

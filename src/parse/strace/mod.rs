@@ -3,18 +3,18 @@
 //! [`mod@line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
-pub mod brief;
 pub mod call;
 pub mod clock;
+mod clock_span;
+pub mod compact;
 pub mod cursor;
-mod dating;
+mod fast_path;
+pub mod fd_annotation;
 mod file;
-mod held;
 pub mod line;
 pub mod log;
-pub mod note;
+mod pending;
 pub mod prefix;
-mod quick;
 mod sign;
 pub mod sockaddr;
 pub mod tables;
@@ -25,10 +25,10 @@ use self::clock::Dates;
 use self::log::Log;
 use super::context::Context;
 use super::input::Input;
-use super::recognise::Kind;
+use super::recognise::RecordFormat;
 
 /// strace logs.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "strace",
     about: "output of strace, any version",
     recognise: sign::of_strace,
@@ -51,12 +51,12 @@ fn run(path: &Path) -> Option<String> {
 /// Reads a log, or the files of a `-ff` run.
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-    let firsts = dating::first_days(&mut inputs, &zone, cx);
+    let firsts = clock_span::first_days(&mut inputs, &zone, cx);
     let pid = |input: &Input| input.path().and_then(split).map(|(_, pid)| pid);
     let dates =
         |n: usize| Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
 
-    let mut log = Log::new(cx.options.wanted, dates(0));
+    let mut log = Log::new(cx.options.requested, dates(0));
     if inputs.len() > 1 {
         // What one process bound, others accept on: learn it before it is needed.
         log.read_first();
@@ -79,7 +79,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.broken(input, &e);
         }
     }
-    cx.account.unreadable_lines += log.unreadable;
+    cx.status.unreadable_lines += log.unreadable;
     say(&inputs, &log, cx);
 }
 
@@ -91,27 +91,27 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
         n => format!("{first} and {} more", n - 1),
     };
     if log.unknown_ports > 0 {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: the log does not tell to which port {} connections came; strace -yy would \
              have told it",
             log.unknown_ports
         ));
     }
     if log.unknown_peers > 0 {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: the log does not tell from which address {} connections came; strace -yy \
              would have told it",
             log.unknown_peers
         ));
     }
     if log.uring {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{name}: the program uses io_uring; connections that it accepts that way are not in \
              the log"
         ));
     }
     for input in inputs.iter().filter(|i| sign::only_summary(i.head())) {
-        cx.account.warn(format!(
+        cx.status.warn(format!(
             "{}: this is a summary (strace -c), which tells of no single connection",
             input.name()
         ));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cursor::{Cursor, unescape};
-use crate::connection::canonical;
+use crate::model::connection::canonical;
 
 /// Address and port of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

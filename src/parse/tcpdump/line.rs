@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder, FinderRev};
 
 use super::services;
-use crate::parse::fold::Part;
+use crate::parse::deduplicate::PacketKind;
 use crate::parse::host::{Ends, Host};
-use crate::parse::when::{Scan, Stamp};
+use crate::parse::timestamp::{Scan, Stamp};
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Packet {
     /// The source is the client.
     pub ends: Ends,
     /// What it says, if anything; of a SYN+ACK, the source is the server.
-    pub part: Option<Part>,
+    pub part: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// Where `-i any` says it: whether the packet came in or went out.
@@ -90,9 +90,13 @@ pub fn read(text: &[u8]) -> Line {
     };
     let Some(ends) = ends(head) else {
         // Only what would have counted is missed.
-        return if told.part.is_some_and(|p| p != Part::Onward) { Line::Cut } else { Line::Other };
+        return if told.part.is_some_and(|p| p != PacketKind::Onward) {
+            Line::Cut
+        } else {
+            Line::Other
+        };
     };
-    let ends = if told.part == Some(Part::SynAck) { ends.turned() } else { ends };
+    let ends = if told.part == Some(PacketKind::SynAck) { ends.turned() } else { ends };
     Line::Packet(Packet { ends, part: told.part, isn: told.isn, inward: inward(head) })
 }
 
@@ -107,7 +111,7 @@ fn header(text: &[u8]) -> Line {
 }
 
 struct Told {
-    part: Option<Part>,
+    part: Option<PacketKind>,
     isn: Option<u32>,
 }
 
@@ -116,14 +120,14 @@ fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option
     let part = match (syn, ack) {
         // No system opens a connection with these.
         (true, _) if fin || rst => None,
-        (true, false) => Some(Part::Syn),
-        (true, true) => Some(Part::SynAck),
-        (false, true) if !rst => Some(Part::Onward),
+        (true, false) => Some(PacketKind::Syn),
+        (true, true) => Some(PacketKind::SynAck),
+        (false, true) if !rst => Some(PacketKind::Onward),
         (false, _) => None,
     };
     let isn = match part {
-        Some(Part::Syn) => seq,
-        Some(Part::SynAck) => acked.map(|n| n.wrapping_sub(1)),
+        Some(PacketKind::Syn) => seq,
+        Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
         _ => None,
     };
     Told { part, isn }

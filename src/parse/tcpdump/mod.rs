@@ -8,15 +8,15 @@ use memchr::memmem;
 use self::line::{Line, Packet};
 use super::context::Context;
 use super::dated::{self, Dated};
-use super::fold::{Fold, Part, Sighting};
+use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
 use super::lines;
-use super::recognise::Kind;
-use super::when::{Calendar, Stamp};
-use crate::{Connection, Moment};
+use super::recognise::RecordFormat;
+use super::timestamp::{Calendar, Stamp};
+use crate::{Connection, RecordTime};
 
 /// The text of tcpdump.
-pub const KIND: Kind = Kind {
+pub const KIND: RecordFormat = RecordFormat {
     name: "tcpdump",
     about: "text that tcpdump printed",
     recognise,
@@ -86,11 +86,11 @@ impl Clocks {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let mut fold = Fold::new(cx);
+    let mut fold = Deduplicator::new(cx);
     let stamp = |clocks: &Clocks, text: &[u8]| clocks.stamp(line::stamp(text).0);
     let texts = dated::in_order(inputs, cx, Clocks::of, stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
-    let (mut quick, mut flagged, mut dropped) = (false, false, 0);
+    let (mut fast_path, mut flagged, mut dropped) = (false, false, 0);
     for Dated { mut input, calendar, look: clocks, .. } in texts {
         let mut text = Text {
             calendar,
@@ -98,7 +98,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             time: None,
             style: None,
             header: None,
-            quick: false,
+            fast_path: false,
             flagged: false,
             cut: 0,
             dropped: 0,
@@ -108,30 +108,30 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = lines::blocks(&mut input, |block, _| {
             lines::each(block, |line, _| text.line(line));
         });
-        quick |= text.quick;
+        fast_path |= text.fast_path;
         flagged |= text.flagged;
         dropped += text.dropped;
         let cut = text.cut;
-        cx.account.unreadable_lines += cut;
+        cx.status.unreadable_lines += cut;
         if let Err(e) = end {
             cx.broken(&input, &e);
         }
     }
-    if quick {
-        cx.account.complete = false;
-        cx.account.warn(format!(
+    if fast_path {
+        cx.status.complete = false;
+        cx.status.warn(format!(
             "{name}: lines without TCP flags (tcpdump -q) do not tell a new connection; {}",
             if flagged { "they are left out" } else { "nothing could be counted" }
         ));
     }
     if dropped > 0 {
-        cx.account.complete = false;
-        cx.account.warn(format!(
+        cx.status.complete = false;
+        cx.status.warn(format!(
             "{name}: tcpdump says that the kernel dropped {dropped} packets; connections may be \
              missing"
         ));
     }
-    fold.finish(&name, cx.account, &mut |connection| cx.sink.take(connection));
+    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
 /// The lines of one text, in their order.
@@ -139,16 +139,16 @@ struct Text<'a> {
     calendar: Calendar,
     clocks: Clocks,
     /// Of the line read last that had a stamp.
-    time: Option<Moment>,
+    time: Option<RecordTime>,
     /// All packets have stamps of one kind; what has another is a payload (`-A`).
     style: Option<std::mem::Discriminant<Stamp>>,
     /// The IP header of the next line's packet: its IP ID.
     header: Option<Option<u16>>,
-    quick: bool,
+    fast_path: bool,
     flagged: bool,
     cut: u64,
     dropped: u64,
-    fold: &'a mut Fold,
+    fold: &'a mut Deduplicator,
     give: &'a mut dyn FnMut(Connection),
 }
 
@@ -187,7 +187,7 @@ impl Text<'_> {
         }
         // Times that build on those before need every line.
         if stamp != Stamp::None && self.style.is_none_or(|s| s == std::mem::discriminant(&stamp)) {
-            self.time = self.calendar.moment(self.clocks.stamp(stamp));
+            self.time = self.calendar.record_time(self.clocks.stamp(stamp));
         }
         self.header = None;
         if let Line::Header(id) = read {
@@ -200,7 +200,7 @@ impl Text<'_> {
     fn take(&mut self, line: Line, id: Option<u16>) {
         let packet = match line {
             Line::Packet(packet) => packet,
-            Line::Quick => return self.quick = true,
+            Line::Quick => return self.fast_path = true,
             Line::Cut => return self.cut += 1,
             Line::Header(_) | Line::Other => return,
         };
@@ -208,14 +208,14 @@ impl Text<'_> {
         let Packet { ends, part, isn, inward } = packet;
         let Some(part) = part else { return };
         let outbound = match part {
-            Part::Syn | Part::Onward => inward == Some(false),
-            Part::SynAck => inward == Some(true),
+            PacketKind::Syn | PacketKind::Onward => inward == Some(false),
+            PacketKind::SynAck => inward == Some(true),
         };
         let outbound = outbound && !ends.on_one_machine();
-        if outbound || part == Part::Onward && !self.fold.wants_onward() {
+        if outbound || part == PacketKind::Onward && !self.fold.wants_onward() {
             return;
         }
-        let id = id.filter(|_| part == Part::Syn);
-        self.fold.see(Sighting { ends, time: self.time, part, isn, id }, self.give);
+        let id = id.filter(|_| part == PacketKind::Syn);
+        self.fold.see(PacketObservation { ends, time: self.time, part, isn, id }, self.give);
     }
 }

@@ -26,10 +26,10 @@ use std::io;
 
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::tracee::{self, SignalSet};
-use crate::trace::stop::{Standing, Stop, SyscallStop, Until};
+use crate::trace::stop::{EventStopState, Stop, SyscallStop, Until};
 
 use super::frame;
-use super::site::{Site, Unfit};
+use super::injection_site::{InjectError, InjectionSite};
 
 /// What a process does with a signal: the kernel's `struct sigaction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ enum Step {
     /// The second call of two, after which this is the result.
     SecondEntry(Disposition),
     SecondExit(Disposition),
-    Return(Result<Disposition, Unfit>),
+    Return(Result<Disposition, InjectError>),
 }
 
 /// How [`start`] went.
@@ -139,10 +139,10 @@ pub enum Started {
     /// The thread runs.
     Going(Injection),
     /// Not at this moment: the thread is amid a restartable sequence (rseq(2)), or deeper in its
-    /// stack than ever. Let it run on, interrupt it again, look for a [`Site`] again.
-    NotNow(Standing),
+    /// stack than ever. Let it run on, interrupt it again, look for a [`InjectionSite`] again.
+    NotNow(EventStopState),
     /// It cannot be done, for this reason. The thread is as it was.
-    Unfit(Standing, Unfit),
+    InjectError(EventStopState, InjectError),
 }
 
 /// How a stop was taken.
@@ -154,7 +154,7 @@ pub enum Progress {
     /// It is over; with what SIGTRAP did before, if the call succeeded: for [`Change::PutBack`]
     /// that is [`Disposition::IGNORED`], or what the process has chosen meanwhile and keeps. The
     /// thread is as it was; the stop is to be taken like any other.
-    Done(Stop, Result<Disposition, Unfit>),
+    Done(Stop, Result<Disposition, InjectError>),
     /// Something else came first. The thread is as it was, or gone. Take the stop like any other,
     /// after asking for another PTRACE_EVENT_STOP, from which to start anew with this change.
     Undone(Stop, Change),
@@ -169,9 +169,9 @@ const CODE_64: u64 = 0x33;
 
 /// Starts to change what the process does with SIGTRAP. Its first thread has stopped, must have
 /// been seized with PTRACE_O_TRACESYSGOOD, and is resumed.
-pub fn start(stop: Standing, site: &Site, change: Change) -> Started {
+pub fn start(stop: EventStopState, site: &InjectionSite, change: Change) -> Started {
     match prepare(stop.tid(), site, change) {
-        Err(unfit) => Started::Unfit(stop, unfit),
+        Err(unfit) => Started::InjectError(stop, unfit),
         Ok(None) => Started::NotNow(stop),
         Ok(Some((injection, memory))) => {
             let tid = injection.tid;
@@ -180,7 +180,7 @@ pub fn start(stop: Standing, site: &Site, change: Change) -> Started {
                 .and_then(|()| tracee::set_blocked(tid, SignalSet::ALL));
             if let Err(e) = lent {
                 injection.put_back();
-                return Started::Unfit(stop, e.into());
+                return Started::InjectError(stop, e.into());
             }
             match stop.run(Until::SyscallStop) {
                 // A thread that cannot be resumed is on its way out, which wait will report.
@@ -190,19 +190,23 @@ pub fn start(stop: Standing, site: &Site, change: Change) -> Started {
     }
 }
 
-fn prepare(tid: Tid, site: &Site, change: Change) -> Result<Option<(Injection, Vec<u8>)>, Unfit> {
+fn prepare(
+    tid: Tid,
+    site: &InjectionSite,
+    change: Change,
+) -> Result<Option<(Injection, Vec<u8>)>, InjectError> {
     let own = ptrace::registers(tid)?;
     if own.cs != CODE_64 {
-        return Err(Unfit::ThirtyTwoBit);
+        return Err(InjectError::ThirtyTwoBit);
     }
     if tid != site.pid {
-        return Err(Unfit::Leader);
+        return Err(InjectError::Leader);
     }
     if tracee::has_syscall_dispatch(tid) {
-        return Err(Unfit::SyscallDispatch);
+        return Err(InjectError::SyscallDispatch);
     }
     if !site.still_holds() {
-        return Err(Unfit::Code);
+        return Err(InjectError::Code);
     }
     if in_restartable_sequence(tid, own.rip) {
         return Ok(None);
@@ -246,10 +250,16 @@ fn prepare(tid: Tid, site: &Site, change: Change) -> Result<Option<(Injection, V
 ///
 /// Where the thread is on this stack, everything far below its stack pointer is. Where it is on
 /// another (a goroutine's), what has never been written is.
-fn room(tid: Tid, site: &Site, rsp: u64, place: u64, len: usize) -> Result<Option<Vec<u8>>, Unfit> {
+fn room(
+    tid: Tid,
+    site: &InjectionSite,
+    rsp: u64,
+    place: u64,
+    len: usize,
+) -> Result<Option<Vec<u8>>, InjectError> {
     let end = place + len as u64;
     if end > site.stack.end {
-        return Err(Unfit::Stack);
+        return Err(InjectError::Stack);
     }
     if site.stack.contains(&rsp) && end >= rsp - RED_ZONE {
         return Ok(None);
@@ -262,7 +272,7 @@ fn room(tid: Tid, site: &Site, rsp: u64, place: u64, len: usize) -> Result<Optio
     let is_leftover = displaced.starts_with(&site.restorer.to_ne_bytes());
     let is_free = is_untouched(&bytes) && (is_leftover || is_untouched(&displaced));
     if !site.stack.contains(&rsp) && !is_free {
-        return Err(Unfit::Stack);
+        return Err(InjectError::Stack);
     }
     Ok(Some(displaced))
 }
@@ -339,9 +349,9 @@ impl Injection {
         mut self,
         stop: SyscallStop,
         former: Disposition,
-        wanted: Disposition,
+        requested: Disposition,
     ) -> Progress {
-        let lent = tracee::write_memory(self.tid, self.new, &wanted.to_bytes())
+        let lent = tracee::write_memory(self.tid, self.new, &requested.to_bytes())
             .and_then(|()| tracee::set_registers(self.tid, &self.borrowed));
         if let Err(e) = lent {
             return self.run_to_event_stop(stop, Err(e.into()));
@@ -355,7 +365,7 @@ impl Injection {
     fn run_to_event_stop(
         mut self,
         stop: SyscallStop,
-        result: Result<Disposition, Unfit>,
+        result: Result<Disposition, InjectError>,
     ) -> Progress {
         self.step = Step::Return(result);
         let _ = ptrace::interrupt(self.tid);
@@ -364,11 +374,11 @@ impl Injection {
     }
 
     /// What rt_sigaction returned and wrote.
-    fn result(&self) -> Result<Disposition, Unfit> {
+    fn result(&self) -> Result<Disposition, InjectError> {
         let registers = ptrace::registers(self.tid)?;
         if registers.rax != 0 {
             let errno = (registers.rax as i64).wrapping_neg() as i32;
-            return Err(Unfit::Call(io::Error::from_raw_os_error(errno)));
+            return Err(InjectError::Call(io::Error::from_raw_os_error(errno)));
         }
         let mut bytes = [0; SIZE];
         tracee::read_memory(self.tid, self.former, &mut bytes)?;

@@ -26,15 +26,15 @@
 //! * The address lies in the tracee's memory where a register says; the place of the last time may
 //!   still hold that connection's.
 
+pub mod counters;
 pub mod events;
 mod frame;
 pub mod inject;
-pub mod ledger;
+pub mod injection_site;
 pub mod mask;
 pub mod refused;
-pub mod site;
+pub mod sigtrap;
 pub mod tracepoint;
-pub mod trap;
 pub mod watch;
 
 pub use events::Events;

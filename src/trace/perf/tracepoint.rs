@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::perf::{Accept, Event, Inherit, Tracepoint, accept_nothing, call_all_of_sockets};
-use crate::sys::{aside, capability};
+use crate::sys::{capability, detached_process};
 
 use super::Refused;
 
@@ -126,7 +126,7 @@ const PATIENCE_MS: u16 = 30_000;
 /// Searches in a process of its own, whose end is not waited for: closing what it opened takes
 /// the kernel tens of milliseconds each.
 fn trial() -> Option<Ids> {
-    receive(&mut aside::run(|| to_bytes(with_least_privilege())).ok()?)
+    receive(&mut detached_process::run(|| to_bytes(with_least_privilege())).ok()?)
 }
 
 fn to_bytes(ids: Option<Ids>) -> [u8; 4] {
@@ -341,7 +341,7 @@ mod tests {
         }
         let ids = trial().expect("the kernel has the tracepoints");
         assert!(prove(ids).unwrap().is_some());
-        let unrestrained = aside::run(|| to_bytes(search())).unwrap();
+        let unrestrained = detached_process::run(|| to_bytes(search())).unwrap();
         assert_eq!(receive(&mut { unrestrained }), Some(ids));
         let swapped = Ids { accept: ids.accept4, accept4: ids.accept };
         assert!(prove(swapped).unwrap().is_none());

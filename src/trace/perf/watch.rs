@@ -10,9 +10,9 @@ use crate::sys::tracee::{self, SignalSet};
 use crate::trace::procfs;
 use crate::trace::stop::{EventStop, SignalStop, Stop};
 
+use super::counters::{COOKIE, EventCounters};
 use super::inject::{Change, Disposition};
-use super::ledger::{COOKIE, Ledger};
-use super::trap::Traps;
+use super::sigtrap::SigtrapChanges;
 use super::{Refused, events, mask};
 
 /// A thread that is born so soon after its creator's events were opened may have been cloned
@@ -25,8 +25,8 @@ pub const HANDLES: &str = "it handles SIGTRAP itself";
 /// The processes under the engine `perf`.
 #[derive(Debug)]
 pub struct Perf {
-    ledger: Ledger,
-    traps: Traps,
+    ledger: EventCounters,
+    traps: SigtrapChanges,
     /// What SIGTRAP did in each process before.
     former: HashMap<Tid, Disposition>,
     /// Threads that blocked SIGTRAP before, with their masks.
@@ -34,7 +34,7 @@ pub struct Perf {
     /// Threads that were interrupted for their mask.
     awaited: HashSet<Tid>,
     /// New processes that did not inherit the events, and got their own.
-    heirless: HashSet<Tid>,
+    without_inherited: HashSet<Tid>,
     /// Whether there are threads that block SIGTRAP, so that new ones may come to.
     blocks: bool,
     opened: Option<Instant>,
@@ -78,12 +78,12 @@ impl Perf {
     /// Finds the tracepoints; no process is touched yet.
     pub fn new(children: bool) -> Result<Perf, Refused> {
         Ok(Perf {
-            ledger: Ledger::new(if children { Inherit::All } else { Inherit::Threads })?,
-            traps: Traps::default(),
+            ledger: EventCounters::new(if children { Inherit::All } else { Inherit::Threads })?,
+            traps: SigtrapChanges::default(),
             former: HashMap::new(),
             unblocked: HashMap::new(),
             awaited: HashSet::new(),
-            heirless: HashSet::new(),
+            without_inherited: HashSet::new(),
             blocks: false,
             opened: None,
             leaving: false,
@@ -176,12 +176,12 @@ impl Perf {
     }
 
     /// A process that was made without its creator's signal handlers has no events either.
-    pub fn see_to_heirless(&mut self, stop: &EventStop) {
+    pub fn open_missing_events(&mut self, stop: &EventStop) {
         // Where its registers cannot be read, it has been killed.
         if !self.leaving
             && self.opened.is_some()
             && !events::are_inherited(stop).unwrap_or(true)
-            && self.heirless.insert(stop.tid())
+            && self.without_inherited.insert(stop.tid())
         {
             // Nor can one that has been killed get events.
             let _ = self.ledger.open(stop.tid(), false);
@@ -262,7 +262,7 @@ impl Perf {
         self.former.remove(&tid);
         self.unblocked.remove(&tid);
         self.awaited.remove(&tid);
-        self.heirless.remove(&tid);
+        self.without_inherited.remove(&tid);
     }
 
     /// Tells what a SIGTRAP is; an accept is one only where it `counts`. The stop is the caller's

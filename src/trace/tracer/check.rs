@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_millis(100);
 /// but those are like each other.
 const FRESH: usize = 64;
 /// So often more may be missing before the engine is held to be unfit.
-const PATIENCE: u32 = 3;
+const MAX_SHORTFALLS: u32 = 3;
 
 /// How long to look for a moment at which nothing is under way.
 const LOOK: Duration = Duration::from_millis(10);
@@ -72,7 +72,7 @@ impl Check {
     }
 
     /// A thread under the engine `perf` is new.
-    pub fn born(&mut self, tid: Tid) {
+    pub fn added(&mut self, tid: Tid) {
         if self.next.is_some() && self.fresh.len() < FRESH {
             self.fresh.push(tid);
             let soon = Instant::now() + SOON;
@@ -106,9 +106,9 @@ impl Tracer {
         if perf.interrupt_blocked(threads.iter().copied()) > 0 || !has_one_ended {
             self.check.times += 1;
         }
-        if self.check.times >= PATIENCE {
+        if self.check.times >= MAX_SHORTFALLS {
             self.check.end();
-            self.account.warn(
+            self.status.warn(
                 "the server blocks SIGTRAP again and again, so that the engine perf missed \
                  connections; it was given up for the engine syscall",
             );

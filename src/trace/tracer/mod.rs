@@ -1,19 +1,19 @@
 //! [`Tracer`]: waits for stops, reads accepts and lets tracees run on.
 
-mod arrive;
-mod births;
+mod attach_spawn;
 mod check;
-mod leave;
+mod detach;
+mod pending_threads;
 mod stops;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::time::Instant;
 
-use crate::Account;
-use crate::connection::{Connection, Wanted};
-use crate::live::{Ending, Event, Live};
-use crate::moment::Moment;
+use crate::SourceStatus;
+use crate::model::connection::{Connection, RequestedFields};
+use crate::model::live::{Ending, Event, Live};
+use crate::model::record_time::RecordTime;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait;
 use crate::sys::wake::{self, Signals};
@@ -21,20 +21,20 @@ use crate::sys::wake::{self, Signals};
 use super::accepted::Reader;
 use super::attach::Targets;
 use super::command::Command;
+use super::cpu_affinity::CpuAffinity;
 use super::engine::Engine;
 use super::error::{Doing, Error};
-use super::follow::Follow;
 use super::perf::watch::Perf;
 use super::signals::HANDLED;
 use super::tracees::Tracees;
-use births::Births;
 use check::Check;
+use pending_threads::PendingThreads;
 
 /// What is watched, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Fields of the connections that somebody will look at.
-    pub wanted: Wanted,
+    pub requested: RequestedFields,
     /// Only the spawned process counts: neither its children nor those it will have.
     pub no_children: bool,
     /// How tracees are made to stop; `None`: the cheapest that is safe and exact.
@@ -44,7 +44,7 @@ pub struct Options {
 /// Watches tracees. All calls must come from the thread that made it: ptrace(2) requests are
 /// refused to any other. When that thread ends, the kernel lets the tracees go without stopping
 /// them, unless a filter binds them to their tracer; see
-/// [`let_go_at_end`](super::let_go_at_end).
+/// [`detach_at_end`](super::detach_at_end).
 #[derive(Debug)]
 pub struct Tracer {
     options: Options,
@@ -57,18 +57,18 @@ pub struct Tracer {
     /// Those of them that may have a signal of the engine `perf` on the way, until their first
     /// system call.
     switching: HashSet<Tid>,
-    births: Births,
+    pending_threads: PendingThreads,
     /// New threads under the engine `perf` that are followed up to their first accept.
-    probation: HashSet<Tid>,
+    awaiting_accept: HashSet<Tid>,
     /// Threads under the engine `syscall` in a call of no interest: its exit need not be read. An
     /// exit that is taken for an entry costs no accept, for then it is the entry after it that is
     /// not read.
     passing: HashSet<Tid>,
     /// All that were ever in use.
     engines: BTreeSet<Engine>,
-    follow: Follow,
+    cpu_affinity: CpuAffinity,
     watched: Watched,
-    account: Account,
+    status: SourceStatus,
     phase: Phase,
     deadline: Option<Instant>,
     asked: bool,
@@ -105,24 +105,27 @@ enum Phase {
 impl Tracer {
     fn new(options: Options, watched: Watched, tracees: Tracees) -> Result<Tracer, Error> {
         wake::install(&HANDLED).doing("installing signal handlers")?;
-        let wanted = Wanted { pid: options.wanted.pid || options.no_children, ..options.wanted };
-        let mut account = Account::new("trace");
-        account.started = Some(Moment::now());
+        let requested = RequestedFields {
+            pid: options.requested.pid || options.no_children,
+            ..options.requested
+        };
+        let mut status = SourceStatus::new("trace");
+        status.started = Some(RecordTime::now());
         Ok(Tracer {
             options,
-            reader: Reader::new(wanted),
+            reader: Reader::new(requested),
             engines: tracees.engines(),
             tracees,
             perf: None,
             check: Check::default(),
             interrupted: HashSet::new(),
             switching: HashSet::new(),
-            births: Births::default(),
-            probation: HashSet::new(),
+            pending_threads: PendingThreads::default(),
+            awaiting_accept: HashSet::new(),
             passing: HashSet::new(),
-            follow: Follow::default(),
+            cpu_affinity: CpuAffinity::default(),
             watched,
-            account,
+            status,
             phase: Phase::Counting,
             deadline: None,
             asked: false,
@@ -159,7 +162,7 @@ impl Tracer {
             Watched::Attached(_) => {
                 let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
                 if ends.into_iter().any(|s| signals.has(s)) {
-                    self.leave()?;
+                    self.detach()?;
                 }
             }
         }
@@ -202,7 +205,9 @@ impl Tracer {
 
     fn ending(&self) -> Ending {
         match &self.watched {
-            Watched::Spawned(command) => command.ending.unwrap_or(Ending::LetGo(command.pid)),
+            Watched::Spawned(command) => {
+                command.ending.unwrap_or(Ending::CommandDetached(command.pid))
+            }
             Watched::Attached(_) => Ending::Detached,
         }
     }
@@ -235,18 +240,18 @@ impl Live for Tracer {
     }
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
-        self.leave()?;
+        self.detach()?;
         Ok(self.ready.drain(..).collect())
     }
 
-    fn account(&mut self) -> Account {
-        let mut account = self.account.clone();
+    fn status(&mut self) -> SourceStatus {
+        let mut status = self.status.clone();
         let names: Vec<String> = self.engines.iter().map(ToString::to_string).collect();
-        account.engine = Some(names.join("+"));
-        account.ended = Some(Moment::now());
-        account.lost = self.lost();
-        account.tracees = self.tracees.count();
-        account.complete &= account.lost == 0;
-        account
+        status.engine = Some(names.join("+"));
+        status.ended = Some(RecordTime::now());
+        status.lost = self.lost();
+        status.tracees = self.tracees.count();
+        status.complete &= status.lost == 0;
+        status
     }
 }

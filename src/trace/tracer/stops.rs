@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::connection::Connection;
-use crate::live::Ending;
+use crate::model::connection::Connection;
+use crate::model::live::Ending;
 use crate::sys::ptrace::Tid;
 use crate::trace::abi::{self, Arch, Call};
 use crate::trace::engine::Engine;
@@ -12,7 +12,7 @@ use crate::trace::procfs;
 use crate::trace::registers::CallRegisters;
 use crate::trace::setuid;
 use crate::trace::stop::{
-    BirthStop, EventStop, ExecStop, GroupStop, SignalStop, Stop, SyscallStop, Until,
+    CloneStop, EventStop, ExecStop, GroupStop, SignalStop, Stop, SyscallStop, Until,
 };
 
 use super::{Phase, Tracer, Watched};
@@ -21,7 +21,7 @@ impl Tracer {
     /// Lets the tracee of a stop run on, and gives the connection it accepted, if it did.
     pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
-            *self.account.stops.get_or_insert(0) += 1;
+            *self.status.stops.get_or_insert(0) += 1;
         }
         let stop = match &mut self.perf {
             Some(perf) => {
@@ -46,7 +46,7 @@ impl Tracer {
             })?,
             Stop::Group(stop) => self.on_group_stop(stop)?,
             Stop::Event(stop) => self.on_event(stop)?,
-            Stop::Birth(stop) => self.on_birth(stop)?,
+            Stop::Birth(stop) => self.on_clone(stop)?,
             Stop::Exec(stop) => self.on_exec(stop)?,
             Stop::Exited(tid, status) => self.on_end(tid, Ending::Exited(status)),
             Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
@@ -68,7 +68,7 @@ impl Tracer {
 
     fn until(&mut self, tid: Tid) -> Until {
         match self.phase {
-            Phase::Counting if self.probation.contains(&tid) => Until::SyscallStop,
+            Phase::Counting if self.awaiting_accept.contains(&tid) => Until::SyscallStop,
             Phase::Counting => self.tracees.engine(tid).until(),
             _ => Until::AnyStop,
         }
@@ -77,7 +77,7 @@ impl Tracer {
     fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
         self.switching.remove(&tid);
-        if self.probation.contains(&tid) {
+        if self.awaiting_accept.contains(&tid) {
             self.probe(&stop)?;
             let until = self.until(tid);
             stop.resume(until)?;
@@ -95,7 +95,7 @@ impl Tracer {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
             Err(e) => return Err(e),
         };
-        self.follow.stopped(tid);
+        self.cpu_affinity.stopped(tid);
         let until = self.until(tid);
         stop.resume(until)?;
         Ok(connection)
@@ -127,8 +127,8 @@ impl Tracer {
     }
 
     pub(super) fn warn_of_io_uring(&mut self) {
-        self.account.complete = false;
-        self.account.warn(
+        self.status.complete = false;
+        self.status.warn(
             "io_uring seen: connections accepted through it cannot be seen and are not counted; a \
              server started with 'tcptally trace --deny-io-uring -- COMMAND' does without, as a \
              rule",
@@ -145,7 +145,7 @@ impl Tracer {
         };
         let is_accept = abi::candidates(registers.number()).any(|c| c.1 == Call::Accept);
         if registers.is_entry() && is_accept {
-            self.probation.remove(&stop.tid());
+            self.awaiting_accept.remove(&stop.tid());
             self.see_to_mask(stop.tid(), false)?;
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Tracer {
         let registers = CallRegisters(stop.registers()?);
         perf.see();
         let connection = self.reader.read(tid, &registers, Arch::X86_64, Call::Accept);
-        self.follow.stopped(tid);
+        self.cpu_affinity.stopped(tid);
         Ok((trap, connection))
     }
 
@@ -217,18 +217,18 @@ impl Tracer {
         }
         let is_new = self.tracees.are_known() && {
             let is_known = self.tracees.knows(tid);
-            self.births.appear(tid, is_known)
+            self.pending_threads.appear(tid, is_known)
         };
         self.see_to_mask(tid, is_new)?;
         if let Some(perf) = &mut self.perf
             && self.tracees.engine(tid) == Engine::Perf
         {
-            perf.see_to_heirless(&stop);
+            perf.open_missing_events(&stop);
             if is_new {
                 perf.appear(tid);
-                self.check.born(tid);
+                self.check.added(tid);
                 if perf.distrusts_new_threads() {
-                    self.probation.insert(tid);
+                    self.awaiting_accept.insert(tid);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Tracer {
         }
     }
 
-    fn on_birth(&mut self, stop: BirthStop) -> io::Result<()> {
+    fn on_clone(&mut self, stop: CloneStop) -> io::Result<()> {
         let tid = stop.tid();
         if let Some(perf) = &mut self.perf {
             perf.inherited(tid);
@@ -256,8 +256,8 @@ impl Tracer {
             if stop.is_process {
                 self.check.begin_process(child);
             }
-            if self.births.announce(child) {
-                self.tracees.born(tid, child);
+            if self.pending_threads.announce(child) {
+                self.tracees.added(tid, child);
             } else {
                 self.check.end_process(child);
             }
@@ -277,7 +277,7 @@ impl Tracer {
             self.forget(former);
         }
         if let Some(program) = setuid::lost(tid) {
-            self.account.warn(format!(
+            self.status.warn(format!(
                 "{program} is setuid or setgid, and runs without those privileges because it is \
                  traced; start it with them, or attach as root"
             ));
@@ -312,8 +312,8 @@ impl Tracer {
         self.tracees.forget(tid);
         self.interrupted.remove(&tid);
         self.switching.remove(&tid);
-        self.births.end(tid);
-        self.probation.remove(&tid);
+        self.pending_threads.end(tid);
+        self.awaiting_accept.remove(&tid);
         self.passing.remove(&tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);

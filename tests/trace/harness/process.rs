@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::{Stage, User};
 
 /// How long anything may take before a test gives up. Far more than it takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often to try what may go wrong once in a hundred times: a `few` times, or as often as
 /// TCPTALLY_ROUNDS says.
@@ -24,9 +24,9 @@ pub fn rounds(few: usize) -> usize {
 /// Waits until `condition` gives something, and panics with `what` when that takes too long.
 #[track_caller]
 pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
-    match wait_at_most(PATIENCE, condition) {
+    match wait_at_most(TIMEOUT, condition) {
         Some(value) => value,
-        None => panic!("waited {PATIENCE:?} in vain: {what}"),
+        None => panic!("waited {TIMEOUT:?} in vain: {what}"),
     }
 }
 
@@ -182,7 +182,7 @@ impl Session {
     /// Waits for the process to end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        match wait_at_most(PATIENCE, || self.ended()) {
+        match wait_at_most(TIMEOUT, || self.ended()) {
             Some(status) => status,
             None => panic!("{} does not end; stderr:\n{}", self.pid, self.stderr()),
         }

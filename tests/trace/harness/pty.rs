@@ -63,7 +63,7 @@ impl Terminal {
     /// Waits until this appears on the screen, after what was waited for last.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
-        let found = wait_at_most(PATIENCE, || {
+        let found = wait_at_most(TIMEOUT, || {
             self.read();
             let at = self.screen[self.seen..].find(text)?;
             Some(self.seen + at + text.len())
@@ -90,7 +90,7 @@ impl Terminal {
     /// Waits for the end of what was started.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let ended = wait_at_most(PATIENCE, || {
+        let ended = wait_at_most(TIMEOUT, || {
             self.read();
             self.ended()
         });

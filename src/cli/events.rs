@@ -1,0 +1,118 @@
+//! [`Events`]: the sink that shows connections instead of counting them.
+
+use std::io;
+use std::sync::Arc;
+
+use tcptally::Connection;
+use tcptally::count::counter::Count;
+use tcptally::format::{Format, OutputFormat, RenderOptions};
+use tcptally::model::connection::{Sink, Split};
+
+use super::output::Output;
+use super::request::Request;
+
+/// Written at once, as soon as there is so much.
+const CHUNK: usize = 1 << 16;
+
+/// Filters connections and writes those that pass. A part formats its share, and writes nothing.
+pub struct Events {
+    count: Count,
+    /// The machine of connections that do not name theirs.
+    host: Option<Arc<str>>,
+    kind: OutputFormat,
+    look: RenderOptions,
+    format: Box<dyn Format>,
+    text: Vec<u8>,
+    output: Option<Output>,
+    error: Option<io::Error>,
+}
+
+impl Events {
+    /// Shows the connections that pass the filter of `count`.
+    pub fn new(count: Count, request: &Request, output: Output) -> Events {
+        let look = request.look(output.stream(), !output.continues());
+        Events::with(count, request.event_host.clone(), request.kind, look, Some(output))
+    }
+
+    fn with(
+        count: Count,
+        host: Option<Arc<str>>,
+        kind: OutputFormat,
+        look: RenderOptions,
+        output: Option<Output>,
+    ) -> Events {
+        Events {
+            count,
+            host,
+            kind,
+            format: kind.format(look.clone()),
+            look,
+            text: Vec::new(),
+            output,
+            error: None,
+        }
+    }
+
+    fn write(&mut self) {
+        if let (Some(output), None) = (&mut self.output, &self.error) {
+            self.error = output.write(|out| out.write_all(&self.text)).err();
+            self.text.clear();
+        }
+    }
+
+    fn keep<T>(&mut self, result: io::Result<T>) {
+        if let (Err(error), None) = (result, &self.error) {
+            self.error = Some(error);
+        }
+    }
+
+    /// Writes what has not been written yet.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.text.is_empty() {
+            self.write();
+        }
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> &Count {
+        &self.count
+    }
+}
+
+impl Sink for Events {
+    fn take(&mut self, mut c: Connection) {
+        if c.machine.is_none() {
+            c.machine.clone_from(&self.host);
+        }
+        if self.count.passes(&c) {
+            let result = self.format.event(&c, &mut self.text);
+            self.keep(result);
+            if self.text.len() >= CHUNK {
+                self.write();
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        if !self.text.is_empty() {
+            self.write();
+        }
+    }
+}
+
+impl Split for Events {
+    fn part(&self) -> Events {
+        let look = RenderOptions { headings: false, ..self.look.clone() };
+        Events::with(self.count.part(), self.host.clone(), self.kind, look, None)
+    }
+
+    fn merge(&mut self, later: Events) {
+        self.count.merge(later.count);
+        self.text.extend(later.text);
+        self.keep(later.error.map_or(Ok(()), Err));
+        if self.text.len() >= CHUNK {
+            self.write();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The intervals of a tally, with those in which nothing came.
+
+use std::collections::BTreeMap;
+use std::mem::discriminant;
+
+use tcptally::RecordTime;
+use tcptally::count::counter::Count;
+use tcptally::count::order::Order;
+use tcptally::count::table::Table;
+use tcptally::format::ReportSection;
+use tcptally::time::Bound;
+
+/// More empty intervals in a row than this are left out: one wrong date in a record must not
+/// become years of empty rows.
+pub const LONGEST_GAP: usize = 100_000;
+
+/// All intervals of the period; where it is open, those from the first to the last connection,
+/// and to the moments in `also`. Gives them with a note if some empty ones are left out.
+pub fn intervals<'a>(
+    count: &'a Count,
+    order: Order,
+    also: impl IntoIterator<Item = RecordTime>,
+) -> (Vec<ReportSection<'a>>, Option<String>) {
+    let tally = &count.tally;
+    let Some(interval) = &tally.interval else { return (Vec::new(), None) };
+    let mut tables: BTreeMap<RecordTime, (RecordTime, Option<&Table>)> = BTreeMap::new();
+    for (start, table) in &tally.intervals {
+        tables.insert(*start, (interval.around(*start).1, Some(table)));
+    }
+    let period = &count.filter.period;
+    let at = |bound: &Option<Bound>| match bound {
+        Some(Bound::At(t)) => Some(*t),
+        _ => None,
+    };
+    let last = at(&period.until).map(RecordTime::just_before);
+    for time in at(&period.since).into_iter().chain(last).chain(also) {
+        let kind = tables.keys().next().map(discriminant);
+        if kind.is_none_or(|kind| kind == discriminant(&time)) {
+            let (start, end) = interval.around(time);
+            tables.entry(start).or_insert((end, None));
+        }
+    }
+
+    let part = |start, end, table| ReportSection {
+        start: Some(start),
+        end: Some(end),
+        keys: &tally.keys,
+        table,
+        order,
+    };
+    let mut parts: Vec<ReportSection<'a>> = Vec::new();
+    let mut left_out = None;
+    for (start, (end, table)) in tables {
+        let before = parts.len();
+        let mut at = parts.last().and_then(|p| p.end);
+        while let Some(empty) = at.filter(|t| *t < start && discriminant(t) == discriminant(&start))
+        {
+            if parts.len() - before == LONGEST_GAP {
+                parts.truncate(before);
+                left_out = Some(format!(
+                    "more than {LONGEST_GAP} empty intervals before {start} are left out"
+                ));
+                break;
+            }
+            let (_, end) = interval.around(empty);
+            parts.push(part(empty, end, None));
+            at = Some(end);
+        }
+        parts.push(part(start, end, table));
+    }
+    (parts, left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use tcptally::count::Tally;
+    use tcptally::count::key::Keys;
+    use tcptally::filter::Filter;
+    use tcptally::model::connection::{Connection, Sink};
+    use tcptally::time::Period;
+    use tcptally::time::interval::Interval;
+
+    fn shown(since: Option<i64>, until: Option<i64>, times: &[i64]) -> Vec<(i64, u64)> {
+        let second = |s: i64| RecordTime::Clock(s * 1_000_000_000);
+        let bound = |s: Option<i64>| s.map(|s| Bound::At(second(s)));
+        let interval = Interval { length: "10s".parse().unwrap(), zone: TimeZone::UTC };
+        let period = Period { since: bound(since), until: bound(until), ..Period::default() };
+        let mut count = Count::new(
+            Filter { period, ..Filter::default() },
+            Tally::new(Keys::default(), Some(interval), None),
+        );
+        for time in times {
+            count.take(Connection { time: Some(second(*time)), ..Connection::default() });
+        }
+        let (parts, _) = intervals(&count, Order::default(), []);
+        let seconds = |m: Option<RecordTime>| match m {
+            Some(RecordTime::Clock(ns)) => ns / 1_000_000_000,
+            _ => panic!("{m:?}"),
+        };
+        parts.iter().map(|p| (seconds(p.start), p.total())).collect()
+    }
+
+    #[test]
+    fn empty_ones_are_not_gaps() {
+        assert_eq!(shown(None, None, &[35, 11, 19, 12]), [(10, 3), (20, 0), (30, 1)]);
+        assert_eq!(shown(Some(5), Some(40), &[12]), [(0, 0), (10, 1), (20, 0), (30, 0)]);
+        assert_eq!(shown(Some(5), Some(41), &[]).len(), 5);
+        assert_eq!(shown(None, None, &[]), []);
+    }
+
+    #[test]
+    fn one_wrong_date_does_not_become_years() {
+        assert_eq!(shown(None, None, &[0, 1_795_000_000, 1_795_000_025]).len(), 4);
+    }
+}

@@ -1,0 +1,275 @@
+//! Counts what a [`Live`] source gives, until it ends.
+
+mod state;
+
+use jiff::SignedDuration;
+use tcptally::model::live::{Ending, Event, Live};
+use tcptally::{RecordTime, trace};
+
+use self::state::State;
+use super::metrics::Metrics;
+use super::output::Output;
+use super::request::Request;
+
+/// What is to be done with the connections.
+pub struct Watch {
+    /// What is counted, and how it is shown.
+    pub request: Request,
+    /// Where.
+    pub output: Output,
+    /// When counting ends, from now.
+    pub duration: Option<SignedDuration>,
+    /// Who else wants to know.
+    pub metrics: Option<Metrics>,
+}
+
+/// Watches what `start` gives until that ends, and returns the exit status.
+///
+/// The source lives in a thread of its own, which has ended before the last report is written:
+/// what was watched is free by then, however slow the report's reader is.
+pub fn watch<L: Live>(
+    start: impl FnOnce() -> Result<L, L::Error> + Send,
+    what: Watch,
+) -> anyhow::Result<i32> {
+    let duration = what.duration;
+    let mut state = State::new(what)?;
+    let (ending, status) = trace::detach_at_end(|| -> anyhow::Result<_> {
+        let mut live = start()?;
+        state.begin(duration);
+        let ending = follow(&mut live, &mut state);
+        let mut status = live.status();
+        if ending.is_err() {
+            status.complete = false;
+            status.warn("watching failed before its end; what came after that is not counted");
+        }
+        Ok((ending, status))
+    })?;
+    let written = state.finish(status);
+    let ending = match ending? {
+        Ending::CommandDetached(pid) => trace::supervise(pid)?,
+        ending => ending,
+    };
+    Ok(match ending {
+        // Nothing but the report is left that could tell.
+        Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
+        Ending::Exited(status) => status,
+        Ending::Killed(signal) => tcptally::sys::die_of(signal),
+    })
+}
+
+fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
+    state.event_writer.waits = live.can_wait();
+    state.tell(live);
+    loop {
+        state.lateness = live.lateness();
+        match live.next(state.deadline())? {
+            Event::Connection(c) => state.take(c),
+            Event::Deadline => {}
+            Event::Asked => state.show(live.status()),
+            Event::Ended(ending) => return Ok(ending),
+        }
+        state.tell(live);
+        state.show_intervals(RecordTime::now());
+        if state.is_over() {
+            for connection in live.stop_counting()? {
+                state.take(connection);
+            }
+            state.end(live.status());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::fs::File;
+    use std::io::{self, Read};
+    use std::os::fd::OwnedFd;
+    use std::time::{Duration, Instant};
+
+    use crate::cli::args::{Cli, Command};
+    use clap::Parser;
+    use tcptally::{Connection, SourceStatus};
+
+    use super::*;
+    use crate::cli::request::Times;
+
+    /// Gives what it was told to. A deadline passes as soon as it is asked for.
+    struct Script {
+        events: VecDeque<Event>,
+        stopped: bool,
+        can_wait: bool,
+    }
+
+    impl Live for Script {
+        type Error = io::Error;
+
+        fn next(&mut self, deadline: Option<Instant>) -> io::Result<Event> {
+            if let Some(Event::Deadline) = self.events.front() {
+                let deadline = deadline.expect("there is something to wait for");
+                std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+            }
+            let end = Event::Ended(Ending::Exited(3));
+            Ok(self.events.pop_front().unwrap_or(end))
+        }
+
+        fn stop_counting(&mut self) -> io::Result<Vec<Connection>> {
+            self.stopped = true;
+            Ok(Vec::new())
+        }
+
+        fn can_wait(&self) -> bool {
+            self.can_wait
+        }
+
+        fn status(&mut self) -> SourceStatus {
+            SourceStatus::new("script")
+        }
+    }
+
+    fn connection(n: u8) -> Event {
+        Event::Connection(Connection {
+            time: Some(RecordTime::now()),
+            ip: Some([127, 0, 0, n].into()),
+            ..Connection::default()
+        })
+    }
+
+    /// What `tcptally trace` with these options is asked for.
+    fn asked(args: &[&str], output: Output) -> Watch {
+        let args = [&["tcptally", "trace"], args, &["--", "true"]].concat();
+        let Command::Trace(args) = Cli::parse_from(args).command else { unreachable!() };
+        let request = Request::new(&args.count, &Times::Live).unwrap();
+        Watch { request, output, duration: args.duration, metrics: None }
+    }
+
+    /// What it writes with the script in place of a server, and the exit status.
+    fn show(args: &[&str], events: Vec<Event>) -> (String, i32) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = File::create(&path).unwrap();
+        let output = Output::Direct { path: path.clone(), file };
+        let script = Script { events: events.into(), stopped: false, can_wait: false };
+        let status = watch(|| Ok(script), asked(args, output)).unwrap();
+        (std::fs::read_to_string(path).unwrap(), status)
+    }
+
+    #[test]
+    fn the_report_and_the_status() {
+        let (text, status) =
+            show(&["-F", "plain"], vec![connection(1), connection(2), connection(1)]);
+        assert_eq!((text.as_str(), status), ("127.0.0.1: 2\n127.0.0.2: 1\n", 3));
+    }
+
+    #[test]
+    fn who_asks_sees_the_tally_so_far() {
+        let events = vec![connection(1), Event::Asked, connection(2)];
+        let (text, _) = show(&["-F", "plain"], events);
+        assert_eq!(text, "127.0.0.1: 1\n127.0.0.1: 1\n127.0.0.2: 1\n");
+    }
+
+    #[test]
+    fn what_comes_after_the_duration_does_not_count() {
+        let events = vec![connection(1), Event::Deadline, connection(2), Event::Asked];
+        let (text, status) = show(&["-F", "plain", "-d", "50ms"], events.clone());
+        assert_eq!((text.as_str(), status), ("127.0.0.1: 1\n127.0.0.1: 1\n", 3), "asked once more");
+        let (text, _) = show(&["-F", "plain", "--until", "+0.05s"], events[..3].to_vec());
+        assert_eq!(text, "127.0.0.1: 1\n");
+    }
+
+    #[test]
+    fn the_duration_begins_when_the_source_has_arrived() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let output = Output::Direct { file: File::create(&path).unwrap(), path };
+        let duration = Duration::from_millis(50);
+        let mut arrived = Instant::now();
+        let start = || {
+            std::thread::sleep(duration);
+            arrived = Instant::now();
+            Ok(Script { events: vec![Event::Deadline].into(), stopped: false, can_wait: false })
+        };
+        watch(start, asked(&["-d", "50ms"], output)).unwrap();
+        assert!(arrived.elapsed() >= duration);
+    }
+
+    #[test]
+    fn each_interval_is_shown_when_it_ends_also_if_nothing_came() {
+        let events = vec![Event::Deadline, connection(1), Event::Deadline, Event::Deadline];
+        let (text, _) = show(&["-F", "plain", "-i", "100ms"], events);
+        // How many there are depends on how fast this machine is today.
+        let (rows, whole): (Vec<_>, Vec<_>) = text.lines().partition(|l| l.contains('T'));
+        assert_eq!(whole, ["127.0.0.1: 1"], "{text}");
+        assert_eq!(rows.iter().filter(|l| l.ends_with(" 127.0.0.1: 1")).count(), 1, "{text}");
+        assert!(rows.iter().filter(|l| l.ends_with(" none: 0")).count() >= 2, "{text}");
+    }
+
+    #[test]
+    fn intervals_in_one_document_go_from_the_beginning_to_the_end() {
+        let events = vec![connection(1), Event::Asked, connection(2)];
+        let (text, _) = show(&["-F", "json", "-i", "1h"], events);
+        let reports: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let totals: Vec<_> = reports.iter().map(|r| &r["intervals"][0]["total"]).collect();
+        assert_eq!(totals, [1, 2]);
+    }
+
+    #[test]
+    fn events_are_not_held_up_by_a_reader_that_does_not_read() {
+        const MANY: usize = 200_000;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let output = Output::Direct { path: "pipe".into(), file };
+        let mut state = State::new(asked(&["-e", "-F", "plain"], output)).unwrap();
+        // Nobody reads: were it to wait, it would wait for ever.
+        let mut script =
+            Script { events: vec![connection(1); MANY].into(), stopped: false, can_wait: false };
+        follow(&mut script, &mut state).unwrap();
+        let dropped = state.event_writer.dropped as usize;
+        let text = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert!(state.finish(SourceStatus::new("script")));
+        let lines = text.join().unwrap().lines().count();
+        assert!(dropped > 0);
+        assert_eq!(lines + dropped, MANY, "each is shown, or said to be dropped");
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_events_of_a_source_that_can_wait() {
+        const MANY: usize = 200_000;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let file = File::from(OwnedFd::from(writer));
+        let output = Output::Direct { path: "pipe".into(), file };
+        let (tell, done) = std::sync::mpsc::channel();
+        let watching = std::thread::spawn(move || {
+            let events = vec![connection(1); MANY].into();
+            let script = Script { events, stopped: false, can_wait: true };
+            watch(|| Ok(script), asked(&["-e", "-F", "plain"], output)).unwrap();
+            tell.send(()).unwrap();
+        });
+        // Time enough to drop most, were it not to wait.
+        assert!(done.recv_timeout(Duration::from_millis(500)).is_err());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), MANY);
+        watching.join().unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_ends_the_watching() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output =
+            Output::Direct { path: "pipe".into(), file: File::from(OwnedFd::from(writer)) };
+        let mut state = State::new(asked(&["-e"], output)).unwrap();
+        let mut script = Script { events: VecDeque::new(), stopped: false, can_wait: false };
+        while !script.stopped {
+            script.events.push_back(connection(1));
+            follow(&mut script, &mut state).unwrap();
+        }
+        assert!(state.finish(SourceStatus::new("script")), "that is no failure");
+    }
+}

@@ -1,0 +1,194 @@
+//! [`State`]: what has been counted and shown, and what is still to be.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tcptally::model::live::Live;
+use tcptally::time::Bound;
+use tcptally::{Connection, RecordTime, SourceStatus};
+
+use super::Watch;
+use crate::cli::event_writer::EventWriter;
+use crate::cli::message;
+use crate::cli::metrics::Metrics;
+use crate::cli::reporter::Reporter;
+
+/// How old an [`SourceStatus`] may be in metrics.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What has been counted and shown, and when there is more to do.
+pub struct State {
+    reporter: Reporter,
+    pub event_writer: EventWriter,
+    /// What the output is called.
+    place: String,
+    metrics: Option<Metrics>,
+    /// When metrics are told again how the source fares.
+    tell_at: Option<Instant>,
+    /// When counting ends.
+    end: Option<Bound>,
+    stop_at: Option<Instant>,
+    /// How long after its end connections of an interval may come.
+    pub lateness: Duration,
+    counting: bool,
+}
+
+impl State {
+    pub fn new(what: Watch) -> anyhow::Result<State> {
+        let Watch { mut request, output, metrics, .. } = what;
+        let format = request.format(output.stream(), !output.continues());
+        let events = request.format(output.stream(), !output.continues());
+        let place = output.name();
+        let event_writer = EventWriter::new(output, events)?;
+        let end = request.count.filter.period.until.take();
+        let reporter = Reporter::new(request, format, Some(RecordTime::now()));
+        Ok(State {
+            reporter,
+            event_writer,
+            place,
+            metrics,
+            tell_at: None,
+            end,
+            stop_at: None,
+            lateness: Duration::ZERO,
+            counting: true,
+        })
+    }
+
+    /// The source has arrived: to get there may have taken a while.
+    pub fn begin(&mut self, duration: Option<SignedDuration>) {
+        self.stop_at =
+            duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.counting {
+            return None;
+        }
+        let until = match &self.end {
+            Some(Bound::At(t)) => instant(*t),
+            _ => None,
+        };
+        let close =
+            self.reporter.next_end().and_then(|end| instant(end)?.checked_add(self.lateness));
+        [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
+    }
+
+    pub fn is_over(&self) -> bool {
+        let past = |bound: &Bound| matches!(bound, Bound::At(t) if *t <= RecordTime::now());
+        self.counting
+            && (self.event_writer.closed()
+                || self.stop_at.is_some_and(|t| t <= Instant::now())
+                || self.end.as_ref().is_some_and(past))
+    }
+
+    pub fn take(&mut self, mut c: Connection) {
+        if !self.counting {
+            return;
+        }
+        if let Some(time) = c.time {
+            self.show_intervals(time);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.take(&c);
+        }
+        if !self.reporter.request.events {
+            self.reporter.take(c);
+        } else if self.reporter.request.count.passes(&c) {
+            c.machine.clone_from(&self.reporter.request.event_host);
+            self.event_writer.event(c);
+        }
+    }
+
+    /// Tells metrics how the source fares, once in a while.
+    pub fn tell(&mut self, live: &mut impl Live) {
+        let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
+        let now = Instant::now();
+        if self.tell_at.is_none_or(|at| at <= now) {
+            metrics.update(live.status());
+            self.tell_at = now.checked_add(TELL_EVERY);
+        }
+    }
+
+    /// Shows the intervals that have ended.
+    pub fn show_intervals(&mut self, now: RecordTime) {
+        let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
+        let now = now.shifted(-lateness);
+        if self.counting && self.reporter.next_end().is_some_and(|end| end <= now) {
+            self.event_writer.text(self.reporter.ended(now));
+        }
+    }
+
+    /// Shows the tally so far.
+    pub fn show(&mut self, mut status: SourceStatus) {
+        let request = &self.reporter.request;
+        if request.events {
+            let total = request.count.sums.total;
+            message::notice_in_background(
+                request.quiet,
+                format_args!("{total} connections so far"),
+            );
+            return;
+        }
+        status.ended.get_or_insert_with(RecordTime::now);
+        let mut text = Vec::new();
+        if self.reporter.report(&status, &mut text).is_ok() {
+            self.event_writer.text(text);
+        }
+    }
+
+    /// Shows the tally, and counts no more.
+    pub fn end(&mut self, status: SourceStatus) {
+        self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
+        if self.reporter.request.events {
+            self.reporter.say_notes(&status);
+        } else {
+            self.show(status);
+        }
+        self.counting = false;
+    }
+
+    /// Shows the tally, unless that has been done, and waits until all is written. Says whether
+    /// it is.
+    pub fn finish(self, mut status: SourceStatus) -> bool {
+        status.ended.get_or_insert_with(RecordTime::now);
+        let State { mut reporter, mut event_writer, place, counting, .. } = self;
+        if counting {
+            event_writer.text(reporter.rest(Some(RecordTime::now())));
+        }
+        let dropped = event_writer.dropped;
+        let (output, mut error) = event_writer.finish();
+        if counting && reporter.request.events {
+            reporter.say_notes(&status);
+        } else if let (true, Some(mut output)) = (counting, output)
+            && !error.as_ref().is_some_and(closed)
+        {
+            error = output.write(|out| reporter.report(&status, out)).err().or(error);
+        }
+        if dropped > 0 {
+            message::error(format_args!(
+                "{dropped} events or interval rows were dropped, because whoever reads the \
+                 output was too slow"
+            ));
+        }
+        match error {
+            Some(e) if !closed(&e) => {
+                message::error(format_args!("the report could not be written to {place}: {e}"));
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether the reader wanted no more, which is no failure.
+fn closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// When the clock will show this time, if nobody sets it.
+fn instant(t: RecordTime) -> Option<Instant> {
+    let wait = t.timestamp()?.duration_since(Timestamp::now());
+    Instant::now().checked_add(Duration::try_from(wait).unwrap_or_default())
+}

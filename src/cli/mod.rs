@@ -1,0 +1,88 @@
+//! Joins a source, the filter, the tally and a report, as the command line asks.
+
+pub mod args;
+mod event_writer;
+mod events;
+mod intervals;
+mod live;
+mod message;
+mod metrics;
+mod output;
+mod pages;
+
+mod parse;
+mod piped;
+mod reporter;
+mod request;
+mod trace;
+mod watch;
+
+use std::io;
+
+use crate::cli::args::{Cli, Command, CountArgs};
+use tcptally::count::counter::Count;
+use tcptally::count::order::Order;
+use tcptally::format::{OutputFormat, Report, ReportSection, notes};
+use tcptally::{SourceStatus, trace as tracing};
+
+use output::Mode;
+use request::Usage;
+
+/// Runs the command and returns the exit status.
+pub fn run(cli: Cli) -> i32 {
+    let (result, own_failure) = match cli.command {
+        // A command's own status may be 1, so failures of ours must not be.
+        Command::Trace(args) => {
+            let own_failure = if args.argv.is_empty() { 1 } else { 125 };
+            (trace::run(args), own_failure)
+        }
+        Command::Watch(args) => (watch::run(args), 125),
+        Command::Parse(args) => (parse::run(args), 1),
+        Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
+        Command::Completions { shell } => (pages::completions(shell), 1),
+    };
+    message::finish();
+    result.unwrap_or_else(|error| {
+        let broken = error.chain().filter_map(|e| e.downcast_ref::<io::Error>());
+        if broken.into_iter().any(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return 0;
+        }
+        message::error(format_args!("{error:#}"));
+        if error.is::<Usage>() {
+            message::error("for all options: tcptally --help");
+            2
+        } else {
+            let known = error.downcast_ref::<tracing::Error>().and_then(|e| e.exit_status());
+            known.unwrap_or(own_failure)
+        }
+    })
+}
+
+/// How the output file is written: at once what comes bit by bit.
+fn mode(args: &CountArgs) -> Mode {
+    match (args.events, args.interval) {
+        (true, _) => Mode::Truncate,
+        (false, Some(_)) if args.format != OutputFormat::Json => Mode::Append,
+        _ => Mode::Replace,
+    }
+}
+
+/// The report on all that was counted.
+fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> Report<'a> {
+    let table = Some(&count.tally.whole);
+    Report {
+        status,
+        sums: count.sums,
+        whole: ReportSection { start: None, end: None, keys: &count.tally.keys, table, order },
+        intervals: None,
+        ports: None,
+        notes: notes(status, count),
+    }
+}
+
+/// Says on stderr what the reader of events must know.
+fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
+    for notice in notes(status, count) {
+        message::notice(quiet, notice);
+    }
+}

@@ -1,0 +1,115 @@
+//! `tcptally parse`: counts in records.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use crate::cli::args::ParseArgs;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tcptally::SourceStatus;
+use tcptally::format::Format;
+use tcptally::parse::{self, Options, Outcome};
+
+use super::events::Events;
+use super::intervals::intervals;
+use super::output::Output;
+use super::request::{Request, Stream, Times, Usage};
+use super::{message, mode, piped, report, say_notes};
+
+/// Counts in records and returns the exit status.
+pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
+    let tz = args.tz.as_deref().map(zone).transpose()?;
+    let zone = tz.clone().unwrap_or_else(TimeZone::system);
+    let request = Request::new(&args.count, &Times::Record(zone.clone()))?;
+    let start = match &args.start {
+        Some(form) => Some(
+            form.timestamp(&zone, Timestamp::now())
+                .and_then(|t| t.ok_or("give the date too, as in '2026-11-22 11:30'".to_string()))
+                .map_err(|e| Usage(format!("--start: {e}")))?
+                .into(),
+        ),
+        None => None,
+    };
+    let options = Options {
+        kind: args.kind,
+        start,
+        date: args.date,
+        tz,
+        local: args.local_ip,
+        established: args.established,
+        port: request.count.filter.ports.single(),
+        requested: request.requested(),
+        // Where events scroll by, they tell how far it is.
+        progress: !args.count.quiet && !args.count.events,
+        ..Options::default()
+    };
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    if args.files.is_empty() && std::io::stdin().is_terminal() {
+        message::notice(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
+    }
+    let outcome = if piped::any_pipe(&args.files) {
+        piped::run(args.files, options, request, output)?
+    } else {
+        whole(&args.files, &options, request, output)?
+    };
+    for failure in &outcome.failures {
+        message::error(failure);
+    }
+    Ok(i32::from(!outcome.failures.is_empty()))
+}
+
+/// Counts in records that are complete.
+fn whole(
+    files: &[PathBuf],
+    options: &Options,
+    mut request: Request,
+    mut output: Output,
+) -> anyhow::Result<Outcome> {
+    let quiet = request.quiet;
+    let mut format = request.format(output.stream(), !output.continues());
+    let mut count = std::mem::take(&mut request.count);
+    if request.events {
+        let mut events = Events::new(count, &request, output);
+        let outcome = parse::parse(files, options, &mut events);
+        events.flush()?;
+        say_notes(&outcome.status, events.count(), quiet);
+        return Ok(outcome);
+    }
+    let outcome = parse::parse(files, options, &mut count);
+    let status = status(&outcome, &*format);
+    let mut report = report(&status, &count, request.order);
+    let (intervals, left_out) = intervals(&count, request.order, []);
+    report.notes.extend(left_out);
+    output.write(|out| {
+        if format.one_document() {
+            report.intervals = count.tally.interval.as_ref().map(|_| intervals);
+        } else {
+            intervals.iter().try_for_each(|part| format.interval(part, out))?;
+        }
+        format.report(&report, out)
+    })?;
+    // Damage is said where it is seen, even if the report tells of it too.
+    let damaged = !outcome.status.complete && outcome.failures.is_empty();
+    if !format.tells_notes() || damaged {
+        report.notes.iter().for_each(|notice| message::notice(quiet, notice));
+    }
+    Ok(outcome)
+}
+
+/// The account for a report in this format: if it tells notes, of failures too, which are said
+/// on stderr in any case.
+pub fn status(outcome: &Outcome, format: &dyn Format) -> SourceStatus {
+    let mut status = outcome.status.clone();
+    if format.tells_notes() {
+        status.warnings.extend(outcome.failures.iter().cloned());
+    }
+    status
+}
+
+fn zone(name: &str) -> Result<TimeZone, Usage> {
+    TimeZone::get(name).or_else(|e| TimeZone::posix(name).map_err(|_| e)).map_err(|_| {
+        Usage(format!(
+            "--tz: there is no time zone '{name}'; give one such as Europe/Berlin or UTC"
+        ))
+    })
+}

@@ -1,0 +1,263 @@
+//! Records that are still being written: what is certain is shown as soon as it is.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use nix::sys::signal::{SigSet, Signal};
+use tcptally::count::counter::Count;
+use tcptally::model::connection::{Sink, Split};
+use tcptally::parse::{self, Options, Outcome};
+use tcptally::sys::is_ignored;
+use tcptally::{Connection, RecordTime, SourceStatus};
+
+use super::events::Events;
+use super::output::Output;
+use super::parse::status;
+use super::reporter::Reporter;
+use super::request::Request;
+use super::{message, say_notes};
+
+/// How old a line may be when it is shown.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a line may take from its clock to us: an interval is closed so long after its end.
+const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long a record may take to end when a signal has ended its writer too.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Whether any of the inputs may still grow: a pipe, a terminal, a socket.
+pub fn any_pipe(files: &[PathBuf]) -> bool {
+    let is_pipe = |file: &PathBuf| {
+        let path = if file.as_os_str() == "-" { "/dev/stdin".as_ref() } else { file.as_path() };
+        path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir())
+    };
+    if files.is_empty() { is_pipe(&"-".into()) } else { files.iter().any(is_pipe) }
+}
+
+/// Counts in records as they come, until they end or a signal ends it. Gives what reading gave
+/// and whether it was read to the end.
+pub fn run(
+    files: Vec<PathBuf>,
+    options: Options,
+    request: Request,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1]
+        .into_iter()
+        .filter(|signal| !is_ignored(*signal as i32))
+        .collect();
+    // All threads that are made from here on leave these signals to the one that waits for them.
+    signals.thread_block()?;
+    let started = RecordTime::now();
+    let quiet = request.quiet;
+    let shared = Arc::new(Mutex::new(Feed::new(request, output)));
+    let (sender, news) = channel();
+    spawn("signals", {
+        let sender = sender.clone();
+        move || wait_for_signals(signals, &sender)
+    })?;
+    spawn("parse", {
+        let mut tap = Tap::Shared(shared.clone());
+        move || drop(sender.send(News::Ended(parse::parse(&files, &options, &mut tap))))
+    })?;
+
+    let mut interrupted = false;
+    let outcome = loop {
+        match news.recv_timeout(if interrupted { GRACE } else { TICK }) {
+            Ok(News::Ended(outcome)) => break outcome,
+            Ok(News::Signal(Signal::SIGUSR1)) => lock(&shared).show(quiet)?,
+            Ok(News::Signal(_)) => interrupted = true,
+            Err(RecvTimeoutError::Timeout) if interrupted => break unfinished(),
+            Err(RecvTimeoutError::Timeout) => lock(&shared).tick(started)?,
+            Err(RecvTimeoutError::Disconnected) => break unfinished(),
+        }
+    };
+    lock(&shared).finish(&outcome, quiet)?;
+    Ok(outcome)
+}
+
+fn unfinished() -> Outcome {
+    let mut status = SourceStatus::new("parse");
+    status.warn("a signal ended the reading before the record did");
+    Outcome { status, failures: Vec::new() }
+}
+
+enum News {
+    Ended(Outcome),
+    Signal(Signal),
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+fn wait_for_signals(signals: SigSet, news: &Sender<News>) {
+    let mut ending = false;
+    while let Ok(signal) = signals.wait() {
+        if ending && signal != Signal::SIGUSR1 {
+            // Somebody is impatient: whoever reads the report does not.
+            std::process::exit(128 + signal as i32);
+        }
+        ending |= signal != Signal::SIGUSR1;
+        if news.send(News::Signal(signal)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What has come so far.
+enum Feed {
+    Events(Box<Events>),
+    Tally { reporter: Box<Reporter>, output: Output },
+}
+
+impl Feed {
+    fn new(mut request: Request, output: Output) -> Feed {
+        if request.events {
+            let count = std::mem::take(&mut request.count);
+            return Feed::Events(Box::new(Events::new(count, &request, output)));
+        }
+        let format = request.format(output.stream(), !output.continues());
+        Feed::Tally { reporter: Box::new(Reporter::new(request, format, None)), output }
+    }
+
+    /// Shows what has become certain. An interval that lies before `started` is a matter of the
+    /// record's clock only; a later one also ends by ours.
+    fn tick(&mut self, started: RecordTime) -> io::Result<()> {
+        match self {
+            Feed::Events(events) => events.flush(),
+            Feed::Tally { reporter, output } => {
+                let now = RecordTime::now().shifted(-ON_THE_WAY);
+                match reporter.next_end() {
+                    Some(end) if started < end && end <= now => {
+                        let text = reporter.ended(now);
+                        output.write(|out| out.write_all(&text))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Shows the tally so far.
+    fn show(&mut self, quiet: bool) -> io::Result<()> {
+        match self {
+            Feed::Events(events) => {
+                let total = events.count().sums.total;
+                message::notice(quiet, format_args!("{total} connections so far"));
+                Ok(())
+            }
+            Feed::Tally { reporter, output } => {
+                output.write(|out| reporter.report(&SourceStatus::new("parse"), out))
+            }
+        }
+    }
+
+    /// Shows all that is left.
+    fn finish(&mut self, outcome: &Outcome, quiet: bool) -> io::Result<()> {
+        match self {
+            Feed::Events(events) => {
+                events.flush()?;
+                say_notes(&outcome.status, events.count(), quiet);
+                Ok(())
+            }
+            Feed::Tally { reporter, output } => output.write(|out| {
+                out.write_all(&reporter.rest(None))?;
+                reporter.report(&status(outcome, &*reporter.format), out)
+            }),
+        }
+    }
+}
+
+fn lock(feed: &Mutex<Feed>) -> MutexGuard<'_, Feed> {
+    feed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where connections are put. Regular files among the inputs are read in parts.
+enum Tap {
+    Shared(Arc<Mutex<Feed>>),
+    Events(Box<Events>),
+    Count(Box<Count>),
+}
+
+impl Sink for Tap {
+    fn take(&mut self, c: Connection) {
+        match self {
+            Tap::Shared(feed) => match &mut *lock(feed) {
+                Feed::Events(events) => events.take(c),
+                Feed::Tally { reporter, output } => {
+                    if let Some(time) = c.time
+                        && reporter.next_end().is_some_and(|end| end <= time)
+                    {
+                        let text = reporter.ended(time);
+                        // If it cannot be written, the end will say so.
+                        let _ = output.write(|out| out.write_all(&text));
+                    }
+                    reporter.take(c);
+                }
+            },
+            Tap::Events(events) => events.take(c),
+            Tap::Count(count) => count.take(c),
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Tap::Shared(feed) = self
+            && let Feed::Events(events) = &mut *lock(feed)
+        {
+            events.pause();
+        }
+    }
+
+    fn take_many(&mut self, c: Connection, count: u64, last: Option<RecordTime>) {
+        match self {
+            Tap::Shared(feed) => match &mut *lock(feed) {
+                Feed::Events(events) => events.take_many(c, count, last),
+                Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
+            },
+            Tap::Events(events) => events.take_many(c, count, last),
+            Tap::Count(tally) => tally.take_many(c, count, last),
+        }
+    }
+}
+
+impl Split for Tap {
+    fn part(&self) -> Tap {
+        match self {
+            Tap::Shared(feed) => match &*lock(feed) {
+                Feed::Events(events) => Tap::Events(Box::new(events.part())),
+                Feed::Tally { reporter, .. } => Tap::Count(Box::new(reporter.request.count.part())),
+            },
+            Tap::Events(events) => Tap::Events(Box::new(events.part())),
+            Tap::Count(count) => Tap::Count(Box::new(count.part())),
+        }
+    }
+
+    fn merge(&mut self, later: Tap) {
+        match (self, later) {
+            (Tap::Events(events), Tap::Events(later)) => events.merge(*later),
+            (Tap::Count(count), Tap::Count(later)) => count.merge(*later),
+            (Tap::Shared(feed), later) => match (&mut *lock(feed), later) {
+                (Feed::Events(events), Tap::Events(later)) => events.merge(*later),
+                (Feed::Tally { reporter, .. }, Tap::Count(later)) => {
+                    reporter.request.count.merge(*later);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn ordered(&self) -> bool {
+        match self {
+            Tap::Shared(feed) => matches!(*lock(feed), Feed::Events(_)),
+            Tap::Events(_) => true,
+            Tap::Count(_) => false,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! [`Reporter`]: the counts, and how they are shown while more come.
+
+use std::io;
+use std::mem::discriminant;
+
+use tcptally::count::Tally;
+use tcptally::count::table::Table;
+use tcptally::format::{Format, ReportSection};
+use tcptally::model::connection::Sink;
+use tcptally::time::Bound;
+use tcptally::{Connection, RecordTime, SourceStatus};
+
+use super::intervals::{LONGEST_GAP, intervals};
+use super::request::Request;
+use super::{message, report, say_notes};
+
+/// The counts, and what of them has been shown.
+pub struct Reporter {
+    /// What is counted, and what was so far.
+    pub request: Request,
+    /// The format that they are written in.
+    pub format: Box<dyn Format>,
+    /// The beginning of the first interval that has not been shown.
+    next: Option<RecordTime>,
+}
+
+impl Reporter {
+    /// Intervals are shown from the one on in which the period begins, but not before `start`;
+    /// else from the first connection on.
+    pub fn new(request: Request, format: Box<dyn Format>, start: Option<RecordTime>) -> Reporter {
+        let since = match &request.count.filter.period.since {
+            Some(Bound::At(since)) => Some(*since),
+            _ => None,
+        };
+        let interval = request.count.tally.interval.as_ref();
+        let first =
+            start.max(since.filter(|s| start.is_none_or(|t| discriminant(&t) == discriminant(s))));
+        let next = first.zip(interval).map(|(start, i)| i.around(start).0);
+        Reporter { request, format, next }
+    }
+
+    /// Counts one connection.
+    pub fn take(&mut self, c: Connection) {
+        let time = c.time;
+        let count = &mut self.request.count;
+        let before = count.sums.total;
+        count.take(c);
+        if self.next.is_none() && count.sums.total > before {
+            self.next = time.zip(count.tally.interval.as_ref()).map(|(t, i)| i.around(t).0);
+        }
+    }
+
+    /// Whether intervals are shown when they end.
+    fn rolls(&self) -> bool {
+        !self.request.events && !self.format.one_document()
+    }
+
+    /// When the next interval ends that can be shown then.
+    pub fn next_end(&self) -> Option<RecordTime> {
+        let interval = self.request.count.tally.interval.as_ref()?;
+        self.next.filter(|_| self.rolls()).map(|start| interval.around(start).1)
+    }
+
+    /// The intervals that have ended when it is `now`, and earlier ones to which something was
+    /// added since they were shown.
+    pub fn ended(&mut self, now: RecordTime) -> Vec<u8> {
+        let mut text = Vec::new();
+        let Some(interval) = self.request.count.tally.interval.clone().filter(|_| self.rolls())
+        else {
+            return text;
+        };
+        let Some(mut next) = self.next.filter(|next| discriminant(next) == discriminant(&now))
+        else {
+            return text;
+        };
+        let mut empty = 0;
+        loop {
+            let (start, end) = interval.around(next);
+            if end > now || end <= start {
+                break;
+            }
+            let filled = self.request.count.tally.intervals.first_key_value();
+            let filled = filled.is_some_and(|(first, _)| *first <= start);
+            empty = if filled { 0 } else { empty + 1 };
+            if empty <= LONGEST_GAP {
+                self.show(start, end, &mut text);
+                next = end;
+            } else {
+                // One wrong date must not become years of empty rows.
+                let first = self.request.count.tally.intervals.keys().next().copied();
+                next = interval.around(first.unwrap_or(now).min(now)).0.max(end);
+                empty = 0;
+            }
+        }
+        self.next = Some(next);
+        text
+    }
+
+    /// All intervals that have not been shown: nothing comes any more. The last one ends with
+    /// the period, or with `now`.
+    pub fn rest(&mut self, now: Option<RecordTime>) -> Vec<u8> {
+        let tally = &self.request.count.tally;
+        let until = match &self.request.count.filter.period.until {
+            Some(Bound::At(until)) => Some(*until),
+            _ => now,
+        };
+        let last = tally.intervals.keys().next_back().copied();
+        let last = last.into_iter().chain(until.map(RecordTime::just_before)).max();
+        let Some((last, interval)) = last.zip(tally.interval.as_ref()) else { return Vec::new() };
+        let end = interval.around(last).1;
+        if self.next.is_none() {
+            self.next = tally.intervals.keys().next().copied();
+        }
+        let mut text = self.ended(end);
+        // Those of another kind of time, and what came late.
+        if self.rolls() {
+            self.show_late(None, &mut text);
+        }
+        text
+    }
+
+    fn show(&mut self, start: RecordTime, end: RecordTime, text: &mut Vec<u8>) {
+        self.show_late(Some(start), text);
+        let table = self.request.count.tally.intervals.remove(&start);
+        self.write_part(start, end, table.as_ref(), text);
+    }
+
+    /// Shows what there is from before `start`.
+    fn show_late(&mut self, start: Option<RecordTime>, text: &mut Vec<u8>) {
+        while let Some(first) = self.request.count.tally.intervals.first_entry() {
+            if start.is_some_and(|start| *first.key() >= start) {
+                break;
+            }
+            let (late, table) = first.remove_entry();
+            let interval = self.request.count.tally.interval.as_ref();
+            let (start, end) = interval.map_or((late, late), |i| i.around(late));
+            self.write_part(start, end, Some(&table), text);
+        }
+    }
+
+    fn write_part(
+        &mut self,
+        start: RecordTime,
+        end: RecordTime,
+        table: Option<&Table>,
+        text: &mut Vec<u8>,
+    ) {
+        let Tally { keys, .. } = &self.request.count.tally;
+        let order = self.request.order;
+        let part = ReportSection { start: Some(start), end: Some(end), keys, table, order };
+        // A vector takes everything.
+        let _ = self.format.interval(&part, text);
+    }
+
+    /// Writes the report on what was counted so far.
+    pub fn report(&mut self, status: &SourceStatus, out: &mut dyn io::Write) -> io::Result<()> {
+        let Request { count, order, quiet, .. } = &self.request;
+        let mut report = report(status, count, *order);
+        if count.tally.interval.is_some() && self.format.one_document() {
+            let also = status.started.into_iter().chain(status.ended.map(RecordTime::just_before));
+            let (parts, left_out) = intervals(count, *order, also);
+            report.intervals = Some(parts);
+            report.notes.extend(left_out);
+        }
+        self.format.report(&report, out)?;
+        if !self.format.tells_notes() {
+            report.notes.iter().for_each(|notice| message::notice(*quiet, notice));
+        }
+        Ok(())
+    }
+
+    /// Says on stderr what the reader of events must know.
+    pub fn say_notes(&self, status: &SourceStatus) {
+        say_notes(status, &self.request.count, self.request.quiet);
+    }
+}

@@ -1,0 +1,189 @@
+//! [`Request`]: what the command line asks for, in the terms of filter, tally and report.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use crate::cli::args::{Color, CountArgs};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tcptally::count::Tally;
+use tcptally::count::counter::Count;
+use tcptally::count::key::Keys;
+use tcptally::count::order::{Order, Sort};
+use tcptally::count::tcp_stats::Columns;
+use tcptally::filter::Filter;
+use tcptally::format::{Format, OutputFormat, RenderOptions};
+use tcptally::model::connection::RequestedFields;
+use tcptally::time::interval::Interval;
+use tcptally::time::window::{Of, period};
+
+/// A usage error, for exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// What is counted and how it is shown.
+pub struct Request {
+    /// What is counted.
+    pub count: Count,
+    /// Which rows are shown.
+    pub order: Order,
+    /// How.
+    pub kind: OutputFormat,
+    /// Whether connections are shown instead of counts.
+    pub events: bool,
+    /// Whether only errors are said.
+    pub quiet: bool,
+    /// What events call it, if the user wants them to.
+    pub event_host: Option<Arc<str>>,
+    /// Whose clocks the times are shown by.
+    pub zone: TimeZone,
+    color: Color,
+}
+
+/// Where the times on the command line are.
+pub enum Times {
+    /// In a record, whose clock is in this zone.
+    Record(TimeZone),
+    /// From now on, by the clock of this machine.
+    Live,
+}
+
+impl Request {
+    /// Understands the options, or says what is wrong with them.
+    pub fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
+        let zone = match times {
+            Times::Record(zone) => zone.clone(),
+            Times::Live => TimeZone::system(),
+        };
+        let of = match times {
+            Times::Record(_) => Of::Record,
+            Times::Live => Of::Future,
+        };
+        let (since, until) = (args.since.as_ref(), args.until.as_ref());
+        let period = period(since, until, of, &zone, Timestamp::now()).map_err(Usage)?;
+        if args.events && args.format == OutputFormat::Openmetrics {
+            return Err(Usage(
+                "--events has no openmetrics form; give --format jsonl or csv".into(),
+            ));
+        }
+        let filter = Filter {
+            ports: args.ports.clone().unwrap_or_default(),
+            from: args.from.clone(),
+            not_from: args.not_from.clone(),
+            period,
+        };
+        let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
+        let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let host = args.host.clone().unwrap_or_else(machine);
+        let keys = Keys::new(&args.by, args.mask).at(host.as_str().into());
+        let mut columns: Columns = args.columns.iter().collect();
+        columns.bytes |= args.sort == Sort::Bytes;
+        if columns.any() && args.format == OutputFormat::Openmetrics {
+            return Err(Usage(
+                "--format openmetrics has no column for how connections fared (--columns, --sort \
+                 bytes); the other formats have"
+                    .into(),
+            ));
+        }
+        if args.sort == Sort::Bytes && max_keys.is_some() {
+            return Err(Usage(
+                "--sort bytes and --max-keys do not go together: what is kept are the keys with \
+                 the most connections, and those with the most bytes may not be among them; \
+                 leave out one of the two, or count by less (--by net)"
+                    .into(),
+            ));
+        }
+        // Nothing is tallied of events, so that nothing is missing from a sum.
+        let summed = if args.events { Columns::default() } else { columns };
+        let tally = Tally::new(keys, interval, max_keys).with(summed);
+        Ok(Request {
+            count: Count::new(filter, tally),
+            order: Order { sort: args.sort, top: args.top, min: args.min, columns },
+            kind: args.format,
+            events: args.events,
+            quiet: args.quiet,
+            event_host: args.host.as_deref().map(Into::into),
+            zone,
+            color: args.color,
+        })
+    }
+
+    /// The fields of connections that somebody will look at.
+    pub fn requested(&self) -> RequestedFields {
+        if self.events {
+            return RequestedFields { local: true, comm: true, pid: true };
+        }
+        let requested = self.count.tally.keys.requested();
+        RequestedFields {
+            local: requested.local || !self.count.filter.ports.0.is_empty(),
+            ..requested
+        }
+    }
+
+    /// Whether somebody will look at how connections fared, other than in events.
+    pub fn has_stats(&self) -> bool {
+        self.order.columns.any() || self.count.tally.keys.has_stats()
+    }
+
+    /// The format, for an output that is this stream (or a file: none).
+    pub fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
+        self.kind.format(self.look(stream, headings))
+    }
+
+    /// What the format needs to know of that output.
+    pub fn look(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
+        let color = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => stream.is_some_and(Stream::colors),
+        };
+        RenderOptions {
+            color,
+            width: stream.and_then(Stream::width).unwrap_or(80),
+            zone: self.zone.clone(),
+            intervals: self.count.tally.interval.is_some(),
+            headings,
+            columns: self.order.columns,
+        }
+    }
+}
+
+/// A standard stream that a report goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Stream {
+    fn colors(self) -> bool {
+        let choice = match self {
+            Stream::Stdout => anstream::AutoStream::choice(&std::io::stdout()),
+            Stream::Stderr => anstream::AutoStream::choice(&std::io::stderr()),
+        };
+        choice != anstream::ColorChoice::Never
+    }
+
+    /// Columns, if it is a terminal.
+    fn width(self) -> Option<usize> {
+        let size = match self {
+            Stream::Stdout if std::io::stdout().is_terminal() => {
+                terminal_size::terminal_size_of(std::io::stdout())
+            }
+            Stream::Stderr if std::io::stderr().is_terminal() => {
+                terminal_size::terminal_size_of(std::io::stderr())
+            }
+            _ => None,
+        };
+        size.map(|(width, _)| usize::from(width.0).clamp(40, 120))
+    }
+}
+
+/// The name of this machine.
+fn machine() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".into())
+}

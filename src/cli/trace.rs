@@ -1,0 +1,116 @@
+//! `tcptally trace`: counts what a server accepts.
+
+use std::collections::BTreeSet;
+
+use crate::cli::args::{Engine, TraceArgs};
+use anyhow::Context;
+use tcptally::model::connection::RequestedFields;
+use tcptally::trace::attach::Targets;
+use tcptally::trace::spawn::Start;
+use tcptally::trace::{self, Tracer, target};
+
+use super::live::{Watch, watch};
+use super::metrics::Endpoint;
+use super::output::Output;
+use super::request::{Request, Stream, Times, Usage};
+use super::{message, mode};
+
+/// Starts the server or attaches to it, counts until it ends, and returns the exit status.
+pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
+    let request = Request::new(&args.count, &Times::Live)?;
+    let spawns = !args.argv.is_empty();
+    let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
+    check(&args, &request)?;
+    let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
+    let output = Output::open(args.count.output.as_deref(), stream, mode(&args.count))?;
+    let options = trace::Options {
+        requested: requested(&args, &request),
+        no_children: spawns && args.no_children,
+        engine: match args.engine {
+            Engine::Auto => None,
+            Engine::Perf => Some(trace::engine::Engine::Perf),
+            Engine::Seccomp => Some(trace::engine::Engine::Seccomp),
+            Engine::Syscall => Some(trace::engine::Engine::Syscall),
+        },
+    };
+    let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
+    let say = move |tracer: &Tracer| {
+        for remark in tracer.remarks().iter().filter(|r| verbose || !r.is_detail) {
+            message::notice_in_background(quiet, &remark.text);
+        }
+    };
+    let endpoint = Endpoint::open(&args.metrics)?;
+    let metrics = endpoint.map(|e| e.serve(&request, "trace")).transpose()?;
+    let what = Watch { request, output, duration: args.duration, metrics };
+    if spawns {
+        let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
+        watch(|| Tracer::spawn(start, options).inspect(say), what)
+    } else {
+        let targets = Targets { pids, children: !args.no_children };
+        watch(|| Tracer::attach(targets, options).inspect(say), what)
+    }
+}
+
+/// The fields of connections that somebody will look at.
+fn requested(args: &TraceArgs, request: &Request) -> RequestedFields {
+    let requested = request.requested();
+    RequestedFields { local: requested.local || args.metrics.address.is_some(), ..requested }
+}
+
+fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
+    if request.has_stats() {
+        return Err(Usage(
+            "trace sees when a connection is accepted and not how it fares, so that there is \
+             nothing for --columns, --sort bytes, and --by duration, rtt or bytes; 'tcptally \
+             watch --port 443' sees it"
+                .into(),
+        ));
+    }
+    let attaches = args.argv.is_empty();
+    if attaches && args.engine == Engine::Seccomp {
+        return Err(Usage(
+            "--engine seccomp needs a filter in the server from its start, so it is for \
+             'tcptally trace -- COMMAND'; a running server is watched with perf or syscall"
+                .into(),
+        ));
+    }
+    if attaches && args.deny_io_uring {
+        return Err(Usage(
+            "--deny-io-uring needs a filter in the server from its start, so it is for \
+             'tcptally trace -- COMMAND'"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The processes that were given, or those that listen on the port that was.
+fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
+    if !args.pids.is_empty() {
+        return Ok(args.pids.iter().flat_map(|list| list.0.iter().copied()).collect());
+    }
+    let ports = &request.count.filter.ports.0;
+    if ports.is_empty() {
+        return Err(Usage(
+            "what is to be watched? Start a server: tcptally trace -- COMMAND; watch one that \
+             runs: tcptally trace -p PID; or by its port: tcptally trace --port 4711"
+                .into(),
+        )
+        .into());
+    }
+    let list = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
+    let owners = target::owners(ports).with_context(|| format!("port {list}"))?;
+    for owner in &owners {
+        let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
+        message::notice(
+            args.count.quiet,
+            format_args!(
+                "process {} ({}) listens on {}",
+                owner.pid,
+                owner.comm,
+                listens.join(", ")
+            ),
+        );
+    }
+    Ok(owners.into_iter().map(|o| o.pid).collect())
+}

@@ -1,0 +1,89 @@
+//! `tcptally watch`: counts what the kernel tells of a port.
+
+use std::time::Duration;
+
+use crate::cli::args::WatchArgs;
+use tcptally::format::OutputFormat;
+use tcptally::time::interval::Length;
+use tcptally::watch::{Options, Watcher};
+
+use super::live::{Watch, watch};
+use super::metrics::Endpoint;
+use super::output::Output;
+use super::request::{Request, Stream, Times, Usage};
+use super::{message, mode};
+
+/// More often than this, the kernel would be busy with nothing else.
+const FINEST: Duration = Duration::from_millis(10);
+
+/// Counts until a signal or the end of the period, and returns the exit status.
+pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
+    let request = Request::new(&args.count, &Times::Live)?;
+    let resolution = resolution(&args)?;
+    let options = Options {
+        ports: request.count.filter.ports.0.clone(),
+        resolution,
+        transport: request.events || request.has_stats(),
+        buffer: args.buffer.map(|b| b as usize),
+    };
+    if options.ports.is_empty() {
+        return Err(Usage("which port is to be watched? For example --port 443".into()).into());
+    }
+    let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
+    if rolls && request.has_stats() {
+        return Err(Usage(
+            "how a connection fared is known when it ends, which may be long after the rows of \
+             the interval in which it began have been printed: with --interval, --columns and \
+             --by duration, rtt or bytes need --format json, which is written at the end; or \
+             keep the events (--events --format jsonl) and give them to tcptally parse"
+                .into(),
+        )
+        .into());
+    }
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    // In the network namespace of whoever asks; but the thread must wait.
+    let endpoint = Endpoint::open(&args.metrics)?;
+    if let Some(namespace) = &args.netns {
+        // Before there is any other thread.
+        namespace.enter()?;
+    }
+    let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
+    let (quiet, verbose) = (args.count.quiet, args.count.verbose);
+    let ports = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
+    let say = move |watcher: &Watcher| {
+        if verbose {
+            let kib = watcher.buffers() / 1024;
+            message::notice(quiet, format_args!("the kernel's notices have {kib} KiB of buffer"));
+        }
+        for (low, high) in watcher.unused() {
+            let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
+            message::notice(quiet, format_args!("nobody listens on port {range} yet"));
+        }
+        let open = match watcher.opened_before() {
+            0 => String::new(),
+            1 => "; 1 connection that is open already does not count".into(),
+            n => format!("; {n} connections that are open already do not count"),
+        };
+        message::notice(quiet, format_args!("watching port {ports}{open}"));
+    };
+    let what = Watch { request, output, duration: args.duration, metrics };
+    watch(|| Watcher::start(options).inspect(say), what)
+}
+
+fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
+    let resolution = Duration::try_from(args.resolution).unwrap_or_default();
+    if resolution < FINEST {
+        return Err(Usage(format!("--resolution must be at least {FINEST:?}")));
+    }
+    let interval = match args.count.interval {
+        Some(Length::Time(ns)) => Duration::from_nanos(ns.unsigned_abs()),
+        _ => Duration::MAX,
+    };
+    if interval < 2 * resolution {
+        return Err(Usage(format!(
+            "--interval must be at least twice --resolution ({resolution:?}): when a connection \
+             began is known no better than that"
+        )));
+    }
+    Ok(resolution)
+}

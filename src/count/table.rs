@@ -1,0 +1,296 @@
+//! [`Table`]: one count per key, in memory that is bounded where that is asked for.
+
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+
+use super::encoded_key::EncodedKey;
+use super::space_saving::SpaceSaving;
+use super::tcp_stats::TcpStats;
+use crate::RecordTime;
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// Connections.
+    pub count: u64,
+    /// Time of the first, where known.
+    pub first: Option<RecordTime>,
+    /// Time of the last, where known.
+    pub last: Option<RecordTime>,
+}
+
+impl Entry {
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: Entry) {
+        self.count = self.count.saturating_add(other.count);
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.last = self.last.max(other.last);
+    }
+}
+
+/// One count per key.
+///
+/// Rows lie in a vector, and a table of indices finds them: so growing copies only indices, and
+/// a report sorts indices. Clients choose their addresses, so the hash is keyed at random.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<(EncodedKey, Entry)>,
+    index: HashTable<usize>,
+    hasher: RandomState,
+    total: u64,
+    bounded: Option<SpaceSaving>,
+    /// What is known of keys that are no longer kept, but for their number.
+    dropped: Entry,
+    tcp_stats: Option<TcpStatsTable>,
+}
+
+/// How the connections fared, kept beside the rows since few ask for it.
+#[derive(Clone, Debug, Default)]
+struct TcpStatsTable {
+    /// Of each row, where it has one.
+    rows: Vec<TcpStats>,
+    /// Of keys that are no longer kept.
+    dropped: TcpStats,
+}
+
+impl TcpStatsTable {
+    fn add(&mut self, row: usize, stats: &TcpStats) {
+        if self.rows.len() <= row {
+            self.rows.resize(row + 1, TcpStats::default());
+        }
+        if let Some(sum) = self.rows.get_mut(row) {
+            sum.add(stats);
+        }
+    }
+
+    /// Another key takes the row's place.
+    fn drop(&mut self, row: usize) {
+        if let Some(stats) = self.rows.get_mut(row) {
+            self.dropped.add(&std::mem::take(stats));
+        }
+    }
+}
+
+impl Table {
+    /// An empty table that keeps at most `max_keys` keys.
+    pub fn new(max_keys: Option<usize>) -> Table {
+        Table { bounded: max_keys.map(SpaceSaving::new), ..Table::default() }
+    }
+
+    /// The same table, which keeps how connections fared if that is `requested`.
+    pub fn with_stats(self, requested: bool) -> Table {
+        Table { tcp_stats: requested.then(TcpStatsTable::default), ..self }
+    }
+
+    /// How the connections of a row fared: those that are in its count.
+    pub fn stats(&self, index: usize) -> TcpStats {
+        let tcp_stats = self.tcp_stats.as_ref();
+        tcp_stats.and_then(|tcp_stats| tcp_stats.rows.get(index)).copied().unwrap_or_default()
+    }
+
+    /// How the connections fared of keys that are no longer kept.
+    pub fn dropped_stats(&self) -> TcpStats {
+        self.tcp_stats.as_ref().map(|tcp_stats| tcp_stats.dropped).unwrap_or_default()
+    }
+
+    /// How all connections fared.
+    pub fn all_stats(&self) -> TcpStats {
+        let mut all = self.dropped_stats();
+        self.tcp_stats
+            .iter()
+            .flat_map(|tcp_stats| &tcp_stats.rows)
+            .for_each(|stats| all.add(stats));
+        all
+    }
+
+    /// The most keys it keeps.
+    pub fn max_keys(&self) -> Option<usize> {
+        self.bounded.as_ref().map(SpaceSaving::max)
+    }
+
+    /// Keys that are kept: all distinct ones, unless there is an [`error`](Table::error).
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The sum of all counts, those of keys that are no longer kept too.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The key and what is known of it. Without an [`error`](Table::error), rows have the order
+    /// in which keys came.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn row(&self, index: usize) -> (&[u8], Entry) {
+        let entry = self.entry(index);
+        let kept = self.bounded.as_ref().map_or(0, |b| b.error(index)) == 0;
+        // The first of the key may have come before the key was last dropped.
+        let first = entry.first.filter(|_| kept);
+        (self.rows[index].0.bytes(), Entry { first, ..entry })
+    }
+
+    /// What is known of the connections that are in a row's count.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn entry(&self, index: usize) -> Entry {
+        let entry = self.rows[index].1;
+        let error = self.bounded.as_ref().map_or(0, |b| b.error(index));
+        Entry { count: entry.count - error, ..entry }
+    }
+
+    /// The times of the first and the last of keys that are no longer kept.
+    pub fn dropped(&self) -> Entry {
+        self.dropped
+    }
+
+    /// By how much a row's count may be too low, and the most that a key which is not kept may
+    /// have had. `None`: there were never more keys than are kept, and all counts are exact.
+    pub fn error(&self) -> Option<u64> {
+        self.bounded.as_ref().map(SpaceSaving::floor).filter(|floor| *floor > 0)
+    }
+
+    /// All rows in one.
+    pub fn all(&self) -> Entry {
+        let mut all = self.dropped;
+        self.rows.iter().for_each(|(_, entry)| all.add(*entry));
+        Entry { count: self.total, ..all }
+    }
+
+    /// Adds to the count of a key.
+    pub fn add(&mut self, code: EncodedKey, entry: Entry) {
+        self.total = self.total.saturating_add(entry.count);
+        self.put(code, entry, 0);
+    }
+
+    /// The same, and how these connections fared.
+    pub fn add_with_stats(&mut self, code: EncodedKey, entry: Entry, stats: &TcpStats) {
+        self.total = self.total.saturating_add(entry.count);
+        let row = self.put(code, entry, 0);
+        if let Some(tcp_stats) = &mut self.tcp_stats {
+            tcp_stats.add(row, stats);
+        }
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, mut other: Table) {
+        if self.rows.len() < other.rows.len() {
+            std::mem::swap(self, &mut other);
+        }
+        self.total = self.total.saturating_add(other.total);
+        self.dropped.add(other.dropped);
+        let floors =
+            [&self.bounded, &other.bounded].map(|b| b.as_ref().map_or(0, SpaceSaving::floor));
+        if let Some(bounded) = &mut self.bounded {
+            bounded.open();
+        }
+        let kept = self.rows.len();
+        let mut known = vec![false; if floors[1] > 0 { kept } else { 0 }];
+        for (i, (code, entry)) in other.rows.into_iter().enumerate() {
+            let error = other.bounded.as_ref().map_or(0, |b| b.error(i));
+            let row = self.put(code, entry, error);
+            if let Some(known) = known.get_mut(row) {
+                *known = true;
+            }
+            if let (Some(tcp_stats), Some(others)) = (&mut self.tcp_stats, &other.tcp_stats) {
+                tcp_stats.add(row, others.rows.get(i).unwrap_or(&TcpStats::default()));
+            }
+        }
+        if let (Some(tcp_stats), Some(others)) = (&mut self.tcp_stats, &other.tcp_stats) {
+            tcp_stats.dropped.add(&others.dropped);
+        }
+        // A key that only one of them has may have been dropped by the other.
+        if let Some(bounded) = &mut self.bounded {
+            for (row, known) in known.iter().enumerate() {
+                if !known {
+                    self.rows[row].1.count += floors[1];
+                    bounded.add_error(row, floors[1]);
+                }
+            }
+            let mut counts: Vec<_> = self.rows.iter().map(|(_, entry)| entry.count).collect();
+            let dropped = bounded.close(&mut counts, floors[0] + floors[1]);
+            if !dropped.is_empty() {
+                dropped.iter().for_each(|row| self.dropped.add(self.rows[*row].1));
+                let mut row = 0;
+                self.rows.retain(|_| {
+                    row += 1;
+                    dropped.binary_search(&(row - 1)).is_err()
+                });
+                if let Some(tcp_stats) = &mut self.tcp_stats {
+                    dropped.iter().for_each(|row| tcp_stats.drop(*row));
+                    let mut row = 0;
+                    tcp_stats.rows.retain(|_| {
+                        row += 1;
+                        dropped.binary_search(&(row - 1)).is_err()
+                    });
+                }
+                let hash = |row: &usize| self.hasher.hash_one(&self.rows[*row].0);
+                self.index.clear();
+                for row in 0..self.rows.len() {
+                    self.index.insert_unique(hash(&row), row, hash);
+                }
+            }
+        }
+    }
+
+    /// Adds to a row, or makes it, dropping another one for it if need be.
+    fn put(&mut self, code: EncodedKey, mut entry: Entry, error: u64) -> usize {
+        let Table { rows, index, hasher, bounded, dropped, tcp_stats, .. } = self;
+        let hash = hasher.hash_one(&code);
+        let found = index.entry(hash, |i| rows[*i].0 == code, |i| hasher.hash_one(&rows[*i].0));
+        let slot = match found {
+            Slot::Occupied(slot) => {
+                let row = *slot.get();
+                rows[row].1.add(entry);
+                if let Some(bounded) = bounded {
+                    bounded.add_error(row, error);
+                }
+                return row;
+            }
+            Slot::Vacant(slot) => slot,
+        };
+        let Some(bounded) = bounded else {
+            let row = rows.len();
+            slot.insert(row);
+            rows.push((code, entry));
+            return row;
+        };
+        match bounded.replace(|row| rows[row].1.count) {
+            None => {
+                entry.count = entry.count.saturating_add(bounded.floor());
+                let row = rows.len();
+                slot.insert(row);
+                rows.push((code, entry));
+                bounded.push(entry.count, error);
+                row
+            }
+            Some(row) => {
+                entry.count = entry.count.saturating_add(bounded.floor());
+                let old = hasher.hash_one(&rows[row].0);
+                if let Ok(slot) = index.find_entry(old, |i| *i == row) {
+                    slot.remove();
+                }
+                dropped.add(std::mem::replace(&mut rows[row], (code, entry)).1);
+                if let Some(tcp_stats) = tcp_stats {
+                    tcp_stats.drop(row);
+                }
+                index.insert_unique(hash, row, |i| hasher.hash_one(&rows[*i].0));
+                bounded.set(row, entry.count, error);
+                row
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! [`TcpStats`]: how the connections of a row fared, all together.
+
+use std::time::Duration;
+
+use crate::Connection;
+
+/// What of how connections fared is shown in columns of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Column {
+    /// Bytes that clients sent (in) and got (out), summed
+    Bytes,
+    /// For how long connections were open: the mean, and the longest
+    Duration,
+    /// Smoothed round-trip time: the mean, and the longest
+    Rtt,
+}
+
+/// A set of [`Column`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Columns {
+    /// [`Column::Bytes`].
+    pub bytes: bool,
+    /// [`Column::Duration`].
+    pub duration: bool,
+    /// [`Column::Rtt`].
+    pub rtt: bool,
+}
+
+impl Columns {
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self != Columns::default()
+    }
+}
+
+impl<'a> FromIterator<&'a Column> for Columns {
+    fn from_iter<T: IntoIterator<Item = &'a Column>>(columns: T) -> Columns {
+        let mut set = Columns::default();
+        for column in columns {
+            match column {
+                Column::Bytes => set.bytes = true,
+                Column::Duration => set.duration = true,
+                Column::Rtt => set.rtt = true,
+            }
+        }
+        set
+    }
+}
+
+/// How connections fared, those of which it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TcpStats {
+    /// What they carried.
+    pub bytes: Bytes,
+    /// How long they were open.
+    pub duration: Summary,
+    /// Their round-trip times.
+    pub rtt: Summary,
+}
+
+/// Bytes of several connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Bytes {
+    /// Of so many connections.
+    pub known: u64,
+    /// What the clients sent.
+    pub received: u64,
+    /// What the clients got.
+    pub sent: u64,
+}
+
+/// Times of several connections, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Of so many connections.
+    pub known: u64,
+    /// All together.
+    pub sum: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl TcpStats {
+    /// That of `count` connections. Of several, `c` tells the bytes of all, and no times.
+    pub fn of(c: &Connection, count: u64) -> TcpStats {
+        let Some(t) = c.transport.as_deref() else { return TcpStats::default() };
+        let bytes = match (t.bytes_in, t.bytes_out) {
+            (Some(received), Some(sent)) => Bytes { known: count, received, sent },
+            _ => Bytes::default(),
+        };
+        let one = |time: Option<Duration>| {
+            time.filter(|_| count == 1).map(Summary::one).unwrap_or_default()
+        };
+        TcpStats { bytes, duration: one(t.duration), rtt: one(t.rtt) }
+    }
+
+    /// Adds what `other` has.
+    pub fn add(&mut self, other: &TcpStats) {
+        let TcpStats { bytes, duration, rtt } = other;
+        self.bytes.known = self.bytes.known.saturating_add(bytes.known);
+        self.bytes.received = self.bytes.received.saturating_add(bytes.received);
+        self.bytes.sent = self.bytes.sent.saturating_add(bytes.sent);
+        self.duration.add(duration);
+        self.rtt.add(rtt);
+    }
+}
+
+impl Bytes {
+    /// In both directions.
+    pub fn both(&self) -> u64 {
+        self.received.saturating_add(self.sent)
+    }
+}
+
+impl Summary {
+    fn one(time: Duration) -> Summary {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Summary { known: 1, sum: time, max: time }
+    }
+
+    fn add(&mut self, other: &Summary) {
+        self.known = self.known.saturating_add(other.known);
+        self.sum = self.sum.saturating_add(other.sum);
+        self.max = self.max.max(other.max);
+    }
+
+    /// The mean in microseconds, if there is one.
+    pub fn mean(&self) -> Option<u64> {
+        self.sum.checked_div(self.known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::connection::Transport;
+
+    fn connection(bytes: Option<u64>, seconds: Option<u64>) -> Connection {
+        let transport = Transport {
+            duration: seconds.map(Duration::from_secs),
+            bytes_in: bytes,
+            bytes_out: bytes.map(|n| 2 * n),
+            ..Transport::default()
+        };
+        Connection { transport: Some(transport.into()), ..Connection::default() }
+    }
+
+    #[test]
+    fn what_is_not_known_is_in_no_sum_and_no_mean() {
+        let mut stats = TcpStats::default();
+        let unknown = Connection::default();
+        for c in [connection(Some(5), None), connection(None, Some(3)), unknown] {
+            stats.add(&TcpStats::of(&c, 1));
+        }
+        stats.add(&TcpStats::of(&connection(Some(7), Some(5)), 1));
+        assert_eq!(stats.bytes, Bytes { known: 2, received: 12, sent: 24 });
+        assert_eq!((stats.duration.mean(), stats.duration.max), (Some(4_000_000), 5_000_000));
+        assert_eq!((stats.duration.known, stats.rtt.mean()), (2, None));
+    }
+
+    #[test]
+    fn of_several_only_bytes_are_known() {
+        let stats = TcpStats::of(&connection(Some(100), Some(3)), 10);
+        assert_eq!(stats.bytes, Bytes { known: 10, received: 100, sent: 200 });
+        assert_eq!(stats.duration, Summary::default());
+    }
+}

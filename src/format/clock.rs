@@ -1,0 +1,77 @@
+//! [`Clock`]: shows times as the reader's clock does.
+
+use jiff::tz::TimeZone;
+
+use crate::RecordTime;
+use crate::count::table::Entry;
+
+/// How much of a time is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// `11:30:05`
+    Time,
+    /// `11-22 11:30`
+    DayAndTime,
+    /// `2026-11-22`
+    Date,
+    /// `2026-11-22 11:30:05`
+    Full,
+    /// `2026-11-22 11:30:05.123456`
+    Micros,
+}
+
+/// Shows times as the reader's clock does, and times since a record began as such.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    zone: TimeZone,
+    detail: Detail,
+}
+
+impl Clock {
+    /// Shows so much of a time.
+    pub fn new(zone: &TimeZone, detail: Detail) -> Clock {
+        Clock { zone: zone.clone(), detail }
+    }
+
+    /// Shows what tells the times between the first and the last from each other.
+    pub fn between(zone: &TimeZone, all: &Entry) -> Clock {
+        let date = |t: Option<RecordTime>| Some(zone.to_datetime(t?.timestamp()?).date());
+        let detail = match (date(all.first), date(all.last)) {
+            (Some(a), Some(b)) if a != b && a.year() == b.year() => Detail::DayAndTime,
+            (Some(a), Some(b)) if a != b => Detail::Date,
+            _ => Detail::Time,
+        };
+        Clock::new(zone, detail)
+    }
+
+    /// The time, or nothing if it is not known.
+    pub fn show(&self, time: Option<RecordTime>) -> String {
+        let Some(time) = time else { return String::new() };
+        let Some(t) = time.timestamp() else {
+            return match time {
+                RecordTime::Elapsed(ns) => format!("{:+.1}s", ns as f64 / 1e9),
+                time => time.to_string(),
+            };
+        };
+        let format = match self.detail {
+            Detail::Time => "%H:%M:%S",
+            Detail::DayAndTime => "%m-%d %H:%M",
+            Detail::Date => "%Y-%m-%d",
+            Detail::Full => "%Y-%m-%d %H:%M:%S",
+            Detail::Micros => "%Y-%m-%d %H:%M:%S%.6f",
+        };
+        t.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+
+    /// From when to when, with the date once if it is the same, and the zone.
+    pub fn span(zone: &TimeZone, from: RecordTime, to: RecordTime) -> String {
+        let full = Clock::new(zone, Detail::Full);
+        let all = Entry { first: Some(from), last: Some(to), ..Entry::default() };
+        let end = match Clock::between(zone, &all) {
+            same_day @ Clock { detail: Detail::Time, .. } => same_day.show(Some(to)),
+            _ => full.show(Some(to)),
+        };
+        let zone = to.timestamp().map(|t| t.to_zoned(zone.clone()).strftime(" %Z").to_string());
+        format!("{} to {end}{}", full.show(Some(from)), zone.unwrap_or_default())
+    }
+}

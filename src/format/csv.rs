@@ -1,0 +1,105 @@
+//! Comma-separated values, with a line of headings.
+
+use std::io::{self, Write};
+
+use super::event::Event;
+use super::tcp_stats::fields;
+use super::{RenderOptions, Report, ReportSection};
+use crate::count::table::Entry;
+use crate::count::tcp_stats::TcpStats;
+use crate::count::value::Value;
+use crate::{Connection, RecordTime};
+
+/// Comma-separated values. Where there are intervals, their rows are all: a sum over the column
+/// `count` is the total.
+pub struct Format {
+    intervals: bool,
+    headings: bool,
+}
+
+impl Format {
+    /// A new output.
+    pub fn new(look: RenderOptions) -> Format {
+        Format { intervals: look.intervals, headings: look.headings }
+    }
+
+    fn rows(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> Result<(), ::csv::Error> {
+        let mut out = ::csv::Writer::from_writer(out);
+        let intervals = self.intervals;
+        if std::mem::take(&mut self.headings) {
+            let interval = if intervals { &["start", "end"][..] } else { &[] };
+            let keys = part.keys.list().iter().map(|k| k.name());
+            let values = ["count", "first", "last"].into_iter();
+            let has_stats = fields(part.order.columns).map(|field| field.name);
+            let all = interval.iter().copied().chain(keys).chain(values).chain(has_stats);
+            out.write_record(all)?;
+        }
+        let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry, stats: &TcpStats| {
+            if intervals {
+                out.write_field(time(part.start))?;
+                out.write_field(time(part.end))?;
+            }
+            for key in keys {
+                out.write_field(key)?;
+            }
+            out.write_field(entry.count.to_string())?;
+            out.write_field(time(entry.first))?;
+            out.write_field(time(entry.last))?;
+            for field in fields(part.order.columns) {
+                out.write_field(field.text(stats))?;
+            }
+            out.write_record(None::<&[u8]>)
+        };
+        let selection = part.pick();
+        let columns = part.keys.list().len();
+        let blank = || std::iter::repeat_n(String::new(), columns - 1);
+        for row in part.rows(&selection) {
+            let known = |value| match value {
+                Value::Unknown => String::new(),
+                value => value.to_string(),
+            };
+            line(&mut row.values().map(known), &row.entry, &row.stats)?;
+        }
+        if selection.others.count > 0 {
+            let mut keys = std::iter::once("others".to_string()).chain(blank());
+            line(&mut keys, &selection.others, &selection.other_fares)?;
+        } else if selection.rows.is_empty() && intervals {
+            let mut keys = std::iter::once(String::new()).chain(blank());
+            line(&mut keys, &Entry::default(), &TcpStats::default())?;
+        }
+        Ok(out.flush()?)
+    }
+
+    fn record(&mut self, connection: &Connection, out: &mut dyn Write) -> Result<(), ::csv::Error> {
+        let headings = std::mem::take(&mut self.headings);
+        let mut out = ::csv::WriterBuilder::new().has_headers(headings).from_writer(out);
+        out.serialize(Event::from(connection))?;
+        Ok(out.flush()?)
+    }
+}
+
+/// The error of the output as it was: a closed pipe is no failure.
+fn plain(error: ::csv::Error) -> io::Error {
+    match error.into_kind() {
+        ::csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
+}
+
+fn time(time: Option<RecordTime>) -> String {
+    time.map(|t| t.to_string()).unwrap_or_default()
+}
+
+impl super::Format for Format {
+    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(part, out).map_err(plain)
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if self.intervals { Ok(()) } else { self.rows(&report.whole, out).map_err(plain) }
+    }
+
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        self.record(connection, out).map_err(plain)
+    }
+}

@@ -1,0 +1,191 @@
+//! The report as one JSON document.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::event::Event;
+use super::tcp_stats::fields;
+use super::{Report, ReportSection, Row};
+use crate::count::key::Key;
+use crate::count::order::Selection;
+use crate::count::table::{Entry, Table};
+use crate::count::tcp_stats::{Columns, TcpStats};
+use crate::{Connection, RecordTime};
+
+/// Goes up when a field changes meaning.
+pub const SCHEMA: u32 = 1;
+
+/// One JSON document, and a line.
+pub struct Format;
+
+impl super::Format for Format {
+    fn one_document(&self) -> bool {
+        true
+    }
+
+    fn tells_notes(&self) -> bool {
+        true
+    }
+
+    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &Document(report, true))?;
+        out.write_all(b"\n")
+    }
+
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &Event::from(connection))?;
+        out.write_all(b"\n")
+    }
+}
+
+/// The whole report; without rows if the flag is not set.
+pub(super) struct Document<'a>(pub &'a Report<'a>, pub bool);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Document(report, rows) = self;
+        let (status, sums) = (report.status, &report.sums);
+        let mut s = serializer.serialize_map(None)?;
+        s.serialize_entry("schema", &SCHEMA)?;
+        s.serialize_entry("source", status.source)?;
+        s.serialize_entry("host", &report.whole.keys.host())?;
+        s.serialize_entry("engine", &status.engine)?;
+        s.serialize_entry("started", &status.started)?;
+        s.serialize_entry("ended", &status.ended)?;
+        s.serialize_entry("complete", &status.complete)?;
+        s.serialize_entry("total", &sums.total)?;
+        s.serialize_entry("addresses", &report.addresses())?;
+        s.serialize_entry("unknown_peer", &(sums.no_peer + sums.undecided_peer))?;
+        s.serialize_entry("unknown_port", &sums.unknown_port)?;
+        s.serialize_entry("unknown_time", &sums.undecided_time)?;
+        s.serialize_entry("lost", &status.lost)?;
+        s.serialize_entry("filtered", &sums.filtered)?;
+        s.serialize_entry("unreadable_lines", &status.unreadable_lines)?;
+        let keys: Vec<_> = report.whole.keys.list().iter().map(|k| k.name()).collect();
+        s.serialize_entry("keys", &keys)?;
+        let error = report.whole.table.and_then(Table::error);
+        s.serialize_entry("approximate", &error.is_some())?;
+        if let Some(error) = error {
+            s.serialize_entry("error_bound", &error)?;
+        }
+        if let Some(selection) = rows.then(|| report.whole.pick()) {
+            s.serialize_entry("rows", &Rows(&report.whole, &selection))?;
+            if let Some(others) = Others::of(&report.whole, &selection) {
+                s.serialize_entry("others", &others)?;
+            }
+        }
+        if let Some(intervals) = report.intervals.as_ref().filter(|_| *rows) {
+            let intervals = intervals.iter().map(Interval);
+            s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
+        }
+        // Last, so that the first list of a report is its rows for whoever looks for one.
+        s.serialize_entry("warnings", &report.notes)?;
+        s.end()
+    }
+}
+
+/// The sum of the rows that are not shown.
+struct Others<'a> {
+    selection: &'a Selection,
+    columns: Columns,
+}
+
+impl<'a> Others<'a> {
+    fn of(part: &ReportSection<'_>, selection: &'a Selection) -> Option<Others<'a>> {
+        (selection.others.count > 0).then_some(Others { selection, columns: part.order.columns })
+    }
+}
+
+impl Serialize for Others<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("keys", &self.selection.other_keys)?;
+        numbers(&mut map, &self.selection.others, &self.selection.other_fares, self.columns)?;
+        map.end()
+    }
+}
+
+struct Interval<'a>(&'a ReportSection<'a>);
+
+impl Serialize for Interval<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let selection = self.0.pick();
+        let mut s = serializer.serialize_map(None)?;
+        s.serialize_entry("start", &self.0.start)?;
+        s.serialize_entry("end", &self.0.end)?;
+        s.serialize_entry("total", &self.0.total())?;
+        s.serialize_entry("rows", &Rows(self.0, &selection))?;
+        if let Some(others) = Others::of(self.0, &selection) {
+            s.serialize_entry("others", &others)?;
+        }
+        s.end()
+    }
+}
+
+/// Rows are written as they are made: there may be a million.
+struct Rows<'a>(&'a ReportSection<'a>, &'a Selection);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (keys, columns) = (self.0.keys.list(), self.0.order.columns);
+        let line = |row| Line { interval: None, keys, columns, row };
+        serializer.collect_seq(self.0.rows(self.1).map(line))
+    }
+}
+
+/// One row: the keys, the count, and the times.
+pub(super) struct Line<'a> {
+    /// The interval, where it has to be said in the row.
+    pub interval: Option<(Option<RecordTime>, Option<RecordTime>)>,
+    /// The names of the values.
+    pub keys: &'a [Key],
+    /// What is shown beside the count.
+    pub columns: Columns,
+    /// The row.
+    pub row: Row<'a>,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some((start, end)) = self.interval {
+            map.serialize_entry("start", &start)?;
+            map.serialize_entry("end", &end)?;
+        }
+        for (key, value) in self.keys.iter().zip(self.row.values()) {
+            map.serialize_entry(key.name(), &value)?;
+        }
+        numbers(&mut map, &self.row.entry, &self.row.stats, self.columns)?;
+        map.end()
+    }
+}
+
+/// What is behind the keys in every row.
+pub(super) fn numbers<M: SerializeMap>(
+    map: &mut M,
+    entry: &Entry,
+    stats: &TcpStats,
+    columns: Columns,
+) -> Result<(), M::Error> {
+    let Entry { count, first, last } = entry;
+    map.serialize_entry("count", count)?;
+    map.serialize_entry("first", first)?;
+    map.serialize_entry("last", last)?;
+    fields(columns).try_for_each(|field| map.serialize_entry(field.name, &field.value(stats)))
+}
+
+/// A sequence that is written as it is made.
+struct Sequence<I>(RefCell<Option<I>>);
+
+impl<I: Iterator<Item: Serialize>> Serialize for Sequence<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
+}

@@ -1,0 +1,136 @@
+//! What a count hides, in words.
+
+use super::clock::Clock;
+use super::text::plural;
+use crate::SourceStatus;
+use crate::count::counter::Count;
+use crate::count::tcp_stats::Columns;
+use crate::time::{Bound, Period};
+
+/// What the reader of a report must know beside the counts, a sentence each: what the source
+/// could not see, what could not be decided, and how the period was understood.
+pub fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
+    let sums = &count.sums;
+    let period = &count.filter.period;
+    let mut notes = Vec::new();
+    let mut note = |n: u64, one: &str, many: &str, text: &str| {
+        if n > 0 {
+            notes.push(format!("{} {text}", plural(n, one, many)));
+        }
+    };
+    let (one, many) = ("connection was", "connections were");
+    note(status.lost, one, many, "lost and are in no row");
+    note(
+        status.unreadable_lines,
+        "line",
+        "lines",
+        "could not be read and may have told of connections",
+    );
+    note(sums.no_peer, one, many, "counted although the client's address is not known");
+    note(
+        sums.undecided_peer,
+        one,
+        many,
+        "left out because --from and --not-from need the client's address, which is not known",
+    );
+    note(
+        sums.unknown_port,
+        one,
+        many,
+        "left out because --port needs the local port, which is not known",
+    );
+    note(sums.undecided_time, one, many, &undecided_time(period));
+    if count.tally.interval.is_some() {
+        note(
+            sums.no_interval,
+            one,
+            many,
+            "counted in no interval because the time is not known well enough",
+        );
+    }
+    notes.extend(without_stats(count));
+    if let Some(error) = count.tally.whole.error() {
+        notes.push(format!(
+            "there were more than {} keys, so that counts are approximate (--max-keys): each \
+             may be up to {error} too low, and what is missing is in 'others'",
+            count.tally.whole.len()
+        ));
+    }
+    notes.extend(daily(count));
+    notes.extend(missed(count));
+    notes.extend(status.warnings.iter().cloned());
+    if !status.complete && notes.is_empty() {
+        notes.push("these may not be all connections".into());
+    }
+    notes
+}
+
+/// Of how many connections it is not known how they fared, where that was asked for.
+fn without_stats(count: &Count) -> Vec<String> {
+    let Columns { bytes, duration, rtt } = count.tally.columns;
+    let stats = count.tally.whole.all_stats();
+    let total = count.sums.total;
+    let columns = [
+        (bytes, stats.bytes.known, "bytes", "the sums of bytes"),
+        (duration, stats.duration.known, "durations", "the columns of durations"),
+        (rtt, stats.rtt.known, "round-trip times", "the columns of round-trip times"),
+    ];
+    let note = |(_, known, what, columns): (bool, u64, &str, &str)| match known {
+        0 => format!(
+            "no {what} are known: of all sources only 'tcptally watch' sees them, and \
+             'tcptally parse' in the events that watch wrote (--events --format jsonl)"
+        ),
+        _ => format!(
+            "{} not in {columns}, because it is not known how they fared",
+            plural(total.saturating_sub(known), "connection is", "connections are")
+        ),
+    };
+    columns.into_iter().filter(|(asked, known, ..)| *asked && *known < total).map(note).collect()
+}
+
+fn undecided_time(period: &Period) -> String {
+    let since_beginning = [&period.since, &period.until]
+        .into_iter()
+        .any(|bound| matches!(bound, Some(Bound::At(crate::RecordTime::Elapsed(_)))));
+    if since_beginning {
+        "left out because +TIME counts from the beginning of a record without clock times, and \
+         this one has them; give --since and --until a date and a time"
+            .into()
+    } else {
+        "left out because --since and --until need the time, which is not known (--start says \
+         when a record with relative times began)"
+            .into()
+    }
+}
+
+/// How bare times of day were understood, where that may not be what was meant.
+fn daily(count: &Count) -> Option<String> {
+    let period = &count.filter.period;
+    let (first, last) = count.seen?;
+    let date = |t: crate::RecordTime| Some(period.zone.to_datetime(t.timestamp()?).date());
+    let (first, last) = (date(first)?, date(last)?);
+    if first == last {
+        return None;
+    }
+    let window = match (&period.since, &period.until) {
+        (Some(Bound::Daily(since)), Some(Bound::Daily(until))) => {
+            format!("from {since} to {until}")
+        }
+        (Some(Bound::Daily(since)), _) => format!("from {since} to midnight"),
+        (_, Some(Bound::Daily(until))) => format!("from midnight to {until}"),
+        _ => return None,
+    };
+    Some(format!(
+        "connections from {first} to {last} were seen, and those {window} on each day counted; \
+         give --since and --until a date to mean one"
+    ))
+}
+
+/// Where the connections are, if the period has none of them.
+fn missed(count: &Count) -> Option<String> {
+    let sums = &count.sums;
+    let (first, last) =
+        count.seen.filter(|_| sums.total == 0 && sums.filtered > 0 && sums.undecided_time == 0)?;
+    let span = Clock::span(&count.filter.period.zone, first, last);
+    Some(format!("none came between --since and --until; what was seen came from {span}"))
+}

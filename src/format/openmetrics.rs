@@ -1,0 +1,132 @@
+//! The report as OpenMetrics text, which Prometheus reads.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::event::Event;
+use super::{Report, ReportSection};
+use crate::Connection;
+use crate::count::value::Value;
+
+/// What HTTP calls this format.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// So many rows are series of their own, unless the user says how many: clients choose their
+/// addresses, and a time series for each would be theirs to make.
+pub const TOP: usize = 20;
+
+/// OpenMetrics text.
+pub struct Format;
+
+type Rows = Family<Vec<(&'static str, String)>, Counter>;
+
+impl super::Format for Format {
+    fn one_document(&self) -> bool {
+        true
+    }
+
+    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let registry = registry(report);
+        let mut text = Text { out, error: None };
+        encode(&mut text, &registry).map_err(|e| text.error.take().unwrap_or(io::Error::other(e)))
+    }
+
+    /// There is no such thing in this format.
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, &Event::from(connection))?;
+        out.write_all(b"\n")
+    }
+}
+
+fn registry(report: &Report<'_>) -> Registry {
+    let mut registry = Registry::with_prefix("tcptally");
+    let (status, sums) = (report.status, &report.sums);
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter("connections", "Connections that were counted", sums.total);
+    counter("filtered_connections", "Connections that were not asked for", sums.filtered);
+    counter("lost_connections", "Connections that are known to have been missed", status.lost);
+    counter(
+        "unknown_peer_connections",
+        "Connections whose client's address is not known",
+        sums.no_peer + sums.undecided_peer,
+    );
+    counter(
+        "unknown_port_connections",
+        "Connections not counted because their local port is not known",
+        sums.unknown_port,
+    );
+    counter("unreadable_lines", "Lines that could not be read", status.unreadable_lines);
+    if let Some(stops) = status.stops {
+        counter("stops", "Stops of tracees", stops);
+    }
+
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("complete", "1 if no connection is known to be missing", status.complete.into());
+    if let Some(tracees) = status.tracees {
+        gauge("tracees", "Threads that are watched", tracees);
+    }
+    if let Some(addresses) = report.addresses() {
+        gauge("addresses", "Distinct client addresses", addresses as u64);
+    }
+
+    if let Some(ports) = &report.ports {
+        let (rows, _) = rows(ports);
+        registry.register("port_connections", "Connections by local port", rows);
+    }
+    let (rows, others) = rows(&report.whole);
+    registry.register("top_connections", "Connections of the largest rows", rows);
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(others).unwrap_or(i64::MAX));
+    registry.register("other_connections", "Connections that are in none of those", gauge);
+    registry
+}
+
+/// The rows that are shown, and the sum of the others.
+fn rows(part: &ReportSection<'_>) -> (Rows, u64) {
+    let mut part = part.clone();
+    part.order.top.get_or_insert(TOP);
+    let selection = part.pick();
+    let family = Rows::default();
+    for row in part.rows(&selection) {
+        let values = row.values().map(|value| match value {
+            Value::Unknown => String::new(),
+            value => value.to_string(),
+        });
+        let labels = part.keys.list().iter().map(|k| k.name()).zip(values).collect();
+        family.get_or_create(&labels).inc_by(row.entry.count);
+    }
+    (family, selection.others.count)
+}
+
+/// Keeps the error that [`fmt::Write`] cannot tell.
+struct Text<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.out.write_all(s.as_bytes()).map_err(|e| {
+            self.error = Some(e);
+            fmt::Error
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! `IP: COUNT` a line.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::tcp_stats::{Field, fields, fields_of_one};
+use super::text::printable;
+use super::{RenderOptions, Report, ReportSection};
+use crate::count::tcp_stats::{Columns, TcpStats};
+use crate::{Connection, RecordTime};
+
+/// `IP: COUNT` a line, behind the beginning of the interval where there is one.
+///
+/// Behind the count, or behind the address of an event, columns with a blank before each.
+pub struct Format {
+    zone: TimeZone,
+    columns: Columns,
+}
+
+impl Format {
+    /// A new output.
+    pub fn new(look: RenderOptions) -> Format {
+        Format { zone: look.zone, columns: look.columns }
+    }
+
+    fn rows(&self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let start = part.start.map(|start| format!("{} ", self.local(start))).unwrap_or_default();
+        let selection = part.pick();
+        for row in part.rows(&selection) {
+            let values: Vec<_> = row.values().map(|v| printable(&v.to_string())).collect();
+            let has_stats = self.has_stats(&row.stats);
+            writeln!(out, "{start}{}: {}{has_stats}", values.join(" "), row.entry.count)?;
+        }
+        if selection.others.count > 0 {
+            let has_stats = self.has_stats(&selection.other_fares);
+            writeln!(out, "{start}others: {}{has_stats}", selection.others.count)?;
+        } else if selection.rows.is_empty() && part.start.is_some() {
+            writeln!(out, "{start}none: 0{}", self.has_stats(&TcpStats::default()))?;
+        }
+        Ok(())
+    }
+
+    fn has_stats(&self, stats: &TcpStats) -> String {
+        fields(self.columns).map(|field| word(field, stats)).collect()
+    }
+
+    fn local(&self, time: RecordTime) -> String {
+        match time.timestamp() {
+            Some(t) => t.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            None => time.to_string(),
+        }
+    }
+}
+
+impl super::Format for Format {
+    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(part, out)
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(&report.whole, out)
+    }
+
+    fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        let stats = TcpStats::of(connection, 1);
+        let fields = fields_of_one(self.columns).map(|(_, field)| field);
+        let has_stats: String = fields.map(|field| word(field, &stats)).collect();
+        match connection.ip {
+            Some(ip) => writeln!(out, "{ip}{has_stats}"),
+            None => writeln!(out, "unknown{has_stats}"),
+        }
+    }
+}
+
+/// What is not known is a `-`, so that every line has as many words.
+fn word(field: &Field, stats: &TcpStats) -> String {
+    match field.text(stats) {
+        unknown if unknown.is_empty() => " -".into(),
+        known => format!(" {known}"),
+    }
+}

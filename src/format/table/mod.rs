@@ -1,0 +1,312 @@
+//! The table for people.
+
+mod columns;
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use self::columns::{Columns, Line};
+use super::clock::{Clock, Detail};
+use super::tcp_stats::{fields, fields_of_one};
+use super::text::{plural, printable, wrap};
+use super::{RenderOptions, Report, ReportSection, Row};
+use crate::Connection;
+use crate::count::key::Key;
+use crate::count::order::Selection;
+use crate::count::table::Entry;
+use crate::count::tcp_stats::TcpStats;
+use crate::count::value::Value;
+
+const HEADING: Style = Style::new().bold();
+const BAR: Style = AnsiColor::Green.on_default();
+const NOTE: Style = AnsiColor::Yellow.on_default();
+const QUIET: Style = Style::new().dimmed();
+
+/// Columns with count, share, a bar, and the times of the first and the last connection; below
+/// it the sum in words, and what the reader must know.
+pub struct Format {
+    look: RenderOptions,
+    /// Whether the date has been said of the interval before, so that the time is enough.
+    last_interval: Option<Entry>,
+    /// How wide values were in the intervals before, so that their columns stay in place.
+    widths: Vec<usize>,
+}
+
+impl Format {
+    /// A new output.
+    pub fn new(look: RenderOptions) -> Format {
+        Format { look, last_interval: None, widths: Vec::new() }
+    }
+
+    fn styled(&self, style: Style, text: impl std::fmt::Display) -> String {
+        if self.look.color { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+
+    fn bars(&self) -> Option<Style> {
+        self.look.color.then_some(BAR)
+    }
+
+    fn rows(&self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let selection = part.pick();
+        let keys = part.keys.list();
+        let all = part.all();
+        let headings = headings(keys);
+        let clock = Clock::between(&self.look.zone, &all);
+        let time = clock.show(all.first).len().max(clock.show(all.last).len());
+        let (widths, most) = measure(part, &selection, headings.iter().map(|h| h.len()).collect());
+        let count = all.count.to_string().len();
+        let has_stats = self.measure_stats(part, &selection);
+        let columns = Columns::fit(self.look.width, widths, count, has_stats, time, self.bars());
+
+        let head = columns.line(&Line {
+            keys: headings,
+            count: "COUNT".into(),
+            share: "SHARE".into(),
+            bar: None,
+            times: ["FIRST", "LAST"].map(String::from),
+            has_stats: fields(self.look.columns).map(|field| field.heading.into()).collect(),
+        });
+        writeln!(out, "{}", self.styled(HEADING, head))?;
+        let line = |keys: Vec<String>, entry: Entry, stats: &TcpStats| Line {
+            keys,
+            count: entry.count.to_string(),
+            share: share(entry.count, all.count),
+            bar: None,
+            times: [entry.first, entry.last].map(|t| clock.show(t)),
+            has_stats: self.has_stats(stats),
+        };
+        for row in part.rows(&selection) {
+            let bar = Some((row.entry.count, most));
+            let line = Line { bar, ..line(texts(&row).collect(), row.entry, &row.stats) };
+            writeln!(out, "{}", columns.line(&line))?;
+        }
+        if selection.others.count > 0 {
+            let label = label(&others(&selection), keys);
+            let line = line(label, selection.others, &selection.other_fares);
+            writeln!(out, "{}", columns.line(&line))?;
+        }
+        if selection.rows.len() + usize::from(selection.others.count > 0) > 1 {
+            let line =
+                Line { share: String::new(), ..line(label("total", keys), all, &part.stats()) };
+            writeln!(out, "{}", self.styled(HEADING, columns.line(&line)))?;
+        }
+        Ok(())
+    }
+
+    /// How connections fared, a text for each column.
+    fn has_stats(&self, stats: &TcpStats) -> Vec<String> {
+        fields(self.look.columns).map(|field| field.show(stats)).collect()
+    }
+
+    /// How wide those are, with their headings.
+    fn measure_stats(&self, part: &ReportSection<'_>, selection: &Selection) -> Vec<usize> {
+        let mut widths: Vec<_> =
+            fields(self.look.columns).map(|field| field.heading.len()).collect();
+        let rows = part.rows(selection).map(|row| row.stats);
+        for stats in rows.chain([selection.other_fares, part.stats()]) {
+            for (width, text) in widths.iter_mut().zip(self.has_stats(&stats)) {
+                *width = (*width).max(text.len());
+            }
+        }
+        widths
+    }
+
+    fn caption(&self, report: &Report<'_>) -> String {
+        let mut text = plural(report.sums.total, "connection", "connections");
+        if let Some(n) = report.addresses().filter(|n| *n > 0) {
+            let _ = write!(text, " from {}", plural(n as u64, "address", "addresses"));
+        }
+        let watched = report.status.started.zip(report.status.ended);
+        let all = report.whole.all();
+        if let Some((from, to)) = watched.or(all.first.zip(all.last)) {
+            let _ = write!(text, ", {}", Clock::span(&self.look.zone, from, to));
+        }
+        if report.sums.filtered > 0 {
+            let others = plural(report.sums.filtered, "other was", "others were");
+            let _ = write!(text, "; {others} not asked for");
+        }
+        text
+    }
+}
+
+impl super::Format for Format {
+    fn tells_notes(&self) -> bool {
+        true
+    }
+
+    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let zone = &self.look.zone;
+        let span = Entry { first: part.start, last: part.end, ..Entry::default() };
+        let start = match self.last_interval {
+            // The date is said where it is another.
+            Some(last) if same_day(zone, &Entry { last: span.first, ..last }) => Detail::Time,
+            _ => Detail::Full,
+        };
+        let end = if same_day(zone, &span) { Detail::Time } else { Detail::Full };
+        let heading = format!(
+            "{} to {}",
+            Clock::new(zone, start).show(part.start),
+            Clock::new(zone, end).show(part.end)
+        );
+        let total = plural(part.total(), "connection", "connections");
+        writeln!(out, "{}  {total}", self.styled(HEADING, heading))?;
+        self.last_interval = Some(span);
+        if part.total() == 0 {
+            return Ok(());
+        }
+
+        const INDENT: usize = 2;
+        let selection = part.pick();
+        let keys = part.keys.list();
+        if self.widths.is_empty() {
+            self.widths = keys.iter().map(|k| if *k == Key::Ip { 15 } else { 5 }).collect();
+        }
+        let (widths, most) = measure(part, &selection, std::mem::take(&mut self.widths));
+        self.widths = widths;
+        let width = self.look.width.saturating_sub(INDENT);
+        let has_stats = self.measure_stats(part, &selection);
+        let columns = Columns::fit(width, self.widths.clone(), 0, has_stats, 0, self.bars());
+        let line = |keys, count, bar, stats: &TcpStats| Line {
+            keys,
+            count: format!("{count}"),
+            share: share(count, part.total()),
+            bar,
+            times: Default::default(),
+            has_stats: self.has_stats(stats),
+        };
+        if self.look.columns.any() {
+            let head = Line {
+                keys: headings(keys),
+                count: "COUNT".into(),
+                has_stats: fields(self.look.columns).map(|field| field.heading.into()).collect(),
+                ..Line::default()
+            };
+            writeln!(out, "{:INDENT$}{}", "", self.styled(HEADING, columns.line(&head)))?;
+        }
+        for row in part.rows(&selection) {
+            let count = row.entry.count;
+            let line = line(texts(&row).collect(), count, Some((count, most)), &row.stats);
+            writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
+        }
+        if selection.others.count > 0 {
+            let label = label(&others(&selection), keys);
+            let line = line(label, selection.others.count, None, &selection.other_fares);
+            writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if self.last_interval.is_some() {
+            writeln!(out)?;
+        }
+        if report.sums.total > 0 {
+            self.rows(&report.whole, out)?;
+            writeln!(out)?;
+        }
+        for line in wrap(&self.caption(report), self.look.width) {
+            writeln!(out, "{line}")?;
+        }
+        for note in &report.notes {
+            let lines = wrap(&printable(note), self.look.width.saturating_sub(6));
+            for (i, line) in lines.iter().enumerate() {
+                let prefix = if i == 0 { self.styled(NOTE, "note:") } else { "     ".into() };
+                writeln!(out, "{prefix} {line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, c: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        let end = |ip, port| match (ip, port) {
+            (None, None) => "unknown".into(),
+            (ip, port) => Value::Local(ip, port).to_string(),
+        };
+        let time = Clock::new(&self.look.zone, Detail::Micros).show(c.time);
+        let mut text = format!("{time}  {}", end(c.ip, c.port));
+        if c.local_ip.is_some() || c.local_port.is_some() {
+            let _ = write!(text, " -> {}", end(c.local_ip, c.local_port));
+        }
+        let who = match (&c.comm, c.pid) {
+            (Some(comm), Some(pid)) => format!("{}[{pid}]", printable(comm)),
+            (Some(comm), None) => printable(comm),
+            (None, Some(pid)) => format!("[{pid}]"),
+            (None, None) => String::new(),
+        };
+        if !who.is_empty() {
+            let _ = write!(text, "  {}", self.styled(QUIET, who));
+        }
+        let stats = TcpStats::of(c, 1);
+        for (word, field) in fields_of_one(self.look.columns) {
+            let _ = write!(text, "  {word} {}", field.show(&stats));
+        }
+        writeln!(out, "{}", text.trim())
+    }
+}
+
+fn headings(keys: &[Key]) -> Vec<String> {
+    keys.iter().map(|key| heading(*key).into()).collect()
+}
+
+fn heading(key: Key) -> &'static str {
+    match key {
+        Key::Ip => "ADDRESS",
+        Key::Net => "NETWORK",
+        Key::Port => "PORT",
+        Key::Local => "LOCAL",
+        Key::Pid => "PID",
+        Key::Comm => "COMMAND",
+        Key::Host => "HOST",
+        Key::Duration => "DURATION",
+        Key::Rtt => "RTT",
+        Key::Bytes => "BYTES",
+    }
+}
+
+fn texts(row: &Row<'_>) -> impl Iterator<Item = String> {
+    row.values().map(|value| match value {
+        Value::Text(text) => printable(&text),
+        value => value.to_string(),
+    })
+}
+
+fn others(selection: &Selection) -> String {
+    selection.other_keys.map_or("others".into(), |n| format!("others ({n})"))
+}
+
+/// A text in the first of the key columns.
+fn label(text: &str, keys: &[Key]) -> Vec<String> {
+    let mut label = vec![String::new(); keys.len()];
+    label[0] = text.into();
+    label
+}
+
+fn share(n: u64, all: u64) -> String {
+    format!("{:.1}%", n as f64 * 100.0 / all.max(1) as f64)
+}
+
+/// How wide the values of the keys are, at least as wide as they were, and the largest count.
+fn measure(
+    part: &ReportSection<'_>,
+    selection: &Selection,
+    mut widths: Vec<usize>,
+) -> (Vec<usize>, u64) {
+    let mut most = 0;
+    for row in part.rows(selection) {
+        most = most.max(row.entry.count);
+        for (width, text) in widths.iter_mut().zip(texts(&row)) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    if selection.others.count > 0 {
+        widths[0] = widths[0].max(others(selection).len());
+    }
+    (widths, most)
+}
+
+fn same_day(zone: &jiff::tz::TimeZone, span: &Entry) -> bool {
+    let date = |t: Option<crate::RecordTime>| t?.timestamp().map(|t| zone.to_datetime(t).date());
+    date(span.first) == date(span.last)
+}

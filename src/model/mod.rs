@@ -1,0 +1,10 @@
+//! Types shared by all sources, the filter, the counters and the formats.
+
+pub mod connection;
+pub mod live;
+pub mod record_time;
+pub mod status;
+
+pub use connection::{Connection, Sink};
+pub use record_time::RecordTime;
+pub use status::SourceStatus;

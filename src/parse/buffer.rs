@@ -1,0 +1,30 @@
+//! [`ConnectionBuffer`]: connections on their way from a reader to a sink.
+
+use super::Gather;
+use super::coalesce::Coalescer;
+use crate::Connection;
+
+/// What was found in a part of a record.
+#[derive(Default)]
+pub struct ConnectionBuffer {
+    /// In the order of the record.
+    pub all: Vec<Connection>,
+    waiting: Coalescer,
+}
+
+impl ConnectionBuffer {
+    /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
+    pub fn give(&mut self, alike: bool, sink: &mut dyn Gather) {
+        let ConnectionBuffer { all, waiting } = self;
+        if alike {
+            all.drain(..).for_each(|connection| waiting.take(connection, sink));
+        } else {
+            all.drain(..).for_each(|connection| sink.take(connection));
+        }
+    }
+
+    /// Gives what has waited for more like it.
+    pub fn end(&mut self, sink: &mut dyn Gather) {
+        self.waiting.end(sink);
+    }
+}

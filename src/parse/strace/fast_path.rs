@@ -1,0 +1,325 @@
+//! The forms that nearly all lines of large logs are in, read without looking for the end of the
+//! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
+//! what is read here, it would read the same.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::call::{Call, Name, Returned, named};
+use super::cursor::few_of_eight;
+use super::line::LinePart;
+use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
+use super::sockaddr::{End, Shown};
+use crate::sys;
+
+/// Only lines with so many bytes behind their beginning are looked at.
+pub const WINDOW: usize = 256;
+
+const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+
+/// What a line is.
+pub enum Line {
+    /// A whole call of accept that gave a connection.
+    Accepted(Accepted),
+    /// A call that matters.
+    Call {
+        /// The thread; 0 if the line has none.
+        pid: u32,
+        /// What the prefix says.
+        stamp: Stamp,
+        /// The nanoseconds that the whole call took, or 0.
+        spent: i64,
+        /// Which part of it the line holds.
+        part: LinePart,
+        /// The call.
+        call: Call,
+        /// The bytes of the line with its line feed.
+        length: usize,
+    },
+    /// A call that does not matter.
+    Other(Stamp),
+}
+
+/// A call of accept that gave a connection.
+pub struct Accepted {
+    /// The thread; 0 if the line has none.
+    pub pid: u32,
+    /// What the prefix says.
+    pub stamp: Stamp,
+    /// The nanoseconds that the whole call took, or 0.
+    pub spent: i64,
+    /// The descriptor that listens; -1 if this part of the line has none.
+    pub listener: i32,
+    /// The client's address.
+    pub ip: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// The new descriptor.
+    pub fd: u32,
+    /// The bytes of the line with its line feed.
+    pub length: usize,
+}
+
+impl Accepted {
+    /// The call as any other is told.
+    #[inline]
+    pub fn call(&self) -> Call {
+        let end = End { ip: IpAddr::V4(self.ip), port: self.port };
+        Call {
+            fd: self.listener,
+            returned: Returned::Value(self.fd as i32),
+            shown: Shown::Inet(end),
+            ..Call::new(Name::Accept)
+        }
+    }
+}
+
+/// A place in the window.
+struct Window<'a> {
+    bytes: &'a [u8; WINDOW],
+    at: usize,
+    /// Which of the bytes from `marked` on are no digits.
+    others: u64,
+    marked: usize,
+}
+
+impl<'a> Window<'a> {
+    #[inline(always)]
+    fn new(bytes: &'a [u8; WINDOW]) -> Option<Window<'a>> {
+        let mut w = Window { bytes, at: 0, others: 0, marked: 0 };
+        w.mark()?;
+        Some(w)
+    }
+
+    /// Looks for the digits of the next 64 bytes at once: where one number ends, and so where the
+    /// next begins, is then known without waiting for memory.
+    #[inline(always)]
+    fn mark(&mut self) -> Option<()> {
+        self.others = !sys::digits::digits(self.bytes.get(self.at..)?.first_chunk()?);
+        self.marked = self.at;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline(always)]
+    fn eat<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
+        let here = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        if !same(here, text) {
+            return None;
+        }
+        self.at += N;
+        Some(())
+    }
+
+    /// How many digits are here.
+    #[inline(always)]
+    fn digits(&self) -> u32 {
+        self.others.checked_shr((self.at - self.marked) as u32).unwrap_or(0).trailing_zeros()
+    }
+
+    /// A number of one to seven digits, and how many they are.
+    #[inline(always)]
+    fn number(&mut self) -> Option<(u32, usize)> {
+        let n = self.digits() as usize;
+        if !(1..8).contains(&n) {
+            return None;
+        }
+        let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
+        self.at += n;
+        Some((few_of_eight(*eight, n) as u32, n))
+    }
+
+    /// A number of one to three digits.
+    #[inline(always)]
+    fn small(&mut self) -> Option<u32> {
+        let n = self.digits();
+        if !(1..4).contains(&n) {
+            return None;
+        }
+        let four = u32::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?) ^ 0x3030_3030;
+        self.at += n as usize;
+        // Zeros in front.
+        let three = four << (32 - 8 * n);
+        Some((three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24))
+    }
+
+    #[inline(always)]
+    fn spaces(&mut self) -> Option<()> {
+        while self.peek()? == b' ' {
+            self.at += 1;
+        }
+        Some(())
+    }
+}
+
+/// Whether both are the same, in steps of eight bytes and without a call of memcmp.
+#[inline(always)]
+fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+    let (a8, a1) = a.as_chunks::<8>();
+    let (b8, b1) = b.as_chunks::<8>();
+    let mut differ = 0;
+    for (a, b) in a8.iter().zip(b8) {
+        differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+    }
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last eight overlap those before.
+        (Some(a), Some(b)) if !a1.is_empty() => {
+            differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+        }
+        _ => {
+            for (a, b) in a1.iter().zip(b1) {
+                differ |= u64::from(a ^ b);
+            }
+        }
+    }
+    differ == 0
+}
+
+/// Reads the line that begins the window.
+#[inline]
+pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
+    let mut w = Window::new(bytes)?;
+    let pid = pid(&mut w)?;
+    let stamp = time(&mut w)?;
+    if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
+        return accept(w, pid, stamp);
+    }
+    if w.eat(b"close(").is_some() {
+        return close(w, pid, stamp);
+    }
+    if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
+        w.eat(b" ");
+        let accepted = from_address(w, (pid, stamp), -1)?;
+        let (call, length) = (accepted.call(), accepted.length);
+        // The line bears the time of the return.
+        return Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Resumed, call, length });
+    }
+    let name = w.bytes.get(w.at..)?;
+    if !matches!(name.first()?, b'a'..=b'z' | b'_') {
+        return None;
+    }
+    let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
+    (name[n] == b'(' && named(&name[..n]).is_none()).then_some(Line::Other(stamp))
+}
+
+/// `1234  `, `[pid  1234] `, or nothing, which is 0.
+#[inline(always)]
+fn pid(w: &mut Window<'_>) -> Option<u32> {
+    let bracket = w.peek()? == b'[';
+    if bracket {
+        w.eat(b"[pid ")?;
+        w.spaces()?;
+    } else if !(1..8).contains(&w.digits()) || w.bytes[2] == b':' {
+        return Some(0);
+    }
+    let (pid, _) = w.number()?;
+    if bracket {
+        w.eat(b"]")?;
+    }
+    w.eat(b" ")?;
+    w.spaces()?;
+    Some(pid)
+}
+
+/// `10:53:30.174673 `, `1795344802.927766 `, or nothing.
+#[inline(always)]
+fn time(w: &mut Window<'_>) -> Option<Stamp> {
+    let here = w.bytes.get(w.at..)?;
+    let (seconds, is_clock) = match w.digits() {
+        2 => {
+            let seconds = clock(here)?;
+            w.at += 8;
+            (seconds, true)
+        }
+        10 => {
+            let hundreds = few_of_eight(*here.first_chunk()?, 8);
+            let ones = u64::from(here[8] - b'0') * 10 + u64::from(here[9] - b'0');
+            w.at += 10;
+            let seconds = hundreds * 100 + ones;
+            ((EPOCH..EPOCH_END).contains(&seconds).then_some(seconds)?, false)
+        }
+        0 => return Some(Stamp::None),
+        _ => return None,
+    };
+    let mut ns = seconds * 1_000_000_000;
+    if w.peek()? == b'.' {
+        w.at += 1;
+        let (fraction, n) = w.number()?;
+        ns += u64::from(fraction) * NANOS[n];
+    }
+    w.eat(b" ")?;
+    Some(if is_clock { Stamp::Clock(ns as i64) } else { Stamp::Epoch(ns as i64) })
+}
+
+#[inline(always)]
+fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    let fd = w.number()?.0 as i32;
+    w.eat(b", ")?;
+    if w.peek()? == b' ' {
+        w.eat(b" <unfinished ...>\n")?;
+        let call = Call { fd, ..Call::new(Name::Accept) };
+        return Some(Line::Call {
+            pid,
+            stamp,
+            spent: 0,
+            part: LinePart::Entry,
+            call,
+            length: w.at,
+        });
+    }
+    from_address(w, (pid, stamp), fd).map(Line::Accepted)
+}
+
+#[inline(always)]
+fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    let fd = w.number()?.0 as i32;
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= 0\n")?;
+    let call = Call { fd, returned: Returned::Value(0), ..Call::new(Name::Close) };
+    Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Whole, call, length: w.at })
+}
+
+#[inline(always)]
+fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) -> Option<Accepted> {
+    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
+    w.mark()?;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    w.eat(b"), sin_addr=inet_addr(\"")?;
+    let mut octets = [0; 4];
+    for (n, octet) in octets.iter_mut().enumerate() {
+        if n > 0 {
+            w.eat(b".")?;
+        }
+        *octet = u8::try_from(w.small()?).ok()?;
+    }
+    w.eat(b"\")}, [")?;
+    w.mark()?;
+    w.small()?;
+    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+        w.small()?;
+    }
+    w.eat(b"]")?;
+    if w.eat(b", SOCK_CLOEXEC").is_some() {
+        w.eat(b"|SOCK_NONBLOCK");
+    } else if w.eat(b", SOCK_NONBLOCK").is_some() || w.eat(b", 0").is_some() {
+        // Flags do not matter.
+    }
+    w.eat(b") = ")?;
+    let (fd, _) = w.number()?;
+    let mut spent = 0;
+    if w.eat(b" <").is_some() {
+        w.mark()?;
+        spent = i64::from(w.number()?.0) * 1_000_000_000;
+        w.eat(b".")?;
+        let (fraction, n) = w.number()?;
+        spent += i64::from(fraction) * NANOS[n] as i64;
+        w.eat(b">")?;
+    }
+    w.eat(b"\n")?;
+    let ip = Ipv4Addr::from(octets);
+    Some(Accepted { pid, stamp, spent, listener, ip, port, fd, length: w.at })
+}

@@ -1,0 +1,162 @@
+//! What `-y` and `-yy` write behind a descriptor, between angle brackets.
+
+use super::cursor::{Cursor, unescape};
+use super::sockaddr::{End, text};
+use crate::model::connection::canonical;
+
+/// What is known of a descriptor from its note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FdAnnotation {
+    /// There is none.
+    #[default]
+    None,
+    /// `socket:[N]`: a socket with this inode, of any family.
+    Inode(u64),
+    /// `TCP:[N]`: a TCP socket with this inode.
+    Tcp(u64),
+    /// `TCP:[LOCAL]` or `TCP:[LOCAL->REMOTE]`.
+    Ends(End, Option<End>),
+    /// Anything else: a file, a unix socket, UDP.
+    Foreign,
+}
+
+/// Reads a note and what may follow it: `(deleted)`, and a security context in brackets.
+#[inline]
+pub fn fd_annotation(c: &mut Cursor<'_>) -> FdAnnotation {
+    if c.peek() != b'<' {
+        if c.0.starts_with(b" [") {
+            context(c);
+        }
+        return FdAnnotation::None;
+    }
+    let Some(end) = end(c.0) else { return FdAnnotation::None };
+    let inside = &c.0[1..end];
+    c.skip(end + 1);
+    c.eat(b"(deleted)");
+    if c.0.starts_with(b" [") {
+        context(c);
+    }
+    if inside.starts_with(br"\x") {
+        return meaning(&unescape(inside));
+    }
+    meaning(inside)
+}
+
+/// `accept4(3 [unconfined_t], …`: `--secontext` with descriptors.
+fn context(c: &mut Cursor<'_>) {
+    let near = &c.0[..c.0.len().min(256)];
+    if let Some(end) = memchr::memchr(b']', near) {
+        c.skip(end + 1);
+    }
+}
+
+/// Where the note that begins here ends: `>` within it is escaped, save in `->` and in quotes.
+fn end(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    let mut brackets = 0;
+    loop {
+        match *text.get(at)? {
+            b'\\' => at += 1,
+            b'"' => {
+                let mut c = Cursor(&text[at..]);
+                c.quoted()?;
+                at = text.len() - c.0.len();
+                continue;
+            }
+            b'[' => brackets += 1,
+            b']' => brackets -= 1,
+            b'>' if brackets <= 0 || text[at - 1] != b'-' => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+fn meaning(note: &[u8]) -> FdAnnotation {
+    let Some(at) = memchr::memmem::find(note, b":[") else { return FdAnnotation::Foreign };
+    let (protocol, rest) = (&note[..at], &note[at + 2..]);
+    let Some(inside) = rest.strip_suffix(b"]") else { return FdAnnotation::Foreign };
+    let inode = || Cursor(inside).number().filter(|_| inside.iter().all(u8::is_ascii_digit));
+    match protocol {
+        b"socket" => inode().map_or(FdAnnotation::Foreign, FdAnnotation::Inode),
+        b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" => match inode() {
+            Some(inode) => FdAnnotation::Tcp(inode),
+            None => ends(inside),
+        },
+        _ => FdAnnotation::Foreign,
+    }
+}
+
+fn ends(inside: &[u8]) -> FdAnnotation {
+    let (local, remote) = match memchr::memmem::find(inside, b"->") {
+        Some(at) => (&inside[..at], Some(&inside[at + 2..])),
+        None => (inside, None),
+    };
+    match end_of(local) {
+        Some(local) => FdAnnotation::Ends(local, remote.and_then(end_of)),
+        // TCP all the same.
+        None => FdAnnotation::Tcp(0),
+    }
+}
+
+/// `1.2.3.4:80`, `[::1]:80`, and `::1:80` as 4.10 to 4.21 wrote it.
+fn end_of(end: &[u8]) -> Option<End> {
+    let colon = memchr::memrchr(b':', end)?;
+    let mut digits = Cursor(&end[colon + 1..]);
+    let port = u16::try_from(digits.number()?).ok().filter(|_| digits.0.is_empty())?;
+    let ip = &end[..colon];
+    let ip = ip.strip_prefix(b"[").and_then(|ip| ip.strip_suffix(b"]")).unwrap_or(ip);
+    Some(End { ip: canonical(text(ip)?), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ip: &str, port: u16) -> End {
+        End { ip: ip.parse().unwrap(), port }
+    }
+
+    #[test]
+    fn every_form() {
+        let cases: &[(&str, FdAnnotation)] = &[
+            ("", FdAnnotation::None),
+            ("<socket:[1935294]>", FdAnnotation::Inode(1_935_294)),
+            ("<TCP:[7951995]>", FdAnnotation::Tcp(7_951_995)),
+            ("<TCP:[0.0.0.0:27315]>", FdAnnotation::Ends(at("0.0.0.0", 27315), None)),
+            ("<TCPv6:[[::]:24151]>", FdAnnotation::Ends(at("::", 24151), None)),
+            ("<TCPv6:[:::27305]>", FdAnnotation::Ends(at("::", 27305), None)),
+            (
+                "<TCP:[127.0.0.1:24104->127.0.0.5:37729]>",
+                FdAnnotation::Ends(at("127.0.0.1", 24104), Some(at("127.0.0.5", 37729))),
+            ),
+            (
+                "<TCPv6:[[::ffff:127.0.0.1]:24140->[::ffff:127.0.0.90]:42185]>",
+                FdAnnotation::Ends(at("127.0.0.1", 24140), Some(at("127.0.0.90", 42185))),
+            ),
+            (
+                "<TCPv6:[::ffff:127.0.0.1:27306->::ffff:127.0.0.3:46303]>",
+                FdAnnotation::Ends(at("127.0.0.1", 27306), Some(at("127.0.0.3", 46303))),
+            ),
+            (
+                "<TCPv6:[::1:27305->::1:42281]>",
+                FdAnnotation::Ends(at("::1", 27305), Some(at("::1", 42281))),
+            ),
+            (r#"<UNIX-STREAM:[1912589,@"\x6f\x64"]>"#, FdAnnotation::Foreign),
+            (r#"<UNIX-STREAM:[1922740->1922739,@"a>b]>"]>"#, FdAnnotation::Foreign),
+            (r#"<(null):[16257723,"\x2f\x74"]>"#, FdAnnotation::Foreign),
+            (r"</tmp/a, b) = 5\76>", FdAnnotation::Foreign),
+            ("</tmp/gone>(deleted)", FdAnnotation::Foreign),
+            ("<UDP:[0.0.0.0:53]>", FdAnnotation::Foreign),
+            (r"<\x73\x6f\x63\x6b\x65\x74\x3a\x5b\x37\x5d>", FdAnnotation::Inode(7)),
+            ("<socket:[5]> [system_u:r:t]", FdAnnotation::Inode(5)),
+            (" [system_u:r:t]", FdAnnotation::None),
+        ];
+        for (form, want) in cases {
+            let line = format!("{form}, NULL");
+            let mut c = Cursor(line.as_bytes());
+            assert_eq!(fd_annotation(&mut c), *want, "{form}");
+            assert_eq!(c.0, b", NULL", "{form}");
+        }
+    }
+}

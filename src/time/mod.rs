@@ -1,0 +1,165 @@
+//! [`Period`]: from when until when connections are counted.
+
+pub mod form;
+pub mod interval;
+pub mod window;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use crate::RecordTime;
+
+/// One end of a period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A point in time, by the clock or since the record began.
+    At(RecordTime),
+    /// This time of every day.
+    Daily(Time),
+}
+
+/// Where [`Period::place`] finds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the period.
+    Inside,
+    /// Before it or after it.
+    Outside,
+    /// Its time is not known, or is not of the kind that the period is given in.
+    Unknown,
+}
+
+/// From when until when: `until` itself is outside. The default is all time.
+#[derive(Clone, Debug)]
+pub struct Period {
+    /// The first moment.
+    pub since: Option<Bound>,
+    /// The first moment after it.
+    pub until: Option<Bound>,
+    /// Where [`Bound::Daily`] is the time of day.
+    pub zone: TimeZone,
+}
+
+impl Default for Period {
+    fn default() -> Period {
+        Period { since: None, until: None, zone: TimeZone::UTC }
+    }
+}
+
+impl Period {
+    /// Whether it is all time.
+    pub fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether a connection of this time is in the period.
+    pub fn place(&self, time: Option<RecordTime>) -> Place {
+        let (since, until) = match (&self.since, &self.until) {
+            (None, None) => return Place::Inside,
+            (Some(Bound::Daily(since)), Some(Bound::Daily(until))) if since > until => {
+                // Over midnight: outside is what lies between.
+                return match self.time_of_day(time) {
+                    Some(at) if *until <= at && at < *since => Place::Outside,
+                    Some(_) => Place::Inside,
+                    None => Place::Unknown,
+                };
+            }
+            bounds => bounds,
+        };
+        let since = since.as_ref().map_or(Some(true), |bound| self.reached(time, bound));
+        let until = until.as_ref().map_or(Some(false), |bound| self.reached(time, bound));
+        match (since, until) {
+            (Some(false), _) | (_, Some(true)) => Place::Outside,
+            (Some(true), Some(false)) => Place::Inside,
+            _ => Place::Unknown,
+        }
+    }
+
+    /// Whether all connections between these times are in the period.
+    pub fn place_between(&self, first: Option<RecordTime>, last: Option<RecordTime>) -> Place {
+        let places = (self.place(first), self.place(last));
+        if first == last || self.is_all() {
+            return places.0;
+        }
+        let at = |bound: &Option<Bound>| !matches!(bound, Some(Bound::Daily(_)));
+        if !at(&self.since) || !at(&self.until) {
+            return Place::Unknown;
+        }
+        let before = self.since.as_ref().and_then(|since| self.reached(last, since));
+        let after = self.until.as_ref().and_then(|until| self.reached(first, until));
+        match places {
+            (Place::Inside, Place::Inside) => Place::Inside,
+            _ if before == Some(false) || after == Some(true) => Place::Outside,
+            _ => Place::Unknown,
+        }
+    }
+
+    /// Whether `time` is at the bound or after it.
+    fn reached(&self, time: Option<RecordTime>, bound: &Bound) -> Option<bool> {
+        match (time?, bound) {
+            (RecordTime::Clock(time), Bound::At(RecordTime::Clock(bound))) => Some(time >= *bound),
+            (RecordTime::Elapsed(time), Bound::At(RecordTime::Elapsed(bound))) => {
+                Some(time >= *bound)
+            }
+            (RecordTime::Clock(_), Bound::Daily(bound)) => Some(self.time_of_day(time)? >= *bound),
+            _ => None,
+        }
+    }
+
+    fn time_of_day(&self, time: Option<RecordTime>) -> Option<Time> {
+        Some(self.zone.to_datetime(time?.timestamp()?).time())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::time;
+
+    fn clock(s: &str) -> Option<RecordTime> {
+        Some(s.parse::<jiff::Timestamp>().unwrap().into())
+    }
+
+    #[test]
+    fn a_daily_window_may_pass_midnight() {
+        let period = Period {
+            since: Some(Bound::Daily(time(23, 0, 0, 0))),
+            until: Some(Bound::Daily(time(1, 0, 0, 0))),
+            zone: TimeZone::fixed(jiff::tz::offset(1)),
+        };
+        assert_eq!(period.place(clock("2026-11-22T22:00:00Z")), Place::Inside);
+        assert_eq!(period.place(clock("2026-11-22T23:59:59Z")), Place::Inside);
+        assert_eq!(period.place(clock("2026-11-23T00:00:00Z")), Place::Outside);
+        assert_eq!(period.place(clock("2026-11-22T21:59:59Z")), Place::Outside);
+        assert_eq!(period.place(Some(RecordTime::Elapsed(0))), Place::Unknown);
+        assert_eq!(period.place(None), Place::Unknown);
+    }
+
+    #[test]
+    fn many_are_in_it_if_all_are() {
+        let at = |ns| Some(Bound::At(RecordTime::Clock(ns)));
+        let period = Period { since: at(10), until: at(20), zone: TimeZone::UTC };
+        let place = |first, last| {
+            period.place_between(Some(RecordTime::Clock(first)), Some(RecordTime::Clock(last)))
+        };
+        assert_eq!(place(10, 19), Place::Inside);
+        assert_eq!(place(1, 9), Place::Outside);
+        assert_eq!(place(20, 30), Place::Outside);
+        assert_eq!(place(9, 10), Place::Unknown);
+        assert_eq!(place(9, 30), Place::Unknown);
+        assert_eq!(period.place_between(None, None), Place::Unknown);
+        assert_eq!(Period::default().place_between(None, None), Place::Inside);
+    }
+
+    #[test]
+    fn one_bound_is_enough_to_be_outside() {
+        let period = Period {
+            since: Some(Bound::At(RecordTime::Elapsed(5))),
+            until: Some(Bound::At(clock("2026-11-22T00:00:00Z").unwrap())),
+            zone: TimeZone::UTC,
+        };
+        assert_eq!(period.place(Some(RecordTime::Elapsed(4))), Place::Outside);
+        assert_eq!(period.place(Some(RecordTime::Elapsed(5))), Place::Unknown);
+        assert_eq!(period.place(clock("2026-11-22T00:00:00Z")), Place::Outside);
+    }
+}

@@ -1,0 +1,314 @@
+//! [`SocketTracker`]: puts dumps and notices together, so that every connection counts once.
+//!
+//! A connection is known by the cookie of its socket. It is seen in a dump, or in the notice of
+//! its end, or in both. The ledger must be told in this order: notices that came before a dump
+//! was asked for, the dump, notices that came later. Then a socket that is in a dump and not
+//! known is new, since the notice of its end cannot have been told yet; and a notice of a socket
+//! that is not known is of one that came and went after the dump before.
+
+mod history;
+
+use std::collections::HashMap;
+
+use self::history::History;
+use super::dump::{Dump, Nanos, Span, is_connection, is_wiped, least_age, opened_here};
+use super::listeners::Listeners;
+use super::wire::{End, Info, Socket, state};
+
+pub use self::history::LATE;
+
+/// No notice is so late that it could come after this time.
+const FORGET: Nanos = 60_000_000_000;
+
+/// A connection that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedSocket {
+    /// This side.
+    pub local: End,
+    /// The client.
+    pub peer: End,
+    /// When it began.
+    pub began: Span,
+    /// When it ended, or, if it had not, when it was last seen, where that is known.
+    pub until: Option<Nanos>,
+    /// How it fared until then.
+    pub info: Option<Info>,
+}
+
+/// A socket whose end is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    seen: ObservedSocket,
+    what: What,
+    /// The number of the last dump that had it.
+    dump: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Waits for connections.
+    Listener,
+    /// Does not count: open when watching began, or outbound.
+    Ignored,
+    /// Has been given.
+    Given,
+    /// Counts, and will be given at its end.
+    Kept,
+}
+
+/// A connection for which no listener is known that it could have come from.
+#[derive(Clone, Copy, Debug)]
+struct Undecided {
+    seen: ObservedSocket,
+    /// The numbers of the dumps after which it began, the first and the last that it can be.
+    born: (u32, u32),
+    ended: bool,
+    /// As of [`Open`].
+    dump: u32,
+}
+
+/// What is known of the sockets on the watched ports.
+#[derive(Debug)]
+pub struct SocketTracker {
+    /// Give connections at their end, with how they fared, rather than at once.
+    keep: bool,
+    open: HashMap<u64, Open>,
+    undecided: HashMap<u64, Undecided>,
+    listeners: Listeners,
+    history: History,
+    /// A dump, and when it was begun: what was last seen before it can be forgotten some time
+    /// later.
+    mark: (u32, Nanos),
+    /// Since when connections count.
+    started: Nanos,
+    given: Vec<ObservedSocket>,
+    passive: u64,
+    opened_before: u64,
+    vanished: u64,
+}
+
+impl SocketTracker {
+    /// A ledger without any entry. With `keep`, it gives connections at their end.
+    pub fn new(keep: bool) -> SocketTracker {
+        SocketTracker {
+            keep,
+            open: HashMap::new(),
+            undecided: HashMap::new(),
+            listeners: Listeners::default(),
+            history: History::default(),
+            mark: (0, 0),
+            started: 0,
+            given: Vec::new(),
+            passive: 0,
+            opened_before: 0,
+            vanished: 0,
+        }
+    }
+
+    /// Takes note of what is open before counting begins.
+    pub fn open_before(&mut self, dump: &Dump) {
+        let taken = self.begin_dump(dump);
+        let this = self.history.last();
+        (self.started, self.mark) = (dump.start, (this, dump.start));
+        for s in dump.sockets.iter().filter(|s| is_connection(s)) {
+            let seen = seen(s, taken, None);
+            let open = Open { seen, what: What::Ignored, dump: this };
+            let new = self.open.insert(s.cookie, open).is_none();
+            if new && self.listeners.had(s.local, this, this) {
+                self.opened_before += 1;
+            }
+        }
+    }
+
+    /// Takes note of an end before counting begins.
+    pub fn ended_before(&mut self, s: &Socket) {
+        self.open.remove(&s.cookie);
+    }
+
+    /// Brings everything up to date with a dump.
+    pub fn dumped(&mut self, dump: &Dump) {
+        let former = self.history.last_start().unwrap_or(dump.start);
+        self.begin_dump(dump);
+        let this = self.history.last();
+        let began = Span { after: former, before: dump.end };
+        for s in dump.sockets.iter().filter(|s| is_connection(s)) {
+            if let Some(open) = self.open.get_mut(&s.cookie) {
+                open.dump = this;
+                (open.seen.info, open.seen.until) = (s.info, Some(dump.end));
+            } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
+                known.dump = this;
+                (known.seen.info, known.seen.until) = (s.info, Some(dump.end));
+            } else {
+                let seen = seen(s, began, Some(dump.end));
+                let born = (this - 1, this - 1);
+                if self.listeners.had(s.local, born.0, born.1) {
+                    self.opened(s.cookie, Open { seen, what: What::Kept, dump: this });
+                } else {
+                    let new = Undecided { seen, born, ended: false, dump: this };
+                    self.undecided.insert(s.cookie, new);
+                }
+            }
+        }
+        self.decide(false);
+        self.listeners.prune(self.history.first());
+        if dump.start - self.mark.1 >= FORGET {
+            self.forget();
+            self.mark = (this, dump.start);
+        }
+    }
+
+    /// Gives up on sockets that were gone long ago: the notices of their ends were lost.
+    fn forget(&mut self) {
+        for (_, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
+            self.vanished += 1;
+            if gone.what == What::Kept {
+                self.given.push(gone.seen);
+            }
+        }
+    }
+
+    /// Takes note of a notice that a socket has ended, sent and received in this span.
+    pub fn ended(&mut self, s: &Socket, told: Span) {
+        let at = told.before;
+        if let Some(open) = self.open.remove(&s.cookie) {
+            match open.what {
+                What::Listener => self.listeners.note(s.local, self.history.last()),
+                What::Ignored | What::Given => {}
+                What::Kept => self.given.push(ended(open.seen, s, at)),
+            }
+        } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
+            known.seen = ended(known.seen, s, at);
+            known.ended = true;
+        } else if s.peer.0.is_unspecified() {
+            // A listener that came and went between two dumps.
+            self.listeners.note(s.local, self.history.last());
+        } else if s.state == state::CLOSE {
+            self.came_and_went(s, told);
+        }
+        // In any other state it never was a connection: two processors took the client's last
+        // word of the handshake at once, and the socket of one of them was thrown away.
+    }
+
+    /// A connection that no dump has seen.
+    fn came_and_went(&mut self, s: &Socket, told: Span) {
+        let at = told.before;
+        let before = at - s.info.map_or(0, |i| least_age(&i, is_wiped(s)));
+        let s = &Socket { info: s.info.filter(|_| !is_wiped(s)), ..*s };
+        // One that was over before counting began may have been kept by the server until now.
+        if before < self.started || s.info.is_some_and(|i| opened_here(&i)) {
+            return;
+        }
+        let (from, after) = self.history.before(told);
+        let after = after.unwrap_or(self.started);
+        let seen = seen(s, Span { after, before: before.max(after) }, Some(at));
+        let dump = self.history.last();
+        if self.listeners.had(s.local, from, dump) {
+            self.passive += 1;
+            self.given.push(seen);
+        } else {
+            let born = (from, dump);
+            self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump });
+        }
+    }
+
+    /// Ends the account: decides what is undecided, and gives what was kept for its end.
+    pub fn finish(&mut self) {
+        self.decide(true);
+        for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
+            open.what = What::Given;
+            self.given.push(open.seen);
+        }
+    }
+
+    /// The connections that count since the last call.
+    pub fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
+        self.given.drain(..)
+    }
+
+    /// How many connections were open before counting began.
+    pub fn opened_before(&self) -> u64 {
+        self.opened_before
+    }
+
+    /// How many connections have begun since, of which the ledger knows.
+    pub fn passive(&self) -> u64 {
+        self.passive
+    }
+
+    /// Whether a listener on one of these ports was in the last dump.
+    pub fn listens(&self, (low, high): (u16, u16)) -> bool {
+        self.listeners.has_port(low..=high, self.history.last())
+    }
+
+    /// How many sockets are gone from the last dumps without a notice.
+    pub fn vanished(&self) -> u64 {
+        let last = self.history.last();
+        self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
+    }
+
+    /// How many connections count, but have not been given yet because they are open.
+    pub fn kept(&self) -> u64 {
+        self.open.values().filter(|o| o.what == What::Kept).count() as u64
+    }
+
+    fn begin_dump(&mut self, dump: &Dump) -> Span {
+        let taken = Span { after: dump.start, before: dump.end };
+        self.history.add(taken);
+        let this = self.history.last();
+        for s in dump.sockets.iter().filter(|s| s.state == state::LISTEN) {
+            self.listeners.note(s.local, this);
+            let (seen, what) = (seen(s, taken, None), What::Listener);
+            self.open.insert(s.cookie, Open { seen, what, dump: this });
+        }
+        taken
+    }
+
+    /// A connection that counts, and is open.
+    fn opened(&mut self, cookie: u64, mut open: Open) {
+        self.passive += 1;
+        if !self.keep {
+            open.what = What::Given;
+            self.given.push(open.seen);
+        }
+        self.open.insert(cookie, open);
+    }
+
+    /// Decides what was undecided: for good where no evidence can come any more, which is when
+    /// the dump after the next one is there, or at the end.
+    fn decide(&mut self, at_the_end: bool) {
+        let decided: Vec<(u64, Undecided, bool)> = self
+            .undecided
+            .iter()
+            .map(|(cookie, u)| (*cookie, *u, self.listeners.had(u.seen.local, u.born.0, u.born.1)))
+            .filter(|(_, u, passive)| *passive || at_the_end || u.born.1 + 2 <= self.history.last())
+            .collect();
+        for (cookie, u, passive) in decided {
+            self.undecided.remove(&cookie);
+            let Undecided { seen, dump, .. } = u;
+            match (passive, u.ended) {
+                (true, true) => {
+                    self.passive += 1;
+                    self.given.push(seen);
+                }
+                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump }),
+                (false, true) => {}
+                (false, false) => {
+                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump });
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a connection whose end has come.
+fn ended(seen: ObservedSocket, s: &Socket, at: Nanos) -> ObservedSocket {
+    let info = if is_wiped(s) { seen.info } else { s.info };
+    ObservedSocket { until: Some(at), info, ..seen }
+}
+
+fn seen(s: &Socket, began: Span, until: Option<Nanos>) -> ObservedSocket {
+    ObservedSocket { local: s.local, peer: s.peer, began, until, info: s.info }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::watch::dump::TICK;
+
+const PORT: u16 = 80;
+
+fn ip(n: u8) -> IpAddr {
+    [127, 0, 0, n].into()
+}
+
+fn socket(cookie: u64, state: u8, peer: u16) -> Socket {
+    Socket {
+        cookie,
+        state,
+        local: (ip(1), PORT),
+        peer: (ip(if peer == 0 { 0 } else { 2 }), peer),
+        remnant: false,
+        queue: 0,
+        owned: true,
+        info: None,
+    }
+}
+
+fn listener() -> Socket {
+    Socket { peer: ("0.0.0.0".parse().unwrap(), 0), ..socket(1, state::LISTEN, 0) }
+}
+
+fn open(cookie: u64) -> Socket {
+    socket(cookie, state::ESTABLISHED, cookie as u16)
+}
+
+fn over(cookie: u64) -> Socket {
+    socket(cookie, state::CLOSE, cookie as u16)
+}
+
+const SECOND: Nanos = 1_000_000_000;
+
+fn dump(at: Nanos, sockets: impl IntoIterator<Item = Socket>) -> Dump {
+    let (start, end) = (at * SECOND, at * SECOND + 1000);
+    Dump { start, end, sockets: sockets.into_iter().chain([listener()]).collect() }
+}
+
+/// Sent and received at once.
+fn told(at: Nanos) -> Span {
+    Span { after: at, before: at }
+}
+
+fn begun(keep: bool) -> SocketTracker {
+    let mut ledger = SocketTracker::new(keep);
+    ledger.open_before(&dump(1, []));
+    ledger
+}
+
+fn ports(ledger: &mut SocketTracker) -> Vec<u16> {
+    let mut ports: Vec<u16> = ledger.take().map(|s| s.peer.1).collect();
+    ports.sort_unstable();
+    ports
+}
+
+#[test]
+fn what_was_open_at_the_start_does_not_count() {
+    let mut ledger = SocketTracker::new(false);
+    ledger.open_before(&dump(1, [open(5)]));
+    ledger.dumped(&dump(2, [open(5), open(6)]));
+    ledger.ended(&over(5), told(3 * SECOND));
+    ledger.finish();
+    assert_eq!(ports(&mut ledger), [6]);
+    assert_eq!((ledger.opened_before(), ledger.passive()), (1, 1));
+}
+
+#[test]
+fn what_was_over_before_the_start_does_not_count_when_it_is_let_go() {
+    let info = Info { last_data_sent: 5000, last_data_received: 5000, ..Info::default() };
+    let at = 3 * SECOND;
+    let mut ledger = begun(false);
+    ledger.ended(&Socket { info: Some(info), ..over(5) }, told(at));
+    // Reset by its owner: of its age it has kept half.
+    let wiped = Socket { peer: (ip(2), 0), info: Some(info), ..over(6) };
+    ledger.ended(&wiped, told(at));
+    ledger.ended(&over(7), told(at));
+    ledger.finish();
+    assert_eq!(ports(&mut ledger), [7]);
+}
+
+#[test]
+fn the_age_of_a_connection_bounds_its_beginning() {
+    let info = Info { last_data_sent: 300, last_data_received: 200, ..Info::default() };
+    let mut ledger = begun(false);
+    ledger.dumped(&dump(10, []));
+    ledger.dumped(&dump(20, []));
+    ledger.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
+    // Its notice may have been under way while the dump was taken.
+    ledger.ended(&over(6), told(20 * SECOND + 2000));
+    let began: Vec<Span> = ledger.take().map(|s| s.began).collect();
+    let before = 21 * SECOND - 300_000_000 + TICK;
+    assert_eq!(
+        began,
+        [
+            Span { after: 20 * SECOND, before },
+            Span { after: 10 * SECOND, before: 20 * SECOND + 2000 },
+        ]
+    );
+}
+
+#[test]
+fn a_connection_needs_a_listener() {
+    let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
+    let mut ledger = SocketTracker::new(false);
+    ledger.open_before(&no_listener(1));
+    ledger.ended(&over(5), told(SECOND + LATE));
+    ledger.dumped(&no_listener(2));
+    // A listener that came and went: of now, and not of then.
+    ledger.dumped(&no_listener(3));
+    ledger.ended(&over(6), told(3 * SECOND + LATE));
+    ledger.ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + LATE));
+    ledger.dumped(&no_listener(4));
+    ledger.dumped(&no_listener(5));
+    ledger.finish();
+    assert_eq!(ports(&mut ledger), [6]);
+}
+
+#[test]
+fn remnants_and_thrown_away_sockets_are_no_connections() {
+    let mut ledger = begun(false);
+    let remnant = Socket { remnant: true, state: 5, ..open(5) };
+    ledger.dumped(&dump(2, [remnant]));
+    ledger.ended(&Socket { state: 3, ..open(6) }, told(3 * SECOND));
+    ledger.finish();
+    assert!(ports(&mut ledger).is_empty());
+}
+
+#[test]
+fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
+    let mut ledger = begun(true);
+    ledger.dumped(&dump(2, [open(5), open(6), open(7)]));
+    assert!(ports(&mut ledger).is_empty());
+    let info = Some(Info { acked: 9, ..Info::default() });
+    ledger.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
+    ledger.dumped(&dump(4, [Socket { info, ..open(6) }]));
+    ledger.dumped(&dump(5, [Socket { info, ..open(6) }]));
+    ledger.finish();
+    ledger.finish();
+    let given: BTreeSet<_> = ledger.take().map(|s| (s.peer.1, s.until, s.info.is_some())).collect();
+    let until = |at| Some(at * SECOND);
+    let seen = |at| Some(at * SECOND + 1000);
+    let expected = [(5, until(3), true), (6, seen(5), true), (7, seen(2), false)];
+    assert_eq!(given, expected.into());
+    assert_eq!((ledger.passive(), ledger.vanished()), (3, 1));
+}
+
+#[test]
+fn what_was_gone_long_ago_without_a_notice_is_given_and_forgotten() {
+    let mut ledger = begun(true);
+    ledger.dumped(&dump(2, [open(5), open(6)]));
+    for at in [3, 30, 70, 100] {
+        ledger.dumped(&dump(at, [open(6)]));
+        assert_eq!((ledger.vanished(), ledger.kept()), (u64::from(at > 3), 2));
+    }
+    ledger.dumped(&dump(140, [open(6)]));
+    assert_eq!(ports(&mut ledger), [5]);
+    assert_eq!((ledger.vanished(), ledger.kept(), ledger.open.len()), (1, 1, 2));
+    ledger.finish();
+    assert_eq!(ports(&mut ledger), [6]);
+}
+
+proptest! {
+    /// Whatever happens, in whatever order notices come and however late, as long as the
+    /// order between notices and dumps is kept.
+    #[test]
+    fn every_connection_counts_once(
+        steps in proptest::collection::vec((0u8..6, any::<u8>()), 0..200),
+        keep: bool,
+    ) {
+        let mut ledger = SocketTracker::new(keep);
+        ledger.open_before(&dump(1, (100..110).map(open)));
+        let mut now: BTreeSet<u64> = (100..110).collect();
+        let mut notices: Vec<u64> = Vec::new();
+        let mut next = 200;
+        let mut at = 2;
+        for (what, which) in steps {
+            let pick = |n: usize| usize::from(which) % n.max(1);
+            match what {
+                0 | 1 => {
+                    now.insert(next);
+                    next += 1;
+                }
+                2 => {
+                    if let Some(cookie) = now.iter().copied().nth(pick(now.len())) {
+                        now.remove(&cookie);
+                        notices.push(cookie);
+                    }
+                }
+                3 if !notices.is_empty() => {
+                    let cookie = notices.remove(pick(notices.len()));
+                    ledger.ended(&over(cookie), told(at * SECOND));
+                }
+                4 => {
+                    at += 1;
+                    ledger.dumped(&dump(at, now.iter().copied().map(open)));
+                }
+                // Ends while a dump is taken, which has it still.
+                5 => {
+                    at += 1;
+                    let before: Vec<u64> = now.iter().copied().collect();
+                    if let Some(cookie) = before.get(pick(before.len())) {
+                        now.remove(cookie);
+                        notices.push(*cookie);
+                    }
+                    ledger.dumped(&dump(at, before.into_iter().map(open)));
+                }
+                _ => {}
+            }
+        }
+        ledger.dumped(&dump(at + 1, now.iter().copied().map(open)));
+        for cookie in notices {
+            ledger.ended(&over(cookie), told((at + 1) * SECOND));
+        }
+        ledger.finish();
+        let expected: Vec<u16> = (200..next as u16).collect();
+        prop_assert_eq!(ports(&mut ledger), expected);
+        prop_assert_eq!(ledger.passive(), next - 200);
+        prop_assert_eq!(ledger.vanished(), 0);
+    }
+}
