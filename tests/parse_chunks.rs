@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::counter::Count;
 use tcptally::count::key::{Key, Keys, Mask};
 use tcptally::count::table::Entry;
 use tcptally::filter::Filter;
-use tcptally::model::connection::{Connection, RequestedFields, Sink};
+use tcptally::model::connection::{Connection, RequestedFields};
 use tcptally::parse::{Options, parse};
 
 fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {

@@ -4,13 +4,13 @@
 use std::net::Ipv6Addr;
 
 use jiff::tz::TimeZone;
+use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::counter::Count;
 use tcptally::count::key::Keys;
 use tcptally::count::order::Order;
 use tcptally::filter::Filter;
 use tcptally::format::{OutputFormat, RenderOptions, Report, ReportSection};
-use tcptally::model::connection::Sink;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
 const ADDRESSES: u64 = 1_000_000;

@@ -11,7 +11,7 @@ use tcptally::count::key::{Key, Keys, Mask};
 use tcptally::count::order::{Order, Sort};
 use tcptally::count::table::Table;
 use tcptally::filter::Filter;
-use tcptally::model::connection::{Sink, Split};
+use tcptally::model::Sink;
 use tcptally::time::interval::{Interval, Length};
 use tcptally::time::{Bound, Period};
 use tcptally::{Connection, RecordTime};
@@ -134,7 +134,7 @@ proptest! {
         let mut parts: Vec<Count> = cuts
             .windows(2)
             .map(|w| {
-                let mut part = empty.part();
+                let mut part = empty.empty();
                 connections[w[0]..w[1]].iter().for_each(|c| part.take(c.clone()));
                 part
             })
@@ -144,7 +144,7 @@ proptest! {
             if parts.is_empty() {
                 break;
             }
-            merged.merge(parts.swap_remove(index.index(parts.len())));
+            merged.merge(Box::new(parts.swap_remove(index.index(parts.len()))));
         }
         prop_assert_eq!(merged.sums, whole.sums);
         prop_assert_eq!(rows(&merged.tally.whole), rows(&whole.tally.whole));

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tcptally::Connection;
-use tcptally::model::connection::{Sink, RequestedFields};
+use tcptally::model::{Sink, connection::RequestedFields};
 use tcptally::count::counter::Count;
 use tcptally::parse::{Options, parse};
 use tcptally::count::table::Entry;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tcptally::Connection;
 use tcptally::count::counter::Count;
 use tcptally::format::{Format, OutputFormat, RenderOptions};
-use tcptally::model::connection::{Sink, Split};
+use tcptally::model::sink::{self, Sink};
 
 use super::output::Output;
 use super::request::Request;
@@ -74,6 +74,12 @@ impl Events {
         self.error.take().map_or(Ok(()), Err)
     }
 
+    /// Returns an empty sink that writes the same events, without headings and output.
+    fn empty(&self) -> Events {
+        let look = RenderOptions { headings: false, ..self.look.clone() };
+        Events::with(self.count.empty(), self.host.clone(), self.kind, look, None)
+    }
+
     /// How many there were.
     pub fn count(&self) -> &Count {
         &self.count
@@ -99,16 +105,14 @@ impl Sink for Events {
             self.write();
         }
     }
-}
 
-impl Split for Events {
-    fn part(&self) -> Events {
-        let look = RenderOptions { headings: false, ..self.look.clone() };
-        Events::with(self.count.part(), self.host.clone(), self.kind, look, None)
+    fn part(&self) -> Box<dyn Sink> {
+        Box::new(self.empty())
     }
 
-    fn merge(&mut self, later: Events) {
-        self.count.merge(later.count);
+    fn merge(&mut self, later: Box<dyn Sink>) {
+        let Some(later) = sink::downcast::<Events>(later) else { return };
+        self.count.add(later.count);
         self.text.extend(later.text);
         self.keep(later.error.map_or(Ok(()), Err));
         if self.text.len() >= CHUNK {

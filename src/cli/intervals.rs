@@ -78,9 +78,9 @@ mod tests {
     use tcptally::count::Tally;
     use tcptally::count::key::Keys;
     use tcptally::filter::Filter;
-    use tcptally::model::connection::{Connection, Sink};
     use tcptally::time::Period;
     use tcptally::time::interval::Interval;
+    use tcptally::{Connection, Sink};
 
     fn shown(since: Option<i64>, until: Option<i64>, times: &[i64]) -> Vec<(i64, u64)> {
         let second = |s: i64| RecordTime::Clock(s * 1_000_000_000);

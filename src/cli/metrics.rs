@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::cli::args::MetricsArgs;
 use anyhow::Context;
+use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::counter::Count;
 use tcptally::count::key::{Key, Keys, Mask};
 use tcptally::count::order::Order;
 use tcptally::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
-use tcptally::model::connection::Sink;
 use tcptally::{Connection, SourceStatus};
 
 use super::report;

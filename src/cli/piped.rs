@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
-use tcptally::count::counter::Count;
-use tcptally::model::connection::{Sink, Split};
+use tcptally::Sink;
 use tcptally::parse::{self, Options, Outcome};
 use tcptally::sys::is_ignored;
 use tcptally::{Connection, RecordTime, SourceStatus};
@@ -62,7 +61,7 @@ pub fn run(
         move || wait_for_signals(signals, &sender)
     })?;
     spawn("parse", {
-        let mut tap = Tap::Shared(shared.clone());
+        let mut tap = Tap(shared.clone());
         move || drop(sender.send(News::Ended(parse::parse(&files, &options, &mut tap))))
     })?;
 
@@ -178,86 +177,55 @@ fn lock(feed: &Mutex<Feed>) -> MutexGuard<'_, Feed> {
     feed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where connections are put. Regular files among the inputs are read in parts.
-enum Tap {
-    Shared(Arc<Mutex<Feed>>),
-    Events(Box<Events>),
-    Count(Box<Count>),
-}
+/// The one output, shared by the threads that read pipes. Regular files among the inputs are read
+/// in parts, which have sinks of their own.
+struct Tap(Arc<Mutex<Feed>>);
 
 impl Sink for Tap {
     fn take(&mut self, c: Connection) {
-        match self {
-            Tap::Shared(feed) => match &mut *lock(feed) {
-                Feed::Events(events) => events.take(c),
-                Feed::Tally { reporter, output } => {
-                    if let Some(time) = c.time
-                        && reporter.next_end().is_some_and(|end| end <= time)
-                    {
-                        let text = reporter.ended(time);
-                        // If it cannot be written, the end will say so.
-                        let _ = output.write(|out| out.write_all(&text));
-                    }
-                    reporter.take(c);
+        match &mut *lock(&self.0) {
+            Feed::Events(events) => events.take(c),
+            Feed::Tally { reporter, output } => {
+                if let Some(time) = c.time
+                    && reporter.next_end().is_some_and(|end| end <= time)
+                {
+                    let text = reporter.ended(time);
+                    // If it cannot be written, the end will say so.
+                    let _ = output.write(|out| out.write_all(&text));
                 }
-            },
-            Tap::Events(events) => events.take(c),
-            Tap::Count(count) => count.take(c),
+                reporter.take(c);
+            }
         }
     }
 
     fn pause(&mut self) {
-        if let Tap::Shared(feed) = self
-            && let Feed::Events(events) = &mut *lock(feed)
-        {
+        if let Feed::Events(events) = &mut *lock(&self.0) {
             events.pause();
         }
     }
 
     fn take_many(&mut self, c: Connection, count: u64, last: Option<RecordTime>) {
-        match self {
-            Tap::Shared(feed) => match &mut *lock(feed) {
-                Feed::Events(events) => events.take_many(c, count, last),
-                Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
-            },
-            Tap::Events(events) => events.take_many(c, count, last),
-            Tap::Count(tally) => tally.take_many(c, count, last),
-        }
-    }
-}
-
-impl Split for Tap {
-    fn part(&self) -> Tap {
-        match self {
-            Tap::Shared(feed) => match &*lock(feed) {
-                Feed::Events(events) => Tap::Events(Box::new(events.part())),
-                Feed::Tally { reporter, .. } => Tap::Count(Box::new(reporter.request.count.part())),
-            },
-            Tap::Events(events) => Tap::Events(Box::new(events.part())),
-            Tap::Count(count) => Tap::Count(Box::new(count.part())),
+        match &mut *lock(&self.0) {
+            Feed::Events(events) => events.take_many(c, count, last),
+            Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
         }
     }
 
-    fn merge(&mut self, later: Tap) {
-        match (self, later) {
-            (Tap::Events(events), Tap::Events(later)) => events.merge(*later),
-            (Tap::Count(count), Tap::Count(later)) => count.merge(*later),
-            (Tap::Shared(feed), later) => match (&mut *lock(feed), later) {
-                (Feed::Events(events), Tap::Events(later)) => events.merge(*later),
-                (Feed::Tally { reporter, .. }, Tap::Count(later)) => {
-                    reporter.request.count.merge(*later);
-                }
-                _ => {}
-            },
-            _ => {}
+    fn part(&self) -> Box<dyn Sink> {
+        match &*lock(&self.0) {
+            Feed::Events(events) => events.part(),
+            Feed::Tally { reporter, .. } => reporter.request.count.part(),
         }
     }
 
-    fn ordered(&self) -> bool {
-        match self {
-            Tap::Shared(feed) => matches!(*lock(feed), Feed::Events(_)),
-            Tap::Events(_) => true,
-            Tap::Count(_) => false,
+    fn merge(&mut self, later: Box<dyn Sink>) {
+        match &mut *lock(&self.0) {
+            Feed::Events(events) => events.merge(later),
+            Feed::Tally { reporter, .. } => reporter.request.count.merge(later),
         }
+    }
+
+    fn is_ordered(&self) -> bool {
+        matches!(*lock(&self.0), Feed::Events(_))
     }
 }

@@ -3,10 +3,10 @@
 use std::io;
 use std::mem::discriminant;
 
+use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::table::Table;
 use tcptally::format::{Format, ReportSection};
-use tcptally::model::connection::Sink;
 use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 

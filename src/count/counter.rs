@@ -2,7 +2,7 @@
 
 use crate::count::Tally;
 use crate::filter::{Filter, Verdict};
-use crate::model::connection::{Sink, Split};
+use crate::model::sink::{self, Sink};
 use crate::{Connection, RecordTime};
 
 /// Filter and tally in one, with counts of what could not be decided.
@@ -41,6 +41,20 @@ impl Count {
     /// Counts what passes `filter`.
     pub fn new(filter: Filter, tally: Tally) -> Count {
         Count { filter, tally, ..Count::default() }
+    }
+
+    /// Returns an empty counter with the same filter and keys.
+    pub fn empty(&self) -> Count {
+        Count::new(self.filter.clone(), self.tally.part())
+    }
+
+    /// Adds what another counter has counted.
+    pub fn add(&mut self, later: Count) {
+        self.tally.merge(later.tally);
+        self.sums.add(later.sums);
+        if let Some((first, last)) = later.seen {
+            self.see(first, last);
+        }
     }
 
     /// Whether a connection passes. Takes note of it, but does not tally it.
@@ -123,26 +137,22 @@ impl Sink for Count {
             self.sums.no_interval = self.sums.no_interval.saturating_add(count);
         }
     }
-}
 
-impl Split for Count {
-    fn ordered(&self) -> bool {
+    fn is_ordered(&self) -> bool {
         false
     }
 
-    fn alike(&self) -> bool {
+    fn can_coalesce(&self) -> bool {
         self.filter.period.is_all() && self.tally.alike()
     }
 
-    fn part(&self) -> Count {
-        Count::new(self.filter.clone(), self.tally.part())
+    fn part(&self) -> Box<dyn Sink> {
+        Box::new(self.empty())
     }
 
-    fn merge(&mut self, later: Count) {
-        self.tally.merge(later.tally);
-        self.sums.add(later.sums);
-        if let Some((first, last)) = later.seen {
-            self.see(first, last);
+    fn merge(&mut self, later: Box<dyn Sink>) {
+        if let Some(later) = sink::downcast(later) {
+            self.add(later);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Connection`], the one type that all rooms know, and [`Sink`], where sources put it.
+//! [`Connection`], the core type shared by all modules.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,64 +60,6 @@ pub struct RequestedFields {
     pub comm: bool,
     /// `pid`.
     pub pid: bool,
-}
-
-/// Takes connections from a source that reads at its own pace.
-pub trait Sink {
-    /// Takes one connection.
-    fn take(&mut self, connection: Connection);
-    /// The source has nothing more at the moment: what was taken may be shown.
-    fn pause(&mut self) {}
-
-    /// Takes `count` connections of which only the times of the first, which is that of
-    /// `connection`, and of the `last` are known. Its bytes are those of all together.
-    fn take_many(&mut self, connection: Connection, count: u64, last: Option<RecordTime>) {
-        for n in 1..=count {
-            let time = match n {
-                1 => connection.time,
-                n if n == count => last,
-                _ => None,
-            };
-            let transport = connection.transport.clone().filter(|_| count == 1);
-            self.take(Connection { time, transport, ..connection.clone() });
-        }
-    }
-}
-
-/// A [`Sink`] that can work in several threads: each part takes a share of the connections, and
-/// the parts are merged in the order of the record.
-pub trait Split: Sink + Send + Sized {
-    /// An empty sink that does the same work.
-    fn part(&self) -> Self;
-    /// Adds what `later` took. It took connections that come after those of `self`, if
-    /// [`ordered`](Split::ordered) asks for that.
-    fn merge(&mut self, later: Self);
-    /// Whether the order of parts matters to the result. Where it does not, a source may keep
-    /// one part per thread.
-    fn ordered(&self) -> bool {
-        true
-    }
-    /// Whether only the remote address, the local address and port, and the first and the last
-    /// time of connections matter: then a source may give those with the same ends together.
-    fn alike(&self) -> bool {
-        false
-    }
-}
-
-impl Sink for Vec<Connection> {
-    fn take(&mut self, connection: Connection) {
-        self.push(connection);
-    }
-}
-
-impl Split for Vec<Connection> {
-    fn part(&self) -> Self {
-        Vec::new()
-    }
-
-    fn merge(&mut self, later: Self) {
-        self.extend(later);
-    }
 }
 
 /// The address as it is counted: an IPv4 address mapped into IPv6 is the IPv4 address.

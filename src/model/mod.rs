@@ -3,8 +3,10 @@
 pub mod connection;
 pub mod live;
 pub mod record_time;
+pub mod sink;
 pub mod status;
 
-pub use connection::{Connection, Sink};
+pub use connection::Connection;
 pub use record_time::RecordTime;
+pub use sink::Sink;
 pub use status::SourceStatus;

@@ -1,8 +1,8 @@
 //! [`ConnectionBuffer`]: connections on their way from a reader to a sink.
 
-use super::Gather;
 use super::coalesce::Coalescer;
 use crate::Connection;
+use crate::Sink;
 
 /// What was found in a part of a record.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub struct ConnectionBuffer {
 
 impl ConnectionBuffer {
     /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
-    pub fn give(&mut self, alike: bool, sink: &mut dyn Gather) {
+    pub fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
         let ConnectionBuffer { all, waiting } = self;
         if alike {
             all.drain(..).for_each(|connection| waiting.take(connection, sink));
@@ -24,7 +24,7 @@ impl ConnectionBuffer {
     }
 
     /// Gives what has waited for more like it.
-    pub fn end(&mut self, sink: &mut dyn Gather) {
+    pub fn end(&mut self, sink: &mut dyn Sink) {
         self.waiting.end(sink);
     }
 }

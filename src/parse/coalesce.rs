@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Gather;
+use crate::Sink;
 use crate::{Connection, RecordTime};
 
 /// Clients that are remembered: so many that those which come often stay, and so few that they
@@ -34,7 +34,7 @@ pub struct Coalescer(Vec<Slot>);
 impl Coalescer {
     /// Takes a connection; others than those of IPv4 clients at a clock time go on at once.
     #[inline]
-    pub fn take(&mut self, c: Connection, sink: &mut dyn Gather) {
+    pub fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
         let (Some(IpAddr::V4(ip)), Some(RecordTime::Clock(time)), None, None) =
             (c.ip, c.time, &c.machine, &c.transport)
         else {
@@ -45,7 +45,7 @@ impl Coalescer {
 
     /// Takes a connection of which no more than this is known.
     #[inline]
-    pub fn take_brief(&mut self, ip: Ipv4Addr, time: Option<RecordTime>, sink: &mut dyn Gather) {
+    pub fn take_brief(&mut self, ip: Ipv4Addr, time: Option<RecordTime>, sink: &mut dyn Sink) {
         match time {
             Some(RecordTime::Clock(time)) => self.add(ip, (None, None), time, sink),
             time => sink.take(Connection { time, ip: Some(ip.into()), ..Connection::default() }),
@@ -53,7 +53,7 @@ impl Coalescer {
     }
 
     #[inline]
-    fn add(&mut self, ip: Ipv4Addr, local: Local, time: i64, sink: &mut dyn Gather) {
+    fn add(&mut self, ip: Ipv4Addr, local: Local, time: i64, sink: &mut dyn Sink) {
         if self.0.is_empty() {
             self.0.resize(SLOTS, EMPTY);
         }
@@ -72,14 +72,14 @@ impl Coalescer {
     }
 
     /// Gives all that wait.
-    pub fn end(&mut self, sink: &mut dyn Gather) {
+    pub fn end(&mut self, sink: &mut dyn Sink) {
         self.0.drain(..).for_each(|slot| slot.give(sink));
     }
 }
 
 impl Slot {
     #[inline(never)]
-    fn give(&self, sink: &mut dyn Gather) {
+    fn give(&self, sink: &mut dyn Sink) {
         if self.count > 0 {
             let (local_ip, local_port) = self.local;
             let connection = Connection {

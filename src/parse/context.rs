@@ -2,16 +2,16 @@
 
 use std::io;
 
+use super::Options;
 use super::input::Input;
-use super::{Gather, Options};
-use crate::SourceStatus;
+use crate::{Sink, SourceStatus};
 
 /// What the reader of a run works with.
 pub struct Context<'a> {
     /// As the user asked.
     pub options: &'a Options,
     /// Takes the connections.
-    pub sink: &'a mut dyn Gather,
+    pub sink: &'a mut dyn Sink,
     /// What the report will say of the records.
     pub status: &'a mut SourceStatus,
     /// Inputs that could not be read to their end.

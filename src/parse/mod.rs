@@ -12,7 +12,6 @@ mod dated;
 pub mod deduplicate;
 mod digits;
 pub mod events;
-mod gather;
 pub mod host;
 pub mod input;
 pub mod lines;
@@ -36,13 +35,12 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 pub use self::context::Context;
-pub use self::gather::Gather;
 pub use self::host::Host;
 pub use self::input::Input;
 use self::progress::Progress;
 use self::recognise::Run;
-use crate::model::connection::{RequestedFields, Split};
-use crate::{RecordTime, SourceStatus};
+use crate::model::connection::RequestedFields;
+use crate::{RecordTime, Sink, SourceStatus};
 
 /// How records are read.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +83,7 @@ pub struct Outcome {
 ///
 /// Inputs that cannot be read are named in [`Outcome::failures`]; the others are read all the
 /// same.
-pub fn parse<S: Split + 'static>(files: &[PathBuf], options: &Options, sink: &mut S) -> Outcome {
+pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outcome {
     let stdin = [PathBuf::from("-")];
     let files = if files.is_empty() { &stdin } else { files };
     input::allow(files.len());

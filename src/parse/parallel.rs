@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::Gather;
+use crate::Sink;
 
 /// A gate that lets the parts pass one by one, in order.
 struct Turn<T> {
@@ -88,13 +88,13 @@ pub struct Steps<Read, InOrder, Give, End> {
 }
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
-pub fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Gather, steps: Steps<R, O, G, E>)
+pub fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
 where
     J: Default,
     R: Fn(u64, &mut J) -> bool + Sync,
     O: FnMut(&mut J) -> bool + Send,
-    G: Fn(&mut J, &mut dyn Gather) + Sync,
-    E: Fn(&mut J, &mut dyn Gather) + Sync,
+    G: Fn(&mut J, &mut dyn Sink) + Sync,
+    E: Fn(&mut J, &mut dyn Sink) + Sync,
 {
     let Steps { read, mut in_order, give, end } = steps;
     if threads < 2 {
@@ -115,12 +115,12 @@ where
     let next = AtomicU64::new(0);
     let ended = AtomicBool::new(false);
     let given_up = AtomicBool::new(false);
-    let ordered = sink.ordered();
-    let parts: Vec<Box<dyn Gather>> = (0..threads).map(|_| sink.part()).collect();
+    let ordered = sink.is_ordered();
+    let parts: Vec<Box<dyn Sink>> = (0..threads).map(|_| sink.part()).collect();
     let order = Turn::new(in_order);
     let merge = Turn::new(sink);
 
-    let worker = |mut mine: Box<dyn Gather>| {
+    let worker = |mut mine: Box<dyn Sink>| {
         let _alarm = Alarm(&given_up, &order, &merge);
         let mut job = J::default();
         loop {
@@ -151,7 +151,7 @@ where
         end(&mut job, &mut *mine);
         mine
     };
-    let rest: Vec<Box<dyn Gather>> = std::thread::scope(|scope| {
+    let rest: Vec<Box<dyn Sink>> = std::thread::scope(|scope| {
         let worker = &worker;
         let threads: Vec<_> =
             parts.into_iter().map(|mine| scope.spawn(move || worker(mine))).collect();

@@ -4,13 +4,13 @@
 use std::io;
 use std::ops::Range;
 
-use super::Gather;
 use super::buffer::ConnectionBuffer;
 use super::context::Context;
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
 use crate::Connection;
+use crate::Sink;
 
 /// What a thread works on.
 struct Job<B> {
@@ -53,7 +53,7 @@ pub fn read<B: Default>(
             cx.sink.pause();
         });
     };
-    let alike = cx.sink.alike();
+    let alike = cx.sink.can_coalesce();
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let mut failed = None;
     parallel::run(
@@ -79,8 +79,8 @@ pub fn read<B: Default>(
                 in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.all);
                 true
             },
-            give: |job: &mut Job<B>, sink: &mut dyn Gather| job.found.give(alike, sink),
-            end: |job: &mut Job<B>, sink: &mut dyn Gather| job.found.end(sink),
+            give: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.give(alike, sink),
+            end: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.end(sink),
         },
     );
     failed.map_or(Ok(()), Err)

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::block::Block;
 use super::frames::{Format, Stop};
 use crate::Connection;
-use crate::parse::Gather;
+use crate::Sink;
 use crate::parse::buffer::ConnectionBuffer;
 use crate::parse::context::Context;
 use crate::parse::input::{Input, Plain};
@@ -92,7 +92,7 @@ fn in_parts(
     mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
 ) -> End {
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
-    let alike = cx.sink.alike();
+    let alike = cx.sink.can_coalesce();
 
     // What most parts are read with, and what the next in order is.
     let mut usual = format.clone();
@@ -159,8 +159,8 @@ fn in_parts(
                 }
                 false
             },
-            give: |job: &mut Job, sink: &mut dyn Gather| job.found.give(alike, sink),
-            end: |job: &mut Job, sink: &mut dyn Gather| job.found.end(sink),
+            give: |job: &mut Job, sink: &mut dyn Sink| job.found.give(alike, sink),
+            end: |job: &mut Job, sink: &mut dyn Sink| job.found.end(sink),
         },
     );
     end

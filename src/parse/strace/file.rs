@@ -10,11 +10,12 @@ use super::compact::CompactAccept;
 use super::line::{Block, Given};
 use super::log::{Log, connection};
 use crate::Connection;
+use crate::Sink;
+use crate::parse::Options;
 use crate::parse::coalesce::Coalescer;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines;
 use crate::parse::parallel::{self, Parts};
-use crate::parse::{Gather, Options};
 
 /// Where briefs are not certain in so many parts, they will seldom be.
 const TOO_OFTEN: u32 = 4;
@@ -24,7 +25,7 @@ pub fn read(
     input: &mut Input,
     log: &mut Log,
     options: &Options,
-    sink: &mut dyn Gather,
+    sink: &mut dyn Sink,
     threads: usize,
 ) -> io::Result<()> {
     match input.plain() {
@@ -61,11 +62,11 @@ fn in_parts(
     plain: &Plain<'_>,
     log: &mut Log,
     options: &Options,
-    sink: &mut dyn Gather,
+    sink: &mut dyn Sink,
     threads: usize,
 ) -> io::Result<()> {
     let dates = log.dates();
-    let alike = sink.alike();
+    let alike = sink.can_coalesce();
     let compact = alike && !options.requested.local;
     // Parts that had to be read again because briefs were not certain.
     let again = AtomicU32::new(0);
@@ -102,7 +103,7 @@ fn in_parts(
                 failed = job.error.take();
                 failed.is_none()
             },
-            give: |job: &mut Job, sink: &mut dyn Gather| {
+            give: |job: &mut Job, sink: &mut dyn Sink| {
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
                 if alike {
                     let alike = &mut job.alike;
@@ -114,7 +115,7 @@ fn in_parts(
                     give(&mut job.block, job.base, dates, |c| sink.take(c));
                 }
             },
-            end: |job: &mut Job, sink: &mut dyn Gather| job.alike.end(sink),
+            end: |job: &mut Job, sink: &mut dyn Sink| job.alike.end(sink),
         },
     );
     failed.map_or(Ok(()), Err)

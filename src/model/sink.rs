@@ -1,0 +1,68 @@
+//! [`Sink`]: takes the connections that a source gives.
+
+use std::any::Any;
+
+use crate::{Connection, RecordTime};
+
+/// Takes connections from a source that reads at its own pace. A source with several threads gives
+/// each thread a sink made by [`part`](Sink::part), and merges them in the order of the record.
+pub trait Sink: Any + Send {
+    /// Takes one connection.
+    fn take(&mut self, connection: Connection);
+
+    /// The source has no more connections at the moment: what was taken may be shown.
+    fn pause(&mut self) {}
+
+    /// Takes `count` connections. Only the times of the first one (that of `connection`) and of the
+    /// `last` one are known. The bytes are those of all together.
+    fn take_many(&mut self, connection: Connection, count: u64, last: Option<RecordTime>) {
+        for n in 1..=count {
+            let time = match n {
+                1 => connection.time,
+                n if n == count => last,
+                _ => None,
+            };
+            let transport = connection.transport.clone().filter(|_| count == 1);
+            self.take(Connection { time, transport, ..connection.clone() });
+        }
+    }
+
+    /// Returns an empty sink that does the same work.
+    fn part(&self) -> Box<dyn Sink>;
+
+    /// Adds what `later`, a [`part`](Sink::part) of this sink, took. If the sink
+    /// [`is_ordered`](Sink::is_ordered), those connections come after its own.
+    fn merge(&mut self, later: Box<dyn Sink>);
+
+    /// Whether the order of parts matters to the result. If not, a source may keep one part per
+    /// thread.
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    /// Whether the sink uses nothing but the remote address, the local address and port, and the
+    /// first and the last time. Then a source may give connections with the same ends together.
+    fn can_coalesce(&self) -> bool {
+        false
+    }
+}
+
+/// Returns the sink behind `part`, or `None` if it is of another type.
+pub fn downcast<S: Sink>(part: Box<dyn Sink>) -> Option<S> {
+    let part: Box<dyn Any> = part;
+    part.downcast().ok().map(|part| *part)
+}
+
+impl Sink for Vec<Connection> {
+    fn take(&mut self, connection: Connection) {
+        self.push(connection);
+    }
+
+    fn part(&self) -> Box<dyn Sink> {
+        Box::new(Vec::new())
+    }
+
+    fn merge(&mut self, later: Box<dyn Sink>) {
+        self.extend(downcast::<Vec<Connection>>(later).unwrap_or_default());
+    }
+}
