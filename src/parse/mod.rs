@@ -28,6 +28,7 @@ pub mod tcpaccept;
 pub mod tcpdump;
 mod text;
 pub mod timestamp;
+pub mod wrapper;
 
 use std::path::PathBuf;
 use std::sync::Arc;

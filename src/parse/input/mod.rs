@@ -1,9 +1,10 @@
 //! [`Input`]: one file, or stdin, decompressed if need be.
 
+mod encoding;
 mod packed;
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::encoding::Encoding;
 use self::packed::Packing;
 use super::progress::Progress;
 
@@ -136,6 +138,7 @@ impl Input {
             progress,
         };
         input.decompress()?;
+        input.decode()?;
         Ok(input)
     }
 
@@ -184,22 +187,46 @@ impl Input {
             self.head = magic;
             return Ok(());
         };
-        let nothing: Box<dyn Read + Send> = Box::new(io::empty());
-        let empty = Source::Stream { from: nothing, compressed: true };
-        let raw: Box<dyn BufRead + Send> = match std::mem::replace(&mut self.source, empty) {
-            Source::Plain { mut file, at, .. } => {
-                file.seek(SeekFrom::Start(at)).map_err(say)?;
-                let counted = Counted { from: file, progress: Arc::clone(&self.progress) };
-                Box::new(BufReader::with_capacity(READ, counted))
-            }
-            Source::Stream { from, .. } => {
-                let all = io::Cursor::new(magic).chain(from);
-                Box::new(BufReader::with_capacity(READ, all))
-            }
-        };
+        let raw = self.raw(magic).map_err(say)?;
+        let raw = Box::new(BufReader::with_capacity(READ, raw));
         let from = packing.unpack(raw).map_err(say)?;
         self.source = Source::Stream { from, compressed: true };
         Ok(())
+    }
+
+    /// Makes a text of another encoding UTF-8 with line feeds.
+    fn decode(&mut self) -> Result<(), String> {
+        if self.is_compressed() {
+            // An error comes again when the record is read.
+            let _ = self.grow();
+        }
+        if self.head.starts_with(encoding::UTF8_MARK) {
+            self.head.drain(..encoding::UTF8_MARK.len());
+            if let Source::Plain { at, .. } = &mut self.source {
+                *at += encoding::UTF8_MARK.len() as u64;
+            }
+        }
+        let Some(encoding) = Encoding::of(&self.head) else { return Ok(()) };
+        let compressed = self.is_compressed();
+        let head = std::mem::take(&mut self.head);
+        let raw = self.raw(head).map_err(|e| format!("cannot read {}: {e}", self.name))?;
+        self.source = Source::Stream { from: encoding.convert(raw), compressed };
+        let _ = self.grow();
+        Ok(())
+    }
+
+    /// The bytes of the source from its beginning, of which `head` was read already. The source
+    /// itself is empty then.
+    fn raw(&mut self, head: Vec<u8>) -> io::Result<Box<dyn Read + Send>> {
+        let nothing: Box<dyn Read + Send> = Box::new(io::empty());
+        let empty = Source::Stream { from: nothing, compressed: true };
+        Ok(match std::mem::replace(&mut self.source, empty) {
+            Source::Plain { mut file, at, .. } => {
+                file.seek(SeekFrom::Start(at))?;
+                Box::new(Counted { from: file, progress: Arc::clone(&self.progress) })
+            }
+            Source::Stream { from, .. } => Box::new(io::Cursor::new(head).chain(from)),
+        })
     }
 
     /// What messages call it.

@@ -1,0 +1,370 @@
+//! What other programs put before each line of a log: loggers, container engines, `ts`, grep,
+//! quotations and prompts.
+//!
+//! A reader tries a line as it is first. Only if that is nothing it knows, it asks [`strip`] for
+//! what the line looks like without the outermost of these prefixes, and tries again.
+
+use jiff::civil::Date;
+
+use super::timestamp::{Scan, Stamp, epoch};
+
+/// A line without one of its prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stripped<'a> {
+    /// The time that the prefix tells; [`Stamp::None`] if it tells none.
+    pub stamp: Stamp,
+    /// What follows the prefix.
+    pub rest: &'a [u8],
+}
+
+/// More prefixes than this are not before a line.
+pub const MAX_LAYERS: usize = 10;
+
+/// Prefixes are no longer than this.
+const MAX_PREFIX: usize = 512;
+
+/// Strips the outermost prefix of a line; `None` if it begins with none.
+pub fn strip(line: &[u8]) -> Option<Stripped<'_>> {
+    let blanks = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    if blanks > 0 {
+        return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });
+    }
+    let mut scan = Scan(line);
+    if let Some(stamp) = priority_and_stamp(&mut scan) {
+        return Some(Stripped { stamp, rest: behind_stamp(scan.0) });
+    }
+    let rest = marker(line)
+        .or_else(|| container(line))
+        .or_else(|| label(line))
+        .or_else(|| location(line))
+        .or_else(|| tag(line))
+        .or_else(|| column(line))?;
+    Some(Stripped { stamp: Stamp::None, rest })
+}
+
+/// `<13>` or `<13>1 ` of syslog, and a stamp; or only one of them.
+fn priority_and_stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let mut level = *scan;
+    let priority = level.take(b"<") && level.number(3).is_some() && level.take(b">");
+    if priority {
+        level.take(b"1 ");
+        *scan = level;
+    }
+    match stamp(scan) {
+        Some(stamp) => Some(stamp),
+        None => priority.then_some(Stamp::None),
+    }
+}
+
+/// A stamp that is no call's own, with the brackets round it.
+fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let mut inner = *scan;
+    let bracket = inner.take(b"[");
+    if bracket {
+        inner.blanks();
+    }
+    let stamp = bare_stamp(&mut inner, bracket)?;
+    inner.blanks();
+    if bracket && !inner.take(b"]") {
+        return None;
+    }
+    let end = inner.0.first().is_none_or(|b| b" \t:|,-]>".contains(b));
+    let apart =
+        bracket || inner.0.len() < scan.0.len() && scan.0[scan.0.len() - inner.0.len() - 1] == b' ';
+    if !end && !apart {
+        return None;
+    }
+    *scan = inner;
+    Some(stamp)
+}
+
+fn bare_stamp(scan: &mut Scan<'_>, bracket: bool) -> Option<Stamp> {
+    match scan.0.first()? {
+        b'0'..=b'9' => scan
+            .iso()
+            .or_else(|| slashed(scan))
+            .or_else(|| clock(scan))
+            .or_else(|| seconds(scan, bracket)),
+        b'A'..=b'Z' => {
+            if let Some(stamp) = scan.ctime() {
+                return Some(stamp);
+            }
+            let mut copy = *scan;
+            if copy.weekday() {
+                let stamp = copy.iso()?;
+                // Of abbreviations of zones, only these say by how much.
+                let utc = copy.take(b" UTC") || copy.take(b" GMT");
+                if !utc {
+                    zone_name(&mut copy);
+                }
+                *scan = copy;
+                return Some(match stamp {
+                    Stamp::Civil(date, ns) if utc => epoch(date, ns),
+                    other => other,
+                });
+            }
+            month_first(scan)
+        }
+        _ => None,
+    }
+}
+
+/// `May 17 21:36:42`, or `May 17 2026 21:36:42`.
+fn month_first(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let mut copy = *scan;
+    let (month, day) = copy.month_and_day()?;
+    copy.take(b",");
+    copy.blanks();
+    let stamp = match copy.clock() {
+        Some(ns) => Stamp::Yearless(month, day, ns),
+        None => {
+            let year = copy.number(4)?;
+            copy.blanks();
+            let ns = copy.clock()?;
+            Stamp::Civil(Date::new(i16::try_from(year).ok()?, month, day).ok()?, ns)
+        }
+    };
+    *scan = copy;
+    Some(stamp)
+}
+
+/// ` CEST`.
+fn zone_name(scan: &mut Scan<'_>) {
+    let Some(rest) = scan.0.strip_prefix(b" ") else { return };
+    let n = rest.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    if (3..=5).contains(&n) && rest.get(n) == Some(&b' ') {
+        scan.0 = &rest[n..];
+    }
+}
+
+/// `2026/11/26 11:43:54`.
+fn slashed(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let mut copy = *scan;
+    let year = copy.number(4)?;
+    let month = copy.take(b"/").then(|| copy.number(2)).flatten()?;
+    let day = copy.take(b"/").then(|| copy.number(2)).flatten()?;
+    let date = Date::new(i16::try_from(year).ok()?, month as i8, day as i8).ok()?;
+    if !copy.take(b" ") {
+        return None;
+    }
+    let ns = copy.clock()?;
+    *scan = copy;
+    Some(Stamp::Civil(date, ns))
+}
+
+/// `11:43:54.123`, with two digits for each part.
+fn clock(scan: &mut Scan<'_>) -> Option<Stamp> {
+    let [_, _, b':', _, _, b':', ..] = scan.0 else { return None };
+    let mut copy = *scan;
+    let ns = copy.clock()?;
+    // `12:10:00:00.123` is a number of a line and a time behind it.
+    if copy.0.first() == Some(&b':') && copy.0.get(1).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    *scan = copy;
+    Some(Stamp::Clock(ns))
+}
+
+/// `1795345122.123456`, or in brackets the seconds since the boot.
+fn seconds(scan: &mut Scan<'_>, bracket: bool) -> Option<Stamp> {
+    let mut copy = *scan;
+    let point = memchr::memchr(b'.', &copy.0[..copy.0.len().min(13)]).is_some();
+    let ns = copy.seconds().filter(|_| point)?;
+    let since_1970 = ns >= 100_000_000_000_000_000;
+    if !since_1970 && !bracket {
+        return None;
+    }
+    *scan = copy;
+    Some(if since_1970 { Stamp::Epoch(ns) } else { Stamp::Uptime(ns) })
+}
+
+/// What follows a stamp and is of the same prefix: ` stderr F ` of CRI, ` host tag[12]: ` of
+/// syslog, or a mark.
+fn behind_stamp(rest: &[u8]) -> &[u8] {
+    let rest = match rest {
+        [b':' | b'|' | b',' | b'-', b' ', rest @ ..] => rest,
+        other => other.trim_ascii_start(),
+    };
+    for stream in [&b"stdout "[..], b"stderr "] {
+        if let Some([b'F' | b'P', b' ', rest @ ..]) = rest.strip_prefix(stream) {
+            return rest;
+        }
+    }
+    let host = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-._".contains(b)).count();
+    if host > 0
+        && rest.get(host) == Some(&b' ')
+        && let Some(rest) = tag(&rest[host + 1..])
+    {
+        return rest;
+    }
+    tag(rest).unwrap_or(rest)
+}
+
+/// A character that quotations, lists, tables, differences and prompts begin with.
+fn marker(line: &[u8]) -> Option<&[u8]> {
+    match line {
+        [
+            b'>' | b'$' | b'#' | b'%' | b'|' | b'*' | b'+' | b'-' | b':' | b';' | b'/',
+            b' ' | b'\t',
+            rest @ ..,
+        ]
+        | [b'/', b'/', b' ', rest @ ..] => Some(rest),
+        [b'>', b'>', ..] => Some(&line[1..]),
+        [b'>' | b'+' | b'-' | b'|', next, ..]
+            if next.is_ascii_alphanumeric() || b"[<".contains(next) =>
+        {
+            Some(&line[1..])
+        }
+        [b'`', ..] => Some(&line[line.iter().take_while(|b| **b == b'`').count()..]),
+        _ => None,
+    }
+}
+
+/// `name-1  | ` of docker compose.
+fn container(line: &[u8]) -> Option<&[u8]> {
+    let n = line.iter().take_while(|b| is_name(**b)).count();
+    let blanks = line[n..].iter().take_while(|b| **b == b' ').count();
+    match &line[n + blanks..] {
+        [b'|', b' ', rest @ ..] if n > 0 => Some(rest),
+        _ => None,
+    }
+}
+
+/// `[pod/web-1/app] `, but not strace's own `[pid 12] `.
+fn label(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"[")?;
+    let end = memchr::memchr(b']', &rest[..rest.len().min(MAX_PREFIX)])?;
+    if rest.starts_with(b"pid ") || memchr::memchr2(b'(', b'"', &rest[..end]).is_some() {
+        return None;
+    }
+    let behind = rest[end + 1..].strip_prefix(b":").unwrap_or(&rest[end + 1..]);
+    behind.strip_prefix(b" ")
+}
+
+/// `12:`, `12-`, `12)`, `file:`, `file:12:`, `file-12-` of grep and of listings with numbers.
+fn location(line: &[u8]) -> Option<&[u8]> {
+    let numbered = |text: &'_ [u8]| {
+        let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
+        let mark = text.get(n).filter(|b| n > 0 && b":-)|.".contains(b))?;
+        // `1.2.3.4` and `0.004183` are no numbers of lines.
+        let dot = *mark == b'.' && text.get(n + 1) != Some(&b' ');
+        (!dot).then_some(n + 1)
+    };
+    if let Some(n) = numbered(line) {
+        return Some(&line[n..]);
+    }
+    let near = &line[..line.len().min(MAX_PREFIX)];
+    let end = near.iter().position(|b| b" \t(\"{=<".contains(b)).unwrap_or(near.len());
+    let path = &near[..end];
+    // The last place where a number stands between two marks.
+    let place = (1..path.len())
+        .filter(|at| matches!(path[*at], b':' | b'-'))
+        .find_map(|at| numbered(&line[at + 1..]).map(|n| at + 1 + n));
+    if let Some(at) = place {
+        return Some(&line[at..]);
+    }
+    let colon = memchr::memchr(b':', path).filter(|n| *n > 0 && *n + 1 < line.len())?;
+    Some(&line[colon + 1..])
+}
+
+/// `strace[1499]: ` or `strace: `.
+fn tag(line: &[u8]) -> Option<&[u8]> {
+    let n = line.iter().take_while(|b| is_name(**b) || b"()@".contains(b)).count();
+    let mut rest = &line[n..];
+    if let Some(inside) = rest.strip_prefix(b"[") {
+        let digits = inside.iter().take_while(|b| b.is_ascii_digit()).count();
+        rest = inside[digits..].strip_prefix(b"]")?;
+    }
+    (n > 0).then(|| rest.strip_prefix(b": ")).flatten()
+}
+
+/// A column before a tab.
+fn column(line: &[u8]) -> Option<&[u8]> {
+    let near = &line[..line.len().min(MAX_PREFIX)];
+    let tab = memchr::memchr(b'\t', near)?;
+    memchr::memchr3(b'(', b'"', b'{', &near[..tab]).is_none().then(|| &line[tab + 1..])
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._/".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::parse::timestamp::SECOND;
+
+    /// The last stamp of all prefixes before `CALL`.
+    fn all(line: &str) -> (Stamp, usize) {
+        let mut rest = line.as_bytes();
+        let mut stamp = Stamp::None;
+        for layers in 0..MAX_LAYERS {
+            if rest.starts_with(b"accept") {
+                return (stamp, layers);
+            }
+            let stripped = strip(rest).unwrap_or_else(|| panic!("{line}: {}", rest.escape_ascii()));
+            assert!(stripped.rest.len() < rest.len(), "{line}");
+            rest = stripped.rest;
+            if stripped.stamp != Stamp::None {
+                stamp = stripped.stamp;
+            }
+        }
+        panic!("{line}: {}", rest.escape_ascii())
+    }
+
+    #[test]
+    fn prefixes_of_known_tools_are_stripped() {
+        let at = ((21 * 60 + 36) * 60 + 42) * SECOND;
+        let day = date(2026, 5, 17);
+        let utc = epoch(day, at);
+        let ms = epoch(day, at + 123_000_000);
+        for (prefix, stamp) in [
+            ("    ", Stamp::None),
+            ("\t", Stamp::None),
+            ("> ", Stamp::None),
+            ("> > ", Stamp::None),
+            ("$ ", Stamp::None),
+            ("web_1  | ", Stamp::None),
+            ("web-1  | 2026-05-17T21:36:42.123Z ", ms),
+            ("12:", Stamp::None),
+            ("12-", Stamp::None),
+            ("  12\t", Stamp::None),
+            ("trace.log:12:", Stamp::None),
+            ("/var/log/trace-1.log:12:", Stamp::None),
+            ("trace.log-12-", Stamp::None),
+            ("trace.log:", Stamp::None),
+            ("May 17 21:36:42 web1 strace[1499]: ", Stamp::Yearless(5, 17, at)),
+            ("May  7 21:36:42 web1 strace: ", Stamp::Yearless(5, 7, at)),
+            ("<13>May 17 21:36:42 web1 strace[1499]: ", Stamp::Yearless(5, 17, at)),
+            ("2026-05-17T21:36:42.123+00:00 web1 strace[1499]: ", ms),
+            ("2026-05-17T21:36:42+0000 web1 strace[1499]: ", utc),
+            ("Sun 2026-05-17 21:36:42 UTC web1 strace[1499]: ", utc),
+            ("Sun 2026-05-17 21:36:42 CEST web1 strace[1499]: ", Stamp::Civil(day, at)),
+            ("[ 1234.500000] web1 strace[1499]: ", Stamp::Uptime(1_234_500_000_000)),
+            ("1795345122.5 web1 strace[1499]: ", Stamp::Epoch(1_795_345_122_500_000_000)),
+            ("2026-05-17T21:36:42.123Z stderr F ", ms),
+            ("2026-05-17T21:36:42.123Z ", ms),
+            ("[pod/web-1/app] 2026-05-17T21:36:42.123Z ", ms),
+            ("May 17 21:36:42 ", Stamp::Yearless(5, 17, at)),
+            ("[2026-05-17 21:36:42] ", Stamp::Civil(day, at)),
+            ("[Sun May 17 21:36:42 2026] ", Stamp::Civil(day, at)),
+            ("2026-05-17 21:36:42,123 - ", Stamp::Civil(day, at + 123_000_000)),
+            ("2026/05/17 21:36:42 ", Stamp::Civil(day, at)),
+            ("21:36:42 | ", Stamp::Clock(at)),
+            ("build\tRun tests\t2026-05-17T21:36:42.1230000Z ", ms),
+        ] {
+            let (got, layers) = all(&format!("{prefix}accept(3, NULL, NULL) = 4"));
+            assert_eq!(got, stamp, "{prefix}");
+            assert!(layers > 0);
+        }
+    }
+
+    #[test]
+    fn calls_and_other_text_have_no_prefix() {
+        for line in ["accept(3, NULL, NULL) = 4", "Waiting for a connection...", ""] {
+            assert_eq!(strip(line.as_bytes()), None, "{line}");
+        }
+    }
+}
