@@ -25,9 +25,10 @@ test: test-needs ## all tests; installs the servers they trace where it may
 test-needs:
 	@tests/needs.sh
 
-lint: ## format, clippy and documentation, each without a complaint
+lint: ## format, clippy, imports between modules and documentation, each without a complaint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test imports
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes), and of a line

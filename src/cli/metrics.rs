@@ -15,7 +15,7 @@ use tcptally::count::order::Order;
 use tcptally::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
 use tcptally::{Connection, SourceStatus};
 
-use super::report;
+use super::notes::report;
 use super::request::{Request, Usage};
 
 /// Keys in memory, unless the user says how many: a scrape must not keep the tracer waiting.

@@ -7,9 +7,9 @@ mod intervals;
 mod live;
 mod message;
 mod metrics;
+mod notes;
 mod output;
 mod pages;
-
 mod parse;
 mod piped;
 mod reporter;
@@ -19,13 +19,9 @@ mod watch;
 
 use std::io;
 
-use crate::cli::args::{Cli, Command, CountArgs};
-use tcptally::count::counter::Count;
-use tcptally::count::order::Order;
-use tcptally::format::{OutputFormat, Report, ReportSection, notes};
-use tcptally::{SourceStatus, trace as tracing};
+use crate::cli::args::{Cli, Command};
+use tcptally::trace as tracing;
 
-use output::Mode;
 use request::Usage;
 
 /// Runs the command and returns the exit status.
@@ -56,33 +52,4 @@ pub fn run(cli: Cli) -> i32 {
             known.unwrap_or(own_failure)
         }
     })
-}
-
-/// How the output file is written: at once what comes bit by bit.
-fn mode(args: &CountArgs) -> Mode {
-    match (args.events, args.interval) {
-        (true, _) => Mode::Truncate,
-        (false, Some(_)) if args.format != OutputFormat::Json => Mode::Append,
-        _ => Mode::Replace,
-    }
-}
-
-/// The report on all that was counted.
-fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> Report<'a> {
-    let table = Some(&count.tally.whole);
-    Report {
-        status,
-        sums: count.sums,
-        whole: ReportSection { start: None, end: None, keys: &count.tally.keys, table, order },
-        intervals: None,
-        ports: None,
-        notes: notes(status, count),
-    }
-}
-
-/// Says on stderr what the reader of events must know.
-fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
-    for notice in notes(status, count) {
-        message::notice(quiet, notice);
-    }
 }

@@ -6,9 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tcptally::format::OutputFormat;
 use tcptally::sys::wake;
 use tempfile::NamedTempFile;
 
+use super::args::CountArgs;
 use super::request::Stream;
 
 /// Where a report goes.
@@ -41,6 +43,17 @@ pub enum Mode {
     Truncate,
     /// As things happen, behind what is there.
     Append,
+}
+
+impl Mode {
+    /// Events and intervals are written as they come, a report when it is complete.
+    pub fn of(args: &CountArgs) -> Mode {
+        match (args.events, args.interval) {
+            (true, _) => Mode::Truncate,
+            (false, Some(_)) if args.format != OutputFormat::Json => Mode::Append,
+            _ => Mode::Replace,
+        }
+    }
 }
 
 impl Output {

@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use crate::cli::args::ParseArgs;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcptally::SourceStatus;
-use tcptally::format::Format;
 use tcptally::parse::{self, Options, Outcome};
 
 use super::events::Events;
 use super::intervals::intervals;
-use super::output::Output;
+use super::notes::{report, say_notes, with_failures};
+use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
-use super::{message, mode, piped, report, say_notes};
+use super::{message, piped};
 
 /// Counts in records and returns the exit status.
 pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
@@ -43,7 +42,7 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         progress: !args.count.quiet && !args.count.events,
         ..Options::default()
     };
-    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
     if args.files.is_empty() && std::io::stdin().is_terminal() {
         message::notice(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
     }
@@ -76,7 +75,7 @@ fn whole(
         return Ok(outcome);
     }
     let outcome = parse::parse(files, options, &mut count);
-    let status = status(&outcome, &*format);
+    let status = with_failures(&outcome, &*format);
     let mut report = report(&status, &count, request.order);
     let (intervals, left_out) = intervals(&count, request.order, []);
     report.notes.extend(left_out);
@@ -94,16 +93,6 @@ fn whole(
         report.notes.iter().for_each(|notice| message::notice(quiet, notice));
     }
     Ok(outcome)
-}
-
-/// The account for a report in this format: if it tells notes, of failures too, which are said
-/// on stderr in any case.
-pub fn status(outcome: &Outcome, format: &dyn Format) -> SourceStatus {
-    let mut status = outcome.status.clone();
-    if format.tells_notes() {
-        status.warnings.extend(outcome.failures.iter().cloned());
-    }
-    status
 }
 
 fn zone(name: &str) -> Result<TimeZone, Usage> {

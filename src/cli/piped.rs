@@ -14,11 +14,11 @@ use tcptally::sys::is_ignored;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
 use super::events::Events;
+use super::message;
+use super::notes::{say_notes, with_failures};
 use super::output::Output;
-use super::parse::status;
 use super::reporter::Reporter;
 use super::request::Request;
-use super::{message, say_notes};
 
 /// How old a line may be when it is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -167,7 +167,7 @@ impl Feed {
             }
             Feed::Tally { reporter, output } => output.write(|out| {
                 out.write_all(&reporter.rest(None))?;
-                reporter.report(&status(outcome, &*reporter.format), out)
+                reporter.report(&with_failures(outcome, &*reporter.format), out)
             }),
         }
     }

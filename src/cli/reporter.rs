@@ -11,8 +11,9 @@ use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
 use super::intervals::{LONGEST_GAP, intervals};
+use super::message;
+use super::notes::{report, say_notes};
 use super::request::Request;
-use super::{message, report, say_notes};
 
 /// The counts, and what of them has been shown.
 pub struct Reporter {

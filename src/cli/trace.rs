@@ -10,10 +10,10 @@ use tcptally::trace::spawn::Start;
 use tcptally::trace::{self, Tracer, target};
 
 use super::live::{Watch, watch};
+use super::message;
 use super::metrics::Endpoint;
-use super::output::Output;
+use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
-use super::{message, mode};
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
 pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
@@ -22,7 +22,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
-    let output = Output::open(args.count.output.as_deref(), stream, mode(&args.count))?;
+    let output = Output::open(args.count.output.as_deref(), stream, Mode::of(&args.count))?;
     let options = trace::Options {
         requested: requested(&args, &request),
         no_children: spawns && args.no_children,

@@ -8,10 +8,10 @@ use tcptally::time::interval::Length;
 use tcptally::watch::{Options, Watcher};
 
 use super::live::{Watch, watch};
+use super::message;
 use super::metrics::Endpoint;
-use super::output::Output;
+use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
-use super::{message, mode};
 
 /// More often than this, the kernel would be busy with nothing else.
 const FINEST: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
         )
         .into());
     }
-    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode(&args.count))?;
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
     // In the network namespace of whoever asks; but the thread must wait.
     let endpoint = Endpoint::open(&args.metrics)?;
     if let Some(namespace) = &args.netns {

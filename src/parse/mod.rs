@@ -33,43 +33,13 @@ pub mod wrapper;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
-
-pub use self::context::Context;
+pub use self::context::{Context, Options};
 pub use self::host::Host;
 pub use self::input::Input;
+use self::input::common_name;
 use self::progress::Progress;
 use self::recognise::Run;
-use crate::model::connection::RequestedFields;
-use crate::{RecordTime, Sink, SourceStatus};
-
-/// How records are read.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The type of all records; `None`: recognised from the content of each.
-    pub kind: Option<String>,
-    /// When a record with relative times began.
-    pub start: Option<RecordTime>,
-    /// The date of the first line of a record with bare clock times.
-    pub date: Option<jiff::civil::Date>,
-    /// The zone of bare clock times; `None`: the machine's.
-    pub tz: Option<TimeZone>,
-    /// The addresses of the recorded machine; empty: not known, and every connection whose record
-    /// gives no direction is taken to be inbound.
-    pub local: Vec<Host>,
-    /// The port that is asked for, if it is one: taken for that of records that tell none.
-    pub port: Option<u16>,
-    /// Whether only connections count that the record shows to have been completed.
-    pub established: bool,
-    /// Fields that somebody will look at.
-    pub requested: RequestedFields,
-    /// Threads; `None`: as many as there are processors.
-    pub threads: Option<usize>,
-    /// Bytes of a file that a thread takes at a time; `None`: what is fastest.
-    pub chunk: Option<usize>,
-    /// Whether progress is shown on stderr, if that is a terminal and it takes long.
-    pub progress: bool,
-}
+use crate::{Sink, SourceStatus};
 
 /// What reading gave, beside the connections.
 #[derive(Debug)]
@@ -132,14 +102,5 @@ fn about_empty(empty: &[Input], runs: &[Run]) -> Option<String> {
                  failed"
             )
         })
-    }
-}
-
-/// How messages call inputs that are read together.
-fn common_name<'a>(mut inputs: impl Iterator<Item = &'a Input>) -> String {
-    match (inputs.next(), inputs.count()) {
-        (Some(first), 0) => first.name().to_owned(),
-        (Some(first), more) => format!("{} and {more} more", first.name()),
-        (None, _) => String::new(),
     }
 }

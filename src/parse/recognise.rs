@@ -1,28 +1,13 @@
 //! Which types of record there are, and which one an input is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::context::Context;
+pub use super::context::RecordFormat;
 use super::events;
 use super::input::Input;
 use super::progress::Progress;
 use super::{conntrack, netfilter, netflow, pcap, report, strace, systemtap, tcpaccept, tcpdump};
-
-/// A type of record.
-pub struct RecordFormat {
-    /// As `--type` names it.
-    pub name: &'static str,
-    /// For the list of known types.
-    pub about: &'static str,
-    /// Whether a record that begins with these bytes is of this type. Called again with more of
-    /// them when no type was sure.
-    pub recognise: fn(&[u8]) -> bool,
-    /// Inputs with the same key are one run and are read together. `None`: alone.
-    pub run: fn(&Path) -> Option<String>,
-    /// Reads a run.
-    pub read: fn(Vec<Input>, &mut Context<'_>),
-}
 
 /// All types, the most particular first: the first that recognises a record reads it.
 pub const KINDS: &[&RecordFormat] = &[

@@ -2,26 +2,11 @@
 
 mod state;
 
-use jiff::SignedDuration;
 use tcptally::model::live::{Ending, Event, Live};
 use tcptally::{RecordTime, trace};
 
 use self::state::State;
-use super::metrics::Metrics;
-use super::output::Output;
-use super::request::Request;
-
-/// What is to be done with the connections.
-pub struct Watch {
-    /// What is counted, and how it is shown.
-    pub request: Request,
-    /// Where.
-    pub output: Output,
-    /// When counting ends, from now.
-    pub duration: Option<SignedDuration>,
-    /// Who else wants to know.
-    pub metrics: Option<Metrics>,
-}
+pub use self::state::Watch;
 
 /// Watches what `start` gives until that ends, and returns the exit status.
 ///
@@ -92,7 +77,8 @@ mod tests {
     use tcptally::{Connection, SourceStatus};
 
     use super::*;
-    use crate::cli::request::Times;
+    use crate::cli::output::Output;
+    use crate::cli::request::{Request, Times};
 
     /// Gives what it was told to. A deadline passes as soon as it is asked for.
     struct Script {

@@ -8,14 +8,27 @@ use tcptally::model::live::Live;
 use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
-use super::Watch;
 use crate::cli::event_writer::EventWriter;
 use crate::cli::message;
 use crate::cli::metrics::Metrics;
+use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
+use crate::cli::request::Request;
 
 /// How old an [`SourceStatus`] may be in metrics.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be done with the connections.
+pub struct Watch {
+    /// What is counted, and how it is shown.
+    pub request: Request,
+    /// Where.
+    pub output: Output,
+    /// When counting ends, from now.
+    pub duration: Option<SignedDuration>,
+    /// Who else wants to know.
+    pub metrics: Option<Metrics>,
+}
 
 /// What has been counted and shown, and when there is more to do.
 pub struct State {

@@ -368,6 +368,15 @@ impl Read for Counted {
     }
 }
 
+/// Names inputs that are read together, for messages.
+pub(super) fn common_name<'a>(mut inputs: impl Iterator<Item = &'a Input>) -> String {
+    match (inputs.next(), inputs.count()) {
+        (Some(first), 0) => first.name().to_owned(),
+        (Some(first), more) => format!("{} and {more} more", first.name()),
+        (None, _) => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -1,15 +1,48 @@
-//! What a count hides, in words.
+//! The notes of a report: what the reader must know beside the counts.
 
-use super::clock::Clock;
-use super::text::plural;
-use crate::SourceStatus;
-use crate::count::counter::Count;
-use crate::count::tcp_stats::Columns;
-use crate::time::{Bound, Period};
+use tcptally::count::counter::Count;
+use tcptally::count::order::Order;
+use tcptally::count::tcp_stats::Columns;
+use tcptally::format::{Clock, Format, Report, ReportSection, plural};
+use tcptally::parse::Outcome;
+use tcptally::time::{Bound, Period};
+use tcptally::{RecordTime, SourceStatus};
+
+use super::message;
+
+/// The report on everything that was counted.
+pub fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> Report<'a> {
+    let table = Some(&count.tally.whole);
+    Report {
+        status,
+        sums: count.sums,
+        whole: ReportSection { start: None, end: None, keys: &count.tally.keys, table, order },
+        intervals: None,
+        ports: None,
+        notes: notes(status, count),
+    }
+}
+
+/// Prints the notes to stderr, for formats that do not contain them.
+pub fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
+    for notice in notes(status, count) {
+        message::notice(quiet, notice);
+    }
+}
+
+/// The status for a report in this format. A format that contains notes gets the failures too,
+/// although they are printed to stderr in any case.
+pub fn with_failures(outcome: &Outcome, format: &dyn Format) -> SourceStatus {
+    let mut status = outcome.status.clone();
+    if format.tells_notes() {
+        status.warnings.extend(outcome.failures.iter().cloned());
+    }
+    status
+}
 
 /// What the reader of a report must know beside the counts, a sentence each: what the source
 /// could not see, what could not be decided, and how the period was understood.
-pub fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
+fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     let sums = &count.sums;
     let period = &count.filter.period;
     let mut notes = Vec::new();
@@ -91,7 +124,7 @@ fn without_stats(count: &Count) -> Vec<String> {
 fn undecided_time(period: &Period) -> String {
     let since_beginning = [&period.since, &period.until]
         .into_iter()
-        .any(|bound| matches!(bound, Some(Bound::At(crate::RecordTime::Elapsed(_)))));
+        .any(|bound| matches!(bound, Some(Bound::At(RecordTime::Elapsed(_)))));
     if since_beginning {
         "left out because +TIME counts from the beginning of a record without clock times, and \
          this one has them; give --since and --until a date and a time"
@@ -107,7 +140,7 @@ fn undecided_time(period: &Period) -> String {
 fn daily(count: &Count) -> Option<String> {
     let period = &count.filter.period;
     let (first, last) = count.seen?;
-    let date = |t: crate::RecordTime| Some(period.zone.to_datetime(t.timestamp()?).date());
+    let date = |t: RecordTime| Some(period.zone.to_datetime(t.timestamp()?).date());
     let (first, last) = (date(first)?, date(last)?);
     if first == last {
         return None;

@@ -1,0 +1,105 @@
+//! Checks the imports between the modules of `src/`: no cycles, and no forbidden directions.
+//!
+//! An import is a `use` declaration or a path in code that starts with `crate`, `super`, `self` or
+//! the name of a child module. An import of a re-exported name counts as an import of the module
+//! that defines the name, so a `pub use` makes no dependency of its own. Code under `#[cfg(test)]`
+//! is left out.
+//!
+//! `allowed_cycles.txt` lists the imports that still close a cycle. It must only shrink: an entry
+//! that is no longer needed fails the test.
+
+mod graph;
+mod source;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use graph::{Edge, Graph};
+
+const ALLOWED_CYCLES: &str = include_str!("allowed_cycles.txt");
+
+/// For each part of the library, the parts that it may import.
+const DIRECTIONS: [(&str, &[&str]); 9] = [
+    ("sys", &[]),
+    ("model", &["sys"]),
+    ("time", &["model"]),
+    ("filter", &["model", "time"]),
+    ("count", &["model", "time", "filter"]),
+    ("format", &["model", "time", "filter", "count"]),
+    ("trace", &["model", "time", "filter", "sys"]),
+    ("watch", &["model", "time", "filter", "sys"]),
+    ("parse", &["model", "time", "filter", "sys"]),
+];
+
+fn library() -> Graph {
+    Graph::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
+}
+
+fn program() -> Graph {
+    Graph::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs"))
+}
+
+/// The lines of `allowed_cycles.txt`: `importer -> imported`.
+fn allowed() -> BTreeSet<Edge> {
+    let lines = ALLOWED_CYCLES.lines().map(str::trim);
+    let entries = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    entries
+        .map(|line| {
+            let (from, to) = line.split_once(" -> ").expect("an entry is 'importer -> imported'");
+            (from.to_string(), to.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn modules_import_each_other_without_cycles() {
+    let allowed = allowed();
+    for mut graph in [library(), program()] {
+        graph.edges.retain(|edge, _| !allowed.contains(edge));
+        let cycles: Vec<String> = graph.cycles().iter().map(|c| graph.describe(c)).collect();
+        assert!(
+            cycles.is_empty(),
+            "modules import each other in a cycle; move what they share to a module below them, \
+             or a registry to a module above:\n{}",
+            cycles.join("\n")
+        );
+    }
+}
+
+#[test]
+fn allowed_cycles_are_all_needed() {
+    let graphs = [library(), program()];
+    let allowed = allowed();
+    for entry in &allowed {
+        let needed = graphs.iter().any(|graph| {
+            let mut graph = graph.clone();
+            graph.edges.retain(|edge, _| edge == entry || !allowed.contains(edge));
+            !graph.cycles().is_empty()
+        });
+        let (from, to) = entry;
+        assert!(needed, "remove '{from} -> {to}' from tests/imports/allowed_cycles.txt");
+    }
+}
+
+#[test]
+fn parts_of_the_library_import_only_what_is_below_them() {
+    let graph = library();
+    let parts: BTreeSet<&str> = graph.modules.iter().map(|m| part(m)).collect();
+    let listed: BTreeSet<&str> = DIRECTIONS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(parts, &listed | &BTreeSet::from([""]), "list the new module in DIRECTIONS");
+    let mut wrong = Vec::new();
+    for (name, below) in DIRECTIONS {
+        for ((from, to), place) in &graph.edges {
+            let to_part = part(to);
+            if part(from) == name && to_part != name && !below.contains(&to_part) {
+                wrong.push(format!("{place}: '{from}' must not import '{to}'"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The top-level module that a module is in; empty for the crate root.
+fn part(module: &str) -> &str {
+    module.split("::").next().unwrap_or(module)
+}
