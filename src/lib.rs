@@ -18,4 +18,4 @@ pub mod time;
 pub mod trace;
 pub mod watch;
 
-pub use model::{Connection, RecordTime, Sink, SourceStatus};
+pub use model::{Connection, RecordTime, ShortfallKind, Sink, SourceStatus};

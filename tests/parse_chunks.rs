@@ -36,8 +36,9 @@ fn read_with(bytes: &[u8], options: &Options) -> Found {
     let mut found = Vec::new();
     let outcome = parse(&[file.path().to_owned()], options, &mut found);
     let name = file.path().display().to_string();
-    let said = outcome.status.warnings.iter().chain(&outcome.failures);
-    (found, outcome.status.unreadable_lines, said.map(|w| w.replace(&name, "")).collect())
+    let shortfalls = outcome.status.shortfalls().iter().map(|shortfall| &shortfall.text);
+    let said = outcome.status.warnings.iter().chain(shortfalls);
+    (found, outcome.status.unreadable_lines(), said.map(|w| w.replace(&name, "")).collect())
 }
 
 fn read(text: &[u8], threads: usize, chunk: Option<usize>) -> Found {

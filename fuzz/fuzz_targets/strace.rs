@@ -36,7 +36,7 @@ fn options(kind: Option<&str>, threads: usize, chunk: Option<usize>) -> Options 
 fn read(options: &Options) -> (Vec<Connection>, u64) {
     let mut found = Vec::new();
     let outcome = parse(&[FILE.clone()], options, &mut found);
-    (found, outcome.status.unreadable_lines)
+    (found, outcome.status.unreadable_lines())
 }
 
 fn rows(count: &Count) -> BTreeMap<Vec<u8>, Entry> {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
@@ -15,6 +16,7 @@ use tcptally::count::tcp_stats::Column;
 use tcptally::filter::{Network, Ports};
 use tcptally::format::OutputFormat;
 use tcptally::parse::Host;
+use tcptally::parse::recognise::{KINDS, RecordFormat};
 use tcptally::time::form::{Form, duration};
 use tcptally::time::interval::Length;
 use tcptally::watch::Namespace;
@@ -164,6 +166,10 @@ pub struct CountArgs {
     #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
+    /// Exit with status 3 if connections may be missing from the report ("complete": false)
+    #[arg(long)]
+    pub strict: bool,
+
     /// No messages but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -293,6 +299,12 @@ pub struct WatchArgs {
     pub buffer: Option<u32>,
 }
 
+/// The types of record by name, with what they are for the help.
+fn record_types() -> PossibleValuesParser {
+    let value = |format: &&RecordFormat| PossibleValue::new(format.name).help(format.about);
+    PossibleValuesParser::new(KINDS.iter().map(value))
+}
+
 /// Options of `parse`.
 #[derive(Debug, Args)]
 #[command(after_help = PARSE_EXAMPLES)]
@@ -302,7 +314,7 @@ pub struct ParseArgs {
     pub count: CountArgs,
 
     /// The type of the records; recognised from the content by default
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = record_types())]
     pub kind: Option<String>,
 
     /// When a log with relative times began

@@ -3,10 +3,9 @@
 use tcptally::count::counter::Count;
 use tcptally::count::order::Order;
 use tcptally::count::tcp_stats::Columns;
-use tcptally::format::{Clock, Format, Report, ReportSection, plural};
-use tcptally::parse::Outcome;
+use tcptally::format::{Clock, Report, ReportSection, plural};
 use tcptally::time::{Bound, Period};
-use tcptally::{RecordTime, SourceStatus};
+use tcptally::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::message;
 
@@ -23,21 +22,28 @@ pub fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> R
     }
 }
 
-/// Prints the notes to stderr, for formats that do not contain them.
-pub fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
-    for notice in notes(status, count) {
-        message::notice(quiet, notice);
-    }
+/// Exit status if `--strict` is given and the report is not complete.
+pub const INCOMPLETE: i32 = 3;
+
+/// Whether the counts are known to hold every connection that was asked for.
+pub fn is_complete(status: &SourceStatus, count: &Count) -> bool {
+    status.is_complete() && count.sums.undecided() == 0
 }
 
-/// The status for a report in this format. A format that contains notes gets the failures too,
-/// although they are printed to stderr in any case.
-pub fn with_failures(outcome: &Outcome, format: &dyn Format) -> SourceStatus {
-    let mut status = outcome.status.clone();
-    if format.tells_notes() {
-        status.warnings.extend(outcome.failures.iter().cloned());
+/// Prints the notes to stderr, for formats that do not contain them.
+pub fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
+    print_notes(&notes(status, count), status, quiet);
+}
+
+/// Prints notes to stderr, except refused inputs, which are printed as errors.
+pub fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
+    let refused = |note: &str| {
+        let all = status.shortfalls().iter();
+        all.filter(|s| s.kind == ShortfallKind::RefusedInput).any(|s| s.text == note)
+    };
+    for note in notes.iter().filter(|note| !refused(note)) {
+        message::notice(quiet, note);
     }
-    status
 }
 
 /// What the reader of a report must know beside the counts, a sentence each: what the source
@@ -45,20 +51,17 @@ pub fn with_failures(outcome: &Outcome, format: &dyn Format) -> SourceStatus {
 fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     let sums = &count.sums;
     let period = &count.filter.period;
+    let (one, many) = ("connection was", "connections were");
     let mut notes = Vec::new();
+    if status.lost > 0 {
+        notes.push(format!("{} lost and are in no row", plural(status.lost, one, many)));
+    }
+    notes.extend(status.shortfalls().iter().map(|s| s.text.clone()).filter(|t| !t.is_empty()));
     let mut note = |n: u64, one: &str, many: &str, text: &str| {
         if n > 0 {
             notes.push(format!("{} {text}", plural(n, one, many)));
         }
     };
-    let (one, many) = ("connection was", "connections were");
-    note(status.lost, one, many, "lost and are in no row");
-    note(
-        status.unreadable_lines,
-        "line",
-        "lines",
-        "could not be read and may have told of connections",
-    );
     note(sums.no_peer, one, many, "counted although the client's address is not known");
     note(
         sums.undecided_peer,
@@ -92,7 +95,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     notes.extend(daily(count));
     notes.extend(missed(count));
     notes.extend(status.warnings.iter().cloned());
-    if !status.complete && notes.is_empty() {
+    if !status.is_complete() && notes.is_empty() {
         notes.push("these may not be all connections".into());
     }
     notes

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use crate::cli::args::ParseArgs;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tcptally::count::counter::Count;
 use tcptally::parse::{self, Options, Outcome};
 
 use super::events::Events;
 use super::intervals::intervals;
-use super::notes::{report, say_notes, with_failures};
+use super::notes::{INCOMPLETE, is_complete, print_notes, report, say_notes};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 use super::{message, piped};
@@ -46,15 +47,59 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
     if args.files.is_empty() && std::io::stdin().is_terminal() {
         message::notice(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
     }
-    let outcome = if piped::any_pipe(&args.files) {
+    let strict = args.count.strict;
+    let parsed = if piped::any_pipe(&args.files) {
         piped::run(args.files, options, request, output)?
     } else {
         whole(&args.files, &options, request, output)?
     };
-    for failure in &outcome.failures {
+    for failure in &parsed.failures {
         message::error(failure);
     }
-    Ok(i32::from(!outcome.failures.is_empty()))
+    if strict && !parsed.complete {
+        return Ok(INCOMPLETE);
+    }
+    Ok(i32::from(!parsed.failures.is_empty()))
+}
+
+/// What is left to be said when the report is written.
+pub struct Parsed {
+    /// Inputs that could not be read or recognised.
+    failures: Vec<String>,
+    /// Whether the counts are known to lack nothing.
+    complete: bool,
+}
+
+impl Parsed {
+    /// To be called before the report is written: adds the reason of a total of 0.
+    pub fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
+        if let Some(reason) = reason_for_zero(outcome, count) {
+            outcome.status.warn(reason);
+        }
+        Parsed { failures: outcome.failures.clone(), complete: is_complete(&outcome.status, count) }
+    }
+}
+
+/// Why nothing was counted, if it was not.
+fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
+    let sums = &count.sums;
+    if sums.total > 0 || sums.undecided() > 0 {
+        return None;
+    }
+    if sums.filtered > 0 {
+        // Where there is a period, the report says from when to when connections came.
+        return count.seen.is_none().then(|| {
+            format!(
+                "none of the connections in the records ({} in all) is one that was asked for",
+                sums.filtered
+            )
+        });
+    }
+    let (first, more) = outcome.read_as.split_first()?;
+    Some(match more.len() {
+        0 => first.clone(),
+        n => format!("{first}; {n} other records have none either"),
+    })
 }
 
 /// Counts in records that are complete.
@@ -63,20 +108,21 @@ fn whole(
     options: &Options,
     mut request: Request,
     mut output: Output,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Parsed> {
     let quiet = request.quiet;
     let mut format = request.format(output.stream(), !output.continues());
     let mut count = std::mem::take(&mut request.count);
     if request.events {
         let mut events = Events::new(count, &request, output);
-        let outcome = parse::parse(files, options, &mut events);
+        let mut outcome = parse::parse(files, options, &mut events);
         events.flush()?;
+        let parsed = Parsed::new(&mut outcome, events.count());
         say_notes(&outcome.status, events.count(), quiet);
-        return Ok(outcome);
+        return Ok(parsed);
     }
-    let outcome = parse::parse(files, options, &mut count);
-    let status = with_failures(&outcome, &*format);
-    let mut report = report(&status, &count, request.order);
+    let mut outcome = parse::parse(files, options, &mut count);
+    let parsed = Parsed::new(&mut outcome, &count);
+    let mut report = report(&outcome.status, &count, request.order);
     let (intervals, left_out) = intervals(&count, request.order, []);
     report.notes.extend(left_out);
     output.write(|out| {
@@ -88,11 +134,10 @@ fn whole(
         format.report(&report, out)
     })?;
     // Damage is said where it is seen, even if the report tells of it too.
-    let damaged = !outcome.status.complete && outcome.failures.is_empty();
-    if !format.tells_notes() || damaged {
-        report.notes.iter().for_each(|notice| message::notice(quiet, notice));
+    if !format.tells_notes() || !parsed.complete {
+        print_notes(&report.notes, &outcome.status, quiet);
     }
-    Ok(outcome)
+    Ok(parsed)
 }
 
 fn zone(name: &str) -> Result<TimeZone, Usage> {

@@ -11,12 +11,13 @@ use nix::sys::signal::{SigSet, Signal};
 use tcptally::Sink;
 use tcptally::parse::{self, Options, Outcome};
 use tcptally::sys::is_ignored;
-use tcptally::{Connection, RecordTime, SourceStatus};
+use tcptally::{Connection, RecordTime, ShortfallKind, SourceStatus};
 
 use super::events::Events;
 use super::message;
-use super::notes::{say_notes, with_failures};
+use super::notes::say_notes;
 use super::output::Output;
+use super::parse::Parsed;
 use super::reporter::Reporter;
 use super::request::Request;
 
@@ -38,14 +39,13 @@ pub fn any_pipe(files: &[PathBuf]) -> bool {
     if files.is_empty() { is_pipe(&"-".into()) } else { files.iter().any(is_pipe) }
 }
 
-/// Counts in records as they come, until they end or a signal ends it. Gives what reading gave
-/// and whether it was read to the end.
+/// Counts in records as they come, until they end or a signal ends it.
 pub fn run(
     files: Vec<PathBuf>,
     options: Options,
     request: Request,
     output: Output,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Parsed> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1]
         .into_iter()
         .filter(|signal| !is_ignored(*signal as i32))
@@ -62,13 +62,13 @@ pub fn run(
     })?;
     spawn("parse", {
         let mut tap = Tap(shared.clone());
-        move || drop(sender.send(News::Ended(parse::parse(&files, &options, &mut tap))))
+        move || drop(sender.send(News::Ended(Box::new(parse::parse(&files, &options, &mut tap)))))
     })?;
 
     let mut interrupted = false;
-    let outcome = loop {
+    let mut outcome = loop {
         match news.recv_timeout(if interrupted { GRACE } else { TICK }) {
-            Ok(News::Ended(outcome)) => break outcome,
+            Ok(News::Ended(outcome)) => break *outcome,
             Ok(News::Signal(Signal::SIGUSR1)) => lock(&shared).show(quiet)?,
             Ok(News::Signal(_)) => interrupted = true,
             Err(RecvTimeoutError::Timeout) if interrupted => break unfinished(),
@@ -76,18 +76,18 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => break unfinished(),
         }
     };
-    lock(&shared).finish(&outcome, quiet)?;
-    Ok(outcome)
+    lock(&shared).finish(&mut outcome, quiet)
 }
 
 fn unfinished() -> Outcome {
     let mut status = SourceStatus::new("parse");
-    status.warn("a signal ended the reading before the record did");
-    Outcome { status, failures: Vec::new() }
+    let text = "a signal ended the reading before the record did";
+    status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+    Outcome { status, failures: Vec::new(), read_as: Vec::new() }
 }
 
 enum News {
-    Ended(Outcome),
+    Ended(Box<Outcome>),
     Signal(Signal),
 }
 
@@ -158,18 +158,24 @@ impl Feed {
     }
 
     /// Shows all that is left.
-    fn finish(&mut self, outcome: &Outcome, quiet: bool) -> io::Result<()> {
-        match self {
+    fn finish(&mut self, outcome: &mut Outcome, quiet: bool) -> anyhow::Result<Parsed> {
+        let parsed = match self {
             Feed::Events(events) => {
                 events.flush()?;
+                let parsed = Parsed::new(outcome, events.count());
                 say_notes(&outcome.status, events.count(), quiet);
-                Ok(())
+                parsed
             }
-            Feed::Tally { reporter, output } => output.write(|out| {
-                out.write_all(&reporter.rest(None))?;
-                reporter.report(&with_failures(outcome, &*reporter.format), out)
-            }),
-        }
+            Feed::Tally { reporter, output } => {
+                let parsed = Parsed::new(outcome, &reporter.request.count);
+                output.write(|out| {
+                    out.write_all(&reporter.rest(None))?;
+                    reporter.report(&outcome.status, out)
+                })?;
+                parsed
+            }
+        };
+        Ok(parsed)
     }
 }
 

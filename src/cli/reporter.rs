@@ -11,8 +11,7 @@ use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
 use super::intervals::{LONGEST_GAP, intervals};
-use super::message;
-use super::notes::{report, say_notes};
+use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
 /// The counts, and what of them has been shown.
@@ -165,7 +164,7 @@ impl Reporter {
         }
         self.format.report(&report, out)?;
         if !self.format.tells_notes() {
-            report.notes.iter().for_each(|notice| message::notice(*quiet, notice));
+            print_notes(&report.notes, status, *quiet);
         }
         Ok(())
     }

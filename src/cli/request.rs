@@ -34,6 +34,8 @@ pub struct Request {
     pub events: bool,
     /// Whether only errors are said.
     pub quiet: bool,
+    /// Whether a report that is not complete is a failure.
+    pub strict: bool,
     /// What events call it, if the user wants them to.
     pub event_host: Option<Arc<str>>,
     /// Whose clocks the times are shown by.
@@ -103,6 +105,7 @@ impl Request {
             kind: args.format,
             events: args.events,
             quiet: args.quiet,
+            strict: args.strict,
             event_host: args.host.as_deref().map(Into::into),
             zone,
             color: args.color,

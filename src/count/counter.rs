@@ -80,6 +80,12 @@ impl Count {
 }
 
 impl Sums {
+    /// Connections that were left out although they may be among those that were asked for.
+    pub fn undecided(&self) -> u64 {
+        let left_out = self.unknown_port.saturating_add(self.undecided_peer);
+        left_out.saturating_add(self.undecided_time)
+    }
+
     /// Takes note of a verdict, and says whether the connection passed.
     fn note(&mut self, verdict: Verdict, c: &Connection, count: u64) -> bool {
         let sum = match verdict {

@@ -59,7 +59,7 @@ impl Serialize for Document<'_> {
         s.serialize_entry("engine", &status.engine)?;
         s.serialize_entry("started", &status.started)?;
         s.serialize_entry("ended", &status.ended)?;
-        s.serialize_entry("complete", &status.complete)?;
+        s.serialize_entry("complete", &report.is_complete())?;
         s.serialize_entry("total", &sums.total)?;
         s.serialize_entry("addresses", &report.addresses())?;
         s.serialize_entry("unknown_peer", &(sums.no_peer + sums.undecided_peer))?;
@@ -67,7 +67,7 @@ impl Serialize for Document<'_> {
         s.serialize_entry("unknown_time", &sums.undecided_time)?;
         s.serialize_entry("lost", &status.lost)?;
         s.serialize_entry("filtered", &sums.filtered)?;
-        s.serialize_entry("unreadable_lines", &status.unreadable_lines)?;
+        s.serialize_entry("unreadable_lines", &status.unreadable_lines())?;
         let keys: Vec<_> = report.whole.keys.list().iter().map(|k| k.name()).collect();
         s.serialize_entry("keys", &keys)?;
         let error = report.whole.table.and_then(Table::error);

@@ -69,7 +69,7 @@ fn registry(report: &Report<'_>) -> Registry {
         "Connections not counted because their local port is not known",
         sums.unknown_port,
     );
-    counter("unreadable_lines", "Lines that could not be read", status.unreadable_lines);
+    counter("unreadable_lines", "Lines that could not be read", status.unreadable_lines());
     if let Some(stops) = status.stops {
         counter("stops", "Stops of tracees", stops);
     }
@@ -79,7 +79,7 @@ fn registry(report: &Report<'_>) -> Registry {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(name, help, gauge);
     };
-    gauge("complete", "1 if no connection is known to be missing", status.complete.into());
+    gauge("complete", "1 if no connection is known to be missing", report.is_complete().into());
     if let Some(tracees) = status.tracees {
         gauge("tracees", "Threads that are watched", tracees);
     }

@@ -69,6 +69,12 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Whether the rows are known to hold every connection that was asked for: the source has
+    /// missed nothing, and every connection could be decided.
+    pub fn is_complete(&self) -> bool {
+        self.status.is_complete() && self.sums.undecided() == 0
+    }
+
     /// Distinct client addresses, where they were counted by and all were kept.
     pub fn addresses(&self) -> Option<usize> {
         let keys = self.whole.keys;

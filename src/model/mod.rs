@@ -9,4 +9,4 @@ pub mod status;
 pub use connection::Connection;
 pub use record_time::RecordTime;
 pub use sink::Sink;
-pub use status::SourceStatus;
+pub use status::{ShortfallKind, SourceStatus};

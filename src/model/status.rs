@@ -2,7 +2,7 @@
 
 use crate::RecordTime;
 
-/// How a source fared: what it watched or read, and above all what it could not see.
+/// What a source watched or read, and above all what it could not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// `trace`, `parse` or `watch`.
@@ -13,35 +13,101 @@ pub struct SourceStatus {
     pub started: Option<RecordTime>,
     /// When it ended.
     pub ended: Option<RecordTime>,
-    /// Whether every connection of the period is known to have been given.
-    pub complete: bool,
     /// Connections that are known to have been missed.
     pub lost: u64,
-    /// Lines (or packets) of a record that should have told of a connection and could not be read.
-    pub unreadable_lines: u64,
     /// Stops of tracees, where there are any.
     pub stops: Option<u64>,
     /// Threads that are watched now, where there are any.
     pub tracees: Option<u64>,
-    /// What else the reader of the report must know, a sentence each.
+    /// What else the reader of the report must know, a sentence each. A warning alone leaves the
+    /// report complete; see [`record_shortfall`](SourceStatus::record_shortfall).
     pub warnings: Vec<String>,
+    shortfalls: Vec<Shortfall>,
+}
+
+/// Something that a source could not see, and that may hide connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What could not be seen.
+    pub kind: ShortfallKind,
+    /// How many of them.
+    pub count: u64,
+    /// A sentence for the reader of the report: what, how many, and what to do about it.
+    pub text: String,
+}
+
+/// What could not be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShortfallKind {
+    /// Lines, packets or entries of a record that look like connections and cannot be read.
+    UnreadableLines,
+    /// Connections that the source itself says it lost. They are added to
+    /// [`SourceStatus::lost`].
+    LostConnections,
+    /// Parts of an input: an encapsulation, a link type, the rest of a truncated file.
+    UnreadInput,
+    /// Whole inputs that were refused.
+    RefusedInput,
+    /// Connections that were made in a way the source cannot see.
+    Unobservable,
 }
 
 impl SourceStatus {
-    /// An account with nothing to complain of.
+    /// The status of a source that has missed nothing so far.
     pub fn new(source: &'static str) -> SourceStatus {
         SourceStatus {
             source,
             engine: None,
             started: None,
             ended: None,
-            complete: true,
             lost: 0,
-            unreadable_lines: 0,
             stops: None,
             tracees: None,
             warnings: Vec::new(),
+            shortfalls: Vec::new(),
         }
+    }
+
+    /// Whether every connection of the period is known to have been given.
+    pub fn is_complete(&self) -> bool {
+        self.shortfalls.is_empty() && self.lost == 0
+    }
+
+    /// Records that `count` of something could not be seen, so that the report is not complete.
+    /// Does nothing if `count` is 0. This is the only way to make a report incomplete, so that
+    /// none is incomplete without a reason. `text` is shown to the user.
+    pub fn record_shortfall(&mut self, kind: ShortfallKind, count: u64, text: impl Into<String>) {
+        if count == 0 {
+            return;
+        }
+        if kind == ShortfallKind::LostConnections {
+            self.lost = self.lost.saturating_add(count);
+        }
+        let text = text.into();
+        match self.shortfalls.iter_mut().find(|s| s.kind == kind && s.text == text) {
+            Some(known) => known.count = known.count.saturating_add(count),
+            None => self.shortfalls.push(Shortfall { kind, count, text }),
+        }
+    }
+
+    /// Records `count` unreadable lines of `name` that may have told of connections.
+    pub fn record_unreadable_lines(&mut self, name: &str, count: u64) {
+        let lines = if count == 1 { "line" } else { "lines" };
+        let text =
+            format!("{name}: {count} {lines} could not be read and may have told of connections");
+        self.record_shortfall(ShortfallKind::UnreadableLines, count, text);
+    }
+
+    /// Everything that could not be seen.
+    pub fn shortfalls(&self) -> &[Shortfall] {
+        &self.shortfalls
+    }
+
+    /// How many lines, packets or entries looked like connections and could not be read.
+    pub fn unreadable_lines(&self) -> u64 {
+        let unreadable = |s: &&Shortfall| s.kind == ShortfallKind::UnreadableLines;
+        let counts = self.shortfalls.iter().filter(unreadable).map(|s| s.count);
+        counts.fold(0, u64::saturating_add)
     }
 
     /// Adds a warning, once.
@@ -50,5 +116,30 @@ impl SourceStatus {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shortfall_makes_the_report_incomplete_and_nothing_else_does() {
+        use ShortfallKind::*;
+        let mut status = SourceStatus::new("parse");
+        status.warn("a warning");
+        status.record_shortfall(UnreadInput, 0, "none");
+        assert!(status.is_complete() && status.shortfalls().is_empty());
+        for kind in [UnreadableLines, LostConnections, UnreadInput, RefusedInput, Unobservable] {
+            let mut status = SourceStatus::new("parse");
+            status.record_shortfall(kind, 2, "two");
+            status.record_shortfall(kind, 1, "two");
+            assert!(!status.is_complete(), "{kind:?}");
+            assert_eq!(status.shortfalls(), [Shortfall { kind, count: 3, text: "two".into() }]);
+            assert_eq!(status.unreadable_lines(), if kind == UnreadableLines { 3 } else { 0 });
+            assert_eq!(status.lost, if kind == LostConnections { 3 } else { 0 });
+        }
+        let lost = SourceStatus { lost: 1, ..SourceStatus::new("watch") };
+        assert!(!lost.is_complete());
     }
 }

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::host::Host;
 use super::input::Input;
 use crate::model::connection::RequestedFields;
-use crate::{RecordTime, Sink, SourceStatus};
+use crate::{RecordTime, ShortfallKind, Sink, SourceStatus};
 
 /// A type of record.
 pub struct RecordFormat {
@@ -17,6 +17,8 @@ pub struct RecordFormat {
     pub name: &'static str,
     /// For the list of known types.
     pub about: &'static str,
+    /// What is a connection in such a record, for a message that there is none.
+    pub connection: &'static str,
     /// Whether a record that begins with these bytes is of this type. Called again with more of
     /// them when no type was sure.
     pub recognise: fn(&[u8]) -> bool,
@@ -81,9 +83,8 @@ impl Context<'_> {
     pub fn broken(&mut self, input: &Input, error: &io::Error) {
         let name = input.name();
         if input.is_compressed() && error.kind() == io::ErrorKind::UnexpectedEof {
-            self.status.complete = false;
-            self.status
-                .warn(format!("{name}: the compressed file is cut off; what could be read counts"));
+            let text = format!("{name}: the compressed file is cut off; what could be read counts");
+            self.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
         } else {
             self.failures.push(format!("{name}: {error}; what came before counts"));
         }

@@ -19,6 +19,7 @@ use crate::{Connection, RecordTime};
 pub const KIND: RecordFormat = RecordFormat {
     name: "events",
     about: "our own --events in jsonl or csv",
+    connection: "an event",
     recognise,
     run: |_: &Path| None,
     read,
@@ -111,7 +112,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 cx.sink.pause();
             })
         };
-        cx.status.unreadable_lines += unreadable;
+        cx.status.record_unreadable_lines(input.name(), unreadable);
         if let Err(e) = end {
             cx.broken(&input, &e);
         }

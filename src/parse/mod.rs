@@ -39,7 +39,7 @@ pub use self::input::Input;
 use self::input::common_name;
 use self::progress::Progress;
 use self::recognise::Run;
-use crate::{Sink, SourceStatus};
+use crate::{ShortfallKind, Sink, SourceStatus};
 
 /// What reading gave, beside the connections.
 #[derive(Debug)]
@@ -48,6 +48,9 @@ pub struct Outcome {
     pub status: SourceStatus,
     /// Inputs that could not be read or recognised, each a message for the user.
     pub failures: Vec<String>,
+    /// Why a total of 0 is to be believed: how each record was read, and what would have been a
+    /// connection in it.
+    pub read_as: Vec<String>,
 }
 
 /// Reads `files` (`-` is stdin; none: stdin) into `sink`.
@@ -59,7 +62,8 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let files = if files.is_empty() { &stdin } else { files };
     input::allow(files.len());
     let progress = Arc::new(Progress::new(options.progress, input::size(files)));
-    let mut outcome = Outcome { status: SourceStatus::new("parse"), failures: Vec::new() };
+    let mut outcome =
+        Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
     let mut empty = Vec::new();
     let kind = options.kind.as_deref();
@@ -72,6 +76,14 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         if !engines.contains(&run.kind.name) {
             engines.push(run.kind.name);
         }
+        let name = common_name(run.inputs.iter());
+        let format = run.kind;
+        outcome.read_as.push(format!(
+            "{name} was read as {}, and nothing in it is {}{}",
+            format.name,
+            format.connection,
+            if options.local.is_empty() { "" } else { " to an address given with --local-ip" }
+        ));
         let mut context =
             Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
         (run.kind.read)(run.inputs, &mut context);
@@ -80,8 +92,8 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     if !engines.is_empty() {
         outcome.status.engine = Some(engines.join(", "));
     }
-    if !outcome.failures.is_empty() {
-        outcome.status.complete = false;
+    for failure in &outcome.failures {
+        outcome.status.record_shortfall(ShortfallKind::RefusedInput, 1, failure);
     }
     outcome
 }

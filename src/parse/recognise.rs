@@ -71,7 +71,8 @@ pub(super) fn runs(
             Ok(None) => {
                 let name = input.name();
                 failures.push(format!(
-                    "{name} is no record of a known type; known are: {} (--type forces one)",
+                    "{name} is no record of a known type; known are: {} (--type forces one, --help \
+                     explains them)",
                     known()
                 ));
                 continue;
@@ -124,6 +125,6 @@ fn recognised(head: &[u8]) -> Option<&'static RecordFormat> {
 
 /// The types, for messages.
 pub fn known() -> String {
-    let kinds: Vec<String> = KINDS.iter().map(|k| format!("{} ({})", k.name, k.about)).collect();
-    kinds.join(", ")
+    let names: Vec<&str> = KINDS.iter().map(|format| format.name).collect();
+    names.join(", ")
 }

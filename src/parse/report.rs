@@ -12,12 +12,13 @@ use super::host::Host;
 use super::input::Input;
 use super::recognise::RecordFormat;
 use crate::model::connection::Transport;
-use crate::{Connection, RecordTime};
+use crate::{Connection, RecordTime, ShortfallKind};
 
 /// What `--format json` writes; one after another in a file, too.
 pub const KIND: RecordFormat = RecordFormat {
     name: "report",
     about: "our own --format json",
+    connection: "a counted connection",
     recognise,
     run: |_: &Path| Some(String::new()),
     read,
@@ -201,9 +202,6 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
 
 fn take(report: Report, name: &str, cx: &mut Context<'_>) {
     let status = &mut *cx.status;
-    status.complete &= report.complete;
-    status.lost += report.lost;
-    status.unreadable_lines += report.unreadable_lines;
     status.started = status.started.into_iter().chain(report.started).min();
     status.ended = status.ended.max(report.ended);
     let host: Option<Arc<str>> = report.host.as_deref().map(Arc::from);
@@ -211,6 +209,13 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
     for warning in &report.warnings {
         status.warn(format!("{of}: {warning}"));
     }
+    let unreadable = report.unreadable_lines;
+    let text = format!("{of}: its report could not read {unreadable} lines");
+    status.record_shortfall(ShortfallKind::UnreadableLines, unreadable, text);
+    let text = format!("{of}: its report lost {} connections", report.lost);
+    status.record_shortfall(ShortfallKind::LostConnections, report.lost, text);
+    let text = format!("{of}: its report is not complete");
+    status.record_shortfall(ShortfallKind::UnreadInput, (!report.complete).into(), text);
     if !report.keys.iter().any(|k| k == "ip") {
         status.warn(format!(
             "{name} counts by {}, so that addresses are not known",

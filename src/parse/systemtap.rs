@@ -12,6 +12,7 @@ use super::timestamp::{Calendar, Scan, Stamp};
 pub const KIND: RecordFormat = RecordFormat {
     name: "systemtap",
     about: "text of a SystemTap script that tells new connections",
+    connection: "a line that tells a new connection",
     recognise,
     run: |_| None,
     read,
@@ -113,11 +114,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             });
         });
         let name = input.name();
-        if broken > 0 {
-            cx.status.complete = false;
-            cx.status.unreadable_lines += broken;
-            cx.status.warn(format!("{name}: the last line is cut off, or others cannot be read"));
-        }
+        cx.status.record_unreadable_lines(name, broken);
         if let Some(port) = port {
             cx.status.warn(format!(
                 "{name}: this record does not tell the local port; all its connections are taken \

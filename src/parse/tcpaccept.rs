@@ -9,11 +9,13 @@ use super::input::Input;
 use super::lines;
 use super::recognise::RecordFormat;
 use super::timestamp::{Calendar, Scan, Stamp};
+use crate::ShortfallKind;
 
 /// tcpaccept's text.
 pub const KIND: RecordFormat = RecordFormat {
     name: "tcpaccept",
     about: "text of bcc's or bpftrace's tcpaccept",
+    connection: "an accepted connection",
     recognise,
     run: |_| None,
     read,
@@ -144,18 +146,12 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 }
             });
         });
-        cx.status.unreadable_lines += unreadable;
-        if unreadable > 0 {
-            cx.status.complete = false;
-        }
-        if lost > 0 {
-            cx.status.complete = false;
-            cx.status.lost += lost;
-            cx.status.warn(format!(
-                "{}: tcpaccept says that {lost} of its events were lost",
-                input.name()
-            ));
-        }
+        cx.status.record_unreadable_lines(input.name(), unreadable);
+        cx.status.record_shortfall(
+            ShortfallKind::LostConnections,
+            lost,
+            format!("{}: tcpaccept says that {lost} of its events were lost", input.name()),
+        );
         if let Err(e) = end {
             cx.broken(&input, &e);
         }

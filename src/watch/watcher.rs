@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::model::connection::{Connection, Transport, canonical};
 use crate::model::live::{Ending, Event, Live};
 use crate::sys::wake;
-use crate::{RecordTime, SourceStatus};
+use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
@@ -206,7 +206,6 @@ impl Watcher {
         self.missing.vanished = self.ledger.vanished();
         self.missing.uncounted = self.uncounted();
         self.status.lost = self.missing.lost();
-        self.status.complete = self.status.lost == 0;
     }
 
     /// How many more connections the kernel has accepted, on any port, than were counted.
@@ -249,8 +248,9 @@ impl Watcher {
         self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
         self.look_for_missing();
         if !self.told {
-            self.status.complete = false;
-            self.status.warn(
+            self.status.record_shortfall(
+                ShortfallKind::Unobservable,
+                1,
                 "this machine was so busy that the kernel had not yet told of all connections \
                  that were over",
             );

@@ -3,10 +3,11 @@
 mod state;
 
 use tcptally::model::live::{Ending, Event, Live};
-use tcptally::{RecordTime, trace};
+use tcptally::{RecordTime, ShortfallKind, trace};
 
 use self::state::State;
 pub use self::state::Watch;
+use super::notes::INCOMPLETE;
 
 /// Watches what `start` gives until that ends, and returns the exit status.
 ///
@@ -24,17 +25,23 @@ pub fn watch<L: Live>(
         let ending = follow(&mut live, &mut state);
         let mut status = live.status();
         if ending.is_err() {
-            status.complete = false;
-            status.warn("watching failed before its end; what came after that is not counted");
+            let text = "watching failed before its end; what came after that is not counted";
+            status.record_shortfall(ShortfallKind::Unobservable, 1, text);
         }
         Ok((ending, status))
     })?;
+    let incomplete = state.fails_strict(&status);
     let written = state.finish(status);
     let ending = match ending? {
         Ending::CommandDetached(pid) => trace::supervise(pid)?,
         ending => ending,
     };
     Ok(match ending {
+        Ending::Detached | Ending::CommandDetached(_) | Ending::Exited(_)
+            if written && incomplete =>
+        {
+            INCOMPLETE
+        }
         // Nothing but the report is left that could tell.
         Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,

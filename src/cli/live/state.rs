@@ -11,6 +11,7 @@ use tcptally::{Connection, RecordTime, SourceStatus};
 use crate::cli::event_writer::EventWriter;
 use crate::cli::message;
 use crate::cli::metrics::Metrics;
+use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::Request;
@@ -45,6 +46,8 @@ pub struct State {
     /// How long after its end connections of an interval may come.
     pub lateness: Duration,
     counting: bool,
+    /// Whether `--strict` was not met when counting ended.
+    incomplete: bool,
 }
 
 impl State {
@@ -66,6 +69,7 @@ impl State {
             stop_at: None,
             lateness: Duration::ZERO,
             counting: true,
+            incomplete: false,
         })
     }
 
@@ -151,8 +155,15 @@ impl State {
         }
     }
 
+    /// Whether `--strict` is given and the report lacks connections, or may.
+    pub fn fails_strict(&self, status: &SourceStatus) -> bool {
+        let request = &self.reporter.request;
+        self.incomplete || self.counting && request.strict && !is_complete(status, &request.count)
+    }
+
     /// Shows the tally, and counts no more.
     pub fn end(&mut self, status: SourceStatus) {
+        self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
         if self.reporter.request.events {
             self.reporter.say_notes(&status);

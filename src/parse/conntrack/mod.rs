@@ -20,12 +20,13 @@ use super::input::Input;
 use super::lines;
 use super::recognise::RecordFormat;
 use super::timestamp::{Calendar, Scan, Stamp};
-use crate::{Connection, RecordTime};
+use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
 pub const KIND: RecordFormat = RecordFormat {
     name: "conntrack",
     about: "events, lists or snapshots of the connection tracking table, also in a tar archive",
+    connection: "a TCP flow to this machine",
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -137,10 +138,8 @@ fn archive(
         }
         strange += u64::from(flows == 0 && others > 0);
     }
-    if strange > 0 {
-        cx.status.complete = false;
-        cx.status.warn(format!("{name}: {strange} files in it are no snapshots and were left out"));
-    }
+    let text = format!("{name}: {strange} files in it are no snapshots and were left out");
+    cx.status.record_shortfall(ShortfallKind::RefusedInput, strange, text);
     Ok(())
 }
 
@@ -186,14 +185,15 @@ fn text(
         });
     });
     let File { events, .. } = file;
-    if events.forgotten > 0 {
-        cx.status.complete = false;
-        cx.status.warn(format!(
+    cx.status.record_shortfall(
+        ShortfallKind::LostConnections,
+        events.forgotten as u64,
+        format!(
             "{name}: more flows were open at a time than are remembered, so --established leaves \
              out {} that were not known to be by then",
             events.forgotten
-        ));
-    }
+        ),
+    );
     if events.seen && events.ends_only {
         cx.status.warn(format!(
             "{name}: this record has only the ends of connections; each counts, at the time of its \

@@ -19,12 +19,13 @@ use super::input::Input;
 use super::recognise::RecordFormat;
 use super::timestamp::Calendar;
 use super::{lines, text};
-use crate::Connection;
+use crate::{Connection, ShortfallKind};
 
 /// Kernel logs with LOG lines.
 pub const KIND: RecordFormat = RecordFormat {
     name: "netfilter",
     about: "kernel log with lines of iptables LOG or nftables log",
+    connection: "a LOG line of a SYN that came in",
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -50,15 +51,16 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let mut last = Vec::new();
         log.end(&mut fold, &mut last);
         last.into_iter().for_each(|connection| cx.sink.take(connection));
-        cx.status.unreadable_lines += log.broken;
-        if log.missed {
-            cx.status.complete = false;
-            cx.status.warn(format!(
+        cx.status.record_unreadable_lines(input.name(), log.broken);
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            log.missed.into(),
+            format!(
                 "{}: the log says that messages were lost or suppressed on the way into it; \
                  connections may be missing",
                 input.name()
-            ));
-        }
+            ),
+        );
         if let Err(e) = end {
             cx.broken(&input, &e);
         }

@@ -16,11 +16,13 @@ use super::input::Input;
 use super::lines;
 use super::recognise::RecordFormat;
 use super::timestamp::{Calendar, Stamp};
+use crate::ShortfallKind;
 
 /// nfdump's text and files.
 pub const KIND: RecordFormat = RecordFormat {
     name: "netflow",
     about: "flows that nfdump printed, or its nfcapd files",
+    connection: "a TCP flow that begins with a SYN",
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -90,14 +92,14 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     pairs.finish(&mut |connection| cx.sink.take(connection));
-    if shortened > 0 {
-        cx.status.complete = false;
-        cx.status.unreadable_lines += shortened;
-        cx.status.warn(format!(
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        shortened,
+        format!(
             "{name}: {shortened} flows have addresses that nfdump shortened, and are left out; \
              print them with nfdump -6"
-        ));
-    }
+        ),
+    );
     if pairs.flagless {
         cx.status.warn(format!(
             "{name}: without TCP flags, attempts that were refused count too, and a pause of more \

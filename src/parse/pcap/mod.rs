@@ -12,12 +12,13 @@ use super::context::Context;
 use super::deduplicate::Deduplicator;
 use super::input::Input;
 use super::recognise::RecordFormat;
-use crate::RecordTime;
+use crate::{RecordTime, ShortfallKind};
 
 /// Captures.
 pub const KIND: RecordFormat = RecordFormat {
     name: "pcap",
     about: "capture of packets, pcap or pcapng",
+    connection: "a TCP packet that opens a connection",
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -68,8 +69,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         match end {
             End::Whole => {}
             End::Cut => {
-                cx.status.complete = false;
-                cx.status.warn(format!("{name}: the capture is cut off in its last packet"));
+                let text = format!("{name}: the capture is cut off in its last packet");
+                cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
             }
             End::Broken(what) => {
                 cx.failures.push(format!("{name}: there is {what}; what came before counts"));
@@ -78,27 +79,30 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     let Sums { seen, short, strange, dropped } = sums;
-    if short > 0 {
-        cx.status.complete = false;
-        cx.status.unreadable_lines += short;
-        cx.status.warn(format!(
+    let status = &mut *cx.status;
+    status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        short,
+        format!(
             "{name}: {short} of {seen} packets were captured too short to see their TCP flags; \
              tcpdump -s 128 captures enough"
-        ));
-    }
-    if strange > 0 {
-        cx.status.complete = false;
-        cx.status.warn(format!(
+        ),
+    );
+    status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        strange,
+        format!(
             "{name}: {strange} of {seen} packets are of a link type that is not read here \
              (read are Ethernet, Linux cooked, raw IP, loopback and PPP)"
-        ));
-    }
-    if dropped > 0 {
-        cx.status.complete = false;
-        cx.status.warn(format!(
+        ),
+    );
+    status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        dropped,
+        format!(
             "{name}: the capture says that {dropped} packets were dropped; connections may be \
              missing"
-        ));
-    }
+        ),
+    );
     fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }

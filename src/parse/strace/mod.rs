@@ -26,11 +26,13 @@ use self::log::Log;
 use super::context::Context;
 use super::input::Input;
 use super::recognise::RecordFormat;
+use crate::ShortfallKind;
 
 /// strace logs.
 pub const KIND: RecordFormat = RecordFormat {
     name: "strace",
     about: "output of strace, any version",
+    connection: "an accept call that returned a TCP socket",
     recognise: sign::of_strace,
     run,
     read,
@@ -79,7 +81,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.broken(input, &e);
         }
     }
-    cx.status.unreadable_lines += log.unreadable;
+    let name = super::common_name(inputs.iter());
+    cx.status.record_unreadable_lines(&name, log.unreadable);
     say(&inputs, &log, cx);
 }
 
@@ -104,16 +107,18 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
             log.unknown_peers
         ));
     }
-    if log.uring {
-        cx.status.warn(format!(
+    cx.status.record_shortfall(
+        ShortfallKind::Unobservable,
+        log.uring.into(),
+        format!(
             "{name}: the program uses io_uring; connections that it accepts that way are not in \
              the log"
-        ));
-    }
+        ),
+    );
     for input in inputs.iter().filter(|i| sign::only_summary(i.head())) {
-        cx.status.warn(format!(
-            "{}: this is a summary (strace -c), which tells of no single connection",
-            input.name()
-        ));
+        let name = input.name();
+        let text =
+            format!("{name}: this is a summary (strace -c), which tells of no single connection");
+        cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
 }

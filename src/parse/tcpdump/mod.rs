@@ -13,12 +13,13 @@ use super::input::Input;
 use super::lines;
 use super::recognise::RecordFormat;
 use super::timestamp::{Calendar, Stamp};
-use crate::{Connection, RecordTime};
+use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
 pub const KIND: RecordFormat = RecordFormat {
     name: "tcpdump",
     about: "text that tcpdump printed",
+    connection: "a TCP packet that opens a connection",
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -90,7 +91,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let stamp = |clocks: &Clocks, text: &[u8]| clocks.stamp(line::stamp(text).0);
     let texts = dated::in_order(inputs, cx, Clocks::of, stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
-    let (mut fast_path, mut flagged, mut dropped) = (false, false, 0);
+    let (mut quick, mut flagged, mut dropped, mut cut) = (0, false, 0, 0);
     for Dated { mut input, calendar, look: clocks, .. } in texts {
         let mut text = Text {
             calendar,
@@ -98,7 +99,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             time: None,
             style: None,
             header: None,
-            fast_path: false,
+            quick: 0,
             flagged: false,
             cut: 0,
             dropped: 0,
@@ -108,29 +109,31 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = lines::blocks(&mut input, |block, _| {
             lines::each(block, |line, _| text.line(line));
         });
-        fast_path |= text.fast_path;
+        quick += text.quick;
         flagged |= text.flagged;
         dropped += text.dropped;
-        let cut = text.cut;
-        cx.status.unreadable_lines += cut;
+        cut += text.cut;
         if let Err(e) = end {
             cx.broken(&input, &e);
         }
     }
-    if fast_path {
-        cx.status.complete = false;
-        cx.status.warn(format!(
-            "{name}: lines without TCP flags (tcpdump -q) do not tell a new connection; {}",
+    cx.status.record_unreadable_lines(&name, cut);
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        quick,
+        format!(
+            "{name}: {quick} lines without TCP flags (tcpdump -q) do not tell a new connection; {}",
             if flagged { "they are left out" } else { "nothing could be counted" }
-        ));
-    }
-    if dropped > 0 {
-        cx.status.complete = false;
-        cx.status.warn(format!(
+        ),
+    );
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        dropped,
+        format!(
             "{name}: tcpdump says that the kernel dropped {dropped} packets; connections may be \
              missing"
-        ));
-    }
+        ),
+    );
     fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
@@ -144,7 +147,8 @@ struct Text<'a> {
     style: Option<std::mem::Discriminant<Stamp>>,
     /// The IP header of the next line's packet: its IP ID.
     header: Option<Option<u16>>,
-    fast_path: bool,
+    /// Packets without flags.
+    quick: u64,
     flagged: bool,
     cut: u64,
     dropped: u64,
@@ -200,7 +204,7 @@ impl Text<'_> {
     fn take(&mut self, line: Line, id: Option<u16>) {
         let packet = match line {
             Line::Packet(packet) => packet,
-            Line::Quick => return self.fast_path = true,
+            Line::Quick => return self.quick += 1,
             Line::Cut => return self.cut += 1,
             Line::Header(_) | Line::Other => return,
         };

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::RecordTime;
 use crate::model::connection::Connection;
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
@@ -20,6 +19,7 @@ use crate::trace::procfs;
 use crate::trace::spawn::{self, Start, Started, Starting};
 use crate::trace::stop::{ExecStop, Stop};
 use crate::trace::tracees::Tracees;
+use crate::{RecordTime, ShortfallKind};
 
 use super::{Options, Phase, Tracer, Watched};
 
@@ -106,8 +106,12 @@ impl Tracer {
         let mut tracer = Tracer::new(options, Watched::Attached(targets), tracees)?;
         tracer.engines.clear();
         for (pid, why) in seized.refused {
-            tracer.status.complete &= !procfs::exists(pid);
-            tracer.status.warn(format!("not watched: {why}"));
+            let text = format!("not watched: {why}");
+            if procfs::exists(pid) {
+                tracer.status.record_shortfall(ShortfallKind::Unobservable, 1, text);
+            } else {
+                tracer.status.warn(text);
+            }
             tracer.remark(why);
         }
         match perf {

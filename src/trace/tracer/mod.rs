@@ -251,7 +251,6 @@ impl Live for Tracer {
         status.ended = Some(RecordTime::now());
         status.lost = self.lost();
         status.tracees = self.tracees.count();
-        status.complete &= status.lost == 0;
         status
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::ShortfallKind;
 use crate::model::connection::Connection;
 use crate::model::live::Ending;
 use crate::sys::ptrace::Tid;
@@ -127,8 +128,9 @@ impl Tracer {
     }
 
     pub(super) fn warn_of_io_uring(&mut self) {
-        self.status.complete = false;
-        self.status.warn(
+        self.status.record_shortfall(
+            ShortfallKind::Unobservable,
+            1,
             "io_uring seen: connections accepted through it cannot be seen and are not counted; a \
              server started with 'tcptally trace --deny-io-uring -- COMMAND' does without, as a \
              rule",

@@ -1,0 +1,221 @@
+//! What makes a report of `tcptally parse` incomplete: one row for each source of incompleteness.
+//!
+//! Each input hides a connection, or may. The report must say so: `complete` is false, a warning
+//! says what and how many, and `--strict` exits with status 3. A total of 0 has a reason.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A source of incompleteness.
+struct Row {
+    name: &'static str,
+    files: Vec<(&'static str, Vec<u8>)>,
+    options: &'static [&'static str],
+    /// Parts of the warning.
+    warning: &'static [&'static str],
+    total: u64,
+}
+
+fn row(
+    name: &'static str,
+    file: impl AsRef<[u8]>,
+    total: u64,
+    warning: &'static [&'static str],
+) -> Row {
+    Row { name, files: vec![(name, file.as_ref().to_vec())], options: &[], warning, total }
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).unwrap();
+    gzip.finish().unwrap()
+}
+
+const ACCEPT: &str = "accept4(3, {sa_family=AF_INET, sin_port=htons(45678), \
+    sin_addr=inet_addr(\"192.0.2.9\")}, [128 => 16], SOCK_NONBLOCK) = 7\n";
+const LOG: &str = "Nov 22 10:58:42 gw kernel: IN=eth0 OUT= SRC=198.51.100.10 DST=192.0.2.77 LEN=60 \
+    TOS=0x00 PREC=0x00 TTL=64 ID=27356 DF PROTO=TCP SPT=40755 DPT=4711 WINDOW=64240 RES=0x00 SYN \
+    URGP=0\n";
+const DUMP: &str = "10:58:42.200113 IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, \
+    win 64240, length 0\n";
+const ACCEPTED: &str = "PID    COMM         IP RADDR            RPORT LADDR            LPORT\n\
+     907    nginx        4  198.51.100.7     40755 192.0.2.77       443\n";
+const FLOW: &str = "Date first seen          Duration Proto      Src IP Addr:Port          \
+    Dst IP Addr:Port   Flags Tos  Packets    Bytes Flows\n\
+    2026-11-22 10:59:26.461     1.601 TCP  198.51.100.1:36239 ->  192.0.2.77:80 ...A..S. 0 4 216 1\n";
+const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
+const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
+
+fn table() -> Vec<Row> {
+    let cut = |text: &str, n: usize| text[..text.len() - n].to_owned();
+    let long = ACCEPT.repeat(5000);
+    let zipped = gzip(long.as_bytes());
+    let whole = u64::MAX;
+    vec![
+        row("unknown", "not a record\n", 0, &["unknown is no record of a known type", "strace"]),
+        row("xz", b"\xfd7zXZ\0", 0, &["xz -dc"]),
+        row("cut.gz", &zipped[..zipped.len() - 20], whole, &["cut.gz", "cut off"]),
+        row(
+            "strace.cut",
+            cut(ACCEPT, 60),
+            0,
+            &["strace.cut: 1 line could not be read and may have told of connections"],
+        ),
+        row("strace.uring", format!("{ACCEPT}io_uring_setup(8, {{}}) = 5\n"), 1, &["io_uring"]),
+        Row {
+            options: &["--port", "4711"],
+            ..row("strace.port", ACCEPT, 0, &["1 connection was left out because --port needs"])
+        },
+        Row {
+            options: &["--since", "2026-11-22 10:00"],
+            ..row("strace.time", ACCEPT, 0, &["left out because --since and --until need the time"])
+        },
+        row(
+            "netfilter.broken",
+            format!("{LOG}{}", LOG.replace("SRC=198.51.100.10", "SRC=198.51")),
+            1,
+            &["netfilter.broken: 1 line could not be read"],
+        ),
+        row(
+            "netfilter.missed",
+            format!("{LOG}Nov 22 10:58:43 gw systemd-journald[1]: Missed 7 kernel messages\n"),
+            1,
+            &["messages were lost"],
+        ),
+        row(
+            "tcpdump.quick",
+            DUMP.replace("Flags [S], seq 7", "tcp 0"),
+            0,
+            &["1 line", "tcpdump -q"],
+        ),
+        row(
+            "tcpdump.cut",
+            format!("{DUMP}{}", DUMP.replace("Flags [S], seq 7", "[|tcp]")),
+            1,
+            &["tcpdump.cut: 1 line could not be read"],
+        ),
+        row(
+            "tcpdump.dropped",
+            format!("{DUMP}12 packets dropped by kernel\n"),
+            1,
+            &["the kernel dropped 12 packets"],
+        ),
+        row("tcpaccept.cut", cut(ACCEPTED, 2), 0, &["tcpaccept.cut: 1 line could not be read"]),
+        row(
+            "tcpaccept.lost",
+            format!("{ACCEPTED}Possibly lost 12 samples\n"),
+            1,
+            &["12 of its events were lost", "12 connections were lost"],
+        ),
+        row(
+            "netflow.shortened",
+            FLOW.replace("198.51.100.1:36239", "2001:db..8:c::1a.5"),
+            0,
+            &["1 flow", "nfdump -6"],
+        ),
+        row(
+            "systemtap.cut",
+            cut(&SYSTEMTAP.repeat(2), 3),
+            1,
+            &["systemtap.cut: 1 line could not be read"],
+        ),
+        row(
+            "report.incomplete",
+            REPORT.replace("\"complete\":true", "\"complete\":false"),
+            1,
+            &["a: its report is not complete"],
+        ),
+        row(
+            "report.unreadable",
+            REPORT.replace("\"unreadable_lines\":0", "\"unreadable_lines\":4"),
+            1,
+            &["a: its report could not read 4 lines"],
+        ),
+        row(
+            "report.lost",
+            REPORT.replace("\"lost\":0", "\"lost\":4"),
+            1,
+            &["a: its report lost 4 connections"],
+        ),
+        row("report.cut", cut(REPORT, 30), 0, &["report.cut is no whole report"]),
+        row(
+            "report.schema",
+            REPORT.replace("\"schema\":1", "\"schema\":99"),
+            0,
+            &["report.schema is a report of schema 99"],
+        ),
+    ]
+}
+
+fn parse(folder: &Path, row: &Row, options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tcptally"))
+        .current_dir(folder)
+        .args(["parse", "--tz", "UTC"])
+        .args(row.options)
+        .args(options)
+        .args(row.files.iter().map(|(name, _)| name))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
+    for row in table() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in &row.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let name = row.name;
+        let output = parse(folder.path(), &row, &["-F", "json", "--strict"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{name}: {stderr}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["complete"], false, "{name}: {report}");
+        let warnings = report["warnings"].to_string();
+        for part in row.warning {
+            assert!(warnings.contains(part), "{name}: {part:?} is not in {warnings}");
+            assert!(stderr.contains(part), "{name}: {part:?} is not in {stderr}");
+        }
+        let total = report["total"].as_u64().unwrap();
+        assert!(row.total == u64::MAX || total == row.total, "{name}: {total}");
+        let status = parse(folder.path(), &row, &["-F", "plain", "--quiet"]).status.code();
+        let refused = ["unknown", "xz", "report.cut", "report.schema"].contains(&name);
+        assert_eq!(status, Some(i32::from(refused)), "{name}");
+    }
+}
+
+#[test]
+fn a_total_of_0_has_a_reason() {
+    let other = "accept4(3, NULL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)\n";
+    let rows = [
+        row("strace.log", other, 0, &["strace.log was read as strace", "accept call"]),
+        row("kernel.log", LOG.replace("SYN", "ACK"), 0, &["read as netfilter", "SYN"]),
+        row("tcpdump.txt", DUMP.replace("[S]", "[.]"), 0, &["read as tcpdump", "opens"]),
+        row("empty", "", 0, &["empty is empty"]),
+        Row {
+            options: &["--from", "10.0.0.0/8"],
+            ..row("filtered", ACCEPT, 0, &["1 in all", "was asked for"])
+        },
+        Row {
+            options: &["--local-ip", "192.0.2.1"],
+            ..row("local", DUMP, 0, &["read as tcpdump", "--local-ip"])
+        },
+    ];
+    for row in rows {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in &row.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let output = parse(folder.path(), &row, &["-F", "json", "--strict"]);
+        assert_eq!(output.status.code(), Some(0), "{}", row.name);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["total"], &report["complete"]), (&0.into(), &true.into()), "{report}");
+        let warnings = report["warnings"].to_string();
+        for part in row.warning {
+            assert!(warnings.contains(part), "{}: {part:?} is not in {warnings}", row.name);
+        }
+    }
+}
