@@ -40,6 +40,8 @@ pub enum Event {
     Deadline,
     /// SIGUSR1: somebody wants the tally so far.
     Asked,
+    /// Something that the user must know now.
+    Notice(String),
     /// Nothing is watched any more.
     Ended(Ending),
 }

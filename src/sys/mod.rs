@@ -16,11 +16,4 @@ pub mod tracee;
 pub mod wait;
 pub mod wake;
 
-pub use signal::{die_of, is_ignored};
-
-/// Sends a signal; a process that is gone needs none.
-#[allow(unsafe_code)]
-pub fn kill(pid: ptrace::Tid, signal: i32) {
-    // SAFETY: takes numbers only.
-    unsafe { libc::kill(pid, signal) };
-}
+pub use signal::{die_of, is_ignored, kill, queue};

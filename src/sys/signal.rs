@@ -1,5 +1,20 @@
-//! Signals to this process: death by one, and which are ignored.
+//! Signals: to others, and to this process.
 #![allow(unsafe_code)]
+
+use super::ptrace::Tid;
+
+/// Sends a signal; a process that is gone needs none.
+pub fn kill(pid: Tid, signal: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Sends a signal with a value: sigqueue(3).
+pub fn queue(pid: Tid, signal: i32, value: u64) {
+    let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
+    // SAFETY: takes numbers only: the kernel hands the pointer on without looking at it.
+    unsafe { libc::sigqueue(pid, signal, value) };
+}
 
 /// Ends this process by `signal`, as the process ended that it stands for: a shell then sees
 /// what it would have seen without us (signal(7), wait(2)). No core is dumped, which would be

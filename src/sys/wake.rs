@@ -6,36 +6,123 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Which signals have come since the last [`take`], bit N for signal N; bit 14 (SIGALRM) is the
-/// timer's.
+/// Which signals have come since the last [`take`]: bit N - 1 for signal N.
 static PENDING: AtomicU64 = AtomicU64::new(0);
+/// Those of [`PENDING`] that a process sent with kill(2), sigqueue(3) or the like.
+static SENT: AtomicU64 = AtomicU64::new(0);
+/// How often each was sent since the last [`take`]: real-time signals queue.
+static TIMES: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
+/// The value that came with the last one that sigqueue(3) sent.
+static VALUES: [AtomicU64; SIGNALS] = [const { AtomicU64::new(0) }; SIGNALS];
+/// Those of [`SENT`] that came with a value.
+static QUEUED: AtomicU64 = AtomicU64::new(0);
+/// Signals that were ignored at start. They count only if a process sends them.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
 static TIMER: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
 static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
+/// Signals are numbered from 1 to 64 (signal(7)).
+const SIGNALS: usize = 65;
+/// The timer's bit in [`PENDING`]: SIGKILL has no handler.
+const TIMER_BIT: u64 = bit(libc::SIGKILL);
+/// `si_code` of a timer, and of sigqueue(3): sigaction(2).
+const SI_TIMER: i32 = -2;
+const SI_QUEUE: i32 = -1;
+
 const REPEAT: Duration = Duration::from_millis(10);
+
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
 
 /// Signals that have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signals(u64);
+pub struct Signals {
+    pending: u64,
+    sent: u64,
+}
+
+/// A signal that a process sent to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its number.
+    pub signal: i32,
+    /// How often it came.
+    pub times: u32,
+    /// The value of sigqueue(3) that came with the last one.
+    pub value: Option<u64>,
+}
 
 impl Signals {
     /// Whether `signal` has come.
     pub fn has(self, signal: i32) -> bool {
-        self.0 & (1 << signal) != 0
+        self.pending & bit(signal) != 0
+    }
+
+    /// Whether a process sent `signal`, with kill(2) for example. A terminal's signals come from
+    /// the kernel.
+    pub fn was_sent(self, signal: i32) -> bool {
+        self.sent & bit(signal) != 0
+    }
+
+    /// All that have come.
+    pub fn numbers(self) -> impl Iterator<Item = i32> {
+        (1..SIGNALS as i32).filter(move |s| self.has(*s))
     }
 }
 
-extern "C" fn on_signal(signal: libc::c_int) {
-    PENDING.fetch_or(1 << signal, Ordering::SeqCst);
-    if signal != libc::SIGALRM {
-        // SAFETY: errno's address is valid for the thread; a handler must leave it as it was.
-        let errno = unsafe { *libc::__errno_location() };
-        arm(REPEAT);
-        // SAFETY: as above.
-        unsafe { *libc::__errno_location() = errno };
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid siginfo_t to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    if signal == libc::SIGALRM && info.si_code == SI_TIMER {
+        PENDING.fetch_or(TIMER_BIT, Ordering::SeqCst);
+        return;
+    }
+    let is_sent = info.si_code <= 0 && info.si_code != SI_TIMER;
+    if IGNORED.load(Ordering::SeqCst) & bit(signal) != 0 && !is_sent {
+        return;
+    }
+    if is_fault(signal, info) {
+        // SAFETY: async-signal-safe. The signal is blocked here and comes again on return.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+        return;
+    }
+    if is_sent {
+        // An array of 65 has a place for each signal there is.
+        if let (Some(times), Some(value)) =
+            (TIMES.get(signal as usize), VALUES.get(signal as usize))
+        {
+            times.fetch_add(1, Ordering::SeqCst);
+            if info.si_code == SI_QUEUE {
+                // SAFETY: SI_QUEUE means that the kernel has filled this member.
+                value.store(unsafe { info.si_value() }.sival_ptr as u64, Ordering::SeqCst);
+                QUEUED.fetch_or(bit(signal), Ordering::SeqCst);
+            }
+        }
+        SENT.fetch_or(bit(signal), Ordering::SeqCst);
+    }
+    PENDING.fetch_or(bit(signal), Ordering::SeqCst);
+    // SAFETY: errno's address is valid for the thread; a handler must leave it as it was.
+    let errno = unsafe { *libc::__errno_location() };
+    arm(REPEAT);
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Whether a signal means that this program itself cannot go on: a system call that a filter
+/// forbids, a breakpoint, abort(3).
+fn is_fault(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
+    match signal {
+        libc::SIGSYS | libc::SIGTRAP => info.si_code > 0,
+        // SAFETY: the kernel fills the sender's id for SI_USER and SI_TKILL; getpid only returns.
+        libc::SIGABRT => unsafe { info.si_pid() == libc::getpid() },
+        _ => false,
     }
 }
 
@@ -62,8 +149,9 @@ fn arm(first: Duration) {
 }
 
 /// Makes `signals` interrupt waits of the calling thread (and of no other from now on), whichever
-/// thread they come to. Those
-/// that the process ignores (a command under nohup) stay ignored.
+/// thread they come to. Those that the process ignores (a command under nohup) stay ignored, but
+/// SIGINT and SIGQUIT only if they come from a terminal: a shell without job control ignores them
+/// for what it starts in the background, and does not mean kill(1).
 pub fn install(signals: &[i32]) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigevent; the kernel fills `timer`.
     let timer = unsafe {
@@ -82,7 +170,11 @@ pub fn install(signals: &[i32]) -> io::Result<()> {
     }
     handle(libc::SIGALRM)?;
     for &signal in signals {
-        if !is_ignored(signal)? {
+        let is_ignored = is_ignored(signal)?;
+        if !is_ignored || [libc::SIGINT, libc::SIGQUIT].contains(&signal) {
+            if is_ignored {
+                IGNORED.fetch_or(bit(signal), Ordering::SeqCst);
+            }
             handle(signal)?;
         }
     }
@@ -95,6 +187,7 @@ fn handle(signal: i32) -> io::Result<()> {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
         check(libc::sigaction(signal, &raw const action, std::ptr::null_mut()))
     }
 }
@@ -140,7 +233,17 @@ pub fn is_due() -> bool {
 
 /// The signals that have come. The caller arms its next deadline afterwards.
 pub fn take() -> Signals {
-    Signals(PENDING.swap(0, Ordering::SeqCst))
+    let pending = PENDING.swap(0, Ordering::SeqCst) & !TIMER_BIT;
+    Signals { pending, sent: SENT.fetch_and(!pending, Ordering::SeqCst) & pending }
+}
+
+/// How often `signal` was sent since this was asked last, and with which value.
+pub fn sent(signal: i32) -> Sent {
+    let index = signal as usize;
+    let times = TIMES.get(index).map_or(0, |times| times.swap(0, Ordering::SeqCst));
+    let is_queued = QUEUED.fetch_and(!bit(signal), Ordering::SeqCst) & bit(signal) != 0;
+    let value = VALUES.get(index).filter(|_| is_queued).map(|v| v.load(Ordering::SeqCst));
+    Sent { signal, times: times.max(1), value }
 }
 
 /// Interrupts waits from `deadline` on; `None`: no deadline.

@@ -1,5 +1,6 @@
 //! The command that was spawned: how it ended, its signals, its place in the shell's job.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -7,18 +8,23 @@ use crate::model::live::Ending;
 use crate::sys;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait::{self, Change};
-use crate::sys::wake::{self, Signals};
+use crate::sys::wake::{self, Sent, Signals};
 
 use super::error::{Doing, Error};
 use super::procfs;
-use super::signals::HANDLED;
+use super::signals::{self, STOPS};
 
 /// A terminal's stop signal comes to the server and to the tracer at once; this much apart they
 /// are two.
 const SAME_KEYSTROKE: Duration = Duration::from_secs(2);
 
-/// Signals by which a terminal stops a job.
-const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+/// A signal to a whole process group comes to the command as well, before this time is over. It
+/// is passed on only if it has not.
+const GROUP_DELIVERY: Duration = Duration::from_millis(20);
+/// How much earlier the command may have shown it: the tracer may have been busy.
+const SHOWN_BEFORE: Duration = Duration::from_millis(100);
+/// A signal that was passed on shows itself within this time, unless the command blocks it.
+const PASSED_ON_BEFORE: Duration = Duration::from_secs(1);
 
 /// A spawned command.
 #[derive(Debug)]
@@ -29,42 +35,127 @@ pub struct Command {
     pub ending: Option<Ending>,
     in_group_stop: bool,
     stop_signal: Option<(i32, Instant)>,
+    /// Signals to be passed on, unless the command turns out to have them already.
+    waiting: Vec<(Sent, Instant)>,
+    deliveries: Deliveries,
+}
+
+/// When tracees were last about to get each signal.
+#[derive(Debug, Default)]
+struct Deliveries {
+    to_first_thread: HashMap<i32, Instant>,
+    to_others: HashMap<i32, (Tid, Instant)>,
+    /// Signals that were passed on and have not shown themselves since.
+    passed_on: HashMap<i32, Instant>,
 }
 
 impl Command {
     /// A command that runs.
     pub fn new(pid: Tid) -> Command {
-        Command { pid, ending: None, in_group_stop: false, stop_signal: None }
+        Command {
+            pid,
+            ending: None,
+            in_group_stop: false,
+            stop_signal: None,
+            waiting: Vec::new(),
+            deliveries: Deliveries::default(),
+        }
     }
 
-    /// Signals have come to the tracer: those of the terminal have come to the command as well,
-    /// the others are passed on.
-    pub fn on_signals(&mut self, signals: Signals) -> io::Result<()> {
-        for signal in [libc::SIGTERM, libc::SIGHUP] {
-            if signals.has(signal) {
-                self.pass_on(signal);
+    /// Signals have come to the tracer. Those of the terminal have come to the command as well,
+    /// the others are passed on. Gives those that are neither: they would kill the command.
+    pub fn on_signals(&mut self, signals: Signals) -> io::Result<Vec<i32>> {
+        let mut ignored = Vec::new();
+        for signal in signals.numbers().filter(|s| *s != libc::SIGUSR1) {
+            let sent = wake::sent(signal);
+            let is_sent = signals.was_sent(signal);
+            // A terminal's hang-up may come to the session's leader alone.
+            if is_sent && signals::is_for_command(signal) || signal == libc::SIGHUP {
+                self.waiting.push((sent, Instant::now() + GROUP_DELIVERY));
+            } else if signals::is_other(signal) {
+                if is_sent && self.handles(signal) {
+                    self.waiting.push((sent, Instant::now() + GROUP_DELIVERY));
+                } else {
+                    ignored.push(signal);
+                }
             }
-        }
-        for signal in STOPS {
-            if signals.has(signal) {
+            if STOPS.contains(&signal) {
                 self.stop_signal = Some((signal, Instant::now()));
                 self.stop_with_job()?;
             }
         }
-        Ok(())
+        self.pass_on_due();
+        Ok(ignored)
     }
 
-    /// Sends a signal to the command, or, when that has ended, to what it left behind.
-    fn pass_on(&self, signal: i32) {
-        if self.ending.is_none() {
-            sys::kill(self.pid, signal);
-            return;
-        }
-        for pid in procfs::processes() {
-            if procfs::is_traced_by_us(pid) {
-                sys::kill(pid, signal);
+    /// When signals are to be passed on next.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.waiting.iter().map(|w| w.1).min()
+    }
+
+    /// Passes on the signals that the command has not got otherwise.
+    fn pass_on_due(&mut self) {
+        let now = Instant::now();
+        let (due, waiting) = self.waiting.drain(..).partition(|w| w.1 <= now);
+        self.waiting = waiting;
+        let due: Vec<(Sent, Instant)> = due;
+        for (sent, due) in due {
+            if !self.has_got(sent.signal, due - GROUP_DELIVERY) {
+                self.deliveries.passed_on.insert(sent.signal, now);
+                send(self.pid, sent);
             }
         }
+    }
+
+    /// Whether the command gets a signal that came to the tracer at this time. One delivery
+    /// answers for one signal.
+    fn has_got(&mut self, signal: i32, came: Instant) -> bool {
+        let is_same = |shown: Instant| shown + SHOWN_BEFORE >= came;
+        let Deliveries { to_first_thread, to_others, .. } = &mut self.deliveries;
+        if to_first_thread.remove(&signal).is_some_and(is_same) {
+            return true;
+        }
+        let (tid, shown) = to_others.remove(&signal).unzip();
+        shown.is_some_and(is_same) && tid.and_then(procfs::process_of) == Some(self.pid)
+            || procfs::signals(self.pid, "ShdPnd").is_some_and(|pending| pending.contains(signal))
+    }
+
+    /// Whether the command would survive a signal.
+    fn handles(&self, signal: i32) -> bool {
+        let has = |set| procfs::signals(self.pid, set).is_some_and(|s| s.contains(signal));
+        has("SigCgt") || has("SigBlk")
+    }
+
+    /// A tracee is about to get a signal.
+    pub fn delivered(&mut self, tid: Tid, signal: i32) {
+        if signal == libc::SIGTRAP {
+            return;
+        }
+        let now = Instant::now();
+        let Deliveries { to_first_thread, to_others, passed_on } = &mut self.deliveries;
+        let is_ours = passed_on.remove(&signal).is_some_and(|t| now < t + PASSED_ON_BEFORE);
+        if is_ours {
+        } else if tid == self.pid {
+            to_first_thread.insert(signal, now);
+        } else {
+            to_others.insert(signal, (tid, now));
+        }
+    }
+
+    /// Sends a signal to what the command left behind: to processes whose parents are not
+    /// among them, as those pass it on as they see fit.
+    pub fn send_to_remaining(&self, sent: Sent) -> Vec<Tid> {
+        let pids = self.remaining();
+        pids.iter().for_each(|pid| send(*pid, sent));
+        pids
+    }
+
+    /// The processes that the command left behind, without those whose parents are among them.
+    pub fn remaining(&self) -> Vec<Tid> {
+        let processes = procfs::processes().into_iter();
+        let traced: Vec<Tid> = processes.filter(|p| procfs::is_traced_by_us(*p)).collect();
+        let has_parent = |pid: &Tid| procfs::parent(*pid).is_some_and(|p| traced.contains(&p));
+        traced.iter().copied().filter(|pid| !has_parent(pid)).collect()
     }
 
     /// A stopping signal took effect on this tracee, or SIGCONT ended it.
@@ -91,15 +182,24 @@ impl Command {
     }
 }
 
+fn send(pid: Tid, sent: Sent) {
+    for _ in 0..sent.times {
+        match sent.value {
+            Some(value) => sys::queue(pid, sent.signal, value),
+            None => sys::kill(pid, sent.signal),
+        }
+    }
+}
+
 /// Waits for the end of a command that was let go, and passes signals on to it as before.
 pub fn supervise(pid: Tid) -> Result<Ending, Error> {
-    wake::install(&HANDLED).doing("installing signal handlers")?;
+    wake::install(&signals::handled_for_command()).doing("installing signal handlers")?;
     let mut command = Command::new(pid);
     loop {
         if wake::is_due() {
             let signals = wake::take();
-            wake::at(None);
             command.on_signals(signals).doing("stopping with the job")?;
+            wake::at(command.next_due());
         }
         match wait::child(pid) {
             Ok(Some(Change::Exited(_, status))) => return Ok(Ending::Exited(status)),

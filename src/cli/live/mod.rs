@@ -7,6 +7,7 @@ use tcptally::{RecordTime, ShortfallKind, trace};
 
 use self::state::State;
 pub use self::state::Watch;
+use super::message;
 use super::notes::INCOMPLETE;
 
 /// Watches what `start` gives until that ends, and returns the exit status.
@@ -58,6 +59,7 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
             Event::Asked => state.show(live.status()),
+            Event::Notice(text) => message::notice_in_background(false, text),
             Event::Ended(ending) => return Ok(ending),
         }
         state.tell(live);

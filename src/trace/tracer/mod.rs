@@ -3,6 +3,7 @@
 mod attach_spawn;
 mod check;
 mod detach;
+mod on_signals;
 mod pending_threads;
 mod stops;
 
@@ -16,7 +17,7 @@ use crate::model::live::{Ending, Event, Live};
 use crate::model::record_time::RecordTime;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait;
-use crate::sys::wake::{self, Signals};
+use crate::sys::wake;
 
 use super::accepted::Reader;
 use super::attach::Targets;
@@ -25,9 +26,10 @@ use super::cpu_affinity::CpuAffinity;
 use super::engine::Engine;
 use super::error::{Doing, Error};
 use super::perf::watch::Perf;
-use super::signals::HANDLED;
+use super::signals;
 use super::tracees::Tracees;
 use check::Check;
+use on_signals::Notices;
 use pending_threads::PendingThreads;
 
 /// What is watched, and how.
@@ -72,6 +74,7 @@ pub struct Tracer {
     phase: Phase,
     deadline: Option<Instant>,
     asked: bool,
+    notices: Notices,
     /// Connections that were read on the way to something else.
     ready: VecDeque<Connection>,
     remarks: Vec<Remark>,
@@ -104,7 +107,11 @@ enum Phase {
 
 impl Tracer {
     fn new(options: Options, watched: Watched, tracees: Tracees) -> Result<Tracer, Error> {
-        wake::install(&HANDLED).doing("installing signal handlers")?;
+        let handled = match &watched {
+            Watched::Spawned(_) => signals::handled_for_command(),
+            Watched::Attached(_) => signals::handled_for_attached(),
+        };
+        wake::install(&handled).doing("installing signal handlers")?;
         let requested = RequestedFields {
             pid: options.requested.pid || options.no_children,
             ..options.requested
@@ -129,6 +136,7 @@ impl Tracer {
             phase: Phase::Counting,
             deadline: None,
             asked: false,
+            notices: Notices::default(),
             ready: VecDeque::new(),
             remarks: Vec::new(),
         })
@@ -153,22 +161,6 @@ impl Tracer {
         self.engines.insert(engine);
     }
 
-    fn on_signals(&mut self, signals: Signals) -> Result<(), Error> {
-        self.asked |= signals.has(libc::SIGUSR1);
-        match &mut self.watched {
-            Watched::Spawned(command) => {
-                command.on_signals(signals).doing("stopping with the job")?;
-            }
-            Watched::Attached(_) => {
-                let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-                if ends.into_iter().any(|s| signals.has(s)) {
-                    self.detach()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Deals with the signals and deadlines that are due.
     fn due(&mut self) -> Result<Option<Event>, Error> {
         if wake::is_due() {
@@ -186,11 +178,18 @@ impl Tracer {
                 return Ok(Some(Event::Deadline));
             }
         }
+        if let Some(notice) = self.notices.next() {
+            return Ok(Some(Event::Notice(notice)));
+        }
         Ok(std::mem::take(&mut self.asked).then_some(Event::Asked))
     }
 
     fn arm(&self) {
-        wake::at([self.deadline, self.check.next()].into_iter().flatten().min());
+        let pass_on = match &self.watched {
+            Watched::Spawned(command) => command.next_due(),
+            Watched::Attached(_) => None,
+        };
+        wake::at([self.deadline, self.check.next(), pass_on].into_iter().flatten().min());
     }
 
     /// Waits for a stop and takes it; `None`: there are no tracees any more.

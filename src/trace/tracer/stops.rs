@@ -165,6 +165,9 @@ impl Tracer {
 
     fn on_signal(&mut self, stop: SignalStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
+        if let Watched::Spawned(command) = &mut self.watched {
+            command.delivered(tid, stop.signal);
+        }
         let (trap, connection) = match self.trap(&stop) {
             // Killed in its stop: there is nothing to be read any more, nor to be resumed.
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),

@@ -13,6 +13,10 @@
  *   call=int80              x86-64: socketcall(SYS_ACCEPT) by int 0x80
  *   address=null            ask for no address
  *   address=short           ask for the first 4 bytes of it
+ *   address=stale           the same into a buffer that holds another client's address
+ *   address=heap            into a buffer on the heap, one per thread
+ *   address=shared          into one buffer for all threads
+ *   address=rewritten       into a buffer that another thread overwrites all the time
  *   mute                    close at once, without the greeting
  *
  *   loop                    one thread, poll(2) where there are several listeners (the default)
@@ -26,6 +30,12 @@
  *   prefork=N               N processes that block in accept
  *   leaderless=N            a process whose first thread ends, with N threads that block in accept
  *   dup                     accept on duplicates of the listener, move the new descriptor about
+ *   untraced                a process made by clone(CLONE_UNTRACED) accepts
+ *   untraced3               the same by clone3
+ *   untracedro              the same by clone3 with its arguments in read-only memory
+ *   daemon                  another process accepts, in a process group of its own, and the first
+ *                           one exits
+ *   activated               listen on the sockets that systemd has passed (sd_listen_fds(3))
  *   pass                    another process accepts: it is sent the listeners over a unix socket
  *   exec=N                  every N connections, execute this program again
  *
@@ -110,6 +120,28 @@ static int call_named(const char *name)
     return -1;
 }
 
+static int address_named(const char *name)
+{
+    static const char *const names[] = {"full", "null", "short", "stale", "heap", "shared", "rewritten"};
+    for (int i = FULL; i <= REWRITTEN; i++)
+        if (!strcmp(name, names[i]))
+            return i;
+    fail(name);
+    return -1;
+}
+
+/* What sd_listen_fds(3) does. */
+static void listen_activated(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    if (!pid || !count || atol(pid) != getpid()) {
+        fprintf(stderr, "server: %ld is not activated: LISTEN_PID %s\n", (long)getpid(), pid ? pid : "-");
+        exit(71);
+    }
+    for (int i = 0; i < atoi(count); i++)
+        add_listener(3 + i);
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = "loop", *given;
@@ -133,7 +165,7 @@ int main(int argc, char **argv)
         else if ((given = value(a, "call")))
             options.call = call_named(given);
         else if ((given = value(a, "address")))
-            options.address = !strcmp(given, "null") ? NONE : !strcmp(given, "short") ? SHORT : FULL;
+            options.address = address_named(given);
         else if ((given = value(a, "after")))
             options.exit_after = atol(given);
         else if ((given = value(a, "status")))
@@ -146,7 +178,9 @@ int main(int argc, char **argv)
         } else if ((given = value(a, "noperf"))) {
             argv[i] += strlen("noperf=");
             return run_without_perf(argv + i);
-        } else if (!strcmp(a, "mute"))
+        } else if (!strcmp(a, "activated"))
+            listen_activated();
+        else if (!strcmp(a, "mute"))
             options.mute = 1;
         else if (!strcmp(a, "block"))
             options.block_signals = 1;
@@ -173,6 +207,8 @@ int main(int argc, char **argv)
         return 64;
     }
     run_idle(idle);
+    if (options.address == REWRITTEN)
+        start_thread(rewrite_address, NULL);
 
     if (!strncmp(mode, "pool", 4))
         run_pool(count);
@@ -192,6 +228,10 @@ int main(int argc, char **argv)
         run_leaderless(count);
     else if (!strcmp(mode, "dup"))
         run_dup();
+    else if (!strcmp(mode, "untraced") || !strcmp(mode, "untraced3") || !strcmp(mode, "untracedro"))
+        run_untraced(mode);
+    else if (!strcmp(mode, "daemon"))
+        run_daemon();
     else if (!strcmp(mode, "pass"))
         run_pass();
     else if (!strncmp(mode, "exec", 4))

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <linux/sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* Forks a process that ends with its parent. */
@@ -128,4 +130,73 @@ int run_child(char **argv)
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+#ifndef __NR_clone3
+#define __NR_clone3 435
+#endif
+
+/* clone(2) as inline assembler has it, which may rely on the registers of the arguments. */
+static long clone_untraced(void)
+{
+    unsigned long flags = CLONE_UNTRACED | SIGCHLD, after = flags;
+    long result;
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = 0, r8 __asm__("r8") = 0;
+    __asm__ volatile("syscall"
+                     : "=a"(result), "+D"(after)
+                     : "a"((long)__NR_clone), "S"(0L), "d"(0L), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+#else
+    result = syscall(__NR_clone, flags, 0, 0, 0, 0);
+#endif
+    if (after != flags) {
+        fprintf(stderr, "server: the flags of clone have become %lx\n", after);
+        _exit(72);
+    }
+    return result;
+}
+
+static long clone3_untraced(const struct clone_args *arguments)
+{
+    long result = syscall(__NR_clone3, arguments, sizeof *arguments);
+    if (arguments->flags != CLONE_UNTRACED) {
+        fprintf(stderr, "server: the flags of clone3 have become %llx\n", arguments->flags);
+        _exit(72);
+    }
+    return result;
+}
+
+void run_untraced(const char *how)
+{
+    static const struct clone_args fixed = {.flags = CLONE_UNTRACED, .exit_signal = SIGCHLD};
+    struct clone_args arguments = fixed;
+    pid_t parent = getpid();
+    long child = !strcmp(how, "untraced3")    ? clone3_untraced(&arguments)
+                 : !strcmp(how, "untracedro") ? clone3_untraced(&fixed)
+                                              : clone_untraced();
+    if (child < 0)
+        fail("clone");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        run_loop();
+    }
+    for (;;)
+        pause();
+}
+
+void run_daemon(void)
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child) {
+        /* Its group is another by the time that the command has ended. */
+        setpgid(child, child);
+        _exit(0);
+    }
+    setpgid(0, 0);
+    run_loop();
 }

@@ -16,7 +16,7 @@ enum { MAX_LISTENERS = 16 };
 /* What the command line asked for. */
 struct options {
     enum { ACCEPT, ACCEPT4, SOCKETCALL, SOCKETCALL4, INT80 } call;
-    enum { FULL, NONE, SHORT } address;
+    enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN } address;
     int mute, reuse_port, block_signals, die_of_segv, exit_status;
     long exit_after;
     /* All of them, as they were given. */
@@ -37,6 +37,7 @@ void listen_unix(const char *path);
 
 /* take.c: one connection */
 int take(int fd);
+void *rewrite_address(void *unused);
 void greet(int fd);
 /* Counts one more; ends the server where it was told to. */
 void counted(void);
@@ -60,6 +61,8 @@ void run_vfork(void);
 void run_prefork(long processes);
 void run_leaderless(long threads);
 void run_pass(void);
+void run_untraced(const char *how);
+void run_daemon(void);
 int run_child(char **argv);
 void run_signals(void);
 

@@ -1,12 +1,33 @@
 /* Takes one connection, in all the ways that there are. */
 #include "server.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 static long connections;
+
+/* The address of a client that never comes: 10.9.9.9, port 99. */
+static const struct sockaddr_in another = {
+    .sin_family = AF_INET, .sin_port = 0x6300, .sin_addr.s_addr = 0x0909090a};
+
+struct buffer {
+    struct sockaddr_storage peer;
+    socklen_t size;
+};
+static struct buffer shared;
+
+/* Overwrites what accept writes. */
+void *rewrite_address(void *unused)
+{
+    for (;;) {
+        memcpy(&shared.peer, &another, sizeof another);
+        __sync_synchronize();
+    }
+    return unused;
+}
 
 #if defined(__x86_64__)
 /* What int 0x80 points to must lie below 4 GiB. */
@@ -22,7 +43,9 @@ static int accept_int80(int fd)
     low[0] = fd;
     low[1] = options.address == NONE ? 0 : base + 64;
     low[2] = options.address == NONE ? 0 : base + 32;
-    low[8] = options.address == SHORT ? 4 : sizeof(struct sockaddr_storage);
+    if (options.address == STALE)
+        memcpy(low + 16, &another, sizeof another);
+    low[8] = options.address == SHORT || options.address == STALE ? 4 : sizeof(struct sockaddr_storage);
     long result;
     __asm__ volatile("int $0x80"
                      : "=a"(result)
@@ -38,10 +61,27 @@ static int accept_int80(int fd)
 
 int take(int fd)
 {
-    struct sockaddr_storage peer;
-    socklen_t size = options.address == SHORT ? 4 : sizeof peer;
-    struct sockaddr *where = options.address == NONE ? NULL : (void *)&peer;
-    socklen_t *length = options.address == NONE ? NULL : &size;
+    static __thread struct buffer *heap;
+    struct buffer stack, *buffer = &stack;
+    switch (options.address) {
+    case STALE:
+        memcpy(&stack.peer, &another, sizeof another);
+        break;
+    case HEAP:
+        if (!heap)
+            heap = malloc(sizeof *heap);
+        buffer = heap;
+        break;
+    case SHARED:
+    case REWRITTEN:
+        buffer = &shared;
+        break;
+    default:
+        break;
+    }
+    buffer->size = options.address == SHORT || options.address == STALE ? 4 : sizeof buffer->peer;
+    struct sockaddr *where = options.address == NONE ? NULL : (void *)&buffer->peer;
+    socklen_t *length = options.address == NONE ? NULL : &buffer->size;
     switch (options.call) {
     case ACCEPT:
         return accept(fd, where, length);
