@@ -1,8 +1,11 @@
 //! The notes of a report: what the reader must know beside the counts.
 
+use tcptally::count::Tally;
 use tcptally::count::counter::Count;
+use tcptally::count::key::Key;
 use tcptally::count::order::Order;
 use tcptally::count::tcp_stats::Columns;
+use tcptally::count::value::Value;
 use tcptally::format::{Clock, Report, ReportSection, plural};
 use tcptally::time::{Bound, Period};
 use tcptally::{RecordTime, ShortfallKind, SourceStatus};
@@ -106,9 +109,10 @@ fn without_stats(count: &Count) -> Vec<String> {
     let Columns { bytes, duration, rtt } = count.tally.columns;
     let stats = count.tally.whole.all_stats();
     let total = count.sums.total;
+    let bounded = stats.duration.bounded;
     let columns = [
         (bytes, stats.bytes.known, "bytes", "the sums of bytes"),
-        (duration, stats.duration.known, "durations", "the columns of durations"),
+        (duration, stats.duration.known + bounded, "durations", "the columns of durations"),
         (rtt, stats.rtt.known, "round-trip times", "the columns of round-trip times"),
     ];
     let note = |(_, known, what, columns): (bool, u64, &str, &str)| match known {
@@ -121,7 +125,37 @@ fn without_stats(count: &Count) -> Vec<String> {
             plural(total.saturating_sub(known), "connection is", "connections are")
         ),
     };
-    columns.into_iter().filter(|(asked, known, ..)| *asked && *known < total).map(note).collect()
+    let mut notes: Vec<String> = columns
+        .into_iter()
+        .filter(|(asked, known, ..)| *asked && *known < total)
+        .map(note)
+        .collect();
+    if duration && bounded > 0 {
+        notes.push(format!(
+            "{} not in the columns of durations, because only an upper bound of how long they \
+             were open is known; a smaller --resolution of 'tcptally watch' tells more",
+            plural(bounded, "connection is", "connections are")
+        ));
+    }
+    notes.extend(without_duration_bucket(count));
+    notes
+}
+
+/// How many connections are in no bucket of durations, where they are counted by that.
+fn without_duration_bucket(count: &Count) -> Option<String> {
+    let Tally { keys, whole, .. } = &count.tally;
+    let at = keys.list().iter().position(|key| *key == Key::Duration)?;
+    let rows = (0..whole.len()).map(|row| whole.row(row));
+    let unknown = |code: &[u8]| keys.decode(code).nth(at) == Some(Value::Unknown);
+    let n: u64 = rows.filter(|(code, _)| unknown(code)).map(|(_, entry)| entry.count).sum();
+    (n > 0).then(|| {
+        format!(
+            "{} 'unknown' by duration: how long they were open is not known, or only between \
+             bounds that are in different rows (a smaller --resolution of 'tcptally watch' tells \
+             more)",
+            plural(n, "connection is", "connections are")
+        )
+    })
 }
 
 fn undecided_time(period: &Period) -> String {

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::discriminant;
 
+use jiff::SignedDuration;
 use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::table::Table;
@@ -40,7 +41,10 @@ impl Reporter {
     }
 
     /// Counts one connection.
-    pub fn take(&mut self, c: Connection) {
+    pub fn take(&mut self, mut c: Connection) {
+        if let Some(next) = self.next.filter(|_| self.rolls()) {
+            c.time = c.time.map(|time| time_in_next(time, &c, next));
+        }
         let time = c.time;
         let count = &mut self.request.count;
         let before = count.sums.total;
@@ -172,5 +176,36 @@ impl Reporter {
     /// Says on stderr what the reader of events must know.
     pub fn say_notes(&self, status: &SourceStatus) {
         say_notes(status, &self.request.count, self.request.quiet);
+    }
+}
+
+/// The time by which a connection is counted. If its interval has been shown, that is the
+/// beginning of the `next` one, provided that its time is uncertain enough for that.
+fn time_in_next(time: RecordTime, c: &Connection, next: RecordTime) -> RecordTime {
+    let uncertainty = c.transport.as_ref().map(|t| t.time_uncertainty).unwrap_or_default();
+    let latest = time.shifted(SignedDuration::try_from(uncertainty).unwrap_or(SignedDuration::MAX));
+    if time < next && next <= latest { next } else { time }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tcptally::model::connection::Transport;
+
+    use super::*;
+
+    #[test]
+    fn late_connections_count_in_the_next_interval_if_they_may_have_begun_in_it() {
+        let time = |at| {
+            let uncertainty = Duration::from_nanos(10);
+            let transport = Transport { time_uncertainty: uncertainty, ..Transport::default() };
+            let c = Connection { transport: Some(transport.into()), ..Connection::default() };
+            time_in_next(RecordTime::Clock(at), &c, RecordTime::Clock(100))
+        };
+        assert_eq!(
+            [89, 90, 99, 100, 101].map(time),
+            [89, 100, 100, 100, 101].map(RecordTime::Clock)
+        );
     }
 }

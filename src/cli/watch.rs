@@ -24,6 +24,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
         ports: request.count.filter.ports.0.clone(),
         resolution,
         transport: request.events || request.has_stats(),
+        uncertainty: request.count.tally.interval.is_some(),
         buffer: args.buffer.map(|b| b as usize),
     };
     if options.ports.is_empty() {

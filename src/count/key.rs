@@ -226,7 +226,11 @@ impl Keys {
 /// The class of how a connection fared, if that is known.
 fn bucket(key: Key, t: &Transport) -> Option<u8> {
     match key {
-        Key::Duration => t.duration.map(bucket::of_duration),
+        // The two bounds of a duration may be in different buckets.
+        Key::Duration => t.duration_bounds().and_then(|(least, most)| {
+            let bucket = bucket::of_duration(least);
+            (bucket == bucket::of_duration(most)).then_some(bucket)
+        }),
         Key::Rtt => t.rtt.map(bucket::of_duration),
         Key::Bytes => {
             t.bytes_in.zip(t.bytes_out).map(|(a, b)| bucket::of_bytes(a.saturating_add(b)))

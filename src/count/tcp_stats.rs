@@ -78,6 +78,10 @@ pub struct Summary {
     pub sum: u64,
     /// The longest.
     pub max: u64,
+    /// Of so many others, only an upper bound is known; they are in no sum.
+    pub bounded: u64,
+    /// The longest of these bounds.
+    pub bound: u64,
 }
 
 impl TcpStats {
@@ -88,10 +92,14 @@ impl TcpStats {
             (Some(received), Some(sent)) => Bytes { known: count, received, sent },
             _ => Bytes::default(),
         };
-        let one = |time: Option<Duration>| {
-            time.filter(|_| count == 1).map(Summary::one).unwrap_or_default()
+        if count != 1 {
+            return TcpStats { bytes, ..TcpStats::default() };
+        }
+        let duration = match t.duration_bounds() {
+            Some((_, most)) if t.is_duration_bound() => Summary::bound(most),
+            _ => t.duration.map(Summary::one).unwrap_or_default(),
         };
-        TcpStats { bytes, duration: one(t.duration), rtt: one(t.rtt) }
+        TcpStats { bytes, duration, rtt: t.rtt.map(Summary::one).unwrap_or_default() }
     }
 
     /// Adds what `other` has.
@@ -114,20 +122,30 @@ impl Bytes {
 
 impl Summary {
     fn one(time: Duration) -> Summary {
-        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        Summary { known: 1, sum: time, max: time }
+        let time = microseconds(time);
+        Summary { known: 1, sum: time, max: time, ..Summary::default() }
+    }
+
+    fn bound(time: Duration) -> Summary {
+        Summary { bounded: 1, bound: microseconds(time), ..Summary::default() }
     }
 
     fn add(&mut self, other: &Summary) {
         self.known = self.known.saturating_add(other.known);
         self.sum = self.sum.saturating_add(other.sum);
         self.max = self.max.max(other.max);
+        self.bounded = self.bounded.saturating_add(other.bounded);
+        self.bound = self.bound.max(other.bound);
     }
 
     /// The mean in microseconds, if there is one.
     pub fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.known)
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -156,6 +174,29 @@ mod tests {
         assert_eq!(stats.bytes, Bytes { known: 2, received: 12, sent: 24 });
         assert_eq!((stats.duration.mean(), stats.duration.max), (Some(4_000_000), 5_000_000));
         assert_eq!((stats.duration.known, stats.rtt.mean()), (2, None));
+    }
+
+    #[test]
+    fn durations_wider_than_they_are_long_are_in_no_mean() {
+        let open = |seconds, uncertainty| {
+            let transport = Transport {
+                duration: Some(Duration::from_secs(seconds)),
+                duration_uncertainty: Duration::from_secs(uncertainty),
+                ..Transport::default()
+            };
+            TcpStats::of(
+                &Connection { transport: Some(transport.into()), ..Connection::default() },
+                1,
+            )
+        };
+        let mut stats = open(10, 5);
+        stats.add(&open(6, 0));
+        for (duration, uncertainty) in [(10, 6), (7, 7)] {
+            stats.add(&open(duration, uncertainty));
+        }
+        let Summary { known, bounded, bound, .. } = stats.duration;
+        assert_eq!((known, stats.duration.mean()), (2, Some(8_000_000)));
+        assert_eq!((bounded, bound), (2, 16_000_000));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    duration_uncertainty: Option<Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bytes_in: Option<Option<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_out: Option<Option<u64>>,
@@ -58,6 +60,8 @@ impl<'a> From<&'a Connection> for Event<'a> {
             host: c.machine.as_deref(),
             time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
             duration: transport.map(|t| t.duration.map(seconds)),
+            duration_uncertainty: transport
+                .map(|t| t.duration.map(|_| seconds(t.duration_uncertainty))),
             bytes_in: transport.map(|t| t.bytes_in),
             bytes_out: transport.map(|t| t.bytes_out),
             rtt: transport.map(|t| t.rtt.map(seconds)),

@@ -75,8 +75,5 @@ impl super::Format for Format {
 
 /// What is not known is a `-`, so that every line has as many words.
 fn word(field: &Field, stats: &TcpStats) -> String {
-    match field.text(stats) {
-        unknown if unknown.is_empty() => " -".into(),
-        known => format!(" {known}"),
-    }
+    format!(" {}", field.word(stats))
 }

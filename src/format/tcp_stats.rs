@@ -23,6 +23,8 @@ pub enum Number {
     Bytes(u64),
     /// Microseconds, to be shown as seconds.
     Time(u64),
+    /// Less than these microseconds; nothing else is known.
+    TimeBelow(u64),
 }
 
 const FIELDS: [Field; 6] = [
@@ -54,11 +56,19 @@ fn sum(stats: &TcpStats, bytes: u64) -> Option<Number> {
 }
 
 fn mean(times: &Summary) -> Option<Number> {
-    times.mean().map(Number::Time)
+    times.mean().map(Number::Time).or_else(|| bound(times))
 }
 
 fn max(times: &Summary) -> Option<Number> {
-    (times.known > 0).then_some(Number::Time(times.max))
+    match times {
+        Summary { max, bound, .. } if bound > max => Some(Number::TimeBelow(*bound)),
+        Summary { known: 0, .. } => None,
+        Summary { max, .. } => Some(Number::Time(*max)),
+    }
+}
+
+fn bound(times: &Summary) -> Option<Number> {
+    (times.bound > 0).then_some(Number::TimeBelow(times.bound))
 }
 
 /// The columns, in order.
@@ -76,21 +86,27 @@ pub fn fields_of_one(columns: Columns) -> impl Iterator<Item = (&'static str, &'
 }
 
 impl Field {
-    /// What stands in it; `None` if it is known of no connection.
+    /// What stands in it for a program; `None` if it is known of no connection.
     pub fn value(&self, stats: &TcpStats) -> Option<Number> {
-        (self.value)(stats)
+        (self.value)(stats).filter(|n| !matches!(n, Number::TimeBelow(_)))
     }
 
-    /// For a program; nothing if it is not known.
+    /// The same as text; empty if it is not known.
     pub fn text(&self, stats: &TcpStats) -> String {
         self.value(stats).map(|n| n.to_string()).unwrap_or_default()
     }
 
+    /// One word: the number, `<` and a number that it is below, or `-`.
+    pub fn word(&self, stats: &TcpStats) -> String {
+        (self.value)(stats).map_or("-".into(), |n| n.to_string())
+    }
+
     /// For people.
     pub fn show(&self, stats: &TcpStats) -> String {
-        match self.value(stats) {
+        match (self.value)(stats) {
             None => "-".into(),
             Some(Number::Time(us)) => for_people(us),
+            Some(Number::TimeBelow(us)) => format!("<{}", for_people(us)),
             Some(bytes) => bytes.to_string(),
         }
     }
@@ -102,6 +118,7 @@ impl fmt::Display for Number {
         match self {
             Number::Bytes(n) => write!(f, "{n}"),
             Number::Time(us) => write!(f, "{}.{:06}", us / 1_000_000, us % 1_000_000),
+            Number::TimeBelow(us) => write!(f, "<{}", Number::Time(*us)),
         }
     }
 }
@@ -111,6 +128,7 @@ impl Serialize for Number {
         match self {
             Number::Bytes(n) => serializer.serialize_u64(*n),
             Number::Time(us) => serializer.serialize_f64(*us as f64 / 1e6),
+            Number::TimeBelow(_) => serializer.collect_str(self),
         }
     }
 }

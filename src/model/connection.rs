@@ -42,12 +42,28 @@ pub struct Transport {
     pub time_uncertainty: Duration,
     /// From its beginning to its end, or to when it was last seen.
     pub duration: Option<Duration>,
+    /// By how much `duration` may be wrong, either way.
+    pub duration_uncertainty: Duration,
     /// Bytes received from the client. One too many or too few where it was not closed in order.
     pub bytes_in: Option<u64>,
     /// Bytes sent to the client, and acknowledged.
     pub bytes_out: Option<u64>,
     /// Smoothed round-trip time.
     pub rtt: Option<Duration>,
+}
+
+impl Transport {
+    /// The bounds between which the duration is known to lie.
+    pub fn duration_bounds(&self) -> Option<(Duration, Duration)> {
+        let (duration, error) = (self.duration?, self.duration_uncertainty);
+        Some((duration.saturating_sub(error), duration.saturating_add(error)))
+    }
+
+    /// Whether the bounds of the duration are further apart than it is long: then only the upper
+    /// one tells something.
+    pub fn is_duration_bound(&self) -> bool {
+        self.duration.is_some_and(|duration| self.duration_uncertainty.saturating_mul(2) > duration)
+    }
 }
 
 /// Which costly fields of a [`Connection`] somebody will look at. A source may leave the others

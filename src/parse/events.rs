@@ -52,6 +52,7 @@ struct Event {
     host: Option<Box<str>>,
     time_uncertainty: Option<f64>,
     duration: Option<f64>,
+    duration_uncertainty: Option<f64>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
     rtt: Option<f64>,
@@ -61,14 +62,23 @@ impl Event {
     /// How it fared, if the source of the event knew of such things.
     fn transport(&self) -> Option<Box<Transport>> {
         let seconds = |s: Option<f64>| s.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let Event { time_uncertainty, duration, bytes_in, bytes_out, rtt, .. } = *self;
-        let times = [time_uncertainty, duration, rtt].map(seconds);
-        if times == [None; 3] && bytes_in.is_none() && bytes_out.is_none() {
+        let Event { time_uncertainty, duration, duration_uncertainty, rtt, .. } = *self;
+        let Event { bytes_in, bytes_out, .. } = *self;
+        let times = [time_uncertainty, duration, duration_uncertainty, rtt].map(seconds);
+        if times == [None; 4] && bytes_in.is_none() && bytes_out.is_none() {
             return None;
         }
-        let [time_uncertainty, duration, rtt] = times;
+        let [time_uncertainty, duration, duration_uncertainty, rtt] = times;
         let time_uncertainty = time_uncertainty.unwrap_or_default();
-        Some(Box::new(Transport { time_uncertainty, duration, bytes_in, bytes_out, rtt }))
+        Some(Box::new(Transport {
+            time_uncertainty,
+            duration,
+            // Without a field of its own (schema 1), the duration is from `time` to the end.
+            duration_uncertainty: duration_uncertainty.unwrap_or(time_uncertainty),
+            bytes_in,
+            bytes_out,
+            rtt,
+        }))
     }
 }
 

@@ -51,19 +51,7 @@ pub fn is_connection(s: &Socket) -> bool {
     s.state != state::LISTEN && !s.remnant && s.peer.1 != 0
 }
 
-/// Whether a socket has forgotten most of what it knew, because it was reset by its owner.
-pub fn is_wiped(s: &Socket) -> bool {
-    s.peer.1 == 0
-}
-
 /// Whether this side opened the connection: its SYN was acknowledged besides its bytes and FIN.
 pub fn opened_here(info: &Info) -> bool {
     info.acked > info.sent.saturating_sub(info.resent) + 1
-}
-
-/// How long a connection has existed at least.
-pub fn least_age(info: &Info, wiped: bool) -> Nanos {
-    let received = if wiped { 0 } else { info.last_data_received };
-    let quiet = info.last_data_sent.max(received);
-    (i64::from(quiet) * 1_000_000 - TICK).max(0)
 }

@@ -11,6 +11,7 @@
 //!
 //! Linux 4.19 or newer.
 
+pub mod age;
 pub mod dump;
 pub mod dumper;
 pub mod error;

@@ -37,7 +37,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// A socket's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice {
-    /// The buffer was empty then, so that the kernel has sent it since.
+    /// The receive buffer was empty then: the kernel has sent the notice since.
     pub since: Nanos,
     /// When it was received.
     pub at: Nanos,
@@ -70,8 +70,9 @@ pub struct Receiver {
 impl Receiver {
     /// Asks for notices of the ends of all TCP sockets on `ports` in the calling thread's
     /// network namespace. Receive buffers have `buffer` bytes where that is given, and else as
-    /// much as is allowed.
-    pub fn start(ports: &Ports, buffer: Option<usize>) -> Result<Receiver, Error> {
+    /// much as is allowed. Where no notice comes, they are looked at every `check`, so that
+    /// [`Notice::since`] is no older.
+    pub fn start(ports: &Ports, buffer: Option<usize>, check: Duration) -> Result<Receiver, Error> {
         let open = || -> Result<(OwnedFd, usize), Error> {
             let socket = netlink::open(true).map_err(Error::Refused)?;
             let size = netlink::enlarge(socket.as_fd(), buffer.unwrap_or(BUFFER))
@@ -115,7 +116,7 @@ impl Receiver {
         let room = receiver.buffers / NOTICE;
         let thread = thread::Builder::new()
             .name("receiver".into())
-            .spawn(move || run(&sockets, &ports, &inbox, room))
+            .spawn(move || run(&sockets, &ports, &inbox, room, check))
             .doing("starting a thread")?;
         receiver.thread = Some(thread);
         Ok(receiver)
@@ -173,14 +174,15 @@ impl Drop for Receiver {
     }
 }
 
-fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize) {
+fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize, check: Duration) {
+    let check = PollTimeout::try_from(check).unwrap_or(PollTimeout::NONE);
     let mut batch = Batch::default();
     let mut fresh = Vec::new();
     let mut emptied = now();
     loop {
         let all = sockets.iter().map(AsFd::as_fd).chain([inbox.poke.as_fd()]);
         let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match poll(&mut polled, PollTimeout::NONE) {
+        match poll(&mut polled, check) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return,
         }

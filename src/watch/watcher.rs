@@ -14,6 +14,7 @@ use crate::model::live::{Ending, Event, Live};
 use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
+use super::age::{Bounds, MAX_NOTICE_DELAY};
 use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
 use super::error::{Doing, Error};
@@ -22,7 +23,8 @@ use super::missing::Missing;
 use super::ports::Ports;
 use super::receiver::{Notice, Receiver};
 use super::snmp::PassiveOpens;
-use super::tracker::{LATE, ObservedSocket, SocketTracker};
+use super::tracker::{ObservedSocket, SocketTracker};
+use super::wire::Info;
 
 /// Signals that end the watch, and the one that asks for the tally so far.
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
@@ -33,6 +35,12 @@ const DUTY: u32 = 20;
 
 /// The least time between dumps, however urgent they are.
 const SOONEST: Duration = Duration::from_millis(5);
+
+/// How often it is made sure that no notice waits, at the least and at the most.
+const NOTICE_CHECK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
+
+/// The error of a time or a duration that is written in whole microseconds.
+const ROUNDING: Nanos = 2_000;
 
 /// How long connections that the kernel has counted are waited for, once the markers have come.
 const STRAGGLERS: Duration = Duration::from_millis(100);
@@ -46,6 +54,8 @@ pub struct Options {
     pub resolution: Duration,
     /// Gives every connection at its end, with how it fared, instead of as soon as it is seen.
     pub transport: bool,
+    /// Tells how exactly times are known, even if connections are given as soon as they are seen.
+    pub uncertainty: bool,
     /// The receive buffer's size in bytes, if not as large as is allowed.
     pub buffer: Option<usize>,
 }
@@ -88,7 +98,7 @@ impl Watcher {
         let mut dumper = Dumper::open(ports.clone())?;
         // The first dump also loads the kernel's module, without which there are no notices.
         dumper.dump(false)?;
-        let receiver = Receiver::start(&ports, options.buffer)?;
+        let receiver = Receiver::start(&ports, options.buffer, notice_check(options.resolution))?;
         let ledger = SocketTracker::new(options.transport);
         let mut watcher = Watcher {
             ports,
@@ -220,8 +230,16 @@ impl Watcher {
     }
 
     fn give(&mut self) {
-        let with_transport = self.options.transport;
-        self.ready.extend(self.ledger.take().map(|seen| connection(&seen, with_transport)));
+        let Options { transport, uncertainty, .. } = self.options;
+        let transport = |seen: &ObservedSocket| match (transport, uncertainty) {
+            (true, _) => Some(tcp_transport(seen)),
+            (false, true) => Some(Transport {
+                time_uncertainty: middle(seen.began.after, seen.began.before).1,
+                ..Transport::default()
+            }),
+            (false, false) => None,
+        };
+        self.ready.extend(self.ledger.take().map(|seen| connection(&seen, transport(&seen))));
     }
 
     fn stop(&mut self) -> Result<(), Error> {
@@ -309,8 +327,10 @@ impl Live for Watcher {
     }
 
     fn lateness(&self) -> Duration {
-        // The middle of the time between two dumps, and of what notices are late by, at the most.
-        self.spacing + nanoseconds(LATE)
+        // Without a listener that it can have come from, a connection waits for two more dumps.
+        let dumps = if self.ledger.is_undecided() { 3 } else { 1 };
+        let notice = notice_check(self.options.resolution) + nanoseconds(MAX_NOTICE_DELAY);
+        self.spacing * dumps + self.spacing / DUTY + notice
     }
 
     fn status(&mut self) -> SourceStatus {
@@ -328,32 +348,46 @@ impl Live for Watcher {
     }
 }
 
-/// What is known of a connection, in the terms of all sources. Its time is the middle of the
-/// span in which it began, so that it errs by half of that at the most.
-fn connection(seen: &ObservedSocket, with_transport: bool) -> Connection {
-    let half = (seen.began.before - seen.began.after).max(0) / 2;
-    let time: Nanos = seen.began.after + half;
-    let transport = with_transport.then(|| {
-        let info = seen.info;
-        // A connection that was closed in order has sent a FIN and received one.
-        let fin = |i: &super::wire::Info| u64::from(i.acked > i.sent.saturating_sub(i.resent));
-        Box::new(Transport {
-            time_uncertainty: nanoseconds(half),
-            duration: seen.until.map(|until| nanoseconds(until - time)),
-            bytes_in: info.map(|i| i.received.saturating_sub(fin(&i))),
-            bytes_out: info.map(|i| i.acked - fin(&i)),
-            rtt: info.filter(|i| i.rtt > 0).map(|i| Duration::from_micros(i.rtt.into())),
-        })
-    });
+/// What is known of a connection, in the terms of all sources.
+fn connection(seen: &ObservedSocket, transport: Option<Transport>) -> Connection {
+    let (time, _) = middle(seen.began.after, seen.began.before);
     Connection {
         time: Some(RecordTime::Clock(time)),
         ip: Some(canonical(seen.peer.0)),
         port: Some(seen.peer.1).filter(|port| *port != 0),
         local_ip: Some(canonical(seen.local.0)).filter(|ip| !ip.is_unspecified()),
         local_port: Some(seen.local.1),
-        transport,
+        transport: transport.map(Box::new),
         ..Connection::default()
     }
+}
+
+/// What the kernel's TCP tells of a connection.
+fn tcp_transport(seen: &ObservedSocket) -> Transport {
+    let info = seen.info;
+    // A connection that was closed in order has sent a FIN and received one.
+    let fin = |i: &Info| u64::from(i.acked > i.sent.saturating_sub(i.resent));
+    let duration = seen.duration.map(|Bounds { least, most }| middle(least, most));
+    Transport {
+        time_uncertainty: middle(seen.began.after, seen.began.before).1,
+        duration: duration.map(|(duration, _)| nanoseconds(duration)),
+        duration_uncertainty: duration.map(|(_, error)| error).unwrap_or_default(),
+        bytes_in: info.map(|i| i.received.saturating_sub(fin(&i))),
+        bytes_out: info.map(|i| i.acked - fin(&i)),
+        rtt: info.filter(|i| i.rtt > 0).map(|i| Duration::from_micros(i.rtt.into())),
+    }
+}
+
+/// The middle between two bounds, and by how much it may be wrong either way.
+fn middle(least: Nanos, most: Nanos) -> (Nanos, Duration) {
+    let half = (most - least).max(0) / 2;
+    (least + half, nanoseconds(half + ROUNDING))
+}
+
+/// How often the receive buffers are looked at while no notice comes.
+fn notice_check(resolution: Duration) -> Duration {
+    let [least, most] = NOTICE_CHECK;
+    (resolution / 10).clamp(least, most)
 }
 
 /// How long the calling thread has run, also in the kernel. Where others want the processor, a

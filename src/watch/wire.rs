@@ -66,6 +66,8 @@ pub struct Info {
     pub last_data_sent: u32,
     /// Milliseconds since data were received; since the beginning where none were.
     pub last_data_received: u32,
+    /// Milliseconds since an acknowledgement was received.
+    pub last_ack_received: u32,
     /// Smoothed round-trip time in microseconds; 0: never measured.
     pub rtt: u32,
     /// Sequence numbers that the peer has acknowledged: bytes, and one for each of FIN and, on
@@ -77,6 +79,19 @@ pub struct Info {
     pub sent: u64,
     /// Of these, sent again.
     pub resent: u64,
+    /// Segments with data that were received.
+    pub segments_received: u32,
+    /// Segments with data that were sent.
+    pub segments_sent: u32,
+    /// Microseconds during which data were sent or waited for it.
+    pub busy: u64,
+}
+
+impl Socket {
+    /// Whether it has lost its peer's port and most of its tcp_info: its owner has reset it.
+    pub fn is_wiped(&self) -> bool {
+        self.peer.1 == 0
+    }
 }
 
 /// One message of a dump.
@@ -180,11 +195,15 @@ fn info(i: &[u8]) -> Option<Info> {
     Some(Info {
         last_data_sent: u32_at(i, 44)?,
         last_data_received: u32_at(i, 52)?,
+        last_ack_received: u32_at(i, 56)?,
         rtt: u32_at(i, 68)?,
         acked: u64_at(i, 120)?,
         received: u64_at(i, 128)?,
         sent: u64_at(i, 200)?,
         resent: u64_at(i, 208)?,
+        segments_received: u32_at(i, 152)?,
+        segments_sent: u32_at(i, 156)?,
+        busy: u64_at(i, 168)?,
     })
 }
 

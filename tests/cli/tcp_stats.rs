@@ -15,6 +15,7 @@ fn events() -> Record {
         if let Some((duration, bytes_in, bytes_out, rtt)) = fared {
             event["time_uncertainty"] = 0.25.into();
             event["duration"] = duration.into();
+            event["duration_uncertainty"] = 0.0.into();
             event["bytes_in"] = bytes_in.into();
             event["bytes_out"] = bytes_out.into();
             event["rtt"] = rtt.into();
@@ -109,6 +110,47 @@ fn by_classes_of_them() {
     let rows: Vec<_> = lines(&gave)[1..].iter().map(|l| l.rsplitn(3, ',').nth(2)).collect();
     let expected = ["1-10ms,0,1", "100ms-1s,1-999B,1", "1-10s,1-999B,2", "10-100s,1-10MB,1", ",,1"];
     assert_eq!(rows, expected.map(Some), "{}", gave.out);
+}
+
+/// Where only an upper bound of a duration is known, it is in no mean and no bucket.
+#[test]
+fn durations_of_which_only_a_bound_is_known_are_bounds() {
+    let event = |host: u64, duration: f64, uncertainty: f64| {
+        let event = json!({
+            "time": "2026-11-22T11:30:01Z", "local_ip": "127.0.0.1", "local_port": 443,
+            "ip": format!("192.0.2.{host}"), "port": 40000, "time_uncertainty": 0.5,
+            "duration": duration, "duration_uncertainty": uncertainty,
+            "bytes_in": 1, "bytes_out": 1, "rtt": null,
+        });
+        format!("{event}\n")
+    };
+    let all = [
+        event(7, 0.55, 0.55),
+        event(7, 3.0, 0.5),
+        event(7, 5.0, 1.0),
+        event(8, 0.55, 0.55),
+        event(8, 0.4, 0.4),
+        event(9, 9.5, 1.0),
+        event(9, 0.5, 0.5),
+    ];
+    let record = Record::new(&all.concat());
+    let gave = record.parse(&["--columns", "duration"]);
+    let words = |n: usize| lines(&gave)[n].split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(1), "192.0.2.7 3 4.0s 5.0s 11:30:01 11:30:01");
+    assert_eq!(words(2), "192.0.2.8 2 <1.1s <1.1s 11:30:01 11:30:01");
+    assert_eq!(words(3), "192.0.2.9 2 9.5s 9.5s 11:30:01 11:30:01");
+    let note = "4 connections are not in the columns of durations, because only an upper bound";
+    assert!(gave.unwrapped().contains(note), "{}", gave.out);
+    let gave = record.parse(&["--columns", "duration", "-F", "csv"]);
+    assert!(lines(&gave)[2].ends_with(",,"), "{}", gave.out);
+    let gave = record.parse(&["-e", "--columns", "duration", "-F", "plain"]);
+    assert_eq!(lines(&gave)[..2], ["192.0.2.7 <1.100000", "192.0.2.7 3.000000"]);
+    let gave = record.parse(&["-e", "--columns", "duration"]);
+    assert!(lines(&gave)[0].ends_with("  open <1.1s"), "{}", gave.out);
+
+    let gave = record.parse(&["--by", "duration", "-F", "plain", "--sort", "key"]);
+    assert_eq!(lines(&gave), ["1-10s: 2", "unknown: 5"]);
+    assert!(gave.err.contains("5 connections are 'unknown' by duration"), "{}", gave.err);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! When connections began, and how they fared.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::harness::*;
 use crate::watching::*;
@@ -140,4 +142,166 @@ fn bytes_by_address() {
     let rows: Vec<_> = report.0["rows"].as_array().expect("rows").iter().map(sums).collect();
     assert_eq!(rows, [[10, 3_000, 70], [10, 10_000, 70]], "{}", report.0);
     assert_eq!(sums(&report.0["others"]), [20, 61_000, 140], "{}", report.0);
+}
+
+/// One connection, timed by the client's own clock.
+struct Timed {
+    /// The client's address, which no other has: its port may be lost.
+    client: String,
+    /// Before the client asked for it, and when the client had it.
+    began: [Timestamp; 2],
+    /// Before the first side closed it, and when both had.
+    ended: [Timestamp; 2],
+}
+
+/// What a connection carries, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    Silent,
+    In,
+    Both,
+    ClientResets,
+    ServerResets,
+}
+
+/// Makes a connection that is open so long.
+fn timed(listener: &TcpListener, from: SocketAddr, life: Life, open: Duration) -> Timed {
+    let to = listener.local_addr().expect("it has one");
+    let before = Timestamp::now();
+    let mut stream = connect_from(from, to);
+    let after = Timestamp::now();
+    let (mut accepted, _) = listener.accept().expect("a connection");
+    let exchange = |stream: &mut TcpStream, accepted: &mut TcpStream| {
+        if matches!(life, Life::In | Life::Both) {
+            stream.write_all(b"x").expect("it is connected");
+            accepted.read_exact(&mut [0]).expect("the request");
+        }
+        if life == Life::Both {
+            accepted.write_all(b"y").expect("it is connected");
+            stream.read_exact(&mut [0]).expect("the answer");
+        }
+    };
+    exchange(&mut stream, &mut accepted);
+    std::thread::sleep(open);
+    exchange(&mut stream, &mut accepted);
+    let end = Timestamp::now();
+    match life {
+        Life::ClientResets => reset(stream),
+        Life::ServerResets => reset(accepted),
+        Life::Silent | Life::In | Life::Both => {
+            stream.shutdown(Shutdown::Write).expect("it is connected");
+            assert_eq!(accepted.read(&mut [0]).expect("its end"), 0);
+            drop(accepted);
+            assert_eq!(stream.read(&mut [0]).expect("its end"), 0);
+        }
+    }
+    Timed { client: from.ip().to_string(), began: [before, after], ended: [end, Timestamp::now()] }
+}
+
+fn number(event: &Value, name: &str) -> SignedDuration {
+    let seconds = event[name].as_f64().unwrap_or_else(|| panic!("{name} of {event}"));
+    SignedDuration::from_secs_f64(seconds)
+}
+
+/// Asserts that the truth lies within what the event says, and returns how exactly it says when
+/// the connection began and how long it was open.
+#[track_caller]
+fn assert_within(events: &[Value], truth: &Timed) -> [SignedDuration; 2] {
+    // All is written in whole microseconds.
+    let rounding = SignedDuration::from_micros(2);
+    let event = events.iter().find(|e| e["ip"] == truth.client);
+    let event = event.expect("every client is there");
+    let time: Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
+    let exact = number(event, "time_uncertainty") + rounding;
+    assert!(time - exact <= truth.began[1], "{event}: {:?}", truth.began);
+    assert!(truth.began[0] <= time + exact, "{event}: {:?}", truth.began);
+    let (duration, known) = (number(event, "duration"), number(event, "duration_uncertainty"));
+    let known = known + rounding;
+    let least = truth.ended[0].duration_since(truth.began[1]);
+    let most = truth.ended[1].duration_since(truth.began[0]);
+    assert!(duration - known <= most, "{event}: open for {least:?} to {most:?}");
+    assert!(duration + known >= least, "{event}: open for {least:?} to {most:?}");
+    [exact, known]
+}
+
+/// However long it has been quiet: the last dump that did not show a connection bounds it.
+#[test]
+fn quiet_ports_make_times_no_less_exact() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let options = ["-e", "-F", "jsonl", "--resolution", "200ms"];
+    let watch = Watch::start(User::plain(), &[port], &options);
+    let mut truth = Vec::new();
+    for n in 0..3 {
+        std::thread::sleep(Duration::from_secs(3));
+        truth.push(timed(&listener, client(n), Life::Both, Duration::from_millis(1)));
+    }
+    let events = watch.events();
+    assert_eq!(events.len(), truth.len());
+    for truth in truth {
+        let exact = assert_within(&events, &truth);
+        assert!(exact.iter().all(|e| *e < SignedDuration::from_secs(1)), "{events:?}");
+    }
+}
+
+#[test]
+fn durations_are_those_of_the_clients_clock() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let options = ["-e", "-F", "jsonl", "--resolution", "300ms"];
+    let watch = Watch::start(User::plain(), &[port], &options);
+    let mut truth = Vec::new();
+    for open in [0, 20, 150, 500, 1100].map(Duration::from_millis) {
+        for life in [Life::Silent, Life::In, Life::Both, Life::ClientResets, Life::ServerResets] {
+            truth.push((life, timed(&listener, client(truth.len()), life, open)));
+        }
+    }
+    let events = watch.events();
+    assert_eq!(events.len(), truth.len());
+    for (life, truth) in truth {
+        let [_, known] = assert_within(&events, &truth);
+        // The kernel tells the age of connections that carry nothing in one direction.
+        if matches!(life, Life::Silent | Life::In | Life::ClientResets) {
+            assert!(known < SignedDuration::from_millis(200), "{life:?}: {known:?}");
+        }
+    }
+}
+
+#[test]
+fn durations_of_open_connections_are_within_what_is_said() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let options = ["-e", "-F", "jsonl", "--resolution", "100ms"];
+    let watch = Watch::start(User::plain(), &[port], &options);
+    let before = Timestamp::now();
+    let stream = connect_from(client(0), local(port));
+    let accepted = listener.accept().expect("a connection");
+    let after = Timestamp::now();
+    std::thread::sleep(Duration::from_millis(700));
+    let end = Timestamp::now();
+    let events = watch.events();
+    let client = client(0).ip().to_string();
+    let truth = Timed { client, began: [before, after], ended: [end, Timestamp::now()] };
+    let [_, known] = assert_within(&events, &truth);
+    assert!(known < SignedDuration::from_millis(200), "{known:?}");
+    drop((stream, accepted));
+}
+
+/// Rows of an interval are printed once, also where nothing came for a long time.
+#[test]
+fn intervals_are_printed_once() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    let options = ["-F", "csv", "-i", "1s", "--resolution", "300ms"];
+    let mut watch = Watch::start(User::plain(), &[port], &options);
+    for n in 0..6 {
+        std::thread::sleep(Duration::from_millis([200, 3000, 500][n % 3]));
+        timed(&listener, client(0), Life::Both, Duration::from_millis(1));
+    }
+    watch.session.signal(nix::sys::signal::Signal::SIGTERM);
+    watch.session.wait();
+    let text = watch.session.stdout();
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let distinct: HashSet<_> = rows.iter().map(|row| &row[..3]).collect();
+    assert_eq!(distinct.len(), rows.len(), "{text}");
+    let starts: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert!(starts.is_sorted(), "{text}");
+    let count: u64 = rows.iter().filter_map(|r| r[3].parse::<u64>().ok()).sum();
+    assert_eq!(count, 6, "{text}");
 }

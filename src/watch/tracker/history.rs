@@ -4,10 +4,6 @@ use std::collections::VecDeque;
 
 use crate::watch::dump::{Nanos, Span};
 
-/// Notices are sent up to this much after the end that they tell of: the kernel leaves them to a
-/// thread, which has to wait for its turn.
-pub const LATE: Nanos = 100_000_000;
-
 /// So many former dumps are remembered at the least: notices are that late very rarely.
 const DUMPS: usize = 32;
 
@@ -43,11 +39,10 @@ impl History {
         self.taken.back().map(|taken| taken.after)
     }
 
-    /// The dump after which a connection began of which only the end was told: the last that was
-    /// complete before that notice can have been due. In that dump it was not, and it cannot have
-    /// been over by then. With when it was begun, if it is remembered.
-    pub fn before(&self, told: Span) -> (u32, Option<Nanos>) {
-        let complete = |dump: &&Span| dump.before + LATE <= told.after;
+    /// The last dump that was complete before `end`, with when it was begun, if it is remembered.
+    /// A connection that ended later and is not in it began after it.
+    pub fn before(&self, end: Nanos) -> (u32, Option<Nanos>) {
+        let complete = |dump: &&Span| dump.before <= end;
         let later = self.taken.iter().rev().take_while(|dump| !complete(dump)).count();
         let known = self.taken.iter().rev().nth(later);
         (self.last - later as u32, known.map(|dump| dump.after))

@@ -11,11 +11,10 @@ mod history;
 use std::collections::HashMap;
 
 use self::history::History;
-use super::dump::{Dump, Nanos, Span, is_connection, is_wiped, least_age, opened_here};
+use super::age::{Age, Bounds, bound};
+use super::dump::{Dump, Nanos, Span, is_connection, opened_here};
 use super::listeners::Listeners;
 use super::wire::{End, Info, Socket, state};
-
-pub use self::history::LATE;
 
 /// No notice is so late that it could come after this time.
 const FORGET: Nanos = 60_000_000_000;
@@ -29,8 +28,8 @@ pub struct ObservedSocket {
     pub peer: End,
     /// When it began.
     pub began: Span,
-    /// When it ended, or, if it had not, when it was last seen, where that is known.
-    pub until: Option<Nanos>,
+    /// How long it was open, or until it was last seen; `None` while that goes on.
+    pub duration: Option<Bounds>,
     /// How it fared until then.
     pub info: Option<Info>,
 }
@@ -40,8 +39,9 @@ pub struct ObservedSocket {
 struct Open {
     seen: ObservedSocket,
     what: What,
-    /// The number of the last dump that had it.
+    /// The number of the last dump that had it, and when that was taken.
     dump: u32,
+    taken: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,7 @@ struct Undecided {
     ended: bool,
     /// As of [`Open`].
     dump: u32,
+    taken: Span,
 }
 
 /// What is known of the sockets on the watched ports.
@@ -111,8 +112,7 @@ impl SocketTracker {
         let this = self.history.last();
         (self.started, self.mark) = (dump.start, (this, dump.start));
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
-            let seen = seen(s, taken, None);
-            let open = Open { seen, what: What::Ignored, dump: this };
+            let open = Open { seen: seen(s, taken), what: What::Ignored, dump: this, taken };
             let new = self.open.insert(s.cookie, open).is_none();
             if new && self.listeners.had(s.local, this, this) {
                 self.opened_before += 1;
@@ -128,23 +128,21 @@ impl SocketTracker {
     /// Brings everything up to date with a dump.
     pub fn dumped(&mut self, dump: &Dump) {
         let former = self.history.last_start().unwrap_or(dump.start);
-        self.begin_dump(dump);
+        let taken = self.begin_dump(dump);
         let this = self.history.last();
         let began = Span { after: former, before: dump.end };
         for s in dump.sockets.iter().filter(|s| is_connection(s)) {
             if let Some(open) = self.open.get_mut(&s.cookie) {
-                open.dump = this;
-                (open.seen.info, open.seen.until) = (s.info, Some(dump.end));
+                (open.seen.info, open.dump, open.taken) = (s.info, this, taken);
             } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
-                known.dump = this;
-                (known.seen.info, known.seen.until) = (s.info, Some(dump.end));
+                (known.seen.info, known.dump, known.taken) = (s.info, this, taken);
             } else {
-                let seen = seen(s, began, Some(dump.end));
+                let seen = seen(s, began);
                 let born = (this - 1, this - 1);
                 if self.listeners.had(s.local, born.0, born.1) {
-                    self.opened(s.cookie, Open { seen, what: What::Kept, dump: this });
+                    self.opened(s.cookie, Open { seen, what: What::Kept, dump: this, taken });
                 } else {
-                    let new = Undecided { seen, born, ended: false, dump: this };
+                    let new = Undecided { seen, born, ended: false, dump: this, taken };
                     self.undecided.insert(s.cookie, new);
                 }
             }
@@ -162,22 +160,23 @@ impl SocketTracker {
         for (_, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
             self.vanished += 1;
             if gone.what == What::Kept {
-                self.given.push(gone.seen);
+                self.given.push(last_seen(&gone));
             }
         }
     }
 
     /// Takes note of a notice that a socket has ended, sent and received in this span.
     pub fn ended(&mut self, s: &Socket, told: Span) {
-        let at = told.before;
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.history.last()),
                 What::Ignored | What::Given => {}
-                What::Kept => self.given.push(ended(open.seen, s, at)),
+                What::Kept => {
+                    self.given.push(ended(open.seen, s, told, open.taken.after));
+                }
             }
         } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
-            known.seen = ended(known.seen, s, at);
+            known.seen = ended(known.seen, s, told, known.taken.after);
             known.ended = true;
         } else if s.peer.0.is_unspecified() {
             // A listener that came and went between two dumps.
@@ -191,23 +190,25 @@ impl SocketTracker {
 
     /// A connection that no dump has seen.
     fn came_and_went(&mut self, s: &Socket, told: Span) {
-        let at = told.before;
-        let before = at - s.info.map_or(0, |i| least_age(&i, is_wiped(s)));
-        let s = &Socket { info: s.info.filter(|_| !is_wiped(s)), ..*s };
+        let age = Age::of(s);
+        let before = told.before - age.map_or(0, |age| age.least);
         // One that was over before counting began may have been kept by the server until now.
-        if before < self.started || s.info.is_some_and(|i| opened_here(&i)) {
+        let outbound = |i: &Info| !s.is_wiped() && opened_here(i);
+        if before < self.started || s.info.as_ref().is_some_and(outbound) {
             return;
         }
-        let (from, after) = self.history.before(told);
+        let (from, after) = self.history.before(told.after - Age::notice_delay(age));
         let after = after.unwrap_or(self.started);
-        let seen = seen(s, Span { after, before: before.max(after) }, Some(at));
+        let began = Span { after, before: told.before.max(after) };
+        let unseen = ObservedSocket { info: None, ..seen(s, began) };
+        let seen = ended(unseen, s, told, after);
         let dump = self.history.last();
         if self.listeners.had(s.local, from, dump) {
             self.passive += 1;
             self.given.push(seen);
         } else {
-            let born = (from, dump);
-            self.undecided.insert(s.cookie, Undecided { seen, born, ended: true, dump });
+            let new = Undecided { seen, born: (from, dump), ended: true, dump, taken: told };
+            self.undecided.insert(s.cookie, new);
         }
     }
 
@@ -216,7 +217,7 @@ impl SocketTracker {
         self.decide(true);
         for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
             open.what = What::Given;
-            self.given.push(open.seen);
+            self.given.push(last_seen(open));
         }
     }
 
@@ -246,6 +247,11 @@ impl SocketTracker {
         self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
     }
 
+    /// Whether there is a connection of which it is not known yet whether it counts.
+    pub fn is_undecided(&self) -> bool {
+        !self.undecided.is_empty()
+    }
+
     /// How many connections count, but have not been given yet because they are open.
     pub fn kept(&self) -> u64 {
         self.open.values().filter(|o| o.what == What::Kept).count() as u64
@@ -257,8 +263,8 @@ impl SocketTracker {
         let this = self.history.last();
         for s in dump.sockets.iter().filter(|s| s.state == state::LISTEN) {
             self.listeners.note(s.local, this);
-            let (seen, what) = (seen(s, taken, None), What::Listener);
-            self.open.insert(s.cookie, Open { seen, what, dump: this });
+            let (seen, what) = (seen(s, taken), What::Listener);
+            self.open.insert(s.cookie, Open { seen, what, dump: this, taken });
         }
         taken
     }
@@ -284,30 +290,41 @@ impl SocketTracker {
             .collect();
         for (cookie, u, passive) in decided {
             self.undecided.remove(&cookie);
-            let Undecided { seen, dump, .. } = u;
+            let Undecided { seen, dump, taken, .. } = u;
             match (passive, u.ended) {
                 (true, true) => {
                     self.passive += 1;
                     self.given.push(seen);
                 }
-                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump }),
+                (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump, taken }),
                 (false, true) => {}
                 (false, false) => {
-                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump });
+                    self.open.insert(cookie, Open { seen, what: What::Ignored, dump, taken });
                 }
             }
         }
     }
 }
 
-/// What is known of a connection whose end has come.
-fn ended(seen: ObservedSocket, s: &Socket, at: Nanos) -> ObservedSocket {
-    let info = if is_wiped(s) { seen.info } else { s.info };
-    ObservedSocket { until: Some(at), info, ..seen }
+/// What is known of a connection whose end has come, by a notice that was sent and received in
+/// `told`. It was alive at the time `alive`.
+fn ended(seen: ObservedSocket, s: &Socket, told: Span, alive: Nanos) -> ObservedSocket {
+    let age = Age::of(s);
+    let delay = Age::notice_delay(age);
+    let (began, duration) = bound(seen.began, age, told, alive.max(told.after - delay), delay);
+    let info = if s.is_wiped() { seen.info } else { s.info };
+    ObservedSocket { began, duration: Some(duration), info, ..seen }
 }
 
-fn seen(s: &Socket, began: Span, until: Option<Nanos>) -> ObservedSocket {
-    ObservedSocket { local: s.local, peer: s.peer, began, until, info: s.info }
+/// What is known of a connection that was open in the last dump that had it.
+fn last_seen(open: &Open) -> ObservedSocket {
+    let age = open.seen.info.map(|info| Age::of_info(&info, false));
+    let (began, duration) = bound(open.seen.began, age, open.taken, open.taken.after, 0);
+    ObservedSocket { began, duration: Some(duration), ..open.seen }
+}
+
+fn seen(s: &Socket, began: Span) -> ObservedSocket {
+    ObservedSocket { local: s.local, peer: s.peer, began, duration: None, info: s.info }
 }
 
 #[cfg(test)]

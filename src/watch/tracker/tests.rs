@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::watch::age::MAX_NOTICE_DELAY;
 use crate::watch::dump::TICK;
 
 const PORT: u16 = 80;
@@ -88,7 +89,9 @@ fn what_was_over_before_the_start_does_not_count_when_it_is_let_go() {
 
 #[test]
 fn the_age_of_a_connection_bounds_its_beginning() {
-    let info = Info { last_data_sent: 300, last_data_received: 200, ..Info::default() };
+    let (segments_sent, segments_received) = (1, 1);
+    let info = Info { segments_sent, segments_received, ..Info::default() };
+    let info = Info { last_data_sent: 300, last_data_received: 200, ..info };
     let mut ledger = begun(false);
     ledger.dumped(&dump(10, []));
     ledger.dumped(&dump(20, []));
@@ -111,12 +114,13 @@ fn a_connection_needs_a_listener() {
     let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
     let mut ledger = SocketTracker::new(false);
     ledger.open_before(&no_listener(1));
-    ledger.ended(&over(5), told(SECOND + LATE));
+    ledger.ended(&over(5), told(SECOND + MAX_NOTICE_DELAY));
     ledger.dumped(&no_listener(2));
     // A listener that came and went: of now, and not of then.
     ledger.dumped(&no_listener(3));
-    ledger.ended(&over(6), told(3 * SECOND + LATE));
-    ledger.ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + LATE));
+    ledger.ended(&over(6), told(3 * SECOND + MAX_NOTICE_DELAY));
+    ledger
+        .ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + MAX_NOTICE_DELAY));
     ledger.dumped(&no_listener(4));
     ledger.dumped(&no_listener(5));
     ledger.finish();
@@ -138,15 +142,19 @@ fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
     let mut ledger = begun(true);
     ledger.dumped(&dump(2, [open(5), open(6), open(7)]));
     assert!(ports(&mut ledger).is_empty());
-    let info = Some(Info { acked: 9, ..Info::default() });
+    let info = Info { acked: 9, segments_sent: 1, segments_received: 1, ..Info::default() };
+    let info = Some(info);
     ledger.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
     ledger.dumped(&dump(4, [Socket { info, ..open(6) }]));
     ledger.dumped(&dump(5, [Socket { info, ..open(6) }]));
     ledger.finish();
     ledger.finish();
-    let given: BTreeSet<_> = ledger.take().map(|s| (s.peer.1, s.until, s.info.is_some())).collect();
-    let until = |at| Some(at * SECOND);
-    let seen = |at| Some(at * SECOND + 1000);
+    let most = |s: &ObservedSocket| s.duration.map(|d| d.most);
+    let given: BTreeSet<_> =
+        ledger.take().map(|s| (s.peer.1, most(&s), s.info.is_some())).collect();
+    // They began after the dump at 1 s.
+    let until = |at: Nanos| Some((at - 1) * SECOND);
+    let seen = |at: Nanos| Some((at - 1) * SECOND + 1000);
     let expected = [(5, until(3), true), (6, seen(5), true), (7, seen(2), false)];
     assert_eq!(given, expected.into());
     assert_eq!((ledger.passive(), ledger.vanished()), (3, 1));
