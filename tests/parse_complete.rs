@@ -98,6 +98,18 @@ fn table() -> Vec<Row> {
             &["tcpdump.cut: 1 line could not be read"],
         ),
         row(
+            "tcpdump.killed",
+            format!("{DUMP}{}", &DUMP[..DUMP.len() / 2]),
+            1,
+            &["tcpdump.killed: 1 line could not be read"],
+        ),
+        row(
+            "tcpdump.old",
+            DUMP.replace("Flags [S], seq 7", "S [|tcp]"),
+            0,
+            &["tcpdump.old: 1 line could not be read"],
+        ),
+        row(
             "tcpdump.dropped",
             format!("{DUMP}12 packets dropped by kernel\n"),
             1,

@@ -23,6 +23,10 @@ pub struct Events {
     look: RenderOptions,
     format: Box<dyn Format>,
     text: Vec<u8>,
+    /// Whether the headings are still to be written.
+    headings_due: bool,
+    /// In a part with events: the headings, which are written only if it is the first.
+    headings: Option<Vec<u8>>,
     output: Option<Output>,
     error: Option<io::Error>,
 }
@@ -46,6 +50,8 @@ impl Events {
             host,
             kind,
             format: kind.format(look.clone()),
+            headings_due: look.headings,
+            headings: None,
             look,
             text: Vec::new(),
             output,
@@ -76,8 +82,22 @@ impl Events {
 
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
-        let look = RenderOptions { headings: false, ..self.look.clone() };
+        let look = self.look_without_headings();
         Events::with(self.count.empty(), self.host.clone(), self.kind, look, None)
+    }
+
+    fn look_without_headings(&self) -> RenderOptions {
+        RenderOptions { headings: false, ..self.look.clone() }
+    }
+
+    /// Returns what the format writes before the first event `c`, whose own text has this length.
+    fn headings_before(&mut self, c: &Connection, length: usize) -> Vec<u8> {
+        let look = RenderOptions { headings: true, ..self.look.clone() };
+        let mut text = Vec::new();
+        let result = self.kind.format(look).event(c, &mut text);
+        self.keep(result);
+        text.truncate(text.len().saturating_sub(length));
+        text
     }
 
     /// How many there were.
@@ -92,8 +112,13 @@ impl Sink for Events {
             c.machine.clone_from(&self.host);
         }
         if self.count.passes(&c) {
+            let start = self.text.len();
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
+            self.headings_due = false;
+            if self.output.is_none() && self.headings.is_none() {
+                self.headings = Some(self.headings_before(&c, self.text.len() - start));
+            }
             if self.text.len() >= CHUNK {
                 self.write();
             }
@@ -113,6 +138,11 @@ impl Sink for Events {
     fn merge(&mut self, later: Box<dyn Sink>) {
         let Some(later) = sink::downcast::<Events>(later) else { return };
         self.count.add(later.count);
+        if let (Some(headings), true) = (later.headings, self.headings_due) {
+            self.text.extend(headings);
+            self.headings_due = false;
+            self.format = self.kind.format(self.look_without_headings());
+        }
         self.text.extend(later.text);
         self.keep(later.error.map_or(Ok(()), Err));
         if self.text.len() >= CHUNK {

@@ -57,6 +57,22 @@ fn plain() {
 }
 
 #[test]
+fn events_of_a_large_log_in_csv_have_one_line_of_headings() {
+    // More than one thread takes at a time.
+    let count = 12_000;
+    let lines: String =
+        (0..count).map(|i| line(NOON + f64::from(i % 600), "192.0.2.7", 443)).collect();
+    assert!(lines.len() > 1 << 20);
+    let record = Record::new(&lines);
+    let gave = record.parse(&["--events", "-F", "csv"]);
+    let headings = gave.out.lines().filter(|l| l.starts_with("time,")).count();
+    assert_eq!((headings, gave.out.lines().count()), (1, count as usize + 1));
+    assert!(gave.out.starts_with("time,"), "{}", &gave.out[..100]);
+    let again = Record::new(&gave.out).parse(&["-F", "plain"]);
+    assert_eq!((again.out.as_str(), again.err.as_str()), ("192.0.2.7: 12000\n", ""));
+}
+
+#[test]
 fn csv() {
     let gave = Record::small().parse(&["-F", "csv", "--by", "port,ip", "--top", "1"]);
     assert_eq!(

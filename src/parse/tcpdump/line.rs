@@ -58,11 +58,40 @@ pub fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
             })?;
             scan.take(b" ").then_some(stamp)
         }
+        // OpenBSD's -ttt.
+        b'A'..=b'Z' => {
+            let (month, day) = scan.month_and_day()?;
+            scan.blanks();
+            let stamp = Stamp::Yearless(month, day, scan.clock()?);
+            scan.take(b" ").then_some(stamp)
+        }
         _ => None,
     };
     match stamp() {
         Some(stamp) => (stamp, scan.0.trim_ascii_start()),
         None => (Stamp::None, unstamped),
+    }
+}
+
+/// Whether the last line of a text is a packet that ends before its flags.
+pub fn is_cut(line: &[u8]) -> bool {
+    let (_, rest) = stamp(line);
+    let in_stamp = !line.is_empty() && line.iter().all(|b| b" 0123456789:.-".contains(b));
+    if in_stamp || rest.is_empty() {
+        return !line.is_empty();
+    }
+    let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
+    let is_host = word.first().is_some_and(u8::is_ascii_hexdigit)
+        && word.iter().any(|b| matches!(b, b'.' | b':'));
+    if !rest.starts_with(b"IP") && rest != b"I" && !is_host {
+        return false;
+    }
+    let Some(arrow) = ARROW.rfind(rest) else {
+        return !matches!(read(rest), Line::Header(_));
+    };
+    match memmem::find(&rest[arrow..], b": ") {
+        Some(colon) => b"Flags [".starts_with(&rest[arrow + colon + 2..]),
+        None => true,
     }
 }
 
@@ -75,14 +104,14 @@ pub fn read(text: &[u8]) -> Line {
     let (head, body) = match flags {
         Some(at) => (&text[..at], &text[at + 9..]),
         None => {
-            let Some(arrow) = ARROW.rfind(text) else { return header(text) };
-            let Some(colon) = memmem::find(&text[arrow..], b": ") else { return header(text) };
-            (&text[..arrow + colon], &text[arrow + colon + 2..])
+            let Some((head, body)) = head_and_body(text) else { return header(text) };
+            (head, body)
         }
     };
     let told = if flags.is_some() { new_flags(body) } else { old_flags(body) };
     let Some(told) = told else {
         return match body {
+            _ if flags.is_none() && is_unreadable_syn(head, body) => Line::Cut,
             b if b.starts_with(b"tcp ") => Line::Quick,
             b if b.starts_with(b"[|tcp]") || b.starts_with(b"truncated-tcp") => Line::Cut,
             _ => header(text),
@@ -98,6 +127,14 @@ pub fn read(text: &[u8]) -> Line {
     };
     let ends = if told.part == Some(PacketKind::SynAck) { ends.turned() } else { ends };
     Line::Packet(Packet { ends, part: told.part, isn: told.isn, inward: inward(head) })
+}
+
+/// What is before and behind the `: ` that follows the last ` > ` that has one.
+fn head_and_body(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    ARROW.rfind_iter(text).find_map(|arrow| {
+        let colon = arrow + memmem::find(&text[arrow..], b": ")?;
+        Some((&text[..colon], &text[colon + 2..]))
+    })
 }
 
 fn header(text: &[u8]) -> Line {
@@ -148,21 +185,62 @@ fn new_flags(body: &[u8]) -> Option<Told> {
     Some(told(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
 }
 
-/// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
-fn old_flags(body: &[u8]) -> Option<Told> {
-    let end = body.iter().position(|b| matches!(b, b' ' | b','))?;
-    let flags = &body[..end];
-    if flags.is_empty() || !flags.iter().all(|b| b"SFRPWEU.".contains(b)) {
-        return None;
-    }
-    let mut scan = Scan(&body[end..]);
-    scan.take(b",");
-    scan.blanks();
-    if scan.take(b"cksum ") {
-        let at = memchr::memchr(b')', scan.0)?;
-        scan.0 = &scan.0[at + 1..];
+/// The flags that a body begins with as before 4.0, and what follows them.
+fn old_flag_letters(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|b| matches!(b, b' ' | b',')).unwrap_or(body.len());
+    let (flags, rest) = body.split_at(end);
+    let known = !flags.is_empty() && flags.iter().all(|b| b"SFRPWEU.".contains(b));
+    known.then_some((flags, rest))
+}
+
+/// Whether this is a SYN in the form before 4.0, but what follows the flags cannot be read.
+fn is_unreadable_syn(head: &[u8], body: &[u8]) -> bool {
+    old_flag_letters(body).is_some_and(|(flags, _)| flags.contains(&b'S')) && ends(head).is_some()
+}
+
+/// Passes what stands between the flags and the numbers: `, cksum 0x1234 (correct),` of 3.9,
+/// `[tcp sum ok]` and `[bad tcp cksum 1234 (->5678)!]` of those before and of OpenBSD, which
+/// also has `(src OS: …)`. False if the packet ends there.
+fn pass_remarks(scan: &mut Scan<'_>) -> bool {
+    loop {
         scan.take(b",");
         scan.blanks();
+        if scan.take(b"cksum ") {
+            let Some(at) = memchr::memchr(b')', scan.0) else { return false };
+            scan.0 = &scan.0[at + 1..];
+        } else if scan.0.starts_with(b"[|tcp]") || scan.0.starts_with(b"[bad hdr length") {
+            return false;
+        } else if let Some(length) = bracketed(scan.0) {
+            scan.0 = &scan.0[length..];
+        } else {
+            return true;
+        }
+    }
+}
+
+/// The length of the bracket that `text` begins with, with those in it.
+fn bracketed(text: &[u8]) -> Option<usize> {
+    let mut depth = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'[' | b'(' => depth += 1,
+            b']' | b')' if depth == 1 => return Some(at + 1),
+            b']' | b')' => depth -= 1,
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
+fn old_flags(body: &[u8]) -> Option<Told> {
+    let (flags, rest) = old_flag_letters(body)?;
+    let mut scan = Scan(rest);
+    let has = |flag: u8| flags.contains(&flag);
+    if !pass_remarks(&mut scan) {
+        // Whether it is a SYN or its answer would follow.
+        return None;
     }
     let mut seq = None;
     let mut numbers = scan;
@@ -180,7 +258,6 @@ fn old_flags(body: &[u8]) -> Option<Told> {
         memmem::find(&scan.0[..scan.0.len().min(80)], b") ack ").map(|at| at + 6)
     };
     let acked = acked.and_then(|at| Scan(&scan.0[at..]).number(10));
-    let has = |flag: u8| flags.contains(&flag);
     let acked_number = acked.and_then(|n| u32::try_from(n).ok());
     Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
 }
@@ -189,6 +266,8 @@ fn old_flags(body: &[u8]) -> Option<Told> {
 /// stand there, and the addresses before.
 fn ends(head: &[u8]) -> Option<Ends> {
     let (from, to, before) = last_pair(head)?;
+    // tcpdump 3.9 puts no blank behind the options of an extension header: `DSTOPT (padn)46267`.
+    let from = memchr::memrchr(b')', from).map_or(from, |at| &from[at + 1..]);
     let number_or_service = |t: &[u8]| !t.contains(&b'.') && !t.contains(&b':');
     if number_or_service(from) && number_or_service(to) {
         let (client, server, _) = last_pair(before)?;
@@ -274,6 +353,11 @@ mod tests {
             format!("10:58:42.2 {a} S 7:7(0) win 64240 <mss 1460> (DF)"),
             format!("10:58:42.2 IP {a} SWE 7:7(0) win 64240"),
             format!("    {a} S, cksum 0x1234 (correct), 7:7(0) win 64240"),
+            format!("{a} S [tcp sum ok] 7:7(0) win 64240 (DF) (ttl 64, id 1, len 60)"),
+            format!("IP (tos 0x0, ttl 64, id 1, length: 60) {a} SWE [tcp sum ok] 7:7(0) win 1"),
+            format!("{a} S [bad tcp cksum 1234 (->5678)!] 7:7(0) win 64240"),
+            format!("{a} S [bad tcp cksum 1234! -> 5678] (src OS: X 1 (or 2)) 7:7(0) win 1"),
+            format!("Nov 22 10:58:42.200113 {a} S 7:7(0) win 64240"),
         ] {
             assert_eq!(shown(&line), syn, "{line}");
         }
@@ -297,6 +381,10 @@ mod tests {
             (
                 "IP6 2001:db8:c::11 > 2001:db8:77::1: HBH DSTOPT 46267 > 443: Flags [S], seq 7, win 1",
                 "2001:db8:c::11 46267 > 2001:db8:77::1 443 Syn 7 -",
+            ),
+            (
+                "IP6 2001:db8:c::11 > 2001:db8:77::1: DSTOPT (padn)443 > 46267: S 1:1(0) ack 8",
+                "2001:db8:77::1 46267 > 2001:db8:c::11 443 SynAck 7 -",
             ),
             (
                 "IP6 2001:db8:c::11 > 2001:db8:77::1: frag (0|40) 46267 > https: Flags [S], seq 7, win 1",
@@ -348,6 +436,10 @@ mod tests {
             ),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: tcp 0", "Quick"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: [|tcp]", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: S [|tcp]", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: S [bad hdr length 40 - too long, > 24]", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: SWE", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: P [|tcp]", "Other"),
             ("IP 198.51.100.1 > 192.0.2.77: ip-proto-6", "Other"),
             ("IP 198.51.100.1.5 > 192.0.2.77.53: 4242+ A? S.example. (27)", "Other"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: UDP, length 20", "Other"),
@@ -359,6 +451,26 @@ mod tests {
             ("", "Other"),
         ] {
             assert_eq!(shown(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_packet_that_ends_before_its_flags_is_cut() {
+        let whole = "10:58:42.200113 IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S], seq 7, win 1";
+        for n in 1..whole.len() {
+            let flags = whole.find("[S").unwrap();
+            assert_eq!(is_cut(&whole.as_bytes()[..n]), n <= flags + 1, "{}", &whole[..n]);
+        }
+        for other in [
+            "",
+            "10:58:42.200113 IP 198.51.100.1 > 192.0.2.77: ICMP echo request, id 1, seq 1",
+            "10:58:42.200113 IP 198.51.100.1.5 > 192.0.2.77.53: 4242+ A? S.example. (27)",
+            "10:58:42.200113 ARP, Request who-has 192.0.2.77 tell 192.0.2.1, length 28",
+            "10:58:42.200113 IP (tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6))",
+            "12 packets captured",
+            "0 packets dropped by kernel",
+        ] {
+            assert!(!is_cut(other.as_bytes()), "{other}");
         }
     }
 

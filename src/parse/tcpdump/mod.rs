@@ -107,8 +107,14 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             give: &mut |connection| cx.sink.take(connection),
         };
         let end = lines::blocks(&mut input, |block, _| {
-            lines::each(block, |line, _| text.line(line));
+            let whole = block.last().copied().is_some_and(lines::is_end);
+            lines::each(block, |line, at| {
+                let cut = !whole && at + line.len() == block.len();
+                if cut { text.last_line(line) } else { text.line(line) }
+            });
         });
+        // The line of its packet is missing.
+        text.cut += u64::from(text.header.is_some());
         quick += text.quick;
         flagged |= text.flagged;
         dropped += text.dropped;
@@ -198,6 +204,15 @@ impl Text<'_> {
             self.header = Some(id);
         } else {
             self.take(read, None);
+        }
+    }
+
+    /// Takes a line that does not end: tcpdump was killed while it wrote.
+    fn last_line(&mut self, text: &[u8]) {
+        if line::is_cut(text) {
+            self.cut += 1;
+        } else {
+            self.line(text);
         }
     }
 
