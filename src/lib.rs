@@ -7,6 +7,7 @@
 //! their connections.
 //!
 //! All `unsafe` code is in [`sys`].
+#![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod count;
 pub mod filter;

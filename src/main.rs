@@ -1,4 +1,5 @@
 //! The command `tcptally`: parse the command line, run, exit.
+#![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
 

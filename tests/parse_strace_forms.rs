@@ -275,6 +275,7 @@ fn lines_of_any_length() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn ports_from_bind_and_what_follows_it() {
     let accept = format!("9 accept(FD, {PEER}, [16]) = 20\n");
     let port = |before: &str, fd: &str| {

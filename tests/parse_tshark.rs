@@ -45,6 +45,7 @@ fn ours(file: &Path) -> Found {
 
 /// Of every packet with SYN: its time, both ends, whether it has ACK, both numbers, and whether
 /// the link layer says that it went out.
+#[expect(clippy::too_many_lines, reason = "a table of fields")]
 fn theirs(file: &Path) -> Found {
     let fields = [
         "frame.time_epoch",

@@ -9,6 +9,7 @@ use tcptally::count::Tally;
 use tcptally::count::counter::Count;
 use tcptally::count::key::Keys;
 use tcptally::count::order::Order;
+use tcptally::count::tcp_stats::Columns;
 use tcptally::filter::Filter;
 use tcptally::format::{OutputFormat, RenderOptions, Report, ReportSection};
 use tcptally::{Connection, RecordTime, SourceStatus};
@@ -38,7 +39,7 @@ fn a_million_addresses() {
         zone: TimeZone::UTC,
         intervals: false,
         headings: true,
-        columns: Default::default(),
+        columns: Columns::default(),
     };
     let whole = ReportSection {
         start: None,

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::case::{Case, Tools};
 use crate::client::{self, Amount};
 use crate::cpu;
-use crate::processes::{self, is_interrupted, status};
+use crate::processes::{self, Started, is_interrupted, status};
 use crate::run::attached_since;
 use crate::server::Kind;
 
@@ -71,7 +71,7 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
         took = format!(", attached in {} ms", (since - began).as_millis());
         attached = Some(tracer);
     }
-    let tracer = attached.as_ref().map_or(server.process.pid(), |t| t.pid());
+    let tracer = attached.as_ref().map_or(server.process.pid(), Started::pid);
     let amount = Amount {
         seconds: 0.0,
         connections: Some(ADDRESSES.into()),
@@ -82,7 +82,8 @@ fn memory(tools: &Tools, case: Case) -> Result<String> {
     };
     let before = cpu::time(&[tracer]);
     let outcome = client::run(tools, kind, &server, amount, dir)?;
-    let used = (cpu::time(&[tracer]) - before).as_secs_f64() * 1e6 / f64::from(ADDRESSES);
+    let used =
+        cpu::time(&[tracer]).saturating_sub(before).as_secs_f64() * 1e6 / f64::from(ADDRESSES);
     let peak = status(tracer, "VmHWM").context("the tracer is gone")?;
     let kib: u64 = peak.trim_end_matches("kB").trim().parse()?;
     if let Some(mut tracer) = attached {

@@ -47,6 +47,7 @@ pub struct Measured {
 }
 
 /// Starts all, measures, ends all.
+#[expect(clippy::too_many_lines, reason = "to be split by steps")]
 pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();

@@ -48,7 +48,8 @@ pub fn run(cli: Cli) -> i32 {
             message::error("for all options: tcptally --help");
             2
         } else {
-            let known = error.downcast_ref::<tracing::Error>().and_then(|e| e.exit_status());
+            let known =
+                error.downcast_ref::<tracing::Error>().and_then(tracing::Error::exit_status);
             known.unwrap_or(own_failure)
         }
     })

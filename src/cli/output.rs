@@ -78,7 +78,7 @@ impl Output {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e.into()),
         };
-        let regular = metadata.as_ref().is_none_or(|m| m.is_file());
+        let regular = metadata.as_ref().is_none_or(std::fs::Metadata::is_file);
         if mode != Mode::Replace || !regular {
             let mut options = OpenOptions::new();
             options.write(true).create(regular);

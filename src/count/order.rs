@@ -80,7 +80,7 @@ impl Order {
 
         let mut rest = table.dropped();
         let mut other_fares = table.dropped_stats();
-        for row in others.iter() {
+        for row in &others {
             rest.add(table.entry(*row));
             other_fares.add(&table.stats(*row));
         }

@@ -50,7 +50,7 @@ impl Clock {
         let Some(t) = time.timestamp() else {
             return match time {
                 RecordTime::Elapsed(ns) => format!("{:+.1}s", ns as f64 / 1e9),
-                time => time.to_string(),
+                RecordTime::Clock(_) => time.to_string(),
             };
         };
         let format = match self.detail {

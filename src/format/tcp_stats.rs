@@ -164,7 +164,8 @@ mod tests {
         let nothing = TcpStats::default();
         assert!(fields(all).all(|f| f.value(&nothing).is_none()));
         assert!(
-            fields(all).all(|f| (f.text(&nothing), f.show(&nothing)) == ("".into(), "-".into()))
+            fields(all)
+                .all(|f| (f.text(&nothing), f.show(&nothing)) == (String::new(), "-".into()))
         );
         assert_eq!(fields(all).count(), 6);
         assert_eq!(fields(Columns::default()).count(), 0);

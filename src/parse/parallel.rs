@@ -88,6 +88,7 @@ pub struct Steps<Read, InOrder, Give, End> {
 }
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
+#[expect(clippy::too_many_lines, reason = "to be split by steps")]
 pub fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
 where
     J: Default,

@@ -140,7 +140,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                         Some(n) => lost += n,
                         None => {
                             unreadable +=
-                                u64::from(!line.trim_ascii().is_empty() && !is_notice(line))
+                                u64::from(!line.trim_ascii().is_empty() && !is_notice(line));
                         }
                     },
                 }

@@ -75,6 +75,7 @@ pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedCh
     // glibc and musl allocates on the stack) and touches only memory made before the fork.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as above.
         0 => unsafe { run_child(&argv, environment.as_deref(), preparation, &wait, &go, &tell) },
         pid => Ok(StoppedChild { pid, go, said }),
     }

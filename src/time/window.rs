@@ -46,7 +46,7 @@ pub fn period(
     let mut from = since.map(|form| place(form, "--since")).transpose()?.flatten();
     let mut to = until.map(|form| place(form, "--until")).transpose()?.flatten();
     if let Some(Form::Clock(time)) = until {
-        let after = match (timestamp(&from), of) {
+        let after = match (timestamp(from.as_ref()), of) {
             (Some(from), Of::Future) => Some(from.max(now)),
             (None, Of::Future) => Some(now),
             (from, Of::Record) => from,
@@ -57,19 +57,19 @@ pub fn period(
         });
     }
     if let Some(Form::Clock(time)) = since {
-        from = Some(match (timestamp(&to), of) {
+        from = Some(match (timestamp(to.as_ref()), of) {
             (Some(to), _) => previous(zone, *time, to)?,
             (None, Of::Future) => next(zone, *time, now)?,
             (None, Of::Record) => Bound::Daily(*time),
         });
     }
-    check(&from, &to, of, now)?;
+    check(from.as_ref(), to.as_ref(), of, now)?;
     Ok(Period { since: from, until: to, zone: zone.clone() })
 }
 
 fn check(
-    since: &Option<Bound>,
-    until: &Option<Bound>,
+    since: Option<&Bound>,
+    until: Option<&Bound>,
     of: Of,
     now: Timestamp,
 ) -> Result<(), String> {
@@ -89,7 +89,7 @@ fn check(
     }
 }
 
-fn timestamp(bound: &Option<Bound>) -> Option<Timestamp> {
+fn timestamp(bound: Option<&Bound>) -> Option<Timestamp> {
     match bound {
         Some(Bound::At(record_time)) => record_time.timestamp(),
         _ => None,

@@ -100,7 +100,7 @@ impl Command {
         self.waiting = waiting;
         let due: Vec<(Sent, Instant)> = due;
         for (sent, due) in due {
-            if !self.has_got(sent.signal, due - GROUP_DELIVERY) {
+            if !self.has_got(sent.signal, due.checked_sub(GROUP_DELIVERY).unwrap_or(due)) {
                 self.deliveries.passed_on.insert(sent.signal, now);
                 send(self.pid, sent);
             }

@@ -197,7 +197,7 @@ impl Watcher {
         self.on_notices();
         let before = busy();
         let dump = self.dumper.dump(info)?;
-        let took = nanoseconds(dump.end - dump.start).min(busy() - before);
+        let took = nanoseconds(dump.end - dump.start).min(busy().saturating_sub(before));
         let hidden = dump.hidden();
         self.ledger.dumped(dump);
         self.give();

@@ -1,4 +1,4 @@
-//! The README's recipes for records do what it says.
+//! The recipes for records in README.md and docs/ do what these say.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -7,12 +7,23 @@ use std::process::{Command, Stdio};
 
 use crate::support::{NOON, line, run};
 
-/// The lines behind `$ ` in the blocks marked `sh`.
-fn recipes() -> Vec<&'static str> {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```sh\n").skip(1);
-    let blocks = blocks.map(|b| b.split_once("```").expect("the block ends").0);
-    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).collect()
+/// The lines behind `$ ` in the blocks marked `sh` of README.md and docs/*.md.
+fn recipes() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).into_iter().flatten();
+    let mut files: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "md"));
+    files.sort();
+    files.insert(0, root.join("README.md"));
+    let texts = files.into_iter().map(|file| fs::read_to_string(file).unwrap());
+    let mut recipes = Vec::new();
+    for text in texts {
+        for block in text.split("```sh\n").skip(1) {
+            let (block, _) = block.split_once("```").expect("the block ends");
+            recipes.extend(block.lines().filter_map(|l| l.strip_prefix("$ ")).map(String::from));
+        }
+    }
+    recipes
 }
 
 /// What a recipe must show, by what is in it. The first that fits.
@@ -72,7 +83,7 @@ fn recipes_for_records() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     for recipe in recipes {
         let gave = run(Command::new("sh")
-            .args(["-c", recipe])
+            .args(["-c", &recipe])
             .current_dir(&folder)
             .env("PATH", &path)
             .env("TZ", "UTC")

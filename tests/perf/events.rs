@@ -41,13 +41,14 @@ fn threads(pid: Tid) -> Vec<Tid> {
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
     let mut threads: Vec<Tid> =
         entries.map(|e| name(e).to_str().unwrap().parse().unwrap()).collect();
-    threads.sort();
+    threads.sort_unstable();
     threads
 }
 
 /// The least of a tracer, in a process of its own since it waits for any child.
 #[test]
 #[ignore = "the tracer that other tests start"]
+#[expect(clippy::too_many_lines, reason = "to be split by kind of stop")]
 fn watch() {
     let pid: Tid = std::env::var("TRACEE").unwrap().parse().unwrap();
     let has = |name| std::env::var_os(name).is_some();
@@ -92,9 +93,9 @@ fn watch() {
                         && r.rax as i64 >= 0;
                     assert_eq!(is_exit, !signal.was_blocked, "{r:?}");
                     if signal.was_blocked {
-                        seen.late += 1
+                        seen.late += 1;
                     } else {
-                        seen.stops += 1
+                        seen.stops += 1;
                     }
                     stop.suppress(Until::AnyStop).unwrap();
                 }

@@ -1,4 +1,4 @@
-//! The commands of the README do what it says, on a server that is called nginx here.
+//! The commands of README.md and docs/ do what these say, on a server that is called nginx here.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,12 +16,23 @@ const PORT: u16 = 4711;
 /// What it calls strace.log.
 const LOG: &[u8] = include_bytes!("../../testdata/strace/nginx_f_net/log");
 
-/// The lines behind `$ ` in the blocks marked `console`.
-fn commands() -> Vec<&'static str> {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```console\n").skip(1);
-    let blocks = blocks.map(|b| b.split_once("```").expect("the block ends").0);
-    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).collect()
+/// The lines behind `$ ` in the blocks marked `console` of README.md and docs/*.md.
+fn commands() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).into_iter().flatten();
+    let mut files: Vec<_> = docs.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "md"));
+    files.sort();
+    files.insert(0, root.join("README.md"));
+    let texts = files.into_iter().map(|file| fs::read_to_string(file).expect("a text"));
+    let mut commands = Vec::new();
+    for text in texts {
+        for block in text.split("```console\n").skip(1) {
+            let (block, _) = block.split_once("```").expect("the block ends");
+            commands.extend(block.lines().filter_map(|l| l.strip_prefix("$ ")).map(String::from));
+        }
+    }
+    commands
 }
 
 /// A folder with what the commands call: tcptally, nginx and pidof.
@@ -37,7 +48,7 @@ fn programs(stage: &Stage, server: &Path, folder: &Path) {
 
 /// One after the other: they share the port.
 #[test]
-fn its_commands() {
+fn documented_commands_do_what_they_say() {
     let stage = Stage::get();
     let program: PathBuf = need!(stage.server(), "the README", "there is no C compiler");
     if listening_ports().contains(&PORT) {
@@ -45,45 +56,64 @@ fn its_commands() {
     }
     let commands = commands();
     assert!(commands.len() > 5, "{commands:?}");
-    for command in commands {
-        let folder = open_folder();
-        programs(&stage, &program, folder.path());
-        let port = Port { number: PORT, v4: true, v6: false };
-        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-        let start = |command: &str, work: &Path| {
-            // `exec`, so that a signal reaches the program and not the shell.
-            let argv = ["sh", "-c", &format!("exec {command}")].map(OsString::from);
-            let path = [("PATH", path.as_ref())];
-            Session::start_with(&stage, User::plain(), work, &argv, Stdio::null(), &path)
-        };
+    for command in &commands {
+        let programs_folder = open_folder();
+        programs(&stage, &program, programs_folder.path());
         let work = open_folder();
         fs::write(work.path().join("strace.log"), LOG).expect("our folder");
+        let example = Example { stage: &stage, command, programs: programs_folder.path() };
         if command.contains("tcptally parse") {
-            let mut run = start(command, work.path());
+            let mut run = example.start(work.path());
             assert!(run.wait().success(), "{command}: {}", run.stderr());
             assert!(run.stdout().contains("127.0.0.9"), "{command}: {}", run.stdout());
-            continue;
+        } else {
+            example.count(&program, work.path());
         }
+    }
+}
+
+/// A command of the documentation, and where it finds its programs.
+struct Example<'a> {
+    stage: &'a Stage,
+    command: &'a str,
+    programs: &'a Path,
+}
+
+impl Example<'_> {
+    fn start(&self, work: &Path) -> Session {
+        // `exec`, so that a signal reaches the program and not the shell.
+        let argv = ["sh", "-c", &format!("exec {}", self.command)].map(OsString::from);
+        let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap());
+        let path = [("PATH", path.as_ref())];
+        Session::start_with(self.stage, User::plain(), work, &argv, Stdio::null(), &path)
+    }
+
+    /// A server for a command that attaches or watches.
+    fn serve(&self, program: &Path) -> (Server, Session) {
+        let argv = vec![program.into(), PORT.to_string().into(), "prefork=2".into()];
+        let ports = vec![Port { number: PORT, v4: true, v6: false }];
+        let server = Server { argv, ports, protocol: GREETED, folder: open_folder() };
+        let session = server.start(self.stage, User::plain());
+        fs::write(self.programs.join("pid"), session.pid.to_string()).expect("our folder");
+        (server, session)
+    }
+
+    /// Runs `trace` or `watch` while two clients come, and checks what it shows.
+    fn count(&self, program: &Path, work: &Path) {
+        let command = self.command;
         let spawns = command.contains(" -- ");
-        let server = (!spawns).then(|| {
-            let mut argv = vec![program.clone().into(), PORT.to_string().into()];
-            argv.push("prefork=2".into());
-            let place = open_folder();
-            let server = Server { argv, ports: vec![port], protocol: GREETED, folder: place };
-            let session = server.start(&stage, User::plain());
-            fs::write(folder.path().join("pid"), session.pid.to_string()).expect("our folder");
-            (server, session)
-        });
-        let mut run = start(command, work.path());
+        let server = (!spawns).then(|| self.serve(program));
+        let mut run = self.start(work);
         wait_for(command, || {
             assert!(run.ended().is_none(), "{command}: {}", run.stderr());
-            let ready = match spawns {
-                true => listening_ports().contains(&PORT),
-                false => ["attached", "watching"].iter().any(|w| run.stderr().contains(w)),
+            let ready = if spawns {
+                listening_ports().contains(&PORT)
+            } else {
+                ["attached", "watching"].iter().any(|w| run.stderr().contains(w))
             };
             ready.then_some(())
         });
-        for from in [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 4, 7, 11)] {
+        for from in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 4, 7, 11)] {
             visit(from.into(), (Ipv4Addr::LOCALHOST, PORT).into(), GREETED).expect("an answer");
         }
         run.signal(if spawns { Signal::SIGTERM } else { Signal::SIGINT });
@@ -91,7 +121,7 @@ fn its_commands() {
         run.assert_all_gone();
         assert!(spawns || status.success(), "{command}: {status}: {}", run.stderr());
         let told = if spawns { run.stderr() } else { run.stdout() };
-        let file = fs::read_to_string(work.path().join("clients.json")).unwrap_or_default();
+        let file = fs::read_to_string(work.join("clients.json")).unwrap_or_default();
         let told = told + &file;
         let expected = match command {
             c if c.contains("--not-from") => "0 connections",

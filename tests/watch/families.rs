@@ -33,14 +33,14 @@ fn ipv6_and_mapped() {
 #[test]
 fn two_listeners_on_one_port() {
     let port = free_port();
-    let one = listen_at((Ipv4Addr::new(127, 0, 0, 1), port).into(), 300);
+    let one = listen_at((Ipv4Addr::LOCALHOST, port).into(), 300);
     let other = listen_at((Ipv4Addr::new(127, 0, 0, 2), port).into(), 300);
     let watch =
         Watch::start(User::plain(), &[port], &["-F", "json", "-o", "report.json", "--by", "local"]);
     for n in 0..50 {
         drop(connect_from(
             client(n),
-            (Ipv4Addr::new(127, 0, 0, 1 + (n % 5 == 0) as u8), port).into(),
+            (Ipv4Addr::new(127, 0, 0, 1 + u8::from(n % 5 == 0)), port).into(),
         ));
         drop(if n % 5 == 0 { other.accept() } else { one.accept() });
     }

@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(draw(8, 8, 4), ("████".into(), 4));
         assert_eq!(draw(5, 8, 4), ("██▌".into(), 3));
         assert_eq!(draw(1, 1000, 4), ("▏".into(), 1));
-        assert_eq!(draw(0, 8, 4), ("".into(), 0));
-        assert_eq!(draw(0, 0, 4), ("".into(), 0));
+        assert_eq!(draw(0, 8, 4), (String::new(), 0));
+        assert_eq!(draw(0, 0, 4), (String::new(), 0));
         assert_eq!(draw(u64::MAX, u64::MAX, 4), ("████".into(), 4));
     }
 }

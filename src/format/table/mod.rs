@@ -55,7 +55,8 @@ impl Format {
         let headings = headings(keys);
         let clock = Clock::between(&self.look.zone, &all);
         let time = clock.show(all.first).len().max(clock.show(all.last).len());
-        let (widths, most) = measure(part, &selection, headings.iter().map(|h| h.len()).collect());
+        let (widths, most) =
+            measure(part, &selection, headings.iter().map(std::string::String::len).collect());
         let count = all.count.to_string().len();
         let has_stats = self.measure_stats(part, &selection);
         let columns = Columns::fit(self.look.width, widths, count, has_stats, time, self.bars());

@@ -114,6 +114,7 @@ impl Deduplicator {
     }
 
     /// Takes note of one packet, and gives the connection if it is the first of it.
+    #[expect(clippy::too_many_lines, reason = "to be split by kind of packet")]
     pub fn see(&mut self, s: PacketObservation, give: &mut dyn FnMut(Connection)) {
         if !s.ends.inbound(&self.local) {
             return;

@@ -61,7 +61,9 @@ impl Entries {
                     Stamp::None => None,
                     stamp => calendar.record_time(stamp),
                 };
-                let realtime = realtime.and_then(|m| m.timestamp()).map(|t| t.as_microsecond());
+                let realtime = realtime
+                    .and_then(crate::model::record_time::RecordTime::timestamp)
+                    .map(jiff::Timestamp::as_microsecond);
                 self.entry = Some(Entry { realtime, ..Entry::default() });
             }
             _ => block.text(line),

@@ -117,7 +117,7 @@ fn kmsg(scan: &mut Scan<'_>) -> Option<Stamp> {
 /// Whether a program says it, and not the kernel nor ulogd: what stands between the stamp and
 /// the body has a tag with a process id.
 pub fn is_programs(between: &[u8]) -> bool {
-    let mut words = between.split(|b| b.is_ascii_whitespace()).filter(|w| !w.is_empty());
+    let mut words = between.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
     // The host, then the tag.
     let (_, Some(tag)) = (words.next(), words.next()) else { return false };
     let theirs = |name: &[u8]| !matches!(name, b"kernel" | b"ulogd");

@@ -83,6 +83,7 @@ impl Job {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "to be split by steps")]
 fn in_parts(
     plain: &Plain<'_>,
     cx: &mut Context<'_>,

@@ -329,6 +329,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn packets() {
         let syn = "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 -";
         let a = "198.51.100.10.40755 > 192.0.2.77.4711:";
