@@ -1,10 +1,11 @@
 //! Starts a command that holds still until its tracer has seized it.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use super::ptrace::Tid;
 
@@ -67,16 +68,18 @@ pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedCh
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let argv = pointers(argv);
-    let environment = stripped_environment();
-    let environment = environment.as_deref().map(pointers);
+    let mut environment = Environment::new();
     let (wait, go) = pipe()?;
     let (said, tell) = pipe()?;
     // SAFETY: between fork and exec the child calls only async-signal-safe functions (execvp of
     // glibc and musl allocates on the stack) and touches only memory made before the fork.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: as above.
-        0 => unsafe { run_child(&argv, environment.as_deref(), preparation, &wait, &go, &tell) },
+        0 => {
+            let environment = environment.as_mut().map(Environment::complete);
+            // SAFETY: as above.
+            unsafe { run_child(&argv, environment, preparation, &wait, &go, &tell) }
+        }
         pid => Ok(StoppedChild { pid, go, said }),
     }
 }
@@ -85,17 +88,91 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
+/// Variables that name the process which something is meant for: sd_listen_fds(3),
+/// sd_watchdog_enabled(3). That is the command, and not this process.
+const PID_VARIABLES: [&[u8]; 2] = [b"LISTEN_PID", b"WATCHDOG_PID"];
+/// Names the same process by the inode of its pidfd. It may be missing.
+const PIDFD_VARIABLE: &[u8] = b"LISTEN_PIDFDID=";
+/// Room for the digits of a process id.
+const PID_DIGITS: usize = 10;
+
+/// The environment of the command, where that is not simply this process'.
+struct Environment {
+    strings: Vec<Vec<u8>>,
+    /// The strings that end with the command's process id, and how long they are before it.
+    pids: Vec<(usize, usize)>,
+    /// One for each string, and a null pointer.
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Environment {
+    /// Makes all strings before the fork: after it nothing may be allocated.
+    fn new() -> Option<Environment> {
+        let original = original_environment();
+        let is_changed = original.is_some();
+        let strings = original.unwrap_or_else(|| {
+            let pair = |(name, value): (OsString, OsString)| {
+                [name.as_bytes(), b"=", value.as_bytes()].concat()
+            };
+            std::env::vars_os().map(pair).collect()
+        });
+        let me = std::process::id().to_string();
+        let mut new = Environment { strings: Vec::new(), pids: Vec::new(), pointers: Vec::new() };
+        let listens = |s: &Vec<u8>| *s == [b"LISTEN_PID=", me.as_bytes()].concat();
+        let is_activated = strings.iter().any(listens);
+        for mut string in strings {
+            if is_activated && string.starts_with(PIDFD_VARIABLE) {
+                continue;
+            }
+            let is_mine = |name: &&[u8]| string == [name, &b"="[..], me.as_bytes()].concat();
+            if PID_VARIABLES.iter().any(is_mine) {
+                let length = string.len() - me.len();
+                new.pids.push((new.strings.len(), length));
+                string.resize(length + PID_DIGITS, 0);
+            }
+            string.push(0);
+            new.strings.push(string);
+        }
+        new.pointers = vec![std::ptr::null(); new.strings.len() + 1];
+        (is_changed || !new.pids.is_empty()).then_some(new)
+    }
+
+    /// Writes the id of the calling process into the strings, and gives what execve(2) takes.
+    /// Allocates nothing.
+    fn complete(&mut self) -> &[*const libc::c_char] {
+        // SAFETY: takes and touches nothing.
+        let pid = unsafe { libc::getpid() }.unsigned_abs();
+        let mut digits = [0u8; PID_DIGITS];
+        let (mut rest, mut first) = (pid, PID_DIGITS);
+        while rest > 0 && first > 0 {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let digits = &digits[first..];
+        for &(string, length) in &self.pids {
+            if let Some(to) = self.strings[string].get_mut(length..length + digits.len()) {
+                to.copy_from_slice(digits);
+            }
+        }
+        for (pointer, string) in self.pointers.iter_mut().zip(&self.strings) {
+            *pointer = string.as_ptr().cast();
+        }
+        &self.pointers
+    }
+}
+
 /// The environment as it was before the dynamic loader took LD_LIBRARY_PATH, TMPDIR and the like
 /// out of it: that is done to programs with capabilities, as tcptally may have one. The command
 /// has none, and must get what it would get without us.
-fn stripped_environment() -> Option<Vec<CString>> {
+fn original_environment() -> Option<Vec<Vec<u8>>> {
     // SAFETY: takes a number only.
     if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
         return None;
     }
     let bytes = std::fs::read("/proc/self/environ").ok()?;
     let strings = bytes.split(|b| *b == 0).filter(|s| !s.is_empty());
-    Some(strings.filter_map(|s| CString::new(s).ok()).collect())
+    Some(strings.map(<[u8]>::to_vec).collect())
 }
 
 /// # Safety
