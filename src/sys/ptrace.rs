@@ -57,11 +57,17 @@ pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_DETACH, tid, 0, signal as usize).map(drop)
 }
 
-/// The message of a ptrace event: the new thread's or process' id, or the former id at an exec.
+/// The message of a ptrace event: the new thread's or process' id, the former id at an exec, or
+/// the data of a seccomp filter's RET_TRACE.
 pub fn event_message(tid: Tid) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;
     request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message) as usize)?;
     Ok(message)
+}
+
+/// Writes a word to a stopped tracee's memory, also where that is mapped read-only and private.
+pub fn poke(tid: Tid, address: u64, value: u64) -> io::Result<()> {
+    request(libc::PTRACE_POKEDATA, tid, address as usize, value as usize).map(drop)
 }
 
 /// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.

@@ -37,6 +37,10 @@ pub enum Call {
     Socketcall,
     /// io_uring_setup(2): what is accepted through the ring does not pass accept.
     IoUringSetup,
+    /// clone(2): flags first, in all of these architectures.
+    Clone,
+    /// clone3: a pointer to `struct clone_args`, in which the flags are the first 64 bits.
+    Clone3,
 }
 
 /// SYS_ACCEPT and SYS_ACCEPT4 (linux/net.h).
@@ -49,12 +53,18 @@ pub const CALLS: &[(Arch, u32, Call)] = &[
     (Arch::X86_64, 43, Call::Accept),
     (Arch::X86_64, 288, Call::Accept),
     (Arch::X86_64, 425, Call::IoUringSetup),
+    (Arch::X86_64, 56, Call::Clone),
+    (Arch::X86_64, 435, Call::Clone3),
     (Arch::X86_64, X32 + 43, Call::Accept),
     (Arch::X86_64, X32 + 288, Call::Accept),
     (Arch::X86_64, X32 + 425, Call::IoUringSetup),
+    (Arch::X86_64, X32 + 56, Call::Clone),
+    (Arch::X86_64, X32 + 435, Call::Clone3),
     (Arch::I386, 102, Call::Socketcall),
     (Arch::I386, 364, Call::Accept),
     (Arch::I386, 425, Call::IoUringSetup),
+    (Arch::I386, 120, Call::Clone),
+    (Arch::I386, 435, Call::Clone3),
 ];
 
 /// The calls that have this number, on one architecture or another.

@@ -55,7 +55,7 @@ impl Reader {
                 }
                 socketcall_buffers(tid, registers.argument(1, arch))
             }
-            Call::IoUringSetup => return None,
+            Call::IoUringSetup | Call::Clone | Call::Clone3 => return None,
         };
         let time = RecordTime::now();
         let (local, peer) = self.ends(tid, fd, buffers)?;

@@ -29,6 +29,7 @@ pub mod stop;
 pub mod target;
 mod tracees;
 pub mod tracer;
+mod untraced;
 
 pub use command::supervise;
 pub use error::Error;

@@ -41,4 +41,18 @@ impl CallRegisters {
             Arch::I386 => [r.rbx, r.rcx, r.rdx, r.rsi][index] & 0xffff_ffff,
         }
     }
+
+    /// The same with another first argument.
+    pub fn with_first_argument(mut self, value: u64, arch: Arch) -> CallRegisters {
+        match arch {
+            Arch::X86_64 => self.0.rdi = value,
+            Arch::I386 => self.0.rbx = value,
+        }
+        self
+    }
+
+    /// The address of the instruction that comes next.
+    pub fn instruction(&self) -> u64 {
+        self.0.rip
+    }
 }

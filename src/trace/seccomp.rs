@@ -3,11 +3,13 @@
 use crate::sys::fork::Instruction;
 
 use super::abi::{Arch, CALLS, Call, SOCKETCALL_ACCEPTS};
+use super::untraced::CLONE_UNTRACED;
 
 /// What the filter does besides letting calls pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Stop the tracee at accept and io_uring_setup.
+    /// Stop the tracee at accept and io_uring_setup, and where it may make a process without a
+    /// tracer: at clone with CLONE_UNTRACED and at clone3, whose flags a filter cannot see.
     pub trace: bool,
     /// io_uring_setup fails with ENOSYS.
     pub deny_io_uring: bool,
@@ -18,8 +20,12 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
+/// The data of RET_TRACE for clone and clone3.
+pub const CLONE_DATA: u64 = 1;
+
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 const fn statement(code: u16, k: u32) -> Instruction {
@@ -37,6 +43,9 @@ impl Program {
             Call::IoUringSetup if self.deny_io_uring => {
                 Some(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32)
             }
+            Call::Clone | Call::Clone3 if self.trace => {
+                Some(libc::SECCOMP_RET_TRACE | CLONE_DATA as u32)
+            }
             _ if self.trace => Some(libc::SECCOMP_RET_TRACE),
             _ => None,
         }
@@ -50,19 +59,27 @@ impl Program {
             let mut block = vec![statement(LOAD, NUMBER)];
             for &(_, number, call) in CALLS.iter().filter(|c| c.0 == arch) {
                 let Some(action) = self.action(call) else { continue };
-                if call == Call::Socketcall {
-                    let mut inner = vec![statement(LOAD, FIRST_ARGUMENT)];
-                    for operation in SOCKETCALL_ACCEPTS {
-                        inner.push(unless_equal_skip(operation, 1));
-                        inner.push(statement(RETURN, action));
+                let inner = match call {
+                    Call::Socketcall => SOCKETCALL_ACCEPTS
+                        .iter()
+                        .flat_map(|o| [unless_equal_skip(*o, 1), statement(RETURN, action)])
+                        .collect(),
+                    Call::Clone => {
+                        let is_set =
+                            Instruction { code: JUMP_IF_SET, jt: 0, jf: 1, k: CLONE_UNTRACED };
+                        vec![is_set, statement(RETURN, action)]
                     }
-                    // The accumulator holds the operation now.
-                    inner.push(statement(LOAD, NUMBER));
-                    block.push(unless_equal_skip(number, inner.len() as u8));
-                    block.extend(inner);
-                } else {
+                    _ => Vec::new(),
+                };
+                if inner.is_empty() {
                     block.push(unless_equal_skip(number, 1));
                     block.push(statement(RETURN, action));
+                } else {
+                    // The accumulator holds the first argument meanwhile.
+                    block.push(unless_equal_skip(number, inner.len() as u8 + 2));
+                    block.push(statement(LOAD, FIRST_ARGUMENT));
+                    block.extend(inner);
+                    block.push(statement(LOAD, NUMBER));
                 }
             }
             block.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
@@ -92,6 +109,9 @@ mod tests {
                 (JUMP_IF_EQUAL, k) => {
                     at += usize::from(if accumulator == k { i.jt } else { i.jf });
                 }
+                (JUMP_IF_SET, k) => {
+                    at += usize::from(if accumulator & k != 0 { i.jt } else { i.jf });
+                }
                 (RETURN, k) => return k,
                 other => panic!("{other:?}"),
             }
@@ -101,6 +121,25 @@ mod tests {
     const TRACE: Program = Program { trace: true, deny_io_uring: false };
     const X86_64: u32 = Arch::X86_64.audit();
     const I386: u32 = Arch::I386.audit();
+    const CLONE: u32 = libc::SECCOMP_RET_TRACE | CLONE_DATA as u32;
+
+    #[test]
+    fn clone_stops_only_where_it_may_make_an_untraced_process() {
+        let program = TRACE.instructions();
+        for (arch, clone) in [(X86_64, 56), (X86_64, 0x4000_0000 + 56), (I386, 120)] {
+            assert_eq!(run(&program, arch, clone, libc::SIGCHLD as u32), ALLOW);
+            assert_eq!(run(&program, arch, clone, libc::SIGCHLD as u32 | CLONE_UNTRACED), CLONE);
+        }
+        assert_eq!(run(&program, X86_64, 435, 0), CLONE);
+        assert_eq!(run(&program, I386, 435, 0), CLONE);
+        // fork and vfork have no flags; a number of the other architecture is another call.
+        for (arch, number) in [(X86_64, 57), (X86_64, 58), (X86_64, 120), (I386, 56), (I386, 2)] {
+            assert_eq!(run(&program, arch, number, CLONE_UNTRACED), ALLOW);
+        }
+        let deny = Program { trace: false, deny_io_uring: true }.instructions();
+        assert_eq!(run(&deny, X86_64, 435, 0), ALLOW);
+    }
+
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     const STOP: u32 = libc::SECCOMP_RET_TRACE;
 

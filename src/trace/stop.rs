@@ -90,6 +90,23 @@ impl SyscallStop {
     }
 }
 
+impl SeccompStop {
+    /// The general registers.
+    pub fn registers(&self) -> io::Result<Registers> {
+        ptrace::registers(self.tid())
+    }
+
+    /// The `AUDIT_ARCH_*` of the call.
+    pub fn arch(&self) -> io::Result<u32> {
+        ptrace::syscall_arch(self.tid())
+    }
+
+    /// The data of the filter's RET_TRACE.
+    pub fn data(&self) -> io::Result<u64> {
+        ptrace::event_message(self.tid())
+    }
+}
+
 impl ExecStop {
     /// Replaces the tracee's ptrace options.
     pub fn set_options(&self, options: i32) -> io::Result<()> {

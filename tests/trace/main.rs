@@ -29,3 +29,4 @@ mod servers;
 mod signals;
 mod spawn_perf;
 mod spawn_signals;
+mod untraced;

@@ -28,6 +28,7 @@ use super::error::{Doing, Error};
 use super::perf::watch::Perf;
 use super::signals;
 use super::tracees::Tracees;
+use super::untraced::UntracedClones;
 use check::Check;
 use on_signals::Notices;
 use pending_threads::PendingThreads;
@@ -66,6 +67,7 @@ pub struct Tracer {
     /// exit that is taken for an entry costs no accept, for then it is the entry after it that is
     /// not read.
     passing: HashSet<Tid>,
+    untraced_clones: UntracedClones,
     /// All that were ever in use.
     engines: BTreeSet<Engine>,
     cpu_affinity: CpuAffinity,
@@ -130,6 +132,7 @@ impl Tracer {
             pending_threads: PendingThreads::default(),
             awaiting_accept: HashSet::new(),
             passing: HashSet::new(),
+            untraced_clones: UntracedClones::default(),
             cpu_affinity: CpuAffinity::default(),
             watched,
             status,

@@ -105,6 +105,10 @@ impl Tracer {
     /// the second by SIGTERM.
     fn end_remaining(&mut self, ends: &[i32]) {
         let Watched::Spawned(command) = &self.watched else { return };
+        let remaining = command.remaining();
+        if remaining.is_empty() {
+            return;
+        }
         let now = Instant::now();
         match self.notices.end_asked {
             Some(first) if now < first + SAME_REQUEST => {}
@@ -126,7 +130,7 @@ impl Tracer {
                      detached from: with the engine seccomp it can accept only under tcptally. A \
                      second Ctrl-C or SIGTERM ends it with SIGTERM; otherwise tcptally goes on \
                      counting. With '--engine syscall' Ctrl-C detaches",
-                    list(&command.remaining())
+                    list(&remaining)
                 ));
             }
         }

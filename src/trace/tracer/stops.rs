@@ -11,10 +11,12 @@ use crate::trace::engine::Engine;
 use crate::trace::perf::watch::Trap;
 use crate::trace::procfs;
 use crate::trace::registers::CallRegisters;
+use crate::trace::seccomp;
 use crate::trace::setuid;
 use crate::trace::stop::{
-    CloneStop, EventStop, ExecStop, GroupStop, SignalStop, Stop, SyscallStop, Until,
+    CloneStop, EventStop, ExecStop, GroupStop, SeccompStop, SignalStop, Stop, SyscallStop, Until,
 };
+use crate::trace::untraced::UntracedClones;
 
 use super::{Phase, Tracer, Watched};
 
@@ -41,10 +43,7 @@ impl Tracer {
         match stop {
             Stop::Syscall(stop) => return self.on_syscall(stop),
             Stop::Signal(stop) => return self.on_signal(stop),
-            Stop::Seccomp(stop) => stop.resume(match self.phase {
-                Phase::Counting => Until::SyscallStop,
-                _ => Until::AnyStop,
-            })?,
+            Stop::Seccomp(stop) => self.on_seccomp(stop)?,
             Stop::Group(stop) => self.on_group_stop(stop)?,
             Stop::Event(stop) => self.on_event(stop)?,
             Stop::Birth(stop) => self.on_clone(stop)?,
@@ -69,6 +68,7 @@ impl Tracer {
 
     fn until(&mut self, tid: Tid) -> Until {
         match self.phase {
+            _ if self.untraced_clones.awaits_exit(tid) => Until::SyscallStop,
             Phase::Counting if self.awaiting_accept.contains(&tid) => Until::SyscallStop,
             Phase::Counting => self.tracees.engine(tid).until(),
             _ => Until::AnyStop,
@@ -78,6 +78,11 @@ impl Tracer {
     fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
         self.switching.remove(&tid);
+        if !self.untraced_clones.is_empty() && self.exit_clone(&stop)? {
+            let until = self.until(tid);
+            stop.resume(until)?;
+            return Ok(None);
+        }
         if self.awaiting_accept.contains(&tid) {
             self.probe(&stop)?;
             let until = self.until(tid);
@@ -113,8 +118,12 @@ impl Tracer {
         let registers = CallRegisters(stop.registers()?);
         if registers.success().is_none() {
             let is_other = || abi::candidates(registers.number()).next().is_none();
-            if engine == Engine::Syscall && registers.is_entry() && is_other() {
-                self.passing.insert(stop.tid());
+            if engine == Engine::Syscall && registers.is_entry() {
+                if is_other() {
+                    self.passing.insert(stop.tid());
+                } else if let Some((arch, call)) = call_at(stop, engine, &registers)? {
+                    self.enter_clone(stop.tid(), registers, arch, call)?;
+                }
             }
             return Ok(None);
         }
@@ -125,6 +134,70 @@ impl Tracer {
         }
         let connection = self.reader.read(stop.tid(), &registers, arch, call);
         Ok(connection.filter(|c| self.counts(c)))
+    }
+
+    fn on_seccomp(&mut self, stop: SeccompStop) -> io::Result<()> {
+        let is_clone = match stop.data() {
+            Ok(data) => data == seccomp::CLONE_DATA,
+            // Killed in its stop.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let stops_at_exit = if is_clone {
+            unless_killed(self.enter_clone_of(&stop))?.unwrap_or(false)
+        } else {
+            self.phase == Phase::Counting
+        };
+        stop.resume(if stops_at_exit { Until::SyscallStop } else { Until::AnyStop })
+    }
+
+    fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
+        let registers = CallRegisters(stop.registers()?);
+        let arch = Arch::from_audit(stop.arch()?);
+        match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
+            Some((arch, call)) => self.enter_clone(stop.tid(), registers, arch, call),
+            None => Ok(false),
+        }
+    }
+
+    /// Sees to it that a process made by clone is a tracee.
+    fn enter_clone(
+        &mut self,
+        tid: Tid,
+        registers: CallRegisters,
+        arch: Arch,
+        call: Call,
+    ) -> io::Result<bool> {
+        match self.untraced_clones.enter(tid, registers, arch, call) {
+            Ok(is_changed) => {
+                if is_changed {
+                    self.status.warn(
+                        "the server makes processes with CLONE_UNTRACED; the flag is taken out, \
+                         so that they are traced and counted",
+                    );
+                }
+                Ok(is_changed)
+            }
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(e),
+            Err(e) => {
+                self.status.record_shortfall(
+                    ShortfallKind::Unobservable,
+                    1,
+                    format!(
+                        "process {tid} makes a process with CLONE_UNTRACED, and the flag cannot be \
+                         taken out ({e}): what that process accepts is not counted, and under the \
+                         engine seccomp its accept fails with ENOSYS; use '--engine syscall'"
+                    ),
+                );
+                Ok(false)
+            }
+        }
+    }
+
+    fn exit_clone(&mut self, stop: &SyscallStop) -> io::Result<bool> {
+        let exit =
+            |clones: &mut UntracedClones| clones.exit(stop.tid(), CallRegisters(stop.registers()?));
+        Ok(unless_killed(exit(&mut self.untraced_clones))?.unwrap_or(false))
     }
 
     pub(super) fn warn_of_io_uring(&mut self) {
@@ -219,6 +292,9 @@ impl Tracer {
                 }
             }
             Watched::Attached(_) => {}
+        }
+        if !self.untraced_clones.is_empty() {
+            unless_killed(self.untraced_clones.appear(tid))?;
         }
         let is_new = self.tracees.are_known() && {
             let is_known = self.tracees.knows(tid);
@@ -326,6 +402,15 @@ impl Tracer {
     }
 }
 
+/// The result, or nothing of a tracee that was killed in its stop.
+fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Which call the tracee is in, if it is one that matters.
 fn call_at(
     stop: &SyscallStop,
@@ -335,7 +420,8 @@ fn call_at(
     let mut candidates = abi::candidates(registers.number()).peekable();
     match (engine, candidates.peek()) {
         (_, None) => Ok(None),
-        // The filter has compared architecture and number; no number means two things.
+        // The filter has compared architecture and number; no number of a call that accepts means
+        // two things.
         (Engine::Seccomp, Some(_)) => Ok(candidates.next()),
         (Engine::Perf | Engine::Syscall, Some(_)) => {
             let arch = Arch::from_audit(stop.arch()?);

@@ -1,0 +1,179 @@
+//! Takes CLONE_UNTRACED out of clone(2) and clone3: a process made with it has the seccomp filter
+//! and no tracer, so that the kernel answers its accept calls with ENOSYS.
+
+use std::io;
+
+use crate::sys::ptrace::{self, Tid};
+use crate::sys::tracee;
+
+use super::abi::{Arch, Call};
+use super::registers::CallRegisters;
+
+/// `CLONE_UNTRACED` of linux/sched.h. Nothing but tracing depends on it.
+pub const CLONE_UNTRACED: u32 = 0x0080_0000;
+
+/// So many changes wait for their new process at most; one that is killed early never shows up.
+const MAX_WAITING: usize = 64;
+
+/// Calls whose flags have been changed, until both processes have the former value back: the
+/// kernel leaves arguments as they were, and the code after the call may rely on that.
+#[derive(Debug, Default)]
+pub struct UntracedClones(Vec<Change>);
+
+/// A changed argument, in the calling thread and in the copy that its child has.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    caller: Tid,
+    is_caller_done: bool,
+    is_child_done: bool,
+    arch: Arch,
+    /// The registers of the call as it was made.
+    registers: CallRegisters,
+    flags: Flags,
+}
+
+/// Where the flags are.
+#[derive(Clone, Copy, Debug)]
+enum Flags {
+    /// In the first argument.
+    Argument { former: u64 },
+    /// In memory that the first argument points to: the first member of `struct clone_args`.
+    Memory { address: u64, former: u64 },
+}
+
+impl UntracedClones {
+    /// Whether there is nothing to be put back.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a thread has something to be put back at the exit from its call.
+    pub fn awaits_exit(&self, tid: Tid) -> bool {
+        self.0.iter().any(|c| c.caller == tid && !c.is_caller_done)
+    }
+
+    /// Looks at a clone or clone3 at whose entry a thread stands, and takes the flag out. Says
+    /// whether it was set; the caller then has to stop at the exit from the call.
+    pub fn enter(
+        &mut self,
+        tid: Tid,
+        registers: CallRegisters,
+        arch: Arch,
+        call: Call,
+    ) -> io::Result<bool> {
+        let argument = registers.argument(0, arch);
+        let flags = match call {
+            Call::Clone => Flags::Argument { former: argument },
+            Call::Clone3 => {
+                let mut bytes = [0; 8];
+                // The kernel will refuse the call for the same reason.
+                if tracee::read_memory(tid, argument, &mut bytes).is_err() {
+                    return Ok(false);
+                }
+                Flags::Memory { address: argument, former: u64::from_ne_bytes(bytes) }
+            }
+            _ => return Ok(false),
+        };
+        let (Flags::Argument { former } | Flags::Memory { former, .. }) = flags;
+        if former & u64::from(CLONE_UNTRACED) == 0 {
+            return Ok(false);
+        }
+        write(tid, registers, arch, flags, without(former))?;
+        if self.0.len() >= MAX_WAITING {
+            self.0.remove(0);
+        }
+        self.0.retain(|c| c.caller != tid || c.is_caller_done);
+        self.0.push(Change {
+            caller: tid,
+            is_caller_done: false,
+            is_child_done: false,
+            arch,
+            registers,
+            flags,
+        });
+        Ok(true)
+    }
+
+    /// A thread stands at the exit from a system call: puts back what was changed for it. Says
+    /// whether something was.
+    pub fn exit(&mut self, tid: Tid, registers: CallRegisters) -> io::Result<bool> {
+        let Some(at) = self.0.iter().position(|c| c.caller == tid && !c.is_caller_done) else {
+            return Ok(false);
+        };
+        let change = self.0[at];
+        change.put_back(tid, registers)?;
+        // Without a new process there is nobody to wait for.
+        if change.is_child_done || registers.success().is_none() {
+            self.0.remove(at);
+        } else {
+            self.0[at].is_caller_done = true;
+        }
+        Ok(true)
+    }
+
+    /// A new thread or process stops for the first time.
+    pub fn appear(&mut self, tid: Tid) -> io::Result<()> {
+        let registers = CallRegisters(ptrace::registers(tid)?);
+        let is_copy = |c: &Change| !c.is_child_done && c.is_copied_in(&registers);
+        let Some(at) = self.0.iter().position(is_copy) else { return Ok(()) };
+        let change = self.0[at];
+        change.put_back(tid, registers)?;
+        if change.is_caller_done {
+            self.0.remove(at);
+        } else {
+            self.0[at].is_child_done = true;
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    fn put_back(&self, tid: Tid, registers: CallRegisters) -> io::Result<()> {
+        match self.flags {
+            Flags::Argument { former } => write(tid, registers, self.arch, self.flags, former),
+            Flags::Memory { address, former } => {
+                let mut bytes = [0; 8];
+                tracee::read_memory(tid, address, &mut bytes)?;
+                // Shared memory may have it back already, or hold something else by now.
+                if u64::from_ne_bytes(bytes) == without(former) {
+                    ptrace::poke(tid, address, former)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether these are the registers of a process that this call has made: all but the result
+    /// and the stack are copies.
+    fn is_copied_in(&self, child: &CallRegisters) -> bool {
+        let argument = |registers: &CallRegisters, n| registers.argument(n, self.arch);
+        let first = match self.flags {
+            Flags::Argument { former } => without(former),
+            Flags::Memory { address, .. } => address,
+        };
+        child.instruction() == self.registers.instruction()
+            && argument(child, 0) == first
+            && (1..4).all(|n| argument(child, n) == argument(&self.registers, n))
+    }
+}
+
+fn without(flags: u64) -> u64 {
+    flags & !u64::from(CLONE_UNTRACED)
+}
+
+fn write(
+    tid: Tid,
+    registers: CallRegisters,
+    arch: Arch,
+    flags: Flags,
+    value: u64,
+) -> io::Result<()> {
+    match flags {
+        Flags::Argument { .. } => {
+            let registers = registers.with_first_argument(value, arch);
+            tracee::set_registers(tid, &registers.0)
+        }
+        // Unlike process_vm_writev(2) it also writes to read-only memory.
+        Flags::Memory { address, .. } => ptrace::poke(tid, address, value),
+    }
+}
