@@ -40,6 +40,8 @@ pub struct Entry {
     pub age: Option<i64>,
 }
 
+/// `ESTABLISHED`.
+const ESTABLISHED: u8 = 2;
 /// The states in which a connection ends.
 pub const ENDING: u8 = 3;
 /// `TIME_WAIT`.
@@ -59,6 +61,8 @@ pub enum Line {
     Tcp(Box<Entry>),
     /// A flow of another protocol.
     OtherFlow,
+    /// A TCP flow whose addresses or ports cannot be read.
+    Damaged,
     /// No flow.
     Other,
 }
@@ -107,7 +111,11 @@ pub fn text(line: &[u8]) -> Line {
     for word in words {
         match memchr::memchr(b'=', word) {
             Some(at) => e.take(&word[..at], &word[at + 1..]),
-            None if word == b"[ASSURED]" => e.assured = true,
+            // Only established connections are offloaded; their lines have no state.
+            None if matches!(word, b"[ASSURED]" | b"[OFFLOAD]" | b"[HW_OFFLOAD]") => {
+                e.assured = true;
+                e.offloaded |= word != b"[ASSURED]";
+            }
             None if e.src.is_none() => {
                 e.timeout = e.timeout.or_else(|| number(word));
                 e.rank = e.rank.or_else(|| rank(word));
@@ -115,8 +123,9 @@ pub fn text(line: &[u8]) -> Line {
             None => {}
         }
     }
+    let is_tcp = name == b"tcp" && protocol == b"6";
     if e.src.is_none() || e.dst.is_none() {
-        return Line::Other;
+        return if is_tcp && e.rank.is_some() { Line::Damaged } else { Line::Other };
     }
     if name != b"tcp" {
         return Line::OtherFlow;
@@ -138,8 +147,11 @@ pub fn xml(flow: &[u8]) -> Line {
         let end = memchr::memchr(b'<', &flow[start..])?;
         Some(&flow[start..start + end])
     };
-    let (Some(src), Some(dst)) = (tag("src"), tag("dst")) else { return Line::Other };
-    if memmem::find(flow, b"protoname=\"tcp\"").is_none() {
+    let is_tcp = memmem::find(flow, b"protoname=\"tcp\"").is_some();
+    let (Some(src), Some(dst)) = (tag("src"), tag("dst")) else {
+        return if is_tcp { Line::Damaged } else { Line::Other };
+    };
+    if !is_tcp {
         return Line::OtherFlow;
     }
     let value = |name: &str| tag(name).and_then(number::<i64>);
@@ -163,6 +175,7 @@ pub fn xml(flow: &[u8]) -> Line {
         rank: tag("state").and_then(rank),
         timeout: value("timeout"),
         assured: memmem::find(flow, b"<assured/>").is_some(),
+        offloaded: false,
         id: tag("id"),
         packets: tag("packets"),
         age: tag("deltatime").or_else(|| tag("delta-time")),
@@ -179,6 +192,7 @@ struct Fields<'a> {
     rank: Option<u8>,
     timeout: Option<i64>,
     assured: bool,
+    offloaded: bool,
     id: Option<&'a [u8]>,
     packets: Option<&'a [u8]>,
     age: Option<&'a [u8]>,
@@ -209,12 +223,12 @@ impl<'a> Fields<'a> {
                 server_port: Some(number(self.dport?)?),
             })
         };
-        let Some(ends) = ends() else { return Line::Other };
+        let Some(ends) = ends() else { return Line::Damaged };
         Line::Tcp(Box::new(Entry {
             event,
             stamp,
             ends,
-            rank: self.rank.unwrap_or(0),
+            rank: self.rank.unwrap_or(if self.offloaded { ESTABLISHED } else { 0 }),
             timeout: self.timeout,
             assured: self.assured,
             id: self.id.and_then(number),
@@ -259,6 +273,12 @@ mod tests {
             text(b"conntrack v1.4.7 (conntrack-tools): 44 flow entries have been shown."),
             Line::Other
         );
-        assert_eq!(text(b"tcp      6 120 SYN_SENT src=x dst=y"), Line::Other);
+        assert_eq!(text(b"tcp      6 120 SYN_SENT src=x dst=y"), Line::Damaged);
+        assert_eq!(text(b"tcp      6 431923 ESTABLISHED src=198.51."), Line::Damaged);
+        for word in ["[OFFLOAD]", "[HW_OFFLOAD]"] {
+            let line = format!("tcp      6 {}", FLOW.replace("[ASSURED]", word));
+            let Line::Tcp(e) = text(line.as_bytes()) else { panic!("{line}") };
+            assert!(e.rank == ESTABLISHED && e.established(), "{line}");
+        }
     }
 }

@@ -43,7 +43,7 @@ fn recognise(head: &[u8]) -> bool {
     let mut found = is_tar(head);
     lines::each(head, |line, _| {
         found = found
-            || entry::text(line) != Line::Other
+            || matches!(entry::text(line), Line::Tcp(_) | Line::OtherFlow)
             || line.starts_with(b"<conntrack>")
             || line.starts_with(b"<flow") && memmem::find(line, b"<layer3 ").is_some();
     });
@@ -99,7 +99,7 @@ fn archive(
 ) -> io::Result<()> {
     let name = input.name().to_owned();
     let mut archive = tar::Archive::new(&mut *input);
-    let mut strange = 0;
+    let (mut strange, mut damaged) = (0, 0);
     for member in archive.entries()? {
         let member = member?;
         if !member.header().entry_type().is_file() {
@@ -133,11 +133,13 @@ fn archive(
                     snapshot(&entry, tables, cx);
                 }
                 Line::OtherFlow => flows += 1,
+                Line::Damaged => damaged += 1,
                 Line::Other => others += 1,
             }
         }
         strange += u64::from(flows == 0 && others > 0);
     }
+    warn_damaged(&name, damaged, cx);
     let text = format!("{name}: {strange} files in it are no snapshots and were left out");
     cx.status.record_shortfall(ShortfallKind::RefusedInput, strange, text);
     Ok(())
@@ -170,7 +172,7 @@ fn text(
     };
     let name = input.name().to_owned();
     let calendar = Calendar::new(input, cx, &|_| Stamp::None);
-    let mut file = File { tables, events, calendar, record_time, listing: false };
+    let mut file = File { tables, events, calendar, record_time, listing: false, damaged: 0 };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
             if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
@@ -184,7 +186,8 @@ fn text(
             }
         });
     });
-    let File { events, .. } = file;
+    let File { events, damaged, .. } = file;
+    warn_damaged(&name, damaged, cx);
     cx.status.record_shortfall(
         ShortfallKind::LostConnections,
         events.forgotten as u64,
@@ -212,6 +215,15 @@ fn text(
     end
 }
 
+/// Says how many flows could not be read.
+fn warn_damaged(name: &str, damaged: u64, cx: &mut Context<'_>) {
+    let text = format!(
+        "{name}: the addresses or ports of {damaged} TCP flows cannot be read; these connections are \
+         missing"
+    );
+    cx.status.record_shortfall(ShortfallKind::UnreadableLines, damaged, text);
+}
+
 struct File<'a> {
     tables: &'a mut Tables,
     events: Events,
@@ -219,6 +231,8 @@ struct File<'a> {
     record_time: Option<RecordTime>,
     /// A snapshot has begun.
     listing: bool,
+    /// TCP flows that could not be read.
+    damaged: u64,
 }
 
 impl File<'_> {
@@ -235,6 +249,7 @@ impl File<'_> {
                 snapshot(&entry, self.tables, cx);
             }
             Line::OtherFlow => {}
+            Line::Damaged => self.damaged += 1,
             Line::Other => {
                 let stamp = date_line(text);
                 if let Some(record_time) = self.calendar.record_time(stamp) {
