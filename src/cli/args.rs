@@ -338,6 +338,11 @@ pub struct ParseArgs {
     #[arg(help_heading = WHICH, long)]
     pub established: bool,
 
+    /// Leave out connections inside tunnels (GRE, VXLAN, IPIP and others) of captures; by default
+    /// the innermost TCP counts
+    #[arg(help_heading = WHICH, long)]
+    pub outer: bool,
+
     /// The records; '-' or none: stdin
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,

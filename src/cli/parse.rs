@@ -37,6 +37,7 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         tz,
         local: args.local_ip,
         established: args.established,
+        outer: args.outer,
         port: request.count.filter.ports.single(),
         requested: request.requested(),
         // Where events scroll by, they tell how far it is.

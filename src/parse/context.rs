@@ -46,6 +46,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// Whether only connections count that the record shows to have been completed.
     pub established: bool,
+    /// Whether packets inside tunnels are left out.
+    pub outer: bool,
     /// Fields that somebody will look at.
     pub requested: RequestedFields,
     /// Threads; `None`: as many as there are processors.

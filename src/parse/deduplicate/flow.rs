@@ -1,10 +1,17 @@
-//! [`Flow`]: a connection that was seen, and whether another packet tells of it.
+//! [`Flow`]: a connection that was seen, and whether another packet belongs to it.
 //!
-//! That is told by the initial sequence number; where the record has none, by the IP ID, which
-//! Linux counts up for a SYN that it sends again; where that is missing too, by the ports within
-//! the time in which a SYN is sent again.
+//! Between the same ends, the initial sequence number (ISN) decides. Where the record has none, the
+//! IP ID does, which Linux counts up for a SYN that it sends again. Where that is missing too, the
+//! ports do, within the time in which a SYN is sent again.
+//!
+//! Between other ends, the packet may be the same behind address translation (DNAT), which leaves
+//! both ISNs and the IP ID as they are. A scanner also sends many SYNs with one ISN or one ID from
+//! one port. So equal numbers are not enough: either the SYN+ACK has the same ISN of the server, or
+//! the packet was seen at another point (interface, sender on the link, prefix of the log).
 
-use super::{PacketKind, PacketObservation};
+use smallvec::SmallVec;
+
+use super::observation::{PacketKind, PacketObservation};
 use crate::Connection;
 use crate::parse::host::{Ends, Host};
 
@@ -22,23 +29,43 @@ const FAST_OPEN: u32 = 9000;
 /// How far the IP ID runs on through tries that the record does not show.
 const ID_STEPS: u16 = 8;
 
-/// Address translation shows a packet a second time at once.
-const AT_ONCE: u64 = SECOND / 20;
+/// Address translation shows a packet a second time within this time.
+const TRANSLATION_DELAY: u64 = SECOND / 20;
+
+/// The answer to a translated SYN comes before the SYN is sent again.
+const ANSWER_DELAY: u64 = SECOND;
+
+/// Points at which one connection is seen: the interfaces of a router and a bridge behind it.
+const MAX_POINTS: usize = 4;
+
+/// Whether a connection is another one behind address translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// It is, unless the answers show two servers.
+    Likely,
+    /// It is not, unless the answers show one server.
+    Unlikely,
+}
 
 /// A connection that more may be seen of.
 pub struct Flow {
     server: Host,
     server_port: Option<u16>,
     isn: Option<u32>,
+    server_isn: Option<u32>,
     id: Option<u16>,
+    /// Where it was seen.
+    points: SmallVec<[u32; 2]>,
     /// Its first packet was a SYN+ACK.
     began_with_answer: bool,
     answered: bool,
+    /// The recording machine sent its SYN.
+    outbound: bool,
     /// The record has times.
     timed: bool,
     first: i64,
     last: i64,
-    /// Not given yet, since it is not known to have been completed.
+    /// Not given yet, since it is not known whether it counts.
     unconfirmed: Option<Box<Unconfirmed>>,
 }
 
@@ -56,18 +83,24 @@ pub struct Unconfirmed {
     /// For their order.
     pub number: u64,
     pub connection: Connection,
+    /// Whether another connection of the same client's port is the same.
+    pub translation: Option<Translation>,
 }
 
 impl Flow {
     /// A connection of which `s` is the first packet.
     pub fn new(s: &PacketObservation, now: i64) -> Flow {
+        let is_answer = s.part == PacketKind::SynAck;
         Flow {
             server: s.ends.server.clone(),
             server_port: s.ends.server_port,
             isn: s.isn,
+            server_isn: s.server_isn,
             id: s.id,
-            began_with_answer: s.part == PacketKind::SynAck,
-            answered: s.part == PacketKind::SynAck,
+            points: s.point.into_iter().collect(),
+            began_with_answer: is_answer,
+            answered: is_answer,
+            outbound: s.outgoing,
             timed: s.time.is_some(),
             first: now,
             last: now,
@@ -75,7 +108,7 @@ impl Flow {
         }
     }
 
-    /// Keeps the connection until it is known to be complete.
+    /// Keeps the connection until it is known whether it counts.
     pub fn hold(&mut self, unconfirmed: Unconfirmed) {
         self.unconfirmed = Some(Box::new(unconfirmed));
     }
@@ -86,37 +119,70 @@ impl Flow {
     }
 
     /// Nothing more is seen of it: what is held, if it counts.
-    pub fn end(self, incomplete: Incomplete) -> Option<Unconfirmed> {
-        let counts = match incomplete {
-            Incomplete::None => false,
-            Incomplete::Answered => self.answered,
-            Incomplete::All => true,
+    pub fn end(self, incomplete: Incomplete, established: bool) -> Option<Unconfirmed> {
+        let unconfirmed = self.unconfirmed?;
+        let counts = match (unconfirmed.translation, incomplete) {
+            (Some(Translation::Likely), _) => false,
+            _ if !established => true,
+            (_, Incomplete::None) => false,
+            (_, Incomplete::Answered) => self.answered,
+            (_, Incomplete::All) => true,
         };
-        self.unconfirmed.filter(|_| counts).map(|unconfirmed| *unconfirmed)
+        counts.then_some(*unconfirmed)
     }
 
-    /// It is complete: what was held, if it was.
+    /// It is complete: what was held, if it was, and counts.
     pub fn complete(&mut self) -> Option<Unconfirmed> {
+        let is_translated = self.translation() == Some(Translation::Likely);
+        self.unconfirmed.take_if(|_| !is_translated).map(|unconfirmed| *unconfirmed)
+    }
+
+    /// What was held, if it was: it does not stay held.
+    pub fn take(&mut self) -> Option<Unconfirmed> {
         self.unconfirmed.take().map(|unconfirmed| *unconfirmed)
     }
 
-    /// Whether it is a connection to the server of `ends`, and that has answered.
-    pub fn was_answered_by(&self, ends: &Ends) -> bool {
-        self.answered && self.server == ends.server && self.server_port == ends.server_port
+    /// Whether it is held as a connection behind address translation.
+    pub fn translation(&self) -> Option<Translation> {
+        self.unconfirmed.as_ref().and_then(|unconfirmed| unconfirmed.translation)
     }
 
-    /// Whether it is too long ago for anything to tell of it.
+    /// Decides differently.
+    pub fn set_translation(&mut self, translation: Option<Translation>) {
+        if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.translation = translation;
+        }
+    }
+
+    /// Whether it is a connection to the server of `ends`.
+    pub fn is_to(&self, ends: &Ends) -> bool {
+        self.server == ends.server && self.server_port == ends.server_port
+    }
+
+    /// The server's end, as a key.
+    pub fn server(&self) -> (Host, Option<u16>) {
+        (self.server.clone(), self.server_port)
+    }
+
+    /// Whether the recording machine sent its SYN.
+    pub fn is_outbound(&self) -> bool {
+        self.outbound
+    }
+
+    /// Whether it was answered.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether it is too long ago for anything to belong to it.
     pub fn is_over(&self, now: i64) -> bool {
         self.timed && now.abs_diff(self.last) > SPAN
     }
 
-    /// Whether `s` tells of this connection.
+    /// Whether `s` belongs to this connection, as its ends say.
     pub fn is(&self, s: &PacketObservation, now: i64) -> bool {
-        if self.is_over(now) {
+        if self.is_over(now) || !self.is_to(&s.ends) {
             return false;
-        }
-        if self.server != s.ends.server || self.server_port != s.ends.server_port {
-            return self.is_translated(s, now);
         }
         if let (Some(mine), Some(its)) = (self.isn, s.isn) {
             let ahead = match (self.began_with_answer, s.part) {
@@ -134,20 +200,68 @@ impl Flow {
         !self.timed || passed <= tried_for.saturating_mul(2).saturating_add(FIRST_PAUSE)
     }
 
-    /// The same packet behind address translation: other ends, the same numbers, at once.
-    fn is_translated(&self, s: &PacketObservation, now: i64) -> bool {
+    /// Whether the SYN+ACK `s` of another server has both ISNs of this connection: then it is the
+    /// same, before or behind address translation.
+    pub fn has_isns(&self, s: &PacketObservation, now: i64) -> bool {
+        let server_isns_equal = self.server_isn.is_some() && self.server_isn == s.server_isn;
+        server_isns_equal && self.isn_is_answered_by(s) && !self.is_over(now)
+    }
+
+    /// Whether this and `other` have both ISNs in common; `None`: not known.
+    pub fn is_same_as(&self, other: &Flow) -> Option<bool> {
+        let servers = self.server_isn.zip(other.server_isn).map(|(a, b)| a == b)?;
+        let near = |(a, b): (u32, u32)| a.wrapping_sub(b).min(b.wrapping_sub(a)) <= FAST_OPEN;
+        Some(servers && self.isn.zip(other.isn).is_some_and(near))
+    }
+
+    fn isn_is_answered_by(&self, s: &PacketObservation) -> bool {
+        let isns = self.isn.zip(s.isn);
+        isns.is_some_and(|(mine, its)| its.wrapping_sub(mine) <= FAST_OPEN)
+    }
+
+    /// Whether `s`, of another server, may be this connection behind address translation.
+    pub fn translation_to(&self, s: &PacketObservation, now: i64) -> Option<Translation> {
+        let delay = now.abs_diff(self.last);
+        let known_point = s.point.is_some() && !self.points.is_empty();
+        let other_point = s.point.is_some_and(|point| !self.points.contains(&point));
+        if self.began_with_answer || s.part == PacketKind::Onward {
+            return None;
+        }
+        if s.part == PacketKind::SynAck {
+            let may_be = !self.answered && self.isn_is_answered_by(s) && delay <= ANSWER_DELAY;
+            return may_be.then_some(Translation::Likely);
+        }
         let whole = [self.first, now].iter().all(|ns| ns.unsigned_abs().is_multiple_of(SECOND));
-        s.part == PacketKind::Syn
-            && !self.began_with_answer
-            && self.id.is_some()
-            && self.id == s.id
-            && self.isn == s.isn
-            && now.abs_diff(self.last) <= if whole { SECOND } else { AT_ONCE }
+        if delay > if whole { SECOND } else { TRANSLATION_DELAY } || self.isn != s.isn {
+            return None;
+        }
+        let ids_equal = match (self.id, s.id) {
+            (Some(mine), Some(its)) if mine != its => return None,
+            (mine, its) => mine.is_some() && mine == its,
+        };
+        match (ids_equal, s.isn.is_some()) {
+            (false, false) => None,
+            _ if known_point => other_point.then_some(Translation::Likely),
+            (true, true) => Some(Translation::Likely),
+            (false, true) => Some(Translation::Unlikely),
+            (true, false) => None,
+        }
+    }
+
+    /// Whether the SYN `s` has the same ISN and IP ID.
+    pub fn has_numbers_of(&self, s: &PacketObservation) -> bool {
+        self.isn == s.isn && self.id == s.id
     }
 
     /// Takes note of another packet of it.
     pub fn note(&mut self, s: &PacketObservation, now: i64) {
         self.last = self.last.max(now);
+        if let Some(point) = s.point
+            && self.points.len() < MAX_POINTS
+            && !self.points.contains(&point)
+        {
+            self.points.push(point);
+        }
         match s.part {
             PacketKind::Syn => {
                 self.id = s.id.or(self.id);
@@ -157,8 +271,16 @@ impl Flow {
                 }
                 self.isn = self.isn.or(s.isn);
             }
-            PacketKind::SynAck => self.answered = true,
+            PacketKind::SynAck => {
+                self.answered = true;
+                self.server_isn = self.server_isn.or(s.server_isn);
+            }
             PacketKind::Onward => {}
         }
+    }
+
+    /// The connection behind address translation was answered, and so this one.
+    pub fn answer(&mut self) {
+        self.answered = true;
     }
 }

@@ -4,9 +4,13 @@
 //! SYN+ACK tells of the same connection once more. `Flow` tells what belongs together. A
 //! connection is given when it is first seen, so its time is that of the first SYN.
 //!
-//! Only what was seen within `SPAN` can still fold, so no more is remembered.
+//! A connection that may be another one behind address translation is held until its answers show
+//! whether it is. Only what was seen within `SPAN` can still belong together, so no more is
+//! remembered.
 
+mod client;
 mod flow;
+mod observation;
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -14,52 +18,14 @@ use std::net::IpAddr;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use smallvec::SmallVec;
 
+use self::client::{Client, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
+pub use self::observation::{PacketKind, PacketObservation};
 use super::context::Context;
-use super::host::{Ends, Host};
+use super::host::Host;
 use crate::model::connection::Connection;
 use crate::{RecordTime, SourceStatus};
-
-/// In a record without times, or a flood, so many clients' ports are remembered.
-const MAX_FLOWS: usize = 1 << 20;
-
-/// So many connections of one client's port are remembered: somebody may scan from one.
-const MOST_OF_PORT: usize = 64;
-
-/// What a packet says of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PacketKind {
-    /// The client asks.
-    Syn,
-    /// The server answers; the ends are those of the connection all the same.
-    SynAck,
-    /// The client goes on: any later packet of its own but a reset.
-    Onward,
-}
-
-/// One packet that tells of a connection.
-#[derive(Clone, Debug)]
-pub struct PacketObservation {
-    /// Whose connection it is.
-    pub ends: Ends,
-    /// When it was recorded.
-    pub time: Option<RecordTime>,
-    /// What it says.
-    pub part: PacketKind,
-    /// The client's initial sequence number: of a SYN+ACK what it acknowledges, less one.
-    pub isn: Option<u32>,
-    /// The IP ID of a SYN, unless 0.
-    pub id: Option<u16>,
-}
-
-/// All that was seen from a client's port.
-struct Client {
-    host: Host,
-    port: u16,
-    seen: SmallVec<[Flow; 1]>,
-}
 
 /// See the module.
 pub struct Deduplicator {
@@ -73,6 +39,10 @@ pub struct Deduplicator {
     begun: i64,
     /// How many connections were held so far.
     unconfirmed: u64,
+    /// Connections that the recording machine opened itself.
+    outbound: u64,
+    /// Connections that are held may be behind address translation.
+    saw_translation: bool,
     saw_answer: bool,
     saw_onward: bool,
     saw_any: bool,
@@ -101,6 +71,8 @@ impl Deduplicator {
             old: HashTable::new(),
             begun: 0,
             unconfirmed: 0,
+            outbound: 0,
+            saw_translation: false,
             saw_answer: false,
             saw_onward: false,
             saw_any: false,
@@ -121,7 +93,7 @@ impl Deduplicator {
         }
         let Some(port) = s.ends.client_port else {
             // Nothing to tell it from others by.
-            if s.part == PacketKind::Syn {
+            if s.part == PacketKind::Syn && !s.outgoing {
                 give(Connection { time: s.time, ..s.ends.connection() });
             }
             return;
@@ -140,8 +112,6 @@ impl Deduplicator {
             PacketKind::SynAck => self.saw_answer = true,
             PacketKind::Onward => self.saw_onward = true,
         }
-        let incomplete = self.incomplete();
-
         let key = hash(&self.hasher, &s.ends.client, port);
         let same = |client: &Client| client.port == port && client.host == s.ends.client;
         let rehash = |client: &Client| hash(&self.hasher, &client.host, client.port);
@@ -155,33 +125,34 @@ impl Deduplicator {
             }
             return;
         }
+        let rules = Rules { established: self.established, incomplete: self.incomplete() };
         let client = match self.young.entry(key, same, rehash) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let host = s.ends.client.clone();
-                entry.insert(Client { host, port, seen: SmallVec::new() }).into_mut()
+                entry.insert(Client::new(host, port)).into_mut()
             }
         };
-        let all = &mut client.seen;
-        all.retain(|seen| seen.is_held() || !seen.is_over(now));
-        if let Some(seen) = all.iter_mut().rev().find(|seen| seen.is(&s, now)) {
-            seen.note(&s, now);
-            return;
+        match client.find(&s, now, rules, give) {
+            Known::Yes => return,
+            Known::AsOutbound => self.outbound -= 1,
+            Known::No => {}
         }
-        if all.len() >= MOST_OF_PORT
-            && let Some(unconfirmed) = all.remove(0).end(incomplete)
-        {
-            give(unconfirmed.connection);
-        }
-        let mut seen = Flow::new(&s, now);
+        client.make_room(now, rules, give);
+        let translation = client.translation_to(&s, now);
         let connection = Connection { time: s.time, ..s.ends.connection() };
-        if self.established {
+        let mut flow = Flow::new(&s, now);
+        if s.outgoing {
+            // Its answer may be seen at a place that does not tell the direction.
+            self.outbound += u64::from(translation.is_none());
+        } else if self.established || translation.is_some() {
             self.unconfirmed += 1;
-            seen.hold(Unconfirmed { number: self.unconfirmed, connection });
+            self.saw_translation |= translation.is_some();
+            flow.hold(Unconfirmed { number: self.unconfirmed, connection, translation });
         } else {
             give(connection);
         }
-        all.push(seen);
+        client.add(flow);
     }
 
     fn incomplete(&self) -> Incomplete {
@@ -213,11 +184,11 @@ impl Deduplicator {
 
     fn forget(&mut self, give: &mut dyn FnMut(Connection)) {
         std::mem::swap(&mut self.young, &mut self.old);
-        if self.established {
-            let incomplete = self.incomplete();
-            let all = self.young.drain().flat_map(|client| client.seen);
+        if self.established || self.saw_translation {
+            let rules = Rules { established: self.established, incomplete: self.incomplete() };
+            let all = self.young.drain().flat_map(Client::into_flows);
             let mut unconfirmed: Vec<Unconfirmed> =
-                all.filter_map(|seen| seen.end(incomplete)).collect();
+                all.filter_map(|flow| rules.end(flow)).collect();
             // The order of the table is another each time.
             unconfirmed.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
             unconfirmed.into_iter().for_each(|unconfirmed| give(unconfirmed.connection));
@@ -250,6 +221,13 @@ impl Deduplicator {
                  answered count too"
             ));
         }
+        if self.outbound > 0 {
+            status.warn(format!(
+                "{name}: {} connections that the recording machine opened itself are left out: the \
+                 record marks their SYNs as outgoing",
+                self.outbound
+            ));
+        }
         if !self.established || !self.saw_any || self.saw_onward {
             return;
         }
@@ -267,167 +245,5 @@ impl Deduplicator {
     }
 }
 
-impl Client {
-    /// The client sends more, so what was answered is complete.
-    fn goes_on(&mut self, s: &PacketObservation, give: &mut dyn FnMut(Connection)) {
-        let newest = self.seen.iter_mut().rev().find(|seen| seen.was_answered_by(&s.ends));
-        if let Some(unconfirmed) = newest.and_then(Flow::complete) {
-            give(unconfirmed.connection);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parse::Options;
-
-    struct Bench {
-        fold: Deduplicator,
-        given: Vec<Connection>,
-    }
-
-    impl Bench {
-        fn new(established: bool) -> Bench {
-            let options = Options { established, ..Options::default() };
-            let cx = Context {
-                options: &options,
-                sink: &mut Vec::new(),
-                status: &mut SourceStatus::new("parse"),
-                failures: &mut Vec::new(),
-            };
-            Bench { fold: Deduplicator::new(&cx), given: Vec::new() }
-        }
-
-        /// `port` is the client's, `at` in seconds.
-        fn see(&mut self, part: PacketKind, port: u16, at: f64, isn: Option<u32>, id: Option<u16>) {
-            self.see_to(part, port, 80, at, isn, id);
-        }
-
-        fn see_to(
-            &mut self,
-            part: PacketKind,
-            port: u16,
-            to: u16,
-            at: f64,
-            isn: Option<u32>,
-            id: Option<u16>,
-        ) {
-            let ends = Ends {
-                client: "198.51.100.1".parse().unwrap(),
-                client_port: Some(port),
-                server: "192.0.2.77".parse().unwrap(),
-                server_port: Some(to),
-            };
-            let time = Some(RecordTime::Clock((at * 1e9) as i64));
-            let s = PacketObservation { ends, time, part, isn, id };
-            self.fold.see(s, &mut |c| self.given.push(c));
-        }
-
-        fn end(mut self) -> usize {
-            let mut status = SourceStatus::new("parse");
-            self.fold.finish("x", &mut status, &mut |c| self.given.push(c));
-            self.given.len()
-        }
-    }
-
-    #[test]
-    fn by_sequence_number() {
-        let mut b = Bench::new(false);
-        for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0] {
-            b.see(PacketKind::Syn, 1, at, Some(7), None);
-        }
-        b.see(PacketKind::SynAck, 1, 127.1, Some(7), None);
-        assert_eq!(b.given.len(), 1);
-        b.see(PacketKind::Syn, 1, 128.0, Some(20_000), None);
-        assert_eq!(b.end(), 2);
-    }
-
-    #[test]
-    fn fast_open_and_a_lone_answer() {
-        let mut b = Bench::new(false);
-        b.see(PacketKind::Syn, 1, 0.0, Some(u32::MAX - 3), None);
-        b.see(PacketKind::SynAck, 1, 0.1, Some(6), None);
-        b.see(PacketKind::SynAck, 2, 0.1, Some(6), None);
-        // Captured in the wrong order.
-        b.see(PacketKind::Syn, 2, 0.1, Some(6), None);
-        b.see(PacketKind::SynAck, 2, 1.1, Some(6), None);
-        assert_eq!(b.end(), 2);
-    }
-
-    #[test]
-    fn by_ip_id() {
-        let mut b = Bench::new(false);
-        for (at, id) in [(0.0, 65535), (0.0, 65535), (1.0, 1), (2.0, 2), (3.5, 30_000)] {
-            b.see(PacketKind::Syn, 1, at, None, Some(id));
-        }
-        assert_eq!(b.end(), 2);
-    }
-
-    #[test]
-    fn by_ports_and_time() {
-        let mut b = Bench::new(false);
-        for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0] {
-            b.see(PacketKind::Syn, 1, at, None, None);
-        }
-        assert_eq!(b.given.len(), 1);
-        b.see(PacketKind::Syn, 2, 0.0, None, None);
-        b.see(PacketKind::Syn, 2, 10.0, None, None);
-        assert_eq!(b.end(), 3);
-    }
-
-    #[test]
-    fn translated_counts_once_and_a_scan_does_not_fold() {
-        let mut b = Bench::new(false);
-        b.see_to(PacketKind::Syn, 1, 80, 0.0, None, Some(9));
-        b.see_to(PacketKind::Syn, 1, 8080, 0.0001, None, Some(9));
-        for port in 1..1000 {
-            b.see_to(PacketKind::Syn, 2, port, f64::from(port) / 1e4, Some(5), Some(port * 40));
-        }
-        assert_eq!(b.end(), 1 + 999);
-    }
-
-    #[test]
-    fn established_is_what_the_client_went_on_with() {
-        let mut b = Bench::new(true);
-        b.see(PacketKind::Syn, 1, 0.0, Some(5), None);
-        b.see(PacketKind::SynAck, 1, 0.1, Some(5), None);
-        b.see(PacketKind::Onward, 1, 0.2, None, None);
-        b.see(PacketKind::Onward, 1, 0.3, None, None);
-        b.see(PacketKind::Syn, 2, 0.0, Some(5), None);
-        b.see(PacketKind::SynAck, 2, 0.1, Some(5), None);
-        b.see(PacketKind::Syn, 3, 0.0, Some(5), None);
-        b.see(PacketKind::Onward, 3, 0.1, None, None);
-        assert_eq!(b.given[0].time, Some(RecordTime::Clock(0)));
-        assert_eq!(b.end(), 1);
-
-        let mut answers_only = Bench::new(true);
-        answers_only.see(PacketKind::SynAck, 1, 0.1, Some(5), None);
-        assert_eq!(answers_only.end(), 1);
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut b = Bench::new(false);
-        for n in 0..20_000_u32 {
-            b.see(PacketKind::Syn, (n % 60_000) as u16, f64::from(n), Some(n), None);
-        }
-        assert!(b.fold.young.len() + b.fold.old.len() <= 2 * 131 + 2);
-        assert_eq!(b.end(), 20_000);
-    }
-
-    #[test]
-    fn one_wrong_time_makes_nothing_new() {
-        for (established, wrong) in [(false, PacketKind::Syn), (true, PacketKind::Onward)] {
-            let mut b = Bench::new(established);
-            for _ in 0..2 {
-                b.see(PacketKind::Syn, 1, 0.0, Some(7), None);
-                b.see(PacketKind::SynAck, 1, 0.1, Some(7), None);
-                b.see(PacketKind::Onward, 1, 0.2, Some(8), None);
-                b.see(wrong, 2, 500.0, Some(9), None);
-            }
-            let given = b.given.iter().filter(|c| c.port == Some(1)).count();
-            assert_eq!(given, 1, "{wrong:?}");
-        }
-    }
-}
+mod tests;

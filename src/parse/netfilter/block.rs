@@ -17,6 +17,8 @@ pub struct Fact {
     pub stamp: Stamp,
     /// The packet that was logged.
     pub packet: Packet,
+    /// Where it was logged.
+    pub point: u32,
 }
 
 /// What many lines tell.
@@ -129,7 +131,8 @@ impl Block {
         let stamp =
             entry.realtime.and_then(|us| us.checked_mul(1000)).map_or(Stamp::None, Stamp::Epoch);
         if let (Some(at), false) = (body::find(&entry.message), entry.programs) {
-            self.body(stamp, &entry.message[at..]);
+            let (prefix, body) = entry.message.split_at(at);
+            self.body(stamp, prefix, body);
         }
     }
 
@@ -143,13 +146,15 @@ impl Block {
         let (stamp, rest) = frame::split(line);
         let between = line.get(line.len() - rest.len()..at).unwrap_or_default();
         if !frame::is_programs(between) {
-            self.body(stamp, &line[at..]);
+            self.body(stamp, between, &line[at..]);
         }
     }
 
-    fn body(&mut self, stamp: Stamp, body: &[u8]) {
+    fn body(&mut self, stamp: Stamp, prefix: &[u8], body: &[u8]) {
         match body::read(body) {
-            Body::Tells(packet) => self.facts.push(Fact { stamp, packet }),
+            Body::Tells(packet) => {
+                self.facts.push(Fact { stamp, packet, point: body::point(prefix, body) });
+            }
             Body::Broken => self.broken += 1,
             Body::Other => {}
         }

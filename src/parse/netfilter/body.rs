@@ -1,7 +1,9 @@
 //! The body of a LOG line, from `IN=` on: the same in every log that it may get to.
 
+use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
 use memchr::memmem::{self, Finder};
 
 use super::fast_path;
@@ -29,6 +31,8 @@ pub struct Packet {
     pub part: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
+    /// The server's initial sequence number, of a SYN+ACK.
+    pub server_isn: Option<u32>,
     /// The IP ID of a SYN.
     pub id: Option<u16>,
 }
@@ -63,16 +67,45 @@ pub(super) fn general(body: &[u8]) -> Body {
     while let Some(word) = words.next() {
         match word {
             // What follows is the packet that an ICMP error is about.
-            [b'[', ..] => break,
+            [b'[', b'S', b'R', b'C', b'=', ..] if fields.proto.is_some() => break,
             // Options, in hex or words.
             [b'(', .., b')'] => {}
             [b'(', ..] => {
-                let _ = words.by_ref().find(|w| w.ends_with(b")"));
+                let mut rest = words.clone();
+                if rest.any(|w| w.ends_with(b")")) {
+                    words = rest;
+                }
             }
             _ => fields.take(word),
         }
     }
     fields.body()
+}
+
+/// An address, or the word that somebody put in its place before he passed the log on.
+fn address_or_mask(value: &[u8]) -> Option<Host> {
+    let is_word = value.iter().any(u8::is_ascii_alphabetic);
+    Host::address(value).or_else(|| Host::address_or_name(value).filter(|_| is_word))
+}
+
+/// Where the packet was logged: a hash of the prefix of the rule, and of the interfaces that stand
+/// at the beginning of `body`.
+pub fn point(prefix: &[u8], body: &[u8]) -> u32 {
+    let mut blanks = memchr::memchr_iter(b' ', body);
+    let interfaces = &body[..blanks.nth(1).unwrap_or(body.len())];
+    let hash = FixedState::with_seed(0).hash_one((without_uptime(prefix), interfaces));
+    (hash >> 32) as u32
+}
+
+/// What follows the kernel's own stamp, if there is one: `[ 1485.291490] `.
+fn without_uptime(prefix: &[u8]) -> &[u8] {
+    let stamp = memchr::memchr_iter(b'[', prefix).find_map(|open| {
+        let close = open + memchr::memchr(b']', &prefix[open..])?;
+        let inner = prefix[open + 1..close].trim_ascii();
+        let numeric = |b: &u8| b.is_ascii_digit() || *b == b'.';
+        (!inner.is_empty() && inner.iter().all(numeric)).then_some(close + 1)
+    });
+    &prefix[stamp.unwrap_or(0)..]
 }
 
 #[derive(Default)]
@@ -126,19 +159,21 @@ impl<'a> Fields<'a> {
         }
         let ends = || {
             Some(Ends {
-                client: Host::address(self.src?)?,
+                client: address_or_mask(self.src?)?,
                 client_port: Some(number(self.spt?)?),
-                server: Host::address(self.dst?)?,
+                server: address_or_mask(self.dst?)?,
                 server_port: Some(number(self.dpt?)?),
             })
         };
         let Some(ends) = ends() else { return Body::Broken };
         Body::Tells(if self.ack {
             let isn = self.ack_seq.and_then(number).map(|acked: u32| acked.wrapping_sub(1));
-            Packet { ends: ends.turned(), part: PacketKind::SynAck, isn, id: None }
+            let server_isn = self.seq.and_then(number);
+            Packet { ends: ends.turned(), part: PacketKind::SynAck, isn, server_isn, id: None }
         } else {
             let id = self.id.and_then(number).filter(|id| *id != 0);
-            Packet { ends, part: PacketKind::Syn, isn: self.seq.and_then(number), id }
+            let isn = self.seq.and_then(number);
+            Packet { ends, part: PacketKind::Syn, isn, server_isn: None, id }
         })
     }
 }

@@ -58,7 +58,7 @@ pub fn read(body: &[u8]) -> Option<Body> {
         server_port: Some(server_port.try_into().ok()?),
     };
     let id = Some(id.try_into().ok()?).filter(|id| *id != 0);
-    Some(Body::Tells(Packet { ends, part: PacketKind::Syn, isn, id }))
+    Some(Body::Tells(Packet { ends, part: PacketKind::Syn, isn, server_isn: None, id }))
 }
 
 /// Whether `IN=` and `OUT=` have a value, if nothing but `MAC=` follows.

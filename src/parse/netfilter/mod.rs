@@ -102,10 +102,12 @@ impl Log {
         self.missed |= block.missed;
         for fact in block.facts.drain(..) {
             let time = self.calendar.record_time(fact.stamp);
-            let Packet { ends, part, isn, id } = fact.packet;
-            fold.see(PacketObservation { ends, time, part, isn, id }, &mut |connection| {
-                found.push(connection);
-            });
+            let Packet { ends, part, isn, server_isn, id } = fact.packet;
+            let point = Some(fact.point);
+            let outgoing = false;
+            let packet =
+                PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+            fold.see(packet, &mut |connection| found.push(connection));
         }
     }
 }

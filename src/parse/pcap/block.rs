@@ -1,8 +1,14 @@
 //! What the frames of a part of a capture tell, each by itself.
 
+use smallvec::SmallVec;
+
 use super::frames::{Format, Frame, Stop};
-use super::packet::{self, Packet, Tcp};
+use super::layer::Unread;
+use super::packet::{self, Packet, Selection, Tcp};
 use crate::parse::deduplicate::{PacketKind, PacketObservation};
+
+/// So many sorts of packets that are not decoded are told apart.
+const MAX_UNREAD: usize = 32;
 
 /// What was read of a part, and between which places of the file.
 #[derive(Default)]
@@ -21,42 +27,75 @@ pub struct Block {
 }
 
 /// How many packets there were of each sort.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Sums {
     pub seen: u64,
     /// Not enough was captured of them.
     pub short: u64,
-    /// Of a link type that is not read.
-    pub strange: u64,
+    /// They may contain TCP, and are not decoded.
+    pub unread: SmallVec<[(Unread, u64); 2]>,
+    /// SYNs in tunnels that were left out as the user asked.
+    pub tunnelled: u64,
     /// The capture says that it lost them.
     pub dropped: u64,
 }
 
 impl Sums {
     /// Adds those of another part.
-    pub fn add(&mut self, other: Sums) {
-        let Sums { seen, short, strange, dropped } = other;
+    pub fn add(&mut self, other: &Sums) {
+        let Sums { seen, short, unread, tunnelled, dropped } = other;
         self.seen += seen;
         self.short += short;
-        self.strange += strange;
-        self.dropped = self.dropped.saturating_add(dropped);
+        self.tunnelled += tunnelled;
+        self.dropped = self.dropped.saturating_add(*dropped);
+        unread.iter().for_each(|(what, n)| self.add_unread(*what, *n));
     }
 
-    fn take(&mut self, frame: &Frame<'_>, onward: bool, sightings: &mut Vec<PacketObservation>) {
+    fn add_unread(&mut self, what: Unread, n: u64) {
+        match self.unread.iter().position(|(known, _)| *known == what) {
+            Some(at) => self.unread[at].1 += n,
+            None if self.unread.len() < MAX_UNREAD => self.unread.push((what, n)),
+            // Somebody sends every number there is.
+            None => self.unread[0].1 += n,
+        }
+    }
+
+    fn take(
+        &mut self,
+        frame: &Frame<'_>,
+        selection: Selection,
+        sightings: &mut Vec<PacketObservation>,
+    ) {
         self.seen += 1;
-        match packet::read(frame.link, frame.data, frame.cut, onward) {
-            Packet::Tcp(Tcp { ends, part, isn, id, inward }) => {
+        let Some(link) = frame.link else {
+            return self.add_unread(Unread::Named("of an interface that is not described"), 1);
+        };
+        match packet::read(link, frame.data, frame.cut, selection) {
+            Packet::Tcp(Tcp { ends, part, isn, server_isn, id, inward, point }) => {
                 let inward = inward.or(frame.inward);
                 let outbound = match part {
                     PacketKind::Syn | PacketKind::Onward => inward == Some(false),
                     PacketKind::SynAck => inward == Some(true),
                 };
-                if !outbound || ends.on_one_machine() {
-                    sightings.push(PacketObservation { ends, time: frame.time, part, isn, id });
+                let outgoing = outbound && !ends.on_one_machine();
+                if outgoing && part != PacketKind::Syn {
+                    return;
                 }
+                let (time, point) = (frame.time, point.or(frame.point));
+                sightings.push(PacketObservation {
+                    ends,
+                    time,
+                    part,
+                    isn,
+                    server_isn,
+                    outgoing,
+                    id,
+                    point,
+                });
             }
             Packet::Short => self.short += 1,
-            Packet::UnknownLink => self.strange += 1,
+            Packet::Tunnelled => self.tunnelled += 1,
+            Packet::Unread(what) => self.add_unread(what, 1),
             Packet::Other => {}
         }
     }
@@ -71,7 +110,7 @@ impl Block {
         format: &Format,
         (buffer, start): (&mut Vec<u8>, u64),
         (from, limit): (u64, u64),
-        onward: bool,
+        selection: Selection,
         mut more: impl FnMut(&mut Vec<u8>, usize) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
         self.sightings.clear();
@@ -85,7 +124,7 @@ impl Block {
             let bytes = buffer.get(at..).unwrap_or_default();
             let (read, stop) =
                 after.each(bytes, limit.saturating_sub(at), &mut dropped, &mut |f| {
-                    sums.take(&f, onward, sightings);
+                    sums.take(&f, selection, sightings);
                 });
             self.sums.dropped = self.sums.dropped.saturating_add(dropped);
             at += read;

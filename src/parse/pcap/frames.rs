@@ -15,18 +15,23 @@ const LONGEST: usize = 1 << 26;
 /// What pcapng files begin with, in either byte order.
 pub const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
+/// The block type of packets in the first versions of pcapng.
+const OBSOLETE_PACKET: u32 = 2;
+
 /// A captured frame.
 pub struct Frame<'a> {
     /// When it was captured.
     pub time: Option<RecordTime>,
-    /// The link type of its interface.
-    pub link: i32,
+    /// The link type of its interface; `None`: the capture does not describe it.
+    pub link: Option<i32>,
     /// What was captured of it.
     pub data: &'a [u8],
     /// Whether it was longer.
     pub cut: bool,
     /// Where the capture says it: whether it came in or went out.
     pub inward: Option<bool>,
+    /// The number of its interface, if there are several.
+    pub point: Option<u32>,
 }
 
 /// An interface of a pcapng section.
@@ -135,10 +140,11 @@ impl Format {
                         let ns = i64::from(packet.ts_sec) * 1_000_000_000 + fraction;
                         take(Frame {
                             time: Some(RecordTime::Clock(ns)),
-                            link: *link,
+                            link: Some(*link),
                             data: packet.data,
                             cut: packet.caplen < packet.origlen,
                             inward: None,
+                            point: None,
                         });
                         rest.len() - after.len()
                     })
@@ -262,14 +268,14 @@ fn in_section(
             });
         }
         Block::EnhancedPacket(packet) => {
-            let Some(interface) = interfaces.get(packet.if_id as usize) else { return };
+            let interface = interfaces.get(packet.if_id as usize);
             let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
             // epb_flags: the direction is in the lowest two bits.
             let flags = option(&packet.options, 2)
                 .and_then(|value| if *big_endian { value.get(3) } else { value.first() });
             take(Frame {
-                time: time(ticks, interface),
-                link: interface.link,
+                time: interface.and_then(|i| time(ticks, i)),
+                link: interface.map(|i| i.link),
                 data: packet.packet_data(),
                 cut: packet.caplen < packet.origlen,
                 inward: match flags.map(|f| f & 3) {
@@ -277,18 +283,24 @@ fn in_section(
                     Some(2) => Some(false),
                     _ => None,
                 },
+                point: (interfaces.len() > 1).then_some(packet.if_id),
             });
         }
         Block::SimplePacket(packet) => {
-            let Some(interface) = interfaces.first() else { return };
             let data = packet.packet_data();
             take(Frame {
                 time: None,
-                link: interface.link,
+                link: interfaces.first().map(|i| i.link),
                 data,
                 cut: data.len() < packet.origlen as usize,
                 inward: None,
+                point: None,
             });
+        }
+        Block::Unknown(block) if block.block_type == OBSOLETE_PACKET => {
+            if let Some(frame) = obsolete_packet(block.data, *big_endian, interfaces, dropped) {
+                take(frame);
+            }
         }
         Block::InterfaceStatistics(statistics) => {
             // isb_ifdrop.
@@ -299,6 +311,40 @@ fn in_section(
         }
         _ => {}
     }
+}
+
+/// The packet block of the first versions of the format: like an enhanced one, with 16 bits for
+/// the interface and 16 for the packets that were lost before.
+fn obsolete_packet<'a>(
+    data: &'a [u8],
+    big_endian: bool,
+    interfaces: &[Interface],
+    dropped: &mut u64,
+) -> Option<Frame<'a>> {
+    let half = |at: usize| -> Option<u16> {
+        let bytes = *data.get(at..)?.first_chunk()?;
+        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    };
+    let word = |at: usize| -> Option<u32> {
+        let bytes = *data.get(at..)?.first_chunk()?;
+        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    };
+    let (number, lost) = (half(0)?, half(2)?);
+    let ticks = u64::from(word(4)?) << 32 | u64::from(word(8)?);
+    let (captured, length) = (word(12)?, word(16)?);
+    let interface = interfaces.get(usize::from(number));
+    // All ones: not known.
+    *dropped = dropped.saturating_add(u64::from(lost).wrapping_rem(0xffff));
+    let data = data.get(20..)?;
+    let data = data.get(..captured as usize).unwrap_or(data);
+    Some(Frame {
+        time: interface.and_then(|i| time(ticks, i)),
+        link: interface.map(|i| i.link),
+        data,
+        cut: data.len() < length as usize,
+        inward: None,
+        point: (interfaces.len() > 1).then_some(u32::from(number)),
+    })
 }
 
 fn option<'a>(options: &'a [PcapNGOption<'_>], code: u16) -> Option<&'a [u8]> {

@@ -2,11 +2,18 @@
 
 mod block;
 mod frames;
+mod layer;
+mod link;
+mod network;
 pub mod packet;
 mod parts;
+mod tunnel;
+
+use std::cmp::Reverse;
 
 use self::block::{Block, Sums};
 use self::frames::{Format, SECTION};
+use self::packet::Selection;
 use self::parts::End;
 use super::context::Context;
 use super::deduplicate::Deduplicator;
@@ -23,6 +30,9 @@ pub const KIND: RecordFormat = RecordFormat {
     run: |_| Some(String::new()),
     read,
 };
+
+/// So many sorts of packets that are not decoded are listed in a warning.
+const MAX_LISTED: usize = 6;
 
 const MAGICS: &[[u8; 4]] = &[
     [0xd4, 0xc3, 0xb2, 0xa1],
@@ -56,11 +66,11 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     inputs.sort_by_cached_key(|input| first_time(input.head()));
     let name = super::common_name(inputs.iter());
     let mut fold = Deduplicator::new(cx);
-    let onward = fold.wants_onward();
+    let selection = Selection { onward: fold.wants_onward(), outer: cx.options.outer };
     let mut sums = Sums::default();
     for mut input in inputs {
-        let end = parts::read(&mut input, cx, onward, |block: &mut Block, found| {
-            sums.add(block.sums);
+        let end = parts::read(&mut input, cx, selection, |block: &mut Block, found| {
+            sums.add(&block.sums);
             for sighting in block.sightings.drain(..) {
                 fold.see(sighting, &mut |connection| found.push(connection));
             }
@@ -78,31 +88,50 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             End::Failed(e) => cx.broken(&input, &e),
         }
     }
-    let Sums { seen, short, strange, dropped } = sums;
+    warn(&name, &sums, cx);
+    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+}
+
+/// Says what was left out, and why.
+fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
+    let Sums { seen, short, unread, tunnelled, dropped } = sums;
     let status = &mut *cx.status;
     status.record_shortfall(
         ShortfallKind::UnreadableLines,
-        short,
+        *short,
         format!(
             "{name}: {short} of {seen} packets were captured too short to see their TCP flags; \
-             tcpdump -s 128 captures enough"
+             tcpdump -s 256 captures enough, also in tunnels"
         ),
     );
+    let all: u64 = unread.iter().map(|(_, n)| n).sum();
+    let mut unread = unread.clone();
+    unread.sort_by_key(|(_, n)| Reverse(*n));
+    let mut list: Vec<String> =
+        unread.iter().take(MAX_LISTED).map(|(what, n)| format!("{what}: {n}")).collect();
+    if unread.len() > MAX_LISTED {
+        list.push(format!("and {} other kinds", unread.len() - MAX_LISTED));
+    }
     status.record_shortfall(
         ShortfallKind::UnreadInput,
-        strange,
+        all,
         format!(
-            "{name}: {strange} of {seen} packets are of a link type that is not read here \
-             (read are Ethernet, Linux cooked, raw IP, loopback and PPP)"
+            "{name}: {all} of {seen} packets are not decoded, and connections in them are not \
+             counted ({})",
+            list.join(", ")
         ),
     );
     status.record_shortfall(
         ShortfallKind::UnreadInput,
-        dropped,
+        *dropped,
         format!(
             "{name}: the capture says that {dropped} packets were dropped; connections may be \
              missing"
         ),
     );
-    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    if *tunnelled > 0 {
+        status.warn(format!(
+            "{name}: {tunnelled} SYN packets inside tunnels are left out, as --outer asks"
+        ));
+    }
 }

@@ -1,11 +1,17 @@
 //! From a frame to what its TCP header says.
 //!
-//! Link types: <https://www.tcpdump.org/linktypes.html>.
+//! Each function of `link`, `network` and `tunnel` takes one header off; the loop here goes on
+//! with what is inside, down to the innermost TCP header.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
+use super::layer::{End, Layer, Segment, Step, Unread};
+use super::link::{self, Way};
+use super::network::{self, FLAGS_END};
+use super::tunnel;
 use crate::parse::deduplicate::PacketKind;
 use crate::parse::host::{Ends, Host};
+
+/// More layers than that are no honest frame.
+const MAX_LAYERS: usize = 40;
 
 /// What a frame holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,10 +20,12 @@ pub enum Packet {
     Tcp(Tcp),
     /// A TCP packet of which not enough was captured to see its flags.
     Short,
-    /// Anything else.
+    /// Something that cannot open a TCP connection.
     Other,
-    /// The link type is not known here.
-    UnknownLink,
+    /// A SYN inside a tunnel, where those are not asked for.
+    Tunnelled,
+    /// Something that may contain TCP, and is not decoded.
+    Unread(Unread),
 }
 
 /// The part of a TCP packet that matters.
@@ -29,197 +37,136 @@ pub struct Tcp {
     pub part: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
+    /// The server's initial sequence number: of a SYN+ACK.
+    pub server_isn: Option<u32>,
     /// The IP ID of a SYN.
     pub id: Option<u16>,
     /// Whether the packet came in or went out, where the link layer tells.
     pub inward: Option<bool>,
+    /// Where it was seen, where the link layer tells.
+    pub point: Option<u32>,
 }
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+/// What of a capture matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selection {
+    /// Packets of the client that follow the handshake.
+    pub onward: bool,
+    /// Packets outside tunnels alone.
+    pub outer: bool,
+}
 
-/// Reads a frame of link type `link`, of which perhaps only the beginning was captured. Packets
-/// of the client that follow the handshake matter only with `onward`.
-pub fn read(link: i32, frame: &[u8], cut: bool, onward: bool) -> Packet {
+/// Reads a frame of link type `link`, of which perhaps only the beginning was captured.
+pub fn read(link: i32, frame: &[u8], cut: bool, selection: Selection) -> Packet {
+    let mut decoder = Decoder::default();
     // Above these bits stands the length of the frame check sequence.
-    let (inward, ip) = match network(link & 0xffff, frame) {
-        Link::Ip(inward, ip) => (inward, ip),
-        Link::Other if cut && frame.len() < 20 => return Packet::Short,
-        Link::Other => return Packet::Other,
-        Link::Unknown => return Packet::UnknownLink,
-    };
-    let short = || if cut { Packet::Short } else { Packet::Other };
-    let Some(transport) = transport(ip) else { return short() };
-    let Transport::Tcp { source, destination, id, segment } = transport else {
-        return Packet::Other;
-    };
-    // Without the flags there is nothing to know.
-    let Some(tcp) = segment.first_chunk::<14>() else { return short() };
-    let flags = tcp[13];
-    let has = |flag: u8| flags & flag != 0;
-    let (fin, syn, rst, ack) = (has(0x01), has(0x02), has(0x04), has(0x10));
-    let part = match (syn, ack) {
-        // No system opens a connection with these.
-        (true, _) if fin || rst => return Packet::Other,
-        (true, false) => PacketKind::Syn,
-        (true, true) => PacketKind::SynAck,
-        (false, true) if onward && !rst => PacketKind::Onward,
-        (false, _) => return Packet::Other,
-    };
-    let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
-    let ends = Ends {
-        client: Host::from(source),
-        client_port: Some(u16::from_be_bytes([tcp[0], tcp[1]])),
-        server: Host::from(destination),
-        server_port: Some(u16::from_be_bytes([tcp[2], tcp[3]])),
-    };
-    let (ends, isn, id) = match part {
-        PacketKind::Syn => (ends, Some(word(4)), id),
-        PacketKind::SynAck => (ends.turned(), Some(word(8).wrapping_sub(1)), None),
-        PacketKind::Onward => (ends, None, None),
-    };
-    Packet::Tcp(Tcp { ends, part, isn, id, inward })
+    match decoder.tcp(link & 0xffff, frame) {
+        Ok(segment) => decoder.packet(&segment, cut, selection),
+        Err(End::Truncated) if cut => Packet::Short,
+        Err(End::Short) => Packet::Short,
+        Err(End::Truncated | End::NoTcp) => Packet::Other,
+        Err(End::Unread(_)) if selection.outer && decoder.tunnelled => Packet::Other,
+        Err(End::Unread(unread)) => Packet::Unread(unread),
+    }
 }
 
-enum Link<'a> {
-    Ip(Option<bool>, &'a [u8]),
-    Other,
-    Unknown,
+/// What is known of a frame while its headers are taken off.
+#[derive(Default)]
+struct Decoder<'a> {
+    way: Way,
+    /// The sender's address on the link.
+    sender: Option<&'a [u8]>,
+    tunnelled: bool,
 }
 
-fn network(link: i32, frame: &[u8]) -> Link<'_> {
-    // Of LINUX_SLL and SLL2: 0 to us, 1 and 2 to many, 3 to others, 4 from us.
-    let direction = |kind: u8| match kind {
-        0..=2 => Some(true),
-        4 => Some(false),
-        _ => None,
-    };
-    let (inward, found) = match link {
-        1 => (None, frame.get(14..).and_then(|rest| by_type(u16_at(frame, 12)?, rest))),
-        113 => {
-            let inward = frame.get(1).and_then(|kind| direction(*kind));
-            (inward, frame.get(16..).and_then(|rest| by_type(u16_at(frame, 14)?, rest)))
+impl<'a> Decoder<'a> {
+    /// The innermost TCP segment.
+    #[inline]
+    fn tcp(&mut self, link: i32, frame: &'a [u8]) -> Result<Segment<'a>, End> {
+        let mut layer = Layer::Link(link, frame);
+        for _ in 0..MAX_LAYERS {
+            layer = match layer {
+                Layer::Tcp(segment) => return Ok(segment),
+                layer => self.step(layer)?,
+            };
         }
-        276 => {
-            let inward = frame.get(10).and_then(|kind| direction(*kind));
-            (inward, frame.get(20..).and_then(|rest| by_type(u16_at(frame, 0)?, rest)))
-        }
-        12 | 14 | 101 | 228 | 229 => (None, Some(frame)),
-        // NULL and LOOP: the family, in the one or the other byte order. The version says it too.
-        0 | 108 => (None, frame.get(4..)),
-        // PPP, perhaps with its HDLC header.
-        9 | 50 => {
-            let rest = frame.strip_prefix(&[0xff, 0x03]).unwrap_or(frame);
-            (None, ppp(rest))
-        }
-        _ => return Link::Unknown,
-    };
-    found.map_or(Link::Other, |ip| Link::Ip(inward, ip))
-}
+        Err(End::Unread(Unread::Named("more than 40 headers in a frame")))
+    }
 
-/// The IP packet behind an ethertype, past VLAN tags and PPPoE.
-fn by_type(mut ethertype: u16, mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        match ethertype {
-            IPV4 | IPV6 => return Some(rest),
-            0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
-                ethertype = u16_at(rest, 2)?;
-                rest = rest.get(4..)?;
+    #[inline]
+    fn step(&mut self, layer: Layer<'a>) -> Step<'a> {
+        match layer {
+            Layer::Link(link, frame) => link::link(link, frame, &mut self.way),
+            Layer::Ethernet(frame) => {
+                self.sender = self.sender.or_else(|| frame.get(6..12));
+                network::ethernet(frame)
             }
-            0x8864 => return ppp(rest.get(6..)?),
-            _ => return None,
+            Layer::Ethertype(ethertype, rest) => network::ethertype(ethertype, rest),
+            Layer::Ip(packet) => network::ip(packet),
+            Layer::Payload(protocol, rest) => {
+                let inner = tunnel::payload(protocol, rest);
+                self.tunnelled |= inner.is_ok();
+                inner
+            }
+            Layer::Llc(rest) => network::llc(rest),
+            Layer::Ppp(rest) => link::ppp(rest),
+            Layer::Wifi(frame) => link::wifi(frame),
+            Layer::Mpls(rest) => network::mpls(rest),
+            Layer::Tcp(_) => Ok(layer),
         }
     }
-}
 
-fn ppp(rest: &[u8]) -> Option<&[u8]> {
-    matches!(u16_at(rest, 0)?, 0x0021 | 0x0057).then(|| rest.get(2..)).flatten()
-}
-
-enum Transport<'a> {
-    Tcp { source: IpAddr, destination: IpAddr, id: Option<u16>, segment: &'a [u8] },
-    Other,
-}
-
-/// What an IP packet carries; `None`: it ends too early to tell.
-fn transport(ip: &[u8]) -> Option<Transport<'_>> {
-    match ip.first()? >> 4 {
-        4 => ipv4(ip),
-        6 => ipv6(ip),
-        _ => Some(Transport::Other),
+    /// Where the packet was seen. Inside a tunnel is another place than outside.
+    fn point(&self) -> Option<u32> {
+        let point = self.way.point.or_else(|| self.sender.map(link::hash))?;
+        Some(if self.tunnelled { !point } else { point })
     }
-}
 
-fn ipv4(ip: &[u8]) -> Option<Transport<'_>> {
-    let header = ip.first_chunk::<20>()?;
-    let length = usize::from(header[0] & 0x0f) * 4;
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
-    // All fragments but the first have no TCP header.
-    if header[9] != 6 || fragment & 0x1fff != 0 || length < 20 {
-        return Some(Transport::Other);
-    }
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    // Segmentation offload leaves the length 0.
-    let end = if total >= length { total.min(ip.len()) } else { ip.len() };
-    if total >= length && total < length + 14 {
-        // A fragment that ends before the flags.
-        return Some(Transport::Other);
-    }
-    let address = |at: usize| {
-        IpAddr::from(Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]))
-    };
-    let id = u16::from_be_bytes([header[4], header[5]]);
-    Some(Transport::Tcp {
-        source: address(12),
-        destination: address(16),
-        id: (id != 0).then_some(id),
-        segment: ip.get(length..end)?,
-    })
-}
-
-fn ipv6(ip: &[u8]) -> Option<Transport<'_>> {
-    let header = ip.first_chunk::<40>()?;
-    let mut rest = &ip[40..];
-    let mut next = header[6];
-    // More headers than that are no honest packet.
-    for _ in 0..16 {
-        let length = match next {
-            6 => {
-                let address = |at: usize| -> Option<IpAddr> {
-                    let bytes: [u8; 16] = header.get(at..at + 16)?.try_into().ok()?;
-                    Some(Ipv6Addr::from(bytes).into())
-                };
-                return Some(Transport::Tcp {
-                    source: address(8)?,
-                    destination: address(24)?,
-                    id: None,
-                    segment: rest,
-                });
-            }
-            0 | 43 | 60 | 135 => (usize::from(*rest.get(1)?) + 1) * 8,
-            51 => (usize::from(*rest.get(1)?) + 2) * 4,
-            44 => {
-                if u16_at(rest, 2)? & 0xfff8 != 0 {
-                    return Some(Transport::Other);
-                }
-                8
-            }
-            _ => break,
+    fn packet(&self, segment: &Segment<'_>, cut: bool, selection: Selection) -> Packet {
+        // Without the flags there is nothing to know.
+        let Some(tcp) = segment.bytes.first_chunk::<FLAGS_END>() else {
+            return if cut || self.tunnelled { Packet::Short } else { Packet::Other };
         };
-        next = *rest.first()?;
-        rest = rest.get(length..)?;
+        let flags = tcp[13];
+        let has = |flag: u8| flags & flag != 0;
+        let (fin, syn, rst, ack) = (has(0x01), has(0x02), has(0x04), has(0x10));
+        let part = match (syn, ack) {
+            // No system opens a connection with these.
+            (true, _) if fin || rst => return Packet::Other,
+            (true, false) => PacketKind::Syn,
+            (true, true) => PacketKind::SynAck,
+            (false, true) if selection.onward && !rst => PacketKind::Onward,
+            (false, _) => return Packet::Other,
+        };
+        if selection.outer && self.tunnelled {
+            return if part == PacketKind::Syn { Packet::Tunnelled } else { Packet::Other };
+        }
+        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+        let ends = Ends {
+            client: Host::from(segment.source),
+            client_port: Some(u16::from_be_bytes([tcp[0], tcp[1]])),
+            server: Host::from(segment.destination),
+            server_port: Some(u16::from_be_bytes([tcp[2], tcp[3]])),
+        };
+        let inward = self.way.inward;
+        let (ends, isn, server_isn, id, point) = match part {
+            PacketKind::Syn => (ends, Some(word(4)), None, segment.id, self.point()),
+            PacketKind::SynAck => {
+                (ends.turned(), Some(word(8).wrapping_sub(1)), Some(word(4)), None, self.point())
+            }
+            PacketKind::Onward => (ends, None, None, None, None),
+        };
+        Packet::Tcp(Tcp { ends, part, isn, server_isn, id, inward, point })
     }
-    Some(Transport::Other)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let [a, b] = *bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_be_bytes([a, b]))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+
+    const ONWARD: Selection = Selection { onward: true, outer: false };
 
     /// A SYN from 198.51.100.1:5 to 192.0.2.77:80.
     fn syn() -> Vec<u8> {
@@ -244,7 +191,7 @@ mod tests {
 
     fn is_syn(link: i32, frame: &[u8]) -> bool {
         matches!(
-            read(link, frame, false, false),
+            read(link, frame, false, Selection::default()),
             Packet::Tcp(Tcp { part: PacketKind::Syn, isn: Some(7), ref ends, .. })
                 if ends.client_port == Some(5) && ends.server_port == Some(80)
         )
@@ -270,16 +217,17 @@ mod tests {
         let mut cooked = [0; 16];
         (cooked[1], cooked[14]) = (4, 8);
         assert!(matches!(
-            read(113, &behind(&cooked, &syn()), false, false),
+            read(113, &behind(&cooked, &syn()), false, Selection::default()),
             Packet::Tcp(Tcp { inward: Some(false), .. })
         ));
         let mut cooked = [0; 20];
         cooked[0] = 8;
         assert!(matches!(
-            read(276, &behind(&cooked, &syn()), false, false),
+            read(276, &behind(&cooked, &syn()), false, Selection::default()),
             Packet::Tcp(Tcp { inward: Some(true), .. })
         ));
-        assert_eq!(read(105, &syn(), false, false), Packet::UnknownLink);
+        let unknown = read(147, &syn(), false, Selection::default());
+        assert_eq!(unknown, Packet::Unread(Unread::Link(147)));
     }
 
     #[test]
@@ -298,7 +246,7 @@ mod tests {
         assert!(!is_syn(101, &syn6(17, &[])));
         let mut later = syn();
         later[7] = 3;
-        assert_eq!(read(101, &later, false, false), Packet::Other);
+        assert_eq!(read(101, &later, false, Selection::default()), Packet::Other);
     }
 
     #[test]
@@ -307,7 +255,7 @@ mod tests {
             let mut ip = syn();
             ip[33] = flags;
             ip[31] = 8;
-            match read(101, &ip, false, true) {
+            match read(101, &ip, false, ONWARD) {
                 Packet::Tcp(tcp) => Some((tcp.part, tcp.isn)),
                 _ => None,
             }
@@ -331,7 +279,7 @@ mod tests {
     fn any_cut_is_short_and_never_a_panic() {
         for whole in [behind(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], &syn())] {
             for n in 0..whole.len() {
-                let read = read(1, &whole[..n], true, true);
+                let read = read(1, &whole[..n], true, ONWARD);
                 let enough = n >= 14 + 20 + 14;
                 assert_eq!(matches!(read, Packet::Tcp(_)), enough, "{n}");
                 assert_eq!(read == Packet::Short, !enough, "{n}");

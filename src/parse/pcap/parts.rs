@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::block::Block;
 use super::frames::{Format, Stop};
+use super::packet::Selection;
 use crate::Connection;
 use crate::Sink;
 use crate::parse::buffer::ConnectionBuffer;
@@ -37,11 +38,11 @@ pub enum End {
 pub fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
-    onward: bool,
+    selection: Selection,
     in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
 ) -> End {
     if input.plain().is_none() {
-        return stream(input, cx, onward, in_order);
+        return stream(input, cx, selection, in_order);
     }
     let head = input.head().to_vec();
     let (format, begin) = match Format::of(&head) {
@@ -51,7 +52,7 @@ pub fn read(
         Err(_) => return End::Cut,
     };
     match input.plain() {
-        Some(plain) => in_parts(&plain, cx, onward, (format, begin as u64), &head, in_order),
+        Some(plain) => in_parts(&plain, cx, selection, (format, begin as u64), &head, in_order),
         None => End::Whole,
     }
 }
@@ -70,9 +71,9 @@ struct Job {
 
 impl Job {
     /// Reads what begins in the part at `from` or after it.
-    fn read(&mut self, plain: &Plain<'_>, format: &Format, from: u64, onward: bool) {
+    fn read(&mut self, plain: &Plain<'_>, format: &Format, from: u64, selection: Selection) {
         let Job { start, limit, buffer, block, .. } = self;
-        let read = block.read(format, (buffer, *start), (from, *limit), onward, |buffer, n| {
+        let read = block.read(format, (buffer, *start), (from, *limit), selection, |buffer, n| {
             let old = buffer.len();
             buffer.resize(old + n, 0);
             let read = plain.read_at(&mut buffer[old..], *start + old as u64)?;
@@ -87,7 +88,7 @@ impl Job {
 fn in_parts(
     plain: &Plain<'_>,
     cx: &mut Context<'_>,
-    onward: bool,
+    selection: Selection,
     (format, begin): (Format, u64),
     head: &[u8],
     mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
@@ -123,13 +124,13 @@ fn in_parts(
                 }
                 if part == 0 {
                     if begin < job.limit {
-                        job.read(plain, &first, begin, onward);
+                        job.read(plain, &first, begin, selection);
                     }
                     return true;
                 }
                 let usual = usual.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(n) = usual.guess(&job.buffer, job.start) {
-                    job.read(plain, &usual, job.start + n as u64, onward);
+                    job.read(plain, &usual, job.start + n as u64, selection);
                 }
                 true
             },
@@ -141,7 +142,7 @@ fn in_parts(
                 if job.error.is_none()
                     && (job.block.from != Some(at) || job.block.before.as_ref() != Some(&format))
                 {
-                    job.read(plain, &format, at, onward);
+                    job.read(plain, &format, at, selection);
                 }
                 if let Some(error) = job.error.take() {
                     end = End::Failed(error);
@@ -171,7 +172,7 @@ fn in_parts(
 fn stream(
     input: &mut Input,
     cx: &mut Context<'_>,
-    onward: bool,
+    selection: Selection,
     mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>),
 ) -> End {
     let mut buffer = Vec::new();
@@ -210,7 +211,7 @@ fn stream(
             },
         };
         let nothing = |_: &mut Vec<u8>, _| Ok(());
-        let read = block.read(format, (&mut buffer, 0), (0, u64::MAX), onward, nothing);
+        let read = block.read(format, (&mut buffer, 0), (0, u64::MAX), selection, nothing);
         if let Err(e) = read {
             return End::Failed(e);
         }

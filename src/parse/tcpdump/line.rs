@@ -1,7 +1,9 @@
 //! One line of tcpdump's output.
 
+use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
 use memchr::memmem::{self, Finder, FinderRev};
 
 use super::services;
@@ -33,8 +35,12 @@ pub struct Packet {
     pub part: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
+    /// The server's initial sequence number, of a SYN+ACK.
+    pub server_isn: Option<u32>,
     /// Where `-i any` says it: whether the packet came in or went out.
     pub inward: Option<bool>,
+    /// A hash of the interface or of the sender's address on the link, where the line has one.
+    pub point: Option<u32>,
 }
 
 /// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
@@ -126,7 +132,9 @@ pub fn read(text: &[u8]) -> Line {
         };
     };
     let ends = if told.part == Some(PacketKind::SynAck) { ends.turned() } else { ends };
-    Line::Packet(Packet { ends, part: told.part, isn: told.isn, inward: inward(head) })
+    let Told { part, isn, server_isn } = told;
+    let point = part.filter(|part| *part != PacketKind::Onward).and_then(|_| point(head));
+    Line::Packet(Packet { ends, part, isn, server_isn, inward: inward(head), point })
 }
 
 /// What is before and behind the `: ` that follows the last ` > ` that has one.
@@ -150,6 +158,7 @@ fn header(text: &[u8]) -> Line {
 struct Told {
     part: Option<PacketKind>,
     isn: Option<u32>,
+    server_isn: Option<u32>,
 }
 
 fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option<u32>) -> Told {
@@ -167,7 +176,7 @@ fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option
         Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
         _ => None,
     };
-    Told { part, isn }
+    Told { part, isn, server_isn: seq.filter(|_| part == Some(PacketKind::SynAck)) }
 }
 
 /// `S.], seq 121917192, ack 3510996926, win …`
@@ -303,6 +312,22 @@ fn inward(head: &[u8]) -> Option<bool> {
         b"Out" => Some(false),
         _ => None,
     })
+}
+
+/// A hash of the interface (`ens19 In  IP …`), or of the sender's address on the link (`-e`).
+fn point(head: &[u8]) -> Option<u32> {
+    let mut words = head.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    let is_way = |word: &[u8]| matches!(word, b"In" | b"Out" | b"P" | b"B" | b"M");
+    let is_mac = |word: &[u8]| word.len() == 17 && word.iter().filter(|b| **b == b':').count() == 5;
+    let (first, second) = (words.next()?, words.next()?);
+    let name = if is_way(second) || is_mac(first) {
+        first
+    } else if is_way(first) && is_mac(second) {
+        second
+    } else {
+        return None;
+    };
+    Some((FixedState::with_seed(0).hash_one(name) >> 32) as u32)
 }
 
 #[cfg(test)]

@@ -224,17 +224,21 @@ impl Text<'_> {
             Line::Header(_) | Line::Other => return,
         };
         self.flagged = true;
-        let Packet { ends, part, isn, inward } = packet;
+        let Packet { ends, part, isn, server_isn, inward, point } = packet;
         let Some(part) = part else { return };
         let outbound = match part {
             PacketKind::Syn | PacketKind::Onward => inward == Some(false),
             PacketKind::SynAck => inward == Some(true),
         };
-        let outbound = outbound && !ends.on_one_machine();
-        if outbound || part == PacketKind::Onward && !self.fold.wants_onward() {
+        let outgoing = outbound && !ends.on_one_machine();
+        if outgoing && part != PacketKind::Syn
+            || part == PacketKind::Onward && !self.fold.wants_onward()
+        {
             return;
         }
         let id = id.filter(|_| part == PacketKind::Syn);
-        self.fold.see(PacketObservation { ends, time: self.time, part, isn, id }, self.give);
+        let time = self.time;
+        let packet = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+        self.fold.see(packet, self.give);
     }
 }

@@ -1,0 +1,214 @@
+//! [`Client`]: the connections of one client's port.
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::flow::{Flow, Incomplete, Translation, Unconfirmed};
+use super::observation::{PacketKind, PacketObservation};
+use crate::model::connection::Connection;
+use crate::parse::host::{Ends, Host};
+
+/// In a record without times, or a flood, so many clients' ports are remembered.
+pub const MAX_FLOWS: usize = 1 << 20;
+
+/// So many connections of one client's port are looked through. Somebody may scan from one: older
+/// connections are found by their server's end alone.
+const MAX_RECENT: usize = 64;
+
+/// Older connections of a port, before those that are over are looked for.
+pub const MIN_OLDER: usize = 1024;
+
+/// All that was seen from a client's port.
+pub struct Client {
+    pub host: Host,
+    pub port: u16,
+    recent: SmallVec<[Flow; 1]>,
+    pub older: Option<Box<Older>>,
+}
+
+/// What was seen from a client's port before its recent connections.
+#[derive(Default)]
+pub struct Older {
+    flows: HashMap<(Host, Option<u16>), SmallVec<[Flow; 1]>, RandomState>,
+    pub count: usize,
+    /// At so many, those that are over are forgotten.
+    limit: usize,
+}
+
+/// Which connections count of those that were held.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub established: bool,
+    pub incomplete: Incomplete,
+}
+
+impl Rules {
+    /// What of `flow` counts at its end.
+    pub fn end(self, flow: Flow) -> Option<Unconfirmed> {
+        flow.end(self.incomplete, self.established)
+    }
+}
+
+/// Whether the connection of a packet is known.
+pub enum Known {
+    Yes,
+    No,
+    /// It was taken for one that the recording machine opened, and is forwarded instead.
+    AsOutbound,
+}
+
+impl Client {
+    /// A port of which nothing was seen.
+    pub fn new(host: Host, port: u16) -> Client {
+        Client { host, port, recent: SmallVec::new(), older: None }
+    }
+
+    /// Adds the newest connection.
+    pub fn add(&mut self, flow: Flow) {
+        self.recent.push(flow);
+    }
+
+    /// Whether `s` belongs to a connection that is known; then it is noted.
+    pub fn find(
+        &mut self,
+        s: &PacketObservation,
+        now: i64,
+        rules: Rules,
+        give: &mut dyn FnMut(Connection),
+    ) -> Known {
+        self.recent.retain(|flow| flow.is_held() || !flow.is_over(now));
+        if let Some(at) = self.recent.iter().rposition(|flow| flow.is(s, now)) {
+            if s.part == PacketKind::Syn && !s.outgoing && self.recent[at].is_outbound() {
+                self.recent.remove(at);
+                return Known::AsOutbound;
+            }
+            self.recent[at].note(s, now);
+            if s.part == PacketKind::SynAck {
+                self.compare_answers(at, rules, give);
+            }
+            return Known::Yes;
+        }
+        if let Some(flow) = self.older_mut(&s.ends).and_then(|mut all| all.find(|f| f.is(s, now))) {
+            flow.note(s, now);
+            return Known::Yes;
+        }
+        if s.part != PacketKind::SynAck {
+            return Known::No;
+        }
+        let Some(flow) = self.recent.iter_mut().rev().find(|flow| flow.has_isns(s, now)) else {
+            return Known::No;
+        };
+        flow.answer();
+        Known::Yes
+    }
+
+    /// The answer to the connection at `at` tells which of the others that are held is the same.
+    fn compare_answers(&mut self, at: usize, rules: Rules, give: &mut dyn FnMut(Connection)) {
+        for other in 0..self.recent.len() {
+            let (one, two) = (&self.recent[at], &self.recent[other]);
+            let held = match (one.translation(), two.translation()) {
+                _ if other == at => continue,
+                (_, Some(_)) => other,
+                (Some(_), None) => at,
+                (None, None) => continue,
+            };
+            match one.is_same_as(two) {
+                None => {}
+                Some(true) => drop(self.recent[held].take()),
+                Some(false) if rules.established => self.recent[held].set_translation(None),
+                Some(false) => {
+                    if let Some(unconfirmed) = self.recent[held].take() {
+                        give(unconfirmed.connection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether `s`, the first packet to its server, may belong to a connection to another.
+    pub fn translation_to(&mut self, s: &PacketObservation, now: i64) -> Option<Translation> {
+        let is_candidate = |flow: &&mut Flow| flow.translation().is_none() && !flow.is_outbound();
+        let mut candidates = self.recent.iter_mut().rev().filter(is_candidate);
+        let found = candidates.find_map(|flow| Some((flow.translation_to(s, now)?, flow)));
+        let (translation, flow) = found?;
+        if s.part == PacketKind::SynAck {
+            flow.answer();
+            return Some(translation);
+        }
+        // A packet is translated once. With a third server these are different connections.
+        let mut scanned = false;
+        for other in self.recent.iter_mut().filter(|flow| flow.translation().is_some()) {
+            if other.has_numbers_of(s) {
+                other.set_translation(Some(Translation::Unlikely));
+                scanned = true;
+            }
+        }
+        Some(if scanned { Translation::Unlikely } else { translation })
+    }
+
+    /// Moves the oldest of the recent connections to the older ones, if there are many.
+    pub fn make_room(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
+        if self.recent.len() < MAX_RECENT {
+            return;
+        }
+        let flow = self.recent.remove(0);
+        let older = self.older.get_or_insert_default();
+        if older.count >= older.limit.max(MIN_OLDER) {
+            older.forget(now, rules, give);
+        }
+        older.count += 1;
+        older.flows.entry(flow.server()).or_default().push(flow);
+    }
+
+    fn older_mut(&mut self, ends: &Ends) -> Option<impl Iterator<Item = &mut Flow>> {
+        let key = (ends.server.clone(), ends.server_port);
+        Some(self.older.as_mut()?.flows.get_mut(&key)?.iter_mut().rev())
+    }
+
+    /// The client sends more, so what was answered is complete.
+    pub fn goes_on(&mut self, s: &PacketObservation, give: &mut dyn FnMut(Connection)) {
+        let was_answered = |flow: &&mut Flow| flow.is_answered() && flow.is_to(&s.ends);
+        if let Some(flow) = self.recent.iter_mut().rev().find(was_answered) {
+            if let Some(unconfirmed) = flow.complete() {
+                give(unconfirmed.connection);
+            }
+            return;
+        }
+        if let Some(flow) = self.older_mut(&s.ends).and_then(|mut all| all.find(was_answered))
+            && let Some(unconfirmed) = flow.complete()
+        {
+            give(unconfirmed.connection);
+        }
+    }
+
+    /// All of them.
+    pub fn into_flows(self) -> impl Iterator<Item = Flow> {
+        let older = self.older.into_iter().flat_map(|older| older.flows.into_values().flatten());
+        self.recent.into_iter().chain(older)
+    }
+}
+
+impl Older {
+    /// Forgets what is over, or all if that is not enough.
+    fn forget(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
+        let mut ended: Vec<Unconfirmed> = Vec::new();
+        let mut flows: Vec<Flow> = self.flows.drain().flat_map(|(_, flows)| flows).collect();
+        if flows.iter().filter(|flow| !flow.is_over(now)).count() < MAX_FLOWS / 2 {
+            let (over, kept): (Vec<Flow>, Vec<Flow>) =
+                flows.into_iter().partition(|flow: &Flow| flow.is_over(now));
+            flows = over;
+            self.count = 0;
+            for flow in kept {
+                self.count += 1;
+                self.flows.entry(flow.server()).or_default().push(flow);
+            }
+        } else {
+            self.count = 0;
+        }
+        self.limit = 2 * self.count;
+        ended.extend(flows.into_iter().filter_map(|flow| rules.end(flow)));
+        ended.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
+        ended.into_iter().for_each(|unconfirmed| give(unconfirmed.connection));
+    }
+}

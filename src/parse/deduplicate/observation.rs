@@ -1,0 +1,38 @@
+//! What one packet of a record says of a connection.
+
+use crate::RecordTime;
+use crate::parse::host::Ends;
+
+/// What a packet says of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketKind {
+    /// The client asks.
+    Syn,
+    /// The server answers; the ends are those of the connection all the same.
+    SynAck,
+    /// The client goes on: any later packet of its own but a reset.
+    Onward,
+}
+
+/// One packet that tells of a connection.
+#[derive(Clone, Debug)]
+pub struct PacketObservation {
+    /// Whose connection it is.
+    pub ends: Ends,
+    /// When it was recorded.
+    pub time: Option<RecordTime>,
+    /// What it says.
+    pub part: PacketKind,
+    /// The client's initial sequence number: of a SYN+ACK what it acknowledges, less one.
+    pub isn: Option<u32>,
+    /// The server's initial sequence number, of a SYN+ACK.
+    pub server_isn: Option<u32>,
+    /// Whether it is a SYN that the recording machine sent: to open a connection elsewhere, or to
+    /// forward one.
+    pub outgoing: bool,
+    /// The IP ID of a SYN, unless 0.
+    pub id: Option<u16>,
+    /// Where it was recorded: a hash of the interface, of the sender's address on the link, or of
+    /// the prefix that a rule of the firewall gave it.
+    pub point: Option<u32>,
+}

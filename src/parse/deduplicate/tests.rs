@@ -1,0 +1,257 @@
+//! Packets in the orders in which records have them.
+
+use super::client::MIN_OLDER;
+use super::*;
+use crate::model::connection::Connection;
+use crate::parse::Options;
+use crate::parse::host::Ends;
+
+struct Bench {
+    fold: Deduplicator,
+    given: Vec<Connection>,
+}
+
+impl Bench {
+    fn new(established: bool) -> Bench {
+        let options = Options { established, ..Options::default() };
+        let cx = Context {
+            options: &options,
+            sink: &mut Vec::new(),
+            status: &mut SourceStatus::new("parse"),
+            failures: &mut Vec::new(),
+        };
+        Bench { fold: Deduplicator::new(&cx), given: Vec::new() }
+    }
+
+    /// `port` is the client's, `at` in seconds.
+    fn see(&mut self, part: PacketKind, port: u16, at: f64, isn: Option<u32>, id: Option<u16>) {
+        self.see_to(part, port, 80, at, isn, id);
+    }
+
+    fn see_to(
+        &mut self,
+        part: PacketKind,
+        port: u16,
+        to: u16,
+        at: f64,
+        isn: Option<u32>,
+        id: Option<u16>,
+    ) {
+        let ends = Ends {
+            client: "198.51.100.1".parse().unwrap(),
+            client_port: Some(port),
+            server: "192.0.2.77".parse().unwrap(),
+            server_port: Some(to),
+        };
+        let time = Some(RecordTime::Clock((at * 1e9) as i64));
+        let (server_isn, outgoing, point) = (None, false, None);
+        let s = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+        self.fold.see(s, &mut |c| self.given.push(c));
+    }
+
+    fn end(mut self) -> usize {
+        let mut status = SourceStatus::new("parse");
+        self.fold.finish("x", &mut status, &mut |c| self.given.push(c));
+        self.given.len()
+    }
+}
+
+#[test]
+fn by_sequence_number() {
+    let mut b = Bench::new(false);
+    for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0] {
+        b.see(PacketKind::Syn, 1, at, Some(7), None);
+    }
+    b.see(PacketKind::SynAck, 1, 127.1, Some(7), None);
+    assert_eq!(b.given.len(), 1);
+    b.see(PacketKind::Syn, 1, 128.0, Some(20_000), None);
+    assert_eq!(b.end(), 2);
+}
+
+#[test]
+fn fast_open_and_a_lone_answer() {
+    let mut b = Bench::new(false);
+    b.see(PacketKind::Syn, 1, 0.0, Some(u32::MAX - 3), None);
+    b.see(PacketKind::SynAck, 1, 0.1, Some(6), None);
+    b.see(PacketKind::SynAck, 2, 0.1, Some(6), None);
+    // Captured in the wrong order.
+    b.see(PacketKind::Syn, 2, 0.1, Some(6), None);
+    b.see(PacketKind::SynAck, 2, 1.1, Some(6), None);
+    assert_eq!(b.end(), 2);
+}
+
+#[test]
+fn by_ip_id() {
+    let mut b = Bench::new(false);
+    for (at, id) in [(0.0, 65535), (0.0, 65535), (1.0, 1), (2.0, 2), (3.5, 30_000)] {
+        b.see(PacketKind::Syn, 1, at, None, Some(id));
+    }
+    assert_eq!(b.end(), 2);
+}
+
+#[test]
+fn by_ports_and_time() {
+    let mut b = Bench::new(false);
+    for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0] {
+        b.see(PacketKind::Syn, 1, at, None, None);
+    }
+    assert_eq!(b.given.len(), 1);
+    b.see(PacketKind::Syn, 2, 0.0, None, None);
+    b.see(PacketKind::Syn, 2, 10.0, None, None);
+    assert_eq!(b.end(), 3);
+}
+
+/// From 198.51.100.1:1 at 0 s, without numbers.
+fn packet(part: PacketKind, server_port: u16) -> PacketObservation {
+    let ends = Ends {
+        client: "198.51.100.1".parse().unwrap(),
+        client_port: Some(1),
+        server: "192.0.2.77".parse().unwrap(),
+        server_port: Some(server_port),
+    };
+    let time = Some(RecordTime::Clock(0));
+    PacketObservation {
+        ends,
+        time,
+        part,
+        isn: None,
+        server_isn: None,
+        outgoing: false,
+        id: None,
+        point: None,
+    }
+}
+
+fn syn(server_port: u16) -> PacketObservation {
+    packet(PacketKind::Syn, server_port)
+}
+
+fn count(packets: impl IntoIterator<Item = PacketObservation>) -> usize {
+    let mut b = Bench::new(false);
+    for packet in packets {
+        b.fold.see(packet, &mut |c| b.given.push(c));
+    }
+    b.end()
+}
+
+#[test]
+fn a_translated_syn_at_another_point_counts_once() {
+    let at = |point, port| PacketObservation { id: Some(9), point: Some(point), ..syn(port) };
+    assert_eq!(count([at(1, 80), at(2, 8080)]), 1);
+    assert_eq!(count([at(1, 80), at(2, 80), at(3, 8080), at(4, 8080)]), 1);
+    let other_id = PacketObservation { id: Some(10), ..at(2, 8080) };
+    assert_eq!(count([at(1, 80), other_id]), 2);
+}
+
+#[test]
+fn one_id_from_one_port_at_one_point_is_a_scan() {
+    let at = |point, port| PacketObservation { id: Some(256), point: Some(point), ..syn(port) };
+    assert_eq!(count((1..12).map(|port| at(1, port))), 11);
+    // Each is forwarded, and so seen twice.
+    assert_eq!(count((1..12).flat_map(|port| [at(1, port), at(2, port)])), 11);
+    // A rule, and so a prefix, for each port.
+    assert_eq!(count((1..12).map(|port| at(port.into(), port))), 11);
+    // No point is known, and no sequence number.
+    let id_alone = |port| PacketObservation { id: Some(256), ..syn(port) };
+    assert_eq!(count((1..3).map(id_alone)), 2);
+}
+
+#[test]
+fn answers_with_both_isns_are_of_one_connection() {
+    let asked = |port| PacketObservation { isn: Some(7), ..syn(port) };
+    let answer = |port, isn| PacketObservation {
+        isn: Some(7),
+        server_isn: Some(isn),
+        ..packet(PacketKind::SynAck, port)
+    };
+    assert_eq!(count([asked(80), asked(8080), answer(8080, 5), answer(80, 5)]), 1);
+    assert_eq!(count([asked(80), answer(8080, 5), answer(80, 5)]), 1);
+    assert_eq!(count([asked(80), answer(80, 5), answer(8080, 5)]), 1);
+    assert_eq!(count([answer(80, 5), answer(8080, 5)]), 1);
+    // A scan with one ISN: other servers, or other ports, answer with other ISNs.
+    assert_eq!(count([asked(80), asked(8080), answer(8080, 5), answer(80, 6)]), 2);
+    assert_eq!(count([asked(80), answer(80, 6), asked(8080), answer(8080, 5)]), 2);
+    assert_eq!(count([answer(80, 5), answer(8080, 6)]), 2);
+    assert_eq!(count((1..12).map(asked)), 11);
+}
+
+#[test]
+fn what_the_recording_machine_opens_is_left_out_with_its_answers() {
+    let sent = |port| PacketObservation { outgoing: true, isn: Some(7), ..syn(port) };
+    let came = |port| PacketObservation { outgoing: false, ..sent(port) };
+    let answer = |port| PacketObservation { isn: Some(7), ..packet(PacketKind::SynAck, port) };
+    assert_eq!(count([sent(80), answer(80)]), 0);
+    assert_eq!(count([sent(80), answer(80), came(80)]), 1);
+    assert_eq!(count([came(80), sent(80), answer(80)]), 1);
+    // Forwarded, and translated.
+    assert_eq!(count([came(80), sent(8080), answer(8080), answer(80)]), 1);
+}
+
+#[test]
+fn late_answers_to_a_scan_are_no_new_connections() {
+    for ports in [66, 5000] {
+        let mut b = Bench::new(false);
+        for (part, isn) in [(PacketKind::Syn, 0), (PacketKind::SynAck, 0)] {
+            for port in 1..=ports {
+                let at = f64::from(port) / 1e3;
+                b.see_to(part, 1, port, at, Some(u32::from(port) * 99_999 + isn), None);
+            }
+        }
+        assert_eq!(b.end(), usize::from(ports));
+    }
+}
+
+#[test]
+fn what_one_port_opens_for_hours_is_forgotten() {
+    let mut b = Bench::new(false);
+    for n in 0..100_000_u32 {
+        b.see_to(PacketKind::Syn, 1, n as u16, f64::from(n), Some(n), None);
+    }
+    let older: usize = b.fold.young.iter().filter_map(|c| c.older.as_ref()).map(|o| o.count).sum();
+    assert!(older <= 2 * MIN_OLDER, "{older}");
+    assert_eq!(b.end(), 100_000);
+}
+
+#[test]
+fn established_is_what_the_client_went_on_with() {
+    let mut b = Bench::new(true);
+    b.see(PacketKind::Syn, 1, 0.0, Some(5), None);
+    b.see(PacketKind::SynAck, 1, 0.1, Some(5), None);
+    b.see(PacketKind::Onward, 1, 0.2, None, None);
+    b.see(PacketKind::Onward, 1, 0.3, None, None);
+    b.see(PacketKind::Syn, 2, 0.0, Some(5), None);
+    b.see(PacketKind::SynAck, 2, 0.1, Some(5), None);
+    b.see(PacketKind::Syn, 3, 0.0, Some(5), None);
+    b.see(PacketKind::Onward, 3, 0.1, None, None);
+    assert_eq!(b.given[0].time, Some(RecordTime::Clock(0)));
+    assert_eq!(b.end(), 1);
+
+    let mut answers_only = Bench::new(true);
+    answers_only.see(PacketKind::SynAck, 1, 0.1, Some(5), None);
+    assert_eq!(answers_only.end(), 1);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut b = Bench::new(false);
+    for n in 0..20_000_u32 {
+        b.see(PacketKind::Syn, (n % 60_000) as u16, f64::from(n), Some(n), None);
+    }
+    assert!(b.fold.young.len() + b.fold.old.len() <= 2 * 131 + 2);
+    assert_eq!(b.end(), 20_000);
+}
+
+#[test]
+fn one_wrong_time_makes_nothing_new() {
+    for (established, wrong) in [(false, PacketKind::Syn), (true, PacketKind::Onward)] {
+        let mut b = Bench::new(established);
+        for _ in 0..2 {
+            b.see(PacketKind::Syn, 1, 0.0, Some(7), None);
+            b.see(PacketKind::SynAck, 1, 0.1, Some(7), None);
+            b.see(PacketKind::Onward, 1, 0.2, Some(8), None);
+            b.see(wrong, 2, 500.0, Some(9), None);
+        }
+        let given = b.given.iter().filter(|c| c.port == Some(1)).count();
+        assert_eq!(given, 1, "{wrong:?}");
+    }
+}
