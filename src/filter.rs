@@ -107,25 +107,29 @@ impl fmt::Display for Ports {
     }
 }
 
+/// Why a text is not a list of ports.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortsError {
+    /// Not a number, or a number above 65535.
+    #[error("'{0}' is not a port; give numbers up to 65535, as in 80,443,8000-8010")]
+    NotAPort(String),
+    /// A range whose first port is greater than its last.
+    #[error("'{0}' is not a range of ports; give the lower port first")]
+    Reversed(String),
+}
+
 /// `80,443,8000-8010`.
 impl FromStr for Ports {
-    type Err = String;
+    type Err = PortsError;
 
-    fn from_str(s: &str) -> Result<Ports, String> {
-        let port = |s: &str| {
-            s.trim().parse().map_err(|_| {
-                format!(
-                    "'{}' is no port; give numbers up to 65535, as in 80,443,8000-8010",
-                    s.trim()
-                )
-            })
-        };
+    fn from_str(s: &str) -> Result<Ports, PortsError> {
+        let port = |s: &str| s.trim().parse().map_err(|_| PortsError::NotAPort(s.trim().into()));
         let mut ports = Vec::new();
         for part in s.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let range: RangeInclusive<u16> = port(first)?..=port(last)?;
             if range.is_empty() {
-                return Err(format!("'{}' runs backwards; give the lower port first", part.trim()));
+                return Err(PortsError::Reversed(part.trim().into()));
             }
             ports.push(range);
         }
@@ -137,18 +141,19 @@ impl FromStr for Ports {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(pub IpNet);
 
-/// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`. Of networks within `::ffff:0:0/96`, the IPv4
-/// network is meant, as an IPv4 client of an IPv6 socket is its IPv4 address.
-impl FromStr for Network {
-    type Err = String;
+/// A text is neither an address nor a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32")]
+pub struct NetworkError(String);
 
-    fn from_str(s: &str) -> Result<Network, String> {
+/// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`. A network within `::ffff:0:0/96` is the IPv4
+/// network that it maps, because an IPv4 client of an IPv6 socket has its IPv4 address.
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(s: &str) -> Result<Network, NetworkError> {
         let s = s.trim();
-        let unclear = || {
-            format!(
-                "'{s}' is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32"
-            )
-        };
+        let unclear = || NetworkError(s.into());
         let net = match s.parse::<IpAddr>() {
             Ok(ip) => IpNet::from(ip),
             Err(_) => s.parse::<IpNet>().map_err(|_| unclear())?,

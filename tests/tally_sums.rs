@@ -12,7 +12,7 @@ use tcptally::count::order::{Order, Sort};
 use tcptally::count::table::Table;
 use tcptally::filter::Filter;
 use tcptally::model::Sink;
-use tcptally::time::interval::{Interval, Length};
+use tcptally::time::interval::{Interval, IntervalLength};
 use tcptally::time::{Bound, Period};
 use tcptally::{Connection, RecordTime};
 
@@ -45,10 +45,10 @@ fn keys() -> impl Strategy<Value = Vec<Key>> {
     prop::sample::subsequence(all, 1..=7).prop_shuffle()
 }
 
-fn lengths() -> impl Strategy<Value = Length> {
+fn lengths() -> impl Strategy<Value = IntervalLength> {
     prop_oneof![
-        (1..20_000i64).prop_map(|s| Length::Time(s * 1_000_000_000)),
-        (1..3i32).prop_map(Length::Days),
+        (1..20_000i64).prop_map(|s| IntervalLength::Time(s * 1_000_000_000)),
+        (1..3i32).prop_map(IntervalLength::Days),
     ]
 }
 

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
@@ -16,10 +15,11 @@ use tcptally::count::tcp_stats::Column;
 use tcptally::filter::{Network, Ports};
 use tcptally::format::OutputFormat;
 use tcptally::parse::Host;
-use tcptally::parse::recognise::{KINDS, RecordFormat};
-use tcptally::time::form::{Form, duration};
-use tcptally::time::interval::Length;
+use tcptally::time::interval::IntervalLength;
+use tcptally::time::spec::{TimeSpec, duration};
 use tcptally::watch::Namespace;
+
+use super::values;
 
 /// Counts the TCP connections that a server accepts, by address, without root.
 #[derive(Debug, Parser)]
@@ -94,22 +94,22 @@ pub struct CountArgs {
     /// Only from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
     /// or +90s from the beginning
     #[arg(help_heading = WHICH, long, value_name = "T")]
-    pub since: Option<Form>,
+    pub since: Option<TimeSpec>,
 
     /// Only before this time
     #[arg(help_heading = WHICH, long, value_name = "T")]
-    pub until: Option<Form>,
+    pub until: Option<TimeSpec>,
 
     /// A tally for every DUR (20s, 1m, 1h, 1d), aligned to the clock, and the whole at the end
     #[arg(help_heading = COUNTED, short, long, value_name = "DUR")]
-    pub interval: Option<Length>,
+    pub interval: Option<IntervalLength>,
 
     /// What to count by, in order
     #[arg(help_heading = COUNTED,
         short,
         long,
         value_name = "KEYS",
-        value_enum,
+        value_parser = values::key(),
         value_delimiter = ',',
         default_value = "ip"
     )]
@@ -128,7 +128,7 @@ pub struct CountArgs {
     pub min: u64,
 
     /// What to sort rows by
-    #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHAT", default_value = "count")]
+    #[arg(help_heading = SHOWN, long, value_parser = values::sort(), value_name = "WHAT", default_value = "count")]
     pub sort: Sort,
 
     /// What the report calls the machine [default: its name]
@@ -140,7 +140,7 @@ pub struct CountArgs {
         long,
         visible_alias = "sum",
         value_name = "WHAT",
-        value_enum,
+        value_parser = values::column(),
         value_delimiter = ','
     )]
     pub columns: Vec<Column>,
@@ -151,7 +151,7 @@ pub struct CountArgs {
     pub max_keys: Option<u64>,
 
     /// How the report looks
-    #[arg(help_heading = SHOWN, short = 'F', long, value_enum, default_value = "table")]
+    #[arg(help_heading = SHOWN, short = 'F', long, value_parser = values::format(), default_value = "table")]
     pub format: OutputFormat,
 
     /// One record per connection as it happens, instead of the tally (table, plain, csv, jsonl)
@@ -299,12 +299,6 @@ pub struct WatchArgs {
     pub buffer: Option<u32>,
 }
 
-/// The types of record by name, with what they are for the help.
-fn record_types() -> PossibleValuesParser {
-    let value = |format: &&RecordFormat| PossibleValue::new(format.name).help(format.about);
-    PossibleValuesParser::new(KINDS.iter().map(value))
-}
-
 /// Options of `parse`.
 #[derive(Debug, Args)]
 #[command(after_help = PARSE_EXAMPLES)]
@@ -314,12 +308,12 @@ pub struct ParseArgs {
     pub count: CountArgs,
 
     /// The type of the records; recognised from the content by default
-    #[arg(long = "type", value_name = "TYPE", value_parser = record_types())]
+    #[arg(long = "type", value_name = "TYPE", value_parser = values::record_format())]
     pub kind: Option<String>,
 
     /// When a log with relative times began
     #[arg(long, value_name = "T")]
-    pub start: Option<Form>,
+    pub start: Option<TimeSpec>,
 
     /// The date of a log with bare clock times: of its first line
     #[arg(long, value_name = "D")]

@@ -15,6 +15,7 @@ mod piped;
 mod reporter;
 mod request;
 mod trace;
+mod values;
 mod watch;
 
 use std::io;

@@ -7,6 +7,7 @@ use tcptally::count::order::Order;
 use tcptally::count::tcp_stats::Columns;
 use tcptally::count::value::Value;
 use tcptally::format::{Clock, Report, ReportSection, plural};
+use tcptally::parse::Outcome;
 use tcptally::time::{Bound, Period};
 use tcptally::{RecordTime, ShortfallKind, SourceStatus};
 
@@ -47,6 +48,46 @@ pub fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
     for note in notes.iter().filter(|note| !refused(note)) {
         message::notice(quiet, note);
     }
+}
+
+/// What is left to be said when the report is written.
+pub struct Parsed {
+    /// Inputs that could not be read or recognised.
+    pub failures: Vec<String>,
+    /// Whether the counts are known to lack nothing.
+    pub complete: bool,
+}
+
+impl Parsed {
+    /// To be called before the report is written: adds the reason of a total of 0.
+    pub fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
+        if let Some(reason) = reason_for_zero(outcome, count) {
+            outcome.status.warn(reason);
+        }
+        Parsed { failures: outcome.failures.clone(), complete: is_complete(&outcome.status, count) }
+    }
+}
+
+/// Why nothing was counted, if it was not.
+fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
+    let sums = &count.sums;
+    if sums.total > 0 || sums.undecided() > 0 {
+        return None;
+    }
+    if sums.filtered > 0 {
+        // Where there is a period, the report says from when to when connections came.
+        return count.seen.is_none().then(|| {
+            format!(
+                "none of the connections in the records ({} in all) is one that was asked for",
+                sums.filtered
+            )
+        });
+    }
+    let (first, more) = outcome.read_as.split_first()?;
+    Some(match more.len() {
+        0 => first.clone(),
+        n => format!("{first}; {n} other records have none either"),
+    })
 }
 
 /// What the reader of a report must know beside the counts, a sentence each: what the source

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use crate::cli::args::ParseArgs;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcptally::count::counter::Count;
-use tcptally::parse::{self, Options, Outcome};
+use tcptally::RecordTime;
+use tcptally::parse::{self, Options};
+use tcptally::time::spec::TimeSpec;
 
 use super::events::Events;
 use super::intervals::intervals;
-use super::notes::{INCOMPLETE, is_complete, print_notes, report, say_notes};
+use super::notes::{INCOMPLETE, Parsed, print_notes, report, say_notes};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 use super::{message, piped};
@@ -21,15 +22,7 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
     let request = Request::new(&args.count, &Times::Record(zone.clone()))?;
-    let start = match &args.start {
-        Some(form) => Some(
-            form.timestamp(&zone, Timestamp::now())
-                .and_then(|t| t.ok_or("give the date too, as in '2026-11-22 11:30'".to_string()))
-                .map_err(|e| Usage(format!("--start: {e}")))?
-                .into(),
-        ),
-        None => None,
-    };
+    let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
     let options = Options {
         kind: args.kind,
         start,
@@ -61,46 +54,6 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         return Ok(INCOMPLETE);
     }
     Ok(i32::from(!parsed.failures.is_empty()))
-}
-
-/// What is left to be said when the report is written.
-pub struct Parsed {
-    /// Inputs that could not be read or recognised.
-    failures: Vec<String>,
-    /// Whether the counts are known to lack nothing.
-    complete: bool,
-}
-
-impl Parsed {
-    /// To be called before the report is written: adds the reason of a total of 0.
-    pub fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
-        if let Some(reason) = reason_for_zero(outcome, count) {
-            outcome.status.warn(reason);
-        }
-        Parsed { failures: outcome.failures.clone(), complete: is_complete(&outcome.status, count) }
-    }
-}
-
-/// Why nothing was counted, if it was not.
-fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
-    let sums = &count.sums;
-    if sums.total > 0 || sums.undecided() > 0 {
-        return None;
-    }
-    if sums.filtered > 0 {
-        // Where there is a period, the report says from when to when connections came.
-        return count.seen.is_none().then(|| {
-            format!(
-                "none of the connections in the records ({} in all) is one that was asked for",
-                sums.filtered
-            )
-        });
-    }
-    let (first, more) = outcome.read_as.split_first()?;
-    Some(match more.len() {
-        0 => first.clone(),
-        n => format!("{first}; {n} other records have none either"),
-    })
 }
 
 /// Counts in records that are complete.
@@ -139,6 +92,15 @@ fn whole(
         print_notes(&report.notes, &outcome.status, quiet);
     }
     Ok(parsed)
+}
+
+/// When the record began, as `--start` says.
+fn start(spec: &TimeSpec, zone: &TimeZone) -> Result<RecordTime, Usage> {
+    match spec.timestamp(zone, Timestamp::now()) {
+        Ok(Some(t)) => Ok(t.into()),
+        Ok(None) => Err(Usage("--start: give the date too, for example '2026-11-22 11:30'".into())),
+        Err(e) => Err(Usage(format!("--start: {:#}", anyhow::Error::new(e)))),
+    }
 }
 
 fn zone(name: &str) -> Result<TimeZone, Usage> {

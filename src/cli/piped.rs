@@ -15,9 +15,8 @@ use tcptally::{Connection, RecordTime, ShortfallKind, SourceStatus};
 
 use super::events::Events;
 use super::message;
-use super::notes::say_notes;
+use super::notes::{Parsed, say_notes};
 use super::output::Output;
-use super::parse::Parsed;
 use super::reporter::Reporter;
 use super::request::Request;
 

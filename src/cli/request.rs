@@ -15,7 +15,7 @@ use tcptally::filter::Filter;
 use tcptally::format::{Format, OutputFormat, RenderOptions};
 use tcptally::model::connection::RequestedFields;
 use tcptally::time::interval::Interval;
-use tcptally::time::window::{Of, period};
+use tcptally::time::period::{End, PeriodError, Reference, period};
 
 /// A usage error, for exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +58,13 @@ impl Request {
             Times::Record(zone) => zone.clone(),
             Times::Live => TimeZone::system(),
         };
-        let of = match times {
-            Times::Record(_) => Of::Record,
-            Times::Live => Of::Future,
+        let reference = match times {
+            Times::Record(_) => Reference::Record,
+            Times::Live => Reference::Now,
         };
         let (since, until) = (args.since.as_ref(), args.until.as_ref());
-        let period = period(since, until, of, &zone, Timestamp::now()).map_err(Usage)?;
+        let period =
+            period(since, until, reference, &zone, Timestamp::now()).map_err(period_usage)?;
         if args.events && args.format == OutputFormat::Openmetrics {
             return Err(Usage(
                 "--events has no openmetrics form; give --format jsonl or csv".into(),
@@ -150,6 +151,21 @@ impl Request {
             columns: self.order.columns,
         }
     }
+}
+
+/// What is wrong with `--since` and `--until`.
+fn period_usage(error: PeriodError) -> Usage {
+    Usage(match error {
+        PeriodError::Time(End::Since, e) => format!("--since: {:#}", anyhow::Error::new(e)),
+        PeriodError::Time(End::Until, e) => format!("--until: {:#}", anyhow::Error::new(e)),
+        PeriodError::NotBefore { since, until } => {
+            format!("--since {since} is not before --until {until}: nothing would be counted")
+        }
+        PeriodError::Empty => "--since and --until are the same: nothing would be counted".into(),
+        PeriodError::Passed(until) => {
+            format!("--until {until} has passed: nothing would be counted")
+        }
+    })
 }
 
 /// A standard stream that a report goes to.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::args::WatchArgs;
 use tcptally::format::OutputFormat;
-use tcptally::time::interval::Length;
+use tcptally::time::interval::IntervalLength;
 use tcptally::watch::{Options, Watcher};
 
 use super::live::{Watch, watch};
@@ -77,7 +77,7 @@ fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
         return Err(Usage(format!("--resolution must be at least {FINEST:?}")));
     }
     let interval = match args.count.interval {
-        Some(Length::Time(ns)) => Duration::from_nanos(ns.unsigned_abs()),
+        Some(IntervalLength::Time(ns)) => Duration::from_nanos(ns.unsigned_abs()),
         _ => Duration::MAX,
     };
     if interval < 2 * resolution {

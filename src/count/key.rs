@@ -13,7 +13,7 @@ use crate::Connection;
 use crate::model::connection::{RequestedFields, Transport};
 
 /// Something that connections can be counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The client's address
     Ip,
@@ -70,11 +70,16 @@ impl Default for Mask {
     }
 }
 
+/// A text is not a pair of prefix lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("give the prefix lengths for IPv4 (0 to 32) and IPv6 (0 to 128), as in 24,64")]
+pub struct MaskError;
+
 /// `24`, `24,64`, `/24,/64`.
 impl FromStr for Mask {
-    type Err = String;
+    type Err = MaskError;
 
-    fn from_str(s: &str) -> Result<Mask, String> {
+    fn from_str(s: &str) -> Result<Mask, MaskError> {
         let length = |s: &str, max: u8| {
             let s = s.trim();
             s.strip_prefix('/').unwrap_or(s).parse().ok().filter(|n| *n <= max)
@@ -83,9 +88,7 @@ impl FromStr for Mask {
             Some((v4, v6)) => (length(v4, 32), length(v6, 128)),
             None => (length(s, 32), Some(Mask::default().v6)),
         };
-        v4.zip(v6).map(|(v4, v6)| Mask { v4, v6 }).ok_or_else(|| {
-            "give the prefix lengths for IPv4 (0 to 32) and IPv6 (0 to 128), as in 24,64".into()
-        })
+        v4.zip(v6).map(|(v4, v6)| Mask { v4, v6 }).ok_or(MaskError)
     }
 }
 

@@ -6,7 +6,7 @@ use super::table::{Entry, Table};
 use super::tcp_stats::{Columns, TcpStats};
 
 /// What rows are sorted by. Those that are equal in it are in the order of their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Sort {
     /// The largest count first
     #[default]

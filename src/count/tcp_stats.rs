@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Connection;
 
 /// What of how connections fared is shown in columns of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     /// Bytes that clients sent (in) and got (out), summed
     Bytes,

@@ -18,7 +18,7 @@ pub use self::report::{Format, RenderOptions, Report, ReportSection, Row};
 pub use self::text::plural;
 
 /// How a report looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// For people
     Table,

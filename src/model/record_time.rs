@@ -1,4 +1,4 @@
-//! [`RecordTime`], a point in time as a record tells it.
+//! [`RecordTime`]: a point in time, by the clock or since a record began.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A point in time, to the nanosecond.
 ///
-/// Some records have no clock: they tell only how long after their beginning a thing happened.
-/// Moments of the two kinds are never equal, and clock times sort first.
+/// A record without a clock tells only the time since its beginning. Times of the two kinds are
+/// never equal, and clock times sort first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordTime {
     /// Nanoseconds since 1970-01-01T00:00:00Z (years 1678 to 2262).
@@ -19,7 +19,7 @@ pub enum RecordTime {
 }
 
 impl RecordTime {
-    /// The present, by the real-time clock.
+    /// The present by CLOCK_REALTIME.
     pub fn now() -> RecordTime {
         Timestamp::now().into()
     }
@@ -32,7 +32,7 @@ impl RecordTime {
         }
     }
 
-    /// The same kind of moment, `by` later. Saturates at the ends of the range.
+    /// The same kind of time, `by` later. Saturates at the ends of the range.
     pub fn shifted(self, by: SignedDuration) -> RecordTime {
         let by = by.as_nanos().clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         match self {
@@ -41,7 +41,7 @@ impl RecordTime {
         }
     }
 
-    /// The latest moment before this one.
+    /// The latest time before this one, a nanosecond earlier.
     pub fn just_before(self) -> RecordTime {
         self.shifted(SignedDuration::from_nanos(-1))
     }
@@ -69,26 +69,27 @@ impl fmt::Display for RecordTime {
     }
 }
 
-/// What [`Display`](fmt::Display) shows.
-impl FromStr for RecordTime {
-    type Err = String;
+/// A text is not a time as reports and events contain it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a time such as 2026-11-22T11:30:05Z or +90.0s")]
+pub struct RecordTimeError(String);
 
-    fn from_str(s: &str) -> Result<RecordTime, String> {
+/// Parses what [`Display`](fmt::Display) writes.
+impl FromStr for RecordTime {
+    type Err = RecordTimeError;
+
+    fn from_str(s: &str) -> Result<RecordTime, RecordTimeError> {
+        let error = || RecordTimeError(s.to_string());
         if let Some(ns) = s.strip_prefix('@') {
-            return ns.parse().map(RecordTime::Clock).map_err(|_| format!("'{s}' is no time"));
+            return ns.parse().map(RecordTime::Clock).map_err(|_| error());
         }
         match s.strip_suffix('s').and_then(|s| s.strip_prefix(['+', '-'])) {
             Some(seconds) => {
-                let elapsed: SignedDuration = format!("{seconds}s")
-                    .parse()
-                    .map_err(|_| format!("'{s}' is no time since the beginning"))?;
+                let elapsed: SignedDuration = format!("{seconds}s").parse().map_err(|_| error())?;
                 let elapsed = if s.starts_with('-') { -elapsed } else { elapsed };
                 Ok(RecordTime::Elapsed(0).shifted(elapsed))
             }
-            None => s
-                .parse::<Timestamp>()
-                .map(RecordTime::from)
-                .map_err(|_| format!("'{s}' is no time as in 2026-11-22T11:30:05Z")),
+            None => s.parse::<Timestamp>().map(RecordTime::from).map_err(|_| error()),
         }
     }
 }

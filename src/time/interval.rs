@@ -6,32 +6,45 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
-use super::form::duration;
+use super::spec::{DurationError, duration};
 use crate::RecordTime;
 
 /// How long an interval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum IntervalLength {
     /// Nanoseconds; more than none.
     Time(i64),
     /// Calendar days; more than none. Weeks begin on Monday.
     Days(i32),
 }
 
-/// `20s`, `1m`, `1h`, `1d`, `1w`, or seconds as a bare number.
-impl FromStr for Length {
-    type Err = String;
+/// Why a text is not the length of an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntervalError {
+    /// Not a length of time.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// More than 292 years.
+    #[error("this interval is too long; give one of less than 292 years")]
+    TooLong,
+}
 
-    fn from_str(s: &str) -> Result<Length, String> {
+/// `20s`, `1m`, `1h`, `1d`, `1w`, or a number of seconds.
+impl FromStr for IntervalLength {
+    type Err = IntervalError;
+
+    fn from_str(s: &str) -> Result<IntervalLength, IntervalError> {
         if let Ok(span) = s.trim().parse::<Span>() {
             let days = i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
             let days_only = Span::new().weeks(span.get_weeks()).days(span.get_days());
             if days > 0 && span.fieldwise() == days_only.fieldwise() {
-                return i32::try_from(days).map(Length::Days).map_err(|e| e.to_string());
+                return i32::try_from(days)
+                    .map(IntervalLength::Days)
+                    .map_err(|_| IntervalError::TooLong);
             }
         }
         let ns = duration(s)?.as_nanos();
-        i64::try_from(ns).map(Length::Time).map_err(|_| "this interval is too long".into())
+        i64::try_from(ns).map(IntervalLength::Time).map_err(|_| IntervalError::TooLong)
     }
 }
 
@@ -41,7 +54,7 @@ impl FromStr for Length {
 #[derive(Clone, Debug)]
 pub struct Interval {
     /// How long each is.
-    pub length: Length,
+    pub length: IntervalLength,
     /// Whose clocks.
     pub zone: TimeZone,
 }
@@ -53,19 +66,19 @@ impl Interval {
     /// The beginning and the end of the interval around `time`.
     pub fn around(&self, time: RecordTime) -> (RecordTime, RecordTime) {
         match (time.timestamp(), self.length) {
-            (Some(t), Length::Time(ns)) => {
+            (Some(t), IntervalLength::Time(ns)) => {
                 let start = self.start(t, ns);
                 (start.into(), self.end(start, ns).into())
             }
-            (Some(t), Length::Days(n)) => {
+            (Some(t), IntervalLength::Days(n)) => {
                 let day = (self.zone.to_datetime(t).date() - DAY_ZERO).get_days();
                 let first = day - day.rem_euclid(n);
                 (self.day(first), self.day(first + n))
             }
             (None, length) => {
                 let ns = match length {
-                    Length::Time(ns) => ns,
-                    Length::Days(n) => i64::from(n) * 86_400_000_000_000,
+                    IntervalLength::Time(ns) => ns,
+                    IntervalLength::Days(n) => i64::from(n) * 86_400_000_000_000,
                 };
                 let (RecordTime::Clock(t) | RecordTime::Elapsed(t)) = time;
                 let start = time.shifted(SignedDuration::from_nanos(-t.rem_euclid(ns)));
@@ -238,12 +251,12 @@ mod tests {
 
     #[test]
     fn lengths() {
-        assert_eq!("20".parse(), Ok(Length::Time(20_000_000_000)));
-        assert_eq!("1h30m".parse(), Ok(Length::Time(5_400_000_000_000)));
-        assert_eq!("2d".parse(), Ok(Length::Days(2)));
-        assert_eq!("1w".parse(), Ok(Length::Days(7)));
+        assert_eq!("20".parse(), Ok(IntervalLength::Time(20_000_000_000)));
+        assert_eq!("1h30m".parse(), Ok(IntervalLength::Time(5_400_000_000_000)));
+        assert_eq!("2d".parse(), Ok(IntervalLength::Days(2)));
+        assert_eq!("1w".parse(), Ok(IntervalLength::Days(7)));
         for s in ["0", "0d", "1mo", "-20s", "now and then"] {
-            assert!(s.parse::<Length>().is_err(), "{s}");
+            assert!(s.parse::<IntervalLength>().is_err(), "{s}");
         }
     }
 }

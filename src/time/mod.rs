@@ -1,8 +1,8 @@
 //! [`Period`]: from when until when connections are counted.
 
-pub mod form;
 pub mod interval;
-pub mod window;
+pub mod period;
+pub mod spec;
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;

@@ -1,4 +1,4 @@
-//! [`Form`]: the forms in which people give a time.
+//! [`TimeSpec`]: a time as the user writes it, for example `2026-11-22 11:30` or `10m ago`.
 
 use std::str::FromStr;
 
@@ -6,63 +6,85 @@ use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
 
-/// A time as somebody typed it, before anything is known of the record.
+/// A time as the user wrote it. What it means may depend on the record and on the present.
 #[derive(Clone, Debug)]
-pub enum Form {
+pub enum TimeSpec {
     /// RFC 3339 or epoch seconds.
     Instant(Timestamp),
-    /// A date and a time of day in a zone that is not said.
+    /// A date and a time of day, in the zone of the record.
     Civil(DateTime),
-    /// A time of the day that was so many days before today.
+    /// A time of day, that many days before today.
     Day(i64, Time),
     /// A time of day.
     Clock(Time),
-    /// So long before now.
+    /// This long before now.
     Ago(Span),
-    /// So long after the beginning.
+    /// This long after the beginning of the record, or after now.
     After(SignedDuration),
 }
 
-/// What to type instead, for messages.
-pub const FORMS: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026-11-22, \
+/// The accepted forms, for messages.
+const FORMS: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026-11-22, \
     11:30:05, 1795347005.5 (epoch seconds), '10m ago', yesterday, +90s (from the beginning)";
 
-impl FromStr for Form {
-    type Err = String;
+/// Why a text is not a time.
+#[derive(Debug, thiserror::Error)]
+pub enum TimeError {
+    /// None of the accepted forms.
+    #[error("not a time in a known form; {FORMS}")]
+    UnknownForm,
+    /// A small number, which as epoch seconds would be a time in the 1970s.
+    #[error("as epoch seconds this is a time in the 1970s (to use it, write @{0}); {FORMS}")]
+    SmallNumber(String),
+    /// Before or after the times that can be represented.
+    #[error("time out of range")]
+    OutOfRange(#[source] jiff::Error),
+    /// Not a length of time.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+}
 
-    fn from_str(text: &str) -> Result<Form, String> {
+/// A text is not a length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a length of time; give one such as 90s, 5m, 1h30m or 2d")]
+pub struct DurationError;
+
+impl FromStr for TimeSpec {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<TimeSpec, TimeError> {
         let s = text.trim();
-        let unclear = || format!("this is no time that tcptally understands; {FORMS}");
+        let unknown = || TimeError::UnknownForm;
         if let Some(digits) = s.strip_prefix('@') {
-            return epoch(digits).map(Form::Instant).ok_or_else(unclear);
+            return epoch(digits).map(TimeSpec::Instant).ok_or_else(unknown);
         }
         if s.bytes().all(|b| b.is_ascii_digit() || b == b'.') && !s.is_empty() {
             let whole = s.split('.').next().unwrap_or_default();
             if whole.len() < 9 && whole != "0" {
-                return Err(format!("as epoch seconds (type @{s}) this is long ago; {FORMS}"));
+                return Err(TimeError::SmallNumber(s.to_string()));
             }
-            return epoch(s).map(Form::Instant).ok_or_else(unclear);
+            return epoch(s).map(TimeSpec::Instant).ok_or_else(unknown);
         }
         if let Some(rest) = s.strip_prefix('+') {
-            return duration(rest).map(Form::After);
+            return Ok(TimeSpec::After(duration(rest)?));
         }
         if let Some(rest) = s.strip_suffix("ago") {
-            let span: Span = rest.trim().parse().map_err(|_| unclear())?;
-            return if span.is_negative() { Err(unclear()) } else { Ok(Form::Ago(span)) };
+            let span: Span = rest.trim().parse().map_err(|_| unknown())?;
+            return if span.is_negative() { Err(unknown()) } else { Ok(TimeSpec::Ago(span)) };
         }
-        if let Some(form) = words(s) {
-            return Ok(form);
+        if let Some(time) = words(s) {
+            return Ok(time);
         }
         if let Ok(t) = s.parse::<Timestamp>() {
-            return Ok(Form::Instant(t));
+            return Ok(TimeSpec::Instant(t));
         }
         if let Ok(t) = s.parse::<Zoned>() {
-            return Ok(Form::Instant(t.timestamp()));
+            return Ok(TimeSpec::Instant(t.timestamp()));
         }
         if let Ok(t) = s.parse::<DateTime>() {
-            return Ok(Form::Civil(t));
+            return Ok(TimeSpec::Civil(t));
         }
-        s.parse::<Time>().map(Form::Clock).map_err(|_| unclear())
+        s.parse::<Time>().map(TimeSpec::Clock).map_err(|_| unknown())
     }
 }
 
@@ -72,48 +94,52 @@ fn epoch(s: &str) -> Option<Timestamp> {
     Timestamp::new(whole.parse().ok()?, digits.parse().ok()?).ok()
 }
 
-/// `now`, `today`, `yesterday`, and the latter two with a time of day.
-fn words(s: &str) -> Option<Form> {
+/// Parses `now`, `today`, `yesterday`, and the latter two with a time of day.
+fn words(s: &str) -> Option<TimeSpec> {
     let (word, rest) = s.split_once(' ').unwrap_or((s, "00:00"));
     let days = match word {
-        "now" if !s.contains(' ') => return Some(Form::Ago(Span::new())),
+        "now" if !s.contains(' ') => return Some(TimeSpec::Ago(Span::new())),
         "today" => 0,
         "yesterday" => 1,
         _ => return None,
     };
-    Some(Form::Day(days, rest.trim().parse().ok()?))
+    Some(TimeSpec::Day(days, rest.trim().parse().ok()?))
 }
 
-impl Form {
-    /// The point in time, where no record has to be known for it.
-    pub fn timestamp(&self, zone: &TimeZone, now: Timestamp) -> Result<Option<Timestamp>, String> {
-        let out_of_range = |e: jiff::Error| format!("this time is out of range ({e})");
+impl TimeSpec {
+    /// The point in time; `None` for a bare time of day and for a time after the beginning.
+    pub fn timestamp(
+        &self,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, TimeError> {
+        let out_of_range = TimeError::OutOfRange;
         Ok(Some(match self {
-            Form::Instant(t) => *t,
-            Form::Civil(t) => zone.to_timestamp(*t).map_err(out_of_range)?,
-            Form::Ago(span) => {
+            TimeSpec::Instant(t) => *t,
+            TimeSpec::Civil(t) => zone.to_timestamp(*t).map_err(out_of_range)?,
+            TimeSpec::Ago(span) => {
                 now.to_zoned(zone.clone()).checked_sub(*span).map_err(out_of_range)?.timestamp()
             }
-            Form::Day(ago, time) => {
+            TimeSpec::Day(ago, time) => {
                 let today = now.to_zoned(zone.clone()).date();
                 let date = today.checked_sub(Span::new().days(*ago)).map_err(out_of_range)?;
                 zone.to_timestamp(date.to_datetime(*time)).map_err(out_of_range)?
             }
-            Form::Clock(_) | Form::After(_) => return Ok(None),
+            TimeSpec::Clock(_) | TimeSpec::After(_) => return Ok(None),
         }))
     }
 }
 
-/// A length of time: `90s`, `5m`, `1h30m`, `2d` (of 24 hours), or seconds as a bare number.
-pub fn duration(s: &str) -> Result<SignedDuration, String> {
-    let unclear = || "this is no length of time; give one such as 90s, 5m, 1h30m or 2d".to_string();
+/// Parses a length of time: `90s`, `5m`, `1h30m`, `2d` (days of 24 hours), or a number of seconds.
+pub fn duration(s: &str) -> Result<SignedDuration, DurationError> {
     let s = s.trim();
     let span: Span = match s.parse::<u32>() {
         Ok(seconds) => Span::new().seconds(seconds),
-        Err(_) => s.parse().map_err(|_| unclear())?,
+        Err(_) => s.parse().map_err(|_| DurationError)?,
     };
-    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| unclear())?;
-    if length.is_positive() { Ok(length) } else { Err(unclear()) }
+    let length =
+        span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| DurationError)?;
+    if length.is_positive() { Ok(length) } else { Err(DurationError) }
 }
 
 #[cfg(test)]
@@ -123,15 +149,15 @@ mod tests {
     fn at(s: &str) -> String {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
-        let form: Form = s.parse().unwrap_or_else(|e| panic!("{s}: {e}"));
-        match form.timestamp(&zone, now).unwrap() {
+        let time: TimeSpec = s.parse().unwrap_or_else(|e| panic!("{s}: {e}"));
+        match time.timestamp(&zone, now).unwrap() {
             Some(t) => t.to_string(),
-            None => format!("{form:?}"),
+            None => format!("{time:?}"),
         }
     }
 
     #[test]
-    fn all_forms() {
+    fn each_form_is_read() {
         assert_eq!(at("2026-11-22T11:30:05.25Z"), "2026-11-22T11:30:05.25Z");
         assert_eq!(at("2026-11-22T11:30:05+01:00"), "2026-11-22T10:30:05Z");
         assert_eq!(at("2026-11-22 11:30"), "2026-11-22T10:30:00Z");
@@ -150,15 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_says_what_is() {
+    fn errors_name_the_accepted_forms() {
         for s in ["", "noon", "25:00", "2026-13-01", "+-5s", "+", "1130", "-5m ago", "today at"] {
-            let message = s.parse::<Form>().expect_err(s);
+            let message = s.parse::<TimeSpec>().expect_err(s).to_string();
             assert!(message.contains("give one"), "{s}: {message}");
         }
     }
 
     #[test]
-    fn durations() {
+    fn durations_are_positive() {
         assert_eq!(duration("90"), Ok(SignedDuration::from_secs(90)));
         assert_eq!(duration("1h30m"), Ok(SignedDuration::from_mins(90)));
         assert_eq!(duration("2d"), Ok(SignedDuration::from_hours(48)));

@@ -1,0 +1,105 @@
+//! Parsers for the values of options: the names of the library's enums, with their help texts.
+
+use std::fmt::Debug;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use tcptally::count::key::Key;
+use tcptally::count::order::Sort;
+use tcptally::count::tcp_stats::Column;
+use tcptally::format::OutputFormat;
+use tcptally::parse::recognise::KINDS;
+
+/// A value, its name on the command line, and its help text.
+type Choice<T> = (T, &'static str, &'static str);
+
+const KEYS: &[Choice<Key>] = &[
+    (Key::Ip, "ip", "The client's address"),
+    (Key::Net, "net", "The client's network (--mask)"),
+    (Key::Port, "port", "The server's port"),
+    (Key::Local, "local", "The server's address and port"),
+    (Key::Pid, "pid", "The process that accepted"),
+    (Key::Comm, "comm", "The name of the thread that accepted"),
+    (Key::Host, "host", "The machine that accepted (--host)"),
+    (
+        Key::Duration,
+        "duration",
+        "Time that the connection was open, by powers of ten (watch, and parse of its events)",
+    ),
+    (Key::Rtt, "rtt", "Smoothed round-trip time, by powers of ten (likewise)"),
+    (Key::Bytes, "bytes", "Bytes in both directions, by powers of ten (likewise)"),
+];
+
+const SORTS: &[Choice<Sort>] = &[
+    (Sort::Count, "count", "The largest count first"),
+    (Sort::Key, "key", "Addresses and numbers upwards, IPv4 before IPv6"),
+    (Sort::First, "first", "The earliest first connection first"),
+    (Sort::Last, "last", "The latest last connection first"),
+    (
+        Sort::Bytes,
+        "bytes",
+        "The most bytes in both directions first (watch, and parse of its events)",
+    ),
+];
+
+const COLUMNS: &[Choice<Column>] = &[
+    (Column::Bytes, "bytes", "Bytes that clients sent (in) and received (out), summed"),
+    (Column::Duration, "duration", "Time that connections were open: mean and maximum"),
+    (Column::Rtt, "rtt", "Smoothed round-trip time: mean and maximum"),
+];
+
+const FORMATS: &[Choice<OutputFormat>] = &[
+    (OutputFormat::Table, "table", "For people"),
+    (OutputFormat::Plain, "plain", "\"IP: COUNT\", one per line"),
+    (OutputFormat::Csv, "csv", "Comma-separated values"),
+    (OutputFormat::Json, "json", "One JSON document"),
+    (OutputFormat::Jsonl, "jsonl", "JSON objects, one per line"),
+    (OutputFormat::Openmetrics, "openmetrics", "For Prometheus"),
+];
+
+/// Parses a value of `--by`.
+pub fn key() -> impl TypedValueParser<Value = Key> {
+    choice(KEYS)
+}
+
+/// Parses the value of `--sort`.
+pub fn sort() -> impl TypedValueParser<Value = Sort> {
+    choice(SORTS)
+}
+
+/// Parses a value of `--columns`.
+pub fn column() -> impl TypedValueParser<Value = Column> {
+    choice(COLUMNS)
+}
+
+/// Parses the value of `--format`.
+pub fn format() -> impl TypedValueParser<Value = OutputFormat> {
+    choice(FORMATS)
+}
+
+/// Parses the value of `--type`: the name of a record format.
+pub fn record_format() -> PossibleValuesParser {
+    PossibleValuesParser::new(KINDS.iter().map(|f| PossibleValue::new(f.name).help(f.about)))
+}
+
+fn choice<T>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Debug + Send + Sync + 'static,
+{
+    let values = choices.iter().map(|(_, name, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(values).try_map(move |given| {
+        let choice = choices.iter().find(|(_, name, _)| *name == given);
+        choice.map(|(value, ..)| *value).ok_or_else(|| format!("'{given}' is not known"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_named_as_in_reports() {
+        for (key, name, _) in KEYS {
+            assert_eq!(key.name(), *name);
+        }
+    }
+}
