@@ -43,6 +43,10 @@ const DUMP: &str = "10:58:42.200113 IP 198.51.100.10.40755 > 192.0.2.77.4711: Fl
     win 64240, length 0\n";
 const ACCEPTED: &str = "PID    COMM         IP RADDR            RPORT LADDR            LPORT\n\
      907    nginx        4  198.51.100.7     40755 192.0.2.77       443\n";
+const LIFE: &str = "PID   COMM       LADDR           LPORT RADDR           RPORT TX_KB RX_KB MS\n\
+    22597 nginx      192.0.2.77      443   198.51.100.7    40755     0     0 0.23\n";
+const TRACER: &str = "T  PID    COMM             IP SADDR            DADDR            SPORT  DPORT\n\
+     A  907    sshd             4  192.0.2.77       198.51.100.7     22     40001\n";
 const FLOW: &str = "Date first seen          Duration Proto      Src IP Addr:Port          \
     Dst IP Addr:Port   Flags Tos  Packets    Bytes Flows\n\
     2026-11-22 10:59:26.461     1.601 TCP  198.51.100.1:36239 ->  192.0.2.77:80 ...A..S. 0 4 216 1\n";
@@ -130,6 +134,65 @@ fn table() -> Vec<Row> {
             &["1 flow", "nfdump -6"],
         ),
         row(
+            "netflow.statistics",
+            "Top 10 Src IP Addr ordered by flows:\n\
+             Date first seen             Duration     Proto       Src IP Addr    Flows(%)\n\
+             2026-03-17 21:51:34.144     00:01:00.416 any         198.51.100.7       12(50.0)\n",
+            0,
+            &["1 rows are statistics of nfdump", "nfdump -r FILE -o long"],
+        ),
+        row(
+            "netflow.both",
+            format!(
+                "{FLOW}Top 10 Src IP Addr ordered by flows:\n\
+                 2026-03-17 21:51:34.144     00:01:00.416 any         198.51.100.7  12(50.0)\n"
+            ),
+            1,
+            &["1 rows are statistics of nfdump"],
+        ),
+        row(
+            "netflow.largest",
+            format!("Top 10 flows ordered by flows:\n{FLOW}"),
+            1,
+            &["the largest flows only"],
+        ),
+        row(
+            "netflow.aggregated",
+            format!("Aggregated flows 24\n{FLOW}"),
+            1,
+            &["summed up flows with the same ends"],
+        ),
+        row(
+            "netflow.unknown",
+            format!("{FLOW}{}\n", FLOW.lines().nth(1).unwrap().replace("->", "")),
+            1,
+            &["netflow.unknown: 1 line could not be read"],
+        ),
+        row(
+            "netflow.json",
+            "[{\"first\":\"2026-11-22T10:59:26.461\",\"proto\":6,\"src4_addr\":\"198.51.100.1\",\n",
+            0,
+            &["netflow.json: 1 line could not be read"],
+        ),
+        row(
+            "tcplife.undecided",
+            LIFE.replace("443", "40000"),
+            0,
+            &["of 1 sessions it is not known which end is the server"],
+        ),
+        row(
+            "tcplife.unreadable",
+            LIFE.replace("40755", "?"),
+            0,
+            &["tcplife.unreadable: 1 line could not be read"],
+        ),
+        row(
+            "tcptracer.lost",
+            format!("{TRACER}Possibly lost 3 samples\n"),
+            1,
+            &["3 of its events were lost"],
+        ),
+        row(
             "systemtap.cut",
             cut(&SYSTEMTAP.repeat(2), 3),
             1,
@@ -195,7 +258,8 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
         let total = report["total"].as_u64().unwrap();
         assert!(row.total == u64::MAX || total == row.total, "{name}: {total}");
         let status = parse(folder.path(), &row, &["-F", "plain", "--quiet"]).status.code();
-        let refused = ["unknown", "xz", "report.cut", "report.schema"].contains(&name);
+        let refused =
+            ["unknown", "xz", "report.cut", "report.schema", "netflow.statistics"].contains(&name);
         assert_eq!(status, Some(i32::from(refused)), "{name}");
     }
 }

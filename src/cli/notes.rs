@@ -71,7 +71,7 @@ impl Parsed {
 /// Why nothing was counted, if it was not.
 fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     let sums = &count.sums;
-    if sums.total > 0 || sums.undecided() > 0 {
+    if sums.total > 0 || sums.undecided() > 0 || !outcome.failures.is_empty() {
         return None;
     }
     if sums.filtered > 0 {

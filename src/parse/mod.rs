@@ -4,6 +4,7 @@
 //! belongs together into runs, and gives each run to the reader of its type. A new type is a
 //! module with a [`recognise::RecordFormat`] and a line in [`recognise::KINDS`].
 
+pub mod bcc;
 mod buffer;
 mod coalesce;
 pub mod conntrack;
@@ -24,7 +25,6 @@ pub mod recognise;
 pub mod report;
 pub mod strace;
 pub mod systemtap;
-pub mod tcpaccept;
 pub mod tcpdump;
 mod text;
 pub mod timestamp;

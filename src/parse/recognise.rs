@@ -7,7 +7,7 @@ pub use super::context::RecordFormat;
 use super::events;
 use super::input::Input;
 use super::progress::Progress;
-use super::{conntrack, netfilter, netflow, pcap, report, strace, systemtap, tcpaccept, tcpdump};
+use super::{bcc, conntrack, netfilter, netflow, pcap, report, strace, systemtap, tcpdump};
 
 /// All types, the most particular first: the first that recognises a record reads it.
 pub const KINDS: &[&RecordFormat] = &[
@@ -18,7 +18,9 @@ pub const KINDS: &[&RecordFormat] = &[
     &conntrack::KIND,
     &netfilter::KIND,
     &netflow::KIND,
-    &tcpaccept::KIND,
+    &bcc::tcpaccept::KIND,
+    &bcc::tcplife::KIND,
+    &bcc::tcptracer::KIND,
     &systemtap::KIND,
     &tcpdump::KIND,
 ];

@@ -65,6 +65,39 @@ fn is_tcp(text: &[u8]) -> bool {
     matches!(text.trim_ascii(), b"TCP" | b"6")
 }
 
+/// What a header announces that is no list of single flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// A table of statistics (`-s`), or flows summed up by some of their fields (`-A`).
+    Statistics,
+    /// The largest flows only (`-s record`).
+    Largest,
+    /// Flows, but those with the same ends summed up (`-a`).
+    Aggregated,
+}
+
+/// What `line` announces, if it is such a header.
+pub fn summary(line: &[u8]) -> Option<Summary> {
+    let has = |text: &[u8]| memchr::memmem::find(line, text).is_some();
+    if line.starts_with(b"Top ") && has(b" ordered by ") {
+        let flows = has(b" flows ordered by ") || has(b"Top flows ordered by ");
+        return Some(if flows { Summary::Largest } else { Summary::Statistics });
+    }
+    if line.starts_with(b"Aggregated flows ") {
+        return Some(Summary::Aggregated);
+    }
+    let table = line.starts_with(b"Date first seen ")
+        && !(has(b"Src IP Addr:Port") && has(b"Dst IP Addr:Port"));
+    let csv = line.starts_with(b"ts,te,td,pr,val,")
+        || line.starts_with(b"firstSeen,") && Columns::of(line).is_none();
+    (table || csv).then_some(Summary::Statistics)
+}
+
+/// Whether a line is a row of statistics, or a flow in a form that is not read.
+pub fn begins_with_time(line: &[u8]) -> bool {
+    Scan(line.trim_ascii_start()).iso().is_some()
+}
+
 /// Where a CSV has what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
@@ -292,6 +325,25 @@ mod tests {
             Line::Shortened
         );
         assert_eq!(people(b"Time window: 2026-11-22 10:59:17 - 2026-11-22 10:59:32"), Line::Other);
+    }
+
+    #[test]
+    fn statistics_are_no_lists_of_flows() {
+        for (line, want) in [
+            ("Top 10 Src IP Addr ordered by flows:", Some(Summary::Statistics)),
+            ("Top 10 Dst Port ordered by bytes:", Some(Summary::Statistics)),
+            ("Top 10 flows ordered by packets:", Some(Summary::Largest)),
+            ("Top flows ordered by packets:", Some(Summary::Largest)),
+            ("Aggregated flows 24", Some(Summary::Aggregated)),
+            ("Date first seen  Duration Proto  Src IP Addr Flows(%)", Some(Summary::Statistics)),
+            ("Date first seen  Duration  Src IP Addr Packets Bytes", Some(Summary::Statistics)),
+            ("Date first seen  Duration Proto  Src IP Addr:Port  Dst IP Addr:Port Flags", None),
+            ("ts,te,td,pr,val,fl,flP,ipkt,ipktP", Some(Summary::Statistics)),
+            ("ts,te,td,sa,da,sp,dp,pr,flg", None),
+            ("Time window: 2026-11-22 10:59:17 - 2026-11-22 10:59:32", None),
+        ] {
+            assert_eq!(summary(line.as_bytes()), want, "{line}");
+        }
     }
 
     #[test]

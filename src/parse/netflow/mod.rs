@@ -9,14 +9,14 @@ use std::process::{Command, Stdio};
 
 use memchr::memmem;
 
-use self::form::{Columns, Line, Printed};
+use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
 use super::context::Context;
 use super::input::Input;
 use super::lines;
 use super::recognise::RecordFormat;
 use super::timestamp::{Calendar, Stamp};
-use crate::ShortfallKind;
+use crate::{ShortfallKind, SourceStatus};
 
 /// nfdump's text and files.
 pub const KIND: RecordFormat = RecordFormat {
@@ -47,6 +47,7 @@ fn recognise(head: &[u8]) -> bool {
     lines::each(head, |line, _| {
         found = found
             || line.starts_with(b"Date first seen ")
+            || line.starts_with(b"ts,te,td,pr,val,")
             || Columns::of(line).is_some()
             || form::bars(line) != Line::Other
             || form::people(line) != Line::Other
@@ -61,7 +62,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     inputs.sort_by_cached_key(|input| input.path().map(Path::to_path_buf));
     let name = super::common_name(inputs.iter());
     let mut pairs = Pairs::new(&cx.options.local, cx.options.established);
-    let mut shortened = 0;
+    let mut seen = Seen::default();
     for mut input in inputs {
         let binary = is_nfcapd(input.head());
         let calendar = Calendar::new(&mut input, cx, &|_| Stamp::None);
@@ -70,7 +71,9 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             columns: None,
             object: None,
             pairs: &mut pairs,
-            shortened: 0,
+            last: false,
+            summary: None,
+            seen: Seen::default(),
             give: &mut |connection| cx.sink.take(connection),
         };
         let end = if binary {
@@ -83,29 +86,99 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             }
         } else {
             lines::blocks(&mut input, |block, _| {
-                lines::each(block, |line, _| text.line(line));
+                let whole = block.last().copied().is_some_and(lines::is_end);
+                lines::each(block, |line, at| {
+                    text.last = !whole && at + line.len() == block.len();
+                    text.line(line);
+                });
             })
         };
-        shortened += text.shortened;
+        text.seen.unreadable += u64::from(text.object.is_some());
+        let own = std::mem::take(&mut text.seen);
+        own.report_statistics(&input, cx);
+        seen.add(&own);
         if let Err(e) = end {
             cx.broken(&input, &e);
         }
     }
     pairs.finish(&mut |connection| cx.sink.take(connection));
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadableLines,
-        shortened,
-        format!(
-            "{name}: {shortened} flows have addresses that nfdump shortened, and are left out; \
-             print them with nfdump -6"
-        ),
-    );
+    seen.report(&name, cx.status);
     if pairs.flagless {
         cx.status.warn(format!(
             "{name}: without TCP flags, attempts that were refused count too, and a pause of more \
              than a minute counts as a new connection; nfdump -o long shows the flags{}",
             if cx.options.established { "; --established counts every attempt" } else { "" }
         ));
+    }
+}
+
+/// What was seen beside flows that can be read.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Lines that are flows.
+    flows: u64,
+    /// Flows with shortened addresses.
+    shortened: u64,
+    /// Lines with a time that are no flow in a known form.
+    unreadable: u64,
+    /// Rows of statistics.
+    statistics: u64,
+    /// Lists of the largest flows only.
+    largest: u64,
+    /// Lists in which flows with the same ends were summed up.
+    aggregated: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        let Seen { flows, shortened, unreadable, statistics, largest, aggregated } = other;
+        self.flows += flows;
+        self.shortened += shortened;
+        self.unreadable += unreadable;
+        self.statistics += statistics;
+        self.largest += largest;
+        self.aggregated += aggregated;
+    }
+
+    /// Reports that `input` has statistics. It is refused if it has nothing else.
+    fn report_statistics(&self, input: &Input, cx: &mut Context<'_>) {
+        let rows = self.statistics;
+        let text = format!(
+            "{}: {rows} rows are statistics of nfdump (-s or -A), which tell of no single flow; \
+             nfdump -r FILE -o long prints the flows",
+            input.name()
+        );
+        if self.flows == 0 && rows > 0 {
+            cx.failures.push(text);
+        } else {
+            cx.status.record_shortfall(ShortfallKind::UnreadInput, rows, text);
+        }
+    }
+
+    fn report(&self, name: &str, status: &mut SourceStatus) {
+        let Seen { shortened, unreadable, largest, aggregated, .. } = *self;
+        status.record_shortfall(
+            ShortfallKind::UnreadableLines,
+            shortened,
+            format!(
+                "{name}: {shortened} flows have addresses that nfdump shortened, and are left \
+                 out; print them with nfdump -6"
+            ),
+        );
+        status.record_unreadable_lines(name, unreadable);
+        status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            largest,
+            format!("{name}: nfdump -s printed the largest flows only; the others are not in it"),
+        );
+        status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            aggregated,
+            format!(
+                "{name}: nfdump summed up flows with the same ends (-a, -s), so that connections \
+                 from the same port count as one"
+            ),
+        );
     }
 }
 
@@ -116,7 +189,11 @@ struct Text<'a> {
     /// The part of a JSON object that was read.
     object: Option<Vec<u8>>,
     pairs: &'a mut Pairs,
-    shortened: u64,
+    /// Whether the line is the last one and does not end.
+    last: bool,
+    /// What the last header has announced.
+    summary: Option<Summary>,
+    seen: Seen,
     give: &'a mut dyn FnMut(crate::Connection),
 }
 
@@ -145,7 +222,17 @@ impl Text<'_> {
         }
         if let Some(columns) = Columns::of(line) {
             self.columns = Some(columns);
+            self.summary = None;
             return;
+        }
+        if let Some(summary) = form::summary(line) {
+            self.seen.largest += u64::from(summary == Summary::Largest);
+            self.seen.aggregated += u64::from(summary == Summary::Aggregated);
+            self.summary = Some(summary);
+            return;
+        }
+        if line.starts_with(b"Date first seen ") {
+            self.summary = None;
         }
         if trimmed == b"Summary" {
             self.columns = None;
@@ -158,6 +245,13 @@ impl Text<'_> {
                 line => line,
             },
         };
+        let cut = self.last && read == Line::OtherFlow;
+        if (read == Line::Other || cut) && form::begins_with_time(line) {
+            match self.summary {
+                Some(Summary::Statistics) => self.seen.statistics += 1,
+                _ => self.seen.unreadable += 1,
+            }
+        }
         self.take(read);
     }
 
@@ -165,16 +259,20 @@ impl Text<'_> {
         // What follows the object is a comma or the end of the array.
         let end = memchr::memrchr(b'}', object).map_or(object.len(), |n| n + 1);
         let read = form::json(&object[..end]);
+        if read == Line::Other && memmem::find(object, b"_addr\"").is_some() {
+            self.seen.unreadable += 1;
+        }
         self.take(read);
     }
 
     fn take(&mut self, line: Line) {
+        self.seen.flows += u64::from(line != Line::Other);
         match line {
             Line::Tcp(Printed { first, length, from, to, flags }) => {
                 let first = self.calendar.record_time(first);
                 self.pairs.take(Flow { from, to, first, length, flags }, self.give);
             }
-            Line::Shortened => self.shortened += 1,
+            Line::Shortened => self.seen.shortened += 1,
             Line::OtherFlow | Line::Other => {}
         }
     }

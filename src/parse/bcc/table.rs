@@ -1,0 +1,215 @@
+//! Tables with a header line, one connection a line.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::parse::context::Context;
+use crate::parse::input::Input;
+use crate::parse::lines;
+use crate::parse::timestamp::{Calendar, Scan, Stamp};
+use crate::{RecordTime, ShortfallKind, Sink};
+
+/// The columns of a table, from its header line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    names: Vec<Box<[u8]>>,
+    /// Where the process name is. It may contain blanks.
+    comm: usize,
+    /// Whether commas separate the columns, and not blanks.
+    commas: bool,
+}
+
+impl Columns {
+    /// Reads a header line; `None` if `line` is none with a column COMM and all `needed` ones.
+    pub fn of(line: &[u8], needed: &[&str]) -> Option<Columns> {
+        memchr::memmem::find(line, b"COMM")?;
+        let commas = line.contains(&b',');
+        let names: Vec<Box<[u8]>> = split(line, commas).map(Box::from).collect();
+        let comm = names.iter().position(|name| **name == *b"COMM")?;
+        let columns = Columns { names, comm, commas };
+        needed.iter().all(|name| columns.find(name).is_some()).then_some(columns)
+    }
+
+    /// Whether the port of the server comes last, so that a line without its end may lack digits
+    /// of it.
+    fn ends_with_port(&self) -> bool {
+        self.names.last().is_some_and(|name| **name == *b"LPORT")
+    }
+
+    /// Where a column is.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|n| **n == *name.as_bytes())
+    }
+
+    /// Reads a line; `None` if it has fewer columns.
+    pub fn row<'a>(&self, line: &'a [u8]) -> Option<Row<'a>> {
+        let words: Vec<&[u8]> = split(line, self.commas).collect();
+        let columns = self.names.len();
+        (words.len() >= columns).then_some(Row { words, comm: self.comm, columns })
+    }
+
+    /// The stamp of a line of this table.
+    fn stamp(&self, line: &[u8]) -> Stamp {
+        let first = split(line, self.commas).next().unwrap_or_default();
+        match &*self.names[0] {
+            b"TIME" | b"TIME(s)" => clock_or_seconds(first),
+            b"TIME(ns)" => crate::parse::digits::number::<u64>(first)
+                .and_then(|ns| i64::try_from(ns).ok())
+                .map_or(Stamp::None, Stamp::Elapsed),
+            _ => Stamp::None,
+        }
+    }
+}
+
+fn split(line: &[u8], commas: bool) -> impl Iterator<Item = &[u8]> {
+    line.split(move |b| if commas { *b == b',' } else { b.is_ascii_whitespace() })
+        .map(<[u8]>::trim_ascii)
+        .filter(move |word| commas || !word.is_empty())
+}
+
+fn clock_or_seconds(word: &[u8]) -> Stamp {
+    let mut scan = Scan(word);
+    if let Some(ns) = scan.clock() {
+        return Stamp::Clock(ns);
+    }
+    match scan.seconds() {
+        Some(ns) if word.contains(&b'.') => Stamp::Elapsed(ns),
+        _ => Stamp::None,
+    }
+}
+
+/// A line of a table. It is read from both ends, since the name in the middle may have blanks.
+pub struct Row<'a> {
+    words: Vec<&'a [u8]>,
+    comm: usize,
+    columns: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The word in a column other than COMM.
+    pub fn at(&self, column: usize) -> &'a [u8] {
+        let behind = self.words.len() - self.columns;
+        self.words[if column < self.comm { column } else { column + behind }]
+    }
+
+    /// The word in a column that the table may not have.
+    pub fn get(&self, column: Option<usize>) -> Option<&'a [u8]> {
+        column.map(|column| self.at(column))
+    }
+
+    /// The process name.
+    pub fn comm(&self) -> Arc<str> {
+        let name = &self.words[self.comm..=self.comm + self.words.len() - self.columns];
+        let name: Cow<'_, [u8]> = match name {
+            [name] => Cow::Borrowed(*name),
+            words => Cow::Owned(words.join(&b' ')),
+        };
+        String::from_utf8_lossy(&name).into()
+    }
+}
+
+/// Whether one of the first lines is a header.
+pub fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> bool {
+    let mut found = false;
+    lines::each(head, |line, _| found = found || header(line).is_some());
+    found
+}
+
+/// Reads the tables in `input`. `row` takes a line of a table with its time, and returns false if
+/// it cannot be read.
+pub fn read(
+    input: &mut Input,
+    cx: &mut Context<'_>,
+    header: fn(&[u8]) -> Option<Columns>,
+    mut row: impl FnMut(&Columns, &Row<'_>, Option<RecordTime>, &mut dyn Sink) -> bool,
+) {
+    let stamp = |line: &[u8]| clock_or_seconds(first_word(line));
+    let mut calendar = Calendar::new(input, cx, &stamp);
+    let mut columns: Option<Columns> = None;
+    let (mut unreadable, mut before_header, mut lost) = (0, 0, 0);
+    let sink = &mut *cx.sink;
+    let end = lines::blocks(input, |text, _| {
+        let whole = text.last().copied().is_some_and(lines::is_end);
+        lines::each(text, |line, at| {
+            if let Some(found) = header(line) {
+                columns = Some(found);
+                return;
+            }
+            if line.trim_ascii().is_empty() || is_notice(line) {
+                return;
+            }
+            let Some(columns) = &columns else {
+                before_header += 1;
+                return;
+            };
+            let cut = columns.ends_with_port() && !whole && at + line.len() == text.len();
+            let time = calendar.record_time(columns.stamp(line));
+            let read = columns.row(line).filter(|_| !cut);
+            if read.is_some_and(|read| row(columns, &read, time, sink)) {
+                return;
+            }
+            match lost_events(line) {
+                Some(n) => lost += n,
+                None => unreadable += 1,
+            }
+        });
+    });
+    if columns.is_none() {
+        unreadable += before_header;
+    }
+    let name = input.name();
+    cx.status.record_unreadable_lines(name, unreadable);
+    cx.status.record_shortfall(
+        ShortfallKind::LostConnections,
+        lost,
+        format!("{name}: the tracing tool says that {lost} of its events were lost"),
+    );
+    if let Err(e) = end {
+        cx.broken(input, &e);
+    }
+}
+
+fn first_word(line: &[u8]) -> &[u8] {
+    line.split(|b| b.is_ascii_whitespace() || *b == b',')
+        .find(|word| !word.is_empty())
+        .unwrap_or_default()
+}
+
+/// `Possibly lost 12 samples`, `Lost 12 events`.
+fn lost_events(line: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut words = text.split_whitespace().skip_while(|w| !w.eq_ignore_ascii_case("lost"));
+    words.next()?;
+    words.next()?.parse().ok()
+}
+
+fn is_notice(line: &[u8]) -> bool {
+    [&b"^C"[..], b"Attaching", b"Tracing", b"Attached"].iter().any(|n| line.starts_with(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_blanks_are_read_between_the_other_columns() {
+        let columns = Columns::of(b"PID COMM IP RADDR LPORT", &["RADDR", "LPORT"]).unwrap();
+        let row = columns.row(b"7  a b/4 c  6  2001:db8::1   80  ").unwrap();
+        let words = [row.at(0), row.at(2), row.at(3), row.at(4)];
+        assert_eq!(words, [&b"7"[..], b"6", b"2001:db8::1", b"80"]);
+        assert_eq!(&*row.comm(), "a b/4 c");
+        assert!(columns.row(b"7 a 6 ::1").is_none());
+        assert_eq!(Columns::of(b"PID COMM IP", &["RADDR"]), None);
+        let columns = Columns::of(b"TIME(s),PID,COMM,MS", &["MS"]).unwrap();
+        let row = columns.row(b"0.000001,7,a, b,0.23").unwrap();
+        assert_eq!((row.at(3), &*row.comm()), (&b"0.23"[..], "a b"));
+        assert_eq!(columns.stamp(b"0.000001,7,a,0.23"), Stamp::Elapsed(1000));
+    }
+
+    #[test]
+    fn lost_events_are_counted() {
+        assert_eq!(lost_events(b"Possibly lost 12 samples"), Some(12));
+        assert_eq!(lost_events(b"lost 3 events on CPU #0"), Some(3));
+        assert_eq!(lost_events(b"7 lost 4 198.51.100.7"), Some(4));
+    }
+}

@@ -1,0 +1,96 @@
+//! Output of tcpaccept. Each line is one accept.
+
+use super::table::{self, Columns, Row};
+use crate::Connection;
+use crate::parse::context::{Context, RecordFormat};
+use crate::parse::digits::number;
+use crate::parse::host::{Ends, Host};
+use crate::parse::input::Input;
+
+/// tcpaccept's text.
+pub const KIND: RecordFormat = RecordFormat {
+    name: "tcpaccept",
+    about: "text of bcc's or bpftrace's tcpaccept",
+    connection: "an accepted connection",
+    recognise: |head| table::has_header(head, header),
+    run: |_| None,
+    read,
+};
+
+/// The client comes before the server, unlike in tcplife.
+fn header(line: &[u8]) -> Option<Columns> {
+    let columns = Columns::of(line, &["RADDR", "LADDR", "LPORT"])?;
+    (columns.find("RADDR") < columns.find("LADDR") && columns.find("MS").is_none())
+        .then_some(columns)
+}
+
+fn accept(columns: &Columns, row: &Row<'_>) -> Option<(Ends, Option<u32>)> {
+    let client_port = match row.get(columns.find("RPORT")) {
+        Some(port) => Some(number(port)?),
+        None => None,
+    };
+    let ends = Ends {
+        client: Host::address(row.at(columns.find("RADDR")?))?,
+        client_port,
+        server: Host::address(row.at(columns.find("LADDR")?))?,
+        server_port: Some(number(row.at(columns.find("LPORT")?))?),
+    };
+    Some((ends, row.get(columns.find("PID")).and_then(number)))
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let local = cx.options.local.clone();
+    for mut input in inputs {
+        table::read(&mut input, cx, header, |columns, row, time, sink| {
+            let Some((ends, pid)) = accept(columns, row) else { return false };
+            if ends.inbound(&local) {
+                let comm = Some(row.comm());
+                sink.take(Connection { time, pid, comm, ..ends.connection() });
+            }
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(head: &str, line: &str) -> String {
+        let columns = header(head.as_bytes()).unwrap();
+        let row = columns.row(line.as_bytes());
+        row.and_then(|row| Some((accept(&columns, &row)?.0, row.comm()))).map_or(
+            "-".into(),
+            |(ends, comm)| {
+                format!(
+                    "{} {:?} {} {:?} {comm}",
+                    ends.client.ip().unwrap(),
+                    ends.client_port,
+                    ends.server.ip().unwrap(),
+                    ends.server_port.unwrap(),
+                )
+            },
+        )
+    }
+
+    #[test]
+    fn names_with_blanks_and_long_addresses() {
+        let bcc = "TIME     PID     COMM         IP RADDR            RPORT LADDR            LPORT";
+        assert_eq!(
+            shown(bcc, "10:59:22 7  a b/4 c  6  2001:db8:c::1a   46555 2001:db8:77::1   80   "),
+            "2001:db8:c::1a Some(46555) 2001:db8:77::1 80 a b/4 c"
+        );
+        let old = "PID    COMM         IP RADDR            LADDR            LPORT";
+        assert_eq!(
+            shown(old, "7 x 4 198.51.100.60 192.0.2.77 9000"),
+            "198.51.100.60 None 192.0.2.77 9000 x"
+        );
+        let bpftrace = "TIME PID COMM RADDR RPORT LADDR LPORT BL";
+        assert_eq!(
+            shown(bpftrace, "11:15:36 7 x ::ffff:198.51.100.1 5 ::ffff:192.0.2.77 80 0/128"),
+            "198.51.100.1 Some(5) 192.0.2.77 80 x"
+        );
+        assert_eq!(shown(bpftrace, "11:15:36 7 x 198.51.100.1 5 192.0.2.77"), "-");
+        assert_eq!(header(b"PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS"), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! Output of tcplife, which has a line for each session when it closes, whoever opened it.
+//!
+//! The local end comes first, and nothing tells the direction. It is inferred from the ports, see
+//! [`PortUses::direction`].
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::table::{self, Columns, Row};
+use crate::model::connection::Transport;
+use crate::parse::context::{Context, RecordFormat};
+use crate::parse::digits::number;
+use crate::parse::host::{Ends, Host};
+use crate::parse::input::Input;
+use crate::{Connection, RecordTime, ShortfallKind};
+
+/// tcplife's text.
+pub const KIND: RecordFormat = RecordFormat {
+    name: "tcplife",
+    about: "text of bcc's or bpftrace's tcplife",
+    connection: "a session that a client opened",
+    recognise: |head| table::has_header(head, header),
+    run: |_| None,
+    read,
+};
+
+fn header(line: &[u8]) -> Option<Columns> {
+    Columns::of(line, &["LADDR", "LPORT", "RADDR", "RPORT", "MS"])
+}
+
+/// Linux gives clients ports from here on by default (`net.ipv4.ip_local_port_range`).
+const FIRST_EPHEMERAL_PORT: u16 = 32768;
+/// Only servers of root have ports below.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+/// So many sessions wait for the end of the record to be decided.
+const MAX_UNDECIDED: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Inbound,
+    Outbound,
+    Unknown,
+}
+
+/// How many sessions used each port, at the local end and at the remote end.
+struct PortUses {
+    /// The port that is asked for, which is a server's of this machine.
+    port: Option<u16>,
+    local: Vec<u32>,
+    remote: Vec<u32>,
+}
+
+impl PortUses {
+    fn new(port: Option<u16>) -> PortUses {
+        let none = vec![0; 1 << 16];
+        PortUses { port, local: none.clone(), remote: none }
+    }
+
+    fn add(&mut self, local: u16, remote: u16) {
+        let add = |uses: &mut u32| *uses = uses.saturating_add(1);
+        add(&mut self.local[usize::from(local)]);
+        add(&mut self.remote[usize::from(remote)]);
+    }
+
+    /// Tells the direction by the numbers of the ports, as far as they tell it: a server has the
+    /// port that was asked for, or one below those that Linux gives to clients.
+    fn by_number(&self, local: u16, remote: u16) -> Direction {
+        let is_server = |port: u16| Some(port) == self.port;
+        for (local, remote) in [
+            (is_server(local), is_server(remote)),
+            (local < FIRST_EPHEMERAL_PORT, remote < FIRST_EPHEMERAL_PORT),
+            (local < FIRST_UNPRIVILEGED_PORT, remote < FIRST_UNPRIVILEGED_PORT),
+        ] {
+            match (local, remote) {
+                (true, false) => return Direction::Inbound,
+                (false, true) => return Direction::Outbound,
+                _ => {}
+            }
+        }
+        Direction::Unknown
+    }
+
+    /// Tells the direction by the numbers of the ports or else by their uses in the whole record:
+    /// many sessions have the same server's port, and few the same client's.
+    fn direction(&self, local: u16, remote: u16) -> Direction {
+        match self.by_number(local, remote) {
+            Direction::Unknown => {
+                let uses = (self.local[usize::from(local)], self.remote[usize::from(remote)]);
+                match uses.0.cmp(&uses.1) {
+                    std::cmp::Ordering::Greater => Direction::Inbound,
+                    std::cmp::Ordering::Less => Direction::Outbound,
+                    std::cmp::Ordering::Equal => Direction::Unknown,
+                }
+            }
+            known => known,
+        }
+    }
+}
+
+/// The connection, as if it were inbound, and both ports.
+fn session(columns: &Columns, row: &Row<'_>) -> Option<(Ends, Duration, u16, u16)> {
+    let port = |name| number::<u16>(row.at(columns.find(name)?));
+    let (local, remote) = (port("LPORT")?, port("RPORT")?);
+    let ms: f64 = std::str::from_utf8(row.at(columns.find("MS")?)).ok()?.parse().ok()?;
+    let ends = Ends {
+        client: Host::address(row.at(columns.find("RADDR")?))?,
+        client_port: Some(remote),
+        server: Host::address(row.at(columns.find("LADDR")?))?,
+        server_port: Some(local),
+    };
+    Some((ends, Duration::try_from_secs_f64(ms / 1000.0).ok()?, local, remote))
+}
+
+/// When a session began. One that began before the record counts from its beginning.
+fn opened_at(closed: RecordTime, duration: SignedDuration) -> RecordTime {
+    match closed.shifted(-duration) {
+        RecordTime::Elapsed(ns) => RecordTime::Elapsed(ns.max(0)),
+        clock @ RecordTime::Clock(_) => clock,
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = crate::parse::input::common_name(inputs.iter());
+    let local = cx.options.local.clone();
+    let mut uses = PortUses::new(cx.options.port);
+    let mut undecided: Vec<(Connection, u16, u16)> = Vec::new();
+    let mut unknown = 0;
+    for mut input in inputs {
+        table::read(&mut input, cx, header, |columns, row, closed, sink| {
+            let Some((ends, duration, local_port, remote_port)) = session(columns, row) else {
+                return false;
+            };
+            uses.add(local_port, remote_port);
+            let direction = uses.by_number(local_port, remote_port);
+            if direction == Direction::Outbound || !ends.inbound(&local) {
+                return true;
+            }
+            let opened = SignedDuration::try_from(duration).ok();
+            let connection = Connection {
+                time: closed.zip(opened).map(|(closed, duration)| opened_at(closed, duration)),
+                pid: row.get(columns.find("PID")).and_then(number),
+                comm: Some(row.comm()),
+                transport: Some(Box::new(Transport {
+                    duration: Some(duration),
+                    ..Transport::default()
+                })),
+                ..ends.connection()
+            };
+            match direction {
+                Direction::Inbound => sink.take(connection),
+                _ if undecided.len() < MAX_UNDECIDED => {
+                    undecided.push((connection, local_port, remote_port));
+                }
+                _ => unknown += 1,
+            }
+            true
+        });
+    }
+    for (connection, local_port, remote_port) in undecided {
+        match uses.direction(local_port, remote_port) {
+            Direction::Inbound => cx.sink.take(connection),
+            Direction::Outbound => {}
+            Direction::Unknown => unknown += 1,
+        }
+    }
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        unknown,
+        format!(
+            "{name}: of {unknown} sessions it is not known which end is the server, and they are \
+             left out; --port tells it"
+        ),
+    );
+    cx.status.warn(format!(
+        "{name}: tcplife does not tell who opened a session, so it is inferred from the ports; \
+         sessions that were still open are not in it"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_direction_is_told_by_numbers_and_uses_of_ports() {
+        use Direction::*;
+        let mut uses = PortUses::new(None);
+        for (local, remote, want) in [
+            (443, 40755, Inbound),
+            (44020, 443, Outbound),
+            (8080, 40755, Inbound),
+            (44020, 8080, Outbound),
+            (22, 20000, Inbound),
+            (20000, 22, Outbound),
+            (8080, 20000, Unknown),
+            (40000, 50000, Unknown),
+            (179, 179, Unknown),
+        ] {
+            assert_eq!(uses.by_number(local, remote), want, "{local} {remote}");
+        }
+        assert_eq!(PortUses::new(Some(40000)).by_number(40000, 50000), Inbound);
+        assert_eq!(PortUses::new(Some(50000)).by_number(40000, 50000), Outbound);
+        // A proxy whose clients and backends have ports of all sorts.
+        for n in 0..10 {
+            uses.add(8080, 20000 + n);
+            uses.add(21000 + n, 9000);
+        }
+        assert_eq!(uses.direction(8080, 20000), Inbound);
+        assert_eq!(uses.direction(21000, 9000), Outbound);
+        assert_eq!(uses.direction(3000, 3001), Unknown);
+    }
+}
