@@ -188,9 +188,6 @@ fn only_the_call_of_the_line_counts() {
          \x20> /usr/lib/libc.so.6(accept4+0x13) [0x10af63]\n\
          \x20 9.90    0.000077          11         7           accept4\n\
          \x20| 00000  61 63 63 65 70 74 28 33  2c 20 accept(3, |\n\
-         text accept(3, {PEER}, [16]) = 5\n\
-         [accept(3, {PEER}, [16]) = 5]\n\
-         xaccept(3, {PEER}, [16]) = 5\n\
          openat(AT_FDCWD, \"/tmp/accept(3, \", O_RDONLY) = 5</tmp/accept(3, {{sa_family=AF_INET\\76>\n\
          connect(3, {PEER}, 16) = 0\n"
     ));
@@ -198,10 +195,22 @@ fn only_the_call_of_the_line_counts() {
 }
 
 #[test]
-fn what_looks_like_a_call_but_has_more_behind_it_is_not_read() {
-    let (found, outcome) =
-        read(&format!("accept(3, {PEER}, [16]) = 5 is what a line looks like\n"));
-    assert_eq!((found.len(), outcome.status.unreadable_lines()), (0, 1));
+fn text_around_a_call_does_not_hide_it() {
+    for text in [
+        "text accept(3, {}, [16]) = 5",
+        "[accept(3, {}, [16]) = 5]",
+        "xaccept(3, {}, [16]) = 5",
+        "accept(3, {}, [16]) = 5 <- the first client",
+        "say \"hi accept(3, {}, [16]) = 5",
+    ] {
+        let text = format!("{}\n", text.replace("{}", PEER));
+        let (found, outcome) = read(&text);
+        assert_eq!((found.len(), outcome.status.unreadable_lines()), (1, 0), "{text}");
+    }
+}
+
+#[test]
+fn a_call_that_is_cut_off_is_unreadable() {
     let (found, outcome) = read(
         "accept4(3, {sa_family=AF_INET, sin_port=htons(41349), sin_addr=inet_addr(\"127.0.0\n",
     );
@@ -236,8 +245,9 @@ fn glued_and_torn_lines() {
         &["192.0.2.9:7>-=4"],
     );
     gives(&format!("accept4(3, serving...{PEER}, [16]) = 4\n"), &["192.0.2.9:7>-=4"]);
-    // Not torn, so the rest is nobody's.
-    gives(&format!("{PEER}, [16], 0) = 4\n"), &[]);
+    // Not torn, so the rest is nobody's, and it is said so.
+    let (found, outcome) = read(&format!("{PEER}, [16], 0) = 4\n"));
+    assert_eq!((found.len(), outcome.status.unreadable_lines()), (0, 1));
 }
 
 #[test]
@@ -262,7 +272,7 @@ fn a_bracket_without_end() {
     );
     gives("accept(3<TCP:[0.0.0.0:80], NULL, NULL) = 4\n", &[]);
     gives(&format!("accept(3, NULL, {}\n", "<".repeat(900_000)), &[]);
-    gives("close(3 <x) = 0\naccept(3, NULL, NULL) = 4<\n", &[]);
+    gives("close(3 <x) = 0\naccept(3, NULL, NULL) = 4<\n", &["-:->-=4"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
-use super::sockaddr::{End, Shown, sockaddr};
+use super::sockaddr::{End, Family, Shown, family, sockaddr};
 
 /// Which call it is. Those that do the same to descriptors are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +128,10 @@ impl Call {
 /// How far a call could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
-    /// To its result; with the nanoseconds that it took, if the line tells.
-    Whole(Call, i64),
-    /// To `<unfinished ...>`.
-    Entry(Call),
+    /// To its result; with the nanoseconds that it took, if the line tells, and what follows it.
+    Whole(Call, i64, &'a [u8]),
+    /// To `<unfinished ...>`; with what follows it.
+    Entry(Call, &'a [u8]),
     /// To something that is no part of it: another program's text, or the next run's first line.
     Torn(Call, &'a [u8]),
     /// It has no result: the process ended, or strace was detached.
@@ -147,9 +147,13 @@ pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
     match name {
         Name::Accept | Name::Bind | Name::GetSockName | Name::GetPeerName => {
             if !descriptor(&mut c, &mut call) {
-                return Parsed::Nothing;
+                return if name == Name::Accept {
+                    without_descriptor(call, c)
+                } else {
+                    Parsed::Nothing
+                };
             }
-            if !c.eat(b", ") && !marked(c) {
+            if !comma(&mut c) && !marked(c) {
                 return Parsed::Torn(call, c.0);
             }
             from_address(call, c)
@@ -165,7 +169,7 @@ pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
                 return Parsed::Nothing;
             }
             // dup2 and dup3 have a number here, and so may fcntl: of its command.
-            if c.eat(b", ") {
+            if comma(&mut c) {
                 argument(&mut c);
                 if c.peek() == b'F' && !c.0.starts_with(b"F_DUPFD") {
                     return Parsed::Nothing;
@@ -202,16 +206,17 @@ pub fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
     let call = Call::new(name);
     let finished = |parsed| match parsed {
         // The process is gone, or the call goes on: not a connection either way.
-        Parsed::Entry(_) | Parsed::Nothing => {
-            Parsed::Whole(Call { returned: Returned::Failed, ..call }, 0)
+        Parsed::Entry(_, rest) => {
+            Parsed::Whole(Call { returned: Returned::Failed, ..call }, 0, rest)
         }
+        Parsed::Nothing => Parsed::Whole(Call { returned: Returned::Failed, ..call }, 0, b""),
         other => other,
     };
     if marked(c) {
         return finished(Parsed::Nothing);
     }
     // 5.0 to 6.15 go on without anything, older ones with a space, newer ones with a comma.
-    if !c.eat(b", ") {
+    if !comma(&mut c) {
         c.eat(b" ");
     }
     finished(match name {
@@ -222,8 +227,27 @@ pub fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
 
 /// Reads the rest of an accept, getsockname or getpeername that another program's text cut.
 pub fn continued<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
-    c.eat(b", ");
+    comma(&mut c);
     from_address(Call::new(name), c)
+}
+
+/// `accept4(...) = 6`: somebody left the arguments out. Anything else that begins so cannot be read.
+#[cold]
+fn without_descriptor<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
+    if !c.eat(b"...") {
+        return Parsed::Unreadable;
+    }
+    call.shown = Shown::Hidden;
+    to_result(call, c)
+}
+
+/// Steps over the comma between two arguments: with a space, or as qemu and truss write it.
+#[inline]
+fn comma(c: &mut Cursor<'_>) -> bool {
+    if c.eat(b", ") {
+        return true;
+    }
+    c.eat(b",")
 }
 
 /// `name=` of `--arg-names`.
@@ -262,14 +286,16 @@ fn from_address<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     match c.peek() {
         b'{' => match sockaddr(&mut c) {
             Some(shown) => call.shown = shown,
-            None if c.0.starts_with(b"{sa_family=") => return Parsed::Unreadable,
+            None if is_address(c.0) => return Parsed::Unreadable,
             None => return Parsed::Torn(call, start.0),
         },
         b'N' if c.eat(b"NULL") => call.shown = Shown::Hidden,
+        b'.' if c.eat(b"...") => call.shown = Shown::Hidden,
         b'0' => {
             if c.integer().is_none() {
                 return Parsed::Torn(call, start.0);
             }
+            c.eat(b"...");
             call.shown = Shown::Hidden;
         }
         b')' => {}
@@ -284,19 +310,26 @@ fn from_address<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     }
 }
 
+/// Whether what begins with a brace is an address, and not what another program writes.
+fn is_address(text: &[u8]) -> bool {
+    let near = &text[..text.len().min(16)];
+    near.starts_with(b"{ AF_") || memchr::memmem::find(near, b"_family=").is_some()
+}
+
 /// Reads what is left of the arguments, and the result.
 #[inline]
 fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
+    let start = c;
     match closed(&mut c) {
         Closed::Yes => {}
         Closed::Unfinished => {
             // `<unfinished ...>) = ?`: the process ended in the call.
-            return if c.peek() == b')' { Parsed::Nothing } else { Parsed::Entry(call) };
+            return if c.peek() == b')' { Parsed::Nothing } else { Parsed::Entry(call, c.0) };
         }
         Closed::Detached => return Parsed::Nothing,
         Closed::No => {
             return match call.shown {
-                Shown::Absent | Shown::Hidden => Parsed::Torn(call, b""),
+                Shown::Absent | Shown::Hidden => Parsed::Torn(call, start.0),
                 Shown::Foreign => Parsed::Nothing,
                 Shown::Inet(_) | Shown::Unread => Parsed::Unreadable,
             };
@@ -321,7 +354,7 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
         (Name::Socket, fd_annotation) => call.noted(fd_annotation),
         _ => {}
     }
-    Parsed::Whole(call, spent)
+    Parsed::Whole(call, spent, c.0)
 }
 
 enum Closed {
@@ -374,15 +407,21 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
     }
 }
 
-/// Reads ` = 7<fd_annotation> (DELAYED) <0.000046>` to the end of the line.
+/// Reads ` = 7<note> (DELAYED) <0.000046>`; what follows it is left.
 #[inline]
 fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
-    c.spaces();
+    while matches!(c.peek(), b' ' | b'\t') {
+        c.skip(1);
+    }
     if !c.eat(b"= ") {
-        return None;
+        // FreeBSD's truss.
+        let failed = c.eat(b"ERR#") && c.number().is_some();
+        return failed.then_some((Returned::Failed, FdAnnotation::None, 0)).filter(|_| quit(c));
     }
     if matches!(c.peek(), b'-' | b'?') {
-        return Some((Returned::Failed, FdAnnotation::None, 0));
+        return failure(c.0)
+            .then_some((Returned::Failed, FdAnnotation::None, 0))
+            .filter(|_| quit(c));
     }
     let raw = c.0.starts_with(b"0x");
     let value = c.integer()?;
@@ -396,8 +435,11 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
         return Some((returned, FdAnnotation::None, 0));
     }
     let fd_annotation = fd_annotation(c);
+    if let Some(number) = own_number(c) {
+        returned = Returned::Value(number);
+    }
     while c.0.starts_with(b" (") {
-        let end = memchr::memchr(b')', c.0)?;
+        let Some(end) = memchr::memchr(b')', c.0) else { break };
         let remark = &c.0[2..end];
         // The arguments alone may be injected, and the call made all the same.
         if remark.starts_with(b"INJECTED") && remark != b"INJECTED: args" {
@@ -416,8 +458,46 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
             *c = probe;
         }
     }
-    // Anything behind it is not strace's, and then neither may be the rest.
-    c.0.iter().all(|b| matches!(b, b' ' | b'\r')).then_some((returned, fd_annotation, spent))
+    // Text may follow, but not more of the number.
+    (!c.peek().is_ascii_digit()).then_some((returned, fd_annotation, spent))
+}
+
+/// Leaves nothing of the line: behind an error stands its name in words.
+fn quit(c: &mut Cursor<'_>) -> bool {
+    // Unless the line goes on with another call.
+    let end = super::rescue::next_call(c.0).unwrap_or(c.0.len());
+    c.skip(end);
+    true
+}
+
+/// Whether a result that begins with `-` or `?` is one that strace writes: `-1 EAGAIN (…)`,
+/// `-1 (errno 524)`, `-1 errno=11 (…)` of qemu, `? ERESTARTSYS (…)`, `? <unavailable>`, `?`.
+fn failure(result: &[u8]) -> bool {
+    let Some(rest) = result.strip_prefix(b"-1").or_else(|| result.strip_prefix(b"?")) else {
+        return false;
+    };
+    let words = rest.trim_ascii_start();
+    match words.first() {
+        None => true,
+        Some(_) if words.len() == rest.len() => false,
+        Some(b'E') => words.get(1).is_some_and(u8::is_ascii_uppercase),
+        Some(b'(' | b'<') => true,
+        Some(_) => words.starts_with(b"errno="),
+    }
+}
+
+/// ` /* 103 in strace's PID NS */`: the child's number as strace's prefixes have it.
+fn own_number(c: &mut Cursor<'_>) -> Option<i32> {
+    let mut probe = *c;
+    if !probe.eat(b" /* ") {
+        return None;
+    }
+    let number = probe.number()?;
+    if !probe.eat(b" in strace's PID NS */") {
+        return None;
+    }
+    *c = probe;
+    i32::try_from(number).ok()
 }
 
 /// Whether the flags of a clone have CLONE_FILES.
@@ -434,21 +514,16 @@ fn shares(arguments: &[u8]) -> bool {
 /// Whether the arguments of socket say that it can be a TCP socket.
 fn streams(c: &mut Cursor<'_>) -> bool {
     argument(c);
-    let inet = if c.peek().is_ascii_digit() {
-        matches!(c.integer(), Some(2 | 10))
-    } else {
-        let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-        let name = &c.0[..n];
-        c.skip(n);
-        matches!(name, b"AF_INET" | b"AF_INET6" | b"PF_INET" | b"PF_INET6")
-    };
-    c.comment();
-    c.eat(b", ");
+    let inet = family(c) != Family::Other;
+    comma(c);
     argument(c);
     let stream = if c.peek().is_ascii_digit() {
         c.integer().is_some_and(|n| n & 0xf == 1)
     } else {
-        c.0.starts_with(b"SOCK_STREAM")
+        let others: [&[u8]; 5] =
+            [b"SOCK_DGRAM", b"SOCK_RAW", b"SOCK_RDM", b"SOCK_SEQPACKET", b"SOCK_PACKET"];
+        // A type that cannot be read is no reason to leave connections out.
+        !others.iter().any(|other| c.0.starts_with(other))
     };
     inet && stream && memchr::memmem::find(c.0, b"IPPROTO_SCTP").is_none()
 }

@@ -6,7 +6,7 @@
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::prefix::Stamp;
 use crate::RecordTime;
@@ -108,6 +108,8 @@ pub struct Dates {
     zone: TimeZone,
     start: Option<RecordTime>,
     first: Option<Date>,
+    /// No line is later than this: when the file was written last.
+    newest: Timestamp,
     /// The day that was looked up last: its number, and the moment of its midnight if its clock
     /// was not changed.
     day: Option<(i64, Option<i64>)>,
@@ -116,7 +118,12 @@ pub struct Dates {
 impl Dates {
     /// `start` is when relative times began, `first` the date of the first clock time.
     pub fn new(zone: TimeZone, start: Option<RecordTime>, first: Option<Date>) -> Dates {
-        Dates { zone, start, first, day: None }
+        Dates { zone, start, first, newest: Timestamp::now(), day: None }
+    }
+
+    /// The same for a file that was written last at `modified`.
+    pub fn until(self, modified: Option<Timestamp>) -> Dates {
+        Dates { newest: modified.unwrap_or(self.newest), ..self }
     }
 
     /// The moment of `stamp`.
@@ -129,6 +136,8 @@ impl Dates {
                 Some(start) => start.shifted(SignedDuration::from_nanos(ns)),
                 None => RecordTime::Elapsed(ns),
             }),
+            Stamp::Local(ns) => self.local(ns),
+            Stamp::Yearless(ns) => self.yearless(ns),
             Stamp::Clock(ns) => {
                 let number = ns.div_euclid(DAY);
                 let midnight = match self.day {
@@ -145,6 +154,30 @@ impl Dates {
                 }
             }
         }
+    }
+
+    /// A local time that has its date.
+    fn local(&self, ns: i64) -> Option<RecordTime> {
+        let day = Date::constant(1970, 1, 1).checked_add(ns.div_euclid(DAY).days()).ok()?;
+        let midnight = day.to_datetime(jiff::civil::Time::midnight());
+        let clock = midnight.checked_add(SignedDuration::from_nanos(ns.rem_euclid(DAY))).ok()?;
+        let t = self.zone.to_ambiguous_timestamp(clock).compatible().ok()?;
+        Some(t.into())
+    }
+
+    /// A local time without its year, which is the last one that is possible.
+    fn yearless(&self, ns: i64) -> Option<RecordTime> {
+        let day = Date::constant(2000, 1, 1).checked_add(ns.div_euclid(DAY).days()).ok()?;
+        // A clock may be ahead of the one that told when the file was written.
+        let newest = self.newest.saturating_add(SignedDuration::from_hours(24)).ok()?;
+        let last = newest.to_zoned(self.zone.clone()).year();
+        // 29 February comes every fourth year, or every eighth.
+        (0..=8).find_map(|back| {
+            let day = Date::new(last - back, day.month(), day.day()).ok()?;
+            let days = day.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24;
+            let time = self.local(days.checked_mul(DAY)?.checked_add(ns.rem_euclid(DAY))?)?;
+            time.timestamp().is_some_and(|t| t <= newest).then_some(time)
+        })
     }
 
     fn date(&self, number: i64) -> Option<Date> {

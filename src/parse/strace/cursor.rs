@@ -212,26 +212,6 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The line without SGR sequences (`ESC [ … m`), which `--color` puts round every element.
-pub fn without_colours(line: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = memchr::memchr(0x1b, rest) {
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(sequence) = rest.strip_prefix(b"[") {
-            let n = sequence.iter().take_while(|b| b.is_ascii_digit() || b";:".contains(b)).count();
-            rest = &sequence[n..];
-            // K erases to the end of the line: terminals that record add it.
-            if matches!(rest.first(), Some(b'm' | b'K')) {
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,10 +255,5 @@ mod tests {
     fn escapes() {
         assert_eq!(unescape(br"\213a\177\0\0\2"), [0o213, b'a', 0o177, 0, 0, 2]);
         assert_eq!(unescape(br"\x31\x2e\0001\n"), [b'1', b'.', 0, b'1', b'\n']);
-    }
-
-    #[test]
-    fn colours() {
-        assert_eq!(without_colours(b"\x1b[0m[\x1b[35;1mpid 1\x1b[0m]"), b"[pid 1]");
     }
 }

@@ -9,6 +9,7 @@ use super::cursor::few_of_eight;
 use super::line::LinePart;
 use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
 use super::sockaddr::{End, Shown};
+use super::syscalls::is_syscall;
 use crate::sys;
 
 /// Only lines with so many bytes behind their beginning are looked at.
@@ -202,7 +203,8 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
         return None;
     }
     let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
-    (name[n] == b'(' && named(&name[..n]).is_none()).then_some(Line::Other(stamp))
+    (name[n] == b'(' && named(&name[..n]).is_none() && is_syscall(&name[..n]))
+        .then_some(Line::Other(stamp))
 }
 
 /// `1234  `, `[pid  1234] `, or nothing, which is 0.

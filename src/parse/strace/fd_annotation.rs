@@ -73,18 +73,41 @@ fn end(text: &[u8]) -> Option<usize> {
 }
 
 fn meaning(note: &[u8]) -> FdAnnotation {
-    let Some(at) = memchr::memmem::find(note, b":[") else { return FdAnnotation::Foreign };
+    let other = if is_other(note) { FdAnnotation::Foreign } else { FdAnnotation::None };
+    let Some(at) = memchr::memmem::find(note, b":[") else { return other };
     let (protocol, rest) = (&note[..at], &note[at + 2..]);
-    let Some(inside) = rest.strip_suffix(b"]") else { return FdAnnotation::Foreign };
+    let Some(inside) = rest.strip_suffix(b"]") else { return other };
     let inode = || Cursor(inside).number().filter(|_| inside.iter().all(u8::is_ascii_digit));
     match protocol {
-        b"socket" => inode().map_or(FdAnnotation::Foreign, FdAnnotation::Inode),
+        b"socket" => inode().map_or(FdAnnotation::None, FdAnnotation::Inode),
         b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" => match inode() {
             Some(inode) => FdAnnotation::Tcp(inode),
             None => ends(inside),
         },
-        _ => FdAnnotation::Foreign,
+        _ => other,
     }
+}
+
+/// Whether this is certainly no TCP socket. What cannot be read is no reason to leave connections
+/// out.
+fn is_other(note: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 14] = [
+        b"/",
+        b"UNIX",
+        b"NETLINK",
+        b"UDP",
+        b"RAW",
+        b"PING",
+        b"SCTP",
+        b"DCCP",
+        b"L2TP",
+        b"(null)",
+        b"pipe:",
+        b"anon_inode:",
+        b"char ",
+        b"block ",
+    ];
+    OTHERS.iter().any(|other| note.starts_with(other))
 }
 
 fn ends(inside: &[u8]) -> FdAnnotation {

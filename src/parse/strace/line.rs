@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::call::{self, Call, Name, Parsed, named};
 use super::clock::ClockSpan;
 use super::compact::Briefs;
-use super::cursor::{Cursor, unescape, without_colours};
-use super::fast_path;
+use super::cursor::{Cursor, unescape};
 use super::prefix::{Prefix, Stamp, split};
+use super::{clean, fast_path, rescue};
 use crate::Connection;
 use crate::parse::lines;
 
@@ -80,6 +80,8 @@ pub struct Block {
     pub want_comms: bool,
     /// Connections that need no fact.
     pub briefs: Briefs,
+    /// The time that another program put before the line that is being read.
+    pub(super) wrapper: Stamp,
 }
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
@@ -99,6 +101,7 @@ impl Block {
 
     /// Reads all lines of `text`.
     pub fn read(&mut self, text: &[u8]) {
+        let mut accepts = NextAccept::default();
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -109,45 +112,22 @@ impl Block {
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             match rest.first_chunk().and_then(fast_path::line) {
                 Some(fast_path::Line::Accepted(accepted)) => {
-                    let fast_path::Accepted { pid, stamp, spent, ip, fd, length, .. } = accepted;
-                    let stamp = self.clock_span.see(stamp).plus(spent);
-                    if !self.briefs.take(ip, stamp, fd) {
-                        let (part, call) = (LinePart::Whole, accepted.call());
-                        let leader = pid;
-                        self.facts.push(Fact {
-                            at: place,
-                            pid,
-                            leader,
-                            comm: 0,
-                            part,
-                            stamp,
-                            call,
-                        });
-                    }
-                    at += length;
+                    self.accepted(&accepted, place);
+                    at += accepted.length;
                 }
                 Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
                     let stamp = self.clock_span.see(stamp).plus(spent);
-                    self.facts.push(Fact {
-                        at: place,
-                        pid,
-                        leader: pid,
-                        comm: 0,
-                        part,
-                        stamp,
-                        call,
-                    });
+                    let (leader, comm) = (pid, 0);
+                    self.facts.push(Fact { at: place, pid, leader, comm, part, stamp, call });
                     at += length;
                 }
                 other => {
                     let end = lines::end(rest);
                     match other {
-                        Some(fast_path::Line::Other(stamp)) => {
+                        Some(fast_path::Line::Other(stamp)) if !accepts.within(text, at, end) => {
                             self.clock_span.see(stamp);
                         }
-                        _ => {
-                            self.line(&rest[..end.min(lines::LONGEST)], place, GLUED);
-                        }
+                        _ => self.long_line(&rest[..end], place),
                     }
                     at += end + 1;
                 }
@@ -156,14 +136,42 @@ impl Block {
     }
 
     #[inline]
-    fn line(&mut self, line: &[u8], at: u32, glued: u8) -> bool {
+    fn accepted(&mut self, accepted: &fast_path::Accepted, at: u32) {
+        let fast_path::Accepted { pid, stamp, spent, ip, fd, .. } = *accepted;
+        let stamp = self.clock_span.see(stamp).plus(spent);
+        if !self.briefs.take(ip, stamp, fd) {
+            let (part, call) = (LinePart::Whole, accepted.call());
+            self.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
+        }
+    }
+
+    fn long_line(&mut self, line: &[u8], at: u32) {
+        let (begin, cut) = line.split_at(line.len().min(lines::LONGEST));
+        self.line(begin, at, GLUED);
+        self.unreadable += u64::from(!cut.is_empty() && rescue::has_accept(cut));
+    }
+
+    /// Reads a line, however it looks. False: nothing of it was strace's.
+    pub(super) fn line(&mut self, line: &[u8], at: u32, glued: u8) -> bool {
+        self.own_line(line, at, glued) || rescue::rescue(self, line, at, glued)
+    }
+
+    /// Reads a line that begins as strace's lines do.
+    #[inline]
+    pub(super) fn own_line(&mut self, line: &[u8], at: u32, glued: u8) -> bool {
         let (prefix, body) = split(line);
         match body.peek() {
             b'a'..=b'z' | b'_' => self.call(line, prefix, body, at, glued),
             b'<' => self.resumed(line, prefix, body, at, glued),
             b'+' | b'-' => self.event(&prefix, body, at),
-            _ => self.other(line, body, at, glued),
+            _ => self.other(line, at),
         }
+    }
+
+    /// Takes the time of a line.
+    fn see(&mut self, own: Stamp) -> Stamp {
+        let stamp = if self.wrapper == Stamp::None { own } else { rescue::best(own, self.wrapper) };
+        self.clock_span.see(stamp)
     }
 
     fn call(
@@ -180,35 +188,99 @@ impl Block {
             let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
             let n = body.0.iter().take_while(|b| word(b)).count();
             if body.0.get(n) != Some(&b'(') {
-                return self.coloured(line, body, at, glued);
+                return false;
             }
             let Some(name) = named(&body.0[..n]) else {
-                self.clock_span.see(prefix.stamp);
-                return true;
+                return self.other_call(&prefix, body.0, n);
             };
             (name, n)
         };
         self.uring |= name == Name::Uring;
-        let parsed = call::call(name, Cursor(&body.0[n + 1..]));
+        let arguments = &body.0[n + 1..];
+        let parsed = call::call(name, Cursor(arguments));
         let doubtful = matches!(parsed, Parsed::Torn(..) | Parsed::Unreadable | Parsed::Nothing);
-        if doubtful && self.coloured(line, body, at, glued) {
+        if doubtful && self.cleaned(line, at, glued) {
             return true;
         }
-        let stamp = self.clock_span.see(prefix.stamp);
+        let stamp = self.see(prefix.stamp);
         match parsed {
-            Parsed::Whole(call, spent) => {
+            Parsed::Whole(call, spent, rest) => {
                 self.add(&prefix, stamp.plus(spent), at, LinePart::Whole, call);
+                self.rest(rest, at, glued);
             }
-            Parsed::Entry(call) => self.add(&prefix, stamp, at, LinePart::Entry, call),
+            Parsed::Entry(call, rest) => {
+                self.add(&prefix, stamp, at, LinePart::Entry, call);
+                let before = (self.facts.len(), self.unreadable);
+                self.rest(rest, at, glued);
+                if name == Name::Accept && before == (self.facts.len(), self.unreadable) {
+                    self.unreadable += u64::from(rescue::ends_with_result(rest));
+                }
+            }
             Parsed::Torn(call, rest) => self.torn(&prefix, stamp, at, call, rest, glued),
-            Parsed::Nothing => {}
-            Parsed::Unreadable => self.unreadable += u64::from(name == Name::Accept),
+            Parsed::Nothing => {
+                let hidden = name == Name::Accept && rescue::ends_with_result(arguments);
+                self.unreadable += u64::from(hidden);
+                self.behind_unreadable(arguments, at, glued);
+            }
+            Parsed::Unreadable => {
+                self.unreadable += u64::from(name == Name::Accept);
+                self.behind_unreadable(arguments, at, glued);
+            }
         }
         true
     }
 
+    /// A call that does not matter, with a name of `n` bytes. False: it is none.
+    fn other_call(&mut self, prefix: &Prefix<'_>, body: &[u8], n: usize) -> bool {
+        let (name, arguments) = (&body[..n], &body[n + 1..]);
+        // Text stands right before the name.
+        if name.ends_with(b"accept") || name.ends_with(b"accept4") {
+            return false;
+        }
+        let is_call = rescue::is_other_call(name, arguments);
+        if !is_call && !rescue::is_one_call(arguments) {
+            return false;
+        }
+        self.see(prefix.stamp);
+        // A name that no call has may be that of accept, damaged.
+        self.unreadable += u64::from(!is_call && rescue::may_hide_accept(body));
+        true
+    }
+
+    /// What follows a call on its line.
+    #[inline]
+    fn rest(&mut self, rest: &[u8], at: u32, glued: u8) {
+        if !rest.is_empty()
+            && rest != b"\r"
+            && (rest.contains(&b'(') || memchr::memmem::find(rest, b"resumed>").is_some())
+        {
+            self.next_call(rest.trim_ascii_start(), at, glued);
+        }
+    }
+
+    /// What may follow a call that could not be read.
+    #[cold]
+    fn behind_unreadable(&mut self, arguments: &[u8], at: u32, glued: u8) {
+        if let Some(n) = rescue::next_call(arguments)
+            && rescue::has_accept(arguments)
+            && !rescue::is_one_call(arguments)
+        {
+            self.next_call(&arguments[n..], at, glued);
+        }
+    }
+
+    #[cold]
+    fn next_call(&mut self, text: &[u8], at: u32, glued: u8) {
+        if glued > 0 {
+            self.line(text, at, glued - 1);
+        } else {
+            self.unreadable += u64::from(rescue::may_hide_accept(text));
+        }
+    }
+
     /// A first half behind which something else follows: the first line of another run of strace
     /// (when this one was killed), or text of another program.
+    #[cold]
     fn torn(
         &mut self,
         prefix: &Prefix<'_>,
@@ -219,13 +291,20 @@ impl Block {
         glued: u8,
     ) {
         self.add(prefix, stamp, at, LinePart::Torn, call);
-        if rest.is_empty() || glued == 0 {
+        if glued == 0 {
+            self.unreadable += u64::from(rescue::may_hide_accept(rest));
             return;
         }
         let before = self.facts.len();
-        if self.line(rest, at, glued - 1) {
-            let first = split(rest).0;
-            if first.pid.is_some() || first.stamp != Stamp::None {
+        let first = split(rest).0;
+        let has_prefix = first.pid.is_some() || first.stamp != Stamp::None;
+        if self.own_line(rest, at, glued - 1) {
+            // Without a prefix, what looks like another call may be text within this one.
+            let nothing = self.facts.len() == before && !has_prefix;
+            if nothing && call.name == Name::Accept {
+                self.unreadable += u64::from(rescue::ends_with_result(rest));
+            }
+            if has_prefix {
                 let call = Call::new(Name::Close);
                 let (part, stamp) = (LinePart::NewRun, Stamp::None);
                 self.facts
@@ -234,10 +313,13 @@ impl Block {
             return;
         }
         // The text of another program may have no line feed, and then the call goes on here.
-        if let Some(n) = memchr::memmem::find(rest, b"{sa_family=")
-            && memchr::memchr(b'(', &rest[..n]).is_none()
+        if let Some(n) = rescue::address(rest)
+            && self.continued(&rest[n..], at)
         {
-            self.continued(&rest[n..], at);
+            return;
+        }
+        if !rescue::rescue(self, rest, at, glued - 1) && call.name == Name::Accept {
+            self.unreadable += u64::from(rescue::ends_with_result(rest));
         }
     }
 
@@ -257,32 +339,43 @@ impl Block {
         let word = &c.0[..n];
         c.skip(n);
         if !c.eat(b" resumed>") {
-            return self.coloured(line, body, at, glued);
+            return false;
         }
         let Some(name) = named(word) else {
-            self.clock_span.see(prefix.stamp);
+            if !rescue::is_other_call(word, c.0) {
+                return false;
+            }
+            self.see(prefix.stamp);
             return true;
         };
         let parsed = call::resumed(name, c);
         let doubtful = !matches!(parsed, Parsed::Whole(..));
-        if doubtful && self.coloured(line, body, at, glued) {
+        if doubtful && self.cleaned(line, at, glued) {
             return true;
         }
-        let stamp = self.clock_span.see(prefix.stamp);
+        let stamp = self.see(prefix.stamp);
         match parsed {
-            Parsed::Whole(call, _) => self.add(&prefix, stamp, at, LinePart::Resumed, call),
-            _ => self.unreadable += u64::from(name == Name::Accept),
+            Parsed::Whole(call, _, rest) => {
+                self.add(&prefix, stamp, at, LinePart::Resumed, call);
+                self.rest(rest, at, glued);
+            }
+            _ => {
+                self.unreadable += u64::from(name == Name::Accept);
+                self.behind_unreadable(c.0, at, glued);
+            }
         }
         true
     }
 
     /// `+++ exited with 0 +++`, `--- SIGCHLD {...} ---`.
     fn event(&mut self, prefix: &Prefix<'_>, body: Cursor<'_>, at: u32) -> bool {
-        let exit = body.0.starts_with(b"+++ ");
-        if !exit && !body.0.starts_with(b"--- ") {
+        const EXITS: [&[u8]; 3] = [b"+++ exited", b"+++ killed", b"+++ superseded"];
+        let exit = EXITS.iter().any(|exit| body.0.starts_with(exit));
+        let signal = body.0.starts_with(b"--- SIG") || body.0.starts_with(b"--- stopped");
+        if !exit && !signal || rescue::has_accept(body.0) || rescue::ends_with_result(body.0) {
             return false;
         }
-        let stamp = self.clock_span.see(prefix.stamp);
+        let stamp = self.see(prefix.stamp);
         if exit {
             let nothing = Call::new(Name::Close);
             self.add(prefix, stamp, at, LinePart::Exit, nothing);
@@ -292,13 +385,10 @@ impl Block {
 
     /// A line that begins with neither a call nor anything else of strace's.
     #[cold]
-    fn other(&mut self, line: &[u8], body: Cursor<'_>, at: u32, glued: u8) -> bool {
-        if self.coloured(line, body, at, glued) {
-            return true;
-        }
+    fn other(&mut self, line: &[u8], at: u32) -> bool {
         match line.first() {
             Some(b'{' | b',' | b'N' | b'0') => self.continued(line, at),
-            Some(b' ') if line.starts_with(b" <unfinished ...>") => {
+            Some(b' ') if line.starts_with(b" <unfinished ...>") && !rescue::has_accept(line) => {
                 let nothing = Call::new(Name::Close);
                 self.add(&Prefix::default(), Stamp::None, at, LinePart::Unfinished, nothing);
                 true
@@ -309,21 +399,23 @@ impl Block {
 
     /// The rest of a torn accept (or getsockname, getpeername: [`log`](super::log) knows which).
     fn continued(&mut self, text: &[u8], at: u32) -> bool {
-        let Parsed::Whole(call, _) = call::continued(Name::Accept, Cursor(text)) else {
+        let Parsed::Whole(call, _, rest) = call::continued(Name::Accept, Cursor(text)) else {
             return false;
         };
+        if rescue::has_accept(rest) {
+            return false;
+        }
         self.add(&Prefix::default(), Stamp::None, at, LinePart::Continued, call);
         true
     }
 
-    /// Reads the line once more without its colours, if it has any from `body` on.
+    /// Reads the line once more as it was before a terminal or a web page changed it, if one did.
     #[cold]
-    fn coloured(&mut self, line: &[u8], body: Cursor<'_>, at: u32, glued: u8) -> bool {
-        if memchr::memchr(0x1b, body.0).is_none() {
-            return false;
+    fn cleaned(&mut self, line: &[u8], at: u32, glued: u8) -> bool {
+        glued > 0 && clean::is_dirty(line) && {
+            let read = |found, piece: &Vec<u8>| self.line(piece, at, glued - 1) | found;
+            clean::pieces(line).iter().fold(false, read)
         }
-        let plain = without_colours(line);
-        self.line(&plain, at, glued)
     }
 
     fn add(&mut self, prefix: &Prefix<'_>, stamp: Stamp, at: u32, part: LinePart, call: Call) {
@@ -346,6 +438,35 @@ impl Block {
             self.comms.len() - 1
         });
         place as u32 + 1
+    }
+}
+
+/// Where the next line is that may tell of an accept, so that the lines before it need no search.
+struct NextAccept {
+    finder: memchr::memmem::Finder<'static>,
+    /// No `accept` is between here and the place that was asked for last.
+    at: Option<usize>,
+}
+
+impl Default for NextAccept {
+    fn default() -> NextAccept {
+        NextAccept { finder: memchr::memmem::Finder::new(b"accept"), at: None }
+    }
+}
+
+impl NextAccept {
+    /// Whether one is in the `length` bytes of `text` from `from` on. `from` never goes back.
+    #[inline]
+    fn within(&mut self, text: &[u8], from: usize, length: usize) -> bool {
+        let next = match self.at {
+            Some(at) if at >= from => at,
+            _ => {
+                let at = self.finder.find(&text[from..]).map_or(usize::MAX, |n| from + n);
+                self.at = Some(at);
+                at
+            }
+        };
+        next < from + length
     }
 }
 

@@ -47,6 +47,21 @@ pub struct Log {
     pub unknown_ports: u64,
     /// Connections without a peer.
     pub unknown_peers: u64,
+    /// What the log has of accept.
+    pub seen: Seen,
+}
+
+/// What a log has of accept, to say why nothing was counted.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Whether a connection was given.
+    pub connections: bool,
+    /// Calls that returned.
+    returned: u64,
+    /// Those of them that failed.
+    failed: u64,
+    /// First halves.
+    entries: u64,
 }
 
 impl Log {
@@ -70,6 +85,7 @@ impl Log {
             uring: false,
             unknown_ports: 0,
             unknown_peers: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -127,6 +143,7 @@ impl Log {
             self.unreadable += block.unreadable;
             self.uring |= block.uring;
         }
+        self.seen.connections |= !block.briefs.is_empty();
         let Block { facts, comms, given, .. } = block;
         let mut out = Out { given, comms };
         for (number, fact) in facts.iter_mut().enumerate() {
@@ -139,6 +156,7 @@ impl Log {
             }
             self.fact(fact, number as u32, at, &mut out);
         }
+        self.seen.connections |= !out.given.is_empty();
     }
 
     /// What must be added to the times of the block that was taken last.
@@ -155,6 +173,7 @@ impl Log {
     pub fn end(&mut self, mut give: impl FnMut(Connection)) {
         while let Some(connection) = self.pending.ended() {
             self.fd_annotation(&connection);
+            self.seen.connections = true;
             give(connection);
         }
         self.torn = None;
@@ -173,6 +192,9 @@ impl Log {
     }
 
     fn fact(&mut self, fact: &mut Fact, number: u32, at: u64, out: &mut Out<'_>) {
+        if fact.call.name == Name::Accept {
+            self.seen.see(fact);
+        }
         match fact.part {
             LinePart::Whole => self.done(fact, Some(number), at, out),
             LinePart::Entry | LinePart::Torn => {
@@ -200,7 +222,13 @@ impl Log {
                 self.done(fact, Some(number), at, out);
             }
             LinePart::Continued => {
-                let Some(torn) = self.torn.take() else { return };
+                let Some(torn) = self.torn.take() else {
+                    // getsockname and getpeername return 0.
+                    let accepted = matches!(fact.call.returned, Returned::Value(1..))
+                        && matches!(fact.call.shown, Shown::Inet(_));
+                    self.unreadable += u64::from(accepted && !self.learning);
+                    return;
+                };
                 self.entries.remove(&torn.pid);
                 let mut whole = Fact { call: fact.call.after(&torn.call), ..torn };
                 self.done(&mut whole, None, at, out);
@@ -473,6 +501,40 @@ impl Log {
         if let Some(connection) = self.pending.reused(table, fd) {
             self.fd_annotation(&connection);
             out.late(connection);
+        }
+    }
+}
+
+impl Seen {
+    fn see(&mut self, fact: &Fact) {
+        match fact.part {
+            LinePart::Entry | LinePart::Torn => self.entries += 1,
+            LinePart::Whole | LinePart::Resumed | LinePart::Continued => {
+                self.returned += 1;
+                self.failed += u64::from(fact.call.returned == Returned::Failed);
+            }
+            LinePart::Unfinished | LinePart::Exit | LinePart::NewRun => {}
+        }
+    }
+
+    /// Why no connection was given.
+    pub fn reason(&self) -> String {
+        match (self.returned, self.failed, self.entries) {
+            (0, _, 0) => {
+                "the log has no call of accept; strace -f -e trace=network shows those of \
+                          all threads"
+                    .into()
+            }
+            (0, _, entries) => {
+                format!("accept was called and did not return in the log, {entries} times")
+            }
+            (returned, failed, _) if returned == failed => {
+                format!("every accept in the log failed, {returned} times")
+            }
+            (returned, failed, _) => format!(
+                "of {returned} calls of accept in the log, {failed} failed and the others \
+                 returned sockets that are not TCP"
+            ),
         }
     }
 }

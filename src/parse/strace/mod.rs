@@ -4,6 +4,7 @@
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
 pub mod call;
+mod clean;
 pub mod clock;
 mod clock_span;
 pub mod compact;
@@ -15,8 +16,10 @@ pub mod line;
 pub mod log;
 mod pending;
 pub mod prefix;
+mod rescue;
 mod sign;
 pub mod sockaddr;
+mod syscalls;
 pub mod tables;
 
 use std::path::Path;
@@ -64,7 +67,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         log.read_first();
         for (n, input) in inputs.iter().enumerate() {
             if let Some(mut again) = input.again() {
-                log.begin(pid(input), dates(n));
+                log.begin(pid(input), dates(n).until(input.modified()));
                 // What is wrong with the file will be said when it counts.
                 let _ = file::read(&mut again, &mut log, cx.options, &mut Vec::new(), cx.threads());
             }
@@ -74,7 +77,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let threads = cx.threads();
     for (n, input) in inputs.iter_mut().enumerate() {
         let dates = Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
-        log.begin(pid(input), dates);
+        log.begin(pid(input), dates.until(input.modified()));
         let end = file::read(input, &mut log, cx.options, cx.sink, threads);
         log.end(|connection| cx.sink.take(connection));
         if let Err(e) = end {
@@ -88,11 +91,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
 
 /// What the reader of the report must know of a run.
 fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
-    let first = inputs.first().map_or("", |i| i.name());
-    let name = match inputs.len() {
-        0 | 1 => first.to_owned(),
-        n => format!("{first} and {} more", n - 1),
-    };
+    let name = super::common_name(inputs.iter());
     if log.unknown_ports > 0 {
         cx.status.warn(format!(
             "{name}: the log does not tell to which port {} connections came; strace -yy would \
@@ -115,10 +114,15 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
              the log"
         ),
     );
+    let mut nothing = !log.seen.connections && log.unreadable == 0;
     for input in inputs.iter().filter(|i| sign::only_summary(i.head())) {
+        nothing = false;
         let name = input.name();
         let text =
             format!("{name}: this is a summary (strace -c), which tells of no single connection");
         cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+    }
+    if nothing {
+        cx.status.warn(format!("{name}: {}", log.seen.reason()));
     }
 }

@@ -23,6 +23,10 @@ pub enum Stamp {
     Clock(i64),
     /// Nanoseconds since the line before (`-r`). In a fact: since the block began.
     Since(i64),
+    /// Nanoseconds since 1970 in local time: a date that another program put before the line.
+    Local(i64),
+    /// The same without the year: since the beginning of 2000, a leap year.
+    Yearless(i64),
 }
 
 impl Stamp {
@@ -33,6 +37,8 @@ impl Stamp {
             Stamp::Epoch(t) => Stamp::Epoch(t.saturating_add(ns)),
             Stamp::Clock(t) => Stamp::Clock(t.saturating_add(ns)),
             Stamp::Since(t) => Stamp::Since(t.saturating_add(ns)),
+            Stamp::Local(t) => Stamp::Local(t.saturating_add(ns)),
+            Stamp::Yearless(t) => Stamp::Yearless(t.saturating_add(ns)),
         }
     }
 }

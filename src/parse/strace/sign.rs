@@ -3,9 +3,10 @@
 use memchr::memmem::find;
 
 use super::call::named;
-use super::cursor::without_colours;
+use super::clean;
 use super::prefix::{Stamp, split};
-use crate::parse::lines;
+use super::rescue;
+use crate::parse::{lines, wrapper};
 
 /// How the table of `-c` begins.
 const SUMMARY: &[u8] = b"% time     seconds  usecs/call";
@@ -23,11 +24,38 @@ pub fn of_strace(head: &[u8]) -> bool {
     lines::each(head, |line, at| {
         if !found {
             let cut = at + line.len() == head.len();
-            found = line_is(line, cut)
-                || memchr::memchr(0x1b, line).is_some() && line_is(&without_colours(line), cut);
+            found = line_is(line, cut) || is_changed(line);
         }
     });
     found
+}
+
+/// Whether this is a line of strace's that other programs changed.
+fn is_changed(line: &[u8]) -> bool {
+    let has = |text: &[u8], mark: &[u8]| find(text, mark).is_some();
+    if memchr::memchr(b'(', line).is_none()
+        && ![&b"resumed"[..], b"+++ "].iter().any(|m| has(line, m))
+    {
+        return false;
+    }
+    let clean = clean::joined(line);
+    if clean.split(|b| *b == b'\n').any(|piece| line_is(piece, false)) {
+        return true;
+    }
+    let line = &*clean;
+    let mut rest = line;
+    for _ in 0..wrapper::MAX_LAYERS {
+        let Some(stripped) = wrapper::strip(rest) else { break };
+        rest = stripped.rest;
+        if line_is(rest, false) {
+            return true;
+        }
+    }
+    // Text before the call.
+    rescue::next_call(line).is_some_and(|at| {
+        let call = &line[at..];
+        line_is(call, false) && (has(call, b"{sa_family=") || has(call, b"NULL"))
+    })
 }
 
 fn line_is(line: &[u8], cut: bool) -> bool {

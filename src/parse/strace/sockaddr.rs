@@ -30,11 +30,17 @@ pub enum Shown {
     Foreign,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
+/// The family of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// AF_INET.
     V4,
+    /// AF_INET6.
     V6,
+    /// Another family that is known.
     Other,
+    /// What stands there is no family.
+    Unknown,
 }
 
 /// Reads from the opening brace to behind the closing one. `None`: this is not an address, or it
@@ -74,17 +80,34 @@ fn plain_inet(c: &mut Cursor<'_>) -> Option<End> {
 
 fn any(c: &mut Cursor<'_>) -> Option<Shown> {
     let mut probe = *c;
-    if !probe.eat(b"{sa_family=") {
+    if probe.eat(b"{ ") {
+        let shown = of_truss(&mut probe)?;
+        *c = probe;
+        return Some(shown);
+    }
+    probe.eat(b"{");
+    if probe.eat(b"...}") {
+        *c = probe;
+        return Some(Shown::Hidden);
+    }
+    // `sin_family=` and `sun_family=` up to 4.4.
+    let word = probe.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    if !probe.0[..word].ends_with(b"_family") || probe.0.get(word) != Some(&b'=') {
         return None;
     }
+    probe.skip(word + 1);
     let family = family(&mut probe);
     let mut port = None;
     let mut ip = None;
     loop {
         if probe.eat(b"}") {
+            // 4.2 to 4.4 close it twice.
+            probe.eat(b"}");
             break;
         }
-        probe.eat(b", ");
+        if probe.eat(b",") {
+            probe.spaces();
+        }
         let before = probe.0.len();
         field(&mut probe, family, &mut port, &mut ip)?;
         if probe.0.len() == before {
@@ -93,14 +116,38 @@ fn any(c: &mut Cursor<'_>) -> Option<Shown> {
     }
     *c = probe;
     Some(match (family, ip, port) {
-        (Family::Other, ..) => Shown::Foreign,
         (_, Some(ip), port) => Shown::Inet(End { ip: canonical(ip), port: port.unwrap_or(0) }),
-        (_, None, _) => Shown::Unread,
+        // Only internet addresses have a port, whatever the family looks like.
+        (Family::Other, None, None) => Shown::Foreign,
+        _ => Shown::Unread,
     })
 }
 
+/// ` AF_INET 198.51.100.7:40755 }`, as FreeBSD's truss shows an address.
+fn of_truss(c: &mut Cursor<'_>) -> Option<Shown> {
+    let family = family(c);
+    c.spaces();
+    let text = &c.0[..memchr::memchr(b'}', c.0)?];
+    c.skip(text.len() + 1);
+    match family {
+        Family::V4 | Family::V6 => {
+            let text = text.trim_ascii();
+            let (ip, port) = text.split_at(memchr::memrchr(b':', text)?);
+            let ip = ip.strip_prefix(b"[").and_then(|ip| ip.strip_suffix(b"]")).unwrap_or(ip);
+            let mut digits = Cursor(&port[1..]);
+            let port = u16::try_from(digits.number()?).ok()?;
+            Some(
+                self::text(ip)
+                    .map_or(Shown::Unread, |ip| Shown::Inet(End { ip: canonical(ip), port })),
+            )
+        }
+        Family::Other => Some(Shown::Foreign),
+        Family::Unknown => None,
+    }
+}
+
 /// `AF_INET`, `0x2`, `0x2 /* AF_INET */`.
-fn family(c: &mut Cursor<'_>) -> Family {
+pub fn family(c: &mut Cursor<'_>) -> Family {
     let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let name = &c.0[..n];
     c.skip(n);
@@ -108,8 +155,67 @@ fn family(c: &mut Cursor<'_>) -> Family {
     match name {
         b"AF_INET" | b"PF_INET" | b"0x2" | b"2" => Family::V4,
         b"AF_INET6" | b"PF_INET6" | b"0xa" | b"10" => Family::V6,
-        _ => Family::Other,
+        _ if is_other_family(name) => Family::Other,
+        _ => Family::Unknown,
     }
+}
+
+/// Whether this is the number or the name of a family that is not the internet's: address_families(7).
+fn is_other_family(name: &[u8]) -> bool {
+    const NAMES: &[&[u8]] = &[
+        b"UNSPEC",
+        b"UNIX",
+        b"LOCAL",
+        b"FILE",
+        b"AX25",
+        b"IPX",
+        b"APPLETALK",
+        b"NETROM",
+        b"BRIDGE",
+        b"ATMPVC",
+        b"X25",
+        b"ROSE",
+        b"DECnet",
+        b"NETBEUI",
+        b"SECURITY",
+        b"KEY",
+        b"NETLINK",
+        b"ROUTE",
+        b"PACKET",
+        b"ASH",
+        b"ECONET",
+        b"ATMSVC",
+        b"RDS",
+        b"SNA",
+        b"IRDA",
+        b"PPPOX",
+        b"WANPIPE",
+        b"LLC",
+        b"IB",
+        b"MPLS",
+        b"CAN",
+        b"TIPC",
+        b"BLUETOOTH",
+        b"IUCV",
+        b"RXRPC",
+        b"ISDN",
+        b"PHONET",
+        b"IEEE802154",
+        b"CAIF",
+        b"ALG",
+        b"NFC",
+        b"VSOCK",
+        b"KCM",
+        b"QIPCRTR",
+        b"SMC",
+        b"XDP",
+        b"MCTP",
+    ];
+    if let Some(name) = name.strip_prefix(b"AF_").or_else(|| name.strip_prefix(b"PF_")) {
+        return NAMES.contains(&name);
+    }
+    let digits = name.strip_prefix(b"0x").unwrap_or(name);
+    !digits.is_empty() && digits.len() <= 4 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Reads one field, up to the comma or brace behind it.

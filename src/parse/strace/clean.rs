@@ -1,0 +1,181 @@
+//! Lines as they were before a terminal, an editor or a web page changed them.
+
+use std::borrow::Cow;
+
+/// Entities of HTML that occur in strace's output.
+const ENTITIES: &[(&[u8], &[u8])] = &[
+    (b"&lt;", b"<"),
+    (b"&gt;", b">"),
+    (b"&quot;", b"\""),
+    (b"&apos;", b"'"),
+    (b"&nbsp;", b" "),
+    (b"&#160;", b" "),
+    (b"&#34;", b"\""),
+    (b"&#39;", b"'"),
+    (b"&#x27;", b"'"),
+    (b"&#60;", b"<"),
+    (b"&#62;", b">"),
+    // Text that was escaped twice needs no second step: what follows is read as it is.
+    (b"&amp;", b"&"),
+];
+
+/// Characters that text processors put in place of others, in UTF-8.
+const CHARACTERS: &[(&str, &[u8])] = &[
+    ("\u{a0}", b" "),
+    ("\u{202f}", b" "),
+    ("\u{2007}", b" "),
+    ("\u{2009}", b" "),
+    ("\u{3000}", b" "),
+    ("\u{200b}", b""),
+    ("\u{2060}", b""),
+    ("\u{feff}", b""),
+    ("\u{201c}", b"\""),
+    ("\u{201d}", b"\""),
+    ("\u{201e}", b"\""),
+    ("\u{2026}", b"..."),
+    ("\u{2192}", b"->"),
+];
+
+/// Elements of HTML that syntax highlighting and copied pages leave behind.
+const ELEMENTS: &[&[u8]] = &[
+    b"span", b"br", b"b", b"i", b"em", b"strong", b"code", b"pre", b"p", b"div", b"a", b"li",
+    b"td", b"tr", b"font", b"mark",
+];
+
+/// Whether [`pieces`] would change anything.
+pub fn is_dirty(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.iter().enumerate().any(|(at, byte)| match byte {
+        b'\t' => false,
+        b'&' => entity(&line[at..]).is_some(),
+        b'<' => element(&line[at..]).is_some(),
+        0xc2 | 0xe2 | 0xe3 | 0xef => character(&line[at..]).is_some(),
+        _ => *byte < b' ' || *byte == 0x7f,
+    })
+}
+
+/// The line without terminal sequences, entities and look-alike characters. A carriage return
+/// begins another piece: what follows it was written over what came before.
+pub fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut out = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(byte) = rest.first() {
+        let (length, text): (usize, &[u8]) = match byte {
+            0x1b => (escape(rest), b""),
+            b'\r' => {
+                all.push(std::mem::take(&mut out));
+                (1, b"")
+            }
+            0x08 => {
+                out.pop();
+                (1, b"")
+            }
+            b'&' => entity(rest).unwrap_or((1, &rest[..1])),
+            b'<' => element(rest).map_or((1, &rest[..1]), |length| (length, b"")),
+            0xc2 | 0xe2 | 0xe3 | 0xef => character(rest).unwrap_or((1, &rest[..1])),
+            b'\t' => (1, b"\t"),
+            byte if *byte < b' ' || *byte == 0x7f => (1, b""),
+            _ => (1, &rest[..1]),
+        };
+        out.extend_from_slice(text);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    all.push(out);
+    all.retain(|piece| !piece.is_empty());
+    all
+}
+
+/// The line without terminal sequences and the like, in one piece.
+pub fn joined(line: &[u8]) -> Cow<'_, [u8]> {
+    if is_dirty(line) { Cow::Owned(pieces(line).join(&b'\n')) } else { Cow::Borrowed(line) }
+}
+
+/// The length of the terminal sequence that `text` begins with (ECMA-48).
+fn escape(text: &[u8]) -> usize {
+    match text.get(1) {
+        // CSI: parameters, intermediate bytes, a final byte.
+        Some(b'[') => {
+            let n = text[2..].iter().take_while(|b| (0x20..0x40).contains(*b)).count();
+            let end = text.get(2 + n).is_some_and(|b| (0x40..0x7f).contains(b));
+            2 + n + usize::from(end)
+        }
+        // OSC, DCS, SOS, PM, APC: to BEL or ST. One that has no end is only its first two bytes.
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
+            let end = text[2..].iter().enumerate().find_map(|(at, byte)| match byte {
+                0x07 => Some(at + 1),
+                0x1b if text.get(2 + at + 1) == Some(&b'\\') => Some(at + 2),
+                _ => None,
+            });
+            2 + end.unwrap_or(0)
+        }
+        Some(0x20..0x30) => {
+            let n = text[1..].iter().take_while(|b| (0x20..0x30).contains(*b)).count();
+            1 + n + usize::from(text.get(1 + n).is_some_and(|b| (0x30..0x7f).contains(b)))
+        }
+        Some(0x30..0x7f) => 2,
+        _ => 1,
+    }
+}
+
+fn entity(text: &[u8]) -> Option<(usize, &'static [u8])> {
+    let known = ENTITIES.iter().find(|(name, _)| text.starts_with(name))?;
+    Some((known.0.len(), known.1))
+}
+
+fn character(text: &[u8]) -> Option<(usize, &'static [u8])> {
+    let known = CHARACTERS.iter().find(|(name, _)| text.starts_with(name.as_bytes()))?;
+    Some((known.0.len(), known.1))
+}
+
+/// The length of the tag that `text` begins with.
+fn element(text: &[u8]) -> Option<usize> {
+    let name = text[1..].strip_prefix(b"/").unwrap_or(&text[1..]);
+    let begins = |element: &&&[u8]| {
+        let behind = name.get(element.len());
+        name.starts_with(element) && behind.is_some_and(|b| b" >/".contains(b))
+    };
+    ELEMENTS.iter().find(begins)?;
+    Some(memchr::memchr(b'>', &text[..text.len().min(256)])? + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean(line: &str) -> String {
+        assert!(is_dirty(line.as_bytes()), "{line}");
+        String::from_utf8(pieces(line.as_bytes()).join(&b'|')).unwrap()
+    }
+
+    #[test]
+    fn terminal_sequences_are_removed() {
+        assert_eq!(clean("\x1b[0m[\x1b[35;1mpid 1\x1b[0m]"), "[pid 1]");
+        assert_eq!(clean("\x1b[?2004l\raccept("), "accept(");
+        assert_eq!(clean("\x1b[?25l\x1b[2Kaccept("), "accept(");
+        assert_eq!(clean("\x1b]0;root@web: ~\x07accept("), "accept(");
+        assert_eq!(clean("\x1b]0;root@web: ~\x1b\\accept("), "accept(");
+        assert_eq!(clean("\x1b(B\x1b=accept("), "accept(");
+        assert_eq!(clean("10%\r20%\raccept("), "10%|20%|accept(");
+        assert_eq!(clean("|\x08/\x08accept("), "accept(");
+    }
+
+    #[test]
+    fn entities_and_look_alike_characters_are_replaced() {
+        assert_eq!(clean("&lt;... accept resumed&gt;"), "<... accept resumed>");
+        assert_eq!(
+            clean("accept(3,\u{a0}inet_addr(&quot;::1&quot;)"),
+            "accept(3, inet_addr(\"::1\")"
+        );
+        assert_eq!(clean("<span class=\"n\">accept</span>(3"), "accept(3");
+        assert_eq!(clean("\u{201c}x\u{201d} <unfinished \u{2026}>"), "\"x\" <unfinished ...>");
+    }
+
+    #[test]
+    fn plain_lines_are_clean() {
+        for line in ["accept(3, 0x7f, [16]) = 4\r", "a\tb & c &sin6_addr <unfinished ...>", "ü <a"]
+        {
+            assert!(!is_dirty(line.as_bytes()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Lines that do not begin like strace's own: a prompt without a line feed before the call, the
+//! prefix of a logger, terminal sequences, two lines in one. Also decides whether a line that
+//! cannot be read may hide an accepted connection, so that nothing is left out silently.
+
+use memchr::memmem;
+
+use super::call::named;
+use super::clean;
+use super::cursor::Cursor;
+use super::line::Block;
+use super::prefix::{Prefix, Stamp, split};
+use super::syscalls::is_syscall;
+use crate::parse::timestamp::Stamp as WrapperStamp;
+use crate::parse::wrapper;
+
+/// The prefixes of strace itself are no longer than this.
+const MAX_PREFIX: usize = 160;
+
+const DAY: i64 = 86_400 * 1_000_000_000;
+
+/// Where the next accept begins in `text`, wherever it stands.
+pub fn next_call(text: &[u8]) -> Option<usize> {
+    let at = memmem::find(text, b"accept")?;
+    let begin = text[..at].ends_with(b"<... ");
+    Some(if begin { at - 5 } else { at })
+}
+
+/// Whether `text` has `accept(`, `accept4(`, or the second half of one.
+pub fn has_accept(text: &[u8]) -> bool {
+    memmem::find_iter(text, b"accept").any(|at| is_accept(&text[at..]))
+}
+
+fn is_accept(text: &[u8]) -> bool {
+    let rest = &text[6..];
+    let rest = rest.strip_prefix(b"4").unwrap_or(rest);
+    rest.first() == Some(&b'(') || rest.starts_with(b" resumed")
+}
+
+/// Whether `text`, from behind the parenthesis that opens a call (or from behind `resumed>`), is
+/// the rest of one call and no more: all that looks like an accept is in its strings.
+pub fn is_one_call(text: &[u8]) -> bool {
+    let mut c = Cursor(text);
+    let mut depth = 0;
+    loop {
+        match c.peek() {
+            0 if c.0.is_empty() => return false,
+            b'"' => {
+                // Strings end before a mark; where one does not, the quotes are another text's.
+                let ends =
+                    c.quoted().is_some() && c.0.first().is_none_or(|b| b" ,.)}]=>|".contains(b));
+                if !ends {
+                    return false;
+                }
+                continue;
+            }
+            b'a' if c.0.starts_with(b"accept") && is_accept(c.0) => return false,
+            b' ' if c.0.starts_with(b" <unfinished ...>")
+                || c.0.starts_with(b" <detached ...>") =>
+            {
+                return !has_accept(c.0);
+            }
+            b'(' | b'{' => depth += 1,
+            b'}' => depth -= 1,
+            b')' if depth <= 0 => break,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        c.skip(1);
+    }
+    c.skip(1);
+    c.spaces();
+    c.eat(b"= ") && !has_accept(c.0)
+}
+
+/// Whether `text` has something that looks like a result.
+fn has_result(text: &[u8]) -> bool {
+    memmem::find(text, b" =").is_some() || memmem::find(text, b"= ").is_some()
+}
+
+/// The last result of `line`.
+fn last_result(line: &[u8]) -> &[u8] {
+    memmem::rfind(line, b" = ").map_or(b"", |at| &line[at + 3..])
+}
+
+fn is_zero(result: &[u8]) -> bool {
+    result.first() == Some(&b'0') && result.get(1).is_none_or(|b| b" \r<".contains(b))
+}
+
+fn is_error(value: &[u8]) -> bool {
+    value.starts_with(b"-1 E") || value.starts_with(b"? E") || value == b"?"
+}
+
+/// Whether a line that could not be read may have told of an accepted connection.
+#[cold]
+pub fn may_hide_accept(line: &[u8]) -> bool {
+    for at in memmem::find_iter(line, b"accept") {
+        if is_accept(&line[at..]) && has_result(&line[at..]) && !is_quoted(line, at) {
+            return true;
+        }
+    }
+    // The name itself, or the address, may be damaged.
+    const NAME: [&[u8]; 6] = [b"accep", b"ccept", b"acce", b"cept", b"ept(", b"ept4("];
+    const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_family=AF_INET"];
+    let result = last_result(line);
+    if !has_result(line) || is_error(result) || has_other_call(line) {
+        return false;
+    }
+    let has = |mark: &&[u8]| memmem::find_iter(line, *mark).any(|at| !is_quoted(line, at));
+    // bind, connect and getsockname return 0.
+    !is_zero(result) && ADDRESS.iter().any(has) || line.contains(&b'(') && NAME.iter().any(has)
+}
+
+/// Whether a system call other than accept is named in the line, before a parenthesis.
+fn has_other_call(line: &[u8]) -> bool {
+    memchr::memchr_iter(b'(', line).any(|at| {
+        let word = word_before(&line[..at]);
+        is_syscall(word) && !word.starts_with(b"accept")
+    })
+}
+
+/// The name that `text` ends with.
+fn word_before(text: &[u8]) -> &[u8] {
+    let is_word = |b: &&u8| b.is_ascii_lowercase() || b.is_ascii_digit() || **b == b'_';
+    let n = text.iter().rev().take_while(is_word).count();
+    &text[text.len() - n..]
+}
+
+/// Whether `at` lies within a string, where the strings of the line are as they should be.
+fn is_quoted(line: &[u8], at: usize) -> bool {
+    let mut c = Cursor(line);
+    let mut inside = false;
+    while let Some(quote) = memchr::memchr(b'"', c.0) {
+        c.skip(quote);
+        let begin = line.len() - c.0.len();
+        if c.quoted().is_none() {
+            return false;
+        }
+        inside |= (begin..line.len() - c.0.len()).contains(&at);
+    }
+    inside
+}
+
+/// Reads a line that is none of strace's as it is. False: nothing of it was strace's.
+#[cold]
+pub fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
+    let marks: [&[u8]; 3] = [b"resumed", b"+++ ", b"--- "];
+    if memchr::memchr(b'(', line).is_none()
+        && !marks.iter().any(|m| memmem::find(line, m).is_some())
+    {
+        return false;
+    }
+    if depth == 0 {
+        block.unreadable += u64::from(may_hide_accept(line));
+        return true;
+    }
+    if clean::is_dirty(line) {
+        let read = |found, piece: &Vec<u8>| block.line(piece, at, depth - 1) | found;
+        return clean::pieces(line).iter().fold(false, read);
+    }
+    if behind_wrapper(block, line, at, depth) || behind_text(block, line, at, depth) {
+        return true;
+    }
+    let hidden = may_hide_accept(line);
+    block.unreadable += u64::from(hidden);
+    hidden
+}
+
+/// Reads what follows the prefixes of other programs.
+fn behind_wrapper(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
+    let mut rest = line;
+    let mut stamp = WrapperStamp::None;
+    for _ in 0..wrapper::MAX_LAYERS {
+        let Some(stripped) = wrapper::strip(rest) else { return false };
+        if stripped.stamp != WrapperStamp::None {
+            stamp = stripped.stamp;
+        }
+        rest = stripped.rest;
+        let outer = std::mem::replace(&mut block.wrapper, of_wrapper(stamp));
+        let before = (block.facts.len(), block.unreadable);
+        let found = block.own_line(rest, at, depth - 1);
+        block.wrapper = outer;
+        if found {
+            // What was taken for a prefix may be a part of the name.
+            let nothing = before == (block.facts.len(), block.unreadable);
+            block.unreadable += u64::from(nothing && may_hide_accept(line));
+            return true;
+        }
+    }
+    false
+}
+
+/// A wrapper's time as the times of this module.
+fn of_wrapper(stamp: WrapperStamp) -> Stamp {
+    let days = |date: jiff::civil::Date, first: i16| {
+        let first = jiff::civil::Date::constant(first, 1, 1);
+        i64::from((date - first).get_days()) * DAY
+    };
+    match stamp {
+        WrapperStamp::Epoch(ns) => Stamp::Epoch(ns),
+        WrapperStamp::Civil(date, ns) => Stamp::Local(days(date, 1970).saturating_add(ns)),
+        WrapperStamp::Yearless(month, day, ns) => match jiff::civil::Date::new(2000, month, day) {
+            Ok(date) => Stamp::Yearless(days(date, 2000) + ns),
+            Err(_) => Stamp::None,
+        },
+        WrapperStamp::Clock(ns) => Stamp::Clock(ns),
+        WrapperStamp::None
+        | WrapperStamp::Uptime(_)
+        | WrapperStamp::Elapsed(_)
+        | WrapperStamp::Since(_) => Stamp::None,
+    }
+}
+
+/// The time of a line that has one of its own and one of a wrapper. The wrapper's counts where the
+/// line has none, and tells the date of a bare clock time.
+pub fn best(own: Stamp, wrapper: Stamp) -> Stamp {
+    let same_day = |day: i64, clock: i64| {
+        let time = day.div_euclid(DAY) * DAY + clock;
+        // Not on the other side of midnight.
+        let off = (time - day + DAY / 2).div_euclid(DAY);
+        time - off * DAY
+    };
+    match (own, wrapper) {
+        (_, Stamp::None) => own,
+        (Stamp::None | Stamp::Since(_), _) => wrapper,
+        (Stamp::Clock(clock), Stamp::Local(day)) => Stamp::Local(same_day(day, clock)),
+        (Stamp::Clock(clock), Stamp::Yearless(day)) => Stamp::Yearless(same_day(day, clock)),
+        (Stamp::Clock(_), Stamp::Epoch(_)) => wrapper,
+        _ => own,
+    }
+}
+
+/// Reads a call that follows other text on the same line.
+fn behind_text(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
+    for place in calls(line) {
+        // Whatever looks like a call within a string is none, unless it can be read to its end.
+        if is_quoted(line, place) && !has_accept(&line[place..]) {
+            continue;
+        }
+        let start = prefix_start(line, place);
+        let before = (block.facts.len(), block.unreadable);
+        if block.own_line(&line[start..], at, depth - 1) && block.unreadable == before.1 {
+            return true;
+        }
+        // What follows may be the call; this was not.
+        block.facts.truncate(before.0);
+        block.unreadable = before.1;
+    }
+    false
+}
+
+/// The places where a call that matters may begin.
+fn calls(line: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let whole = memchr::memchr_iter(b'(', line).filter_map(|at| {
+        let word = word_before(&line[..at]);
+        if named(word).is_some() {
+            return Some(at - word.len());
+        }
+        // Text may stand right before the name.
+        let ends: [&[u8]; 6] =
+            [b"accept4", b"accept", b"getsockname", b"getpeername", b"listen", b"bind"];
+        let end = ends.iter().find(|end| word.ends_with(end)).filter(|_| !is_syscall(word))?;
+        Some(at - end.len())
+    });
+    let halves = memmem::find_iter(line, b"<... ").filter(|at| {
+        let word = &line[at + 5..];
+        let n = word.iter().take_while(|b| **b != b' ').count();
+        named(&word[..n]).is_some()
+    });
+    let mut all: Vec<usize> = whole.chain(halves).collect();
+    all.sort_unstable();
+    all.into_iter()
+}
+
+/// Where the prefix of strace begins that ends at `place`; `place` itself if there is none.
+fn prefix_start(line: &[u8], place: usize) -> usize {
+    let from = place.saturating_sub(MAX_PREFIX);
+    let begins = |at: &usize| {
+        let before = at.checked_sub(1).map_or(b' ', |n| line[n]);
+        match line[*at] {
+            b'[' => true,
+            b'0'..=b'9' => {
+                let fraction = at.checked_sub(2).is_some_and(|n| line[n].is_ascii_digit());
+                !(before.is_ascii_digit() || fraction && matches!(before, b'.' | b':'))
+            }
+            // Relative times are padded.
+            b' ' => line[*at..].starts_with(b"   ") && before != b' ',
+            _ => false,
+        }
+    };
+    let certain = |at: &usize| {
+        let (Prefix { pid, stamp, .. }, body) = split(&line[*at..]);
+        let bracket = line[*at] == b'[' && pid.is_some();
+        line.len() - body.0.len() == place && (bracket || stamp != Stamp::None)
+    };
+    (from..place).filter(begins).find(certain).unwrap_or(place)
+}
+
+/// Whether a line with another call's name tells of that call alone.
+pub fn is_other_call(name: &[u8], arguments: &[u8]) -> bool {
+    if has_accept(arguments) {
+        return is_one_call(arguments);
+    }
+    is_syscall(name)
+}
+
+/// Where an address begins in the text that tore a call, if no other call comes before it.
+pub fn address(text: &[u8]) -> Option<usize> {
+    let family = memmem::find(text, b"_family=")?;
+    let brace = memchr::memrchr(b'{', &text[..family])?;
+    calls(&text[..brace]).next().is_none().then_some(brace)
+}
+
+/// Whether the last thing of `text` is the result of a call: `) = 7`.
+pub fn ends_with_result(text: &[u8]) -> bool {
+    memmem::rfind(text, b"= ").is_some_and(|at| {
+        let closed = text[..at].trim_ascii_end().ends_with(b")");
+        closed && text[at + 2..].first().is_some_and(u8::is_ascii_digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_another_call_hide_nothing() {
+        for call in [
+            r#"5, "accept(3, {sa_family=AF_INET, sin_addr=inet_addr(\"6.6.6.6\")}, [16]) = 5"..., 98) = 98"#,
+            r#"5, [{iov_base="accept4(3", iov_len=9}], 1) = 9"#,
+            r#"5, "accept(3"..., 98 <unfinished ...>"#,
+        ] {
+            assert!(is_one_call(call.as_bytes()), "{call}");
+        }
+        for call in [
+            r"3, accept4(3, {sa_family=AF_INET}, [16]) = 4",
+            r"3) = 4accept4(3, {sa_family=AF_INET}, [16]) = 4",
+            r#""accept4(3, {sin_addr=inet_addr("192.0.2.7")}, [16]) = 4"#,
+            r"3 <unfinished ...>accept4(3, {sa_family=AF_INET}, [16]) = 4",
+        ] {
+            assert!(!is_one_call(call.as_bytes()), "{call}");
+        }
+    }
+
+    #[test]
+    fn prefixes_behind_text_are_found() {
+        for (line, want) in [
+            ("Waiting... accept(", "accept("),
+            ("Waiting...[pid  12] accept(", "[pid  12] accept("),
+            ("Waiting...10:11:12.345 accept(", "10:11:12.345 accept("),
+            ("took 5 accept(", "accept("),
+            ("x | 12    10:11:12.345 accept(", "12    10:11:12.345 accept("),
+            ("done      0.001234 accept(", "      0.001234 accept("),
+        ] {
+            let place = line.find("accept").unwrap();
+            assert_eq!(&line[prefix_start(line.as_bytes(), place)..], want);
+        }
+    }
+}
