@@ -18,15 +18,11 @@ const CHUNK: usize = 1 << 16;
 pub struct Events {
     count: Count,
     /// The machine of connections that do not name theirs.
-    host: Option<Arc<str>>,
+    host: Arc<str>,
     kind: OutputFormat,
     look: RenderOptions,
     format: Box<dyn Format>,
     text: Vec<u8>,
-    /// Whether the headings are still to be written.
-    headings_due: bool,
-    /// In a part with events: the headings, which are written only if it is the first.
-    headings: Option<Vec<u8>>,
     output: Option<Output>,
     error: Option<io::Error>,
 }
@@ -35,12 +31,17 @@ impl Events {
     /// Shows the connections that pass the filter of `count`.
     pub fn new(count: Count, request: &Request, output: Output) -> Events {
         let look = request.look(output.stream(), !output.continues());
-        Events::with(count, request.event_host.clone(), request.kind, look, Some(output))
+        let host = request.event_host.clone();
+        let mut events = Events::with(count, host, request.kind, look, Some(output));
+        // Parts of the work write no headings, and one of them may be first.
+        let result = events.format.event_headings(&mut events.text);
+        events.keep(result);
+        events
     }
 
     fn with(
         count: Count,
-        host: Option<Arc<str>>,
+        host: Arc<str>,
         kind: OutputFormat,
         look: RenderOptions,
         output: Option<Output>,
@@ -50,8 +51,6 @@ impl Events {
             host,
             kind,
             format: kind.format(look.clone()),
-            headings_due: look.headings,
-            headings: None,
             look,
             text: Vec::new(),
             output,
@@ -82,22 +81,8 @@ impl Events {
 
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
-        let look = self.look_without_headings();
+        let look = RenderOptions { headings: false, ..self.look.clone() };
         Events::with(self.count.empty(), self.host.clone(), self.kind, look, None)
-    }
-
-    fn look_without_headings(&self) -> RenderOptions {
-        RenderOptions { headings: false, ..self.look.clone() }
-    }
-
-    /// Returns what the format writes before the first event `c`, whose own text has this length.
-    fn headings_before(&mut self, c: &Connection, length: usize) -> Vec<u8> {
-        let look = RenderOptions { headings: true, ..self.look.clone() };
-        let mut text = Vec::new();
-        let result = self.kind.format(look).event(c, &mut text);
-        self.keep(result);
-        text.truncate(text.len().saturating_sub(length));
-        text
     }
 
     /// How many there were.
@@ -108,17 +93,10 @@ impl Events {
 
 impl Sink for Events {
     fn take(&mut self, mut c: Connection) {
-        if c.machine.is_none() {
-            c.machine.clone_from(&self.host);
-        }
+        c.machine.get_or_insert_with(|| self.host.clone());
         if self.count.passes(&c) {
-            let start = self.text.len();
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
-            self.headings_due = false;
-            if self.output.is_none() && self.headings.is_none() {
-                self.headings = Some(self.headings_before(&c, self.text.len() - start));
-            }
             if self.text.len() >= CHUNK {
                 self.write();
             }
@@ -138,11 +116,6 @@ impl Sink for Events {
     fn merge(&mut self, later: Box<dyn Sink>) {
         let Some(later) = sink::downcast::<Events>(later) else { return };
         self.count.add(later.count);
-        if let (Some(headings), true) = (later.headings, self.headings_due) {
-            self.text.extend(headings);
-            self.headings_due = false;
-            self.format = self.kind.format(self.look_without_headings());
-        }
         self.text.extend(later.text);
         self.keep(later.error.map_or(Ok(()), Err));
         if self.text.len() >= CHUNK {

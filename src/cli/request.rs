@@ -36,8 +36,8 @@ pub struct Request {
     pub quiet: bool,
     /// Whether a report that is not complete is a failure.
     pub strict: bool,
-    /// What events call it, if the user wants them to.
-    pub event_host: Option<Arc<str>>,
+    /// The machine that counts, which events name.
+    pub event_host: Arc<str>,
     /// Whose clocks the times are shown by.
     pub zone: TimeZone,
     color: Color,
@@ -78,8 +78,8 @@ impl Request {
         };
         let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
         let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let host = args.host.clone().unwrap_or_else(machine);
-        let keys = Keys::new(&args.by, args.mask).at(host.as_str().into());
+        let host: Arc<str> = args.host.clone().unwrap_or_else(machine).into();
+        let keys = Keys::new(&args.by, args.mask).at(host.clone());
         let mut columns: Columns = args.columns.iter().collect();
         columns.bytes |= args.sort == Sort::Bytes;
         if columns.any() && args.format == OutputFormat::Openmetrics {
@@ -107,7 +107,7 @@ impl Request {
             events: args.events,
             quiet: args.quiet,
             strict: args.strict,
-            event_host: args.host.as_deref().map(Into::into),
+            event_host: host,
             zone,
             color: args.color,
         })

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::event::Event;
+use super::event::{self, Event};
 use super::tcp_stats::fields;
 use super::{RenderOptions, Report, ReportSection};
 use crate::count::table::Entry;
@@ -11,7 +11,8 @@ use crate::count::value::Value;
 use crate::{Connection, RecordTime};
 
 /// Comma-separated values. Where there are intervals, their rows are all: a sum over the column
-/// `count` is the total.
+/// `count` is the total. The column `kind` is `row`, or `others` for the sum of the rows that are
+/// not shown.
 pub struct Format {
     intervals: bool,
     headings: bool,
@@ -27,14 +28,15 @@ impl Format {
         let mut out = ::csv::Writer::from_writer(out);
         let intervals = self.intervals;
         if std::mem::take(&mut self.headings) {
-            let interval = if intervals { &["start", "end"][..] } else { &[] };
+            let interval = if intervals { &["kind", "start", "end"][..] } else { &["kind"] };
             let keys = part.keys.list().iter().map(|k| k.name());
             let values = ["count", "first", "last"].into_iter();
             let has_stats = fields(part.order.columns).map(|field| field.name);
             let all = interval.iter().copied().chain(keys).chain(values).chain(has_stats);
             out.write_record(all)?;
         }
-        let mut line = |keys: &mut dyn Iterator<Item = String>, entry: &Entry, stats: &TcpStats| {
+        let mut line = |kind: &str, keys: Vec<String>, entry: &Entry, stats: &TcpStats| {
+            out.write_field(kind)?;
             if intervals {
                 out.write_field(time(part.start))?;
                 out.write_field(time(part.end))?;
@@ -51,28 +53,25 @@ impl Format {
             out.write_record(None::<&[u8]>)
         };
         let selection = part.pick();
-        let columns = part.keys.list().len();
-        let blank = || std::iter::repeat_n(String::new(), columns - 1);
+        let blank = || vec![String::new(); part.keys.list().len()];
         for row in part.rows(&selection) {
             let known = |value| match value {
                 Value::Unknown => String::new(),
                 value => value.to_string(),
             };
-            line(&mut row.values().map(known), &row.entry, &row.stats)?;
+            line("row", row.values().map(known).collect(), &row.entry, &row.stats)?;
         }
         if selection.others.count > 0 {
-            let mut keys = std::iter::once("others".to_string()).chain(blank());
-            line(&mut keys, &selection.others, &selection.other_fares)?;
+            line("others", blank(), &selection.others, &selection.other_fares)?;
         } else if selection.rows.is_empty() && intervals {
-            let mut keys = std::iter::once(String::new()).chain(blank());
-            line(&mut keys, &Entry::default(), &TcpStats::default())?;
+            line("row", blank(), &Entry::default(), &TcpStats::default())?;
         }
         Ok(out.flush()?)
     }
 
     fn record(&mut self, connection: &Connection, out: &mut dyn Write) -> Result<(), ::csv::Error> {
-        let headings = std::mem::take(&mut self.headings);
-        let mut out = ::csv::WriterBuilder::new().has_headers(headings).from_writer(out);
+        super::Format::event_headings(self, out)?;
+        let mut out = ::csv::WriterBuilder::new().has_headers(false).from_writer(out);
         out.serialize(Event::from(connection))?;
         Ok(out.flush()?)
     }
@@ -97,6 +96,13 @@ impl super::Format for Format {
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         if self.intervals { Ok(()) } else { self.rows(&report.whole, out).map_err(plain) }
+    }
+
+    fn event_headings(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if std::mem::take(&mut self.headings) {
+            writeln!(out, "{}", event::FIELDS.join(","))?;
+        }
+        Ok(())
     }
 
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {

@@ -7,34 +7,51 @@ use serde::Serialize;
 
 use crate::{Connection, RecordTime};
 
-/// The fields of a connection, flat, in the order of the columns.
+/// The fields of a connection: the same, in the same order, whatever the source. What it does not
+/// know is null or empty. Durations are in seconds.
 #[derive(Serialize)]
 pub struct Event<'a> {
+    /// By the clock.
     time: Option<RecordTime>,
+    /// Since the record began, for records without a clock.
+    elapsed: Option<f64>,
+    time_uncertainty: Option<f64>,
+    host: Option<&'a str>,
     pid: Option<u32>,
     tid: Option<u32>,
     comm: Option<&'a str>,
     fd: Option<i32>,
     local_ip: Option<IpAddr>,
     local_port: Option<u16>,
-    ip: Option<Peer<'a>>,
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    // Only from a source that knows how connections fared; times in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_uncertainty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<Option<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_uncertainty: Option<Option<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_in: Option<Option<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_out: Option<Option<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rtt: Option<Option<f64>>,
+    peer_ip: Option<Peer<'a>>,
+    peer_port: Option<u16>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
+    duration: Option<f64>,
+    duration_uncertainty: Option<f64>,
+    rtt: Option<f64>,
 }
+
+/// The names of the fields, in order.
+pub const FIELDS: [&str; 17] = [
+    "time",
+    "elapsed",
+    "time_uncertainty",
+    "host",
+    "pid",
+    "tid",
+    "comm",
+    "fd",
+    "local_ip",
+    "local_port",
+    "peer_ip",
+    "peer_port",
+    "bytes_in",
+    "bytes_out",
+    "duration",
+    "duration_uncertainty",
+    "rtt",
+];
 
 /// The client: its address, or its name where the record has nothing else.
 #[derive(Serialize)]
@@ -47,24 +64,29 @@ enum Peer<'a> {
 impl<'a> From<&'a Connection> for Event<'a> {
     fn from(c: &'a Connection) -> Event<'a> {
         let transport = c.transport.as_deref();
+        let duration = transport.and_then(|t| Some((t.duration?, t.duration_uncertainty)));
+        let (time, elapsed) = match c.time {
+            Some(RecordTime::Elapsed(ns)) => (None, Some((ns / 1000) as f64 / 1e6)),
+            time => (time, None),
+        };
         Event {
-            time: c.time,
+            time,
+            elapsed,
+            time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
+            host: c.machine.as_deref(),
             pid: c.pid,
             tid: c.tid,
             comm: c.comm.as_deref(),
             fd: c.fd,
             local_ip: c.local_ip,
             local_port: c.local_port,
-            ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(Peer::Name)),
-            port: c.port,
-            host: c.machine.as_deref(),
-            time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
-            duration: transport.map(|t| t.duration.map(seconds)),
-            duration_uncertainty: transport
-                .map(|t| t.duration.map(|_| seconds(t.duration_uncertainty))),
-            bytes_in: transport.map(|t| t.bytes_in),
-            bytes_out: transport.map(|t| t.bytes_out),
-            rtt: transport.map(|t| t.rtt.map(seconds)),
+            peer_ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(Peer::Name)),
+            peer_port: c.port,
+            bytes_in: transport.and_then(|t| t.bytes_in),
+            bytes_out: transport.and_then(|t| t.bytes_out),
+            duration: duration.map(|(duration, _)| seconds(duration)),
+            duration_uncertainty: duration.map(|(_, uncertainty)| seconds(uncertainty)),
+            rtt: transport.and_then(|t| t.rtt).map(seconds),
         }
     }
 }
@@ -72,4 +94,23 @@ impl<'a> From<&'a Connection> for Event<'a> {
 /// To the microsecond.
 fn seconds(d: Duration) -> f64 {
     d.as_micros() as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_the_same_fields_whatever_is_known() {
+        let record = |c: &Connection| {
+            let mut out = csv::Writer::from_writer(Vec::new());
+            out.serialize(Event::from(c)).unwrap();
+            String::from_utf8(out.into_inner().unwrap()).unwrap()
+        };
+        let nothing = record(&Connection::default());
+        assert_eq!(nothing, format!("{}\n{}\n", FIELDS.join(","), ",".repeat(FIELDS.len() - 1)));
+        let elapsed =
+            Connection { time: Some(RecordTime::Elapsed(1_500_000_999)), ..Connection::default() };
+        assert!(record(&elapsed).lines().nth(1).unwrap().starts_with(",1.5,,"));
+    }
 }

@@ -16,7 +16,7 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::{Connection, RecordTime};
 
 /// Goes up when a field changes meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One JSON document, and a line.
 pub struct Format;
@@ -35,7 +35,7 @@ impl super::Format for Format {
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, &Document(report, true))?;
+        serde_json::to_writer(&mut *out, &Document { report, kind: None, rows: true })?;
         out.write_all(b"\n")
     }
 
@@ -45,14 +45,23 @@ impl super::Format for Format {
     }
 }
 
-/// The whole report; without rows if the flag is not set.
-pub(super) struct Document<'a>(pub &'a Report<'a>, pub bool);
+/// The whole report.
+pub(super) struct Document<'a> {
+    pub report: &'a Report<'a>,
+    /// What it is, where it is one line of several.
+    pub kind: Option<&'static str>,
+    /// Whether rows and intervals are in it.
+    pub rows: bool,
+}
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Document(report, rows) = self;
+        let Document { report, kind, rows } = self;
         let (status, sums) = (report.status, &report.sums);
         let mut s = serializer.serialize_map(None)?;
+        if let Some(kind) = kind {
+            s.serialize_entry("kind", kind)?;
+        }
         s.serialize_entry("schema", &SCHEMA)?;
         s.serialize_entry("source", status.source)?;
         s.serialize_entry("host", &report.whole.keys.host())?;
@@ -82,7 +91,7 @@ impl Serialize for Document<'_> {
             }
         }
         if let Some(intervals) = report.intervals.as_ref().filter(|_| *rows) {
-            let intervals = intervals.iter().map(Interval);
+            let intervals = intervals.iter().map(Section);
             s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
         }
         // Last, so that the first list of a report is its rows for whoever looks for one.
@@ -112,9 +121,9 @@ impl Serialize for Others<'_> {
     }
 }
 
-struct Interval<'a>(&'a ReportSection<'a>);
+struct Section<'a>(&'a ReportSection<'a>);
 
-impl Serialize for Interval<'_> {
+impl Serialize for Section<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let selection = self.0.pick();
         let mut s = serializer.serialize_map(None)?;
@@ -135,15 +144,17 @@ struct Rows<'a>(&'a ReportSection<'a>, &'a Selection);
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (keys, columns) = (self.0.keys.list(), self.0.order.columns);
-        let line = |row| Line { interval: None, keys, columns, row };
+        let line = |row| Line { kind: None, interval: None, keys, columns, row };
         serializer.collect_seq(self.0.rows(self.1).map(line))
     }
 }
 
 /// One row: the keys, the count, and the times.
 pub(super) struct Line<'a> {
-    /// The interval, where it has to be said in the row.
-    pub interval: Option<(Option<RecordTime>, Option<RecordTime>)>,
+    /// What it is, where that has to be said in the row.
+    pub kind: Option<&'static str>,
+    /// The interval, likewise.
+    pub interval: Interval,
     /// The names of the values.
     pub keys: &'a [Key],
     /// What is shown beside the count.
@@ -155,9 +166,8 @@ pub(super) struct Line<'a> {
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let Some((start, end)) = self.interval {
-            map.serialize_entry("start", &start)?;
-            map.serialize_entry("end", &end)?;
+        if let Some(kind) = self.kind {
+            start_line(&mut map, kind, self.interval)?;
         }
         for (key, value) in self.keys.iter().zip(self.row.values()) {
             map.serialize_entry(key.name(), &value)?;
@@ -165,6 +175,23 @@ impl Serialize for Line<'_> {
         numbers(&mut map, &self.row.entry, &self.row.stats, self.columns)?;
         map.end()
     }
+}
+
+/// The beginning and the end of an interval, if there is one.
+pub(super) type Interval = Option<(Option<RecordTime>, Option<RecordTime>)>;
+
+/// What is before the keys in a row that is a line.
+pub(super) fn start_line<M: SerializeMap>(
+    map: &mut M,
+    kind: &str,
+    interval: Interval,
+) -> Result<(), M::Error> {
+    map.serialize_entry("kind", kind)?;
+    if let Some((start, end)) = interval {
+        map.serialize_entry("start", &start)?;
+        map.serialize_entry("end", &end)?;
+    }
+    Ok(())
 }
 
 /// What is behind the keys in every row.

@@ -1,4 +1,5 @@
-//! A JSON object a line: the rows, and the head of the report as the last line.
+//! A JSON object a line: the rows, and the head of the report as the last line. The field `kind`
+//! says which: `row`, `others` or `report`.
 
 use std::io::{self, Write};
 
@@ -6,12 +7,13 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::event::Event;
-use super::json::{Document, Line, numbers};
+use super::json::{Document, Interval, Line, numbers, start_line};
 use super::{RenderOptions, Report, ReportSection};
+use crate::Connection;
 use crate::count::order::Selection;
 use crate::count::table::Entry;
 use crate::count::tcp_stats::{Columns, TcpStats};
-use crate::{Connection, RecordTime};
+use crate::count::value::Value;
 
 /// A JSON object a line.
 pub struct Format {
@@ -34,9 +36,7 @@ impl super::Format for Format {
         let selection = part.pick();
         let interval = Some((part.start, part.end));
         if part.total() == 0 {
-            let (entry, stats) = Default::default();
-            let columns = part.order.columns;
-            line(&Rest { interval, others: None, entry, stats, columns }, out)?;
+            line(&EmptyInterval { interval, part }, out)?;
         }
         rows(interval, part, &selection, out)
     }
@@ -47,7 +47,7 @@ impl super::Format for Format {
             let selection = part.pick();
             rows(None, part, &selection, out)?;
         }
-        line(&Document(report, false), out)
+        line(&Document { report, kind: Some("report"), rows: false }, out)
     }
 
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
@@ -68,36 +68,48 @@ fn rows(
 ) -> io::Result<()> {
     let (keys, columns) = (part.keys.list(), part.order.columns);
     for row in part.rows(selection) {
-        line(&Line { interval, keys, columns, row }, out)?;
+        line(&Line { kind: Some("row"), interval, keys, columns, row }, out)?;
     }
     if selection.others.count > 0 {
         let (entry, stats) = (selection.others, selection.other_fares);
-        line(&Rest { interval, others: Some(selection.other_keys), entry, stats, columns }, out)?;
+        line(&Others { interval, keys: selection.other_keys, entry, stats, columns }, out)?;
     }
     Ok(())
 }
 
-type Interval = Option<(Option<RecordTime>, Option<RecordTime>)>;
-
-/// The rows that are not shown, or an interval in which nothing came.
-struct Rest {
+/// An interval in which nothing came: a row with a count of 0.
+struct EmptyInterval<'a> {
     interval: Interval,
-    others: Option<Option<u64>>,
+    part: &'a ReportSection<'a>,
+}
+
+impl Serialize for EmptyInterval<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        start_line(&mut map, "row", self.interval)?;
+        for key in self.part.keys.list() {
+            map.serialize_entry(key.name(), &Value::Unknown)?;
+        }
+        let columns = self.part.order.columns;
+        numbers(&mut map, &Entry::default(), &TcpStats::default(), columns)?;
+        map.end()
+    }
+}
+
+/// The sum of the rows that are not shown, and how many there are.
+struct Others {
+    interval: Interval,
+    keys: Option<u64>,
     entry: Entry,
     stats: TcpStats,
     columns: Columns,
 }
 
-impl Serialize for Rest {
+impl Serialize for Others {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let Some((start, end)) = self.interval {
-            map.serialize_entry("start", &start)?;
-            map.serialize_entry("end", &end)?;
-        }
-        if let Some(keys) = self.others {
-            map.serialize_entry("others", &keys)?;
-        }
+        start_line(&mut map, "others", self.interval)?;
+        map.serialize_entry("keys", &self.keys)?;
         numbers(&mut map, &self.entry, &self.stats, self.columns)?;
         map.end()
     }

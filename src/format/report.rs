@@ -43,6 +43,11 @@ pub trait Format: Send {
     /// Writes the whole.
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Writes what comes before all events, unless the output does not begin here.
+    fn event_headings(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Writes one connection.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()>;
 

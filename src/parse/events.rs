@@ -27,34 +27,45 @@ pub const KIND: RecordFormat = RecordFormat {
 
 fn recognise(head: &[u8]) -> bool {
     is_csv(head) || {
-        let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+        let line = first_line(head);
         let has = |field: &[u8]| memchr::memmem::find(line, field).is_some();
-        line.starts_with(b"{")
-            && [&b"\"time\""[..], b"\"local_port\"", b"\"ip\""].into_iter().all(has)
+        let has_peer = has(b"\"peer_ip\"") || has(b"\"ip\"");
+        line.starts_with(b"{") && has(b"\"time\"") && has(b"\"local_port\"") && has_peer
     }
 }
 
+/// Whether the first line has the headings of events, in any order.
 fn is_csv(head: &[u8]) -> bool {
-    head.starts_with(b"time,pid,tid,comm,fd,local_ip,local_port,ip,port")
+    let headings = first_line(head).split(|b| *b == b',');
+    let has = |name: &str| headings.clone().any(|heading| heading == name.as_bytes());
+    has("time") && has("local_port") && (has("peer_ip") || has("ip"))
 }
 
+fn first_line(head: &[u8]) -> &[u8] {
+    head.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end()
+}
+
+/// Fields of an event; aliases are the names of schema 1.
 #[derive(Deserialize)]
 struct Event {
     time: Option<RecordTime>,
+    elapsed: Option<f64>,
+    time_uncertainty: Option<f64>,
+    host: Option<Box<str>>,
     pid: Option<u32>,
     tid: Option<u32>,
     comm: Option<Box<str>>,
     fd: Option<i32>,
     local_ip: Option<IpAddr>,
     local_port: Option<u16>,
-    ip: Option<Box<str>>,
-    port: Option<u16>,
-    host: Option<Box<str>>,
-    time_uncertainty: Option<f64>,
-    duration: Option<f64>,
-    duration_uncertainty: Option<f64>,
+    #[serde(alias = "ip")]
+    peer_ip: Option<Box<str>>,
+    #[serde(alias = "port")]
+    peer_port: Option<u16>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
+    duration: Option<f64>,
+    duration_uncertainty: Option<f64>,
     rtt: Option<f64>,
 }
 
@@ -73,7 +84,7 @@ impl Event {
         Some(Box::new(Transport {
             time_uncertainty,
             duration,
-            // Without a field of its own (schema 1), the duration is from `time` to the end.
+            // Schema 1 has no such field: there, the duration is from `time` to the end.
             duration_uncertainty: duration_uncertainty.unwrap_or(time_uncertainty),
             bytes_in,
             bytes_out,
@@ -85,12 +96,14 @@ impl Event {
 impl From<Event> for Connection {
     fn from(e: Event) -> Connection {
         let transport = e.transport();
-        let (ip, host) = Host::of_field(e.ip.as_deref());
+        let (ip, host) = Host::of_field(e.peer_ip.as_deref());
+        // Whole microseconds are written; a float keeps them for centuries.
+        let elapsed = |seconds: f64| RecordTime::Elapsed((seconds * 1e6).round() as i64 * 1000);
         Connection {
-            time: e.time,
+            time: e.time.or(e.elapsed.map(elapsed)),
             ip,
             host,
-            port: e.port,
+            port: e.peer_port,
             local_ip: e.local_ip.map(canonical),
             local_port: e.local_port,
             pid: e.pid,

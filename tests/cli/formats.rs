@@ -78,9 +78,9 @@ fn csv() {
     assert_eq!(
         gave.out,
         "\
-port,ip,count,first,last
-443,192.0.2.7,2,2026-11-22T11:30:05.250000Z,2026-11-22T11:30:06.000000Z
-others,,4,2026-11-22T11:30:07.000000Z,2026-11-22T11:31:20.500000Z
+kind,port,ip,count,first,last
+row,443,192.0.2.7,2,2026-11-22T11:30:05.250000Z,2026-11-22T11:30:06.000000Z
+others,,,4,2026-11-22T11:30:07.000000Z,2026-11-22T11:31:20.500000Z
 "
     );
 }
@@ -92,7 +92,7 @@ fn json() {
     assert_eq!(
         report,
         serde_json::json!({
-            "schema": 1, "source": "parse", "host": "web1", "engine": "strace",
+            "schema": 2, "source": "parse", "host": "web1", "engine": "strace",
             "started": null, "ended": null, "complete": true,
             "total": 5, "addresses": 3, "unknown_peer": 0, "unknown_port": 0, "unknown_time": 0,
             "lost": 0, "filtered": 1, "unreadable_lines": 0, "warnings": [],
@@ -117,7 +117,10 @@ fn jsonl() {
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["net"], "192.0.2.0/24");
     assert_eq!(lines[0]["count"], 5);
-    assert_eq!((&lines[1]["others"], &lines[1]["count"]), (&1.into(), &1.into()));
+    assert_eq!((&lines[1]["keys"], &lines[1]["count"]), (&1.into(), &1.into()));
+    let kinds: Vec<_> = lines.iter().map(|line| &line["kind"]).collect();
+    assert_eq!(kinds, ["row", "others", "report"]);
+    assert_eq!(lines[2]["schema"], 2);
     assert_eq!(lines[2]["total"], 6);
 }
 
@@ -138,22 +141,27 @@ fn openmetrics() {
 #[test]
 fn events() {
     let record = Record::small();
-    let gave = record.parse(&["-e", "-F", "csv", "--port", "443", "--not-from", "192.0.2.7"]);
+    let filter = ["--port", "443", "--not-from", "192.0.2.7", "--host", "web1"];
+    let gave = record.parse(&[&["-e", "-F", "csv"], &filter[..]].concat());
     assert_eq!(
         gave.out,
         "\
-time,pid,tid,comm,fd,local_ip,local_port,ip,port
-2026-11-22T11:30:07.000000Z,,,,4,2001:db8::1,443,2001:db8:1111:2222:3333:4444:5555:6666,40000
-2026-11-22T11:31:20.500000Z,,,,4,127.0.0.1,443,192.0.2.10,40000
+time,elapsed,time_uncertainty,host,pid,tid,comm,fd,local_ip,local_port,peer_ip,peer_port,bytes_in,\
+bytes_out,duration,duration_uncertainty,rtt
+2026-11-22T11:30:07.000000Z,,,web1,,,,4,2001:db8::1,443,2001:db8:1111:2222:3333:4444:5555:6666,\
+40000,,,,,
+2026-11-22T11:31:20.500000Z,,,web1,,,,4,127.0.0.1,443,192.0.2.10,40000,,,,,
 "
     );
-    let gave = record.parse(&["-e", "-F", "jsonl"]);
+    let gave = record.parse(&["-e", "-F", "jsonl", "--host", "web1"]);
     let first = gave.out.lines().next().unwrap();
     assert_eq!(
         first,
-        "{\"time\":\"2026-11-22T11:30:05.250000Z\",\"pid\":null,\"tid\":null,\"comm\":null,\
-         \"fd\":4,\"local_ip\":\"127.0.0.1\",\"local_port\":443,\"ip\":\"192.0.2.7\",\
-         \"port\":40000}"
+        "{\"time\":\"2026-11-22T11:30:05.250000Z\",\"elapsed\":null,\"time_uncertainty\":null,\
+         \"host\":\"web1\",\"pid\":null,\"tid\":null,\"comm\":null,\"fd\":4,\
+         \"local_ip\":\"127.0.0.1\",\"local_port\":443,\"peer_ip\":\"192.0.2.7\",\
+         \"peer_port\":40000,\"bytes_in\":null,\"bytes_out\":null,\"duration\":null,\
+         \"duration_uncertainty\":null,\"rtt\":null}"
     );
     let gave = record.parse(&["-e"]);
     assert!(
@@ -161,6 +169,29 @@ time,pid,tid,comm,fd,local_ip,local_port,ip,port
         "{}",
         gave.out
     );
+}
+
+/// Neither column mixes types, and the machine that counted is always named.
+#[test]
+fn elapsed_times_have_a_column_of_their_own() {
+    let accept = line(0.0, "192.0.2.7", 80);
+    let accept = accept.split_once(' ').unwrap().1;
+    let record = Record::new(&format!("     0.000000 {accept}     1.500000 {accept}"));
+    let csv = record.parse(&["-e", "-F", "csv", "--host", "web1"]);
+    let rows: Vec<_> = csv.out.lines().skip(1).collect();
+    assert!(
+        rows[0].starts_with(",0.0,,web1,") && rows[1].starts_with(",1.5,,web1,"),
+        "{}",
+        csv.out
+    );
+    let jsonl = record.parse(&["-e", "-F", "jsonl"]);
+    let last: serde_json::Value = serde_json::from_str(jsonl.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["time"], &last["elapsed"]), (&serde_json::Value::Null, &1.5.into()));
+    assert!(last["host"].as_str().is_some_and(|host| !host.is_empty()), "{last}");
+    for events in [csv.out, jsonl.out] {
+        let read = Record::new(&events).parse(&["-F", "csv"]);
+        assert!(read.out.contains("row,192.0.2.7,2,+0.000000s,+1.500000s"), "{}", read.out);
+    }
 }
 
 #[test]

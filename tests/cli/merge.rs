@@ -48,10 +48,10 @@ fn reports_of_many_machines_merge() {
 #[test]
 fn events_merge_in_any_form() {
     let (one, two) = machines();
-    let one = save(&one, "one.csv", &["-e", "-F", "csv"]);
+    let one = save(&one, "one.csv", &["-e", "-F", "csv", "--host", "web1"]);
     let two = save(&two, "two.jsonl", &["-e", "-F", "jsonl", "--host", "web2"]);
     assert_eq!(plain(&[&one, &two], &[]), "192.0.2.7: 5\n192.0.2.8: 2\n");
-    assert_eq!(plain(&[&one, &two], &["--by", "host", "--host", "here"]), "here: 4\nweb2: 3\n");
+    assert_eq!(plain(&[&one, &two], &["--by", "host", "--host", "here"]), "web1: 4\nweb2: 3\n");
     assert_eq!(
         plain(&[&two], &["-i", "1m", "--by", "port"]),
         "\
@@ -119,7 +119,7 @@ fn a_report_that_is_cut_off_or_too_new_is_refused() {
     let text = fs::read_to_string(save(&one, "one.json", &["-F", "json"])).unwrap();
     for (bad, why) in [
         (text[..text.len() / 2 + 40].to_string(), "no whole report"),
-        (text.replace("\"schema\":1", "\"schema\":2"), "schema 2"),
+        (text.replace("\"schema\":2", "\"schema\":3"), "schema 3"),
     ] {
         let bad = Record::new(&bad);
         let gave = run(&mut tcptally(&["parse", "-F", "plain", &bad.path, &good]));
@@ -127,4 +127,128 @@ fn a_report_that_is_cut_off_or_too_new_is_refused() {
         assert_eq!(gave.out, "192.0.2.8: 2\n192.0.2.7: 1\n", "the others are counted");
         assert!(gave.err.contains(why), "{}", gave.err);
     }
+}
+
+/// What was written before fields had their present names.
+#[test]
+fn events_and_reports_of_schema_1_are_read() {
+    let old = |name: &str| format!("{}/testdata/schema1/{name}", env!("CARGO_MANIFEST_DIR"));
+    for name in ["events.csv", "events.jsonl", "report.json"] {
+        let gave = plain(&[&old(name)], &["--by", "ip,port"]);
+        let expected = "192.0.2.7 443: 2\n192.0.2.9 80: 2\n192.0.2.7 80: 1\n192.0.2.10 443: 1\n";
+        assert_eq!(gave, expected, "{name}");
+        let since = ["--since", "2026-11-22 11:31", "--sort", "key"];
+        let gave = plain(&[&old(name)], &since);
+        assert_eq!(gave, "192.0.2.7: 1\n192.0.2.9: 2\n192.0.2.10: 1\n", "{name}");
+    }
+    for name in ["events.jsonl", "report.json"] {
+        assert_eq!(plain(&[&old(name)], &["--by", "host"]), "web1: 6\n");
+    }
+    for name in ["elapsed.csv", "elapsed.jsonl"] {
+        assert_eq!(plain(&[&old(name)], &["--until", "+1s"]), "192.0.2.7: 2\n", "{name}");
+    }
+    for name in ["watch.csv", "watch.jsonl"] {
+        let gave = plain(&[&old(name)], &["--columns", "bytes", "--by", "duration"]);
+        assert_eq!(gave, "100ms-1s: 1 5 1\n1-10s: 1 100 1\n", "{name}");
+    }
+}
+
+#[test]
+fn jsonl_and_csv_reports_are_read() {
+    let (one, two) = machines();
+    for format in ["jsonl", "csv"] {
+        let name = |n: u32| format!("{n}.{format}");
+        let one = save(&one, &name(1), &["-F", format, "--host", "web1", "--by", "port,ip"]);
+        let two = save(&two, &name(2), &["-F", format, "--host", "web2", "-i", "1m"]);
+        assert_eq!(plain(&[&one, &two], &[]), "192.0.2.7: 5\n192.0.2.8: 2\n", "{format}");
+        let since = ["--since", "2026-11-22 11:31:00"];
+        assert_eq!(plain(&[&two], &since), "192.0.2.8: 2\n", "{format}");
+        assert_eq!(plain(&[&one], &["--by", "port"]), "80: 4\n", "{format}");
+        // One after another in a file, too.
+        let both = fs::read_to_string(&one).unwrap() + &fs::read_to_string(&two).unwrap();
+        let both = Record::new(&both);
+        assert_eq!(both.plain(&["-q"]), "192.0.2.7: 5\n192.0.2.8: 2\n", "{format}");
+        if format == "jsonl" {
+            assert_eq!(both.plain(&["--by", "host"]), "web1: 4\nweb2: 3\n");
+        }
+    }
+}
+
+#[test]
+fn others_of_jsonl_and_csv_reports_are_no_address() {
+    let (_, two) = machines();
+    for format in ["jsonl", "csv"] {
+        let top = save(&two, "top", &["-F", format, "-n", "1"]);
+        let gave = run(&mut tcptally(&["parse", "-F", "plain", &top]));
+        assert_eq!(gave.out, "192.0.2.8: 2\nunknown: 1\n", "{format}");
+        assert!(gave.err.contains("rows that are not told"), "{format}: {}", gave.err);
+        let ports = save(&two, "ports", &["-F", format, "--by", "port"]);
+        let gave = run(&mut tcptally(&["parse", "-F", "plain", &ports]));
+        assert_eq!(gave.out, "unknown: 3\n", "{format}");
+        assert!(gave.err.contains("counts by port, so that"), "{format}: {}", gave.err);
+    }
+}
+
+#[test]
+fn what_a_jsonl_report_lacks_is_known_to_its_reader() {
+    let (one, _) = machines();
+    let text = fs::read_to_string(save(&one, "one.jsonl", &["-F", "jsonl"])).unwrap();
+    let text = text.replace("\"unreadable_lines\":0", "\"unreadable_lines\":2");
+    let read = Record::new(&text).parse(&["-F", "json"]);
+    assert!(read.out.contains("could not read 2 lines"), "{}", read.out);
+    assert!(read.out.contains("\"complete\":false"), "{}", read.out);
+}
+
+#[test]
+fn a_jsonl_report_that_is_cut_off_is_not_complete() {
+    let (one, two) = machines();
+    let text = fs::read_to_string(save(&two, "two.jsonl", &["-F", "jsonl"])).unwrap();
+    let rows: String = text.split_inclusive('\n').take(2).collect();
+    for cut in [rows.clone(), rows.clone() + "{\"kind\":\"rep"] {
+        let cut = Record::new(&cut);
+        let gave = cut.parse(&["-F", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
+        assert_eq!((&report["total"], &report["complete"]), (&3.into(), &false.into()));
+        assert!(report["warnings"].to_string().contains("it was cut off"), "{report}");
+    }
+    // What follows it counts all the same.
+    let whole = fs::read_to_string(save(&one, "one.jsonl", &["-F", "jsonl"])).unwrap();
+    let both = Record::new(&(whole + &rows));
+    assert_eq!(both.plain(&["-q"]), "192.0.2.7: 5\n192.0.2.8: 2\n");
+}
+
+/// SIGUSR1 writes the tally so far, which the later ones have again.
+#[test]
+fn reports_of_one_run_count_once() {
+    let head = |total: u64| {
+        format!(
+            "{{\"kind\":\"report\",\"schema\":2,\"source\":\"watch\",\"host\":\"a\",\"started\":\
+             \"2026-11-22T11:00:00.000000Z\",\"ended\":null,\"complete\":true,\"total\":{total},\
+             \"keys\":[\"ip\"]}}\n"
+        )
+    };
+    let row = |count: u64, interval: &str| {
+        format!(
+            "{{\"kind\":\"row\",{interval}\"ip\":\"192.0.2.7\",\"count\":{count},\"first\":null,\
+             \"last\":null}}\n"
+        )
+    };
+    let whole = row(2, "") + &head(2) + &row(5, "") + &head(5);
+    assert_eq!(Record::new(&whole).plain(&[]), "192.0.2.7: 5\n");
+    let minute = |m: u32| {
+        format!(
+            "\"start\":\"2026-11-22T11:{m:02}:00.000000Z\",\"end\":\"2026-11-22T11:{:02}:00.000000Z\",",
+            m + 1
+        )
+    };
+    // The tally of the third has connections of an interval whose row has not been written yet.
+    let rolling = row(2, &minute(0)) + &head(3) + &row(3, &minute(1)) + &head(6);
+    let gave = Record::new(&rolling).parse(&["-F", "plain"]);
+    assert_eq!(gave.out, "192.0.2.7: 5\nunknown: 1\n");
+    assert!(gave.err.contains("1 connections in no interval"), "{}", gave.err);
+    let documents = whole.replace("\"kind\":\"report\",", "\"rows\":[],");
+    let documents: String =
+        documents.split_inclusive('\n').filter(|line| line.contains("schema")).collect();
+    let gave = Record::new(&documents).parse(&["-F", "json"]);
+    assert!(gave.out.contains("\"total\":5"), "{}", gave.out);
 }

@@ -10,7 +10,7 @@ fn events() -> Record {
         let mut event = json!({
             "time": format!("2026-11-22T11:30:{second:02}.500000Z"), "pid": null, "tid": null,
             "comm": null, "fd": null, "local_ip": "127.0.0.1", "local_port": 443,
-            "ip": format!("192.0.2.{host}"), "port": 40000 + second,
+            "peer_ip": format!("192.0.2.{host}"), "peer_port": 40000 + second,
         });
         if let Some((duration, bytes_in, bytes_out, rtt)) = fared {
             event["time_uncertainty"] = 0.25.into();
@@ -73,10 +73,10 @@ fn columns_for_programs() {
     assert_eq!(
         lines(&csv),
         [
-            "ip,count,first,last,bytes_in,bytes_out,duration_mean,duration_max,rtt_mean,rtt_max",
-            "192.0.2.7,3,2026-11-22T11:30:01.500000Z,2026-11-22T11:30:13.500000Z,420,60,1.000000,\
+            "kind,ip,count,first,last,bytes_in,bytes_out,duration_mean,duration_max,rtt_mean,rtt_max",
+            "row,192.0.2.7,3,2026-11-22T11:30:01.500000Z,2026-11-22T11:30:13.500000Z,420,60,1.000000,\
              1.500000,0.000200,0.000300",
-            "others,3,2026-11-22T11:30:03.500000Z,2026-11-22T11:30:14.500000Z,5,1000000,\
+            "others,,3,2026-11-22T11:30:03.500000Z,2026-11-22T11:30:14.500000Z,5,1000000,\
              45.001000,90.000000,,",
         ]
     );
@@ -92,10 +92,10 @@ fn columns_for_programs() {
     let jsonl = events().parse(&["-F", "jsonl", "--columns", ALL, "--top", "1"]);
     let rows: Vec<Value> = jsonl.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(fared(&rows[0]), first);
-    assert_eq!((&rows[1]["others"], &rows[1]["bytes_out"]), (&json!(2), &json!(1_000_000)));
+    assert_eq!((&rows[1]["keys"], &rows[1]["bytes_out"]), (&json!(2), &json!(1_000_000)));
     assert!(rows[2]["rows"].is_null());
     let without = events().parse(&["-F", "csv"]);
-    assert_eq!(lines(&without)[0], "ip,count,first,last", "only on request");
+    assert_eq!(lines(&without)[0], "kind,ip,count,first,last", "only on request");
 }
 
 #[test]
@@ -108,7 +108,13 @@ fn the_most_bytes_first() {
 fn by_classes_of_them() {
     let gave = events().parse(&["-F", "csv", "--by", "duration,bytes", "--sort", "key"]);
     let rows: Vec<_> = lines(&gave)[1..].iter().map(|l| l.rsplitn(3, ',').nth(2)).collect();
-    let expected = ["1-10ms,0,1", "100ms-1s,1-999B,1", "1-10s,1-999B,2", "10-100s,1-10MB,1", ",,1"];
+    let expected = [
+        "row,1-10ms,0,1",
+        "row,100ms-1s,1-999B,1",
+        "row,1-10s,1-999B,2",
+        "row,10-100s,1-10MB,1",
+        "row,,,1",
+    ];
     assert_eq!(rows, expected.map(Some), "{}", gave.out);
 }
 
@@ -118,7 +124,7 @@ fn durations_of_which_only_a_bound_is_known_are_bounds() {
     let event = |host: u64, duration: f64, uncertainty: f64| {
         let event = json!({
             "time": "2026-11-22T11:30:01Z", "local_ip": "127.0.0.1", "local_port": 443,
-            "ip": format!("192.0.2.{host}"), "port": 40000, "time_uncertainty": 0.5,
+            "peer_ip": format!("192.0.2.{host}"), "peer_port": 40000, "time_uncertainty": 0.5,
             "duration": duration, "duration_uncertainty": uncertainty,
             "bytes_in": 1, "bytes_out": 1, "rtt": null,
         });

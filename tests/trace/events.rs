@@ -22,7 +22,7 @@ fn ends(event: &Value) -> Ends {
         let ip: IpAddr = event[ip].as_str()?.parse().ok()?;
         Some((ip, u16::try_from(event[port].as_u64()?).ok()?).into())
     };
-    let both = end("ip", "port").zip(end("local_ip", "local_port"));
+    let both = end("peer_ip", "peer_port").zip(end("local_ip", "local_port"));
     both.unwrap_or_else(|| panic!("an event without its ends: {event}"))
 }
 

@@ -37,7 +37,7 @@ fn the_time_is_known_as_well_as_is_said() {
     assert_eq!(events.len(), truth.len());
     let mut sharp = 0;
     for (port, before, after) in truth {
-        let event = events.iter().find(|e| e["port"] == port).expect("every client is there");
+        let event = events.iter().find(|e| e["peer_port"] == port).expect("every client is there");
         let time: Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
         let uncertainty = event["time_uncertainty"].as_f64().expect("a number");
         // Both are written in whole microseconds.
@@ -82,7 +82,7 @@ fn bytes_in_and_out() {
     let events = watch.events();
     assert_eq!(events.len(), truth.len());
     for (port, request, answer) in truth {
-        let event = events.iter().find(|e| e["port"] == port).expect("every client is there");
+        let event = events.iter().find(|e| e["peer_port"] == port).expect("every client is there");
         assert_eq!((&event["bytes_in"], &event["bytes_out"]), (&request.into(), &answer.into()));
         assert!(event["duration"].as_f64().is_some_and(|d| d >= 0.0), "{event}");
     }
@@ -107,7 +107,7 @@ fn every_connection_is_in_one_interval() {
     session.wait();
     let text = session.stdout();
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
-    let count: u64 = rows.iter().filter_map(|r| r[3].parse::<u64>().ok()).sum();
+    let count: u64 = rows.iter().filter_map(|r| r[4].parse::<u64>().ok()).sum();
     assert_eq!(count, 150, "{text}");
 }
 
@@ -209,7 +209,7 @@ fn number(event: &Value, name: &str) -> SignedDuration {
 fn assert_within(events: &[Value], truth: &Timed) -> [SignedDuration; 2] {
     // All is written in whole microseconds.
     let rounding = SignedDuration::from_micros(2);
-    let event = events.iter().find(|e| e["ip"] == truth.client);
+    let event = events.iter().find(|e| e["peer_ip"] == truth.client);
     let event = event.expect("every client is there");
     let time: Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
     let exact = number(event, "time_uncertainty") + rounding;
@@ -298,10 +298,10 @@ fn intervals_are_printed_once() {
     watch.session.wait();
     let text = watch.session.stdout();
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
-    let distinct: HashSet<_> = rows.iter().map(|row| &row[..3]).collect();
+    let distinct: HashSet<_> = rows.iter().map(|row| &row[1..4]).collect();
     assert_eq!(distinct.len(), rows.len(), "{text}");
-    let starts: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let starts: Vec<&str> = rows.iter().map(|row| row[1]).collect();
     assert!(starts.is_sorted(), "{text}");
-    let count: u64 = rows.iter().filter_map(|r| r[3].parse::<u64>().ok()).sum();
+    let count: u64 = rows.iter().filter_map(|r| r[4].parse::<u64>().ok()).sum();
     assert_eq!(count, 6, "{text}");
 }

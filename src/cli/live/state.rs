@@ -113,7 +113,7 @@ impl State {
         if !self.reporter.request.events {
             self.reporter.take(c);
         } else if self.reporter.request.count.passes(&c) {
-            c.machine.clone_from(&self.reporter.request.event_host);
+            c.machine = Some(self.reporter.request.event_host.clone());
             self.event_writer.event(c);
         }
     }

@@ -1,0 +1,61 @@
+//! Our own reports, so that the tallies of many machines merge: JSON documents here, lines of JSON
+//! and comma-separated values in `rows`.
+
+mod rows;
+mod tally;
+
+use std::path::Path;
+
+use self::tally::{Report, Reports};
+use super::context::{Context, RecordFormat};
+use super::input::Input;
+
+/// What `--format json`, jsonl and csv write; one after another in a file, too.
+pub const KIND: RecordFormat = RecordFormat {
+    name: "report",
+    about: "our own --format json, jsonl or csv",
+    connection: "a counted connection",
+    recognise: |head| recognise(head) || rows::recognise(head),
+    run: |_: &Path| Some(String::new()),
+    read,
+};
+
+/// Any order of fields, and any white space: jq may have been at it. A first line that is a whole
+/// object of another sort begins something else.
+fn recognise(head: &[u8]) -> bool {
+    let has = |text: &[u8], field: &[u8]| memchr::memmem::find(text, field).is_some();
+    let head = head.trim_ascii_start();
+    let line = head.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let other = line.ends_with(b"}") && !has(line, b"\"schema\"");
+    head.starts_with(b"{") && !other && has(head, b"\"schema\"") && has(head, b"\"source\"")
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let mut reports = Reports::default();
+    for mut input in inputs {
+        reports.name = input.name().to_owned();
+        if rows::recognise(input.head()) {
+            rows::read(&mut input, &mut reports, cx);
+        } else {
+            documents(&mut input, &mut reports, cx);
+        }
+        reports.finish(cx);
+    }
+}
+
+fn documents(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {
+    let reader = std::io::BufReader::with_capacity(1 << 16, input);
+    for report in serde_json::Deserializer::from_reader(reader).into_iter::<Report>() {
+        match report {
+            Ok(report) if report.rows.is_some() => reports.add(report, cx),
+            Ok(_) => {
+                cx.failures.push(format!("{} is no whole report: it has no rows", reports.name));
+                break;
+            }
+            Err(e) => {
+                cx.failures.push(format!("{} is no whole report: {e}", reports.name));
+                break;
+            }
+        }
+    }
+}
