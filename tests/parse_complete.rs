@@ -53,6 +53,38 @@ const FLOW: &str = "Date first seen          Duration Proto      Src IP Addr:Por
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
+const TRACKED: &str = "tcp 6 431923 ESTABLISHED src=198.51.100.30 dst=192.0.2.77 sport=33557 \
+    dport=80 src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557 [ASSURED]\n";
+const MACSEC: [u8; 34] = {
+    let mut frame = [2; 34];
+    (frame[12], frame[13], frame[14]) = (0x88, 0xe5, 0x0c);
+    frame
+};
+const ENCRYPTED_WIFI: [u8; 40] = {
+    let mut frame = [2; 40];
+    (frame[0], frame[1]) = (0x08, 0x41);
+    frame
+};
+
+/// A capture of one packet, of which perhaps only the beginning was captured.
+fn capture(link: u32, length: u32, packet: &[u8]) -> Vec<u8> {
+    let mut file =
+        [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec();
+    for n in [link, 1_795_345_122, 0, packet.len() as u32, length] {
+        file.extend(n.to_le_bytes());
+    }
+    file.extend(packet);
+    file
+}
+
+/// The headers of Ethernet and IPv4, and nothing behind them.
+fn ethernet_ipv4(protocol: u8) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, protocol, 0, 0]);
+    frame.extend([198, 51, 100, 7, 192, 0, 2, 77]);
+    frame
+}
+
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn table() -> Vec<Row> {
     let cut = |text: &str, n: usize| text[..text.len() - n].to_owned();
@@ -119,6 +151,27 @@ fn table() -> Vec<Row> {
             format!("{DUMP}12 packets dropped by kernel\n"),
             1,
             &["the kernel dropped 12 packets"],
+        ),
+        row(
+            "conntrack.cut",
+            format!("{TRACKED}{}", &TRACKED[..50]),
+            1,
+            &["the addresses or ports of 1 TCP flows cannot be read"],
+        ),
+        row(
+            "esp.pcap",
+            capture(1, 99, &ethernet_ipv4(50)),
+            0,
+            &["1 of 1 packets are not decoded", "ESP (IP protocol 50): 1"],
+        ),
+        row("macsec.pcap", capture(1, 34, &MACSEC), 0, &["encrypted MACsec (ethertype 0x88e5): 1"]),
+        row("bluetooth.pcap", capture(187, 4, &[1, 2, 3, 4]), 0, &["link type 187: 1"]),
+        row("wifi.pcap", capture(105, 40, &ENCRYPTED_WIFI), 0, &["encrypted 802.11: 1"]),
+        row(
+            "short.pcap",
+            capture(1, 60, &ethernet_ipv4(6)),
+            0,
+            &["1 of 1 packets were captured too short"],
         ),
         row("tcpaccept.cut", cut(ACCEPTED, 2), 0, &["tcpaccept.cut: 1 line could not be read"]),
         row(

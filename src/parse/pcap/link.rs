@@ -109,7 +109,8 @@ fn cisco_hdlc(frame: &[u8]) -> Step<'_> {
 
 /// RFC 2427, and Cisco's form with an ethertype.
 fn frame_relay(frame: &[u8]) -> Step<'_> {
-    let address = frame.iter().take(4).position(|b| b & 1 == 1).ok_or(End::NoTcp)? + 1;
+    let last = frame.iter().take(4).position(|b| b & 1 == 1);
+    let address = last.ok_or(if frame.len() < 4 { End::Truncated } else { End::NoTcp })? + 1;
     let mut rest = after(frame, address)?;
     if byte_at(rest, 0)? != 3 {
         return Ok(Layer::Ethertype(u16_at(rest, 0)?, after(rest, 2)?));

@@ -112,7 +112,7 @@ pub(super) fn snap(rest: &[u8]) -> Step<'_> {
         [0, 0, 0 | 0xf8] => Ok(Layer::Ethertype(number, inner)),
         // Bridged Ethernet, RFC 2684.
         [0, 0x80, 0xc2] if matches!(number, 1 | 7) => {
-            Ok(Layer::Ethernet(if looks_like_ethernet(inner) { inner } else { after(inner, 2)? }))
+            Ok(Layer::Ethernet(if looks_like_ethernet(inner)? { inner } else { after(inner, 2)? }))
         }
         // Of the IEEE, Cisco and Apple: spanning tree, discovery and the like.
         [0, 0x80, 0xc2] | [0, 0, 0x0c] | [0x08, 0x00, 0x07] => Err(End::NoTcp),
@@ -127,40 +127,42 @@ pub(super) fn mpls(mut rest: &[u8]) -> Step<'_> {
         rest = after(rest, 4)?;
     }
     let inner = after(rest, 4)?;
-    if looks_like_ip(inner) {
+    if looks_like_ip(inner)? {
         return Ok(Layer::Ip(inner));
     }
     let first = byte_at(inner, 0)?;
     if first >> 4 == 0 {
         let behind_control_word = after(inner, 4)?;
-        if looks_like_ethernet(behind_control_word) {
+        if looks_like_ethernet(behind_control_word)? {
             return Ok(Layer::Ethernet(behind_control_word));
         }
     }
     match first >> 4 {
-        _ if looks_like_ethernet(inner) => Ok(Layer::Ethernet(inner)),
+        _ if looks_like_ethernet(inner)? => Ok(Layer::Ethernet(inner)),
         // The associated channel (RFC 5586): OAM.
         1 => Err(End::NoTcp),
-        _ if inner.len() < 20 => Err(End::Truncated),
         _ => Err(End::Unread(Unread::Named("MPLS pseudowire"))),
     }
 }
 
 /// Whether an IP header stands here.
-pub(super) fn looks_like_ip(bytes: &[u8]) -> bool {
-    match (bytes.first().map(|b| b >> 4), bytes.first_chunk::<20>(), bytes.get(6)) {
-        (Some(4), Some(header), _) => {
+pub(super) fn looks_like_ip(bytes: &[u8]) -> Result<bool, End> {
+    match byte_at(bytes, 0)? >> 4 {
+        4 => {
+            let header = bytes.first_chunk::<20>().ok_or(End::Truncated)?;
             let length = usize::from(header[0] & 0x0f) * 4;
             let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-            let offloaded = header[10] == 0 && header[11] == 0;
-            let whole = bytes.get(..length.max(20)).unwrap_or_default();
-            length >= 20 && (total == 0 || total >= length) && (offloaded || sum(whole) == 0xffff)
+            let is_offloaded = header[10] == 0 && header[11] == 0;
+            let whole = bytes.get(..length.max(20)).ok_or(End::Truncated)?;
+            let lengths_fit = length >= 20 && (total == 0 || total >= length);
+            Ok(lengths_fit && (is_offloaded || sum(whole) == 0xffff))
         }
         // Next headers that there are; a MAC address that begins with 6 has anything here.
-        (Some(6), Some(_), Some(next)) => {
-            matches!(next, 0 | 4 | 6 | 17 | 41 | 43 | 44 | 47 | 50 | 51 | 58..=60 | 132 | 135)
-        }
-        _ => false,
+        6 => Ok(matches!(
+            byte_at(bytes, 6)?,
+            0 | 4 | 6 | 17 | 41 | 43 | 44 | 47 | 50 | 51 | 58..=60 | 132 | 135
+        )),
+        _ => Ok(false),
     }
 }
 
@@ -173,19 +175,17 @@ fn sum(header: &[u8]) -> u32 {
 }
 
 /// Whether an Ethernet frame of a usual sort begins here.
-pub(super) fn looks_like_ethernet(frame: &[u8]) -> bool {
-    let (Ok(ethertype), Some(rest)) = (u16_at(frame, 12), frame.get(14..)) else { return false };
-    match ethertype {
-        IPV4 => rest.first().is_some_and(|b| (0x45..0x50).contains(b)),
-        IPV6 => rest.first().is_some_and(|b| b >> 4 == 6),
-        0x8100 | 0x88a8 | 0x9100 => {
-            u16_at(rest, 2).is_ok_and(|inner| !(1501..=1535).contains(&inner))
-        }
+pub(super) fn looks_like_ethernet(frame: &[u8]) -> Result<bool, End> {
+    let rest = after(frame, 14)?;
+    Ok(match u16_at(frame, 12)? {
+        IPV4 => (0x45..0x50).contains(&byte_at(rest, 0)?),
+        IPV6 => byte_at(rest, 0)? >> 4 == 6,
+        0x8100 | 0x88a8 | 0x9100 => !(1501..=1535).contains(&u16_at(rest, 2)?),
         0x0806 => rest.starts_with(&[0, 1, 8, 0]),
         0x8847 | 0x8864 | 0x88cc | 0x8863 | 0x88e7 | 0x8809 | 0x9000 | 0x8902 => true,
-        0..=1500 => rest.starts_with(&[0xaa, 0xaa, 3]) || rest.starts_with(&[0x42, 0x42, 3]),
+        0..=1500 => matches!([byte_at(rest, 0)?, byte_at(rest, 2)?], [0xaa | 0x42, 3]),
         _ => false,
-    }
+    })
 }
 
 /// An IP packet of either version.

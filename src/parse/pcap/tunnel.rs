@@ -52,7 +52,7 @@ pub(super) fn gre(rest: &[u8]) -> Step<'_> {
         0x88be => Ok(Layer::Ethernet(inner)),
         0x22eb => erspan3(inner),
         // WCCP: version 2 has a redirect header.
-        0x883e if looks_like_ip(inner) => Ok(Layer::Ip(inner)),
+        0x883e if looks_like_ip(inner)? => Ok(Layer::Ip(inner)),
         0x883e => Ok(Layer::Ip(after(inner, 4)?)),
         _ => Ok(Layer::Ethertype(protocol, inner)),
     }
@@ -87,7 +87,7 @@ fn one_way(port: u16, data: &[u8]) -> Step<'_> {
         6081 => geneve(data),
         6635 if byte_at(data, 3)? > 0 => Ok(Layer::Mpls(data)),
         4754 if byte_at(data, 0)? & 0x40 == 0 => gre(data),
-        4341 if looks_like_ip(after(data, 8)?) => Ok(Layer::Ip(&data[8..])),
+        4341 if looks_like_ip(after(data, 8)?)? => Ok(Layer::Ip(&data[8..])),
         6080 => gue(data),
         37008 => tzsp(data),
         4789 | 8472 | 48879 => vxlan(data),
@@ -108,11 +108,11 @@ fn both_ways(from: u16, to: u16, rest: &[u8]) -> Step<'_> {
     } else if is(3544) {
         teredo(after(rest, 8)?)
     } else if is(4500) {
-        let data = after(rest, 8)?;
         // Four zeroes begin a key exchange, one byte is a keepalive.
-        let is_esp = data.len() > 4 && !data.starts_with(&[0; 4]);
+        let index = rest.get(8..12).ok_or(End::Truncated)?;
+        let is_esp = *index != [0; 4];
         Err(if is_esp { End::Unread(Unread::Named("ESP in UDP")) } else { End::NoTcp })
-    } else if is(51820) && after(rest, 8)?.starts_with(&[4, 0, 0, 0]) {
+    } else if is(51820) && rest.get(8..12).ok_or(End::Truncated)? == [4, 0, 0, 0] {
         Err(End::Unread(Unread::Named("WireGuard")))
     } else {
         Err(End::NoTcp)
@@ -123,7 +123,7 @@ fn both_ways(from: u16, to: u16, rest: &[u8]) -> Step<'_> {
 fn vxlan(data: &[u8]) -> Step<'_> {
     let strict = data.starts_with(&[8, 0, 0, 0]) && byte_at(data, 7)? == 0;
     let inner = after(data, 8)?;
-    if byte_at(data, 0)? & 0x08 != 0 && (strict || looks_like_ethernet(inner)) {
+    if byte_at(data, 0)? & 0x08 != 0 && (strict || looks_like_ethernet(inner)?) {
         return Ok(Layer::Ethernet(inner));
     }
     Err(End::NoTcp)
@@ -176,8 +176,8 @@ fn gtp(data: &[u8]) -> Step<'_> {
     }
     let inner = after(data, at)?;
     match byte_at(inner, 0)? >> 4 {
-        4 | 6 if looks_like_ip(inner) || inner.len() < 20 => Ok(Layer::Ip(inner)),
-        _ if looks_like_ethernet(inner) => Ok(Layer::Ethernet(inner)),
+        4 | 6 if looks_like_ip(inner)? => Ok(Layer::Ip(inner)),
+        _ if looks_like_ethernet(inner)? => Ok(Layer::Ethernet(inner)),
         _ if inner.starts_with(&[0xff, 3]) => Ok(Layer::Ppp(inner)),
         _ => Err(End::Unread(Unread::Named("GTP-U of another protocol"))),
     }
@@ -231,10 +231,10 @@ fn l2tpv3(data: &[u8], session: usize) -> Step<'_> {
     }
     for between in [0, 4, 8, 12] {
         let inner = after(data, session + 4 + between)?;
-        if looks_like_ethernet(inner) {
+        if looks_like_ethernet(inner)? {
             return Ok(Layer::Ethernet(inner));
         }
-        if inner.len() >= 20 && looks_like_ip(inner) {
+        if looks_like_ip(inner)? {
             return Ok(Layer::Ip(inner));
         }
     }
@@ -243,11 +243,11 @@ fn l2tpv3(data: &[u8], session: usize) -> Step<'_> {
 
 /// RFC 4380: IPv6 behind an authentication and an origin header.
 fn teredo(mut data: &[u8]) -> Step<'_> {
-    if data.starts_with(&[0, 1]) {
+    if u16_at(data, 0)? == 1 {
         let (client, key) = (byte_at(data, 2)?, byte_at(data, 3)?);
         data = after(data, 13 + usize::from(client) + usize::from(key))?;
     }
-    if data.starts_with(&[0, 0]) {
+    if u16_at(data, 0)? == 0 {
         data = after(data, 8)?;
     }
     if byte_at(data, 0)? >> 4 == 6 { Ok(Layer::Ip(data)) } else { Err(End::NoTcp) }
@@ -265,7 +265,7 @@ fn gue(data: &[u8]) -> Step<'_> {
                 _ => Err(End::NoTcp),
             }
         }
-        1 if looks_like_ip(data) => Ok(Layer::Ip(data)),
+        1 if looks_like_ip(data)? => Ok(Layer::Ip(data)),
         _ => Err(End::NoTcp),
     }
 }
