@@ -86,10 +86,26 @@ pub fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
 /// The remote end, in the family of `local`. Asks by SO_PEERNAME, which knows the peer of a
 /// connection that has been reset as well; getpeername(2) does not.
 pub fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name> {
-    let size = match local {
-        SocketAddr::V4(_) => size_of::<libc::sockaddr_in>(),
-        SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>(),
-    };
+    peer_name_in(
+        socket,
+        match local {
+            SocketAddr::V4(_) => size_of::<libc::sockaddr_in>(),
+            SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>(),
+        },
+    )
+}
+
+/// The remote end of a socket whose family is not known. Fails for names that are shorter than
+/// those of IPv4.
+pub fn peer_name_of_any(socket: BorrowedFd<'_>) -> io::Result<Name> {
+    // The kernel gives as much as is asked for, and refuses to give more than there is.
+    match peer_name_in(socket, size_of::<libc::sockaddr_in>())? {
+        Name::Inet(SocketAddr::V6(_)) => peer_name_in(socket, size_of::<libc::sockaddr_in6>()),
+        name => Ok(name),
+    }
+}
+
+fn peer_name_in(socket: BorrowedFd<'_>, size: usize) -> io::Result<Name> {
     // SAFETY: the kernel writes at most `len` bytes into `storage`; zeroes are a valid one.
     unsafe {
         let mut storage: libc::sockaddr_storage = std::mem::zeroed();

@@ -8,6 +8,7 @@ use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
 use super::abi::{Arch, Call, SOCKETCALL_ACCEPTS};
+use super::accept_buffer::{AcceptBuffer, AcceptBuffers};
 use super::procfs;
 use super::registers::CallRegisters;
 use super::sockaddr::{self, PeerAddr};
@@ -18,19 +19,13 @@ use super::socket::{SocketLookup, Sockets};
 pub struct Reader {
     requested: RequestedFields,
     sockets: Sockets,
-}
-
-/// Where accept wrote the peer's address: addresses in the tracee, 0 for NULL.
-#[derive(Clone, Copy, Debug)]
-struct Buffers {
-    address: u64,
-    length: u64,
+    buffers: AcceptBuffers,
 }
 
 impl Reader {
     /// A reader that finds out what is `requested`, and the peer.
     pub fn new(requested: RequestedFields) -> Reader {
-        Reader { requested, sockets: Sockets::default() }
+        Reader { requested, ..Reader::default() }
     }
 
     /// The connection that `call` of the stopped thread `tid` has accepted; `None` if the call
@@ -43,22 +38,9 @@ impl Reader {
         call: Call,
     ) -> Option<Connection> {
         let fd = registers.success()?;
-        let buffers = match call {
-            Call::Accept => Buffers {
-                address: registers.argument(1, arch),
-                length: registers.argument(2, arch),
-            },
-            Call::Socketcall => {
-                let operation = registers.argument(0, arch) as u32;
-                if !SOCKETCALL_ACCEPTS.contains(&operation) {
-                    return None;
-                }
-                socketcall_buffers(tid, registers.argument(1, arch))
-            }
-            Call::IoUringSetup | Call::Clone | Call::Clone3 => return None,
-        };
+        let buffer = buffer_of(tid, registers, arch, call)?;
         let time = RecordTime::now();
-        let (local, peer) = self.ends(tid, fd, buffers)?;
+        let (local, peer) = self.ends(tid, fd, buffer, registers.stack_pointer())?;
         Some(Connection {
             time: Some(time),
             ip: peer.map(|p| canonical(p.ip())),
@@ -75,29 +57,57 @@ impl Reader {
         })
     }
 
+    /// Whether [`enter`](Reader::enter) is to be called at the thread's next accept.
+    pub fn wants_entry(&self, tid: Tid) -> bool {
+        self.buffers.wants_length(tid)
+    }
+
+    /// A thread stands at the entry of a call.
+    pub fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
+        if let Some(buffer) = buffer_of(tid, registers, arch, call) {
+            self.buffers.enter(tid, buffer);
+        }
+    }
+
+    /// A tracee has made a thread.
+    pub fn thread_created(&mut self) {
+        self.buffers.thread_created();
+    }
+
     /// The local and the remote end, as far as they are known; `None`: not an internet socket.
     fn ends(
         &mut self,
         tid: Tid,
         fd: i32,
-        buffers: Buffers,
+        buffer: AcceptBuffer,
+        stack_pointer: u64,
     ) -> Option<(Option<SocketAddr>, Option<SocketAddr>)> {
-        let heard = sockaddr::read(tid, buffers.address, buffers.length);
-        match heard {
-            PeerAddr::NotInet => return None,
-            PeerAddr::Peer(peer) if !self.requested.local => return Some((None, Some(peer))),
-            _ => {}
+        let heard = sockaddr::read(tid, buffer.address, buffer.length);
+        let in_memory = heard.peer();
+        let is_ipv4 = in_memory.is_none_or(|p| p.is_ipv4());
+        let is_believed = self.buffers.is_believed(tid, stack_pointer, buffer, is_ipv4);
+        if let (PeerAddr::Peer(peer), true, false) = (heard, is_believed, self.requested.local) {
+            return Some((None, Some(peer)));
         }
-        match self.sockets.find(tid, fd) {
-            SocketLookup::NotInet => None,
-            SocketLookup::Inet { local, peer } => Some((Some(local), peer.or(heard.peer()))),
-            SocketLookup::Unknown => Some((None, heard.peer())),
+        match self.sockets.find(tid, fd, self.requested.local) {
+            SocketLookup::NotInet => {
+                self.buffers.accepted_other(tid);
+                None
+            }
+            SocketLookup::Inet { local, peer } => {
+                if let Some(peer) = peer {
+                    self.buffers.compare(tid, in_memory, peer);
+                }
+                Some((local, peer.or(in_memory.filter(|_| is_believed))))
+            }
+            SocketLookup::Unknown => Some((None, in_memory.filter(|_| is_believed))),
         }
     }
 
     /// Forgets a thread that has ended or executed another program.
     pub fn forget(&mut self, tid: Tid) {
         self.sockets.forget(tid);
+        self.buffers.forget(tid);
     }
 }
 
@@ -105,20 +115,37 @@ impl PeerAddr {
     fn peer(self) -> Option<SocketAddr> {
         match self {
             PeerAddr::Peer(peer) | PeerAddr::Perhaps(peer) => Some(peer),
-            PeerAddr::NotInet | PeerAddr::Unclear => None,
+            PeerAddr::Unclear => None,
         }
     }
 }
 
+/// Where a call writes the peer's address; `None`: it does not accept.
+fn buffer_of(tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) -> Option<AcceptBuffer> {
+    match call {
+        Call::Accept => Some(AcceptBuffer {
+            address: registers.argument(1, arch),
+            length: registers.argument(2, arch),
+        }),
+        Call::Socketcall => {
+            let operation = registers.argument(0, arch) as u32;
+            SOCKETCALL_ACCEPTS
+                .contains(&operation)
+                .then(|| socketcall_buffer(tid, registers.argument(1, arch)))
+        }
+        Call::IoUringSetup | Call::Clone | Call::Clone3 => None,
+    }
+}
+
 /// socketcall's arguments are an array of 32-bit words in the tracee's memory.
-fn socketcall_buffers(tid: Tid, array: u64) -> Buffers {
+fn socketcall_buffer(tid: Tid, array: u64) -> AcceptBuffer {
     let mut bytes = [0u8; 12];
     match tracee::read_memory(tid, array, &mut bytes) {
         Ok(()) => {
             let word =
                 |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
-            Buffers { address: word(4).into(), length: word(8).into() }
+            AcceptBuffer { address: word(4).into(), length: word(8).into() }
         }
-        Err(_) => Buffers { address: 0, length: 0 },
+        Err(_) => AcceptBuffer { address: 0, length: 0 },
     }
 }

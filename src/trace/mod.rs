@@ -8,6 +8,7 @@
 //! Linux 5.3 or newer, x86-64, with 32-bit and x32 tracees.
 
 pub mod abi;
+mod accept_buffer;
 pub mod accepted;
 pub mod attach;
 mod command;

@@ -51,6 +51,11 @@ impl CallRegisters {
         self
     }
 
+    /// The stack pointer.
+    pub fn stack_pointer(&self) -> u64 {
+        self.0.rsp
+    }
+
     /// The address of the instruction that comes next.
     pub fn instruction(&self) -> u64 {
         self.0.rip

@@ -22,14 +22,12 @@ const NEAR: usize = 256;
 /// What the tracee's memory tells of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAddr {
-    /// The peer, beyond doubt.
+    /// The peer, if the buffer was long enough and nobody else has written to it.
     Peer(SocketAddr),
     /// The peer, unless the tracee's buffer was too short: the kernel then writes a part of the
     /// address and the length of the whole, and the rest is whatever was there before.
     Perhaps(SocketAddr),
-    /// A socket of another family.
-    NotInet,
-    /// Nothing.
+    /// Nothing: no internet address, or none that the length fits.
     Unclear,
 }
 
@@ -94,8 +92,6 @@ fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) -> PeerAddr
             // padding to tell it by.
             PeerAddr::Perhaps(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)), u16_at(2)))
         }
-        // A unix peer's name is as long as its path; an internet one has exactly these sizes.
-        (libc::AF_UNIX, len) if len != INET && len != MAX_SOCKADDR_BYTES => PeerAddr::NotInet,
         _ => PeerAddr::Unclear,
     }
 }
@@ -149,13 +145,5 @@ mod tests {
     fn a_length_that_contradicts_the_family_tells_nothing() {
         assert_eq!(decode(28, &inet([0; 8]), MAX_SOCKADDR_BYTES), PeerAddr::Unclear);
         assert_eq!(decode(16, &[0; MAX_SOCKADDR_BYTES], MAX_SOCKADDR_BYTES), PeerAddr::Unclear);
-    }
-
-    #[test]
-    fn a_unix_peer_is_one_unless_its_length_could_be_an_inet_one() {
-        let mut b = [0; MAX_SOCKADDR_BYTES];
-        b[0] = 1;
-        assert_eq!(decode(2, &b, MAX_SOCKADDR_BYTES), PeerAddr::NotInet);
-        assert_eq!(decode(16, &b, MAX_SOCKADDR_BYTES), PeerAddr::Unclear);
     }
 }

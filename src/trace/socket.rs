@@ -16,8 +16,8 @@ use super::procfs::{self, SocketEntry};
 pub enum SocketLookup {
     /// An internet socket; the peer is `None` where the kernel would not tell.
     Inet {
-        /// The address that the client connected to.
-        local: SocketAddr,
+        /// The address that the client connected to, where that was asked for.
+        local: Option<SocketAddr>,
         /// The client.
         peer: Option<SocketAddr>,
     },
@@ -39,18 +39,19 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Finds both ends of descriptor `fd` of the stopped thread `tid`.
-    pub fn find(&mut self, tid: Tid, fd: i32) -> SocketLookup {
-        self.by_pidfd(tid, fd).unwrap_or_else(|_| match procfs::socket(tid, fd) {
+    /// Finds the remote end of descriptor `fd` of the stopped thread `tid`, and the local end if
+    /// that is wanted.
+    pub fn find(&mut self, tid: Tid, fd: i32, wants_local: bool) -> SocketLookup {
+        self.by_pidfd(tid, fd, wants_local).unwrap_or_else(|_| match procfs::socket(tid, fd) {
             Some(SocketEntry::Tcp { local, peer }) => {
-                SocketLookup::Inet { local, peer: Some(peer) }
+                SocketLookup::Inet { local: Some(local), peer: Some(peer) }
             }
             Some(SocketEntry::NotTcp) => SocketLookup::NotInet,
             None => SocketLookup::Unknown,
         })
     }
 
-    fn by_pidfd(&mut self, tid: Tid, fd: i32) -> io::Result<SocketLookup> {
+    fn by_pidfd(&mut self, tid: Tid, fd: i32, wants_local: bool) -> io::Result<SocketLookup> {
         if !self.pidfds.contains_key(&tid) {
             let pidfd = open(tid)?;
             if self.pidfds.len() >= KEPT || !files::leaves(SPARE, pidfd.as_raw_fd()) {
@@ -59,6 +60,9 @@ impl Sockets {
             self.pidfds.insert(tid, pidfd);
         }
         let socket = pidfd::get(self.pidfds[&tid].as_fd(), fd)?;
+        if !wants_local && let Ok(Name::Inet(peer)) = pidfd::peer_name_of_any(socket.as_fd()) {
+            return Ok(SocketLookup::Inet { local: None, peer: Some(peer) });
+        }
         let Name::Inet(local) = pidfd::local_name(socket.as_fd())? else {
             return Ok(SocketLookup::NotInet);
         };
@@ -66,7 +70,7 @@ impl Sockets {
             Ok(Name::Inet(peer)) => Some(peer),
             _ => None,
         };
-        Ok(SocketLookup::Inet { local, peer })
+        Ok(SocketLookup::Inet { local: Some(local), peer })
     }
 
     /// Forgets a thread that has ended or executed another program: its id may come again.

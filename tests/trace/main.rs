@@ -20,6 +20,7 @@ mod io_uring;
 mod job_control;
 mod messages;
 mod output;
+mod peer_buffers;
 mod peers;
 mod perf_refused;
 mod periods;

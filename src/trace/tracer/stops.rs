@@ -122,6 +122,9 @@ impl Tracer {
                 if is_other() {
                     self.passing.insert(stop.tid());
                 } else if let Some((arch, call)) = call_at(stop, engine, &registers)? {
+                    if self.reader.wants_entry(stop.tid()) {
+                        self.reader.enter(stop.tid(), &registers, arch, call);
+                    }
                     self.enter_clone(stop.tid(), registers, arch, call)?;
                 }
             }
@@ -146,9 +149,21 @@ impl Tracer {
         let stops_at_exit = if is_clone {
             unless_killed(self.enter_clone_of(&stop))?.unwrap_or(false)
         } else {
+            if self.phase == Phase::Counting && self.reader.wants_entry(stop.tid()) {
+                unless_killed(self.enter_accept(&stop))?;
+            }
             self.phase == Phase::Counting
         };
         stop.resume(if stops_at_exit { Until::SyscallStop } else { Until::AnyStop })
+    }
+
+    fn enter_accept(&mut self, stop: &SeccompStop) -> io::Result<()> {
+        let registers = CallRegisters(stop.registers()?);
+        // No number of a call that accepts means two things.
+        if let Some((arch, call)) = abi::candidates(registers.number()).next() {
+            self.reader.enter(stop.tid(), &registers, arch, call);
+        }
+        Ok(())
     }
 
     fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
@@ -328,6 +343,9 @@ impl Tracer {
 
     fn on_clone(&mut self, stop: CloneStop) -> io::Result<()> {
         let tid = stop.tid();
+        if !stop.is_process {
+            self.reader.thread_created();
+        }
         if let Some(perf) = &mut self.perf {
             perf.inherited(tid);
         }

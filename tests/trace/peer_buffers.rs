@@ -1,0 +1,135 @@
+//! The peer's address where the server's memory does not tell it: a short buffer that holds another
+//! address, one that several threads share, one that another thread overwrites.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// By address alone: a local port is asked of the kernel, and the peer with it.
+const OPTIONS: [&str; 7] = ["trace", "-F", "json", "-o", "report.json", "--by", "ip"];
+
+fn argv(stage: &Stage, more: &[&str]) -> Vec<OsString> {
+    let mut argv = vec![stage.tcptally()];
+    argv.extend(OPTIONS.iter().chain(more).map(OsString::from));
+    argv
+}
+
+#[track_caller]
+fn assert_told(folder: &Path, made: &Counts, what: &str) {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("a report");
+    let report = Report(serde_json::from_str(&text).expect("JSON"));
+    let mut told = BTreeMap::<IpAddr, u64>::new();
+    for row in report.0["rows"].as_array().expect("rows") {
+        let ip = row["ip"].as_str().and_then(|ip| ip.parse().ok());
+        let ip = ip.unwrap_or_else(|| panic!("{what}: no address in {row}"));
+        told.insert(ip, row["count"].as_u64().expect("a count"));
+    }
+    let mut truth = BTreeMap::<IpAddr, u64>::new();
+    for ((ip, _), count) in made {
+        *truth.entry(*ip).or_default() += count;
+    }
+    assert_eq!(told, truth, "{what}");
+    report.assert_complete();
+}
+
+/// Counts in a server that is spawned, and in one that is attached to, with all engines.
+fn check(program: &Path, arguments: &[&str]) {
+    let stage = Stage::get();
+    let user = User::plain();
+    for engine in ["seccomp", "syscall"] {
+        let what = format!("{arguments:?}, spawned, {engine}");
+        let server = Server::c(program, arguments, &[Listens::V4]);
+        let folder = open_folder();
+        let mut argv = argv(&stage, &["--engine", engine, "--"]);
+        argv.extend(server.argv.iter().cloned());
+        let mut session = Session::start(&stage, user, folder.path(), &argv);
+        server.wait_until_it_listens(&mut session);
+        let made = server.clients(1, 150, 9).run();
+        session.signal(Signal::SIGTERM);
+        session.wait();
+        session.assert_all_gone();
+        assert_told(folder.path(), &made, &what);
+    }
+    for engine in attach_engines(user) {
+        let what = format!("{arguments:?}, attached, {engine}");
+        let server = Server::c(program, arguments, &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let folder = open_folder();
+        let argv = argv(&stage, &["--engine", engine, "-p", &plain.pid.to_string()]);
+        let mut session = Session::start(&stage, user, folder.path(), &argv);
+        wait_for("it attaches", || session.stderr().contains("attached").then_some(()));
+        let made = server.clients(1, 150, 9).run();
+        session.signal(Signal::SIGINT);
+        assert_eq!(session.wait().code(), Some(0), "{what}: {}", session.stderr());
+        assert_told(folder.path(), &made, &what);
+        assert_free(plain.pid);
+    }
+}
+
+fn check_all(arguments: &[&[&str]]) {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    arguments.iter().for_each(|a| check(&program, a));
+}
+
+fn check_32(arguments: &[&[&str]]) {
+    let stage = Stage::get();
+    let program = need!(stage.server_32(), "the 32-bit server", "it cannot be built or run");
+    arguments.iter().for_each(|a| check(&program, a));
+}
+
+#[test]
+fn a_short_buffer_with_another_address_in_it() {
+    check_all(&[
+        &["address=stale"],
+        &["address=stale", "call=accept4", "pool=3"],
+        &["address=stale", "prefork=2"],
+    ]);
+}
+
+#[test]
+fn a_buffer_that_several_threads_share() {
+    check_all(&[&["address=shared", "pool=4"], &["address=heap", "pool=4"], &["address=shared"]]);
+}
+
+#[test]
+fn a_buffer_that_another_thread_overwrites() {
+    check_all(&[&["address=rewritten"]]);
+}
+
+#[test]
+fn the_same_in_32_bit_servers() {
+    check_32(&[
+        &["address=stale"],
+        &["address=stale", "call=socketcall"],
+        &["address=shared", "pool=3", "call=socketcall4"],
+        &["address=rewritten", "call=accept4"],
+    ]);
+}
+
+#[test]
+fn a_32_bit_call_of_a_64_bit_server() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if stage.server_32().is_none() {
+        return skip("int 0x80", "this kernel runs no 32-bit programs");
+    }
+    let user = User::plain();
+    for engine in ["seccomp", "syscall"] {
+        let server = Server::c(&program, &["address=stale", "call=int80"], &[Listens::V4]);
+        let folder = open_folder();
+        let mut argv = argv(&stage, &["--engine", engine, "--"]);
+        argv.extend(server.argv.iter().cloned());
+        let mut session = Session::start(&stage, user, folder.path(), &argv);
+        server.wait_until_it_listens(&mut session);
+        let made = server.clients(1, 150, 9).run();
+        session.signal(Signal::SIGTERM);
+        session.wait();
+        assert_told(folder.path(), &made, &format!("int 0x80, {engine}"));
+    }
+}
