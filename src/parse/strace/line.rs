@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::call::{self, Call, Name, Parsed, named};
+use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::clock::ClockSpan;
 use super::compact::Briefs;
 use super::cursor::{Cursor, unescape};
@@ -85,7 +85,7 @@ pub struct Block {
 }
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
-const GLUED: u8 = 4;
+const GLUED: u8 = 16;
 
 impl Block {
     /// Forgets everything but the memory it has.
@@ -211,10 +211,17 @@ impl Block {
             Parsed::Entry(call, rest) => {
                 self.add(&prefix, stamp, at, LinePart::Entry, call);
                 let before = (self.facts.len(), self.unreadable);
-                self.rest(rest, at, glued);
+                let goes_on = matches!(rest.first(), Some(b',' | b')' | b'{'));
+                if !goes_on {
+                    self.rest(rest, at, glued);
+                }
                 if name == Name::Accept && before == (self.facts.len(), self.unreadable) {
                     self.unreadable += u64::from(rescue::ends_with_result(rest));
                 }
+            }
+            // An annotation without its end may have swallowed the rest.
+            Parsed::Torn(_, b"") if rescue::ends_with_result(arguments) => {
+                self.unreadable += u64::from(name == Name::Accept);
             }
             Parsed::Torn(call, rest) => self.torn(&prefix, stamp, at, call, rest, glued),
             Parsed::Nothing => {
@@ -271,10 +278,14 @@ impl Block {
 
     #[cold]
     fn next_call(&mut self, text: &[u8], at: u32, glued: u8) {
-        if glued > 0 {
-            self.line(text, at, glued - 1);
-        } else {
-            self.unreadable += u64::from(rescue::may_hide_accept(text));
+        // Carriage returns may separate many.
+        let several = text.contains(&b'\r');
+        for piece in text.split(|b| *b == b'\r') {
+            if glued == 0 {
+                rescue::rescue(self, piece, at, 0);
+            } else {
+                self.line(piece, at, if several { glued } else { glued - 1 });
+            }
         }
     }
 
@@ -356,8 +367,13 @@ impl Block {
         let stamp = self.see(prefix.stamp);
         match parsed {
             Parsed::Whole(call, _, rest) => {
+                let failed = call.returned == Returned::Failed;
                 self.add(&prefix, stamp, at, LinePart::Resumed, call);
-                self.rest(rest, at, glued);
+                if failed && name == Name::Accept && rescue::ends_with_result(rest) {
+                    self.unreadable += 1;
+                } else {
+                    self.rest(rest, at, glued);
+                }
             }
             _ => {
                 self.unreadable += u64::from(name == Name::Accept);

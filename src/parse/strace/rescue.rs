@@ -127,6 +127,10 @@ fn word_before(text: &[u8]) -> &[u8] {
 
 /// Whether `at` lies within a string, where the strings of the line are as they should be.
 fn is_quoted(line: &[u8], at: usize) -> bool {
+    // In JSON, everything is.
+    if line.starts_with(b"{\"") {
+        return false;
+    }
     let mut c = Cursor(line);
     let mut inside = false;
     while let Some(quote) = memchr::memchr(b'"', c.0) {
@@ -150,7 +154,9 @@ pub fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
         return false;
     }
     if depth == 0 {
-        block.unreadable += u64::from(may_hide_accept(line));
+        let accepts = memmem::find_iter(line, b"accept").filter(|at| is_accept(&line[*at..]));
+        let hidden = may_hide_accept(line);
+        block.unreadable += if hidden { accepts.count().max(1) as u64 } else { 0 };
         return true;
     }
     if clean::is_dirty(line) {

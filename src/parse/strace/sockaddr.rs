@@ -234,7 +234,9 @@ fn field(
     } else if c.eat(b"sin_addr=inet_addr(") || c.eat(b"inet_pton(AF_INET6, ") {
         *ip = text(&unescape(c.quoted()?));
     } else if c.eat(b"sin_addr=") || c.eat(b"sin6_addr=") {
-        *ip = bytes(&unescape(c.quoted()?));
+        if !c.0.starts_with(b"...") {
+            *ip = bytes(&unescape(c.quoted()?));
+        }
     } else if c.eat(b"sa_data=") {
         // The buffer was too short for strace to decode: port, then address.
         let data = unescape(c.quoted()?);
