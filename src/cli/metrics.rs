@@ -1,9 +1,8 @@
 //! [`Metrics`]: an HTTP endpoint that Prometheus scrapes.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::cli::args::MetricsArgs;
 use anyhow::Context;
@@ -15,17 +14,12 @@ use tcptally::count::order::Order;
 use tcptally::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
 use tcptally::{Connection, SourceStatus};
 
+use super::http::{self, Limits, Resource};
 use super::notes::report;
 use super::request::{Request, Usage};
 
 /// Keys in memory, unless the user says how many: a scrape must not keep the tracer waiting.
 const KEYS: usize = 10_000;
-
-/// Bytes of a request at most.
-const REQUEST: u64 = 8192;
-
-/// A client has so long to send its request, and to take each part of the answer.
-const IO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counts for scrapes, besides the report.
 pub struct Metrics(Arc<Mutex<Shared>>);
@@ -58,7 +52,7 @@ impl Endpoint {
         Ok(Some(Endpoint(listener)))
     }
 
-    /// Answers from now on, in a thread of its own, with what `source` gives.
+    /// Answers from now on, in threads, with what `source` gives.
     pub fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
         let Request { count, order, .. } = request;
         let max_keys = count.tally.whole.max_keys().unwrap_or(KEYS);
@@ -71,15 +65,15 @@ impl Endpoint {
             look: request.look(None, true),
         }));
         let metrics = Metrics(shared.clone());
-        std::thread::Builder::new().name("metrics".into()).spawn(move || {
-            for stream in self.0.incoming() {
-                match stream {
-                    // What becomes of one client is of no interest to the others.
-                    Ok(stream) => drop(answer(stream, &shared)),
-                    // Out of descriptors, perhaps: that may pass.
-                    Err(_) => std::thread::sleep(IO_TIMEOUT),
-                }
+        http::serve(self.0, Limits::default(), move |path| match path {
+            "/metrics" => {
+                Some(Resource { content_type: CONTENT_TYPE, body: scrape(&shared).ok()? })
             }
+            "/" => Some(Resource {
+                content_type: "text/plain",
+                body: b"tcptally: the metrics are at /metrics\n".to_vec(),
+            }),
+            _ => None,
         })?;
         Ok(metrics)
     }
@@ -104,42 +98,6 @@ impl Metrics {
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     // Counts are whole between any two statements.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn answer(stream: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
-    stream.set_read_timeout(Some(IO_TIMEOUT))?;
-    stream.set_write_timeout(Some(IO_TIMEOUT))?;
-    let mut reader = BufReader::new((&stream).take(REQUEST));
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    // Closing with unread headers would reset the connection before the answer is read.
-    let mut header = String::new();
-    while reader.read_line(&mut header)? > 2 {
-        header.clear();
-    }
-    let mut words = line.split_ascii_whitespace();
-    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let path = target.split('?').next().unwrap_or("");
-    let (status, kind, body) = match (method, path) {
-        ("GET" | "HEAD", "/metrics") => ("200 OK", CONTENT_TYPE, scrape(shared)?),
-        ("GET" | "HEAD", "/") => {
-            ("200 OK", "text/plain", b"tcptally: the metrics are at /metrics\n".to_vec())
-        }
-        ("GET" | "HEAD", _) => ("404 Not Found", "text/plain", b"see /metrics\n".to_vec()),
-        _ => ("405 Method Not Allowed", "text/plain", b"only GET and HEAD\n".to_vec()),
-    };
-    let mut out = &stream;
-    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
-    write!(
-        out,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{allow}Connection: \
-         close\r\n\r\n",
-        body.len()
-    )?;
-    if method != "HEAD" {
-        out.write_all(&body)?;
-    }
-    out.flush()
 }
 
 fn scrape(shared: &Mutex<Shared>) -> io::Result<Vec<u8>> {

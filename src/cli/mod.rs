@@ -3,6 +3,7 @@
 pub mod args;
 mod event_writer;
 mod events;
+mod http;
 mod intervals;
 mod live;
 mod message;

@@ -1,0 +1,246 @@
+//! A small HTTP server for scrapes: GET and HEAD, one request a connection, and bounds for what
+//! a client can take: time, memory and threads.
+//!
+//! tiny_http 0.12 has no such bounds: it sets no timeout on its sockets, reads lines of any length
+//! and starts a thread for each client, so that clients could exhaust the process that traces.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+/// What clients can take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The time for the request and the answer together.
+    pub total: Duration,
+    /// Clients at the same time; more of them wait.
+    pub clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { total: Duration::from_secs(5), clients: 16 }
+    }
+}
+
+/// Bytes of a request at most.
+const MAX_REQUEST_BYTES: usize = 8192;
+
+/// Bytes that are written between two looks at the clock.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// The time until accept is tried again when it has failed: out of descriptors, perhaps.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What a path stands for.
+pub struct Resource {
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The content.
+    pub body: Vec<u8>,
+}
+
+/// Answers clients of `listener` in threads, with what `find` gives for a path.
+pub fn serve(
+    listener: TcpListener,
+    limits: Limits,
+    find: impl Fn(&str) -> Option<Resource> + Send + Sync + 'static,
+) -> io::Result<()> {
+    let find = Arc::new(find);
+    let (free, slots) = sync_channel(limits.clients);
+    for _ in 0..limits.clients {
+        let _ = free.try_send(());
+    }
+    Builder::new().name("metrics".into()).spawn(move || {
+        while slots.recv().is_ok() {
+            let slot = Slot(free.clone());
+            let Ok((stream, _)) = listener.accept() else {
+                std::thread::sleep(RETRY_DELAY);
+                continue;
+            };
+            let find = find.clone();
+            // Where no thread can be started, the client is disconnected.
+            let _ = Builder::new().name("scrape".into()).spawn(move || {
+                // A client that fails is of no interest to others.
+                let _ = answer(&stream, Instant::now() + limits.total, &*find);
+                drop(slot);
+            });
+        }
+    })?;
+    Ok(())
+}
+
+/// The right to serve one client, given back when this is dropped.
+struct Slot(SyncSender<()>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+fn answer(
+    stream: &TcpStream,
+    deadline: Instant,
+    find: &dyn Fn(&str) -> Option<Resource>,
+) -> io::Result<()> {
+    let text = |text: &str| Resource { content_type: "text/plain", body: text.into() };
+    let (status, method, resource) = match read_request(stream, deadline) {
+        Ok(Some((method, _))) if method != "GET" && method != "HEAD" => {
+            ("405 Method Not Allowed", method, text("only GET and HEAD\n"))
+        }
+        Ok(Some((method, path))) => match find(&path) {
+            Some(resource) => ("200 OK", method, resource),
+            None => ("404 Not Found", method, text("see /metrics\n")),
+        },
+        Ok(None) => (
+            "431 Request Header Fields Too Large",
+            String::new(),
+            text("at most 8192 bytes of request\n"),
+        ),
+        Err(e) => return Err(e),
+    };
+    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+    let Resource { content_type, body } = resource;
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+         {allow}Connection: close\r\n\r\n",
+        body.len()
+    );
+    write_until(stream, head.as_bytes(), deadline)?;
+    if method == "HEAD" {
+        return Ok(());
+    }
+    write_until(stream, &body, deadline)
+}
+
+/// Reads the method and the path of a request, and all its headers: to close a connection with
+/// unread data would reset it before the client has the answer. `None`: it is too long.
+fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<(String, String)>> {
+    let mut request = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        stream.set_read_timeout(Some(time_left(deadline)?))?;
+        let n = match stream.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        request.extend_from_slice(&buffer[..n]);
+        if n == 0 || ends(&request) {
+            break;
+        }
+        if request.len() > MAX_REQUEST_BYTES {
+            return Ok(None);
+        }
+    }
+    let line = request.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let path = target.split('?').next().unwrap_or("");
+    Ok(Some((method.to_owned(), path.to_owned())))
+}
+
+/// Whether the empty line after the headers is there.
+fn ends(request: &[u8]) -> bool {
+    let has = |end: &[u8]| memchr::memmem::find(request, end).is_some();
+    has(b"\r\n\r\n") || has(b"\n\n") || request.starts_with(b"\r\n") || request.starts_with(b"\n")
+}
+
+fn write_until(mut stream: &TcpStream, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    for mut chunk in bytes.chunks(CHUNK_BYTES) {
+        while !chunk.is_empty() {
+            stream.set_write_timeout(Some(time_left(deadline)?))?;
+            match stream.write(chunk) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => chunk = &chunk[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server with a large resource, and its address.
+    fn served(total: Duration, clients: usize) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let find = |path: &str| {
+            let body = match path {
+                "/" => b"hello\n".to_vec(),
+                "/large" => vec![b'x'; 64 << 20],
+                _ => return None,
+            };
+            Some(Resource { content_type: "text/plain", body })
+        };
+        serve(listener, Limits { total, clients }, find).unwrap();
+        address
+    }
+
+    fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn silent_clients_do_not_delay_others() {
+        let address = served(Duration::from_secs(600), 16);
+        let silent: Vec<_> = (0..15).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let answer = ask(address, "GET /?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer}");
+        drop(silent);
+    }
+
+    /// Each of them takes the only place; the next client has it when their time is over.
+    #[test]
+    fn slow_clients_are_disconnected_after_the_total_time() {
+        let total = Duration::from_millis(300);
+        let address = served(total, 1);
+        let began = Instant::now();
+        let silent = TcpStream::connect(address).unwrap();
+        let mut unread = TcpStream::connect(address).unwrap();
+        unread.write_all(b"GET /large HTTP/1.1\r\n\r\n").unwrap();
+        let mut trickling = TcpStream::connect(address).unwrap();
+        let trickle = std::thread::spawn(move || {
+            while trickling.write_all(b"G").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert!(ask(address, "GET / HTTP/1.0\n\n").ends_with("hello\n"));
+        assert!(began.elapsed() >= 3 * total);
+        trickle.join().unwrap();
+        drop((silent, unread));
+    }
+
+    #[test]
+    fn requests_of_any_length_are_refused() {
+        let address = served(Duration::from_secs(60), 2);
+        let mut stream = TcpStream::connect(address).unwrap();
+        let long = vec![b'a'; MAX_REQUEST_BYTES + 1];
+        stream.write_all(&long).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let answer = ask(address, "GET /none HTTP/1.1\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(ask(address, "HEAD / HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
+        assert!(ask(address, "POST / HTTP/1.1\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n"));
+    }
+}
