@@ -24,7 +24,7 @@ pub enum Error {
     )]
     NoDiag(io::Error),
     /// The namespace does not exist.
-    #[error("no network namespace at {}: {source}", path.display())]
+    #[error("no network namespace at {}", path.display())]
     NoNamespace {
         /// Where it was looked for.
         path: PathBuf,
@@ -33,8 +33,8 @@ pub enum Error {
     },
     /// The namespace may not be entered.
     #[error(
-        "the network namespace {} may not be entered: {source}; only root may, and who made the \
-         user namespace that owns it (then name it by a process in it: --netns PID)",
+        "the network namespace {} may not be entered; only root may, and who made the user \
+         namespace that owns it (then name it by a process in it: --netns PID)",
         path.display()
     )]
     NamespaceRefused {
@@ -44,7 +44,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A system call failed that should not.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     System {
         /// What was being done.
         doing: &'static str,

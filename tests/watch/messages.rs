@@ -33,6 +33,18 @@ fn namespaces_that_are_none() {
     refused(&["--port", "1", "--netns", "999999999"], 125, &["999999999"]);
 }
 
+#[test]
+fn the_cause_of_an_error_is_printed_once() {
+    for (namespace, cause) in
+        [("/no/such", "No such file"), ("/proc/self/ns/uts", "this is no network namespace")]
+    {
+        let mut watch = Watch::command(User::plain(), &["--port", "1", "--netns", namespace]);
+        watch.session.wait();
+        let stderr = watch.session.stderr();
+        assert_eq!(stderr.matches(cause).count(), 1, "{stderr}");
+    }
+}
+
 /// What a container's seccomp filter does.
 #[test]
 fn no_netlink() {
