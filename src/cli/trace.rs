@@ -102,10 +102,11 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     let owners = target::owners(ports).with_context(|| format!("port {list}"))?;
     for owner in &owners {
         let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
+        let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
         message::notice(
             args.count.quiet,
             format_args!(
-                "process {} ({}) listens on {}",
+                "process {} ({}) listens on {}{place}",
                 owner.pid,
                 owner.comm,
                 listens.join(", ")

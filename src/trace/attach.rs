@@ -36,6 +36,23 @@ impl Targets {
         if self.children { own | pending_threads } else { own }
     }
 
+    /// Puts the process in the place of each thread that was given instead of one. Gives a
+    /// sentence for each.
+    pub fn resolve_threads(&mut self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let resolve = |tid: Tid| {
+            let pid = procfs::process_of(tid).unwrap_or(tid);
+            if pid != tid {
+                notes.push(format!(
+                    "{tid} is a thread of process {pid}, which is watched with all its threads"
+                ));
+            }
+            pid
+        };
+        self.pids = self.pids.iter().copied().map(resolve).collect();
+        notes
+    }
+
     /// Whether a process belongs to what is watched, given that it is a tracee.
     pub fn include(&self, pid: Tid) -> bool {
         self.children || self.pids.contains(&pid)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::sys::ptrace::Tid;
@@ -120,22 +121,51 @@ pub fn is_32_bit(pid: Tid) -> Option<bool> {
 /// Whether a process has an io_uring open, among its first ten thousand descriptors: what it
 /// accepts there passes no system call.
 pub fn has_io_uring(pid: Tid) -> bool {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let mut links = entries.take(10_000).filter_map(|e| fs::read_link(e.path()).ok());
-    links.any(|to| to.to_str() == Some("anon_inode:[io_uring]"))
+    let is_ring = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|to| to.to_str() == Some("anon_inode:[io_uring]"))
+    };
+    descriptor_links(pid).iter().take(10_000).any(is_ring)
 }
 
 /// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
 pub fn descriptors(pid: Tid) -> Vec<(i32, String)> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let link = |e: fs::DirEntry| {
-        let to = fs::read_link(e.path()).ok()?;
-        Some((e.file_name().to_str()?.parse().ok()?, to.to_str()?.to_owned()))
+    let link = |path: PathBuf| {
+        let to = fs::read_link(&path).ok()?;
+        Some((path.file_name()?.to_str()?.parse().ok()?, to.to_str()?.to_owned()))
     };
-    entries.filter_map(link).collect()
+    descriptor_links(pid).into_iter().filter_map(link).collect()
 }
 
-/// A listening TCP socket of this network namespace.
+/// The links in `/proc/PID/fd`. That is empty if the first thread of the process has ended, and
+/// the other threads go on with the descriptors.
+fn descriptor_links(pid: Tid) -> Vec<PathBuf> {
+    let links = |directory: String| -> Vec<PathBuf> {
+        fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect()
+    };
+    let of_first = links(format!("/proc/{pid}/fd"));
+    if !of_first.is_empty() || !has_ended(pid) {
+        return of_first;
+    }
+    let of_others = threads(pid).into_iter().map(|tid| links(format!("/proc/{pid}/task/{tid}/fd")));
+    of_others.into_iter().find(|links| !links.is_empty()).unwrap_or_default()
+}
+
+/// Whether this process has CAP_SYS_PTRACE (capabilities(7)).
+pub fn has_ptrace_capability() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    let effective = status_field(std::process::id() as Tid, "CapEff");
+    effective
+        .and_then(|set| u64::from_str_radix(&set, 16).ok())
+        .is_some_and(|set| set & (1 << CAP_SYS_PTRACE) != 0)
+}
+
+/// The network namespace of a process, as `/proc/PID/ns/net` links it.
+pub fn network_namespace(pid: Tid) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    Some(link.to_str()?.to_owned())
+}
+
+/// A listening TCP socket of a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Where it listens.
@@ -144,12 +174,12 @@ pub struct Listener {
     pub inode: u64,
 }
 
-/// The listening TCP sockets of this network namespace.
-pub fn listeners() -> std::io::Result<Vec<Listener>> {
+/// The listening TCP sockets of a process' network namespace.
+pub fn listeners(pid: Tid) -> std::io::Result<Vec<Listener>> {
     const LISTEN: &str = "0A";
     let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = match fs::read_to_string(table) {
+    for table in ["tcp", "tcp6"] {
+        let text = match fs::read_to_string(format!("/proc/{pid}/net/{table}")) {
             Ok(text) => text,
             // No IPv6 here.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

@@ -9,6 +9,16 @@ use super::procfs;
 
 const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works all the same";
 
+/// What root needs that has lost CAP_SYS_PTRACE.
+pub const GIVE_PTRACE: &str = "tcptally runs as root, but without CAP_SYS_PTRACE: start its \
+                               container with '--cap-add=SYS_PTRACE', or add CAP_SYS_PTRACE to \
+                               CapabilityBoundingSet in its systemd unit";
+
+/// Whether this process is root and may nevertheless not trace what belongs to others.
+pub fn is_root_without_ptrace() -> bool {
+    nix::unistd::geteuid().is_root() && !procfs::has_ptrace_capability()
+}
+
 fn yama_scope() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?.trim().parse().ok()
 }
@@ -50,12 +60,6 @@ pub fn beforehand(pid: Tid) -> Option<String> {
     if pid == me {
         return Some(format!("process {pid} is tcptally itself, which cannot watch itself"));
     }
-    let leader = procfs::process_of(pid)?;
-    if leader != pid {
-        return Some(format!(
-            "{pid} is a thread of process {leader}; give that: -p {leader} watches all its threads"
-        ));
-    }
     if let Some(thread) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
         let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
@@ -92,8 +96,22 @@ pub fn of_process(pid: Tid, error: &io::Error) -> String {
         uids.as_deref().and_then(|u| u.split_whitespace().next()).map(str::to_owned)
     };
     let (mine, theirs) = (uids(me), uids(pid));
-    let remedy = if first(&mine) != first(&theirs) {
-        let user = first(&theirs).unwrap_or_default();
+    let user = first(&theirs).unwrap_or_default();
+    let remedy = if is_root_without_ptrace() && yama_scope() != Some(3) {
+        if user == "0" {
+            GIVE_PTRACE.into()
+        } else {
+            format!(
+                "it belongs to another user (uid {user}), and {GIVE_PTRACE}; or run tcptally \
+                     as that user"
+            )
+        }
+    } else if nix::unistd::geteuid().is_root() && first(&mine) != first(&theirs) {
+        format!(
+            "it belongs to another user (uid {user}), and tcptally is root only of its own user \
+             namespace (a rootless container); run it as root outside of that"
+        )
+    } else if first(&mine) != first(&theirs) {
         format!(
             "it belongs to another user (uid {user}); run tcptally as that user or as root \
              (CAP_SYS_PTRACE)"

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use crate::sys::ptrace::Tid;
 
 use super::error::{Doing, Error};
-use super::procfs;
+use super::procfs::{self, Listener};
+use super::refusal;
 
 /// A process that holds a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Owner {
     pub comm: String,
     /// Where it listens, of what was asked for.
     pub listens: Vec<SocketAddr>,
+    /// Its network namespace, where that is not this process' own.
+    pub namespace: Option<String>,
 }
 
 /// `pids` and their living descendants.
@@ -40,24 +43,39 @@ pub fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
     found
 }
 
-/// The processes that hold a listening TCP socket on one of `ports`, in this network namespace.
+/// The processes that hold a listening TCP socket on one of `ports`: in this network namespace,
+/// or, where nobody listens there, in another one.
 ///
 /// # Errors
 /// [`Error::NoListener`] names what listens instead, or says that the owner cannot be seen.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
-    let all = procfs::listeners().doing("reading /proc/net/tcp")?;
-    let requested = |port: u16| ports.iter().any(|r| r.contains(&port));
-    let sockets: BTreeMap<String, SocketAddr> = all
-        .iter()
-        .filter(|l| requested(l.local.port()))
-        .map(|l| (format!("socket:[{}]", l.inode), l.local))
-        .collect();
+    let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
+    let sockets = requested(&all, ports);
     if sockets.is_empty() {
-        let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
-        others.sort_unstable();
-        others.dedup();
-        return Err(Error::NoListener { cause: nobody_listens(&others) });
+        return elsewhere(ports).unwrap_or_else(|| {
+            let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
+            others.sort_unstable();
+            others.dedup();
+            Err(Error::NoListener { cause: nobody_listens(&others) })
+        });
     }
+    let owners = owners_of(&sockets, None);
+    if owners.is_empty() {
+        return Err(Error::NoListener { cause: no_owner(&sockets) });
+    }
+    Ok(owners)
+}
+
+/// Listening sockets as descriptors name them.
+type Sockets = BTreeMap<String, SocketAddr>;
+
+fn requested(listeners: &[Listener], ports: &[RangeInclusive<u16>]) -> Sockets {
+    let is_requested = |l: &&Listener| ports.iter().any(|r| r.contains(&l.local.port()));
+    let listeners = listeners.iter().filter(is_requested);
+    listeners.map(|l| (format!("socket:[{}]", l.inode), l.local)).collect()
+}
+
+fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
     let mut owners = Vec::new();
     for pid in procfs::processes() {
         let mut listens: Vec<SocketAddr> = procfs::descriptors(pid)
@@ -68,21 +86,66 @@ pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
         listens.dedup();
         if !listens.is_empty() {
             let comm = procfs::comm(pid).map(|c| c.to_string()).unwrap_or_default();
-            owners.push(Owner { pid, comm, listens });
+            owners.push(Owner { pid, comm, listens, namespace: namespace.map(Into::into) });
         }
     }
-    if owners.is_empty() {
-        let sockets: Vec<String> = sockets.values().map(ToString::to_string).collect();
-        return Err(Error::NoListener {
-            cause: format!(
-                "something listens on {}, but its process cannot be seen: it belongs to another \
-                 user (run tcptally as that user or as root) or to another container (give its \
-                 PID with -p)",
-                sockets.join(", ")
-            ),
-        });
+    owners
+}
+
+/// The owners in another network namespace; `None`: nobody listens in any that can be seen.
+fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>> {
+    let here = procfs::network_namespace(std::process::id() as Tid)?;
+    let mut namespaces: BTreeMap<String, Tid> = BTreeMap::new();
+    for pid in procfs::processes() {
+        if let Some(namespace) = procfs::network_namespace(pid).filter(|n| *n != here) {
+            namespaces.entry(namespace).or_insert(pid);
+        }
     }
-    Ok(owners)
+    let mut found: Vec<Vec<Owner>> = Vec::new();
+    let mut unseen = Sockets::new();
+    for (namespace, pid) in namespaces {
+        // A process may have ended meanwhile.
+        let sockets = requested(&procfs::listeners(pid).unwrap_or_default(), ports);
+        let owners = owners_of(&sockets, Some(&namespace));
+        if owners.is_empty() {
+            unseen.extend(sockets);
+        } else {
+            found.push(owners);
+        }
+    }
+    match found.len() {
+        0 if unseen.is_empty() => None,
+        0 => Some(Err(Error::NoListener { cause: no_owner(&unseen) })),
+        1 => found.pop().map(Ok),
+        _ => {
+            let one = |owner: &Owner| {
+                let namespace = owner.namespace.as_deref().unwrap_or_default();
+                format!("-p {} ({}, {namespace})", owner.pid, owner.comm)
+            };
+            let all: Vec<String> = found.iter().flatten().map(one).collect();
+            Some(Err(Error::NoListener {
+                cause: format!(
+                    "nobody listens there in this network namespace, but in several others; give \
+                     one of {}",
+                    all.join(", ")
+                ),
+            }))
+        }
+    }
+}
+
+fn no_owner(sockets: &Sockets) -> String {
+    let sockets: Vec<String> = sockets.values().map(ToString::to_string).collect();
+    let remedy = if refusal::is_root_without_ptrace() {
+        refusal::GIVE_PTRACE
+    } else {
+        "run tcptally as that user or as root"
+    };
+    format!(
+        "something listens on {}, but its process cannot be seen: it belongs to another user \
+         ({remedy}) or is outside of this container (run tcptally on the host)",
+        sockets.join(", ")
+    )
 }
 
 fn nobody_listens(others: &[u16]) -> String {
@@ -93,7 +156,9 @@ fn nobody_listens(others: &[u16]) -> String {
     }
     let list: Vec<String> = others.iter().map(u16::to_string).collect();
     format!(
-        "nobody listens there; in this network namespace there are listeners on {}",
+        "nobody listens there; in this network namespace there are listeners on {}. A server in \
+         another one, such as a container, may belong to another user: run tcptally as root, or \
+         give its PID with -p",
         list.join(", ")
     )
 }

@@ -141,6 +141,52 @@ fn one_of_several_is_a_warning() {
 }
 
 #[test]
+fn a_thread_is_taken_as_its_process() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let server = Server::c(&program, &["pool=3"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let own = format!("{0}/task/{0}", plain.pid);
+    let thread =
+        wait_for("it has more threads", || threads(plain.pid).into_iter().find(|t| *t != own));
+    let tid = thread.rsplit('/').next().expect("a path");
+    let mut run = Run::attach(&stage, user, &["-p", tid], &[plain.pid]);
+    let note = format!("{tid} is a thread of process {}", plain.pid);
+    assert!(run.session.stderr().contains(&note), "{}", run.session.stderr());
+    let made = server.clients(1, 60, 5).run();
+    run.end_attached().assert_counts(&made);
+    assert_free(plain.pid);
+}
+
+/// A container's root, as a rule.
+#[test]
+fn root_without_the_capability_is_told_to_get_it_and_not_to_be_root() {
+    if !is_root() {
+        return skip("root without CAP_SYS_PTRACE", "only root can give it up");
+    }
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let server = Server::c(&program, &[], &[Listens::V4]);
+    let plain = server.start(&stage, User::Nobody);
+    let (pid, port) = (plain.pid.to_string(), server.ports[0].number.to_string());
+    for target in [["-p", &pid], ["--port", &port]] {
+        let folder = open_folder();
+        let mut argv: Vec<OsString> =
+            ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+                .map(OsString::from)
+                .into();
+        argv.push(stage.tcptally());
+        argv.extend(["trace", target[0], target[1]].map(OsString::from));
+        let mut session = Session::start(&stage, User::Oneself, folder.path(), &argv);
+        assert_eq!(session.wait().code(), Some(1), "{}", session.stderr());
+        let said = session.stderr();
+        assert!(said.contains("without CAP_SYS_PTRACE"), "{said}");
+        assert!(!said.contains("or as root"), "{said}");
+    }
+}
+
+#[test]
 fn usage() {
     for arguments in
         [&["-p", "nginx"][..], &["-p", "0"], &["-p", "-5"], &["-p", "1", "--", "true"], &["-p", ""]]

@@ -64,3 +64,63 @@ fn a_port_where_nobody_listens_is_an_error_that_names_who_does() {
     assert!(said.contains(&nobodys), "{said}");
     assert!(said.contains(&server.ports[0].number.to_string()), "{said}");
 }
+
+/// `/proc/PID/fd` is empty then.
+#[test]
+fn a_server_whose_first_thread_has_ended_is_found_by_its_port() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in User::all() {
+        let server = Server::c(&program, &["leaderless=3"], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let pid = wait_for("the first thread has ended", || {
+            let child = children(plain.pid).first().copied()?;
+            (state(&child.to_string()) == Some('Z')).then_some(child)
+        });
+        let port = server.ports[0].number.to_string();
+        let mut run = Run::attach(&stage, user, &["--port", &port], &[]);
+        assert!(run.session.stderr().contains(&format!("process {pid} ")), "it says which");
+        let made = server.clients(1, 60, 5).run();
+        run.end_attached().assert_counts(&made);
+        assert_free(pid);
+        server.assert_serves();
+    }
+}
+
+#[test]
+fn a_server_in_another_network_namespace_is_found_by_its_port() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if !is_root() || find_program("ip").is_none() || find_program("bash").is_none() {
+        return skip("another network namespace", "it takes root, ip(8) and bash");
+    }
+    let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let folder = open_folder();
+    let words: Vec<_> = server.argv.iter().map(|w| w.to_string_lossy()).collect();
+    let script = format!("ip link set lo up && echo up && exec {}", words.join(" "));
+    let argv = ["unshare", "--net", "sh", "-c", &script].map(std::ffi::OsString::from);
+    let plain = Session::start(&stage, User::Oneself, folder.path(), &argv);
+    let enter = |script: &str| {
+        let pid = plain.pid.to_string();
+        let arguments = ["--net", "--target", &pid, "bash", "-c", script];
+        let output = std::process::Command::new("nsenter").args(arguments).output();
+        output.expect("nsenter (util-linux) starts")
+    };
+    let number = server.ports[0].number;
+    let listener = format!(":{number:04X} 00000000:0000 0A");
+    wait_for("the server listens", || {
+        let table = String::from_utf8_lossy(&enter("cat /proc/net/tcp").stdout).into_owned();
+        table.contains(&listener).then_some(())
+    });
+    let options = ["--port", &number.to_string()];
+    let mut run = Run::attach(&stage, User::Oneself, &options, &[plain.pid]);
+    let said = run.session.stderr();
+    assert!(said.contains("in another network namespace"), "{said}");
+    for _ in 0..5 {
+        let client =
+            format!("exec 3<>/dev/tcp/127.0.0.1/{number}; read -r answer <&3; echo $answer");
+        assert_eq!(enter(&client).stdout, b"ok\n");
+    }
+    assert_eq!(run.end_attached().number("total"), 5);
+    assert_free(plain.pid);
+}

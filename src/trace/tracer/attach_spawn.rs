@@ -85,7 +85,7 @@ impl Tracer {
     }
 
     /// Attaches to processes that run already. When this returns, what they accept counts.
-    pub fn attach(targets: Targets, options: Options) -> Result<Tracer, Error> {
+    pub fn attach(mut targets: Targets, options: Options) -> Result<Tracer, Error> {
         // Before anything is touched: it may be refused.
         let perf = match options.engine {
             Some(Engine::Syscall | Engine::Seccomp) => None,
@@ -99,12 +99,14 @@ impl Tracer {
             }
             (perf, _) => perf,
         };
+        let notes = targets.resolve_threads();
         let seized = targets.seize()?;
         let tracees = Tracees::Known(
             seized.threads.values().flatten().map(|tid| (*tid, Engine::Syscall)).collect(),
         );
         let mut tracer = Tracer::new(options, Watched::Attached(targets), tracees)?;
         tracer.engines.clear();
+        notes.into_iter().for_each(|note| tracer.remark(note));
         for (pid, why) in seized.refused {
             let text = format!("not watched: {why}");
             if procfs::exists(pid) {

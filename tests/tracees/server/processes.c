@@ -80,6 +80,9 @@ void run_leaderless(long threads)
         run_pool(threads);
         pthread_exit(NULL);
     }
+    /* Nobody else has the port. */
+    for (int i = 0; i < listener_count; i++)
+        close(listeners[i]);
     for (;;)
         pause();
 }
