@@ -1,4 +1,4 @@
-//! [`Filter`]: local ports, remote networks, period.
+//! [`Filter`]: selects connections by local port, remote network and period.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,34 +18,35 @@ pub struct Filter {
     pub ports: Ports,
     /// Remote networks that are counted; empty: all.
     pub from: Vec<Network>,
-    /// Remote networks that are not.
+    /// Remote networks that are not counted.
     pub not_from: Vec<Network>,
-    /// From when until when.
+    /// The period in which they were accepted.
     pub period: Period,
 }
 
-/// What the filter says of a connection.
+/// The result of [`Filter::judge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is counted.
     Pass,
-    /// It was not asked for.
+    /// It is not selected.
     Drop,
-    /// It would be counted if its local port were one of those, which nobody knows.
+    /// Its local port, on which the result depends, is not known.
     UnknownPort,
-    /// It would be counted if its peer were in one of those networks, which nobody knows.
+    /// Its peer, on which the result depends, is not known.
     UnknownPeer,
-    /// It would be counted if its time were in the period, which nobody knows.
+    /// Its time, on which the result depends, is not known.
     UnknownTime,
 }
 
 impl Filter {
-    /// Judges one connection. What is known to be wrong with it outweighs what is not known.
+    /// Decides whether a connection is counted. One failed condition is enough to drop it, whatever
+    /// else is unknown.
     pub fn judge(&self, c: &Connection) -> Verdict {
         self.judge_many(c, c.time)
     }
 
-    /// Judges many alike that came from the time of `c` to the time of the `last`.
+    /// Decides for several connections with the same ends, from the time of `c` to `last`.
     pub fn judge_many(&self, c: &Connection, last: Option<RecordTime>) -> Verdict {
         let port = match c.local_port {
             _ if self.ports.0.is_empty() => Verdict::Pass,
@@ -84,7 +85,7 @@ impl Ports {
         self.0.iter().any(|range| range.contains(&port))
     }
 
-    /// The port, if it is but one.
+    /// The port, if there is exactly one.
     pub fn single(&self) -> Option<u16> {
         match &self.0[..] {
             [range] if range.start() == range.end() => Some(*range.start()),
@@ -93,7 +94,7 @@ impl Ports {
     }
 }
 
-/// As it is given.
+/// In the form that [`FromStr`] reads.
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, range) in self.0.iter().enumerate() {
@@ -137,7 +138,7 @@ impl FromStr for Ports {
     }
 }
 
-/// A network of clients, or a single one.
+/// A network of clients, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(pub IpNet);
 

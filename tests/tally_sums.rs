@@ -74,7 +74,7 @@ type Row = (Vec<u8>, u64, Option<RecordTime>, Option<RecordTime>);
 
 /// The rows of a table, in the order of their keys.
 fn rows(table: &Table) -> Vec<Row> {
-    let picked = Order { sort: Sort::Key, ..Order::default() }.pick(table);
+    let picked = Order { sort: Sort::Key, ..Order::default() }.select(table);
     picked
         .rows
         .iter()
@@ -123,7 +123,7 @@ proptest! {
         prop_assert_eq!(intervals + s.no_interval, s.total);
 
         // Rows that are shown and the rest.
-        let picked = Order { top, min, sort: Sort::Last, ..Order::default() }.pick(&whole.tally.whole);
+        let picked = Order { top, min, sort: Sort::Last, ..Order::default() }.select(&whole.tally.whole);
         let shown: u64 = picked.rows.iter().map(|r| whole.tally.whole.row(*r).1.count).sum();
         prop_assert_eq!(shown + picked.others.count, s.total);
 

@@ -20,7 +20,7 @@ pub struct Events {
     /// The machine of connections that do not name theirs.
     host: Arc<str>,
     kind: OutputFormat,
-    look: RenderOptions,
+    options: RenderOptions,
     format: Box<dyn Format>,
     text: Vec<u8>,
     output: Option<Output>,
@@ -30,9 +30,9 @@ pub struct Events {
 impl Events {
     /// Shows the connections that pass the filter of `count`.
     pub fn new(count: Count, request: &Request, output: Output) -> Events {
-        let look = request.look(output.stream(), !output.continues());
+        let options = request.render_options(output.stream(), !output.continues());
         let host = request.event_host.clone();
-        let mut events = Events::with(count, host, request.kind, look, Some(output));
+        let mut events = Events::with(count, host, request.kind, options, Some(output));
         // Parts of the work write no headings, and one of them may be first.
         let result = events.format.event_headings(&mut events.text);
         events.keep(result);
@@ -43,15 +43,15 @@ impl Events {
         count: Count,
         host: Arc<str>,
         kind: OutputFormat,
-        look: RenderOptions,
+        options: RenderOptions,
         output: Option<Output>,
     ) -> Events {
         Events {
             count,
             host,
             kind,
-            format: kind.format(look.clone()),
-            look,
+            format: kind.format(options.clone()),
+            options,
             text: Vec::new(),
             output,
             error: None,
@@ -81,8 +81,8 @@ impl Events {
 
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
-        let look = RenderOptions { headings: false, ..self.look.clone() };
-        Events::with(self.count.empty(), self.host.clone(), self.kind, look, None)
+        let options = RenderOptions { headings: false, ..self.options.clone() };
+        Events::with(self.count.empty(), self.host.clone(), self.kind, options, None)
     }
 
     /// How many there were.

@@ -29,7 +29,7 @@ struct Shared {
     ports: Tally,
     order: Order,
     status: SourceStatus,
-    look: RenderOptions,
+    options: RenderOptions,
 }
 
 /// A place where metrics will be served: clients can connect, and nobody answers yet.
@@ -62,7 +62,7 @@ impl Endpoint {
             ports: Tally::new(Keys::new(&[Key::Port], Mask::default()), None, None),
             order: *order,
             status: SourceStatus::new(source),
-            look: request.look(None, true),
+            options: request.render_options(None, true),
         }));
         let metrics = Metrics(shared.clone());
         http::serve(self.0, Limits::default(), move |path| match path {
@@ -111,6 +111,6 @@ fn scrape(shared: &Mutex<Shared>) -> io::Result<Vec<u8>> {
         ..report.whole.clone()
     });
     let mut text = Vec::new();
-    OutputFormat::Openmetrics.format(shared.look.clone()).report(&report, &mut text)?;
+    OutputFormat::Openmetrics.format(shared.options.clone()).report(&report, &mut text)?;
     Ok(text)
 }

@@ -132,11 +132,11 @@ impl Request {
 
     /// The format, for an output that is this stream (or a file: none).
     pub fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
-        self.kind.format(self.look(stream, headings))
+        self.kind.format(self.render_options(stream, headings))
     }
 
     /// What the format needs to know of that output.
-    pub fn look(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
+    pub fn render_options(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
         let color = match self.color {
             Color::Always => true,
             Color::Never => false,

@@ -1,44 +1,44 @@
-//! [`Count`]: the sink that filters connections and tallies those that pass.
+//! [`Count`]: a sink that filters connections and counts those that pass.
 
 use crate::count::Tally;
 use crate::filter::{Filter, Verdict};
 use crate::model::sink::{self, Sink};
 use crate::{Connection, RecordTime};
 
-/// Filter and tally in one, with counts of what could not be decided.
+/// A filter and a tally, with the number of connections that the filter could not decide on.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
-    /// What is asked for.
+    /// Which connections are counted.
     pub filter: Filter,
-    /// What passed, by key.
+    /// Connections that passed, by key.
     pub tally: Tally,
-    /// How many passed, and how many did not.
+    /// How many connections passed, and how many did not.
     pub sums: Sums,
-    /// Times of the first and the last of all, passed or not, where there is a period.
+    /// Times of the first and the last connection, passed or not, if the filter has a period.
     pub seen: Option<(RecordTime, RecordTime)>,
 }
 
-/// How many connections there were of each sort.
+/// Numbers of connections by the result of the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Sums {
-    /// Those that were counted: all rows together.
+    /// Counted: the sum of all rows.
     pub total: u64,
-    /// Those among them whose peer is not known.
+    /// Counted, but the peer is not known.
     pub no_peer: u64,
-    /// Those among them that are in no interval: their time is not known, or not well enough.
+    /// Counted, but in no interval, because the time is not known precisely enough.
     pub no_interval: u64,
-    /// Not asked for.
+    /// Not selected by the filter.
     pub filtered: u64,
-    /// Not counted: whether their local port was asked for is not known.
+    /// Not counted, because the filter needs the local port, which is not known.
     pub unknown_port: u64,
-    /// Not counted: whether their peer was asked for is not known.
+    /// Not counted, because the filter needs the peer, which is not known.
     pub undecided_peer: u64,
-    /// Not counted: whether their time is in the period is not known.
+    /// Not counted, because the filter needs the time, which is not known.
     pub undecided_time: u64,
 }
 
 impl Count {
-    /// Counts what passes `filter`.
+    /// Creates a counter for connections that pass `filter`.
     pub fn new(filter: Filter, tally: Tally) -> Count {
         Count { filter, tally, ..Count::default() }
     }
@@ -57,7 +57,7 @@ impl Count {
         }
     }
 
-    /// Whether a connection passes. Takes note of it, but does not tally it.
+    /// Returns whether a connection passes, and adds it to the sums, but not to the tally.
     pub fn passes(&mut self, c: &Connection) -> bool {
         self.pass(c, 1, c.time)
     }
@@ -80,13 +80,13 @@ impl Count {
 }
 
 impl Sums {
-    /// Connections that were left out although they may be among those that were asked for.
+    /// Number of connections that the filter could not decide on.
     pub fn undecided(&self) -> u64 {
         let left_out = self.unknown_port.saturating_add(self.undecided_peer);
         left_out.saturating_add(self.undecided_time)
     }
 
-    /// Takes note of a verdict, and says whether the connection passed.
+    /// Adds the result for a connection, and returns whether it passed.
     fn note(&mut self, verdict: Verdict, c: &Connection, count: u64) -> bool {
         let sum = match verdict {
             Verdict::Pass => {
@@ -100,7 +100,7 @@ impl Sums {
             Verdict::UnknownPeer => &mut self.undecided_peer,
             Verdict::UnknownTime => &mut self.undecided_time,
         };
-        // A record may claim any number.
+        // A record may contain any number.
         *sum = sum.saturating_add(count);
         verdict == Verdict::Pass
     }

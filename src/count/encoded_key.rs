@@ -1,11 +1,11 @@
-//! [`EncodedKey`]: a row's values in bytes, made to be compared and hashed fast.
+//! [`EncodedKey`]: the values of a row as bytes that are fast to compare and to hash.
 
 use std::hash::{Hash, Hasher};
 
-/// Bytes that need no allocation: those of any address with a port.
+/// Maximum length without an allocation. An address with a port fits.
 const SHORT: usize = 23;
 
-/// Up to 23 bytes and, behind them, their number. Aligned, so that they are three words.
+/// Up to 23 bytes, then their number. Aligned, so that it is compared as three words.
 #[derive(Clone, Copy)]
 #[repr(align(8))]
 struct Short([u8; SHORT + 1]);
@@ -24,7 +24,7 @@ enum Bytes {
     Long(Box<[u8]>),
 }
 
-/// A row's values as [`Keys::code`](super::key::Keys::code) writes them.
+/// The values of a row, encoded by [`Keys::code`](super::key::Keys::code).
 #[derive(Clone)]
 pub struct EncodedKey(Bytes);
 
@@ -76,12 +76,12 @@ impl From<&[u8]> for EncodedKey {
     }
 }
 
-/// Writes a [`EncodedKey`].
+/// Builds an [`EncodedKey`].
 #[derive(Default)]
 pub struct Writer {
     short: [u8; SHORT + 1],
     length: usize,
-    /// All bytes, once they are too many.
+    /// All bytes, if there are more than [`SHORT`].
     long: Vec<u8>,
 }
 
@@ -105,7 +105,7 @@ impl Writer {
         self.long.extend_from_slice(bytes);
     }
 
-    /// What was written.
+    /// The encoded key.
     #[inline]
     pub fn code(mut self) -> EncodedKey {
         EncodedKey(match u8::try_from(self.length) {

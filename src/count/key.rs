@@ -1,4 +1,4 @@
-//! [`Key`]: what connections can be counted by, and the encoding of a row's values.
+//! [`Key`]: the fields that connections are counted by, and how the values of a row are encoded.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -6,39 +6,38 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::bucket;
 use super::encoded_key::{EncodedKey, Writer};
-use super::value::Value;
+use super::value::{Value, duration_bucket, duration_bucket_name, size_bucket, size_bucket_name};
 use crate::Connection;
 use crate::model::connection::{RequestedFields, Transport};
 
-/// Something that connections can be counted by.
+/// A field that connections are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The client's address
     Ip,
-    /// The client's network (--mask)
+    /// The client's network, by the lengths of a [`Mask`]
     Net,
-    /// The local port
+    /// The server's port
     Port,
-    /// The local address and port
+    /// The server's address and port
     Local,
     /// The process that accepted
     Pid,
     /// The name of the thread that accepted
     Comm,
-    /// The machine that accepted (--host)
+    /// The machine that accepted
     Host,
-    /// How long the connection was open, in powers of ten (watch, and parse of its events)
+    /// The time that the connection was open, in buckets by powers of ten
     Duration,
-    /// Its smoothed round-trip time, in powers of ten (likewise)
+    /// Its smoothed round-trip time, in buckets by powers of ten
     Rtt,
-    /// Its bytes in both directions, in powers of ten (likewise)
+    /// Its bytes in both directions, in buckets by powers of ten
     Bytes,
 }
 
 impl Key {
-    /// Its name on the command line and in reports.
+    /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Key::Ip => "ip",
@@ -55,7 +54,7 @@ impl Key {
     }
 }
 
-/// The lengths of prefixes by which `net` counts.
+/// The prefix lengths for [`Key::Net`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mask {
     /// For IPv4, at most 32.
@@ -114,7 +113,7 @@ const NAME: u8 = 2;
 const UNKNOWN: u8 = 3;
 
 impl Keys {
-    /// Counts by `keys` in this order; one that is named twice counts once.
+    /// Makes a list of keys in this order, without repetitions.
     pub fn new(keys: &[Key], mask: Mask) -> Keys {
         let mut once = Vec::new();
         for key in keys {
@@ -125,7 +124,7 @@ impl Keys {
         Keys { keys: once, mask, host: None }
     }
 
-    /// Of connections that do not name their machine, it is this one.
+    /// Sets the machine of connections that do not name theirs.
     pub fn at(self, host: Arc<str>) -> Keys {
         Keys { host: Some(host), ..self }
     }
@@ -140,7 +139,7 @@ impl Keys {
         &self.keys
     }
 
-    /// The fields of connections that counting looks at.
+    /// The costly fields of connections that counting needs.
     pub fn requested(&self) -> RequestedFields {
         RequestedFields {
             local: self.keys.iter().any(|k| matches!(k, Key::Port | Key::Local)),
@@ -149,13 +148,13 @@ impl Keys {
         }
     }
 
-    /// Whether counting looks at how connections fared.
+    /// Whether a key needs TCP statistics.
     pub fn has_stats(&self) -> bool {
         self.keys.iter().any(|k| matches!(k, Key::Duration | Key::Rtt | Key::Bytes))
     }
 
-    /// The connection's values, such that equal values are equal bytes, and bytes sort as values
-    /// do: IPv4 before IPv6, numbers as numbers, what is unknown last.
+    /// Encodes the values of a connection. Equal values have equal bytes, and bytes sort as the
+    /// values do: IPv4 before IPv6, numbers by size, unknown values last.
     #[inline]
     pub fn code(&self, c: &Connection) -> EncodedKey {
         let mut code = Writer::default();
@@ -188,7 +187,7 @@ impl Keys {
         code.code()
     }
 
-    /// The values that [`code`](Keys::code) wrote.
+    /// Decodes the values that [`code`](Keys::code) encoded.
     pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
         let mut rest = code;
         self.keys.iter().map(move |key| match key {
@@ -208,8 +207,8 @@ impl Keys {
                 get(&mut rest).map_or(Value::Unknown, |b| Value::Number(u32::from_be_bytes(b)))
             }
             Key::Comm | Key::Host => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
-            Key::Duration | Key::Rtt => named(get(&mut rest), bucket::duration),
-            Key::Bytes => named(get(&mut rest), bucket::bytes),
+            Key::Duration | Key::Rtt => named(get(&mut rest), duration_bucket_name),
+            Key::Bytes => named(get(&mut rest), size_bucket_name),
         })
     }
 
@@ -226,18 +225,16 @@ impl Keys {
     }
 }
 
-/// The class of how a connection fared, if that is known.
+/// The bucket of a statistic, if it is known.
 fn bucket(key: Key, t: &Transport) -> Option<u8> {
     match key {
         // The two bounds of a duration may be in different buckets.
         Key::Duration => t.duration_bounds().and_then(|(least, most)| {
-            let bucket = bucket::of_duration(least);
-            (bucket == bucket::of_duration(most)).then_some(bucket)
+            let bucket = duration_bucket(least);
+            (bucket == duration_bucket(most)).then_some(bucket)
         }),
-        Key::Rtt => t.rtt.map(bucket::of_duration),
-        Key::Bytes => {
-            t.bytes_in.zip(t.bytes_out).map(|(a, b)| bucket::of_bytes(a.saturating_add(b)))
-        }
+        Key::Rtt => t.rtt.map(duration_bucket),
+        Key::Bytes => t.bytes_in.zip(t.bytes_out).map(|(a, b)| size_bucket(a.saturating_add(b))),
         _ => None,
     }
 }
@@ -271,7 +268,7 @@ fn put<const N: usize>(number: Option<[u8; N]>, code: &mut Writer) {
     }
 }
 
-/// Texts end with a zero byte, so that none is the beginning of another.
+/// Appends a text with a zero byte at its end, so that no text is a prefix of another.
 fn put_text(text: Option<&str>, code: &mut Writer) {
     match text {
         Some(text) => {

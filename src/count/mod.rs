@@ -1,6 +1,5 @@
-//! [`Tally`]: counts by key, as a whole and by interval; mergeable.
+//! [`Tally`]: counts connections by key, in total and by interval. Tallies can be merged.
 
-mod bucket;
 pub mod counter;
 pub mod encoded_key;
 pub mod key;
@@ -20,50 +19,50 @@ use tcp_stats::{Columns, TcpStats};
 
 use crate::time::interval::Interval;
 
-/// Counts of connections by key, and by interval where that is asked for.
+/// Counts of connections by key, in total and by interval.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// What is counted by.
+    /// The fields that connections are counted by.
     pub keys: Keys,
-    /// What of how connections fared is kept.
+    /// The statistics that are kept.
     pub columns: Columns,
-    /// How long an interval is.
+    /// The intervals; `None`: only the total is counted.
     pub interval: Option<Interval>,
-    /// The counts of the whole.
+    /// The counts of the whole time.
     pub whole: Table,
-    /// The counts of each interval, by its beginning. Those in which nothing came are not here.
+    /// The counts of each interval, by its beginning, without empty intervals.
     pub intervals: BTreeMap<RecordTime, Table>,
-    /// The interval of the connection before, which is most often that of the next.
+    /// The interval of the previous connection, mostly that of the next one too.
     current: Option<(RecordTime, RecordTime)>,
 }
 
 impl Tally {
-    /// An empty tally that counts by `keys`, and for each interval if one is given. Each table
+    /// Creates an empty tally that counts by `keys`, and for each interval if given. Each table
     /// keeps at most `max_keys` keys.
     pub fn new(keys: Keys, interval: Option<Interval>, max_keys: Option<usize>) -> Tally {
         Tally { keys, interval, whole: Table::new(max_keys), ..Tally::default() }
     }
 
-    /// The same tally, still empty, which keeps how connections fared, too.
+    /// Keeps statistics too. The tally must be empty.
     pub fn with(self, columns: Columns) -> Tally {
         Tally { columns, whole: self.whole.with_stats(columns.any()), ..self }
     }
 
-    /// An empty tally that counts by the same keys and intervals.
+    /// Creates an empty tally with the same keys and intervals.
     pub fn part(&self) -> Tally {
         let (keys, interval) = (self.keys.clone(), self.interval.clone());
         Tally::new(keys, interval, self.whole.max_keys()).with(self.columns)
     }
 
-    /// Counts one connection. Says whether it is in an interval.
+    /// Counts one connection. Returns whether it is in an interval.
     pub fn add(&mut self, c: &Connection) -> bool {
         self.add_many(c, 1, c.time)
     }
 
-    /// Counts many alike that came from the time of `c` to the time of the `last`. Says whether
-    /// they are in an interval, which is so if both times are.
+    /// Counts several connections with the same ends, from the time of `c` to `last`. Returns
+    /// whether they are in one interval.
     pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<RecordTime>) -> bool {
-        // The bytes of many together are of no class.
+        // The bytes of several connections together are in no bucket.
         let code = match count {
             2.. if self.keys.has_stats() => {
                 self.keys.code(&Connection { transport: None, ..c.clone() })
@@ -91,8 +90,8 @@ impl Tally {
         true
     }
 
-    /// Whether only addresses, local ports, and the first and the last time matter. In a table with
-    /// a bound, the order matters too.
+    /// Whether only addresses, local ports, and the first and the last time matter. In a bounded
+    /// table the order matters too.
     pub fn alike(&self) -> bool {
         let ends = |key: &Key| !matches!(key, Key::Pid | Key::Comm);
         self.interval.is_none()

@@ -1,11 +1,11 @@
-//! [`Order`]: which rows a report shows, and in which order.
+//! [`Order`]: selects and sorts the rows of a report.
 
 use std::cmp::{Ordering, Reverse};
 
 use super::table::{Entry, Table};
 use super::tcp_stats::{Columns, TcpStats};
 
-/// What rows are sorted by. Those that are equal in it are in the order of their keys.
+/// What rows are sorted by. Rows that are equal are in the order of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Sort {
     /// The largest count first
@@ -17,40 +17,40 @@ pub enum Sort {
     First,
     /// The latest last connection first
     Last,
-    /// The most bytes in both directions first (watch, and parse of its events)
+    /// The most bytes in both directions first
     Bytes,
 }
 
-/// Which rows are shown, and in which order.
+/// Which rows a report shows, and in which order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Order {
     /// What they are sorted by.
     pub sort: Sort,
-    /// At most so many: those with the largest counts, or with the most bytes where these are
-    /// what rows are sorted by.
+    /// Maximum number of rows: those with the largest counts, or with [`Sort::Bytes`] those with the
+    /// most bytes.
     pub top: Option<usize>,
-    /// Only those with at least this count.
+    /// Minimum count of a row.
     pub min: u64,
-    /// What of how connections fared is shown too.
+    /// The statistics that are shown beside the count.
     pub columns: Columns,
 }
 
-/// The rows that are shown, in order, and the sum of all else.
+/// The rows that are shown, in order, and the sum of the others.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Indices of rows of the table.
     pub rows: Vec<usize>,
-    /// How many keys are not shown, if that is known.
+    /// Number of keys that are not shown, if known.
     pub other_keys: Option<u64>,
-    /// The sum of those.
+    /// The sum of rows that are not shown.
     pub others: Entry,
-    /// How their connections fared.
-    pub other_fares: TcpStats,
+    /// The statistics of rows that are not shown.
+    pub other_stats: TcpStats,
 }
 
 impl Order {
-    /// Picks and sorts the rows of a table.
-    pub fn pick(&self, table: &Table) -> Selection {
+    /// Selects and sorts the rows of a table.
+    pub fn select(&self, table: &Table) -> Selection {
         let bytes = |row: usize| table.stats(row).bytes.both();
         let compare = |sort: Sort, row_a: usize, row_b: usize| -> Ordering {
             let ((code_a, a), (code_b, b)) = (table.row(row_a), table.row(row_b));
@@ -78,18 +78,18 @@ impl Order {
         }
         rows.sort_unstable_by(|a, b| compare(self.sort, *a, *b));
 
-        let mut rest = table.dropped();
-        let mut other_fares = table.dropped_stats();
+        let mut rest = table.evicted();
+        let mut other_stats = table.evicted_stats();
         for row in &others {
             rest.add(table.entry(*row));
-            other_fares.add(&table.stats(*row));
+            other_stats.add(&table.stats(*row));
         }
         let shown = rows.iter().map(|row| table.row(*row).1.count).fold(0, u64::saturating_add);
         Selection {
             rows,
             other_keys: table.error().is_none().then_some(others.len() as u64),
             others: Entry { count: table.total() - shown, ..rest },
-            other_fares,
+            other_stats,
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
 
     fn keys(order: Order) -> (Vec<u8>, u64, Option<u64>) {
         let table = table(None);
-        let selection = order.pick(&table);
+        let selection = order.select(&table);
         let keys = selection.rows.iter().map(|row| table.row(*row).0[0]).collect();
         (keys, selection.others.count, selection.other_keys)
     }
@@ -139,13 +139,13 @@ mod tests {
     #[test]
     fn the_rest_of_a_bounded_table_is_counted_too() {
         let table = table(Some(2));
-        let selection = Order::default().pick(&table);
+        let selection = Order::default().select(&table);
         let shown: u64 = selection.rows.iter().map(|row| table.row(*row).1.count).sum();
         assert_eq!(shown + selection.others.count, 20);
         let times = |entry: Entry| (entry.first, entry.last);
         let ends = (Some(RecordTime::Clock(5)), Some(RecordTime::Clock(30)));
         assert_eq!(times(table.all()), ends);
-        assert_eq!(times(Order { top: Some(0), ..Order::default() }.pick(&table).others), ends);
+        assert_eq!(times(Order { top: Some(0), ..Order::default() }.select(&table).others), ends);
         assert_eq!(selection.other_keys, None);
     }
 }

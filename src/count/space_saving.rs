@@ -1,4 +1,4 @@
-//! [`SpaceSaving`]: which key makes room for a new one, and what that costs in exactness.
+//! [`SpaceSaving`]: which key is evicted for a new one, and the error that this causes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,18 +7,18 @@ use std::collections::BinaryHeap;
 /// Computation of Frequent and Top-k Elements in Data Streams, 2005), with the merge of Agarwal
 /// et al., Mergeable Summaries, 2012.
 ///
-/// When all places are taken, the key with the smallest count makes room for the new one, which
-/// takes over that count: it may have been here before. So a count is at most too high by its
+/// If the table is full, a new key replaces the key with the smallest count and inherits that
+/// count, because the new key may have been evicted before. So a count is too high by at most its
 /// error, and a key that is not kept had at most the [`floor`](SpaceSaving::floor).
 #[derive(Clone, Debug)]
 pub struct SpaceSaving {
     max: usize,
-    /// How much of each row's count was taken over.
+    /// The inherited part of each row's count.
     errors: Vec<u64>,
     floor: u64,
-    /// Rows by their counts, smallest first. A count may have grown since: then it is put back.
+    /// Rows by count, smallest first. A row whose count has grown since is inserted again.
     smallest: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Whether there may be more than `max` for the moment.
+    /// Whether more than `max` keys are allowed temporarily.
     open: bool,
 }
 
@@ -34,29 +34,29 @@ impl SpaceSaving {
         }
     }
 
-    /// The most keys that are kept.
+    /// Maximum number of keys.
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// The most that a key may have had that is not kept.
+    /// Maximum count of a key that is not kept.
     pub fn floor(&self) -> u64 {
         self.floor
     }
 
-    /// How much of a row's count may not be its own.
+    /// The error of a row: the inherited part of its count.
     pub fn error(&self, row: usize) -> u64 {
         self.errors.get(row).copied().unwrap_or(0)
     }
 
-    /// More of a row's count may not be its own.
+    /// Increases the error of a row.
     pub fn add_error(&mut self, row: usize, error: u64) {
         if let Some(sum) = self.errors.get_mut(row) {
             *sum += error;
         }
     }
 
-    /// The row that makes room for a new key, if there is no place left.
+    /// The row to evict for a new key, if the table is full.
     pub fn replace(&mut self, count: impl Fn(usize) -> u64) -> Option<usize> {
         if self.open || self.errors.len() < self.max {
             return None;
@@ -72,13 +72,13 @@ impl SpaceSaving {
         None
     }
 
-    /// A row was added, which has the floor in its count.
+    /// Records that a row was added, with the floor in its count.
     pub fn push(&mut self, count: u64, error: u64) {
         self.errors.push(0);
         self.set(self.errors.len() - 1, count, error);
     }
 
-    /// A row was replaced by one that has the floor in its count.
+    /// Records that a row was replaced by one with the floor in its count.
     pub fn set(&mut self, row: usize, count: u64, error: u64) {
         if let Some(e) = self.errors.get_mut(row) {
             *e = self.floor + error;
@@ -86,28 +86,29 @@ impl SpaceSaving {
         self.smallest.push(Reverse((count, row)));
     }
 
-    /// Makes room for all keys of another table.
+    /// Allows all keys of another table to be added.
     pub fn open(&mut self) {
         self.open = true;
     }
 
-    /// Which rows have to go, upwards. `floor` is what a key may have had that is in none.
+    /// The rows to evict after a merge, ascending. `floor` is the maximum count of a key that is in
+    /// neither table.
     pub fn close(&mut self, counts: &mut [u64], floor: u64) -> Vec<usize> {
         self.open = false;
         self.floor = floor;
         let mut order: Vec<usize> = (0..counts.len()).collect();
-        let mut dropped = Vec::new();
+        let mut evicted = Vec::new();
         if order.len() > self.max {
             order.select_nth_unstable_by_key(self.max, |row| Reverse((counts[*row], *row)));
-            dropped = order.split_off(self.max);
-            dropped.sort_unstable();
-            self.floor = dropped.iter().map(|row| counts[*row]).fold(floor, u64::max);
+            evicted = order.split_off(self.max);
+            evicted.sort_unstable();
+            self.floor = evicted.iter().map(|row| counts[*row]).fold(floor, u64::max);
             order.sort_unstable();
             self.errors = order.iter().map(|row| self.errors[*row]).collect();
         }
         self.smallest =
             order.iter().enumerate().map(|(new, old)| Reverse((counts[*old], new))).collect();
-        dropped
+        evicted
     }
 }
 

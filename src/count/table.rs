@@ -1,4 +1,4 @@
-//! [`Table`]: one count per key, in memory that is bounded where that is asked for.
+//! [`Table`]: one count per key, optionally in bounded memory.
 
 use std::hash::BuildHasher;
 
@@ -11,14 +11,14 @@ use super::space_saving::SpaceSaving;
 use super::tcp_stats::TcpStats;
 use crate::RecordTime;
 
-/// What is known of one key.
+/// The count and the times of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Entry {
-    /// Connections.
+    /// Number of connections.
     pub count: u64,
-    /// Time of the first, where known.
+    /// Time of the first connection, if known.
     pub first: Option<RecordTime>,
-    /// Time of the last, where known.
+    /// Time of the last connection, if known.
     pub last: Option<RecordTime>,
 }
 
@@ -36,8 +36,8 @@ impl Entry {
 
 /// One count per key.
 ///
-/// Rows lie in a vector, and a table of indices finds them: so growing copies only indices, and
-/// a report sorts indices. Clients choose their addresses, so the hash is keyed at random.
+/// Rows are in a vector, and a hash table has their indices. So growing copies only indices, and a
+/// report sorts indices. The hash has a random key, because clients choose their addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<(EncodedKey, Entry)>,
@@ -45,18 +45,18 @@ pub struct Table {
     hasher: RandomState,
     total: u64,
     bounded: Option<SpaceSaving>,
-    /// What is known of keys that are no longer kept, but for their number.
-    dropped: Entry,
+    /// The times of evicted keys.
+    evicted: Entry,
     tcp_stats: Option<TcpStatsTable>,
 }
 
-/// How the connections fared, kept beside the rows since few ask for it.
+/// Statistics of the rows, kept apart because they are rarely needed.
 #[derive(Clone, Debug, Default)]
 struct TcpStatsTable {
-    /// Of each row, where it has one.
+    /// Statistics by row; rows beyond its end have none.
     rows: Vec<TcpStats>,
-    /// Of keys that are no longer kept.
-    dropped: TcpStats,
+    /// Statistics of evicted keys.
+    evicted: TcpStats,
 }
 
 impl TcpStatsTable {
@@ -69,39 +69,39 @@ impl TcpStatsTable {
         }
     }
 
-    /// Another key takes the row's place.
+    /// Moves the statistics of a row to those of evicted keys.
     fn drop(&mut self, row: usize) {
         if let Some(stats) = self.rows.get_mut(row) {
-            self.dropped.add(&std::mem::take(stats));
+            self.evicted.add(&std::mem::take(stats));
         }
     }
 }
 
 impl Table {
-    /// An empty table that keeps at most `max_keys` keys.
+    /// Creates an empty table that keeps at most `max_keys` keys.
     pub fn new(max_keys: Option<usize>) -> Table {
         Table { bounded: max_keys.map(SpaceSaving::new), ..Table::default() }
     }
 
-    /// The same table, which keeps how connections fared if that is `requested`.
+    /// Keeps statistics too, if `requested`.
     pub fn with_stats(self, requested: bool) -> Table {
         Table { tcp_stats: requested.then(TcpStatsTable::default), ..self }
     }
 
-    /// How the connections of a row fared: those that are in its count.
+    /// Statistics of the connections in a row's count.
     pub fn stats(&self, index: usize) -> TcpStats {
         let tcp_stats = self.tcp_stats.as_ref();
         tcp_stats.and_then(|tcp_stats| tcp_stats.rows.get(index)).copied().unwrap_or_default()
     }
 
-    /// How the connections fared of keys that are no longer kept.
-    pub fn dropped_stats(&self) -> TcpStats {
-        self.tcp_stats.as_ref().map(|tcp_stats| tcp_stats.dropped).unwrap_or_default()
+    /// Statistics of evicted keys.
+    pub fn evicted_stats(&self) -> TcpStats {
+        self.tcp_stats.as_ref().map(|tcp_stats| tcp_stats.evicted).unwrap_or_default()
     }
 
-    /// How all connections fared.
+    /// Statistics of all connections.
     pub fn all_stats(&self) -> TcpStats {
-        let mut all = self.dropped_stats();
+        let mut all = self.evicted_stats();
         self.tcp_stats
             .iter()
             .flat_map(|tcp_stats| &tcp_stats.rows)
@@ -109,12 +109,12 @@ impl Table {
         all
     }
 
-    /// The most keys it keeps.
+    /// Maximum number of keys.
     pub fn max_keys(&self) -> Option<usize> {
         self.bounded.as_ref().map(SpaceSaving::max)
     }
 
-    /// Keys that are kept: all distinct ones, unless there is an [`error`](Table::error).
+    /// Number of rows: all distinct keys, unless there is an [`error`](Table::error).
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -124,48 +124,48 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The sum of all counts, those of keys that are no longer kept too.
+    /// The sum of all counts, evicted keys included.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// The key and what is known of it. Without an [`error`](Table::error), rows have the order
-    /// in which keys came.
+    /// The key and the entry of a row. Without an [`error`](Table::error), rows are in the order in
+    /// which keys came.
     ///
     /// # Panics
-    /// When there are fewer rows.
+    /// If there is no such row.
     pub fn row(&self, index: usize) -> (&[u8], Entry) {
         let entry = self.entry(index);
         let kept = self.bounded.as_ref().map_or(0, |b| b.error(index)) == 0;
-        // The first of the key may have come before the key was last dropped.
+        // The key may have been evicted after its first connection.
         let first = entry.first.filter(|_| kept);
         (self.rows[index].0.bytes(), Entry { first, ..entry })
     }
 
-    /// What is known of the connections that are in a row's count.
+    /// The count and the times of the connections in a row's count.
     ///
     /// # Panics
-    /// When there are fewer rows.
+    /// If there is no such row.
     pub fn entry(&self, index: usize) -> Entry {
         let entry = self.rows[index].1;
         let error = self.bounded.as_ref().map_or(0, |b| b.error(index));
         Entry { count: entry.count - error, ..entry }
     }
 
-    /// The times of the first and the last of keys that are no longer kept.
-    pub fn dropped(&self) -> Entry {
-        self.dropped
+    /// The first and the last time of evicted keys.
+    pub fn evicted(&self) -> Entry {
+        self.evicted
     }
 
-    /// By how much a row's count may be too low, and the most that a key which is not kept may
-    /// have had. `None`: there were never more keys than are kept, and all counts are exact.
+    /// The error bound: a count may be too low by this, and a key that is not kept had at most this.
+    /// `None`: all counts are exact.
     pub fn error(&self) -> Option<u64> {
         self.bounded.as_ref().map(SpaceSaving::floor).filter(|floor| *floor > 0)
     }
 
-    /// All rows in one.
+    /// The sum of all rows.
     pub fn all(&self) -> Entry {
-        let mut all = self.dropped;
+        let mut all = self.evicted;
         self.rows.iter().for_each(|(_, entry)| all.add(*entry));
         Entry { count: self.total, ..all }
     }
@@ -176,7 +176,7 @@ impl Table {
         self.put(code, entry, 0);
     }
 
-    /// The same, and how these connections fared.
+    /// Adds to the count and the statistics of a key.
     pub fn add_with_stats(&mut self, code: EncodedKey, entry: Entry, stats: &TcpStats) {
         self.total = self.total.saturating_add(entry.count);
         let row = self.put(code, entry, 0);
@@ -191,7 +191,7 @@ impl Table {
             std::mem::swap(self, &mut other);
         }
         self.total = self.total.saturating_add(other.total);
-        self.dropped.add(other.dropped);
+        self.evicted.add(other.evicted);
         let floors =
             [&self.bounded, &other.bounded].map(|b| b.as_ref().map_or(0, SpaceSaving::floor));
         if let Some(bounded) = &mut self.bounded {
@@ -210,9 +210,9 @@ impl Table {
             }
         }
         if let (Some(tcp_stats), Some(others)) = (&mut self.tcp_stats, &other.tcp_stats) {
-            tcp_stats.dropped.add(&others.dropped);
+            tcp_stats.evicted.add(&others.evicted);
         }
-        // A key that only one of them has may have been dropped by the other.
+        // A key that only one table has may have been evicted by the other.
         if let Some(bounded) = &mut self.bounded {
             for (row, known) in known.iter().enumerate() {
                 if !known {
@@ -221,20 +221,20 @@ impl Table {
                 }
             }
             let mut counts: Vec<_> = self.rows.iter().map(|(_, entry)| entry.count).collect();
-            let dropped = bounded.close(&mut counts, floors[0] + floors[1]);
-            if !dropped.is_empty() {
-                dropped.iter().for_each(|row| self.dropped.add(self.rows[*row].1));
+            let evicted = bounded.close(&mut counts, floors[0] + floors[1]);
+            if !evicted.is_empty() {
+                evicted.iter().for_each(|row| self.evicted.add(self.rows[*row].1));
                 let mut row = 0;
                 self.rows.retain(|_| {
                     row += 1;
-                    dropped.binary_search(&(row - 1)).is_err()
+                    evicted.binary_search(&(row - 1)).is_err()
                 });
                 if let Some(tcp_stats) = &mut self.tcp_stats {
-                    dropped.iter().for_each(|row| tcp_stats.drop(*row));
+                    evicted.iter().for_each(|row| tcp_stats.drop(*row));
                     let mut row = 0;
                     tcp_stats.rows.retain(|_| {
                         row += 1;
-                        dropped.binary_search(&(row - 1)).is_err()
+                        evicted.binary_search(&(row - 1)).is_err()
                     });
                 }
                 let hash = |row: &usize| self.hasher.hash_one(&self.rows[*row].0);
@@ -246,9 +246,10 @@ impl Table {
         }
     }
 
-    /// Adds to a row, or makes it, dropping another one for it if need be.
+    /// Adds to a row. Creates the row if necessary, and evicts another one for it if the table is
+    /// full.
     fn put(&mut self, code: EncodedKey, mut entry: Entry, error: u64) -> usize {
-        let Table { rows, index, hasher, bounded, dropped, tcp_stats, .. } = self;
+        let Table { rows, index, hasher, bounded, evicted, tcp_stats, .. } = self;
         let hash = hasher.hash_one(&code);
         let found = index.entry(hash, |i| rows[*i].0 == code, |i| hasher.hash_one(&rows[*i].0));
         let slot = match found {
@@ -283,7 +284,7 @@ impl Table {
                 if let Ok(slot) = index.find_entry(old, |i| *i == row) {
                     slot.remove();
                 }
-                dropped.add(std::mem::replace(&mut rows[row], (code, entry)).1);
+                evicted.add(std::mem::replace(&mut rows[row], (code, entry)).1);
                 if let Some(tcp_stats) = tcp_stats {
                     tcp_stats.drop(row);
                 }

@@ -1,17 +1,17 @@
-//! [`TcpStats`]: how the connections of a row fared, all together.
+//! [`TcpStats`]: bytes, durations and round-trip times of the connections of a row.
 
 use std::time::Duration;
 
 use crate::Connection;
 
-/// What of how connections fared is shown in columns of its own.
+/// A statistic that reports show in columns of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// Bytes that clients sent (in) and got (out), summed
+    /// Bytes that clients sent (in) and received (out), summed
     Bytes,
-    /// For how long connections were open: the mean, and the longest
+    /// Time that connections were open: mean and maximum
     Duration,
-    /// Smoothed round-trip time: the mean, and the longest
+    /// Smoothed round-trip time: mean and maximum
     Rtt,
 }
 
@@ -27,7 +27,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Whether there is one.
+    /// Whether the set is not empty.
     pub fn any(self) -> bool {
         self != Columns::default()
     }
@@ -47,45 +47,46 @@ impl<'a> FromIterator<&'a Column> for Columns {
     }
 }
 
-/// How connections fared, those of which it is known.
+/// Statistics of several connections, where known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct TcpStats {
-    /// What they carried.
+    /// Bytes in each direction.
     pub bytes: Bytes,
-    /// How long they were open.
+    /// Times that they were open.
     pub duration: Summary,
-    /// Their round-trip times.
+    /// Round-trip times.
     pub rtt: Summary,
 }
 
-/// Bytes of several connections.
+/// Bytes of several connections, in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Bytes {
-    /// Of so many connections.
+    /// Number of connections with a known value.
     pub known: u64,
-    /// What the clients sent.
+    /// Bytes that clients sent.
     pub received: u64,
-    /// What the clients got.
+    /// Bytes that clients received.
     pub sent: u64,
 }
 
 /// Times of several connections, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Of so many connections.
+    /// Number of connections with a known value.
     pub known: u64,
-    /// All together.
+    /// Their sum.
     pub sum: u64,
-    /// The longest.
+    /// The maximum.
     pub max: u64,
-    /// Of so many others, only an upper bound is known; they are in no sum.
+    /// Number of connections with an upper bound only; they are in no sum.
     pub bounded: u64,
-    /// The longest of these bounds.
+    /// The maximum of these bounds.
     pub bound: u64,
 }
 
 impl TcpStats {
-    /// That of `count` connections. Of several, `c` tells the bytes of all, and no times.
+    /// The statistics of `count` connections. If `count` is not 1, `c` has the sum of their bytes,
+    /// and no times.
     pub fn of(c: &Connection, count: u64) -> TcpStats {
         let Some(t) = c.transport.as_deref() else { return TcpStats::default() };
         let bytes = match (t.bytes_in, t.bytes_out) {
@@ -102,7 +103,7 @@ impl TcpStats {
         TcpStats { bytes, duration, rtt: t.rtt.map(Summary::one).unwrap_or_default() }
     }
 
-    /// Adds what `other` has.
+    /// Adds other statistics.
     pub fn add(&mut self, other: &TcpStats) {
         let TcpStats { bytes, duration, rtt } = other;
         self.bytes.known = self.bytes.known.saturating_add(bytes.known);
@@ -114,7 +115,7 @@ impl TcpStats {
 }
 
 impl Bytes {
-    /// In both directions.
+    /// Bytes in both directions.
     pub fn both(&self) -> u64 {
         self.received.saturating_add(self.sent)
     }
@@ -138,7 +139,7 @@ impl Summary {
         self.bound = self.bound.max(other.bound);
     }
 
-    /// The mean in microseconds, if there is one.
+    /// The mean in microseconds; `None` if no value is known.
     pub fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.known)
     }

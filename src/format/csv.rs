@@ -20,26 +20,30 @@ pub struct Format {
 
 impl Format {
     /// A new output.
-    pub fn new(look: RenderOptions) -> Format {
-        Format { intervals: look.intervals, headings: look.headings }
+    pub fn new(options: RenderOptions) -> Format {
+        Format { intervals: options.intervals, headings: options.headings }
     }
 
-    fn rows(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> Result<(), ::csv::Error> {
+    fn rows(
+        &mut self,
+        section: &ReportSection<'_>,
+        out: &mut dyn Write,
+    ) -> Result<(), ::csv::Error> {
         let mut out = ::csv::Writer::from_writer(out);
         let intervals = self.intervals;
         if std::mem::take(&mut self.headings) {
             let interval = if intervals { &["kind", "start", "end"][..] } else { &["kind"] };
-            let keys = part.keys.list().iter().map(|k| k.name());
+            let keys = section.keys.list().iter().map(|k| k.name());
             let values = ["count", "first", "last"].into_iter();
-            let has_stats = fields(part.order.columns).map(|field| field.name);
-            let all = interval.iter().copied().chain(keys).chain(values).chain(has_stats);
+            let statistics = fields(section.order.columns).map(|field| field.name);
+            let all = interval.iter().copied().chain(keys).chain(values).chain(statistics);
             out.write_record(all)?;
         }
         let mut line = |kind: &str, keys: Vec<String>, entry: &Entry, stats: &TcpStats| {
             out.write_field(kind)?;
             if intervals {
-                out.write_field(time(part.start))?;
-                out.write_field(time(part.end))?;
+                out.write_field(time(section.start))?;
+                out.write_field(time(section.end))?;
             }
             for key in keys {
                 out.write_field(key)?;
@@ -47,14 +51,14 @@ impl Format {
             out.write_field(entry.count.to_string())?;
             out.write_field(time(entry.first))?;
             out.write_field(time(entry.last))?;
-            for field in fields(part.order.columns) {
+            for field in fields(section.order.columns) {
                 out.write_field(field.text(stats))?;
             }
             out.write_record(None::<&[u8]>)
         };
-        let selection = part.pick();
-        let blank = || vec![String::new(); part.keys.list().len()];
-        for row in part.rows(&selection) {
+        let selection = section.select();
+        let blank = || vec![String::new(); section.keys.list().len()];
+        for row in section.rows(&selection) {
             let known = |value| match value {
                 Value::Unknown => String::new(),
                 value => value.to_string(),
@@ -62,7 +66,7 @@ impl Format {
             line("row", row.values().map(known).collect(), &row.entry, &row.stats)?;
         }
         if selection.others.count > 0 {
-            line("others", blank(), &selection.others, &selection.other_fares)?;
+            line("others", blank(), &selection.others, &selection.other_stats)?;
         } else if selection.rows.is_empty() && intervals {
             line("row", blank(), &Entry::default(), &TcpStats::default())?;
         }
@@ -90,8 +94,8 @@ fn time(time: Option<RecordTime>) -> String {
 }
 
 impl super::Format for Format {
-    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        self.rows(part, out).map_err(plain)
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(section, out).map_err(plain)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {

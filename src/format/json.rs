@@ -84,7 +84,7 @@ impl Serialize for Document<'_> {
         if let Some(error) = error {
             s.serialize_entry("error_bound", &error)?;
         }
-        if let Some(selection) = rows.then(|| report.whole.pick()) {
+        if let Some(selection) = rows.then(|| report.whole.select()) {
             s.serialize_entry("rows", &Rows(&report.whole, &selection))?;
             if let Some(others) = Others::of(&report.whole, &selection) {
                 s.serialize_entry("others", &others)?;
@@ -107,8 +107,8 @@ struct Others<'a> {
 }
 
 impl<'a> Others<'a> {
-    fn of(part: &ReportSection<'_>, selection: &'a Selection) -> Option<Others<'a>> {
-        (selection.others.count > 0).then_some(Others { selection, columns: part.order.columns })
+    fn of(section: &ReportSection<'_>, selection: &'a Selection) -> Option<Others<'a>> {
+        (selection.others.count > 0).then_some(Others { selection, columns: section.order.columns })
     }
 }
 
@@ -116,7 +116,7 @@ impl Serialize for Others<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("keys", &self.selection.other_keys)?;
-        numbers(&mut map, &self.selection.others, &self.selection.other_fares, self.columns)?;
+        numbers(&mut map, &self.selection.others, &self.selection.other_stats, self.columns)?;
         map.end()
     }
 }
@@ -125,7 +125,7 @@ struct Section<'a>(&'a ReportSection<'a>);
 
 impl Serialize for Section<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let selection = self.0.pick();
+        let selection = self.0.select();
         let mut s = serializer.serialize_map(None)?;
         s.serialize_entry("start", &self.0.start)?;
         s.serialize_entry("end", &self.0.end)?;

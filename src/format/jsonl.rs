@@ -22,8 +22,8 @@ pub struct Format {
 
 impl Format {
     /// A new output.
-    pub fn new(look: RenderOptions) -> Format {
-        Format { intervals: look.intervals }
+    pub fn new(options: RenderOptions) -> Format {
+        Format { intervals: options.intervals }
     }
 }
 
@@ -32,20 +32,20 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let selection = part.pick();
-        let interval = Some((part.start, part.end));
-        if part.total() == 0 {
-            line(&EmptyInterval { interval, part }, out)?;
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let selection = section.select();
+        let interval = Some((section.start, section.end));
+        if section.total() == 0 {
+            line(&EmptyInterval { interval, section }, out)?;
         }
-        rows(interval, part, &selection, out)
+        rows(interval, section, &selection, out)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         if !self.intervals {
-            let part = &report.whole;
-            let selection = part.pick();
-            rows(None, part, &selection, out)?;
+            let section = &report.whole;
+            let selection = section.select();
+            rows(None, section, &selection, out)?;
         }
         line(&Document { report, kind: Some("report"), rows: false }, out)
     }
@@ -62,16 +62,16 @@ fn line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
 
 fn rows(
     interval: Interval,
-    part: &ReportSection<'_>,
+    section: &ReportSection<'_>,
     selection: &Selection,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (keys, columns) = (part.keys.list(), part.order.columns);
-    for row in part.rows(selection) {
+    let (keys, columns) = (section.keys.list(), section.order.columns);
+    for row in section.rows(selection) {
         line(&Line { kind: Some("row"), interval, keys, columns, row }, out)?;
     }
     if selection.others.count > 0 {
-        let (entry, stats) = (selection.others, selection.other_fares);
+        let (entry, stats) = (selection.others, selection.other_stats);
         line(&Others { interval, keys: selection.other_keys, entry, stats, columns }, out)?;
     }
     Ok(())
@@ -80,17 +80,17 @@ fn rows(
 /// An interval in which nothing came: a row with a count of 0.
 struct EmptyInterval<'a> {
     interval: Interval,
-    part: &'a ReportSection<'a>,
+    section: &'a ReportSection<'a>,
 }
 
 impl Serialize for EmptyInterval<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         start_line(&mut map, "row", self.interval)?;
-        for key in self.part.keys.list() {
+        for key in self.section.keys.list() {
             map.serialize_entry(key.name(), &Value::Unknown)?;
         }
-        let columns = self.part.order.columns;
+        let columns = self.section.order.columns;
         numbers(&mut map, &Entry::default(), &TcpStats::default(), columns)?;
         map.end()
     }

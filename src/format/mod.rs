@@ -36,13 +36,13 @@ pub enum OutputFormat {
 
 impl OutputFormat {
     /// The format of this kind.
-    pub fn format(self, look: RenderOptions) -> Box<dyn Format> {
+    pub fn format(self, options: RenderOptions) -> Box<dyn Format> {
         match self {
-            OutputFormat::Table => Box::new(table::Format::new(look)),
-            OutputFormat::Plain => Box::new(plain::Format::new(look)),
-            OutputFormat::Csv => Box::new(csv::Format::new(look)),
+            OutputFormat::Table => Box::new(table::Format::new(options)),
+            OutputFormat::Plain => Box::new(plain::Format::new(options)),
+            OutputFormat::Csv => Box::new(csv::Format::new(options)),
             OutputFormat::Json => Box::new(json::Format),
-            OutputFormat::Jsonl => Box::new(jsonl::Format::new(look)),
+            OutputFormat::Jsonl => Box::new(jsonl::Format::new(options)),
             OutputFormat::Openmetrics => Box::new(openmetrics::Format),
         }
     }

@@ -100,17 +100,17 @@ fn registry(report: &Report<'_>) -> Registry {
 }
 
 /// The rows that are shown, and the sum of the others.
-fn rows(part: &ReportSection<'_>) -> (Rows, u64) {
-    let mut part = part.clone();
-    part.order.top.get_or_insert(TOP);
-    let selection = part.pick();
+fn rows(section: &ReportSection<'_>) -> (Rows, u64) {
+    let mut section = section.clone();
+    section.order.top.get_or_insert(TOP);
+    let selection = section.select();
     let family = Rows::default();
-    for row in part.rows(&selection) {
+    for row in section.rows(&selection) {
         let values = row.values().map(|value| match value {
             Value::Unknown => String::new(),
             value => value.to_string(),
         });
-        let labels = part.keys.list().iter().map(|k| k.name()).zip(values).collect();
+        let labels = section.keys.list().iter().map(|k| k.name()).zip(values).collect();
         family.get_or_create(&labels).inc_by(row.entry.count);
     }
     (family, selection.others.count)

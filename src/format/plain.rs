@@ -20,28 +20,29 @@ pub struct Format {
 
 impl Format {
     /// A new output.
-    pub fn new(look: RenderOptions) -> Format {
-        Format { zone: look.zone, columns: look.columns }
+    pub fn new(options: RenderOptions) -> Format {
+        Format { zone: options.zone, columns: options.columns }
     }
 
-    fn rows(&self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let start = part.start.map(|start| format!("{} ", self.local(start))).unwrap_or_default();
-        let selection = part.pick();
-        for row in part.rows(&selection) {
+    fn rows(&self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let start =
+            section.start.map(|start| format!("{} ", self.local(start))).unwrap_or_default();
+        let selection = section.select();
+        for row in section.rows(&selection) {
             let values: Vec<_> = row.values().map(|v| printable(&v.to_string())).collect();
-            let has_stats = self.has_stats(&row.stats);
-            writeln!(out, "{start}{}: {}{has_stats}", values.join(" "), row.entry.count)?;
+            let statistics = self.statistics(&row.stats);
+            writeln!(out, "{start}{}: {}{statistics}", values.join(" "), row.entry.count)?;
         }
         if selection.others.count > 0 {
-            let has_stats = self.has_stats(&selection.other_fares);
-            writeln!(out, "{start}others: {}{has_stats}", selection.others.count)?;
-        } else if selection.rows.is_empty() && part.start.is_some() {
-            writeln!(out, "{start}none: 0{}", self.has_stats(&TcpStats::default()))?;
+            let statistics = self.statistics(&selection.other_stats);
+            writeln!(out, "{start}others: {}{statistics}", selection.others.count)?;
+        } else if selection.rows.is_empty() && section.start.is_some() {
+            writeln!(out, "{start}none: 0{}", self.statistics(&TcpStats::default()))?;
         }
         Ok(())
     }
 
-    fn has_stats(&self, stats: &TcpStats) -> String {
+    fn statistics(&self, stats: &TcpStats) -> String {
         fields(self.columns).map(|field| word(field, stats)).collect()
     }
 
@@ -54,8 +55,8 @@ impl Format {
 }
 
 impl super::Format for Format {
-    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        self.rows(part, out)
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows(section, out)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -65,10 +66,10 @@ impl super::Format for Format {
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
         let stats = TcpStats::of(connection, 1);
         let fields = fields_of_one(self.columns).map(|(_, field)| field);
-        let has_stats: String = fields.map(|field| word(field, &stats)).collect();
+        let statistics: String = fields.map(|field| word(field, &stats)).collect();
         match connection.ip {
-            Some(ip) => writeln!(out, "{ip}{has_stats}"),
-            None => writeln!(out, "unknown{has_stats}"),
+            Some(ip) => writeln!(out, "{ip}{statistics}"),
+            None => writeln!(out, "unknown{statistics}"),
         }
     }
 }

@@ -38,7 +38,7 @@ pub trait Format: Send {
     }
 
     /// Writes one interval.
-    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes the whole.
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
@@ -149,8 +149,8 @@ impl<'a> ReportSection<'a> {
     }
 
     /// Picks the rows that are shown.
-    pub fn pick(&self) -> Selection {
-        self.table.map(|table| self.order.pick(table)).unwrap_or_default()
+    pub fn select(&self) -> Selection {
+        self.table.map(|table| self.order.select(table)).unwrap_or_default()
     }
 
     /// The rows that were picked, in order.

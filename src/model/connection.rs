@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::RecordTime;
 
-/// One TCP connection that a server accepted. What the source cannot tell is `None`.
+/// One TCP connection that a server accepted. A field that the source does not know is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Connection {
     /// When accept returned.
     pub time: Option<RecordTime>,
     /// The client's address. An IPv4 client of an IPv6 socket has its IPv4 address here.
     pub ip: Option<IpAddr>,
-    /// The client's name, from a record that has names in place of addresses; then `ip` is `None`.
+    /// The client's name, if the record has names instead of addresses; then `ip` is `None`.
     pub host: Option<Arc<str>>,
     /// The client's port.
     pub port: Option<u16>,
@@ -29,24 +29,24 @@ pub struct Connection {
     pub comm: Option<Arc<str>>,
     /// The new descriptor.
     pub fd: Option<i32>,
-    /// The machine that accepted, where the record names it.
+    /// The machine that accepted, if the record names it.
     pub machine: Option<Arc<str>>,
-    /// How it fared, from the one source that knows.
+    /// TCP statistics, from `watch` and its events only.
     pub transport: Option<Box<Transport>>,
 }
 
-/// How a connection fared, as the kernel's TCP tells it.
+/// TCP statistics of a connection, as the kernel's tcp_info gives them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Transport {
-    /// By how much `time` may be wrong, either way.
+    /// The true time is within `time` plus or minus this.
     pub time_uncertainty: Duration,
-    /// From its beginning to its end, or to when it was last seen.
+    /// Time from the beginning to the end, or to the last observation.
     pub duration: Option<Duration>,
-    /// By how much `duration` may be wrong, either way.
+    /// The true duration is within `duration` plus or minus this.
     pub duration_uncertainty: Duration,
-    /// Bytes received from the client. One too many or too few where it was not closed in order.
+    /// Bytes received from the client. May be off by one if the connection ended with a reset.
     pub bytes_in: Option<u64>,
-    /// Bytes sent to the client, and acknowledged.
+    /// Bytes sent to the client and acknowledged.
     pub bytes_out: Option<u64>,
     /// Smoothed round-trip time.
     pub rtt: Option<Duration>,
@@ -59,15 +59,14 @@ impl Transport {
         Some((duration.saturating_sub(error), duration.saturating_add(error)))
     }
 
-    /// Whether the bounds of the duration are further apart than it is long: then only the upper
-    /// one tells something.
+    /// Whether the bounds of the duration are further apart than it is long. Then only the upper
+    /// bound is meaningful.
     pub fn is_duration_bound(&self) -> bool {
         self.duration.is_some_and(|duration| self.duration_uncertainty.saturating_mul(2) > duration)
     }
 }
 
-/// Which costly fields of a [`Connection`] somebody will look at. A source may leave the others
-/// `None`, or fill them where they cost nothing.
+/// The costly fields of a [`Connection`] that are needed. A source may leave the others `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RequestedFields {
     /// `local_ip` and `local_port`.
@@ -78,7 +77,7 @@ pub struct RequestedFields {
     pub pid: bool,
 }
 
-/// The address as it is counted: an IPv4 address mapped into IPv6 is the IPv4 address.
+/// Converts an IPv4-mapped IPv6 address to the IPv4 address, which is what is counted.
 ///
 /// ```
 /// # use tcptally::model::connection::canonical;

@@ -1,57 +1,57 @@
-//! [`Live`]: what sources that watch have in common, as against records that are read.
+//! [`Live`]: the interface of sources that observe connections as they happen, `trace` and `watch`.
 
 use std::time::{Duration, Instant};
 
 use crate::{Connection, SourceStatus};
 
-/// A source that gives connections as they come. The caller asks for the next event.
+/// A source that reports connections as they happen. The caller asks for the next event.
 pub trait Live {
-    /// Why watching failed.
+    /// Why observing failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Waits for the next event, at the longest until `deadline`.
+    /// Waits for the next event, at most until `deadline`.
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Self::Error>;
 
-    /// Counts no more: lets go of what is watched where that is safe, else goes on without a
-    /// word. Gives what had come by then; call [`next`](Live::next) until it gives
+    /// Stops counting. Detaches if that is safe, otherwise keeps supervising silently. Returns
+    /// the connections that were accepted by then; call [`next`](Live::next) until it returns
     /// [`Event::Ended`].
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Self::Error>;
 
-    /// How the source has fared so far.
+    /// The status so far.
     fn status(&mut self) -> SourceStatus;
 
-    /// Whether nothing that is watched suffers if the next event is asked for somewhat later.
+    /// Whether the next event may be asked for late without harm to a server.
     fn can_wait(&self) -> bool {
         false
     }
 
-    /// How long after its time a connection may still be given.
+    /// How long after its time a connection may be reported.
     fn lateness(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// What a [`Live`] source tells.
+/// An event of a [`Live`] source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A connection was accepted.
     Connection(Connection),
     /// The deadline has passed.
     Deadline,
-    /// SIGUSR1: somebody wants the tally so far.
+    /// SIGUSR1: the user wants the tally so far.
     Asked,
-    /// Something that the user must know now.
+    /// A message for the user, to be printed now.
     Notice(String),
-    /// Nothing is watched any more.
+    /// The source has ended.
     Ended(Ending),
 }
 
-/// How watching ended.
+/// How a source ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// What was watched has been let go, or is gone and was not ours.
+    /// The processes were detached, or have ended and were not started by tcptally.
     Detached,
-    /// The spawned command was let go, and runs on under this process id.
+    /// The spawned command was detached and runs on with this process id.
     CommandDetached(i32),
     /// The spawned command exited with this status.
     Exited(i32),

@@ -1,26 +1,26 @@
-//! [`SourceStatus`]: what a source says of its own work, beside the connections it gave.
+//! [`SourceStatus`]: what a source could not see, and how it worked.
 
 use crate::RecordTime;
 
-/// What a source watched or read, and above all what it could not see.
+/// How a source worked, and what it could not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// `trace`, `parse` or `watch`.
     pub source: &'static str,
-    /// How tracees were made to stop, or which types of record were read.
+    /// The engine of `trace`, or the record formats that were read.
     pub engine: Option<String>,
-    /// When watching began.
+    /// When observing began.
     pub started: Option<RecordTime>,
     /// When it ended.
     pub ended: Option<RecordTime>,
     /// Connections that are known to have been missed.
     pub lost: u64,
-    /// Stops of tracees, where there are any.
+    /// Stops of tracees; `None` if the source traces none.
     pub stops: Option<u64>,
-    /// Threads that are watched now, where there are any.
+    /// Threads that are traced now; `None` if the source traces none.
     pub tracees: Option<u64>,
-    /// What else the reader of the report must know, a sentence each. A warning alone leaves the
-    /// report complete; see [`record_shortfall`](SourceStatus::record_shortfall).
+    /// Notes for the reader of the report, a sentence each. A warning alone leaves the report
+    /// complete; see [`record_shortfall`](SourceStatus::record_shortfall).
     pub warnings: Vec<String>,
     shortfalls: Vec<Shortfall>,
 }
@@ -68,7 +68,7 @@ impl SourceStatus {
         }
     }
 
-    /// Whether every connection of the period is known to have been given.
+    /// Whether every connection of the period is known to have been reported.
     pub fn is_complete(&self) -> bool {
         self.shortfalls.is_empty() && self.lost == 0
     }
@@ -90,7 +90,7 @@ impl SourceStatus {
         }
     }
 
-    /// Records `count` unreadable lines of `name` that may have told of connections.
+    /// Records `count` unreadable lines of `name` that may describe connections.
     pub fn record_unreadable_lines(&mut self, name: &str, count: u64) {
         let lines = if count == 1 { "line" } else { "lines" };
         let text =

@@ -1,4 +1,4 @@
-//! [`Interval`]: lengths of time aligned to the clock.
+//! [`Interval`]: intervals of equal length, aligned to the clock.
 
 use std::str::FromStr;
 
@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Span, Timestamp};
 use super::spec::{DurationError, duration};
 use crate::RecordTime;
 
-/// How long an interval is.
+/// The length of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalLength {
-    /// Nanoseconds; more than none.
+    /// Nanoseconds, at least 1.
     Time(i64),
-    /// Calendar days; more than none. Weeks begin on Monday.
+    /// Calendar days, at least 1. Weeks begin on Monday.
     Days(i32),
 }
 
@@ -48,14 +48,16 @@ impl FromStr for IntervalLength {
     }
 }
 
-/// The intervals of one length in one zone: they begin where its clocks show a multiple of the
-/// length (a day begins when its date does), and each ends where the next begins. So one in
-/// which clocks are set may be longer or shorter than the others.
+/// The intervals of one length in one time zone.
+///
+/// An interval begins when the local time is a multiple of the length; a day begins with its date.
+/// It ends when the next one begins, so an interval with a change of the UTC offset is longer or
+/// shorter than the others.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// How long each is.
+    /// The length of each.
     pub length: IntervalLength,
-    /// Whose clocks.
+    /// The time zone of the local time.
     pub zone: TimeZone,
 }
 
@@ -97,11 +99,11 @@ impl Interval {
         }
     }
 
-    /// The latest time, at `t` or before, when clocks showed a multiple of `ns`.
+    /// The latest time at or before `t` whose local time is a multiple of `ns`.
     fn start(&self, t: Timestamp, ns: i64) -> Timestamp {
         let mut before = t;
         loop {
-            // Between two changes of the clock, `offset` is constant.
+            // `offset` is constant between two transitions of the zone.
             let offset = self.zone.to_offset(before);
             let shown = before.as_nanosecond() + i128::from(offset.seconds()) * 1_000_000_000;
             let start = nanosecond(before.as_nanosecond() - shown.rem_euclid(ns.into()));
@@ -117,7 +119,7 @@ impl Interval {
         }
     }
 
-    /// The first time after `start` when clocks show a multiple of `ns`, given that they do at
+    /// The first time after `start` whose local time is a multiple of `ns`. So is that of
     /// `start`.
     fn end(&self, start: Timestamp, ns: i64) -> Timestamp {
         let end = start.saturating_add_ns(ns);
@@ -168,7 +170,7 @@ mod tests {
         t.parse::<Timestamp>().unwrap().into()
     }
 
-    /// The intervals that lie between two times, as clocks show their beginnings.
+    /// The intervals between two times, each by the local time of its beginning.
     fn between(i: &Interval, from: &str, to: &str) -> Vec<String> {
         let (mut at, to) = (clock(from), clock(to));
         let mut shown = Vec::new();
@@ -177,7 +179,7 @@ mod tests {
             assert_eq!(start, at, "they follow each other without a gap");
             let t = start.timestamp().unwrap().to_zoned(i.zone.clone());
             shown.push(t.strftime("%H:%M%:z").to_string());
-            // Every moment in it is in it.
+            // `around` gives the same interval for each time within it.
             let middle = start
                 .shifted(end.timestamp().unwrap().duration_since(start.timestamp().unwrap()) / 2);
             assert_eq!(i.around(middle), (start, end));

@@ -1,4 +1,4 @@
-//! [`Period`]: from when until when connections are counted.
+//! [`Period`]: the time in which connections are counted; intervals; times as users write them.
 
 pub mod interval;
 pub mod period;
@@ -18,25 +18,25 @@ pub enum Bound {
     Daily(Time),
 }
 
-/// Where [`Period::place`] finds a connection.
+/// The result of [`Period::place`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the period.
     Inside,
     /// Before it or after it.
     Outside,
-    /// Its time is not known, or is not of the kind that the period is given in.
+    /// Its time is not known, or cannot be compared with the period.
     Unknown,
 }
 
-/// From when until when: `until` itself is outside. The default is all time.
+/// A period from `since` (included) to `until` (excluded). The default is all time.
 #[derive(Clone, Debug)]
 pub struct Period {
-    /// The first moment.
+    /// Its beginning; `None`: no limit.
     pub since: Option<Bound>,
-    /// The first moment after it.
+    /// Its end, which is outside; `None`: no limit.
     pub until: Option<Bound>,
-    /// Where [`Bound::Daily`] is the time of day.
+    /// The time zone of [`Bound::Daily`].
     pub zone: TimeZone,
 }
 
@@ -47,7 +47,7 @@ impl Default for Period {
 }
 
 impl Period {
-    /// Whether it is all time.
+    /// Whether it has no limits.
     pub fn is_all(&self) -> bool {
         self.since.is_none() && self.until.is_none()
     }
@@ -57,7 +57,7 @@ impl Period {
         let (since, until) = match (&self.since, &self.until) {
             (None, None) => return Place::Inside,
             (Some(Bound::Daily(since)), Some(Bound::Daily(until))) if since > until => {
-                // Over midnight: outside is what lies between.
+                // The window includes midnight.
                 return match self.time_of_day(time) {
                     Some(at) if *until <= at && at < *since => Place::Outside,
                     Some(_) => Place::Inside,

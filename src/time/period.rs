@@ -21,9 +21,9 @@ pub enum Reference {
 /// One end of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Its first moment.
+    /// Its beginning.
     Since,
-    /// The first moment after it.
+    /// Its end.
     Until,
 }
 

@@ -21,7 +21,7 @@ pub struct Columns {
     share: usize,
     bar: usize,
     time: usize,
-    has_stats: Vec<usize>,
+    statistics: Vec<usize>,
     /// How bars are coloured, if they are.
     style: Option<Style>,
 }
@@ -40,25 +40,25 @@ pub struct Line {
     /// The times of the first and the last.
     pub times: [String; 2],
     /// How the connections fared.
-    pub has_stats: Vec<String>,
+    pub statistics: Vec<String>,
 }
 
 impl Columns {
     /// Columns of these widths, without those that do not fit: the bar goes first, then the
-    /// share, then the times. `has_stats` were asked for, and take the place of share and bar.
+    /// share, then the times. `statistics` were asked for, and take the place of share and bar.
     pub fn fit(
         width: usize,
         keys: Vec<usize>,
         count: usize,
-        has_stats: Vec<usize>,
+        statistics: Vec<usize>,
         time: usize,
         style: Option<Style>,
     ) -> Columns {
         let count = count.max("COUNT".len());
-        let asked = keys.iter().chain(&has_stats);
+        let asked = keys.iter().chain(&statistics);
         let taken: usize = asked.map(|w| w + GAP).sum::<usize>() + count;
-        let plain = has_stats.is_empty();
-        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, has_stats, style };
+        let plain = statistics.is_empty();
+        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, statistics, style };
         let mut left = width.saturating_sub(taken);
         let mut take = |width: usize, n: usize| {
             let fits = width > 0 && left >= (width + GAP) * n;
@@ -98,7 +98,7 @@ impl Columns {
                 None => write!(text, "{:GAP$}{bar}{:blank$}", "", ""),
             };
         }
-        for (value, width) in line.has_stats.iter().zip(&self.has_stats) {
+        for (value, width) in line.statistics.iter().zip(&self.statistics) {
             let _ = write!(text, "{:GAP$}{value:>width$}", "");
         }
         if self.time > 0 {
@@ -131,7 +131,7 @@ mod tests {
             share: "100.0%".into(),
             bar: Some((1, 1)),
             times: ["F".repeat(time), "L".repeat(time)],
-            has_stats: Vec::new(),
+            statistics: Vec::new(),
         });
         (line.chars().count(), line)
     }
@@ -164,7 +164,7 @@ mod tests {
             share: "50.0%".into(),
             bar: Some((1, 2)),
             times: ["FIRST", "LAST"].map(String::from),
-            has_stats: vec!["1234".into(), "5".into()],
+            statistics: vec!["1234".into(), "5".into()],
         };
         let wide = columns(80).line(&line);
         let expected = ["192.0.2.7", "3", "1234", "5", "FIRST", "LAST"];

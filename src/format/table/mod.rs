@@ -27,7 +27,7 @@ const QUIET: Style = Style::new().dimmed();
 /// Columns with count, share, a bar, and the times of the first and the last connection; below
 /// it the sum in words, and what the reader must know.
 pub struct Format {
-    look: RenderOptions,
+    options: RenderOptions,
     /// Whether the date has been said of the interval before, so that the time is enough.
     last_interval: Option<Entry>,
     /// How wide values were in the intervals before, so that their columns stay in place.
@@ -36,30 +36,31 @@ pub struct Format {
 
 impl Format {
     /// A new output.
-    pub fn new(look: RenderOptions) -> Format {
-        Format { look, last_interval: None, widths: Vec::new() }
+    pub fn new(options: RenderOptions) -> Format {
+        Format { options, last_interval: None, widths: Vec::new() }
     }
 
     fn styled(&self, style: Style, text: impl std::fmt::Display) -> String {
-        if self.look.color { format!("{style}{text}{style:#}") } else { text.to_string() }
+        if self.options.color { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 
     fn bars(&self) -> Option<Style> {
-        self.look.color.then_some(BAR)
+        self.options.color.then_some(BAR)
     }
 
-    fn rows(&self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let selection = part.pick();
-        let keys = part.keys.list();
-        let all = part.all();
+    fn rows(&self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let selection = section.select();
+        let keys = section.keys.list();
+        let all = section.all();
         let headings = headings(keys);
-        let clock = Clock::between(&self.look.zone, &all);
+        let clock = Clock::between(&self.options.zone, &all);
         let time = clock.show(all.first).len().max(clock.show(all.last).len());
         let (widths, most) =
-            measure(part, &selection, headings.iter().map(std::string::String::len).collect());
+            measure(section, &selection, headings.iter().map(std::string::String::len).collect());
         let count = all.count.to_string().len();
-        let has_stats = self.measure_stats(part, &selection);
-        let columns = Columns::fit(self.look.width, widths, count, has_stats, time, self.bars());
+        let statistics = self.measure_stats(section, &selection);
+        let columns =
+            Columns::fit(self.options.width, widths, count, statistics, time, self.bars());
 
         let head = columns.line(&Line {
             keys: headings,
@@ -67,7 +68,7 @@ impl Format {
             share: "SHARE".into(),
             bar: None,
             times: ["FIRST", "LAST"].map(String::from),
-            has_stats: fields(self.look.columns).map(|field| field.heading.into()).collect(),
+            statistics: fields(self.options.columns).map(|field| field.heading.into()).collect(),
         });
         writeln!(out, "{}", self.styled(HEADING, head))?;
         let line = |keys: Vec<String>, entry: Entry, stats: &TcpStats| Line {
@@ -76,38 +77,38 @@ impl Format {
             share: share(entry.count, all.count),
             bar: None,
             times: [entry.first, entry.last].map(|t| clock.show(t)),
-            has_stats: self.has_stats(stats),
+            statistics: self.statistics(stats),
         };
-        for row in part.rows(&selection) {
+        for row in section.rows(&selection) {
             let bar = Some((row.entry.count, most));
             let line = Line { bar, ..line(texts(&row).collect(), row.entry, &row.stats) };
             writeln!(out, "{}", columns.line(&line))?;
         }
         if selection.others.count > 0 {
             let label = label(&others(&selection), keys);
-            let line = line(label, selection.others, &selection.other_fares);
+            let line = line(label, selection.others, &selection.other_stats);
             writeln!(out, "{}", columns.line(&line))?;
         }
         if selection.rows.len() + usize::from(selection.others.count > 0) > 1 {
             let line =
-                Line { share: String::new(), ..line(label("total", keys), all, &part.stats()) };
+                Line { share: String::new(), ..line(label("total", keys), all, &section.stats()) };
             writeln!(out, "{}", self.styled(HEADING, columns.line(&line)))?;
         }
         Ok(())
     }
 
     /// How connections fared, a text for each column.
-    fn has_stats(&self, stats: &TcpStats) -> Vec<String> {
-        fields(self.look.columns).map(|field| field.show(stats)).collect()
+    fn statistics(&self, stats: &TcpStats) -> Vec<String> {
+        fields(self.options.columns).map(|field| field.show(stats)).collect()
     }
 
     /// How wide those are, with their headings.
-    fn measure_stats(&self, part: &ReportSection<'_>, selection: &Selection) -> Vec<usize> {
+    fn measure_stats(&self, section: &ReportSection<'_>, selection: &Selection) -> Vec<usize> {
         let mut widths: Vec<_> =
-            fields(self.look.columns).map(|field| field.heading.len()).collect();
-        let rows = part.rows(selection).map(|row| row.stats);
-        for stats in rows.chain([selection.other_fares, part.stats()]) {
-            for (width, text) in widths.iter_mut().zip(self.has_stats(&stats)) {
+            fields(self.options.columns).map(|field| field.heading.len()).collect();
+        let rows = section.rows(selection).map(|row| row.stats);
+        for stats in rows.chain([selection.other_stats, section.stats()]) {
+            for (width, text) in widths.iter_mut().zip(self.statistics(&stats)) {
                 *width = (*width).max(text.len());
             }
         }
@@ -122,7 +123,7 @@ impl Format {
         let watched = report.status.started.zip(report.status.ended);
         let all = report.whole.all();
         if let Some((from, to)) = watched.or(all.first.zip(all.last)) {
-            let _ = write!(text, ", {}", Clock::span(&self.look.zone, from, to));
+            let _ = write!(text, ", {}", Clock::span(&self.options.zone, from, to));
         }
         if report.sums.filtered > 0 {
             let others = plural(report.sums.filtered, "other was", "others were");
@@ -137,9 +138,9 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, part: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let zone = &self.look.zone;
-        let span = Entry { first: part.start, last: part.end, ..Entry::default() };
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let zone = &self.options.zone;
+        let span = Entry { first: section.start, last: section.end, ..Entry::default() };
         let start = match self.last_interval {
             // The date is said where it is another.
             Some(last) if same_day(zone, &Entry { last: span.first, ..last }) => Detail::Time,
@@ -148,52 +149,54 @@ impl super::Format for Format {
         let end = if same_day(zone, &span) { Detail::Time } else { Detail::Full };
         let heading = format!(
             "{} to {}",
-            Clock::new(zone, start).show(part.start),
-            Clock::new(zone, end).show(part.end)
+            Clock::new(zone, start).show(section.start),
+            Clock::new(zone, end).show(section.end)
         );
-        let total = plural(part.total(), "connection", "connections");
+        let total = plural(section.total(), "connection", "connections");
         writeln!(out, "{}  {total}", self.styled(HEADING, heading))?;
         self.last_interval = Some(span);
-        if part.total() == 0 {
+        if section.total() == 0 {
             return Ok(());
         }
 
         const INDENT: usize = 2;
-        let selection = part.pick();
-        let keys = part.keys.list();
+        let selection = section.select();
+        let keys = section.keys.list();
         if self.widths.is_empty() {
             self.widths = keys.iter().map(|k| if *k == Key::Ip { 15 } else { 5 }).collect();
         }
-        let (widths, most) = measure(part, &selection, std::mem::take(&mut self.widths));
+        let (widths, most) = measure(section, &selection, std::mem::take(&mut self.widths));
         self.widths = widths;
-        let width = self.look.width.saturating_sub(INDENT);
-        let has_stats = self.measure_stats(part, &selection);
-        let columns = Columns::fit(width, self.widths.clone(), 0, has_stats, 0, self.bars());
+        let width = self.options.width.saturating_sub(INDENT);
+        let statistics = self.measure_stats(section, &selection);
+        let columns = Columns::fit(width, self.widths.clone(), 0, statistics, 0, self.bars());
         let line = |keys, count, bar, stats: &TcpStats| Line {
             keys,
             count: format!("{count}"),
-            share: share(count, part.total()),
+            share: share(count, section.total()),
             bar,
             times: Default::default(),
-            has_stats: self.has_stats(stats),
+            statistics: self.statistics(stats),
         };
-        if self.look.columns.any() {
+        if self.options.columns.any() {
             let head = Line {
                 keys: headings(keys),
                 count: "COUNT".into(),
-                has_stats: fields(self.look.columns).map(|field| field.heading.into()).collect(),
+                statistics: fields(self.options.columns)
+                    .map(|field| field.heading.into())
+                    .collect(),
                 ..Line::default()
             };
             writeln!(out, "{:INDENT$}{}", "", self.styled(HEADING, columns.line(&head)))?;
         }
-        for row in part.rows(&selection) {
+        for row in section.rows(&selection) {
             let count = row.entry.count;
             let line = line(texts(&row).collect(), count, Some((count, most)), &row.stats);
             writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
         }
         if selection.others.count > 0 {
             let label = label(&others(&selection), keys);
-            let line = line(label, selection.others.count, None, &selection.other_fares);
+            let line = line(label, selection.others.count, None, &selection.other_stats);
             writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
         }
         Ok(())
@@ -207,11 +210,11 @@ impl super::Format for Format {
             self.rows(&report.whole, out)?;
             writeln!(out)?;
         }
-        for line in wrap(&self.caption(report), self.look.width) {
+        for line in wrap(&self.caption(report), self.options.width) {
             writeln!(out, "{line}")?;
         }
         for note in &report.notes {
-            let lines = wrap(&printable(note), self.look.width.saturating_sub(6));
+            let lines = wrap(&printable(note), self.options.width.saturating_sub(6));
             for (i, line) in lines.iter().enumerate() {
                 let prefix = if i == 0 { self.styled(NOTE, "note:") } else { "     ".into() };
                 writeln!(out, "{prefix} {line}")?;
@@ -225,7 +228,7 @@ impl super::Format for Format {
             (None, None) => "unknown".into(),
             (ip, port) => Value::Local(ip, port).to_string(),
         };
-        let time = Clock::new(&self.look.zone, Detail::Micros).show(c.time);
+        let time = Clock::new(&self.options.zone, Detail::Micros).show(c.time);
         let mut text = format!("{time}  {}", end(c.ip, c.port));
         if c.local_ip.is_some() || c.local_port.is_some() {
             let _ = write!(text, " -> {}", end(c.local_ip, c.local_port));
@@ -240,7 +243,7 @@ impl super::Format for Format {
             let _ = write!(text, "  {}", self.styled(QUIET, who));
         }
         let stats = TcpStats::of(c, 1);
-        for (word, field) in fields_of_one(self.look.columns) {
+        for (word, field) in fields_of_one(self.options.columns) {
             let _ = write!(text, "  {word} {}", field.show(&stats));
         }
         writeln!(out, "{}", text.trim())
@@ -290,12 +293,12 @@ fn share(n: u64, all: u64) -> String {
 
 /// How wide the values of the keys are, at least as wide as they were, and the largest count.
 fn measure(
-    part: &ReportSection<'_>,
+    section: &ReportSection<'_>,
     selection: &Selection,
     mut widths: Vec<usize>,
 ) -> (Vec<usize>, u64) {
     let mut most = 0;
-    for row in part.rows(selection) {
+    for row in section.rows(selection) {
         most = most.max(row.entry.count);
         for (width, text) in widths.iter_mut().zip(texts(&row)) {
             *width = (*width).max(text.chars().count());
