@@ -17,8 +17,6 @@ pub use libc::sock_filter as Instruction;
 pub struct Preparation {
     /// A seccomp filter to install, with no_new_privs only where the kernel insists on it.
     pub filter: Option<Vec<Instruction>>,
-    /// Ignore SIGTRAP, which exec keeps.
-    pub ignore_sigtrap: bool,
 }
 
 /// A child that waits for [`StoppedChild::release`].
@@ -199,9 +197,6 @@ unsafe fn run_child(
         }
         // Rust's start-up ignores SIGPIPE; the command must not inherit that.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        if preparation.ignore_sigtrap {
-            libc::signal(libc::SIGTRAP, libc::SIG_IGN);
-        }
         if let Some(filter) = &preparation.filter {
             say(tell, FILTER, install(filter));
         }

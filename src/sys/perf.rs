@@ -1,4 +1,4 @@
-//! perf_event_open(2) for tracepoints that count, and stop, a thread.
+//! perf_event_open(2) for tracepoints that count in a thread, and tell it by a signal.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -13,15 +13,15 @@ use perf_event_open_sys::{ioctls, perf_event_open};
 
 use super::ptrace::Tid;
 
-/// To whom an event is handed down.
+/// The thread that is told of each occurrence: fcntl(2), `F_SETOWN_EX` and `F_SETSIG`. The signal
+/// has `si_code` `POLL_IN` and the event's descriptor as `si_fd`. It is pending before the thread
+/// returns from the system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inherit {
-    /// To nobody.
-    No,
-    /// To the threads that the thread creates.
-    Threads,
-    /// To threads and child processes, but for children of clone3(2) with CLONE_CLEAR_SIGHAND.
-    All,
+pub struct Notify {
+    /// The thread.
+    pub tid: Tid,
+    /// The signal. What it does to the thread is up to the process, as with any other signal.
+    pub signal: i32,
 }
 
 /// What to open: every occurrence in one thread, on whatever CPU it runs.
@@ -31,11 +31,8 @@ pub struct Tracepoint<'a> {
     pub id: u16,
     /// Ask for the raw record too: without privilege that is allowed for system calls alone.
     pub raw: bool,
-    /// Send the thread SIGTRAP, with this number as its `si_perf_data` (Linux 5.13). The event
-    /// ends at exec.
-    pub sigtrap: Option<u64>,
-    /// Who inherits it.
-    pub inherit: Inherit,
+    /// Whom to tell of each occurrence.
+    pub notify: Option<Notify>,
     /// Only what passes this filter counts, from the first moment on.
     pub filter: Option<&'a CStr>,
 }
@@ -55,7 +52,6 @@ impl Event {
             type_: PERF_TYPE_TRACEPOINT,
             size: size_of::<perf_event_attr>() as u32,
             config: tracepoint.id.into(),
-            sig_data: tracepoint.sigtrap.unwrap_or(0),
             ..Default::default()
         };
         attr.__bindgen_anon_1.sample_period = 1;
@@ -64,13 +60,7 @@ impl Event {
         if tracepoint.raw {
             attr.sample_type = PERF_SAMPLE_RAW.into();
         }
-        if tracepoint.sigtrap.is_some() {
-            attr.set_sigtrap(1);
-            attr.set_remove_on_exec(1);
-        }
-        attr.set_inherit((tracepoint.inherit != Inherit::No).into());
-        attr.set_inherit_thread((tracepoint.inherit == Inherit::Threads).into());
-        attr.set_disabled(tracepoint.filter.is_some().into());
+        attr.set_disabled((tracepoint.filter.is_some() || tracepoint.notify.is_some()).into());
         // SAFETY: `attr` lives, and its size is stated; the kernel writes to it only the size
         // that it knows. The descriptor, if there is one, is new and nobody else's.
         let event = unsafe {
@@ -83,12 +73,32 @@ impl Event {
         };
         if let Some(filter) = tracepoint.filter {
             event.set_filter(filter)?;
+        }
+        if let Some(notify) = tracepoint.notify {
+            event.set_notify(notify)?;
+        }
+        if attr.disabled() != 0 {
             event.enable()?;
         }
         Ok(event)
     }
 
-    /// Occurrences, those of its heirs included, the living and the dead.
+    fn set_notify(&self, notify: Notify) -> io::Result<()> {
+        let owner = Owner { kind: F_OWNER_TID, pid: notify.tid };
+        // SAFETY: `owner` has the layout of struct f_owner_ex and lives; the kernel only reads it.
+        check(unsafe { libc::fcntl(self.0.as_raw_fd(), F_SETOWN_EX, &raw const owner) })?;
+        self.set_signal(notify.signal)?;
+        // SAFETY: takes numbers only.
+        check(unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) })
+    }
+
+    /// Tells by another signal from now on.
+    pub fn set_signal(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: takes numbers only.
+        check(unsafe { libc::fcntl(self.0.as_raw_fd(), F_SETSIG, signal) })
+    }
+
+    /// Occurrences so far. A thread that has ended keeps its count.
     pub fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.0).read_exact(&mut bytes)?;
@@ -102,15 +112,8 @@ impl Event {
         check(unsafe { ioctls::SET_FILTER(self.0.as_raw_fd(), filter.as_ptr().cast_mut()) })
     }
 
-    /// Stops counting, for its heirs as well.
-    pub fn disable(&self) -> io::Result<()> {
+    fn enable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the argument is a number.
-        check(unsafe { ioctls::DISABLE(self.0.as_raw_fd(), 0) })
-    }
-
-    /// Counts again, for its heirs as well.
-    pub fn enable(&self) -> io::Result<()> {
-        // SAFETY: as in `disable`.
         check(unsafe { ioctls::ENABLE(self.0.as_raw_fd(), 0) })
     }
 }
@@ -123,6 +126,18 @@ impl AsRawFd for Event {
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// linux/fcntl.h and asm-generic/fcntl.h, which libc lacks.
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+const F_OWNER_TID: libc::c_int = 0;
+
+/// `struct f_owner_ex`
+#[repr(C)]
+struct Owner {
+    kind: libc::c_int,
+    pid: libc::pid_t,
 }
 
 /// The system calls that make a connection a descriptor.
@@ -140,6 +155,29 @@ pub fn accept_nothing(which: Accept) {
         Accept::Accept => libc::SYS_accept,
         Accept::Accept4 => libc::SYS_accept4,
     });
+}
+
+/// Makes the call as [`accept_nothing`] does, and takes the signal that an event has sent this
+/// thread by the time the call has returned: the event's descriptor. `None`: none has come.
+pub fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<Option<RawFd>> {
+    // SAFETY: the sets are initialised by sigemptyset and pthread_sigmask before they are read,
+    // and all-zero is a valid siginfo_t and timespec.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        let mut former: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        let errno = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut former);
+        if errno != 0 {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        accept_nothing(which);
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let at_once: libc::timespec = std::mem::zeroed();
+        let taken = libc::sigtimedwait(&raw const set, &raw mut info, &raw const at_once);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const former, std::ptr::null_mut());
+        Ok(super::tracee::poll_descriptor(&info).filter(|_| taken == signal))
+    }
 }
 
 /// Makes each system call of the kernel's net/socket.c on a descriptor that does not exist.

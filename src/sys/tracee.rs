@@ -1,8 +1,8 @@
-//! More ptrace(2) requests on a stopped tracee, for the engine `perf`: its signals, all of its
-//! registers, its memory.
+//! More ptrace(2) requests on a stopped tracee, for the engine `perf`: its signals and its memory.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::RawFd;
 
 use super::ptrace::{Registers, Tid};
 
@@ -10,12 +10,8 @@ use super::ptrace::{Registers, Tid};
 const GETSIGMASK: libc::c_uint = 0x420a;
 const SETSIGMASK: libc::c_uint = 0x420b;
 const PEEKSIGINFO: libc::c_uint = 0x4209;
-const GET_RSEQ_CONFIGURATION: libc::c_uint = 0x420f;
-const GET_SYSCALL_USER_DISPATCH_CONFIG: libc::c_uint = 0x4211;
 /// Size of the kernel's sigset_t in bytes.
 const SIGSET: usize = 8;
-/// `NT_X86_XSTATE` of elf.h.
-const NT_X86_XSTATE: usize = 0x202;
 
 fn request(op: libc::c_uint, tid: Tid, addr: usize, data: usize) -> io::Result<usize> {
     // SAFETY: the callers pass the address of a live object of the type and size that `op` reads
@@ -66,63 +62,48 @@ pub fn set_blocked(tid: Tid, set: SignalSet) -> io::Result<()> {
     request(SETSIGMASK, tid, SIGSET, (&raw const set.0) as usize).map(drop)
 }
 
-/// A SIGTRAP that a perf event sent: sigaction(2), `TRAP_PERF`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PerfSignal {
-    /// `si_perf_data`: the number that the event was opened with.
-    pub data: u64,
-    /// The thread blocked the signal when it was sent, so it has run on since (Linux 5.18).
-    pub was_blocked: bool,
-}
-
-const TRAP_PERF: i32 = 6;
-const TRAP_PERF_FLAG_ASYNC: u32 = 1;
-
-/// The kernel's siginfo_t with the member of its union that `TRAP_PERF` fills.
+/// The kernel's siginfo_t with the members that a signal of `F_SETSIG` fills: sigaction(2).
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct PerfInfo {
+struct PollInfo {
     signo: i32,
     errno: i32,
     code: i32,
-    address: u64,
-    data: u64,
-    kind: u32,
-    flags: u32,
-    rest: [u64; 11],
+    band: i64,
+    fd: i32,
+    rest: [u64; 12],
 }
 
-const _: () = assert!(size_of::<PerfInfo>() == size_of::<libc::siginfo_t>());
+const _: () = assert!(size_of::<PollInfo>() == size_of::<libc::siginfo_t>());
 
-impl PerfInfo {
-    const EMPTY: PerfInfo = PerfInfo {
-        signo: 0,
-        errno: 0,
-        code: 0,
-        address: 0,
-        data: 0,
-        kind: 0,
-        flags: 0,
-        rest: [0; 11],
-    };
+impl PollInfo {
+    const EMPTY: PollInfo =
+        PollInfo { signo: 0, errno: 0, code: 0, band: 0, fd: -1, rest: [0; 12] };
 
-    fn decode(&self) -> Option<PerfSignal> {
-        (self.signo == libc::SIGTRAP && self.code == TRAP_PERF).then_some(PerfSignal {
-            data: self.data,
-            was_blocked: self.flags & TRAP_PERF_FLAG_ASYNC != 0,
-        })
+    /// No other process can send a signal with this code: rt_sigqueueinfo(2).
+    fn descriptor(&self) -> Option<RawFd> {
+        const POLL_IN: i32 = 1;
+        (self.code == POLL_IN).then_some(self.fd)
     }
 }
 
-/// What a perf event said to a thread in signal-delivery-stop; `None`: the signal is not its.
-pub fn perf_signal(tid: Tid) -> io::Result<Option<PerfSignal>> {
-    let mut info = PerfInfo::EMPTY;
-    request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
-    Ok(info.decode())
+/// The descriptor that a signal is about, where `F_SETSIG` made the kernel send it.
+pub fn poll_descriptor(info: &libc::siginfo_t) -> Option<RawFd> {
+    // SAFETY: both are plain numbers of the same size, and an aligned pointer is not needed.
+    let info: PollInfo = unsafe { std::ptr::read_unaligned((&raw const *info).cast()) };
+    info.descriptor()
 }
 
-/// The signal of a perf event that waits to be delivered to a stopped thread (Linux 3.10).
-pub fn pending_perf_signal(tid: Tid) -> io::Result<Option<PerfSignal>> {
+/// The descriptor that the signal of a thread in signal-delivery-stop is about; it is the
+/// tracer's where a perf event of the tracer sent it. `None`: it is another kind of signal.
+pub fn signal_descriptor(tid: Tid) -> io::Result<Option<RawFd>> {
+    let mut info = PollInfo::EMPTY;
+    request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
+    Ok(info.descriptor())
+}
+
+/// The same for a signal that waits to be delivered to a stopped thread (Linux 3.10).
+pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
     /// `struct ptrace_peeksiginfo_args`
     #[repr(C)]
     struct From {
@@ -131,13 +112,14 @@ pub fn pending_perf_signal(tid: Tid) -> io::Result<Option<PerfSignal>> {
         count: i32,
     }
     const AT_ONCE: usize = 16;
-    let mut infos = [PerfInfo::EMPTY; AT_ONCE];
+    let mut infos = [PollInfo::EMPTY; AT_ONCE];
     let mut from = From { offset: 0, flags: 0, count: AT_ONCE as i32 };
     loop {
         let got =
             request(PEEKSIGINFO, tid, (&raw const from) as usize, infos.as_mut_ptr() as usize)?;
-        if let Some(signal) = infos[..got.min(AT_ONCE)].iter().find_map(PerfInfo::decode) {
-            return Ok(Some(signal));
+        let found = infos[..got.min(AT_ONCE)].iter().find(|i| i.signo == signal);
+        if let Some(fd) = found.and_then(PollInfo::descriptor) {
+            return Ok(Some(fd));
         }
         if got < AT_ONCE {
             return Ok(None);
@@ -151,64 +133,6 @@ pub fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(registers) as usize).map(drop)
 }
 
-/// The floating point and vector registers of a stopped thread, as XSAVE lays them out.
-pub fn extended_registers(tid: Tid) -> io::Result<Vec<u8>> {
-    // AMX tiles make it 11 KiB.
-    let mut bytes = vec![0u8; 32 << 10];
-    let mut area = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    request(libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, (&raw mut area) as usize)?;
-    bytes.truncate(area.iov_len);
-    Ok(bytes)
-}
-
-/// How many bytes XSAVE needs for `features`, which are bits of XCR0.
-pub fn extended_size(features: u64) -> usize {
-    // The legacy area and the header, which describe features 0 and 1.
-    const LEAST: usize = 512 + 64;
-    let end = |feature: u32| {
-        // SAFETY: every x86-64 machine that has XSAVE, and so a register set of this kind, has
-        // this leaf of cpuid.
-        #[allow(unused_unsafe)]
-        let leaf = unsafe { std::arch::x86_64::__cpuid_count(0xd, feature) };
-        leaf.eax as usize + leaf.ebx as usize
-    };
-    (2..63).filter(|f| features & (1 << f) != 0).map(end).fold(LEAST, usize::max)
-}
-
-/// Whether a thread lets user space handle its system calls: prctl(2), PR_SET_SYSCALL_USER_DISPATCH.
-/// Before Linux 6.4 the kernel does not tell.
-pub fn has_syscall_dispatch(tid: Tid) -> bool {
-    /// `struct ptrace_sud_config`
-    #[repr(C)]
-    #[derive(Default)]
-    struct Configuration {
-        mode: u64,
-        rest: [u64; 3],
-    }
-    let mut c = Configuration::default();
-    let size = size_of_val(&c);
-    request(GET_SYSCALL_USER_DISPATCH_CONFIG, tid, size, (&raw mut c) as usize).is_ok()
-        && c.mode != 0
-}
-
-/// The address of a thread's `struct rseq`, if it registered one: rseq(2) (Linux 5.13).
-pub fn rseq_area(tid: Tid) -> io::Result<Option<u64>> {
-    /// `struct ptrace_rseq_configuration`
-    #[repr(C)]
-    #[derive(Default)]
-    struct Configuration {
-        pointer: u64,
-        size: u32,
-        signature: u32,
-        flags: u32,
-        pad: u32,
-    }
-    let mut c = Configuration::default();
-    let size = size_of_val(&c);
-    request(GET_RSEQ_CONFIGURATION, tid, size, (&raw mut c) as usize)?;
-    Ok((c.pointer != 0).then_some(c.pointer))
-}
-
 /// Reads memory of a tracee: process_vm_readv(2).
 pub fn read_memory(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
@@ -217,17 +141,6 @@ pub fn read_memory(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
     whole(
         unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) },
         into,
-    )
-}
-
-/// Writes memory of a tracee: process_vm_writev(2).
-pub fn write_memory(tid: Tid, address: u64, from: &[u8]) -> io::Result<()> {
-    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
-    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: from.len() };
-    // SAFETY: the local vector is `from`, which the kernel only reads.
-    whole(
-        unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) },
-        from,
     )
 }
 

@@ -8,7 +8,7 @@ use super::stop::Until;
 /// has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Engine {
-    /// One stop per accept that succeeds: the SIGTRAP of a perf event.
+    /// One stop per accept that succeeds: the signal of a perf event.
     Perf,
     /// Two stops per accept call: the seccomp filter's, and the exit from the call.
     Seccomp,

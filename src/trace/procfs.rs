@@ -127,6 +127,22 @@ pub fn has_io_uring(pid: Tid) -> bool {
     descriptor_links(pid).iter().take(10_000).any(is_ring)
 }
 
+/// The signals that a process reads by each of its signalfds, among its first ten thousand
+/// descriptors: signalfd(2).
+pub fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
+    let mut masks = Vec::new();
+    for (fd, to) in descriptors(pid).into_iter().take(10_000) {
+        if to == "anon_inode:[signalfd]"
+            && let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}"))
+        {
+            let mask = info.lines().find_map(|l| l.strip_prefix("sigmask:"));
+            let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+            masks.push(SignalSet(mask.unwrap_or(u64::MAX)));
+        }
+    }
+    masks
+}
+
 /// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
 pub fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     let link = |path: PathBuf| {

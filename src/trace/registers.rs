@@ -2,7 +2,7 @@
 
 use crate::sys::ptrace::Registers;
 
-use super::abi::Arch;
+use super::abi::{self, Arch, Call};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("tcptally traces x86-64 so far: other machines need a table here and in abi.rs");
@@ -31,6 +31,16 @@ impl CallRegisters {
     /// does not have.
     pub fn is_entry(&self) -> bool {
         self.0.rax as i64 == -ENOSYS
+    }
+
+    /// Whether the tracee stands at the exit from a 64-bit accept that gave a descriptor. In a
+    /// signal handler that began there, the number of the call is still the same; but only
+    /// `syscall` leaves the address of the next instruction in rcx.
+    pub fn stands_at_accept_exit(&self) -> bool {
+        let mut calls = abi::candidates(self.number());
+        self.success().is_some()
+            && self.0.rcx == self.0.rip
+            && calls.any(|c| c == (Arch::X86_64, Call::Accept))
     }
 
     /// Arguments of the call; they are still in place at its exit.

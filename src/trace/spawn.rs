@@ -67,9 +67,7 @@ impl Start {
         let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
         let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
         let filter = self.program(engine).map(Program::instructions);
-        let ignore_sigtrap = engine == Some(Engine::Perf);
-        let held = fork::hold(&argv, &Preparation { filter, ignore_sigtrap })
-            .doing("starting a process")?;
+        let held = fork::hold(&argv, &Preparation { filter }).doing("starting a process")?;
         // With the filter in place and no tracer, accept would fail with ENOSYS for ever.
         let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {

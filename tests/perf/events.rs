@@ -1,29 +1,26 @@
 //! Events count every accept, and stop the thread for each.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use tcptally::sys::perf::Inherit;
 use tcptally::sys::ptrace::{self, Tid};
 use tcptally::sys::{tracee as sys_tracee, wait};
-use tcptally::trace::perf::Events;
-use tcptally::trace::perf::events::are_inherited;
-use tcptally::trace::perf::inject::{Change, Disposition};
-use tcptally::trace::perf::mask;
+use tcptally::trace::perf::accept_signal::AcceptSignal;
 use tcptally::trace::perf::tracepoint::Tracepoints;
+use tcptally::trace::perf::{Events, mask};
 use tcptally::trace::procfs::status_field;
+use tcptally::trace::registers::CallRegisters;
 use tcptally::trace::stop::{Stop, Until};
 
-use super::support::{inject, next_stop, resume, tracee};
+use super::support::{next_stop, resume, tracee};
 
 const SEIZED: i32 = ptrace::PTRACE_O_TRACESYSGOOD
     | ptrace::PTRACE_O_TRACECLONE
     | ptrace::PTRACE_O_TRACEFORK
     | ptrace::PTRACE_O_TRACEVFORK
     | ptrace::PTRACE_O_TRACEEXEC;
-const COOKIE: u64 = 0x7463_7074_616c_6c79;
 
 /// What a tracer saw of a program from its start to its end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,69 +45,54 @@ fn threads(pid: Tid) -> Vec<Tid> {
 /// The least of a tracer, in a process of its own since it waits for any child.
 #[test]
 #[ignore = "the tracer that other tests start"]
-#[expect(clippy::too_many_lines, reason = "to be split by kind of stop")]
 fn watch() {
     let pid: Tid = std::env::var("TRACEE").unwrap().parse().unwrap();
     let has = |name| std::env::var_os(name).is_some();
     let tracepoints = Tracepoints::find().unwrap();
-    let inherit = if has("THREADS_ONLY") { Inherit::Threads } else { Inherit::All };
-    let open = |tid| Events::open(&tracepoints, tid, inherit, COOKIE).unwrap();
-    let options = if has("THREADS_ONLY") {
-        SEIZED & !ptrace::PTRACE_O_TRACEFORK & !ptrace::PTRACE_O_TRACEVFORK
-    } else {
-        SEIZED
-    };
+    let signal = AcceptSignal::choose(pid).unwrap();
+    let open = |tid| Events::open(&tracepoints, tid, signal).unwrap();
     let threads = threads(pid);
-    for tid in &threads {
-        ptrace::seize(*tid, options).unwrap();
-    }
-    if !has("NO_INJECTION") {
-        resume(inject(pid, Change::Ignore).0);
-    }
-    let mut events: Vec<Events> = threads.iter().map(|tid| open(*tid)).collect();
-    if has("TWICE") {
-        events.extend(threads.iter().map(|tid| open(*tid)).collect::<Vec<_>>());
-    }
-    if has("UNBLOCK") {
-        for tid in &threads {
-            ptrace::interrupt(*tid).unwrap();
-            let Stop::Event(stop) = next_stop(*tid) else { panic!("not interrupted") };
-            println!("{tid} had it blocked: {}", mask::unblock(*tid).unwrap().is_some());
+    let mut events: HashMap<Tid, Events> = HashMap::new();
+    for tid in threads {
+        ptrace::seize(tid, SEIZED).unwrap();
+        events.insert(tid, open(tid));
+        if has("UNBLOCK") {
+            ptrace::interrupt(tid).unwrap();
+            let Stop::Event(stop) = next_stop(tid) else { panic!("not interrupted") };
+            let former = mask::unblock(tid, signal.number()).unwrap();
+            println!("{tid} had it blocked: {}", former.is_some());
             stop.resume(Until::AnyStop).unwrap();
         }
     }
     println!("watching");
     let mut seen = Seen::default();
-    let mut known: HashSet<Tid> = threads.into_iter().collect();
     while let Some(change) = wait::any().unwrap() {
         match Stop::from(change) {
             Stop::Exited(..) | Stop::Killed(..) => {}
-            Stop::Signal(stop) => match sys_tracee::perf_signal(stop.tid()).unwrap() {
-                Some(signal) if signal.data == COOKIE => {
-                    let r = ptrace::registers(stop.tid()).unwrap();
-                    let is_exit = [libc::SYS_accept, libc::SYS_accept4]
-                        .contains(&(r.orig_rax as i64))
-                        && r.rax as i64 >= 0;
-                    assert_eq!(is_exit, !signal.was_blocked, "{r:?}");
-                    if signal.was_blocked {
-                        seen.late += 1;
-                    } else {
-                        seen.stops += 1;
-                    }
-                    stop.suppress(Until::AnyStop).unwrap();
+            Stop::Signal(stop) => {
+                let tid = stop.tid();
+                let fd = sys_tracee::signal_descriptor(tid).unwrap();
+                if !fd.is_some_and(|fd| events[&tid].descriptors().contains(&fd)) {
+                    stop.deliver(Until::AnyStop).unwrap();
+                    continue;
                 }
-                _ => stop.deliver(Until::AnyStop).unwrap(),
-            },
+                if CallRegisters(stop.registers().unwrap()).stands_at_accept_exit() {
+                    seen.stops += 1;
+                } else {
+                    seen.late += 1;
+                }
+                stop.suppress(Until::AnyStop).unwrap();
+            }
             Stop::Exec(stop) => {
-                events.push(open(stop.tid()));
+                for tid in [stop.former_tid().unwrap(), stop.tid()] {
+                    seen.kernel += events.remove(&tid).map_or(0, |e| e.count().unwrap());
+                }
+                events.insert(stop.tid(), open(stop.tid()));
                 stop.resume(Until::AnyStop).unwrap();
             }
             Stop::Birth(stop) => stop.resume(Until::AnyStop).unwrap(),
             Stop::Event(stop) => {
-                if !known.contains(&stop.tid()) && !are_inherited(&stop).unwrap() {
-                    events.push(open(stop.tid()));
-                }
-                known.insert(stop.tid());
+                events.entry(stop.tid()).or_insert_with(|| open(stop.tid()));
                 stop.resume(Until::AnyStop).unwrap();
             }
             Stop::Group(stop) => {
@@ -121,7 +103,7 @@ fn watch() {
             other => resume(other),
         }
     }
-    seen.kernel = events.iter().map(|e| e.count().unwrap()).sum();
+    seen.kernel += events.values().map(|e| e.count().unwrap()).sum::<u64>();
     println!("seen {} {} {}", seen.stops, seen.late, seen.kernel);
 }
 
@@ -174,34 +156,21 @@ fn sees_all(how: &str, environment: &[(&str, &str)]) {
 
 #[test]
 fn every_accept_counts_and_stops_once() {
-    for how in ["plain", "threads", "nested", "forks", "vforks", "ppoll", "stopped"] {
+    for how in ["plain", "threads", "nested", "forks", "vforks", "cloexec", "ppoll", "stopped"] {
         sees_all(how, &[]);
     }
 }
 
 #[test]
-fn exec_ends_events_and_keeps_their_count() {
+fn accepts_after_exec_count_and_stop() {
     for how in ["exec", "threadexec"] {
         sees_all(how, &[]);
     }
 }
 
 #[test]
-fn children_with_cleared_handlers_inherit_no_events() {
-    sees_all("cloexec", &[]);
-}
-
-#[test]
 fn signals_that_the_program_sends_itself_reach_it() {
-    sees_all("traps", &[("NO_INJECTION", "1")]);
-}
-
-#[test]
-fn a_thread_with_events_twice_stops_once() {
-    for how in ["plain", "threads", "forks"] {
-        let Some((_, seen)) = watched(how, 20, &[("TWICE", "1")]) else { return };
-        assert_eq!(seen, Seen { stops: 20, late: 0, kernel: 40 }, "{how}");
-    }
+    sees_all("urgents", &[]);
 }
 
 #[test]
@@ -215,14 +184,6 @@ fn blocked_signals_are_missed_but_counted() {
 #[test]
 fn unblocked_threads_stop() {
     sees_all("blocked", &[("UNBLOCK", "1")]);
-}
-
-#[test]
-fn children_do_not_inherit_where_only_threads_may() {
-    let Some((said, seen)) = watched("forks", 20, &[("THREADS_ONLY", "1")]) else { return };
-    assert_eq!(seen, Seen::default());
-    assert_eq!(said, "done\n");
-    sees_all("threads", &[("THREADS_ONLY", "1")]);
 }
 
 /// A program of selfserve.c that has said the first line.
@@ -310,18 +271,17 @@ fn processes_that_end_amid_their_accepts_are_no_failure() {
     assert!(!report["warnings"].to_string().contains("failed"), "{report}");
 }
 
-/// What a thread inherited stays when those are gone from whom it has it.
 #[test]
-fn heirs_are_watched_to_their_end() {
+fn a_thread_is_watched_when_its_creators_have_ended() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
     let Some(report) = reported_of(started_from("heirs.c", "", 20), &mut command) else { return };
     assert_eq!(report["total"], 20);
     assert_eq!(report["complete"], true);
 }
 
-fn blocks_sigtrap(tid: Tid) -> bool {
+fn blocks_urgent(tid: Tid) -> bool {
     let set = status_field(tid, "SigBlk").unwrap();
-    u64::from_str_radix(&set, 16).unwrap() >> (libc::SIGTRAP - 1) & 1 == 1
+    u64::from_str_radix(&set, 16).unwrap() >> (libc::SIGURG - 1) & 1 == 1
 }
 
 #[test]
@@ -331,15 +291,15 @@ fn a_mask_is_put_back() {
     };
     let pid = child.id() as Tid;
     let tid = threads(pid)[1];
-    assert!(blocks_sigtrap(tid));
+    assert!(blocks_urgent(tid));
     ptrace::seize(tid, SEIZED).unwrap();
     ptrace::interrupt(tid).unwrap();
     let stop = next_stop(tid);
-    let former = mask::unblock(tid).unwrap().unwrap();
-    assert!(!blocks_sigtrap(tid));
-    assert_eq!(mask::unblock(tid).unwrap(), None);
-    mask::block_again(tid, former).unwrap();
-    assert!(blocks_sigtrap(tid));
+    let former = mask::unblock(tid, libc::SIGURG).unwrap().unwrap();
+    assert!(!blocks_urgent(tid));
+    assert_eq!(mask::unblock(tid, libc::SIGURG).unwrap(), None);
+    mask::block_again(tid, libc::SIGURG, former).unwrap();
+    assert!(blocks_urgent(tid));
     resume(stop);
     child.kill().unwrap();
     while !matches!(next_stop(tid), Stop::Killed(..)) {}
@@ -347,7 +307,7 @@ fn a_mask_is_put_back() {
 }
 
 #[test]
-fn a_signal_still_pending_at_the_end_does_not_kill() {
+fn a_signal_still_pending_at_the_end_does_nothing() {
     let Some((mut child, mut said)) = started("later", 3) else {
         return eprintln!("skipped: no cc");
     };
@@ -360,25 +320,33 @@ fn a_signal_still_pending_at_the_end_does_not_kill() {
         }
     };
     let pid = child.id() as Tid;
+    let signal = AcceptSignal::choose(pid).unwrap();
     ptrace::seize(pid, SEIZED).unwrap();
-    let (stop, former) = inject(pid, Change::Ignore);
-    resume(stop);
-    let events = Events::open(&tracepoints, pid, Inherit::All, COOKIE).unwrap();
+    let events = Events::open(&tracepoints, pid, signal).unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"g").unwrap();
     assert_eq!(next_line(&mut said), "accepted");
-    events.disable().unwrap();
     assert_eq!(events.count().unwrap(), 3);
     ptrace::interrupt(pid).unwrap();
-    let stop = next_stop(pid);
-    let pending = sys_tracee::pending_perf_signal(pid).unwrap();
-    assert_eq!(pending, Some(sys_tracee::PerfSignal { data: COOKIE, was_blocked: true }));
-    resume(stop);
-    let (stop, ours) = inject(pid, Change::PutBack(former));
-    assert_eq!(ours, Disposition::IGNORED);
-    assert_eq!(sys_tracee::pending_perf_signal(pid).unwrap(), None);
-    resume(stop);
+    let Stop::Event(stop) = next_stop(pid) else { panic!("not interrupted") };
+    let pending = sys_tracee::pending_descriptor(pid, signal.number()).unwrap();
+    assert!(pending.is_some_and(|fd| events.descriptors().contains(&fd)), "{pending:?}");
+    drop(events);
+    stop.detach().unwrap();
     stdin.write_all(b"g").unwrap();
     assert_eq!(next_line(&mut said), "done");
     assert!(child.wait().unwrap().success());
+}
+
+/// A handler that runs between the return of accept and the signal's stop has changed the registers
+/// by then.
+#[test]
+fn an_accept_that_a_signal_handler_follows_counts() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    let Some(report) = reported("alarms", 3000, &mut command) else { return };
+    assert_eq!(report["engine"], "perf", "{report}");
+    assert_eq!(report["total"], 3000, "{report}");
+    assert_eq!(report["rows"][0]["ip"], "127.0.0.1", "{report}");
+    assert_eq!(report["addresses"], 1, "{report}");
+    assert_eq!(report["complete"], true, "{report}");
 }

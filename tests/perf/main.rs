@@ -1,5 +1,4 @@
 //! The pieces of the engine `perf`, each against a real tracee.
 
 mod events;
-mod injection;
 mod support;

@@ -1,5 +1,5 @@
-/* Accepts N connections of its own (argv[2]) in a thread that has its perf events by inheritance
- * from a creator's creator, both of which have ended; and their tracer, to which it must be
+/* Accepts N connections of its own (argv[2]) in a thread whose creator, and that one's creator,
+ * have both ended; and their tracer, to which it must be
  * attached when a line comes on standard input, has heard of that in an unlikely order:
  *
  *   an elder creates a parent; that creates a child, and ends; of the parent's birth the tracer is
@@ -199,8 +199,6 @@ int main(int argc, char **argv)
     printf("ready\n");
     fflush(stdout);
     CHECK(read(0, &c, 1));
-    /* For a second after it has attached, the tracer gives new threads events of their own. */
-    sleep(2);
     for (struct family *family = families; family < families + ELDERS; family++) {
         if (!let_it_be(family)) {
             family->child_may_end = family->elder_may_end = 1;

@@ -13,12 +13,13 @@
  *   cloexec  children by clone3 with CLONE_CLEAR_SIGHAND
  *   blocked  in a thread that blocks all signals from before standard input is read
  *   blocks   in a thread that blocks all signals after that
- *   pending  three times with SIGTRAP blocked, then unblocks it, then the rest
+ *   pending  three times with SIGURG blocked, then unblocks it, then the rest
  *   crowd    N threads at once, which are there from before standard input is read
  *   later    as pending, but all of them, and unblocks it after another line
  *   ppoll    after each, waits in ppoll with all signals blocked
  *   stopped  stops itself by SIGSTOP in between
- *   traps    sends itself SIGTRAP (with a handler) in between; says "lost" if one gets lost
+ *   urgents  sends itself SIGURG (with a handler) in between; says "lost" if one gets lost
+ *   alarms   while another thread sends it signals that it handles
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -100,8 +101,12 @@ static void *execute(void *arg) {
     abort();
 }
 
-static volatile sig_atomic_t traps;
-static void on_trap(int s) { (void)s; traps++; }
+static pthread_t main_thread;
+static void on_usr1(int s) { (void)s; }
+static void *alarm_always(void *arg) { for (;;) pthread_kill(main_thread, SIGUSR1); return arg; }
+
+static volatile sig_atomic_t urgents;
+static void on_urgent(int s) { (void)s; urgents++; }
 
 int main(int argc, char **argv) {
     const char *how = argv[1];
@@ -130,9 +135,16 @@ int main(int argc, char **argv) {
         printf("ready\n"); fflush(stdout);
         pthread_join(thread, NULL);
     } else {
-        if (!strcmp(how, "traps")) signal(SIGTRAP, on_trap);
+        if (!strcmp(how, "urgents")) signal(SIGURG, on_urgent);
         if (argc < 4 && strcmp(how, "plainly")) { printf("ready\n"); fflush(stdout); wait_for_go(); }
         if (!strcmp(how, "plain") || !strcmp(how, "plainly")) all();
+        if (!strcmp(how, "alarms")) {
+            struct sigaction action = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
+            sigaction(SIGUSR1, &action, NULL);
+            main_thread = pthread_self();
+            if (pthread_create(&thread, NULL, alarm_always, NULL)) abort();
+            all();
+        }
         if (!strcmp(how, "threadexec")) {
             pthread_create(&thread, NULL, execute, NULL);
             pause();
@@ -140,19 +152,19 @@ int main(int argc, char **argv) {
         if (!strcmp(how, "nested")) nest((void *)(long)count);
         if (!strcmp(how, "pending")) {
             sigset_t set;
-            block(SIGTRAP);
+            block(SIGURG);
             for (int i = 0; i < 3; i++) once(i);
-            sigemptyset(&set); sigaddset(&set, SIGTRAP);
+            sigemptyset(&set); sigaddset(&set, SIGURG);
             pthread_sigmask(SIG_UNBLOCK, &set, NULL);
             for (int i = 3; i < count; i++) once(i);
         }
         if (!strcmp(how, "later")) {
             sigset_t set;
-            block(SIGTRAP);
+            block(SIGURG);
             all();
             printf("accepted\n"); fflush(stdout);
             wait_for_go();
-            sigemptyset(&set); sigaddset(&set, SIGTRAP);
+            sigemptyset(&set); sigaddset(&set, SIGURG);
             pthread_sigmask(SIG_UNBLOCK, &set, NULL);
         }
         for (long i = 0; i < count; i++) {
@@ -205,15 +217,15 @@ int main(int argc, char **argv) {
             } else if (!strcmp(how, "stopped")) {
                 once(i);
                 raise(SIGSTOP);
-            } else if (!strcmp(how, "traps")) {
+            } else if (!strcmp(how, "urgents")) {
                 once(i);
-                raise(SIGTRAP);
-                if (traps != i + 1) { printf("lost a trap\n"); exit(4); }
+                raise(SIGURG);
+                if (urgents != i + 1) { printf("lost a signal\n"); exit(4); }
             }
         }
     }
     sigset_t set;
     pthread_sigmask(SIG_BLOCK, NULL, &set);
-    printf("done%s\n", sigismember(&set, SIGTRAP) ? ", blocked" : "");
+    printf("done%s\n", sigismember(&set, SIGURG) ? ", blocked" : "");
     return 0;
 }

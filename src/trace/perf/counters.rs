@@ -2,101 +2,103 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::RawFd;
 
 use crate::sys::ptrace::Tid;
 use crate::trace::files;
 
 use super::Refused;
+use super::accept_signal::AcceptSignal;
 use super::events::Events;
 use super::tracepoint::Tracepoints;
-use crate::sys::perf::Inherit;
-
-/// In each signal of an event of ours.
-pub const COOKIE: u64 = u64::from_be_bytes(*b"tcptally");
 
 /// Descriptors that events leave to others, who look up sockets and read /proc.
-const SPARE: u64 = 24;
+const SPARE_DESCRIPTORS: u64 = 24;
 
-/// All events, and what they have brought.
+/// The events of all threads, each from its first stop to its end, and what they have counted.
 #[derive(Debug)]
 pub struct EventCounters {
     // Before the tracepoints, which must be dropped last to make closing quick.
-    counted: Vec<Events>,
-    /// On threads that may have inherited their creator's events as well: what these count may
-    /// have been counted already, so it proves nothing missing.
-    doubtful: Vec<Events>,
-    /// Those of programs that have created no thread or process, which would have inherited them.
-    childless: HashMap<Tid, Events>,
+    open: HashMap<Tid, Events>,
+    /// The descriptors of events that are closed while their thread lives: a signal of theirs may
+    /// still be on its way.
+    former: HashMap<Tid, [RawFd; 2]>,
     /// What events counted that are closed.
     closed: u64,
     tracepoints: Tracepoints,
-    inherit: Inherit,
     seen: u64,
 }
 
 impl EventCounters {
     /// Finds the tracepoints; nothing is counted yet.
-    pub fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
+    pub fn new() -> Result<EventCounters, Refused> {
         Ok(EventCounters {
-            counted: Vec::new(),
-            doubtful: Vec::new(),
-            childless: HashMap::new(),
+            open: HashMap::new(),
+            former: HashMap::new(),
             closed: 0,
             tracepoints: Tracepoints::find()?,
-            inherit,
             seen: 0,
         })
     }
 
-    /// Counts the accepts of a thread and its heirs from now on.
-    pub fn open(&mut self, tid: Tid, is_doubtful: bool) -> Result<(), Refused> {
-        let events = self.events(tid)?;
-        if is_doubtful { &mut self.doubtful } else { &mut self.counted }.push(events);
-        Ok(())
-    }
-
-    /// The same for a process that has just executed a program.
-    pub fn open_at_exec(&mut self, pid: Tid) -> Result<(), Refused> {
-        let events = self.events(pid)?;
-        if let Some(former) = self.childless.insert(pid, events) {
-            self.counted.push(former);
+    /// Counts the accepts of a thread from now on; once it is enough.
+    pub fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+        if self.open.contains_key(&tid) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn events(&self, tid: Tid) -> Result<Events, Refused> {
-        let open = || Events::open(&self.tracepoints, tid, self.inherit, COOKIE);
+        let open = || Events::open(&self.tracepoints, tid, signal);
         let events = match open() {
             Err(Refused::Files) if files::allow_more() => open()?,
             result => result?,
         };
-        if !files::leaves(SPARE, events.highest_descriptor()) && !files::allow_more() {
+        let [first, second] = events.descriptors();
+        if !files::leaves(SPARE_DESCRIPTORS, first.max(second)) && !files::allow_more() {
             return Err(Refused::Files);
         }
-        Ok(events)
+        self.open.insert(tid, events);
+        Ok(())
     }
 
-    /// A thread has created another, which inherits its events: these must stay open.
-    pub fn inherited(&mut self, parent: Tid) {
-        if let Some(events) = self.childless.remove(&parent) {
-            self.counted.push(events);
+    /// Counts the accepts of a thread no more.
+    pub fn close(&mut self, tid: Tid) {
+        if let Some(events) = self.open.remove(&tid) {
+            // The read fails for nothing that can happen to such an event.
+            self.closed += events.count().unwrap_or(0);
+            self.former.insert(tid, events.descriptors());
         }
     }
 
-    /// A process has exited. Events that nobody can have inherited are closed: a server that
-    /// executes a program per connection would use up our descriptors.
-    pub fn exited(&mut self, pid: Tid) {
-        if let Some(events) = self.childless.remove(&pid) {
-            match events.count() {
-                Ok(count) => self.closed += count,
-                Err(_) => self.counted.push(events),
-            }
-        }
+    /// The same for a thread that has ended.
+    pub fn forget(&mut self, tid: Tid) {
+        self.close(tid);
+        self.former.remove(&tid);
     }
 
-    /// A process was killed, in the middle of a fork perhaps.
-    pub fn killed(&mut self, pid: Tid) {
-        self.inherited(pid);
+    /// Closes all, and gives the descriptors by thread.
+    pub fn close_all(mut self) -> HashMap<Tid, [RawFd; 2]> {
+        self.former.extend(self.open.drain().map(|(tid, events)| (tid, events.descriptors())));
+        self.former
+    }
+
+    /// The signal that a thread is sent.
+    pub fn signal(&self, tid: Tid) -> Option<AcceptSignal> {
+        self.open.get(&tid).map(Events::signal)
+    }
+
+    /// Sends a thread another signal from now on.
+    pub fn set_signal(&mut self, tid: Tid, signal: AcceptSignal) -> io::Result<()> {
+        self.open.get_mut(&tid).map_or(Ok(()), |events| events.set_signal(signal))
+    }
+
+    /// Whether a signal of a thread about this descriptor comes from its events.
+    pub fn owns(&self, tid: Tid, descriptor: RawFd) -> bool {
+        self.open.get(&tid).is_some_and(|events| events.descriptors().contains(&descriptor))
+            || self.former.get(&tid).is_some_and(|fds| fds.contains(&descriptor))
+    }
+
+    /// Whether a thread has events.
+    pub fn has(&self, tid: Tid) -> bool {
+        self.open.contains_key(&tid)
     }
 
     /// An accept was seen.
@@ -104,19 +106,10 @@ impl EventCounters {
         self.seen += 1;
     }
 
-    /// Counts no more.
-    pub fn close(&self) {
-        for events in self.counted.iter().chain(&self.doubtful).chain(self.childless.values()) {
-            // Where it fails the events go on until they are dropped, which does no harm.
-            let _ = events.disable();
-        }
-    }
-
     /// How many accepts the kernel has counted that nobody saw. What is under way just now is
     /// among them.
     pub fn missing(&self) -> io::Result<u64> {
-        let events = self.counted.iter().chain(self.childless.values());
-        let counted = events.map(Events::count).sum::<io::Result<u64>>()?;
+        let counted = self.open.values().map(Events::count).sum::<io::Result<u64>>()?;
         Ok((self.closed + counted).saturating_sub(self.seen))
     }
 }

@@ -23,9 +23,15 @@ pub enum Refused {
     /// EACCES for one thread.
     #[error("no perf event on thread {0}: it is another user's, or more privileged than tcptally")]
     Thread(i32),
-    /// The call or its `sigtrap` is missing.
-    #[error("this kernel's perf events cannot stop a thread: that needs Linux 5.13 or newer")]
+    /// The call is missing.
+    #[error("this kernel has no perf events: that needs CONFIG_PERF_EVENTS")]
     Kernel,
+    /// PREEMPT_RT sends them from a thread of the kernel, when the accepting thread has run on.
+    #[error(
+        "this kernel does not deliver the signals of perf events at once (a real-time kernel, as \
+         a rule)"
+    )]
+    NotAtOnce,
     /// No tracepoint counts this process' own accepts.
     #[error(
         "this kernel has no usable tracepoints of accept (sys_exit_accept, sys_exit_accept4): \

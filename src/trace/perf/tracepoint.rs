@@ -8,12 +8,15 @@
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::sys::perf::{Accept, Event, Inherit, Tracepoint, accept_nothing, call_all_of_sockets};
+use crate::sys::perf::{
+    Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified, call_all_of_sockets,
+};
 use crate::sys::{capability, detached_process};
 
 use super::Refused;
@@ -46,7 +49,7 @@ impl Tracepoints {
         let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
         for ids in known.into_iter().flatten() {
             match prove(ids) {
-                Ok(Some(proven)) => return Ok(proven),
+                Ok(Some(proven)) => return proven.which_notify(),
                 Ok(None) => {}
                 Err(error) => refused = Refused::own(error),
             }
@@ -59,9 +62,27 @@ impl Tracepoints {
                     // Without a cache the next start takes a tenth of a second longer.
                     let _ = cache.write(ids);
                 }
-                Ok(proven)
+                proven.which_notify()
             }
             Ok(None) => Err(Refused::Tracepoints),
+            Err(error) => Err(Refused::own(error)),
+        }
+    }
+
+    /// Sees whether a signal comes before the call returns.
+    fn which_notify(self) -> Result<Tracepoints, Refused> {
+        let notify = Some(Notify { tid: nix::unistd::gettid().as_raw(), signal: libc::SIGURG });
+        let tracepoint =
+            Tracepoint { id: self.ids.accept, raw: false, notify, filter: Some(OWN_CALL) };
+        let told = || {
+            let _raised = capability::raised();
+            let event = Event::open(&tracepoint, 0)?;
+            let told = accept_nothing_notified(Accept::Accept, libc::SIGURG)?;
+            Ok(told == Some(event.as_raw_fd()))
+        };
+        match told() {
+            Ok(true) => Ok(self),
+            Ok(false) => Err(Refused::NotAtOnce),
             Err(error) => Err(Refused::own(error)),
         }
     }
@@ -75,7 +96,7 @@ impl Tracepoints {
 /// Opens an event of a tracepoint on the calling thread, with all that this process may do.
 fn open_here(id: u16, raw: bool) -> io::Result<Event> {
     let _raised = capability::raised();
-    Event::open(&Tracepoint { id, raw, sigtrap: None, inherit: Inherit::No, filter: None }, 0)
+    Event::open(&Tracepoint { id, raw, notify: None, filter: None }, 0)
 }
 
 /// Id 0 is no tracepoint's, which the kernel looks up after it has looked at permissions.
@@ -183,7 +204,7 @@ fn search() -> Option<Ids> {
 }
 
 fn open_here_as_is(id: u16) -> io::Result<Event> {
-    Event::open(&Tracepoint { id, raw: true, sigtrap: None, inherit: Inherit::No, filter: None }, 0)
+    Event::open(&Tracepoint { id, raw: true, notify: None, filter: None }, 0)
 }
 
 /// An id above the highest that is taken. Ids are given in order, the lowest free one first.

@@ -2,73 +2,46 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::time::{Duration, Instant};
+use std::os::fd::RawFd;
 
-use crate::sys::perf::Inherit;
-use crate::sys::ptrace::{self, Tid};
+use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::tracee::{self, SignalSet};
 use crate::trace::procfs;
-use crate::trace::stop::{EventStop, SignalStop, Stop};
+use crate::trace::registers::CallRegisters;
+use crate::trace::stop::SignalStop;
 
-use super::counters::{COOKIE, EventCounters};
-use super::inject::{Change, Disposition};
-use super::sigtrap::SigtrapChanges;
-use super::{Refused, events, mask};
-
-/// A thread that is born so soon after its creator's events were opened may have been cloned
-/// before that, and lack them.
-const DOUBT: Duration = Duration::from_secs(1);
-
-/// Its signals and ours would be taken for each other.
-pub const HANDLES: &str = "it handles SIGTRAP itself";
+use super::accept_signal::AcceptSignal;
+use super::counters::EventCounters;
+use super::{Refused, mask};
 
 /// The processes under the engine `perf`.
 #[derive(Debug)]
 pub struct Perf {
-    ledger: EventCounters,
-    traps: SigtrapChanges,
-    /// What SIGTRAP did in each process before.
-    former: HashMap<Tid, Disposition>,
-    /// Threads that blocked SIGTRAP before, with their masks.
-    unblocked: HashMap<Tid, SignalSet>,
-    /// Threads that were interrupted for their mask.
-    awaited: HashSet<Tid>,
-    /// New processes that did not inherit the events, and got their own.
-    without_inherited: HashSet<Tid>,
-    /// Whether there are threads that block SIGTRAP, so that new ones may come to.
+    /// `None` once nothing counts any more: then no event can be opened either.
+    counters: Option<EventCounters>,
+    /// The descriptors of all events, once they are closed: signals may still be on their way.
+    former: HashMap<Tid, [RawFd; 2]>,
+    /// The signal of each process that was attached to or has executed a program. Children have
+    /// that of their parent.
+    signals: HashMap<Tid, AcceptSignal>,
+    /// Threads that blocked their signal before, with their masks.
+    unblocked: HashMap<Tid, (AcceptSignal, SignalSet)>,
+    /// Threads that were interrupted for their mask. Those without events get them afterwards.
+    awaited: HashMap<Tid, AcceptSignal>,
+    /// Threads whose accept was read before its signal was delivered.
+    read_early: HashSet<Tid>,
+    /// Whether there are threads that block their signal, so that new ones may come to.
     blocks: bool,
-    opened: Option<Instant>,
-    leaving: bool,
-    /// Processes that could not be put back, and why.
-    failed: HashMap<Tid, String>,
 }
 
-/// A process that is decided on: it has its events now, or cannot be under this engine.
-#[derive(Debug)]
-pub struct Decided {
-    /// The process.
-    pub pid: Tid,
-    /// Why not.
-    pub result: Result<(), String>,
-}
-
-/// What is left of a stop.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// The stop, to be taken like any other; `None`: its thread runs again.
-    pub stop: Option<Stop>,
-    /// The process that was decided on.
-    pub decided: Option<Decided>,
-}
-
-/// What a SIGTRAP means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trap {
-    /// The thread stands where its accept has returned. [`Perf::see`] is to be told once it has
-    /// been read.
-    Accept,
-    /// An accept that was seen otherwise; or it returned while the thread blocked SIGTRAP, and what
-    /// it gave cannot be told any more.
+/// What a signal means.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and an allocation costs more")]
+pub enum AcceptNotice {
+    /// The thread stands where its accept has returned, with these registers.
+    Accept(Registers),
+    /// It is ours, and tells nothing new: an accept that was seen otherwise; or one that returned
+    /// while the thread blocked the signal, so that its result is gone.
     Late,
     /// It is the tracee's own.
     Foreign,
@@ -76,133 +49,170 @@ pub enum Trap {
 
 impl Perf {
     /// Finds the tracepoints; no process is touched yet.
-    pub fn new(children: bool) -> Result<Perf, Refused> {
+    pub fn new() -> Result<Perf, Refused> {
         Ok(Perf {
-            ledger: EventCounters::new(if children { Inherit::All } else { Inherit::Threads })?,
-            traps: SigtrapChanges::default(),
+            counters: Some(EventCounters::new()?),
             former: HashMap::new(),
+            signals: HashMap::new(),
             unblocked: HashMap::new(),
-            awaited: HashSet::new(),
-            without_inherited: HashSet::new(),
+            awaited: HashMap::new(),
+            read_early: HashSet::new(),
             blocks: false,
-            opened: None,
-            leaving: false,
-            failed: HashMap::new(),
         })
     }
 
-    /// Begins to make a seized process ready; a later stop decides.
+    /// Opens the events of all threads of a seized process. Threads that it makes meanwhile stop
+    /// at their start.
     pub fn begin(&mut self, pid: Tid) -> Result<(), String> {
-        if procfs::is_32_bit(pid) == Some(true) {
-            return Err("it is a 32-bit program".into());
-        }
-        if procfs::signals(pid, "SigCgt").is_some_and(handles_sigtrap) {
-            return Err(HANDLES.into());
-        }
-        self.traps.begin(pid, Change::Ignore).map_err(|unfit| unfit.to_string())
-    }
-
-    /// A process that ignores SIGTRAP already by our doing, having been spawned so.
-    pub fn spawned(&mut self, pid: Tid, former: Disposition) {
-        self.former.insert(pid, former);
-    }
-
-    /// Whether every process is decided on and every mask as it must be.
-    pub fn is_settled(&self) -> bool {
-        self.awaited.is_empty() && self.traps.under_way().next().is_none()
-    }
-
-    /// Gives up on processes that do not stop, having waited long enough.
-    pub fn give_up(&mut self) -> Vec<Tid> {
-        self.awaited.clear();
-        self.traps.give_up()
-    }
-
-    /// Takes a stop of any thread, before anybody else.
-    pub fn on_stop(&mut self, stop: Stop) -> io::Result<Taken> {
-        let taken = self.traps.on_stop(stop)?;
-        let decided = match taken.over {
-            None => None,
-            Some((_, Ok(_))) if self.leaving => None,
-            Some((pid, Ok(former))) => {
-                self.former.insert(pid, former);
-                Some(Decided { pid, result: self.open(pid) })
-            }
-            Some((pid, Err(unfit))) if self.leaving => {
-                self.failed.insert(pid, unfit.to_string());
-                None
-            }
-            Some((pid, Err(unfit))) => Some(Decided { pid, result: Err(unfit.to_string()) }),
-        };
-        Ok(Taken { stop: taken.stop, decided })
-    }
-
-    /// Opens the events of all threads of a process.
-    fn open(&mut self, pid: Tid) -> Result<(), String> {
+        let Some(signal) = self.enter(pid)? else { return Ok(()) };
         let mut known = HashSet::new();
         loop {
-            let news: Vec<Tid> =
-                procfs::threads(pid).into_iter().filter(|t| !known.contains(t)).collect();
+            let threads = procfs::threads(pid).into_iter();
+            let news: Vec<Tid> = threads.filter(|tid| known.insert(*tid)).collect();
             if news.is_empty() {
-                self.opened = Some(Instant::now());
-                self.interrupt_blocked(known.into_iter());
-                return Ok(());
+                break;
             }
-            let is_doubtful = !known.is_empty();
             for tid in news {
-                known.insert(tid);
-                match self.ledger.open(tid, is_doubtful) {
-                    Ok(()) | Err(Refused::Gone) => {}
-                    Err(refused) => return Err(refused.to_string()),
+                if self.interrupt_if_blocked(tid, signal) {
+                    continue;
+                }
+                if let Err(refused) = self.open(tid, signal) {
+                    known.into_iter().for_each(|tid| self.leave(tid));
+                    self.signals.remove(&pid);
+                    return Err(refused.to_string());
                 }
             }
         }
+        Ok(())
     }
 
-    /// Interrupts the threads that block SIGTRAP, so that their masks can be changed.
+    /// The signal for a process whose program is new to us; `None`: nothing counts any more.
+    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, String> {
+        if self.counters.is_none() {
+            return Ok(None);
+        }
+        if procfs::is_32_bit(pid) == Some(true) {
+            return Err("it is a 32-bit program".into());
+        }
+        let signal = AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())?;
+        self.signals.insert(pid, signal);
+        Ok(Some(signal))
+    }
+
+    fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+        let Some(counters) = &mut self.counters else { return Ok(()) };
+        match counters.open(tid, signal) {
+            // One that has ended needs none.
+            Err(Refused::Gone) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn close(&mut self, tid: Tid) {
+        if let Some(counters) = &mut self.counters {
+            counters.close(tid);
+        }
+    }
+
+    /// A new thread or process stands at its first stop, before its first instruction.
+    pub fn add(&mut self, tid: Tid) -> Result<(), String> {
+        let Some(signal) = self.inherited_signal(tid) else {
+            return Err("its parent is not known".into());
+        };
+        self.open(tid, signal).map_err(|refused| refused.to_string())
+    }
+
+    /// A new thread has the signal handlers of its process, a child those of its parent.
+    fn inherited_signal(&self, tid: Tid) -> Option<AcceptSignal> {
+        let mut all = self.signals.values();
+        let first = *all.next()?;
+        if all.all(|signal| *signal == first) {
+            return Some(first);
+        }
+        let mut at = procfs::process_of(tid);
+        while let Some(process) = at.filter(|p| *p > 1) {
+            if let Some(signal) = self.signals.get(&process) {
+                return Some(*signal);
+            }
+            at = procfs::parent(process);
+        }
+        None
+    }
+
+    /// A process has executed another program, in its thread `former`. Some programs end the
+    /// events of a thread, and its number may have changed; so it gets new ones.
+    pub fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
+        self.close(former);
+        self.close(pid);
+        self.signals.remove(&pid);
+        let Some(signal) = self.enter(pid)? else { return Ok(()) };
+        self.open(pid, signal).map_err(|refused| refused.to_string())
+    }
+
+    /// Whether every mask is as it must be.
+    pub fn is_settled(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// Gives up on threads that do not stop, having waited long enough: what they accept while they
+    /// block their signal is known to be missing.
+    pub fn give_up(&mut self) -> Vec<(Tid, String)> {
+        let late: Vec<Tid> = self.awaited.keys().copied().collect();
+        late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
+    }
+
+    /// Interrupts a thread that blocks its signal, so that its mask can be changed.
+    fn interrupt_if_blocked(&mut self, tid: Tid, signal: AcceptSignal) -> bool {
+        let interrupted = procfs::blocks(tid, signal.number()) && ptrace::interrupt(tid).is_ok();
+        if interrupted {
+            self.awaited.insert(tid, signal);
+        }
+        interrupted
+    }
+
+    /// The same for those of these threads that have events; how many of them may block it for
+    /// long. The C library blocks its own signals as well while it makes a thread or process.
     pub fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
-        let before = self.awaited.len();
-        for tid in tids.filter(|tid| procfs::blocks(*tid, libc::SIGTRAP)) {
-            if ptrace::interrupt(tid).is_ok() {
-                self.awaited.insert(tid);
+        const LIBC_SIGNAL: i32 = 33;
+        let mut lasting = 0;
+        for tid in tids {
+            let signal = self.counters.as_ref().and_then(|counters| counters.signal(tid));
+            if signal.is_some_and(|signal| self.interrupt_if_blocked(tid, signal)) {
+                lasting += usize::from(!procfs::blocks(tid, LIBC_SIGNAL));
             }
         }
-        self.awaited.len() - before
+        lasting
+    }
+
+    /// A thread that was interrupted has the mask that it must have, and gets its events.
+    pub fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
+        let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
+        self.open(tid, signal).map_err(|refused| refused.to_string())
     }
 
     /// Whether a thread was interrupted for its mask.
     pub fn awaits(&self, tid: Tid) -> bool {
-        !self.awaited.is_empty() && self.awaited.contains(&tid)
+        !self.awaited.is_empty() && self.awaited.contains_key(&tid)
     }
 
-    /// A process that was made without its creator's signal handlers has no events either.
-    pub fn open_missing_events(&mut self, stop: &EventStop) {
-        // Where its registers cannot be read, it has been killed.
-        if !self.leaving
-            && self.opened.is_some()
-            && !events::are_inherited(stop).unwrap_or(true)
-            && self.without_inherited.insert(stop.tid())
-        {
-            // Nor can one that has been killed get events.
-            let _ = self.ledger.open(stop.tid(), false);
-        }
-    }
-
-    /// Sees to the mask of a thread under this engine, which stands still. What a `newborn` one
-    /// blocks says nothing of it: glibc blocks all signals while it makes a thread.
+    /// Sees to the mask of a thread that stands still. What a `newborn` one blocks says nothing of
+    /// it: glibc blocks all signals while it makes a thread.
     pub fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
-        self.awaited.remove(&tid);
-        let result = if !self.leaving {
-            mask::unblock(tid).map(|former| {
-                if let Some(former) = former {
-                    self.blocks |= !newborn;
-                    self.unblocked.insert(tid, former);
-                }
-            })
-        } else if let Some(former) = self.unblocked.remove(&tid) {
-            mask::block_again(tid, former)
-        } else {
-            Ok(())
+        let result = match &self.counters {
+            Some(counters) => {
+                let awaited = self.awaited.get(&tid).copied();
+                let Some(signal) = awaited.or_else(|| counters.signal(tid)) else { return Ok(()) };
+                mask::unblock(tid, signal.number()).map(|former| {
+                    if let Some(former) = former {
+                        self.blocks |= !newborn;
+                        self.unblocked.insert(tid, (signal, former));
+                    }
+                })
+            }
+            None => match self.unblocked.remove(&tid) {
+                Some((signal, former)) => mask::block_again(tid, signal.number(), former),
+                None => Ok(()),
+            },
         };
         match result {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
@@ -210,174 +220,146 @@ impl Perf {
         }
     }
 
-    /// A thread has made another.
-    pub fn inherited(&mut self, parent: Tid) {
-        self.ledger.inherited(parent);
-    }
-
-    /// A new thread or process stops for the first time. It has inherited the events, as a rule.
-    pub fn appear(&mut self, child: Tid) {
-        if self.opened.is_some_and(|t| t.elapsed() < DOUBT) {
-            // A child that has ended needs none.
-            let _ = self.ledger.open(child, true);
-        }
-    }
-
-    /// A process executes another program: its events have ended.
-    pub fn exec(&mut self, pid: Tid) -> Result<(), String> {
-        if let Some(former) = self.former.get_mut(&pid)
-            && former.is_handler()
-        {
-            *former = Disposition::DEFAULT;
-        }
-        if procfs::is_32_bit(pid) == Some(true) {
-            return Err("it is a 32-bit program".into());
-        }
-        self.ledger.open_at_exec(pid).map_err(|refused| refused.to_string())
-    }
-
-    /// Whether a new thread must be followed up to its first accept, since it may block SIGTRAP
+    /// Whether a new thread must be followed up to its first accept, since it may block its signal
     /// itself before that.
     pub fn distrusts_new_threads(&self) -> bool {
-        self.blocks && !self.leaving
+        self.blocks && self.counters.is_some()
     }
 
     /// Whether what was changed is being put back.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving
+    pub fn is_detaching(&self) -> bool {
+        self.counters.is_none()
     }
 
-    /// A thread goes over to another engine.
+    /// A thread goes over to another engine; its events end with [`Perf::leave`].
     pub fn give_away(&mut self, tid: Tid) {
         self.awaited.remove(&tid);
     }
 
-    /// A process has ended by itself, or by a signal.
-    pub fn ended(&mut self, pid: Tid, by_itself: bool) {
-        if by_itself { self.ledger.exited(pid) } else { self.ledger.killed(pid) }
+    /// A thread stops at its system calls from now on.
+    pub fn leave(&mut self, tid: Tid) {
+        self.awaited.remove(&tid);
+        self.close(tid);
+        self.read_early.remove(&tid);
     }
 
     /// A thread has ended.
     pub fn forget(&mut self, tid: Tid) {
+        if let Some(counters) = &mut self.counters {
+            counters.forget(tid);
+        }
         self.former.remove(&tid);
+        self.signals.remove(&tid);
         self.unblocked.remove(&tid);
         self.awaited.remove(&tid);
-        self.without_inherited.remove(&tid);
+        self.read_early.remove(&tid);
     }
 
-    /// Tells what a SIGTRAP is; an accept is one only where it `counts`. The stop is the caller's
-    /// to resume.
-    pub fn trap(&mut self, stop: &SignalStop, counts: bool) -> io::Result<Trap> {
-        Ok(match tracee::perf_signal(stop.tid())? {
-            Some(signal) if signal.data != COOKIE => Trap::Foreign,
-            Some(signal) if signal.was_blocked => Trap::Late,
-            Some(_) if counts => Trap::Accept,
-            // At the exit from the call.
-            Some(_) => {
-                self.see();
-                Trap::Late
-            }
-            None => Trap::Foreign,
-        })
+    /// Tells what a signal is. The stop is the caller's to resume.
+    pub fn notice(&mut self, stop: &SignalStop) -> io::Result<AcceptNotice> {
+        if !AcceptSignal::is_candidate(stop.signal) {
+            return Ok(AcceptNotice::Foreign);
+        }
+        let tid = stop.tid();
+        let Some(fd) = tracee::signal_descriptor(tid)? else { return Ok(AcceptNotice::Foreign) };
+        let Some(counters) = &mut self.counters else {
+            let is_ours = self.former.get(&tid).is_some_and(|fds| fds.contains(&fd));
+            return Ok(if is_ours { AcceptNotice::Late } else { AcceptNotice::Foreign });
+        };
+        if !counters.owns(tid, fd) {
+            return Ok(AcceptNotice::Foreign);
+        }
+        if !counters.has(tid) || self.read_early.remove(&tid) {
+            return Ok(AcceptNotice::Late);
+        }
+        let registers = stop.registers()?;
+        if !CallRegisters(registers).stands_at_accept_exit() {
+            return Ok(AcceptNotice::Late);
+        }
+        counters.see();
+        Ok(AcceptNotice::Accept(registers))
     }
 
-    /// An accept was seen.
-    pub fn see(&mut self) {
-        self.ledger.see();
+    /// The registers of a thread that is about to handle a signal of its own, where it stands at
+    /// the exit from an accept whose signal is still to come: the handler would change them.
+    pub fn accept_before_handler(&mut self, stop: &SignalStop) -> io::Result<Option<Registers>> {
+        let tid = stop.tid();
+        let Some(counters) = &mut self.counters else { return Ok(None) };
+        let Some(signal) = counters.signal(tid) else { return Ok(None) };
+        if self.read_early.contains(&tid) {
+            return Ok(None);
+        }
+        let registers = stop.registers()?;
+        let is_pending = || tracee::pending_descriptor(tid, signal.number());
+        if !CallRegisters(registers).stands_at_accept_exit()
+            || !is_pending()?.is_some_and(|fd| counters.owns(tid, fd))
+        {
+            return Ok(None);
+        }
+        counters.see();
+        self.read_early.insert(tid);
+        Ok(Some(registers))
+    }
+
+    /// A thread that has events was seen to accept at a system call stop.
+    pub fn see_at_exit(&mut self, tid: Tid) {
+        if let Some(counters) = &mut self.counters
+            && counters.has(tid)
+        {
+            counters.see();
+        }
     }
 
     /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
     pub fn missing(&self) -> io::Result<u64> {
-        self.ledger.missing()
+        self.counters.as_ref().map_or(Ok(0), EventCounters::missing)
     }
 
-    /// Counts no more.
-    pub fn close(&mut self) {
-        self.ledger.close();
+    /// The processes that have come to handle their signal get another; those for which there is
+    /// none, with the reason.
+    pub fn change_handled_signals(&mut self) -> Vec<(Tid, String)> {
+        let handled = self.signals.iter().filter(|(pid, signal)| signal.is_handled(**pid));
+        let handled: Vec<Tid> = handled.map(|(pid, _)| *pid).collect();
+        let mut unsuitable = Vec::new();
+        for pid in handled {
+            match AcceptSignal::choose(pid) {
+                Ok(signal) => self.change_signal(pid, signal),
+                Err(why) => unsuitable.push((pid, why.to_string())),
+            }
+        }
+        unsuitable
     }
 
-    /// The processes that have come to handle SIGTRAP themselves.
-    pub fn handlers(&self) -> Vec<Tid> {
-        let handles = |pid: &Tid| procfs::signals(*pid, "SigCgt").is_some_and(handles_sigtrap);
-        self.former.keys().copied().filter(handles).collect()
+    fn change_signal(&mut self, pid: Tid, signal: AcceptSignal) {
+        let Some(counters) = &mut self.counters else { return };
+        self.signals.insert(pid, signal);
+        let threads = procfs::threads(pid);
+        for tid in &threads {
+            // It cannot fail: the descriptor is open and the number is that of a signal.
+            let _ = counters.set_signal(*tid, signal);
+        }
+        self.interrupt_blocked(threads.into_iter());
+    }
+
+    /// Counts no more: closes all events. A signal that is on its way is ignored.
+    pub fn close_all(&mut self) {
+        if let Some(counters) = self.counters.take() {
+            self.former = counters.close_all();
+        }
     }
 
     /// Begins to put back what threads block; [`Perf::is_settled`] tells when all is put back.
     pub fn put_back_masks(&mut self) {
-        self.leaving = true;
+        self.close_all();
         self.awaited.clear();
         // Most that blocked it did so only while they were made: they have another mask now.
-        self.unblocked.retain(|tid, former| {
-            procfs::signals(*tid, "SigBlk") == Some(former.without(libc::SIGTRAP))
+        self.unblocked.retain(|tid, (signal, former)| {
+            procfs::signals(*tid, "SigBlk") == Some(former.without(signal.number()))
         });
-        for &tid in self.unblocked.keys() {
+        for (&tid, (signal, _)) in &self.unblocked {
             if ptrace::interrupt(tid).is_ok() {
-                self.awaited.insert(tid);
+                self.awaited.insert(tid, *signal);
             }
         }
-    }
-
-    /// Begins to put back what SIGTRAP does in a process.
-    pub fn put_back(&mut self, pid: Tid) {
-        let former = self.former_of(pid);
-        if !former.is_ignore()
-            && let Err(unfit) = self.traps.begin(pid, Change::PutBack(former))
-        {
-            self.failed.insert(pid, unfit.to_string());
-        }
-    }
-
-    /// Whether a process ignores SIGTRAP, and by our doing.
-    pub fn must_change(&self, pid: Tid) -> bool {
-        procfs::signals(pid, "SigIgn").is_some_and(|ignored| ignored.contains(libc::SIGTRAP))
-            && self.known_former_of(pid).is_some()
-            && !self.former_of(pid).is_ignore()
-    }
-
-    /// Why a process could not be put back.
-    pub fn failure(&self, pid: Tid) -> &str {
-        self.failed.get(&pid).map_or("its first thread does not stop", String::as_str)
-    }
-
-    /// What SIGTRAP would do, had we not come.
-    fn former_of(&self, pid: Tid) -> Disposition {
-        match self.known_former_of(pid) {
-            // Left by a tracer that was killed; or its parent, from whom it has it, is gone.
-            Some(Disposition::IGNORED) | None => Disposition::DEFAULT,
-            Some(former) => former,
-        }
-    }
-
-    /// A child inherits it.
-    fn known_former_of(&self, pid: Tid) -> Option<Disposition> {
-        let mut at = Some(pid);
-        while let Some(process) = at.filter(|p| *p > 1) {
-            if let Some(former) = self.former.get(&process) {
-                return Some(*former);
-            }
-            at = procfs::parent(process);
-        }
-        None
-    }
-}
-
-/// Whether a process that catches these signals may have a use for SIGTRAP. Go's runtime catches
-/// all there are, SIGSTKFLT and SIGPWR too, and dies of this one.
-fn handles_sigtrap(caught: SignalSet) -> bool {
-    let catches_all = [libc::SIGSTKFLT, libc::SIGPWR].iter().all(|s| caught.contains(*s));
-    caught.contains(libc::SIGTRAP) && !catches_all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_that_handle_sigtrap_are_told_from_go() {
-        let sigtrap = SignalSet::default().with(libc::SIGTRAP);
-        assert!(handles_sigtrap(sigtrap.with(libc::SIGSEGV)));
-        assert!(!handles_sigtrap(SignalSet::default().with(libc::SIGUSR1)));
-        // What /proc says of a program made by Go 1.19.
-        assert!(!handles_sigtrap(SignalSet(0xffff_fffd_7fc1_fefd)));
     }
 }

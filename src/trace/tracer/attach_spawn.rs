@@ -13,8 +13,7 @@ use crate::trace::command::Command;
 use crate::trace::engine::Engine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::Refused;
-use crate::trace::perf::inject::Disposition;
-use crate::trace::perf::watch::{Decided, Perf};
+use crate::trace::perf::watch::Perf;
 use crate::trace::procfs;
 use crate::trace::spawn::{self, Start, Started, Starting};
 use crate::trace::stop::{ExecStop, Stop};
@@ -32,7 +31,7 @@ impl Tracer {
     /// been executed.
     pub fn spawn(start: Start, options: Options) -> Result<Tracer, Error> {
         let perf = match options.engine {
-            Some(Engine::Perf) => Some(Perf::new(true).map_err(perf_error)?),
+            Some(Engine::Perf) => Some(Perf::new().map_err(perf_error)?),
             _ => None,
         };
         let command = start.begin(options.engine)?;
@@ -76,8 +75,7 @@ impl Tracer {
         if started.engine != Engine::Seccomp {
             stop.set_options(spawn::OPTIONS).doing("setting ptrace options")?;
         }
-        if let Some(perf) = &mut self.perf {
-            perf.spawned(pid, Disposition::DEFAULT);
+        if self.perf.is_some() {
             self.check.begin();
             self.check.begin_process(pid);
         }
@@ -89,7 +87,7 @@ impl Tracer {
         // Before anything is touched: it may be refused.
         let perf = match options.engine {
             Some(Engine::Syscall | Engine::Seccomp) => None,
-            _ => Some(Perf::new(targets.children)),
+            _ => Some(Perf::new()),
         };
         let perf = match (perf, options.engine) {
             (Some(Err(refused)), Some(_)) => {
@@ -147,13 +145,15 @@ impl Tracer {
     }
 
     /// Chooses an engine for each process, and begins with it. That takes a while for each, so
-    /// those that have stopped for it by then are not kept waiting.
+    /// those that have stopped by then are not kept waiting.
     fn choose(&mut self, processes: &BTreeMap<Tid, BTreeSet<Tid>>) -> Result<(), Error> {
         for (&pid, threads) in processes {
             let begun = self.perf.as_mut().map(|perf| perf.begin(pid));
             match begun {
                 Some(Ok(())) => {
-                    threads.iter().for_each(|tid| self.tracees.set(*tid, Engine::Perf));
+                    threads.iter().for_each(|tid| self.use_engine(*tid, Engine::Perf));
+                    self.check.begin_process(pid);
+                    self.detail(format!("process {pid}: engine perf"));
                 }
                 Some(Err(why)) => self.fall_back(pid, &why),
                 None => self.step(threads.iter().copied()),
@@ -173,9 +173,10 @@ impl Tracer {
                 wake::at(Some(end));
             }
             if Instant::now() >= end {
-                let late = self.perf.as_mut().map(Perf::give_up).unwrap_or_default();
-                for pid in late {
-                    self.fall_back(pid, "its first thread does not stop");
+                let refused = self.perf.as_mut().map(Perf::give_up).unwrap_or_default();
+                for (tid, why) in refused {
+                    self.tell_of_fall(tid, &why);
+                    self.step([tid].into_iter());
                 }
                 break;
             }
@@ -190,18 +191,6 @@ impl Tracer {
 
     fn is_settled(&self) -> bool {
         self.interrupted.is_empty() && self.perf.as_ref().is_none_or(Perf::is_settled)
-    }
-
-    pub(super) fn decide(&mut self, decided: Decided) {
-        let pid = decided.pid;
-        match decided.result {
-            Ok(()) => {
-                self.engines.insert(Engine::Perf);
-                self.check.begin_process(pid);
-                self.detail(format!("process {pid}: engine perf"));
-            }
-            Err(why) => self.fall_back(pid, &why),
-        }
     }
 
     /// The engine `syscall` for a process that cannot have `perf`.
@@ -224,6 +213,7 @@ impl Tracer {
     pub(super) fn step(&mut self, threads: impl Iterator<Item = Tid>) {
         for tid in threads {
             self.use_engine(tid, Engine::Syscall);
+            self.awaiting_accept.remove(&tid);
             // A thread that has ended needs no stop.
             if ptrace::interrupt(tid).is_ok() {
                 self.interrupted.insert(tid);

@@ -7,8 +7,6 @@ use crate::sys::ptrace::Tid;
 use crate::trace::engine::Engine;
 use crate::trace::error::{Doing, Error};
 
-use crate::trace::perf::watch::HANDLES;
-
 use super::{Phase, Tracer};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -89,9 +87,9 @@ impl Tracer {
         let Some(perf) = &mut self.perf else { return Ok(()) };
         let alive = fresh.into_iter().filter(|tid| self.tracees.knows(*tid));
         perf.interrupt_blocked(alive);
-        for pid in perf.handlers() {
+        for (pid, why) in perf.change_handled_signals() {
             if self.tracees.engine(pid) == Engine::Perf {
-                self.fall_back(pid, HANDLES);
+                self.fall_back(pid, &why);
             }
         }
         let missing = self.deficit(LOOK)?;
@@ -109,7 +107,7 @@ impl Tracer {
         if self.check.times >= MAX_SHORTFALLS {
             self.check.end();
             self.status.warn(
-                "the server blocks SIGTRAP again and again, so that the engine perf missed \
+                "the server blocks signals again and again, so that the engine perf missed \
                  connections; it was given up for the engine syscall",
             );
             self.step(threads.into_iter());

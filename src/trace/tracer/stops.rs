@@ -5,10 +5,10 @@ use std::io;
 use crate::ShortfallKind;
 use crate::model::connection::Connection;
 use crate::model::live::Ending;
-use crate::sys::ptrace::Tid;
+use crate::sys::ptrace::{Registers, Tid};
 use crate::trace::abi::{self, Arch, Call};
 use crate::trace::engine::Engine;
-use crate::trace::perf::watch::Trap;
+use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
 use crate::trace::registers::CallRegisters;
 use crate::trace::seccomp;
@@ -26,19 +26,6 @@ impl Tracer {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.status.stops.get_or_insert(0) += 1;
         }
-        let stop = match &mut self.perf {
-            Some(perf) => {
-                let taken = perf.on_stop(stop)?;
-                if let Some(decided) = taken.decided {
-                    self.decide(decided);
-                }
-                match taken.stop {
-                    Some(stop) => stop,
-                    None => return Ok(None),
-                }
-            }
-            None => stop,
-        };
         self.answer_interrupt(stop.tid())?;
         match stop {
             Stop::Syscall(stop) => return self.on_syscall(stop),
@@ -60,8 +47,8 @@ impl Tracer {
         if !self.interrupted.is_empty() {
             self.interrupted.remove(&tid);
         }
-        match &mut self.perf {
-            Some(perf) if perf.awaits(tid) => perf.see_to_mask(tid, false),
+        match &self.perf {
+            Some(perf) if perf.awaits(tid) => self.see_to_mask(tid, false),
             _ => Ok(()),
         }
     }
@@ -77,7 +64,6 @@ impl Tracer {
 
     fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
-        self.switching.remove(&tid);
         if !self.untraced_clones.is_empty() && self.exit_clone(&stop)? {
             let until = self.until(tid);
             stop.resume(until)?;
@@ -89,6 +75,7 @@ impl Tracer {
             stop.resume(until)?;
             return Ok(None);
         }
+        let is_switching = self.switching.remove(&tid);
         if self.passing.remove(&tid) {
             let until = self.until(tid);
             stop.resume(until)?;
@@ -101,6 +88,9 @@ impl Tracer {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
             Err(e) => return Err(e),
         };
+        if let (true, Some(perf)) = (is_switching, &mut self.perf) {
+            perf.leave(tid);
+        }
         self.cpu_affinity.stopped(tid);
         let until = self.until(tid);
         stop.resume(until)?;
@@ -134,6 +124,9 @@ impl Tracer {
         if call == Call::IoUringSetup {
             self.warn_of_io_uring();
             return Ok(None);
+        }
+        if let ((Arch::X86_64, Call::Accept), Some(perf)) = ((arch, call), &mut self.perf) {
+            perf.see_at_exit(stop.tid());
         }
         let connection = self.reader.read(stop.tid(), &registers, arch, call);
         Ok(connection.filter(|c| self.counts(c)))
@@ -256,34 +249,31 @@ impl Tracer {
         if let Watched::Spawned(command) = &mut self.watched {
             command.delivered(tid, stop.signal);
         }
-        let (trap, connection) = match self.trap(&stop) {
+        let (is_foreign, accept) = match self.accept_at_signal(&stop) {
             // Killed in its stop: there is nothing to be read any more, nor to be resumed.
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
             result => result?,
         };
+        // The tracepoints of these signals are passed by x86-64 calls alone.
+        let read = |r| self.reader.read(tid, &CallRegisters(r), Arch::X86_64, Call::Accept);
+        let connection = accept.and_then(read);
+        if accept.is_some() {
+            self.cpu_affinity.stopped(tid);
+        }
         let until = self.until(tid);
-        if trap == Trap::Foreign { stop.deliver(until) } else { stop.suppress(until) }?;
+        if is_foreign { stop.deliver(until) } else { stop.suppress(until) }?;
         Ok(connection.filter(|c| self.counts(c)))
     }
 
-    /// What a signal means, and what was accepted where it comes of that.
-    fn trap(&mut self, stop: &SignalStop) -> io::Result<(Trap, Option<Connection>)> {
-        let (libc::SIGTRAP, Some(perf)) = (stop.signal, &mut self.perf) else {
-            return Ok((Trap::Foreign, None));
-        };
-        let tid = stop.tid();
-        // A thread that the engine `syscall` stops has shown its accept at the exit.
-        let counts = self.switching.contains(&tid) || self.tracees.engine(tid) == Engine::Perf;
-        let trap = perf.trap(stop, counts)?;
-        if trap != Trap::Accept {
-            return Ok((trap, None));
-        }
-        // These tracepoints are passed by x86-64 calls alone.
-        let registers = CallRegisters(stop.registers()?);
-        perf.see();
-        let connection = self.reader.read(tid, &registers, Arch::X86_64, Call::Accept);
-        self.cpu_affinity.stopped(tid);
-        Ok((trap, connection))
+    /// Whether a signal is the tracee's own, and the registers of an accept that is to be read
+    /// before it goes on.
+    fn accept_at_signal(&mut self, stop: &SignalStop) -> io::Result<(bool, Option<Registers>)> {
+        let Some(perf) = &mut self.perf else { return Ok((true, None)) };
+        Ok(match perf.notice(stop)? {
+            AcceptNotice::Accept(registers) => (false, Some(registers)),
+            AcceptNotice::Late => (false, None),
+            AcceptNotice::Foreign => (true, perf.accept_before_handler(stop)?),
+        })
     }
 
     fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
@@ -315,39 +305,45 @@ impl Tracer {
             let is_known = self.tracees.knows(tid);
             self.pending_threads.appear(tid, is_known)
         };
-        self.see_to_mask(tid, is_new)?;
-        if let Some(perf) = &mut self.perf
-            && self.tracees.engine(tid) == Engine::Perf
-        {
-            perf.open_missing_events(&stop);
-            if is_new {
-                perf.appear(tid);
-                self.check.added(tid);
-                if perf.distrusts_new_threads() {
-                    self.awaiting_accept.insert(tid);
-                }
-            }
+        if is_new && self.phase == Phase::Counting && self.tracees.engine(tid) == Engine::Perf {
+            self.add_to_perf(tid);
         }
+        self.see_to_mask(tid, is_new)?;
         let until = self.until(tid);
         stop.resume(until)
     }
 
-    fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
-        match &mut self.perf {
-            Some(perf) if perf.is_leaving() || self.tracees.engine(tid) == Engine::Perf => {
-                perf.see_to_mask(tid, newborn)
-            }
-            _ => Ok(()),
+    /// A new thread stands at its first stop.
+    fn add_to_perf(&mut self, tid: Tid) {
+        let Some(perf) = &mut self.perf else { return };
+        if let Err(why) = perf.add(tid) {
+            self.use_engine(tid, Engine::Syscall);
+            self.tell_of_fall(tid, &why);
+            return;
         }
+        if perf.distrusts_new_threads() {
+            self.awaiting_accept.insert(tid);
+        }
+        self.check.added(tid);
+    }
+
+    fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
+        let Some(perf) = &mut self.perf else { return Ok(()) };
+        if !perf.is_detaching() && self.tracees.engine(tid) != Engine::Perf {
+            return Ok(());
+        }
+        perf.see_to_mask(tid, newborn)?;
+        if let Err(why) = perf.open_awaited(tid) {
+            self.use_engine(tid, Engine::Syscall);
+            self.tell_of_fall(tid, &why);
+        }
+        Ok(())
     }
 
     fn on_clone(&mut self, stop: CloneStop) -> io::Result<()> {
         let tid = stop.tid();
         if !stop.is_process {
             self.reader.thread_created();
-        }
-        if let Some(perf) = &mut self.perf {
-            perf.inherited(tid);
         }
         if let Ok(child) = stop.child()
             && self.tracees.are_known()
@@ -384,19 +380,17 @@ impl Tracer {
         if self.phase == Phase::Counting
             && self.tracees.engine(tid) == Engine::Perf
             && let Some(perf) = &mut self.perf
-            && let Err(why) = perf.exec(tid)
+            && let Err(why) = perf.exec(tid, former)
         {
             self.use_engine(tid, Engine::Syscall);
             self.tell_of_fall(tid, &why);
         }
+        self.see_to_mask(tid, false)?;
         let until = self.until(tid);
         stop.resume(until)
     }
 
     fn on_end(&mut self, tid: Tid, ending: Ending) {
-        if let Some(perf) = &mut self.perf {
-            perf.ended(tid, matches!(ending, Ending::Exited(_)));
-        }
         self.check.end_process(tid);
         self.forget(tid);
         if let Watched::Spawned(command) = &mut self.watched

@@ -1,0 +1,134 @@
+//! Which signal tells of an accept: one that does nothing to a process that has not asked for it.
+//!
+//! While a thread is traced, the signal stops it, and the tracer suppresses the signal. If the
+//! tracer is killed first, the kernel delivers the signal as to any process: its default action is
+//! to be ignored (signal(7), "Ign"). So nothing has to be changed in the process, and nothing the
+//! process does with other signals matters: not even a handler reset or an exec.
+
+use crate::sys::ptrace::Tid;
+use crate::sys::tracee::SignalSet;
+use crate::trace::procfs;
+
+/// Signals that are ignored by default and that programs seldom use, the rarest first.
+/// SIGCHLD and SIGCONT, the others that are ignored, are in use everywhere.
+const CANDIDATES: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
+/// What Go's runtime handles without effect. It sends SIGURG to its own threads.
+const GO: i32 = libc::SIGWINCH;
+
+/// A signal that a process does not handle. Only a look at the process makes one, and only with
+/// one can an event be opened that sends signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptSignal(i32);
+
+/// Why a process cannot be sent signals by events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsuitable {
+    /// A spurious signal might have an effect.
+    #[error("it handles SIGURG and SIGWINCH itself")]
+    Handled,
+    /// The kernel checks the user of each signal: fcntl(2), F_SETOWN.
+    #[error(
+        "its user is, or may become, another one than that of tcptally, whose events may not \
+         signal it then; run tcptally as that user, or as root of the host"
+    )]
+    User,
+}
+
+impl AcceptSignal {
+    /// The signal for a process and for the threads and children that it makes.
+    pub fn choose(pid: Tid) -> Result<AcceptSignal, Unsuitable> {
+        if !may_always_signal(pid) {
+            return Err(Unsuitable::User);
+        }
+        let caught = procfs::signals(pid, "SigCgt").unwrap_or_default();
+        if is_go(caught) {
+            return Ok(AcceptSignal(GO));
+        }
+        let free: Vec<i32> = CANDIDATES.into_iter().filter(|s| !caught.contains(*s)).collect();
+        let masks = procfs::threads(pid).into_iter().filter_map(|t| procfs::signals(t, "SigBlk"));
+        let blocked = masks.fold(SignalSet::default(), |all, one| SignalSet(all.0 | one.0));
+        // A signal that is unblocked for the time of the watch would not reach a signalfd.
+        let unread = || {
+            let read = procfs::signalfd_masks(pid);
+            free.iter().find(|s| !read.iter().any(|mask| mask.contains(**s)))
+        };
+        let unblocked = free.iter().find(|s| !blocked.contains(**s));
+        unblocked.or_else(unread).map(|s| AcceptSignal(*s)).ok_or(Unsuitable::Handled)
+    }
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Whether the process has come to handle it.
+    pub fn is_handled(self, pid: Tid) -> bool {
+        let caught = procfs::signals(pid, "SigCgt").unwrap_or_default();
+        caught.contains(self.0) && !(is_go(caught) && self.0 == GO)
+    }
+
+    /// Its name, as a message has it.
+    pub fn name(self) -> &'static str {
+        if self.0 == libc::SIGURG { "SIGURG" } else { "SIGWINCH" }
+    }
+
+    /// Whether a signal can be one of an event.
+    pub fn is_candidate(signal: i32) -> bool {
+        CANDIDATES.contains(&signal)
+    }
+}
+
+/// Go's runtime catches all signals there are, SIGSTKFLT and SIGPWR too.
+fn is_go(caught: SignalSet) -> bool {
+    [libc::SIGSTKFLT, libc::SIGPWR, libc::SIGURG, GO].iter().all(|s| caught.contains(*s))
+}
+
+/// Whether the kernel lets events of this process signal that one, whatever users it changes to
+/// by itself. fcntl(2) does not tell; a signal that is not allowed just does not come.
+fn may_always_signal(pid: Tid) -> bool {
+    const CAP_SETUID: u32 = 7;
+    let me = std::process::id() as Tid;
+    let Some(mine) = effective_user(me) else { return false };
+    if mine == 0 && is_initial_namespace() {
+        return true;
+    }
+    let may_change = procfs::status_field(pid, "CapPrm")
+        .and_then(|c| u64::from_str_radix(&c, 16).ok())
+        .is_none_or(|c| c & 1 << CAP_SETUID != 0);
+    let users = procfs::status_field(pid, "Uid").unwrap_or_default();
+    let mut users = users.split_whitespace().map(str::parse::<u32>);
+    !may_change && users.clone().count() == 4 && users.all(|u| u == Ok(mine))
+}
+
+fn effective_user(pid: Tid) -> Option<u32> {
+    procfs::status_field(pid, "Uid")?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether user 0 here is user 0 of the host, which may signal everybody.
+fn is_initial_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    fields.next() == Some("0") && fields.next() == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_is_recognised_by_catching_all_signals() {
+        // What /proc says of a program made by Go 1.19.
+        assert!(is_go(SignalSet(0xffff_fffd_7fc1_fefd)));
+        let some = SignalSet::default().with(libc::SIGURG).with(libc::SIGWINCH);
+        assert!(!is_go(some));
+    }
+
+    #[test]
+    fn a_process_that_handles_nothing_gets_sigurg() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let chosen = AcceptSignal::choose(child.id() as Tid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(chosen.map(AcceptSignal::number), Ok(libc::SIGURG));
+    }
+}
