@@ -3,90 +3,61 @@
 //! A binary that carries it as a file capability (`setcap cap_perfmon+ep`) starts with it
 //! effective. What such a process executes gains nothing from it: neither the inheritable nor
 //! the ambient set is touched, and both are empty unless whoever started it arranged otherwise.
-#![allow(unsafe_code)]
 
 use std::io;
 
-const PERFMON: u32 = 38;
-const SYS_ADMIN: u32 = 21;
-/// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: 64 bits, as two structures.
-const VERSION: u32 = 0x2008_0522;
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-#[repr(C)]
-struct Header {
-    version: u32,
-    pid: libc::c_int,
+/// The sets of the calling thread.
+fn get() -> io::Result<CapabilitySets> {
+    Ok(capabilities(None)?)
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Sets {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-const WORD: usize = (PERFMON / 32) as usize;
-const BIT: u32 = 1 << (PERFMON % 32);
-
-fn get() -> io::Result<[Sets; 2]> {
-    let mut header = Header { version: VERSION, pid: 0 };
-    let mut sets = [Sets::default(); 2];
-    // SAFETY: both structures live, and version 3 fills two of the second kind.
-    let r = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
-    if r == -1 { Err(io::Error::last_os_error()) } else { Ok(sets) }
-}
-
-fn set(sets: &[Sets; 2]) -> io::Result<()> {
-    let mut header = Header { version: VERSION, pid: 0 };
-    // SAFETY: as in `get`; the kernel only reads them.
-    let r = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
-    if r == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+fn set(sets: CapabilitySets) -> io::Result<()> {
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// Takes CAP_PERFMON out of the calling thread's effective set, keeping it for [`raised`]. To be
 /// called first thing, before there are other threads. Root keeps what it has.
 pub fn lower() -> io::Result<()> {
-    // SAFETY: takes and touches nothing.
-    if unsafe { libc::geteuid() } == 0 || !is_permitted() {
+    if geteuid().is_root() || !is_permitted() {
         return Ok(());
     }
     // A process that got capabilities of its file is not "dumpable", nor are its children until
     // they execute something: they could not be traced. Whoever would trace or read this process
     // still needs the capability himself: ptrace(2), "Ptrace access mode checking".
-    // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-    lower_here()
+    let dumpable = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    lower_here()?;
+    Ok(dumpable?)
 }
 
 fn lower_here() -> io::Result<()> {
     let mut sets = get()?;
-    if sets[WORD].effective & BIT == 0 {
+    if !sets.effective.contains(CapabilitySet::PERFMON) {
         return Ok(());
     }
-    sets[WORD].effective &= !BIT;
-    set(&sets)
+    sets.effective.remove(CapabilitySet::PERFMON);
+    set(sets)
 }
 
 /// Takes out of the calling thread's effective set what makes every tracepoint readable.
 pub fn renounce() -> io::Result<()> {
     let mut sets = get()?;
-    sets[WORD].effective &= !BIT;
-    sets[0].effective &= !(1 << SYS_ADMIN);
-    set(&sets)
+    sets.effective.remove(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
+    set(sets)
 }
 
 /// Makes effective what [`renounce`] took, where it is permitted.
 pub fn resume() -> io::Result<()> {
     let mut sets = get()?;
-    sets[WORD].effective |= sets[WORD].permitted & BIT;
-    sets[0].effective |= sets[0].permitted & (1 << SYS_ADMIN);
-    set(&sets)
+    sets.effective |= sets.permitted & (CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
+    set(sets)
 }
 
 /// Whether the calling thread may raise CAP_PERFMON.
 pub fn is_permitted() -> bool {
-    get().is_ok_and(|sets| sets[WORD].permitted & BIT != 0)
+    get().is_ok_and(|sets| sets.permitted.contains(CapabilitySet::PERFMON))
 }
 
 /// CAP_PERFMON is effective in this thread while this lives.
@@ -101,9 +72,10 @@ pub struct Raised {
 /// Raises CAP_PERFMON where the thread has it in its permitted set; does nothing elsewhere.
 pub fn raised() -> Raised {
     let was_lowered = get().is_ok_and(|mut sets| {
-        let has = sets[WORD];
-        sets[WORD].effective |= BIT;
-        has.permitted & BIT != 0 && has.effective & BIT == 0 && set(&sets).is_ok()
+        let is_lowered = sets.permitted.contains(CapabilitySet::PERFMON)
+            && !sets.effective.contains(CapabilitySet::PERFMON);
+        sets.effective.insert(CapabilitySet::PERFMON);
+        is_lowered && set(sets).is_ok()
     });
     Raised { was_lowered, not_send: std::marker::PhantomData }
 }
@@ -122,7 +94,7 @@ mod tests {
     use super::*;
 
     fn is_effective() -> bool {
-        get().unwrap()[WORD].effective & BIT != 0
+        get().unwrap().effective.contains(CapabilitySet::PERFMON)
     }
 
     /// In a thread of its own: capabilities are a thread's.
