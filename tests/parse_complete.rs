@@ -271,6 +271,24 @@ fn table() -> Vec<Row> {
         ),
         row("report.cut", cut(REPORT, 30), 0, &["report.cut is no whole report"]),
         row(
+            "tally.jsonl",
+            "{\"kind\":\"row\",\"ip\":\"192.0.2.9\",\"count\":1,\"first\":null,\"last\":null}\n",
+            1,
+            &["tally.jsonl ends without a line of kind report"],
+        ),
+        row(
+            "tally.csv",
+            "kind,ip,count,first,last\nrow,192.0.2.9,1,,\nrow,192.0.2.9,1x,,\n",
+            1,
+            &["tally.csv: 1 line could not be read"],
+        ),
+        row(
+            "events.csv",
+            "time,local_port,peer_ip\n,80,192.0.2.9\n,x,192.0.2.9\n",
+            1,
+            &["events.csv: 1 line could not be read"],
+        ),
+        row(
             "report.schema",
             REPORT.replace("\"schema\":1", "\"schema\":99"),
             0,

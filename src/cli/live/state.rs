@@ -54,9 +54,14 @@ impl State {
     pub fn new(what: Watch) -> anyhow::Result<State> {
         let Watch { mut request, output, metrics, .. } = what;
         let format = request.format(output.stream(), !output.continues());
-        let events = request.format(output.stream(), !output.continues());
+        let mut events = request.format(output.stream(), !output.continues());
         let place = output.name();
-        let event_writer = EventWriter::new(output, events)?;
+        let mut headings = Vec::new();
+        if request.events {
+            events.event_headings(&mut headings)?;
+        }
+        let mut event_writer = EventWriter::new(output, events)?;
+        event_writer.text(headings);
         let end = request.count.filter.period.until.take();
         let reporter = Reporter::new(request, format, Some(RecordTime::now()));
         Ok(State {
