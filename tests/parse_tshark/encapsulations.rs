@@ -218,6 +218,7 @@ pub const ALL: &[Encapsulation] = encapsulations![
     "PPP with direction", 204: |ip| [&[0, 0xff, 3][..], &ppp(ip)].concat();
     "FDDI", 10: |ip| with(&[0x50, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2], &snap(ip));
     "token ring", 6: |ip| with(&[0x10, 0x40, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2], &snap(ip));
+    "ARCNET", 129: |ip| with(&[1, 2, 0, 0, if ip[0] >> 4 == 4 { 0xd4 } else { 0xc4 }, 0, 0, 1], ip);
     "ATM, RFC 1483", 100: snap;
     "SUNATM", 123: |ip| with(&[2, 0, 0, 5], &snap(ip));
     "IP over fibre channel", 122: |ip| {

@@ -128,6 +128,7 @@ fn frame_relay(frame: &[u8]) -> Step<'_> {
 /// Link types with a header of known length before something that is decoded elsewhere.
 fn other(link: i32, frame: &[u8]) -> Step<'_> {
     match link {
+        7 | 129 => arcnet(link, frame),
         // Token ring: perhaps with the route through bridges.
         6 => {
             let routed = byte_at(frame, 8)? & 0x80 != 0;
@@ -156,9 +157,24 @@ fn other(link: i32, frame: &[u8]) -> Step<'_> {
         274 => Ok(Layer::Ethernet(after(frame, 8)?)),
         // Tags of switches, before the addresses, or before the ethertype.
         282 => Ok(Layer::Ethernet(after(frame, 4)?)),
-        281 | 283 => Ok(Layer::Ethertype(u16_at(frame, 16)?, after(frame, 18)?)),
-        284 => Ok(Layer::Ethertype(u16_at(frame, 20)?, after(frame, 22)?)),
+        281 | 284 => Ok(Layer::Ethertype(u16_at(frame, 16)?, after(frame, 18)?)),
+        285 => Ok(Layer::Ethertype(u16_at(frame, 20)?, after(frame, 22)?)),
         _ => Err(End::Unread(Unread::Link(link as u16))),
+    }
+}
+
+/// ARCNET of BSD and Linux, RFC 1051 and RFC 1201.
+fn arcnet(link: i32, frame: &[u8]) -> Step<'_> {
+    // Linux puts an offset between the addresses and the protocol.
+    let at = if link == 7 { 2 } else { 4 };
+    match byte_at(frame, at)? {
+        0xf0 => Ok(Layer::Ip(after(frame, at + 1)?)),
+        // A flag and a number; an exception packet has them again.
+        0xd4 | 0xc4 if byte_at(frame, at + 1)? == 0xff => Ok(Layer::Ip(after(frame, at + 8)?)),
+        // Later fragments have even flags.
+        0xd4 | 0xc4 if frame[at + 1] & 1 == 0 && frame[at + 1] != 0 => Err(End::NoTcp),
+        0xd4 | 0xc4 => Ok(Layer::Ip(after(frame, at + 4)?)),
+        _ => Err(End::NoTcp),
     }
 }
 

@@ -75,7 +75,8 @@ fn carries_no_ip(ethertype: u16) -> bool {
             | 0x88c7 | 0x88cc | 0x88d9 | 0x88dc | 0x88e1 | 0x88e3 | 0x88f5..=0x88f7
             // NC-SI, PRP, connectivity faults, FCoE, RoCE, fast roaming, 1905.1, loopback.
             | 0x88f8 | 0x88fb | 0x8902 | 0x8906 | 0x8914 | 0x8915 | 0x890d | 0x892f | 0x893a
-            | 0x9000
+            // OSI, behind GRE and HDLC.
+            | 0x9000 | 0x00fe | 0xfefe
     )
 }
 

@@ -231,6 +231,44 @@ mod tests {
     }
 
     #[test]
+    fn switch_tags_and_labels_stand_before_ip() {
+        let mac = [0; 12];
+        assert!(is_syn(219, &behind(&[0, 1, 1, 64], &syn())));
+        assert!(is_syn(281, &[&mac[..], &[0, 0, 0, 1, 8, 0], &syn()].concat()));
+        assert!(is_syn(282, &[&[0, 0, 0, 1][..], &mac, &[8, 0], &syn()].concat()));
+        assert!(is_syn(284, &[&mac[..], &[0xc0, 0, 0, 1, 8, 0], &syn()].concat()));
+        let tag = [0xda, 0xda, 0, 0, 0xc0, 0, 0, 1, 8, 0];
+        assert!(is_syn(285, &[&mac[..], &tag, &syn()].concat()));
+    }
+
+    #[test]
+    fn only_packets_outside_tunnels_are_asked_for() {
+        let mut ipip = syn();
+        ipip[9] = 4;
+        ipip.truncate(20);
+        ipip[3] = 60;
+        ipip.extend(syn());
+        let outer = Selection { onward: false, outer: true };
+        assert!(is_syn(101, &ipip));
+        assert_eq!(read(101, &ipip, false, outer), Packet::Tunnelled);
+        assert!(matches!(read(101, &syn(), false, outer), Packet::Tcp(_)));
+    }
+
+    #[test]
+    fn what_is_not_decoded_has_a_name() {
+        for (unread, name) in [
+            (Unread::IpProtocol(50), "ESP (IP protocol 50)"),
+            (Unread::IpProtocol(253), "IP protocol 253"),
+            (Unread::Ethertype(0x88e5), "encrypted MACsec (ethertype 0x88e5)"),
+            (Unread::Ethertype(0x88b5), "ethertype 0x88b5"),
+            (Unread::Ppp(0xfd), "compressed or encrypted datagram (PPP protocol 0x00fd)"),
+            (Unread::Link(147), "link type 147"),
+        ] {
+            assert_eq!(unread.to_string(), name);
+        }
+    }
+
+    #[test]
     fn extension_headers_and_fragments() {
         assert!(is_syn(101, &syn6(6, &[])));
         assert!(is_syn(
