@@ -51,7 +51,7 @@ pub enum Error {
     #[error("the command has a NUL byte in it, which no program can be given")]
     Nul,
     /// A system call failed that should not.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     System {
         /// What was being done.
         doing: &'static str,
