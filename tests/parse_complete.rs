@@ -34,6 +34,20 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+fn json(text: &str) -> String {
+    format!("{}\n", serde_json::json!({"log": text, "time": "2026-11-22T10:58:42.5Z"}))
+}
+
 const ACCEPT: &str = "accept4(3, {sa_family=AF_INET, sin_port=htons(45678), \
     sin_addr=inet_addr(\"192.0.2.9\")}, [128 => 16], SOCK_NONBLOCK) = 7\n";
 const LOG: &str = "Nov 22 10:58:42 gw kernel: IN=eth0 OUT= SRC=198.51.100.10 DST=192.0.2.77 LEN=60 \
@@ -95,6 +109,45 @@ fn table() -> Vec<Row> {
         row("unknown", "not a record\n", 0, &["unknown is no record of a known type", "strace"]),
         row("xz", b"\xfd7zXZ\0", 0, &["xz -dc"]),
         row("cut.gz", &zipped[..zipped.len() - 20], whole, &["cut.gz", "cut off"]),
+        row(
+            "archive.tar",
+            archive(&[("log", ACCEPT), ("dump", DUMP), ("notes", "not a record\n")]),
+            2,
+            &["1 of 3 files in archive.tar", "such as archive.tar: notes"],
+        ),
+        row(
+            "cut.tar",
+            &archive(&[("log", ACCEPT), ("dump", &DUMP.repeat(99))])[..3000],
+            2,
+            &["cut.tar: dump: the archive is cut off here"],
+        ),
+        row(
+            "endless.tar",
+            &archive(&[("log", ACCEPT)])[..1024],
+            1,
+            &["endless.tar: the archive has no end"],
+        ),
+        row(
+            "archives.tar.gz",
+            {
+                let packed = gzip(&archive(&[("log", ACCEPT), ("dump", &DUMP.repeat(99))]));
+                packed[..packed.len() - 8].to_vec()
+            },
+            whole,
+            &["archives.tar.gz: ", "members before count"],
+        ),
+        row(
+            "wrapped.json",
+            format!("{}{}\n", json(LOG), &json(LOG)[..90]),
+            1,
+            &["wrapped.json: 1 JSON objects could not be read"],
+        ),
+        row(
+            "loggers.json",
+            json(LOG) + &json(LOG).replace("\"log\"", "\"message\""),
+            1,
+            &["different loggers (members log, message)"],
+        ),
         row(
             "strace.cut",
             cut(ACCEPT, 60),
@@ -329,8 +382,17 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
         let total = report["total"].as_u64().unwrap();
         assert!(row.total == u64::MAX || total == row.total, "{name}: {total}");
         let status = parse(folder.path(), &row, &["-F", "plain", "--quiet"]).status.code();
-        let refused =
-            ["unknown", "xz", "report.cut", "report.schema", "netflow.statistics"].contains(&name);
+        let refused = [
+            "unknown",
+            "xz",
+            "cut.tar",
+            "endless.tar",
+            "archives.tar.gz",
+            "report.cut",
+            "report.schema",
+            "netflow.statistics",
+        ]
+        .contains(&name);
         assert_eq!(status, Some(i32::from(refused)), "{name}");
     }
 }

@@ -67,6 +67,53 @@ fn the_others_count_when_one_cannot_be_read() {
     said(&place.parse(&["xz", "log"]), 1, one, &["xz -dc xz"]);
 }
 
+/// A tar archive of files with these names and contents.
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, *content).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn each_member_of_an_archive_is_read_as_what_it_is() {
+    let place = Place::new();
+    let report = br#"{"schema":1,"source":"parse","complete":true,"total":1,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1}]}"#;
+    let dump = "10:58:42.200113 IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7\n";
+    let kernel = "Nov 22 10:58:42 gw kernel: IN=eth0 OUT= SRC=198.51.100.11 DST=192.0.2.77 LEN=60 \
+        ID=7 PROTO=TCP SPT=40755 DPT=4711 SYN URGP=0\n";
+    let docker = serde_json::json!({ "log": LINE.replace("192.0.2.9", "192.0.2.10") });
+    let docker = docker.to_string();
+    let packed = gzip(dump.as_bytes());
+    let files = [
+        ("strace.log", LINE.as_bytes()),
+        ("dump.txt.gz", &packed),
+        ("kern.log", kernel.as_bytes()),
+        ("report.json", &report[..]),
+        ("docker.json", docker.as_bytes()),
+    ];
+    let inner = archive(&files[..2]);
+    let all = archive(&[&files[..], &[("inner.tar", &inner)]].concat());
+    // Both dumps have the same connection.
+    let want = "192.0.2.9: 3\n192.0.2.10: 1\n198.51.100.10: 1\n198.51.100.11: 1\n";
+    place.file("all.tar", &all);
+    place.file("all.tar.gz", gzip(&all));
+    for name in ["all.tar", "all.tar.gz"] {
+        let output = place.parse(&[name]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), want, "{output:?}");
+        assert_eq!(output.status.code(), Some(0));
+    }
+    for (name, content) in files {
+        place.file("one.tar", archive(&[(name, content)]));
+        let output = place.parse(&["one.tar"]);
+        let one = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(one.ends_with(": 1\n") && one.lines().count() == 1, "{name}: {output:?}");
+    }
+}
+
 #[test]
 fn an_empty_log_is_no_failure() {
     let place = Place::new();

@@ -1,6 +1,7 @@
 //! Records that are still being written: what is certain is shown as soon as it is.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,9 @@ use super::notes::{Parsed, say_notes};
 use super::output::Output;
 use super::reporter::Reporter;
 use super::request::Request;
+
+/// Exit status of a program that panicked.
+const PANICKED: i32 = 101;
 
 /// How old a line may be when it is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -61,7 +65,13 @@ pub fn run(
     })?;
     spawn("parse", {
         let mut tap = Tap(shared.clone());
-        move || drop(sender.send(News::Ended(Box::new(parse::parse(&files, &options, &mut tap)))))
+        move || {
+            let read = || parse::parse(&files, &options, &mut tap);
+            // Were its thread to end without a word, nobody would end the program.
+            let outcome = catch_unwind(AssertUnwindSafe(read));
+            let outcome = outcome.unwrap_or_else(|_| std::process::exit(PANICKED));
+            drop(sender.send(News::Ended(Box::new(outcome))));
+        }
     })?;
 
     let mut interrupted = false;

@@ -36,9 +36,9 @@ use std::sync::Arc;
 pub use self::context::{Context, Options};
 pub use self::host::Host;
 pub use self::input::Input;
-use self::input::common_name;
+use self::input::{UnwrapStatus, common_name};
 use self::progress::Progress;
-use self::recognise::Run;
+use self::recognise::{Run, Sorted};
 use crate::{ShortfallKind, Sink, SourceStatus};
 
 /// What reading gave, beside the connections.
@@ -65,9 +65,12 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let mut outcome =
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
-    let mut empty = Vec::new();
-    let kind = options.kind.as_deref();
-    let runs = recognise::runs(files, kind, &progress, &mut empty, &mut outcome.failures);
+    let sorted = recognise::sort(files, options.kind.as_deref(), &progress);
+    let Sorted { runs, empty, failures, left_out } = sorted;
+    outcome.failures = failures;
+    for (count, text) in left_out {
+        outcome.status.record_shortfall(ShortfallKind::UnreadInput, count, text);
+    }
     if let Some(warning) = about_empty(&empty, &runs) {
         outcome.status.warn(warning);
     }
@@ -84,9 +87,11 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
             format.connection,
             if options.local.is_empty() { "" } else { " to an address given with --local-ip" }
         ));
+        let unwrapped: Vec<_> = run.inputs.iter().map(Input::unwrap_status).collect();
         let mut context =
             Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
         (run.kind.read)(run.inputs, &mut context);
+        report_unwrapped(&name, &unwrapped, &mut outcome.status);
     }
     progress.finish();
     if !engines.is_empty() {
@@ -96,6 +101,24 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         outcome.status.record_shortfall(ShortfallKind::RefusedInput, 1, failure);
     }
     outcome
+}
+
+/// Reports what of the JSON objects around the lines of a run may hide connections.
+fn report_unwrapped(name: &str, inputs: &[Arc<UnwrapStatus>], status: &mut SourceStatus) {
+    let broken = inputs.iter().map(|input| input.broken()).sum();
+    status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        broken,
+        format!("{name}: {broken} JSON objects could not be read and may hold such lines"),
+    );
+    for members in inputs.iter().map(|input| input.members()).filter(|m| m.len() > 1) {
+        let text = format!(
+            "{name}: its lines come from different loggers (members {}), and a connection that \
+             two of them have counts once; give each logger's lines in a file of their own",
+            members.join(", ")
+        );
+        status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+    }
 }
 
 /// What is to be said of inputs without content. A log that is empty beside others hides nothing.

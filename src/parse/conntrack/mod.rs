@@ -1,10 +1,10 @@
 //! The connection table of netfilter: events and lists of conntrack, and snapshots of the
-//! kernel's own files, one by one, in a directory or in a tar archive.
+//! kernel's own files.
 
 pub mod entry;
 mod tables;
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::Path;
 
 use hashbrown::HashMap;
@@ -25,7 +25,7 @@ use crate::{Connection, RecordTime, ShortfallKind};
 /// conntrack's text, and the kernel's.
 pub const KIND: RecordFormat = RecordFormat {
     name: "conntrack",
-    about: "events, lists or snapshots of the connection tracking table, also in a tar archive",
+    about: "events, lists or snapshots of the connection tracking table",
     connection: "a TCP flow to this machine",
     recognise,
     run: |_| Some(String::new()),
@@ -35,12 +35,8 @@ pub const KIND: RecordFormat = RecordFormat {
 /// So many open flows are remembered of a record of events.
 const MAX_FLOWS: usize = 1 << 21;
 
-fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
-}
-
 fn recognise(head: &[u8]) -> bool {
-    let mut found = is_tar(head);
+    let mut found = false;
     lines::each(head, |line, _| {
         found = found
             || matches!(entry::text(line), Line::Tcp(_) | Line::OtherFlow)
@@ -68,11 +64,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
         let record_time =
             file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
-        let end = if is_tar(input.head()) {
-            archive(&mut input, &mut tables, &moment_of, cx)
-        } else {
-            text(&mut input, record_time, &mut tables, cx)
-        };
+        let end = text(&mut input, record_time, &mut tables, cx);
         if let Err(e) = end {
             cx.broken(&input, &e);
         }
@@ -88,61 +80,6 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
              of them"
         )),
     }
-}
-
-/// The members of an archive, each a snapshot and perhaps compressed.
-fn archive(
-    input: &mut Input,
-    tables: &mut Tables,
-    moment_of: &dyn Fn(&str) -> Option<RecordTime>,
-    cx: &mut Context<'_>,
-) -> io::Result<()> {
-    let name = input.name().to_owned();
-    let mut archive = tar::Archive::new(&mut *input);
-    let (mut strange, mut damaged) = (0, 0);
-    for member in archive.entries()? {
-        let member = member?;
-        if !member.header().entry_type().is_file() {
-            continue;
-        }
-        let path = member.path().ok().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-        let file = path.rsplit('/').next().unwrap_or_default();
-        let written = member.header().mtime().ok().and_then(|t| i64::try_from(t).ok());
-        let written =
-            written.and_then(|t| jiff::Timestamp::from_second(t).ok()).map(RecordTime::from);
-        tables.begin(moment_of(file).or(written));
-        let mut member = BufReader::new(member);
-        let gzip = member.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        let content: Box<dyn Read + '_> = if gzip {
-            Box::new(flate2::read::MultiGzDecoder::new(member))
-        } else {
-            Box::new(member)
-        };
-        let mut content = BufReader::new(content);
-        let mut line = Vec::new();
-        let (mut flows, mut others) = (0, 0);
-        loop {
-            line.clear();
-            // A line of the table is short; what is longer is none.
-            if content.by_ref().take(64 * 1024).read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            match entry::text(line.trim_ascii_end()) {
-                Line::Tcp(entry) => {
-                    flows += 1;
-                    snapshot(&entry, tables, cx);
-                }
-                Line::OtherFlow => flows += 1,
-                Line::Damaged => damaged += 1,
-                Line::Other => others += 1,
-            }
-        }
-        strange += u64::from(flows == 0 && others > 0);
-    }
-    warn_damaged(&name, damaged, cx);
-    let text = format!("{name}: {strange} files in it are no snapshots and were left out");
-    cx.status.record_shortfall(ShortfallKind::RefusedInput, strange, text);
-    Ok(())
 }
 
 fn snapshot(entry: &Entry, tables: &mut Tables, cx: &mut Context<'_>) {

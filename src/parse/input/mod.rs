@@ -1,6 +1,8 @@
 //! [`Input`]: one file, or stdin, decompressed if need be.
 
+mod archive;
 mod encoding;
+mod json;
 mod packed;
 
 use std::fs::{File, Metadata};
@@ -12,7 +14,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub(super) use self::archive::Members;
 use self::encoding::Encoding;
+pub(super) use self::json::UnwrapStatus;
 use self::packed::Packing;
 use super::progress::Progress;
 
@@ -32,12 +36,19 @@ pub struct Input {
     head: Vec<u8>,
     given: usize,
     ended: bool,
+    /// The bytes of the file that it is converted from, if it is one.
+    origin: Option<(Arc<File>, u64, u64)>,
+    /// Whether it is a member of an archive, so that its path is not one of a file.
+    is_member: bool,
+    /// If its lines are taken out of JSON objects: whether they get the times of these.
+    unwrapped: Option<bool>,
+    unwrap_status: Arc<UnwrapStatus>,
     progress: Arc<Progress>,
 }
 
 enum Source {
     /// Bytes `at..end` of a regular file that is not compressed.
-    Plain { file: File, at: u64, end: u64 },
+    Plain { file: Arc<File>, at: u64, end: u64 },
     /// Anything that can only be read from front to back.
     Stream { from: Box<dyn Read + Send>, compressed: bool },
 }
@@ -122,12 +133,22 @@ impl Input {
             if metadata.is_file() && stdin { (&file).stream_position().unwrap_or(0) } else { 0 };
         // Files in /proc say that they are empty, and are not.
         let source = if metadata.is_file() && metadata.len() > at {
-            Source::Plain { file, at, end: metadata.len() }
+            Source::Plain { file: Arc::new(file), at, end: metadata.len() }
         } else {
-            let from = Counted { from: file, progress: Arc::clone(&progress) };
+            let from = CountedStream { from: file, progress: Arc::clone(&progress) };
             Source::Stream { from: Box::new(from), compressed: false }
         };
-        let mut input = Input {
+        Input::new(name, path, modified, source, progress).prepare()
+    }
+
+    fn new(
+        name: String,
+        path: Option<PathBuf>,
+        modified: Option<Timestamp>,
+        source: Source,
+        progress: Arc<Progress>,
+    ) -> Input {
+        Input {
             name,
             path,
             modified,
@@ -135,33 +156,48 @@ impl Input {
             head: Vec::new(),
             given: 0,
             ended: false,
+            origin: None,
+            is_member: false,
+            unwrapped: None,
+            unwrap_status: Arc::default(),
             progress,
-        };
-        input.decompress()?;
-        input.decode()?;
-        Ok(input)
+        }
+    }
+
+    /// Reads the first bytes, and puts in between what makes text of them.
+    fn prepare(mut self) -> Result<Input, String> {
+        self.decompress()?;
+        self.decode()?;
+        Ok(self)
     }
 
     /// The same content once more, if it can be had.
     pub fn again(&self) -> Option<Input> {
-        match &self.source {
-            Source::Plain { file, at, end } => Some(Input {
-                name: self.name.clone(),
-                path: self.path.clone(),
-                modified: self.modified,
-                source: Source::Plain { file: file.try_clone().ok()?, at: *at, end: *end },
-                head: Vec::new(),
-                given: 0,
-                ended: false,
-                progress: Arc::new(Progress::new(false, None)),
-            }),
-            Source::Stream { .. } => {
+        let silent = Arc::new(Progress::new(false, None));
+        let place = match &self.source {
+            Source::Plain { file, at, end } => Some((file, *at, *end)),
+            Source::Stream { .. } => self.origin.as_ref().map(|(file, at, end)| (file, *at, *end)),
+        };
+        let mut again = match place {
+            Some((file, at, end)) => {
+                let source = Source::Plain { file: Arc::clone(file), at, end };
+                let (name, path) = (self.name.clone(), self.path.clone());
+                let input = Input::new(name, path, self.modified, source, silent);
+                if self.origin.is_none() {
+                    return Some(input);
+                }
+                input.prepare().ok()?
+            }
+            None => {
                 // A file only: a pipe with a name gives its content once.
                 self.modified?;
-                let again = self.path.as_deref()?;
-                Input::open(again, &Arc::new(Progress::new(false, None))).ok()
+                Input::open(self.path.as_deref()?, &silent).ok()?
             }
+        };
+        if let Some(stamped) = self.unwrapped {
+            again.unwrap_json(stamped).ok()?;
         }
+        Some(again)
     }
 
     /// Looks at the magic number and puts a decompressor in between if there is one.
@@ -215,15 +251,42 @@ impl Input {
         Ok(())
     }
 
+    /// If the lines are wrapped in JSON objects, takes them out. Gives whether they were.
+    pub(super) fn unwrap_json_if_wrapped(&mut self) -> bool {
+        if self.unwrapped.is_some() {
+            return false;
+        }
+        let wrapped = json::is_wrapped(&self.head);
+        wrapped.is_some_and(|stamped| self.unwrap_json(stamped).is_ok())
+    }
+
+    fn unwrap_json(&mut self, stamped: bool) -> io::Result<()> {
+        let compressed = self.is_compressed();
+        let head = std::mem::take(&mut self.head);
+        let raw = self.raw(head)?;
+        let from = json::Unwrap::new(raw, stamped, Arc::clone(&self.unwrap_status));
+        self.source = Source::Stream { from: Box::new(from), compressed };
+        self.unwrapped = Some(stamped);
+        self.ended = false;
+        // An error comes again when the record is read.
+        let _ = self.grow();
+        Ok(())
+    }
+
+    /// What is seen of the JSON objects around its lines while it is read.
+    pub(super) fn unwrap_status(&self) -> Arc<UnwrapStatus> {
+        Arc::clone(&self.unwrap_status)
+    }
+
     /// The bytes of the source from its beginning, of which `head` was read already. The source
     /// itself is empty then.
     fn raw(&mut self, head: Vec<u8>) -> io::Result<Box<dyn Read + Send>> {
         let nothing: Box<dyn Read + Send> = Box::new(io::empty());
         let empty = Source::Stream { from: nothing, compressed: true };
         Ok(match std::mem::replace(&mut self.source, empty) {
-            Source::Plain { mut file, at, .. } => {
-                file.seek(SeekFrom::Start(at))?;
-                Box::new(Counted { from: file, progress: Arc::clone(&self.progress) })
+            Source::Plain { file, at, end } => {
+                self.origin = Some((Arc::clone(&file), at, end));
+                Box::new(Counted { file, start: at, at, end, progress: Arc::clone(&self.progress) })
             }
             Source::Stream { from, .. } => Box::new(io::Cursor::new(head).chain(from)),
         })
@@ -234,7 +297,13 @@ impl Input {
         &self.name
     }
 
-    /// Where it is; `None` for stdin.
+    /// The file that has these bytes, for programs that can read nothing else.
+    pub fn file_path(&self) -> Option<&Path> {
+        let own = !self.is_member && self.origin.is_none() && self.plain().is_some();
+        self.path().filter(|_| own)
+    }
+
+    /// Where it is; `None` for stdin. For a member of an archive, where it would be.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -354,13 +423,44 @@ impl Read for Input {
     }
 }
 
-/// Tells [`Progress`] what is read through it.
+/// Reads bytes `at..end` of a file, wherever others read it, and tells [`Progress`]. Positions for
+/// seeking are those from `start` on.
 struct Counted {
-    from: File,
+    file: Arc<File>,
+    start: u64,
+    at: u64,
+    end: u64,
     progress: Arc<Progress>,
 }
 
 impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let want = buffer.len().min(left);
+        let n = self.file.read_at(&mut buffer[..want], self.at)?;
+        self.at += n as u64;
+        self.progress.add(n);
+        Ok(n)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // Only tar seeks, and only forward from where it is.
+        let SeekFrom::Current(by) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+        let at = self.at.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = at;
+        Ok(at.saturating_sub(self.start))
+    }
+}
+
+/// Tells [`Progress`] what is read through it.
+struct CountedStream {
+    from: File,
+    progress: Arc<Progress>,
+}
+
+impl Read for CountedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.from.read(buffer)?;
         self.progress.add(n);

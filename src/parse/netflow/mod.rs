@@ -284,7 +284,7 @@ fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> 
     let say = |e: io::Error| format!("{name}: {e}");
     // nfdump reads files only, and not compressed ones.
     let mut copy = None;
-    let path = match input.path().filter(|_| !input.is_compressed()) {
+    let path = match input.file_path() {
         Some(path) => path.to_owned(),
         None => {
             let mut file = tempfile::NamedTempFile::new().map_err(say)?;

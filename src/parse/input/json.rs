@@ -1,0 +1,523 @@
+//! Logs whose lines are wrapped in JSON objects: by Docker, rsyslog, journald, `dmesg -J`, and
+//! those that collect logs. [`Unwrap`] gives the lines as a syslog file would have them.
+//!
+//! Objects may come one a line, one after another over many lines, or in arrays. Lines that are no
+//! JSON are passed on as they are.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::parse::timestamp::{Scan, Stamp};
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Larger objects are broken.
+const MAX_OBJECT: usize = 1024 * 1024;
+/// Docker splits lines that are longer, and ends only the last part with a line feed.
+const DOCKER_LINE: usize = 16 * 1024;
+/// So many objects may be around a text.
+const MAX_DEPTH: usize = 3;
+
+/// Members that hold the text, the surest first.
+const TEXT: &[&str] =
+    &["MESSAGE", "log", "message", "msg", "line", "_raw", "textPayload", "original"];
+/// Members that hold the time.
+const TIME: &[&str] = &[
+    "__REALTIME_TIMESTAMP",
+    "time",
+    "timestamp",
+    "@timestamp",
+    "timereported",
+    "timegenerated",
+    "_time",
+    "date",
+    "ts",
+];
+const HOST: &[&str] = &["_HOSTNAME", "host", "hostname", "fromhost"];
+const TAG: &[&str] = &[
+    "SYSLOG_IDENTIFIER",
+    "syslog-tag",
+    "syslogtag",
+    "programname",
+    "app-name",
+    "appname",
+    "ident",
+];
+const PID: &[&str] = &["SYSLOG_PID", "_PID", "procid", "pid"];
+
+/// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
+/// objects are needed: the lines in them have none.
+pub fn is_wrapped(head: &[u8]) -> Option<bool> {
+    let begin = head.trim_ascii_start();
+    let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
+    let begin = begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start();
+    if !matches!(begin.first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    let mut objects = Objects::new(false);
+    objects.feed(head);
+    let own_stamp = || objects.text.split(|b| *b == b'\n').any(has_stamp);
+    (objects.unwrapped > 0).then(|| !own_stamp())
+}
+
+/// Whether a line begins with a time of a clock, perhaps behind a process id of strace.
+fn has_stamp(line: &[u8]) -> bool {
+    let mut scan = Scan(line);
+    let mut pid = scan;
+    if pid.take(b"[pid ") {
+        pid.blanks();
+        if pid.number(10).is_some() && pid.take(b"] ") {
+            scan = pid;
+        }
+    } else if pid.number(7).is_some() && pid.take(b" ") {
+        pid.blanks();
+        scan = pid;
+    }
+    let mut month = scan;
+    scan.iso().is_some()
+        || scan.clock().is_some()
+        || month.month_and_day().is_some()
+        || scan.seconds().is_some_and(|ns| ns >= 100_000_000_000_000_000)
+}
+
+/// What was seen of the objects, for the report.
+#[derive(Debug, Default)]
+pub struct UnwrapStatus {
+    /// Objects that could not be read.
+    broken: AtomicU64,
+    /// Of each member of [`TEXT`] a bit, if texts came from it.
+    members: AtomicU64,
+}
+
+impl UnwrapStatus {
+    /// How many objects could not be read.
+    pub fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The members that texts came from.
+    pub fn members(&self) -> Vec<&'static str> {
+        let bits = self.members.load(Ordering::Relaxed);
+        TEXT.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, key)| *key).collect()
+    }
+}
+
+/// Reads the lines in the JSON objects of `raw`.
+pub struct Unwrap {
+    raw: Box<dyn Read + Send>,
+    objects: Objects,
+    given: usize,
+    ended: bool,
+    status: Arc<UnwrapStatus>,
+}
+
+impl Unwrap {
+    /// With `stamped`, lines get the time of their object. What was seen is added to `status`.
+    pub fn new(raw: Box<dyn Read + Send>, stamped: bool, status: Arc<UnwrapStatus>) -> Unwrap {
+        Unwrap { raw, objects: Objects::new(stamped), given: 0, ended: false, status }
+    }
+}
+
+impl Read for Unwrap {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.given == self.objects.text.len() && !self.ended {
+            self.objects.text.clear();
+            self.given = 0;
+            let mut raw = vec![0; READ_BYTES];
+            let n = self.raw.read(&mut raw)?;
+            if n == 0 {
+                self.ended = true;
+                self.objects.end();
+            } else {
+                self.objects.feed(&raw[..n]);
+            }
+            let broken = std::mem::take(&mut self.objects.broken);
+            self.status.broken.fetch_add(broken, Ordering::Relaxed);
+            self.status.members.fetch_or(self.objects.members, Ordering::Relaxed);
+        }
+        let left = &self.objects.text[self.given..];
+        let n = left.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&left[..n]);
+        self.given += n;
+        Ok(n)
+    }
+}
+
+/// An object or an array that is open.
+struct Open {
+    /// Where in [`Objects::pending`] an object begins that may hold a text: one that is in no
+    /// other object but as an element of an array. `None`: another, or one that was found to hold
+    /// objects with texts.
+    start: Option<usize>,
+    is_array: bool,
+}
+
+/// Finds the objects in a stream of bytes, and makes lines of them.
+struct Objects {
+    stamped: bool,
+    /// Lines that are ready.
+    text: Vec<u8>,
+    /// Objects that had a text.
+    unwrapped: u64,
+    /// Objects that could not be read.
+    broken: u64,
+    /// As in [`UnwrapStatus`].
+    members: u64,
+    /// What is not decided: the objects that are open, or a line that is no JSON.
+    pending: Vec<u8>,
+    open: Vec<Open>,
+    in_string: bool,
+    escaped: bool,
+    /// Whether nothing of the line was seen but blanks.
+    at_line_start: bool,
+    /// In a line that is no JSON.
+    in_plain_line: bool,
+    /// The first parts of a line of Docker.
+    partial: String,
+}
+
+impl Objects {
+    fn new(stamped: bool) -> Objects {
+        Objects {
+            stamped,
+            text: Vec::new(),
+            unwrapped: 0,
+            broken: 0,
+            members: 0,
+            pending: Vec::new(),
+            open: Vec::new(),
+            in_string: false,
+            escaped: false,
+            at_line_start: true,
+            in_plain_line: false,
+            partial: String::new(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.byte(*byte);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.in_plain_line {
+            self.text.append(&mut self.pending);
+        } else if !self.open.is_empty() {
+            self.give_up();
+        }
+        if !self.partial.is_empty() {
+            let partial = std::mem::take(&mut self.partial);
+            self.text.extend_from_slice(partial.as_bytes());
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if self.in_plain_line {
+            self.pending.push(byte);
+            if byte == b'\n' || self.pending.len() > MAX_OBJECT {
+                self.text.append(&mut self.pending);
+                self.in_plain_line = byte != b'\n';
+                self.at_line_start = byte == b'\n';
+            }
+            return;
+        }
+        if self.open.is_empty() {
+            return self.between(byte);
+        }
+        if byte == b'\n' && self.in_string || self.pending.len() > MAX_OBJECT {
+            // No string goes over the end of a line.
+            return self.give_up();
+        }
+        if byte == b'{' && self.at_line_start && self.open.len() == 1 && !self.open[0].is_array {
+            // Objects in an object do not begin a line: the one before was cut.
+            self.give_up();
+            return self.between(byte);
+        }
+        self.at_line_start = byte == b'\n';
+        self.pending.push(byte);
+        self.inside(byte);
+    }
+
+    /// Takes a byte outside of all objects and arrays.
+    fn between(&mut self, byte: u8) {
+        match byte {
+            b'{' | b'[' => {
+                self.pending.clear();
+                self.pending.push(byte);
+                self.at_line_start = false;
+                self.open(byte);
+            }
+            b'\n' => {
+                // An empty line, or the end of that of an object.
+                self.pending.clear();
+                self.at_line_start = true;
+            }
+            b' ' | b'\t' | b'\r' | b',' | 0x1e => self.pending.push(byte),
+            _ => {
+                self.pending.push(byte);
+                let so_far = self.pending.trim_ascii_start();
+                if b"data:".starts_with(so_far) {
+                    return;
+                }
+                self.in_plain_line = true;
+            }
+        }
+    }
+
+    /// Takes a byte of an object or an array.
+    fn inside(&mut self, byte: u8) {
+        if self.in_string {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+            return;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.open(byte),
+            b'}' | b']' => self.close(),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, byte: u8) {
+        let is_array = byte == b'[';
+        let candidate = !is_array && self.open.last().is_none_or(|parent| parent.is_array);
+        let start = candidate.then(|| self.pending.len() - 1);
+        self.open.push(Open { start, is_array });
+    }
+
+    fn close(&mut self) {
+        let Some(closed) = self.open.pop() else { return };
+        if let Some(start) = closed.start {
+            let object = self.pending.split_off(start);
+            if self.object(&object) {
+                // What is around it is a frame, which need not be kept.
+                self.open.iter_mut().for_each(|outer| outer.start = None);
+                self.pending.clear();
+            } else if self.open.is_empty() {
+                self.pending.clear();
+            } else {
+                self.pending.extend_from_slice(&object);
+            }
+        }
+        if self.open.iter().all(|outer| outer.start.is_none()) {
+            self.pending.clear();
+        }
+    }
+
+    /// Gives up what is open, since it cannot be read.
+    fn give_up(&mut self) {
+        self.broken += 1;
+        self.pending.clear();
+        self.open.clear();
+        self.in_string = false;
+        self.escaped = false;
+        self.at_line_start = true;
+    }
+
+    /// Makes lines of an object; false if there is no text in it.
+    fn object(&mut self, object: &[u8]) -> bool {
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(object) else {
+            self.broken += u64::from(self.open.is_empty());
+            return false;
+        };
+        let Some((key, text)) = find_text(&object, 0) else { return false };
+        self.unwrapped += 1;
+        self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
+        let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
+        self.partial.push_str(&text);
+        if !whole && self.partial.len() < MAX_OBJECT {
+            return true;
+        }
+        let text = std::mem::take(&mut self.partial);
+        let prefix = if self.stamped { prefix(&object) } else { String::new() };
+        for line in text.trim_end_matches(['\n', '\r']).split('\n') {
+            self.text.extend_from_slice(prefix.as_bytes());
+            self.text.extend_from_slice(line.as_bytes());
+            self.text.push(b'\n');
+        }
+        true
+    }
+}
+
+/// The text of an object, and the name of its member.
+fn find_text(object: &Map<String, Value>, depth: usize) -> Option<(&'static str, String)> {
+    for key in TEXT {
+        let text = match object.get(*key) {
+            Some(Value::String(text)) => text.clone(),
+            // journald writes bytes where the text is not UTF-8, others lists of texts.
+            Some(Value::Array(values)) => match bytes(values).or_else(|| lines(values)) {
+                Some(text) => text,
+                None => continue,
+            },
+            _ => continue,
+        };
+        if depth < MAX_DEPTH
+            && text.trim_start().starts_with('{')
+            && let Ok(Value::Object(inner)) = serde_json::from_str(&text)
+            && let Some((_, text)) = find_text(&inner, depth + 1)
+        {
+            return Some((key, text));
+        }
+        return Some((key, text));
+    }
+    if depth == MAX_DEPTH {
+        return None;
+    }
+    object.values().filter_map(Value::as_object).find_map(|inner| find_text(inner, depth + 1))
+}
+
+fn bytes(values: &[Value]) -> Option<String> {
+    let byte = |value: &Value| value.as_u64().and_then(|b| u8::try_from(b).ok());
+    let bytes = values.iter().map(byte).collect::<Option<Vec<u8>>>()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn lines(values: &[Value]) -> Option<String> {
+    let lines: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
+    lines.map(|lines| lines.join("\n"))
+}
+
+/// `TIME HOST TAG: `, as far as the object tells it.
+fn prefix(object: &Map<String, Value>) -> String {
+    let word = |keys: &[&str]| {
+        let text = keys.iter().find_map(|key| match object.get(*key)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })?;
+        (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
+    };
+    let Some(time) = TIME.iter().find_map(|key| time(object.get(*key)?)) else {
+        return String::new();
+    };
+    let Some(tag) = word(TAG) else { return time + " " };
+    let host = word(HOST).unwrap_or_else(|| "-".into());
+    let tag = tag.trim_end_matches(':');
+    match word(PID).filter(|_| !tag.contains('[') && tag != "kernel") {
+        Some(pid) => format!("{time} {host} {tag}[{pid}]: "),
+        None => format!("{time} {host} {tag}: "),
+    }
+}
+
+/// A time as a log has it: in RFC 3339, or as it is, or seconds since the boot in brackets.
+fn time(value: &Value) -> Option<String> {
+    let number = match value {
+        Value::String(text) => {
+            let text = text.trim();
+            let mut scan = Scan(text.as_bytes());
+            match scan.iso() {
+                // Without a zone, it is a local time.
+                Some(Stamp::Civil(..)) => return Some(text.replacen(' ', "T", 1)),
+                Some(_) => return Some(text.to_owned()),
+                None if scan.month_and_day().is_some() => return Some(text.to_owned()),
+                None => text.parse().ok()?,
+            }
+        }
+        Value::Number(number) => number.as_f64()?,
+        _ => return None,
+    };
+    // Seconds, or some thousandth of them.
+    let seconds = match number {
+        n if n < 1e9 => return Some(format!("[{n:.6}]")),
+        n if n < 1e11 => n,
+        n if n < 1e14 => n / 1e3,
+        n if n < 1e17 => n / 1e6,
+        n => n / 1e9,
+    };
+    let us = (seconds * 1e6).round();
+    Some(Timestamp::from_microsecond(us as i64).ok()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unwrapped(text: &str) -> String {
+        let Some(stamped) = is_wrapped(text.as_bytes()) else { return format!("plain: {text}") };
+        let status = Arc::new(UnwrapStatus::default());
+        let raw = Box::new(io::Cursor::new(text.as_bytes().to_vec()));
+        let mut out = String::new();
+        Unwrap::new(raw, stamped, Arc::clone(&status)).read_to_string(&mut out).unwrap();
+        match status.broken() {
+            0 => out,
+            n => format!("{out}broken: {n}"),
+        }
+    }
+
+    #[test]
+    fn lines_of_many_tools_are_unwrapped() {
+        let at = "2026-11-22T10:58:42.5Z";
+        for (text, want) in [
+            // Docker's json-file.
+            (
+                r#"{"log":"a \"b\"\n","stream":"stderr","time":"2026-11-22T10:58:42.5Z"}"#,
+                format!("{at} a \"b\"\n"),
+            ),
+            // journalctl -o json, json-seq, json-sse, json-pretty.
+            (
+                r#"{"MESSAGE":"a","__REALTIME_TIMESTAMP":"1795345122500000","_HOSTNAME":"h","SYSLOG_IDENTIFIER":"sshd","_PID":"7"}"#,
+                format!("{at} h sshd[7]: a\n"),
+            ),
+            (
+                "\u{1e}{\"MESSAGE\":[97,98],\"__REALTIME_TIMESTAMP\":\"1795345122500000\"}",
+                format!("{at} ab\n"),
+            ),
+            ("data: {\"MESSAGE\":\"a\"}\n\ndata: {\"MESSAGE\":\"b\"}\n\n", "a\nb\n".into()),
+            (
+                "{\n\t\"MESSAGE\" : \"a {\",\n\t\"x\" : null\n}\n{\n\t\"MESSAGE\" : \"b\"\n}\n",
+                "a {\nb\n".into(),
+            ),
+            // rsyslog.
+            (
+                r#"{"timestamp":"2026-11-22T10:58:42.5Z","message":" a","host":"gw","syslog-tag":"kernel:"}"#,
+                format!("{at} gw kernel:  a\n"),
+            ),
+            // dmesg -J.
+            (
+                "{\n   \"dmesg\": [\n      {\n         \"pri\": 4,\n         \"time\":  1485.291490,\n         \"msg\": \"a\"\n      },{\n         \"msg\": \"b\"\n      }\n   ]\n}\n",
+                "[1485.291490] a\nb\n".into(),
+            ),
+            // An array, and what collectors of logs make of it.
+            (
+                r#"[{"@timestamp":1795345122500,"message":"a"},{"x":[{"y":1}],"message":"b"}]"#,
+                format!("{at} a\nb\n"),
+            ),
+            (r#"{"preview":false,"result":{"_raw":"a\nb"}}"#, "a\nb\n".into()),
+            (r#"{"log":"{\"message\":\"a\"}"}"#, "a\n".into()),
+            // Lines that have their time keep it; what is no JSON stays.
+            (
+                r#"{"log":"10:58:42.1 IP a","time":"2026-11-22T10:58:42.5Z"}"#,
+                "10:58:42.1 IP a\n".into(),
+            ),
+            (
+                r#"{"log":"[pid 7] 10:58:42 a","time":"2026-11-22T10:58:42.5Z"}"#,
+                "[pid 7] 10:58:42 a\n".into(),
+            ),
+            ("{\"log\":\"a\"}\nplain { text\n{\"log\":\"b\"}\n", "a\nplain { text\nb\n".into()),
+            ("{\"log\":\"a\"}\n{\"log\":\"b\n{\"log\":\"c\"}\n", "a\nc\nbroken: 1".into()),
+            ("{\"log\":\"a\"}\n{\"log\":\"b\",\"x\n", "a\nbroken: 1".into()),
+            ("{\"log\":\"a\"}\n{\"log\":\n{\"log\":\"c\"}\n", "a\nc\nbroken: 1".into()),
+            ("{\"a\":1}\n", "plain: {\"a\":1}\n".into()),
+            ("accept(3, {x}) = 4\n", "plain: accept(3, {x}) = 4\n".into()),
+        ] {
+            assert_eq!(unwrapped(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_long_line_of_docker_are_joined() {
+        let part = "x".repeat(DOCKER_LINE);
+        let text = format!("{{\"log\":\"{part}\"}}\n{{\"log\":\"y\\n\"}}\n{{\"log\":\"z\"}}\n");
+        assert_eq!(unwrapped(&text), format!("{part}y\nz\n"));
+    }
+}
