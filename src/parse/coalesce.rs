@@ -1,95 +1,290 @@
 //! [`Coalescer`]: makes one of connections that differ in nothing that is counted by, before the sink
 //! has to look at each.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Sink;
 use crate::{Connection, RecordTime};
 
-/// Clients that are remembered: so many that those which come often stay, and so few that they
-/// stay in the cache.
-const SLOTS: usize = 1 << SLOT_BITS;
-const SLOT_BITS: u32 = 12;
+/// Slots at first: few enough to stay in the cache where few clients come.
+const FEWEST_BITS: u32 = 12;
+
+/// More slots are of no use: what the memory costs is no less than what the sink does.
+const MOST_BITS: u32 = 18;
+
+/// Slots that a client may be in.
+const PROBES: usize = 4;
+
+/// Connections to more local ends than this do not wait.
+const MAX_LOCALS: usize = 64;
 
 type Local = (Option<IpAddr>, Option<u16>);
 
+/// An address as a key.
+trait Key: Copy + Eq + Default {
+    fn hash(self) -> u64;
+    fn ip(self) -> IpAddr;
+}
+
+impl Key for u32 {
+    #[inline]
+    fn hash(self) -> u64 {
+        u64::from(self)
+    }
+
+    fn ip(self) -> IpAddr {
+        Ipv4Addr::from(self).into()
+    }
+}
+
+impl Key for [u64; 2] {
+    #[inline]
+    fn hash(self) -> u64 {
+        self[0].wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(32) ^ self[1]
+    }
+
+    fn ip(self) -> IpAddr {
+        Ipv6Addr::from(u128::from(self[0]) << 64 | u128::from(self[1])).into()
+    }
+}
+
 /// Connections of one client to one port.
-#[derive(Clone, Copy)]
-struct Slot {
-    ip: Ipv4Addr,
+#[derive(Clone, Copy, Default)]
+struct Slot<K> {
+    key: K,
+    /// The place of the local end.
+    local: u32,
     /// 0: none is waiting here.
     count: u32,
-    local: Local,
     first: i64,
     last: i64,
 }
 
-const EMPTY: Slot =
-    Slot { ip: Ipv4Addr::UNSPECIFIED, count: 0, local: (None, None), first: 0, last: 0 };
-
-/// Connections that wait for more like them.
+/// Clients whose connections have the same kind of time.
 #[derive(Default)]
-pub struct Coalescer(Vec<Slot>);
+struct Slots<K> {
+    slots: Vec<Slot<K>>,
+    bits: u32,
+    /// How many had to go for others, since the last growth.
+    evicted: usize,
+}
+
+impl<K: Key> Slots<K> {
+    /// Adds a connection; gives the slot that had to go for it.
+    #[inline]
+    fn add(&mut self, key: K, local: u32, time: i64) -> Option<Slot<K>> {
+        if self.slots.is_empty() {
+            self.bits = FEWEST_BITS;
+            self.slots.resize(1 << FEWEST_BITS, Slot::default());
+        }
+        let new = Slot { key, local, count: 1, first: time, last: time };
+        let home = self.home(key, local);
+        for n in 0..PROBES {
+            let slot = &mut self.slots[home ^ n];
+            if slot.count == 0 {
+                *slot = new;
+                return None;
+            }
+            if slot.key == key && slot.local == local && slot.count < u32::MAX {
+                slot.count += 1;
+                slot.first = slot.first.min(time);
+                slot.last = slot.last.max(time);
+                return None;
+            }
+        }
+        self.replace(home, new)
+    }
+
+    #[inline]
+    fn home(&self, key: K, local: u32) -> usize {
+        // The multiplier is that of Fibonacci hashing: 2^64 by the golden ratio.
+        let hash = (key.hash() ^ u64::from(local) << 33).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash >> (64 - self.bits)) as usize
+    }
+
+    #[inline(never)]
+    fn replace(&mut self, home: usize, new: Slot<K>) -> Option<Slot<K>> {
+        self.evicted += 1;
+        if self.evicted > self.slots.len() / 2 && self.bits < MOST_BITS {
+            self.grow();
+            return self.insert(new);
+        }
+        let place = home ^ (self.evicted % PROBES);
+        Some(std::mem::replace(&mut self.slots[place], new))
+    }
+
+    /// Puts a slot into an empty place, or in the place of another.
+    fn insert(&mut self, new: Slot<K>) -> Option<Slot<K>> {
+        let home = self.home(new.key, new.local);
+        let place = (0..PROBES).map(|n| home ^ n).find(|place| self.slots[*place].count == 0);
+        let old = std::mem::replace(&mut self.slots[place.unwrap_or(home)], new);
+        (old.count > 0).then_some(old)
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.bits = (self.bits + 2).min(MOST_BITS);
+        self.evicted = 0;
+        self.slots.resize(1 << self.bits, Slot::default());
+        // Each old group has four new ones, so that none has to go.
+        for slot in old.into_iter().filter(|slot| slot.count > 0) {
+            self.insert(slot);
+        }
+    }
+}
+
+/// Connections that wait for more like them: by the kind of their time.
+#[derive(Default)]
+pub struct Coalescer {
+    v4: [Slots<u32>; KINDS],
+    v6: [Slots<[u64; 2]>; KINDS],
+    locals: Vec<Local>,
+    local: u32,
+}
+
+const KINDS: usize = 3;
+
+/// The kind of a time, and its value.
+#[inline]
+fn kind(time: Option<RecordTime>) -> (usize, i64) {
+    match time {
+        None => (0, 0),
+        Some(RecordTime::Clock(time)) => (1, time),
+        Some(RecordTime::Elapsed(time)) => (2, time),
+    }
+}
+
+fn time(kind: usize, value: i64) -> Option<RecordTime> {
+    match kind {
+        0 => None,
+        1 => Some(RecordTime::Clock(value)),
+        _ => Some(RecordTime::Elapsed(value)),
+    }
+}
 
 impl Coalescer {
-    /// Takes a connection; others than those of IPv4 clients at a clock time go on at once.
+    /// Takes a connection; those of which more is known than the ends and the time go on at once.
     #[inline]
     pub fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
-        let (Some(IpAddr::V4(ip)), Some(RecordTime::Clock(time)), None, None) =
-            (c.ip, c.time, &c.machine, &c.transport)
-        else {
+        let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else {
             return sink.take(c);
         };
-        self.add(ip, (c.local_ip, c.local_port), time, sink);
+        self.add(ip, (c.local_ip, c.local_port), c.time, sink);
     }
 
     /// Takes a connection of which no more than this is known.
     #[inline]
-    pub fn take_brief(&mut self, ip: Ipv4Addr, time: Option<RecordTime>, sink: &mut dyn Sink) {
-        match time {
-            Some(RecordTime::Clock(time)) => self.add(ip, (None, None), time, sink),
-            time => sink.take(Connection { time, ip: Some(ip.into()), ..Connection::default() }),
-        }
+    pub fn take_brief(&mut self, ip: IpAddr, time: Option<RecordTime>, sink: &mut dyn Sink) {
+        self.add(ip, (None, None), time, sink);
     }
 
     #[inline]
-    fn add(&mut self, ip: Ipv4Addr, local: Local, time: i64, sink: &mut dyn Sink) {
-        if self.0.is_empty() {
-            self.0.resize(SLOTS, EMPTY);
+    fn add(&mut self, ip: IpAddr, local: Local, time: Option<RecordTime>, sink: &mut dyn Sink) {
+        if self.locals.get(self.local as usize) != Some(&local) && !self.find_local(local) {
+            let (local_ip, local_port) = local;
+            let ip = Some(ip);
+            return sink.take(Connection {
+                time,
+                ip,
+                local_ip,
+                local_port,
+                ..Connection::default()
+            });
         }
-        // The multiplier is that of Fibonacci hashing: 2^32 by the golden ratio.
-        let ends = u32::from(ip) ^ u32::from(local.1.unwrap_or(0)).rotate_left(16);
-        let place = ends.wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS);
-        let slot = &mut self.0[place as usize];
-        if slot.ip == ip && slot.local == local && (1..u32::MAX).contains(&slot.count) {
-            slot.count += 1;
-            slot.first = slot.first.min(time);
-            slot.last = slot.last.max(time);
-        } else {
-            slot.give(sink);
-            *slot = Slot { ip, count: 1, local, first: time, last: time };
+        let (kind, time) = kind(time);
+        match ip {
+            IpAddr::V4(ip) => {
+                if let Some(old) = self.v4[kind].add(ip.into(), self.local, time) {
+                    give(&old, kind, &self.locals, sink);
+                }
+            }
+            IpAddr::V6(ip) => {
+                let key = [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64];
+                if let Some(old) = self.v6[kind].add(key, self.local, time) {
+                    give(&old, kind, &self.locals, sink);
+                }
+            }
         }
+    }
+
+    /// Looks for the place of a local end, or gives it one. False: there are too many.
+    #[inline(never)]
+    fn find_local(&mut self, local: Local) -> bool {
+        let known = self.locals.iter().position(|known| *known == local);
+        let place = known.unwrap_or(self.locals.len());
+        if place == MAX_LOCALS {
+            return false;
+        }
+        if place == self.locals.len() {
+            self.locals.push(local);
+        }
+        self.local = place as u32;
+        true
     }
 
     /// Gives all that wait.
     pub fn end(&mut self, sink: &mut dyn Sink) {
-        self.0.drain(..).for_each(|slot| slot.give(sink));
+        fn all<K: Key>(kinds: &mut [Slots<K>], locals: &[Local], sink: &mut dyn Sink) {
+            for (kind, slots) in kinds.iter_mut().enumerate() {
+                slots.slots.drain(..).for_each(|slot| give(&slot, kind, locals, sink));
+            }
+        }
+        all(&mut self.v4, &self.locals, sink);
+        all(&mut self.v6, &self.locals, sink);
+        self.locals.clear();
     }
 }
 
-impl Slot {
-    #[inline(never)]
-    fn give(&self, sink: &mut dyn Sink) {
-        if self.count > 0 {
-            let (local_ip, local_port) = self.local;
-            let connection = Connection {
-                time: Some(RecordTime::Clock(self.first)),
-                ip: Some(self.ip.into()),
-                local_ip,
-                local_port,
-                ..Connection::default()
-            };
-            sink.take_many(connection, self.count.into(), Some(RecordTime::Clock(self.last)));
+#[inline(never)]
+fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Sink) {
+    if slot.count == 0 {
+        return;
+    }
+    let (local_ip, local_port) = locals.get(slot.local as usize).copied().unwrap_or_default();
+    let connection = Connection {
+        time: time(kind, slot.first),
+        ip: Some(slot.key.ip()),
+        local_ip,
+        local_port,
+        ..Connection::default()
+    };
+    sink.take_many(connection, slot.count.into(), time(kind, slot.last));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_however_many_clients_there_are() {
+        for clients in [10, 5_000, 60_000_u32] {
+            let mut coalescer = Coalescer::default();
+            let mut sink: Vec<Connection> = Vec::new();
+            let mut want: HashMap<(IpAddr, Option<u16>), u64> = HashMap::new();
+            for n in 0..clients.max(1000) * 2 {
+                let client = n.wrapping_mul(0x9e37_79b1) % clients;
+                let ip: IpAddr = match client % 3 {
+                    0 => Ipv6Addr::from(u128::from(client) << 70 | 1).into(),
+                    _ => Ipv4Addr::from(client).into(),
+                };
+                let local_port = [None, Some(80), Some((n % 200) as u16)][client as usize % 3];
+                let time = match n % 3 {
+                    0 => None,
+                    1 => Some(RecordTime::Clock(n.into())),
+                    _ => Some(RecordTime::Elapsed(n.into())),
+                };
+                *want.entry((ip, local_port)).or_default() += 1;
+                let c = Connection { ip: Some(ip), local_port, time, ..Connection::default() };
+                coalescer.take(c, &mut sink);
+            }
+            coalescer.end(&mut sink);
+            let mut got: HashMap<(IpAddr, Option<u16>), u64> = HashMap::new();
+            for c in sink {
+                *got.entry((c.ip.unwrap(), c.local_port)).or_default() += 1;
+            }
+            assert_eq!(got, want, "{clients}");
         }
     }
 }

@@ -1,17 +1,17 @@
 //! [`Briefs`]: connections of which a line tells all that is wanted, without the lines around it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::prefix::Stamp;
 
 /// Descriptors up to here are remembered.
 const FDS: usize = 1024;
 
-/// A connection of an IPv4 client.
+/// A connection of which only this is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactAccept {
     /// Its address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// When accept returned, as in a [fact](super::line::Fact).
     pub stamp: Stamp,
 }
@@ -30,7 +30,7 @@ pub struct Briefs {
 impl Briefs {
     /// Takes one with its new descriptor; false: it must become a fact.
     #[inline]
-    pub fn take(&mut self, ip: Ipv4Addr, stamp: Stamp, fd: u32) -> bool {
+    pub fn take(&mut self, ip: IpAddr, stamp: Stamp, fd: u32) -> bool {
         let Some(word) = self.fds.get_mut(fd as usize / 64).filter(|_| self.requested) else {
             return false;
         };

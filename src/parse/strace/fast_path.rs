@@ -2,18 +2,20 @@
 //! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
 //! what is read here, it would read the same.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::call::{Call, Name, Returned, named};
-use super::cursor::few_of_eight;
+use super::cursor::{Cursor, few_of_eight};
+use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::line::LinePart;
 use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
 use super::sockaddr::{End, Shown};
 use super::syscalls::is_syscall;
+use crate::model::connection::canonical;
 use crate::sys;
 
 /// Only lines with so many bytes behind their beginning are looked at.
-pub const WINDOW: usize = 256;
+pub const WINDOW: usize = 512;
 
 const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
 
@@ -51,26 +53,44 @@ pub struct Accepted {
     /// The descriptor that listens; -1 if this part of the line has none.
     pub listener: i32,
     /// The client's address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Its port.
     pub port: u16,
     /// The new descriptor.
     pub fd: u32,
     /// The bytes of the line with its line feed.
     pub length: usize,
+    /// Where the annotations of the listener and of the new descriptor are.
+    annotations: [Range; 2],
 }
 
+/// A part of a line; empty if there is none.
+type Range = (usize, usize);
+
 impl Accepted {
-    /// The call as any other is told.
+    /// The call as any other is told; `line` is where it was read.
     #[inline]
-    pub fn call(&self) -> Call {
-        let end = End { ip: IpAddr::V4(self.ip), port: self.port };
-        Call {
+    pub fn call(&self, line: &[u8]) -> Call {
+        let end = End { ip: self.ip, port: self.port };
+        let mut call = Call {
             fd: self.listener,
             returned: Returned::Value(self.fd as i32),
             shown: Shown::Inet(end),
             ..Call::new(Name::Accept)
+        };
+        let [listener, result] = self.annotations.map(|(from, to)| {
+            let text = line.get(from..to).unwrap_or_default();
+            fd_annotation(&mut Cursor(text))
+        });
+        match listener {
+            FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => call.inode = inode,
+            FdAnnotation::Ends(local, _) => call.local = Some(local),
+            FdAnnotation::None | FdAnnotation::Foreign => {}
         }
+        if let FdAnnotation::Ends(local, _) = result {
+            call.local = Some(local);
+        }
+        call
     }
 }
 
@@ -147,6 +167,35 @@ impl<'a> Window<'a> {
         Some((three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24))
     }
 
+    /// The end of the line.
+    #[inline(always)]
+    fn end(&mut self) -> Option<()> {
+        self.eat(b"\n").or_else(|| self.eat(b"\r\n"))
+    }
+
+    /// `<TCP:[192.0.2.1:80]>`, or nothing.
+    #[inline(always)]
+    fn annotation(&mut self) -> Option<Range> {
+        if self.peek()? != b'<' {
+            return Some((0, 0));
+        }
+        let from = self.at;
+        if self.eat(b"<TCP:[").is_none() {
+            self.eat(b"<TCPv6:[")?;
+        }
+        loop {
+            let n = memchr::memchr(b'>', self.bytes.get(self.at..)?)?;
+            self.at += n + 1;
+            match self.bytes[self.at - 2] {
+                b'-' => {}
+                b']' => break,
+                _ => return None,
+            }
+        }
+        self.mark()?;
+        Some((from, self.at))
+    }
+
     #[inline(always)]
     fn spaces(&mut self) -> Option<()> {
         while self.peek()? == b' ' {
@@ -194,7 +243,7 @@ pub fn line(bytes: &[u8; WINDOW]) -> Option<Line> {
     if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
         w.eat(b" ");
         let accepted = from_address(w, (pid, stamp), -1)?;
-        let (call, length) = (accepted.call(), accepted.length);
+        let (call, length) = (accepted.call(bytes), accepted.length);
         // The line bears the time of the return.
         return Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Resumed, call, length });
     }
@@ -226,12 +275,13 @@ fn pid(w: &mut Window<'_>) -> Option<u32> {
     Some(pid)
 }
 
-/// `10:53:30.174673 `, `1795344802.927766 `, or nothing.
+/// `10:53:30.174673 `, `1795344802.927766 `, `     0.004183 `, the first with the last in brackets,
+/// or nothing.
 #[inline(always)]
 fn time(w: &mut Window<'_>) -> Option<Stamp> {
     let here = w.bytes.get(w.at..)?;
     let (seconds, is_clock) = match w.digits() {
-        2 => {
+        2 if here[2] == b':' => {
             let seconds = clock(here)?;
             w.at += 8;
             (seconds, true)
@@ -243,7 +293,8 @@ fn time(w: &mut Window<'_>) -> Option<Stamp> {
             let seconds = hundreds * 100 + ones;
             ((EPOCH..EPOCH_END).contains(&seconds).then_some(seconds)?, false)
         }
-        0 => return Some(Stamp::None),
+        0 if here.first()? != &b' ' => return Some(Stamp::None),
+        0..8 => return relative(w).map(Stamp::Since),
         _ => return None,
     };
     let mut ns = seconds * 1_000_000_000;
@@ -253,15 +304,40 @@ fn time(w: &mut Window<'_>) -> Option<Stamp> {
         ns += u64::from(fraction) * NANOS[n];
     }
     w.eat(b" ")?;
+    if w.eat(b"(+").is_some() {
+        relative(w)?;
+    }
     Some(if is_clock { Stamp::Clock(ns as i64) } else { Stamp::Epoch(ns as i64) })
+}
+
+/// `     0.004183 `, or `     0.004183) `.
+#[inline(always)]
+fn relative(w: &mut Window<'_>) -> Option<i64> {
+    w.spaces()?;
+    let mut ns = u64::from(w.number()?.0) * 1_000_000_000;
+    if w.peek()? == b'.' {
+        w.at += 1;
+        let (fraction, n) = w.number()?;
+        ns += u64::from(fraction) * NANOS[n];
+    }
+    w.eat(b")");
+    w.eat(b" ")?;
+    w.spaces()?;
+    Some(ns as i64)
 }
 
 #[inline(always)]
 fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let fd = w.number()?.0 as i32;
+    let annotation = w.annotation()?;
     w.eat(b", ")?;
     if w.peek()? == b' ' {
-        w.eat(b" <unfinished ...>\n")?;
+        // The general path reads the annotation.
+        if annotation != (0, 0) {
+            return None;
+        }
+        w.eat(b" <unfinished ...>")?;
+        w.end()?;
         let call = Call { fd, ..Call::new(Name::Accept) };
         return Some(Line::Call {
             pid,
@@ -272,7 +348,9 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
             length: w.at,
         });
     }
-    from_address(w, (pid, stamp), fd).map(Line::Accepted)
+    let mut accepted = from_address(w, (pid, stamp), fd)?;
+    accepted.annotations[0] = annotation;
+    Some(Line::Accepted(accepted))
 }
 
 #[inline(always)]
@@ -280,25 +358,18 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let fd = w.number()?.0 as i32;
     w.eat(b")")?;
     w.spaces()?;
-    w.eat(b"= 0\n")?;
+    w.eat(b"= 0")?;
+    w.end()?;
     let call = Call { fd, returned: Returned::Value(0), ..Call::new(Name::Close) };
     Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Whole, call, length: w.at })
 }
 
 #[inline(always)]
 fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) -> Option<Accepted> {
-    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
-    w.mark()?;
-    let port = u16::try_from(w.number()?.0).ok()?;
-    w.eat(b"), sin_addr=inet_addr(\"")?;
-    let mut octets = [0; 4];
-    for (n, octet) in octets.iter_mut().enumerate() {
-        if n > 0 {
-            w.eat(b".")?;
-        }
-        *octet = u8::try_from(w.small()?).ok()?;
-    }
-    w.eat(b"\")}, [")?;
+    let (ip, port) = match w.bytes.get(w.at + 18)? {
+        b'6' => address6(&mut w)?,
+        _ => address4(&mut w)?,
+    };
     w.mark()?;
     w.small()?;
     if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
@@ -312,6 +383,7 @@ fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) ->
     }
     w.eat(b") = ")?;
     let (fd, _) = w.number()?;
+    let annotation = w.annotation()?;
     let mut spent = 0;
     if w.eat(b" <").is_some() {
         w.mark()?;
@@ -321,7 +393,39 @@ fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) ->
         spent += i64::from(fraction) * NANOS[n] as i64;
         w.eat(b">")?;
     }
-    w.eat(b"\n")?;
-    let ip = Ipv4Addr::from(octets);
-    Some(Accepted { pid, stamp, spent, listener, ip, port, fd, length: w.at })
+    w.end()?;
+    let annotations = [(0, 0), annotation];
+    Some(Accepted { pid, stamp, spent, listener, ip, port, fd, length: w.at, annotations })
+}
+
+#[inline(always)]
+fn address4(w: &mut Window<'_>) -> Option<(IpAddr, u16)> {
+    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
+    w.mark()?;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    w.eat(b"), sin_addr=inet_addr(\"")?;
+    let mut octets = [0; 4];
+    for (n, octet) in octets.iter_mut().enumerate() {
+        if n > 0 {
+            w.eat(b".")?;
+        }
+        *octet = u8::try_from(w.small()?).ok()?;
+    }
+    w.eat(b"\")}, [")?;
+    Some((Ipv4Addr::from(octets).into(), port))
+}
+
+/// The form of strace 5.0 and later.
+#[inline(always)]
+fn address6(w: &mut Window<'_>) -> Option<(IpAddr, u16)> {
+    w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
+    w.mark()?;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"")?;
+    let text = w.bytes.get(w.at..w.at + 46)?;
+    let text = &text[..memchr::memchr(b'"', text)?];
+    w.at += text.len();
+    w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?;
+    let ip: Ipv6Addr = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some((canonical(ip.into()), port))
 }

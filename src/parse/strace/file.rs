@@ -4,6 +4,8 @@
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use super::clock::{Base, Dates};
 use super::compact::CompactAccept;
@@ -30,6 +32,10 @@ pub fn read(
 ) -> io::Result<()> {
     match input.plain() {
         Some(plain) => in_parts(&plain, log, options, sink, threads),
+        // Nobody waits for what comes next, as in a pipe.
+        None if input.is_compressed() && input.modified().is_some() => {
+            decompressed(input, log, options, sink)
+        }
         None => {
             let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
             let mut dates = log.dates();
@@ -42,6 +48,64 @@ pub fn read(
             })
         }
     }
+}
+
+/// Decompressed blocks that wait to be read.
+const WAITING_BLOCKS: usize = 8;
+
+/// Reads a compressed file: one thread decompresses it, this one reads the lines.
+fn decompressed(
+    input: &mut Input,
+    log: &mut Log,
+    options: &Options,
+    sink: &mut dyn Sink,
+) -> io::Result<()> {
+    let alike = sink.can_coalesce();
+    let brief = alike && !options.requested.local;
+    let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
+    let mut again = 0;
+    let mut dates = log.dates();
+    let mut coalescer = Coalescer::default();
+    let (send, receive) = mpsc::sync_channel::<(Vec<u8>, u64)>(WAITING_BLOCKS);
+    let end = thread::scope(|scope| {
+        let decompress = scope.spawn(move || {
+            lines::blocks(input, |text, at| {
+                // The other side ends before this one only if it panics.
+                let _ = send.send((text.to_vec(), at));
+            })
+        });
+        for (text, at) in receive {
+            block.clear();
+            block.briefs.requested = brief && again < TOO_OFTEN;
+            block.read(&text);
+            if !log.takes_brief(&block) {
+                again += 1;
+                block.clear();
+                block.briefs.requested = false;
+                block.read(&text);
+            }
+            log.take(&mut block, at);
+            give_block(&mut block, log.base(), &mut dates, alike.then_some(&mut coalescer), sink);
+        }
+        decompress.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    coalescer.end(sink);
+    end
+}
+
+/// Gives the connections of a block; those alike perhaps only at the end of `alike`.
+fn give_block(
+    block: &mut Block,
+    base: Base,
+    dates: &mut Dates,
+    alike: Option<&mut Coalescer>,
+    sink: &mut dyn Sink,
+) {
+    let Some(alike) = alike else { return give(block, base, dates, |c| sink.take(c)) };
+    for CompactAccept { ip, stamp } in block.briefs.list() {
+        alike.take_brief(*ip, dates.record_time(base.apply(*stamp)), sink);
+    }
+    give(block, base, dates, |c| alike.take(c, sink));
 }
 
 /// What a thread works on.
@@ -105,15 +169,8 @@ fn in_parts(
             },
             give: |job: &mut Job, sink: &mut dyn Sink| {
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
-                if alike {
-                    let alike = &mut job.alike;
-                    for CompactAccept { ip, stamp } in job.block.briefs.list() {
-                        alike.take_brief(*ip, dates.record_time(job.base.apply(*stamp)), sink);
-                    }
-                    give(&mut job.block, job.base, dates, |c| alike.take(c, sink));
-                } else {
-                    give(&mut job.block, job.base, dates, |c| sink.take(c));
-                }
+                let alike = alike.then_some(&mut job.alike);
+                give_block(&mut job.block, job.base, dates, alike, sink);
             },
             end: |job: &mut Job, sink: &mut dyn Sink| job.alike.end(sink),
         },

@@ -112,7 +112,7 @@ impl Block {
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             match rest.first_chunk().and_then(fast_path::line) {
                 Some(fast_path::Line::Accepted(accepted)) => {
-                    self.accepted(&accepted, place);
+                    self.accepted(&accepted, rest, place);
                     at += accepted.length;
                 }
                 Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
@@ -136,11 +136,11 @@ impl Block {
     }
 
     #[inline]
-    fn accepted(&mut self, accepted: &fast_path::Accepted, at: u32) {
+    fn accepted(&mut self, accepted: &fast_path::Accepted, line: &[u8], at: u32) {
         let fast_path::Accepted { pid, stamp, spent, ip, fd, .. } = *accepted;
         let stamp = self.clock_span.see(stamp).plus(spent);
         if !self.briefs.take(ip, stamp, fd) {
-            let (part, call) = (LinePart::Whole, accepted.call());
+            let (part, call) = (LinePart::Whole, accepted.call(line));
             self.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
         }
     }
@@ -532,19 +532,22 @@ mod tests {
                 "", "10:53:30 ", "10:53:30.1 ", "23:59:60.123456 ", "24:00:00 ", "10:53:30.12345678 ",
                 "1795344802.927766 ", "1795344802 ", "9999999999.5 ", "0000000001.5 ",
                 "179534480.927766 ", "17953448021.9 ", "1795344802. ", "     0.004183 ",
-                "10:53:30.174673 (+     0.008233) ", "[ 288] ", "1795344802.927766036 ",
+                "10:53:30.174673 (+     0.008233) ", "     0 ", "      12.654334 ", "1795344802.927766 (+     1.5) ", "[ 288] ", "1795344802.927766036 ",
             ]),
             call in prop::sample::select(vec![
                 "accept4(", "accept(", "<... accept4 resumed>", "<... accept resumed> ",
                 "close(", "read(", "socket(", "accept5(", "_x(", "9(", "accept4", "",
             ]),
-            first in prop::sample::select(vec!["", "3", "3, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
+            first in prop::sample::select(vec!["", "3", "3, ", "3<TCP:[0.0.0.0:80]>, ", "3<TCPv6:[[::]:80]>, ", "3<TCP:[77]>, ", "3<UDP:[1.2.3.4:5]>, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
             address in prop::sample::select(vec![
                 "{sa_family=AF_INET, sin_port=htons(36459), sin_addr=inet_addr(\"127.0.0.3\")}",
                 "{sa_family=AF_INET, sin_port=htons(66459), sin_addr=inet_addr(\"127.0.0.3\")}",
                 "{sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr(\"1.256.0.3\")}",
                 "{sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr(\"1.1234.0.3\")}",
                 "{sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr(\"001.02.0.3\")}",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::ffff:1.2.3.4\", &sin6_addr), sin6_scope_id=0}",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"1.2.3.4\", &sin6_addr), sin6_scope_id=0}",
                 "{sa_family=AF_UNIX}", "NULL", "0x7f", "",
             ]),
             length in prop::sample::select(vec![", [16]", ", [128 => 16]", ", [128->16]", ", [1234]", ", NULL", ""]),
@@ -552,7 +555,7 @@ mod tests {
                 "", ", 0", ", SOCK_CLOEXEC", ", SOCK_NONBLOCK", ", SOCK_CLOEXEC|SOCK_NONBLOCK", ", SOCK_X",
             ]),
             end in prop::sample::select(vec![
-                ") = 7\n", ") = 12345678\n", ")                = 0\n", ") = 7 <0.000019>\n", ") = 7 <0.123456789>\n",
+                ") = 7\n", ") = 7<TCP:[192.0.2.1:80->192.0.2.7:40001]>\n", ") = 7<TCPv6:[[::1]:80->[::1]:40001]> <0.000019>\r\n", ") = 7<TCP:[9]>\n", ") = 12345678\n", ")                = 0\n", ") = 7 <0.000019>\n", ") = 7 <0.123456789>\n",
                 ") = -1 EAGAIN (Resource temporarily unavailable)\n", ") = ?\n", ") = 7 x\n", ") = 7\r\n", "\n",
                 ") = 7<socket:[9]>\n",
             ]),
