@@ -31,8 +31,9 @@ lint: ## format, clippy, imports between modules and documentation, each without
 	$(CARGO) test --locked --quiet --test imports
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
-bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes), and of a line
+bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes, MEGABYTES of each shape), and of a line
 	@benches/parse.sh $(PERCENT)
+	@benches/parse_shapes.sh $(MEGABYTES)
 	@benches/records.sh $(PERCENT)
 	$(CARGO) bench --locked --bench line
 

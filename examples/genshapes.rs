@@ -1,0 +1,109 @@
+//! Writes a strace log of a given shape, for measuring: `genshapes SHAPE ADDRESSES MEGABYTES`.
+//!
+//! SHAPE joins with `+`: `f` (a process number) or `pid` (`[pid N]`), one of `t`, `tt`, `ttt`, `r`
+//! (times), `T` (durations), `yy` (annotated descriptors), `v6` (IPv6 clients), `half` (every call
+//! in two halves). `none` adds nothing. The clients come equally often.
+
+#[path = "common/random.rs"]
+mod random;
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use random::Random;
+
+struct Shape(Vec<String>);
+
+impl Shape {
+    fn has(&self, part: &str) -> bool {
+        self.0.iter().any(|known| known == part)
+    }
+
+    fn pid(&self, pid: u64) -> String {
+        match (self.has("f"), self.has("pid")) {
+            (true, _) => format!("{pid:<5} "),
+            (_, true) => format!("[pid {pid:>5}] "),
+            _ => String::new(),
+        }
+    }
+
+    /// The time of a line, `step` after the one before.
+    fn time(&self, now: u64, step: u64) -> String {
+        let (s, us) = (now / 1_000_000, now % 1_000_000);
+        let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
+        if self.has("t") {
+            format!("{clock} ")
+        } else if self.has("tt") {
+            format!("{clock}.{us:06} ")
+        } else if self.has("ttt") {
+            format!("{}.{us:06} ", 1_795_344_802 + s)
+        } else if self.has("r") {
+            format!("     0.{step:06} ")
+        } else {
+            String::new()
+        }
+    }
+
+    fn address(&self, client: u64, port: u64) -> (String, String) {
+        if self.has("v6") {
+            let ip = format!("2001:db8:{:x}::{:x}", client / 65536 + 1, client % 65536 + 1);
+            let address = format!(
+                "{{sa_family=AF_INET6, sin6_port=htons({port}), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"{ip}\", &sin6_addr), sin6_scope_id=0}}, [28]"
+            );
+            return (format!("[{ip}]"), address);
+        }
+        let ip = format!("10.{}.{}.{}", client >> 16 & 255, client >> 8 & 255, client & 255);
+        let address = format!(
+            "{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ip}\")}}, [112 => 16]"
+        );
+        (ip, address)
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |n: usize| args.get(n).and_then(|a| a.parse::<u64>().ok());
+    let (Some(shape), Some(addresses @ 1..), Some(megabytes)) =
+        (args.first(), number(1), number(2))
+    else {
+        eprintln!("usage: genshapes SHAPE ADDRESSES MEGABYTES");
+        std::process::exit(2);
+    };
+    let shape = Shape(shape.split('+').map(str::to_owned).collect());
+    let mut random = Random::new(7);
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    let (mut written, mut now) = (0, 50_000_000_000);
+    let mut line = String::new();
+    while written < megabytes * 1_000_000 {
+        let step = random.below(40);
+        now += step;
+        let pid = shape.pid(1001 + random.below(8));
+        let time = shape.time(now, step);
+        let (port, fd) = (32768 + random.below(28000), 7 + random.below(200));
+        let (ip, address) = shape.address(random.below(addresses), port);
+        let (listener, result) = match (shape.has("yy"), shape.has("v6")) {
+            (true, true) => {
+                ("<TCPv6:[[::]:80]>", format!("<TCPv6:[[2001:db8::1]:80->{ip}:{port}]>"))
+            }
+            (true, false) => ("<TCP:[0.0.0.0:80]>", format!("<TCP:[192.0.2.1:80->{ip}:{port}]>")),
+            _ => ("", String::new()),
+        };
+        let spent = if shape.has("T") { " <0.000046>" } else { "" };
+        line.clear();
+        let _ = if shape.has("half") {
+            let (other, next) = (shape.pid(2000), fd + 1);
+            write!(
+                line,
+                "{pid}{time}accept4(4{listener},  <unfinished ...>\n{other}{time}close({next})                                = 0\n{pid}{time}<... accept4 resumed>{address}, SOCK_NONBLOCK) = {fd}{result}{spent}\n"
+            )
+        } else {
+            writeln!(
+                line,
+                "{pid}{time}accept4(4{listener}, {address}, SOCK_NONBLOCK) = {fd}{result}{spent}"
+            )
+        };
+        written += line.len() as u64;
+        out.write_all(line.as_bytes())?;
+    }
+    out.flush()
+}
