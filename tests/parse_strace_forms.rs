@@ -13,7 +13,7 @@ fn read(text: &str) -> (Vec<Connection>, Outcome) {
         kind: Some("strace".to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields { local: true, comm: true, pid: true },
+        requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },
         ..Options::default()
     };
     let mut found = Vec::new();

@@ -262,6 +262,8 @@ fn pid_list(text: &str) -> Result<Pids, String> {
 pub enum Engine {
     /// The cheapest that is safe and exact
     Auto,
+    /// None: the kernel writes each accept into a buffer; for running servers
+    Sample,
     /// One stop per accepted connection, by perf events; for running servers too
     Perf,
     /// Two stops per accept call; for servers that tcptally starts

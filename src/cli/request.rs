@@ -116,7 +116,7 @@ impl Request {
     /// The fields of connections that somebody will look at.
     pub fn requested(&self) -> RequestedFields {
         if self.events {
-            return RequestedFields { local: true, comm: true, pid: true };
+            return RequestedFields { local: true, local_ip: true, comm: true, pid: true };
         }
         let requested = self.count.tally.keys.requested();
         RequestedFields {

@@ -6,7 +6,9 @@ use crate::cli::args::{Engine, TraceArgs};
 use anyhow::Context;
 use tcptally::model::connection::RequestedFields;
 use tcptally::trace::attach::Targets;
+use tcptally::trace::sample::Sampler;
 use tcptally::trace::spawn::Start;
+use tcptally::trace::tracer::Remark;
 use tcptally::trace::{self, Tracer, target};
 
 use super::live::{Watch, watch};
@@ -27,15 +29,15 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
         requested: requested(&args, &request),
         no_children: spawns && args.no_children,
         engine: match args.engine {
-            Engine::Auto => None,
+            Engine::Auto | Engine::Sample => None,
             Engine::Perf => Some(trace::engine::Engine::Perf),
             Engine::Seccomp => Some(trace::engine::Engine::Seccomp),
             Engine::Syscall => Some(trace::engine::Engine::Syscall),
         },
     };
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
-    let say = move |tracer: &Tracer| {
-        for remark in tracer.remarks().iter().filter(|r| verbose || !r.is_detail) {
+    let say = move |remarks: &[Remark]| {
+        for remark in remarks.iter().filter(|r| verbose || !r.is_detail) {
             message::notice_in_background(quiet, &remark.text);
         }
     };
@@ -44,10 +46,14 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let what = Watch { request, output, duration: args.duration, metrics };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
-        watch(|| Tracer::spawn(start, options).inspect(say), what)
-    } else {
-        let targets = Targets { pids, children: !args.no_children };
-        watch(|| Tracer::attach(targets, options).inspect(say), what)
+        return watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what);
+    }
+    let targets = Targets { pids, children: !args.no_children };
+    match args.engine {
+        Engine::Sample => {
+            watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
+        }
+        _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     }
 }
 
@@ -71,6 +77,12 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
         return Err(Usage(
             "--engine seccomp needs a filter in the server from its start, so it is for \
              'tcptally trace -- COMMAND'; a running server is watched with perf or syscall"
+                .into(),
+        ));
+    }
+    if !attaches && args.engine == Engine::Sample {
+        return Err(Usage(
+            "--engine sample is for running servers: 'tcptally trace -p PID' or '--port 443'"
                 .into(),
         ));
     }

@@ -143,6 +143,7 @@ impl Keys {
     pub fn requested(&self) -> RequestedFields {
         RequestedFields {
             local: self.keys.iter().any(|k| matches!(k, Key::Port | Key::Local)),
+            local_ip: self.keys.contains(&Key::Local),
             comm: self.keys.contains(&Key::Comm),
             pid: self.keys.contains(&Key::Pid),
         }

@@ -71,6 +71,8 @@ impl Transport {
 pub struct RequestedFields {
     /// `local_ip` and `local_port`.
     pub local: bool,
+    /// `local_ip`, even where it costs more than `local_port` does.
+    pub local_ip: bool,
     /// `comm`.
     pub comm: bool,
     /// `pid`.

@@ -9,6 +9,7 @@ pub mod digits;
 pub mod fork;
 pub mod netlink;
 pub mod perf;
+pub mod perf_ring;
 pub mod pidfd;
 pub mod ptrace;
 mod signal;

@@ -20,6 +20,7 @@ pub mod perf;
 pub mod procfs;
 pub mod refusal;
 pub mod registers;
+pub mod sample;
 pub mod seccomp;
 mod setuid;
 mod signals;
@@ -31,6 +32,11 @@ pub mod target;
 mod tracees;
 pub mod tracer;
 mod untraced;
+
+/// Accepts through a ring pass no system call.
+const IO_URING_SEEN: &str = "io_uring seen: connections accepted through it cannot be seen and are \
+                             not counted; a server started with 'tcptally trace --deny-io-uring -- \
+                             COMMAND' does without, as a rule";
 
 pub use command::supervise;
 pub use error::Error;

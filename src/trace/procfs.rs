@@ -1,6 +1,7 @@
 //! What /proc tells of a process: proc(5).
 
 use std::fs;
+use std::io::BufRead;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,21 +196,37 @@ pub fn listeners(pid: Tid) -> std::io::Result<Vec<Listener>> {
     const LISTEN: &str = "0A";
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
-        let text = match fs::read_to_string(format!("/proc/{pid}/net/{table}")) {
-            Ok(text) => text,
+        let file = match fs::File::open(format!("/proc/{pid}/net/{table}")) {
+            Ok(file) => file,
             // No IPv6 here.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
-        found.extend(text.lines().skip(1).filter_map(|line| {
+        // The kernel lists the listeners first: to read on takes long where there are many
+        // connections.
+        for line in std::io::BufReader::new(file).lines().skip(1) {
+            let line = line?;
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let is_listener = *fields.get(3)? == LISTEN;
-            let local = address(fields.get(1)?)?;
-            let inode = fields.get(9)?.parse().ok()?;
-            is_listener.then_some(Listener { local, inode })
-        }));
+            if fields.get(3).is_none_or(|state| *state != LISTEN) {
+                break;
+            }
+            let local = fields.get(1).and_then(|local| address(local));
+            let inode = fields.get(9).and_then(|inode| inode.parse().ok());
+            found.extend(local.zip(inode).map(|(local, inode)| Listener { local, inode }));
+        }
     }
     Ok(found)
+}
+
+/// The inode of the socket that a thread's descriptor is.
+pub fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
+    let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
+    inode_of_link(link.to_str()?)
+}
+
+/// `socket:[4711]`
+pub fn inode_of_link(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// What the tables of sockets say of one.

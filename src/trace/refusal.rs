@@ -51,14 +51,30 @@ pub fn gone(pid: Tid) -> String {
     )
 }
 
-/// What speaks against attaching to a process before ptrace is asked.
-pub fn beforehand(pid: Tid) -> Option<String> {
+/// Why a process cannot be watched, whatever the engine.
+pub fn unwatchable(pid: Tid) -> Option<String> {
     if !procfs::exists(pid) {
         return Some(gone(pid));
     }
     let me = std::process::id() as Tid;
     if pid == me {
         return Some(format!("process {pid} is tcptally itself, which cannot watch itself"));
+    }
+    if procfs::is_kernel_thread(pid) {
+        return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
+    }
+    if procfs::process_has_ended(pid) {
+        return Some(format!(
+            "process {pid} has ended; its parent has not collected it yet (a zombie)"
+        ));
+    }
+    None
+}
+
+/// What speaks against attaching to a process before ptrace is asked.
+pub fn beforehand(pid: Tid) -> Option<String> {
+    if let Some(why) = unwatchable(pid) {
+        return Some(why);
     }
     if let Some(thread) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
@@ -68,17 +84,9 @@ pub fn beforehand(pid: Tid) -> Option<String> {
              tracer; end that one first"
         ));
     }
-    let tracer_of_mine = procfs::tracer_of(me);
+    let tracer_of_mine = procfs::tracer_of(std::process::id() as Tid);
     if tracer_of_mine.and_then(procfs::process_of) == Some(pid) {
         return Some(format!("process {pid} traces tcptally itself; watch it from outside of it"));
-    }
-    if procfs::is_kernel_thread(pid) {
-        return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
-    }
-    if procfs::process_has_ended(pid) {
-        return Some(format!(
-            "process {pid} has ended; its parent has not collected it yet (a zombie)"
-        ));
     }
     None
 }

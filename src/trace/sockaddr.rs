@@ -10,9 +10,9 @@ use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
 /// The bytes of a `sockaddr_in6`, the largest that matters.
-const MAX_SOCKADDR_BYTES: usize = 28;
+pub(super) const MAX_SOCKADDR_BYTES: usize = 28;
 /// The bytes of a `sockaddr_in`.
-const INET: usize = 16;
+pub(super) const INET: usize = 16;
 
 /// The smallest page there is.
 const PAGE: usize = 4096;
@@ -71,7 +71,7 @@ fn in_pieces(tid: Tid, address: usize, length: usize) -> PeerAddr {
     }
 }
 
-fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) -> PeerAddr {
+pub(super) fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) -> PeerAddr {
     let u16_at = |i: usize| u16::from_be_bytes([bytes[i], bytes[i + 1]]);
     match (i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])), len) {
         (libc::AF_INET, INET) => {

@@ -26,6 +26,7 @@ mod perf_refused;
 mod periods;
 mod ports;
 mod readme;
+mod sample;
 mod servers;
 mod signals;
 mod spawn_perf;

@@ -6,6 +6,7 @@ use crate::ShortfallKind;
 use crate::model::connection::Connection;
 use crate::model::live::Ending;
 use crate::sys::ptrace::{Registers, Tid};
+use crate::trace::IO_URING_SEEN;
 use crate::trace::abi::{self, Arch, Call};
 use crate::trace::engine::Engine;
 use crate::trace::perf::watch::AcceptNotice;
@@ -209,13 +210,7 @@ impl Tracer {
     }
 
     pub(super) fn warn_of_io_uring(&mut self) {
-        self.status.record_shortfall(
-            ShortfallKind::Unobservable,
-            1,
-            "io_uring seen: connections accepted through it cannot be seen and are not counted; a \
-             server started with 'tcptally trace --deny-io-uring -- COMMAND' does without, as a \
-             rule",
-        );
+        self.status.record_shortfall(ShortfallKind::Unobservable, 1, IO_URING_SEEN);
     }
 
     /// A new thread may block all signals when it begins, and then accept: from its first accept

@@ -83,9 +83,13 @@ impl Run {
             // It says so when it has done everything; being traced is only the first step.
             self.session.stderr().contains("attached").then_some(())
         });
+        let is_sampled = self.session.stderr().contains("without stopping");
         for pid in pids {
             let traced = |t: &String| status_field(t, "TracerPid").is_none_or(|p| p != "0");
-            assert!(threads(*pid).iter().all(traced), "process {pid} is not traced");
+            match is_sampled {
+                true => assert!(!threads(*pid).iter().any(traced), "process {pid} is traced"),
+                false => assert!(threads(*pid).iter().all(traced), "process {pid} is not traced"),
+            }
         }
     }
 
@@ -105,6 +109,11 @@ impl Run {
         let stopped = || threads(pid).iter().all(|t| matches!(state(t), Some('T' | 't')));
         let tracer_waits = || state(&self.session.pid.to_string()) == Some('S');
         stopped() && tracer_waits() && stopped()
+    }
+
+    /// Whether a signal has stopped tcptally itself.
+    pub fn all_stopped_itself(&self) -> bool {
+        threads(self.session.pid).iter().all(|t| state(t) == Some('T'))
     }
 
     /// Ends it with TERM, which a spawned server gets too, and reads the report.

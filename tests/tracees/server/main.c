@@ -54,6 +54,7 @@
  *   child=PROGRAM           run PROGRAM with the arguments that follow, as a child, and wait
  *   noperf=PROGRAM          as the only argument but those of PROGRAM: execute it where
  *                           perf_event_open fails with EPERM, as in many containers
+ *   noptrace=PROGRAM        the same for ptrace
  */
 #include "server.h"
 
@@ -87,11 +88,11 @@ static void try_io_uring(int keep)
         close(fd);
 }
 
-static int run_without_perf(char **argv)
+static int run_without(int call, char **argv)
 {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_perf_event_open, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -177,7 +178,10 @@ int main(int argc, char **argv)
             return run_child(argv + i);
         } else if ((given = value(a, "noperf"))) {
             argv[i] += strlen("noperf=");
-            return run_without_perf(argv + i);
+            return run_without(__NR_perf_event_open, argv + i);
+        } else if ((given = value(a, "noptrace"))) {
+            argv[i] += strlen("noptrace=");
+            return run_without(__NR_ptrace, argv + i);
         } else if (!strcmp(a, "activated"))
             listen_activated();
         else if (!strcmp(a, "mute"))

@@ -1,0 +1,270 @@
+//! perf_event_open(2) for tracepoints whose samples go into a ring buffer: nothing stops the
+//! thread, and no signal is sent.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use perf_event_open_sys::bindings::{
+    PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_FLAG_FD_NO_GROUP, PERF_FLAG_FD_OUTPUT,
+    PERF_SAMPLE_IDENTIFIER, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER, PERF_SAMPLE_TID,
+    PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, perf_event_attr,
+    perf_event_mmap_page,
+};
+use perf_event_open_sys::{ioctls, perf_event_open};
+
+use super::ptrace::Tid;
+
+/// The user registers in each sample, by their number in the kernel's asm/perf_regs.h. The
+/// kernel writes them in the order of these numbers.
+pub const SAMPLED_REGISTERS: [u32; 5] = [AX, DX, SI, DI, SP];
+const AX: u32 = 0;
+const DX: u32 = 3;
+const SI: u32 = 4;
+const DI: u32 = 5;
+const SP: u32 = 7;
+
+/// Who inherits an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// The threads that the thread creates (Linux 5.13).
+    Threads,
+    /// Threads and child processes.
+    All,
+}
+
+/// What to open: every occurrence in one thread on one CPU, as a sample with registers and stack.
+#[derive(Clone, Copy, Debug)]
+pub struct SampledTracepoint<'a> {
+    /// The tracepoint's id, as its `id` file in tracefs has it.
+    pub id: u16,
+    /// How many bytes of the user stack each sample holds; a multiple of 8.
+    pub stack_bytes: u32,
+    /// Whether PERF_RECORD_FORK, EXIT and COMM are written, too.
+    pub tells_of_threads: bool,
+    /// Who inherits it.
+    pub inherit: Inherit,
+    /// Only what passes this filter counts.
+    pub filter: &'a CStr,
+}
+
+/// An open event that writes into a [`Ring`]. It ends when dropped, for who inherited it as well.
+#[derive(Debug)]
+pub struct SampledEvent {
+    file: File,
+    id: u64,
+}
+
+impl SampledEvent {
+    /// Opens `tracepoint` on a thread and the CPU of `ring`, into which its records go from now
+    /// on.
+    ///
+    /// # Errors
+    /// Those of perf_event_open(2).
+    pub fn open(
+        tracepoint: &SampledTracepoint<'_>,
+        tid: Tid,
+        ring: &Ring,
+    ) -> io::Result<SampledEvent> {
+        let mut attr = attributes(PERF_TYPE_TRACEPOINT, tracepoint.id.into());
+        attr.__bindgen_anon_1.sample_period = 1;
+        attr.sample_type |= u64::from(PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER);
+        attr.sample_regs_user = SAMPLED_REGISTERS.iter().fold(0, |mask, r| mask | 1 << r);
+        attr.sample_stack_user = tracepoint.stack_bytes;
+        attr.set_task(tracepoint.tells_of_threads.into());
+        attr.set_comm(tracepoint.tells_of_threads.into());
+        attr.set_comm_exec(tracepoint.tells_of_threads.into());
+        attr.set_inherit(1);
+        attr.set_inherit_thread((tracepoint.inherit == Inherit::Threads).into());
+        let flags = PERF_FLAG_FD_OUTPUT | PERF_FLAG_FD_NO_GROUP | PERF_FLAG_FD_CLOEXEC;
+        let file = open(&mut attr, tid, ring.cpu, ring.owner.as_raw_fd(), flags)?;
+        // SAFETY: the descriptor is a perf event; the kernel copies the string.
+        check(unsafe {
+            ioctls::SET_FILTER(file.as_raw_fd(), tracepoint.filter.as_ptr().cast_mut())
+        })?;
+        let mut id = 0;
+        // SAFETY: the descriptor is a perf event; the kernel writes eight bytes to `id`.
+        check(unsafe { ioctls::ID(file.as_raw_fd(), &raw mut id) })?;
+        Ok(SampledEvent { file, id })
+    }
+
+    /// Sends further records into another ring of the same CPU. None is lost, none comes twice.
+    pub fn send_to(&self, ring: &Ring) -> io::Result<()> {
+        // SAFETY: both descriptors are perf events; the argument is a number.
+        check(unsafe { ioctls::SET_OUTPUT(self.file.as_raw_fd(), ring.owner.as_raw_fd()) })
+    }
+
+    /// Occurrences, those in threads that inherited it included, the living and the dead.
+    pub fn count(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        (&self.file).read_exact(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// The number that its samples carry, those of threads that inherited it included.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The number of its descriptor.
+    pub fn descriptor(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+}
+
+/// What all events have in common. The kernel requires one clock for all events of a ring.
+fn attributes(kind: u32, config: u64) -> perf_event_attr {
+    let mut attr = perf_event_attr {
+        type_: kind,
+        size: size_of::<perf_event_attr>() as u32,
+        config,
+        clockid: libc::CLOCK_MONOTONIC,
+        sample_type: u64::from(PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME),
+        ..Default::default()
+    };
+    attr.set_use_clockid(1);
+    attr.set_sample_id_all(1);
+    attr.set_exclude_kernel(1);
+    attr.set_exclude_hv(1);
+    // A ring's wake-ups follow its owner's watermark alone.
+    attr.set_watermark(1);
+    attr
+}
+
+fn open(
+    attr: &mut perf_event_attr,
+    tid: Tid,
+    cpu: u32,
+    output: i32,
+    flags: u32,
+) -> io::Result<File> {
+    // SAFETY: `attr` lives, and its size is stated; the kernel writes to it only the size that it
+    // knows. The descriptor, if there is one, is new and nobody else's.
+    unsafe {
+        let fd = perf_event_open(attr, tid, cpu as i32, output, flags.into());
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(File::from_raw_fd(fd))
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the clock of all records.
+pub fn monotonic_now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the live structure; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The ring buffer of one CPU. It belongs to an event of its own, which never occurs.
+#[derive(Debug)]
+pub struct Ring {
+    owner: File,
+    cpu: u32,
+    start: NonNull<u8>,
+    page: usize,
+    /// A power of two.
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is reached through `&mut self` only.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// Maps a ring of `size` bytes, a power of two of pages, for events on a CPU. Whoever polls
+    /// its descriptor wakes up when `watermark` bytes have come.
+    ///
+    /// # Errors
+    /// EPERM where the limits of perf_event_mlock_kb and RLIMIT_MEMLOCK do not allow the size.
+    pub fn map(cpu: u32, size: usize, watermark: u32) -> io::Result<Ring> {
+        let mut attr = attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY.into());
+        attr.__bindgen_anon_2.wakeup_watermark = watermark;
+        let owner = open(&mut attr, 0, cpu, -1, PERF_FLAG_FD_CLOEXEC)?;
+        let page = page_size();
+        // SAFETY: a new shared mapping, at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                page + size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                owner.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Ring { owner, cpu, start, page, size })
+    }
+
+    /// The CPU.
+    pub fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    /// How many bytes it holds.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Moves the records that have come to the end of `bytes`, which makes room for others.
+    pub fn take(&mut self, bytes: &mut Vec<u8>) {
+        let control = self.start.as_ptr().cast::<perf_event_mmap_page>();
+        // SAFETY: the first page of the mapping is a perf_event_mmap_page, aligned to a page. The
+        // kernel writes `data_head` while this process reads it, so both are taken as atomics.
+        let (head, tail) = unsafe {
+            (
+                AtomicU64::from_ptr(&raw mut (*control).data_head),
+                AtomicU64::from_ptr(&raw mut (*control).data_tail),
+            )
+        };
+        // What the kernel wrote before it moved the head must be seen after the head has been.
+        let end = head.load(Ordering::Acquire);
+        let begin = tail.load(Ordering::Relaxed);
+        let length = (end.wrapping_sub(begin) as usize).min(self.size);
+        let offset = begin as usize & (self.size - 1);
+        let first = length.min(self.size - offset);
+        bytes.reserve(length);
+        // SAFETY: the `size` bytes behind the first page are mapped, `offset` is less than `size`,
+        // and the kernel does not write between tail and head until the tail has moved.
+        unsafe {
+            let data = self.start.as_ptr().add(self.page);
+            for (from, count) in [(data.add(offset), first), (data, length - first)] {
+                let to = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+                std::ptr::copy_nonoverlapping(from, to, count);
+                bytes.set_len(bytes.len() + count);
+            }
+        }
+        // The kernel may write there again only after the bytes have been copied.
+        tail.store(end, Ordering::Release);
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.owner.as_fd()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's, and nothing refers to it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.page + self.size) };
+    }
+}
+
+fn page_size() -> usize {
+    // SAFETY: takes a number only.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}

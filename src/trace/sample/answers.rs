@@ -1,0 +1,109 @@
+//! What the new sockets themselves say, asked as soon as their samples have been read.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::model::connection::canonical;
+use crate::sys::perf_ring::monotonic_now;
+use crate::sys::ptrace::Tid;
+use crate::trace::procfs;
+use crate::trace::sockaddr::PeerAddr;
+use crate::trace::socket::{SocketLookup, Sockets};
+
+use super::listeners::living_thread;
+use super::record::{Accept, Record, Thread, What};
+
+/// A sample: its time and thread.
+type Key = (u64, Tid);
+
+/// Answers to samples that have not been processed yet.
+#[derive(Debug, Default)]
+pub struct Answers(HashMap<Key, Answer>);
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// When it was complete: CLOCK_MONOTONIC.
+    time: u64,
+    socket: SocketLookup,
+}
+
+impl Answers {
+    /// Asks the socket of an accept that returned at `time`, unless its descriptor has been
+    /// returned again since.
+    pub fn ask(
+        &mut self,
+        time: u64,
+        accept: &Accept,
+        pending: &VecDeque<Record>,
+        sockets: &mut Sockets,
+    ) {
+        let Some(fd) = accept.fd else { return };
+        if next_with_descriptor(pending, time, accept).is_none() {
+            let Thread { pid, tid } = accept.thread;
+            let mut socket = sockets.find(tid, fd, true);
+            if socket == SocketLookup::Unknown && procfs::has_ended(tid) {
+                // The process has its descriptors still.
+                let other = living_thread(pid, tid);
+                socket = other.map_or(socket, |other| sockets.find(other, fd, true));
+            }
+            let answer = Answer { time: monotonic_now(), socket };
+            self.0.insert((time, accept.thread.tid), answer);
+        }
+    }
+
+    /// Whether nobody waits for anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a sample must wait: until `horizon` all accepts are known, and one after that may
+    /// have returned the same descriptor before the answer.
+    pub fn must_wait(&self, record: &Record, horizon: u64) -> bool {
+        let What::Accept(accept) = &record.what else { return false };
+        !self.0.is_empty()
+            && self.0.get(&(record.time, accept.thread.tid)).is_some_and(|a| a.time > horizon)
+    }
+
+    /// What the socket of an accept said; nothing where it may have been another socket.
+    pub fn take(
+        &mut self,
+        time: u64,
+        accept: &Accept,
+        pending: &VecDeque<Record>,
+    ) -> Option<SocketLookup> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let answer = self.0.remove(&(time, accept.thread.tid))?;
+        let next = next_with_descriptor(pending, time, accept);
+        next.is_none_or(|next| next > answer.time).then_some(answer.socket)
+    }
+
+    /// Forgets the answers to samples before a time: those of accepts that did not count.
+    pub fn forget_before(&mut self, time: u64) {
+        self.0.retain(|(sampled, _), _| *sampled >= time);
+    }
+}
+
+/// When an accept of the same process returned the same descriptor after `time`.
+fn next_with_descriptor(pending: &VecDeque<Record>, time: u64, accept: &Accept) -> Option<u64> {
+    let is_same = |other: &Accept| other.thread.pid == accept.thread.pid && other.fd == accept.fd;
+    // Two events may tell of one accept, microseconds apart.
+    const SAME_ACCEPT_NS: u64 = 20_000;
+    let later = pending.iter().filter(|record| match &record.what {
+        What::Accept(other) => {
+            let is_other_thread = other.thread.tid != accept.thread.tid;
+            is_same(other) && record.time > time + if is_other_thread { 0 } else { SAME_ACCEPT_NS }
+        }
+        _ => false,
+    });
+    later.map(|record| record.time).min()
+}
+
+/// Whether an answer names the peer that the sample names.
+pub fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
+    let (PeerAddr::Peer(heard) | PeerAddr::Perhaps(heard)) = heard else { return false };
+    peer.is_some_and(|peer| {
+        canonical(peer.ip()) == canonical(heard.ip()) && peer.port() == heard.port()
+    })
+}

@@ -1,0 +1,218 @@
+//! The local address of a connection: that of the listening socket that accept was called on.
+//!
+//! A descriptor may come to be another socket. So the inode behind it is compared whenever its
+//! connections are given, and where it is another one, or was not known before, only the
+//! connection's own socket can tell.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+
+use crate::sys::ptrace::Tid;
+use crate::trace::procfs;
+use crate::trace::socket::{SocketLookup, Sockets};
+
+/// What a descriptor that accept is called on is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// A TCP socket with this address.
+    Tcp(SocketAddr),
+    /// A socket of another family.
+    NotInet,
+}
+
+impl Listening {
+    /// Its address, if it is a TCP socket.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Listening::Tcp(local) => Some(local),
+            Listening::NotInet => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    inode: u64,
+    listening: Listening,
+    /// Since when it is known: CLOCK_MONOTONIC.
+    since: u64,
+    /// It has been closed or has become another socket, and may do so again.
+    is_fleeting: bool,
+}
+
+/// What was known of a descriptor before this round, and what it is now.
+#[derive(Clone, Copy, Debug)]
+struct Checked {
+    before: Option<Known>,
+    now: Option<Known>,
+}
+
+/// What is known of a listening descriptor at the time of an accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was this one.
+    Was(Listening),
+    /// It is this one now, and may have been another.
+    Is(Listening),
+    /// Nothing.
+    Unknown,
+}
+
+/// The listening descriptors of the watched processes.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    known: HashMap<Tid, HashMap<i32, Known>>,
+    /// What has been looked at in this round.
+    checked: HashMap<(Tid, i32), Checked>,
+    /// Processes that were looked at in this round.
+    looked_at: HashSet<Tid>,
+}
+
+impl Listeners {
+    /// Notes all listening TCP sockets that a process has, unless this round has done so.
+    pub fn look_at(&mut self, pid: Tid, tid: Tid, now: u64) {
+        if !self.looked_at.insert(pid) {
+            return;
+        }
+        let Ok(sockets) = procfs::listeners(tid) else { return };
+        let sockets: HashMap<u64, SocketAddr> =
+            sockets.into_iter().map(|l| (l.inode, l.local)).collect();
+        let known = self.known.entry(pid).or_default();
+        for (fd, link) in procfs::descriptors(tid) {
+            let Some(inode) = procfs::inode_of_link(&link) else { continue };
+            let Some(local) = sockets.get(&inode) else { continue };
+            let former = known.get(&fd).map(|known| known.inode);
+            if former != Some(inode) {
+                let listening = Listening::Tcp(*local);
+                let is_fleeting = former.is_some();
+                known.insert(fd, Known { inode, listening, since: now, is_fleeting });
+            }
+        }
+    }
+
+    /// Whether only the connection's own socket can tell its local address.
+    pub fn is_doubtful(&self, pid: Tid, fd: i32) -> bool {
+        let known = self.known.get(&pid).and_then(|known| known.get(&fd));
+        known.is_none_or(|known| known.is_fleeting)
+    }
+
+    /// Whether a descriptor listens on all addresses, so that it does not tell a connection's.
+    pub fn is_wildcard(&self, pid: Tid, fd: i32) -> bool {
+        let known = self.known.get(&pid).and_then(|known| known.get(&fd));
+        known
+            .and_then(|known| known.listening.address())
+            .is_some_and(|local| local.ip().to_canonical().is_unspecified())
+    }
+
+    /// A process has its parent's descriptors.
+    pub fn inherit(&mut self, child: Tid, parent: Tid) {
+        if let Some(known) = self.known.get(&parent) {
+            let known = known.clone();
+            self.known.insert(child, known);
+        }
+    }
+
+    /// A process has ended.
+    pub fn forget(&mut self, pid: Tid) {
+        self.known.remove(&pid);
+    }
+
+    /// What is looked at from now on is looked at again.
+    pub fn begin_round(&mut self) {
+        self.checked.clear();
+        self.looked_at.clear();
+    }
+
+    /// What descriptor `fd` of a thread was when accept returned at `time`.
+    pub fn at(
+        &mut self,
+        (pid, tid): (Tid, Tid),
+        fd: i32,
+        (time, now): (u64, u64),
+        sockets: &mut Sockets,
+    ) -> Answer {
+        let checked = match self.checked.get(&(pid, fd)) {
+            Some(checked) => *checked,
+            None => {
+                let checked = self.check((pid, tid), fd, now, sockets);
+                self.checked.insert((pid, fd), checked);
+                checked
+            }
+        };
+        match (checked.before, checked.now) {
+            (None, None) => Answer::Unknown,
+            (None, Some(current)) => Answer::Is(current.listening),
+            (Some(before), current) if before.is_fleeting || before.since > time => {
+                Answer::Is(current.unwrap_or(before).listening)
+            }
+            // Its process has ended, or has closed it to accept no more.
+            (Some(before), None) => Answer::Was(before.listening),
+            // After a reload it is another socket at the same place, as a rule.
+            (Some(before), Some(current)) if before.listening == current.listening => {
+                Answer::Was(current.listening)
+            }
+            (Some(_), Some(current)) => Answer::Is(current.listening),
+        }
+    }
+
+    fn check(
+        &mut self,
+        (pid, tid): (Tid, Tid),
+        fd: i32,
+        now: u64,
+        sockets: &mut Sockets,
+    ) -> Checked {
+        let known = self.known.entry(pid).or_default();
+        let before = known.get(&fd).copied();
+        let mut current = None;
+        let mut asked = living_thread(pid, tid);
+        while let Some(thread) = asked {
+            current = look_up(thread, fd, now, before, sockets);
+            // A thread that has ended in between says nothing of its process' descriptors.
+            asked = match current {
+                None if procfs::has_ended(thread) => living_thread(pid, thread),
+                _ => break,
+            };
+        }
+        let has_changed =
+            asked.is_some() && before.is_some_and(|b| current.is_none_or(|c| c.inode != b.inode));
+        if let Some(mut entry) = current.or(before) {
+            entry.is_fleeting |= has_changed || before.is_some_and(|b| b.is_fleeting);
+            known.insert(fd, entry);
+        }
+        Checked { before, now: current }
+    }
+
+    /// The ports that a process listens on, or did.
+    pub fn ports(&self, pid: Tid) -> BTreeSet<u16> {
+        let known = self.known.get(&pid).into_iter().flat_map(HashMap::values);
+        known.filter_map(|known| known.listening.address()).map(|local| local.port()).collect()
+    }
+}
+
+/// A thread of a process that has not ended; `tid` if it has not.
+pub fn living_thread(pid: Tid, tid: Tid) -> Option<Tid> {
+    let others = || procfs::threads(pid).into_iter().find(|t| !procfs::has_ended(*t));
+    if procfs::has_ended(tid) { others() } else { Some(tid) }
+}
+
+fn look_up(
+    tid: Tid,
+    fd: i32,
+    now: u64,
+    known: Option<Known>,
+    sockets: &mut Sockets,
+) -> Option<Known> {
+    let inode = procfs::socket_inode(tid, fd)?;
+    if let Some(known) = known.filter(|known| known.inode == inode) {
+        return Some(known);
+    }
+    let listening = match sockets.find(tid, fd, true) {
+        SocketLookup::Inet { local: Some(local), .. } => Listening::Tcp(local),
+        SocketLookup::NotInet => Listening::NotInet,
+        SocketLookup::Inet { local: None, .. } | SocketLookup::Unknown => return None,
+    };
+    // It may have become another one in between.
+    let is_same = procfs::socket_inode(tid, fd) == Some(inode);
+    is_same.then_some(Known { inode, listening, since: now, is_fleeting: false })
+}

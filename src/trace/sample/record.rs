@@ -1,0 +1,366 @@
+//! Decodes the records of a ring: perf_event_open(2), "MMAP layout".
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::sys::perf_ring::SAMPLED_REGISTERS;
+use crate::sys::ptrace::Tid;
+use crate::trace::sockaddr::{self, MAX_SOCKADDR_BYTES, PeerAddr};
+
+const LOST: u32 = 2;
+const COMM: u32 = 3;
+const EXIT: u32 = 4;
+const FORK: u32 = 7;
+const SAMPLE: u32 = 9;
+const HEADER: usize = 8;
+/// What each record but a sample ends with: the thread, the time, the event.
+const TRAILER: usize = 24;
+const MISC_COMM_EXEC: u16 = 1 << 13;
+/// `PERF_SAMPLE_REGS_ABI_64`.
+const ABI_64: u64 = 2;
+
+/// A record, with the time at which the kernel wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// CLOCK_MONOTONIC in nanoseconds.
+    pub time: u64,
+    /// The event that wrote it.
+    pub event: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// An accept has returned.
+    Accept(Accept),
+    /// A thread was created.
+    Fork(Fork),
+    /// A thread has ended.
+    Exit(Thread),
+    /// A thread has another name.
+    Comm(Thread, Arc<str>),
+    /// A process executes another program, and has this name from now on.
+    Exec(Thread, Arc<str>),
+    /// So many records found no room in the ring.
+    Lost(u64),
+}
+
+/// A thread and its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// The process (thread group).
+    pub pid: Tid,
+    /// The thread.
+    pub tid: Tid,
+}
+
+/// A new thread, and the one that created it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The new one.
+    pub child: Thread,
+    /// Its creator.
+    pub parent: Thread,
+}
+
+/// An accept that has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// Who called it.
+    pub thread: Thread,
+    /// What it returned; `None`: no success.
+    pub fd: Option<i32>,
+    /// The listening descriptor.
+    pub listener: i32,
+    /// Where the caller wanted the peer's address.
+    pub buffer: Buffer,
+    /// The peer, as far as the sample tells.
+    pub heard: PeerAddr,
+}
+
+/// Where the caller of accept wanted the peer's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    /// In the part of the stack that the sample holds.
+    Sampled,
+    /// Nowhere: it passed NULL.
+    Null,
+    /// So far above the stack pointer, in bytes; the sample does not reach there.
+    Elsewhere(u64),
+    /// The sample has no registers.
+    Unknown,
+}
+
+/// Decodes whole records; what is not known is skipped.
+pub fn decode_all(mut bytes: &[u8], mut take: impl FnMut(Record)) {
+    while bytes.len() >= HEADER {
+        let mut fields = Fields(bytes);
+        let (Some(kind), Some(misc), Some(size)) = (fields.u32(), fields.u16(), fields.u16())
+        else {
+            return;
+        };
+        let size = usize::from(size);
+        let Some(body) = bytes.get(HEADER..size).filter(|_| size >= HEADER) else { return };
+        if let Some(record) = decode(kind, misc, body) {
+            take(record);
+        }
+        bytes = &bytes[size..];
+    }
+}
+
+fn decode(kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
+    if kind == SAMPLE {
+        return sample(body);
+    }
+    let end = body.len().checked_sub(TRAILER)?;
+    let (body, mut trailer) = (&body[..end], Fields(&body[end..]));
+    trailer.skip(8)?;
+    let (time, event) = (trailer.u64()?, trailer.u64()?);
+    let mut fields = Fields(body);
+    let what = match kind {
+        FORK | EXIT => {
+            let (pid, parent_pid, tid, parent_tid) =
+                (fields.tid()?, fields.tid()?, fields.tid()?, fields.tid()?);
+            let child = Thread { pid, tid };
+            match kind {
+                EXIT => What::Exit(child),
+                _ => {
+                    let parent = Thread { pid: parent_pid, tid: parent_tid };
+                    What::Fork(Fork { child, parent })
+                }
+            }
+        }
+        COMM => {
+            let thread = Thread { pid: fields.tid()?, tid: fields.tid()? };
+            let name = fields.0.split(|b| *b == 0).next()?;
+            let name = String::from_utf8_lossy(name).into();
+            match misc & MISC_COMM_EXEC {
+                0 => What::Comm(thread, name),
+                _ => What::Exec(thread, name),
+            }
+        }
+        LOST => {
+            fields.skip(8)?;
+            What::Lost(fields.u64()?)
+        }
+        _ => return None,
+    };
+    Some(Record { time, event, what })
+}
+
+fn sample(body: &[u8]) -> Option<Record> {
+    let mut fields = Fields(body);
+    let event = fields.u64()?;
+    let thread = Thread { pid: fields.tid()?, tid: fields.tid()? };
+    let time = fields.u64()?;
+    let unreadable = Accept {
+        thread,
+        fd: None,
+        listener: -1,
+        buffer: Buffer::Unknown,
+        heard: PeerAddr::Unclear,
+    };
+    let accept = if fields.u64()? == ABI_64 {
+        let mut registers = [0; SAMPLED_REGISTERS.len()];
+        for register in &mut registers {
+            *register = fields.u64()?;
+        }
+        let room = fields.u64()? as usize;
+        let stack = fields.0.get(..room)?;
+        fields.skip(room)?;
+        // What the kernel could read; where the room is empty, it says nothing of it.
+        let filled = if room == 0 { 0 } else { fields.u64()? as usize };
+        accept(thread, registers, stack.get(..filled)?)
+    } else {
+        unreadable
+    };
+    Some(Record { time, event, what: What::Accept(accept) })
+}
+
+/// `registers` in the order of [`SAMPLED_REGISTERS`]; `stack` begins at the stack pointer.
+fn accept(
+    thread: Thread,
+    [result, length, address, listener, sp]: [u64; 5],
+    stack: &[u8],
+) -> Accept {
+    let (buffer, heard) = peer(address, length, sp, stack);
+    let fd = i32::try_from(result as i64).ok().filter(|fd| *fd >= 0);
+    Accept { thread, fd, listener: listener as i32, buffer, heard }
+}
+
+fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) {
+    if address == 0 || length == 0 {
+        return (Buffer::Null, PeerAddr::Unclear);
+    }
+    let at = |pointer: u64, size: usize| {
+        let offset = usize::try_from(pointer.checked_sub(sp)?).ok()?;
+        stack.get(offset..).filter(|bytes| bytes.len() >= size)
+    };
+    let (Some(name), Some(length)) = (at(address, sockaddr::INET), at(length, 4)) else {
+        return (Buffer::Elsewhere(address.wrapping_sub(sp)), PeerAddr::Unclear);
+    };
+    let have = name.len().min(MAX_SOCKADDR_BYTES);
+    let mut bytes = [0; MAX_SOCKADDR_BYTES];
+    bytes[..have].copy_from_slice(&name[..have]);
+    let length = u32::from_ne_bytes([length[0], length[1], length[2], length[3]]);
+    let heard = sockaddr::decode(length as usize, &bytes, have);
+    // The kernel writes zeroes there: something else was left by an earlier use of the stack.
+    let has_leftovers = matches!(heard, PeerAddr::Perhaps(SocketAddr::V6(_)))
+        && bytes[FLOW_INFO].iter().chain(&bytes[SCOPE_ID]).any(|b| *b != 0)
+        && !is_link_local(&bytes);
+    (Buffer::Sampled, if has_leftovers { PeerAddr::Unclear } else { heard })
+}
+
+/// Where a `sockaddr_in6` has what is 0 unless somebody asks for it.
+const FLOW_INFO: std::ops::Range<usize> = 4..8;
+/// Where it has the interface, for link-local addresses.
+const SCOPE_ID: std::ops::Range<usize> = 24..28;
+
+/// fe80::/10
+fn is_link_local(sockaddr_in6: &[u8; MAX_SOCKADDR_BYTES]) -> bool {
+    sockaddr_in6[8] == 0xfe && sockaddr_in6[9] & 0xc0 == 0x80
+}
+
+/// Takes fields off the front of bytes.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.0 = self.0.get(count..)?;
+        Some(())
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_ne_bytes)
+    }
+
+    fn tid(&mut self) -> Option<Tid> {
+        self.take().map(Tid::from_ne_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = kind.to_ne_bytes().to_vec();
+        bytes.extend(misc.to_ne_bytes());
+        bytes.extend(((HEADER + body.len()) as u16).to_ne_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn words(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|w| w.to_ne_bytes()).collect()
+    }
+
+    fn pair(low: u32, high: u32) -> u64 {
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    fn decoded(bytes: &[u8]) -> Vec<Record> {
+        let mut records = Vec::new();
+        decode_all(bytes, |r| records.push(r));
+        records
+    }
+
+    /// A sample with the address `offset` bytes above the stack pointer, the length behind it.
+    fn sample_with(stack: &[u8], offset: u64, result: u64) -> Vec<u8> {
+        let sp = 0x7fff_0000;
+        let mut body = words(&[77, pair(10, 11), 5000, ABI_64]);
+        body.extend(words(&[result, sp + offset + 32, sp + offset, 3, sp]));
+        body.extend(words(&[stack.len() as u64]));
+        body.extend(stack);
+        body.extend(words(&[stack.len() as u64]));
+        record(SAMPLE, 2, &body)
+    }
+
+    fn stack_with_peer(offset: usize) -> [u8; 128] {
+        let mut stack = [0; 128];
+        stack[offset..offset + 8].copy_from_slice(&[2, 0, 0x30, 0x39, 127, 0, 0, 5]);
+        stack[offset + 32] = 16;
+        stack
+    }
+
+    #[test]
+    fn a_peer_on_the_stack_is_decoded() {
+        let records = decoded(&sample_with(&stack_with_peer(40), 40, 9));
+        let [Record { time: 5000, event: 77, what: What::Accept(accept) }] = records[..] else {
+            panic!("{records:?}")
+        };
+        assert_eq!(accept.thread, Thread { pid: 10, tid: 11 });
+        assert_eq!((accept.fd, accept.listener), (Some(9), 3));
+        assert_eq!(accept.buffer, Buffer::Sampled);
+        assert_eq!(accept.heard, PeerAddr::Peer("127.0.0.5:12345".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_buffer_beyond_the_sampled_stack_is_elsewhere() {
+        for offset in [100, 128, 5000] {
+            let records = decoded(&sample_with(&stack_with_peer(40), offset, 9));
+            let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
+            assert_eq!(accept.buffer, Buffer::Elsewhere(offset));
+            assert_eq!(accept.heard, PeerAddr::Unclear);
+        }
+    }
+
+    #[test]
+    fn an_error_is_no_descriptor() {
+        let records = decoded(&sample_with(&stack_with_peer(0), 0, -11i64 as u64));
+        let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
+        assert_eq!(accept.fd, None);
+    }
+
+    #[test]
+    fn records_about_threads_and_losses_are_decoded() {
+        let trailer = [pair(10, 11), 5000, 77];
+        let fork = [&[pair(20, 10), pair(21, 11), 5000][..], &trailer].concat();
+        let mut name = words(&[pair(20, 21)]);
+        name.extend(b"worker\0\0");
+        name.extend(words(&trailer));
+        let mut bytes = record(FORK, 0, &words(&fork));
+        bytes.extend(record(EXIT, 0, &words(&fork)));
+        bytes.extend(record(COMM, 0, &name));
+        bytes.extend(record(COMM, MISC_COMM_EXEC, &name));
+        bytes.extend(record(99, 0, &words(&fork)));
+        bytes.extend(record(LOST, 0, &words(&[&[77, 1234][..], &trailer].concat())));
+        let child = Thread { pid: 20, tid: 21 };
+        let parent = Thread { pid: 10, tid: 11 };
+        let told: Vec<What> = decoded(&bytes).into_iter().map(|r| r.what).collect();
+        let expected = [
+            What::Fork(Fork { child, parent }),
+            What::Exit(child),
+            What::Comm(child, "worker".into()),
+            What::Exec(child, "worker".into()),
+            What::Lost(1234),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn cut_off_records_end_the_decoding() {
+        let whole = sample_with(&stack_with_peer(40), 40, 9);
+        for length in 0..whole.len() {
+            assert!(decoded(&whole[..length]).is_empty(), "{length}");
+        }
+        assert!(decoded(&record(SAMPLE, 2, &[])).is_empty());
+        assert!(decoded(&[0; 64]).is_empty(), "a size of 0 would be read for ever");
+    }
+}

@@ -1,0 +1,340 @@
+//! `--engine sample`: exact without stopping the server, and without a trace of it in the server.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// Whether this user may open perf events at all.
+fn may_sample(user: User) -> bool {
+    attach_engines(user).contains(&"perf")
+}
+
+fn options<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["--engine", "sample"], more].concat()
+}
+
+/// Counts twice, by PID and by port, as each user.
+fn check_server(server: impl Fn(User) -> Server) {
+    let stage = Stage::get();
+    for user in User::all().into_iter().filter(|u| may_sample(*u)) {
+        let server = server(user);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let ports: Vec<String> = server.ports.iter().map(|p| p.number.to_string()).collect();
+        for (round, by) in [["-p", &pid], ["--port", &ports.join(",")]].iter().enumerate() {
+            let mut run = Run::attach(&stage, user, &options(by), &[plain.pid]);
+            let made = server.clients(round as u64, 250, 9).run();
+            let report = run.end_attached();
+            report.assert_counts(&made);
+            assert_eq!(report.engine(), "sample");
+            assert!(report.0["stops"].as_u64().is_none_or(|stops| stops == 0));
+            assert_free(plain.pid);
+        }
+        server.assert_serves();
+    }
+}
+
+fn check(arguments: &[&str], listens: &[Listens]) {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    check_server(|_| Server::c(&program, arguments, listens));
+}
+
+test_each_shape!(check);
+
+#[test]
+fn ipv6_and_mapped_addresses() {
+    if !has_ipv6() {
+        return skip("IPv6", "this machine has no ::1");
+    }
+    check(&["loop"], &[Listens::V6, Listens::Dual, Listens::V4]);
+}
+
+#[test]
+fn listeners_of_another_process() {
+    check(&["pass"], &[Listens::V4, Listens::V4]);
+}
+
+#[test]
+fn unix_sockets_are_not_connections() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for address in ["address=full", "address=null"] {
+        let server = Server::c(&program, &["unix=socket", address], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
+        let path = server.folder.path().join("socket");
+        for _ in 0..20 {
+            std::os::unix::net::UnixStream::connect(&path).expect("the server listens there");
+        }
+        let made: u64 = server.clients(4, 40, 3).run().values().sum();
+        assert_eq!(run.end_attached().number("total"), made, "{address}");
+    }
+}
+
+fn check_real(name: &str, server: fn(User) -> Option<Server>) {
+    need!(server(User::plain()), name, "it is not installed");
+    check_server(|user| server(user).expect("it was there"));
+}
+
+#[test]
+fn nginx_by_its_master() {
+    check_real("nginx", |_| Server::nginx());
+}
+
+#[test]
+fn redis() {
+    check_real("redis", |_| Server::redis());
+}
+
+#[test]
+fn memcached() {
+    check_real("memcached", Server::memcached);
+}
+
+#[test]
+fn python_with_a_thread_per_connection() {
+    check_real("python3", |_| Server::python_threads());
+}
+
+#[test]
+fn python_on_an_event_loop() {
+    check_real("python3", |_| Server::python_asyncio());
+}
+
+#[test]
+fn go() {
+    check_real("go", |_| Server::go());
+}
+
+/// The samples do not tell the peer: it is asked for at once, and where that is too late, it is
+/// unknown and never another one.
+fn check_off_stack(server: impl Fn() -> Server) {
+    let stage = Stage::get();
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let server = server();
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
+    let made = server.clients(1, 250, 9).run();
+    let report = run.end_attached();
+    let sum: u64 = made.values().sum();
+    assert_eq!(report.number("total"), sum, "{}", report.0);
+    assert_eq!(report.number("lost"), 0);
+    let known = report.counts_of_known();
+    assert!(known.iter().all(|(k, n)| made.get(k).is_some_and(|m| n <= m)), "{known:?}");
+    let rest = sum - known.values().sum::<u64>();
+    assert!(report.number("unknown_peer") >= rest, "{}", report.0);
+    assert_free(plain.pid);
+}
+
+#[test]
+fn haproxy_keeps_addresses_on_the_heap() {
+    need!(Server::haproxy(), "haproxy", "it is not installed");
+    check_off_stack(|| Server::haproxy().expect("it was there"));
+}
+
+#[test]
+fn node_asks_for_no_address() {
+    need!(Server::node(), "node", "it is not installed");
+    check_off_stack(|| Server::node().expect("it was there"));
+}
+
+#[test]
+fn addresses_that_are_not_in_the_sample() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for address in ["address=null", "address=short", "address=heap"] {
+        check_off_stack(|| Server::c(&program, &[address], &[Listens::V4]));
+        check_off_stack(|| Server::c(&program, &["pool=3", address], &[Listens::V4]));
+    }
+}
+
+/// What /proc shows of each thread, and the open descriptors.
+fn traces(pid: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut tasks = threads(pid);
+    tasks.sort();
+    for task in tasks {
+        for field in
+            ["TracerPid", "SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd", "Seccomp", "NoNewPrivs"]
+        {
+            found.push(format!("{task} {field} {:?}", status_field(&task, field)));
+        }
+    }
+    let mut links: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the server runs")
+        .filter_map(|d| Some(std::fs::read_link(d.ok()?.path()).ok()?.display().to_string()))
+        .collect();
+    links.sort();
+    found.extend(links);
+    found
+}
+
+#[test]
+fn a_killed_tracer_leaves_nothing_behind() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let mut random = Random(15);
+    for mode in [&["pool=4"][..], &["loop"], &["prefork=3"], &["pool=4", "block"]] {
+        let server = Server::c(&program, mode, &[Listens::V4]);
+        let mut plain = server.start(&stage, user);
+        server.clients(1, 10, 1).run();
+        let pid = plain.pid.to_string();
+        let idle = |pid| threads(pid).iter().all(|t| state(t) == Some('S'));
+        wait_for("the server is idle", || idle(plain.pid).then_some(()));
+        let before = traces(plain.pid);
+        for round in 0..rounds(5) {
+            let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+            let mut run = match round % 2 == 0 {
+                true => Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]),
+                false => Run::start(&stage, user, &options(&["-p", &pid])),
+            };
+            std::thread::sleep(std::time::Duration::from_micros(random.below(40_000)));
+            run.session.signal(Signal::SIGKILL);
+            run.session.wait();
+            assert!(plain.ended().is_none(), "{mode:?}: the server is dead");
+            assert!(!load.stop().is_empty(), "nobody was refused");
+            wait_for("the server is as it was", || (traces(plain.pid) == before).then_some(()));
+        }
+        server.assert_serves();
+    }
+}
+
+#[test]
+fn nothing_shows_in_the_server_while_it_is_watched() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    wait_for("the server is idle", || {
+        threads(plain.pid).iter().all(|t| state(t) == Some('S')).then_some(())
+    });
+    let before = traces(plain.pid);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
+    assert_eq!(traces(plain.pid), before);
+    let made = server.clients(1, 100, 5).run();
+    wait_for("the server is as it was", || (traces(plain.pid) == before).then_some(()));
+    run.end_attached().assert_counts(&made);
+    assert_eq!(traces(plain.pid), before);
+}
+
+/// Its rings fill up, and what found no room is told.
+#[test]
+fn what_comes_while_tcptally_is_stopped_is_counted_or_told_to_be_lost() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let server = Server::c(&program, &["loop"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
+    let mut made: u64 = server.clients(1, 100, 5).run().values().sum();
+    run.session.signal(Signal::SIGSTOP);
+    wait_for("tcptally stops", || run.all_stopped_itself().then_some(()));
+    // More than the rings hold.
+    made += server.clients(2, 30_000, 20).run().values().sum::<u64>();
+    run.session.signal(Signal::SIGCONT);
+    made += server.clients(3, 100, 5).run().values().sum::<u64>();
+    let report = run.end_attached();
+    let lost = report.number("lost");
+    assert_eq!(report.number("total") + lost, made, "{}", report.0["warnings"]);
+    assert_eq!(report.0["complete"], lost == 0);
+    assert!(lost > 0, "30,000 samples do not fit into the rings of a user");
+}
+
+#[test]
+fn works_where_ptrace_is_refused() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let mut word = OsString::from("noptrace=");
+    word.push(stage.tcptally());
+    let tcptally = [program.clone().into(), word];
+    for user in User::all().into_iter().filter(|u| may_sample(*u)) {
+        let server = Server::c(&program, &["pool=3"], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let arguments: Vec<OsString> =
+            options(&["-p", &pid]).into_iter().map(OsString::from).collect();
+        let mut run = Run::program(&stage, user, &tcptally, &arguments);
+        wait_for("it attaches", || run.session.stderr().contains("attached").then_some(()));
+        let made = server.clients(1, 100, 5).run();
+        run.end_attached().assert_counts(&made);
+    }
+}
+
+#[test]
+fn counts_a_server_that_strace_traces_already() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let strace = need!(find_program("strace"), "strace", "it is not installed");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let mut server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+    let log: &Path = "/dev/null".as_ref();
+    let words = [strace.as_os_str(), "-f".as_ref(), "-o".as_ref(), log.as_os_str()];
+    server.argv = words.into_iter().map(OsString::from).chain(server.argv).collect();
+    let traced = server.start(&stage, user);
+    let pid = wait_for("strace has started it", || children(traced.pid).first().copied());
+    let of = pid.to_string();
+    let mut run = Run::start(&stage, user, &options(&["-p", &of]));
+    wait_for("it attaches", || run.session.stderr().contains("attached").then_some(()));
+    let made = server.clients(1, 100, 5).run();
+    run.end_attached().assert_counts(&made);
+    assert_ne!(status_field(&of, "TracerPid").as_deref(), Some("0"), "strace still traces it");
+}
+
+#[test]
+fn a_32_bit_server_is_refused_with_a_remedy() {
+    let stage = Stage::get();
+    let why = "there is no C compiler for 32 bits (gcc-multilib)";
+    let program = need!(stage.server_32(), "32-bit server", why);
+    let server = Server::c(&program, &[], &[Listens::V4]);
+    let plain = server.start(&stage, User::plain());
+    let pid = plain.pid.to_string();
+    let mut run = Run::start(&stage, User::plain(), &options(&["-p", &pid]));
+    assert_eq!(run.session.wait().code(), Some(1));
+    assert!(run.session.stderr().contains("--engine syscall"), "{}", run.session.stderr());
+}
+
+#[test]
+fn more_threads_than_files_may_be_open() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let server = Server::c(&program, &["pool=4", "idle=60"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let limited = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""].map(OsString::from);
+    let limited: Vec<OsString> = limited.into_iter().chain([stage.tcptally()]).collect();
+    let pid = plain.pid.to_string();
+    let arguments: Vec<OsString> = options(&["-p", &pid]).into_iter().map(OsString::from).collect();
+    let mut run = Run::program(&stage, user, &limited, &arguments);
+    assert_ne!(run.session.wait().code(), Some(0));
+    assert!(run.session.stderr().contains("ulimit -n"), "{}", run.session.stderr());
+    server.assert_serves();
+}
