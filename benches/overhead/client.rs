@@ -60,7 +60,7 @@ pub fn run(
     if kind == Kind::KeepAlive {
         return wrk(server, amount, dir);
     }
-    let mode = if matches!(kind, Kind::Nginx(_)) { "get" } else { "close" };
+    let mode = if matches!(kind, Kind::Nginx(_) | Kind::Haproxy(_)) { "get" } else { "close" };
     let mut argv: Vec<OsString> = vec![tools.load.clone().into()];
     argv.extend([server.address.to_string(), "--mode".into(), mode.into()].map(Into::into));
     let mut option = |name: &str, value: String| argv.extend([name.into(), value.into()]);

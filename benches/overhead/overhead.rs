@@ -161,7 +161,11 @@ impl<'a> Bench<'a> {
             leave_out("there is one CPU only", &|s| s.pinned);
         }
         if !runs(&server::nginx_path(), "-v") {
-            leave_out("nginx is not installed", &|s| !matches!(s.kind, Kind::Own(_)));
+            let is_nginx = |s: &Setup| matches!(s.kind, Kind::Nginx(_) | Kind::KeepAlive);
+            leave_out("nginx is not installed", &is_nginx);
+        }
+        if !runs(&server::haproxy_path(), "-v") {
+            leave_out("haproxy is not installed", &|s| matches!(s.kind, Kind::Haproxy(_)));
         }
         if !runs(Path::new("wrk"), "-v") {
             leave_out("wrk is not installed", &|s| s.kind == Kind::KeepAlive);

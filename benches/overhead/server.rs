@@ -21,6 +21,8 @@ pub enum Kind {
     Nginx(u32),
     /// nginx with one worker and connections that stay.
     KeepAlive,
+    /// haproxy with so many threads, which take the buffers for addresses from the heap.
+    Haproxy(u32),
 }
 
 /// A server that listens.
@@ -43,6 +45,11 @@ impl Kind {
                 let mut argv: Vec<OsString> = vec![nginx_path().into(), "-c".into(), conf.into()];
                 argv.extend(["-p".into(), dir.into(), "-e".into(), dir.join("error.log").into()]);
                 Ok(argv)
+            }
+            Kind::Haproxy(threads) => {
+                let conf = dir.join("haproxy.cfg");
+                fs::write(&conf, haproxy_conf(threads, free_port()?))?;
+                Ok(vec![haproxy_path().into(), "-db".into(), "-f".into(), conf.into()])
             }
         }
     }
@@ -75,20 +82,57 @@ impl Kind {
                 })?;
                 (pid, port_in(&dir.join("nginx.conf"))?)
             }
+            Kind::Haproxy(_) => {
+                let port = port_in(&dir.join("haproxy.cfg"))?;
+                wait_for("haproxy to listen", || {
+                    process.must_run()?;
+                    Ok(is_listening(port)?.then_some(()))
+                })?;
+                let family = processes::family(process.pid());
+                let is_haproxy = |pid: &i32| {
+                    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "haproxy\n")
+                };
+                (family.into_iter().find(is_haproxy).context("no haproxy")?, port)
+            }
         };
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         Ok(Server { pids: processes::family(pid), address, process })
     }
 }
 
-/// In sbin, which is not in every user's PATH.
+/// Where nginx is.
 pub fn nginx_path() -> PathBuf {
+    daemon_path("nginx")
+}
+
+/// Where haproxy is.
+pub fn haproxy_path() -> PathBuf {
+    daemon_path("haproxy")
+}
+
+/// In sbin, which is not in every user's PATH.
+fn daemon_path(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .map(|dir| dir.join("nginx"))
+        .map(|dir| dir.join(name))
         .find(|p| p.exists())
-        .unwrap_or_else(|| "nginx".into())
+        .unwrap_or_else(|| name.into())
+}
+
+/// Whether somebody listens on this port. To connect would count.
+fn is_listening(port: u16) -> Result<bool> {
+    let listener = format!("0100007F:{port:04X} 00000000:0000 0A");
+    Ok(fs::read_to_string("/proc/net/tcp")?.contains(&listener))
+}
+
+fn haproxy_conf(threads: u32, port: u16) -> String {
+    format!(
+        "global\n nbthread {threads}\n maxconn 2000\n\
+         defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 5s\n\
+         frontend all\n bind 127.0.0.1:{port}\n \
+         http-request return status 200 content-type text/plain string hello\n"
+    )
 }
 
 fn free_port() -> Result<u16> {
@@ -114,7 +158,8 @@ fn nginx_conf(workers: u32, port: u16, dir: &Path) -> String {
 
 fn port_in(conf: &Path) -> Result<u16> {
     let conf = fs::read_to_string(conf)?;
-    let port = conf.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(';').next());
+    let rest = conf.split("127.0.0.1:").nth(1);
+    let port = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
     Ok(port.context("no port")?.parse()?)
 }
 

@@ -21,7 +21,7 @@ const LOOP: Kind = Kind::Own("loop");
 const PER_CONNECTION: Kind = Kind::Own("per-connection");
 const ACCEPTORS: Kind = Kind::Own("acceptors");
 
-pub const SETUPS: [Setup; 12] = [
+pub const SETUPS: [Setup; 13] = [
     setup("accept/pinned", LOOP, true, true),
     setup("accept/free", LOOP, false, true),
     setup("nginx-1/pinned", Kind::Nginx(1), true, true),
@@ -34,6 +34,7 @@ pub const SETUPS: [Setup; 12] = [
     setup("per-connection/free", PER_CONNECTION, false, true),
     setup("acceptors/pinned", ACCEPTORS, true, false),
     setup("acceptors/free", ACCEPTORS, false, true),
+    setup("haproxy-4/free", Kind::Haproxy(4), false, false),
 ];
 
 impl Setup {
