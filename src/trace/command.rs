@@ -128,7 +128,7 @@ impl Command {
 
     /// A tracee is about to get a signal.
     pub fn delivered(&mut self, tid: Tid, signal: i32) {
-        if signal == libc::SIGTRAP {
+        if !signals::is_for_command(signal) && !signals::is_other(signal) {
             return;
         }
         let now = Instant::now();

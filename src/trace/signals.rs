@@ -49,7 +49,7 @@ pub(super) fn is_for_command(signal: i32) -> bool {
     ENDS.contains(&signal)
         || STOPS.contains(&signal)
         || FOR_COMMAND.contains(&signal)
-        || real_time().any(|s| s == signal)
+        || signal >= libc::SIGRTMIN()
 }
 
 /// Whether a signal is of those that are ignored unless the command handles them.

@@ -241,9 +241,6 @@ impl Tracer {
 
     fn on_signal(&mut self, stop: SignalStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
-        if let Watched::Spawned(command) = &mut self.watched {
-            command.delivered(tid, stop.signal);
-        }
         let (is_foreign, accept) = match self.accept_at_signal(&stop) {
             // Killed in its stop: there is nothing to be read any more, nor to be resumed.
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
@@ -254,6 +251,9 @@ impl Tracer {
         let connection = accept.and_then(read);
         if accept.is_some() {
             self.cpu_affinity.stopped(tid);
+        }
+        if is_foreign && let Watched::Spawned(command) = &mut self.watched {
+            command.delivered(tid, stop.signal);
         }
         let until = self.until(tid);
         if is_foreign { stop.deliver(until) } else { stop.suppress(until) }?;
