@@ -7,9 +7,10 @@ CARGO   ?= cargo
 BIN  ?= target/release/tcptally
 ROOT  = $(DESTDIR)$(PREFIX)
 FUZZ_TIME ?= 60
+SOAK ?= 200
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-needs lint bench bench-overhead fuzz install help
+.PHONY: build demo test soak test-needs lint bench bench-overhead fuzz install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
@@ -30,6 +31,10 @@ lint: ## format, clippy, imports between modules and documentation, each without
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test imports
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+soak: test-needs ## 200 detaches and 200 kills of tcptally at random moments (SOAK=N for others)
+	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \
+		$(CARGO) test --locked --test trace -- --nocapture perf_harmless
 
 bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes, MEGABYTES of each shape), and of a line
 	@benches/parse.sh $(PERCENT)

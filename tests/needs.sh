@@ -13,6 +13,7 @@ memcached       memcached
 prometheus      prometheus
 python3         python3
 node            nodejs
+apache2         apache2-bin
 script          bsdutils
 tshark          tshark
 setpriv         util-linux

@@ -22,6 +22,7 @@ mod messages;
 mod output;
 mod peer_buffers;
 mod peers;
+mod perf_harmless;
 mod perf_refused;
 mod periods;
 mod ports;

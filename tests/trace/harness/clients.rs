@@ -151,6 +151,11 @@ impl Load {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// Whether one of them has given up; [`Load::stop`] says why.
+    pub fn has_failed(&self) -> bool {
+        self.workers.iter().any(std::thread::JoinHandle::is_finished)
+    }
+
     /// Stops them, and panics if one of them was not answered.
     #[track_caller]
     pub fn stop(mut self) -> Counts {

@@ -143,6 +143,37 @@ impl Server {
         Server::script("node", include_str!("../../tracees/node.js"))
     }
 
+    /// A cluster of node whose workers are replaced now and then.
+    pub fn node_cluster() -> Option<Server> {
+        Server::script("node", include_str!("../../tracees/cluster.js"))
+    }
+
+    /// Apache with the module prefork, whose processes are replaced now and then.
+    pub fn apache() -> Option<Server> {
+        let program = find_program("apache2")?;
+        let modules = Path::new("/usr/lib/apache2/modules");
+        if !modules.join("mod_mpm_prefork.so").exists() {
+            return None;
+        }
+        let folder = open_folder();
+        let port = v4();
+        let path = folder.path().display();
+        let config = format!(
+            "ServerRoot {path}\nServerName localhost\nPidFile {path}/apache.pid\n\
+             DefaultRuntimeDir {path}\nErrorLog {path}/error.log\nListen 127.0.0.1:{}\n\
+             LoadModule mpm_prefork_module {modules}/mod_mpm_prefork.so\n\
+             LoadModule authz_core_module {modules}/mod_authz_core.so\n\
+             DocumentRoot {path}\nStartServers 3\nMaxRequestWorkers 20\n\
+             MaxConnectionsPerChild 30\nMutex posixsem\n",
+            port.number,
+            modules = modules.display(),
+        );
+        fs::write(folder.path().join("apache.conf"), config).expect("a folder to write in");
+        let config = folder.path().join("apache.conf").into();
+        let argv = vec![program.into(), "-DFOREGROUND".into(), "-f".into(), config];
+        Some(Server { argv, ports: vec![port], protocol: HTTP, folder })
+    }
+
     /// A Go server, where the compiler is there.
     pub fn go() -> Option<Server> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();

@@ -23,10 +23,13 @@
  *   pool=N                  N threads that block in accept
  *   storm=N                 N threads that all wake for each connection; one gets it
  *   thread                  a thread per connection
+ *   relay=N                 N threads; each accepts one connection, and another takes its place
  *   churn=N                 N threads that block in accept; each ends after 5 connections, and
  *                           another takes its place
  *   fork                    a process per connection
  *   vfork                   a vforked and executed process per connection
+ *   oneshot=N               N processes; each accepts one connection, and another takes its place
+ *   oneexec=N               the same, and each executes this program before it accepts
  *   prefork=N               N processes that block in accept
  *   leaderless=N            a process whose first thread ends, with N threads that block in accept
  *   dup                     accept on duplicates of the listener, move the new descriptor about
@@ -42,6 +45,7 @@
  *   idle=N                  N more threads, which sleep
  *   undumpable              forbid others to look into the process
  *   reuse                   share the ports with other processes (SO_REUSEPORT)
+ *   reset                   before each accept, set SIGTRAP, SIGURG and SIGWINCH to their defaults
  *   block                   threads block all signals
  *   signals                 send oneself SIGTRAP, SIGURG, real-time signals and timers all the
  *                           time; at SIGTERM, compare what was sent with what came, and exit 0
@@ -186,6 +190,8 @@ int main(int argc, char **argv)
             listen_activated();
         else if (!strcmp(a, "mute"))
             options.mute = 1;
+        else if (!strcmp(a, "reset"))
+            options.reset_signals = 1;
         else if (!strcmp(a, "block"))
             options.block_signals = 1;
         else if (!strcmp(a, "reuse"))
@@ -220,6 +226,12 @@ int main(int argc, char **argv)
         run_churn(count);
     else if (!strncmp(mode, "storm", 5))
         run_storm(count);
+    else if (!strncmp(mode, "relay", 5))
+        run_relay(count);
+    else if (!strncmp(mode, "oneshot", 7))
+        run_oneshot(count, 0);
+    else if (!strncmp(mode, "oneexec", 7))
+        run_oneshot(count, 1);
     else if (!strcmp(mode, "thread"))
         run_threads();
     else if (!strcmp(mode, "fork"))

@@ -61,6 +61,41 @@ void run_vfork(void)
     }
 }
 
+/* One process that accepts one connection. */
+static void start_oneshot(int listener, int executes)
+{
+    if (fork_bound() != 0)
+        return;
+    if (executes) {
+        char fd[16];
+        snprintf(fd, sizeof fd, "fd=%d", listener);
+        char *reset = options.reset_signals ? "reset" : NULL;
+        execl("/proc/self/exe", "server", fd, "after=1", "loop", reset, NULL);
+        fail("exec");
+    }
+    greet(take(listener));
+    _exit(0);
+}
+
+void run_oneshot(long processes, int executes)
+{
+    for (long i = 0; i < processes; i++)
+        start_oneshot(listeners[i % listener_count], executes);
+    for (long i = 0;; i++) {
+        int status;
+        if (wait(&status) < 0) {
+            if (errno == EINTR)
+                continue;
+            fail("wait");
+        }
+        if (status != 0) {
+            fprintf(stderr, "server: a child was killed: status %#x\n", status);
+            exit(72);
+        }
+        start_oneshot(listeners[i % listener_count], executes);
+    }
+}
+
 void run_prefork(long processes)
 {
     for (long i = 0; i < processes; i++) {

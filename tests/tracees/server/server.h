@@ -17,7 +17,7 @@ enum { MAX_LISTENERS = 16 };
 struct options {
     enum { ACCEPT, ACCEPT4, SOCKETCALL, SOCKETCALL4, INT80 } call;
     enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN } address;
-    int mute, reuse_port, block_signals, die_of_segv, exit_status;
+    int mute, reuse_port, block_signals, reset_signals, die_of_segv, exit_status;
     long exit_after;
     /* All of them, as they were given. */
     char **arguments;
@@ -56,6 +56,8 @@ void run_storm(long threads);
 void run_idle(long threads);
 void run_pool(long threads);
 void run_churn(long threads);
+void run_relay(long threads);
+void run_oneshot(long processes, int executes);
 void run_fork(void);
 void run_vfork(void);
 void run_prefork(long processes);

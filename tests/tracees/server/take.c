@@ -82,6 +82,11 @@ int take(int fd)
     buffer->size = options.address == SHORT || options.address == STALE ? 4 : sizeof buffer->peer;
     struct sockaddr *where = options.address == NONE ? NULL : (void *)&buffer->peer;
     socklen_t *length = options.address == NONE ? NULL : &buffer->size;
+    if (options.reset_signals) {
+        signal(SIGTRAP, SIG_DFL);
+        signal(SIGURG, SIG_DFL);
+        signal(SIGWINCH, SIG_DFL);
+    }
     switch (options.call) {
     case ACCEPT:
         return accept(fd, where, length);

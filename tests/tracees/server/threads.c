@@ -54,6 +54,19 @@ static void *churn_thread(void *listener)
     return NULL;
 }
 
+static void *relay_thread(void *listener)
+{
+    int fd = take((int)(intptr_t)listener);
+    start_thread(relay_thread, listener);
+    if (fd < 0) {
+        accept_failed();
+        return NULL;
+    }
+    greet(fd);
+    counted();
+    return NULL;
+}
+
 static void *storm_thread(void *unused)
 {
     (void)unused;
@@ -86,6 +99,12 @@ void run_churn(long threads)
 {
     for (long i = 0; i < threads; i++)
         start_thread(churn_thread, (void *)(intptr_t)listeners[i % listener_count]);
+}
+
+void run_relay(long threads)
+{
+    for (long i = 0; i < threads; i++)
+        start_thread(relay_thread, (void *)(intptr_t)listeners[i % listener_count]);
 }
 
 void run_storm(long threads)

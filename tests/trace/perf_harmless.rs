@@ -1,0 +1,213 @@
+//! The engine `perf` leaves every process alive, at whatever moment it detaches or is killed.
+//!
+//! `make soak` runs 200 detaches and 200 kills, `make test` a tenth of them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// How many detaches and how many kills are tried, over all servers.
+const FEW: usize = 20;
+
+/// Servers in which threads or processes come and go, or whose signal handlers are reset.
+fn servers(stage: &Stage) -> Vec<(String, Server)> {
+    let mut servers = Vec::new();
+    let modes: [&[&str]; 7] = [
+        &["relay=3"],
+        &["oneshot=3"],
+        &["oneexec=3"],
+        &["oneexec=3", "reset"],
+        &["pool=3", "reset"],
+        &["relay=3", "reset"],
+        &["exec=20", "reset"],
+    ];
+    match stage.server() {
+        Some(program) => servers
+            .extend(modes.map(|mode| (mode.join(" "), Server::c(&program, mode, &[Listens::V4])))),
+        None => skip("the C server", "there is no C compiler"),
+    }
+    for (name, server) in
+        [("a node cluster", Server::node_cluster()), ("Apache prefork", Server::apache())]
+    {
+        match server {
+            Some(server) => servers.push((name.into(), server)),
+            None => skip(name, "it is not installed"),
+        }
+    }
+    servers
+}
+
+/// The share of each server, of all detaches or kills.
+fn share(servers: usize) -> usize {
+    let asked = std::env::var("TCPTALLY_SOAK").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(FEW).div_ceil(servers.max(1))
+}
+
+/// Whether this user may have the engine.
+fn is_available(user: User) -> bool {
+    attach_engines(user).contains(&"perf")
+}
+
+/// Panics unless the server and all that belongs to it have come to no harm.
+#[track_caller]
+fn assert_unharmed(plain: &mut Session, folder: &Path, what: &str) {
+    if let Some(status) = plain.ended() {
+        panic!("{what}: the server is dead: {status}; stderr:\n{}", plain.stderr());
+    }
+    let log = fs::read_to_string(folder.join("error.log")).unwrap_or_default();
+    let said = plain.stderr() + &log;
+    for sign in ["killed", "exit signal"] {
+        assert!(!said.contains(sign), "{what}: a process of the server was killed:\n{said}");
+    }
+    session_members(plain.pid).into_iter().for_each(assert_free);
+}
+
+/// Waits until so many more have been answered.
+#[track_caller]
+fn wait_for_more(load: &Load, more: u64, what: &str) {
+    let before = load.so_far();
+    wait_for(&format!("{what}: clients are served"), || {
+        (load.so_far() >= before + more || load.has_failed()).then_some(())
+    });
+}
+
+#[test]
+fn detached_at_random_moments() {
+    let stage = Stage::get();
+    let user = User::plain();
+    if !is_available(user) {
+        return;
+    }
+    let mut random = Random(29);
+    let servers = servers(&stage);
+    let rounds = share(servers.len());
+    for (name, server) in servers {
+        let mut plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+        let mut told = 0;
+        for round in 0..rounds {
+            let mut run = Run::attach(&stage, user, &["--engine", "perf", "-p", &pid], &[]);
+            std::thread::sleep(Duration::from_micros(random.below(1_000_000)));
+            told += run.end_attached().number("total");
+            assert_unharmed(&mut plain, server.folder.path(), &format!("{name}, detach {round}"));
+        }
+        wait_for_more(&load, 20, &name);
+        assert_unharmed(&mut plain, server.folder.path(), &name);
+        let made: u64 = load.stop().values().sum();
+        assert!(told > 0 && told <= made, "{name}: {told} told, {made} made");
+    }
+}
+
+#[test]
+fn killed_at_random_moments() {
+    let stage = Stage::get();
+    let user = User::plain();
+    if !is_available(user) {
+        return;
+    }
+    let mut random = Random(31);
+    let servers = servers(&stage);
+    let rounds = share(servers.len());
+    for (name, server) in servers {
+        let mut plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+        for round in 0..rounds {
+            let options = ["--engine", "perf", "-p", &pid];
+            // A third of them while it attaches.
+            let mut run = match round % 3 {
+                0 => Run::start(&stage, user, &options),
+                _ => Run::attach(&stage, user, &options, &[]),
+            };
+            std::thread::sleep(Duration::from_micros(random.below(300_000)));
+            run.session.signal(Signal::SIGKILL);
+            run.session.wait();
+            wait_for_more(&load, 10, &name);
+            assert_unharmed(&mut plain, server.folder.path(), &format!("{name}, kill {round}"));
+        }
+        assert!(!load.stop().is_empty(), "{name}");
+    }
+}
+
+/// In the order in which a detach announces them: src/trace/tracer/detach.rs.
+const STEPS: [&str; 3] = ["counted", "closed", "restored"];
+
+#[test]
+fn what_appears_between_the_steps_of_a_detach_lives() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !is_available(user) || !cfg!(debug_assertions) {
+        return;
+    }
+    for mode in ["relay=3", "oneshot=3", "oneexec=3"] {
+        for held in STEPS {
+            let server = Server::c(&program, &[mode], &[Listens::V4]);
+            let mut plain = server.start(&stage, user);
+            let steps = open_folder();
+            let variable = format!("TCPTALLY_DETACH_STEPS={}", steps.path().display());
+            let traced = [OsString::from("env"), variable.into(), stage.tcptally()];
+            let arguments = ["--engine", "perf", "-p", &plain.pid.to_string()].map(OsString::from);
+            let mut run = Run::program(&stage, user, &traced, &arguments);
+            run.wait_until_attached(&[]);
+            server.clients(1, 10, 3).run();
+            run.session.signal(Signal::SIGINT);
+            let mut load = None;
+            for step in STEPS {
+                wait_for(step, || steps.path().join(step).exists().then_some(()));
+                if step == held {
+                    load = Some(server.clients(1, 200, 9).at_once(4).keep_coming());
+                    // New threads and processes stand at their first stop, or their creators do.
+                    wait_for("a stop for the tracer", || is_any_held(plain.pid).then_some(()));
+                }
+                fs::write(steps.path().join(format!("{step}.go")), "").expect("it is our folder");
+            }
+            run.finish();
+            let load = load.expect("one of the steps was held");
+            wait_for_more(&load, 30, mode);
+            assert!(!load.stop().is_empty());
+            assert_unharmed(
+                &mut plain,
+                server.folder.path(),
+                &format!("{mode}, between {held} and what follows"),
+            );
+        }
+    }
+}
+
+/// Whether a thread of the session stands in a stop for its tracer.
+fn is_any_held(sid: u32) -> bool {
+    let tasks = session_members(sid).into_iter().flat_map(threads);
+    tasks.into_iter().any(|task| state(&task) == Some('t'))
+}
+
+/// A CGI server executes a program per request, for as long as it runs.
+#[test]
+fn descriptors_do_not_grow_with_executed_programs() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !is_available(user) {
+        return;
+    }
+    let server = Server::c(&program, &["oneexec=3"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &["--engine", "perf", "-p", &pid], &[plain.pid]);
+    let open = || fs::read_dir(format!("/proc/{}/fd", run.session.pid)).map_or(0, Iterator::count);
+    let mut made = server.clients(1, 30, 3).run();
+    let before = open();
+    assert!(before > 0, "the descriptors of tcptally can be listed");
+    add(&mut made, &server.clients(2, 200, 3).run());
+    // The last processes may be about to end, each with two events.
+    let bound = before + 12;
+    let settled = wait_at_most(Duration::from_secs(10), || (open() <= bound).then_some(()));
+    assert!(settled.is_some(), "{before} descriptors at first, {} after 200 more", open());
+    run.end_attached().assert_counts(&made);
+}
