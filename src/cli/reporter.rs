@@ -23,6 +23,10 @@ pub struct Reporter {
     pub format: Box<dyn Format>,
     /// The beginning of the first interval that has not been shown.
     next: Option<RecordTime>,
+    /// Whether connections come as they happen, so that none belongs to an interval long ago.
+    live: bool,
+    /// Whether the interval before `next` has been shown.
+    shown: bool,
 }
 
 impl Reporter {
@@ -37,12 +41,12 @@ impl Reporter {
         let first =
             start.max(since.filter(|s| start.is_none_or(|t| discriminant(&t) == discriminant(s))));
         let next = first.zip(interval).map(|(start, i)| i.around(start).0);
-        Reporter { request, format, next }
+        Reporter { request, format, next, live: start.is_some(), shown: false }
     }
 
     /// Counts one connection.
     pub fn take(&mut self, mut c: Connection) {
-        if let Some(next) = self.next.filter(|_| self.rolls()) {
+        if let Some(next) = self.next.filter(|_| self.live && self.shown) {
             c.time = c.time.map(|time| time_in_next(time, &c, next));
         }
         let time = c.time;
@@ -96,6 +100,7 @@ impl Reporter {
                 empty = 0;
             }
         }
+        self.shown |= self.next != Some(next);
         self.next = Some(next);
         text
     }
