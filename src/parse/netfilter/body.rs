@@ -227,6 +227,8 @@ mod tests {
         for (from, to) in [
             ("MAC=02:00:5e:77:00:01:02:00:5e:77:00:fe:08:00", "MAC="),
             (" MAC=02:00:5e:77:00:01:02:00:5e:77:00:fe:08:00", ""),
+            ("MAC=02:00:5e:77:00:01:02:00:5e:77:00:fe:08:00", "MAC= [removed]"),
+            ("MAC=02:00:5e:77:00:01:02:00:5e:77:00:fe:08:00", "MAC=[02:00 ("),
             ("OUT= ", "OUT= PHYSIN=veth1 "),
             ("OUT= ", "OUT=br0 PHYSIN=veth1 PHYSOUT=veth2 "),
             ("URGP=0 ", "URGP=0 OPT (020405B40402080A23DF2E1A000000000103030A) UID=0 MARK=0x1 "),
