@@ -407,7 +407,7 @@ fn a_total_of_0_has_a_reason() {
         row("empty", "", 0, &["empty is empty"]),
         Row {
             options: &["--from", "10.0.0.0/8"],
-            ..row("filtered", ACCEPT, 0, &["1 in all", "was asked for"])
+            ..row("filtered", ACCEPT, 0, &["none of the 1 connections", "matches the options"])
         },
         Row {
             options: &["--local-ip", "192.0.2.1"],

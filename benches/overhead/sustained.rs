@@ -77,7 +77,7 @@ pub fn measure(
     let allowed = fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap_or_default();
     writeln!(out, "\nwatch as {who}, {seconds} s, net.core.rmem_max {}", allowed.trim())?;
     let buffer = watcher.said();
-    let buffer = buffer.lines().find_map(|l| l.split_once("notices have ")?.1.split(" of").next());
+    let buffer = buffer.lines().find_map(|l| Some(l.split_once("kernel's messages has ")?.1));
     writeln!(out, "buffer       {}", buffer.unwrap_or("unknown"))?;
     writeln!(out, "connections  {made} from {} addresses, {:.0}/s", truth.len(), outcome.rate)?;
     writeln!(out, "lost, extra  {lost}, {extra}")?;

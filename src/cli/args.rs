@@ -1,4 +1,4 @@
-//! Definitions of the command line, nothing else.
+//! The options of the command line, with their help texts. Nothing else.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -33,11 +33,11 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start a server and count what it accepts, or watch one that runs
+    /// Count the connections that a server accepts: start it, or attach to a running one
     Trace(TraceArgs),
-    /// Ask the kernel about a port, without touching the server
+    /// Count the connections to a port by asking the kernel, without touching the server
     Watch(WatchArgs),
-    /// Count the connections in records: logs of strace and of the kernel, captures and more
+    /// Count the connections in existing records: logs of strace and the kernel, captures and more
     Parse(ParseArgs),
     /// Print the manual page, of a subcommand if one is named
     #[command(hide = true)]
@@ -48,7 +48,7 @@ pub enum Command {
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions {
-        /// Which one.
+        /// The shell.
         shell: Shell,
     },
 }
@@ -56,55 +56,55 @@ pub enum Command {
 const TRACE_EXAMPLES: &str = "\
 Examples:
   tcptally trace -- nginx -g 'daemon off;'      start a server; the table when it ends
-  tcptally trace -p \"$(pidof nginx)\" -d 5m     watch a running one for five minutes
-  tcptally trace --port 4711 -i 20s             whoever listens there; a tally every 20 seconds";
+  tcptally trace -p \"$(pidof nginx)\" -d 5m     attach to a running server for five minutes
+  tcptally trace --port 4711 -i 20s             attach to whatever listens there; a tally every 20 s";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
-  tcptally watch --port 443                     whoever has that port; Ctrl-C prints the table
+  tcptally watch --port 443                     all connections to that port; Ctrl-C prints the table
   tcptally watch --port 443 --columns bytes,duration --sort bytes
   tcptally watch --port 80,443 -i 1m --by port,net -F csv -o minutes.csv
-  tcptally watch --port 443 --events -F jsonl   a line for each connection at its end";
+  tcptally watch --port 443 --events -F jsonl   one line per connection, when it closes";
 
 const PARSE_EXAMPLES: &str = "\
 Examples:
-  tcptally parse strace.log                     how many connections from which address
+  tcptally parse strace.log                     connections by address
   tcptally parse --port 443 --since 11:30 --until 12:00 strace.log*
   tcptally parse -i 1h --by net --top 10 --format csv -o hours.csv strace.log";
 
-const WHICH: &str = "Which connections";
-const COUNTED: &str = "What they are counted by";
-const SHOWN: &str = "What is shown";
+const WHICH: &str = "Which connections are counted";
+const COUNTED: &str = "How they are counted";
+const SHOWN: &str = "Output";
 
-/// What is counted and how it is shown, the same for every source.
+/// Options that are the same for every source: what is counted, and the output.
 #[derive(Debug, Args)]
 pub struct CountArgs {
-    /// Only these local ports: 80,443,8000-8010
+    /// Count only these local ports: 80,443,8000-8010
     #[arg(help_heading = WHICH, short = 'P', long = "port", value_name = "LIST")]
     pub ports: Option<Ports>,
 
-    /// Only this remote network (address or CIDR; repeatable)
+    /// Count only clients in this network (address or CIDR; repeatable)
     #[arg(help_heading = WHICH, long, value_name = "NET", value_delimiter = ',')]
     pub from: Vec<Network>,
 
-    /// Without this remote network (address or CIDR; repeatable)
+    /// Do not count clients in this network (address or CIDR; repeatable)
     #[arg(help_heading = WHICH, long, value_name = "NET", value_delimiter = ',')]
     pub not_from: Vec<Network>,
 
-    /// Only from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
+    /// Count from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
     /// or +90s from the beginning
     #[arg(help_heading = WHICH, long, value_name = "T")]
     pub since: Option<TimeSpec>,
 
-    /// Only before this time
+    /// Count until before this time (same forms)
     #[arg(help_heading = WHICH, long, value_name = "T")]
     pub until: Option<TimeSpec>,
 
-    /// A tally for every DUR (20s, 1m, 1h, 1d), aligned to the clock, and the whole at the end
+    /// Count for each interval of DUR (20s, 1m, 1h, 1d), aligned to the clock, and in total
     #[arg(help_heading = COUNTED, short, long, value_name = "DUR")]
     pub interval: Option<IntervalLength>,
 
-    /// What to count by, in order
+    /// Count by these keys, in this order
     #[arg(help_heading = COUNTED,
         short,
         long,
@@ -119,23 +119,23 @@ pub struct CountArgs {
     #[arg(help_heading = COUNTED, long, value_name = "V4,V6", default_value = "24,64")]
     pub mask: Mask,
 
-    /// Only the N largest rows (by '--sort bytes' those with the most); the rest in one row "others"
+    /// Show the N largest rows (with '--sort bytes': the most bytes), the sum of the rest as "others"
     #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
 
-    /// Only rows with at least N connections; the rest in one row "others"
+    /// Show rows with at least N connections, the sum of the rest as "others"
     #[arg(help_heading = SHOWN, long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub min: u64,
 
-    /// What to sort rows by
+    /// Sort rows by this
     #[arg(help_heading = SHOWN, long, value_parser = values::sort(), value_name = "WHAT", default_value = "count")]
     pub sort: Sort,
 
-    /// What the report calls the machine [default: its name]
+    /// Name of the machine in the report [default: the host name]
     #[arg(long, value_name = "NAME", help_heading = COUNTED)]
     pub host: Option<String>,
 
-    /// How connections fared, in columns of their own (watch, and parse of its events)
+    /// Show these statistics of connections (watch, and parse of its events)
     #[arg(help_heading = SHOWN,
         long,
         visible_alias = "sum",
@@ -145,24 +145,24 @@ pub struct CountArgs {
     )]
     pub columns: Vec<Column>,
 
-    /// Keep only N keys in memory: beyond that, counts are approximate, and the report says by
-    /// how much
+    /// Keep at most N keys in memory; with more, counts are approximate, and the report has the
+    /// error bound
     #[arg(help_heading = COUNTED, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_keys: Option<u64>,
 
-    /// How the report looks
+    /// Format of the report
     #[arg(help_heading = SHOWN, short = 'F', long, value_parser = values::format(), default_value = "table")]
     pub format: OutputFormat,
 
-    /// One record per connection as it happens, instead of the tally (table, plain, csv, jsonl)
+    /// Write each connection when it happens, instead of a tally (table, plain, csv, jsonl)
     #[arg(help_heading = SHOWN, short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,
 
-    /// Where the report goes; '-' is stdout
+    /// Write the report to this file; '-' is stdout
     #[arg(help_heading = SHOWN, short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// When to colour the table
+    /// Use colours in the table
     #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
@@ -170,16 +170,16 @@ pub struct CountArgs {
     #[arg(long)]
     pub strict: bool,
 
-    /// No messages but errors
+    /// Print no messages except errors
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Say more: what was chosen and why
+    /// Print more messages: the engine, and why it was chosen
     #[arg(short, long)]
     pub verbose: bool,
 }
 
-/// When to colour.
+/// When the table has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal
@@ -190,14 +190,14 @@ pub enum Color {
     Never,
 }
 
-/// Where the counts so far can be had while more come.
+/// Options of the metrics server.
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
     /// Serve metrics for Prometheus at http://ADDR/metrics
     #[arg(long = "metrics", value_name = "ADDR", help_heading = SHOWN)]
     pub address: Option<SocketAddr>,
 
-    /// Let ADDR be one that other machines can reach
+    /// Allow an ADDR that other machines can reach
     #[arg(long = "metrics-allow-remote", requires = "address", help_heading = SHOWN)]
     pub allow_remote: bool,
 }
@@ -214,33 +214,33 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
-    /// Watch these running processes and their children (PIDs with commas or blanks; repeatable)
+    /// Attach to these processes and their children (PIDs with commas or blanks; repeatable)
     #[arg(short, long = "pid", value_name = "PID", value_parser = pid_list,
           conflicts_with = "argv")]
     pub pids: Vec<Pids>,
 
-    /// Only the given processes: neither their children nor those they will have
+    /// Trace only the given processes, without existing and future children
     #[arg(long)]
     pub no_children: bool,
 
-    /// How tracees are made to stop
+    /// How accepts are observed
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: Engine,
 
-    /// io_uring_setup fails with ENOSYS, so that the server falls back to accept
+    /// Let io_uring_setup fail with ENOSYS, so that the server falls back to accept
     #[arg(long)]
     pub deny_io_uring: bool,
 
-    /// Who else wants to know.
+    /// The metrics server.
     #[command(flatten)]
     pub metrics: MetricsArgs,
 
-    /// The server to start, and its arguments
+    /// The server to start, with its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,
 }
 
-/// A list of process ids, as `pidof` prints it or with commas.
+/// Process ids, separated by blanks as `pidof` prints them, or by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pids(pub Vec<i32>);
 
@@ -248,7 +248,7 @@ fn pid_list(text: &str) -> Result<Pids, String> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
     let pids = words.map(|word| match word.parse() {
         Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err(format!("'{word}' is no process id; 'pidof NAME' and 'pgrep NAME' give them")),
+        _ => Err(format!("'{word}' is not a process id; 'pidof NAME' and 'pgrep NAME' print them")),
     });
     let pids = pids.collect::<Result<Vec<i32>, _>>()?;
     if pids.is_empty() {
@@ -257,14 +257,14 @@ fn pid_list(text: &str) -> Result<Pids, String> {
     Ok(Pids(pids))
 }
 
-/// How tracees are made to stop.
+/// How accepts are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
-    /// The cheapest that is safe and exact
+    /// The cheapest engine that is safe and exact
     Auto,
-    /// None: the kernel writes each accept into a buffer; for running servers
+    /// No stop: the kernel writes each accept into a buffer; for running servers
     Sample,
-    /// One stop per accepted connection, by perf events; for running servers too
+    /// One stop per accepted connection, by perf events; for running servers
     Perf,
     /// Two stops per accept call; for servers that tcptally starts
     Seccomp,
@@ -284,19 +284,19 @@ pub struct WatchArgs {
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
-    /// How exactly the beginning of a connection is known: the kernel is asked so often
+    /// Time between two requests for the open connections: how exactly their beginning is known
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
     pub resolution: SignedDuration,
 
-    /// Who else wants to know.
+    /// The metrics server.
     #[command(flatten)]
     pub metrics: MetricsArgs,
 
-    /// The network namespace of a process, or the one that this file stands for (/run/netns/NAME)
+    /// Count in another network namespace: that of a process, or a file such as /run/netns/NAME
     #[arg(long, value_name = "PID|PATH")]
     pub netns: Option<Namespace>,
 
-    /// The size in bytes of the buffer for the kernel's notices [default: as large as is allowed]
+    /// Size of the socket buffer for the kernel's messages [default: the largest allowed]
     #[arg(long, value_name = "BYTES")]
     pub buffer: Option<u32>,
 }
@@ -309,37 +309,36 @@ pub struct ParseArgs {
     #[command(flatten)]
     pub count: CountArgs,
 
-    /// The type of the records; recognised from the content by default
+    /// Format of the records [default: recognised from the content]
     #[arg(long = "type", value_name = "TYPE", value_parser = values::record_format())]
     pub kind: Option<String>,
 
-    /// When a log with relative times began
+    /// When a record with relative times began
     #[arg(long, value_name = "T")]
     pub start: Option<TimeSpec>,
 
-    /// The date of a log with bare clock times: of its first line
+    /// Date of the first line, for a record with times of day only
     #[arg(long, value_name = "D")]
     pub date: Option<Date>,
 
-    /// The time zone of a log with bare clock times
+    /// Time zone of times without one [default: the machine's]
     #[arg(long, value_name = "ZONE")]
     pub tz: Option<String>,
 
-    /// An address of the recorded machine (repeatable): connections that it made itself are then
-    /// left out, in records that do not tell the direction
+    /// Address of the recorded machine (repeatable). Connections that it opened itself are left out,
+    /// in records that do not show the direction
     #[arg(help_heading = WHICH, long, value_name = "ADDR", value_delimiter = ',')]
     pub local_ip: Vec<Host>,
 
-    /// Only connections that the record shows to have been completed; it says so if it cannot
+    /// Count only connections that the record shows to be completed, not attempts
     #[arg(help_heading = WHICH, long)]
     pub established: bool,
 
-    /// Leave out connections inside tunnels (GRE, VXLAN, IPIP and others) of captures; by default
-    /// the innermost TCP counts
+    /// Leave out connections inside tunnels (GRE, VXLAN, IPIP and others) in captures
     #[arg(help_heading = WHICH, long)]
     pub outer: bool,
 
-    /// The records; '-' or none: stdin
+    /// The records; '-' or no file: stdin
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }

@@ -1,4 +1,5 @@
-//! [`EventWriter`]: writes on a thread of its own, so that a slow reader never slows what is watched.
+//! [`EventWriter`]: writes the output in a thread of its own, so that a slow reader does not slow down
+//! a traced server.
 
 use std::io;
 use std::sync::Arc;
@@ -12,16 +13,16 @@ use tcptally::format::Format;
 
 use super::output::Output;
 
-/// So many events and reports wait for the reader at most.
-const WAITING: usize = 1 << 15;
+/// Maximum number of events and texts in the queue.
+const QUEUE_ITEMS: usize = 1 << 15;
 
-/// Written at once, as soon as there is so much.
-const CHUNK: usize = 1 << 16;
+/// Bytes that are collected before a write.
+const WRITE_BYTES: usize = 1 << 16;
 
-/// A reader that takes nothing for so long is stuck.
+/// Time after which a reader that takes nothing counts as stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until it is looked again whether there is room.
+/// Time between two attempts to append to a full queue.
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 enum Item {
@@ -29,30 +30,30 @@ enum Item {
     Text(Vec<u8>),
 }
 
-/// Writes what it is given in its own time, and drops what does not fit the queue.
+/// Writes events and texts asynchronously. Drops what does not fit in the queue.
 pub struct EventWriter {
     queue: SyncSender<Item>,
     thread: JoinHandle<(Output, Option<io::Error>)>,
     closed: Arc<AtomicBool>,
     /// Events and reports that were dropped.
     pub dropped: u64,
-    /// Whether the queue may be waited for, at least until it is clear that the reader is stuck.
+    /// Whether the caller may wait for the queue, until the reader counts as stuck.
     pub waits: bool,
 }
 
 impl EventWriter {
     /// Starts the thread. Events are written in `format`.
     pub fn new(output: Output, format: Box<dyn Format>) -> io::Result<EventWriter> {
-        let (queue, receiver) = sync_channel(WAITING);
+        let (queue, receiver) = sync_channel(QUEUE_ITEMS);
         let closed = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new().name("outlet".into()).spawn({
+        let thread = std::thread::Builder::new().name("output".into()).spawn({
             let closed = closed.clone();
             move || write(output, format, &receiver, &closed)
         })?;
         Ok(EventWriter { queue, thread, closed, dropped: 0, waits: false })
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader has closed the output.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -71,7 +72,7 @@ impl EventWriter {
 
     fn send(&mut self, item: Item) {
         let mut result = self.queue.try_send(item);
-        // A reader that has missed something will not miss less for being waited for.
+        // After the first drop the output is incomplete anyway.
         if self.waits && self.dropped == 0 {
             let until = Instant::now() + WRITE_TIMEOUT;
             while let Err(TrySendError::Full(item)) = result {
@@ -86,7 +87,7 @@ impl EventWriter {
         self.dropped += u64::from(result.is_err());
     }
 
-    /// Waits until all is written, and gives the output back.
+    /// Waits until everything is written, and returns the output.
     pub fn finish(self) -> (Option<Output>, Option<io::Error>) {
         drop(self.queue);
         match self.thread.join() {
@@ -115,7 +116,7 @@ fn write(
                 }
             };
             error = error.or(result.err());
-            next = if text.len() < CHUNK { queue.try_recv().ok() } else { None };
+            next = if text.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
         }
         if error.is_none() {
             error = output.write(|out| out.write_all(&text)).err();

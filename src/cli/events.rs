@@ -1,4 +1,4 @@
-//! [`Events`]: the sink that shows connections instead of counting them.
+//! [`Events`]: a sink that writes connections instead of counting them.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tcptally::model::sink::{self, Sink};
 use super::output::Output;
 use super::request::Request;
 
-/// Written at once, as soon as there is so much.
-const CHUNK: usize = 1 << 16;
+/// Bytes that are collected before a write.
+const WRITE_BYTES: usize = 1 << 16;
 
-/// Filters connections and writes those that pass. A part formats its share, and writes nothing.
+/// Filters connections and writes those that pass. A part of it formats them only.
 pub struct Events {
     count: Count,
     /// The machine of connections that do not name theirs.
@@ -28,7 +28,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Shows the connections that pass the filter of `count`.
+    /// Creates a sink that writes the connections that pass the filter of `count`.
     pub fn new(count: Count, request: &Request, output: Output) -> Events {
         let options = request.render_options(output.stream(), !output.continues());
         let host = request.event_host.clone();
@@ -71,7 +71,7 @@ impl Events {
         }
     }
 
-    /// Writes what has not been written yet.
+    /// Writes the text that is left.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.text.is_empty() {
             self.write();
@@ -85,7 +85,7 @@ impl Events {
         Events::with(self.count.empty(), self.host.clone(), self.kind, options, None)
     }
 
-    /// How many there were.
+    /// The numbers of connections.
     pub fn count(&self) -> &Count {
         &self.count
     }
@@ -97,7 +97,7 @@ impl Sink for Events {
         if self.count.passes(&c) {
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
-            if self.text.len() >= CHUNK {
+            if self.text.len() >= WRITE_BYTES {
                 self.write();
             }
         }
@@ -118,7 +118,7 @@ impl Sink for Events {
         self.count.add(later.count);
         self.text.extend(later.text);
         self.keep(later.error.map_or(Ok(()), Err));
-        if self.text.len() >= CHUNK {
+        if self.text.len() >= WRITE_BYTES {
             self.write();
         }
     }

@@ -1,4 +1,4 @@
-//! The intervals of a tally, with those in which nothing came.
+//! The intervals of a tally, empty ones included.
 
 use std::collections::BTreeMap;
 use std::mem::discriminant;
@@ -10,12 +10,12 @@ use tcptally::count::table::Table;
 use tcptally::format::ReportSection;
 use tcptally::time::Bound;
 
-/// More empty intervals in a row than this are left out: one wrong date in a record must not
-/// become years of empty rows.
-pub const LONGEST_GAP: usize = 100_000;
+/// Maximum number of consecutive empty intervals. A single wrong date in a record must not cause years
+/// of empty rows.
+pub const MAX_EMPTY_INTERVALS: usize = 100_000;
 
-/// All intervals of the period; where it is open, those from the first to the last connection,
-/// and to the moments in `also`. Gives them with a note if some empty ones are left out.
+/// Returns all intervals of the period. Without a limit they go from the first to the last connection,
+/// and to the times in `also`. The second value is a note if empty intervals are left out.
 pub fn intervals<'a>(
     count: &'a Count,
     order: Order,
@@ -55,10 +55,10 @@ pub fn intervals<'a>(
         let mut at = parts.last().and_then(|p| p.end);
         while let Some(empty) = at.filter(|t| *t < start && discriminant(t) == discriminant(&start))
         {
-            if parts.len() - before == LONGEST_GAP {
+            if parts.len() - before == MAX_EMPTY_INTERVALS {
                 parts.truncate(before);
                 left_out = Some(format!(
-                    "more than {LONGEST_GAP} empty intervals before {start} are left out"
+                    "more than {MAX_EMPTY_INTERVALS} empty intervals before {start} are left out"
                 ));
                 break;
             }

@@ -8,23 +8,23 @@ use std::thread::JoinHandle;
 
 use tcptally::sys::wake;
 
-/// What went wrong. A stderr that cannot be written to is no reason to fail.
+/// Prints an error. A failure to write to stderr is ignored.
 pub fn error(text: impl Display) {
     let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "tcptally: {text}"));
 }
 
-/// What the user should know, unless he wants to hear of errors only.
+/// Prints a notice unless `quiet`.
 pub fn notice(quiet: bool, text: impl Display) {
     if !quiet {
         error(text);
     }
 }
 
-/// The thread that writes notes for others.
+/// The thread that prints notices in the background.
 static BACKGROUND: Mutex<Option<(Sender<String>, JoinHandle<()>)>> = Mutex::new(None);
 
-/// [`notice`] for those who must not wait until it is written, which takes as long as nobody reads:
-/// on a terminal from Ctrl-S to Ctrl-Q. What is traced stands still while its tracer waits.
+/// Prints a notice without waiting until it is written. A terminal can block a write (Ctrl-S), and a
+/// traced server waits while its tracer does.
 pub fn notice_in_background(quiet: bool, text: impl Display) {
     if quiet {
         return;
@@ -34,11 +34,11 @@ pub fn notice_in_background(quiet: bool, text: impl Display) {
         let (sender, receiver) = channel::<String>();
         (sender, std::thread::spawn(move || receiver.into_iter().for_each(error)))
     });
-    // Its thread ends only with the sender.
+    // The thread ends only when the sender is dropped.
     let _ = notes.send(text.to_string());
 }
 
-/// Waits until all notes are written.
+/// Waits until all notices are written.
 pub fn finish() {
     let background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((notes, thread)) = background {

@@ -1,4 +1,4 @@
-//! [`Metrics`]: an HTTP endpoint that Prometheus scrapes.
+//! [`Metrics`]: the counts so far over HTTP, for Prometheus.
 
 use std::io;
 use std::net::TcpListener;
@@ -18,10 +18,10 @@ use super::http::{self, Limits, Resource};
 use super::notes::report;
 use super::request::{Request, Usage};
 
-/// Keys in memory, unless the user says how many: a scrape must not keep the tracer waiting.
-const KEYS: usize = 10_000;
+/// Default maximum of keys. A scrape must not keep the tracer waiting.
+const MAX_KEYS: usize = 10_000;
 
-/// Counts for scrapes, besides the report.
+/// The counts for scrapes, apart from those of the report.
 pub struct Metrics(Arc<Mutex<Shared>>);
 
 struct Shared {
@@ -32,17 +32,17 @@ struct Shared {
     options: RenderOptions,
 }
 
-/// A place where metrics will be served: clients can connect, and nobody answers yet.
+/// A listening socket for metrics that nobody answers yet.
 pub struct Endpoint(TcpListener);
 
 impl Endpoint {
-    /// Listens where the user wants it, so that nothing is begun that could not be scraped.
+    /// Listens on the address of `--metrics`, before anything else starts.
     pub fn open(args: &MetricsArgs) -> anyhow::Result<Option<Endpoint>> {
         let Some(addr) = args.address else { return Ok(None) };
         if !addr.ip().to_canonical().is_loopback() && !args.allow_remote {
             return Err(Usage(format!(
-                "--metrics {addr}: whoever reaches this address could read who your clients \
-                 are; give 127.0.0.1:{port} or [::1]:{port}, or add --metrics-allow-remote",
+                "--metrics {addr}: other machines could read the addresses of your clients \
+                 there; give 127.0.0.1:{port} or [::1]:{port}, or add --metrics-allow-remote",
                 port = addr.port()
             ))
             .into());
@@ -52,10 +52,10 @@ impl Endpoint {
         Ok(Some(Endpoint(listener)))
     }
 
-    /// Answers from now on, in threads, with what `source` gives.
+    /// Starts to answer, in threads.
     pub fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
         let Request { count, order, .. } = request;
-        let max_keys = count.tally.whole.max_keys().unwrap_or(KEYS);
+        let max_keys = count.tally.whole.max_keys().unwrap_or(MAX_KEYS);
         let tally = Tally::new(count.tally.keys.clone(), None, Some(max_keys));
         let shared = Arc::new(Mutex::new(Shared {
             count: Count::new(count.filter.clone(), tally),
@@ -89,14 +89,14 @@ impl Metrics {
         shared.count.take(c.clone());
     }
 
-    /// Tells how the source fares.
+    /// Updates the status of the source.
     pub fn update(&self, status: SourceStatus) {
         lock(&self.0).status = status;
     }
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    // Counts are whole between any two statements.
+    // A panic elsewhere does not make the counts inconsistent.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -106,7 +106,7 @@ fn scrape(shared: &Mutex<Shared>) -> io::Result<Vec<u8>> {
     report.ports = Some(ReportSection {
         keys: &shared.ports.keys,
         table: Some(&shared.ports.whole),
-        // All ports: there are not many that a server listens on.
+        // All ports: a server listens on few.
         order: Order { top: Some(usize::MAX), ..Order::default() },
         ..report.whole.clone()
     });

@@ -1,4 +1,4 @@
-//! Joins a source, the filter, the tally and a report, as the command line asks.
+//! The program: runs a source, counts its connections and writes the report, as the options say.
 
 pub mod args;
 mod event_writer;
@@ -29,7 +29,7 @@ use request::Usage;
 /// Runs the command and returns the exit status.
 pub fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
-        // A command's own status may be 1, so failures of ours must not be.
+        // The command's own exit status may be 1, so a failure of tcptally is 125.
         Command::Trace(args) => {
             let own_failure = if args.argv.is_empty() { 1 } else { 125 };
             (trace::run(args), own_failure)

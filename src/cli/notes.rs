@@ -29,7 +29,7 @@ pub fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> R
 /// Exit status if `--strict` is given and the report is not complete.
 pub const INCOMPLETE: i32 = 3;
 
-/// Whether the counts are known to hold every connection that was asked for.
+/// Whether the counts are known to contain every selected connection.
 pub fn is_complete(status: &SourceStatus, count: &Count) -> bool {
     status.is_complete() && count.sums.undecided() == 0
 }
@@ -50,16 +50,16 @@ pub fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
     }
 }
 
-/// What is left to be said when the report is written.
+/// What is printed, or decides the exit status, after the report.
 pub struct Parsed {
     /// Inputs that could not be read or recognised.
     pub failures: Vec<String>,
-    /// Whether the counts are known to lack nothing.
+    /// Whether the report is complete.
     pub complete: bool,
 }
 
 impl Parsed {
-    /// To be called before the report is written: adds the reason of a total of 0.
+    /// Adds the reason for a total of 0 to the status. Called before the report is written.
     pub fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
         if let Some(reason) = reason_for_zero(outcome, count) {
             outcome.status.warn(reason);
@@ -68,19 +68,16 @@ impl Parsed {
     }
 }
 
-/// Why nothing was counted, if it was not.
+/// Why the total is 0, if it is.
 fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     let sums = &count.sums;
     if sums.total > 0 || sums.undecided() > 0 || !outcome.failures.is_empty() {
         return None;
     }
     if sums.filtered > 0 {
-        // Where there is a period, the report says from when to when connections came.
+        // With a period, another note says when the connections were made.
         return count.seen.is_none().then(|| {
-            format!(
-                "none of the connections in the records ({} in all) is one that was asked for",
-                sums.filtered
-            )
+            format!("none of the {} connections in the records matches the options", sums.filtered)
         });
     }
     let (first, more) = outcome.read_as.split_first()?;
@@ -90,8 +87,8 @@ fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     })
 }
 
-/// What the reader of a report must know beside the counts, a sentence each: what the source
-/// could not see, what could not be decided, and how the period was understood.
+/// The notes of a report, a sentence each: what the source could not see, what the filter could not
+/// decide, and how the period was understood.
 fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     let sums = &count.sums;
     let period = &count.filter.period;
@@ -125,14 +122,14 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
             sums.no_interval,
             one,
             many,
-            "counted in no interval because the time is not known well enough",
+            "counted in no interval, because the time is not known precisely enough",
         );
     }
     notes.extend(without_stats(count));
     if let Some(error) = count.tally.whole.error() {
         notes.push(format!(
-            "there were more than {} keys, so that counts are approximate (--max-keys): each \
-             may be up to {error} too low, and what is missing is in 'others'",
+            "there were more than {} keys (--max-keys), so counts are approximate: each may be \
+             too low by up to {error}, and the difference is in 'others'",
             count.tally.whole.len()
         ));
     }
@@ -140,12 +137,12 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     notes.extend(missed(count));
     notes.extend(status.warnings.iter().cloned());
     if !status.is_complete() && notes.is_empty() {
-        notes.push("these may not be all connections".into());
+        notes.push("connections may be missing".into());
     }
     notes
 }
 
-/// Of how many connections it is not known how they fared, where that was asked for.
+/// How many connections lack the statistics that are shown.
 fn without_stats(count: &Count) -> Vec<String> {
     let Columns { bytes, duration, rtt } = count.tally.columns;
     let stats = count.tally.whole.all_stats();
@@ -158,11 +155,11 @@ fn without_stats(count: &Count) -> Vec<String> {
     ];
     let note = |(_, known, what, columns): (bool, u64, &str, &str)| match known {
         0 => format!(
-            "no {what} are known: of all sources only 'tcptally watch' sees them, and \
-             'tcptally parse' in the events that watch wrote (--events --format jsonl)"
+            "no {what} are known: only 'tcptally watch' sees them, and 'tcptally parse' in events \
+             that watch wrote (--events --format jsonl)"
         ),
         _ => format!(
-            "{} not in {columns}, because it is not known how they fared",
+            "{} not in {columns}, because these values are not known",
             plural(total.saturating_sub(known), "connection is", "connections are")
         ),
     };
@@ -173,8 +170,8 @@ fn without_stats(count: &Count) -> Vec<String> {
         .collect();
     if duration && bounded > 0 {
         notes.push(format!(
-            "{} not in the columns of durations, because only an upper bound of how long they \
-             were open is known; a smaller --resolution of 'tcptally watch' tells more",
+            "{} not in the columns of durations, because only an upper bound of their \
+             duration is known; a smaller --resolution of 'tcptally watch' gives better bounds",
             plural(bounded, "connection is", "connections are")
         ));
     }
@@ -191,9 +188,8 @@ fn without_duration_bucket(count: &Count) -> Option<String> {
     let n: u64 = rows.filter(|(code, _)| unknown(code)).map(|(_, entry)| entry.count).sum();
     (n > 0).then(|| {
         format!(
-            "{} 'unknown' by duration: how long they were open is not known, or only between \
-             bounds that are in different rows (a smaller --resolution of 'tcptally watch' tells \
-             more)",
+            "{} 'unknown' by duration: their duration is not known, or its bounds are in \
+             different rows (a smaller --resolution of 'tcptally watch' gives better bounds)",
             plural(n, "connection is", "connections are")
         )
     })
@@ -214,7 +210,7 @@ fn undecided_time(period: &Period) -> String {
     }
 }
 
-/// How bare times of day were understood, where that may not be what was meant.
+/// How times of day were understood, if the connections are of several days.
 fn daily(count: &Count) -> Option<String> {
     let period = &count.filter.period;
     let (first, last) = count.seen?;
@@ -232,16 +228,16 @@ fn daily(count: &Count) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "connections from {first} to {last} were seen, and those {window} on each day counted; \
-         give --since and --until a date to mean one"
+        "the connections are from {first} to {last}; those {window} on each day were counted; add a \
+         date to --since and --until to count one day only"
     ))
 }
 
-/// Where the connections are, if the period has none of them.
+/// When the connections were made, if the period contains none.
 fn missed(count: &Count) -> Option<String> {
     let sums = &count.sums;
     let (first, last) =
         count.seen.filter(|_| sums.total == 0 && sums.filtered > 0 && sums.undecided_time == 0)?;
     let span = Clock::span(&count.filter.period.zone, first, last);
-    Some(format!("none came between --since and --until; what was seen came from {span}"))
+    Some(format!("no connection is between --since and --until; the connections are from {span}"))
 }

@@ -1,4 +1,4 @@
-//! [`Output`]: where a report goes.
+//! [`Output`]: the stream or file that a report is written to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -13,23 +13,23 @@ use tempfile::NamedTempFile;
 use super::args::CountArgs;
 use super::request::Stream;
 
-/// Where a report goes.
+/// The output of a report.
 #[derive(Debug)]
 pub enum Output {
     /// A standard stream.
     Stream(Stream),
-    /// A file that gets what is written at once: events, intervals, devices and pipes.
+    /// A file that is written immediately: for events and intervals, devices and pipes.
     Direct {
-        /// Its name.
+        /// Its path.
         path: PathBuf,
-        /// It.
+        /// The open file.
         file: File,
     },
-    /// A file that has the old content until all of the new is written.
+    /// A file that keeps its old content until the new one is complete.
     Replace {
-        /// Its name.
+        /// Its path.
         path: PathBuf,
-        /// The new content, beside it; the first is made before anything has begun.
+        /// A temporary file beside it. The first one is created at start.
         file: Option<NamedTempFile>,
     },
 }
@@ -37,11 +37,11 @@ pub enum Output {
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// All at the end.
+    /// Replaced as a whole, at the end.
     Replace,
-    /// As things happen.
+    /// Truncated at start, then written immediately.
     Truncate,
-    /// As things happen, behind what is there.
+    /// Appended immediately.
     Append,
 }
 
@@ -57,17 +57,13 @@ impl Mode {
 }
 
 impl Output {
-    /// Opens the output, so that nothing is begun whose result could not be written. Without a
-    /// path, or with `-`, it is the stream.
+    /// Opens the output, before anything else starts. Without a path it is `stream`; `-` is stdout.
     pub fn open(path: Option<&Path>, stream: Stream, mode: Mode) -> anyhow::Result<Output> {
         match path {
             None => Ok(Output::Stream(stream)),
             Some(path) if path == Path::new("-") => Ok(Output::Stream(Stream::Stdout)),
             Some(path) => Output::file(path, mode).with_context(|| {
-                format!(
-                    "the output '{}' cannot be written; give another file with -o",
-                    path.display()
-                )
+                format!("cannot write the output '{}'; give another file with -o", path.display())
             }),
         }
     }
@@ -88,7 +84,7 @@ impl Output {
             };
             return Ok(Output::Direct { path: path.to_path_buf(), file: options.open(path)? });
         }
-        // A symbolic link stays, and what it points to is replaced.
+        // A symbolic link is kept; its target is replaced.
         let path = if metadata.is_some() { path.canonicalize()? } else { path.to_path_buf() };
         if metadata.is_some() {
             OpenOptions::new().write(true).open(&path)?;
@@ -97,7 +93,7 @@ impl Output {
         Ok(Output::Replace { path, file })
     }
 
-    /// The stream that it is, if it is one.
+    /// The standard stream, if it is one.
     pub fn stream(&self) -> Option<Stream> {
         match self {
             Output::Stream(stream) => Some(*stream),
@@ -105,7 +101,7 @@ impl Output {
         }
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Output::Stream(Stream::Stdout) => "stdout".into(),
@@ -116,12 +112,12 @@ impl Output {
         }
     }
 
-    /// Whether something is there already.
+    /// Whether the file has content already.
     pub fn continues(&self) -> bool {
         matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
     }
 
-    /// Writes what `write` writes, and puts it in place.
+    /// Writes the output with `write`, and replaces the file if it is [`Output::Replace`].
     pub fn write(
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -139,7 +135,7 @@ impl Output {
     }
 }
 
-/// A new file in the folder of `path`, with the permissions that it has or would get.
+/// A temporary file in the folder of `path`, with the same permissions.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let mode = path.metadata().map_or(0o666, |m| m.permissions().mode() & 0o7777);
     let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
@@ -149,7 +145,7 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         .tempfile_in(folder)
 }
 
-/// To what may be a terminal.
+/// Writes to a stream that may be a terminal.
 fn at_once(
     out: impl Write,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -1,4 +1,4 @@
-//! `tcptally parse`: counts in records.
+//! `tcptally parse`: counts connections in records.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
         outer: args.outer,
         port: request.count.filter.ports.single(),
         requested: request.requested(),
-        // Where events scroll by, they tell how far it is.
+        // Events on a terminal show the progress themselves.
         progress: !args.count.quiet && !args.count.events,
         ..Options::default()
     };
@@ -87,7 +87,7 @@ fn whole(
         }
         format.report(&report, out)
     })?;
-    // Damage is said where it is seen, even if the report tells of it too.
+    // Damage is printed to stderr, even if the report contains it.
     if !format.tells_notes() || !parsed.complete {
         print_notes(&report.notes, &outcome.status, quiet);
     }

@@ -1,4 +1,5 @@
-//! Records that are still being written: what is certain is shown as soon as it is.
+//! Counts in records that are still being written: rows and events are printed as soon as they are
+//! final.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,13 +25,13 @@ use super::request::Request;
 /// Exit status of a program that panicked.
 const PANICKED: i32 = 101;
 
-/// How old a line may be when it is shown.
+/// Maximum delay of a line on the output.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long a line may take from its clock to us: an interval is closed so long after its end.
+/// Maximum delay of a line on the input. An interval is closed this long after its end.
 const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(1);
 
-/// How long a record may take to end when a signal has ended its writer too.
+/// Time that a record has to end after a signal, which may have ended its writer too.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// Whether any of the inputs may still grow: a pipe, a terminal, a socket.
@@ -42,7 +43,7 @@ pub fn any_pipe(files: &[PathBuf]) -> bool {
     if files.is_empty() { is_pipe(&"-".into()) } else { files.iter().any(is_pipe) }
 }
 
-/// Counts in records as they come, until they end or a signal ends it.
+/// Counts in records while they are written, until they or a signal end it.
 pub fn run(
     files: Vec<PathBuf>,
     options: Options,
@@ -53,7 +54,7 @@ pub fn run(
         .into_iter()
         .filter(|signal| !is_ignored(*signal as i32))
         .collect();
-    // All threads that are made from here on leave these signals to the one that waits for them.
+    // Threads inherit the mask, so that only the waiting thread takes these signals.
     signals.thread_block()?;
     let started = RecordTime::now();
     let quiet = request.quiet;
@@ -90,7 +91,7 @@ pub fn run(
 
 fn unfinished() -> Outcome {
     let mut status = SourceStatus::new("parse");
-    let text = "a signal ended the reading before the record did";
+    let text = "a signal ended the reading before the end of the record";
     status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     Outcome { status, failures: Vec::new(), read_as: Vec::new() }
 }
@@ -108,7 +109,7 @@ fn wait_for_signals(signals: SigSet, news: &Sender<News>) {
     let mut ending = false;
     while let Ok(signal) = signals.wait() {
         if ending && signal != Signal::SIGUSR1 {
-            // Somebody is impatient: whoever reads the report does not.
+            // A second signal ends the program without waiting for the reader of the report.
             std::process::exit(128 + signal as i32);
         }
         ending |= signal != Signal::SIGUSR1;
@@ -118,7 +119,7 @@ fn wait_for_signals(signals: SigSet, news: &Sender<News>) {
     }
 }
 
-/// What has come so far.
+/// The counts or events so far.
 enum Feed {
     Events(Box<Events>),
     Tally { reporter: Box<Reporter>, output: Output },
@@ -134,8 +135,8 @@ impl Feed {
         Feed::Tally { reporter: Box::new(Reporter::new(request, format, None)), output }
     }
 
-    /// Shows what has become certain. An interval that lies before `started` is a matter of the
-    /// record's clock only; a later one also ends by ours.
+    /// Writes what is final. An interval before `started` ends by the record's times only; a later
+    /// one also by the machine's clock.
     fn tick(&mut self, started: RecordTime) -> io::Result<()> {
         match self {
             Feed::Events(events) => events.flush(),
@@ -152,7 +153,7 @@ impl Feed {
         }
     }
 
-    /// Shows the tally so far.
+    /// Writes the tally so far.
     fn show(&mut self, quiet: bool) -> io::Result<()> {
         match self {
             Feed::Events(events) => {
@@ -166,7 +167,7 @@ impl Feed {
         }
     }
 
-    /// Shows all that is left.
+    /// Writes everything that is left.
     fn finish(&mut self, outcome: &mut Outcome, quiet: bool) -> anyhow::Result<Parsed> {
         let parsed = match self {
             Feed::Events(events) => {
@@ -205,7 +206,7 @@ impl Sink for Tap {
                     && reporter.next_end().is_some_and(|end| end <= time)
                 {
                     let text = reporter.ended(time);
-                    // If it cannot be written, the end will say so.
+                    // A failed write is reported at the end.
                     let _ = output.write(|out| out.write_all(&text));
                 }
                 reporter.take(c);

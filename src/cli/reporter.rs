@@ -1,4 +1,4 @@
-//! [`Reporter`]: the counts, and how they are shown while more come.
+//! [`Reporter`]: counts connections, and writes intervals when they end.
 
 use std::io;
 use std::mem::discriminant;
@@ -11,17 +11,17 @@ use tcptally::format::{Format, ReportSection};
 use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
-use super::intervals::{LONGEST_GAP, intervals};
+use super::intervals::{MAX_EMPTY_INTERVALS, intervals};
 use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
-/// The counts, and what of them has been shown.
+/// Counts connections, and knows which intervals have been written.
 pub struct Reporter {
-    /// What is counted, and what was so far.
+    /// What is counted, with the counts so far.
     pub request: Request,
-    /// The format that they are written in.
+    /// The format of the report.
     pub format: Box<dyn Format>,
-    /// The beginning of the first interval that has not been shown.
+    /// The beginning of the first interval that has not been written.
     next: Option<RecordTime>,
     /// Whether connections come as they happen, so that none belongs to an interval long ago.
     live: bool,
@@ -30,8 +30,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Intervals are shown from the one on in which the period begins, but not before `start`;
-    /// else from the first connection on.
+    /// Creates a reporter. Intervals are written from the beginning of the period on, but not from
+    /// before `start`; without both, from the first connection on.
     pub fn new(request: Request, format: Box<dyn Format>, start: Option<RecordTime>) -> Reporter {
         let since = match &request.count.filter.period.since {
             Some(Bound::At(since)) => Some(*since),
@@ -58,19 +58,19 @@ impl Reporter {
         }
     }
 
-    /// Whether intervals are shown when they end.
+    /// Whether intervals are written when they end.
     fn rolls(&self) -> bool {
         !self.request.events && !self.format.one_document()
     }
 
-    /// When the next interval ends that can be shown then.
+    /// The end of the next interval that is written when it ends.
     pub fn next_end(&self) -> Option<RecordTime> {
         let interval = self.request.count.tally.interval.as_ref()?;
         self.next.filter(|_| self.rolls()).map(|start| interval.around(start).1)
     }
 
-    /// The intervals that have ended when it is `now`, and earlier ones to which something was
-    /// added since they were shown.
+    /// Returns the text of intervals that have ended by `now`, and of earlier ones to which
+    /// connections were added later.
     pub fn ended(&mut self, now: RecordTime) -> Vec<u8> {
         let mut text = Vec::new();
         let Some(interval) = self.request.count.tally.interval.clone().filter(|_| self.rolls())
@@ -90,11 +90,11 @@ impl Reporter {
             let filled = self.request.count.tally.intervals.first_key_value();
             let filled = filled.is_some_and(|(first, _)| *first <= start);
             empty = if filled { 0 } else { empty + 1 };
-            if empty <= LONGEST_GAP {
+            if empty <= MAX_EMPTY_INTERVALS {
                 self.show(start, end, &mut text);
                 next = end;
             } else {
-                // One wrong date must not become years of empty rows.
+                // A single wrong date must not cause years of empty rows.
                 let first = self.request.count.tally.intervals.keys().next().copied();
                 next = interval.around(first.unwrap_or(now).min(now)).0.max(end);
                 empty = 0;
@@ -105,8 +105,8 @@ impl Reporter {
         text
     }
 
-    /// All intervals that have not been shown: nothing comes any more. The last one ends with
-    /// the period, or with `now`.
+    /// Returns the text of all remaining intervals, when no more connections come. The last interval
+    /// is that of the end of the period, or of `now`.
     pub fn rest(&mut self, now: Option<RecordTime>) -> Vec<u8> {
         let tally = &self.request.count.tally;
         let until = match &self.request.count.filter.period.until {
@@ -121,7 +121,7 @@ impl Reporter {
             self.next = tally.intervals.keys().next().copied();
         }
         let mut text = self.ended(end);
-        // Those of another kind of time, and what came late.
+        // Intervals of the other kind of time, and late connections.
         if self.rolls() {
             self.show_late(None, &mut text);
         }
@@ -134,7 +134,7 @@ impl Reporter {
         self.write_part(start, end, table.as_ref(), text);
     }
 
-    /// Shows what there is from before `start`.
+    /// Writes intervals that begin before `start`.
     fn show_late(&mut self, start: Option<RecordTime>, text: &mut Vec<u8>) {
         while let Some(first) = self.request.count.tally.intervals.first_entry() {
             if start.is_some_and(|start| *first.key() >= start) {
@@ -157,7 +157,7 @@ impl Reporter {
         let Tally { keys, .. } = &self.request.count.tally;
         let order = self.request.order;
         let part = ReportSection { start: Some(start), end: Some(end), keys, table, order };
-        // A vector takes everything.
+        // Writing to a vector does not fail.
         let _ = self.format.interval(&part, text);
     }
 
@@ -178,7 +178,7 @@ impl Reporter {
         Ok(())
     }
 
-    /// Says on stderr what the reader of events must know.
+    /// Prints the notes to stderr, for events.
     pub fn say_notes(&self, status: &SourceStatus) {
         say_notes(status, &self.request.count, self.request.quiet);
     }

@@ -1,4 +1,4 @@
-//! [`Request`]: what the command line asks for, in the terms of filter, tally and report.
+//! [`Request`]: the options as filter, tally and report.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tcptally::model::connection::RequestedFields;
 use tcptally::time::interval::Interval;
 use tcptally::time::period::{End, PeriodError, Reference, period};
 
-/// A usage error, for exit status 2.
+/// A usage error: exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
@@ -28,31 +28,31 @@ pub struct Request {
     pub count: Count,
     /// Which rows are shown.
     pub order: Order,
-    /// How.
+    /// The format of the report.
     pub kind: OutputFormat,
-    /// Whether connections are shown instead of counts.
+    /// Whether events are written instead of a report.
     pub events: bool,
-    /// Whether only errors are said.
+    /// Whether only errors are printed.
     pub quiet: bool,
     /// Whether a report that is not complete is a failure.
     pub strict: bool,
     /// The machine that counts, which events name.
     pub event_host: Arc<str>,
-    /// Whose clocks the times are shown by.
+    /// The time zone in which times are shown.
     pub zone: TimeZone,
     color: Color,
 }
 
-/// Where the times on the command line are.
+/// What times on the command line refer to.
 pub enum Times {
-    /// In a record, whose clock is in this zone.
+    /// A record, in this time zone.
     Record(TimeZone),
-    /// From now on, by the clock of this machine.
+    /// The future, by the clock of this machine.
     Live,
 }
 
 impl Request {
-    /// Understands the options, or says what is wrong with them.
+    /// Converts the options, or returns what is wrong with them.
     pub fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
         let zone = match times {
             Times::Record(zone) => zone.clone(),
@@ -84,8 +84,8 @@ impl Request {
         columns.bytes |= args.sort == Sort::Bytes;
         if columns.any() && args.format == OutputFormat::Openmetrics {
             return Err(Usage(
-                "--format openmetrics has no column for how connections fared (--columns, --sort \
-                 bytes); the other formats have"
+                "--format openmetrics has no columns for statistics (--columns, --sort bytes); the \
+                 other formats have"
                     .into(),
             ));
         }
@@ -97,7 +97,7 @@ impl Request {
                     .into(),
             ));
         }
-        // Nothing is tallied of events, so that nothing is missing from a sum.
+        // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
         Ok(Request {
@@ -113,7 +113,7 @@ impl Request {
         })
     }
 
-    /// The fields of connections that somebody will look at.
+    /// The costly fields of connections that are needed.
     pub fn requested(&self) -> RequestedFields {
         if self.events {
             return RequestedFields { local: true, local_ip: true, comm: true, pid: true };
@@ -125,17 +125,17 @@ impl Request {
         }
     }
 
-    /// Whether somebody will look at how connections fared, other than in events.
+    /// Whether the report needs TCP statistics.
     pub fn has_stats(&self) -> bool {
         self.order.columns.any() || self.count.tally.keys.has_stats()
     }
 
-    /// The format, for an output that is this stream (or a file: none).
+    /// Creates the format for an output: this stream, or a file (`None`).
     pub fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
         self.kind.format(self.render_options(stream, headings))
     }
 
-    /// What the format needs to know of that output.
+    /// How that output is rendered.
     pub fn render_options(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
         let color = match self.color {
             Color::Always => true,
@@ -186,7 +186,7 @@ impl Stream {
         choice != anstream::ColorChoice::Never
     }
 
-    /// Columns, if it is a terminal.
+    /// Width in columns, if it is a terminal.
     fn width(self) -> Option<usize> {
         let size = match self {
             Stream::Stdout if std::io::stdout().is_terminal() => {

@@ -1,4 +1,4 @@
-//! `tcptally trace`: counts what a server accepts.
+//! `tcptally trace`: counts the connections that a server accepts.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
     }
 }
 
-/// The fields of connections that somebody will look at.
+/// The costly fields of connections that are needed.
 fn requested(args: &TraceArgs, request: &Request) -> RequestedFields {
     let requested = request.requested();
     RequestedFields { local: requested.local || args.metrics.address.is_some(), ..requested }
@@ -66,17 +66,16 @@ fn requested(args: &TraceArgs, request: &Request) -> RequestedFields {
 fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
     if request.has_stats() {
         return Err(Usage(
-            "trace sees when a connection is accepted and not how it fares, so that there is \
-             nothing for --columns, --sort bytes, and --by duration, rtt or bytes; 'tcptally \
-             watch --port 443' sees it"
+            "trace observes accept only, so it has no statistics for --columns, --sort bytes, and \
+             --by duration, rtt or bytes; 'tcptally watch --port 443' has them"
                 .into(),
         ));
     }
     let attaches = args.argv.is_empty();
     if attaches && args.engine == Engine::Seccomp {
         return Err(Usage(
-            "--engine seccomp needs a filter in the server from its start, so it is for \
-             'tcptally trace -- COMMAND'; a running server is watched with perf or syscall"
+            "--engine seccomp needs a filter in the server from its start, so it works only with \
+             'tcptally trace -- COMMAND'; for a running server use perf or syscall"
                 .into(),
         ));
     }
@@ -88,7 +87,7 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
     }
     if attaches && args.deny_io_uring {
         return Err(Usage(
-            "--deny-io-uring needs a filter in the server from its start, so it is for \
+            "--deny-io-uring needs a filter in the server from its start, so it works only with \
              'tcptally trace -- COMMAND'"
                 .into(),
         ));
@@ -96,7 +95,7 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
     Ok(())
 }
 
-/// The processes that were given, or those that listen on the port that was.
+/// The given processes, or those that listen on the given port.
 fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     if !args.pids.is_empty() {
         return Ok(args.pids.iter().flat_map(|list| list.0.iter().copied()).collect());
@@ -104,8 +103,8 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     let ports = &request.count.filter.ports.0;
     if ports.is_empty() {
         return Err(Usage(
-            "what is to be watched? Start a server: tcptally trace -- COMMAND; watch one that \
-             runs: tcptally trace -p PID; or by its port: tcptally trace --port 4711"
+            "give a server: start one with 'tcptally trace -- COMMAND', or attach to a running \
+             one with 'tcptally trace -p PID' or 'tcptally trace --port 4711'"
                 .into(),
         )
         .into());

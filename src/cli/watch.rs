@@ -1,4 +1,4 @@
-//! `tcptally watch`: counts what the kernel tells of a port.
+//! `tcptally watch`: counts the connections to a port by asking the kernel.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::metrics::Endpoint;
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 
-/// More often than this, the kernel would be busy with nothing else.
-const FINEST: Duration = Duration::from_millis(10);
+/// Minimum of `--resolution`. With less, the kernel would be busy all the time.
+const MIN_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
@@ -28,24 +28,24 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
         buffer: args.buffer.map(|b| b as usize),
     };
     if options.ports.is_empty() {
-        return Err(Usage("which port is to be watched? For example --port 443".into()).into());
+        return Err(Usage("give the port, for example --port 443".into()).into());
     }
     let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
     if rolls && request.has_stats() {
         return Err(Usage(
-            "how a connection fared is known when it ends, which may be long after the rows of \
-             the interval in which it began have been printed: with --interval, --columns and \
-             --by duration, rtt or bytes need --format json, which is written at the end; or \
-             keep the events (--events --format jsonl) and give them to tcptally parse"
+            "statistics are final when a connection closes, which may be long after the row of its \
+             interval has been printed; so with --interval, --columns and --by duration, rtt or \
+             bytes need --format json, which is written at the end; or write events (--events \
+             --format jsonl) and count them with tcptally parse"
                 .into(),
         )
         .into());
     }
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
-    // In the network namespace of whoever asks; but the thread must wait.
+    // The listener is in the user's network namespace; its thread is started later.
     let endpoint = Endpoint::open(&args.metrics)?;
     if let Some(namespace) = &args.netns {
-        // Before there is any other thread.
+        // Before any other thread exists.
         namespace.enter()?;
     }
     let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
@@ -54,16 +54,19 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let say = move |watcher: &Watcher| {
         if verbose {
             let kib = watcher.buffers() / 1024;
-            message::notice(quiet, format_args!("the kernel's notices have {kib} KiB of buffer"));
+            message::notice(
+                quiet,
+                format_args!("the socket buffer for the kernel's messages has {kib} KiB"),
+            );
         }
         for (low, high) in watcher.unused() {
             let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
-            message::notice(quiet, format_args!("nobody listens on port {range} yet"));
+            message::notice(quiet, format_args!("no process listens on port {range} yet"));
         }
         let open = match watcher.opened_before() {
             0 => String::new(),
-            1 => "; 1 connection that is open already does not count".into(),
-            n => format!("; {n} connections that are open already do not count"),
+            1 => "; 1 connection is open already and is not counted".into(),
+            n => format!("; {n} connections are open already and are not counted"),
         };
         message::notice(quiet, format_args!("watching port {ports}{open}"));
     };
@@ -73,8 +76,8 @@ pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
 
 fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
     let resolution = Duration::try_from(args.resolution).unwrap_or_default();
-    if resolution < FINEST {
-        return Err(Usage(format!("--resolution must be at least {FINEST:?}")));
+    if resolution < MIN_RESOLUTION {
+        return Err(Usage(format!("--resolution must be at least {MIN_RESOLUTION:?}")));
     }
     let interval = match args.count.interval {
         Some(IntervalLength::Time(ns)) => Duration::from_nanos(ns.unsigned_abs()),

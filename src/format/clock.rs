@@ -1,4 +1,4 @@
-//! [`Clock`]: shows times as the reader's clock does.
+//! [`Clock`]: formats times for people, in their time zone.
 
 use jiff::tz::TimeZone;
 
@@ -20,7 +20,7 @@ pub enum Detail {
     Micros,
 }
 
-/// Shows times as the reader's clock does, and times since a record began as such.
+/// Formats times for people: local times, or times since a record began.
 #[derive(Clone, Debug)]
 pub struct Clock {
     zone: TimeZone,
@@ -28,12 +28,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Shows so much of a time.
+    /// Creates a clock with this detail.
     pub fn new(zone: &TimeZone, detail: Detail) -> Clock {
         Clock { zone: zone.clone(), detail }
     }
 
-    /// Shows what tells the times between the first and the last from each other.
+    /// Creates a clock with the detail that distinguishes the times from the first to the last.
     pub fn between(zone: &TimeZone, all: &Entry) -> Clock {
         let date = |t: Option<RecordTime>| Some(zone.to_datetime(t?.timestamp()?).date());
         let detail = match (date(all.first), date(all.last)) {
@@ -44,7 +44,7 @@ impl Clock {
         Clock::new(zone, detail)
     }
 
-    /// The time, or nothing if it is not known.
+    /// Formats a time; an unknown time is empty.
     pub fn show(&self, time: Option<RecordTime>) -> String {
         let Some(time) = time else { return String::new() };
         let Some(t) = time.timestamp() else {
@@ -63,7 +63,7 @@ impl Clock {
         t.to_zoned(self.zone.clone()).strftime(format).to_string()
     }
 
-    /// From when to when, with the date once if it is the same, and the zone.
+    /// Formats a span: the date once if it is the same, and the zone.
     pub fn span(zone: &TimeZone, from: RecordTime, to: RecordTime) -> String {
         let full = Clock::new(zone, Detail::Full);
         let all = Entry { first: Some(from), last: Some(to), ..Entry::default() };

@@ -1,4 +1,4 @@
-//! Comma-separated values, with a line of headings.
+//! The csv format: comma-separated values with a header line.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use crate::count::tcp_stats::TcpStats;
 use crate::count::value::Value;
 use crate::{Connection, RecordTime};
 
-/// Comma-separated values. Where there are intervals, their rows are all: a sum over the column
+/// Comma-separated values. With intervals there are only their rows, so that the sum of the column
 /// `count` is the total. The column `kind` is `row`, or `others` for the sum of the rows that are
 /// not shown.
 pub struct Format {
@@ -19,7 +19,7 @@ pub struct Format {
 }
 
 impl Format {
-    /// A new output.
+    /// Creates the format for one output.
     pub fn new(options: RenderOptions) -> Format {
         Format { intervals: options.intervals, headings: options.headings }
     }
@@ -81,7 +81,7 @@ impl Format {
     }
 }
 
-/// The error of the output as it was: a closed pipe is no failure.
+/// Returns the I/O error inside a csv error, so that a closed pipe is recognised.
 fn plain(error: ::csv::Error) -> io::Error {
     match error.into_kind() {
         ::csv::ErrorKind::Io(error) => error,

@@ -1,4 +1,4 @@
-//! [`Event`]: one connection as `--events` shows it.
+//! [`Event`]: a connection in the fields of events.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::{Connection, RecordTime};
 
-/// The fields of a connection: the same, in the same order, whatever the source. What it does not
-/// know is null or empty. Durations are in seconds.
+/// The fields of a connection. They and their order are the same for all sources. Unknown values are
+/// null or empty. Durations are in seconds.
 #[derive(Serialize)]
 pub struct Event<'a> {
-    /// By the clock.
+    /// The time by the clock.
     time: Option<RecordTime>,
-    /// Since the record began, for records without a clock.
+    /// The time since the record began, for records without a clock.
     elapsed: Option<f64>,
     time_uncertainty: Option<f64>,
     host: Option<&'a str>,
@@ -53,7 +53,7 @@ pub const FIELDS: [&str; 17] = [
     "rtt",
 ];
 
-/// The client: its address, or its name where the record has nothing else.
+/// The client: its address, or its name if the record has nothing else.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Peer<'a> {
@@ -91,7 +91,7 @@ impl<'a> From<&'a Connection> for Event<'a> {
     }
 }
 
-/// To the microsecond.
+/// Seconds, with microseconds.
 fn seconds(d: Duration) -> f64 {
     d.as_micros() as f64 / 1e6
 }

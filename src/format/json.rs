@@ -15,10 +15,10 @@ use crate::count::table::{Entry, Table};
 use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::{Connection, RecordTime};
 
-/// Goes up when a field changes meaning.
+/// The version of the fields. It goes up when a field changes its meaning.
 pub const SCHEMA: u32 = 2;
 
-/// One JSON document, and a line.
+/// One JSON document in one line.
 pub struct Format;
 
 impl super::Format for Format {
@@ -48,9 +48,9 @@ impl super::Format for Format {
 /// The whole report.
 pub(super) struct Document<'a> {
     pub report: &'a Report<'a>,
-    /// What it is, where it is one line of several.
+    /// Its `kind`, if it is one line of several.
     pub kind: Option<&'static str>,
-    /// Whether rows and intervals are in it.
+    /// Whether it contains rows and intervals.
     pub rows: bool,
 }
 
@@ -94,7 +94,7 @@ impl Serialize for Document<'_> {
             let intervals = intervals.iter().map(Section);
             s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
         }
-        // Last, so that the first list of a report is its rows for whoever looks for one.
+        // Last, so that the rows are the first list of a report.
         s.serialize_entry("warnings", &report.notes)?;
         s.end()
     }
@@ -138,7 +138,7 @@ impl Serialize for Section<'_> {
     }
 }
 
-/// Rows are written as they are made: there may be a million.
+/// The rows, written one by one: there may be a million.
 struct Rows<'a>(&'a ReportSection<'a>, &'a Selection);
 
 impl Serialize for Rows<'_> {
@@ -149,15 +149,15 @@ impl Serialize for Rows<'_> {
     }
 }
 
-/// One row: the keys, the count, and the times.
+/// One row: keys, count, times and statistics.
 pub(super) struct Line<'a> {
-    /// What it is, where that has to be said in the row.
+    /// Its `kind`, if it is one line of several.
     pub kind: Option<&'static str>,
-    /// The interval, likewise.
+    /// Its interval, if it is one line of several.
     pub interval: Interval,
-    /// The names of the values.
+    /// The keys, in the order of the values.
     pub keys: &'a [Key],
-    /// What is shown beside the count.
+    /// The statistics that are shown.
     pub columns: Columns,
     /// The row.
     pub row: Row<'a>,
@@ -177,10 +177,10 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// The beginning and the end of an interval, if there is one.
+/// The beginning and the end of an interval.
 pub(super) type Interval = Option<(Option<RecordTime>, Option<RecordTime>)>;
 
-/// What is before the keys in a row that is a line.
+/// Writes the fields before the keys, in a row that is a line.
 pub(super) fn start_line<M: SerializeMap>(
     map: &mut M,
     kind: &str,
@@ -194,7 +194,7 @@ pub(super) fn start_line<M: SerializeMap>(
     Ok(())
 }
 
-/// What is behind the keys in every row.
+/// Writes the fields after the keys, in every row.
 pub(super) fn numbers<M: SerializeMap>(
     map: &mut M,
     entry: &Entry,
@@ -208,7 +208,7 @@ pub(super) fn numbers<M: SerializeMap>(
     fields(columns).try_for_each(|field| map.serialize_entry(field.name, &field.value(stats)))
 }
 
-/// A sequence that is written as it is made.
+/// A sequence that is written item by item.
 struct Sequence<I>(RefCell<Option<I>>);
 
 impl<I: Iterator<Item: Serialize>> Serialize for Sequence<I> {

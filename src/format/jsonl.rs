@@ -1,5 +1,5 @@
-//! A JSON object a line: the rows, and the head of the report as the last line. The field `kind`
-//! says which: `row`, `others` or `report`.
+//! JSON objects, one per line: the rows, and in the last line the report without rows. The field
+//! `kind` is `row`, `others` or `report`.
 
 use std::io::{self, Write};
 
@@ -15,13 +15,13 @@ use crate::count::table::Entry;
 use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
 
-/// A JSON object a line.
+/// JSON objects, one per line.
 pub struct Format {
     intervals: bool,
 }
 
 impl Format {
-    /// A new output.
+    /// Creates the format for one output.
     pub fn new(options: RenderOptions) -> Format {
         Format { intervals: options.intervals }
     }
@@ -77,7 +77,7 @@ fn rows(
     Ok(())
 }
 
-/// An interval in which nothing came: a row with a count of 0.
+/// An interval without connections: a row with the count 0.
 struct EmptyInterval<'a> {
     interval: Interval,
     section: &'a ReportSection<'a>,
@@ -96,7 +96,7 @@ impl Serialize for EmptyInterval<'_> {
     }
 }
 
-/// The sum of the rows that are not shown, and how many there are.
+/// The sum of the rows that are not shown, and their number.
 struct Others {
     interval: Interval,
     keys: Option<u64>,

@@ -1,4 +1,5 @@
-//! Report formats, one file each. A new one is a file and a line in [`OutputFormat::format`].
+//! Report formats, one file each. A new format is a file that implements [`Format`], and a line in
+//! [`OutputFormat::format`].
 
 mod clock;
 mod csv;
@@ -17,25 +18,25 @@ pub use self::openmetrics::CONTENT_TYPE;
 pub use self::report::{Format, RenderOptions, Report, ReportSection, Row};
 pub use self::text::plural;
 
-/// How a report looks.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// For people
+    /// A table for people
     Table,
-    /// "IP: COUNT" a line
+    /// "IP: COUNT", one per line
     Plain,
     /// Comma-separated values
     Csv,
     /// One JSON document
     Json,
-    /// A JSON object a line
+    /// JSON objects, one per line
     Jsonl,
-    /// For Prometheus
+    /// OpenMetrics text, for Prometheus
     Openmetrics,
 }
 
 impl OutputFormat {
-    /// The format of this kind.
+    /// Creates the format for one output.
     pub fn format(self, options: RenderOptions) -> Box<dyn Format> {
         match self {
             OutputFormat::Table => Box::new(table::Format::new(options)),

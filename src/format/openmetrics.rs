@@ -1,4 +1,4 @@
-//! The report as OpenMetrics text, which Prometheus reads.
+//! The OpenMetrics format, for Prometheus.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,11 +14,11 @@ use super::{Report, ReportSection};
 use crate::Connection;
 use crate::count::value::Value;
 
-/// What HTTP calls this format.
+/// The media type of this format.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// So many rows are series of their own, unless the user says how many: clients choose their
-/// addresses, and a time series for each would be theirs to make.
+/// Default number of rows that are time series of their own. Clients choose their addresses, so they
+/// could make any number of series.
 pub const TOP: usize = 20;
 
 /// OpenMetrics text.
@@ -41,7 +41,7 @@ impl super::Format for Format {
         encode(&mut text, &registry).map_err(|e| text.error.take().unwrap_or(io::Error::other(e)))
     }
 
-    /// There is no such thing in this format.
+    /// This format has no events.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, &Event::from(connection))?;
         out.write_all(b"\n")
@@ -116,7 +116,7 @@ fn rows(section: &ReportSection<'_>) -> (Rows, u64) {
     (family, selection.others.count)
 }
 
-/// Keeps the error that [`fmt::Write`] cannot tell.
+/// Keeps the I/O error, which [`fmt::Write`] cannot return.
 struct Text<'a> {
     out: &'a mut dyn Write,
     error: Option<io::Error>,

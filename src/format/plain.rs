@@ -1,4 +1,4 @@
-//! `IP: COUNT` a line.
+//! The plain format: `IP: COUNT`, one per line.
 
 use std::io::{self, Write};
 
@@ -10,16 +10,16 @@ use super::{RenderOptions, Report, ReportSection};
 use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::{Connection, RecordTime};
 
-/// `IP: COUNT` a line, behind the beginning of the interval where there is one.
+/// `IP: COUNT`, one per line, with the beginning of the interval first if there are intervals.
 ///
-/// Behind the count, or behind the address of an event, columns with a blank before each.
+/// Statistics follow the count, or the address of an event, each after a blank.
 pub struct Format {
     zone: TimeZone,
     columns: Columns,
 }
 
 impl Format {
-    /// A new output.
+    /// Creates the format for one output.
     pub fn new(options: RenderOptions) -> Format {
         Format { zone: options.zone, columns: options.columns }
     }
@@ -74,7 +74,7 @@ impl super::Format for Format {
     }
 }
 
-/// What is not known is a `-`, so that every line has as many words.
+/// Unknown values are `-`, so that every line has the same number of words.
 fn word(field: &Field, stats: &TcpStats) -> String {
     format!(" {}", field.word(stats))
 }

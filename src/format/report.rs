@@ -1,4 +1,4 @@
-//! [`Report`]: what a format is given to write, and [`Format`], the interface of formats.
+//! [`Report`]: the content of a report, and [`Format`]: the interface of report formats.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -13,26 +13,26 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
 use crate::{Connection, RecordTime, SourceStatus};
 
-/// What formats for people need to know of the reader.
+/// How an output is rendered.
 #[derive(Clone, Debug)]
 pub struct RenderOptions {
-    /// Whether to colour.
+    /// Whether to use colours.
     pub color: bool,
-    /// Columns of the terminal.
+    /// Width of the terminal in columns.
     pub width: usize,
-    /// Whose clocks the times are shown by.
+    /// The time zone in which times are shown to people.
     pub zone: TimeZone,
-    /// Whether there are intervals, so that the whole is not all.
+    /// Whether there are intervals besides the total.
     pub intervals: bool,
-    /// Whether the output begins here, so that headings are due.
+    /// Whether the output is empty so far, so that headings are written.
     pub headings: bool,
-    /// What of how connections fared is shown.
+    /// The statistics that are shown.
     pub columns: Columns,
 }
 
-/// A way to write counts and connections. It is told of every interval before the whole.
+/// A format of reports and events. All intervals are written before the report.
 pub trait Format: Send {
-    /// Whether all intervals belong in one document with the whole.
+    /// Whether the intervals are part of one document with the report.
     fn one_document(&self) -> bool {
         false
     }
@@ -40,7 +40,7 @@ pub trait Format: Send {
     /// Writes one interval.
     fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes the whole.
+    /// Writes the report.
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes what comes before all events, unless the output does not begin here.
@@ -51,36 +51,36 @@ pub trait Format: Send {
     /// Writes one connection.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Whether the report itself tells its notes; else they have to be said elsewhere.
+    /// Whether the report contains its notes. If not, they are printed to stderr.
     fn tells_notes(&self) -> bool {
         false
     }
 }
 
-/// All that is to be reported.
+/// The content of a report.
 pub struct Report<'a> {
-    /// How the source fared.
+    /// The status of the source.
     pub status: &'a SourceStatus,
-    /// How many connections of each sort there were.
+    /// Numbers of connections by the result of the filter.
     pub sums: Sums,
-    /// The counts of the whole.
+    /// The counts of the whole time.
     pub whole: ReportSection<'a>,
     /// The counts of each interval, for formats that are [one document](Format::one_document).
     pub intervals: Option<Vec<ReportSection<'a>>>,
-    /// The counts by local port, where somebody keeps them besides.
+    /// The counts by local port, for metrics.
     pub ports: Option<ReportSection<'a>>,
-    /// What else the reader must know, a sentence each.
+    /// Notes for the reader, a sentence each.
     pub notes: Vec<String>,
 }
 
 impl Report<'_> {
-    /// Whether the rows are known to hold every connection that was asked for: the source has
-    /// missed nothing, and every connection could be decided.
+    /// Whether the rows are known to contain every selected connection: the source missed nothing,
+    /// and the filter could decide on every connection.
     pub fn is_complete(&self) -> bool {
         self.status.is_complete() && self.sums.undecided() == 0
     }
 
-    /// Distinct client addresses, where they were counted by and all were kept.
+    /// Number of distinct client addresses, if they are a key and all are kept.
     pub fn addresses(&self) -> Option<usize> {
         let keys = self.whole.keys;
         let at = keys.list().iter().position(|k| *k == Key::Ip)?;
@@ -100,16 +100,16 @@ impl Report<'_> {
     }
 }
 
-/// Counts by key: those of an interval, or of the whole.
+/// Counts by key, of an interval or of the whole time.
 #[derive(Clone)]
 pub struct ReportSection<'a> {
     /// The beginning of the interval.
     pub start: Option<RecordTime>,
     /// Its end.
     pub end: Option<RecordTime>,
-    /// What is counted by.
+    /// The keys.
     pub keys: &'a Keys,
-    /// The counts, if there are any.
+    /// The counts; `None` if there are none.
     pub table: Option<&'a Table>,
     /// Which rows are shown.
     pub order: Order,
@@ -119,9 +119,9 @@ pub struct ReportSection<'a> {
 pub struct Row<'a> {
     keys: &'a Keys,
     code: &'a [u8],
-    /// The count, and the times of the first and the last.
+    /// The count, and the times of the first and the last connection.
     pub entry: Entry,
-    /// How its connections fared, if that is kept.
+    /// Statistics of its connections, if they are kept.
     pub stats: TcpStats,
 }
 
@@ -133,27 +133,27 @@ impl Row<'_> {
 }
 
 impl<'a> ReportSection<'a> {
-    /// All connections in it.
+    /// Number of connections.
     pub fn total(&self) -> u64 {
         self.table.map_or(0, Table::total)
     }
 
-    /// All connections in it, with the times of the first and the last.
+    /// Number of connections, with the times of the first and the last one.
     pub fn all(&self) -> Entry {
         self.table.map(Table::all).unwrap_or_default()
     }
 
-    /// How all connections in it fared, if that is kept.
+    /// Statistics of all connections, if they are kept.
     pub fn stats(&self) -> TcpStats {
         self.table.map(Table::all_stats).unwrap_or_default()
     }
 
-    /// Picks the rows that are shown.
+    /// Selects the rows that are shown.
     pub fn select(&self) -> Selection {
         self.table.map(|table| self.order.select(table)).unwrap_or_default()
     }
 
-    /// The rows that were picked, in order.
+    /// The selected rows, in order.
     pub fn rows(&self, selection: &Selection) -> impl Iterator<Item = Row<'a>> {
         self.table.into_iter().flat_map(move |table| {
             selection.rows.iter().map(move |row| {

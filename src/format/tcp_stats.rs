@@ -1,4 +1,4 @@
-//! Columns that tell how connections fared.
+//! Columns of TCP statistics, for all formats.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Serialize, Serializer};
 
 use crate::count::tcp_stats::{Columns, Summary, TcpStats};
 
-/// One column.
+/// A column.
 pub struct Field {
-    /// In csv and JSON.
+    /// Its name in csv and JSON.
     pub name: &'static str,
-    /// In tables.
+    /// Its heading in tables.
     pub heading: &'static str,
     of_one: Option<&'static str>,
     value: fn(&TcpStats) -> Option<Number>,
 }
 
-/// What stands in a column.
+/// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// Bytes.
     Bytes(u64),
     /// Microseconds, to be shown as seconds.
     Time(u64),
-    /// Less than these microseconds; nothing else is known.
+    /// An upper bound in microseconds, the only thing known.
     TimeBelow(u64),
 }
 
@@ -71,7 +71,7 @@ fn bound(times: &Summary) -> Option<Number> {
     (times.bound > 0).then_some(Number::TimeBelow(times.bound))
 }
 
-/// The columns, in order.
+/// Returns the selected columns in order.
 pub fn fields(columns: Columns) -> impl Iterator<Item = &'static Field> {
     let Columns { bytes, duration, rtt } = columns;
     FIELDS
@@ -80,18 +80,18 @@ pub fn fields(columns: Columns) -> impl Iterator<Item = &'static Field> {
         .filter_map(|(field, is_asked_for)| is_asked_for.then_some(field))
 }
 
-/// Those that tell something of one connection, each with what it is called then.
+/// Returns the columns that apply to a single connection, each with its label.
 pub fn fields_of_one(columns: Columns) -> impl Iterator<Item = (&'static str, &'static Field)> {
     fields(columns).filter_map(|field| Some((field.of_one?, field)))
 }
 
 impl Field {
-    /// What stands in it for a program; `None` if it is known of no connection.
+    /// The value for programs; `None` if it is known of no connection.
     pub fn value(&self, stats: &TcpStats) -> Option<Number> {
         (self.value)(stats).filter(|n| !matches!(n, Number::TimeBelow(_)))
     }
 
-    /// The same as text; empty if it is not known.
+    /// The value as text; empty if it is not known.
     pub fn text(&self, stats: &TcpStats) -> String {
         self.value(stats).map(|n| n.to_string()).unwrap_or_default()
     }
@@ -101,7 +101,7 @@ impl Field {
         (self.value)(stats).map_or("-".into(), |n| n.to_string())
     }
 
-    /// For people.
+    /// The value for people.
     pub fn show(&self, stats: &TcpStats) -> String {
         match (self.value)(stats) {
             None => "-".into(),
@@ -112,7 +112,7 @@ impl Field {
     }
 }
 
-/// As programs read it: bytes, or seconds to the microsecond.
+/// For programs: bytes, or seconds with microseconds.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,7 +133,7 @@ impl Serialize for Number {
     }
 }
 
-/// Three digits or so, in a unit that is not too small.
+/// Formats a duration with about three digits.
 fn for_people(us: u64) -> String {
     let seconds = us / 1_000_000;
     match us {

@@ -1,6 +1,6 @@
-//! Words and lines for people.
+//! Texts for people.
 
-/// Text from outside, such that it cannot command a terminal.
+/// Escapes control characters in a text from outside, so that it cannot control a terminal.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -13,12 +13,12 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// A number and what it is a number of.
+/// A number with its noun, in the singular or the plural.
 pub fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// Breaks a text between words into lines of at most `width` columns, if no word is longer.
+/// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

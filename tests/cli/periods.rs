@@ -68,7 +68,7 @@ fn a_time_of_day_is_that_of_every_day_and_says_so() {
 fn a_period_without_connections_says_where_they_are() {
     let gave = Record::small().parse(&["--since", "12:00"]);
     assert!(
-        gave.unwrapped().contains("came from 2026-11-22 11:30:05 to 11:31:20 UTC"),
+        gave.unwrapped().contains("the connections are from 2026-11-22 11:30:05 to 11:31:20 UTC"),
         "{}",
         gave.out
     );

@@ -12,7 +12,7 @@ fn one_that_begins_later() {
     let port = free_port();
     let watch = Watch::ports(&[port], &[]);
     let stderr = watch.session.stderr();
-    assert!(stderr.contains(&format!("nobody listens on port {port} yet")), "{stderr}");
+    assert!(stderr.contains(&format!("no process listens on port {port} yet")), "{stderr}");
     let mut made = Counts::new();
     let listener = listen_at(local(port), 300);
     for n in 0..50 {

@@ -136,7 +136,7 @@ fn long_ones_across_start_and_end() {
 
     let watch = Watch::ports(&[port], &["--resolution", "10ms"]);
     assert!(
-        watch.session.stderr().contains("50 connections that are open already do not count"),
+        watch.session.stderr().contains("50 connections are open already and are not counted"),
         "{}",
         watch.session.stderr()
     );

@@ -1,4 +1,4 @@
-//! Counts what a [`Live`] source gives, until it ends.
+//! Counts the connections of a [`Live`] source until it ends.
 
 mod state;
 
@@ -10,10 +10,10 @@ pub use self::state::Watch;
 use super::message;
 use super::notes::INCOMPLETE;
 
-/// Watches what `start` gives until that ends, and returns the exit status.
+/// Runs the source that `start` creates until it ends, and returns the exit status.
 ///
-/// The source lives in a thread of its own, which has ended before the last report is written:
-/// what was watched is free by then, however slow the report's reader is.
+/// The source runs in a thread of its own. That thread has ended before the last report is written,
+/// so that a server is detached by then, however slow the reader of the report is.
 pub fn watch<L: Live>(
     start: impl FnOnce() -> Result<L, L::Error> + Send,
     what: Watch,
@@ -26,7 +26,7 @@ pub fn watch<L: Live>(
         let ending = follow(&mut live, &mut state);
         let mut status = live.status();
         if ending.is_err() {
-            let text = "watching failed before its end; what came after that is not counted";
+            let text = "observing failed before its end; later connections are not counted";
             status.record_shortfall(ShortfallKind::Unobservable, 1, text);
         }
         Ok((ending, status))
@@ -43,7 +43,7 @@ pub fn watch<L: Live>(
         {
             INCOMPLETE
         }
-        // Nothing but the report is left that could tell.
+        // No command's exit status is to be passed on.
         Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => tcptally::sys::die_of(signal),

@@ -1,4 +1,4 @@
-//! [`State`]: what has been counted and shown, and what is still to be.
+//! [`State`]: what has been counted and written, and the next deadline.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,34 +16,34 @@ use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::Request;
 
-/// How old an [`SourceStatus`] may be in metrics.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Maximum age of the [`SourceStatus`] in metrics.
+const STATUS_MAX_AGE: Duration = Duration::from_secs(1);
 
-/// What is to be done with the connections.
+/// What to do with the connections of a source.
 pub struct Watch {
-    /// What is counted, and how it is shown.
+    /// What is counted, and the report.
     pub request: Request,
-    /// Where.
+    /// The output of the report.
     pub output: Output,
-    /// When counting ends, from now.
+    /// Time after which counting ends.
     pub duration: Option<SignedDuration>,
-    /// Who else wants to know.
+    /// The metrics server.
     pub metrics: Option<Metrics>,
 }
 
-/// What has been counted and shown, and when there is more to do.
+/// What has been counted and written, and when there is more to do.
 pub struct State {
     reporter: Reporter,
     pub event_writer: EventWriter,
-    /// What the output is called.
+    /// The name of the output in messages.
     place: String,
     metrics: Option<Metrics>,
-    /// When metrics are told again how the source fares.
+    /// When the status in metrics is updated next.
     tell_at: Option<Instant>,
     /// When counting ends.
     end: Option<Bound>,
     stop_at: Option<Instant>,
-    /// How long after its end connections of an interval may come.
+    /// How late connections may be reported.
     pub lateness: Duration,
     counting: bool,
     /// Whether `--strict` was not met when counting ended.
@@ -78,7 +78,7 @@ impl State {
         })
     }
 
-    /// The source has arrived: to get there may have taken a while.
+    /// Starts `duration`, when the source is ready: to attach may take long.
     pub fn begin(&mut self, duration: Option<SignedDuration>) {
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
@@ -123,17 +123,17 @@ impl State {
         }
     }
 
-    /// Tells metrics how the source fares, once in a while.
+    /// Updates the status in metrics, if it is too old.
     pub fn tell(&mut self, live: &mut impl Live) {
         let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
         let now = Instant::now();
         if self.tell_at.is_none_or(|at| at <= now) {
             metrics.update(live.status());
-            self.tell_at = now.checked_add(TELL_EVERY);
+            self.tell_at = now.checked_add(STATUS_MAX_AGE);
         }
     }
 
-    /// Shows the intervals that have ended.
+    /// Writes the intervals that have ended.
     pub fn show_intervals(&mut self, now: RecordTime) {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = now.shifted(-lateness);
@@ -142,7 +142,7 @@ impl State {
         }
     }
 
-    /// Shows the tally so far.
+    /// Writes the tally so far.
     pub fn show(&mut self, mut status: SourceStatus) {
         let request = &self.reporter.request;
         if request.events {
@@ -166,7 +166,7 @@ impl State {
         self.incomplete || self.counting && request.strict && !is_complete(status, &request.count)
     }
 
-    /// Shows the tally, and counts no more.
+    /// Writes the tally and stops counting.
     pub fn end(&mut self, status: SourceStatus) {
         self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
@@ -178,8 +178,8 @@ impl State {
         self.counting = false;
     }
 
-    /// Shows the tally, unless that has been done, and waits until all is written. Says whether
-    /// it is.
+    /// Writes the tally unless that has been done, and waits until everything is written. Returns
+    /// whether it was.
     pub fn finish(self, mut status: SourceStatus) -> bool {
         status.ended.get_or_insert_with(RecordTime::now);
         let State { mut reporter, mut event_writer, place, counting, .. } = self;
@@ -203,7 +203,7 @@ impl State {
         }
         match error {
             Some(e) if !closed(&e) => {
-                message::error(format_args!("the report could not be written to {place}: {e}"));
+                message::error(format_args!("cannot write the report to {place}: {e}"));
                 false
             }
             _ => true,
@@ -211,12 +211,12 @@ impl State {
     }
 }
 
-/// Whether the reader wanted no more, which is no failure.
+/// Whether the reader has closed the pipe, which is no failure.
 fn closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
-/// When the clock will show this time, if nobody sets it.
+/// The instant of a clock time, if the clock is not set until then.
 fn instant(t: RecordTime) -> Option<Instant> {
     let wait = t.timestamp()?.duration_since(Timestamp::now());
     Instant::now().checked_add(Duration::try_from(wait).unwrap_or_default())

@@ -1,13 +1,13 @@
-//! [`Columns`]: which columns fit, and how a line of them looks.
+//! [`Columns`]: selects the columns that fit the terminal, and lays out lines.
 
 use std::fmt::Write as _;
 
 use anstyle::Style;
 
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
 
-/// Shorter bars tell nothing, and longer ones no more.
+/// Minimum and maximum length of a bar.
 const BAR: std::ops::RangeInclusive<usize> = 4..=24;
 
 /// `100.0%`
@@ -22,11 +22,11 @@ pub struct Columns {
     bar: usize,
     time: usize,
     statistics: Vec<usize>,
-    /// How bars are coloured, if they are.
+    /// The colour of bars, if any.
     style: Option<Style>,
 }
 
-/// What stands in a line.
+/// The texts of a line.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     /// The values of the keys.
@@ -35,17 +35,17 @@ pub struct Line {
     pub count: String,
     /// The share of the total.
     pub share: String,
-    /// The length of the bar: this of that.
+    /// The length of the bar: a count, and the largest count.
     pub bar: Option<(u64, u64)>,
-    /// The times of the first and the last.
+    /// The times of the first and the last connection.
     pub times: [String; 2],
-    /// How the connections fared.
+    /// The statistics.
     pub statistics: Vec<String>,
 }
 
 impl Columns {
-    /// Columns of these widths, without those that do not fit: the bar goes first, then the
-    /// share, then the times. `statistics` were asked for, and take the place of share and bar.
+    /// Selects columns of these widths. If they do not fit, the bar is left out first, then the share,
+    /// then the times. With statistics there is no share and no bar.
     pub fn fit(
         width: usize,
         keys: Vec<usize>,
@@ -79,7 +79,7 @@ impl Columns {
         columns
     }
 
-    /// A line without its end.
+    /// Lays out a line, without a line feed.
     pub fn line(&self, line: &Line) -> String {
         let mut text = String::new();
         for (value, width) in line.keys.iter().zip(&self.keys) {
@@ -111,7 +111,7 @@ impl Columns {
     }
 }
 
-/// A bar of `n` in `most`, to an eighth of a column, and the columns that it takes.
+/// A bar for `n` of `most`, to an eighth of a column, and its width in columns.
 fn draw(n: u64, most: u64, width: usize) -> (String, usize) {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = u128::from(n.min(most)) * width as u128 * 8;

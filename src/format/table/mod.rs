@@ -1,4 +1,4 @@
-//! The table for people.
+//! The table format, for people.
 
 mod columns;
 
@@ -24,18 +24,18 @@ const BAR: Style = AnsiColor::Green.on_default();
 const NOTE: Style = AnsiColor::Yellow.on_default();
 const QUIET: Style = Style::new().dimmed();
 
-/// Columns with count, share, a bar, and the times of the first and the last connection; below
-/// it the sum in words, and what the reader must know.
+/// A table with count, share, bar and the times of the first and the last connection; below it a
+/// summary and the notes.
 pub struct Format {
     options: RenderOptions,
-    /// Whether the date has been said of the interval before, so that the time is enough.
+    /// The interval before. Its date is not repeated.
     last_interval: Option<Entry>,
-    /// How wide values were in the intervals before, so that their columns stay in place.
+    /// Widths of columns in the intervals before, so that columns stay in place.
     widths: Vec<usize>,
 }
 
 impl Format {
-    /// A new output.
+    /// Creates the format for one output.
     pub fn new(options: RenderOptions) -> Format {
         Format { options, last_interval: None, widths: Vec::new() }
     }
@@ -97,12 +97,12 @@ impl Format {
         Ok(())
     }
 
-    /// How connections fared, a text for each column.
+    /// The statistics, a text for each column.
     fn statistics(&self, stats: &TcpStats) -> Vec<String> {
         fields(self.options.columns).map(|field| field.show(stats)).collect()
     }
 
-    /// How wide those are, with their headings.
+    /// The widths of the columns of statistics, headings included.
     fn measure_stats(&self, section: &ReportSection<'_>, selection: &Selection) -> Vec<usize> {
         let mut widths: Vec<_> =
             fields(self.options.columns).map(|field| field.heading.len()).collect();
@@ -142,7 +142,7 @@ impl super::Format for Format {
         let zone = &self.options.zone;
         let span = Entry { first: section.start, last: section.end, ..Entry::default() };
         let start = match self.last_interval {
-            // The date is said where it is another.
+            // The date is shown if it is another one.
             Some(last) if same_day(zone, &Entry { last: span.first, ..last }) => Detail::Time,
             _ => Detail::Full,
         };
@@ -280,7 +280,7 @@ fn others(selection: &Selection) -> String {
     selection.other_keys.map_or("others".into(), |n| format!("others ({n})"))
 }
 
-/// A text in the first of the key columns.
+/// A text in the first key column, the others empty.
 fn label(text: &str, keys: &[Key]) -> Vec<String> {
     let mut label = vec![String::new(); keys.len()];
     label[0] = text.into();
@@ -291,7 +291,7 @@ fn share(n: u64, all: u64) -> String {
     format!("{:.1}%", n as f64 * 100.0 / all.max(1) as f64)
 }
 
-/// How wide the values of the keys are, at least as wide as they were, and the largest count.
+/// Widths of the key columns (at least `widths`) and the largest count.
 fn measure(
     section: &ReportSection<'_>,
     selection: &Selection,
