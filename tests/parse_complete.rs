@@ -322,6 +322,15 @@ fn table() -> Vec<Row> {
             1,
             &["a: its report lost 4 connections"],
         ),
+        Row {
+            options: &["--since", "2026-11-22 10:30"],
+            ..row(
+                "report.divided",
+                REPORT.replace(r#""last":"2026-11-22T10"#, r#""last":"2026-11-22T11"#),
+                0,
+                &["only in sums over a time that --since or --until divides"],
+            )
+        },
         row("report.cut", cut(REPORT, 30), 0, &["report.cut is no whole report"]),
         row(
             "tally.jsonl",

@@ -116,7 +116,15 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
         many,
         "left out because --port needs the local port, which is not known",
     );
-    note(sums.undecided_time, one, many, &undecided_time(period));
+    let spans = sums.undecided_span;
+    note(sums.undecided_time.saturating_sub(spans), one, many, &undecided_time(period));
+    note(
+        spans,
+        one,
+        many,
+        "left out because a report has them only in sums over a time that --since or --until \
+         divides; give the records themselves, or reports made with --interval",
+    );
     if count.tally.interval.is_some() {
         note(
             sums.no_interval,

@@ -35,6 +35,8 @@ pub struct Sums {
     pub undecided_peer: u64,
     /// Not counted, because the filter needs the time, which is not known.
     pub undecided_time: u64,
+    /// Those among them that come as a sum over a time that the period divides.
+    pub undecided_span: u64,
 }
 
 impl Count {
@@ -68,7 +70,11 @@ impl Count {
         {
             self.see(first, last);
         }
-        self.sums.note(self.filter.judge_many(c, last), c, count)
+        let verdict = self.filter.judge_many(c, last);
+        if verdict == Verdict::UnknownTime && c.time.is_some() && c.time != last {
+            self.sums.undecided_span = self.sums.undecided_span.saturating_add(count);
+        }
+        self.sums.note(verdict, c, count)
     }
 
     fn see(&mut self, first: RecordTime, last: RecordTime) {
@@ -114,6 +120,7 @@ impl Sums {
             unknown_port,
             undecided_peer,
             undecided_time,
+            undecided_span,
         } = other;
         for (sum, more) in [
             (&mut self.total, total),
@@ -123,6 +130,7 @@ impl Sums {
             (&mut self.unknown_port, unknown_port),
             (&mut self.undecided_peer, undecided_peer),
             (&mut self.undecided_time, undecided_time),
+            (&mut self.undecided_span, undecided_span),
         ] {
             *sum = sum.saturating_add(more);
         }

@@ -19,7 +19,7 @@ pub struct Dated<L> {
 /// and what begins in one may go on in the next. `stamp` finds the stamp of a line.
 pub fn in_order<L>(
     inputs: Vec<Input>,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
     look: impl Fn(&[u8]) -> L,
     stamp: impl Fn(&L, &[u8]) -> Stamp,
 ) -> Vec<Dated<L>> {

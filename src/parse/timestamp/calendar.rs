@@ -39,7 +39,11 @@ pub struct Calendar {
 
 impl Calendar {
     /// A calendar for `input`, whose lines have the times that `stamp` finds.
-    pub fn new(input: &mut Input, cx: &Context<'_>, stamp: &dyn Fn(&[u8]) -> Stamp) -> Calendar {
+    pub fn new(
+        input: &mut Input,
+        cx: &mut Context<'_>,
+        stamp: &dyn Fn(&[u8]) -> Stamp,
+    ) -> Calendar {
         let zone = cx.options.tz.clone().unwrap_or_else(TimeZone::system);
         let now = input.modified().unwrap_or_else(Timestamp::now);
         let end = zone.to_datetime(now.saturating_add(AHEAD).unwrap_or(now));
@@ -66,6 +70,15 @@ impl Calendar {
                 let (month, day, ns) = last.unwrap_or((month, day, ns));
                 let late = Date::new(end.year(), month, day).is_ok_and(|d| at(d, ns) > end);
                 calendar.year = end.year() - turns - i16::from(late);
+                if late {
+                    cx.status.warn(format!(
+                        "{}: the log has no year, and is taken to end in {}, since its last line \
+                         would be later than the file itself; --date tells the date of its first \
+                         line",
+                        input.name(),
+                        end.year() - 1
+                    ));
+                }
             }
             (Stamp::Clock(_), Some(date)) => calendar.day = Some(date),
             (Stamp::Clock(ns), None) => {

@@ -64,10 +64,16 @@ impl<'a> Scan<'a> {
         Some(ns)
     }
 
-    /// `2026-11-22`.
+    /// `2026-11-22`, or `2026 Nov 22` of some devices.
     pub fn date(&mut self) -> Option<Date> {
         let mut scan = *self;
         let year = scan.number(4)?;
+        if scan.take(b" ") {
+            let (month, day) = scan.month_and_day()?;
+            let date = Date::new(year as i16, month, day).ok()?;
+            *self = scan;
+            return Some(date);
+        }
         let month = scan.take(b"-").then(|| scan.number(2)).flatten()?;
         let day = scan.take(b"-").then(|| scan.number(2)).flatten()?;
         let date = Date::new(year as i16, month as i8, day as i8).ok()?;
@@ -183,6 +189,7 @@ mod tests {
                 Some(epoch(day, at + 3600 * SECOND + 291_490_000)),
             ),
             ("2026-11-22T10:58:42Z", Some(epoch(day, at))),
+            ("2026 Nov 22 10:58:42 gw", Some(Stamp::Civil(day, at))),
             ("2026-11-22 10:58:42.5", Some(Stamp::Civil(day, at + SECOND / 2))),
             ("2026-11-32 10:58:42.5", None),
             ("2026-11-22T25:58:42", None),
