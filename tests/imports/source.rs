@@ -37,6 +37,10 @@ impl Source {
                     source.children.push(tokens[at + 1].text.clone());
                     at += 3;
                 }
+                // `pub(in path)` imports nothing.
+                "pub" if text_at(&tokens, at + 1) == "(" => {
+                    at = closing(&tokens, at + 1, "(", ")");
+                }
                 "use" => {
                     let is_public = at > 0 && matches!(tokens[at - 1].text.as_str(), "pub" | ")");
                     let mut paths = Vec::new();
@@ -284,6 +288,7 @@ fn paths_are_read_from_declarations_and_code() {
         mod child;
         use crate::{a, b::{self, C as D}, e::*};
         pub use super::Shown;
+        pub(in crate::hidden) use super::Hidden;
         // use crate::comment;
         #[cfg(test)]
         use crate::{only, tests};
@@ -304,5 +309,5 @@ fn paths_are_read_from_declarations_and_code() {
     assert_eq!(source.names["D"].join("::"), "crate::b::C");
     assert_eq!(source.names["Shown"].join("::"), "super::Shown");
     assert_eq!(source.globs, [["crate", "e"]]);
-    assert_eq!(source.uses.last().map(|(_, line)| *line), Some(14));
+    assert_eq!(source.uses.last().map(|(_, line)| *line), Some(15));
 }
