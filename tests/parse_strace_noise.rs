@@ -150,6 +150,19 @@ proptest! {
 }
 
 #[test]
+fn a_line_of_many_calls_takes_no_time_to_speak_of() {
+    for part in
+        ["accept(", "x accept(3 ", "accept(3, {", "\"accept(3\" = 4 ", "12: accept4(3, NULL"]
+    {
+        let line = part.repeat(200_000 / part.len());
+        let start = std::time::Instant::now();
+        let (total, unreadable) = read(&format!("x{line}) = 4\n"), true);
+        assert!(total + unreadable > 0, "{part}");
+        assert!(start.elapsed().as_secs() < 60, "{part}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn clean_logs_have_no_unreadable_lines() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..300 {

@@ -82,6 +82,8 @@ pub struct Block {
     pub briefs: Briefs,
     /// The time that another program put before the line that is being read.
     pub(super) wrapper: Stamp,
+    /// How often parts of the line may still be tried.
+    pub(super) attempts: u32,
 }
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
@@ -147,6 +149,7 @@ impl Block {
 
     fn long_line(&mut self, line: &[u8], at: u32) {
         let (begin, cut) = line.split_at(line.len().min(lines::LONGEST));
+        self.attempts = rescue::MAX_ATTEMPTS;
         self.line(begin, at, GLUED);
         self.unreadable += u64::from(!cut.is_empty() && rescue::has_accept(cut));
     }

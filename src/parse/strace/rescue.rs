@@ -16,6 +16,13 @@ use crate::parse::wrapper;
 /// The prefixes of strace itself are no longer than this.
 const MAX_PREFIX: usize = 160;
 
+/// More places of a line are not looked at one by one: it is unreadable then.
+const MAX_HITS: usize = 16;
+
+/// How often parts of one line are tried, so that a line takes no time to speak of, however it is
+/// made.
+pub const MAX_ATTEMPTS: u32 = 40;
+
 const DAY: i64 = 86_400 * 1_000_000_000;
 
 /// Where the next accept begins in `text`, wherever it stands.
@@ -72,11 +79,6 @@ pub fn is_one_call(text: &[u8]) -> bool {
     c.eat(b"= ") && !has_accept(c.0)
 }
 
-/// Whether `text` has something that looks like a result.
-fn has_result(text: &[u8]) -> bool {
-    memmem::find(text, b" =").is_some() || memmem::find(text, b"= ").is_some()
-}
-
 /// The last result of `line`.
 fn last_result(line: &[u8]) -> &[u8] {
     memmem::rfind(line, b" = ").map_or(b"", |at| &line[at + 3..])
@@ -93,8 +95,11 @@ fn is_error(value: &[u8]) -> bool {
 /// Whether a line that could not be read may have told of an accepted connection.
 #[cold]
 pub fn may_hide_accept(line: &[u8]) -> bool {
-    for at in memmem::find_iter(line, b"accept") {
-        if is_accept(&line[at..]) && has_result(&line[at..]) && !is_quoted(line, at) {
+    let last = memmem::rfind(line, b" =").max(memmem::rfind(line, b"= "));
+    let hits = memmem::find_iter(line, b"accept")
+        .filter(|at| is_accept(&line[*at..]) && last.is_some_and(|last| *at < last));
+    for (n, at) in hits.enumerate() {
+        if n >= MAX_HITS || !is_quoted(line, at) {
             return true;
         }
     }
@@ -102,10 +107,13 @@ pub fn may_hide_accept(line: &[u8]) -> bool {
     const NAME: [&[u8]; 6] = [b"accep", b"ccept", b"acce", b"cept", b"ept(", b"ept4("];
     const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_family=AF_INET"];
     let result = last_result(line);
-    if !has_result(line) || is_error(result) || has_other_call(line) {
+    if last.is_none() || is_error(result) || has_other_call(line) {
         return false;
     }
-    let has = |mark: &&[u8]| memmem::find_iter(line, *mark).any(|at| !is_quoted(line, at));
+    let has = |mark: &&[u8]| {
+        let mut hits = memmem::find_iter(line, *mark).enumerate();
+        hits.any(|(n, at)| n >= MAX_HITS || !is_quoted(line, at))
+    };
     // bind, connect and getsockname return 0.
     !is_zero(result) && ADDRESS.iter().any(has) || line.contains(&b'(') && NAME.iter().any(has)
 }
@@ -153,12 +161,13 @@ pub fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
     {
         return false;
     }
-    if depth == 0 {
+    if depth == 0 || block.attempts == 0 {
         let accepts = memmem::find_iter(line, b"accept").filter(|at| is_accept(&line[*at..]));
         let hidden = may_hide_accept(line);
         block.unreadable += if hidden { accepts.count().max(1) as u64 } else { 0 };
         return true;
     }
+    block.attempts -= 1;
     if clean::is_dirty(line) {
         let read = |found, piece: &Vec<u8>| block.line(piece, at, depth - 1) | found;
         return clean::pieces(line).iter().fold(false, read);
@@ -239,6 +248,10 @@ pub fn best(own: Stamp, wrapper: Stamp) -> Stamp {
 fn behind_text(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
     for place in calls(line) {
         // Whatever looks like a call within a string is none, unless it can be read to its end.
+        if block.attempts == 0 {
+            return false;
+        }
+        block.attempts -= 1;
         if is_quoted(line, place) && !has_accept(&line[place..]) {
             continue;
         }
