@@ -24,7 +24,7 @@ use super::values;
 /// Counts the TCP connections that a server accepts, by address, without root.
 #[derive(Debug, Parser)]
 #[command(name = "tcptally", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -32,7 +32,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Count the connections that a server accepts: start it, or attach to a running one
     Trace(TraceArgs),
     /// Count the connections to a port by asking the kernel, without touching the server
@@ -78,7 +78,7 @@ const SHOWN: &str = "Output";
 
 /// Options that are the same for every source: what is counted, and the output.
 #[derive(Debug, Args)]
-pub struct CountArgs {
+pub(crate) struct CountArgs {
     /// Count only these local ports: 80,443,8000-8010
     #[arg(help_heading = WHICH, short = 'P', long = "port", value_name = "LIST")]
     pub ports: Option<Ports>,
@@ -181,7 +181,7 @@ pub struct CountArgs {
 
 /// When the table has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal
     Auto,
     /// Also in a file or a pipe
@@ -192,7 +192,7 @@ pub enum Color {
 
 /// Options of the metrics server.
 #[derive(Debug, Args)]
-pub struct MetricsArgs {
+pub(crate) struct MetricsArgs {
     /// Serve metrics for Prometheus at http://ADDR/metrics
     #[arg(long = "metrics", value_name = "ADDR", help_heading = SHOWN)]
     pub address: Option<SocketAddr>,
@@ -205,7 +205,7 @@ pub struct MetricsArgs {
 /// Options of `trace`.
 #[derive(Debug, Args)]
 #[command(after_help = TRACE_EXAMPLES)]
-pub struct TraceArgs {
+pub(crate) struct TraceArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
@@ -242,7 +242,7 @@ pub struct TraceArgs {
 
 /// Process ids, separated by blanks as `pidof` prints them, or by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pids(pub Vec<i32>);
+pub(crate) struct Pids(pub Vec<i32>);
 
 fn pid_list(text: &str) -> Result<Pids, String> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
@@ -259,7 +259,7 @@ fn pid_list(text: &str) -> Result<Pids, String> {
 
 /// How accepts are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
+pub(crate) enum Engine {
     /// The cheapest engine that is safe and exact
     Auto,
     /// No stop: the kernel writes each accept into a buffer; for running servers
@@ -275,7 +275,7 @@ pub enum Engine {
 /// Options of `watch`.
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
@@ -304,7 +304,7 @@ pub struct WatchArgs {
 /// Options of `parse`.
 #[derive(Debug, Args)]
 #[command(after_help = PARSE_EXAMPLES)]
-pub struct ParseArgs {
+pub(crate) struct ParseArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,

@@ -31,7 +31,7 @@ enum Item {
 }
 
 /// Writes events and texts asynchronously. Drops what does not fit in the queue.
-pub struct EventWriter {
+pub(super) struct EventWriter {
     queue: SyncSender<Item>,
     thread: JoinHandle<(Output, Option<io::Error>)>,
     closed: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// Starts the thread. Events are written in `format`.
-    pub fn new(output: Output, format: Box<dyn Format>) -> io::Result<EventWriter> {
+    pub(super) fn new(output: Output, format: Box<dyn Format>) -> io::Result<EventWriter> {
         let (queue, receiver) = sync_channel(QUEUE_ITEMS);
         let closed = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("output".into()).spawn({
@@ -54,17 +54,17 @@ impl EventWriter {
     }
 
     /// Whether the reader has closed the output.
-    pub fn closed(&self) -> bool {
+    pub(super) fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
     /// Writes one connection.
-    pub fn event(&mut self, connection: Connection) {
+    pub(super) fn event(&mut self, connection: Connection) {
         self.send(Item::Event(Box::new(connection)));
     }
 
     /// Writes a text.
-    pub fn text(&mut self, text: Vec<u8>) {
+    pub(super) fn text(&mut self, text: Vec<u8>) {
         if !text.is_empty() {
             self.send(Item::Text(text));
         }
@@ -88,7 +88,7 @@ impl EventWriter {
     }
 
     /// Waits until everything is written, and returns the output.
-    pub fn finish(self) -> (Option<Output>, Option<io::Error>) {
+    pub(super) fn finish(self) -> (Option<Output>, Option<io::Error>) {
         drop(self.queue);
         match self.thread.join() {
             Ok((output, error)) => (Some(output), error),

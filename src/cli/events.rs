@@ -15,7 +15,7 @@ use super::request::Request;
 const WRITE_BYTES: usize = 1 << 16;
 
 /// Filters connections and writes those that pass. A part of it formats them only.
-pub struct Events {
+pub(super) struct Events {
     count: Count,
     /// The machine of connections that do not name theirs.
     host: Arc<str>,
@@ -29,7 +29,7 @@ pub struct Events {
 
 impl Events {
     /// Creates a sink that writes the connections that pass the filter of `count`.
-    pub fn new(count: Count, request: &Request, output: Output) -> Events {
+    pub(super) fn new(count: Count, request: &Request, output: Output) -> Events {
         let options = request.render_options(output.stream(), !output.continues());
         let host = request.event_host.clone();
         let mut events = Events::with(count, host, request.kind, options, Some(output));
@@ -72,7 +72,7 @@ impl Events {
     }
 
     /// Writes the text that is left.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         if !self.text.is_empty() {
             self.write();
         }
@@ -86,7 +86,7 @@ impl Events {
     }
 
     /// The numbers of connections.
-    pub fn count(&self) -> &Count {
+    pub(super) fn count(&self) -> &Count {
         &self.count
     }
 }

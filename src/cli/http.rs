@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// What clients can take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// The time for the request and the answer together.
     pub total: Duration,
     /// Clients at the same time; more of them wait.
@@ -36,7 +36,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What a path stands for.
-pub struct Resource {
+pub(super) struct Resource {
     /// The media type of the body.
     pub content_type: &'static str,
     /// The content.
@@ -44,7 +44,7 @@ pub struct Resource {
 }
 
 /// Answers clients of `listener` in threads, with what `find` gives for a path.
-pub fn serve(
+pub(super) fn serve(
     listener: TcpListener,
     limits: Limits,
     find: impl Fn(&str) -> Option<Resource> + Send + Sync + 'static,

@@ -12,11 +12,11 @@ use tcptally::time::Bound;
 
 /// Maximum number of consecutive empty intervals. A single wrong date in a record must not cause years
 /// of empty rows.
-pub const MAX_EMPTY_INTERVALS: usize = 100_000;
+pub(super) const MAX_EMPTY_INTERVALS: usize = 100_000;
 
 /// Returns all intervals of the period. Without a limit they go from the first to the last connection,
 /// and to the times in `also`. The second value is a note if empty intervals are left out.
-pub fn intervals<'a>(
+pub(super) fn intervals<'a>(
     count: &'a Count,
     order: Order,
     also: impl IntoIterator<Item = RecordTime>,

@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use tcptally::sys::wake;
 
 /// Prints an error. A failure to write to stderr is ignored.
-pub fn error(text: impl Display) {
+pub(super) fn error(text: impl Display) {
     let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "tcptally: {text}"));
 }
 
 /// Prints a notice unless `quiet`.
-pub fn notice(quiet: bool, text: impl Display) {
+pub(super) fn notice(quiet: bool, text: impl Display) {
     if !quiet {
         error(text);
     }
@@ -25,7 +25,7 @@ static BACKGROUND: Mutex<Option<(Sender<String>, JoinHandle<()>)>> = Mutex::new(
 
 /// Prints a notice without waiting until it is written. A terminal can block a write (Ctrl-S), and a
 /// traced server waits while its tracer does.
-pub fn notice_in_background(quiet: bool, text: impl Display) {
+pub(super) fn notice_in_background(quiet: bool, text: impl Display) {
     if quiet {
         return;
     }
@@ -39,7 +39,7 @@ pub fn notice_in_background(quiet: bool, text: impl Display) {
 }
 
 /// Waits until all notices are written.
-pub fn finish() {
+pub(super) fn finish() {
     let background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((notes, thread)) = background {
         drop(notes);

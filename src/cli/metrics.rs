@@ -22,7 +22,7 @@ use super::request::{Request, Usage};
 const MAX_KEYS: usize = 10_000;
 
 /// The counts for scrapes, apart from those of the report.
-pub struct Metrics(Arc<Mutex<Shared>>);
+pub(super) struct Metrics(Arc<Mutex<Shared>>);
 
 struct Shared {
     count: Count,
@@ -33,11 +33,11 @@ struct Shared {
 }
 
 /// A listening socket for metrics that nobody answers yet.
-pub struct Endpoint(TcpListener);
+pub(super) struct Endpoint(TcpListener);
 
 impl Endpoint {
     /// Listens on the address of `--metrics`, before anything else starts.
-    pub fn open(args: &MetricsArgs) -> anyhow::Result<Option<Endpoint>> {
+    pub(super) fn open(args: &MetricsArgs) -> anyhow::Result<Option<Endpoint>> {
         let Some(addr) = args.address else { return Ok(None) };
         if !addr.ip().to_canonical().is_loopback() && !args.allow_remote {
             return Err(Usage(format!(
@@ -53,7 +53,7 @@ impl Endpoint {
     }
 
     /// Starts to answer, in threads.
-    pub fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
+    pub(super) fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
         let Request { count, order, .. } = request;
         let max_keys = count.tally.whole.max_keys().unwrap_or(MAX_KEYS);
         let tally = Tally::new(count.tally.keys.clone(), None, Some(max_keys));
@@ -81,7 +81,7 @@ impl Endpoint {
 
 impl Metrics {
     /// Counts one connection.
-    pub fn take(&self, c: &Connection) {
+    pub(super) fn take(&self, c: &Connection) {
         let mut shared = lock(&self.0);
         if shared.count.filter.judge(c) == tcptally::filter::Verdict::Pass {
             shared.ports.add(c);
@@ -90,7 +90,7 @@ impl Metrics {
     }
 
     /// Updates the status of the source.
-    pub fn update(&self, status: SourceStatus) {
+    pub(super) fn update(&self, status: SourceStatus) {
         lock(&self.0).status = status;
     }
 }

@@ -1,6 +1,7 @@
 //! The program: runs a source, counts its connections and writes the report, as the options say.
+#![warn(unreachable_pub)]
 
-pub mod args;
+pub(crate) mod args;
 mod event_writer;
 mod events;
 mod http;
@@ -27,7 +28,7 @@ use tcptally::trace as tracing;
 use request::Usage;
 
 /// Runs the command and returns the exit status.
-pub fn run(cli: Cli) -> i32 {
+pub(crate) fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
         // The command's own exit status may be 1, so a failure of tcptally is 125.
         Command::Trace(args) => {

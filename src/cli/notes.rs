@@ -14,7 +14,7 @@ use tcptally::{RecordTime, ShortfallKind, SourceStatus};
 use super::message;
 
 /// The report on everything that was counted.
-pub fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> Report<'a> {
+pub(super) fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> Report<'a> {
     let table = Some(&count.tally.whole);
     Report {
         status,
@@ -27,20 +27,20 @@ pub fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Order) -> R
 }
 
 /// Exit status if `--strict` is given and the report is not complete.
-pub const INCOMPLETE: i32 = 3;
+pub(super) const INCOMPLETE: i32 = 3;
 
 /// Whether the counts are known to contain every selected connection.
-pub fn is_complete(status: &SourceStatus, count: &Count) -> bool {
+pub(super) fn is_complete(status: &SourceStatus, count: &Count) -> bool {
     status.is_complete() && count.sums.undecided() == 0
 }
 
 /// Prints the notes to stderr, for formats that do not contain them.
-pub fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
+pub(super) fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
     print_notes(&notes(status, count), status, quiet);
 }
 
 /// Prints notes to stderr, except refused inputs, which are printed as errors.
-pub fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
+pub(super) fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
     let refused = |note: &str| {
         let all = status.shortfalls().iter();
         all.filter(|s| s.kind == ShortfallKind::RefusedInput).any(|s| s.text == note)
@@ -51,7 +51,7 @@ pub fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
 }
 
 /// What is printed, or decides the exit status, after the report.
-pub struct Parsed {
+pub(super) struct Parsed {
     /// Inputs that could not be read or recognised.
     pub failures: Vec<String>,
     /// Whether the report is complete.
@@ -60,7 +60,7 @@ pub struct Parsed {
 
 impl Parsed {
     /// Adds the reason for a total of 0 to the status. Called before the report is written.
-    pub fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
+    pub(super) fn new(outcome: &mut Outcome, count: &Count) -> Parsed {
         if let Some(reason) = reason_for_zero(outcome, count) {
             outcome.status.warn(reason);
         }

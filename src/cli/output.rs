@@ -15,7 +15,7 @@ use super::request::Stream;
 
 /// The output of a report.
 #[derive(Debug)]
-pub enum Output {
+pub(super) enum Output {
     /// A standard stream.
     Stream(Stream),
     /// A file that is written immediately: for events and intervals, devices and pipes.
@@ -36,7 +36,7 @@ pub enum Output {
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(super) enum Mode {
     /// Replaced as a whole, at the end.
     Replace,
     /// Truncated at start, then written immediately.
@@ -47,7 +47,7 @@ pub enum Mode {
 
 impl Mode {
     /// Events and intervals are written as they come, a report when it is complete.
-    pub fn of(args: &CountArgs) -> Mode {
+    pub(super) fn of(args: &CountArgs) -> Mode {
         match (args.events, args.interval) {
             (true, _) => Mode::Truncate,
             (false, Some(_)) if args.format != OutputFormat::Json => Mode::Append,
@@ -58,7 +58,7 @@ impl Mode {
 
 impl Output {
     /// Opens the output, before anything else starts. Without a path it is `stream`; `-` is stdout.
-    pub fn open(path: Option<&Path>, stream: Stream, mode: Mode) -> anyhow::Result<Output> {
+    pub(super) fn open(path: Option<&Path>, stream: Stream, mode: Mode) -> anyhow::Result<Output> {
         match path {
             None => Ok(Output::Stream(stream)),
             Some(path) if path == Path::new("-") => Ok(Output::Stream(Stream::Stdout)),
@@ -94,7 +94,7 @@ impl Output {
     }
 
     /// The standard stream, if it is one.
-    pub fn stream(&self) -> Option<Stream> {
+    pub(super) fn stream(&self) -> Option<Stream> {
         match self {
             Output::Stream(stream) => Some(*stream),
             _ => None,
@@ -102,7 +102,7 @@ impl Output {
     }
 
     /// Its name in messages.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Output::Stream(Stream::Stdout) => "stdout".into(),
             Output::Stream(Stream::Stderr) => "stderr".into(),
@@ -113,12 +113,12 @@ impl Output {
     }
 
     /// Whether the file has content already.
-    pub fn continues(&self) -> bool {
+    pub(super) fn continues(&self) -> bool {
         matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
     }
 
     /// Writes the output with `write`, and replaces the file if it is [`Output::Replace`].
-    pub fn write(
+    pub(super) fn write(
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {

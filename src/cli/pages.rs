@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use super::request::Usage;
 
 /// Prints the manual page of the program, or of one of its subcommands.
-pub fn man(subcommand: Option<&str>) -> anyhow::Result<i32> {
+pub(super) fn man(subcommand: Option<&str>) -> anyhow::Result<i32> {
     let mut program = Cli::command();
     program.build();
     let page = match subcommand {
@@ -29,7 +29,7 @@ pub fn man(subcommand: Option<&str>) -> anyhow::Result<i32> {
 }
 
 /// Prints the completions for a shell.
-pub fn completions(shell: Shell) -> anyhow::Result<i32> {
+pub(super) fn completions(shell: Shell) -> anyhow::Result<i32> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tcptally", &mut text);
     io::stdout().lock().write_all(&text)?;

@@ -18,7 +18,7 @@ use super::request::{Request, Stream, Times, Usage};
 use super::{message, piped};
 
 /// Counts in records and returns the exit status.
-pub fn run(args: ParseArgs) -> anyhow::Result<i32> {
+pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
     let request = Request::new(&args.count, &Times::Record(zone.clone()))?;

@@ -35,7 +35,7 @@ const ON_THE_WAY: SignedDuration = SignedDuration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(300);
 
 /// Whether any of the inputs may still grow: a pipe, a terminal, a socket.
-pub fn any_pipe(files: &[PathBuf]) -> bool {
+pub(super) fn any_pipe(files: &[PathBuf]) -> bool {
     let is_pipe = |file: &PathBuf| {
         let path = if file.as_os_str() == "-" { "/dev/stdin".as_ref() } else { file.as_path() };
         path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir())
@@ -44,7 +44,7 @@ pub fn any_pipe(files: &[PathBuf]) -> bool {
 }
 
 /// Counts in records while they are written, until they or a signal end it.
-pub fn run(
+pub(super) fn run(
     files: Vec<PathBuf>,
     options: Options,
     request: Request,

@@ -16,7 +16,7 @@ use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
 /// Counts connections, and knows which intervals have been written.
-pub struct Reporter {
+pub(super) struct Reporter {
     /// What is counted, with the counts so far.
     pub request: Request,
     /// The format of the report.
@@ -32,7 +32,11 @@ pub struct Reporter {
 impl Reporter {
     /// Creates a reporter. Intervals are written from the beginning of the period on, but not from
     /// before `start`; without both, from the first connection on.
-    pub fn new(request: Request, format: Box<dyn Format>, start: Option<RecordTime>) -> Reporter {
+    pub(super) fn new(
+        request: Request,
+        format: Box<dyn Format>,
+        start: Option<RecordTime>,
+    ) -> Reporter {
         let since = match &request.count.filter.period.since {
             Some(Bound::At(since)) => Some(*since),
             _ => None,
@@ -45,7 +49,7 @@ impl Reporter {
     }
 
     /// Counts one connection.
-    pub fn take(&mut self, mut c: Connection) {
+    pub(super) fn take(&mut self, mut c: Connection) {
         if let Some(next) = self.next.filter(|_| self.live && self.shown) {
             c.time = c.time.map(|time| time_in_next(time, &c, next));
         }
@@ -64,14 +68,14 @@ impl Reporter {
     }
 
     /// The end of the next interval that is written when it ends.
-    pub fn next_end(&self) -> Option<RecordTime> {
+    pub(super) fn next_end(&self) -> Option<RecordTime> {
         let interval = self.request.count.tally.interval.as_ref()?;
         self.next.filter(|_| self.rolls()).map(|start| interval.around(start).1)
     }
 
     /// Returns the text of intervals that have ended by `now`, and of earlier ones to which
     /// connections were added later.
-    pub fn ended(&mut self, now: RecordTime) -> Vec<u8> {
+    pub(super) fn ended(&mut self, now: RecordTime) -> Vec<u8> {
         let mut text = Vec::new();
         let Some(interval) = self.request.count.tally.interval.clone().filter(|_| self.rolls())
         else {
@@ -107,7 +111,7 @@ impl Reporter {
 
     /// Returns the text of all remaining intervals, when no more connections come. The last interval
     /// is that of the end of the period, or of `now`.
-    pub fn rest(&mut self, now: Option<RecordTime>) -> Vec<u8> {
+    pub(super) fn rest(&mut self, now: Option<RecordTime>) -> Vec<u8> {
         let tally = &self.request.count.tally;
         let until = match &self.request.count.filter.period.until {
             Some(Bound::At(until)) => Some(*until),
@@ -162,7 +166,11 @@ impl Reporter {
     }
 
     /// Writes the report on what was counted so far.
-    pub fn report(&mut self, status: &SourceStatus, out: &mut dyn io::Write) -> io::Result<()> {
+    pub(super) fn report(
+        &mut self,
+        status: &SourceStatus,
+        out: &mut dyn io::Write,
+    ) -> io::Result<()> {
         let Request { count, order, quiet, .. } = &self.request;
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some() && self.format.one_document() {
@@ -179,7 +187,7 @@ impl Reporter {
     }
 
     /// Prints the notes to stderr, for events.
-    pub fn say_notes(&self, status: &SourceStatus) {
+    pub(super) fn say_notes(&self, status: &SourceStatus) {
         say_notes(status, &self.request.count, self.request.quiet);
     }
 }

@@ -20,10 +20,10 @@ use tcptally::time::period::{End, PeriodError, Reference, period};
 /// A usage error: exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub String);
+pub(super) struct Usage(pub String);
 
 /// What is counted and how it is shown.
-pub struct Request {
+pub(super) struct Request {
     /// What is counted.
     pub count: Count,
     /// Which rows are shown.
@@ -44,7 +44,7 @@ pub struct Request {
 }
 
 /// What times on the command line refer to.
-pub enum Times {
+pub(super) enum Times {
     /// A record, in this time zone.
     Record(TimeZone),
     /// The future, by the clock of this machine.
@@ -53,7 +53,7 @@ pub enum Times {
 
 impl Request {
     /// Converts the options, or returns what is wrong with them.
-    pub fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
+    pub(super) fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
         let zone = match times {
             Times::Record(zone) => zone.clone(),
             Times::Live => TimeZone::system(),
@@ -114,7 +114,7 @@ impl Request {
     }
 
     /// The costly fields of connections that are needed.
-    pub fn requested(&self) -> RequestedFields {
+    pub(super) fn requested(&self) -> RequestedFields {
         if self.events {
             return RequestedFields { local: true, local_ip: true, comm: true, pid: true };
         }
@@ -126,17 +126,17 @@ impl Request {
     }
 
     /// Whether the report needs TCP statistics.
-    pub fn has_stats(&self) -> bool {
+    pub(super) fn has_stats(&self) -> bool {
         self.order.columns.any() || self.count.tally.keys.has_stats()
     }
 
     /// Creates the format for an output: this stream, or a file (`None`).
-    pub fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
+    pub(super) fn format(&self, stream: Option<Stream>, headings: bool) -> Box<dyn Format> {
         self.kind.format(self.render_options(stream, headings))
     }
 
     /// How that output is rendered.
-    pub fn render_options(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
+    pub(super) fn render_options(&self, stream: Option<Stream>, headings: bool) -> RenderOptions {
         let color = match self.color {
             Color::Always => true,
             Color::Never => false,
@@ -170,7 +170,7 @@ fn period_usage(error: PeriodError) -> Usage {
 
 /// A standard stream that a report goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(super) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.

@@ -18,7 +18,7 @@ use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
-pub fn run(args: TraceArgs) -> anyhow::Result<i32> {
+pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
     let spawns = !args.argv.is_empty();
     let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };

@@ -57,27 +57,27 @@ const FORMATS: &[Choice<OutputFormat>] = &[
 ];
 
 /// Parses a value of `--by`.
-pub fn key() -> impl TypedValueParser<Value = Key> {
+pub(super) fn key() -> impl TypedValueParser<Value = Key> {
     choice(KEYS)
 }
 
 /// Parses the value of `--sort`.
-pub fn sort() -> impl TypedValueParser<Value = Sort> {
+pub(super) fn sort() -> impl TypedValueParser<Value = Sort> {
     choice(SORTS)
 }
 
 /// Parses a value of `--columns`.
-pub fn column() -> impl TypedValueParser<Value = Column> {
+pub(super) fn column() -> impl TypedValueParser<Value = Column> {
     choice(COLUMNS)
 }
 
 /// Parses the value of `--format`.
-pub fn format() -> impl TypedValueParser<Value = OutputFormat> {
+pub(super) fn format() -> impl TypedValueParser<Value = OutputFormat> {
     choice(FORMATS)
 }
 
 /// Parses the value of `--type`: the name of a record format.
-pub fn record_format() -> PossibleValuesParser {
+pub(super) fn record_format() -> PossibleValuesParser {
     PossibleValuesParser::new(KINDS.iter().map(|f| PossibleValue::new(f.name).help(f.about)))
 }
 

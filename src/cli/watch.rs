@@ -17,7 +17,7 @@ use super::request::{Request, Stream, Times, Usage};
 const MIN_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
-pub fn run(args: WatchArgs) -> anyhow::Result<i32> {
+pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
     let resolution = resolution(&args)?;
     let options = Options {

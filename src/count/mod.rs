@@ -1,4 +1,5 @@
 //! [`Tally`]: counts connections by key, in total and by interval. Tallies can be merged.
+#![warn(unreachable_pub)]
 
 pub mod counter;
 pub mod encoded_key;

@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 /// count, because the new key may have been evicted before. So a count is too high by at most its
 /// error, and a key that is not kept had at most the [`floor`](SpaceSaving::floor).
 #[derive(Clone, Debug)]
-pub struct SpaceSaving {
+pub(super) struct SpaceSaving {
     max: usize,
     /// The inherited part of each row's count.
     errors: Vec<u64>,
@@ -24,7 +24,7 @@ pub struct SpaceSaving {
 
 impl SpaceSaving {
     /// Keeps at most `max` keys, and at least one.
-    pub fn new(max: usize) -> SpaceSaving {
+    pub(super) fn new(max: usize) -> SpaceSaving {
         SpaceSaving {
             max: max.max(1),
             errors: Vec::new(),
@@ -35,29 +35,29 @@ impl SpaceSaving {
     }
 
     /// Maximum number of keys.
-    pub fn max(&self) -> usize {
+    pub(super) fn max(&self) -> usize {
         self.max
     }
 
     /// Maximum count of a key that is not kept.
-    pub fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         self.floor
     }
 
     /// The error of a row: the inherited part of its count.
-    pub fn error(&self, row: usize) -> u64 {
+    pub(super) fn error(&self, row: usize) -> u64 {
         self.errors.get(row).copied().unwrap_or(0)
     }
 
     /// Increases the error of a row.
-    pub fn add_error(&mut self, row: usize, error: u64) {
+    pub(super) fn add_error(&mut self, row: usize, error: u64) {
         if let Some(sum) = self.errors.get_mut(row) {
             *sum += error;
         }
     }
 
     /// The row to evict for a new key, if the table is full.
-    pub fn replace(&mut self, count: impl Fn(usize) -> u64) -> Option<usize> {
+    pub(super) fn replace(&mut self, count: impl Fn(usize) -> u64) -> Option<usize> {
         if self.open || self.errors.len() < self.max {
             return None;
         }
@@ -73,13 +73,13 @@ impl SpaceSaving {
     }
 
     /// Records that a row was added, with the floor in its count.
-    pub fn push(&mut self, count: u64, error: u64) {
+    pub(super) fn push(&mut self, count: u64, error: u64) {
         self.errors.push(0);
         self.set(self.errors.len() - 1, count, error);
     }
 
     /// Records that a row was replaced by one with the floor in its count.
-    pub fn set(&mut self, row: usize, count: u64, error: u64) {
+    pub(super) fn set(&mut self, row: usize, count: u64, error: u64) {
         if let Some(e) = self.errors.get_mut(row) {
             *e = self.floor + error;
         }
@@ -87,13 +87,13 @@ impl SpaceSaving {
     }
 
     /// Allows all keys of another table to be added.
-    pub fn open(&mut self) {
+    pub(super) fn open(&mut self) {
         self.open = true;
     }
 
     /// The rows to evict after a merge, ascending. `floor` is the maximum count of a key that is in
     /// neither table.
-    pub fn close(&mut self, counts: &mut [u64], floor: u64) -> Vec<usize> {
+    pub(super) fn close(&mut self, counts: &mut [u64], floor: u64) -> Vec<usize> {
         self.open = false;
         self.floor = floor;
         let mut order: Vec<usize> = (0..counts.len()).collect();

@@ -13,14 +13,14 @@ use crate::{Connection, RecordTime};
 /// Comma-separated values. With intervals there are only their rows, so that the sum of the column
 /// `count` is the total. The column `kind` is `row`, or `others` for the sum of the rows that are
 /// not shown.
-pub struct Format {
+pub(super) struct Format {
     intervals: bool,
     headings: bool,
 }
 
 impl Format {
     /// Creates the format for one output.
-    pub fn new(options: RenderOptions) -> Format {
+    pub(super) fn new(options: RenderOptions) -> Format {
         Format { intervals: options.intervals, headings: options.headings }
     }
 

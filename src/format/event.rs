@@ -10,7 +10,7 @@ use crate::{Connection, RecordTime};
 /// The fields of a connection. They and their order are the same for all sources. Unknown values are
 /// null or empty. Durations are in seconds.
 #[derive(Serialize)]
-pub struct Event<'a> {
+pub(super) struct Event<'a> {
     /// The time by the clock.
     time: Option<RecordTime>,
     /// The time since the record began, for records without a clock.
@@ -33,7 +33,7 @@ pub struct Event<'a> {
 }
 
 /// The names of the fields, in order.
-pub const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 17] = [
     "time",
     "elapsed",
     "time_uncertainty",

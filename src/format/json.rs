@@ -16,10 +16,10 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::{Connection, RecordTime};
 
 /// The version of the fields. It goes up when a field changes its meaning.
-pub const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 2;
 
 /// One JSON document in one line.
-pub struct Format;
+pub(super) struct Format;
 
 impl super::Format for Format {
     fn one_document(&self) -> bool {

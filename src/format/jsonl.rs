@@ -16,13 +16,13 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
 
 /// JSON objects, one per line.
-pub struct Format {
+pub(super) struct Format {
     intervals: bool,
 }
 
 impl Format {
     /// Creates the format for one output.
-    pub fn new(options: RenderOptions) -> Format {
+    pub(super) fn new(options: RenderOptions) -> Format {
         Format { intervals: options.intervals }
     }
 }

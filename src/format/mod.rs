@@ -1,5 +1,6 @@
 //! Report formats, one file each. A new format is a file that implements [`Format`], and a line in
 //! [`OutputFormat::format`].
+#![warn(unreachable_pub)]
 
 mod clock;
 mod csv;

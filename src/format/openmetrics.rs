@@ -19,10 +19,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Default number of rows that are time series of their own. Clients choose their addresses, so they
 /// could make any number of series.
-pub const TOP: usize = 20;
+pub(super) const TOP: usize = 20;
 
 /// OpenMetrics text.
-pub struct Format;
+pub(super) struct Format;
 
 type Rows = Family<Vec<(&'static str, String)>, Counter>;
 

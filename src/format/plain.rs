@@ -13,14 +13,14 @@ use crate::{Connection, RecordTime};
 /// `IP: COUNT`, one per line, with the beginning of the interval first if there are intervals.
 ///
 /// Statistics follow the count, or the address of an event, each after a blank.
-pub struct Format {
+pub(super) struct Format {
     zone: TimeZone,
     columns: Columns,
 }
 
 impl Format {
     /// Creates the format for one output.
-    pub fn new(options: RenderOptions) -> Format {
+    pub(super) fn new(options: RenderOptions) -> Format {
         Format { zone: options.zone, columns: options.columns }
     }
 

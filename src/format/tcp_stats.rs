@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::count::tcp_stats::{Columns, Summary, TcpStats};
 
 /// A column.
-pub struct Field {
+pub(super) struct Field {
     /// Its name in csv and JSON.
     pub name: &'static str,
     /// Its heading in tables.
@@ -18,7 +18,7 @@ pub struct Field {
 
 /// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
+pub(super) enum Number {
     /// Bytes.
     Bytes(u64),
     /// Microseconds, to be shown as seconds.
@@ -72,7 +72,7 @@ fn bound(times: &Summary) -> Option<Number> {
 }
 
 /// Returns the selected columns in order.
-pub fn fields(columns: Columns) -> impl Iterator<Item = &'static Field> {
+pub(super) fn fields(columns: Columns) -> impl Iterator<Item = &'static Field> {
     let Columns { bytes, duration, rtt } = columns;
     FIELDS
         .iter()
@@ -81,28 +81,30 @@ pub fn fields(columns: Columns) -> impl Iterator<Item = &'static Field> {
 }
 
 /// Returns the columns that apply to a single connection, each with its label.
-pub fn fields_of_one(columns: Columns) -> impl Iterator<Item = (&'static str, &'static Field)> {
+pub(super) fn fields_of_one(
+    columns: Columns,
+) -> impl Iterator<Item = (&'static str, &'static Field)> {
     fields(columns).filter_map(|field| Some((field.of_one?, field)))
 }
 
 impl Field {
     /// The value for programs; `None` if it is known of no connection.
-    pub fn value(&self, stats: &TcpStats) -> Option<Number> {
+    pub(super) fn value(&self, stats: &TcpStats) -> Option<Number> {
         (self.value)(stats).filter(|n| !matches!(n, Number::TimeBelow(_)))
     }
 
     /// The value as text; empty if it is not known.
-    pub fn text(&self, stats: &TcpStats) -> String {
+    pub(super) fn text(&self, stats: &TcpStats) -> String {
         self.value(stats).map(|n| n.to_string()).unwrap_or_default()
     }
 
     /// One word: the number, `<` and a number that it is below, or `-`.
-    pub fn word(&self, stats: &TcpStats) -> String {
+    pub(super) fn word(&self, stats: &TcpStats) -> String {
         (self.value)(stats).map_or("-".into(), |n| n.to_string())
     }
 
     /// The value for people.
-    pub fn show(&self, stats: &TcpStats) -> String {
+    pub(super) fn show(&self, stats: &TcpStats) -> String {
         match (self.value)(stats) {
             None => "-".into(),
             Some(Number::Time(us)) => for_people(us),

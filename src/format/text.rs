@@ -1,7 +1,7 @@
 //! Texts for people.
 
 /// Escapes control characters in a text from outside, so that it cannot control a terminal.
-pub fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -19,7 +19,7 @@ pub fn plural(n: u64, one: &str, many: &str) -> String {
 }
 
 /// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

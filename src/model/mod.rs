@@ -1,4 +1,5 @@
 //! Types shared by all sources, the filter, the counters and the formats.
+#![warn(unreachable_pub)]
 
 pub mod connection;
 pub mod live;

@@ -1,4 +1,5 @@
 //! [`Period`]: the time in which connections are counted; intervals; times as users write them.
+#![warn(unreachable_pub)]
 
 pub mod interval;
 pub mod period;

@@ -6,7 +6,7 @@ use tcptally::model::live::{Ending, Event, Live};
 use tcptally::{RecordTime, ShortfallKind, trace};
 
 use self::state::State;
-pub use self::state::Watch;
+pub(super) use self::state::Watch;
 use super::message;
 use super::notes::INCOMPLETE;
 
@@ -14,7 +14,7 @@ use super::notes::INCOMPLETE;
 ///
 /// The source runs in a thread of its own. That thread has ended before the last report is written,
 /// so that a server is detached by then, however slow the reader of the report is.
-pub fn watch<L: Live>(
+pub(super) fn watch<L: Live>(
     start: impl FnOnce() -> Result<L, L::Error> + Send,
     what: Watch,
 ) -> anyhow::Result<i32> {

@@ -20,7 +20,7 @@ use crate::cli::request::Request;
 const STATUS_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// What to do with the connections of a source.
-pub struct Watch {
+pub(crate) struct Watch {
     /// What is counted, and the report.
     pub request: Request,
     /// The output of the report.
@@ -32,7 +32,7 @@ pub struct Watch {
 }
 
 /// What has been counted and written, and when there is more to do.
-pub struct State {
+pub(super) struct State {
     reporter: Reporter,
     pub event_writer: EventWriter,
     /// The name of the output in messages.
@@ -51,7 +51,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(what: Watch) -> anyhow::Result<State> {
+    pub(super) fn new(what: Watch) -> anyhow::Result<State> {
         let Watch { mut request, output, metrics, .. } = what;
         let format = request.format(output.stream(), !output.continues());
         let mut events = request.format(output.stream(), !output.continues());
@@ -79,12 +79,12 @@ impl State {
     }
 
     /// Starts `duration`, when the source is ready: to attach may take long.
-    pub fn begin(&mut self, duration: Option<SignedDuration>) {
+    pub(super) fn begin(&mut self, duration: Option<SignedDuration>) {
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         if !self.counting {
             return None;
         }
@@ -97,7 +97,7 @@ impl State {
         [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let past = |bound: &Bound| matches!(bound, Bound::At(t) if *t <= RecordTime::now());
         self.counting
             && (self.event_writer.closed()
@@ -105,7 +105,7 @@ impl State {
                 || self.end.as_ref().is_some_and(past))
     }
 
-    pub fn take(&mut self, mut c: Connection) {
+    pub(super) fn take(&mut self, mut c: Connection) {
         if !self.counting {
             return;
         }
@@ -124,7 +124,7 @@ impl State {
     }
 
     /// Updates the status in metrics, if it is too old.
-    pub fn tell(&mut self, live: &mut impl Live) {
+    pub(super) fn tell(&mut self, live: &mut impl Live) {
         let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
         let now = Instant::now();
         if self.tell_at.is_none_or(|at| at <= now) {
@@ -134,7 +134,7 @@ impl State {
     }
 
     /// Writes the intervals that have ended.
-    pub fn show_intervals(&mut self, now: RecordTime) {
+    pub(super) fn show_intervals(&mut self, now: RecordTime) {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = now.shifted(-lateness);
         if self.counting && self.reporter.next_end().is_some_and(|end| end <= now) {
@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Writes the tally so far.
-    pub fn show(&mut self, mut status: SourceStatus) {
+    pub(super) fn show(&mut self, mut status: SourceStatus) {
         let request = &self.reporter.request;
         if request.events {
             let total = request.count.sums.total;
@@ -161,13 +161,13 @@ impl State {
     }
 
     /// Whether `--strict` is given and the report lacks connections, or may.
-    pub fn fails_strict(&self, status: &SourceStatus) -> bool {
+    pub(super) fn fails_strict(&self, status: &SourceStatus) -> bool {
         let request = &self.reporter.request;
         self.incomplete || self.counting && request.strict && !is_complete(status, &request.count)
     }
 
     /// Writes the tally and stops counting.
-    pub fn end(&mut self, status: SourceStatus) {
+    pub(super) fn end(&mut self, status: SourceStatus) {
         self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
         if self.reporter.request.events {
@@ -180,7 +180,7 @@ impl State {
 
     /// Writes the tally unless that has been done, and waits until everything is written. Returns
     /// whether it was.
-    pub fn finish(self, mut status: SourceStatus) -> bool {
+    pub(super) fn finish(self, mut status: SourceStatus) -> bool {
         status.ended.get_or_insert_with(RecordTime::now);
         let State { mut reporter, mut event_writer, place, counting, .. } = self;
         if counting {

@@ -15,7 +15,7 @@ const SHARE: usize = 6;
 
 /// The widths of the columns; 0 for one that is left out.
 #[derive(Clone, Debug)]
-pub struct Columns {
+pub(super) struct Columns {
     keys: Vec<usize>,
     count: usize,
     share: usize,
@@ -28,7 +28,7 @@ pub struct Columns {
 
 /// The texts of a line.
 #[derive(Clone, Debug, Default)]
-pub struct Line {
+pub(super) struct Line {
     /// The values of the keys.
     pub keys: Vec<String>,
     /// The count, or the heading.
@@ -46,7 +46,7 @@ pub struct Line {
 impl Columns {
     /// Selects columns of these widths. If they do not fit, the bar is left out first, then the share,
     /// then the times. With statistics there is no share and no bar.
-    pub fn fit(
+    pub(super) fn fit(
         width: usize,
         keys: Vec<usize>,
         count: usize,
@@ -80,7 +80,7 @@ impl Columns {
     }
 
     /// Lays out a line, without a line feed.
-    pub fn line(&self, line: &Line) -> String {
+    pub(super) fn line(&self, line: &Line) -> String {
         let mut text = String::new();
         for (value, width) in line.keys.iter().zip(&self.keys) {
             let _ = write!(text, "{value:width$}{:GAP$}", "");

@@ -26,7 +26,7 @@ const QUIET: Style = Style::new().dimmed();
 
 /// A table with count, share, bar and the times of the first and the last connection; below it a
 /// summary and the notes.
-pub struct Format {
+pub(super) struct Format {
     options: RenderOptions,
     /// The interval before. Its date is not repeated.
     last_interval: Option<Entry>,
@@ -36,7 +36,7 @@ pub struct Format {
 
 impl Format {
     /// Creates the format for one output.
-    pub fn new(options: RenderOptions) -> Format {
+    pub(super) fn new(options: RenderOptions) -> Format {
         Format { options, last_interval: None, widths: Vec::new() }
     }
 
