@@ -1,13 +1,12 @@
-//! Work in a process of its own that nobody has to wait for.
+//! Runs work in a separate process that is not a child of this one.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// Runs `work` in a grandchild of this process, which ends with it, and gives what it returned
-/// through the file: all of it, or nothing. The grandchild has no descriptor but that one, and is
-/// no child of this process: wait(2) does not see it.
+/// Runs `work` in a grandchild of this process. Returns a file from which its result can be read:
+/// all of it, or nothing. The grandchild has no other descriptor, and wait(2) does not report it.
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
@@ -44,7 +43,7 @@ pub fn run(work: fn() -> [u8; 4]) -> io::Result<File> {
 }
 
 /// # Safety
-/// Only where no descriptor is used afterwards but `kept`.
+/// No descriptor except `kept` may be used afterwards.
 unsafe fn close_all_but(kept: i32) {
     // SAFETY: takes numbers only. Before Linux 5.9 there is no close_range, and they stay open.
     unsafe {

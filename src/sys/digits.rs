@@ -1,8 +1,8 @@
-//! Many bytes looked at with one instruction.
+//! Classifies 16 bytes at once as digits or not (SSE2).
 
 #![allow(unsafe_code)]
 
-/// Which bytes are ASCII digits: the first byte is the lowest bit.
+/// Returns which bytes are ASCII digits; the first byte is the lowest bit.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn digits(bytes: &[u8; 64]) -> u64 {
@@ -14,7 +14,7 @@ pub fn digits(bytes: &[u8; 64]) -> u64 {
         // SAFETY: every x86-64 has SSE2, and the load reads these 16 bytes, aligned or not.
         let mask = unsafe {
             let bytes = _mm_loadu_si128(sixteen.as_ptr().cast::<__m128i>());
-            // '0' to '9' become the ten smallest signed bytes.
+            // Maps '0' to '9' to the ten smallest signed bytes.
             let moved = _mm_sub_epi8(bytes, _mm_set1_epi8((b'0' ^ 0x80) as i8));
             _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_set1_epi8(i8::MIN + 10), moved))
         };
@@ -23,7 +23,7 @@ pub fn digits(bytes: &[u8; 64]) -> u64 {
     digits
 }
 
-/// Which bytes are ASCII digits: the first byte is the lowest bit.
+/// Returns which bytes are ASCII digits; the first byte is the lowest bit.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn digits(bytes: &[u8; 64]) -> u64 {
     bytes.iter().rev().fold(0, |digits, b| digits << 1 | u64::from(b.is_ascii_digit()))

@@ -1,5 +1,5 @@
-//! The one module with `unsafe` code: system calls that no library wraps, and processor
-//! instructions, behind safe functions.
+//! System calls that no library wraps, and processor instructions, behind safe functions. The only
+//! module with `unsafe` code.
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 

@@ -1,4 +1,4 @@
-//! NETLINK_SOCK_DIAG sockets: what no library has of them. See netlink(7), sock_diag(7).
+//! NETLINK_SOCK_DIAG sockets, as far as no library has them. See netlink(7), sock_diag(7).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,17 +18,17 @@ const MEMINFO_DROPS: usize = 8;
 /// `SK_MEMINFO_RCVBUF`.
 const MEMINFO_RCVBUF: usize = 1;
 
-/// Messages that one [`Batch::receive`] takes.
+/// Maximum number of messages per [`Batch::receive`].
 const MESSAGES: usize = 64;
 
-/// Room for each; a notice has some 390 bytes in Linux 6.18, and tcp_info grows over the years.
+/// Bytes per message. A message has about 390 bytes in Linux 6.18, and tcp_info grows.
 const ROOM: usize = 1024;
 
 /// One instruction of a classic BPF program, see linux/filter.h.
 pub type Instruction = libc::sock_filter;
 
-/// Opens a socket for requests; with `notices`, one that is told of every TCP socket's end in
-/// this network namespace.
+/// Opens a socket for requests. With `notices`, it receives a message for each TCP socket that is
+/// destroyed in this network namespace.
 pub fn open(notices: bool) -> io::Result<OwnedFd> {
     let fd = socket(
         AddressFamily::Netlink,
@@ -51,7 +51,7 @@ pub fn enlarge(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     Ok(meminfo(fd)?[MEMINFO_RCVBUF] as usize)
 }
 
-/// How many messages found no room in the receive buffer since the socket was made.
+/// Number of messages that were dropped because the receive buffer was full.
 pub fn drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(meminfo(fd)?[MEMINFO_DROPS])
 }
@@ -61,12 +61,12 @@ fn meminfo(fd: BorrowedFd<'_>) -> io::Result<[u32; 9]> {
     option(fd, libc::SO_MEMINFO)
 }
 
-/// The number that names a socket among all of its time, `SO_COOKIE` (Linux 4.12).
+/// The cookie of a socket, unique until reboot: `SO_COOKIE` (Linux 4.12).
 pub fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
     option(fd, libc::SO_COOKIE)
 }
 
-/// What a socket option holds; `T` must be made of integers only.
+/// The value of a socket option. `T` must consist of integers only.
 fn option<T: Default>(fd: BorrowedFd<'_>, name: i32) -> io::Result<T> {
     let mut value = T::default();
     let mut len = size_of::<T>() as libc::socklen_t;
@@ -79,7 +79,7 @@ fn option<T: Default>(fd: BorrowedFd<'_>, name: i32) -> io::Result<T> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
-/// Lets only those messages into the socket for which `program` returns their length.
+/// Attaches a socket filter: SO_ATTACH_FILTER. A message for which `program` returns 0 is dropped.
 pub fn filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: program.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?,
@@ -112,10 +112,10 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Takes what has come, without waiting, and returns whether there may be more.
+    /// Receives the waiting messages without blocking. Returns whether there may be more.
     ///
     /// # Errors
-    /// ENOBUFS when messages have been lost since the last call; EAGAIN when there are none.
+    /// ENOBUFS if messages were lost since the last call; EAGAIN if there are none.
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         self.lengths.clear();
         // SAFETY: all-zero is a valid iovec and mmsghdr: no buffer.
@@ -144,7 +144,7 @@ impl Batch {
         Ok(n == MESSAGES)
     }
 
-    /// What the last call received.
+    /// The messages of the last call.
     pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.iter().zip(&self.lengths).map(|(bytes, len)| &bytes[..*len])
     }

@@ -1,4 +1,4 @@
-//! Another process' sockets through pidfd_getfd(2) (Linux 5.6).
+//! Sockets of other processes, by pidfd_getfd(2) (Linux 5.6).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -40,7 +40,7 @@ pub fn get(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
-/// What a socket says of an end of its connection.
+/// The address of one end of a socket's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     /// An IPv4 or IPv6 address and port.

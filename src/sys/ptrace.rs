@@ -37,12 +37,12 @@ pub fn interrupt(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }
 
-/// Leaves a tracee in its group-stop, yet reports when SIGCONT ends it.
+/// Leaves a tracee in its group-stop, but reports when SIGCONT ends it: PTRACE_LISTEN.
 pub fn listen(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0).map(drop)
 }
 
-/// Resumes a stopped tracee, delivering `signal` if that is not 0.
+/// Resumes a stopped tracee, delivering `signal` if it is not 0.
 pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_CONT, tid, 0, signal as usize).map(drop)
 }
@@ -52,7 +52,7 @@ pub fn syscall(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
 }
 
-/// Lets a stopped tracee go, delivering `signal` if that is not 0.
+/// Detaches from a stopped tracee, delivering `signal` if it is not 0.
 pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_DETACH, tid, 0, signal as usize).map(drop)
 }
@@ -78,8 +78,8 @@ pub fn registers(tid: Tid) -> io::Result<Registers> {
     Ok(unsafe { registers.assume_init() })
 }
 
-/// The `AUDIT_ARCH_*` of the system call a tracee is in (Linux 5.3). Registers alone do not tell
-/// a 32-bit call made by 64-bit code.
+/// The `AUDIT_ARCH_*` of the system call that a tracee is in (Linux 5.3). The registers do not show
+/// whether 64-bit code makes a 32-bit call.
 pub fn syscall_arch(tid: Tid) -> io::Result<u32> {
     // SAFETY: the structure is plain numbers, for which zeroes are valid.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };

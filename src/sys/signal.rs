@@ -1,9 +1,9 @@
-//! Signals: to others, and to this process.
+//! Signals to other processes and to this one.
 #![allow(unsafe_code)]
 
 use super::ptrace::Tid;
 
-/// Sends a signal; a process that is gone needs none.
+/// Sends a signal. A process that does not exist is ignored.
 pub fn kill(pid: Tid, signal: i32) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(pid, signal) };
@@ -16,9 +16,9 @@ pub fn queue(pid: Tid, signal: i32, value: u64) {
     unsafe { libc::sigqueue(pid, signal, value) };
 }
 
-/// Ends this process by `signal`, as the process ended that it stands for: a shell then sees
-/// what it would have seen without us (signal(7), wait(2)). No core is dumped, which would be
-/// ours and not that process's. Returns the exit status to end with if the signal does not kill.
+/// Ends this process by `signal`, as the command ended, so that a shell sees the same status as
+/// without tcptally (wait(2)). No core is dumped. Returns the exit status to use if the signal does
+/// not kill.
 pub fn die_of(signal: i32) -> i32 {
     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: setrlimit, signal and sigprocmask get valid pointers to values that live during
@@ -35,8 +35,7 @@ pub fn die_of(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Whether this process was told to ignore `signal`, as nohup(1) and shells do for what runs in
-/// the background (sigaction(2)).
+/// Whether this process ignores `signal`: nohup(1) and shells set that for background jobs.
 pub fn is_ignored(signal: i32) -> bool {
     // SAFETY: all-zero is a valid sigaction; the kernel fills it, and changes nothing.
     unsafe {

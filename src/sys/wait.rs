@@ -1,4 +1,5 @@
-//! waitpid(2) for tracees. nix's turns a stop by a real-time signal into EINVAL and loses it.
+//! waitpid(2) for tracees. The one of nix returns EINVAL for a stop by a real-time signal, and the
+//! stop is lost.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,31 +17,31 @@ pub enum Change {
     Stopped(Tid, i32, i32),
 }
 
-/// Waits for any child or tracee. `None`: there is none left.
+/// Waits for any child or tracee. `None`: there are none.
 ///
 /// # Errors
-/// EINTR when a signal handler ran.
+/// EINTR if a signal handler ran.
 pub fn any() -> io::Result<Option<Change>> {
     wait(-1, libc::__WALL)
 }
 
-/// A change that has come already, of any child or tracee; `None`: there is none.
+/// Returns a change of any child or tracee without waiting; `None`: there is none.
 pub fn any_now() -> io::Result<Option<Change>> {
     wait(-1, libc::__WALL | libc::WNOHANG)
 }
 
-/// Waits for one thread. `None`: it is neither child nor tracee of this process.
+/// Waits for one thread. `None`: it is neither a child nor a tracee of this process.
 ///
 /// # Errors
-/// EINTR when a signal handler ran.
+/// EINTR if a signal handler ran.
 pub fn one(tid: Tid) -> io::Result<Option<Change>> {
     wait(tid, libc::__WALL)
 }
 
-/// Waits for a child that is no tracee, also until a signal stops it. `None`: it is none.
+/// Waits until a child that is not a tracee ends or is stopped. `None`: it is not a child.
 ///
 /// # Errors
-/// EINTR when a signal handler ran.
+/// EINTR if a signal handler ran.
 pub fn child(pid: Tid) -> io::Result<Option<Change>> {
     wait(pid, libc::WUNTRACED | libc::__WALL)
 }

@@ -1,7 +1,7 @@
 //! Output of tcplife, which has a line for each session when it closes, whoever opened it.
 //!
 //! The local end comes first, and nothing tells the direction. It is inferred from the ports, see
-//! [`PortUses::direction`].
+//! `PortUses::direction`.
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@
 //!
 //! * [`events`]: one event for each thread, CPU and call. Threads and processes inherit them.
 //!   Events that are inherited can be mapped only where they belong to one CPU, hence the CPUs.
-//! * [`rings`]: the ring buffers. [`record`]: what is in them. [`threads`]: who is watched.
-//! * [`answers`]: the peer, where the sample does not tell it. [`evidence`]: whether the sample can
-//!   be believed. [`listeners`]: the local port.
+//! * `rings`: the ring buffers. `record`: what is in them. `threads`: who is watched.
+//! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
+//!   be believed. `listeners`: the local port.
 //! * [`sampler`]: the source of connections.
 //!
 //! # Complete
