@@ -1,4 +1,4 @@
-//! Classifies 16 bytes at once as digits or not (SSE2).
+//! Finds ASCII digits in 64 bytes at once (SSE2).
 
 #![allow(unsafe_code)]
 

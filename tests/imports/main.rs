@@ -1,4 +1,5 @@
-//! Checks the imports between the modules of `src/`: no cycles, and no forbidden directions.
+//! Checks the imports between the modules of `src/`: no cycles, and no forbidden directions. Also
+//! that files named in the documentation exist.
 //!
 //! An import is a `use` declaration or a path in code that starts with `crate`, `super`, `self` or
 //! the name of a child module. An import of a re-exported name counts as an import of the module
@@ -97,6 +98,26 @@ fn parts_of_the_library_import_only_what_is_below_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_named_in_the_documentation_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).expect("the folder docs");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let texts = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name));
+    let mut missing = Vec::new();
+    for file in docs.chain(texts) {
+        let text = std::fs::read_to_string(&file).expect("a text");
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = ["src/", "tests/", "fuzz/", "docs/"].iter().any(|p| name.starts_with(p));
+            if is_path && !name.contains(['*', ' ']) && !name.contains("NAME") {
+                let exists = root.join(name).exists();
+                missing.extend((!exists).then(|| format!("{}: {name}", file.display())));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 /// The top-level module that a module is in; empty for the crate root.
