@@ -119,7 +119,7 @@ fn all_count_and_do_not_count_for_the_next() {
 
     let next = Watch::ports(&[port], &[]);
     let stderr = next.session.stderr();
-    assert!(stderr.contains(&format!("{held} connections that are open already")), "{stderr}");
+    assert!(stderr.contains(&format!("{held} connections are open already")), "{stderr}");
     drop(holders);
     next.end().assert_counts(&Counts::new());
 }
