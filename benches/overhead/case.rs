@@ -29,6 +29,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("spawn-seccomp", Case::Spawn("seccomp")),
     ("spawn-perf", Case::Spawn("perf")),
     ("spawn-syscall", Case::Spawn("syscall")),
+    ("attach-sample", Case::Attach("sample")),
     ("attach-perf", Case::Attach("perf")),
     ("attach-syscall", Case::Attach("syscall")),
     ("strace-seccomp", Case::Strace(&["--seccomp-bpf"])),

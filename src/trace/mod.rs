@@ -11,6 +11,7 @@ pub mod abi;
 mod accept_buffer;
 pub mod accepted;
 pub mod attach;
+pub mod attached;
 mod command;
 mod cpu_affinity;
 pub mod engine;

@@ -218,6 +218,27 @@ pub fn listeners(pid: Tid) -> std::io::Result<Vec<Listener>> {
     Ok(found)
 }
 
+/// The file name of the program that a process executes.
+pub fn program(pid: Tid) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Where a thread that is blocked in accept(2) or accept4(2) wants the peer's address, and its
+/// stack pointer: proc_pid_syscall(5).
+pub fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    if ![libc::SYS_accept, libc::SYS_accept4].contains(&number) {
+        return None;
+    }
+    let mut words = words.map(|w| u64::from_str_radix(w.strip_prefix("0x")?, 16).ok());
+    let address = words.nth(1)??;
+    let stack_pointer = words.nth(4)??;
+    Some((address, stack_pointer))
+}
+
 /// The inode of the socket that a thread's descriptor is.
 pub fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;

@@ -25,7 +25,11 @@ fn check_server(user: User, engines: &[&str], mut server: impl FnMut() -> Server
             let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
             let made = server.clients(round, 250, 9).run();
             let report = run.end_attached();
-            report.assert_counts(&made);
+            // The first accepts show that another engine is needed.
+            match report.engine().starts_with("sample+") {
+                true => report.assert_counts_or_unknown(&made),
+                false => report.assert_counts(&made),
+            }
             for process in session_members(plain.pid) {
                 assert_free(process);
             }

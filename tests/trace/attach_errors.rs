@@ -56,8 +56,9 @@ fn a_process_that_is_traced_already() {
     let server = Server::c(&program, &[], &[Listens::V4]);
     let plain = server.start(&stage, user);
     let pid = plain.pid.to_string();
-    let mut run = Run::attach(&stage, user, &["-p", &pid], &[plain.pid]);
-    refused(user, &["-p", &pid], &[&pid, "traced", &run.session.pid.to_string()]);
+    let options = ["--engine", "syscall", "-p", &pid];
+    let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+    refused(user, &options, &[&pid, "traced", &run.session.pid.to_string()]);
     let made = server.clients(1, 20, 3).run();
     run.end_attached().assert_counts(&made);
 }
@@ -114,7 +115,7 @@ fn its_parent() {
 fn its_own_tracer() {
     let stage = Stage::get();
     let folder = open_folder();
-    let script = "\"$0\" trace -p $PPID -d 300ms; echo status $?";
+    let script = "\"$0\" trace --engine syscall -p $PPID -d 300ms; echo status $?";
     let mut argv: Vec<OsString> = vec![stage.tcptally()];
     argv.extend(["trace", "--", "sh", "-c", script].map(OsString::from));
     argv.push(stage.tcptally());
@@ -177,7 +178,8 @@ fn root_without_the_capability_is_told_to_get_it_and_not_to_be_root() {
                 .map(OsString::from)
                 .into();
         argv.push(stage.tcptally());
-        argv.extend(["trace", target[0], target[1]].map(OsString::from));
+        let options = ["trace", "--engine", "syscall", target[0], target[1]];
+        argv.extend(options.map(OsString::from));
         let mut session = Session::start(&stage, User::Oneself, folder.path(), &argv);
         assert_eq!(session.wait().code(), Some(1), "{}", session.stderr());
         let said = session.stderr();

@@ -186,10 +186,8 @@ fn in_the_background_of_a_terminal_that_stops_writers() {
     let tcptally = stage.tcptally();
     let line = format!("stty tostop; {} trace -p {} &\n", tcptally.to_string_lossy(), plain.pid);
     terminal.type_in(&line);
-    let attached = || status_field(&plain.pid.to_string(), "TracerPid").filter(|p| p != "0");
-    wait_for("tcptally attaches", attached);
-    server.clients(1, 30, 3).run();
     terminal.wait_for("attached to");
+    server.clients(1, 30, 3).run();
     terminal.type_in("kill %1\n");
     terminal.wait_for("connections");
     terminal.type_in("exit\n");

@@ -126,13 +126,7 @@ fn check_off_stack(server: impl Fn() -> Server) {
     let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
     let made = server.clients(1, 250, 9).run();
     let report = run.end_attached();
-    let sum: u64 = made.values().sum();
-    assert_eq!(report.number("total"), sum, "{}", report.0);
-    assert_eq!(report.number("lost"), 0);
-    let known = report.counts_of_known();
-    assert!(known.iter().all(|(k, n)| made.get(k).is_some_and(|m| n <= m)), "{known:?}");
-    let rest = sum - known.values().sum::<u64>();
-    assert!(report.number("unknown_peer") >= rest, "{}", report.0);
+    report.assert_counts_or_unknown(&made);
     assert_free(plain.pid);
 }
 
@@ -155,6 +149,35 @@ fn addresses_that_are_not_in_the_sample() {
     for address in ["address=null", "address=short", "address=heap"] {
         check_off_stack(|| Server::c(&program, &[address], &[Listens::V4]));
         check_off_stack(|| Server::c(&program, &["pool=3", address], &[Listens::V4]));
+    }
+}
+
+/// Under load, at any moment: what the samples do not tell, the other engine does.
+#[test]
+fn auto_hands_over_without_a_gap_and_without_a_double_count() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    // They wait in poll(2) and not in accept(2), so that their buffers show with the first accept.
+    for (mode, listens) in [
+        (&["address=null"][..], [Listens::V4; 2]),
+        (&["address=heap"], [Listens::V4; 2]),
+        (&["prefork=3", "address=null"], [Listens::V4; 2]),
+        (&["storm=3", "address=null"], [Listens::V4; 2]),
+    ] {
+        for round in 0..rounds(2) {
+            let server = Server::c(&program, mode, &listens);
+            let plain = server.start(&stage, user);
+            let pid = plain.pid.to_string();
+            let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+            let made = server.clients(round as u64, 8000, 9).run();
+            let report = run.end_attached();
+            report.assert_counts_or_unknown(&made);
+            assert_free(plain.pid);
+        }
     }
 }
 

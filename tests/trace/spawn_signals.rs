@@ -158,7 +158,9 @@ fn an_ignored_sigint_ends_watching_if_a_process_sends_it_and_not_from_a_terminal
         let mut argv: Vec<OsString> =
             ["env", "--ignore-signal=INT", "--ignore-signal=QUIT"].map(OsString::from).into();
         argv.push(stage.tcptally());
-        argv.extend(["trace", "-p", &plain.pid.to_string()].map(OsString::from));
+        argv.extend(
+            ["trace", "--engine", "syscall", "-p", &plain.pid.to_string()].map(OsString::from),
+        );
         let mut terminal = Terminal::start(&stage, User::plain(), folder.path(), &argv);
         terminal.wait_for("attached");
         terminal.type_in("\x03\x1c");

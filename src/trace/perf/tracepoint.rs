@@ -39,17 +39,25 @@ pub struct Tracepoints {
 }
 
 impl Tracepoints {
-    /// Finds and proves them.
+    /// Finds and proves them, and proves that their signals come before the call returns.
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
     pub fn find() -> Result<Tracepoints, Refused> {
+        Tracepoints::find_counting()?.which_notify()
+    }
+
+    /// Finds and proves them, for events that only count or write samples.
+    ///
+    /// # Errors
+    /// [`Refused`], in which the remedy stands.
+    pub fn find_counting() -> Result<Tracepoints, Refused> {
         let mut refused = Refused::Tracepoints;
         let cache = Cache::of_this_user();
         let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
         for ids in known.into_iter().flatten() {
             match prove(ids) {
-                Ok(Some(proven)) => return proven.which_notify(),
+                Ok(Some(proven)) => return Ok(proven),
                 Ok(None) => {}
                 Err(error) => refused = Refused::own(error),
             }
@@ -62,7 +70,7 @@ impl Tracepoints {
                     // Without a cache the next start takes a tenth of a second longer.
                     let _ = cache.write(ids);
                 }
-                proven.which_notify()
+                Ok(proven)
             }
             Ok(None) => Err(Refused::Tracepoints),
             Err(error) => Err(Refused::own(error)),

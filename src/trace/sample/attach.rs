@@ -14,7 +14,7 @@ use crate::trace::error::{Doing, Error};
 use crate::trace::perf::Refused;
 use crate::trace::procfs;
 use crate::trace::refusal;
-use crate::trace::signals::ENDS;
+use crate::trace::signals::handled_for_attached;
 use crate::trace::socket::Sockets;
 use crate::trace::target;
 
@@ -36,8 +36,7 @@ impl Sampler {
         let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
         let families = Families::new(inherit).map_err(engine_error)?;
         let rings = Rings::map().map_err(|e| engine_error(Refused::own(e)))?;
-        wake::install(&[&ENDS[..], &[libc::SIGUSR1]].concat())
-            .doing("installing signal handlers")?;
+        wake::install(&handled_for_attached()).doing("installing signal handlers")?;
         let mut sampler = Sampler {
             options,
             targets,
@@ -59,6 +58,7 @@ impl Sampler {
             next_check: Instant::now(),
             phase: Phase::Counting,
             asked: false,
+            notices: BTreeMap::new(),
             ready: VecDeque::new(),
             status: SourceStatus::new("trace"),
             remarks: Vec::new(),

@@ -17,6 +17,13 @@ use super::rings::{Rings, Wake};
 const SUCCESS: &CStr = c"ret >= 0";
 /// How much of the stack each sample holds: nginx, redis, memcached and Python need less than 400.
 const STACK_BYTES: u32 = 512;
+/// Whether samples hold a `sockaddr_in6` at this address, with this stack pointer.
+pub fn reaches(address: u64, stack_pointer: u64) -> bool {
+    const SOCKADDR: u64 = 28;
+    address >= stack_pointer
+        && address.saturating_add(SOCKADDR) <= stack_pointer.saturating_add(STACK_BYTES.into())
+}
+
 /// Descriptors that events leave to others, who look up sockets and read /proc.
 const SPARE: u64 = 32;
 
@@ -73,7 +80,7 @@ impl Families {
         Ok(Families {
             families: HashMap::new(),
             counters: HashMap::new(),
-            tracepoints: Tracepoints::find()?,
+            tracepoints: Tracepoints::find_counting()?,
             inherit,
             next: 0,
             unused: HashSet::new(),

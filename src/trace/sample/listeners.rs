@@ -104,6 +104,12 @@ impl Listeners {
             .is_some_and(|local| local.ip().to_canonical().is_unspecified())
     }
 
+    /// Whether any descriptor listens on all addresses.
+    pub fn has_wildcard(&self) -> bool {
+        let mut all = self.known.iter().flat_map(|(pid, known)| known.keys().map(|fd| (*pid, *fd)));
+        all.any(|(pid, fd)| self.is_wildcard(pid, fd))
+    }
+
     /// A process has its parent's descriptors.
     pub fn inherit(&mut self, child: Tid, parent: Tid) {
         if let Some(known) = self.known.get(&parent) {

@@ -39,4 +39,5 @@ mod rounds;
 pub mod sampler;
 mod threads;
 
+pub(super) use events::reaches;
 pub use sampler::Sampler;

@@ -206,10 +206,16 @@ fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) 
     bytes[..have].copy_from_slice(&name[..have]);
     let length = u32::from_ne_bytes([length[0], length[1], length[2], length[3]]);
     let heard = sockaddr::decode(length as usize, &bytes, have);
-    // The kernel writes zeroes there: something else was left by an earlier use of the stack.
-    let has_leftovers = matches!(heard, PeerAddr::Perhaps(SocketAddr::V6(_)))
-        && bytes[FLOW_INFO].iter().chain(&bytes[SCOPE_ID]).any(|b| *b != 0)
-        && !is_link_local(&bytes);
+    let has_leftovers = match heard {
+        // No client comes from there: the kernel has written none of it.
+        PeerAddr::Perhaps(peer) if peer.ip().to_canonical().is_unspecified() => true,
+        // The kernel writes zeroes there: something else was left by an earlier use of the stack.
+        PeerAddr::Perhaps(SocketAddr::V6(_)) => {
+            let zeroes = bytes[FLOW_INFO].iter().chain(&bytes[SCOPE_ID]);
+            zeroes.copied().any(|b| b != 0) && !is_link_local(&bytes)
+        }
+        _ => false,
+    };
     (Buffer::Sampled, if has_leftovers { PeerAddr::Unclear } else { heard })
 }
 

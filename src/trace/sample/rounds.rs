@@ -42,11 +42,7 @@ struct Ends {
 impl Sampler {
     /// Reads the rings and processes what is complete; `all`: everything that has come.
     pub(super) fn round(&mut self, all: bool) {
-        let now = RecordTime::now();
-        self.clock_offset = match now {
-            RecordTime::Clock(ns) => ns.wrapping_sub(monotonic_now() as i64),
-            RecordTime::Elapsed(_) => 0,
-        };
+        self.clock_offset = clock_offset();
         let horizon = self.read();
         let horizon = if all { u64::MAX } else { horizon };
         self.listeners.begin_round();
@@ -320,4 +316,16 @@ fn ends_events(pid: Tid) -> bool {
     const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
     let program = std::fs::metadata(format!("/proc/{pid}/exe"));
     program.is_ok_and(|program| program.mode() & SET_IDS != 0)
+}
+
+/// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, by the quickest of several readings.
+fn clock_offset() -> i64 {
+    let reading = || {
+        let before = monotonic_now();
+        let now = RecordTime::now();
+        let after = monotonic_now();
+        let RecordTime::Clock(now) = now else { return (u64::MAX, 0) };
+        (after - before, now.wrapping_sub((before + (after - before) / 2) as i64))
+    };
+    [reading(), reading(), reading()].into_iter().min().map_or(0, |(_, offset)| offset)
 }

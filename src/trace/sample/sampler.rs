@@ -1,6 +1,6 @@
 //! [`Sampler`]: the source of connections.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::SourceStatus;
@@ -15,7 +15,7 @@ use crate::trace::Options;
 use crate::trace::attach::Targets;
 use crate::trace::error::{Doing, Error};
 use crate::trace::procfs;
-use crate::trace::signals::ENDS;
+use crate::trace::signals::{self, ENDS, STOPS};
 use crate::trace::socket::Sockets;
 use crate::trace::tracer::Remark;
 
@@ -75,6 +75,8 @@ pub struct Sampler {
     pub(super) next_check: Instant,
     pub(super) phase: Phase,
     pub(super) asked: bool,
+    /// Signals that were ignored, and whether that is still to be said.
+    pub(super) notices: BTreeMap<i32, bool>,
     pub(super) ready: VecDeque<Connection>,
     pub(super) status: SourceStatus,
     pub(super) remarks: Vec<Remark>,
@@ -118,8 +120,13 @@ impl Sampler {
         let signals = wake::take();
         wake::at(None);
         self.asked |= signals.has(libc::SIGUSR1);
-        if ENDS.into_iter().any(|s| signals.has(s)) {
+        // At the hard limit of CPU time the kernel kills: what is known by then is told.
+        if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
             self.finish()?;
+        }
+        let means = [&ENDS[..], &STOPS, &[libc::SIGUSR1, libc::SIGXCPU]].concat();
+        for signal in signals.numbers().filter(|s| !means.contains(s)) {
+            self.notices.entry(signal).or_insert(true);
         }
         Ok(())
     }
@@ -191,6 +198,72 @@ impl Sampler {
         Ok(())
     }
 
+    /// Gives an event, or waits a little for one.
+    pub(in crate::trace) fn step(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Event>, Error> {
+        if wake::is_due() {
+            self.on_signals()?;
+        }
+        if std::mem::take(&mut self.asked) {
+            return Ok(Some(Event::Asked));
+        }
+        if let Some((signal, is_new)) = self.notices.iter_mut().find(|(_, is_new)| **is_new) {
+            *is_new = false;
+            return Ok(Some(Event::Notice(signals::ignored(*signal, None))));
+        }
+        if let Some(connection) = self.ready.pop_front() {
+            return Ok(Some(Event::Connection(connection)));
+        }
+        if self.phase == Phase::Ended {
+            return Ok(Some(Event::Ended(Ending::Detached)));
+        }
+        if deadline.is_some_and(|d| d <= Instant::now()) {
+            return Ok(Some(Event::Deadline));
+        }
+        self.wait(deadline);
+        self.look()?;
+        Ok(None)
+    }
+
+    /// Reads the rings, and does what is due.
+    pub(in crate::trace) fn look(&mut self) -> Result<(), Error> {
+        self.round(false);
+        if self.next_check <= Instant::now() {
+            self.check()?;
+        }
+        if self.threads.count() == 0 {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    /// The processes that are watched.
+    pub(in crate::trace) fn processes(&self) -> impl Iterator<Item = Tid> {
+        self.threads.processes()
+    }
+
+    /// The connections that are complete.
+    pub(in crate::trace) fn take_ready(&mut self) -> Vec<Connection> {
+        self.ready.drain(..).collect()
+    }
+
+    /// Waits for records for two milliseconds at most.
+    pub(in crate::trace) fn wait_shortly(&self) {
+        self.rings.wait(LOOK_SOON_MS);
+    }
+
+    /// Whether some connections have addresses that the samples do not tell.
+    pub(in crate::trace) fn asks_for_wildcard(&self) -> bool {
+        self.options.requested.local_ip && self.listeners.has_wildcard()
+    }
+
+    /// Whether a part of what was to be watched cannot be.
+    pub(in crate::trace) fn has_refused(&self) -> bool {
+        self.status.shortfalls().iter().any(|s| s.text != crate::trace::IO_URING_SEEN)
+    }
+
     fn wait(&self, deadline: Option<Instant>) {
         let most = if self.answers.is_empty() { LOOK_MS } else { LOOK_SOON_MS };
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
@@ -204,28 +277,8 @@ impl Live for Sampler {
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
         loop {
-            if wake::is_due() {
-                self.on_signals()?;
-            }
-            if std::mem::take(&mut self.asked) {
-                return Ok(Event::Asked);
-            }
-            if let Some(connection) = self.ready.pop_front() {
-                return Ok(Event::Connection(connection));
-            }
-            if self.phase == Phase::Ended {
-                return Ok(Event::Ended(Ending::Detached));
-            }
-            if deadline.is_some_and(|d| d <= Instant::now()) {
-                return Ok(Event::Deadline);
-            }
-            self.wait(deadline);
-            self.round(false);
-            if self.next_check <= Instant::now() {
-                self.check()?;
-            }
-            if self.threads.count() == 0 {
-                self.finish()?;
+            if let Some(event) = self.step(deadline)? {
+                return Ok(event);
             }
         }
     }

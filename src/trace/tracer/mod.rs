@@ -158,6 +158,12 @@ impl Tracer {
         self.remarks.push(Remark { is_detail: true, text: text.into() });
     }
 
+    /// Takes the stops that have come already, and gives what they brought.
+    pub(super) fn take_stopped(&mut self) -> Result<Vec<Connection>, Error> {
+        self.drain()?;
+        Ok(self.ready.drain(..).collect())
+    }
+
     fn use_engine(&mut self, tid: Tid, engine: Engine) {
         self.tracees.set(tid, engine);
         self.passing.remove(&tid);

@@ -245,6 +245,17 @@ impl Report {
         assert_eq!(self.number("addresses"), addresses.len() as u64);
     }
 
+    /// Panics unless it counts all, and tells of each what the clients say, or that it is unknown.
+    #[track_caller]
+    pub fn assert_counts_or_unknown(&self, truth: &Counts) {
+        let sum: u64 = truth.values().sum();
+        assert_eq!(self.number("total"), sum, "{}", self.without_rows());
+        assert_eq!(self.number("lost"), 0, "{}", self.without_rows());
+        let known = self.counts_of_known();
+        let right = |(key, n): (&(IpAddr, u16), &u64)| truth.get(key).is_some_and(|m| n <= m);
+        assert!(known.iter().all(right), "told {known:?}, made {truth:?}");
+    }
+
     /// Panics unless it claims that nothing was missed.
     #[track_caller]
     pub fn assert_complete(&self) {
