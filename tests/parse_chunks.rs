@@ -17,7 +17,7 @@ use tcptally::parse::{Options, parse};
 
 fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
     Options {
-        kind: Some(kind.to_owned()),
+        format: Some(kind.to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
         requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },

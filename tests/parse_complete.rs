@@ -108,12 +108,12 @@ fn table() -> Vec<Row> {
     vec![
         row("unknown", "not a record\n", 0, &["unknown is no record of a known type", "strace"]),
         row("xz", b"\xfd7zXZ\0", 0, &["xz -dc"]),
-        row("cut.gz", &zipped[..zipped.len() - 20], whole, &["cut.gz", "cut off"]),
+        row("cut.gz", &zipped[..zipped.len() - 20], whole, &["cut.gz", "truncated"]),
         row(
             "archive.tar",
             archive(&[("log", ACCEPT), ("dump", DUMP), ("notes", "not a record\n")]),
             2,
-            &["1 of 3 files in archive.tar", "such as archive.tar: notes"],
+            &["1 of 3 files in archive.tar", "for example archive.tar: notes"],
         ),
         row(
             "cut.tar",

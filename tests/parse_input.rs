@@ -152,7 +152,7 @@ fn a_cut_archive_counts_as_far_as_it_goes() {
     let counted = String::from_utf8_lossy(&output.stdout);
     let n: u32 = counted.trim().strip_prefix("192.0.2.9: ").unwrap().parse().unwrap();
     assert!((40_000..50_000).contains(&n), "{n}");
-    said(&output, 0, &counted, &["cut.gz", "cut off"]);
+    said(&output, 0, &counted, &["cut.gz", "truncated"]);
     // Not even one line.
     place.file("short.gz", &whole[..12]);
     said(&place.parse(&["short.gz"]), 1, "", &["short.gz"]);

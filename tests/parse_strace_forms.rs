@@ -10,7 +10,7 @@ fn read(text: &str) -> (Vec<Connection>, Outcome) {
     let path = directory.path().join("log");
     std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
     let options = Options {
-        kind: Some("strace".to_owned()),
+        format: Some("strace".to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
         requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },

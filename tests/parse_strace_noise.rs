@@ -17,7 +17,7 @@ fn read(log: &str, port: bool) -> (u64, u64) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(log.as_bytes()).unwrap();
     let options = Options {
-        kind: Some("strace".to_owned()),
+        format: Some("strace".to_owned()),
         requested: RequestedFields { local: port, ..RequestedFields::default() },
         threads: Some(1),
         ..Options::default()

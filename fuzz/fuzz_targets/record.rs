@@ -21,7 +21,7 @@ pub fn read(kind: &str, data: &[u8]) {
     std::fs::File::create(&*FILE).unwrap().write_all(data).unwrap();
     let count = |established| {
         let options = Options {
-            kind: Some(kind.to_owned()),
+            format: Some(kind.to_owned()),
             date: Some("2026-11-22".parse().unwrap()),
             tz: Some(jiff::tz::TimeZone::UTC),
             requested: RequestedFields { local: true, comm: true, pid: true },

@@ -23,7 +23,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn options(kind: Option<&str>, threads: usize, chunk: Option<usize>) -> Options {
     Options {
-        kind: kind.map(str::to_owned),
+        format: kind.map(str::to_owned),
         date: Some("2026-11-22".parse().unwrap()),
         tz: Some(jiff::tz::TimeZone::UTC),
         requested: RequestedFields { local: true, comm: true, pid: true },

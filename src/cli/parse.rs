@@ -24,7 +24,7 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Record(zone.clone()))?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
     let options = Options {
-        kind: args.kind,
+        format: args.kind,
         start,
         date: args.date,
         tz,

@@ -7,7 +7,7 @@ use tcptally::count::key::Key;
 use tcptally::count::order::Sort;
 use tcptally::count::tcp_stats::Column;
 use tcptally::format::OutputFormat;
-use tcptally::parse::recognise::KINDS;
+use tcptally::parse::registry;
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -78,7 +78,9 @@ pub(super) fn format() -> impl TypedValueParser<Value = OutputFormat> {
 
 /// Parses the value of `--type`: the name of a record format.
 pub(super) fn record_format() -> PossibleValuesParser {
-    PossibleValuesParser::new(KINDS.iter().map(|f| PossibleValue::new(f.name).help(f.about)))
+    PossibleValuesParser::new(
+        registry::FORMATS.iter().map(|f| PossibleValue::new(f.name).help(f.about)),
+    )
 }
 
 fn choice<T>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T>

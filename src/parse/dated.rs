@@ -1,8 +1,8 @@
 //! Inputs whose lines have times, in the order of these.
 
-use super::context::Context;
 use super::input::Input;
 use super::lines;
+use super::reader::Context;
 use super::timestamp::{Calendar, Stamp};
 use crate::RecordTime;
 

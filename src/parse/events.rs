@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::context::Context;
 use super::host::Host;
 use super::input::Input;
 use super::lines;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use crate::model::connection::{Transport, canonical};
 use crate::{Connection, RecordTime};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "events",
     about: "our own --events in jsonl or csv",
     connection: "an event",
+    is_json: true,
+    is_snapshot: false,
     recognise,
     run: |_: &Path| None,
     read,
@@ -137,7 +138,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         };
         cx.status.record_unreadable_lines(input.name(), unreadable);
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
 }

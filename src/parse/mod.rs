@@ -1,14 +1,13 @@
-//! Reads records of connections: input, recognition, and one file or folder per record type.
+//! Reads records of connections.
 //!
-//! [`parse`] opens every input ([`input`]), finds out what it is ([`recognise`]), joins what
-//! belongs together into runs, and gives each run to the reader of its type. A new type is a
-//! module with a [`recognise::RecordFormat`] and a line in [`recognise::KINDS`].
+//! [`parse`] opens every input ([`input`]), detects its format ([`registry`]), groups inputs that
+//! belong together into runs, and passes each run to the reader of its format. A new format is one
+//! file or folder with a [`RecordFormat`] and one line in [`registry::FORMATS`].
 
 pub mod bcc;
 mod buffer;
 mod coalesce;
 pub mod conntrack;
-mod context;
 mod dated;
 pub mod deduplicate;
 mod digits;
@@ -21,7 +20,8 @@ pub mod netflow;
 mod parallel;
 pub mod pcap;
 mod progress;
-pub mod recognise;
+mod reader;
+pub mod registry;
 pub mod report;
 pub mod strace;
 pub mod systemtap;
@@ -33,12 +33,12 @@ pub mod wrapper;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::context::{Context, Options};
 pub use self::host::Host;
 pub use self::input::Input;
 use self::input::{UnwrapStatus, common_name};
 use self::progress::Progress;
-use self::recognise::{Run, Sorted};
+pub use self::reader::{Context, Options, RecordFormat};
+use self::registry::{Run, Sorted};
 use crate::{ShortfallKind, Sink, SourceStatus};
 
 /// What reading gave, beside the connections.
@@ -65,7 +65,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let mut outcome =
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
-    let sorted = recognise::sort(files, options.kind.as_deref(), &progress);
+    let sorted = registry::sort(files, options.format.as_deref(), &progress);
     let Sorted { runs, empty, failures, left_out } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {
@@ -76,11 +76,11 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     }
     let mut engines: Vec<&str> = Vec::new();
     for run in runs {
-        if !engines.contains(&run.kind.name) {
-            engines.push(run.kind.name);
+        if !engines.contains(&run.format.name) {
+            engines.push(run.format.name);
         }
         let name = common_name(run.inputs.iter());
-        let format = run.kind;
+        let format = run.format;
         outcome.read_as.push(format!(
             "{name} was read as {}, and nothing in it is {}{}",
             format.name,
@@ -90,7 +90,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         let unwrapped: Vec<_> = run.inputs.iter().map(Input::unwrap_status).collect();
         let mut context =
             Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
-        (run.kind.read)(run.inputs, &mut context);
+        (run.format.read)(run.inputs, &mut context);
         report_unwrapped(&name, &unwrapped, &mut outcome.status);
     }
     progress.finish();
@@ -130,7 +130,7 @@ fn about_empty(empty: &[Input], runs: &[Run]) -> Option<String> {
     } else if runs.is_empty() {
         Some(format!("{name} {is} empty"))
     } else {
-        let snapshots = runs.iter().any(|run| run.kind.name == conntrack::KIND.name);
+        let snapshots = runs.iter().any(|run| run.format.is_snapshot);
         snapshots.then(|| {
             format!(
                 "{name} {is} empty and left out: an empty table cannot be told from a copy that \

@@ -1,18 +1,19 @@
 //! The text of the well-known SystemTap script that prints a line for each accept and, when it
 //! ends, how many there were from each address.
 
-use super::context::Context;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Scan, Stamp};
 
 /// SystemTap's text.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "systemtap",
     about: "text of a SystemTap script that tells new connections",
     connection: "a line that tells a new connection",
+    is_json: false,
+    is_snapshot: false,
     recognise,
     run: |_| None,
     read,
@@ -122,7 +123,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             ));
         }
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::io;
 use std::ops::Range;
 
 use super::buffer::ConnectionBuffer;
-use super::context::Context;
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
+use super::reader::Context;
 use crate::Connection;
 use crate::Sink;
 

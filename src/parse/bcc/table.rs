@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::parse::context::Context;
 use crate::parse::input::Input;
 use crate::parse::lines;
+use crate::parse::reader::Context;
 use crate::parse::timestamp::{Calendar, Scan, Stamp};
 use crate::{RecordTime, ShortfallKind, Sink};
 
@@ -165,7 +165,7 @@ pub fn read(
         format!("{name}: the tracing tool says that {lost} of its events were lost"),
     );
     if let Err(e) = end {
-        cx.broken(input, &e);
+        cx.record_read_error(input, &e);
     }
 }
 

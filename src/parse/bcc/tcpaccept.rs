@@ -2,16 +2,18 @@
 
 use super::table::{self, Columns, Row};
 use crate::Connection;
-use crate::parse::context::{Context, RecordFormat};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
+use crate::parse::reader::{Context, RecordFormat};
 
 /// tcpaccept's text.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcpaccept",
     about: "text of bcc's or bpftrace's tcpaccept",
     connection: "an accepted connection",
+    is_json: false,
+    is_snapshot: false,
     recognise: |head| table::has_header(head, header),
     run: |_| None,
     read,

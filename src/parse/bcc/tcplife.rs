@@ -9,17 +9,19 @@ use jiff::SignedDuration;
 
 use super::table::{self, Columns, Row};
 use crate::model::connection::Transport;
-use crate::parse::context::{Context, RecordFormat};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
+use crate::parse::reader::{Context, RecordFormat};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// tcplife's text.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcplife",
     about: "text of bcc's or bpftrace's tcplife",
     connection: "a session that a client opened",
+    is_json: false,
+    is_snapshot: false,
     recognise: |head| table::has_header(head, header),
     run: |_| None,
     read,

@@ -2,16 +2,18 @@
 
 use super::table::{self, Columns, Row};
 use crate::Connection;
-use crate::parse::context::{Context, RecordFormat};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
+use crate::parse::reader::{Context, RecordFormat};
 
 /// tcptracer's text.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcptracer",
     about: "text of bcc's tcptracer",
     connection: "an accepted connection (A)",
+    is_json: false,
+    is_snapshot: false,
     recognise: |head| table::has_header(head, header),
     run: |_| None,
     read,

@@ -13,20 +13,20 @@ use memchr::memmem;
 use regex::Regex;
 
 use self::entry::{Entry, Event, Line};
-use self::tables::{Flow, Tables};
-use super::context::Context;
-use super::host::Ends;
+use self::tables::{FlowKey, Tables, flow_key};
 use super::input::Input;
 use super::lines;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Scan, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "conntrack",
     about: "events, lists or snapshots of the connection tracking table",
     connection: "a TCP flow to this machine",
+    is_json: false,
+    is_snapshot: true,
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -66,7 +66,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
         let end = text(&mut input, record_time, &mut tables, cx);
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
     match tables.count() {
@@ -263,7 +263,7 @@ struct Events {
     ends_only: bool,
     established: bool,
     /// Flows that have begun; with the connection, if it waits to be established.
-    open: HashMap<Flow, Option<Connection>, foldhash::quality::RandomState>,
+    open: HashMap<FlowKey, Option<Connection>, foldhash::quality::RandomState>,
     /// Flows that waited to be established when there were too many.
     forgotten: usize,
     seen: bool,
@@ -281,7 +281,7 @@ impl Events {
                 give(connection);
             }
             Some(Event::Destroy) => {
-                self.open.remove(&key(&entry.ends));
+                self.open.remove(&flow_key(&entry.ends));
             }
             Some(Event::New) if !self.follows => give(connection()),
             Some(Event::New) => self.begin(entry, connection(), give),
@@ -289,12 +289,13 @@ impl Events {
             Some(Event::Update)
                 if self.follows
                     && entry.rank == 1
-                    && !self.open.contains_key(&key(&entry.ends)) =>
+                    && !self.open.contains_key(&flow_key(&entry.ends)) =>
             {
                 self.begin(entry, connection(), give);
             }
             Some(Event::Update) if self.established && entry.established() => {
-                if let Some(held) = self.open.get_mut(&key(&entry.ends)).and_then(Option::take) {
+                if let Some(held) = self.open.get_mut(&flow_key(&entry.ends)).and_then(Option::take)
+                {
                     give(held);
                 }
             }
@@ -307,16 +308,12 @@ impl Events {
             self.forgotten += self.open.drain().filter(|(_, held)| held.is_some()).count();
         }
         if self.established {
-            self.open.insert(key(&entry.ends), Some(connection));
+            self.open.insert(flow_key(&entry.ends), Some(connection));
         } else {
-            self.open.insert(key(&entry.ends), None);
+            self.open.insert(flow_key(&entry.ends), None);
             give(connection);
         }
     }
-}
-
-fn key(ends: &Ends) -> Flow {
-    (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port)
 }
 
 #[cfg(test)]

@@ -1,61 +1,65 @@
-//! [`Tables`]: joins snapshots of the table, so that a flow counts once that is in many.
+//! [`Tables`]: joins snapshots of the table, so that a flow in several snapshots counts once.
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
 use super::entry::{ENDING, Entry, TIME_WAIT};
-use crate::parse::host::Host;
+use crate::parse::host::{Ends, Host};
+use crate::parse::timestamp::SECOND;
 use crate::{Connection, RecordTime};
 
-/// Who opened it, and to what.
-pub type Flow = (Host, Option<u16>, Host, Option<u16>);
+/// The key of a flow: client, its port, server, its port.
+pub type FlowKey = (Host, Option<u16>, Host, Option<u16>);
 
-/// What the snapshot before said of a flow.
+/// Returns the key of the flow between `ends`.
+pub fn flow_key(ends: &Ends) -> FlowKey {
+    (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port)
+}
+
+/// State of a flow in the snapshot in which it was seen last.
 struct Known {
-    /// The snapshot that it was seen in last.
+    /// Number of the snapshot.
     seen: u64,
-    /// When that was, in nanoseconds.
+    /// Time of the snapshot, in nanoseconds.
     at: Option<i64>,
     rank: u8,
     timeout: Option<i64>,
     id: Option<u64>,
     packets: Option<u64>,
     start: Option<i64>,
-    /// Not given yet, since not known to be established.
+    /// The connection, while it is not known to be established.
     held: Option<Connection>,
 }
 
-/// Snapshots in their order. Remembers what was in the last one.
+/// Finds new connections in a sequence of snapshots. Keeps the flows of the last one.
 pub struct Tables {
-    flows: HashMap<Flow, Known, RandomState>,
+    flows: HashMap<FlowKey, Known, RandomState>,
     number: u64,
     record_time: Option<RecordTime>,
     established: bool,
 }
 
-const SECOND: i64 = 1_000_000_000;
-
 impl Tables {
-    /// Gives only established connections if asked to.
+    /// Creates it; with `established`, only established connections are given.
     pub fn new(established: bool) -> Tables {
         Tables { flows: HashMap::default(), number: 0, record_time: None, established }
     }
 
     /// Begins the next snapshot.
     pub fn begin(&mut self, record_time: Option<RecordTime>) {
-        // What is missing in one snapshot has ended.
+        // A flow that is missing in a snapshot has ended.
         let last = self.number;
         self.flows.retain(|_, known| known.seen == last);
         self.number += 1;
         self.record_time = record_time;
     }
 
-    /// How many snapshots there were.
+    /// Returns the number of snapshots so far.
     pub fn count(&self) -> u64 {
         self.number
     }
 
-    /// Takes one entry of the snapshot.
+    /// Adds one entry of the current snapshot; passes new connections to `give`.
     pub fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
         let age = entry.age.and_then(|s| s.checked_mul(SECOND));
         let at = match self.record_time {
@@ -64,7 +68,7 @@ impl Tables {
         };
         let start = at.zip(age).map(|(at, age)| at.saturating_sub(age));
         let ends = &entry.ends;
-        let flow = super::key(ends);
+        let flow = flow_key(ends);
         let number = self.number;
         let hold = self.established && !entry.established();
         let time = self
@@ -85,7 +89,7 @@ impl Tables {
         match known {
             hashbrown::hash_map::Entry::Occupied(mut slot) => {
                 let before = slot.get_mut();
-                // The kernel may show an entry twice while its table changes.
+                // The kernel may list an entry twice while the table changes.
                 if before.seen != number && before.is_another(&now) {
                     if hold {
                         now.held = Some(connection());
@@ -113,13 +117,13 @@ impl Tables {
 }
 
 impl Known {
-    /// Whether `now` is another connection on the same ports.
+    /// Whether `now` is another connection with the same addresses and ports.
     fn is_another(&self, now: &Known) -> bool {
         if let (Some(a), Some(b)) = (self.id, now.id) {
             return a != b;
         }
         if let (Some(a), Some(b)) = (self.start, now.start) {
-            // Ages are whole seconds.
+            // Ages are in whole seconds.
             return b.saturating_sub(a) > 2 * SECOND;
         }
         if self.rank >= ENDING && now.rank < ENDING {
@@ -128,7 +132,7 @@ impl Known {
         if let (Some(a), Some(b)) = (self.packets, now.packets) {
             return b < a;
         }
-        // An entry in TIME_WAIT is not renewed, as a rule.
+        // The timeout of an entry in TIME_WAIT is normally not renewed.
         let passed = self.at.zip(now.at).map_or(0, |(a, b)| b.saturating_sub(a) / SECOND);
         let renewed = self
             .timeout
@@ -143,7 +147,7 @@ mod tests {
     use super::super::entry::{Line, text};
     use super::*;
 
-    /// Gives snapshots 20 s apart, each a list of what stands before and behind the tuple.
+    /// Counts in snapshots 20 s apart; each entry is the text before and after its tuple.
     fn count(snapshots: &[&[(&str, &str)]]) -> usize {
         let mut tables = Tables::new(false);
         let mut given = 0;
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn once_while_it_lasts() {
+    fn a_flow_in_several_snapshots_counts_once() {
         assert_eq!(
             count(&[&[("99 ESTABLISHED", "")], &[("110 TIME_WAIT", "")], &[("90 TIME_WAIT", "")]]),
             1
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn again_on_the_same_ports() {
+    fn a_new_flow_on_the_same_ports_counts_again() {
         assert_eq!(count(&[&[("99 ESTABLISHED", "")], &[], &[("99 ESTABLISHED", "")]]), 2);
         assert_eq!(count(&[&[("99 TIME_WAIT", "")], &[("99 ESTABLISHED", "")]]), 2);
         assert_eq!(count(&[&[("30 TIME_WAIT", "")], &[("110 TIME_WAIT", "")]]), 2);

@@ -22,8 +22,8 @@ use hashbrown::hash_table::Entry;
 use self::client::{Client, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
 pub use self::observation::{PacketKind, PacketObservation};
-use super::context::Context;
 use super::host::Host;
+use super::reader::Context;
 use crate::model::connection::Connection;
 use crate::{RecordTime, SourceStatus};
 

@@ -68,7 +68,7 @@ impl Members {
 
 impl Input {
     /// Looks at enough of the beginning to tell, and gives whether this is a tar archive.
-    pub(in crate::parse) fn is_tar(&mut self) -> bool {
+    pub(crate) fn is_tar(&mut self) -> bool {
         // Headers have NULs behind the name, and texts have none.
         while self.head.len() < BLOCK && self.head.contains(&0) {
             // An error comes again when the record is read.
@@ -81,7 +81,7 @@ impl Input {
 
     /// Opens the members of this archive. One that has to be decompressed is copied to a
     /// temporary file first, so that its members can be read in any order.
-    pub(in crate::parse) fn members(mut self) -> Members {
+    pub(crate) fn members(mut self) -> Members {
         let mut members = Members { inputs: Vec::new(), failures: Vec::new() };
         let (file, start, end) = match self.in_a_file(&mut members.failures) {
             Ok(place) => place,

@@ -147,6 +147,15 @@ impl Read for Unwrap {
     }
 }
 
+/// Returns the lines in one JSON object, each with the time of the object; `None` if the object
+/// cannot be read or contains no text.
+pub fn unwrap_object(object: &[u8]) -> Option<Vec<u8>> {
+    let mut objects = Objects::new(true);
+    objects.feed(object);
+    objects.end();
+    (objects.unwrapped > 0 && objects.broken == 0).then_some(objects.text)
+}
+
 /// An object or an array that is open.
 struct Open {
     /// Where in [`Objects::pending`] an object begins that may hold a text: one that is in no

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 pub(super) use self::archive::Members;
 use self::encoding::Encoding;
-pub(super) use self::json::UnwrapStatus;
+pub(super) use self::json::{UnwrapStatus, unwrap_object};
 use self::packed::Packing;
 use super::progress::Progress;
 

@@ -1,72 +1,64 @@
-//! What lines of a kernel log tell, each by itself.
+//! [`Block`]: reads many lines of a kernel log, each by itself.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
 use super::body::{self, Body, Packet};
-use super::entries::Entry;
 use super::frame;
+use crate::parse::input::unwrap_object;
 use crate::parse::lines::{self, LONGEST};
 use crate::parse::timestamp::Stamp;
 
-/// A line that tells of a connection.
+/// A logged packet of a connection attempt.
 #[derive(Debug)]
 pub struct Fact {
-    /// What it says of its time.
+    /// Time of the line.
     pub stamp: Stamp,
     /// The packet that was logged.
     pub packet: Packet,
-    /// Where it was logged.
+    /// Where the packet was logged, see [`body::point`].
     pub point: u32,
 }
 
-/// What many lines tell.
+/// The result of reading many lines.
 #[derive(Debug, Default)]
 pub struct Block {
     /// In the order of the lines.
     pub facts: Vec<Fact>,
-    /// Lines that tell of a connection, but not of which.
+    /// Lines with a SYN whose fields cannot be read.
     pub broken: u64,
-    /// The log says that it is not complete.
+    /// Whether the log says that messages are missing.
     pub missed: bool,
-    /// Some of the lines belong together, so that what was read of them does not count: they are
-    /// for [`Entries`](super::entries::Entries).
+    /// Whether some lines belong together. Then the result is not valid and the lines must be read
+    /// in order by `Entries`.
     pub joined: bool,
 }
 
-/// What a line is that does not stand for itself.
-pub enum Joined<'a> {
-    /// The beginning of a JSON object.
-    Object(&'a [u8]),
-    /// A field of an entry.
+/// A line that is part of a journal entry of several lines.
+pub enum Joined {
+    /// A field.
     Field,
-    /// The head of an entry, whose fields follow.
+    /// The head, whose fields follow.
     Head,
 }
 
-/// What sort of line this is.
+/// The kind of a line.
 pub enum Line<'a> {
     /// A JSON object.
     Object(&'a [u8]),
-    /// Text, if any.
+    /// Text.
     Text,
-    /// A part of something longer.
-    Joined(Joined<'a>),
+    /// A part of an entry.
+    Joined(Joined),
 }
 
 impl Line<'_> {
-    /// Of a line that stands where no entry is open.
+    /// Returns the kind of a line outside of entries.
     #[inline]
     pub fn of(line: &[u8]) -> Line<'_> {
         match line {
-            [b'{' | b'd' | 0x1e, ..] => match object(line) {
-                Some(object) if object.trim_ascii_end() == b"{" => {
-                    Line::Joined(Joined::Object(object))
-                }
-                Some(object) => Line::Object(object),
-                None => Line::Text,
-            },
+            [b'{', ..] => Line::Object(line),
             [b'_', b'_', ..] => Line::Joined(Joined::Field),
             [.., b']'] if memmem::find(line, b" [s=").is_some() => Line::Joined(Joined::Head),
             _ => Line::Text,
@@ -74,11 +66,37 @@ impl Line<'_> {
     }
 }
 
-/// The object that a line begins with, behind what `-o json-seq` and `-o json-sse` put before it.
-fn object(line: &[u8]) -> Option<&[u8]> {
-    let object = line.strip_prefix(b"\x1e").unwrap_or(line);
-    let object = object.strip_prefix(b"data: ").unwrap_or(object);
-    object.starts_with(b"{").then_some(object)
+/// The fields of a journal entry that are used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// `MESSAGE`.
+    pub message: Vec<u8>,
+    /// `__REALTIME_TIMESTAMP`, microseconds since 1970.
+    pub realtime: Option<i64>,
+    /// Whether a program wrote the message, not the kernel.
+    pub programs: bool,
+}
+
+impl Entry {
+    /// Adds a line `KEY=value`; returns false if the line has another form.
+    pub fn field(&mut self, line: &[u8]) -> bool {
+        let Some(equals) = memchr::memchr(b'=', line) else { return false };
+        let (key, value) = (&line[..equals], &line[equals + 1..]);
+        let fits = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+        if key.is_empty() || !key.iter().all(fits) {
+            return false;
+        }
+        match key {
+            b"MESSAGE" => self.message = value.to_vec(),
+            b"__REALTIME_TIMESTAMP" => {
+                self.realtime = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+            }
+            b"SYSLOG_IDENTIFIER" => self.programs |= !matches!(value, b"kernel" | b"ulogd"),
+            b"_TRANSPORT" => self.programs |= value == b"stdout",
+            _ => {}
+        }
+        true
+    }
 }
 
 impl Block {
@@ -93,7 +111,7 @@ impl Block {
         self.look_at(text);
     }
 
-    /// Forgets all.
+    /// Empties the block.
     pub fn clear(&mut self) {
         self.facts.clear();
         self.broken = 0;
@@ -101,7 +119,7 @@ impl Block {
         self.joined = false;
     }
 
-    /// Finds what has nothing to do with single packets.
+    /// Looks for messages about missing lines, and for a last line that is cut.
     pub fn look_at(&mut self, text: &[u8]) {
         self.missed |= MESSAGES.find_iter(text).any(|at| says_missed(text, at));
         // The last line may have been cut.
@@ -115,18 +133,19 @@ impl Block {
         }
     }
 
-    /// Takes a JSON object of the journal.
+    /// Reads a JSON object that follows lines of text. (A log that begins with an object is
+    /// unwrapped before it is recognised.)
     pub fn object(&mut self, object: &[u8]) {
         if memmem::find(object, b" SYN ").is_none() && memchr::memchr(b'[', object).is_none() {
             return;
         }
-        match Entry::json(object) {
-            Some(entry) => self.entry(&entry),
+        match unwrap_object(object) {
+            Some(lines) => lines::each(&lines, |line, _| self.text(line)),
             None => self.broken += u64::from(memmem::find(object, b" OUT=").is_some()),
         }
     }
 
-    /// Takes an entry of the journal.
+    /// Reads a journal entry.
     pub fn entry(&mut self, entry: &Entry) {
         let stamp =
             entry.realtime.and_then(|us| us.checked_mul(1000)).map_or(Stamp::None, Stamp::Epoch);
@@ -136,7 +155,7 @@ impl Block {
         }
     }
 
-    /// Takes a line of text.
+    /// Reads a line of text.
     #[inline]
     pub fn text(&mut self, line: &[u8]) {
         if SYN.find(line).is_none() {
@@ -164,8 +183,8 @@ impl Block {
 static SYN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" SYN"));
 static MESSAGES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"messages"));
 
-/// Whether the line around `at` says that messages are missing: journald, rsyslog's imuxsock and
-/// imjournal, and the console do.
+/// Whether the line around `at` says that messages are missing, as journald, rsyslog's imuxsock and
+/// imjournal, and the kernel's console write it.
 fn says_missed(text: &[u8], at: usize) -> bool {
     let start = text[..at].iter().rposition(|b| lines::is_end(*b)).map_or(0, |n| n + 1);
     let line = &text[start..at + lines::end(&text[at..])];

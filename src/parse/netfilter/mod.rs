@@ -6,26 +6,26 @@
 pub mod block;
 pub mod body;
 pub mod entries;
-mod fast_path;
 pub mod frame;
 
 use self::block::Block;
 use self::body::Packet;
 use self::entries::Entries;
-use super::context::Context;
 use super::dated;
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::input::Input;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use super::timestamp::Calendar;
 use super::{lines, text};
 use crate::{Connection, ShortfallKind};
 
 /// Kernel logs with LOG lines.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "netfilter",
     about: "kernel log with lines of iptables LOG or nftables log",
     connection: "a LOG line of a SYN that came in",
+    is_json: false,
+    is_snapshot: false,
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -62,7 +62,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             ),
         );
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
     fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));

@@ -11,18 +11,19 @@ use memchr::memmem;
 
 use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
-use super::context::Context;
 use super::input::Input;
 use super::lines;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
 use crate::{ShortfallKind, SourceStatus};
 
 /// nfdump's text and files.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "netflow",
     about: "flows that nfdump printed, or its nfcapd files",
     connection: "a TCP flow that begins with a SYN",
+    is_json: true,
+    is_snapshot: false,
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -34,7 +35,7 @@ const NFCAPD: &[&[u8]] = &[&[0x0c, 0xa5], &[0xa5, 0x0c]];
 const OBJECT: usize = 64 * 1024;
 
 /// What nfdump is asked to print of its files, and the header of that.
-const FORMAT: &str = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%flg";
+const NFDUMP_FORMAT: &str = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%flg";
 const HEADER: &[u8] = b"ts,td,pr,sa,sp,da,dp,flg";
 
 fn is_nfcapd(head: &[u8]) -> bool {
@@ -98,7 +99,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         own.report_statistics(&input, cx);
         seen.add(&own);
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
     pairs.finish(&mut |connection| cx.sink.take(connection));
@@ -298,7 +299,7 @@ fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> 
         .arg("-6")
         .arg("-r")
         .arg(&path)
-        .args(["-o", FORMAT])
+        .args(["-o", NFDUMP_FORMAT])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -15,17 +15,18 @@ use self::block::{Block, Sums};
 use self::frames::{Format, SECTION};
 use self::packet::Selection;
 use self::parts::End;
-use super::context::Context;
 use super::deduplicate::Deduplicator;
 use super::input::Input;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use crate::{RecordTime, ShortfallKind};
 
 /// Captures.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "pcap",
     about: "capture of packets, pcap or pcapng",
     connection: "a TCP packet that opens a connection",
+    is_json: false,
+    is_snapshot: false,
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -85,7 +86,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             End::Broken(what) => {
                 cx.failures.push(format!("{name}: there is {what}; what came before counts"));
             }
-            End::Failed(e) => cx.broken(&input, &e),
+            End::Failed(e) => cx.record_read_error(&input, &e),
         }
     }
     warn(&name, &sums, cx);

@@ -13,9 +13,9 @@ use super::packet::Selection;
 use crate::Connection;
 use crate::Sink;
 use crate::parse::buffer::ConnectionBuffer;
-use crate::parse::context::Context;
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
+use crate::parse::reader::Context;
 
 /// Bytes that are asked for at a time of what gives them from front to back.
 const READ: usize = 256 * 1024;

@@ -7,14 +7,16 @@ mod tally;
 use std::path::Path;
 
 use self::tally::{Report, Reports};
-use super::context::{Context, RecordFormat};
 use super::input::Input;
+use super::reader::{Context, RecordFormat};
 
 /// What `--format json`, jsonl and csv write; one after another in a file, too.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "report",
     about: "our own --format json, jsonl or csv",
     connection: "a counted connection",
+    is_json: true,
+    is_snapshot: false,
     recognise: |head| recognise(head) || rows::recognise(head),
     run: |_: &Path| Some(String::new()),
     read,

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::tally::{Report, Reports, Row, warn_of_keys, warn_of_others};
 use crate::ShortfallKind;
-use crate::parse::context::Context;
 use crate::parse::input::Input;
 use crate::parse::lines;
+use crate::parse::reader::Context;
 
 /// Columns that csv always has.
 const HEADINGS: [&str; 4] = ["kind", "count", "first", "last"];
@@ -50,7 +50,7 @@ pub fn read(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {
     };
     cx.status.record_unreadable_lines(input.name(), unreadable);
     if let Err(e) = end {
-        cx.broken(input, &e);
+        cx.record_read_error(input, &e);
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::model::connection::Transport;
-use crate::parse::context::Context;
 use crate::parse::host::Host;
+use crate::parse::reader::Context;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The schemas that are understood; see the report of that format. They differ in jsonl and csv.

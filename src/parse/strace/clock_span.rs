@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
 use super::clock::{ClockSpan, DAY};
 use super::line::Block;
-use crate::parse::context::Context;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, is_end};
+use crate::parse::reader::Context;
 
 /// A clock may be so much ahead of the one that dates are taken from.
 const AHEAD: SignedDuration = SignedDuration::from_secs(60);

@@ -26,16 +26,17 @@ use std::path::Path;
 
 use self::clock::Dates;
 use self::log::Log;
-use super::context::Context;
 use super::input::Input;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use crate::ShortfallKind;
 
 /// strace logs.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "strace",
     about: "output of strace, any version",
     connection: "an accept call that returned a TCP socket",
+    is_json: false,
+    is_snapshot: false,
     recognise: sign::of_strace,
     run,
     read,
@@ -81,7 +82,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = file::read(input, &mut log, cx.options, cx.sink, threads);
         log.end(|connection| cx.sink.take(connection));
         if let Err(e) = end {
-            cx.broken(input, &e);
+            cx.record_read_error(input, &e);
         }
     }
     let name = super::common_name(inputs.iter());

@@ -6,20 +6,21 @@ pub mod services;
 use memchr::memmem;
 
 use self::line::{Line, Packet};
-use super::context::Context;
 use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
 use super::lines;
-use super::recognise::RecordFormat;
+use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
-pub const KIND: RecordFormat = RecordFormat {
+pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcpdump",
     about: "text that tcpdump printed",
     connection: "a TCP packet that opens a connection",
+    is_json: false,
+    is_snapshot: false,
     recognise,
     run: |_| Some(String::new()),
     read,
@@ -120,7 +121,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         dropped += text.dropped;
         cut += text.cut;
         if let Err(e) = end {
-            cx.broken(&input, &e);
+            cx.record_read_error(&input, &e);
         }
     }
     cx.status.record_unreadable_lines(&name, cut);

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::{SECOND, Stamp};
 use crate::RecordTime;
-use crate::parse::context::Context;
 use crate::parse::input::Input;
 use crate::parse::lines;
+use crate::parse::reader::Context;
 
 const DAY: i64 = 86_400 * SECOND;
 const HOUR: i64 = 3600 * SECOND;

@@ -20,6 +20,22 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Skips `what`; `None` if something else comes next.
+    #[inline]
+    pub fn pass(&mut self, what: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(what)?;
+        Some(())
+    }
+
+    /// Skips and returns everything before the next blank.
+    #[inline]
+    pub fn word(&mut self) -> &'a [u8] {
+        let n = self.0.iter().take_while(|b| **b != b' ').count();
+        let (word, rest) = self.0.split_at(n);
+        self.0 = rest;
+        word
+    }
+
     /// Passes blanks.
     pub fn blanks(&mut self) {
         let n = self.0.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();

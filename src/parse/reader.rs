@@ -1,0 +1,101 @@
+//! The interface of readers: [`RecordFormat`] describes a format, [`Context`] is what its reader
+//! works with, and [`Options`] says how records are read.
+
+use std::io;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+
+use super::host::Host;
+use super::input::Input;
+use crate::model::connection::RequestedFields;
+use crate::{RecordTime, ShortfallKind, Sink, SourceStatus};
+
+/// A record format and its reader.
+pub struct RecordFormat {
+    /// Name, as in [`Options::format`].
+    pub name: &'static str,
+    /// One phrase for lists of formats.
+    pub about: &'static str,
+    /// What counts as a connection in such a record, for the message that explains a total of 0.
+    pub connection: &'static str,
+    /// Whether a JSON object can be a record of this format. If not, the lines of a log are taken
+    /// out of the JSON objects around them before the record is recognised.
+    pub is_json: bool,
+    /// Whether an empty file may be a snapshot that could not be made, and is worth a warning.
+    pub is_snapshot: bool,
+    /// Whether a record that begins with these bytes has this format. Called again with more bytes
+    /// if no format recognises them.
+    pub recognise: fn(&[u8]) -> bool,
+    /// The key of a file. Inputs with the same key form one run and are read together; `None`: the
+    /// input is read alone.
+    pub run: fn(&Path) -> Option<String>,
+    /// Reads a run.
+    pub read: fn(Vec<Input>, &mut Context<'_>),
+}
+
+/// How records are read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The format of all records; `None`: detected from the content of each.
+    pub format: Option<String>,
+    /// When a record with relative times began.
+    pub start: Option<RecordTime>,
+    /// The date of the first line of a record whose times have no date.
+    pub date: Option<jiff::civil::Date>,
+    /// The time zone of local times; `None`: the system's.
+    pub tz: Option<TimeZone>,
+    /// Addresses of the recorded machine. Empty: unknown, and every connection without a direction
+    /// is taken to be inbound.
+    pub local: Vec<Host>,
+    /// The only port that is asked for. It becomes the local port in records that contain none.
+    pub port: Option<u16>,
+    /// Whether to count only connections that the record shows to be established.
+    pub established: bool,
+    /// Whether to leave out packets inside tunnels.
+    pub outer: bool,
+    /// Fields of connections that are used.
+    pub requested: RequestedFields,
+    /// Number of threads; `None`: one per processor.
+    pub threads: Option<usize>,
+    /// Bytes of a file that a thread reads at a time; `None`: the default.
+    pub chunk: Option<usize>,
+    /// Whether to show progress on stderr if that is a terminal.
+    pub progress: bool,
+}
+
+/// What the reader of a run works with.
+pub struct Context<'a> {
+    /// How to read.
+    pub options: &'a Options,
+    /// Takes the connections.
+    pub sink: &'a mut dyn Sink,
+    /// What the record could not show.
+    pub status: &'a mut SourceStatus,
+    /// Inputs that could not be read to their end: one message for the user each.
+    pub failures: &'a mut Vec<String>,
+}
+
+impl Context<'_> {
+    /// Returns the number of threads to use.
+    pub fn threads(&self) -> usize {
+        self.options
+            .threads
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1)
+            .max(1)
+    }
+
+    /// Records that reading `input` ended with `error`: a truncated compressed file is a shortfall,
+    /// any other error a failure.
+    pub fn record_read_error(&mut self, input: &Input, error: &io::Error) {
+        let name = input.name();
+        if input.is_compressed() && error.kind() == io::ErrorKind::UnexpectedEof {
+            let text =
+                format!("{name}: the compressed file is truncated; only its readable part counts");
+            self.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+        } else {
+            self.failures.push(format!("{name}: {error}; only the part before counts"));
+        }
+    }
+}

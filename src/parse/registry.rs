@@ -1,0 +1,213 @@
+//! The registry of record formats: the list of all, and the detection of the format of an input.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::input::{Input, Members};
+use super::progress::Progress;
+use super::reader::RecordFormat;
+use super::{bcc, conntrack, events, netfilter, netflow, pcap, report, strace, systemtap, tcpdump};
+
+/// All record formats. The first that recognises a record reads it, so a specific format stands
+/// before a general one.
+pub const FORMATS: &[&RecordFormat] = &[
+    &pcap::FORMAT,
+    &report::FORMAT,
+    &events::FORMAT,
+    &strace::FORMAT,
+    &conntrack::FORMAT,
+    &netfilter::FORMAT,
+    &netflow::FORMAT,
+    &bcc::tcpaccept::FORMAT,
+    &bcc::tcplife::FORMAT,
+    &bcc::tcptracer::FORMAT,
+    &systemtap::FORMAT,
+    &tcpdump::FORMAT,
+];
+
+/// Detection gives up after this many bytes.
+const MAX_DETECTION_BYTES: usize = 1024 * 1024;
+
+/// Enough bytes to detect most formats even if the first line has not ended.
+const FIRST_LINE_BYTES: usize = 4096;
+
+/// Archives inside archives are opened to this depth.
+const MAX_ARCHIVE_DEPTH: usize = 4;
+
+/// Inputs of one format that are read together.
+pub(super) struct Run {
+    pub format: &'static RecordFormat,
+    pub inputs: Vec<Input>,
+    /// See [`RecordFormat::run`].
+    key: Option<String>,
+}
+
+/// All inputs, grouped into runs.
+#[derive(Default)]
+pub(super) struct Sorted {
+    /// Runs in the order of their first files.
+    pub runs: Vec<Run>,
+    /// Inputs without content.
+    pub empty: Vec<Input>,
+    /// Inputs that cannot be read or recognised: one message for the user each.
+    pub failures: Vec<String>,
+    /// Archives in which some members are not records: the number of those members, and a message
+    /// for the user.
+    pub left_out: Vec<(u64, String)>,
+}
+
+/// Opens `files` and groups them into runs.
+pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progress>) -> Sorted {
+    let mut sorted = Sorted::default();
+    let forced = match name {
+        Some(name) => {
+            let format = FORMATS.iter().find(|format| format.name == name).copied();
+            if format.is_none() {
+                let text = format!("unknown record format {name:?}; known are: {}", known());
+                sorted.failures.push(text);
+                return sorted;
+            }
+            format
+        }
+        None => None,
+    };
+    for path in files {
+        let mut input = match Input::open(path, progress) {
+            Ok(input) => input,
+            Err(message) => {
+                sorted.failures.push(message);
+                continue;
+            }
+        };
+        if input.is_tar() {
+            sorted.add_archive(input, forced, 1);
+        } else if let Some(name) = sorted.add(input, forced) {
+            sorted.failures.push(format!(
+                "{name} is no record of a known type; known are: {} (--type forces one, --help \
+                 explains them)",
+                known()
+            ));
+        }
+    }
+    sorted
+}
+
+impl Sorted {
+    /// Adds each member of an archive by its own format.
+    fn add_archive(&mut self, archive: Input, forced: Option<&'static RecordFormat>, depth: usize) {
+        let archive_name = archive.name().to_owned();
+        let Members { inputs, failures } = archive.members();
+        self.failures.extend(failures);
+        let all = inputs.len();
+        let mut unknown = Vec::new();
+        for mut input in inputs {
+            if depth < MAX_ARCHIVE_DEPTH && input.is_tar() {
+                self.add_archive(input, forced, depth + 1);
+            } else {
+                unknown.extend(self.add(input, forced));
+            }
+        }
+        let Some(first) = unknown.first() else {
+            if all == 0 {
+                self.failures.push(format!("{archive_name}: the archive contains no files"));
+            }
+            return;
+        };
+        let text = format!(
+            "{} of {all} files in {archive_name} are in no known record format and are left out, \
+             for example {first}",
+            unknown.len()
+        );
+        if unknown.len() == all {
+            self.failures.push(text);
+        } else {
+            self.left_out.push((unknown.len() as u64, text));
+        }
+    }
+
+    /// Adds one input. Returns its name if its format is unknown.
+    fn add(&mut self, mut input: Input, forced: Option<&'static RecordFormat>) -> Option<String> {
+        let format = match detect(&mut input, forced) {
+            Ok(_) if input.head().is_empty() => {
+                self.empty.push(input);
+                return None;
+            }
+            Ok(Some(format)) => format,
+            Ok(None) => return Some(input.name().to_owned()),
+            Err(e) => {
+                self.failures.push(format!("cannot read {}: {e}", input.name()));
+                return None;
+            }
+        };
+        let key = input.path().and_then(|p| (format.run)(p));
+        let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.format.name == format.name;
+        match self.runs.iter_mut().find(same) {
+            Some(run) => run.inputs.push(input),
+            None => self.runs.push(Run { format, inputs: vec![input], key }),
+        }
+        None
+    }
+}
+
+/// Detects the format of `input`. Returns an error only if nothing could be read; a later error
+/// occurs again when the record is read.
+fn detect(
+    input: &mut Input,
+    forced: Option<&'static RecordFormat>,
+) -> std::io::Result<Option<&'static RecordFormat>> {
+    loop {
+        input.skip_hole()?;
+        let head = input.head();
+        // Readers check the first line themselves.
+        let enough = head.len() >= FIRST_LINE_BYTES || head.contains(&b'\n');
+        if enough && !is_json_record(head, forced) && input.unwrap_json_if_wrapped() {
+            continue;
+        }
+        let head = input.head();
+        // Whether an object wraps a log is known only at its end.
+        let decided = enough || !matches!(head.first(), Some(b'{' | b'['));
+        let format = forced.filter(|_| enough).or_else(|| recognise(head)).filter(|_| decided);
+        if format.is_some() {
+            return Ok(format);
+        }
+        if head.len() > MAX_DETECTION_BYTES {
+            return Ok(None);
+        }
+        match input.grow() {
+            Ok(true) => {}
+            Ok(false) => return detect_at_end(input, forced),
+            Err(_) if !input.head().is_empty() => return detect_at_end(input, forced),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Detects the format of an input whose whole content is in its head.
+fn detect_at_end(
+    input: &mut Input,
+    forced: Option<&'static RecordFormat>,
+) -> std::io::Result<Option<&'static RecordFormat>> {
+    if !is_json_record(input.head(), forced) && input.unwrap_json_if_wrapped() {
+        return detect(input, forced);
+    }
+    Ok(forced.or_else(|| recognise(input.head())))
+}
+
+/// Whether JSON objects in `head` are the record itself, not a wrapper around the lines of a log.
+fn is_json_record(head: &[u8], forced: Option<&'static RecordFormat>) -> bool {
+    match forced {
+        Some(format) => format.is_json,
+        None => FORMATS.iter().any(|format| format.is_json && (format.recognise)(head)),
+    }
+}
+
+/// Finds the format of a record that begins with `head`.
+fn recognise(head: &[u8]) -> Option<&'static RecordFormat> {
+    FORMATS.iter().copied().find(|format| (format.recognise)(head))
+}
+
+/// Lists the names of all formats, for messages.
+fn known() -> String {
+    let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+    names.join(", ")
+}
