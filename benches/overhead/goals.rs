@@ -33,6 +33,11 @@ use Bound::{AtLeast, AtMost};
 use Measure::{Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
 
 const GOALS: &[(&str, &str, Measure, Bound)] = &[
+    ("attach-sample", "nginx-1/pinned", Rate, AtLeast(0.97)),
+    ("attach-sample", "nginx-1/pinned", CostTo("strace-p"), AtMost(0.06)),
+    ("attach-sample", "keep-alive/pinned", Rate, AtLeast(0.97)),
+    ("attach-sample", "accept/free", Rate, AtLeast(0.97)),
+    ("attach-sample", "per-connection/free", Rate, AtLeast(0.70)),
     ("attach-perf", "nginx-1/pinned", Rate, AtLeast(0.93)),
     ("attach-perf", "nginx-1/pinned", RateTo("strace-p"), AtLeast(3.0)),
     ("attach-perf", "keep-alive/pinned", Rate, AtLeast(0.98)),

@@ -18,8 +18,9 @@ use crate::server::Kind;
 const THREADS: usize = 1000;
 const ADDRESSES: u32 = 100_000;
 
-const CASES: [(&str, Case); 4] = [
+const CASES: [(&str, Case); 5] = [
     ("spawn-seccomp", Case::Spawn("seccomp")),
+    ("attach-sample", Case::Attach("sample")),
     ("attach-perf", Case::Attach("perf")),
     ("attach-syscall", Case::Attach("syscall")),
     ("strace-p", Case::StraceAttach),

@@ -287,6 +287,29 @@ fn what_comes_while_tcptally_is_stopped_is_counted_or_told_to_be_lost() {
 }
 
 #[test]
+fn the_given_processes_alone() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    for (mode, parent_accepts) in [("prefork=3", false), ("fork", true)] {
+        let server = Server::c(&program, &[mode], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let more = options(&["--no-children", "-p", &pid]);
+        let mut run = Run::attach(&stage, user, &more, &[plain.pid]);
+        let made = server.clients(1, 60, 5).run();
+        let report = run.end_attached();
+        match parent_accepts {
+            true => report.assert_counts(&made),
+            false => assert_eq!(report.number("total"), 0),
+        }
+    }
+}
+
+#[test]
 fn works_where_ptrace_is_refused() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
