@@ -39,7 +39,7 @@ struct Known {
     opened: Option<(u64, u64)>,
     comm: Option<Arc<str>>,
     /// Its last accept, while events of two families may tell of it.
-    last: Option<(u64, Option<i32>)>,
+    last: Option<(u64, Option<i32>, FamilyId)>,
 }
 
 /// What is to be done about a new thread.
@@ -182,8 +182,13 @@ impl Threads {
         match known.opened {
             // While events are being opened, both those and inherited ones may tell.
             Some((_, end)) if time < end + SAME_ACCEPT_NS => {
-                let is_told = known.last.is_some_and(|(t, f)| f == fd && time - t < SAME_ACCEPT_NS);
-                known.last = Some((time, fd));
+                // Two accepts may return the same descriptor as quickly, but to the same events.
+                let is_told = known.last.is_some_and(|(t, f, told_by)| {
+                    told_by != family && f == fd && time.saturating_sub(t) < SAME_ACCEPT_NS
+                });
+                if !is_told {
+                    known.last = Some((time, fd, family));
+                }
                 !is_told
             }
             _ => known.family == family,
