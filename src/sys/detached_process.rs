@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
-pub fn run(work: fn() -> [u8; 4]) -> io::Result<File> {
+pub fn run<const N: usize>(work: fn() -> [u8; N]) -> io::Result<File> {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for two descriptors. The child of the fork has one thread; it runs
     // `work`, for which glibc and musl keep malloc usable after fork, and never returns from here.

@@ -11,6 +11,7 @@ use perf_event_open_sys::bindings::{
 };
 use perf_event_open_sys::{ioctls, perf_event_open};
 
+use super::perf_ring::Inherit;
 use super::ptrace::Tid;
 
 /// The thread that is told of each occurrence: fcntl(2), `F_SETOWN_EX` and `F_SETSIG`. The signal
@@ -35,6 +36,8 @@ pub struct Tracepoint<'a> {
     pub notify: Option<Notify>,
     /// Only what passes this filter counts, from the first moment on.
     pub filter: Option<&'a CStr>,
+    /// Which new threads and processes count as well.
+    pub inherit: Option<Inherit>,
 }
 
 /// An open event; it ends when dropped, which takes tens of milliseconds if it is the last one of
@@ -57,6 +60,8 @@ impl Event {
         attr.__bindgen_anon_1.sample_period = 1;
         attr.set_exclude_kernel(1);
         attr.set_exclude_hv(1);
+        attr.set_inherit(tracepoint.inherit.is_some().into());
+        attr.set_inherit_thread((tracepoint.inherit == Some(Inherit::Threads)).into());
         if tracepoint.raw {
             attr.sample_type = PERF_SAMPLE_RAW.into();
         }
@@ -98,7 +103,8 @@ impl Event {
         check(unsafe { libc::fcntl(self.0.as_raw_fd(), F_SETSIG, signal) })
     }
 
-    /// Occurrences so far. A thread that has ended keeps its count.
+    /// Occurrences so far, those in threads that inherited the event included. A thread that has
+    /// ended keeps its count.
     pub fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.0).read_exact(&mut bytes)?;
@@ -155,6 +161,14 @@ pub fn accept_nothing(which: Accept) {
         Accept::Accept => libc::SYS_accept,
         Accept::Accept4 => libc::SYS_accept4,
     });
+}
+
+/// Calls io_uring_setup(2) without parameters, for a tracepoint to see; whether this kernel has
+/// the call.
+pub fn set_up_no_io_uring() -> bool {
+    // SAFETY: the kernel fails the call, at the latest when it finds that the pointer is null.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, std::ptr::null::<u8>()) };
+    result != -1 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
 /// Makes the call as [`accept_nothing`] does, and takes the signal that an event has sent this

@@ -46,7 +46,8 @@ pub enum Call {
 /// SYS_ACCEPT and SYS_ACCEPT4 (linux/net.h).
 pub const SOCKETCALL_ACCEPTS: [u32; 2] = [5, 18];
 
-const X32: u32 = 0x4000_0000;
+/// The bit that the numbers of x32 calls have.
+pub const X32: u32 = 0x4000_0000;
 
 /// Architecture, number, call.
 pub const CALLS: &[(Arch, u32, Call)] = &[

@@ -119,6 +119,39 @@ pub fn is_32_bit(pid: Tid) -> Option<bool> {
     Some(header[4] == CLASS_32)
 }
 
+/// Whether a thread waits in an accept that it has called by `int 0x80`, as 32-bit code does. This
+/// needs the right to trace it. The number alone tells: getuid(2), which has the number of
+/// socketcall(2) among 64-bit calls, does not wait.
+pub fn accepts_by_int80(tid: Tid) -> bool {
+    const SOCKETCALL: u32 = 102;
+    const ACCEPT4: u32 = 364;
+    let call = fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
+    let mut fields = call.split_ascii_whitespace();
+    match fields.next().and_then(|number| number.parse().ok()) {
+        Some(ACCEPT4) => true,
+        Some(SOCKETCALL) => {
+            let operation = fields.next().and_then(|f| f.strip_prefix("0x"));
+            let operation = operation.and_then(|f| u32::from_str_radix(f, 16).ok());
+            operation.is_some_and(|o| super::abi::SOCKETCALL_ACCEPTS.contains(&o))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the kernel treats a process as not dumpable (prctl(2), PR_SET_DUMPABLE), as far as
+/// that shows: its effective user or group is not its real one, or its files belong to root.
+pub fn is_undumpable(pid: Tid) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let ids = |name| {
+        let line = status_field(pid, name)?;
+        let mut ids = line.split_ascii_whitespace().map(|id| id.parse::<u32>().ok());
+        Some((ids.next()??, ids.next()??))
+    };
+    let (Some(user), Some(group)) = (ids("Uid"), ids("Gid")) else { return false };
+    let owner = fs::metadata(format!("/proc/{pid}/environ")).map(|m| m.uid());
+    user.0 != user.1 || group.0 != group.1 || owner.is_ok_and(|owner| owner != user.1)
+}
+
 /// Whether a process has an io_uring open, among its first ten thousand descriptors: what it
 /// accepts there passes no system call.
 pub fn has_io_uring(pid: Tid) -> bool {

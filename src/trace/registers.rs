@@ -19,6 +19,11 @@ impl CallRegisters {
         self.0.orig_rax
     }
 
+    /// Whether the number is one of x32, whose calls pass no tracepoint of a single call.
+    pub fn is_x32(&self) -> bool {
+        self.number() & u64::from(abi::X32) != 0
+    }
+
     /// What the call returned, where that is a success; `None` for an error, and at the entry,
     /// where the kernel puts -ENOSYS in its place.
     pub fn success(&self) -> Option<i32> {

@@ -32,4 +32,5 @@ mod servers;
 mod signals;
 mod spawn_perf;
 mod spawn_signals;
+mod unseen;
 mod untraced;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 use crate::trace::files;
 
 use super::Refused;
 use super::accept_signal::AcceptSignal;
 use super::events::Events;
+use super::inherited::Inherited;
 use super::tracepoint::Tracepoints;
 
 /// Descriptors that events leave to others, who look up sockets and read /proc.
@@ -25,20 +27,79 @@ pub struct EventCounters {
     former: HashMap<Tid, [RawFd; 2]>,
     /// What events counted that are closed.
     closed: u64,
+    /// `None`: they cannot be had, and the events of each thread have to do.
+    inherited: Option<Inherited>,
     tracepoints: Tracepoints,
     seen: u64,
 }
 
+/// Accepts that the kernel has counted and nobody saw; some may be under way just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// In threads that have events which send signals.
+    pub watched: u64,
+    /// In these, and in all that descend from them.
+    pub all: u64,
+}
+
 impl EventCounters {
     /// Finds the tracepoints; nothing is counted yet.
-    pub fn new() -> Result<EventCounters, Refused> {
+    pub fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
         Ok(EventCounters {
+            inherited: Some(Inherited::new(inherit)),
             open: HashMap::new(),
             former: HashMap::new(),
             closed: 0,
             tracepoints: Tracepoints::find()?,
             seen: 0,
         })
+    }
+
+    /// Does so for a thread that nobody watched before, and counts what it and its descendants
+    /// accept.
+    pub fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+        if self.open.contains_key(&tid) {
+            return Ok(());
+        }
+        self.open_inherited(tid);
+        self.open(tid, signal)?;
+        if let (Some(inherited), Some(events)) = (&mut self.inherited, self.open.get(&tid)) {
+            inherited.begin(tid, events);
+        }
+        Ok(())
+    }
+
+    /// Counts what a thread and its descendants accept from now on, and only that. Without these
+    /// events of every thread, those of the others would say nothing.
+    pub fn open_inherited(&mut self, tid: Tid) {
+        if let Some(inherited) = &mut self.inherited
+            && let Err(why) = inherited.open(&self.tracepoints, tid)
+            && !matches!(why, Refused::Gone)
+        {
+            self.inherited = None;
+        }
+    }
+
+    /// The same for a thread whose events the kernel has ended: it executes a program that is not
+    /// dumpable.
+    pub fn open_inherited_again(&mut self, tid: Tid) {
+        if let Some(inherited) = &mut self.inherited
+            && inherited.open_again(&self.tracepoints, tid).is_err()
+        {
+            self.inherited = None;
+        }
+    }
+
+    /// Whether no thread has such events yet.
+    pub fn is_first(&self) -> bool {
+        self.inherited.as_ref().is_some_and(Inherited::is_empty)
+    }
+
+    /// Closes all events of a thread that is to be watched in another way.
+    pub fn close_inherited(&mut self, tid: Tid) {
+        if let Some(inherited) = &mut self.inherited {
+            inherited.close(tid);
+        }
     }
 
     /// Counts the accepts of a thread from now on; once it is enough.
@@ -101,15 +162,24 @@ impl EventCounters {
         self.open.contains_key(&tid)
     }
 
-    /// An accept was seen.
-    pub fn see(&mut self) {
-        self.seen += 1;
+    /// An accept of a thread was seen.
+    pub fn see(&mut self, tid: Tid) {
+        self.seen += u64::from(self.has(tid));
+        if let Some(inherited) = &mut self.inherited {
+            inherited.see();
+        }
     }
 
-    /// How many accepts the kernel has counted that nobody saw. What is under way just now is
-    /// among them.
-    pub fn missing(&self) -> io::Result<u64> {
+    /// How many accepts the kernel has counted that nobody saw.
+    pub fn missing(&self) -> io::Result<Missing> {
         let counted = self.open.values().map(Events::count).sum::<io::Result<u64>>()?;
-        Ok((self.closed + counted).saturating_sub(self.seen))
+        let watched = (self.closed + counted).saturating_sub(self.seen);
+        let all = self.inherited.as_ref().map_or(Ok(0), Inherited::missing)?;
+        Ok(Missing { watched, all: all.max(watched) })
+    }
+
+    /// Whether an io_uring was set up by a watched thread or a descendant of one.
+    pub fn has_seen_io_uring(&self) -> bool {
+        self.inherited.as_ref().is_some_and(Inherited::has_seen_io_uring)
     }
 }

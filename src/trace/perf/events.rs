@@ -13,7 +13,7 @@ use super::accept_signal::AcceptSignal;
 use super::tracepoint::Tracepoints;
 
 /// accept's errors are negative; what it may return besides is a descriptor.
-const SUCCESS: &CStr = c"ret >= 0";
+pub(super) const SUCCESS: &CStr = c"ret >= 0";
 
 /// The events of accept and accept4 on one thread. Nobody inherits them, and they end when this is
 /// dropped.
@@ -38,7 +38,7 @@ impl Events {
         let _raised = capability::raised();
         let notify = Some(Notify { tid, signal: signal.number() });
         let open = |id| {
-            let event = Tracepoint { id, raw: false, notify, filter: Some(SUCCESS) };
+            let event = Tracepoint { id, raw: false, notify, filter: Some(SUCCESS), inherit: None };
             Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
         };
         Ok(Events { pair: [open(ids.accept)?, open(ids.accept4)?], signal })

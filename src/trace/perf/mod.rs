@@ -9,6 +9,10 @@
 //! The events are not inherited, since the signals of inherited ones would go to the thread that
 //! has the first. A new thread stops before its first instruction and gets its own there.
 //!
+//! A second pair of events on each thread that is there at the start is inherited and sends no
+//! signal ([`inherited`]): it also counts what threads and processes accept that the tracer does
+//! not get.
+//!
 //! # Why not `sigtrap`
 //!
 //! `perf_event_attr.sigtrap` sends SIGTRAP, by default a deadly signal. The process would have to be
@@ -32,6 +36,7 @@
 pub mod accept_signal;
 pub mod counters;
 pub mod events;
+pub mod inherited;
 pub mod mask;
 pub mod refused;
 pub mod tracepoint;

@@ -15,27 +15,32 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::perf::{
-    Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified, call_all_of_sockets,
+    Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified,
+    call_all_of_sockets, set_up_no_io_uring,
 };
 use crate::sys::{capability, detached_process};
 
 use super::Refused;
 
-/// The ids of `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
+/// The ids of `syscalls:sys_exit_accept`, `syscalls:sys_exit_accept4` and
+/// `syscalls:sys_exit_io_uring_setup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ids {
     /// accept(2)
     pub accept: u16,
     /// accept4(2)
     pub accept4: u16,
+    /// `syscalls:sys_exit_io_uring_setup`; `None` where the kernel has none.
+    pub io_uring_setup: Option<u16>,
 }
 
-/// The two tracepoints, switched on. While this lives, opening and closing further events of
+/// The tracepoints, switched on. While this lives, opening and closing further events of
 /// theirs takes microseconds; the last one to close takes tens of milliseconds.
 #[derive(Debug)]
 pub struct Tracepoints {
     ids: Ids,
     _switched_on: [Event; 2],
+    _io_uring_setup: Option<Event>,
 }
 
 impl Tracepoints {
@@ -80,8 +85,13 @@ impl Tracepoints {
     /// Sees whether a signal comes before the call returns.
     fn which_notify(self) -> Result<Tracepoints, Refused> {
         let notify = Some(Notify { tid: nix::unistd::gettid().as_raw(), signal: libc::SIGURG });
-        let tracepoint =
-            Tracepoint { id: self.ids.accept, raw: false, notify, filter: Some(OWN_CALL) };
+        let tracepoint = Tracepoint {
+            id: self.ids.accept,
+            raw: false,
+            notify,
+            filter: Some(OWN_CALL),
+            inherit: None,
+        };
         let told = || {
             let _raised = capability::raised();
             let event = Event::open(&tracepoint, 0)?;
@@ -104,7 +114,7 @@ impl Tracepoints {
 /// Opens an event of a tracepoint on the calling thread, with all that this process may do.
 fn open_here(id: u16, raw: bool) -> io::Result<Event> {
     let _raised = capability::raised();
-    Event::open(&Tracepoint { id, raw, notify: None, filter: None }, 0)
+    Event::open(&Tracepoint { id, raw, notify: None, filter: None, inherit: None }, 0)
 }
 
 /// Id 0 is no tracepoint's, which the kernel looks up after it has looked at permissions.
@@ -133,8 +143,30 @@ fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
     let after_accept = counts()?;
     accept_nothing(Accept::Accept4);
     let after_both = counts()?;
-    let proven = after_accept == [1, 0] && after_both == [1, 1];
-    Ok(proven.then_some(Tracepoints { ids, _switched_on: events }))
+    if after_accept != [1, 0] || after_both != [1, 1] {
+        return Ok(None);
+    }
+    let io_uring = ids.io_uring_setup.and_then(seen_io_uring_setup);
+    let ids = Ids { io_uring_setup: ids.io_uring_setup.filter(|_| io_uring.is_some()), ..ids };
+    Ok(Some(Tracepoints { ids, _switched_on: events, _io_uring_setup: io_uring }))
+}
+
+/// An event on the calling thread, if this tracepoint sees io_uring_setup returning.
+fn seen_io_uring_setup(id: u16) -> Option<Event> {
+    let event = open_here(id, false).ok()?;
+    sees_io_uring_setup(&event).then_some(event)
+}
+
+fn sees_io_uring_setup(event: &Event) -> bool {
+    // The call fails; and only the tracepoint of a call's exit has a field `ret`.
+    let count = || event.count().ok();
+    event.set_filter(c"ret < 0").is_ok() && {
+        let before = count();
+        set_up_no_io_uring();
+        let after = count();
+        accept_nothing(Accept::Accept);
+        before.map(|n| n + 1) == after && after == count()
+    }
 }
 
 /// What tracefs says, for those who may read it.
@@ -144,7 +176,11 @@ fn tracefs() -> Option<Ids> {
             let text = fs::read_to_string(format!("{root}/events/syscalls/{name}/id")).ok()?;
             text.trim().parse().ok()
         };
-        Some(Ids { accept: id("sys_exit_accept")?, accept4: id("sys_exit_accept4")? })
+        Some(Ids {
+            accept: id("sys_exit_accept")?,
+            accept4: id("sys_exit_accept4")?,
+            io_uring_setup: id("sys_exit_io_uring_setup"),
+        })
     })
 }
 
@@ -158,10 +194,10 @@ fn trial() -> Option<Ids> {
     receive(&mut detached_process::run(|| to_bytes(with_least_privilege())).ok()?)
 }
 
-fn to_bytes(ids: Option<Ids>) -> [u8; 4] {
-    let ids = ids.unwrap_or(Ids { accept: 0, accept4: 0 });
-    let (a, b) = (ids.accept.to_ne_bytes(), ids.accept4.to_ne_bytes());
-    [a[0], a[1], b[0], b[1]]
+fn to_bytes(ids: Option<Ids>) -> [u8; 6] {
+    let ids = ids.map_or([0; 3], |ids| [ids.accept, ids.accept4, ids.io_uring_setup.unwrap_or(0)]);
+    let [a, b, c] = ids.map(u16::to_ne_bytes);
+    [a[0], a[1], b[0], b[1], c[0], c[1]]
 }
 
 fn receive(found: &mut File) -> Option<Ids> {
@@ -174,10 +210,11 @@ fn receive(found: &mut File) -> Option<Ids> {
             _ => return None,
         }
     }
-    let mut b = [0; 4];
+    let mut b = [0; 6];
     found.read_exact(&mut b).ok()?;
-    let ids =
-        Ids { accept: u16::from_ne_bytes([b[0], b[1]]), accept4: u16::from_ne_bytes([b[2], b[3]]) };
+    let number = |i: usize| u16::from_ne_bytes([b[i], b[i + 1]]);
+    let io_uring_setup = Some(number(4)).filter(|id| *id != 0);
+    let ids = Ids { accept: number(0), accept4: number(2), io_uring_setup };
     (ids.accept != 0 && ids.accept4 != 0).then_some(ids)
 }
 
@@ -200,7 +237,7 @@ fn search() -> Option<Ids> {
     const AROUND: u16 = 40;
     let top = highest()?;
     let hit = (0..=top).rev().step_by(STEP.into()).find(|&id| sees_sockets(id))?;
-    let mut ids = Ids { accept: 0, accept4: 0 };
+    let mut ids = Ids { accept: 0, accept4: 0, io_uring_setup: None };
     for id in hit.saturating_sub(AROUND)..=hit.saturating_add(AROUND) {
         match seen_call(id) {
             Some(Accept::Accept) => ids.accept = id,
@@ -208,11 +245,27 @@ fn search() -> Option<Ids> {
             None => {}
         }
     }
+    ids.io_uring_setup = search_io_uring_setup(ids.accept.min(ids.accept4));
     Some(ids)
 }
 
+/// Tries each id below those of net/socket.c, before which the kernel links io_uring (before Linux
+/// 6.0 the file systems).
+fn search_io_uring_setup(below: u16) -> Option<u16> {
+    const MOST: u16 = 1200;
+    if !set_up_no_io_uring() {
+        return None;
+    }
+    (below.saturating_sub(MOST)..below).rev().find(|id| {
+        let Ok(event) = open_here_as_is(*id) else { return false };
+        let is_seen = sees_io_uring_setup(&event);
+        std::mem::forget(event);
+        is_seen
+    })
+}
+
 fn open_here_as_is(id: u16) -> io::Result<Event> {
-    Event::open(&Tracepoint { id, raw: true, notify: None, filter: None }, 0)
+    Event::open(&Tracepoint { id, raw: true, notify: None, filter: None, inherit: None }, 0)
 }
 
 /// An id above the highest that is taken. Ids are given in order, the lowest free one first.
@@ -287,8 +340,16 @@ impl Cache {
         Read::take(&mut file, 4096).read_to_string(&mut text).ok()?;
         let (kernel, ids) = text.split_once('\n')?;
         let mut ids = ids.split_ascii_whitespace().map(str::parse);
-        let ids = Ids { accept: ids.next()?.ok()?, accept4: ids.next()?.ok()? };
+        let (accept, accept4) = (ids.next()?.ok()?, ids.next()?.ok()?);
+        // 0: there is none.
+        let io_uring_setup = Some(ids.next()?.ok()?).filter(|id| *id != 0);
+        let ids = Ids { accept, accept4, io_uring_setup };
         (kernel == self.kernel).then_some(ids)
+    }
+
+    fn text(&self, ids: Ids) -> String {
+        let io_uring_setup = ids.io_uring_setup.unwrap_or(0);
+        format!("{}\n{} {} {io_uring_setup}\n", self.kernel, ids.accept, ids.accept4)
     }
 
     /// Written beside and renamed: never half a file.
@@ -299,9 +360,8 @@ impl Cache {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let beside = self.directory.join(format!("{FILE}.{}", std::process::id()));
-        let written =
-            write_new(&beside, &format!("{}\n{} {}\n", self.kernel, ids.accept, ids.accept4))
-                .and_then(|()| fs::rename(&beside, self.directory.join(FILE)));
+        let written = write_new(&beside, &self.text(ids))
+            .and_then(|()| fs::rename(&beside, self.directory.join(FILE)));
         if written.is_err() {
             let _ = fs::remove_file(&beside);
         }
@@ -329,7 +389,7 @@ mod tests {
         Cache { directory: directory.join("tcptally"), kernel: "6.1 #1 SMP".into() }
     }
 
-    const IDS: Ids = Ids { accept: 2231, accept4: 2233 };
+    const IDS: Ids = Ids { accept: 2231, accept4: 2233, io_uring_setup: Some(2129) };
 
     #[test]
     fn cache_remembers_for_one_build_of_the_kernel() {
@@ -372,7 +432,7 @@ mod tests {
         assert!(prove(ids).unwrap().is_some());
         let unrestrained = detached_process::run(|| to_bytes(search())).unwrap();
         assert_eq!(receive(&mut { unrestrained }), Some(ids));
-        let swapped = Ids { accept: ids.accept4, accept4: ids.accept };
+        let swapped = Ids { accept: ids.accept4, accept4: ids.accept, ..ids };
         assert!(prove(swapped).unwrap().is_none());
         if let Some(told) = tracefs() {
             assert_eq!(ids, told);

@@ -1,9 +1,10 @@
 //! [`Perf`]: the processes that the engine `perf` stops, from the first touch to the last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::tracee::{self, SignalSet};
 use crate::trace::procfs;
@@ -11,7 +12,7 @@ use crate::trace::registers::CallRegisters;
 use crate::trace::stop::SignalStop;
 
 use super::accept_signal::AcceptSignal;
-use super::counters::EventCounters;
+use super::counters::{EventCounters, Missing};
 use super::{Refused, mask};
 
 /// The processes under the engine `perf`.
@@ -32,6 +33,10 @@ pub struct Perf {
     read_early: HashSet<Tid>,
     /// Whether there are threads that block their signal, so that new ones may come to.
     blocks: bool,
+    /// Threads under the engine `syscall` from the start, until their first stop.
+    uncounted: HashSet<Tid>,
+    /// Processes that accept by int 0x80.
+    by_int80: HashSet<Tid>,
 }
 
 /// What a signal means.
@@ -49,25 +54,31 @@ pub enum AcceptNotice {
 
 impl Perf {
     /// Finds the tracepoints; no process is touched yet.
-    pub fn new() -> Result<Perf, Refused> {
+    pub fn new(inherit: Inherit) -> Result<Perf, Refused> {
         Ok(Perf {
-            counters: Some(EventCounters::new()?),
+            counters: Some(EventCounters::new(inherit)?),
             former: HashMap::new(),
             signals: HashMap::new(),
             unblocked: HashMap::new(),
             awaited: HashMap::new(),
             read_early: HashSet::new(),
             blocks: false,
+            uncounted: HashSet::new(),
+            by_int80: HashSet::new(),
         })
     }
 
     /// Opens the events of all threads of a seized process. Threads that it makes meanwhile stop
     /// at their start.
     pub fn begin(&mut self, pid: Tid) -> Result<(), String> {
+        if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
+            return Err("it accepts by int 0x80".into());
+        }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         let mut known = HashSet::new();
         loop {
             let threads = procfs::threads(pid).into_iter();
+            let is_first = known.is_empty();
             let news: Vec<Tid> = threads.filter(|tid| known.insert(*tid)).collect();
             if news.is_empty() {
                 break;
@@ -76,7 +87,9 @@ impl Perf {
                 if self.interrupt_if_blocked(tid, signal) {
                     continue;
                 }
-                if let Err(refused) = self.open(tid, signal) {
+                // One that was made meanwhile has inherited from its creator.
+                let open = if is_first { Perf::open_first } else { Perf::open };
+                if let Err(refused) = open(self, tid, signal) {
                     known.into_iter().for_each(|tid| self.leave(tid));
                     self.signals.remove(&pid);
                     return Err(refused.to_string());
@@ -84,6 +97,32 @@ impl Perf {
             }
         }
         Ok(())
+    }
+
+    /// These threads are under the engine `syscall` from their first stop on. What they, and all
+    /// that descend from them, accept after it is to be counted.
+    pub fn begin_at_first_stop(&mut self, threads: &BTreeSet<Tid>) {
+        let Some(counters) = &mut self.counters else { return };
+        threads.iter().for_each(|tid| counters.close_inherited(*tid));
+        self.uncounted.extend(threads);
+    }
+
+    /// A thread stands at a stop, perhaps the first since the start.
+    pub fn count_from_first_stop(&mut self, tid: Tid) {
+        if !self.uncounted.is_empty()
+            && self.uncounted.remove(&tid)
+            && let Some(counters) = &mut self.counters
+        {
+            counters.open_inherited(tid);
+        }
+    }
+
+    fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+        let Some(counters) = &mut self.counters else { return Ok(()) };
+        match counters.open_first(tid, signal) {
+            Err(Refused::Gone) => Ok(()),
+            result => result,
+        }
     }
 
     /// The signal for a process whose program is new to us; `None`: nothing counts any more.
@@ -144,9 +183,18 @@ impl Perf {
     pub fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
         self.close(former);
         self.close(pid);
+        let is_first = self.counters.as_ref().is_some_and(EventCounters::is_first);
         self.signals.remove(&pid);
+        if let Some(counters) = &mut self.counters
+            && !is_first
+            && procfs::is_undumpable(pid)
+        {
+            counters.open_inherited_again(pid);
+        }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
-        self.open(pid, signal).map_err(|refused| refused.to_string())
+        // The command that was spawned.
+        let open = if is_first { Perf::open_first } else { Perf::open };
+        open(self, pid, signal).map_err(|refused| refused.to_string())
     }
 
     /// Whether every mask is as it must be.
@@ -187,7 +235,7 @@ impl Perf {
     /// A thread that was interrupted has the mask that it must have, and gets its events.
     pub fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
         let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
-        self.open(tid, signal).map_err(|refused| refused.to_string())
+        self.open_first(tid, signal).map_err(|refused| refused.to_string())
     }
 
     /// Whether a thread was interrupted for its mask.
@@ -276,7 +324,7 @@ impl Perf {
         if !CallRegisters(registers).stands_at_accept_exit() {
             return Ok(AcceptNotice::Late);
         }
-        counters.see();
+        counters.see(tid);
         Ok(AcceptNotice::Accept(registers))
     }
 
@@ -296,23 +344,37 @@ impl Perf {
         {
             return Ok(None);
         }
-        counters.see();
+        counters.see(tid);
         self.read_early.insert(tid);
         Ok(Some(registers))
     }
 
-    /// A thread that has events was seen to accept at a system call stop.
+    /// A thread was seen to accept at a system call stop.
     pub fn see_at_exit(&mut self, tid: Tid) {
-        if let Some(counters) = &mut self.counters
-            && counters.has(tid)
-        {
-            counters.see();
+        if let Some(counters) = &mut self.counters {
+            counters.see(tid);
         }
     }
 
     /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
-    pub fn missing(&self) -> io::Result<u64> {
-        self.counters.as_ref().map_or(Ok(0), EventCounters::missing)
+    pub fn missing(&self) -> io::Result<Missing> {
+        self.counters.as_ref().map_or(Ok(Missing::default()), EventCounters::missing)
+    }
+
+    /// Whether an io_uring was set up by anybody who is watched, or descends from such.
+    pub fn has_seen_io_uring(&self) -> bool {
+        self.counters.as_ref().is_some_and(EventCounters::has_seen_io_uring)
+    }
+
+    /// Processes, among those of these threads, that have come to accept by int 0x80, each once.
+    /// No tracepoint of accept tells; it shows where a thread waits in such a call.
+    pub fn new_int80_processes(&mut self, threads: &[Tid]) -> Vec<Tid> {
+        if self.counters.is_none() {
+            return Vec::new();
+        }
+        let accepting = threads.iter().filter(|tid| procfs::accepts_by_int80(**tid));
+        let processes = accepting.filter_map(|tid| procfs::process_of(*tid));
+        processes.filter(|pid| self.by_int80.insert(*pid)).collect()
     }
 
     /// The processes that have come to handle their signal get another; those for which there is

@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::model::connection::Connection;
+use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
 use crate::sys::wake;
@@ -31,7 +32,7 @@ impl Tracer {
     /// been executed.
     pub fn spawn(start: Start, options: Options) -> Result<Tracer, Error> {
         let perf = match options.engine {
-            Some(Engine::Perf) => Some(Perf::new().map_err(perf_error)?),
+            Some(Engine::Perf) => Some(Perf::new(Inherit::All).map_err(perf_error)?),
             _ => None,
         };
         let command = start.begin(options.engine)?;
@@ -84,10 +85,11 @@ impl Tracer {
 
     /// Attaches to processes that run already. When this returns, what they accept counts.
     pub fn attach(mut targets: Targets, options: Options) -> Result<Tracer, Error> {
+        let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
         // Before anything is touched: it may be refused.
         let perf = match options.engine {
             Some(Engine::Syscall | Engine::Seccomp) => None,
-            _ => Some(Perf::new()),
+            _ => Some(Perf::new(inherit)),
         };
         let perf = match (perf, options.engine) {
             (Some(Err(refused)), Some(_)) => {
@@ -155,7 +157,12 @@ impl Tracer {
                     self.check.begin_process(pid);
                     self.detail(format!("process {pid}: engine perf"));
                 }
-                Some(Err(why)) => self.fall_back(pid, &why),
+                Some(Err(why)) => {
+                    if let Some(perf) = &mut self.perf {
+                        perf.begin_at_first_stop(threads);
+                    }
+                    self.fall_back(pid, &why);
+                }
                 None => self.step(threads.iter().copied()),
             }
             self.drain()?;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use crate::ShortfallKind;
 use crate::sys::ptrace::Tid;
 use crate::trace::engine::Engine;
 use crate::trace::error::{Doing, Error};
+use crate::trace::perf::counters::Missing;
 
-use super::{Phase, Tracer};
+use super::{Perf, Phase, Tracer};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// While threads are new: some block all signals when they begin.
@@ -22,6 +24,11 @@ const MAX_SHORTFALLS: u32 = 3;
 const LOOK: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Said where the kernel's count of a process tree is higher than what was seen.
+pub(super) const UNWATCHED: &str = "connections were accepted by processes of the server that \
+                                    tcptally does not trace (made with CLONE_UNTRACED, as a rule); \
+                                    '--engine syscall' takes that flag out, so that they count";
+
 /// When and what to compare.
 #[derive(Debug, Default)]
 pub(super) struct Check {
@@ -31,8 +38,11 @@ pub(super) struct Check {
     /// A process has ended since the last time. What its other threads were about to show, as one
     /// of them ended it, is missing.
     has_one_ended: bool,
-    /// Accepts known to have been missed.
+    /// Accepts of watched threads that are known to have been missed.
     pub lost: u64,
+    /// Accepts by others that descend from watched threads.
+    pub unwatched: u64,
+    has_seen_io_uring: bool,
     times: u32,
 }
 
@@ -92,6 +102,9 @@ impl Tracer {
                 self.fall_back(pid, &why);
             }
         }
+        for pid in self.notice_int80() {
+            self.fall_back(pid, "it accepts by int 0x80");
+        }
         let missing = self.deficit(LOOK)?;
         let more = missing > self.check.lost;
         self.check.lost = missing;
@@ -115,18 +128,53 @@ impl Tracer {
         Ok(())
     }
 
-    /// How many accepts the kernel has counted that nobody saw, save those under way: the least
-    /// of several looks.
-    pub(super) fn deficit(&mut self, patience: Duration) -> Result<u64, Error> {
+    /// The processes that have come to accept by int 0x80, each once. Their accepts before this
+    /// moment were not seen.
+    fn notice_int80(&mut self) -> Vec<Tid> {
+        let threads = self.tracees.under(Engine::Perf);
+        let Some(perf) = &mut self.perf else { return Vec::new() };
+        let processes = perf.new_int80_processes(&threads);
+        for pid in &processes {
+            let text = format!(
+                "process {pid} calls accept by int 0x80, as 32-bit code does, which the engine perf \
+                 does not see; what it accepted so before that was noticed is not counted; \
+                 '--engine syscall' counts it"
+            );
+            self.status.record_shortfall(ShortfallKind::Unobservable, 1, text);
+        }
+        processes
+    }
+
+    fn notice_io_uring(&mut self) {
+        let is_seen = self.perf.as_ref().is_some_and(Perf::has_seen_io_uring);
+        if is_seen && !std::mem::replace(&mut self.check.has_seen_io_uring, true) {
+            self.warn_of_io_uring();
+        }
+    }
+
+    /// What the engine perf could not see, at the end of the count: notes it, and gives how many
+    /// accepts of watched threads are missing.
+    pub(super) fn last_deficit(&mut self, patience: Duration) -> Result<u64, Error> {
+        self.notice_int80();
+        self.deficit(patience)
+    }
+
+    /// How many accepts of watched threads the kernel has counted that nobody saw, save those under
+    /// way: the least of several looks. Notes those of others.
+    fn deficit(&mut self, patience: Duration) -> Result<u64, Error> {
+        self.notice_io_uring();
         let begin = Instant::now();
-        let mut least = u64::MAX;
+        let mut least = Missing { watched: u64::MAX, all: u64::MAX };
         loop {
             self.drain()?;
             let Some(perf) = &self.perf else { return Ok(0) };
-            least = least.min(perf.missing().doing("reading the kernel's count of accepts")?);
+            let missing = perf.missing().doing("reading the kernel's count of accepts")?;
+            least.watched = least.watched.min(missing.watched);
+            least.all = least.all.min(missing.all);
             let spent = begin.elapsed();
-            if least == 0 || spent >= patience {
-                return Ok(least);
+            if least.all == 0 || spent >= patience {
+                self.check.unwatched = least.all.saturating_sub(least.watched);
+                return Ok(least.watched);
             }
             // Under load the right moment is short and comes often; else it comes when it comes.
             if spent >= LOOK {

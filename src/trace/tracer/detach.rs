@@ -46,7 +46,7 @@ impl Tracer {
         // The end of the count is a moment at which all that the kernel has counted has been seen.
         // It comes before the events are closed, for that drops signals on their way.
         if self.check.next().is_some() {
-            self.check.lost = self.deficit(IN_FLIGHT)?;
+            self.check.lost = self.last_deficit(IN_FLIGHT)?;
         }
         self.check.end();
         step("counted");

@@ -11,13 +11,13 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::time::Instant;
 
-use crate::SourceStatus;
 use crate::model::connection::{Connection, RequestedFields};
 use crate::model::live::{Ending, Event, Live};
 use crate::model::record_time::RecordTime;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait;
 use crate::sys::wake;
+use crate::{ShortfallKind, SourceStatus};
 
 use super::accepted::Reader;
 use super::attach::Targets;
@@ -258,6 +258,8 @@ impl Live for Tracer {
         status.engine = Some(names.join("+"));
         status.ended = Some(RecordTime::now());
         status.lost = self.lost();
+        let unwatched = self.check.unwatched;
+        status.record_shortfall(ShortfallKind::LostConnections, unwatched, check::UNWATCHED);
         status.tracees = self.tracees.count();
         status
     }

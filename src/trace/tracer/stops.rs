@@ -48,10 +48,9 @@ impl Tracer {
         if !self.interrupted.is_empty() {
             self.interrupted.remove(&tid);
         }
-        match &self.perf {
-            Some(perf) if perf.awaits(tid) => self.see_to_mask(tid, false),
-            _ => Ok(()),
-        }
+        let Some(perf) = &mut self.perf else { return Ok(()) };
+        perf.count_from_first_stop(tid);
+        if perf.awaits(tid) { self.see_to_mask(tid, false) } else { Ok(()) }
     }
 
     fn until(&mut self, tid: Tid) -> Until {
@@ -126,7 +125,9 @@ impl Tracer {
             self.warn_of_io_uring();
             return Ok(None);
         }
-        if let ((Arch::X86_64, Call::Accept), Some(perf)) = ((arch, call), &mut self.perf) {
+        if let ((Arch::X86_64, Call::Accept), Some(perf)) = ((arch, call), &mut self.perf)
+            && !registers.is_x32()
+        {
             perf.see_at_exit(stop.tid());
         }
         let connection = self.reader.read(stop.tid(), &registers, arch, call);

@@ -38,6 +38,8 @@
  *   untracedro              the same by clone3 with its arguments in read-only memory
  *   daemon                  another process accepts, in a process group of its own, and the first
  *                           one exits
+ *   vm=N, vmquiet=N         N processes that share this one's memory (CLONE_VM) and accept as it does;
+ *                           with SIGCHLD at their end, and without
  *   activated               listen on the sockets that systemd has passed (sd_listen_fds(3))
  *   pass                    another process accepts: it is sent the listeners over a unix socket
  *   exec=N                  every N connections, execute this program again
@@ -52,6 +54,9 @@
  *                           if nothing is missing
  *   uring                   try io_uring_setup; the first line of stdout says how it went
  *   keepuring               the same, and keep what it gives
+ *   later=WHAT              at SIGUSR1: int80 (accept by it from then on), undumpable, vm, vmquiet
+ *                           or untraced (another process of this kind accepts too), uring (set one
+ *                           up and close it), urings (the same in a child that ends)
  *   after=N                 after N connections, exit with the status given by
  *   status=N                this, or by default 0
  *   segv                    instead of the exit, die of SIGSEGV
@@ -175,6 +180,8 @@ int main(int argc, char **argv)
             options.exit_after = atol(given);
         else if ((given = value(a, "status")))
             options.exit_status = atoi(given);
+        else if ((given = value(a, "later")))
+            do_later(given);
         else if ((given = value(a, "idle")))
             idle = atol(given);
         else if ((given = value(a, "child"))) {
@@ -242,6 +249,10 @@ int main(int argc, char **argv)
         run_prefork(count);
     else if (!strncmp(mode, "leaderless", 10))
         run_leaderless(count);
+    else if (!strncmp(mode, "vmquiet", 7))
+        run_vm(count, CLONE_VM);
+    else if (!strncmp(mode, "vm", 2) && mode[2] == '=')
+        run_vm(count, CLONE_VM | SIGCHLD);
     else if (!strcmp(mode, "dup"))
         run_dup();
     else if (!strcmp(mode, "untraced") || !strcmp(mode, "untraced3") || !strcmp(mode, "untracedro"))

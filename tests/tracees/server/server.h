@@ -4,6 +4,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -67,5 +68,9 @@ void run_untraced(const char *how);
 void run_daemon(void);
 int run_child(char **argv);
 void run_signals(void);
+
+/* later.c */
+void do_later(const char *action);
+void run_vm(long processes, int flags);
 
 #endif
