@@ -15,8 +15,8 @@ pub enum Case {
     Strace(&'static [&'static str]),
     /// strace attaches to it.
     StraceAttach,
-    /// tcptally asks the kernel about its port.
-    Watch,
+    /// tcptally asks the kernel about its port, with this engine.
+    Watch(&'static str),
     /// tcpdump writes the SYNs to a file.
     Tcpdump,
     /// bpftrace counts at the tracepoint of a socket's change of state.
@@ -35,7 +35,8 @@ pub const CASES: &[(&str, Case)] = &[
     ("strace-seccomp", Case::Strace(&["--seccomp-bpf"])),
     ("strace-f", Case::Strace(&[])),
     ("strace-p", Case::StraceAttach),
-    ("watch", Case::Watch),
+    ("watch", Case::Watch("sockdiag")),
+    ("watch-tracepoint", Case::Watch("tracepoint")),
     ("tcpdump", Case::Tcpdump),
     ("bpftrace", Case::Bpftrace),
 ];
@@ -81,7 +82,7 @@ impl Case {
     pub fn leaves(self) -> Option<Form> {
         match self {
             Case::Untraced => None,
-            Case::Spawn(_) | Case::Attach(_) | Case::Watch => Some(Form::Report),
+            Case::Spawn(_) | Case::Attach(_) | Case::Watch(_) => Some(Form::Report),
             Case::Strace(_) | Case::StraceAttach => Some(Form::Log),
             Case::Tcpdump => Some(Form::Packets),
             Case::Bpftrace => Some(Form::Map),
@@ -103,6 +104,9 @@ impl Case {
         let (program, not_installed, not_root) = match self {
             Case::Tcpdump => ("tcpdump", "tcpdump is not installed", "tcpdump needs root"),
             Case::Bpftrace => ("bpftrace", "bpftrace is not installed", "bpftrace needs root"),
+            Case::Watch("tracepoint") if !nix::unistd::geteuid().is_root() => {
+                return Some("the tracepoint needs root");
+            }
             _ => return None,
         };
         if !crate::runs(Path::new(program), "--version") {
@@ -128,7 +132,7 @@ impl Case {
     pub fn tells_of_attach(self) -> Option<&'static str> {
         match self {
             Case::Attach(_) => Some("attached to"),
-            Case::Watch => Some("watching port"),
+            Case::Watch(_) => Some("watching port"),
             Case::Tcpdump => Some("listening on"),
             Case::Bpftrace => Some(READY),
             _ => None,
@@ -137,7 +141,7 @@ impl Case {
 
     /// Whether it stops the server, and so should be where that is; the others ask the kernel.
     pub fn follows(self) -> bool {
-        !matches!(self, Case::Watch | Case::Tcpdump | Case::Bpftrace)
+        !matches!(self, Case::Watch(_) | Case::Tcpdump | Case::Bpftrace)
     }
 
     /// The tracer's command line; a server to start or process ids to attach to go behind it. It
@@ -152,9 +156,10 @@ impl Case {
                 argv.push(record);
                 argv
             }
-            Case::Watch => {
+            Case::Watch(engine) => {
                 let mut argv = vec![tools.tcptally.clone().into_os_string()];
-                argv.extend(["watch", "-v", "-F", "json", "-o"].map(Into::into));
+                argv.extend(["watch", "-v", "--engine", engine].map(Into::into));
+                argv.extend(["-F", "json", "-o"].map(Into::into));
                 argv.push(record);
                 argv.extend(["--port".into(), port.to_string().into()]);
                 argv

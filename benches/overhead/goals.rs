@@ -15,6 +15,8 @@ enum Measure {
     RateTo(&'static str),
     /// CPU time of server and tracer beyond the untraced server's, to the same in another case.
     CostTo(&'static str),
+    /// CPU time of server and tracer beyond the untraced server's, in µs per connection.
+    Added,
     /// CPU time of the tracer, to that in another case.
     TracerTo(&'static str),
     /// CPU time of the tracer in µs per connection.
@@ -30,7 +32,7 @@ enum Bound {
 }
 
 use Bound::{AtLeast, AtMost};
-use Measure::{Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
+use Measure::{Added, Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
 
 const GOALS: &[(&str, &str, Measure, Bound)] = &[
     ("attach-sample", "nginx-1/pinned", Rate, AtLeast(0.97)),
@@ -57,6 +59,8 @@ const GOALS: &[(&str, &str, Measure, Bound)] = &[
     ("spawn-seccomp", "accept/pinned", Calls, AtMost(6.0)),
     ("watch", "nginx-1/pinned", Rate, AtLeast(0.95)),
     ("watch", "nginx-1/pinned", Tracer, AtMost(5.0)),
+    ("watch-tracepoint", "nginx-1/pinned", Rate, AtLeast(0.98)),
+    ("watch-tracepoint", "nginx-1/pinned", Added, AtMost(1.0)),
 ];
 
 /// Shows those that were measured.
@@ -77,6 +81,7 @@ pub fn show(results: &Results, out: &mut impl Write) -> io::Result<()> {
             RateTo(other) => format!("rate to {other}"),
             CostTo(other) => format!("added CPU to {other}'s"),
             TracerTo(other) => format!("tracer's CPU to {other}'s"),
+            Added => "added CPU in us".to_owned(),
             Tracer => "tracer's CPU in us".to_owned(),
             Calls => "tracer's system calls".to_owned(),
         };
@@ -105,6 +110,14 @@ fn values(results: &Results, case: &str, setup: &str, measure: Measure) -> Value
         RateTo(other) => to(other, &|r, _| r.measured.rate),
         CostTo(other) => to(other, &|r, alone| r.measured.server_us + r.measured.tracer_us - alone),
         TracerTo(other) => to(other, &|r, _| r.measured.tracer_us),
+        Added => {
+            let added = |this: &Result| {
+                let alone = results.of(setup, "untraced").find(|r| r.round == this.round);
+                let alone = alone.map_or(f64::NAN, |r| r.measured.server_us);
+                this.measured.server_us + this.measured.tracer_us - alone
+            };
+            results.of(setup, case).map(added).collect()
+        }
         Tracer => results.of(setup, case).map(|r| r.measured.tracer_us).collect(),
         // The start is in it, and a look at the tracee's CPU every few hundred stops.
         Calls => {

@@ -41,14 +41,14 @@ pub fn measure(
     let kind = Kind::Own("loop");
     let command = kind.command(&tools.accept_server, dir)?;
     let server = kind.ready(processes::start(&command, dir)?, dir)?;
-    let watch = Case::Watch.attach(tools, dir, &server.pids, server.address.port());
+    let watch = Case::Watch("sockdiag").attach(tools, dir, &server.pids, server.address.port());
     let mut argv = watch.context("watch attaches")?;
     let is_root = nix::unistd::geteuid().is_root();
     if is_root {
         argv.splice(..0, OTHER_USER.map(Into::into));
     }
     let mut watcher = processes::start(&argv, dir)?;
-    attached_since(&mut watcher, Case::Watch, &server.pids, dir)?;
+    attached_since(&mut watcher, Case::Watch("sockdiag"), &server.pids, dir)?;
 
     let pid = watcher.pid();
     let amount = Amount { seconds, connections: None, rate, concurrency: 64, addresses, cpu: None };

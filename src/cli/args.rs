@@ -272,6 +272,17 @@ pub(crate) enum Engine {
     Syscall,
 }
 
+/// How new connections are observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchEngine {
+    /// The tracepoint where it is available and tells what is asked for, otherwise sockdiag
+    Auto,
+    /// Requests for open sockets and messages about closed ones, by sock_diag(7); for every user
+    Sockdiag,
+    /// The kernel's tracepoint of socket states: exact times; for root
+    Tracepoint,
+}
+
 /// Options of `watch`.
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
@@ -284,9 +295,14 @@ pub(crate) struct WatchArgs {
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
-    /// Time between two requests for the open connections: how exactly their beginning is known
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
-    pub resolution: SignedDuration,
+    /// How new connections are observed
+    #[arg(long, value_enum, default_value = "auto")]
+    pub engine: WatchEngine,
+
+    /// Engine sockdiag: time between two requests for the open connections, which is how exactly
+    /// their beginning is known [default: 1s, or half of --interval if that is less]
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub resolution: Option<SignedDuration>,
 
     /// The metrics server.
     #[command(flatten)]
@@ -296,7 +312,8 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "PID|PATH")]
     pub netns: Option<Namespace>,
 
-    /// Size of the socket buffer for the kernel's messages [default: the largest allowed]
+    /// Size of the socket buffer for the kernel's messages, or of each CPU's ring buffer [default:
+    /// the largest allowed]
     #[arg(long, value_name = "BYTES")]
     pub buffer: Option<u32>,
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cli::args::WatchArgs;
+use crate::cli::args::{WatchArgs, WatchEngine};
 use tcptally::format::OutputFormat;
 use tcptally::time::interval::IntervalLength;
-use tcptally::watch::{Options, Watcher};
+use tcptally::watch::{Engine, Options, Watcher};
 
 use super::live::{Watch, watch};
 use super::message;
@@ -16,31 +16,14 @@ use super::request::{Request, Stream, Times, Usage};
 /// Minimum of `--resolution`. With less, the kernel would be busy all the time.
 const MIN_RESOLUTION: Duration = Duration::from_millis(10);
 
+/// Default of `--resolution`.
+const RESOLUTION: Duration = Duration::from_secs(1);
+
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
-    let resolution = resolution(&args)?;
-    let options = Options {
-        ports: request.count.filter.ports.0.clone(),
-        resolution,
-        transport: request.events || request.has_stats(),
-        uncertainty: request.count.tally.interval.is_some(),
-        buffer: args.buffer.map(|b| b as usize),
-    };
-    if options.ports.is_empty() {
-        return Err(Usage("give the port, for example --port 443".into()).into());
-    }
-    let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
-    if rolls && request.has_stats() {
-        return Err(Usage(
-            "statistics are final when a connection closes, which may be long after the row of its \
-             interval has been printed; so with --interval, --columns and --by duration, rtt or \
-             bytes need --format json, which is written at the end; or write events (--events \
-             --format jsonl) and count them with tcptally parse"
-                .into(),
-        )
-        .into());
-    }
+    let options = options(&args, &request)?;
+    check(&options, &request)?;
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
     // The listener is in the user's network namespace; its thread is started later.
     let endpoint = Endpoint::open(&args.metrics)?;
@@ -51,39 +34,88 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
     let (quiet, verbose) = (args.count.quiet, args.count.verbose);
     let ports = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
-    let say = move |watcher: &Watcher| {
-        if verbose {
-            let kib = watcher.buffers() / 1024;
-            message::notice(
-                quiet,
-                format_args!("the socket buffer for the kernel's messages has {kib} KiB"),
-            );
-        }
-        for (low, high) in watcher.unused() {
-            let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
-            message::notice(quiet, format_args!("no process listens on port {range} yet"));
-        }
-        let open = match watcher.opened_before() {
-            0 => String::new(),
-            1 => "; 1 connection is open already and is not counted".into(),
-            n => format!("; {n} connections are open already and are not counted"),
-        };
-        message::notice(quiet, format_args!("watching port {ports}{open}"));
-    };
+    let say = move |watcher: &Watcher| announce(watcher, &ports, quiet, verbose);
     let what = Watch { request, output, duration: args.duration, metrics };
     watch(|| Watcher::start(options).inspect(say), what)
 }
 
-fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
-    let resolution = Duration::try_from(args.resolution).unwrap_or_default();
-    if resolution < MIN_RESOLUTION {
-        return Err(Usage(format!("--resolution must be at least {MIN_RESOLUTION:?}")));
+fn options(args: &WatchArgs, request: &Request) -> Result<Options, Usage> {
+    Ok(Options {
+        ports: request.count.filter.ports.0.clone(),
+        engine: match args.engine {
+            WatchEngine::Auto => Engine::Auto,
+            WatchEngine::Sockdiag => Engine::SockDiag,
+            WatchEngine::Tracepoint => Engine::Tracepoint,
+        },
+        resolution: resolution(args)?,
+        transport: request.has_stats() || request.events && args.engine != WatchEngine::Tracepoint,
+        uncertainty: request.count.tally.interval.is_some(),
+        buffer: args.buffer.map(|b| b as usize),
+    })
+}
+
+/// Refuses what no engine can do, or the requested one cannot.
+fn check(options: &Options, request: &Request) -> Result<(), Usage> {
+    if options.ports.is_empty() {
+        return Err(Usage("give the port, for example --port 443".into()));
     }
+    if options.engine == Engine::Tracepoint && request.has_stats() {
+        return Err(Usage(
+            "engine tracepoint does not tell bytes, duration and round-trip time; leave out \
+             --engine, or --columns and what needs them"
+                .into(),
+        ));
+    }
+    let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
+    if rolls && request.has_stats() {
+        return Err(Usage(
+            "statistics are final when a connection closes, which may be long after the row of its \
+             interval has been printed; so with --interval, --columns and --by duration, rtt or \
+             bytes need --format json, which is written at the end; or write events (--events \
+             --format jsonl) and count them with tcptally parse"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Says what is watched and how.
+fn announce(watcher: &Watcher, ports: &str, quiet: bool, verbose: bool) {
+    if verbose {
+        let kib = watcher.buffers() / 1024;
+        let (name, buffer) = match watcher.engine().0 {
+            Engine::Tracepoint => ("tracepoint", "ring buffers for the kernel's records have"),
+            _ => ("sockdiag", "socket buffer for the kernel's messages has"),
+        };
+        let why = watcher.engine().1;
+        message::notice(quiet, format_args!("engine {name}: {why}"));
+        message::notice(quiet, format_args!("the {buffer} {kib} KiB"));
+    }
+    for (low, high) in watcher.unused() {
+        let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
+        message::notice(quiet, format_args!("no process listens on port {range} yet"));
+    }
+    let open = match watcher.opened_before() {
+        0 => String::new(),
+        1 => "; 1 connection is open already and is not counted".into(),
+        n => format!("; {n} connections are open already and are not counted"),
+    };
+    message::notice(quiet, format_args!("watching port {ports}{open}"));
+}
+
+fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
     let interval = match args.count.interval {
         Some(IntervalLength::Time(ns)) => Duration::from_nanos(ns.unsigned_abs()),
         _ => Duration::MAX,
     };
-    if interval < 2 * resolution {
+    let resolution = match args.resolution {
+        Some(resolution) => Duration::try_from(resolution).unwrap_or_default(),
+        None => (interval / 2).clamp(MIN_RESOLUTION, RESOLUTION),
+    };
+    if resolution < MIN_RESOLUTION {
+        return Err(Usage(format!("--resolution must be at least {MIN_RESOLUTION:?}")));
+    }
+    if interval < 2 * resolution && args.engine != WatchEngine::Tracepoint {
         return Err(Usage(format!(
             "--interval must be at least twice --resolution ({resolution:?}): when a connection \
              began is known no better than that"

@@ -4,6 +4,7 @@
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
 pub mod capability;
+pub mod cpu;
 pub mod detached_process;
 pub mod digits;
 pub mod fork;
@@ -14,6 +15,7 @@ pub mod pidfd;
 pub mod ptrace;
 mod signal;
 pub mod tracee;
+pub mod tracefs;
 pub mod wait;
 pub mod wake;
 

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event_open_sys::bindings::{
     PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_FLAG_FD_NO_GROUP, PERF_FLAG_FD_OUTPUT,
-    PERF_SAMPLE_IDENTIFIER, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER, PERF_SAMPLE_TID,
-    PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, perf_event_attr,
+    PERF_SAMPLE_IDENTIFIER, PERF_SAMPLE_RAW, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER,
+    PERF_SAMPLE_TID, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, perf_event_attr,
     perf_event_mmap_page,
 };
 use perf_event_open_sys::{ioctls, perf_event_open};
@@ -27,6 +27,9 @@ const DX: u32 = 3;
 const SI: u32 = 4;
 const DI: u32 = 5;
 const SP: u32 = 7;
+
+/// perf_event_open(2), `pid`.
+const ALL_PROCESSES: Tid = -1;
 
 /// Who inherits an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +83,34 @@ impl SampledEvent {
         attr.set_comm_exec(tracepoint.tells_of_threads.into());
         attr.set_inherit(1);
         attr.set_inherit_thread((tracepoint.inherit == Inherit::Threads).into());
+        SampledEvent::open_into(ring, &mut attr, tid, tracepoint.filter)
+    }
+
+    /// Opens the tracepoint `id` for all processes on the CPU of `ring`. Each sample holds the raw
+    /// record instead of registers and stack. Nothing counts before [`SampledEvent::enable`].
+    ///
+    /// # Errors
+    /// Those of perf_event_open(2): EACCES or EPERM without CAP_PERFMON.
+    pub fn open_raw(id: u16, filter: &CStr, ring: &Ring) -> io::Result<SampledEvent> {
+        let mut attr = attributes(PERF_TYPE_TRACEPOINT, id.into());
+        attr.__bindgen_anon_1.sample_period = 1;
+        attr.sample_type |= u64::from(PERF_SAMPLE_RAW);
+        // Most state changes of sockets happen in the kernel's own context.
+        attr.set_exclude_kernel(0);
+        attr.set_disabled(1);
+        SampledEvent::open_into(ring, &mut attr, ALL_PROCESSES, filter)
+    }
+
+    fn open_into(
+        ring: &Ring,
+        attr: &mut perf_event_attr,
+        tid: Tid,
+        filter: &CStr,
+    ) -> io::Result<SampledEvent> {
         let flags = PERF_FLAG_FD_OUTPUT | PERF_FLAG_FD_NO_GROUP | PERF_FLAG_FD_CLOEXEC;
-        let file = open(&mut attr, tid, ring.cpu, ring.owner.as_raw_fd(), flags)?;
+        let file = open(attr, tid, ring.cpu, ring.owner.as_raw_fd(), flags)?;
         // SAFETY: the descriptor is a perf event; the kernel copies the string.
-        check(unsafe {
-            ioctls::SET_FILTER(file.as_raw_fd(), tracepoint.filter.as_ptr().cast_mut())
-        })?;
+        check(unsafe { ioctls::SET_FILTER(file.as_raw_fd(), filter.as_ptr().cast_mut()) })?;
         let mut id = 0;
         // SAFETY: the descriptor is a perf event; the kernel writes eight bytes to `id`.
         check(unsafe { ioctls::ID(file.as_raw_fd(), &raw mut id) })?;
@@ -96,6 +121,18 @@ impl SampledEvent {
     pub fn send_to(&self, ring: &Ring) -> io::Result<()> {
         // SAFETY: both descriptors are perf events; the argument is a number.
         check(unsafe { ioctls::SET_OUTPUT(self.file.as_raw_fd(), ring.owner.as_raw_fd()) })
+    }
+
+    /// Begins to count.
+    pub fn enable(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is a perf event; the argument is a number.
+        check(unsafe { ioctls::ENABLE(self.file.as_raw_fd(), 0) })
+    }
+
+    /// Stops counting. No record is written after this returns.
+    pub fn disable(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is a perf event; the argument is a number.
+        check(unsafe { ioctls::DISABLE(self.file.as_raw_fd(), 0) })
     }
 
     /// Occurrences, those in threads that inherited it included, the living and the dead.
@@ -155,6 +192,35 @@ fn open(
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A record of a ring: perf_event_open(2), "MMAP layout".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRecord<'a> {
+    /// One of `PERF_RECORD_*`.
+    pub kind: u32,
+    /// `PERF_RECORD_MISC_*`.
+    pub misc: u16,
+    /// What follows the header.
+    pub body: &'a [u8],
+}
+
+/// `PERF_RECORD_SAMPLE`.
+pub const RECORD_SAMPLE: u32 = 9;
+
+/// The whole records in `bytes`; a record that is cut off ends them.
+pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
+    /// `struct perf_event_header`.
+    const HEADER: usize = 8;
+    std::iter::from_fn(move || {
+        let (header, _) = bytes.split_first_chunk::<HEADER>()?;
+        let [k0, k1, k2, k3, m0, m1, s0, s1] = *header;
+        let size = usize::from(u16::from_ne_bytes([s0, s1]));
+        let body = bytes.get(HEADER..size).filter(|_| size >= HEADER)?;
+        bytes = &bytes[size..];
+        let kind = u32::from_ne_bytes([k0, k1, k2, k3]);
+        Some(RawRecord { kind, misc: u16::from_ne_bytes([m0, m1]), body })
+    })
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of all records.

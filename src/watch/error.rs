@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::tracepoint::unavailable::Unavailable;
+
 /// Why a port could not be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,6 +45,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The tracepoint cannot be used.
+    #[error("engine tracepoint unavailable: {0}; --engine sockdiag works for every user")]
+    Tracepoint(Unavailable),
     /// A system call failed that should not.
     #[error("{doing}")]
     System {
@@ -51,6 +56,13 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+// Its message contains the cause.
+impl From<Unavailable> for Error {
+    fn from(why: Unavailable) -> Error {
+        Error::Tracepoint(why)
+    }
 }
 
 /// Puts what was being done before what went wrong.

@@ -9,6 +9,9 @@
 //! netlink-sys no recvmmsg(2) or socket filter: what is used of both would be two functions, so
 //! the messages are read in [`wire`], where only a few fields of each are looked at.
 //!
+//! Where this process may use it, the [`tracepoint`] of the kernel tells new connections with exact
+//! times instead. The [`watcher`] chooses.
+//!
 //! Linux 4.19 or newer.
 
 pub mod age;
@@ -19,13 +22,18 @@ pub mod flush_probe;
 pub mod listeners;
 pub mod missing;
 pub mod namespace;
+pub mod options;
 pub mod ports;
 pub mod receiver;
+pub mod signals;
 pub mod snmp;
+pub mod sockdiag;
+pub mod tracepoint;
 pub mod tracker;
 pub mod watcher;
 pub mod wire;
 
 pub use error::Error;
 pub use namespace::Namespace;
-pub use watcher::{Options, Watcher};
+pub use options::{Engine, Options};
+pub use watcher::Watcher;

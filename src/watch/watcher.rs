@@ -1,280 +1,130 @@
-//! [`Watcher`]: dumps and notices at the right time, until it is told to stop.
+//! [`Watcher`]: chooses the engine, and another one where the first cannot go on.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::time::{ClockId, clock_gettime};
+use crate::model::connection::Connection;
+use crate::model::live::{Event, Live};
+use crate::{RecordTime, SourceStatus};
 
-use crate::model::connection::{Connection, Transport, canonical};
-use crate::model::live::{Ending, Event, Live};
-use crate::sys::wake;
-use crate::{RecordTime, ShortfallKind, SourceStatus};
+use super::error::Error;
+use super::options::{Engine, Options};
+use super::sockdiag::SockDiagWatcher;
+use super::tracepoint::source::{Obstacle, Step, TracepointWatcher};
 
-use super::age::{Bounds, MAX_NOTICE_DELAY};
-use super::dump::{Nanos, Span};
-use super::dumper::Dumper;
-use super::error::{Doing, Error};
-use super::flush_probe;
-use super::missing::Missing;
-use super::ports::Ports;
-use super::receiver::{Notice, Receiver};
-use super::snmp::PassiveOpens;
-use super::tracker::{ObservedSocket, SocketTracker};
-use super::wire::Info;
-
-/// Signals that end the watch, and the one that asks for the tally so far.
-const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
-const ASKING: i32 = libc::SIGUSR1;
-
-/// Dumps take this share of the time at the most: one part in so many.
-const DUTY: u32 = 20;
-
-/// The least time between dumps, however urgent they are.
-const SOONEST: Duration = Duration::from_millis(5);
-
-/// How often it is made sure that no notice waits, at the least and at the most.
-const NOTICE_CHECK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
-
-/// The error of a time or a duration that is written in whole microseconds.
-const ROUNDING: Nanos = 2_000;
-
-/// How long connections that the kernel has counted are waited for, once the markers have come.
-const STRAGGLERS: Duration = Duration::from_millis(100);
-
-/// What is watched, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Local ports.
-    pub ports: Vec<RangeInclusive<u16>>,
-    /// The time between dumps.
-    pub resolution: Duration,
-    /// Gives every connection at its end, with how it fared, instead of as soon as it is seen.
-    pub transport: bool,
-    /// Tells how exactly times are known, even if connections are given as soon as they are seen.
-    pub uncertainty: bool,
-    /// The receive buffer's size in bytes, if not as large as is allowed.
-    pub buffer: Option<usize>,
+#[derive(Debug)]
+enum Source {
+    SockDiag(Box<SockDiagWatcher>),
+    Tracepoint(Box<TracepointWatcher>),
 }
 
 /// Watches ports.
 #[derive(Debug)]
 pub struct Watcher {
     options: Options,
-    ports: Ports,
-    receiver: Receiver,
-    dumper: Dumper,
-    ledger: SocketTracker,
-    opens: Option<(PassiveOpens, u64)>,
-    status: SourceStatus,
-    notices: Vec<Notice>,
-    ready: VecDeque<Connection>,
-    /// The time between dumps, and when the next is due.
-    spacing: Duration,
-    due: Instant,
-    /// The least time between dumps.
-    pause: Duration,
-    drops_before: u64,
-    /// Whether nobody listened on another port at the start.
-    alone: bool,
-    missing: Missing,
-    /// Whether the kernel had told of all ends when it was waited for.
-    told: bool,
-    stopped: bool,
-    asked: bool,
+    source: Source,
+    reason: String,
+    /// Events that come before those of the source.
+    queue: VecDeque<Event>,
+    /// How the engine before this one ended.
+    former: Option<SourceStatus>,
+    /// The last status of the tracepoint that could be read.
+    last: SourceStatus,
 }
 
 impl Watcher {
-    /// Begins to watch, in the calling thread's network namespace. What is open when it returns does not count, what opens later does.
+    /// Begins to watch, in the calling thread's network namespace. What is open when it returns
+    /// does not count, what opens later does.
     pub fn start(options: Options) -> Result<Watcher, Error> {
-        let ports: Ports = options.ports.iter().cloned().collect();
-        if ports.is_empty() {
+        if options.ports.iter().all(std::ops::RangeInclusive::is_empty) {
             return Err(Error::NoPort);
         }
-        wake::install(&[&ENDING[..], &[ASKING]].concat()).doing("installing signal handlers")?;
-        let mut dumper = Dumper::open(ports.clone())?;
-        // The first dump also loads the kernel's module, without which there are no notices.
-        dumper.dump(false)?;
-        let receiver = Receiver::start(&ports, options.buffer, notice_check(options.resolution))?;
-        let ledger = SocketTracker::new(options.transport);
-        let mut watcher = Watcher {
-            ports,
-            receiver,
-            dumper,
-            ledger,
-            opens: None,
-            status: SourceStatus::new("watch"),
-            notices: Vec::new(),
-            ready: VecDeque::new(),
-            spacing: options.resolution,
-            due: Instant::now(),
-            pause: SOONEST,
-            drops_before: 0,
-            alone: false,
-            missing: Missing::default(),
-            told: true,
-            stopped: false,
-            asked: false,
+        let (source, reason) = choose(&options)?;
+        Ok(Watcher {
             options,
-        };
-        watcher.begin()?;
-        Ok(watcher)
+            source,
+            reason,
+            queue: VecDeque::new(),
+            former: None,
+            last: SourceStatus::new("watch"),
+        })
     }
 
-    /// Finds out what is open already. Dumps are taken twice: while one is taken, a socket may
-    /// change its place and be left out.
-    fn begin(&mut self) -> Result<(), Error> {
-        let mut opens = PassiveOpens::open();
-        let before = opens.as_mut().and_then(PassiveOpens::read);
-        self.ledger.open_before(self.dumper.dump(false)?);
-        let dump = self.dumper.dump(false)?;
-        self.status.started = Some(RecordTime::Clock(dump.start));
-        self.ledger.open_before(dump);
-        self.await_notices()?;
-        self.receiver.take(&mut self.notices);
-        self.notices.iter().for_each(|notice| self.ledger.ended_before(&notice.socket));
-        self.opens = opens.zip(before);
-        self.drops_before = self.receiver.drops();
-        self.alone = !self.dumper.listens_elsewhere()?;
-        self.due = Instant::now() + self.spacing;
-        Ok(())
+    /// The engine, and why it was chosen.
+    pub fn engine(&self) -> (Engine, &str) {
+        let engine = match &self.source {
+            Source::SockDiag(_) => Engine::SockDiag,
+            Source::Tracepoint(_) => Engine::Tracepoint,
+        };
+        (engine, &self.reason)
     }
 
     /// How many connections were open at the start; they do not count.
     pub fn opened_before(&self) -> u64 {
-        self.ledger.opened_before()
+        match &self.source {
+            Source::SockDiag(watcher) => watcher.opened_before(),
+            Source::Tracepoint(watcher) => watcher.opened_before(),
+        }
     }
 
     /// The watched ports on which nobody listens yet.
     pub fn unused(&self) -> Vec<(u16, u16)> {
-        let ranges = self.ports.ranges().iter().copied();
-        ranges.filter(|range| !self.ledger.listens(*range)).collect()
+        match &self.source {
+            Source::SockDiag(watcher) => watcher.unused(),
+            Source::Tracepoint(watcher) => watcher.unused(),
+        }
     }
 
-    /// The size of the receive buffers in bytes, as the kernel counts them.
+    /// The size in bytes of the buffers in which the kernel leaves what it tells.
     pub fn buffers(&self) -> usize {
-        self.receiver.buffers()
-    }
-
-    /// Waits until the notices of all ends until now are there to be taken.
-    fn await_notices(&mut self) -> Result<(), Error> {
-        self.told = flush_probe::wait().doing("waiting for the kernel's notices")?;
-        self.receiver.flush();
-        while !self.receiver.flushed() {
-            self.wait(Instant::now() + self.spacing)?;
-            // Full of notices already, perhaps.
-            let _ = self.receiver.filled().read();
-        }
-        Ok(())
-    }
-
-    /// Waits for notices, a signal, or that time.
-    fn wait(&self, until: Instant) -> Result<(), Error> {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that it is past when the wait is over.
-        let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        let mut filled = [PollFd::new(self.receiver.filled().as_fd(), PollFlags::POLLIN)];
-        match poll(&mut filled, left) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(e) => Err(e).doing("waiting for the kernel's notices"),
+        match &self.source {
+            Source::SockDiag(watcher) => watcher.buffers(),
+            Source::Tracepoint(watcher) => watcher.buffers(),
         }
     }
 
-    fn on_notices(&mut self) {
-        self.receiver.take(&mut self.notices);
-        for notice in &self.notices {
-            let told = Span { after: notice.since, before: notice.at };
-            self.ledger.ended(&notice.socket, told);
-        }
-        self.give();
-    }
-
-    /// Returns how many connections were hidden from it.
-    fn dump(&mut self, info: bool) -> Result<u64, Error> {
-        self.on_notices();
-        let before = busy();
-        let dump = self.dumper.dump(info)?;
-        let took = nanoseconds(dump.end - dump.start).min(busy().saturating_sub(before));
-        let hidden = dump.hidden();
-        self.ledger.dumped(dump);
-        self.give();
-        self.pause = SOONEST.max(took * DUTY);
-        self.spacing = self.options.resolution.max(self.pause);
-        self.due = Instant::now() + self.spacing;
-        if self.receiver.drops() > self.drops_before + self.missing.drops {
-            self.look_for_missing();
-        }
-        Ok(hidden)
-    }
-
-    /// Compares what was seen with what the kernel counts by itself.
-    fn look_for_missing(&mut self) {
-        self.missing.drops = self.receiver.drops() - self.drops_before;
-        self.missing.vanished = self.ledger.vanished();
-        self.missing.uncounted = self.uncounted();
-        self.status.lost = self.missing.lost();
-    }
-
-    /// How many more connections the kernel has accepted, on any port, than were counted.
-    fn uncounted(&mut self) -> Option<u64> {
-        Some(self.opened()?.saturating_sub(self.ledger.passive()))
-    }
-
-    /// How many connections the kernel has accepted on any port.
-    fn opened(&mut self) -> Option<u64> {
-        let (opens, before) = self.opens.as_mut()?;
-        Some(opens.read()?.wrapping_sub(*before))
-    }
-
-    fn give(&mut self) {
-        let Options { transport, uncertainty, .. } = self.options;
-        let transport = |seen: &ObservedSocket| match (transport, uncertainty) {
-            (true, _) => Some(tcp_transport(seen)),
-            (false, true) => Some(Transport {
-                time_uncertainty: middle(seen.began.after, seen.began.before).1,
-                ..Transport::default()
-            }),
-            (false, false) => None,
+    /// Lets sock_diag go on where the tracepoint cannot.
+    fn replace(&mut self, obstacle: &Obstacle) -> Result<(), Error> {
+        let Source::Tracepoint(former) = &mut self.source else { return Ok(()) };
+        let next = SockDiagWatcher::start(self.options.clone())?;
+        let ready = former.give_up(obstacle)?;
+        self.former = Some(former.status()?);
+        self.queue.extend(ready.into_iter().map(Event::Connection));
+        let why = match obstacle {
+            Obstacle::Foreign(listener) => format!(
+                "another network namespace ({}) has a listener on port {} now",
+                listener.namespace.display(),
+                listener.port
+            ),
+            Obstacle::Unseen(why) => {
+                format!("other network namespaces can no longer be seen ({why})")
+            }
+            Obstacle::Cpus => "the CPUs that are online have changed".into(),
         };
-        self.ready.extend(self.ledger.take().map(|seen| connection(&seen, transport(&seen))));
-    }
-
-    fn stop(&mut self) -> Result<(), Error> {
-        if std::mem::replace(&mut self.stopped, true) {
-            return Ok(());
-        }
-        self.status.ended = Some(RecordTime::now());
-        let opened = self.opened();
-        let mut hidden = u64::MAX;
-        for _ in 0..2 {
-            hidden = hidden.min(self.dump(self.options.transport)?);
-        }
-        self.missing.hidden = hidden;
-        self.await_notices()?;
-        self.on_notices();
-        let until = Instant::now() + STRAGGLERS;
-        while self.uncounted().is_some_and(|n| n > 0) && Instant::now() < until {
-            self.wait(until)?;
-            self.on_notices();
-        }
-        self.ledger.finish();
-        self.give();
-        self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
-        self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
-        self.look_for_missing();
-        if !self.told {
-            self.status.record_shortfall(
-                ShortfallKind::Unobservable,
-                1,
-                "this machine was so busy that the kernel had not yet told of all connections \
-                 that were over",
-            );
-        }
-        self.missing.reasons().into_iter().for_each(|reason| self.status.warn(reason));
+        self.queue.push_back(Event::Notice(format!("{why}: continuing with engine sockdiag")));
+        self.source = Source::SockDiag(Box::new(next));
         Ok(())
+    }
+}
+
+/// Starts the better engine, and says why it is that one.
+fn choose(options: &Options) -> Result<(Source, String), Error> {
+    let sockdiag = || {
+        SockDiagWatcher::start(options.clone()).map(|watcher| Source::SockDiag(Box::new(watcher)))
+    };
+    let tracepoint =
+        || TracepointWatcher::start(options).map(|watcher| Source::Tracepoint(Box::new(watcher)));
+    match options.engine {
+        Engine::SockDiag => Ok((sockdiag()?, "as requested".into())),
+        Engine::Tracepoint => Ok((tracepoint()?, "as requested".into())),
+        Engine::Auto if options.transport => {
+            Ok((sockdiag()?, "only sock_diag tells bytes, duration and round-trip time".into()))
+        }
+        Engine::Auto => match tracepoint() {
+            Ok(source) => Ok((source, "exact times, least overhead".into())),
+            Err(Error::Tracepoint(why)) => Ok((sockdiag()?, why.to_string())),
+            Err(error) => Err(error),
+        },
     }
 }
 
@@ -283,43 +133,37 @@ impl Live for Watcher {
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
         loop {
-            if wake::is_due() {
-                let signals = wake::take();
-                wake::at(None);
-                self.asked |= signals.has(ASKING);
-                if ENDING.iter().any(|s| signals.has(*s)) {
-                    self.stop()?;
-                }
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(event);
             }
-            if let Some(connection) = self.ready.pop_front() {
-                return Ok(Event::Connection(connection));
+            let step = match &mut self.source {
+                Source::SockDiag(watcher) => return watcher.next(deadline),
+                Source::Tracepoint(watcher) => watcher.next(deadline)?,
+            };
+            match step {
+                Step::Event(event) => return Ok(event),
+                Step::Stopped(obstacle) => self.replace(&obstacle)?,
             }
-            if std::mem::take(&mut self.asked) {
-                return Ok(Event::Asked);
-            }
-            if self.stopped {
-                return Ok(Event::Ended(Ending::Detached));
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|d| d <= now) {
-                return Ok(Event::Deadline);
-            }
-            if self.receiver.overrun() {
-                // Brings everything up to date, but not so often that it makes things worse.
-                self.due = self.due.min(now + self.pause);
-            }
-            if self.due <= now {
-                self.dump(false)?;
-                continue;
-            }
-            self.wait(deadline.map_or(self.due, |d| d.min(self.due)))?;
-            self.on_notices();
         }
     }
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
-        self.stop()?;
-        Ok(self.ready.drain(..).collect())
+        let mut connections: Vec<Connection> = Vec::new();
+        self.queue.retain(|event| match event {
+            Event::Connection(connection) => {
+                connections.push(connection.clone());
+                false
+            }
+            _ => true,
+        });
+        connections.extend(match &mut self.source {
+            Source::SockDiag(watcher) => watcher.stop_counting()?,
+            Source::Tracepoint(watcher) => {
+                watcher.stop()?;
+                watcher.take_ready()
+            }
+        });
+        Ok(connections)
     }
 
     fn can_wait(&self) -> bool {
@@ -327,75 +171,33 @@ impl Live for Watcher {
     }
 
     fn lateness(&self) -> Duration {
-        // Without a listener that it can have come from, a connection waits for two more dumps.
-        let dumps = if self.ledger.is_undecided() { 3 } else { 1 };
-        let notice = notice_check(self.options.resolution) + nanoseconds(MAX_NOTICE_DELAY);
-        self.spacing * dumps + self.spacing / DUTY + notice
+        match &self.source {
+            Source::SockDiag(watcher) => watcher.lateness(),
+            Source::Tracepoint(watcher) => watcher.lateness(),
+        }
     }
 
     fn status(&mut self) -> SourceStatus {
-        let mut status = self.status.clone();
-        status.engine = Some("sock_diag".into());
-        let kept = if self.stopped { 0 } else { self.ledger.kept() };
-        if kept > 0 {
-            status.warn(format!(
-                "open connections are not in this count yet ({kept} in all): how they fared is \
-                 known at their end"
-            ));
+        let mut status = match &mut self.source {
+            Source::SockDiag(watcher) => watcher.status(),
+            Source::Tracepoint(watcher) => {
+                if let Ok(status) = watcher.status() {
+                    self.last = status;
+                }
+                self.last.engine = Some("tracepoint".into());
+                self.last.clone()
+            }
+        };
+        if let Some(former) = &self.former {
+            status.engine = Some("tracepoint, sock_diag".into());
+            status.started = former.started;
+            status.lost += former.lost;
+            former.warnings.iter().for_each(|warning| status.warn(warning));
+            for s in former.shortfalls() {
+                status.record_shortfall(s.kind, s.count, &s.text);
+            }
         }
         status.ended.get_or_insert_with(RecordTime::now);
         status
     }
-}
-
-/// What is known of a connection, in the terms of all sources.
-fn connection(seen: &ObservedSocket, transport: Option<Transport>) -> Connection {
-    let (time, _) = middle(seen.began.after, seen.began.before);
-    Connection {
-        time: Some(RecordTime::Clock(time)),
-        ip: Some(canonical(seen.peer.0)),
-        port: Some(seen.peer.1).filter(|port| *port != 0),
-        local_ip: Some(canonical(seen.local.0)).filter(|ip| !ip.is_unspecified()),
-        local_port: Some(seen.local.1),
-        transport: transport.map(Box::new),
-        ..Connection::default()
-    }
-}
-
-/// What the kernel's TCP tells of a connection.
-fn tcp_transport(seen: &ObservedSocket) -> Transport {
-    let info = seen.info;
-    // A connection that was closed in order has sent a FIN and received one.
-    let fin = |i: &Info| u64::from(i.acked > i.sent.saturating_sub(i.resent));
-    let duration = seen.duration.map(|Bounds { least, most }| middle(least, most));
-    Transport {
-        time_uncertainty: middle(seen.began.after, seen.began.before).1,
-        duration: duration.map(|(duration, _)| nanoseconds(duration)),
-        duration_uncertainty: duration.map(|(_, error)| error).unwrap_or_default(),
-        bytes_in: info.map(|i| i.received.saturating_sub(fin(&i))),
-        bytes_out: info.map(|i| i.acked - fin(&i)),
-        rtt: info.filter(|i| i.rtt > 0).map(|i| Duration::from_micros(i.rtt.into())),
-    }
-}
-
-/// The middle between two bounds, and by how much it may be wrong either way.
-fn middle(least: Nanos, most: Nanos) -> (Nanos, Duration) {
-    let half = (most - least).max(0) / 2;
-    (least + half, nanoseconds(half + ROUNDING))
-}
-
-/// How often the receive buffers are looked at while no notice comes.
-fn notice_check(resolution: Duration) -> Duration {
-    let [least, most] = NOTICE_CHECK;
-    (resolution / 10).clamp(least, most)
-}
-
-/// How long the calling thread has run, also in the kernel. Where others want the processor, a
-/// dump takes longer than it costs.
-fn busy() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
-}
-
-fn nanoseconds(n: Nanos) -> Duration {
-    Duration::from_nanos(n.try_into().unwrap_or_default())
 }

@@ -21,6 +21,8 @@ const TIME_WAIT_TIMER: u8 = 3;
 pub mod state {
     /// A connection.
     pub const ESTABLISHED: u8 = 1;
+    /// Has sent a SYN.
+    pub const SYN_SENT: u8 = 2;
     /// No connection any more: what all connections have become at their end.
     pub const CLOSE: u8 = 7;
     /// A connection whose client has nothing more to send.

@@ -20,3 +20,4 @@ mod ports;
 mod servers;
 mod tcp_stats;
 mod times;
+mod tracepoint;

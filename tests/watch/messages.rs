@@ -18,7 +18,7 @@ fn refused(options: &[&str], status: i32, words: &[&str]) {
 fn usage() {
     refused(&[], 2, &["--port 443"]);
     refused(
-        &["--port", "1", "-i", "1s"],
+        &["--port", "1", "-i", "1s", "--resolution", "1s"],
         2,
         &["--interval", "twice --resolution", "began is known no better"],
     );

@@ -13,19 +13,19 @@ use crate::watching::*;
 struct World {
     session: Session,
     pid: u32,
+    port: u16,
     _folder: tempfile::TempDir,
 }
-
-const PORT: u16 = 7711;
 
 const SCRIPT: &str = "import fcntl, os, socket, struct, sys
 up = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 fcntl.ioctl(up, 0x8914, struct.pack('16sh14x', b'lo', 0x49))
-server = socket.create_server(('127.0.0.1', 7711), backlog=100)
+port = int(sys.argv[1])
+server = socket.create_server(('127.0.0.1', port), backlog=100)
 print('ready', os.getpid(), flush=True)
 for line in sys.stdin:
     for n in range(int(line)):
-        client = socket.create_connection(('127.0.0.1', 7711),
+        client = socket.create_connection(('127.0.0.1', port),
                                           source_address=('127.9.0.%d' % (1 + n % 5), 0))
         server.accept()[0].close()
         client.recv(1)
@@ -40,7 +40,8 @@ impl World {
         let python = find_program("python3")?;
         let mut argv: Vec<OsString> = vec![find_program("unshare")?.into()];
         argv.extend(unshare.iter().map(OsString::from));
-        argv.extend([python.into(), "-c".into(), SCRIPT.into()]);
+        let port = free_port();
+        argv.extend([python.into(), "-c".into(), SCRIPT.into(), port.to_string().into()]);
         let mut session =
             Session::start_with(&stage, user, folder.path(), &argv, Stdio::piped(), &[]);
         let pid = wait_for("the namespace is there", || {
@@ -51,7 +52,7 @@ impl World {
             Some(Some(told.strip_prefix("ready ")?.trim().parse().ok()?))
         })?;
         // With --fork, the number is another one inside; there is none here.
-        Some(World { session, pid, _folder: folder })
+        Some(World { session, pid, port, _folder: folder })
     }
 
     fn come(&mut self, n: u32) {
@@ -61,17 +62,17 @@ impl World {
     }
 }
 
-fn counts(n: u64) -> Counts {
-    (0..5).map(|i| ((client(i).ip(), PORT), n / 5)).collect()
+fn counts(n: u64, port: u16) -> Counts {
+    (0..5).map(|i| ((client(i).ip(), port), n / 5)).collect()
 }
 
 fn check(user: User, unshare: &[&str], more: &[&str]) {
     let why = "unshare, python3 or the right to make one is missing";
     let mut world = need!(World::make(user, unshare), "a network namespace", why);
     let netns = world.pid.to_string();
-    let watch = Watch::as_user(user, &[PORT], &[&["--netns", &netns], more].concat());
+    let watch = Watch::as_user(user, &[world.port], &[&["--netns", &netns], more].concat());
     world.come(500);
-    watch.end().assert_counts(&counts(500));
+    watch.end().assert_counts(&counts(500, world.port));
 }
 
 #[test]
@@ -97,10 +98,10 @@ fn metrics_stay_outside() {
     let mut world = need!(World::make(user, &options), "a network namespace", why);
     let (netns, metrics) = (world.pid.to_string(), free_port());
     let options = ["--netns", &netns, "--metrics", &format!("127.0.0.1:{metrics}")];
-    let watch = Watch::as_user(user, &[PORT], &options);
+    let watch = Watch::as_user(user, &[world.port], &options);
     world.come(500);
     crate::metrics::scrape(metrics, "tcptally_connections_total 500\n");
-    watch.end().assert_counts(&counts(500));
+    watch.end().assert_counts(&counts(500, world.port));
 }
 
 #[test]
@@ -126,8 +127,8 @@ fn the_number_of_lost_ones_is_exact() {
     let why = "unshare or python3 is missing";
     let mut world = need!(World::make(User::Oneself, &["--net"]), "a network namespace", why);
     let netns = world.pid.to_string();
-    let options = ["--netns", &netns, "--buffer", "4000"];
-    let watch = Watch::as_user(User::Oneself, &[PORT], &options);
+    let options = ["--netns", &netns, "--buffer", "4000", "--engine", "sockdiag"];
+    let watch = Watch::as_user(User::Oneself, &[world.port], &options);
     watch.session.signal(Signal::SIGSTOP);
     let pid = watch.session.pid;
     let stopped = |t: &String| state(t) == Some('T');

@@ -55,7 +55,10 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
     state.tell(live);
     loop {
         state.lateness = live.lateness();
-        match live.next(state.deadline())? {
+        let event = live.next(state.deadline())?;
+        // Earlier connections may have become known while it waited.
+        state.lateness = live.lateness().max(state.lateness);
+        match event {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
             Event::Asked => state.show(live.status()),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::sys::perf_ring::SAMPLED_REGISTERS;
+use crate::sys::perf_ring::{RECORD_SAMPLE, SAMPLED_REGISTERS, records};
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::{self, MAX_SOCKADDR_BYTES, PeerAddr};
 
@@ -11,8 +11,6 @@ const LOST: u32 = 2;
 const COMM: u32 = 3;
 const EXIT: u32 = 4;
 const FORK: u32 = 7;
-const SAMPLE: u32 = 9;
-const HEADER: usize = 8;
 /// What each record but a sample ends with: the thread, the time, the event.
 const TRAILER: usize = 24;
 const MISC_COMM_EXEC: u16 = 1 << 13;
@@ -94,24 +92,12 @@ pub enum Buffer {
 }
 
 /// Decodes whole records; what is not known is skipped.
-pub fn decode_all(mut bytes: &[u8], mut take: impl FnMut(Record)) {
-    while bytes.len() >= HEADER {
-        let mut fields = Fields(bytes);
-        let (Some(kind), Some(misc), Some(size)) = (fields.u32(), fields.u16(), fields.u16())
-        else {
-            return;
-        };
-        let size = usize::from(size);
-        let Some(body) = bytes.get(HEADER..size).filter(|_| size >= HEADER) else { return };
-        if let Some(record) = decode(kind, misc, body) {
-            take(record);
-        }
-        bytes = &bytes[size..];
-    }
+pub fn decode_all(bytes: &[u8], take: impl FnMut(Record)) {
+    records(bytes).filter_map(|r| decode(r.kind, r.misc, r.body)).for_each(take);
 }
 
 fn decode(kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
-    if kind == SAMPLE {
+    if kind == RECORD_SAMPLE {
         return sample(body);
     }
     let end = body.len().checked_sub(TRAILER)?;
@@ -244,14 +230,6 @@ impl Fields<'_> {
         Some(())
     }
 
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_ne_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_ne_bytes)
-    }
-
     fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_ne_bytes)
     }
@@ -264,6 +242,9 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SAMPLE: u32 = RECORD_SAMPLE;
+    const HEADER: usize = 8;
 
     fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = kind.to_ne_bytes().to_vec();

@@ -1,13 +1,13 @@
 //! Two ring buffers for each CPU, and their records in the order of time.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::record::{Record, decode_all};
+use crate::sys::cpu;
 use crate::sys::perf_ring::{Ring, monotonic_now};
 
 /// All rings together are at most this large.
@@ -52,8 +52,8 @@ impl Rings {
     /// # Errors
     /// Those of perf_event_open(2) and mmap(2).
     pub fn map() -> io::Result<Rings> {
-        let online = online()?;
-        let cpus = parse_list(&online).ok_or(io::ErrorKind::InvalidData)?;
+        let online = cpu::online()?;
+        let cpus = cpu::parse_list(&online).ok_or(io::ErrorKind::InvalidData)?;
         let largest = (MAX_BYTES / (2 * cpus.len()).max(1)).clamp(MIN_RING_BYTES, MAX_RING_BYTES);
         let mut size = 1 << largest.ilog2();
         loop {
@@ -89,7 +89,7 @@ impl Rings {
 
     /// Whether the CPUs are others than those that the rings were made for.
     pub fn have_cpus_changed(&self) -> bool {
-        online().is_ok_and(|now| now != self.online)
+        cpu::online().is_ok_and(|now| now != self.online)
     }
 
     /// Waits until a ring wants to be read, a signal comes, or the time is over.
@@ -134,31 +134,5 @@ impl CpuRings {
         let bulk = Ring::map(cpu, size, size as u32 / 4)?;
         let prompt = Ring::map(cpu, size, 1)?;
         Ok(CpuRings { prompt, bulk })
-    }
-}
-
-fn online() -> io::Result<String> {
-    fs::read_to_string("/sys/devices/system/cpu/online")
-}
-
-/// `0-3,6`: cpuset(7), "List format".
-fn parse_list(text: &str) -> Option<Vec<u32>> {
-    let mut cpus = Vec::new();
-    for range in text.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
-    }
-    Some(cpus)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_cpus_are_parsed() {
-        assert_eq!(parse_list("0\n"), Some(vec![0]));
-        assert_eq!(parse_list("0-2,5,7-8\n"), Some(vec![0, 1, 2, 5, 7, 8]));
-        assert_eq!(parse_list("\n"), None);
     }
 }

@@ -1,0 +1,30 @@
+//! The CPUs that are online.
+
+use std::{fs, io};
+
+/// The list of CPUs that are online, as the kernel writes it.
+pub fn online() -> io::Result<String> {
+    fs::read_to_string("/sys/devices/system/cpu/online")
+}
+
+/// `0-3,6`: cpuset(7), "List format".
+pub fn parse_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_parsed() {
+        assert_eq!(parse_list("0\n"), Some(vec![0]));
+        assert_eq!(parse_list("0-2,5,7-8\n"), Some(vec![0, 1, 2, 5, 7, 8]));
+        assert_eq!(parse_list("\n"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! tracefs, where the kernel describes its tracepoints; also where nobody has mounted it.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+/// Where tracefs is mounted, if it is.
+const MOUNTED: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// What tracefs says of a tracepoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its number, for perf_event_open(2).
+    pub id: u16,
+    /// Its fields, as text.
+    pub format: String,
+}
+
+/// Reads the files `id` and `format` of a tracepoint such as `sock/inet_sock_set_state`. Root may
+/// also read them where tracefs is not mounted: from a mount that no directory shows (fsmount(2),
+/// Linux 5.2).
+///
+/// # Errors
+/// NotFound where the kernel has no such tracepoint.
+pub fn describe(tracepoint: &str) -> io::Result<Description> {
+    let mut error = io::Error::from(io::ErrorKind::NotFound);
+    for root in MOUNTED {
+        match read(root, tracepoint) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => error = e,
+            found => return found,
+        }
+    }
+    let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC);
+    let mount = context.and_then(|context| {
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+    });
+    match mount {
+        Ok(mount) => read(&format!("/proc/self/fd/{}", mount.as_raw_fd()), tracepoint),
+        // What is mounted may be hidden from this user.
+        Err(_) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn read(root: &str, tracepoint: &str) -> io::Result<Description> {
+    let file = |name: &str| fs::read_to_string(format!("{root}/events/{tracepoint}/{name}"));
+    let id = file("id")?.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(Description { id, format: file("format")? })
+}

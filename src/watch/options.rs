@@ -1,0 +1,35 @@
+//! [`Options`] of a watch.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// How new connections are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The tracepoint where it can be used and tells all that is asked for, otherwise sock_diag.
+    #[default]
+    Auto,
+    /// Dumps and messages about closed sockets: sock_diag(7).
+    SockDiag,
+    /// The kernel's tracepoint `sock:inet_sock_set_state`.
+    Tracepoint,
+}
+
+/// What is watched, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Local ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// How new connections are observed.
+    pub engine: Engine,
+    /// The time between dumps. The tracepoint needs none.
+    pub resolution: Duration,
+    /// Reports every connection when it closes, with its statistics, instead of at once. Only
+    /// sock_diag does that.
+    pub transport: bool,
+    /// Tells how exactly times are known, even if connections are reported at once.
+    pub uncertainty: bool,
+    /// The size in bytes of the receive buffer, or of each CPU's ring buffer, if not as large as is
+    /// allowed.
+    pub buffer: Option<usize>,
+}

@@ -1,0 +1,175 @@
+//! Listeners in other network namespaces: the tracepoint does not tell namespaces apart.
+//!
+//! Namespaces are found by the threads that are in them and by the files that they are mounted on
+//! (`ip netns`). One that has neither, only an open descriptor, is not found.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::sys::ptrace::Tid;
+use crate::watch::dumper::Dumper;
+use crate::watch::ports::Ports;
+use crate::watch::wire::state;
+
+use super::unavailable::ForeignListener;
+
+/// `PROC_PID_INIT_INO` of the kernel's linux/proc_ns.h.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// A listener on one of the ports, if there is one.
+    pub listener: Option<ForeignListener>,
+    /// How many other network namespaces there are.
+    pub others: usize,
+}
+
+/// Looks into all other network namespaces for a listener on one of `ports`.
+///
+/// # Errors
+/// Why not all of them can be seen.
+pub fn look(ports: &Ports) -> Result<Found, String> {
+    let own = own().map_err(|e| format!("/proc/thread-self/ns/net: {e}"))?;
+    let mut all = all()?;
+    all.remove(&own);
+    let others = all.len();
+    for path in all.into_values() {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // The thread has ended since, or the mount is gone.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(format!("{}: {e}", path.display())),
+        };
+        if let Some(port) = listener_in(file, ports).map_err(|e| e.replace('%', &show(&path)))? {
+            return Ok(Found { listener: Some(ForeignListener { port, namespace: path }), others });
+        }
+    }
+    Ok(Found { listener: None, others })
+}
+
+/// Whether a thread is in the calling thread's network namespace; `None` if it has ended.
+pub fn is_in_ours(tid: Tid) -> Option<bool> {
+    let namespace = link(&PathBuf::from(format!("/proc/{tid}/ns/net"))).ok()?;
+    Some(own().ok()? == namespace)
+}
+
+fn own() -> io::Result<String> {
+    link(Path::new("/proc/thread-self/ns/net"))
+}
+
+/// The kernel's name of a namespace, such as `net:[4026531840]`.
+fn link(path: &Path) -> io::Result<String> {
+    Ok(fs::read_link(path)?.to_string_lossy().into_owned())
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// All network namespaces by name, with a file that stands for each.
+fn all() -> Result<HashMap<String, PathBuf>, String> {
+    let pid_namespace = link(Path::new("/proc/self/ns/pid"));
+    if pid_namespace.ok().as_deref() != Some(INITIAL_PID_NAMESPACE) {
+        return Err("this PID namespace shows only some of the machine's processes".into());
+    }
+    let mut found = HashMap::new();
+    let mut mount_namespaces = HashSet::new();
+    // Threads whose namespaces may not be read are often in one that others are in, too.
+    let mut readable: HashSet<u64> = HashSet::new();
+    let mut refused = Vec::new();
+    let processes = fs::read_dir("/proc").map_err(|e| format!("/proc: {e}"))?;
+    for process in processes.flatten() {
+        let process = process.path();
+        let is_number = |name: &std::ffi::OsStr| name.as_encoded_bytes()[0].is_ascii_digit();
+        if !process.file_name().is_some_and(is_number) {
+            continue;
+        }
+        let Ok(threads) = fs::read_dir(process.join("task")) else { continue };
+        for thread in threads.flatten() {
+            let path = thread.path().join("ns/net");
+            match link(&path) {
+                Ok(name) => {
+                    found.entry(name).or_insert_with(|| {
+                        readable.extend(network_inode(&thread.path()));
+                        path
+                    });
+                }
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    let inode = network_inode(&thread.path());
+                    refused.push((inode, format!("{}: {e}", path.display())));
+                }
+                // It has ended.
+                Err(_) => {}
+            }
+        }
+        if link(&process.join("ns/mnt")).is_ok_and(|name| mount_namespaces.insert(name)) {
+            add_mounted(&process, &mut found);
+        }
+    }
+    let unknown = |inode: &Option<u64>| inode.is_none_or(|inode| !readable.contains(&inode));
+    match refused.into_iter().find(|(inode, _)| unknown(inode)) {
+        Some((_, why)) => Err(why),
+        None => Ok(found),
+    }
+}
+
+/// A number of a thread's network namespace that everybody may read: each namespace has files of
+/// its own in proc(5).
+fn network_inode(thread: &Path) -> Option<u64> {
+    Some(fs::metadata(thread.join("net/snmp")).ok()?.ino())
+}
+
+/// Adds the network namespaces that are mounted on files which a process sees: proc(5), mountinfo.
+fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
+    let Ok(text) = fs::read_to_string(process.join("mountinfo")) else { return };
+    for line in text.lines() {
+        let mut fields = line.split(' ').skip(3);
+        let (Some(root), Some(at)) = (fields.next(), fields.next()) else { continue };
+        if root.starts_with("net:[") {
+            let at = at.trim_start_matches('/').replace("\\040", " ");
+            found.entry(root.to_owned()).or_insert_with(|| process.join("root").join(at));
+        }
+    }
+}
+
+/// The port of a listener in a network namespace. A thread of its own enters it.
+fn listener_in(namespace: File, ports: &Ports) -> Result<Option<u16>, String> {
+    thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET)
+                .map_err(|e| format!("the network namespace % may not be entered: {e}"))?;
+            let error = |e| format!("the listeners of the network namespace %: {e}");
+            let mut dumper = Dumper::open(ports.clone()).map_err(error)?;
+            let dump = dumper.dump(false).map_err(error)?;
+            let listener = dump.sockets.iter().find(|s| s.state == state::LISTEN);
+            Ok(listener.map(|s| s.local.1))
+        });
+        look.join().unwrap_or_else(|_| Err("the network namespace % cannot be read".into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_is_among_all() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root sees the namespaces of all processes");
+            return;
+        }
+        match all() {
+            Ok(found) => assert!(found.contains_key(&own().unwrap())),
+            Err(why) => eprintln!("skipped: {why}"),
+        }
+        assert!(network_inode(Path::new("/proc/thread-self")).is_some());
+        assert_eq!(is_in_ours(nix::unistd::gettid().as_raw()), Some(true));
+    }
+}

@@ -1,0 +1,421 @@
+//! [`TracepointWatcher`]: takes new connections from the ring buffers.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::model::connection::{Connection, canonical};
+use crate::model::live::{Ending, Event};
+use crate::sys::perf_ring::monotonic_now;
+use crate::sys::ptrace::Tid;
+use crate::sys::tracefs;
+use crate::watch::dumper::Dumper;
+use crate::watch::error::{Doing, Error};
+use crate::watch::options::Options;
+use crate::watch::ports::Ports;
+use crate::watch::signals;
+use crate::watch::snmp::PassiveOpens;
+use crate::watch::tracker::SocketTracker;
+use crate::watch::wire::state;
+use crate::{RecordTime, ShortfallKind, SourceStatus};
+
+use super::capture::{Capture, Purpose, Record};
+use super::filter;
+use super::layout::Layout;
+use super::namespaces;
+use super::proof::prove;
+use super::unavailable::{ForeignListener, Unavailable};
+
+/// The tracepoint's folder in tracefs.
+const NAME: &str = "sock/inet_sock_set_state";
+
+/// How often the rings are read. They wake the reader earlier when they are filled by a quarter.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// How often the kernel's own counts are compared.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long after its time a connection may be reported, if the machine is not busy.
+const LATENESS: Duration = Duration::from_millis(150);
+
+const READING: &str = "reading the tracepoint's counts";
+
+/// Why counting cannot go on by the tracepoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Another network namespace has a listener now.
+    Foreign(ForeignListener),
+    /// It is no longer known whether one has.
+    Unseen(String),
+    /// Another CPU is online.
+    Cpus,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Step {
+    /// An event for the caller.
+    Event(Event),
+    /// Another engine must go on.
+    Stopped(Obstacle),
+}
+
+/// A listener that began.
+#[derive(Clone, Copy, Debug)]
+struct Listened {
+    /// 0: it had none yet.
+    port: u16,
+    tid: Tid,
+}
+
+/// Watches ports by the tracepoint.
+#[derive(Debug)]
+pub struct TracepointWatcher {
+    ports: Ports,
+    capture: Capture,
+    /// What is open when counting begins.
+    before: SocketTracker,
+    opens: Option<(PassiveOpens, u64)>,
+    /// CLOCK_MONOTONIC.
+    started: u64,
+    ended: Option<u64>,
+    /// Sockets in a simultaneous open.
+    outbound: HashSet<u64>,
+    /// Listeners whose network namespace has not been looked at yet.
+    listened: Vec<Listened>,
+    ready: VecDeque<Connection>,
+    /// What came after those listeners began.
+    unsure: VecDeque<Connection>,
+    counted: u64,
+    status: SourceStatus,
+    read_at: Instant,
+    check_at: Instant,
+    lost_others: u64,
+    stopped: bool,
+    asked: bool,
+}
+
+impl TracepointWatcher {
+    /// Begins to watch, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::Tracepoint`] where another engine can do it.
+    pub fn start(options: &Options) -> Result<TracepointWatcher, Error> {
+        let ports: Ports = options.ports.iter().cloned().collect();
+        let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Unavailable::NotInKernel,
+            _ => Unavailable::Tracefs(e),
+        })?;
+        let layout = Layout::parse(&description.format).ok_or(Unavailable::Fields)?;
+        let mut capture = Capture::map(layout, options.buffer).map_err(Unavailable::Refused)?;
+        let proven = prove(&mut capture, description.id)?;
+        signals::install()?;
+        let mut before = SocketTracker::new(false);
+        before.open_before(Dumper::open(ports.clone())?.dump(false)?);
+        let mut opens = PassiveOpens::open();
+        let passive = opens.as_mut().and_then(PassiveOpens::read);
+        let (connections, others) = (filter::connections(&ports), filter::others(&ports));
+        let filters = [(Purpose::Connections, &*connections), (Purpose::Others, &*others)];
+        capture.open(description.id, &filters).map_err(Unavailable::Refused)?;
+        drop(proven);
+        let mut status = SourceStatus::new("watch");
+        status.started = Some(RecordTime::now());
+        let now = Instant::now();
+        let watcher = TracepointWatcher {
+            capture,
+            before,
+            opens: opens.zip(passive),
+            started: monotonic_now(),
+            ended: None,
+            outbound: HashSet::new(),
+            listened: Vec::new(),
+            ready: VecDeque::new(),
+            unsure: VecDeque::new(),
+            counted: 0,
+            status,
+            read_at: now,
+            check_at: now + CHECK_EVERY,
+            lost_others: 0,
+            stopped: false,
+            asked: false,
+            ports,
+        };
+        // After the events: a listener that begins later brings a record.
+        let found = namespaces::look(&watcher.ports).map_err(Unavailable::Unseen)?;
+        match found.listener {
+            Some(listener) => Err(Unavailable::Foreign(listener).into()),
+            None => Ok(watcher),
+        }
+    }
+
+    /// How many connections were open at the start; they do not count.
+    pub fn opened_before(&self) -> u64 {
+        self.before.opened_before()
+    }
+
+    /// The watched ports on which nobody listens yet.
+    pub fn unused(&self) -> Vec<(u16, u16)> {
+        let ranges = self.ports.ranges().iter().copied();
+        ranges.filter(|range| !self.before.listens(*range)).collect()
+    }
+
+    /// The size of all ring buffers in bytes.
+    pub fn buffers(&self) -> usize {
+        self.capture.ring_bytes()
+    }
+
+    /// Waits for the next event or obstacle, at most until `deadline`.
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Error> {
+        loop {
+            let wanted = signals::wanted();
+            self.asked |= wanted.tally;
+            if wanted.end {
+                self.stop()?;
+            }
+            if let Some(connection) = self.ready.pop_front() {
+                return Ok(Step::Event(Event::Connection(connection)));
+            }
+            if self.stopped {
+                return Ok(Step::Event(Event::Ended(Ending::Detached)));
+            }
+            let now = Instant::now();
+            // What came before is reported before.
+            let is_due = self.asked || deadline.is_some_and(|d| d <= now);
+            if is_due && (self.asked || deadline.is_some_and(|d| d <= self.read_at)) {
+                return Ok(Step::Event(match std::mem::take(&mut self.asked) {
+                    true => Event::Asked,
+                    false => Event::Deadline,
+                }));
+            }
+            if !is_due {
+                let until = (now + READ_EVERY).min(deadline.unwrap_or(now + READ_EVERY));
+                self.capture.wait(until - now);
+            }
+            let obstacle = match self.check_at <= now {
+                true => self.check()?,
+                false => {
+                    self.read(None);
+                    self.look_at_listeners()
+                }
+            };
+            if let Some(obstacle) = obstacle {
+                return Ok(Step::Stopped(obstacle));
+            }
+        }
+    }
+
+    /// Stops counting.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        if !self.stopped {
+            self.status.ended = Some(RecordTime::now());
+            self.ended = Some(monotonic_now());
+            if let Some(obstacle) = self.close()? {
+                self.leave_out_unsure(&obstacle);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops because of an obstacle, and returns the connections that came before.
+    pub fn give_up(&mut self, obstacle: &Obstacle) -> Result<Vec<Connection>, Error> {
+        let more = self.close()?;
+        self.leave_out_unsure(more.as_ref().unwrap_or(obstacle));
+        Ok(self.ready.drain(..).collect())
+    }
+
+    /// The connections that are ready.
+    pub fn take_ready(&mut self) -> Vec<Connection> {
+        self.ready.drain(..).collect()
+    }
+
+    /// How long after its time a connection may be reported.
+    pub fn lateness(&self) -> Duration {
+        let age = |c: &Connection| match (c.time, RecordTime::now()) {
+            (Some(RecordTime::Clock(then)), RecordTime::Clock(now)) => {
+                Duration::from_nanos(now.saturating_sub(then).try_into().unwrap_or_default())
+            }
+            _ => Duration::ZERO,
+        };
+        let oldest = self.ready.front().map(age).unwrap_or_default();
+        LATENESS.max(oldest + LATENESS)
+    }
+
+    /// How it went so far.
+    pub fn status(&mut self) -> Result<SourceStatus, Error> {
+        if !self.stopped {
+            self.compare()?;
+        }
+        Ok(self.status.clone())
+    }
+
+    /// Reads the rings: up to the present, or to the end.
+    fn read(&mut self, until: Option<u64>) {
+        self.read_at = Instant::now();
+        let horizon = self.capture.drain();
+        let offset = match RecordTime::now() {
+            RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => {
+                ns.wrapping_sub(monotonic_now() as i64)
+            }
+        };
+        while let Some(record) = self.capture.next_until(until.unwrap_or(horizon)) {
+            self.see(&record, offset);
+        }
+    }
+
+    fn see(&mut self, record: &Record, clock_offset: i64) {
+        let change = &record.change;
+        match (record.purpose, u8::try_from(change.new_state)) {
+            (Purpose::Others, Ok(state::LISTEN)) => {
+                self.listened.push(Listened { port: change.local.1, tid: record.tid });
+            }
+            (Purpose::Others, _) if change.old_state == i32::from(state::SYN_SENT) => {
+                self.outbound.insert(change.socket);
+            }
+            (Purpose::Others, _) => {
+                self.outbound.remove(&change.socket);
+            }
+            (Purpose::Connections, _) => {
+                let is_outbound = self.outbound.remove(&change.socket);
+                let is_early = record.time < self.started;
+                let is_late = self.ended.is_some_and(|ended| record.time > ended);
+                if is_outbound || is_early || is_late || !self.ports.contains(change.local.1) {
+                    return;
+                }
+                let connection = Connection {
+                    time: Some(RecordTime::Clock((record.time as i64).wrapping_add(clock_offset))),
+                    ip: Some(canonical(change.peer.0)),
+                    port: Some(change.peer.1),
+                    local_ip: Some(canonical(change.local.0)),
+                    local_port: Some(change.local.1),
+                    ..Connection::default()
+                };
+                self.counted += 1;
+                match self.listened.is_empty() {
+                    true => self.ready.push_back(connection),
+                    false => self.unsure.push_back(connection),
+                }
+            }
+        }
+    }
+
+    /// Finds out whether the listeners that began are in another network namespace.
+    fn look_at_listeners(&mut self) -> Option<Obstacle> {
+        if self.listened.is_empty() {
+            return None;
+        }
+        let found = match namespaces::look(&self.ports) {
+            Ok(found) => found,
+            Err(why) => return Some(Obstacle::Unseen(why)),
+        };
+        if let Some(listener) = found.listener {
+            return Some(Obstacle::Foreign(listener));
+        }
+        // One that has gone again may have been in another namespace.
+        let is_ours = |l: &Listened| namespaces::is_in_ours(l.tid) == Some(true);
+        let unknown: Vec<Listened> =
+            self.listened.drain(..).filter(|l| found.others > 0 && !is_ours(l)).collect();
+        let may_be_foreign =
+            |c: &&Connection| unknown.iter().any(|l| l.port == 0 || c.local_port == Some(l.port));
+        let doubtful = self.unsure.iter().filter(may_be_foreign).count() as u64;
+        self.status.record_shortfall(
+            ShortfallKind::Unobservable,
+            doubtful,
+            "a process listened for so short a time that its network namespace is not known: \
+             some connections in this report may be another namespace's; --engine sockdiag counts \
+             those of one namespace only",
+        );
+        self.ready.append(&mut self.unsure);
+        None
+    }
+
+    /// Compares with the kernel's own counts, and reads the rings.
+    fn check(&mut self) -> Result<Option<Obstacle>, Error> {
+        self.check_at = Instant::now() + CHECK_EVERY;
+        self.compare()?;
+        if self.capture.have_cpus_changed() {
+            self.status.record_shortfall(
+                ShortfallKind::Unobservable,
+                1,
+                "the CPUs that are online have changed: connections of a new CPU may be missing \
+                 for up to a second",
+            );
+            return Ok(Some(Obstacle::Cpus));
+        }
+        Ok(self.look_at_listeners())
+    }
+
+    fn compare(&mut self) -> Result<(), Error> {
+        let counts = self.capture.counts().doing(READING)?;
+        self.read(None);
+        let lost = self.capture.missing(&counts, Purpose::Connections);
+        self.status.lost = self.status.lost.max(lost);
+        let lost = self.capture.missing(&counts, Purpose::Others);
+        if lost > self.lost_others {
+            self.lost_others = lost;
+            // A listener may be among them, and the end of a simultaneous open.
+            self.outbound.clear();
+            self.listened.push(Listened { port: 0, tid: 0 });
+        }
+        Ok(())
+    }
+
+    /// Reads all that was recorded.
+    fn close(&mut self) -> Result<Option<Obstacle>, Error> {
+        self.stopped = true;
+        self.capture.disable().doing("stopping the tracepoint")?;
+        self.read(Some(u64::MAX));
+        self.compare()?;
+        let obstacle = self.look_at_listeners();
+        self.say_what_is_missing();
+        Ok(obstacle)
+    }
+
+    fn say_what_is_missing(&mut self) {
+        if self.status.lost > 0 {
+            let kib = self.buffers() / 1024;
+            self.status.warn(format!(
+                "the ring buffers ({kib} KiB) were full, because tcptally did not get enough CPU \
+                 time to read them"
+            ));
+        }
+        let unreadable = self.capture.unreadable();
+        self.status.record_shortfall(
+            ShortfallKind::Unobservable,
+            unreadable,
+            "some records of the tracepoint could not be decoded",
+        );
+        let all = self
+            .opens
+            .as_mut()
+            .and_then(|(opens, before)| opens.read().map(|now| now.wrapping_sub(*before)));
+        let foreign = all.map_or(0, |all| self.counted.saturating_sub(all));
+        self.status.record_shortfall(
+            ShortfallKind::Unobservable,
+            foreign,
+            "more connections are counted than this network namespace has accepted, so another \
+             one has a listener that was not found; --engine sockdiag counts those of one \
+             namespace only",
+        );
+    }
+
+    /// Leaves out the connections that may be another network namespace's.
+    fn leave_out_unsure(&mut self, obstacle: &Obstacle) {
+        let is_unsure = |c: &Connection| match obstacle {
+            Obstacle::Foreign(listener) => c.local_port == Some(listener.port),
+            Obstacle::Unseen(_) => true,
+            Obstacle::Cpus => false,
+        };
+        let (left_out, counted): (Vec<_>, Vec<_>) = self.unsure.drain(..).partition(is_unsure);
+        self.ready.extend(counted);
+        self.status.record_shortfall(
+            ShortfallKind::Unobservable,
+            left_out.len() as u64,
+            format!(
+                "{} left out: they came when another network namespace had just begun to listen \
+                 on the port, and it is not known whose they are",
+                plural(left_out.len())
+            ),
+        );
+    }
+}
+
+fn plural(n: usize) -> String {
+    if n == 1 { "1 connection was".into() } else { format!("{n} connections were") }
+}

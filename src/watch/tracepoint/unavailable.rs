@@ -1,0 +1,52 @@
+//! [`Unavailable`]: why the tracepoint cannot be used.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A listener in another network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignListener {
+    /// Its port.
+    pub port: u16,
+    /// A file that stands for its namespace.
+    pub namespace: PathBuf,
+}
+
+/// Why the tracepoint cannot be used, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// tracefs may not be read.
+    #[error(
+        "the tracepoint's description in tracefs cannot be read ({0}); root may read it, in the \
+         initial namespaces"
+    )]
+    Tracefs(io::Error),
+    /// The kernel lacks the tracepoint.
+    #[error(
+        "this kernel has no tracepoint sock:inet_sock_set_state; it needs Linux 4.16 with \
+         CONFIG_FTRACE and CONFIG_PERF_EVENTS"
+    )]
+    NotInKernel,
+    /// The tracepoint has other fields.
+    #[error("the fields of the tracepoint sock:inet_sock_set_state are not those that are known")]
+    Fields,
+    /// perf_event_open(2) or mmap(2) failed.
+    #[error("perf_event_open(2) is refused ({0}); root or CAP_PERFMON may open it")]
+    Refused(io::Error),
+    /// A connection to itself did not appear as expected.
+    #[error("a connection of its own on 127.0.0.1 was not recorded as expected: {0}")]
+    Unproven(String),
+    /// Not all network namespaces can be seen.
+    #[error(
+        "the tracepoint does not tell network namespaces apart, and it is not known whether \
+         another one has a listener on the port ({0})"
+    )]
+    Unseen(String),
+    /// Another network namespace listens, too.
+    #[error(
+        "the tracepoint does not tell network namespaces apart, and the one of {} has a listener \
+         on port {}, too",
+        .0.namespace.display(), .0.port
+    )]
+    Foreign(ForeignListener),
+}
