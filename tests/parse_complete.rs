@@ -406,6 +406,81 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
     }
 }
 
+/// Text of every format, with the line ends of Windows and the colours of grep and journalctl.
+#[test]
+fn line_ends_and_colours_do_not_change_a_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = "__CURSOR=s=1\n__REALTIME_TIMESTAMP=1795345122000000\nSYSLOG_IDENTIFIER=kernel\n\
+        MESSAGE=IN=eth0 OUT= SRC=198.51.100.10 DST=192.0.2.77 LEN=60 TOS=0x00 PREC=0x00 TTL=64 \
+        ID=27356 DF PROTO=TCP SPT=40755 DPT=4711 WINDOW=64240 RES=0x00 SYN URGP=0\n\n";
+    for text in [ACCEPT, LOG, DUMP, FLOW, TRACKED, ACCEPTED, LIFE, TRACER, SYSTEMTAP, export] {
+        let crlf = text.replace('\n', "\r\n");
+        let address = ["198.51.100", "192.0.2.9"].iter().find(|a| text.contains(**a)).unwrap();
+        let red = |word: &str| format!("\x1b[01;31m\x1b[K{word}\x1b[m\x1b[K");
+        let found =
+            text.replace(address, &red(address)).replace(" SYN ", &format!(" {} ", red("SYN")));
+        let journal = text.replace("kernel: ", "\x1b[0;1;39mkernel: ").replace('\n', "\x1b[0m\n");
+        for text in [text, &crlf, &found, &journal] {
+            let row = row("log", text, 0, &[]);
+            std::fs::write(folder.path().join("log"), text).unwrap();
+            let output = parse(folder.path(), &row, &["--format", "json"]);
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(
+                (&report["total"], &report["complete"]),
+                (&1.into(), &true.into()),
+                "{text:?}"
+            );
+        }
+    }
+}
+
+/// Records of two formats in one file: whichever is read, the other is reported.
+#[test]
+fn lines_of_another_format_make_the_report_incomplete() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = "    [NEW] tcp      6 120 SYN_SENT src=198.51.100.30 dst=192.0.2.77 sport=33557 \
+        dport=80 [UNREPLIED] src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557\n";
+    let all = [
+        ("strace", ACCEPT),
+        ("netfilter", LOG),
+        ("tcpdump", DUMP),
+        ("netflow", FLOW),
+        ("conntrack", event),
+        ("tcpaccept", ACCEPTED),
+        ("tcplife", LIFE),
+        ("tcptracer", TRACER),
+        ("systemtap", SYSTEMTAP),
+    ];
+    let complete = |name: &str, text: &[u8]| {
+        let row = row("mixed", text, 0, &[]);
+        std::fs::write(folder.path().join("mixed"), text).unwrap();
+        let output = parse(folder.path(), &row, &["--format", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warnings = report["warnings"].to_string();
+        assert!(report["total"].as_u64().unwrap() > 0, "{name}: {report}");
+        (report["complete"].as_bool().unwrap(), warnings)
+    };
+    for (first, one) in all {
+        let (is_complete, warnings) = complete(first, one.repeat(3).as_bytes());
+        assert!(is_complete, "{first}: {warnings}");
+        for (second, other) in all.iter().filter(|(second, _)| *second != first) {
+            let name = format!("{first} and {second}");
+            let text = one.repeat(3) + &other.repeat(3);
+            let (is_complete, warnings) = complete(&name, text.as_bytes());
+            assert!(!is_complete, "{name}: {warnings}");
+            let (is_complete, warnings) = complete(&name, &gzip(text.as_bytes()));
+            assert!(!is_complete, "{name} in a stream: {warnings}");
+        }
+    }
+    // At the end of a file of which only samples are looked at.
+    let (is_complete, warnings) = complete("large", (ACCEPT.repeat(30_000) + LOG).as_bytes());
+    assert!(!is_complete && warnings.contains("lines of netfilter"), "{warnings}");
+    // A message of the traced server.
+    let message = format!("{ACCEPT}New connection from 192.0.2.9\n{ACCEPT}");
+    let (is_complete, warnings) = complete("message", message.as_bytes());
+    assert!(is_complete, "{warnings}");
+}
+
 #[test]
 fn a_total_of_0_has_a_reason() {
     let other = "accept4(3, NULL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)\n";

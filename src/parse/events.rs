@@ -19,6 +19,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "events",
     about: "our own --events in jsonl or csv",
     connection: "an event",
+    is_text: false,
     is_json: true,
     is_snapshot: false,
     recognise,

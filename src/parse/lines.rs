@@ -3,9 +3,10 @@
 //! A line ends at a line feed, or at a NUL: a log that was truncated while its writer went on has
 //! a hole of NULs in it, and what follows the hole is a line of its own.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
-use memchr::{memchr2, memrchr2};
+use memchr::{memchr, memchr2, memrchr2};
 
 use super::input::{Input, Plain};
 
@@ -43,9 +44,52 @@ pub fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
     }
 }
 
+/// Removes terminal sequences, such as the colours of journalctl and grep.
+pub fn without_terminal_sequences(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr(0x1b, text) else { return Cow::Borrowed(text) };
+    let mut clean = text[..first].to_vec();
+    let mut rest = &text[first..];
+    while !rest.is_empty() {
+        rest = rest.get(terminal_sequence(rest)..).unwrap_or_default();
+        let n = memchr(0x1b, rest).unwrap_or(rest.len());
+        clean.extend_from_slice(&rest[..n]);
+        rest = &rest[n..];
+    }
+    Cow::Owned(clean)
+}
+
+/// Returns the length of the terminal sequence (ECMA-48) at the beginning of `text`.
+pub fn terminal_sequence(text: &[u8]) -> usize {
+    match text.get(1) {
+        // CSI: parameters, intermediate bytes, a final byte.
+        Some(b'[') => {
+            let n = text[2..].iter().take_while(|b| (0x20..0x40).contains(*b)).count();
+            let end = text.get(2 + n).is_some_and(|b| (0x40..0x7f).contains(b));
+            2 + n + usize::from(end)
+        }
+        // OSC, DCS, SOS, PM, APC: to BEL or ST. One that has no end is only its first two bytes.
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
+            let end = text[2..].iter().enumerate().find_map(|(at, byte)| match byte {
+                0x07 => Some(at + 1),
+                0x1b if text.get(2 + at + 1) == Some(&b'\\') => Some(at + 2),
+                _ => None,
+            });
+            2 + end.unwrap_or(0)
+        }
+        Some(0x20..0x30) => {
+            let n = text[1..].iter().take_while(|b| (0x20..0x30).contains(*b)).count();
+            1 + n + usize::from(text.get(1 + n).is_some_and(|b| (0x30..0x7f).contains(b)))
+        }
+        Some(0x30..0x7f) => 2,
+        _ => 1,
+    }
+}
+
 /// Reads `input` to its end and gives whole lines, many at once, as soon as they are there: from
-/// a pipe, whatever one read(2) gave. `block` gets the bytes and the offset of the first.
+/// a pipe, whatever one read(2) gave. `block` gets the bytes, without terminal sequences, and the
+/// offset of the first.
 pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Result<()> {
+    let mut block = |text: &[u8], at: u64| block(&without_terminal_sequences(text), at);
     let mut buffer = Vec::new();
     let mut offset = 0;
     // In the rest of a line that was too long.

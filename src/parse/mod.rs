@@ -15,6 +15,7 @@ pub mod events;
 pub mod host;
 pub mod input;
 pub mod lines;
+mod mixed;
 pub mod netfilter;
 pub mod netflow;
 mod parallel;
@@ -75,7 +76,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         outcome.status.warn(warning);
     }
     let mut engines: Vec<&str> = Vec::new();
-    for run in runs {
+    for mut run in runs {
         if !engines.contains(&run.format.name) {
             engines.push(run.format.name);
         }
@@ -88,9 +89,12 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
             if options.local.is_empty() { "" } else { " to an address given with --local-ip" }
         ));
         let unwrapped: Vec<_> = run.inputs.iter().map(Input::unwrap_status).collect();
+        let count = run.inputs.len();
+        let samples: Vec<_> = run.inputs.iter_mut().map(|input| input.sample(count)).collect();
         let mut context =
             Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
         (run.format.read)(run.inputs, &mut context);
+        mixed::report_other_formats(&name, format, samples, options, &mut outcome.status);
         report_unwrapped(&name, &unwrapped, &mut outcome.status);
     }
     progress.finish();

@@ -19,6 +19,8 @@ pub struct RecordFormat {
     pub about: &'static str,
     /// What counts as a connection in such a record, for the message that explains a total of 0.
     pub connection: &'static str,
+    /// Whether the record is a log whose reader ignores lines that it does not know.
+    pub is_text: bool,
     /// Whether a JSON object can be a record of this format. If not, the lines of a log are taken
     /// out of the JSON objects around them before the record is recognised.
     pub is_json: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::input::{Input, Members};
+use super::lines;
 use super::progress::Progress;
 use super::reader::RecordFormat;
 use super::{bcc, conntrack, events, netfilter, netflow, pcap, report, strace, systemtap, tcpdump};
@@ -203,7 +204,8 @@ fn is_json_record(head: &[u8], forced: Option<&'static RecordFormat>) -> bool {
 
 /// Finds the format of a record that begins with `head`.
 fn recognise(head: &[u8]) -> Option<&'static RecordFormat> {
-    FORMATS.iter().copied().find(|format| (format.recognise)(head))
+    let head = lines::without_terminal_sequences(head);
+    FORMATS.iter().copied().find(|format| (format.recognise)(&head))
 }
 
 /// Lists the names of all formats, for messages.

@@ -12,6 +12,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "systemtap",
     about: "text of a SystemTap script that tells new connections",
     connection: "a line that tells a new connection",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise,

@@ -1,6 +1,7 @@
 //! Reads a text many lines at a time: in several threads where its parts can be read in any
 //! order, else as it comes.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
@@ -65,7 +66,12 @@ pub fn read<B: Default>(
                 match lines::load(&plain, start, parts.chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.lines = from..to;
-                        read(&job.buffer[from..to], &mut job.block);
+                        let clean = lines::without_terminal_sequences(&job.buffer[from..to]);
+                        if let Cow::Owned(clean) = clean {
+                            job.lines = 0..clean.len();
+                            job.buffer = clean;
+                        }
+                        read(&job.buffer[job.lines.clone()], &mut job.block);
                     }
                     Err(e) => job.error = Some(e),
                 }

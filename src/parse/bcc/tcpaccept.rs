@@ -12,6 +12,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcpaccept",
     about: "text of bcc's or bpftrace's tcpaccept",
     connection: "an accepted connection",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise: |head| table::has_header(head, header),

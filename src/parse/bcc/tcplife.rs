@@ -20,6 +20,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcplife",
     about: "text of bcc's or bpftrace's tcplife",
     connection: "a session that a client opened",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise: |head| table::has_header(head, header),

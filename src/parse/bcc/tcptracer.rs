@@ -12,6 +12,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcptracer",
     about: "text of bcc's tcptracer",
     connection: "an accepted connection (A)",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise: |head| table::has_header(head, header),

@@ -25,6 +25,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "conntrack",
     about: "events, lists or snapshots of the connection tracking table",
     connection: "a TCP flow to this machine",
+    is_text: true,
     is_json: false,
     is_snapshot: true,
     recognise,

@@ -4,13 +4,14 @@ mod archive;
 mod encoding;
 mod json;
 mod packed;
+pub mod samples;
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -18,6 +19,7 @@ pub(super) use self::archive::Members;
 use self::encoding::Encoding;
 pub(super) use self::json::{UnwrapStatus, unwrap_object};
 use self::packed::Packing;
+use self::samples::Samples;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.
@@ -43,6 +45,8 @@ pub struct Input {
     /// If its lines are taken out of JSON objects: whether they get the times of these.
     unwrapped: Option<bool>,
     unwrap_status: Arc<UnwrapStatus>,
+    /// Pieces of a stream, if they are wanted.
+    samples: Option<Arc<Mutex<Samples>>>,
     progress: Arc<Progress>,
 }
 
@@ -160,8 +164,34 @@ impl Input {
             is_member: false,
             unwrapped: None,
             unwrap_status: Arc::default(),
+            samples: None,
             progress,
         }
+    }
+
+    /// Creates an input from text in memory.
+    pub(super) fn from_text(text: &[u8]) -> Input {
+        let from = Box::new(io::Cursor::new(text.to_vec()));
+        let source = Source::Stream { from, compressed: false };
+        let progress = Arc::new(Progress::new(false, None));
+        let mut input = Input::new(String::new(), None, None, source, progress);
+        // Memory is read without errors.
+        let _ = input.grow();
+        input
+    }
+
+    /// Samples this input, one of `inputs` that are read together. The samples of a stream are
+    /// there when it was read.
+    pub(super) fn sample(&mut self, inputs: usize) -> Arc<Mutex<Samples>> {
+        let mut samples = Samples::new(inputs);
+        let plain = self.plain();
+        let is_stream = plain.is_none();
+        if let Some(plain) = plain {
+            samples.read(plain.len, |buffer, at| plain.peek_at(buffer, at));
+        }
+        let samples = Arc::new(Mutex::new(samples));
+        self.samples = is_stream.then(|| Arc::clone(&samples));
+        samples
     }
 
     /// Reads the first bytes, and puts in between what makes text of them.
@@ -403,6 +433,17 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.read_next(buffer)?;
+        if let Some(samples) = &self.samples {
+            samples.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..n]);
+        }
+        Ok(n)
+    }
+}
+
+impl Input {
+    /// Reads the next bytes of the head, or else of the source.
+    fn read_next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.given < self.head.len() {
             let n = buffer.len().min(self.head.len() - self.given);
             buffer[..n].copy_from_slice(&self.head[self.given..self.given + n]);

@@ -80,6 +80,7 @@ pub struct Entry {
 impl Entry {
     /// Adds a line `KEY=value`; returns false if the line has another form.
     pub fn field(&mut self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(equals) = memchr::memchr(b'=', line) else { return false };
         let (key, value) = (&line[..equals], &line[equals + 1..]);
         let fits = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';

@@ -24,6 +24,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "netfilter",
     about: "kernel log with lines of iptables LOG or nftables log",
     connection: "a LOG line of a SYN that came in",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise,

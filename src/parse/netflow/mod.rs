@@ -22,6 +22,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "netflow",
     about: "flows that nfdump printed, or its nfcapd files",
     connection: "a TCP flow that begins with a SYN",
+    is_text: true,
     is_json: true,
     is_snapshot: false,
     recognise,

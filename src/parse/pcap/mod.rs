@@ -25,6 +25,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "pcap",
     about: "capture of packets, pcap or pcapng",
     connection: "a TCP packet that opens a connection",
+    is_text: false,
     is_json: false,
     is_snapshot: false,
     recognise,

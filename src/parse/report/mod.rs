@@ -15,6 +15,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "report",
     about: "our own --format json, jsonl or csv",
     connection: "a counted connection",
+    is_text: false,
     is_json: true,
     is_snapshot: false,
     recognise: |head| recognise(head) || rows::recognise(head),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::parse::lines::terminal_sequence;
+
 /// Entities of HTML that occur in strace's output.
 const ENTITIES: &[(&[u8], &[u8])] = &[
     (b"&lt;", b"<"),
@@ -62,7 +64,7 @@ pub fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = line;
     while let Some(byte) = rest.first() {
         let (length, text): (usize, &[u8]) = match byte {
-            0x1b => (escape(rest), b""),
+            0x1b => (terminal_sequence(rest), b""),
             b'\r' => {
                 all.push(std::mem::take(&mut out));
                 (1, b"")
@@ -89,33 +91,6 @@ pub fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
 /// The line without terminal sequences and the like, in one piece.
 pub fn joined(line: &[u8]) -> Cow<'_, [u8]> {
     if is_dirty(line) { Cow::Owned(pieces(line).join(&b'\n')) } else { Cow::Borrowed(line) }
-}
-
-/// The length of the terminal sequence that `text` begins with (ECMA-48).
-fn escape(text: &[u8]) -> usize {
-    match text.get(1) {
-        // CSI: parameters, intermediate bytes, a final byte.
-        Some(b'[') => {
-            let n = text[2..].iter().take_while(|b| (0x20..0x40).contains(*b)).count();
-            let end = text.get(2 + n).is_some_and(|b| (0x40..0x7f).contains(b));
-            2 + n + usize::from(end)
-        }
-        // OSC, DCS, SOS, PM, APC: to BEL or ST. One that has no end is only its first two bytes.
-        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
-            let end = text[2..].iter().enumerate().find_map(|(at, byte)| match byte {
-                0x07 => Some(at + 1),
-                0x1b if text.get(2 + at + 1) == Some(&b'\\') => Some(at + 2),
-                _ => None,
-            });
-            2 + end.unwrap_or(0)
-        }
-        Some(0x20..0x30) => {
-            let n = text[1..].iter().take_while(|b| (0x20..0x30).contains(*b)).count();
-            1 + n + usize::from(text.get(1 + n).is_some_and(|b| (0x30..0x7f).contains(b)))
-        }
-        Some(0x30..0x7f) => 2,
-        _ => 1,
-    }
 }
 
 fn entity(text: &[u8]) -> Option<(usize, &'static [u8])> {

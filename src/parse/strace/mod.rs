@@ -35,6 +35,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "strace",
     about: "output of strace, any version",
     connection: "an accept call that returned a TCP socket",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise: sign::of_strace,

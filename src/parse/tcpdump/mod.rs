@@ -19,6 +19,7 @@ pub const FORMAT: RecordFormat = RecordFormat {
     name: "tcpdump",
     about: "text that tcpdump printed",
     connection: "a TCP packet that opens a connection",
+    is_text: true,
     is_json: false,
     is_snapshot: false,
     recognise,
