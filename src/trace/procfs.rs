@@ -58,11 +58,6 @@ pub fn signals(tid: Tid, name: &str) -> Option<SignalSet> {
     u64::from_str_radix(&status_field(tid, name)?, 16).ok().map(SignalSet)
 }
 
-/// Whether a thread blocks a signal.
-pub fn blocks(tid: Tid, signal: i32) -> bool {
-    signals(tid, "SigBlk").is_some_and(|blocked| blocked.contains(signal))
-}
-
 /// The process ids there are.
 pub fn processes() -> Vec<Tid> {
     ids("/proc")
@@ -139,7 +134,7 @@ pub fn accepts_by_int80(tid: Tid) -> bool {
 }
 
 /// Whether the kernel treats a process as not dumpable (prctl(2), PR_SET_DUMPABLE), as far as
-/// that shows: its effective user or group is not its real one, or its files belong to root.
+/// that shows: its files belong to root; or it is root's, and was set-user-ID or set-group-ID.
 pub fn is_undumpable(pid: Tid) -> bool {
     use std::os::unix::fs::MetadataExt;
     let ids = |name| {
@@ -149,7 +144,12 @@ pub fn is_undumpable(pid: Tid) -> bool {
     };
     let (Some(user), Some(group)) = (ids("Uid"), ids("Gid")) else { return false };
     let owner = fs::metadata(format!("/proc/{pid}/environ")).map(|m| m.uid());
-    user.0 != user.1 || group.0 != group.1 || owner.is_ok_and(|owner| owner != user.1)
+    if owner.is_ok_and(|owner| owner != user.1) {
+        return true;
+    }
+    // proc_sys_fs(5): 1 makes such programs dumpable.
+    let policy = fs::read_to_string("/proc/sys/fs/suid_dumpable").unwrap_or_default();
+    (user.0 != user.1 || group.0 != group.1) && policy.trim() != "1"
 }
 
 /// Whether a process has an io_uring open, among its first ten thousand descriptors: what it

@@ -139,7 +139,7 @@ pub fn of_process(pid: Tid, error: &io::Error) -> String {
             "kernel.yama.ptrace_scope is {scope}: {meaning}{change}; {}",
             if scope < 3 { SPAWN_INSTEAD } else { "boot with another value" }
         )
-    } else if mine.as_deref() != theirs.as_deref().map(str::trim) || is_undumpable(pid) {
+    } else if mine.as_deref() != theirs.as_deref().map(str::trim) || procfs::is_undumpable(pid) {
         "it is not dumpable, since it has changed its user or privileges (or asked for it with \
          prctl); only root (CAP_SYS_PTRACE) may attach"
             .into()
@@ -151,13 +151,4 @@ pub fn of_process(pid: Tid, error: &io::Error) -> String {
         )
     };
     format!("{start}{remedy}")
-}
-
-/// The kernel gives the files of a process that is not dumpable to root.
-fn is_undumpable(pid: Tid) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let owner = fs::metadata(format!("/proc/{pid}/environ")).map(|m| m.uid()).ok();
-    let uid = procfs::status_field(pid, "Uid")
-        .and_then(|u| u.split_whitespace().next()?.parse::<u32>().ok());
-    owner == Some(0) && uid != Some(0)
 }

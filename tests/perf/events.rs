@@ -224,7 +224,7 @@ fn reported_of(
         return None;
     };
     let mut tracer = command
-        .args(["trace", "--format", "json", "-p", &child.id().to_string()])
+        .args(["trace", "--engine", "perf", "--format", "json", "-p", &child.id().to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

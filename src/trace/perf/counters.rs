@@ -72,10 +72,12 @@ impl EventCounters {
     /// Counts what a thread and its descendants accept from now on, and only that. Without these
     /// events of every thread, those of the others would say nothing.
     pub fn open_inherited(&mut self, tid: Tid) {
-        if let Some(inherited) = &mut self.inherited
-            && let Err(why) = inherited.open(&self.tracepoints, tid)
-            && !matches!(why, Refused::Gone)
-        {
+        let Some(inherited) = &mut self.inherited else { return };
+        let opened = match inherited.open(&self.tracepoints, tid) {
+            Err(Refused::Files) if files::allow_more() => inherited.open(&self.tracepoints, tid),
+            result => result,
+        };
+        if opened.is_err_and(|why| !matches!(why, Refused::Gone)) {
             self.inherited = None;
         }
     }

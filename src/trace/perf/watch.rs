@@ -84,7 +84,7 @@ impl Perf {
                 break;
             }
             for tid in news {
-                if self.interrupt_if_blocked(tid, signal) {
+                if self.interrupt_if_blocked(tid, signal).is_some() {
                     continue;
                 }
                 // One that was made meanwhile has inherited from its creator.
@@ -209,13 +209,13 @@ impl Perf {
         late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
     }
 
-    /// Interrupts a thread that blocks its signal, so that its mask can be changed.
-    fn interrupt_if_blocked(&mut self, tid: Tid, signal: AcceptSignal) -> bool {
-        let interrupted = procfs::blocks(tid, signal.number()) && ptrace::interrupt(tid).is_ok();
-        if interrupted {
-            self.awaited.insert(tid, signal);
-        }
-        interrupted
+    /// Interrupts a thread that blocks its signal, so that its mask can be changed; gives what it
+    /// blocked.
+    fn interrupt_if_blocked(&mut self, tid: Tid, signal: AcceptSignal) -> Option<SignalSet> {
+        let blocked = procfs::signals(tid, "SigBlk").filter(|b| b.contains(signal.number()))?;
+        ptrace::interrupt(tid).ok()?;
+        self.awaited.insert(tid, signal);
+        Some(blocked)
     }
 
     /// The same for those of these threads that have events; how many of them may block it for
@@ -225,9 +225,8 @@ impl Perf {
         let mut lasting = 0;
         for tid in tids {
             let signal = self.counters.as_ref().and_then(|counters| counters.signal(tid));
-            if signal.is_some_and(|signal| self.interrupt_if_blocked(tid, signal)) {
-                lasting += usize::from(!procfs::blocks(tid, LIBC_SIGNAL));
-            }
+            let blocked = signal.and_then(|signal| self.interrupt_if_blocked(tid, signal));
+            lasting += usize::from(blocked.is_some_and(|b| !b.contains(LIBC_SIGNAL)));
         }
         lasting
     }

@@ -26,8 +26,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Said where the kernel's count of a process tree is higher than what was seen.
 pub(super) const UNWATCHED: &str = "connections were accepted by processes of the server that \
-                                    tcptally does not trace (made with CLONE_UNTRACED, as a rule); \
-                                    '--engine syscall' takes that flag out, so that they count";
+                                    tcptally does not trace (made with CLONE_UNTRACED), or by \
+                                    threads that were killed as they accepted; '--engine syscall' \
+                                    takes that flag out, so that such processes count";
 
 /// When and what to compare.
 #[derive(Debug, Default)]
