@@ -82,6 +82,11 @@ impl Period {
         if first == last || self.is_all() {
             return places.0;
         }
+        if let Some((first, last)) = first.zip(last)
+            && let Some(place) = self.on_one_day(first, last)
+        {
+            return place;
+        }
         let at = |bound: &Option<Bound>| !matches!(bound, Some(Bound::Daily(_)));
         if !at(&self.since) || !at(&self.until) {
             return Place::Unknown;
@@ -93,6 +98,46 @@ impl Period {
             _ if before == Some(false) || after == Some(true) => Place::Outside,
             _ => Place::Unknown,
         }
+    }
+
+    /// Compares times of one day with a period of times of day. `None` if that is not possible:
+    /// the bounds are of another kind, or the times are of two days.
+    fn on_one_day(&self, first: RecordTime, last: RecordTime) -> Option<Place> {
+        let daily = |bound: &Option<Bound>| match bound {
+            Some(Bound::Daily(time)) => Some(Some(*time)),
+            None => Some(None),
+            Some(Bound::At(_)) => None,
+        };
+        let (since, until) = (daily(&self.since)?, daily(&self.until)?);
+        let local = |time: RecordTime| Some(self.zone.to_datetime(time.timestamp()?));
+        let (first, last) = (local(first)?, local(last)?);
+        if first.date() != last.date() || first > last {
+            return None;
+        }
+        let (first, last) = (first.time(), last.time());
+        let all = |in_period: fn(Time, Time) -> bool, bound: Option<Time>| {
+            bound.map_or(Some(true), |bound| {
+                let (a, b) = (in_period(first, bound), in_period(last, bound));
+                (a == b).then_some(a)
+            })
+        };
+        let after = all(|time, since| time >= since, since);
+        let before = all(|time, until| time < until, until);
+        // A period over midnight has two parts on a day, and excludes the time between them.
+        if let Some((since, until)) = since.zip(until)
+            && since > until
+        {
+            return Some(match (after, before) {
+                (Some(true), _) | (_, Some(true)) => Place::Inside,
+                (Some(false), Some(false)) => Place::Outside,
+                _ => Place::Unknown,
+            });
+        }
+        Some(match (after, before) {
+            (Some(true), Some(true)) => Place::Inside,
+            (Some(false), _) | (_, Some(false)) => Place::Outside,
+            _ => Place::Unknown,
+        })
     }
 
     /// Whether `time` is at the bound or after it.
@@ -150,6 +195,31 @@ mod tests {
         assert_eq!(place(9, 30), Place::Unknown);
         assert_eq!(period.place_between(None, None), Place::Unknown);
         assert_eq!(Period::default().place_between(None, None), Place::Inside);
+    }
+
+    #[test]
+    fn many_on_one_day_are_compared_with_times_of_day() {
+        let daily = |hour: i8| (hour >= 0).then(|| Bound::Daily(time(hour, 0, 0, 0)));
+        let place = |since, until, first: &str, last: &str| {
+            let period = Period { since: daily(since), until: daily(until), zone: TimeZone::UTC };
+            let clock = |time: &str| clock(&format!("2026-11-{time}:00Z"));
+            period.place_between(clock(first), clock(last))
+        };
+        for (since, until, first, last, want) in [
+            (16, 17, "26T16:15", "26T16:30", Place::Inside),
+            (16, -1, "26T16:15", "26T16:30", Place::Inside),
+            (23, -1, "26T16:15", "26T16:30", Place::Outside),
+            (16, 17, "26T17:15", "26T17:30", Place::Outside),
+            (16, 17, "26T16:30", "26T17:30", Place::Unknown),
+            (16, 17, "26T15:30", "26T17:30", Place::Unknown),
+            (16, 17, "26T16:15", "27T16:15", Place::Unknown),
+            (23, 1, "26T23:15", "26T23:30", Place::Inside),
+            (23, 1, "26T00:15", "26T00:30", Place::Inside),
+            (23, 1, "26T10:15", "26T11:30", Place::Outside),
+            (23, 1, "26T00:15", "26T23:30", Place::Unknown),
+        ] {
+            assert_eq!(place(since, until, first, last), want, "{since}-{until} {first} {last}");
+        }
     }
 
     #[test]

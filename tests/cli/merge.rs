@@ -252,3 +252,12 @@ fn reports_of_one_run_count_once() {
     let gave = Record::new(&documents).parse(&["-F", "json"]);
     assert!(gave.out.contains("\"total\":5"), "{}", gave.out);
 }
+
+#[test]
+fn reports_of_one_day_are_compared_with_times_of_day() {
+    let (one, _) = machines();
+    let one = save(&one, "one.json", &["-F", "json"]);
+    let total = |args: &[&str]| plain(&[&one], &[&["--strict"], args].concat());
+    assert_eq!(total(&["--since", "11:00", "--until", "12:00"]), "192.0.2.7: 4\n");
+    assert_eq!(total(&["--since", "23:00"]), "");
+}

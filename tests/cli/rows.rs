@@ -62,3 +62,18 @@ fn an_address_scan_is_counted_in_bounded_memory() {
         report["rows"].as_array().unwrap().iter().map(|r| r["count"].as_u64().unwrap()).sum();
     assert_eq!(rows + others, 6000);
 }
+
+#[test]
+fn connections_of_a_specific_listener_are_one_row_by_local() {
+    let accepted = |fd: u32| {
+        format!(
+            "7 accept4(3, {{sa_family=AF_INET, sin_port=htons(4000), \
+             sin_addr=inet_addr(\"127.0.0.1\")}}, [16], 0) = {fd}\n\
+             7 getsockname({fd}, {{sa_family=AF_INET, sin_port=htons(48333), \
+             sin_addr=inet_addr(\"127.0.0.1\")}}, [16]) = 0\n"
+        )
+    };
+    let record = Record::new(&(4..8).map(accepted).collect::<String>());
+    let gave = record.parse(&["-F", "plain", "--by", "local"]);
+    assert_eq!(gave.out, "127.0.0.1:48333: 4\n");
+}

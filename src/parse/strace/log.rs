@@ -304,6 +304,7 @@ impl Log {
         };
         if let (Some(number), Some(_)) = (number, peer)
             && (!self.requested.local || fact.call.local.is_some())
+            && (!self.requested.local_ip || fact.call.local.is_some_and(|l| !l.ip.is_unspecified()))
             && !self.tables.may_know(fd)
             && self.pending.is_empty()
             && !self.learning
@@ -331,7 +332,10 @@ impl Log {
             }
         }
         let no_port = self.requested.local && call.local.is_none();
-        let missing = (peer.is_none(), no_port);
+        // The listener may be bound to all addresses; getsockname tells that of the connection.
+        let no_ip =
+            self.requested.local_ip && call.local.is_none_or(|local| local.ip.is_unspecified());
+        let missing = (peer.is_none(), no_port || no_ip);
         if missing != (false, false) && self.pending.hopeful() {
             let listener = call.fd;
             let connection = self.connection(fact, number.is_some(), out);
@@ -517,12 +521,17 @@ impl Seen {
         }
     }
 
+    /// Whether the log has a call of accept, so that accept was traced.
+    pub fn has_accept(&self) -> bool {
+        self.connections || self.returned > 0 || self.entries > 0
+    }
+
     /// Why no connection was given.
     pub fn reason(&self) -> String {
         match (self.returned, self.failed, self.entries) {
             (0, _, 0) => {
-                "the log has no call of accept; strace -f -e trace=network shows those of \
-                          all threads"
+                "the log has no call of accept, so it does not show whether accept was traced; \
+                 strace -f -e trace=network shows the calls of all threads"
                     .into()
             }
             (0, _, entries) => {
