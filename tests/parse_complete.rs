@@ -50,6 +50,7 @@ fn json(text: &str) -> String {
 
 const ACCEPT: &str = "accept4(3, {sa_family=AF_INET, sin_port=htons(45678), \
     sin_addr=inet_addr(\"192.0.2.9\")}, [128 => 16], SOCK_NONBLOCK) = 7\n";
+const ACCESS: &str = "192.0.2.9 - - [22/Nov/2026:10:58:42 +0000] \"GET / HTTP/1.1\" 200 612\n";
 const LOG: &str = "Nov 22 10:58:42 gw kernel: IN=eth0 OUT= SRC=198.51.100.10 DST=192.0.2.77 LEN=60 \
     TOS=0x00 PREC=0x00 TTL=64 ID=27356 DF PROTO=TCP SPT=40755 DPT=4711 WINDOW=64240 RES=0x00 SYN \
     URGP=0\n";
@@ -154,6 +155,23 @@ fn table() -> Vec<Row> {
             0,
             &["strace.cut: 1 line could not be read and may have told of connections"],
         ),
+        row(
+            "strace.name",
+            format!("{ACCEPT}24512 16:15:42.177824 accep"),
+            1,
+            &["1 line could not"],
+        ),
+        row("strace.prefix", format!("{ACCEPT}24512 16:15:4"), 1, &["1 line could not"]),
+        row("strace.resumed", format!("{ACCEPT}24512 <... accept4 resu"), 1, &["1 line could not"]),
+        row("strace.read", "read(3, \"x\", 1) = 1\n", 0, &["no call of accept", "trace=network"]),
+        Row {
+            options: &["--type", "strace"],
+            ..row("access.log", ACCESS, 0, &["access.log: no line looks like strace"])
+        },
+        Row {
+            options: &["--type", "tcpdump"],
+            ..row("access.txt", ACCESS, 0, &["access.txt: no line looks like tcpdump"])
+        },
         row("strace.uring", format!("{ACCEPT}io_uring_setup(8, {{}}) = 5\n"), 1, &["io_uring"]),
         Row {
             options: &["--port", "4711"],
@@ -168,6 +186,12 @@ fn table() -> Vec<Row> {
             format!("{LOG}{}", LOG.replace("SRC=198.51.100.10", "SRC=198.51")),
             1,
             &["netfilter.broken: 1 line could not be read"],
+        ),
+        row(
+            "netfilter.cut",
+            format!("{LOG}{}", &LOG[..LOG.find(" LEN=").unwrap() - 3]),
+            1,
+            &["netfilter.cut: 1 line could not be read"],
         ),
         row(
             "netfilter.missed",

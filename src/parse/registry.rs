@@ -55,6 +55,8 @@ pub(super) struct Sorted {
     /// Archives in which some members are not records: the number of those members, and a message
     /// for the user.
     pub left_out: Vec<(u64, String)>,
+    /// Inputs that do not look like the given format: one message for the user each.
+    pub unlike: Vec<String>,
 }
 
 /// Opens `files` and groups them into runs.
@@ -140,6 +142,15 @@ impl Sorted {
                 return None;
             }
         };
+        if forced.is_some() && !looks_like(&mut input, format) {
+            self.unlike.push(format!(
+                "{}: no line looks like {} ({}), as which it was read because of --type; without \
+                 --type the format is detected",
+                input.name(),
+                format.name,
+                format.about
+            ));
+        }
         let key = input.path().and_then(|p| (format.run)(p));
         let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.format.name == format.name;
         match self.runs.iter_mut().find(same) {
@@ -147,6 +158,19 @@ impl Sorted {
             None => self.runs.push(Run { format, inputs: vec![input], key }),
         }
         None
+    }
+}
+
+/// Whether a regular file looks like `format`. Of a stream only what was read already is looked at,
+/// and nothing is said of it, because its lines must not wait.
+fn looks_like(input: &mut Input, format: &RecordFormat) -> bool {
+    loop {
+        if input.modified().is_none() || (format.recognise)(input.head()) {
+            return true;
+        }
+        if input.head().len() > MAX_DETECTION_BYTES || !input.grow().unwrap_or(false) {
+            return (format.recognise)(input.head());
+        }
     }
 }
 

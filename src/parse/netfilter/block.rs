@@ -126,9 +126,7 @@ impl Block {
         // The last line may have been cut.
         if let Some(last) = text.rsplit(|b| lines::is_end(*b)).next()
             && let last = &last[..last.len().min(LONGEST)]
-            && body::is_log_line(last)
-            && memmem::find(last, b" URGP=").is_none()
-            && memmem::find(last, b" PROTO=TCP").is_some()
+            && body::is_cut(last)
         {
             self.broken += 1;
         }

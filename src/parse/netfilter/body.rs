@@ -56,6 +56,24 @@ pub fn is_log_line(line: &[u8]) -> bool {
     [&b" SRC="[..], b" DST=", b" LEN="].iter().all(|field| memmem::find(body, field).is_some())
 }
 
+/// Whether `line`, the last one of a log, is a LOG line that was cut and may be of a TCP packet.
+pub fn is_cut(line: &[u8]) -> bool {
+    let Some(at) = find(line) else {
+        // Cut in the first field.
+        return line.rsplit(|b| *b == b' ').next().is_some_and(|word| word.starts_with(b"IN="));
+    };
+    let body = &line[at..];
+    if memmem::find(body, b" URGP=").is_some() || memmem::find(body, b" ARP ").is_some() {
+        return false;
+    }
+    let Some(at) = memmem::find(body, b" PROTO=") else { return true };
+    let rest = &body[at + 7..];
+    match rest.iter().position(|b| *b == b' ') {
+        Some(end) => matches!(&rest[..end], b"TCP" | b"6"),
+        None => b"TCP".starts_with(rest) || rest == b"6",
+    }
+}
+
 /// Reads a body.
 pub fn read(body: &[u8]) -> Body {
     read_common(body).unwrap_or_else(|| read_general(body))

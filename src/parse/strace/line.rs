@@ -135,6 +135,20 @@ impl Block {
                 }
             }
         }
+        if let Some(line) = text.rsplit(|b| lines::is_end(*b)).next().filter(|l| !l.is_empty()) {
+            self.last_line(line);
+        }
+    }
+
+    /// Looks at a last line that has no end: a log that was cut there may have had an accept.
+    fn last_line(&mut self, line: &[u8]) {
+        let (prefix, body) = split(line);
+        let text = body.0;
+        let in_prefix = match text {
+            [] => prefix != Prefix::default(),
+            _ => text.iter().all(|b| b.is_ascii_digit() || b":.[pid ]".contains(b)),
+        };
+        self.unreadable += u64::from(in_prefix || rescue::is_cut_accept(text));
     }
 
     #[inline]

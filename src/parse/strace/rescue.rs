@@ -43,6 +43,15 @@ fn is_accept(text: &[u8]) -> bool {
     rest.first() == Some(&b'(') || rest.starts_with(b" resumed")
 }
 
+/// Whether `text` is the beginning of a line of accept that was cut in the name of the call.
+pub fn is_cut_accept(text: &[u8]) -> bool {
+    let calls =
+        ["accept4(", "accept(", "socketcall(", "<... accept4 resumed>", "<... accept resumed>"];
+    calls.iter().any(|call| call.as_bytes().starts_with(text) && text.len() < call.len())
+        && !text.is_empty()
+        && !has_accept(text)
+}
+
 /// Whether `text`, from behind the parenthesis that opens a call (or from behind `resumed>`), is
 /// the rest of one call and no more: all that looks like an accept is in its strings.
 pub fn is_one_call(text: &[u8]) -> bool {
