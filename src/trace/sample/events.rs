@@ -24,6 +24,8 @@ pub fn reaches(address: u64, stack_pointer: u64) -> bool {
         && address.saturating_add(SOCKADDR) <= stack_pointer.saturating_add(STACK_BYTES.into())
 }
 
+/// Fewer are kept open: what is closed too early counts nothing any more.
+const MANY_FAMILIES: usize = 512;
 /// Descriptors that events leave to others, who look up sockets and read /proc.
 const SPARE: u64 = 32;
 
@@ -167,8 +169,12 @@ impl Families {
         Ok(())
     }
 
-    /// Closes the events that no living thread has had since this was last called.
+    /// Closes the events that no living thread has had since this was last called, if there are
+    /// many.
     pub fn close_unused(&mut self) {
+        if self.families.len() < MANY_FAMILIES {
+            return;
+        }
         let unused = self.families.iter().filter(|(_, family)| family.threads == 0);
         let unused: Vec<FamilyId> = unused.map(|(id, _)| *id).collect();
         for id in unused.iter().filter(|id| self.unused.contains(id)) {

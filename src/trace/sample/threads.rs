@@ -20,7 +20,7 @@ const PROCESS_DOUBT_NS: u64 = 1_000_000_000;
 /// Two records of the same creation, by two events, are not further apart.
 const SAME_FORK_NS: u64 = 1_000_000;
 /// Two samples of the same accept, by two events, are not further apart.
-const SAME_ACCEPT_NS: u64 = 50_000;
+const SAME_ACCEPT_NS: u64 = 1_000_000;
 
 /// The watched threads.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ struct Known {
     /// When events were opened on this very thread, which may have inherited some as well.
     opened: Option<(u64, u64)>,
     comm: Option<Arc<str>>,
-    /// Its last accept, while events of two families may tell of it.
+    /// Its last accept, and which events told of it first.
     last: Option<(u64, Option<i32>, FamilyId)>,
 }
 
@@ -111,9 +111,14 @@ impl Threads {
             self.ended(fork.child, families);
         }
         let parent = self.known.get(&fork.parent.tid);
-        let Some(family) = parent.map(|known| known.family).or(told_by) else {
+        // Events that were opened on the parent later are not the child's.
+        let own = parent.filter(|known| known.opened.is_none_or(|(_, end)| end <= time));
+        let Some(family) = own.map(|known| known.family).or(told_by) else {
             return Inheritance::Doubtful;
         };
+        let is_amid_opening = parent
+            .and_then(|known| known.opened)
+            .is_some_and(|(begin, end)| (begin..end).contains(&time));
         let comm = parent.and_then(|known| known.comm.clone());
         let known =
             Known { pid: fork.child.pid, family, since: time, opened: None, comm, last: None };
@@ -122,7 +127,7 @@ impl Threads {
         let doubt =
             if fork.child.pid == fork.parent.pid { THREAD_DOUBT_NS } else { PROCESS_DOUBT_NS };
         let opened = families.get(family).map_or(0, |f| f.opened.1);
-        match time < opened + doubt {
+        match is_amid_opening || time < opened + doubt {
             true => Inheritance::Doubtful,
             false => Inheritance::Certain,
         }
@@ -157,8 +162,9 @@ impl Threads {
         self.renamed(thread, comm);
     }
 
-    /// Whether a sample of `family` counts: not if the thread has other events, which tell of the
-    /// same accept. A thread that is not known yet is noted.
+    /// Whether a sample of `family` counts: not if a sample of other events has told of the same
+    /// accept, as a thread may have events of its own and inherited ones. A thread that is not
+    /// known yet is noted.
     pub fn counts(
         &mut self,
         thread: Thread,
@@ -166,33 +172,22 @@ impl Threads {
         family: FamilyId,
         families: &mut Families,
     ) -> bool {
-        let Some(known) = self.known.get_mut(&thread.tid) else {
-            let known = Known {
-                pid: thread.pid,
-                family,
-                since: time,
-                opened: None,
-                comm: crate::trace::procfs::comm(thread.tid),
-                last: None,
-            };
+        if !self.knows(thread.tid) {
+            let comm = crate::trace::procfs::comm(thread.tid);
+            let pid = thread.pid;
+            let known = Known { pid, family, since: time, opened: None, comm, last: None };
             self.insert(thread, known);
             recount(None, Some(family), families);
-            return true;
-        };
-        match known.opened {
-            // While events are being opened, both those and inherited ones may tell.
-            Some((_, end)) if time < end + SAME_ACCEPT_NS => {
-                // Two accepts may return the same descriptor as quickly, but to the same events.
-                let is_told = known.last.is_some_and(|(t, f, told_by)| {
-                    told_by != family && f == fd && time.saturating_sub(t) < SAME_ACCEPT_NS
-                });
-                if !is_told {
-                    known.last = Some((time, fd, family));
-                }
-                !is_told
-            }
-            _ => known.family == family,
         }
+        let Some(known) = self.known.get_mut(&thread.tid) else { return true };
+        // The next accept may return the same descriptor as quickly, but to the same events first.
+        let is_told = known.last.is_some_and(|(t, f, told_by)| {
+            told_by != family && f == fd && time.saturating_sub(t) < SAME_ACCEPT_NS
+        });
+        if !is_told {
+            known.last = Some((time, fd, family));
+        }
+        !is_told
     }
 
     fn insert(&mut self, thread: Thread, known: Known) {
