@@ -159,7 +159,7 @@ fn a_cut_archive_counts_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_hole_where_a_log_was_truncated() {
+fn a_hole_where_a_log_was_truncated_is_skipped() {
     let place = Place::new();
     let path = place.file("log", "");
     let file = std::fs::File::options().write(true).open(&path).unwrap();
@@ -192,7 +192,7 @@ fn files_of_one_run_tell_each_other_ports() {
 }
 
 #[test]
-fn very_many_files() {
+fn more_files_than_the_soft_limit_are_read() {
     let place = Place::new();
     let names: Vec<String> = (1..=1500).map(|n| format!("run.{n}")).collect();
     for name in &names {
@@ -203,7 +203,7 @@ fn very_many_files() {
 }
 
 #[test]
-fn what_is_piped_in_is_told_as_soon_as_it_is_certain() {
+fn connections_of_a_pipe_are_given_as_soon_as_they_are_certain() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tcptally"))
         .args(["parse", "--events", "-F", "jsonl"])
         .stdin(Stdio::piped())
@@ -253,7 +253,7 @@ fn a_stream_of_any_length_takes_little_memory() {
 }
 
 #[test]
-fn what_a_log_cannot_tell_is_said() {
+fn what_a_log_cannot_show_is_reported() {
     let place = Place::new();
     let table = "% time     seconds  usecs/call     calls    errors syscall\n\
                  ------ ----------- ----------- --------- --------- ----------------\n\
@@ -303,7 +303,7 @@ fn every_entry_of_verbose_output_has_its_time_and_its_program() {
 }
 
 #[test]
-fn a_type_that_is_said_needs_no_less_of_a_compressed_log() {
+fn a_forced_format_reads_all_of_a_compressed_log() {
     let place = Place::new();
     let line = format!("Nov 22 10:58:42 gw1 kernel: {LOGGED}\n");
     place.file("log.gz", gzip(line.as_bytes()));
@@ -323,7 +323,7 @@ fn times_far_apart_do_no_harm() {
 }
 
 #[test]
-fn numbers_that_no_record_has() {
+fn absurd_numbers_do_no_harm() {
     let place = Place::new();
     let rows: String = (0..20).map(|n| format!("198.51.100.{n}: 999999999999999999\n")).collect();
     place.file("stap.txt", format!("=== Summary ===\n{rows}"));

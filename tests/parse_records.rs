@@ -122,7 +122,7 @@ impl Case {
 }
 
 #[test]
-fn counts_by_address() {
+fn counts_by_address_are_those_of_the_clients() {
     for case in cases() {
         case.ask(&case.question(case.port(), &case.truth, Vec::new()));
         case.ask(&case.question(case.port(), &case.truth, case.local()));
@@ -130,7 +130,7 @@ fn counts_by_address() {
 }
 
 #[test]
-fn counts_of_other_ports() {
+fn counts_of_other_ports_are_those_of_the_clients() {
     for case in cases() {
         let Some(ports) = case.truth["other_ports"].as_object() else { continue };
         for (port, answers) in ports {
@@ -141,7 +141,7 @@ fn counts_of_other_ports() {
 }
 
 #[test]
-fn counts_of_periods() {
+fn counts_of_periods_are_those_of_the_clients() {
     let mut asked = 0;
     for case in cases() {
         for window in case.truth["windows"].as_array().into_iter().flatten() {
@@ -159,7 +159,7 @@ fn counts_of_periods() {
 }
 
 #[test]
-fn completed_connections_alone() {
+fn established_connections_alone_can_be_counted() {
     for case in cases() {
         let Some(want) = case.truth.get("established").filter(|e| e.is_object()) else { continue };
         let mut options = case.local();
@@ -170,7 +170,7 @@ fn completed_connections_alone() {
 }
 
 #[test]
-fn damage_is_said() {
+fn damage_is_reported() {
     for case in cases().iter().filter(|c| c.truth["must_warn"] == true) {
         let output = case.run(&[]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -181,7 +181,7 @@ fn damage_is_said() {
 }
 
 #[test]
-fn nothing_but_noise_is_no_record() {
+fn noise_alone_is_not_recognised_as_a_record() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "nothing to see here\n\x00\x01\n").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_tcptally"))

@@ -110,7 +110,7 @@ fn counted(report: &Value) -> (PerIp, u64) {
 }
 
 #[test]
-fn counts_by_address() {
+fn counts_by_address_are_those_of_the_clients() {
     for case in cases() {
         let expect = &case.truth["expect"];
         let report = case.report(&[]);
@@ -125,7 +125,7 @@ fn counts_by_address() {
 }
 
 #[test]
-fn counts_by_port() {
+fn counts_by_port_are_those_of_the_clients() {
     for case in cases() {
         let expect = &case.truth["expect"];
         let ports = match &expect["per_port"] {

@@ -46,7 +46,7 @@ const PEER: &str = r#"{sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(
 const ANY: &str = r#"{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("0.0.0.0")}"#;
 
 #[test]
-fn results() {
+fn only_accepts_that_returned_a_descriptor_count() {
     for (result, want) in [
         ("= 7", Some("=7")),
         ("= 0", Some("=0")),
@@ -78,7 +78,7 @@ fn results() {
 }
 
 #[test]
-fn lengths_and_flags() {
+fn lengths_and_flags_in_any_form_are_read() {
     for rest in [
         "[16])",
         "[112 => 16])",
@@ -100,7 +100,7 @@ fn lengths_and_flags() {
 }
 
 #[test]
-fn addresses_that_are_not_shown() {
+fn accepts_without_an_address_count_as_unknown_peers() {
     for args in [
         "3, NULL, NULL",
         "3, 0, NULL",
@@ -153,7 +153,7 @@ fn other_families_never_count() {
 }
 
 #[test]
-fn halves_in_three_spellings() {
+fn halves_of_a_call_are_joined_in_all_spellings() {
     for (entry, back) in [
         ("accept(3,  <unfinished ...>", "<... accept resumed> "),
         ("accept(3,  <unfinished ...>", "<... accept resumed>"),
@@ -218,7 +218,7 @@ fn a_call_that_is_cut_off_is_unreadable() {
 }
 
 #[test]
-fn glued_and_torn_lines() {
+fn glued_and_torn_lines_are_read() {
     // strace was killed, and the next run goes on in the same line.
     let glued = format!(
         "5     1795345360.427375 accept4(3, 4     1795345362.877575 bind(3, {ANY}, 16) = 0\n\
@@ -251,7 +251,7 @@ fn glued_and_torn_lines() {
 }
 
 #[test]
-fn colours_and_line_ends() {
+fn colours_and_line_ends_change_nothing() {
     let esc = "\x1b[0m[\x1b[35mpid  2654\x1b[0m]\x1b[35m 11:05:01 <... accept resumed>\x1b[0m, \x1b[35m\x1b[0m";
     let coloured = PEER.replace("192", "\x1b[33m192").replace("AF_INET", "\x1b[34mAF_INET\x1b[35m");
     gives(
@@ -265,7 +265,7 @@ fn colours_and_line_ends() {
 
 /// The parser stood still at this bracket.
 #[test]
-fn a_bracket_without_end() {
+fn a_bracket_without_end_is_read_in_linear_time() {
     gives(
         "accept(0x3, 0x7fffd30de2b0, 0 <fffd30de2ac) = -1 ERESTARTSYS (Unknown error 512)\n",
         &[],
@@ -276,7 +276,7 @@ fn a_bracket_without_end() {
 }
 
 #[test]
-fn lines_of_any_length() {
+fn lines_of_any_length_are_read() {
     let long = "x".repeat(3 << 20);
     let log = format!("accept(3, {PEER}, [16]) = 4\n{long}\naccept(3, {PEER}, [16]) = 5\n");
     gives(&log, &["192.0.2.9:7>-=4", "192.0.2.9:7>-=5"]);
@@ -286,7 +286,7 @@ fn lines_of_any_length() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
-fn ports_from_bind_and_what_follows_it() {
+fn ports_are_followed_from_bind_to_accept() {
     let accept = format!("9 accept(FD, {PEER}, [16]) = 20\n");
     let port = |before: &str, fd: &str| {
         let log = format!("{}{}", before.replace("ANY", ANY), accept.replace("FD", fd));
@@ -371,7 +371,7 @@ fn ports_from_bind_and_what_follows_it() {
 }
 
 #[test]
-fn what_the_new_descriptor_tells() {
+fn an_annotated_descriptor_gives_both_ends() {
     let here = r#"{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("192.0.2.1")}"#;
     let log = format!(
         "7 accept(3, {PEER}, [16]) = 4\n7 getsockname(4, {here}, [16]) = 0\n7 accept(3, {PEER}, [16]) = 5\n"
@@ -444,7 +444,7 @@ fn the_time_is_when_accept_returned() {
 }
 
 #[test]
-fn threads_and_their_names() {
+fn threads_and_their_names_are_kept() {
     let (found, _) = read(&format!(
         "70<main> bind(3, {ANY}, 16) = 0\n\
          70<main> clone(child_stack=0x7f, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 71\n\
@@ -456,7 +456,7 @@ fn threads_and_their_names() {
 }
 
 #[test]
-fn appended_runs_with_the_same_numbers() {
+fn appended_runs_do_not_share_descriptors() {
     let other = ANY.replace("80", "81");
     let log = format!(
         "4 bind(3, {ANY}, 16) = 0\n5 accept(3, {PEER}, [16]) = 6\n4 accept(3, \

@@ -3,7 +3,7 @@
 use crate::support::{NOON, Record, line, run, tcptally, unknown};
 
 #[test]
-fn table() {
+fn a_table_has_counts_and_times() {
     let gave = Record::small().parse(&["--port", "443"]);
     assert_eq!(
         gave.out,
@@ -36,7 +36,7 @@ fn a_table_of_the_longest_addresses_and_many_connections_fits_80_columns() {
 }
 
 #[test]
-fn table_in_another_zone_and_over_midnight() {
+fn a_table_shows_dates_in_another_zone_and_over_midnight() {
     let record = Record::new(&(line(NOON, "192.0.2.7", 80) + &line(NOON + 43_200.0, "::1", 80)));
     let gave = run(tcptally(&["parse", &record.path]).env("TZ", "Asia/Tokyo"));
     assert!(gave.out.contains("192.0.2.7      1   50.0%"), "{}", gave.out);
@@ -195,7 +195,7 @@ fn elapsed_times_have_a_column_of_their_own() {
 }
 
 #[test]
-fn what_a_count_hides_is_said() {
+fn what_a_count_cannot_see_is_reported() {
     let record = Record::new(&(line(NOON, "192.0.2.7", 80) + &unknown(NOON) + &unknown(NOON)));
     let gave = record.parse(&[]);
     assert!(gave.out.contains("unknown        2   66.7%"), "{}", gave.out);
