@@ -68,15 +68,80 @@ fn same_counts(text: &[u8], name: &str, threads: usize, chunk: usize) {
             Options { requested: keys.requested(), ..options("strace", threads, Some(chunk)) };
         let tally = Tally::new(keys, None, None);
         let mut together = Count::new(Filter::default(), tally.part());
-        parse(&[file.path().to_owned()], &options, &mut together);
+        let said = parse(&[file.path().to_owned()], &options, &mut together).status;
         let mut single = Count::new(Filter::default(), tally);
         let mut found: Vec<Connection> = Vec::new();
-        parse(&[file.path().to_owned()], &options, &mut found);
+        let said_singly = parse(&[file.path().to_owned()], &options, &mut found).status;
+        let warnings = (said.warnings, said_singly.warnings);
+        assert_eq!(warnings.0, warnings.1, "{name} {threads} {chunk}");
         found.into_iter().for_each(|c| single.take(c));
         let (together, single) = (rows(&together), rows(&single));
         let differs = together.iter().find(|(key, entry)| single.get(*key) != Some(*entry));
         assert_eq!(differs, None, "{name} {threads} {chunk}");
         assert_eq!(together.len(), single.len(), "{name} {threads} {chunk}");
+    }
+}
+
+/// A line of a log in which the local ends come from annotations, from the listener, or not at
+/// all. `a` and `b` are any numbers.
+fn line_of_any_shape(kind: usize, a: u8, b: u8) -> String {
+    let pid = [1001, 1002, 1033, 0][usize::from(a % 4)];
+    let pid = if pid == 0 { String::new() } else { format!("{pid}  ") };
+    let (port, fd) = (40_000 + u16::from(b), 3 + a / 4 % 8);
+    let ip = format!("192.0.2.{}", b % 16);
+    let end = format!(
+        "{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ip}\")}}, [16], 0)"
+    );
+    let server = format!("192.0.2.{}:{}", 200 + b % 6, 80 + b % 3);
+    let result = match a % 5 {
+        0 => format!("<TCP:[{server}->{ip}:{port}]>"),
+        1 => format!("<TCP:[{server}->{ip}:1]>"),
+        2 => format!("<TCP:[{server}]->{ip}:{port}]>"),
+        3 => format!("<TCP:[{}]>", u16::from(b) + 70),
+        _ => format!("<TCP:[x->{ip}:{port}]>"),
+    };
+    let listener = ["<TCP:[0.0.0.0:81]>", "", "<TCP:[77]>"][usize::from(b % 3)];
+    match kind {
+        0 => format!("{pid}accept4({fd}, {end} = {}\n", 9 + a),
+        1 => format!("{pid}accept4({fd}{listener}, {end} = {}{result}\n", 9 + a),
+        2 => format!("{pid}accept4({fd},  <unfinished ...>\n"),
+        3 => format!("{pid}<... accept4 resumed>{end} = {}\n", 9 + a),
+        4 => format!("{pid}<... accept4 resumed>{end} = {}{result}\n", 9 + a),
+        5 => format!("{pid}close({})               = 0\n", 9 + a),
+        6 => format!("{pid}accept4({fd}, {end} = 1{}\n", 100 + u16::from(a) * 8),
+        7 => format!("{pid}accept4({fd}, 0x7ffda9f2a6c0, [16], 0) = {}\n", 9 + a),
+        8 => format!("{pid}close({fd})               = 0\n"),
+        9 => {
+            format!("{pid}bind({fd}, {} = 0\n", end.replace(", 0)", ")").replace(", [16]", ", 16"))
+        }
+        10 => format!("{pid}+++ exited with 0 +++\n"),
+        _ => format!("{pid}getsockname({}, {} = 0\n", 9 + a, end.replace(", 0)", ")")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn any_shapes_count_the_same_together(
+        lines in prop::collection::vec((0..8_usize, any::<u8>(), any::<u8>()), 1..60),
+        rare in prop::collection::vec((any::<prop::sample::Index>(), 8..12_usize, any::<u8>()), 0..4),
+        repeat in 1..40_usize,
+    ) {
+        let mut lines: Vec<String> = lines
+            .into_iter()
+            .cycle()
+            .take(repeat * 60)
+            .map(|(kind, a, b)| line_of_any_shape(kind, a, b))
+            .collect();
+        for (at, kind, a) in rare {
+            let at = at.index(lines.len());
+            lines.insert(at, line_of_any_shape(kind, a, a));
+        }
+        let text = lines.concat();
+        for (threads, chunk) in [(1, 1 << 20), (1, 3000), (2, 9000)] {
+            same_counts(text.as_bytes(), &text, threads, chunk);
+        }
     }
 }
 

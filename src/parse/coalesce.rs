@@ -18,7 +18,8 @@ const PROBES: usize = 4;
 /// Connections to more local ends than this do not wait.
 const MAX_LOCALS: usize = 64;
 
-type Local = (Option<IpAddr>, Option<u16>);
+/// The address and the port of a local end.
+pub type Local = (Option<IpAddr>, Option<u16>);
 
 /// An address as a key.
 trait Key: Copy + Eq + Default {
@@ -48,8 +49,9 @@ impl Key for [u64; 2] {
     }
 }
 
-/// Connections of one client to one port.
+/// Connections of one client to one port. Aligned, so that an IPv4 client's is in one cache line.
 #[derive(Clone, Copy, Default)]
+#[repr(align(32))]
 struct Slot<K> {
     key: K,
     /// The place of the local end.
@@ -68,6 +70,10 @@ struct Slots<K> {
     /// How many had to go for others, since the last growth.
     evicted: usize,
 }
+
+/// Slots are added when this part of them has been evicted: an eviction costs several times as
+/// much as a cache miss.
+const EVICTED_PART: usize = 16;
 
 impl<K: Key> Slots<K> {
     /// Adds a connection; gives the slot that had to go for it.
@@ -102,10 +108,16 @@ impl<K: Key> Slots<K> {
         (hash >> (64 - self.bits)) as usize
     }
 
+    /// The count in the first slot of a client. Reading it brings the slot into the cache.
+    #[inline]
+    fn touch(&self, key: K, local: u32) -> u32 {
+        if self.slots.is_empty() { 0 } else { self.slots[self.home(key, local)].count }
+    }
+
     #[inline(never)]
     fn replace(&mut self, home: usize, new: Slot<K>) -> Option<Slot<K>> {
         self.evicted += 1;
-        if self.evicted > self.slots.len() / 2 && self.bits < MOST_BITS {
+        if self.evicted > self.slots.len() / EVICTED_PART && self.bits < MOST_BITS {
             self.grow();
             return self.insert(new);
         }
@@ -144,6 +156,14 @@ pub struct Coalescer {
 
 const KINDS: usize = 3;
 
+/// Connections whose slots are loaded at the same time.
+const GROUP: usize = 32;
+
+#[inline]
+fn key6(ip: Ipv6Addr) -> [u64; 2] {
+    [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64]
+}
+
 /// The kind of a time, and its value.
 #[inline]
 fn kind(time: Option<RecordTime>) -> (usize, i64) {
@@ -169,57 +189,94 @@ impl Coalescer {
         let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else {
             return sink.take(c);
         };
-        self.add(ip, (c.local_ip, c.local_port), c.time, sink);
-    }
-
-    /// Takes a connection of which no more than this is known.
-    #[inline]
-    pub fn take_brief(&mut self, ip: IpAddr, time: Option<RecordTime>, sink: &mut dyn Sink) {
-        self.add(ip, (None, None), time, sink);
-    }
-
-    #[inline]
-    fn add(&mut self, ip: IpAddr, local: Local, time: Option<RecordTime>, sink: &mut dyn Sink) {
-        if self.locals.get(self.local as usize) != Some(&local) && !self.find_local(local) {
-            let (local_ip, local_port) = local;
-            let ip = Some(ip);
-            return sink.take(Connection {
-                time,
-                ip,
-                local_ip,
-                local_port,
-                ..Connection::default()
-            });
+        match self.place((c.local_ip, c.local_port)) {
+            Some(place) => self.add(ip, place, c.time, sink),
+            None => sink.take(c),
         }
+    }
+
+    /// Takes connections of which no more than this is known: the address, the local end as an
+    /// index into `locals`, and the time.
+    pub fn take_briefs<T>(
+        &mut self,
+        briefs: &[T],
+        locals: &[Local],
+        mut brief: impl FnMut(&T) -> (IpAddr, usize, Option<RecordTime>),
+        sink: &mut dyn Sink,
+    ) {
+        let places: Vec<Option<u32>> = locals.iter().map(|local| self.place(*local)).collect();
+        // The slots of many clients do not fit into the cache. Without this, each addition would
+        // wait for memory; so the processor loads the slots of a group at the same time.
+        let mut group = [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None); GROUP];
+        for briefs in briefs.chunks(GROUP) {
+            let mut touched = 0;
+            for (copy, b) in group.iter_mut().zip(briefs) {
+                *copy = brief(b);
+                let (ip, local, time) = *copy;
+                touched ^= self.touch(ip, places.get(local).copied().flatten(), time);
+            }
+            std::hint::black_box(touched);
+            for (ip, local, time) in &group[..briefs.len()] {
+                match places.get(*local).copied().flatten() {
+                    Some(place) => self.add(*ip, place, *time, sink),
+                    None => {
+                        let local = locals.get(*local).copied().unwrap_or_default();
+                        give_one(*ip, local, *time, sink);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn touch(&self, ip: IpAddr, place: Option<u32>, time: Option<RecordTime>) -> u32 {
+        let (kind, place) = (kind(time).0, place.unwrap_or(0));
+        match ip {
+            IpAddr::V4(ip) => self.v4[kind].touch(ip.into(), place),
+            IpAddr::V6(ip) => self.v6[kind].touch(key6(ip), place),
+        }
+    }
+
+    /// `place` is that of the local end.
+    #[inline]
+    fn add(&mut self, ip: IpAddr, place: u32, time: Option<RecordTime>, sink: &mut dyn Sink) {
         let (kind, time) = kind(time);
         match ip {
             IpAddr::V4(ip) => {
-                if let Some(old) = self.v4[kind].add(ip.into(), self.local, time) {
+                if let Some(old) = self.v4[kind].add(ip.into(), place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
             IpAddr::V6(ip) => {
-                let key = [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64];
-                if let Some(old) = self.v6[kind].add(key, self.local, time) {
+                if let Some(old) = self.v6[kind].add(key6(ip), place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
         }
     }
 
-    /// Looks for the place of a local end, or gives it one. False: there are too many.
+    /// The place of a local end. `None`: there are too many.
+    #[inline]
+    fn place(&mut self, local: Local) -> Option<u32> {
+        if self.locals.get(self.local as usize) == Some(&local) {
+            return Some(self.local);
+        }
+        self.find_local(local)
+    }
+
+    /// Looks for the place of a local end, or gives it one.
     #[inline(never)]
-    fn find_local(&mut self, local: Local) -> bool {
+    fn find_local(&mut self, local: Local) -> Option<u32> {
         let known = self.locals.iter().position(|known| *known == local);
         let place = known.unwrap_or(self.locals.len());
         if place == MAX_LOCALS {
-            return false;
+            return None;
         }
         if place == self.locals.len() {
             self.locals.push(local);
         }
         self.local = place as u32;
-        true
+        Some(self.local)
     }
 
     /// Gives all that wait.
@@ -233,6 +290,17 @@ impl Coalescer {
         all(&mut self.v6, &self.locals, sink);
         self.locals.clear();
     }
+}
+
+#[cold]
+fn give_one(
+    ip: IpAddr,
+    (local_ip, local_port): Local,
+    time: Option<RecordTime>,
+    sink: &mut dyn Sink,
+) {
+    let ip = Some(ip);
+    sink.take(Connection { time, ip, local_ip, local_port, ..Connection::default() });
 }
 
 #[inline(never)]

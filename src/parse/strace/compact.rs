@@ -2,7 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::cursor::Cursor;
+use super::fast_path::Accepted;
+use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::prefix::Stamp;
+use super::sockaddr::End;
+use crate::parse::coalesce::Local;
 
 /// Descriptors up to here are remembered.
 const FDS: usize = 1024;
@@ -12,8 +17,40 @@ const FDS: usize = 1024;
 pub struct CompactAccept {
     /// Its address.
     pub ip: IpAddr,
+    /// Its local end: an index into [`Briefs::locals`].
+    pub local: u8,
     /// When accept returned, as in a [fact](super::line::Fact).
     pub stamp: Stamp,
+}
+
+/// Where the local end of a connection is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalSource {
+    /// Nobody wants it.
+    Unwanted,
+    /// An annotation.
+    Known(End),
+    /// The listening socket, which other lines tell of.
+    Listener {
+        /// The thread; 0 if the line has none.
+        pid: u32,
+        /// The descriptor.
+        fd: i32,
+        /// Its inode; 0 if the log does not tell.
+        inode: u64,
+    },
+}
+
+/// Connections with another source than these become facts.
+const MAX_SOURCES: usize = 255;
+
+/// The source of lines like the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct NearSource {
+    pid: u32,
+    fd: i32,
+    /// Its place, from 1; 0: none.
+    source: u8,
 }
 
 /// Connections of a block that are kept apart from its facts, which are more work. Whether that
@@ -22,31 +59,117 @@ pub struct CompactAccept {
 pub struct Briefs {
     /// Whether connections may come here.
     pub requested: bool,
+    /// Whether their local ends are wanted.
+    pub want_local: bool,
+    /// The local ends, as [`log`](super::log) found out: one for each source.
+    pub locals: Vec<Local>,
     list: Vec<CompactAccept>,
     /// The new descriptors, a bit each.
     fds: [u64; FDS / 64],
+    /// The descriptors that were closed, a bit each.
+    closed: [u64; FDS / 64],
+    /// Descriptors that were known when the block before was taken: their end must be a fact.
+    pub known: [u64; FDS / 64],
+    /// The sources, and how many connections each has.
+    sources: Vec<(LocalSource, u32)>,
+    near: [NearSource; 32],
+    /// By the annotations in [`Recent`].
+    annotated: [u8; RECENT_LOCALS],
+    /// Annotations of the lines before.
+    pub recent: Recent,
 }
 
 impl Briefs {
-    /// Takes one with its new descriptor; false: it must become a fact.
+    /// Takes one; false: it must become a fact. `line` is where it was read.
     #[inline]
-    pub fn take(&mut self, ip: IpAddr, stamp: Stamp, fd: u32) -> bool {
-        let Some(word) = self.fds.get_mut(fd as usize / 64).filter(|_| self.requested) else {
+    pub fn take(&mut self, accepted: &Accepted, stamp: Stamp, line: &[u8]) -> bool {
+        let fd = accepted.fd as usize;
+        if !self.requested || fd >= FDS {
             return false;
-        };
-        *word |= 1 << (fd % 64);
-        self.list.push(CompactAccept { ip, stamp });
+        }
+        let mut local = 0;
+        if self.want_local {
+            let known = match accepted.known_local {
+                Some(n) => self.annotated[n],
+                None if accepted.has_annotation() => 0,
+                None => {
+                    let NearSource { pid, fd, source } = self.near[near(accepted)];
+                    if (pid, fd) == (accepted.pid, accepted.listener) { source } else { 0 }
+                }
+            };
+            local = match known {
+                0 => match self.find_source(accepted, line) {
+                    Some(source) => source,
+                    None => return false,
+                },
+                n => n - 1,
+            };
+            self.sources[usize::from(local)].1 += 1;
+        }
+        self.fds[fd / 64] |= 1 << (fd % 64);
+        self.list.push(CompactAccept { ip: accepted.ip, local, stamp });
         true
     }
 
-    /// Whether any of the new descriptors is one that `may_be_known`.
-    pub fn any_fd(&self, mut may_be_known: impl FnMut(i32) -> bool) -> bool {
-        (0..FDS).any(|fd| self.fds[fd / 64] >> (fd % 64) & 1 == 1 && may_be_known(fd as i32))
+    #[inline(never)]
+    fn find_source(&mut self, accepted: &Accepted, line: &[u8]) -> Option<u8> {
+        let call = accepted.call(line);
+        let source = match call.local {
+            Some(local) => LocalSource::Known(local),
+            // The facts of the block may tell of other descriptors.
+            None if !(0..FDS as i32).contains(&call.fd) => return None,
+            None => LocalSource::Listener { pid: accepted.pid, fd: call.fd, inode: call.inode },
+        };
+        let known = self.sources.iter().position(|(known, _)| *known == source);
+        let place = known.unwrap_or(self.sources.len());
+        if place >= MAX_SOURCES {
+            return None;
+        }
+        if known.is_none() {
+            self.sources.push((source, 0));
+        }
+        let place = place as u8;
+        match accepted.known_local {
+            Some(n) => self.annotated[n] = place + 1,
+            None if accepted.has_annotation() => {}
+            None => {
+                let (pid, fd) = (accepted.pid, accepted.listener);
+                self.near[near(accepted)] = NearSource { pid, fd, source: place + 1 };
+            }
+        }
+        Some(place)
     }
 
-    /// Whether there are none.
+    /// Remembers the annotations of a line whose local end is not known from those before.
+    #[inline(never)]
+    pub fn learn(&mut self, accepted: &Accepted, line: &[u8]) {
+        let [listener, result] =
+            accepted.annotations.map(|(from, to)| line.get(from..to).unwrap_or_default());
+        if let Some(n) = self.recent.learn(listener, result) {
+            self.annotated[n] = 0;
+        }
+    }
+
+    /// Takes the end of a descriptor; false: it must become a fact.
+    #[inline]
+    pub fn close(&mut self, fd: i32) -> bool {
+        let fd = usize::try_from(fd).unwrap_or(FDS);
+        if !self.requested || fd >= FDS || self.known[fd / 64] >> (fd % 64) & 1 == 1 {
+            return false;
+        }
+        self.closed[fd / 64] |= 1 << (fd % 64);
+        true
+    }
+
+    /// Whether any descriptor that is new or was closed is one that `may_be_known`.
+    pub fn any_fd(&self, mut may_be_known: impl FnMut(i32) -> bool) -> bool {
+        let all = |n: usize| self.fds[n] | self.closed[n];
+        (0..FDS).any(|fd| all(fd / 64) >> (fd % 64) & 1 == 1 && may_be_known(fd as i32))
+    }
+
+    /// Whether no line of the block came here.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.closed == [0; FDS / 64]
     }
 
     /// In the order of the lines.
@@ -54,9 +177,90 @@ impl Briefs {
         &self.list
     }
 
+    /// The sources of local ends, and how many connections each has.
+    pub fn sources(&self) -> &[(LocalSource, u32)] {
+        &self.sources
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
         self.list.clear();
+        self.locals.clear();
+        self.sources.clear();
+        if !self.want_local {
+            self.sources.push((LocalSource::Unwanted, 0));
+        }
         self.fds = [0; FDS / 64];
+        self.closed = [0; FDS / 64];
+        self.near = [NearSource::default(); 32];
+        self.annotated = [0; RECENT_LOCALS];
+    }
+}
+
+/// Where the source of such a connection is kept.
+#[inline]
+fn near(accepted: &Accepted) -> usize {
+    (accepted.pid ^ (accepted.listener as u32) << 2) as usize % 32
+}
+
+/// So many local ends of annotations are remembered.
+pub const RECENT_LOCALS: usize = 4;
+
+/// Annotations of the lines before. The next line mostly has the same ones.
+#[derive(Debug, Default)]
+pub struct Recent {
+    /// That of a listener: `<TCP:[0.0.0.0:80]>`.
+    pub listener: Text,
+    /// Those of connections, up to the peer: `<TCP:[192.0.2.1:80->`.
+    pub locals: [Text; RECENT_LOCALS],
+    next: usize,
+}
+
+impl Recent {
+    /// Remembers the annotations of a listener and of its connection. Gives the place of the local
+    /// end, if that is a new one.
+    fn learn(&mut self, listener: &[u8], result: &[u8]) -> Option<usize> {
+        if !listener.is_empty() && self.listener.begins(listener).is_none() {
+            self.listener.set(listener);
+        }
+        let ends = fd_annotation(&mut Cursor(result));
+        let n = memchr::memmem::find(result, b"->")?;
+        if !matches!(ends, FdAnnotation::Ends(_, Some(_))) {
+            return None;
+        }
+        self.next = (self.next + 1) % RECENT_LOCALS;
+        self.locals[self.next].set(&result[..n + 2]);
+        Some(self.next)
+    }
+}
+
+/// A short text.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text { bytes: [0; 64], length: 0 }
+    }
+}
+
+impl Text {
+    /// Sets it; nothing if it is too long.
+    fn set(&mut self, text: &[u8]) {
+        self.length = 0;
+        if let Some(place) = self.bytes.get_mut(..text.len()) {
+            place.copy_from_slice(text);
+            self.length = text.len();
+        }
+    }
+
+    /// Its length, if `bytes` begin with it.
+    #[inline]
+    pub fn begins(&self, bytes: &[u8]) -> Option<usize> {
+        let n = self.length;
+        (n > 0 && bytes.get(..n) == self.bytes.get(..n)).then_some(n)
     }
 }

@@ -21,6 +21,13 @@ use crate::parse::parallel::{self, Parts};
 
 /// Where briefs are not certain in so many parts, they will seldom be.
 const TOO_OFTEN: u32 = 4;
+/// They are tried again in every so many parts.
+const RETRY: u64 = 64;
+
+/// Whether to try briefs in this part, after so many in which they were not certain.
+fn tries_briefs(again: u32, part: u64) -> bool {
+    again < TOO_OFTEN || part.is_multiple_of(RETRY)
+}
 
 /// Reads `input` to its end.
 pub fn read(
@@ -61,9 +68,9 @@ fn decompressed(
     sink: &mut dyn Sink,
 ) -> io::Result<()> {
     let alike = sink.can_coalesce();
-    let brief = alike && !options.requested.local;
     let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
-    let mut again = 0;
+    block.briefs.want_local = options.requested.local;
+    let (mut again, mut part) = (0, 0);
     let mut dates = log.dates();
     let mut coalescer = Coalescer::default();
     let (send, receive) = mpsc::sync_channel::<(Vec<u8>, u64)>(WAITING_BLOCKS);
@@ -76,9 +83,12 @@ fn decompressed(
         });
         for (text, at) in receive {
             block.clear();
-            block.briefs.requested = brief && again < TOO_OFTEN;
+            block.briefs.requested = alike && tries_briefs(again, part);
+            part += 1;
             block.read(&text);
-            if !log.takes_brief(&block) {
+            if log.takes_brief(&block) {
+                again = if block.briefs.is_empty() { again } else { 0 };
+            } else {
                 again += 1;
                 block.clear();
                 block.briefs.requested = false;
@@ -102,9 +112,10 @@ fn give_block(
     sink: &mut dyn Sink,
 ) {
     let Some(alike) = alike else { return give(block, base, dates, |c| sink.take(c)) };
-    for CompactAccept { ip, stamp } in block.briefs.list() {
-        alike.take_brief(*ip, dates.record_time(base.apply(*stamp)), sink);
-    }
+    let brief = |brief: &CompactAccept| {
+        (brief.ip, usize::from(brief.local), dates.record_time(base.apply(brief.stamp)))
+    };
+    alike.take_briefs(block.briefs.list(), &block.briefs.locals, brief, sink);
     give(block, base, dates, |c| alike.take(c, sink));
 }
 
@@ -131,7 +142,6 @@ fn in_parts(
 ) -> io::Result<()> {
     let dates = log.dates();
     let alike = sink.can_coalesce();
-    let compact = alike && !options.requested.local;
     // Parts that had to be read again because briefs were not certain.
     let again = AtomicU32::new(0);
     let parts = Parts::new(plain.len, options.chunk, threads);
@@ -143,8 +153,10 @@ fn in_parts(
             read: |part: u64, job: &mut Job| {
                 let Some(start) = parts.start(part) else { return false };
                 job.block.want_comms = options.requested.comm;
+                job.block.briefs.want_local = options.requested.local;
                 job.block.clear();
-                job.block.briefs.requested = compact && again.load(Ordering::Relaxed) < TOO_OFTEN;
+                let again = again.load(Ordering::Relaxed);
+                job.block.briefs.requested = alike && tries_briefs(again, part);
                 match lines::load(plain, start, parts.chunk, &mut job.buffer) {
                     Ok((from, to)) => {
                         job.at = start + from as u64;
@@ -156,7 +168,11 @@ fn in_parts(
                 true
             },
             in_order: |job: &mut Job| {
-                if !log.takes_brief(&job.block) {
+                if log.takes_brief(&job.block) {
+                    if !job.block.briefs.is_empty() {
+                        again.store(0, Ordering::Relaxed);
+                    }
+                } else {
                     again.fetch_add(1, Ordering::Relaxed);
                     job.block.clear();
                     job.block.briefs.requested = false;

@@ -104,6 +104,7 @@ impl Block {
     /// Reads all lines of `text`.
     pub fn read(&mut self, text: &[u8]) {
         let mut accepts = NextAccept::default();
+        let mut entries = OpenEntries::default();
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -112,16 +113,27 @@ impl Block {
                 continue;
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
-            match rest.first_chunk().and_then(fast_path::line) {
+            let line = |bytes| fast_path::line(bytes, &self.briefs.recent);
+            match rest.first_chunk().and_then(line) {
                 Some(fast_path::Line::Accepted(accepted)) => {
                     self.accepted(&accepted, rest, place);
                     at += accepted.length;
                 }
+                Some(fast_path::Line::Resumed(accepted)) => {
+                    at += accepted.length;
+                    self.resumed_accept(accepted, rest, place, &mut entries);
+                }
                 Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
+                    at += length;
                     let stamp = self.clock_span.see(stamp).plus(spent);
+                    if call.name == Name::Close && self.briefs.close(call.fd) {
+                        continue;
+                    }
+                    if part == LinePart::Entry {
+                        entries.add(pid, self.facts.len());
+                    }
                     let (leader, comm) = (pid, 0);
                     self.facts.push(Fact { at: place, pid, leader, comm, part, stamp, call });
-                    at += length;
                 }
                 other => {
                     let end = lines::end(rest);
@@ -129,7 +141,13 @@ impl Block {
                         Some(fast_path::Line::Other(stamp)) if !accepts.within(text, at, end) => {
                             self.clock_span.see(stamp);
                         }
-                        _ => self.long_line(&rest[..end], place),
+                        _ => {
+                            let before = self.facts.len();
+                            self.long_line(&rest[..end], place);
+                            if self.facts.len() > before {
+                                entries = OpenEntries::default();
+                            }
+                        }
                     }
                     at += end + 1;
                 }
@@ -153,12 +171,43 @@ impl Block {
 
     #[inline]
     fn accepted(&mut self, accepted: &fast_path::Accepted, line: &[u8], at: u32) {
-        let fast_path::Accepted { pid, stamp, spent, ip, fd, .. } = *accepted;
+        let fast_path::Accepted { pid, stamp, spent, .. } = *accepted;
         let stamp = self.clock_span.see(stamp).plus(spent);
-        if !self.briefs.take(ip, stamp, fd) {
+        if accepted.has_annotation() && accepted.known_local.is_none() {
+            self.briefs.learn(accepted, line);
+        }
+        if !self.briefs.take(accepted, stamp, line) {
             let (part, call) = (LinePart::Whole, accepted.call(line));
             self.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
         }
+    }
+
+    /// Takes the second half of an accept that gave a connection.
+    #[inline]
+    fn resumed_accept(
+        &mut self,
+        mut accepted: fast_path::Accepted,
+        line: &[u8],
+        at: u32,
+        entries: &mut OpenEntries,
+    ) {
+        let pid = accepted.pid;
+        let stamp = self.clock_span.see(accepted.stamp);
+        if accepted.has_annotation() && accepted.known_local.is_none() {
+            self.briefs.learn(&accepted, line);
+        }
+        if let Some(entry) = entries.take(pid).and_then(|n| self.facts.get_mut(n)) {
+            accepted.listener = entry.call.fd;
+            if self.briefs.take(&accepted, stamp, line) {
+                // What is left of both halves: the thread has no open call.
+                entry.part = LinePart::Resumed;
+                entry.call.returned = Returned::Failed;
+                return;
+            }
+        }
+        accepted.listener = -1;
+        let (part, call) = (LinePart::Resumed, accepted.call(line));
+        self.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
     }
 
     fn long_line(&mut self, line: &[u8], at: u32) {
@@ -471,6 +520,27 @@ impl Block {
             self.comms.len() - 1
         });
         place as u32 + 1
+    }
+}
+
+/// First halves of accept in the block, as [`fast_path`] reads them, whose second half may follow.
+#[derive(Default)]
+struct OpenEntries {
+    /// The thread, and the place of the fact from 1.
+    slots: [(u32, usize); 32],
+}
+
+impl OpenEntries {
+    #[inline]
+    fn add(&mut self, pid: u32, fact: usize) {
+        self.slots[pid as usize % 32] = (pid, fact + 1);
+    }
+
+    /// The fact of the first half of the call in which `pid` is.
+    #[inline]
+    fn take(&mut self, pid: u32) -> Option<usize> {
+        let slot = &mut self.slots[pid as usize % 32];
+        if slot.0 == pid { std::mem::take(slot).1.checked_sub(1) } else { None }
     }
 }
 

@@ -3,12 +3,14 @@
 
 use super::call::{Call, Name, Returned};
 use super::clock::{Base, ClockSpan, Dates};
+use super::compact::{Briefs, LocalSource};
 use super::line::{Block, Fact, Given, LinePart};
 use super::pending::PendingConnections;
 use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};
 use super::tables::{Listener, NumberMap, Socket, Tables};
 use crate::model::connection::RequestedFields;
+use crate::parse::coalesce::Local;
 use crate::{Connection, RecordTime};
 
 /// In place of a process.
@@ -119,12 +121,17 @@ impl Log {
 
     /// Whether the briefs of the next block are certain as they are: what the block's facts and
     /// those before it tell must not matter to them. If not, the block has to be read without.
-    pub fn takes_brief(&self, block: &Block) -> bool {
+    pub fn takes_brief(&mut self, block: &Block) -> bool {
+        let local = self.requested.local;
+        let may_wait = local && self.pending.hopeful();
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
-            (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => true,
+            (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
+                !local || !self.tables.may_know(fact.call.fd)
+            }
             (Name::Accept, LinePart::Entry) => true,
             (Name::Accept, LinePart::Whole | LinePart::Resumed) => {
-                matches!(fact.call.shown, Shown::Inet(_)) || fact.call.returned == Returned::Failed
+                let shown = matches!(fact.call.shown, Shown::Inet(_)) && !may_wait;
+                shown || fact.call.returned == Returned::Failed
             }
             _ => false,
         };
@@ -133,6 +140,40 @@ impl Log {
                 && self.pending.is_empty()
                 && block.facts.iter().all(harmless)
                 && !block.briefs.any_fd(|fd| self.tables.may_know(fd))
+                && block.briefs.sources().iter().all(|(source, _)| match source {
+                    LocalSource::Listener { .. } => {
+                        !self.timed && (!may_wait || self.local(source).is_some())
+                    }
+                    LocalSource::Known(_) | LocalSource::Unwanted => true,
+                })
+    }
+
+    /// The local end that briefs with this source have, if the log tells.
+    fn local(&mut self, source: &LocalSource) -> Option<End> {
+        match *source {
+            LocalSource::Unwanted => None,
+            LocalSource::Known(local) => Some(local),
+            LocalSource::Listener { pid, fd, inode } => {
+                let table = self.table(if pid == 0 { self.pid } else { pid });
+                match self.tables.listener(table, fd, inode, None) {
+                    Listener::At(local) => Some(local),
+                    Listener::Foreign | Listener::Unknown => None,
+                }
+            }
+        }
+    }
+
+    /// Finds the local ends of briefs.
+    fn find_locals(&mut self, briefs: &mut Briefs) {
+        for n in 0..briefs.sources().len() {
+            let (source, count) = briefs.sources()[n];
+            let local = self.local(&source);
+            self.unknown_ports += match local {
+                None if self.requested.local => u64::from(count),
+                _ => 0,
+            };
+            briefs.locals.push(ends(local));
+        }
     }
 
     /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
@@ -143,7 +184,8 @@ impl Log {
             self.unreadable += block.unreadable;
             self.uring |= block.uring;
         }
-        self.seen.connections |= !block.briefs.is_empty();
+        self.seen.connections |= !block.briefs.list().is_empty();
+        self.find_locals(&mut block.briefs);
         let Block { facts, comms, given, .. } = block;
         let mut out = Out { given, comms };
         for (number, fact) in facts.iter_mut().enumerate() {
@@ -157,6 +199,7 @@ impl Log {
             self.fact(fact, number as u32, at, &mut out);
         }
         self.seen.connections |= !out.given.is_empty();
+        block.briefs.known = self.tables.known();
     }
 
     /// What must be added to the times of the block that was taken last.
@@ -560,6 +603,11 @@ impl Out<'_> {
     }
 }
 
+/// A local end as a connection has it.
+fn ends(local: Option<End>) -> Local {
+    (local.map(|l| l.ip).filter(|ip| !ip.is_unspecified()), local.map(|l| l.port))
+}
+
 /// The connection that a fact of a block tells of.
 #[inline]
 pub fn connection(
@@ -572,15 +620,15 @@ pub fn connection(
         Shown::Inet(end) => Some(end),
         _ => None,
     };
-    let local = fact.call.local;
+    let (local_ip, local_port) = ends(fact.call.local);
     let tid = (fact.pid != 0).then_some(fact.pid);
     Connection {
         time: dates.record_time(base.apply(fact.stamp)),
         ip: peer.map(|p| p.ip),
         host: None,
         port: peer.map(|p| p.port),
-        local_ip: local.map(|l| l.ip).filter(|ip| !ip.is_unspecified()),
-        local_port: local.map(|l| l.port),
+        local_ip,
+        local_port,
         pid: (fact.leader != 0).then_some(fact.leader),
         tid,
         comm: (fact.comm as usize).checked_sub(1).and_then(|n| comms.get(n)).cloned(),

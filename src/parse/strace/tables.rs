@@ -290,6 +290,11 @@ impl Tables {
         self.touched.may_have(fd)
     }
 
+    /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
+    pub fn known(&self) -> [u64; 16] {
+        self.touched.0
+    }
+
     /// `fd` of `table` is no listening socket from `time` on.
     #[inline]
     pub fn gone(&mut self, table: u32, fd: i32, time: Option<i64>) {
