@@ -85,13 +85,35 @@ pub fn terminal_sequence(text: &[u8]) -> usize {
     }
 }
 
+/// What [`pieces`] gives.
+pub enum Piece<'a> {
+    /// Whole lines, and the offset of the first byte.
+    Lines(&'a [u8], u64),
+    /// A part of what is passed over of a line that is too long. It begins with the last bytes
+    /// before it, so that no word is divided.
+    Rest(&'a [u8]),
+}
+
+/// So many bytes of a piece come again with the next.
+pub const OVERLAP: usize = 32;
+
 /// Reads `input` to its end and gives whole lines, many at once, as soon as they are there: from
 /// a pipe, whatever one read(2) gave. `block` gets the bytes, without terminal sequences, and the
 /// offset of the first.
 pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Result<()> {
-    let mut block = |text: &[u8], at: u64| block(&without_terminal_sequences(text), at);
+    pieces(input, |piece| {
+        if let Piece::Lines(lines, offset) = piece {
+            block(&without_terminal_sequences(lines), offset);
+        }
+    })
+}
+
+/// The same, with the rests of lines that are too long.
+pub fn pieces(input: &mut Input, mut give: impl FnMut(Piece<'_>)) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut offset = 0;
+    // The last bytes of what was passed over.
+    let mut overlap: Vec<u8> = Vec::new();
     // In the rest of a line that was too long.
     let mut passing = false;
     loop {
@@ -102,7 +124,7 @@ pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Resul
         buffer.truncate(searched + *read.as_ref().unwrap_or(&0));
         if !matches!(read, Ok(1..)) {
             if !passing && !buffer.is_empty() {
-                block(&buffer, offset);
+                give(Piece::Lines(&buffer, offset));
             }
             return read.map(|_| ());
         }
@@ -110,18 +132,23 @@ pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Resul
             let end = memchr2(b'\n', 0, &buffer);
             passing = end.is_none();
             let passed = end.map_or(buffer.len(), |n| n + 1);
-            buffer.drain(..passed);
+            overlap.extend(buffer.drain(..passed));
+            give(Piece::Rest(&overlap));
+            overlap.drain(..overlap.len().saturating_sub(OVERLAP));
             offset += passed as u64;
             searched = 0;
         }
         if let Some(end) = memrchr2(b'\n', 0, &buffer[searched..]).map(|n| searched + n + 1) {
-            block(&buffer[..end], offset);
+            give(Piece::Lines(&buffer[..end], offset));
             buffer.drain(..end);
             offset += end as u64;
         }
         if buffer.len() > LONGEST {
-            block(&buffer[..LONGEST], offset);
+            give(Piece::Lines(&buffer[..LONGEST], offset));
+            give(Piece::Rest(&buffer[LONGEST - OVERLAP..]));
             offset += buffer.len() as u64;
+            overlap.clear();
+            overlap.extend_from_slice(&buffer[buffer.len() - OVERLAP..]);
             buffer.clear();
             passing = true;
         }
@@ -182,4 +209,25 @@ pub fn load(
         }
     };
     Ok((first, end))
+}
+
+/// Gives what [`load`] left out of a line that is too long: what follows `at`, up to its end.
+pub fn rest(plain: &Plain<'_>, at: u64, mut piece: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut at = at.saturating_sub(OVERLAP as u64);
+    let mut buffer = vec![0; READ];
+    // The overlap has no end of a line in it.
+    let mut kept = 0;
+    loop {
+        let read = plain.read_at(&mut buffer[kept..], at)?;
+        let text = &buffer[..kept + read];
+        let end = memchr2(b'\n', 0, &text[kept..]).map(|n| kept + n);
+        piece(&text[..end.unwrap_or(text.len())]);
+        if read == 0 || end.is_some() {
+            return Ok(());
+        }
+        at += read as u64;
+        let length = text.len();
+        kept = length.min(OVERLAP);
+        buffer.copy_within(length - kept..length, 0);
+    }
 }

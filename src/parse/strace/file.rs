@@ -11,12 +11,13 @@ use super::clock::{Base, Dates};
 use super::compact::CompactAccept;
 use super::line::{Block, Given};
 use super::log::{Log, connection};
+use super::rescue;
 use crate::Connection;
 use crate::Sink;
 use crate::parse::Options;
 use crate::parse::coalesce::Coalescer;
 use crate::parse::input::{Input, Plain};
-use crate::parse::lines;
+use crate::parse::lines::{self, Piece};
 use crate::parse::parallel::{self, Parts};
 
 /// Where briefs are not certain in so many parts, they will seldom be.
@@ -46,13 +47,35 @@ pub fn read(
         None => {
             let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
             let mut dates = log.dates();
-            lines::blocks(input, |text, at| {
-                block.clear();
-                block.read(text);
-                log.take(&mut block, at);
-                give(&mut block, log.base(), &mut dates, |c| sink.take(c));
+            let mut passed = PassedAccept::default();
+            lines::pieces(input, |piece| {
+                match piece {
+                    Piece::Lines(text, at) => {
+                        passed = PassedAccept::default();
+                        block.clear();
+                        block.read(text);
+                        log.take(&mut block, at);
+                        give(&mut block, log.base(), &mut dates, |c| sink.take(c));
+                    }
+                    Piece::Rest(text) if passed.is_first(text) => log.passed_accept(),
+                    Piece::Rest(_) => {}
+                }
                 sink.pause();
             })
+        }
+    }
+}
+
+/// Whether an accept was found in what is passed over of a line.
+#[derive(Default)]
+struct PassedAccept(bool);
+
+impl PassedAccept {
+    /// Whether `text` has the first one.
+    fn is_first(&mut self, text: &[u8]) -> bool {
+        !self.0 && {
+            self.0 = rescue::has_accept(text);
+            self.0
         }
     }
 }
@@ -73,15 +96,28 @@ fn decompressed(
     let (mut again, mut part) = (0, 0);
     let mut dates = log.dates();
     let mut coalescer = Coalescer::default();
-    let (send, receive) = mpsc::sync_channel::<(Vec<u8>, u64)>(WAITING_BLOCKS);
+    // Lines and their offset; without: an accept in what was passed over.
+    let (send, receive) = mpsc::sync_channel::<(Vec<u8>, Option<u64>)>(WAITING_BLOCKS);
     let end = thread::scope(|scope| {
         let decompress = scope.spawn(move || {
-            lines::blocks(input, |text, at| {
+            let mut passed = PassedAccept::default();
+            lines::pieces(input, |piece| {
                 // The other side ends before this one only if it panics.
-                let _ = send.send((text.to_vec(), at));
+                let _ = match piece {
+                    Piece::Lines(text, at) => {
+                        passed = PassedAccept::default();
+                        send.send((text.to_vec(), Some(at)))
+                    }
+                    Piece::Rest(text) if passed.is_first(text) => send.send((Vec::new(), None)),
+                    Piece::Rest(_) => Ok(()),
+                };
             })
         });
         for (text, at) in receive {
+            let Some(at) = at else {
+                log.passed_accept();
+                continue;
+            };
             block.clear();
             block.briefs.requested = alike && tries_briefs(again, part);
             part += 1;
@@ -130,7 +166,28 @@ struct Job {
     base: Base,
     dates: Option<Dates>,
     alike: Coalescer,
+    /// Whether what was passed over of the last line has an accept.
+    passed_accept: bool,
     error: Option<io::Error>,
+}
+
+impl Job {
+    /// Reads the part of `chunk` bytes at `start`.
+    fn load(&mut self, plain: &Plain<'_>, start: u64, chunk: usize) -> io::Result<()> {
+        self.passed_accept = false;
+        let (from, to) = lines::load(plain, start, chunk, &mut self.buffer)?;
+        self.at = start + from as u64;
+        self.lines = from..to;
+        let text = &self.buffer[from..to];
+        self.block.read(text);
+        // One byte before the part tells whether a line begins there.
+        let end = start - u64::from(start > 0) + to as u64;
+        if text.last().is_some_and(|b| !lines::is_end(*b)) && end < plain.len {
+            let mut passed = PassedAccept::default();
+            lines::rest(plain, end, |text| self.passed_accept |= passed.is_first(text))?;
+        }
+        Ok(())
+    }
 }
 
 fn in_parts(
@@ -157,14 +214,7 @@ fn in_parts(
                 job.block.clear();
                 let again = again.load(Ordering::Relaxed);
                 job.block.briefs.requested = alike && tries_briefs(again, part);
-                match lines::load(plain, start, parts.chunk, &mut job.buffer) {
-                    Ok((from, to)) => {
-                        job.at = start + from as u64;
-                        job.lines = from..to;
-                        job.block.read(&job.buffer[from..to]);
-                    }
-                    Err(e) => job.error = Some(e),
-                }
+                job.error = job.load(plain, start, parts.chunk).err();
                 true
             },
             in_order: |job: &mut Job| {
@@ -179,6 +229,9 @@ fn in_parts(
                     job.block.read(&job.buffer[job.lines.clone()]);
                 }
                 log.take(&mut job.block, job.at);
+                if std::mem::take(&mut job.passed_accept) {
+                    log.passed_accept();
+                }
                 job.base = log.base();
                 failed = job.error.take();
                 failed.is_none()

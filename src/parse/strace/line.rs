@@ -89,6 +89,9 @@ pub struct Block {
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
 const GLUED: u8 = 16;
 
+/// An accept that begins so many bytes before the cut of a line may be divided by it.
+const CUT_CALL: usize = 1024;
+
 impl Block {
     /// Forgets everything but the memory it has.
     pub fn clear(&mut self) {
@@ -211,10 +214,24 @@ impl Block {
     }
 
     fn long_line(&mut self, line: &[u8], at: u32) {
-        let (begin, cut) = line.split_at(line.len().min(lines::LONGEST));
         self.attempts = rescue::MAX_ATTEMPTS;
-        self.line(begin, at, GLUED);
-        self.unreadable += u64::from(!cut.is_empty() && rescue::has_accept(cut));
+        let before = (self.facts.len(), self.unreadable);
+        self.line(&line[..line.len().min(lines::LONGEST)], at, GLUED);
+        if line.len() >= lines::LONGEST {
+            self.cut_line(line, before);
+        }
+    }
+
+    /// Looks for accepts where a line that is too long was cut, and behind. `before` is the number
+    /// of facts and of unreadable lines before this one.
+    #[cold]
+    fn cut_line(&mut self, line: &[u8], before: (usize, u64)) {
+        let whole = |fact: &Fact| matches!(fact.part, LinePart::Whole | LinePart::Resumed);
+        let unread = self.unreadable == before.1 && !self.facts[before.0..].iter().any(whole);
+        let end = lines::LONGEST - CUT_CALL;
+        let divided = unread && rescue::has_accept(&line[end..lines::LONGEST]);
+        let behind = rescue::has_accept(&line[lines::LONGEST - lines::OVERLAP..]);
+        self.unreadable += u64::from(divided || behind);
     }
 
     /// Reads a line, however it looks. False: nothing of it was strace's.

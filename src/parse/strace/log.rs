@@ -202,6 +202,11 @@ impl Log {
         block.briefs.known = self.tables.known();
     }
 
+    /// What was passed over of a line has an accept.
+    pub fn passed_accept(&mut self) {
+        self.unreadable += u64::from(!self.learning);
+    }
+
     /// What must be added to the times of the block that was taken last.
     pub fn base(&self) -> Base {
         self.base
