@@ -1,4 +1,4 @@
-//! Makes a [`Connection`] of an accept that has returned.
+//! Decodes an accept that has returned into a [`Connection`].
 
 use std::net::SocketAddr;
 
@@ -8,31 +8,32 @@ use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
 use super::abi::{Arch, Call, SOCKETCALL_ACCEPTS};
-use super::accept_buffer::{AcceptBuffer, AcceptBuffers};
+use super::accept_buffer::{AcceptBuffer, BufferEvidence};
 use super::procfs;
 use super::registers::CallRegisters;
 use super::sockaddr::{self, PeerAddr};
 use super::socket::{SocketLookup, Sockets};
 
-/// Reads what a stopped tracee has accepted.
+/// Reads the connections that stopped tracees have accepted.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     requested: RequestedFields,
     sockets: Sockets,
-    buffers: AcceptBuffers,
+    threads_created: u64,
 }
 
 impl Reader {
-    /// A reader that finds out what is `requested`, and the peer.
+    /// Returns a reader that determines the peer and the `requested` fields.
     pub fn new(requested: RequestedFields) -> Reader {
         Reader { requested, ..Reader::default() }
     }
 
-    /// The connection that `call` of the stopped thread `tid` has accepted; `None` if the call
-    /// failed or gave a socket of another family.
+    /// Returns the connection that `call` of the stopped thread `tid` has accepted; `None` if the
+    /// call failed or returned a socket of another family. `evidence` is of the same thread.
     pub fn read(
         &mut self,
         tid: Tid,
+        evidence: &mut BufferEvidence,
         registers: &CallRegisters,
         arch: Arch,
         call: Call,
@@ -40,7 +41,7 @@ impl Reader {
         let fd = registers.success()?;
         let buffer = buffer_of(tid, registers, arch, call)?;
         let time = RecordTime::now();
-        let (local, peer) = self.ends(tid, fd, buffer, registers.stack_pointer())?;
+        let (local, peer) = self.ends(tid, fd, evidence, buffer, registers.stack_pointer())?;
         Some(Connection {
             time: Some(time),
             ip: peer.map(|p| canonical(p.ip())),
@@ -57,57 +58,56 @@ impl Reader {
         })
     }
 
-    /// Whether [`enter`](Reader::enter) is to be called at the thread's next accept.
-    pub fn wants_entry(&self, tid: Tid) -> bool {
-        self.buffers.wants_length(tid)
+    /// Notes that a tracee has created a thread.
+    pub fn note_thread_created(&mut self) {
+        self.threads_created += 1;
     }
 
-    /// A thread stands at the entry of a call.
-    pub fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
-        if let Some(buffer) = buffer_of(tid, registers, arch, call) {
-            self.buffers.enter(tid, buffer);
-        }
-    }
-
-    /// A tracee has made a thread.
-    pub fn thread_created(&mut self) {
-        self.buffers.thread_created();
-    }
-
-    /// The local and the remote end, as far as they are known; `None`: not an internet socket.
+    /// Returns the local and the remote address, as far as they are known; `None` if it is not an
+    /// internet socket.
     fn ends(
         &mut self,
         tid: Tid,
         fd: i32,
+        evidence: &mut BufferEvidence,
         buffer: AcceptBuffer,
         stack_pointer: u64,
     ) -> Option<(Option<SocketAddr>, Option<SocketAddr>)> {
-        let heard = sockaddr::read(tid, buffer.address, buffer.length);
-        let in_memory = heard.peer();
+        let read = sockaddr::read(tid, buffer.address, buffer.length);
+        let in_memory = read.peer();
         let is_ipv4 = in_memory.is_none_or(|p| p.is_ipv4());
-        let is_believed = self.buffers.is_believed(tid, stack_pointer, buffer, is_ipv4);
-        if let (PeerAddr::Peer(peer), true, false) = (heard, is_believed, self.requested.local) {
+        let is_trusted =
+            evidence.is_trusted(tid, stack_pointer, buffer, is_ipv4, self.threads_created);
+        if let (PeerAddr::Peer(peer), true, false) = (read, is_trusted, self.requested.local) {
             return Some((None, Some(peer)));
         }
         match self.sockets.find(tid, fd, self.requested.local) {
             SocketLookup::NotInet => {
-                self.buffers.accepted_other(tid);
+                evidence.note_other_family();
                 None
             }
             SocketLookup::Inet { local, peer } => {
                 if let Some(peer) = peer {
-                    self.buffers.compare(tid, in_memory, peer);
+                    evidence.compare(in_memory, peer);
                 }
-                Some((local, peer.or(in_memory.filter(|_| is_believed))))
+                Some((local, peer.or(in_memory.filter(|_| is_trusted))))
             }
-            SocketLookup::Unknown => Some((None, in_memory.filter(|_| is_believed))),
+            SocketLookup::Unknown => Some((None, in_memory.filter(|_| is_trusted))),
         }
     }
 
-    /// Forgets a thread that has ended or executed another program.
+    /// Drops the pidfd of a thread that has ended or executed another program.
     pub fn forget(&mut self, tid: Tid) {
         self.sockets.forget(tid);
-        self.buffers.forget(tid);
+    }
+}
+
+impl BufferEvidence {
+    /// Reads the length of the buffer of a thread at the entry of a call.
+    pub fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
+        if let Some(buffer) = buffer_of(tid, registers, arch, call) {
+            self.read_length(tid, buffer);
+        }
     }
 }
 
@@ -120,7 +120,7 @@ impl PeerAddr {
     }
 }
 
-/// Where a call writes the peer's address; `None`: it does not accept.
+/// Returns where a call writes the peer's address; `None` if it does not accept.
 fn buffer_of(tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) -> Option<AcceptBuffer> {
     match call {
         Call::Accept => Some(AcceptBuffer {
@@ -137,7 +137,7 @@ fn buffer_of(tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) -> Opt
     }
 }
 
-/// socketcall's arguments are an array of 32-bit words in the tracee's memory.
+/// Reads the arguments of socketcall: an array of 32-bit words in the tracee's memory.
 fn socketcall_buffer(tid: Tid, array: u64) -> AcceptBuffer {
     let mut bytes = [0u8; 12];
     match tracee::read_memory(tid, array, &mut bytes) {

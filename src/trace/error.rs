@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::perf::Refused;
+
 /// Why a process could not be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +63,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error if the requested engine `perf` is unavailable.
+    pub(crate) fn perf(refused: Refused) -> Error {
+        Error::Engine { engine: "perf", cause: refused.to_string() }
+    }
+
     /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
     /// executable, 1 nothing to attach to. `None` for any other failure of the tracer.
     pub fn exit_status(&self) -> Option<i32> {

@@ -30,7 +30,6 @@ pub mod socket;
 pub mod spawn;
 pub mod stop;
 pub mod target;
-mod tracees;
 pub mod tracer;
 mod untraced;
 

@@ -67,7 +67,7 @@ pub(super) fn name(signal: i32) -> String {
 }
 
 /// What is said of a signal that has been ignored.
-pub(super) fn ignored(signal: i32, command: Option<i32>) -> String {
+pub(super) fn describe_ignored(signal: i32, command: Option<i32>) -> String {
     let name = name(signal);
     match (signal, command) {
         (libc::SIGXFSZ, _) => format!(

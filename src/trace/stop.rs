@@ -257,7 +257,7 @@ pub enum Stop {
     /// See [`EventStop`].
     Event(EventStop),
     /// See [`CloneStop`].
-    Birth(CloneStop),
+    Clone(CloneStop),
     /// See [`ExecStop`].
     Exec(ExecStop),
     /// No stop: the thread exited with this status.
@@ -275,7 +275,7 @@ impl Stop {
             Stop::Signal(s) => s.tid(),
             Stop::Group(s) => s.tid(),
             Stop::Event(s) => s.tid(),
-            Stop::Birth(s) => s.tid(),
+            Stop::Clone(s) => s.tid(),
             Stop::Exec(s) => s.tid(),
             Stop::Exited(tid, _) | Stop::Killed(tid, _) => *tid,
         }
@@ -300,7 +300,7 @@ impl From<Change> for Stop {
             (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec(ExecStop(stopped)),
             _ => {
                 let is_process = event != libc::PTRACE_EVENT_CLONE;
-                Stop::Birth(CloneStop { stopped, is_process })
+                Stop::Clone(CloneStop { stopped, is_process })
             }
         }
     }

@@ -90,7 +90,7 @@ fn watch() {
                 events.insert(stop.tid(), open(stop.tid()));
                 stop.resume(Until::AnyStop).unwrap();
             }
-            Stop::Birth(stop) => stop.resume(Until::AnyStop).unwrap(),
+            Stop::Clone(stop) => stop.resume(Until::AnyStop).unwrap(),
             Stop::Event(stop) => {
                 events.entry(stop.tid()).or_insert_with(|| open(stop.tid()));
                 stop.resume(Until::AnyStop).unwrap();

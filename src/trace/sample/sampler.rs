@@ -211,7 +211,7 @@ impl Sampler {
         }
         if let Some((signal, is_new)) = self.notices.iter_mut().find(|(_, is_new)| **is_new) {
             *is_new = false;
-            return Ok(Some(Event::Notice(signals::ignored(*signal, None))));
+            return Ok(Some(Event::Notice(signals::describe_ignored(*signal, None))));
         }
         if let Some(connection) = self.ready.pop_front() {
             return Ok(Some(Event::Connection(connection)));

@@ -1,4 +1,4 @@
-//! What each kind of stop leads to.
+//! Handles each kind of ptrace-stop.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use crate::ShortfallKind;
 use crate::model::connection::Connection;
 use crate::model::live::Ending;
 use crate::sys::ptrace::{Registers, Tid};
-use crate::trace::IO_URING_SEEN;
 use crate::trace::abi::{self, Arch, Call};
+use crate::trace::accept_buffer::BufferEvidence;
 use crate::trace::engine::Engine;
 use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
@@ -19,22 +19,28 @@ use crate::trace::stop::{
 };
 use crate::trace::untraced::UntracedClones;
 
-use super::{Phase, Tracer, Watched};
+use super::tracees::{Phase, Tracees, Watched};
 
-impl Tracer {
-    /// Lets the tracee of a stop run on, and gives the connection it accepted, if it did.
-    pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
+impl Tracees {
+    /// Handles a stop and resumes the tracee. Returns the connection if it accepted one.
+    pub fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.status.stops.get_or_insert(0) += 1;
         }
-        self.answer_interrupt(stop.tid())?;
+        self.threads.clear_interrupted(stop.tid());
+        if let Some(perf) = &mut self.perf {
+            perf.count_from_first_stop(stop.tid());
+            if perf.awaits(stop.tid()) {
+                self.update_mask(stop.tid(), false)?;
+            }
+        }
         match stop {
             Stop::Syscall(stop) => return self.on_syscall(stop),
             Stop::Signal(stop) => return self.on_signal(stop),
             Stop::Seccomp(stop) => self.on_seccomp(stop)?,
             Stop::Group(stop) => self.on_group_stop(stop)?,
             Stop::Event(stop) => self.on_event(stop)?,
-            Stop::Birth(stop) => self.on_clone(stop)?,
+            Stop::Clone(stop) => self.on_clone(stop)?,
             Stop::Exec(stop) => self.on_exec(stop)?,
             Stop::Exited(tid, status) => self.on_end(tid, Ending::Exited(status)),
             Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
@@ -42,58 +48,51 @@ impl Tracer {
         Ok(None)
     }
 
-    /// Whatever a thread stops for, it is the stop that was asked for: the one of
-    /// PTRACE_INTERRUPT does not come any more (ptrace(2)).
-    fn answer_interrupt(&mut self, tid: Tid) -> io::Result<()> {
-        if !self.interrupted.is_empty() {
-            self.interrupted.remove(&tid);
-        }
-        let Some(perf) = &mut self.perf else { return Ok(()) };
-        perf.count_from_first_stop(tid);
-        if perf.awaits(tid) { self.see_to_mask(tid, false) } else { Ok(()) }
-    }
-
+    /// Returns until when a thread runs.
     fn until(&mut self, tid: Tid) -> Until {
-        match self.phase {
-            _ if self.untraced_clones.awaits_exit(tid) => Until::SyscallStop,
-            Phase::Counting if self.awaiting_accept.contains(&tid) => Until::SyscallStop,
-            Phase::Counting => self.tracees.engine(tid).until(),
-            _ => Until::AnyStop,
+        if self.untraced_clones.awaits_exit(tid) {
+            return Until::SyscallStop;
         }
+        if self.phase != Phase::Counting {
+            return Until::AnyStop;
+        }
+        if self.threads.get(tid).is_some_and(|thread| thread.is_awaiting_accept) {
+            return Until::SyscallStop;
+        }
+        self.threads.engine(tid).until()
     }
 
     fn on_syscall(&mut self, stop: SyscallStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
-        if !self.untraced_clones.is_empty() && self.exit_clone(&stop)? {
-            let until = self.until(tid);
-            stop.resume(until)?;
+        let connection = self.read_syscall(&stop)?;
+        let until = self.until(tid);
+        stop.resume(until)?;
+        Ok(connection)
+    }
+
+    fn read_syscall(&mut self, stop: &SyscallStop) -> io::Result<Option<Connection>> {
+        let tid = stop.tid();
+        if !self.untraced_clones.is_empty() && self.exit_clone(stop)? {
             return Ok(None);
         }
-        if self.awaiting_accept.contains(&tid) {
-            self.probe(&stop)?;
-            let until = self.until(tid);
-            stop.resume(until)?;
-            return Ok(None);
+        let mut is_leaving_perf = false;
+        if let Some(thread) = self.threads.get_mut(tid) {
+            if thread.is_awaiting_accept {
+                self.await_accept(stop)?;
+                return Ok(None);
+            }
+            is_leaving_perf = std::mem::take(&mut thread.is_leaving_perf);
+            if std::mem::take(&mut thread.is_in_other_call) {
+                return Ok(None);
+            }
         }
-        let is_switching = self.switching.remove(&tid);
-        if self.passing.remove(&tid) {
-            let until = self.until(tid);
-            stop.resume(until)?;
-            return Ok(None);
-        }
-        let engine = self.tracees.engine(tid);
-        let connection = match self.accept_at_exit(&stop, engine) {
-            Ok(connection) => connection,
-            // Killed in its stop: nothing of it can be read any more.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
-            Err(e) => return Err(e),
-        };
-        if let (true, Some(perf)) = (is_switching, &mut self.perf) {
+        let engine = self.threads.engine(tid);
+        // A tracee that is killed in its stop cannot be read.
+        let connection = unless_killed(self.accept_at_exit(stop, engine))?.flatten();
+        if let (true, Some(perf)) = (is_leaving_perf, &mut self.perf) {
             perf.leave(tid);
         }
         self.cpu_affinity.stopped(tid);
-        let until = self.until(tid);
-        stop.resume(until)?;
         Ok(connection)
     }
 
@@ -107,22 +106,14 @@ impl Tracer {
         }
         let registers = CallRegisters(stop.registers()?);
         if registers.success().is_none() {
-            let is_other = || abi::candidates(registers.number()).next().is_none();
             if engine == Engine::Syscall && registers.is_entry() {
-                if is_other() {
-                    self.passing.insert(stop.tid());
-                } else if let Some((arch, call)) = call_at(stop, engine, &registers)? {
-                    if self.reader.wants_entry(stop.tid()) {
-                        self.reader.enter(stop.tid(), &registers, arch, call);
-                    }
-                    self.enter_clone(stop.tid(), registers, arch, call)?;
-                }
+                self.enter_call(stop, registers)?;
             }
             return Ok(None);
         }
         let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
         if call == Call::IoUringSetup {
-            self.warn_of_io_uring();
+            self.record_io_uring();
             return Ok(None);
         }
         if let ((Arch::X86_64, Call::Accept), Some(perf)) = ((arch, call), &mut self.perf)
@@ -130,35 +121,54 @@ impl Tracer {
         {
             perf.see_at_exit(stop.tid());
         }
-        let connection = self.reader.read(stop.tid(), &registers, arch, call);
-        Ok(connection.filter(|c| self.counts(c)))
+        Ok(self.read_connection(stop.tid(), &registers, arch, call))
+    }
+
+    /// Reads the connection that a thread has accepted, if it is to be counted.
+    fn read_connection(
+        &mut self,
+        tid: Tid,
+        registers: &CallRegisters,
+        arch: Arch,
+        call: Call,
+    ) -> Option<Connection> {
+        let evidence = &mut self.threads.state(tid).buffer;
+        let connection = self.reader.read(tid, evidence, registers, arch, call)?;
+        self.is_counted(&connection).then_some(connection)
+    }
+
+    /// Handles the entry to a system call under the engine `syscall`.
+    fn enter_call(&mut self, stop: &SyscallStop, registers: CallRegisters) -> io::Result<()> {
+        let tid = stop.tid();
+        if abi::candidates(registers.number()).next().is_none() {
+            self.threads.state(tid).is_in_other_call = true;
+            return Ok(());
+        }
+        if let Some((arch, call)) = call_at(stop, Engine::Syscall, &registers)? {
+            let evidence = &mut self.threads.state(tid).buffer;
+            if evidence.needs_length() {
+                evidence.enter(tid, &registers, arch, call);
+            }
+            self.enter_clone(tid, registers, arch, call)?;
+        }
+        Ok(())
     }
 
     fn on_seccomp(&mut self, stop: SeccompStop) -> io::Result<()> {
-        let is_clone = match stop.data() {
-            Ok(data) => data == seccomp::CLONE_DATA,
-            // Killed in its stop.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        let stops_at_exit = if is_clone {
+        let Some(data) = unless_killed(stop.data())? else { return Ok(()) };
+        let stops_at_exit = if data == seccomp::CLONE_DATA {
             unless_killed(self.enter_clone_of(&stop))?.unwrap_or(false)
         } else {
-            if self.phase == Phase::Counting && self.reader.wants_entry(stop.tid()) {
-                unless_killed(self.enter_accept(&stop))?;
+            let is_counting = self.phase == Phase::Counting;
+            if is_counting {
+                let evidence = &mut self.threads.state(stop.tid()).buffer;
+                if evidence.needs_length() {
+                    unless_killed(enter_accept(evidence, &stop))?;
+                }
             }
-            self.phase == Phase::Counting
+            is_counting
         };
         stop.resume(if stops_at_exit { Until::SyscallStop } else { Until::AnyStop })
-    }
-
-    fn enter_accept(&mut self, stop: &SeccompStop) -> io::Result<()> {
-        let registers = CallRegisters(stop.registers()?);
-        // No number of a call that accepts means two things.
-        if let Some((arch, call)) = abi::candidates(registers.number()).next() {
-            self.reader.enter(stop.tid(), &registers, arch, call);
-        }
-        Ok(())
     }
 
     fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
@@ -170,7 +180,8 @@ impl Tracer {
         }
     }
 
-    /// Sees to it that a process made by clone is a tracee.
+    /// Makes sure that a process created by clone becomes a tracee. Returns whether the thread must
+    /// stop at the exit from the call.
     fn enter_clone(
         &mut self,
         tid: Tid,
@@ -182,8 +193,8 @@ impl Tracer {
             Ok(is_changed) => {
                 if is_changed {
                     self.status.warn(
-                        "the server makes processes with CLONE_UNTRACED; the flag is taken out, \
-                         so that they are traced and counted",
+                        "the server creates processes with CLONE_UNTRACED; tcptally removes the \
+                         flag, so that they are traced and counted",
                     );
                 }
                 Ok(is_changed)
@@ -194,9 +205,10 @@ impl Tracer {
                     ShortfallKind::Unobservable,
                     1,
                     format!(
-                        "process {tid} makes a process with CLONE_UNTRACED, and the flag cannot be \
-                         taken out ({e}): what that process accepts is not counted, and under the \
-                         engine seccomp its accept fails with ENOSYS; use '--engine syscall'"
+                        "process {tid} creates a process with CLONE_UNTRACED, and the flag cannot \
+                         be removed ({e}): connections that the new process accepts are not \
+                         counted, and under the engine seccomp its accept fails with ENOSYS; use \
+                         '--engine syscall'"
                     ),
                 );
                 Ok(false)
@@ -210,28 +222,21 @@ impl Tracer {
         Ok(unless_killed(exit(&mut self.untraced_clones))?.unwrap_or(false))
     }
 
-    pub(super) fn warn_of_io_uring(&mut self) {
-        self.status.record_shortfall(ShortfallKind::Unobservable, 1, IO_URING_SEEN);
-    }
-
-    /// A new thread may block all signals when it begins, and then accept: from its first accept
-    /// on its mask is as it must be.
-    fn probe(&mut self, stop: &SyscallStop) -> io::Result<()> {
-        let registers = match stop.registers() {
-            Ok(registers) => CallRegisters(registers),
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-            Err(e) => return Err(e),
-        };
+    /// Unblocks the signal of the perf events at the first accept of a new thread, which may have
+    /// blocked all signals since it started.
+    fn await_accept(&mut self, stop: &SyscallStop) -> io::Result<()> {
+        let Some(registers) = unless_killed(stop.registers())? else { return Ok(()) };
+        let registers = CallRegisters(registers);
         let is_accept = abi::candidates(registers.number()).any(|c| c.1 == Call::Accept);
         if registers.is_entry() && is_accept {
-            self.awaiting_accept.remove(&stop.tid());
-            self.see_to_mask(stop.tid(), false)?;
+            self.threads.state(stop.tid()).is_awaiting_accept = false;
+            self.update_mask(stop.tid(), false)?;
         }
         Ok(())
     }
 
-    /// Whether a connection is of a process that was asked about.
-    fn counts(&self, connection: &Connection) -> bool {
+    /// Whether a connection belongs to a process that is counted.
+    fn is_counted(&self, connection: &Connection) -> bool {
         match &self.watched {
             Watched::Spawned(command) if self.options.no_children => {
                 connection.pid == Some(command.pid as u32)
@@ -242,15 +247,15 @@ impl Tracer {
 
     fn on_signal(&mut self, stop: SignalStop) -> io::Result<Option<Connection>> {
         let tid = stop.tid();
-        let (is_foreign, accept) = match self.accept_at_signal(&stop) {
-            // Killed in its stop: there is nothing to be read any more, nor to be resumed.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-            result => result?,
+        // A tracee that is killed in its stop can neither be read nor resumed.
+        let Some((is_foreign, accept)) = unless_killed(self.accept_at_signal(&stop))? else {
+            return Ok(None);
         };
-        // The tracepoints of these signals are passed by x86-64 calls alone.
-        let read = |r| self.reader.read(tid, &CallRegisters(r), Arch::X86_64, Call::Accept);
-        let connection = accept.and_then(read);
-        if accept.is_some() {
+        let mut connection = None;
+        if let Some(registers) = accept {
+            // Only x86-64 calls hit the tracepoints of these signals.
+            let registers = CallRegisters(registers);
+            connection = self.read_connection(tid, &registers, Arch::X86_64, Call::Accept);
             self.cpu_affinity.stopped(tid);
         }
         if is_foreign && let Watched::Spawned(command) = &mut self.watched {
@@ -258,11 +263,11 @@ impl Tracer {
         }
         let until = self.until(tid);
         if is_foreign { stop.deliver(until) } else { stop.suppress(until) }?;
-        Ok(connection.filter(|c| self.counts(c)))
+        Ok(connection)
     }
 
-    /// Whether a signal is the tracee's own, and the registers of an accept that is to be read
-    /// before it goes on.
+    /// Returns whether a signal must be delivered to the tracee, and the registers of an accept
+    /// that must be read before the tracee is resumed.
     fn accept_at_signal(&mut self, stop: &SignalStop) -> io::Result<(bool, Option<Registers>)> {
         let Some(perf) = &mut self.perf else { return Ok((true, None)) };
         Ok(match perf.notice(stop)? {
@@ -274,7 +279,7 @@ impl Tracer {
 
     fn on_group_stop(&mut self, stop: GroupStop) -> io::Result<()> {
         let tid = stop.tid();
-        self.see_to_mask(tid, false)?;
+        self.update_mask(tid, false)?;
         stop.listen()?;
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, true),
@@ -286,8 +291,8 @@ impl Tracer {
         let tid = stop.tid();
         match &mut self.watched {
             Watched::Spawned(command) => command.group_stop(tid, false)?,
-            // A process made with clone(2) and without SIGCHLD comes with the threads.
-            Watched::Attached(targets) if !targets.children && !self.tracees.knows(tid) => {
+            // PTRACE_O_TRACECLONE also reports processes that clone(2) creates without SIGCHLD.
+            Watched::Attached(targets) if !targets.children && !self.threads.is_recorded(tid) => {
                 if procfs::process_of(tid).is_some_and(|pid| !targets.include(pid)) {
                     return stop.detach();
                 }
@@ -297,41 +302,38 @@ impl Tracer {
         if !self.untraced_clones.is_empty() {
             unless_killed(self.untraced_clones.appear(tid))?;
         }
-        let is_new = self.tracees.are_known() && {
-            let is_known = self.tracees.knows(tid);
-            self.pending_threads.appear(tid, is_known)
-        };
-        if is_new && self.phase == Phase::Counting && self.tracees.engine(tid) == Engine::Perf {
+        let is_new = self.threads.are_recorded() && self.threads.note_first_stop(tid);
+        if is_new && self.phase == Phase::Counting && self.threads.engine(tid) == Engine::Perf {
             self.add_to_perf(tid);
         }
-        self.see_to_mask(tid, is_new)?;
+        self.update_mask(tid, is_new)?;
         let until = self.until(tid);
         stop.resume(until)
     }
 
-    /// A new thread stands at its first stop.
+    /// Opens the perf events of a new thread, which is at its first stop.
     fn add_to_perf(&mut self, tid: Tid) {
         let Some(perf) = &mut self.perf else { return };
-        if let Err(why) = perf.add(tid) {
-            self.use_engine(tid, Engine::Syscall);
-            self.tell_of_fall(tid, &why);
+        if let Err(reason) = perf.add(tid) {
+            self.fall_back_thread(tid, &reason);
             return;
         }
         if perf.distrusts_new_threads() {
-            self.awaiting_accept.insert(tid);
+            self.threads.state(tid).is_awaiting_accept = true;
         }
-        self.check.added(tid);
+        self.check.add_thread(tid);
     }
 
-    fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
+    /// Unblocks the signal of the perf events in a stopped thread, or blocks it again while
+    /// detaching. Then opens the events of a thread that was stopped for its mask.
+    fn update_mask(&mut self, tid: Tid, is_new: bool) -> io::Result<()> {
         let Some(perf) = &mut self.perf else { return Ok(()) };
-        if !perf.is_detaching() && self.tracees.engine(tid) != Engine::Perf {
+        if !perf.is_detaching() && self.threads.engine(tid) != Engine::Perf {
             return Ok(());
         }
-        perf.see_to_mask(tid, newborn)?;
-        if let Err(why) = perf.open_awaited(tid) {
-            self.use_engine(tid, Engine::Syscall);
-            self.tell_of_fall(tid, &why);
+        perf.see_to_mask(tid, is_new)?;
+        if let Err(reason) = perf.open_awaited(tid) {
+            self.fall_back_thread(tid, &reason);
         }
         Ok(())
     }
@@ -339,55 +341,55 @@ impl Tracer {
     fn on_clone(&mut self, stop: CloneStop) -> io::Result<()> {
         let tid = stop.tid();
         if !stop.is_process {
-            self.reader.thread_created();
+            self.reader.note_thread_created();
         }
         if let Ok(child) = stop.child()
-            && self.tracees.are_known()
+            && self.threads.are_recorded()
         {
             if stop.is_process {
-                self.check.begin_process(child);
+                self.check.add_process(child);
             }
-            if self.pending_threads.announce(child) {
-                self.tracees.added(tid, child);
-            } else {
-                self.check.end_process(child);
+            if !self.threads.announce(tid, child) {
+                self.check.note_end(child);
             }
         }
         let until = self.until(tid);
         stop.resume(until)
     }
 
-    pub(super) fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
+    pub fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
         let tid = stop.tid();
         let former = stop.former_tid().unwrap_or(tid);
         self.reader.forget(tid);
+        if let Some(thread) = self.threads.get_mut(tid) {
+            thread.buffer = BufferEvidence::default();
+        }
         if former != tid {
-            // The thread that called exec goes on under its process' id.
-            let engine = self.tracees.engine(former);
-            self.use_engine(tid, engine);
+            // The thread that called exec gets the id of its process.
+            let engine = self.threads.engine(former);
+            self.threads.set_engine(tid, engine);
             self.forget(former);
         }
         if let Some(program) = setuid::lost(tid) {
             self.status.warn(format!(
-                "{program} is setuid or setgid, and runs without those privileges because it is \
+                "{program} is setuid or setgid, but runs without those privileges because it is \
                  traced; start it with them, or attach as root"
             ));
         }
         if self.phase == Phase::Counting
-            && self.tracees.engine(tid) == Engine::Perf
+            && self.threads.engine(tid) == Engine::Perf
             && let Some(perf) = &mut self.perf
-            && let Err(why) = perf.exec(tid, former)
+            && let Err(reason) = perf.exec(tid, former)
         {
-            self.use_engine(tid, Engine::Syscall);
-            self.tell_of_fall(tid, &why);
+            self.fall_back_thread(tid, &reason);
         }
-        self.see_to_mask(tid, false)?;
+        self.update_mask(tid, false)?;
         let until = self.until(tid);
         stop.resume(until)
     }
 
     fn on_end(&mut self, tid: Tid, ending: Ending) {
-        self.check.end_process(tid);
+        self.check.note_end(tid);
         self.forget(tid);
         if let Watched::Spawned(command) = &mut self.watched
             && command.pid == tid
@@ -398,19 +400,14 @@ impl Tracer {
 
     fn forget(&mut self, tid: Tid) {
         self.reader.forget(tid);
-        self.tracees.forget(tid);
-        self.interrupted.remove(&tid);
-        self.switching.remove(&tid);
-        self.pending_threads.end(tid);
-        self.awaiting_accept.remove(&tid);
-        self.passing.remove(&tid);
+        self.threads.remove(tid);
         if let Some(perf) = &mut self.perf {
             perf.forget(tid);
         }
     }
 }
 
-/// The result, or nothing of a tracee that was killed in its stop.
+/// Returns `None` if the tracee was killed in its stop.
 fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -419,7 +416,17 @@ fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Which call the tracee is in, if it is one that matters.
+/// Notes the buffer of a thread at the entry of accept.
+fn enter_accept(evidence: &mut BufferEvidence, stop: &SeccompStop) -> io::Result<()> {
+    let registers = CallRegisters(stop.registers()?);
+    // The number of a call that accepts has one meaning only, whatever the architecture.
+    if let Some((arch, call)) = abi::candidates(registers.number()).next() {
+        evidence.enter(stop.tid(), &registers, arch, call);
+    }
+    Ok(())
+}
+
+/// Returns the call that the tracee is in, if it is one in the table.
 fn call_at(
     stop: &SyscallStop,
     engine: Engine,
@@ -428,8 +435,8 @@ fn call_at(
     let mut candidates = abi::candidates(registers.number()).peekable();
     match (engine, candidates.peek()) {
         (_, None) => Ok(None),
-        // The filter has compared architecture and number; no number of a call that accepts means
-        // two things.
+        // The filter has compared architecture and number, and the number of a call that accepts
+        // has one meaning only.
         (Engine::Seccomp, Some(_)) => Ok(candidates.next()),
         (Engine::Perf | Engine::Syscall, Some(_)) => {
             let arch = Arch::from_audit(stop.arch()?);

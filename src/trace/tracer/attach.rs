@@ -1,0 +1,153 @@
+//! Attaches to running processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::model::connection::Connection;
+use crate::sys::perf_ring::Inherit;
+use crate::sys::ptrace::Tid;
+use crate::sys::wake;
+use crate::trace::attach::Targets;
+use crate::trace::engine::Engine;
+use crate::trace::error::Error;
+use crate::trace::perf::Refused;
+use crate::trace::perf::watch::Perf;
+use crate::trace::procfs;
+use crate::{RecordTime, ShortfallKind};
+
+use super::options::Options;
+use super::signals::SignalHandler;
+use super::threads::Threads;
+use super::tracees::{Phase, Tracees, Watched};
+
+/// How long an attached process may take to stop once. Threads in vfork(2) or an uninterruptible
+/// sleep do not stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Attaches to running processes. When this returns, their accepts are counted.
+pub(super) fn attach(
+    mut targets: Targets,
+    options: Options,
+    signals: &mut SignalHandler,
+) -> Result<Tracees, Error> {
+    // First, since it may fail: then no process has been touched.
+    let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
+    let perf = open_perf(options.engine, inherit)?;
+    let notes = targets.resolve_threads();
+    let seized = targets.seize()?;
+    let threads = Threads::recorded(seized.threads.values().flatten().copied());
+    let mut tracees = Tracees::new(options, Watched::Attached(targets), threads)?;
+    notes.into_iter().for_each(|note| tracees.remark(note));
+    report_refused(&mut tracees, seized.refused);
+    match perf {
+        Some(Ok(perf)) => {
+            tracees.perf = Some(perf);
+            tracees.check.postpone();
+        }
+        Some(Err(refused)) => tracees.remark(format!(
+            "engine perf unavailable: {refused}. The engine syscall is used, which stops the \
+             server at every system call instead of once per connection"
+        )),
+        None => {}
+    }
+    choose_engines(&mut tracees, &seized.threads)?;
+    wait_until_settled(&mut tracees, signals)?;
+    tracees.check_io_uring(seized.threads.keys().copied());
+    tracees.status.started = Some(RecordTime::now());
+    tracees.remark(format!(
+        "attached to {} and {}",
+        plural(seized.threads.len(), "process", "processes"),
+        plural(seized.threads.values().map(BTreeSet::len).sum(), "thread", "threads"),
+    ));
+    Ok(tracees)
+}
+
+/// Prepares the engine `perf` unless another engine is requested. Fails if `perf` is requested and
+/// unavailable.
+fn open_perf(
+    requested: Option<Engine>,
+    inherit: Inherit,
+) -> Result<Option<Result<Perf, Refused>>, Error> {
+    match requested {
+        Some(Engine::Syscall | Engine::Seccomp) => Ok(None),
+        Some(Engine::Perf) => match Perf::new(inherit) {
+            Ok(perf) => Ok(Some(Ok(perf))),
+            Err(refused) => {
+                Err(Error::NothingAttached { causes: vec![Error::perf(refused).to_string()] })
+            }
+        },
+        None => Ok(Some(Perf::new(inherit))),
+    }
+}
+
+/// Reports the processes that could not be seized, each with the reason.
+fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, String>) {
+    for (pid, reason) in refused {
+        let text = format!("not watched: {reason}");
+        if procfs::exists(pid) {
+            tracees.status.record_shortfall(ShortfallKind::Unobservable, 1, text);
+        } else {
+            tracees.status.warn(text);
+        }
+        tracees.remark(reason);
+    }
+}
+
+/// Chooses an engine for each process and starts it. This takes a while for each process, so the
+/// stops of others are handled in between.
+fn choose_engines(
+    tracees: &mut Tracees,
+    processes: &BTreeMap<Tid, BTreeSet<Tid>>,
+) -> Result<(), Error> {
+    for (&pid, threads) in processes {
+        match tracees.perf.as_mut().map(|perf| perf.begin(pid)) {
+            Some(Ok(())) => {
+                threads.iter().for_each(|tid| tracees.threads.set_engine(*tid, Engine::Perf));
+                tracees.check.add_process(pid);
+                tracees.detail(format!("process {pid}: engine perf"));
+            }
+            Some(Err(reason)) => {
+                if let Some(perf) = &mut tracees.perf {
+                    perf.begin_at_first_stop(threads);
+                }
+                tracees.fall_back(pid, &reason);
+            }
+            None => tracees.switch_to_syscall(threads.iter().copied()),
+        }
+        tracees.drain()?;
+    }
+    Ok(())
+}
+
+/// Waits until every thread that was interrupted has stopped once.
+fn wait_until_settled(tracees: &mut Tracees, signals: &mut SignalHandler) -> Result<(), Error> {
+    let end = Instant::now() + STOP_TIMEOUT;
+    wake::at(Some(end));
+    while tracees.phase == Phase::Counting && !is_settled(tracees) {
+        if wake::is_due() {
+            signals.handle(tracees, wake::take())?;
+            wake::at(Some(end));
+        }
+        if Instant::now() >= end {
+            let refused = tracees.perf.as_mut().map(Perf::give_up).unwrap_or_default();
+            for (tid, reason) in refused {
+                tracees.report_fallback(tid, &reason);
+                tracees.switch_to_syscall([tid]);
+            }
+            break;
+        }
+        match tracees.wait()? {
+            Some(connection) => tracees.ready.extend::<Option<Connection>>(connection),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+fn is_settled(tracees: &Tracees) -> bool {
+    !tracees.threads.has_interrupted() && tracees.perf.as_ref().is_none_or(Perf::is_settled)
+}
+
+fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

@@ -1,0 +1,148 @@
+//! Handles signals that are sent to the tracer.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::sys::wake::{self, Sent, Signals};
+use crate::trace::command::Command;
+use crate::trace::engine::Engine;
+use crate::trace::error::{Doing, Error};
+use crate::trace::signals::{self, ENDS, STOPS};
+
+use super::detach::detach;
+use super::tracees::{Tracees, Watched};
+
+/// timeout(1) and similar programs send a signal to the process and then to its group: within this
+/// time it is the same signal.
+const SAME_REQUEST: Duration = Duration::from_millis(300);
+
+/// Handles signals to the tracer, and collects the notices about them.
+#[derive(Debug, Default)]
+pub(super) struct SignalHandler {
+    notices: VecDeque<String>,
+    is_report_requested: bool,
+    /// Ignored signals that a notice was given for.
+    reported: HashSet<i32>,
+    /// When the first request came to end the processes that the command left behind.
+    first_end_request: Option<Instant>,
+}
+
+impl SignalHandler {
+    /// Removes and returns the next notice for the user.
+    pub fn next_notice(&mut self) -> Option<String> {
+        self.notices.pop_front()
+    }
+
+    /// Returns whether SIGUSR1 has come since the last call.
+    pub fn take_report_request(&mut self) -> bool {
+        std::mem::take(&mut self.is_report_requested)
+    }
+
+    fn report_ignored(&mut self, signal: i32, command: Option<i32>) {
+        if self.reported.insert(signal) {
+            self.notices.push_back(signals::describe_ignored(signal, command));
+        }
+    }
+
+    /// Handles the signals that have come.
+    pub fn handle(&mut self, tracees: &mut Tracees, signals: Signals) -> Result<(), Error> {
+        self.is_report_requested |= signals.has(libc::SIGUSR1);
+        match &mut tracees.watched {
+            Watched::Spawned(command) if command.ending.is_some() => {
+                self.handle_after_command(tracees, signals)
+            }
+            Watched::Spawned(command) => {
+                let pid = command.pid;
+                let ignored = command.on_signals(signals).doing("stopping with the job")?;
+                ignored.into_iter().for_each(|s| self.report_ignored(s, Some(pid)));
+                Ok(())
+            }
+            Watched::Attached(_) => {
+                // At the hard limit of CPU time the kernel kills: report before that.
+                if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
+                    detach(tracees)?;
+                }
+                let is_ignored = |s: &i32| {
+                    let is_handled = ENDS.contains(s) || STOPS.contains(s);
+                    !is_handled && ![libc::SIGUSR1, libc::SIGXCPU].contains(s)
+                };
+                signals.numbers().filter(is_ignored).for_each(|s| self.report_ignored(s, None));
+                Ok(())
+            }
+        }
+    }
+
+    /// Handles signals after the command has ended, while processes that it left behind are still
+    /// traced: usually a server that has become a daemon. The command cannot handle them any more.
+    fn handle_after_command(
+        &mut self,
+        tracees: &mut Tracees,
+        signals: Signals,
+    ) -> Result<(), Error> {
+        let ends = ENDS.into_iter().filter(|s| signals.has(*s)).collect::<Vec<_>>();
+        if !ends.is_empty() && !tracees.threads.engines_used().contains(&Engine::Seccomp) {
+            return detach(tracees);
+        }
+        let Watched::Spawned(command) = &tracees.watched else { return Ok(()) };
+        for signal in signals.numbers() {
+            let sent = wake::sent(signal);
+            if STOPS.contains(&signal) {
+                self.notices.push_back(format!(
+                    "{} ignored: the command has ended, and the server that it left behind \
+                     ({}) would not run while tcptally is stopped",
+                    signals::name(signal),
+                    list(&command.remaining())
+                ));
+            } else if ends.contains(&signal) || signal == libc::SIGUSR1 {
+                continue;
+            } else if signals.was_sent(signal) && signals::is_for_command(signal) {
+                command.send_to_remaining(sent);
+            } else if signals::is_other(signal) {
+                self.report_ignored(signal, command.remaining().first().copied());
+            }
+        }
+        if !ends.is_empty() {
+            self.end_remaining(command, &ends);
+        }
+        Ok(())
+    }
+
+    /// Handles a request to end. Detaching would leave a server that cannot accept, so the first
+    /// request gives a notice and the second one sends SIGTERM.
+    fn end_remaining(&mut self, command: &Command, ends: &[i32]) {
+        let remaining = command.remaining();
+        if remaining.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        match self.first_end_request {
+            Some(first) if now < first + SAME_REQUEST => {}
+            // The terminal is gone, which does not concern a daemon.
+            _ if ends == [libc::SIGHUP] => {}
+            Some(_) => {
+                let term = Sent { signal: libc::SIGTERM, times: 1, value: None };
+                let pids = command.send_to_remaining(term);
+                self.notices.push_back(format!(
+                    "SIGTERM sent to {}; if it does not end: kill -KILL {}",
+                    list(&pids),
+                    pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                ));
+            }
+            None => {
+                self.first_end_request = Some(now);
+                self.notices.push_back(format!(
+                    "the command has ended, and tcptally cannot detach from the server that it \
+                     left behind ({}): with the engine seccomp, the server can accept only under \
+                     tcptally. A second Ctrl-C or SIGTERM ends it with SIGTERM; otherwise \
+                     tcptally continues to count. With '--engine syscall', Ctrl-C detaches",
+                    list(&remaining)
+                ));
+            }
+        }
+    }
+}
+
+fn list(pids: &[i32]) -> String {
+    let numbers: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    format!("process{} {}", if pids.len() == 1 { "" } else { "es" }, numbers.join(", "))
+}
