@@ -17,7 +17,6 @@ mod text;
 pub use self::clock::Clock;
 pub use self::openmetrics::CONTENT_TYPE;
 pub use self::report::{Format, RenderOptions, Report, ReportSection, Row};
-pub use self::text::plural;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

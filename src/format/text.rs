@@ -13,11 +13,6 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// A number with its noun, in the singular or the plural.
-pub fn plural(n: u64, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
-}
-
 /// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

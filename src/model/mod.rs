@@ -3,11 +3,13 @@
 
 pub mod connection;
 pub mod live;
+mod plural;
 pub mod record_time;
 pub mod sink;
 pub mod status;
 
 pub use connection::Connection;
+pub use plural::plural;
 pub use record_time::RecordTime;
 pub use sink::Sink;
 pub use status::{ShortfallKind, SourceStatus};

@@ -3,7 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 
 /// Runs `work` in a grandchild of this process. Returns a file from which its result can be read:
 /// all of it, or nothing. The grandchild has no other descriptor, and wait(2) does not report it.
@@ -11,14 +14,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// # Errors
 /// Those of pipe(2) and fork(2).
 pub fn run<const N: usize>(work: fn() -> [u8; N]) -> io::Result<File> {
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for two descriptors. The child of the fork has one thread; it runs
-    // `work`, for which glibc and musl keep malloc usable after fork, and never returns from here.
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    // SAFETY: the child of the fork has one thread; it runs `work`, for which glibc and musl keep
+    // malloc usable after fork, and never returns from here.
     unsafe {
-        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        let (read, write) = (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]));
         match libc::fork() {
             -1 => return Err(io::Error::last_os_error()),
             0 => {

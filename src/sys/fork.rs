@@ -4,8 +4,11 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 
 use super::ptrace::Tid;
 
@@ -46,17 +49,6 @@ const FILTER_NO_NEW_PRIVS: i32 = -2;
 const EXEC: u8 = b'x';
 const FILTER: u8 = b'f';
 
-fn pipe() -> io::Result<(File, File)> {
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for two descriptors, which nobody else knows.
-    unsafe {
-        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok((OwnedFd::from_raw_fd(ends[0]).into(), OwnedFd::from_raw_fd(ends[1]).into()))
-    }
-}
-
 /// Forks a child that will execute `argv`, looked up in PATH as execvp(3) does.
 ///
 /// # Errors
@@ -67,8 +59,9 @@ pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedCh
     }
     let argv = pointers(argv);
     let mut environment = Environment::new();
-    let (wait, go) = pipe()?;
-    let (said, tell) = pipe()?;
+    let (wait, go) = pipe2(OFlag::O_CLOEXEC)?;
+    let (said, tell) = pipe2(OFlag::O_CLOEXEC)?;
+    let (wait, go, said, tell) = (wait.into(), go.into(), said.into(), tell.into());
     // SAFETY: between fork and exec the child calls only async-signal-safe functions (execvp of
     // glibc and musl allocates on the stack) and touches only memory made before the fork.
     match unsafe { libc::fork() } {

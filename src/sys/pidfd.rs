@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::ptrace::Tid;
+use super::sockaddr;
 
 /// `PIDFD_THREAD` (Linux 6.9): the descriptor names a thread, which may have a table of
 /// descriptors of its own.
@@ -50,23 +51,9 @@ pub enum Name {
 }
 
 fn decode(storage: &libc::sockaddr_storage) -> Name {
-    let start = (&raw const *storage).cast::<u8>();
-    // SAFETY: a sockaddr_storage is large enough and aligned for every kind of sockaddr.
-    unsafe {
-        match i32::from(storage.ss_family) {
-            libc::AF_INET => {
-                let a = &*start.cast::<libc::sockaddr_in>();
-                let ip = Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr));
-                Name::Inet(SocketAddr::new(IpAddr::V4(ip), u16::from_be(a.sin_port)))
-            }
-            libc::AF_INET6 => {
-                let a = &*start.cast::<libc::sockaddr_in6>();
-                let ip = Ipv6Addr::from(a.sin6_addr.s6_addr);
-                Name::Inet(SocketAddr::new(IpAddr::V6(ip), u16::from_be(a.sin6_port)))
-            }
-            _ => Name::Other,
-        }
-    }
+    // SAFETY: a sockaddr_storage is plain numbers, and larger than a sockaddr_in6.
+    let bytes = unsafe { &*(&raw const *storage).cast::<[u8; sockaddr::INET6_BYTES]>() };
+    sockaddr::decode(bytes).map_or(Name::Other, Name::Inet)
 }
 
 /// The local end: getsockname(2).

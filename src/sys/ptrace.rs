@@ -15,9 +15,16 @@ pub use libc::{
 /// The general registers of a tracee.
 pub use libc::user_regs_struct as Registers;
 
-fn request(op: libc::c_uint, tid: Tid, addr: usize, data: usize) -> io::Result<libc::c_long> {
-    // SAFETY: the callers pass `data` either as a number or as the address of a live object of
-    // the type and size that `op` fills; ptrace touches no other memory of this process.
+/// Makes a ptrace(2) request.
+pub(super) fn request(
+    op: libc::c_uint,
+    tid: Tid,
+    addr: usize,
+    data: usize,
+) -> io::Result<libc::c_long> {
+    // SAFETY: the callers pass `addr` and `data` either as numbers or as the address of a live
+    // object of the type and size that `op` reads or fills; ptrace touches no other memory of this
+    // process.
     let r = unsafe { libc::ptrace(op, tid, addr, data) };
     if r == -1 { Err(io::Error::last_os_error()) } else { Ok(r) }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::ptrace::{Registers, Tid};
+use super::ptrace::{Registers, Tid, request};
 
 /// `PTRACE_GETSIGMASK` and its neighbours in linux/ptrace.h, which libc lacks for some targets.
 const GETSIGMASK: libc::c_uint = 0x420a;
@@ -12,13 +12,6 @@ const SETSIGMASK: libc::c_uint = 0x420b;
 const PEEKSIGINFO: libc::c_uint = 0x4209;
 /// Size of the kernel's sigset_t in bytes.
 const SIGSET: usize = 8;
-
-fn request(op: libc::c_uint, tid: Tid, addr: usize, data: usize) -> io::Result<usize> {
-    // SAFETY: the callers pass the address of a live object of the type and size that `op` reads
-    // or fills; ptrace touches no other memory of this process.
-    let r = unsafe { libc::ptrace(op, tid, addr, data) };
-    if r == -1 { Err(io::Error::last_os_error()) } else { Ok(r as usize) }
-}
 
 /// A set of signals as the kernel has it: signal N is bit N - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -116,7 +109,8 @@ pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
     let mut from = From { offset: 0, flags: 0, count: AT_ONCE as i32 };
     loop {
         let got =
-            request(PEEKSIGINFO, tid, (&raw const from) as usize, infos.as_mut_ptr() as usize)?;
+            request(PEEKSIGINFO, tid, (&raw const from) as usize, infos.as_mut_ptr() as usize)?
+                as usize;
         let found = infos[..got.min(AT_ONCE)].iter().find(|i| i.signo == signal);
         if let Some(fd) = found.and_then(PollInfo::descriptor) {
             return Ok(Some(fd));

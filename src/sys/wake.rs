@@ -170,7 +170,7 @@ pub fn install(signals: &[i32]) -> io::Result<()> {
     }
     handle(libc::SIGALRM)?;
     for &signal in signals {
-        let is_ignored = is_ignored(signal)?;
+        let is_ignored = super::is_ignored(signal);
         if !is_ignored || [libc::SIGINT, libc::SIGQUIT].contains(&signal) {
             if is_ignored {
                 IGNORED.fetch_or(bit(signal), Ordering::SeqCst);
@@ -189,15 +189,6 @@ fn handle(signal: i32) -> io::Result<()> {
         action.sa_sigaction = on_signal as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO;
         check(libc::sigaction(signal, &raw const action, std::ptr::null_mut()))
-    }
-}
-
-fn is_ignored(signal: i32) -> io::Result<bool> {
-    // SAFETY: only reads the present action into a live structure.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        check(libc::sigaction(signal, std::ptr::null(), &raw mut action))?;
-        Ok(action.sa_sigaction == libc::SIG_IGN)
     }
 }
 

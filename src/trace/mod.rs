@@ -16,7 +16,6 @@ mod command;
 mod cpu_affinity;
 pub mod engine;
 pub mod error;
-mod files;
 pub mod perf;
 pub mod procfs;
 pub mod refusal;

@@ -1,7 +1,7 @@
 //! What /proc tells of a process: proc(5).
 
 use std::fs;
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -215,37 +215,52 @@ pub fn network_namespace(pid: Tid) -> Option<String> {
     Some(link.to_str()?.to_owned())
 }
 
-/// A listening TCP socket of a network namespace.
+/// A socket in `/proc/PID/net/tcp` or `tcp6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where it listens.
+pub struct TcpSocket {
+    /// The local address.
     pub local: SocketAddr,
+    /// The remote address; unspecified if it is a listener.
+    pub peer: SocketAddr,
+    /// Whether it listens.
+    pub is_listener: bool,
     /// Its inode, by which descriptors name it.
     pub inode: u64,
 }
 
-/// The listening TCP sockets of a process' network namespace.
-pub fn listeners(pid: Tid) -> std::io::Result<Vec<Listener>> {
+/// Reads the TCP sockets of a process' network namespace: of each family first the listeners, then
+/// the connections. Takes milliseconds if there are many.
+fn tcp_sockets(pid: Tid, table: &str) -> io::Result<impl Iterator<Item = io::Result<TcpSocket>>> {
+    let lines: Box<dyn BufRead> = match fs::File::open(format!("/proc/{pid}/net/{table}")) {
+        Ok(file) => Box::new(io::BufReader::new(file)),
+        // A kernel without IPv6 has no tcp6.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Box::new(io::empty()),
+        Err(e) => return Err(e),
+    };
+    Ok(lines.lines().skip(1).filter_map(|line| line.map(|l| decode_tcp_socket(&l)).transpose()))
+}
+
+fn decode_tcp_socket(line: &str) -> Option<TcpSocket> {
     const LISTEN: &str = "0A";
+    let mut fields = line.split_ascii_whitespace();
+    let local = fields.nth(1).and_then(address)?;
+    let peer = fields.next().and_then(address)?;
+    let is_listener = fields.next()? == LISTEN;
+    let inode = fields.nth(5)?.parse().ok()?;
+    Some(TcpSocket { local, peer, is_listener, inode })
+}
+
+/// Returns the listening TCP sockets of a process' network namespace.
+pub fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
-        let file = match fs::File::open(format!("/proc/{pid}/net/{table}")) {
-            Ok(file) => file,
-            // No IPv6 here.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e),
-        };
-        // The kernel lists the listeners first: to read on takes long where there are many
-        // connections.
-        for line in std::io::BufReader::new(file).lines().skip(1) {
-            let line = line?;
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            if fields.get(3).is_none_or(|state| *state != LISTEN) {
+        for socket in tcp_sockets(pid, table)? {
+            let socket = socket?;
+            // The listeners come first, and reading on takes long if there are many connections.
+            if !socket.is_listener {
                 break;
             }
-            let local = fields.get(1).and_then(|local| address(local));
-            let inode = fields.get(9).and_then(|inode| inode.parse().ok());
-            found.extend(local.zip(inode).map(|(local, inode)| Listener { local, inode }));
+            found.push(socket);
         }
     }
     Ok(found)
@@ -283,38 +298,35 @@ pub fn inode_of_link(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// What the tables of sockets say of one.
+/// What the tables of sockets tell about one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketEntry {
-    /// A TCP socket with these ends.
+    /// A TCP socket.
     Tcp {
-        /// The local end.
+        /// The local address.
         local: SocketAddr,
-        /// The remote end.
+        /// The remote address.
         peer: SocketAddr,
     },
     /// A socket that is in no table of TCP sockets.
     NotTcp,
 }
 
-/// Looks up a thread's descriptor in its network namespace's tables: milliseconds where there
-/// are many sockets. `None`: it cannot be known, since a TCP socket may have left the tables.
+/// Looks up a thread's descriptor in the tables of its network namespace. Takes milliseconds if
+/// there are many sockets. Returns `None` if it is in no table: a TCP socket may have left them.
 pub fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
-    let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
-    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    let inode = socket_inode(tid, fd)?;
     for table in ["tcp", "tcp6"] {
-        let Ok(text) = fs::read_to_string(format!("/proc/{tid}/net/{table}")) else { continue };
-        for line in text.lines().skip(1) {
-            let mut fields = line.split_ascii_whitespace();
-            let local = fields.nth(1).and_then(address);
-            let peer = fields.next().and_then(address);
-            if fields.nth(6) == Some(inode) {
-                return Some(SocketEntry::Tcp { local: local?, peer: peer? });
-            }
+        let Ok(mut sockets) = tcp_sockets(tid, table) else { continue };
+        let is_it = |s: &io::Result<TcpSocket>| s.as_ref().is_ok_and(|s| s.inode == inode);
+        if let Some(Ok(TcpSocket { local, peer, .. })) = sockets.find(is_it) {
+            return Some(SocketEntry::Tcp { local, peer });
         }
     }
     let unix = fs::read_to_string(format!("/proc/{tid}/net/unix")).ok()?;
-    let is_unix = unix.lines().skip(1).any(|l| l.split_ascii_whitespace().nth(6) == Some(inode));
+    let inode = inode.to_string();
+    let is_unix =
+        unix.lines().skip(1).any(|l| l.split_ascii_whitespace().nth(6) == Some(inode.as_str()));
     is_unix.then_some(SocketEntry::NotTcp)
 }
 

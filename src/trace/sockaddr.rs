@@ -1,33 +1,34 @@
 //! The peer's address as accept wrote it into the tracee's memory.
 
 use std::io::IoSliceMut;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use crate::sys::ptrace::Tid;
+use crate::sys::sockaddr;
 use crate::sys::tracee;
 
 /// The bytes of a `sockaddr_in6`, the largest that matters.
-pub(super) const MAX_SOCKADDR_BYTES: usize = 28;
+pub(super) const MAX_SOCKADDR_BYTES: usize = sockaddr::INET6_BYTES;
 /// The bytes of a `sockaddr_in`.
-pub(super) const INET: usize = 16;
+pub(super) const INET: usize = sockaddr::INET_BYTES;
 
-/// The smallest page there is.
+/// The smallest page size of any architecture.
 const PAGE: usize = 4096;
-/// How much is read at most to get both: the more, the longer it takes.
+/// How much is read at most to get both: a longer read takes longer.
 const NEAR: usize = 256;
 
-/// What the tracee's memory tells of a peer.
+/// The peer that was read from the tracee's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAddr {
-    /// The peer, if the buffer was long enough and nobody else has written to it.
+    /// The peer, if the buffer was long enough and no other thread has written to it.
     Peer(SocketAddr),
-    /// The peer, unless the tracee's buffer was too short: the kernel then writes a part of the
-    /// address and the length of the whole, and the rest is whatever was there before.
+    /// The peer, unless the tracee's buffer was too short: then the kernel writes only a part of the
+    /// address and the length of the whole, and the rest of the memory keeps its old content.
     Perhaps(SocketAddr),
-    /// Nothing: no internet address, or none that the length fits.
+    /// Unknown: no internet address, or the length does not match the family.
     Unclear,
 }
 
@@ -40,11 +41,12 @@ pub fn read(tid: Tid, address: u64, length: u64) -> PeerAddr {
     in_one_piece(tid, address, length).unwrap_or_else(|| in_pieces(tid, address, length))
 }
 
-/// Both are neighbours on the stack, as a rule: one piece costs half as much as three.
+/// Reads both with one piece, which takes half the time of three. Usually they are close together
+/// on the stack.
 fn in_one_piece(tid: Tid, address: usize, length: usize) -> Option<PeerAddr> {
     let start = address.min(length);
     let size = address.checked_add(MAX_SOCKADDR_BYTES)?.max(length.checked_add(4)?) - start;
-    // Within a page nothing can be missing.
+    // A page is mapped as a whole.
     if size > NEAR || start % PAGE + size > PAGE {
         return None;
     }
@@ -55,7 +57,7 @@ fn in_one_piece(tid: Tid, address: usize, length: usize) -> Option<PeerAddr> {
     Some(decode(u32::from_ne_bytes(*len) as usize, bytes, MAX_SOCKADDR_BYTES))
 }
 
-/// An IPv4 address at the end of a mapping must not fail for want of the rest.
+/// Reads in pieces, because an IPv4 address may end where its mapping ends.
 fn in_pieces(tid: Tid, address: usize, length: usize) -> PeerAddr {
     let mut len = [0u8; 4];
     let mut bytes = [0u8; MAX_SOCKADDR_BYTES];
@@ -71,27 +73,22 @@ fn in_pieces(tid: Tid, address: usize, length: usize) -> PeerAddr {
     }
 }
 
+/// Decodes a sockaddr whose length accept returned as `len`; `have` bytes of it could be read.
 pub(super) fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) -> PeerAddr {
-    let u16_at = |i: usize| u16::from_be_bytes([bytes[i], bytes[i + 1]]);
-    match (i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])), len) {
-        (libc::AF_INET, INET) => {
-            let ip = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
-            let peer = SocketAddr::new(IpAddr::V4(ip), u16_at(2));
-            // The kernel writes eight zeroes behind the address, which a short buffer lacks.
-            let whole = bytes[8..INET].iter().all(|b| *b == 0);
-            if whole && !ip.is_unspecified() {
+    let peer = bytes.get(..have).and_then(sockaddr::decode);
+    match (peer, len) {
+        (Some(peer @ SocketAddr::V4(v4)), INET) => {
+            // The kernel writes eight zero bytes after the address, which a short buffer lacks.
+            let is_whole = bytes[8..INET].iter().all(|b| *b == 0);
+            if is_whole && !v4.ip().is_unspecified() {
                 PeerAddr::Peer(peer)
             } else {
                 PeerAddr::Perhaps(peer)
             }
         }
-        (libc::AF_INET6, MAX_SOCKADDR_BYTES) if have >= MAX_SOCKADDR_BYTES => {
-            let mut ip = [0; 16];
-            ip.copy_from_slice(&bytes[8..24]);
-            // A sockaddr_in given for an IPv6 socket is a fault that happens, and IPv6 has no
-            // padding to tell it by.
-            PeerAddr::Perhaps(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(ip)), u16_at(2)))
-        }
+        // Some programs pass a sockaddr_in for an IPv6 socket, and a sockaddr_in6 has no padding
+        // that would show it.
+        (Some(peer @ SocketAddr::V6(_)), MAX_SOCKADDR_BYTES) => PeerAddr::Perhaps(peer),
         _ => PeerAddr::Unclear,
     }
 }

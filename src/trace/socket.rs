@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use crate::sys::files;
 use crate::sys::pidfd::{self, Name};
 use crate::sys::ptrace::Tid;
 
-use super::files;
 use super::procfs::{self, SocketEntry};
 
 /// What a look-up gave.
@@ -54,7 +54,7 @@ impl Sockets {
     fn by_pidfd(&mut self, tid: Tid, fd: i32, wants_local: bool) -> io::Result<SocketLookup> {
         if !self.pidfds.contains_key(&tid) {
             let pidfd = open(tid)?;
-            if self.pidfds.len() >= KEPT || !files::leaves(SPARE, pidfd.as_raw_fd()) {
+            if self.pidfds.len() >= KEPT || !files::has_room(SPARE, pidfd.as_raw_fd()) {
                 self.pidfds.clear();
             }
             self.pidfds.insert(tid, pidfd);

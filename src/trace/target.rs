@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::sys::ptrace::Tid;
 
 use super::error::{Doing, Error};
-use super::procfs::{self, Listener};
+use super::procfs::{self, TcpSocket};
 use super::refusal;
 
 /// A process that holds a listening socket.
@@ -69,8 +69,8 @@ pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
 /// Listening sockets as descriptors name them.
 type Sockets = BTreeMap<String, SocketAddr>;
 
-fn requested(listeners: &[Listener], ports: &[RangeInclusive<u16>]) -> Sockets {
-    let is_requested = |l: &&Listener| ports.iter().any(|r| r.contains(&l.local.port()));
+fn requested(listeners: &[TcpSocket], ports: &[RangeInclusive<u16>]) -> Sockets {
+    let is_requested = |l: &&TcpSocket| ports.iter().any(|r| r.contains(&l.local.port()));
     let listeners = listeners.iter().filter(is_requested);
     listeners.map(|l| (format!("socket:[{}]", l.inode), l.local)).collect()
 }

@@ -1,6 +1,8 @@
 //! The messages of sock_diag(7): requests for dumps, and what the kernel says of a socket.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::sys::sockaddr::decode_ip;
 
 use super::ports::Ports;
 
@@ -165,21 +167,13 @@ fn socket(message: &[u8]) -> Option<Socket> {
     Some(Socket {
         cookie: u64::from(u32_at(m, 44)?) | u64::from(u32_at(m, 48)?) << 32,
         state: m[1],
-        local: (address(family, &m[8..24])?, u16::from_be_bytes([m[4], m[5]])),
-        peer: (address(family, &m[24..40])?, u16::from_be_bytes([m[6], m[7]])),
+        local: (decode_ip(family, &m[8..24])?, u16::from_be_bytes([m[4], m[5]])),
+        peer: (decode_ip(family, &m[24..40])?, u16::from_be_bytes([m[6], m[7]])),
         remnant: m[2] == TIME_WAIT_TIMER,
         queue: u32_at(m, 56)?,
         owned: u32_at(m, 68)? != 0,
         info: attribute(&message[HEADER + SOCKET..], INFO).and_then(info),
     })
-}
-
-fn address(family: i32, bytes: &[u8]) -> Option<IpAddr> {
-    match family {
-        libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(..4)?).ok()?).into()),
-        libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
-        _ => None,
-    }
 }
 
 /// The content of the first attribute of that kind.

@@ -89,14 +89,13 @@ impl Plain<'_> {
     }
 }
 
-/// Lets this process have so many files open, if it may: `-ff` makes one of every thread.
+/// Raises the limit of open files if it is too low for `files`: `-ff` makes one of every thread.
 pub(super) fn allow(files: usize) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < files as u64 + 64
-    {
-        // If it may not, opening will say so.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    const STANDARD_STREAMS: i32 = 3;
+    const OTHERS: u64 = 64;
+    if !crate::sys::files::has_room(files as u64 + OTHERS, STANDARD_STREAMS) {
+        // If it cannot be raised, opening the files fails with a message.
+        crate::sys::files::raise_limit();
     }
 }
 

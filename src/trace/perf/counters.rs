@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::sys::files;
 use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
-use crate::trace::files;
 
 use super::Refused;
 use super::accept_signal::AcceptSignal;
@@ -74,7 +74,7 @@ impl EventCounters {
     pub fn open_inherited(&mut self, tid: Tid) {
         let Some(inherited) = &mut self.inherited else { return };
         let opened = match inherited.open(&self.tracepoints, tid) {
-            Err(Refused::Files) if files::allow_more() => inherited.open(&self.tracepoints, tid),
+            Err(Refused::Files) if files::raise_limit() => inherited.open(&self.tracepoints, tid),
             result => result,
         };
         if opened.is_err_and(|why| !matches!(why, Refused::Gone)) {
@@ -111,11 +111,11 @@ impl EventCounters {
         }
         let open = || Events::open(&self.tracepoints, tid, signal);
         let events = match open() {
-            Err(Refused::Files) if files::allow_more() => open()?,
+            Err(Refused::Files) if files::raise_limit() => open()?,
             result => result?,
         };
         let [first, second] = events.descriptors();
-        if !files::leaves(SPARE_DESCRIPTORS, first.max(second)) && !files::allow_more() {
+        if !files::has_room(SPARE_DESCRIPTORS, first.max(second)) && !files::raise_limit() {
             return Err(Refused::Files);
         }
         self.open.insert(tid, events);

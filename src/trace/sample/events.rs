@@ -5,9 +5,9 @@ use std::ffi::CStr;
 use std::io;
 
 use crate::sys::capability;
+use crate::sys::files;
 use crate::sys::perf_ring::{Inherit, SampledEvent, SampledTracepoint, monotonic_now};
 use crate::sys::ptrace::Tid;
-use crate::trace::files;
 use crate::trace::perf::Refused;
 use crate::trace::perf::tracepoint::Tracepoints;
 
@@ -95,12 +95,12 @@ impl Families {
     /// [`Refused`], in which the remedy stands.
     pub fn open(&mut self, tid: Tid, rings: &Rings) -> Result<FamilyId, Refused> {
         let events = match self.events(tid, rings) {
-            Err(Refused::Files) if files::allow_more() => self.events(tid, rings)?,
+            Err(Refused::Files) if files::raise_limit() => self.events(tid, rings)?,
             result => result?,
         };
         let (events, opened) = events;
         let newest = events.iter().map(SampledEvent::descriptor).max().unwrap_or(0);
-        if !files::leaves(SPARE, newest) && !files::allow_more() {
+        if !files::has_room(SPARE, newest) && !files::raise_limit() {
             return Err(Refused::Files);
         }
         let id = FamilyId(self.next);

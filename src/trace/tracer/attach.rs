@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::model::connection::Connection;
+use crate::model::plural;
 use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 use crate::sys::wake;
@@ -54,10 +55,11 @@ pub(super) fn attach(
     wait_until_settled(&mut tracees, signals)?;
     tracees.check_io_uring(seized.threads.keys().copied());
     tracees.status.started = Some(RecordTime::now());
+    let threads: usize = seized.threads.values().map(BTreeSet::len).sum();
     tracees.remark(format!(
         "attached to {} and {}",
-        plural(seized.threads.len(), "process", "processes"),
-        plural(seized.threads.values().map(BTreeSet::len).sum(), "thread", "threads"),
+        plural(seized.threads.len() as u64, "process", "processes"),
+        plural(threads as u64, "thread", "threads"),
     ));
     Ok(tracees)
 }
@@ -146,8 +148,4 @@ fn wait_until_settled(tracees: &mut Tracees, signals: &mut SignalHandler) -> Res
 
 fn is_settled(tracees: &Tracees) -> bool {
     !tracees.threads.has_interrupted() && tracees.perf.as_ref().is_none_or(Perf::is_settled)
-}
-
-fn plural(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
