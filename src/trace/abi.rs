@@ -1,6 +1,6 @@
-//! The one table of system call numbers, by architecture.
+//! System call numbers, by architecture. No other table has any.
 
-/// `AUDIT_ARCH_*` (linux/audit.h): which table of numbers a system call is from.
+/// The architecture of a system call: `AUDIT_ARCH_*` of linux/audit.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
     /// 64-bit x86; x32 calls have bit 30 set in their number.
@@ -10,10 +10,10 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All of this machine.
+    /// All architectures that programs on this machine can use.
     pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::I386];
 
-    /// The value of `AUDIT_ARCH_*`.
+    /// Returns the value of `AUDIT_ARCH_*`.
     pub const fn audit(self) -> u32 {
         match self {
             Arch::X86_64 => 0xc000_003e,
@@ -21,25 +21,25 @@ impl Arch {
         }
     }
 
-    /// The architecture of an `AUDIT_ARCH_*`.
+    /// Returns the architecture of an `AUDIT_ARCH_*`.
     pub fn from_audit(value: u32) -> Option<Arch> {
         Arch::ALL.into_iter().find(|a| a.audit() == value)
     }
 }
 
-/// A system call that matters here.
+/// A system call that the tracer decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// accept(2) or accept4: descriptor, address, length.
     Accept,
-    /// i386 socketcall(2): operation and a pointer to the arguments of one of many calls, among
-    /// them [`SOCKETCALL_ACCEPTS`].
+    /// i386 socketcall(2): the operation, and a pointer to its arguments. [`SOCKETCALL_ACCEPTS`]
+    /// are two of the operations.
     Socketcall,
-    /// io_uring_setup(2): what is accepted through the ring does not pass accept.
+    /// io_uring_setup(2): connections accepted through a ring do not use accept(2).
     IoUringSetup,
-    /// clone(2): flags first, in all of these architectures.
+    /// clone(2): the flags are the first argument on all these architectures.
     Clone,
-    /// clone3: a pointer to `struct clone_args`, in which the flags are the first 64 bits.
+    /// clone3(2): a pointer to `struct clone_args`, whose first 64 bits are the flags.
     Clone3,
 }
 
@@ -68,7 +68,7 @@ pub const CALLS: &[(Arch, u32, Call)] = &[
     (Arch::I386, 435, Call::Clone3),
 ];
 
-/// The calls that have this number, on one architecture or another.
+/// Returns the calls that have this number on any architecture.
 pub fn candidates(number: u64) -> impl Iterator<Item = (Arch, Call)> {
     CALLS.iter().filter(move |c| u64::from(c.1) == number).map(|c| (c.0, c.2))
 }

@@ -1,4 +1,4 @@
-//! Becomes the tracer of processes that run already.
+//! Seizes the threads of running processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,42 +9,41 @@ use super::procfs;
 use super::refusal;
 use super::target;
 
-/// Which processes are attached to.
+/// The processes to attach to.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
     /// The given processes.
     pub pids: BTreeSet<Tid>,
-    /// Their descendants too, those that live and those that are yet to come.
+    /// Whether to attach to their descendants, too: those that run and those that start later.
     pub children: bool,
 }
 
-/// What came of seizing.
+/// The result of [`Targets::seize`].
 #[derive(Debug, Default)]
 pub struct Seized {
-    /// The threads, by process.
+    /// The seized threads, by process.
     pub threads: BTreeMap<Tid, BTreeSet<Tid>>,
-    /// Processes that could not be seized, each with cause and remedy.
+    /// Processes that could not be seized, each with the cause and a remedy.
     pub refused: BTreeMap<Tid, String>,
 }
 
 impl Targets {
     fn options(&self) -> i32 {
-        let own = ptrace::PTRACE_O_TRACESYSGOOD
+        let threads = ptrace::PTRACE_O_TRACESYSGOOD
             | ptrace::PTRACE_O_TRACECLONE
             | ptrace::PTRACE_O_TRACEEXEC;
-        let pending_threads = ptrace::PTRACE_O_TRACEFORK | ptrace::PTRACE_O_TRACEVFORK;
-        if self.children { own | pending_threads } else { own }
+        let children = ptrace::PTRACE_O_TRACEFORK | ptrace::PTRACE_O_TRACEVFORK;
+        if self.children { threads | children } else { threads }
     }
 
-    /// Puts the process in the place of each thread that was given instead of one. Gives a
-    /// sentence for each.
+    /// Replaces each given thread by its process. Returns a note for each.
     pub fn resolve_threads(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         let resolve = |tid: Tid| {
             let pid = procfs::process_of(tid).unwrap_or(tid);
             if pid != tid {
                 notes.push(format!(
-                    "{tid} is a thread of process {pid}, which is watched with all its threads"
+                    "{tid} is a thread of process {pid}; all threads of the process are watched"
                 ));
             }
             pid
@@ -53,13 +52,13 @@ impl Targets {
         notes
     }
 
-    /// Whether a process belongs to what is watched, given that it is a tracee.
+    /// Whether a traced process is one of the targets.
     pub fn include(&self, pid: Tid) -> bool {
         self.children || self.pids.contains(&pid)
     }
 
-    /// Seizes every thread, and looks again until no new one shows up: threads that a seized one
-    /// makes are tracees from birth.
+    /// Seizes every thread, and repeats that until there is no new one. Threads that a seized thread
+    /// creates are traced from their start.
     ///
     /// # Errors
     /// [`Error::NothingAttached`] when none of the given processes could be seized.
@@ -75,28 +74,28 @@ impl Targets {
         loop {
             let ours = seized.threads.keys().copied().collect();
             let processes = if self.children { target::with_descendants(&ours) } else { ours };
-            let mut news = false;
+            let mut has_new = false;
             for pid in processes {
-                // Started by what it watches: a shell, for one.
+                // tcptally may be a child of the shell that it watches.
                 let is_self = pid == std::process::id() as Tid;
                 if !is_self && !seized.refused.contains_key(&pid) {
-                    news |= self.seize_process(pid, &mut seized);
+                    has_new |= self.seize_process(pid, &mut seized);
                 }
             }
-            if !news {
+            if !has_new {
                 return Ok(seized);
             }
         }
     }
 
-    /// Whether there was a thread that had not been seized.
+    /// Seizes the threads of a process. Returns whether one had not been seized before.
     fn seize_process(&self, pid: Tid, seized: &mut Seized) -> bool {
-        let mut news = false;
-        // One that is ours already was looked at, and its end is no refusal.
+        let mut has_new = false;
+        // A process that was seized has been checked, and its end is no refusal.
         if !seized.threads.contains_key(&pid)
-            && let Some(why) = refusal::beforehand(pid)
+            && let Some(reason) = refusal::before_attach(pid)
         {
-            self.refuse(pid, why, seized);
+            self.refuse(pid, reason, seized);
             return false;
         }
         for tid in procfs::threads(pid) {
@@ -105,28 +104,28 @@ impl Targets {
             }
             match ptrace::seize(tid, self.options()) {
                 Ok(()) => {}
-                // Its creator, seized before it, has made it a tracee of ours.
+                // It was created by a seized thread and is therefore traced already.
                 Err(_) if procfs::is_traced_by_us(tid) => {}
-                // The end of a thread is no refusal, though the kernel may say EPERM to it.
+                // The thread has ended, for which the kernel may return EPERM.
                 Err(_) if procfs::has_ended(tid) => continue,
                 Err(e) => {
                     self.refuse(pid, refusal::of_process(pid, &e), seized);
-                    return news;
+                    return has_new;
                 }
             }
             seized.threads.entry(pid).or_default().insert(tid);
-            news = true;
+            has_new = true;
         }
         if !seized.threads.contains_key(&pid) {
             self.refuse(pid, refusal::gone(pid), seized);
         }
-        news
+        has_new
     }
 
-    fn refuse(&self, pid: Tid, why: String, seized: &mut Seized) {
-        // Nobody asked for a descendant by its number: nothing is missed where it has ended.
+    /// Records that a process could not be seized, unless it is a descendant that has ended.
+    fn refuse(&self, pid: Tid, reason: String, seized: &mut Seized) {
         if self.pids.contains(&pid) || !procfs::process_has_ended(pid) {
-            seized.refused.insert(pid, why);
+            seized.refused.insert(pid, reason);
         }
     }
 }
@@ -135,7 +134,7 @@ impl Targets {
 mod tests {
     use super::*;
 
-    /// A process that is no more.
+    /// A process that has ended.
     fn ended() -> Tid {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_one_that_is_ours_is_no_refusal() {
+    fn the_end_of_a_seized_process_is_no_refusal() {
         let pid = ended();
         let targets = Targets { pids: [pid].into(), children: true };
         let mut seized = Seized::default();
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_of_a_given_process_the_end_is_a_refusal() {
+    fn an_ended_process_is_refused_only_if_it_was_given() {
         let pid = ended();
         for given in [true, false] {
             let pids = if given { [pid].into() } else { BTreeSet::new() };

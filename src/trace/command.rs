@@ -1,4 +1,4 @@
-//! The command that was spawned: how it ended, its signals, its place in the shell's job.
+//! The spawned command: its end, its signals, and its job control.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,43 +14,43 @@ use super::error::{Doing, Error};
 use super::procfs;
 use super::signals::{self, STOPS};
 
-/// A terminal's stop signal comes to the server and to the tracer at once; this much apart they
-/// are two.
+/// A terminal sends a stop signal to the server and to the tracer at once: signals further apart
+/// than this are two.
 const SAME_KEYSTROKE: Duration = Duration::from_secs(2);
 
-/// A signal to a whole process group comes to the command as well, before this time is over. It
-/// is passed on only if it has not.
+/// Within this time, a signal to the whole process group reaches the command as well. It is passed
+/// on only if it does not.
 const GROUP_DELIVERY: Duration = Duration::from_millis(20);
-/// How much earlier the command may have shown it: the tracer may have been busy.
+/// How much earlier the command may have received it, if the tracer was busy.
 const SHOWN_BEFORE: Duration = Duration::from_millis(100);
-/// A signal that was passed on shows itself within this time, unless the command blocks it.
+/// Within this time, a signal that was passed on stops the command, unless it blocks the signal.
 const PASSED_ON_BEFORE: Duration = Duration::from_secs(1);
 
 /// A spawned command.
 #[derive(Debug)]
 pub struct Command {
-    /// Its process.
+    /// Its process id.
     pub pid: Tid,
     /// How it ended, once it has.
     pub ending: Option<Ending>,
     in_group_stop: bool,
     stop_signal: Option<(i32, Instant)>,
-    /// Signals to be passed on, unless the command turns out to have them already.
+    /// Signals that are passed on unless the command receives them by itself.
     waiting: Vec<(Sent, Instant)>,
     deliveries: Deliveries,
 }
 
-/// When tracees were last about to get each signal.
+/// When each signal was last delivered to a tracee.
 #[derive(Debug, Default)]
 struct Deliveries {
     to_first_thread: HashMap<i32, Instant>,
     to_others: HashMap<i32, (Tid, Instant)>,
-    /// Signals that were passed on and have not shown themselves since.
+    /// Signals that were passed on and have not been delivered yet.
     passed_on: HashMap<i32, Instant>,
 }
 
 impl Command {
-    /// A command that runs.
+    /// Returns the state of a running command.
     pub fn new(pid: Tid) -> Command {
         Command {
             pid,
@@ -62,14 +62,14 @@ impl Command {
         }
     }
 
-    /// Signals have come to the tracer. Those of the terminal have come to the command as well,
-    /// the others are passed on. Gives those that are neither: they would kill the command.
+    /// Handles signals to the tracer. Those from the terminal reach the command as well, the others
+    /// are passed on. Returns those that are ignored, because they would kill the command.
     pub fn on_signals(&mut self, signals: Signals) -> io::Result<Vec<i32>> {
         let mut ignored = Vec::new();
         for signal in signals.numbers().filter(|s| *s != libc::SIGUSR1) {
             let sent = wake::sent(signal);
             let is_sent = signals.was_sent(signal);
-            // A terminal's hang-up may come to the session's leader alone.
+            // On a hang-up, the kernel may signal only the leader of the session.
             if is_sent && signals::is_for_command(signal) || signal == libc::SIGHUP {
                 self.waiting.push((sent, Instant::now() + GROUP_DELIVERY));
             } else if signals::is_other(signal) {
@@ -88,28 +88,28 @@ impl Command {
         Ok(ignored)
     }
 
-    /// When signals are to be passed on next.
+    /// When the next signal has to be passed on.
     pub fn next_due(&self) -> Option<Instant> {
         self.waiting.iter().map(|w| w.1).min()
     }
 
-    /// Passes on the signals that the command has not got otherwise.
+    /// Passes on the signals that are due and that the command has not received.
     fn pass_on_due(&mut self) {
         let now = Instant::now();
         let (due, waiting) = self.waiting.drain(..).partition(|w| w.1 <= now);
         self.waiting = waiting;
         let due: Vec<(Sent, Instant)> = due;
         for (sent, due) in due {
-            if !self.has_got(sent.signal, due.checked_sub(GROUP_DELIVERY).unwrap_or(due)) {
+            if !self.has_received(sent.signal, due.checked_sub(GROUP_DELIVERY).unwrap_or(due)) {
                 self.deliveries.passed_on.insert(sent.signal, now);
                 send(self.pid, sent);
             }
         }
     }
 
-    /// Whether the command gets a signal that came to the tracer at this time. One delivery
-    /// answers for one signal.
-    fn has_got(&mut self, signal: i32, came: Instant) -> bool {
+    /// Whether the command has received a signal that came to the tracer at time `came`. Each
+    /// delivery counts for one signal.
+    fn has_received(&mut self, signal: i32, came: Instant) -> bool {
         let is_same = |shown: Instant| shown + SHOWN_BEFORE >= came;
         let Deliveries { to_first_thread, to_others, .. } = &mut self.deliveries;
         if to_first_thread.remove(&signal).is_some_and(is_same) {
@@ -126,8 +126,8 @@ impl Command {
         has("SigCgt") || has("SigBlk")
     }
 
-    /// A tracee is about to get a signal.
-    pub fn delivered(&mut self, tid: Tid, signal: i32) {
+    /// Notes that a signal is delivered to a tracee.
+    pub fn note_delivery(&mut self, tid: Tid, signal: i32) {
         if !signals::is_for_command(signal) && !signals::is_other(signal) {
             return;
         }
@@ -142,15 +142,14 @@ impl Command {
         }
     }
 
-    /// Sends a signal to what the command left behind: to processes whose parents are not
-    /// among them, as those pass it on as they see fit.
+    /// Sends a signal to the processes of [`Command::remaining`], and returns their ids.
     pub fn send_to_remaining(&self, sent: Sent) -> Vec<Tid> {
         let pids = self.remaining();
         pids.iter().for_each(|pid| send(*pid, sent));
         pids
     }
 
-    /// The processes that the command left behind, without those whose parents are among them.
+    /// Returns the processes that the command left behind, without those whose parent is among them.
     pub fn remaining(&self) -> Vec<Tid> {
         let processes = procfs::processes().into_iter();
         let traced: Vec<Tid> = processes.filter(|p| procfs::is_traced_by_us(*p)).collect();
@@ -158,8 +157,8 @@ impl Command {
         traced.iter().copied().filter(|pid| !has_parent(pid)).collect()
     }
 
-    /// A stopping signal took effect on this tracee, or SIGCONT ended it.
-    pub fn group_stop(&mut self, tid: Tid, stopped: bool) -> io::Result<()> {
+    /// Notes that a group-stop of this tracee has begun or ended.
+    pub fn set_group_stop(&mut self, tid: Tid, stopped: bool) -> io::Result<()> {
         if tid == self.pid {
             self.in_group_stop = stopped;
             self.stop_with_job()?;
@@ -167,9 +166,10 @@ impl Command {
         Ok(())
     }
 
-    /// A shell sees its job stop only when the process that it started does: this one. A command
-    /// that does not obey the signal goes on, and we with it; and one that is stopped alone, not
-    /// from the terminal, may be continued alone, which must find us at work.
+    /// Stops the tracer if the terminal has stopped the command: a shell regards its job as stopped
+    /// only if the process that it started is stopped, which is the tracer. If the command ignores
+    /// the signal, the tracer continues, too. If only the command is stopped, not from the
+    /// terminal, the tracer continues, because only the command may be continued.
     fn stop_with_job(&mut self) -> io::Result<()> {
         let Some((signal, since)) = self.stop_signal else { return Ok(()) };
         if since.elapsed() > SAME_KEYSTROKE {
@@ -191,7 +191,7 @@ fn send(pid: Tid, sent: Sent) {
     }
 }
 
-/// Waits for the end of a command that was let go, and passes signals on to it as before.
+/// Waits for the end of a detached command. Passes signals on to it as while it was traced.
 pub fn supervise(pid: Tid) -> Result<Ending, Error> {
     wake::install(&signals::handled_for_command()).doing("installing signal handlers")?;
     let mut command = Command::new(pid);
@@ -204,7 +204,7 @@ pub fn supervise(pid: Tid) -> Result<Ending, Error> {
         match wait::child(pid) {
             Ok(Some(Change::Exited(_, status))) => return Ok(Ending::Exited(status)),
             Ok(Some(Change::Killed(_, signal))) => return Ok(Ending::Killed(signal)),
-            // It does not need us to be continued, so there is no need to ask who stopped it.
+            // Who stopped the command does not matter: it can be continued without the tracer.
             Ok(Some(Change::Stopped(_, signal, _))) if STOPS.contains(&signal) => {
                 wake::stop_self(signal).doing("stopping with the job")?;
             }

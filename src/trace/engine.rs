@@ -4,8 +4,7 @@ use std::fmt;
 
 use super::stop::Until;
 
-/// A way to make tracees stop. Each hands on the same: a thread that stands where its accept
-/// has returned.
+/// A way to make tracees stop at the return from accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Engine {
     /// One stop per accept that succeeds: the signal of a perf event.
@@ -17,7 +16,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Until when a tracee runs that stood at no call of interest.
+    /// Until when a tracee runs after a stop.
     pub fn until(self) -> Until {
         match self {
             Engine::Perf | Engine::Seccomp => Until::AnyStop,

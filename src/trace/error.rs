@@ -1,63 +1,63 @@
-//! Why watching failed, with the remedy.
+//! Errors of tracing, with remedies.
 
 use std::io;
 
 use super::perf::Refused;
 
-/// Why a process could not be watched.
+/// Why a process could not be traced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such command.
+    /// The command does not exist.
     #[error("cannot run '{command}': {cause}")]
     NotFound {
-        /// As it was given.
+        /// The command as given.
         command: String,
-        /// What the kernel said, or where it was looked for.
+        /// The error, or where it was searched.
         cause: String,
     },
-    /// The command is no program that this user may run.
+    /// The command cannot be executed by this user.
     #[error("cannot run '{command}': {cause}")]
     NotExecutable {
-        /// As it was given.
+        /// The command as given.
         command: String,
-        /// What the kernel said, and what to do.
+        /// The error, and a remedy.
         cause: String,
     },
-    /// The kernel or a policy refused ptrace.
-    #[error("the kernel refuses to let this process be traced: {cause}")]
+    /// ptrace(2) is forbidden.
+    #[error("the command cannot be traced: {cause}")]
     Refused {
-        /// Why, as far as can be found out, and the remedy.
+        /// The cause, as far as it can be determined, and a remedy.
         cause: String,
     },
     /// None of the processes could be attached.
     #[error("{}", causes.join("; "))]
     NothingAttached {
-        /// For each, which and why, and the remedy.
+        /// For each process, the cause and a remedy.
         causes: Vec<String>,
     },
-    /// No process could be found that listens.
+    /// No listening process was found.
     #[error("{cause}")]
     NoListener {
-        /// What was found instead, and the remedy.
+        /// What was found instead, and a remedy.
         cause: String,
     },
-    /// The engine asked for cannot be had.
+    /// The requested engine is unavailable.
     #[error("engine '{engine}' cannot be used: {cause}")]
     Engine {
-        /// Its name.
+        /// The name of the engine.
         engine: &'static str,
-        /// Why, and the remedy.
+        /// The cause, and a remedy.
         cause: String,
     },
-    /// The command holds a byte that no argument can.
-    #[error("the command has a NUL byte in it, which no program can be given")]
+    /// The command or an argument contains a NUL byte.
+    #[error("the command contains a NUL byte, which arguments of programs cannot contain")]
     Nul,
-    /// A system call failed that should not.
+    /// A system call failed unexpectedly.
     #[error("{doing}")]
     System {
         /// What was being done.
         doing: &'static str,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
@@ -80,7 +80,7 @@ impl Error {
     }
 }
 
-/// Puts what was being done before what went wrong.
+/// Adds to an error what was being done.
 pub(super) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, Error>;
 }

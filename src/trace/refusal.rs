@@ -1,4 +1,4 @@
-//! Why ptrace(2) was refused: causes and remedies in words.
+//! Describes why ptrace(2) failed, with a remedy.
 
 use std::fs;
 use std::io;
@@ -7,14 +7,14 @@ use crate::sys::ptrace::Tid;
 
 use super::procfs;
 
-const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works all the same";
+const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works nevertheless";
 
-/// What root needs that has lost CAP_SYS_PTRACE.
+/// The remedy if root lacks CAP_SYS_PTRACE.
 pub const GIVE_PTRACE: &str = "tcptally runs as root, but without CAP_SYS_PTRACE: start its \
                                container with '--cap-add=SYS_PTRACE', or add CAP_SYS_PTRACE to \
                                CapabilityBoundingSet in its systemd unit";
 
-/// Whether this process is root and may nevertheless not trace what belongs to others.
+/// Whether this process is root without CAP_SYS_PTRACE, and so cannot trace other users' processes.
 pub fn is_root_without_ptrace() -> bool {
     nix::unistd::geteuid().is_root() && !procfs::has_ptrace_capability()
 }
@@ -23,35 +23,35 @@ fn yama_scope() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?.trim().parse().ok()
 }
 
-/// Why a child of ours cannot be traced.
+/// Describes why a child of tcptally cannot be traced.
 pub fn of_own_child() -> String {
     let me = std::process::id() as Tid;
     if let Some(thread) = procfs::tracer_of(me) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
         return format!(
-            "tcptally is itself traced, by process {tracer} (strace -f? a debugger?), which gets \
-             its children as well; run tcptally without it"
+            "tcptally is itself traced, by process {tracer} (strace -f or a debugger), which also \
+             traces its children; run tcptally without that tracer"
         );
     }
     if yama_scope() == Some(3) {
         return "kernel.yama.ptrace_scope is 3, which forbids ptrace to everyone until the next \
-                boot; boot with another value, or use 'tcptally parse' on a record made otherwise"
+                boot; boot with another value, or use 'tcptally parse' on a record of another tool"
             .into();
     }
-    "a seccomp filter or security module forbids ptrace here (in a container, as a rule); run it \
-     with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
+    "a seccomp filter or security module forbids ptrace (usually in a container); run the \
+     container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
         .into()
 }
 
-/// A process that there is not.
+/// Describes that a process does not exist.
 pub fn gone(pid: Tid) -> String {
     format!(
-        "process {pid}: no such process here (it has ended, or the number is from another \
-         container's or host's view; 'pidof NAME' and 'pgrep NAME' give those of this one)"
+        "process {pid}: no such process here (it has ended, or the PID is that of another PID \
+         namespace, such as a container; 'pidof NAME' and 'pgrep NAME' show the PIDs of this one)"
     )
 }
 
-/// Why a process cannot be watched, whatever the engine.
+/// Describes why no engine can watch a process; `None` if one can.
 pub fn unwatchable(pid: Tid) -> Option<String> {
     if !procfs::exists(pid) {
         return Some(gone(pid));
@@ -61,7 +61,7 @@ pub fn unwatchable(pid: Tid) -> Option<String> {
         return Some(format!("process {pid} is tcptally itself, which cannot watch itself"));
     }
     if procfs::is_kernel_thread(pid) {
-        return Some(format!("process {pid} is a kernel thread, which accepts nothing"));
+        return Some(format!("process {pid} is a kernel thread, which does not call accept"));
     }
     if procfs::process_has_ended(pid) {
         return Some(format!(
@@ -71,8 +71,8 @@ pub fn unwatchable(pid: Tid) -> Option<String> {
     None
 }
 
-/// What speaks against attaching to a process before ptrace is asked.
-pub fn beforehand(pid: Tid) -> Option<String> {
+/// Describes why attaching to a process will fail; `None` if no reason is known.
+pub fn before_attach(pid: Tid) -> Option<String> {
     if let Some(why) = unwatchable(pid) {
         return Some(why);
     }
@@ -80,18 +80,18 @@ pub fn beforehand(pid: Tid) -> Option<String> {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
         let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
         return Some(format!(
-            "process {pid} is already traced, by process {tracer}{name}, and there can be only one \
-             tracer; end that one first"
+            "process {pid} is already traced, by process {tracer}{name}, and a process can have \
+             only one tracer; end that tracer first"
         ));
     }
     let tracer_of_mine = procfs::tracer_of(std::process::id() as Tid);
     if tracer_of_mine.and_then(procfs::process_of) == Some(pid) {
-        return Some(format!("process {pid} traces tcptally itself; watch it from outside of it"));
+        return Some(format!("process {pid} traces tcptally itself; run tcptally outside of it"));
     }
     None
 }
 
-/// Why ptrace refused a process that there is.
+/// Describes why ptrace failed on an existing process.
 pub fn of_process(pid: Tid, error: &io::Error) -> String {
     let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
     let start = format!("process {pid}{name} cannot be attached: ");
@@ -145,7 +145,7 @@ pub fn of_process(pid: Tid, error: &io::Error) -> String {
             .into()
     } else {
         format!(
-            "the kernel says 'operation not permitted'. In a container, run it with \
+            "the kernel returned 'operation not permitted'. In a container, run it with \
              '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace, or attach from the \
              host; {SPAWN_INSTEAD}, if ptrace is allowed at all"
         )

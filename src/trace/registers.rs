@@ -1,11 +1,13 @@
-//! The one module that knows which register holds what.
+//! What each register holds at a system call. No other module depends on it.
 
 use crate::sys::ptrace::Registers;
 
 use super::abi::{self, Arch, Call};
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("tcptally traces x86-64 so far: other machines need a table here and in abi.rs");
+compile_error!(
+    "tcptally can trace only on x86-64: other architectures need a table here and in abi.rs"
+);
 
 const ENOSYS: i64 = 38;
 
@@ -14,7 +16,7 @@ const ENOSYS: i64 = 38;
 pub struct CallRegisters(pub Registers);
 
 impl CallRegisters {
-    /// The number of the call.
+    /// Returns the number of the call.
     pub fn number(&self) -> u64 {
         self.0.orig_rax
     }
@@ -24,31 +26,31 @@ impl CallRegisters {
         self.number() & u64::from(abi::X32) != 0
     }
 
-    /// What the call returned, where that is a success; `None` for an error, and at the entry,
-    /// where the kernel puts -ENOSYS in its place.
+    /// Returns the result of a successful call; `None` for an error, and at the entry of a call,
+    /// where the register holds -ENOSYS.
     pub fn success(&self) -> Option<i32> {
         let result = self.0.rax as i64;
         // A 32-bit call's negative results are sign-extended by the kernel.
         i32::try_from(result).ok().filter(|r| *r >= 0)
     }
 
-    /// Whether the tracee stands at the entry of a call, or at the exit of one that the kernel
-    /// does not have.
+    /// Whether the tracee is at the entry of a call, or at the exit of one that the kernel does not
+    /// have.
     pub fn is_entry(&self) -> bool {
         self.0.rax as i64 == -ENOSYS
     }
 
-    /// Whether the tracee stands at the exit from a 64-bit accept that gave a descriptor. In a
-    /// signal handler that began there, the number of the call is still the same; but only
-    /// `syscall` leaves the address of the next instruction in rcx.
-    pub fn stands_at_accept_exit(&self) -> bool {
+    /// Whether the tracee is at the exit from a successful 64-bit accept. A signal handler that
+    /// starts there still has the number of the call in its register, but rcx holds the address of
+    /// the next instruction only directly after `syscall`.
+    pub fn is_at_accept_exit(&self) -> bool {
         let mut calls = abi::candidates(self.number());
         self.success().is_some()
             && self.0.rcx == self.0.rip
             && calls.any(|c| c == (Arch::X86_64, Call::Accept))
     }
 
-    /// Arguments of the call; they are still in place at its exit.
+    /// Returns an argument of the call. The arguments are unchanged at its exit.
     pub fn argument(&self, index: usize, arch: Arch) -> u64 {
         let r = &self.0;
         match arch {
@@ -57,7 +59,7 @@ impl CallRegisters {
         }
     }
 
-    /// The same with another first argument.
+    /// Returns a copy with another first argument.
     pub fn with_first_argument(mut self, value: u64, arch: Arch) -> CallRegisters {
         match arch {
             Arch::X86_64 => self.0.rdi = value,
@@ -71,7 +73,7 @@ impl CallRegisters {
         self.0.rsp
     }
 
-    /// The address of the instruction that comes next.
+    /// The address of the next instruction.
     pub fn instruction(&self) -> u64 {
         self.0.rip
     }

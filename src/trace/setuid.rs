@@ -1,4 +1,4 @@
-//! Notices programs that lose their setuid privileges by being traced.
+//! Detects programs that do not get their setuid privileges because they are traced.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,8 +7,8 @@ use crate::sys::ptrace::Tid;
 
 use super::procfs;
 
-/// The path of the program that `tid` has just executed, if its file is setuid or setgid and the
-/// process did not get the ids it says.
+/// Returns the path of the program that `tid` has just executed, if its file is setuid or setgid
+/// and the process does not have the user or group of the file.
 pub fn lost(tid: Tid) -> Option<String> {
     let exe = format!("/proc/{tid}/exe");
     let file = fs::metadata(&exe).ok()?;

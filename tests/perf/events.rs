@@ -76,7 +76,7 @@ fn watch() {
                     stop.deliver(Until::AnyStop).unwrap();
                     continue;
                 }
-                if CallRegisters(stop.registers().unwrap()).stands_at_accept_exit() {
+                if CallRegisters(stop.registers().unwrap()).is_at_accept_exit() {
                     seen.stops += 1;
                 } else {
                     seen.late += 1;

@@ -320,7 +320,7 @@ impl Perf {
             return Ok(AcceptNotice::Late);
         }
         let registers = stop.registers()?;
-        if !CallRegisters(registers).stands_at_accept_exit() {
+        if !CallRegisters(registers).is_at_accept_exit() {
             return Ok(AcceptNotice::Late);
         }
         counters.see(tid);
@@ -338,7 +338,7 @@ impl Perf {
         }
         let registers = stop.registers()?;
         let is_pending = || tracee::pending_descriptor(tid, signal.number());
-        if !CallRegisters(registers).stands_at_accept_exit()
+        if !CallRegisters(registers).is_at_accept_exit()
             || !is_pending()?.is_some_and(|fd| counters.owns(tid, fd))
         {
             return Ok(None);

@@ -92,7 +92,7 @@ impl Tracees {
         if let (true, Some(perf)) = (is_leaving_perf, &mut self.perf) {
             perf.leave(tid);
         }
-        self.cpu_affinity.stopped(tid);
+        self.cpu_affinity.note_stop(tid);
         Ok(connection)
     }
 
@@ -256,10 +256,10 @@ impl Tracees {
             // Only x86-64 calls hit the tracepoints of these signals.
             let registers = CallRegisters(registers);
             connection = self.read_connection(tid, &registers, Arch::X86_64, Call::Accept);
-            self.cpu_affinity.stopped(tid);
+            self.cpu_affinity.note_stop(tid);
         }
         if is_foreign && let Watched::Spawned(command) = &mut self.watched {
-            command.delivered(tid, stop.signal);
+            command.note_delivery(tid, stop.signal);
         }
         let until = self.until(tid);
         if is_foreign { stop.deliver(until) } else { stop.suppress(until) }?;
@@ -282,7 +282,7 @@ impl Tracees {
         self.update_mask(tid, false)?;
         stop.listen()?;
         match &mut self.watched {
-            Watched::Spawned(command) => command.group_stop(tid, true),
+            Watched::Spawned(command) => command.set_group_stop(tid, true),
             Watched::Attached(_) => Ok(()),
         }
     }
@@ -290,7 +290,7 @@ impl Tracees {
     fn on_event(&mut self, stop: EventStop) -> io::Result<()> {
         let tid = stop.tid();
         match &mut self.watched {
-            Watched::Spawned(command) => command.group_stop(tid, false)?,
+            Watched::Spawned(command) => command.set_group_stop(tid, false)?,
             // PTRACE_O_TRACECLONE also reports processes that clone(2) creates without SIGCHLD.
             Watched::Attached(targets) if !targets.children && !self.threads.is_recorded(tid) => {
                 if procfs::process_of(tid).is_some_and(|pid| !targets.include(pid)) {
