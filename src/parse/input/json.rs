@@ -4,15 +4,11 @@
 //! Objects may come one a line, one after another over many lines, or in arrays. Lines that are no
 //! JSON are passed on as they are.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::parse::timestamp::{Scan, Stamp};
@@ -212,33 +208,8 @@ impl Objects {
     }
 
     fn feed(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some((byte, after)) = rest.split_first() {
-            if *byte == b'{'
-                && self.at_line_start
-                && self.open.is_empty()
-                && self.pending.is_empty()
-                && let Some(end) = memchr::memchr(b'\n', rest)
-                && self.one_line_object(&rest[..end])
-            {
-                // The state is that of the beginning of a line, as before.
-                rest = &rest[end + 1..];
-                continue;
-            }
+        for byte in bytes {
             self.byte(*byte);
-            rest = after;
-        }
-    }
-
-    /// Reads a line that is one object with a text; false if it is anything else, and nothing was
-    /// done. This is what most lines are, and it is faster than byte by byte.
-    fn one_line_object(&mut self, line: &[u8]) -> bool {
-        if line.len() > MAX_OBJECT {
-            return false;
-        }
-        match serde_json::from_slice::<Relevant>(line) {
-            Ok(object) if !object.has_list_of_objects => self.take_text(&object.members),
-            _ => false,
         }
     }
 
@@ -364,18 +335,11 @@ impl Objects {
 
     /// Makes lines of an object; false if there is no text in it.
     fn object(&mut self, object: &[u8]) -> bool {
-        match serde_json::from_slice::<Relevant>(object) {
-            Ok(object) => self.take_text(&object.members),
-            Err(_) => {
-                self.broken += u64::from(self.open.is_empty());
-                false
-            }
-        }
-    }
-
-    /// Makes lines of the text in the members of an object; false if there is none.
-    fn take_text(&mut self, object: &Map<String, Value>) -> bool {
-        let Some((key, text)) = find_text(object, 0) else { return false };
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(object) else {
+            self.broken += u64::from(self.open.is_empty());
+            return false;
+        };
+        let Some((key, text)) = find_text(&object, 0) else { return false };
         self.unwrapped += 1;
         self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
         let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
@@ -384,7 +348,7 @@ impl Objects {
             return true;
         }
         let text = std::mem::take(&mut self.partial);
-        let prefix = if self.stamped { prefix(object) } else { String::new() };
+        let prefix = if self.stamped { prefix(&object) } else { String::new() };
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             self.text.extend_from_slice(prefix.as_bytes());
             self.text.extend_from_slice(line.as_bytes());
@@ -392,136 +356,6 @@ impl Objects {
         }
         true
     }
-}
-
-/// The members of an object that are used. The others are skipped, which saves most of the time.
-#[derive(Default)]
-struct Relevant {
-    members: Map<String, Value>,
-    /// Whether a skipped member is a list that contains objects.
-    has_list_of_objects: bool,
-}
-
-impl<'de> Deserialize<'de> for Relevant {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Relevant, D::Error> {
-        match from.deserialize_any(RelevantVisitor)? {
-            Skimmed::Object(object) => Ok(object),
-            _ => Err(D::Error::custom("not an object")),
-        }
-    }
-}
-
-/// A member that is not used itself.
-enum Skimmed {
-    /// An object, whose members may be used.
-    Object(Relevant),
-    /// A list; whether objects are in it.
-    List(bool),
-    Scalar,
-}
-
-/// Reads the name of a member without a copy, unless it has escapes.
-struct KeyVisitor;
-
-impl<'de> DeserializeSeed<'de> for KeyVisitor {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cow<'de, str>, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
-
-struct RelevantVisitor;
-
-impl<'de> DeserializeSeed<'de> for RelevantVisitor {
-    type Value = Skimmed;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Skimmed, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RelevantVisitor {
-    type Value = Skimmed;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skimmed, A::Error> {
-        let mut object = Relevant::default();
-        while let Some(key) = map.next_key_seed(KeyVisitor)? {
-            if is_used(&key) {
-                let value = map.next_value::<Value>()?;
-                let values = value.as_array().map(Vec::as_slice).unwrap_or_default();
-                object.has_list_of_objects |= values.iter().any(|v| v.is_object() || v.is_array());
-                object.members.insert(key.into_owned(), value);
-                continue;
-            }
-            match map.next_value_seed(RelevantVisitor)? {
-                Skimmed::Object(inner) => {
-                    object.has_list_of_objects |= inner.has_list_of_objects;
-                    object.members.insert(key.into_owned(), Value::Object(inner.members));
-                }
-                Skimmed::List(has_objects) => object.has_list_of_objects |= has_objects,
-                Skimmed::Scalar => {}
-            }
-        }
-        Ok(Skimmed::Object(object))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Skimmed, A::Error> {
-        let mut has_objects = false;
-        while let Some(element) = list.next_element_seed(RelevantVisitor)? {
-            has_objects |= !matches!(element, Skimmed::Scalar | Skimmed::List(false));
-        }
-        Ok(Skimmed::List(has_objects))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-
-    fn visit_unit<E>(self) -> Result<Skimmed, E> {
-        Ok(Skimmed::Scalar)
-    }
-}
-
-/// Whether a member with this name is a text, or part of the prefix of a line.
-fn is_used(key: &str) -> bool {
-    [TEXT, TIME, HOST, TAG, PID].iter().any(|keys| keys.contains(&key))
 }
 
 /// The text of an object, and the name of its member.
@@ -686,35 +520,6 @@ mod tests {
             ("accept(3, {x}) = 4\n", "plain: accept(3, {x}) = 4\n".into()),
         ] {
             assert_eq!(unwrapped(text), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_object_on_one_line_is_read_as_byte_by_byte() {
-        for object in [
-            r#"{"a":[1,"x",null,true,-2,0.5],"MESSAGE":"b","c":{"message":"d"}}"#,
-            r#"{"MESSAGE":"b","c":[1,{"message":"d"}]}"#,
-            r#"{"c":{"x":[{"message":"d"}]},"MESSAGE":"b"}"#,
-            r#"{"c":{"x":{"message":"d"}}}"#,
-            r#"{"message":["a","b"]}"#,
-            r#"{"MESSAGE":[97,98]} "#,
-            r#"{"MESSAGE":[[97]],"log":"x"}"#,
-            r#"{"a\u0062":1,"l\u006fg":"x"}"#,
-            r#"{"log":"x"}{"log":"y"}"#,
-            r#"{"log":"x"},"#,
-            r#"{"log":"x"} text"#,
-            r#"{"log":"x""#,
-            r#"{"x":1}"#,
-        ] {
-            // What precedes the object, or the missing line feed, keeps it from the short way.
-            let lines = |text: &str| {
-                let mut objects = Objects::new(true);
-                objects.feed(text.as_bytes());
-                objects.end();
-                (String::from_utf8(objects.text).unwrap(), objects.broken, objects.members)
-            };
-            let slow = lines(&format!(" {object}\n"));
-            assert_eq!(lines(&format!("{object}\n")), slow, "{object}");
         }
     }
 
