@@ -442,3 +442,16 @@ fn an_accept_behind_the_cut_of_a_line_is_unreadable() {
         assert!(found >= 2 && found as u64 + unreadable >= 3, "{length} gzip");
     }
 }
+
+/// The listener is bound to all addresses, and the next part has the connection's own.
+#[test]
+fn a_local_address_is_waited_for_over_the_end_of_a_part() {
+    let other = "1001  futex(0x7f1c2a0, FUTEX_WAKE_PRIVATE, 1) = 0\n".repeat(40);
+    let bind = "1001  bind(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"0.0.0.0\")}, 16) = 0\n";
+    let accept = "1001  accept4(3, {sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.7\")}, [16], 0) = 9\n";
+    let name = "1001  getsockname(9, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 0\n";
+    let text = [bind, &other, accept, &other, name, &other, accept, &other, name, &other].concat();
+    for (threads, chunk) in [(1, 300), (1, 1000), (2, 700)] {
+        same_counts(text.as_bytes(), "local address", threads, chunk);
+    }
+}

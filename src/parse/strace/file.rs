@@ -92,7 +92,7 @@ fn decompressed(
 ) -> io::Result<()> {
     let alike = sink.can_coalesce();
     let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
-    block.briefs.want_local = options.requested.local;
+    block.briefs.want_local = options.requested.local || options.requested.local_ip;
     let (mut again, mut part) = (0, 0);
     let mut dates = log.dates();
     let mut coalescer = Coalescer::default();
@@ -210,7 +210,7 @@ fn in_parts(
             read: |part: u64, job: &mut Job| {
                 let Some(start) = parts.start(part) else { return false };
                 job.block.want_comms = options.requested.comm;
-                job.block.briefs.want_local = options.requested.local;
+                job.block.briefs.want_local = options.requested.local || options.requested.local_ip;
                 job.block.clear();
                 let again = again.load(Ordering::Relaxed);
                 job.block.briefs.requested = alike && tries_briefs(again, part);

@@ -122,7 +122,7 @@ impl Log {
     /// Whether the briefs of the next block are certain as they are: what the block's facts and
     /// those before it tell must not matter to them. If not, the block has to be read without.
     pub fn takes_brief(&mut self, block: &Block) -> bool {
-        let local = self.requested.local;
+        let local = self.requested.local || self.requested.local_ip;
         let may_wait = local && self.pending.hopeful();
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
@@ -140,12 +140,16 @@ impl Log {
                 && self.pending.is_empty()
                 && block.facts.iter().all(harmless)
                 && !block.briefs.any_fd(|fd| self.tables.may_know(fd))
-                && block.briefs.sources().iter().all(|(source, _)| match source {
-                    LocalSource::Listener { .. } => {
-                        !self.timed && (!may_wait || self.local(source).is_some())
-                    }
-                    LocalSource::Known(_) | LocalSource::Unwanted => true,
+                && block.briefs.sources().iter().all(|(source, _)| {
+                    let follows_time = matches!(source, LocalSource::Listener { .. }) && self.timed;
+                    !follows_time && (!may_wait || self.has_wanted_local(source))
                 })
+    }
+
+    /// Whether no other line can tell more of the local end of briefs with this source.
+    fn has_wanted_local(&mut self, source: &LocalSource) -> bool {
+        let wants_ip = self.requested.local_ip;
+        self.local(source).is_some_and(|local| !wants_ip || !local.ip.is_unspecified())
     }
 
     /// The local end that briefs with this source have, if the log tells.
