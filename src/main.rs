@@ -9,5 +9,8 @@ use cli::args::Cli;
 fn main() {
     // Failure is harmless: programs that are executed gain no capability.
     let _ = tcptally::sys::capability::lower();
-    std::process::exit(cli::run(Cli::parse()))
+    std::process::exit(match Cli::try_parse() {
+        Ok(cli) => cli::run(cli),
+        Err(error) => cli::corrections::explain(&error, std::env::args_os()),
+    })
 }

@@ -107,7 +107,8 @@ fn table() -> Vec<Row> {
     let zipped = gzip(long.as_bytes());
     let whole = u64::MAX;
     vec![
-        row("unknown", "not a record\n", 0, &["unknown is no record of a known type", "strace"]),
+        row("unknown", "not a record\n", 0, &["unknown is not in a known record format", "strace"]),
+        row("access", ACCESS, 0, &["an access log has requests, not connections"]),
         row("xz", b"\xfd7zXZ\0", 0, &["xz -dc"]),
         row("cut.gz", &zipped[..zipped.len() - 20], whole, &["cut.gz", "truncated"]),
         row(
@@ -417,6 +418,7 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
         let status = parse(folder.path(), &row, &["-F", "plain", "--quiet"]).status.code();
         let refused = [
             "unknown",
+            "access",
             "xz",
             "cut.tar",
             "endless.tar",

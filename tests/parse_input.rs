@@ -61,7 +61,12 @@ fn the_others_count_when_one_cannot_be_read() {
     said(&place.parse(&["log"]), 0, one, &[]);
     said(&place.parse(&["gone", "log"]), 1, one, &["gone", "No such file"]);
     said(&place.parse(&["logs", "log"]), 1, one, &["logs is a directory", "logs/*"]);
-    said(&place.parse(&["text", "log"]), 1, one, &["text is no record", "strace", "--type"]);
+    said(
+        &place.parse(&["text", "log"]),
+        1,
+        one,
+        &["text is not in a known record format", "strace", "--type"],
+    );
     said(&place.parse(&["--type", "pigeon", "log"]), 2, "", &["pigeon", "strace"]);
     place.file("xz", b"\xfd7zXZ\0");
     said(&place.parse(&["xz", "log"]), 1, one, &["xz -dc xz"]);

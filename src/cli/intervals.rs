@@ -9,6 +9,7 @@ use tcptally::count::order::Order;
 use tcptally::count::table::Table;
 use tcptally::format::ReportSection;
 use tcptally::time::Bound;
+use tcptally::time::interval::Interval;
 
 /// Maximum number of consecutive empty intervals. A single wrong date in a record must not cause years
 /// of empty rows.
@@ -71,6 +72,13 @@ pub(super) fn intervals<'a>(
     (parts, left_out)
 }
 
+/// Whether the interval around `started`, and that around `ended`, was observed only in part.
+pub(super) fn partial(interval: &Interval, started: RecordTime, ended: RecordTime) -> (bool, bool) {
+    let first = interval.around(started).0 < started;
+    let last = interval.around(ended.just_before()).1 > ended;
+    (first, last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +87,6 @@ mod tests {
     use tcptally::count::key::Keys;
     use tcptally::filter::Filter;
     use tcptally::time::Period;
-    use tcptally::time::interval::Interval;
     use tcptally::{Connection, Sink};
 
     fn shown(since: Option<i64>, until: Option<i64>, times: &[i64]) -> Vec<(i64, u64)> {
@@ -108,6 +115,15 @@ mod tests {
         assert_eq!(shown(Some(5), Some(40), &[12]), [(0, 0), (10, 1), (20, 0), (30, 0)]);
         assert_eq!(shown(Some(5), Some(41), &[]).len(), 5);
         assert_eq!(shown(None, None, &[]), []);
+    }
+
+    #[test]
+    fn intervals_that_were_observed_in_part_are_known() {
+        let interval = Interval { length: "2s".parse().unwrap(), zone: TimeZone::UTC };
+        let at = |ms: i64| RecordTime::Clock(ms * 1_000_000);
+        assert_eq!(partial(&interval, at(3000), at(6200)), (true, true));
+        assert_eq!(partial(&interval, at(2000), at(6000)), (false, false));
+        assert_eq!(partial(&interval, at(2000), at(2500)), (false, true));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![warn(unreachable_pub)]
 
 pub(crate) mod args;
+pub(crate) mod corrections;
 mod event_writer;
 mod events;
 mod http;

@@ -88,6 +88,10 @@ fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     })
 }
 
+const DIVIDED: &str = "left out because a report has them only in sums over a time that --since or \
+                       --until divides; give the records themselves, or reports made with \
+                       --interval";
+
 /// The notes of a report, a sentence each: what the source could not see, what the filter could not
 /// decide, and how the period was understood.
 fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
@@ -119,13 +123,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     );
     let spans = sums.undecided_span;
     note(sums.undecided_time.saturating_sub(spans), one, many, &undecided_time(period));
-    note(
-        spans,
-        one,
-        many,
-        "left out because a report has them only in sums over a time that --since or --until \
-         divides; give the records themselves, or reports made with --interval",
-    );
+    note(spans, one, many, DIVIDED);
     if count.tally.interval.is_some() {
         note(
             sums.no_interval,
@@ -134,6 +132,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
             "counted in no interval, because the time is not known precisely enough",
         );
     }
+    notes.extend(without_time(count));
     notes.extend(without_stats(count));
     if let Some(error) = count.tally.whole.error() {
         notes.push(format!(
@@ -142,6 +141,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
             count.tally.whole.len()
         ));
     }
+    notes.extend(over_midnight(period));
     notes.extend(daily(count));
     notes.extend(missed(count));
     notes.extend(status.warnings.iter().cloned());
@@ -149,6 +149,20 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
         notes.push("connections may be missing".into());
     }
     notes
+}
+
+/// How many connections have no time, where others have one.
+fn without_time(count: &Count) -> Option<String> {
+    let sums = &count.sums;
+    let some = (1..sums.total).contains(&sums.no_time) && count.tally.interval.is_none();
+    some.then(|| {
+        format!(
+            "{} among the {} counted without a time: the first and the last time are those of the \
+             others",
+            plural(sums.no_time, "connection is", "connections are"),
+            sums.total
+        )
+    })
 }
 
 /// How many connections lack the statistics that are shown.
@@ -240,6 +254,17 @@ fn daily(count: &Count) -> Option<String> {
         "the connections are from {first} to {last}; those {window} on each day were counted; add a \
          date to --since and --until to count one day only"
     ))
+}
+
+/// How a period of times of day that ends before it begins was understood.
+fn over_midnight(period: &Period) -> Option<String> {
+    match (&period.since, &period.until) {
+        (Some(Bound::Daily(since)), Some(Bound::Daily(until))) if since > until => Some(format!(
+            "--since {since} is later than --until {until}, so connections from {since} to \
+             midnight and from midnight to {until} were counted"
+        )),
+        _ => None,
+    }
 }
 
 /// When the connections were made, if the period contains none.

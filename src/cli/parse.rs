@@ -79,6 +79,14 @@ fn whole(
     let mut report = report(&outcome.status, &count, request.order);
     let (intervals, left_out) = intervals(&count, request.order, []);
     report.notes.extend(left_out);
+    let both_seen = format.tells_notes()
+        && output.stream().is_some()
+        && std::io::stdout().is_terminal()
+        && std::io::stderr().is_terminal();
+    if both_seen {
+        // Refused inputs are printed as errors.
+        report.notes.retain(|note| !parsed.failures.contains(note));
+    }
     output.write(|out| {
         if format.one_document() {
             report.intervals = count.tally.interval.as_ref().map(|_| intervals);
@@ -87,8 +95,8 @@ fn whole(
         }
         format.report(&report, out)
     })?;
-    // Damage is printed to stderr, even if the report contains it.
-    if !format.tells_notes() || !parsed.complete {
+    // Damage is printed to stderr even if the report contains it, unless both are seen.
+    if !format.tells_notes() || !parsed.complete && !both_seen {
         print_notes(&report.notes, &outcome.status, quiet);
     }
     Ok(parsed)

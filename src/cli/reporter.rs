@@ -7,11 +7,11 @@ use jiff::SignedDuration;
 use tcptally::Sink;
 use tcptally::count::Tally;
 use tcptally::count::table::Table;
-use tcptally::format::{Format, ReportSection};
+use tcptally::format::{Clock, Format, ReportSection};
 use tcptally::time::Bound;
 use tcptally::{Connection, RecordTime, SourceStatus};
 
-use super::intervals::{MAX_EMPTY_INTERVALS, intervals};
+use super::intervals::{MAX_EMPTY_INTERVALS, intervals, partial};
 use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
@@ -179,11 +179,30 @@ impl Reporter {
             report.intervals = Some(parts);
             report.notes.extend(left_out);
         }
+        report.notes.extend(self.partial_intervals(status));
         self.format.report(&report, out)?;
         if !self.format.tells_notes() {
             print_notes(&report.notes, status, *quiet);
         }
         Ok(())
+    }
+
+    /// Says which of the intervals were not observed from their beginning to their end.
+    fn partial_intervals(&self, status: &SourceStatus) -> Option<String> {
+        let Request { count, zone, .. } = &self.request;
+        let interval = count.tally.interval.as_ref().filter(|_| self.live)?;
+        let (mut started, ended) = status.started.zip(status.ended)?;
+        if let Some(Bound::At(since)) = &count.filter.period.since {
+            started = started.max(*since);
+        }
+        let what = match partial(interval, started, ended) {
+            (true, true) => "the first and the last interval are",
+            (true, false) => "the first interval is",
+            (false, true) => "the last interval is",
+            (false, false) => return None,
+        };
+        let span = Clock::span(zone, started, ended);
+        Some(format!("{what} not whole: connections were counted from {span}"))
     }
 
     /// Prints the notes to stderr, for events.

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use crate::cli::args::{Color, CountArgs};
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tcptally::RecordTime;
 use tcptally::count::Tally;
 use tcptally::count::counter::Count;
 use tcptally::count::key::Keys;
@@ -16,6 +17,7 @@ use tcptally::format::{Format, OutputFormat, RenderOptions};
 use tcptally::model::connection::RequestedFields;
 use tcptally::time::interval::Interval;
 use tcptally::time::period::{End, PeriodError, Reference, period};
+use tcptally::time::{Bound, Period};
 
 /// A usage error: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,7 @@ impl Request {
         let (since, until) = (args.since.as_ref(), args.until.as_ref());
         let period =
             period(since, until, reference, &zone, Timestamp::now()).map_err(period_usage)?;
+        check_since(times, &period)?;
         if args.events && args.format == OutputFormat::Openmetrics {
             return Err(Usage(
                 "--events has no openmetrics form; give --format jsonl or csv".into(),
@@ -113,6 +116,26 @@ impl Request {
         })
     }
 
+    /// What a user at a terminal needs to know when counting begins: when it ends.
+    pub(super) fn ending(&self) -> String {
+        let shown = |bound: &Option<Bound>| match bound {
+            Some(Bound::At(t)) => {
+                let time = self.zone.to_datetime(t.timestamp()?);
+                Some(time.strftime("%F %T").to_string())
+            }
+            _ => None,
+        };
+        let period = &self.count.filter.period;
+        let since = shown(&period.since).map(|t| format!("; counting from {t}"));
+        let until = shown(&period.until).map(|t| format!("; counting until {t}"));
+        let wait = std::io::stderr().is_terminal().then_some(if self.events {
+            "; Ctrl-C ends it"
+        } else {
+            "; Ctrl-C prints the counts and ends it"
+        });
+        [since, until, wait.map(str::to_owned)].into_iter().flatten().collect()
+    }
+
     /// The costly fields of connections that are needed.
     pub(super) fn requested(&self) -> RequestedFields {
         if self.events {
@@ -150,6 +173,21 @@ impl Request {
             headings,
             columns: self.order.columns,
         }
+    }
+}
+
+/// Refuses a beginning in the past where counting begins now.
+fn check_since(times: &Times, period: &Period) -> Result<(), Usage> {
+    match (times, &period.since) {
+        (Times::Live, Some(Bound::At(since)))
+            if since.shifted(SignedDuration::from_secs(1)) < RecordTime::now() =>
+        {
+            Err(Usage(format!(
+                "--since {since} has passed: trace and watch count from now on; leave --since out, \
+                 or count in a record of that time with 'tcptally parse'"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -37,9 +37,13 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         },
     };
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
+    let begin = (!spawns).then(|| format!("counting accepted connections{}", request.ending()));
     let say = move |remarks: &[Remark]| {
         for remark in remarks.iter().filter(|r| verbose || !r.is_detail) {
             message::notice_in_background(quiet, &remark.text);
+        }
+        if let Some(begin) = begin.as_ref().filter(|text| text.contains(';')) {
+            message::notice_in_background(quiet, begin);
         }
     };
     let endpoint = Endpoint::open(&args.metrics)?;
@@ -50,7 +54,8 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         return watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what);
     }
     let targets = Targets { pids, children: !args.no_children };
-    match args.engine {
+    let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
+    let result = match args.engine {
         Engine::Sample => {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
         }
@@ -58,6 +63,20 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
             watch(|| Attached::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
+    };
+    result.map_err(|error| suggest_watch(error, &port))
+}
+
+/// Names the command that needs no permission for the server, if that is what is missing.
+fn suggest_watch(error: anyhow::Error, port: &str) -> anyhow::Error {
+    let refused = ["belongs to another user", "only root", "ptrace_scope", "not permitted"];
+    let text = format!("{error:#}");
+    if refused.iter().any(|cause| text.contains(cause)) {
+        anyhow::anyhow!(
+            "{text}; or count without attaching to it, as any user: 'tcptally watch --port {port}'"
+        )
+    } else {
+        error
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::args::{WatchArgs, WatchEngine};
+use tcptally::count::key::Key;
 use tcptally::format::OutputFormat;
 use tcptally::time::interval::IntervalLength;
 use tcptally::watch::{Engine, Options, Watcher};
@@ -34,7 +35,12 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
     let (quiet, verbose) = (args.count.quiet, args.count.verbose);
     let ports = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
-    let say = move |watcher: &Watcher| announce(watcher, &ports, quiet, verbose);
+    let ending = request.ending();
+    let say = move |watcher: &Watcher| {
+        announce(watcher, quiet, verbose);
+        let open = opened_before(watcher);
+        message::notice(quiet, format_args!("watching port {ports}{open}{ending}"));
+    };
     let what = Watch { request, output, duration: args.duration, metrics };
     watch(|| Watcher::start(options).inspect(say), what)
 }
@@ -66,6 +72,15 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
                 .into(),
         ));
     }
+    let keys = request.count.tally.keys.list();
+    if let Some(key) = keys.iter().find(|key| matches!(key, Key::Pid | Key::Comm)) {
+        return Err(Usage(format!(
+            "the kernel does not tell watch which process accepts, so it cannot count --by {}; \
+             'tcptally trace --port {}' can",
+            key.name(),
+            request.count.filter.ports
+        )));
+    }
     let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
     if rolls && request.has_stats() {
         return Err(Usage(
@@ -80,7 +95,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
 }
 
 /// Says what is watched and how.
-fn announce(watcher: &Watcher, ports: &str, quiet: bool, verbose: bool) {
+fn announce(watcher: &Watcher, quiet: bool, verbose: bool) {
     if verbose {
         let kib = watcher.buffers() / 1024;
         let (name, buffer) = match watcher.engine().0 {
@@ -95,12 +110,15 @@ fn announce(watcher: &Watcher, ports: &str, quiet: bool, verbose: bool) {
         let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
         message::notice(quiet, format_args!("no process listens on port {range} yet"));
     }
-    let open = match watcher.opened_before() {
+}
+
+/// How many connections are not counted because they are open already.
+fn opened_before(watcher: &Watcher) -> String {
+    match watcher.opened_before() {
         0 => String::new(),
         1 => "; 1 connection is open already and is not counted".into(),
         n => format!("; {n} connections are open already and are not counted"),
-    };
-    message::notice(quiet, format_args!("watching port {ports}{open}"));
+    }
 }
 
 fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {

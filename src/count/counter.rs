@@ -25,6 +25,8 @@ pub struct Sums {
     pub total: u64,
     /// Counted, but the peer is not known.
     pub no_peer: u64,
+    /// Counted, but the time is not known.
+    pub no_time: u64,
     /// Counted, but in no interval, because the time is not known precisely enough.
     pub no_interval: u64,
     /// Not selected by the filter.
@@ -99,6 +101,9 @@ impl Sums {
                 if c.ip.is_none() && c.host.is_none() {
                     self.no_peer = self.no_peer.saturating_add(count);
                 }
+                if c.time.is_none() {
+                    self.no_time = self.no_time.saturating_add(count);
+                }
                 &mut self.total
             }
             Verdict::Drop => &mut self.filtered,
@@ -115,6 +120,7 @@ impl Sums {
         let Sums {
             total,
             no_peer,
+            no_time,
             no_interval,
             filtered,
             unknown_port,
@@ -125,6 +131,7 @@ impl Sums {
         for (sum, more) in [
             (&mut self.total, total),
             (&mut self.no_peer, no_peer),
+            (&mut self.no_time, no_time),
             (&mut self.no_interval, no_interval),
             (&mut self.filtered, filtered),
             (&mut self.unknown_port, unknown_port),

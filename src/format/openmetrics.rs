@@ -57,7 +57,7 @@ fn registry(report: &Report<'_>) -> Registry {
         registry.register(name, help, counter);
     };
     counter("connections", "Connections that were counted", sums.total);
-    counter("filtered_connections", "Connections that were not asked for", sums.filtered);
+    counter("filtered_connections", "Connections that the options exclude", sums.filtered);
     counter("lost_connections", "Connections that are known to have been missed", status.lost);
     counter(
         "unknown_peer_connections",

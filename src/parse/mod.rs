@@ -67,7 +67,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
     let sorted = registry::sort(files, options.format.as_deref(), &progress);
-    let Sorted { runs, empty, failures, left_out, unlike } = sorted;
+    let Sorted { runs, empty, failures, left_out, unlike, twice, .. } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {
         outcome.status.record_shortfall(ShortfallKind::UnreadInput, count, text);
@@ -75,6 +75,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     for text in unlike {
         outcome.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
+    twice.into_iter().for_each(|text| outcome.status.warn(text));
     if let Some(warning) = about_empty(&empty, &runs) {
         outcome.status.warn(warning);
     }

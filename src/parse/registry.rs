@@ -1,5 +1,7 @@
 //! The registry of record formats: the list of all, and the detection of the format of an input.
 
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,11 +59,16 @@ pub(super) struct Sorted {
     pub left_out: Vec<(u64, String)>,
     /// Inputs that do not look like the given format: one message for the user each.
     pub unlike: Vec<String>,
+    /// Inputs with the same content: one message for the user each.
+    pub twice: Vec<String>,
+    /// Sizes and beginnings of the files, each with its name.
+    known: HashMap<(u64, Vec<u8>), String>,
 }
 
 /// Opens `files` and groups them into runs.
 pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progress>) -> Sorted {
     let mut sorted = Sorted::default();
+    let mut opened: HashMap<(u64, u64), &PathBuf> = HashMap::new();
     let forced = match name {
         Some(name) => {
             let format = FORMATS.iter().find(|format| format.name == name).copied();
@@ -75,6 +82,15 @@ pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progres
         None => None,
     };
     for path in files {
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        if let Some(other) = file.and_then(|m| opened.insert((m.dev(), m.ino()), path)) {
+            let (a, b) = (other.display(), path.display());
+            sorted.twice.push(if other == path {
+                format!("{a} is given twice, and may count twice")
+            } else {
+                format!("{a} and {b} are the same file, which may count twice")
+            });
+        }
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,
             Err(message) => {
@@ -84,10 +100,14 @@ pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progres
         };
         if input.is_tar() {
             sorted.add_archive(input, forced, 1);
-        } else if let Some(name) = sorted.add(input, forced) {
+            continue;
+        }
+        let sample: Vec<u8> = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
+        if let Some(name) = sorted.add(input, forced) {
             sorted.failures.push(format!(
-                "{name} is no record of a known type; known are: {} (--type forces one, --help \
-                 explains them)",
+                "{name} is not in a known record format{}; known are: {} (--type forces one, \
+                 'tcptally parse --help' explains them)",
+                other_kind(&sample),
                 known()
             ));
         }
@@ -152,6 +172,9 @@ impl Sorted {
             ));
         }
         let key = input.path().and_then(|p| (format.run)(p));
+        if format.name != report::FORMAT.name && (key.is_none() || format.name != "strace") {
+            self.note_content(&input);
+        }
         let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.format.name == format.name;
         match self.runs.iter_mut().find(same) {
             Some(run) => run.inputs.push(input),
@@ -159,6 +182,30 @@ impl Sorted {
         }
         None
     }
+}
+
+impl Sorted {
+    /// Adds a message if another file has the same size and begins with the same bytes.
+    fn note_content(&mut self, input: &Input) {
+        let path = input.path().and_then(|path| std::fs::metadata(path).ok());
+        let Some(file) = path.filter(std::fs::Metadata::is_file) else { return };
+        let begin = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
+        if let Some(other) = self.known.insert((file.len(), begin), input.name().to_owned())
+            && other != input.name()
+            && !is_same_file(&other, &file)
+        {
+            self.twice.push(format!(
+                "{other} and {} have the same size and begin alike; if they are copies, \
+                 connections count twice",
+                input.name()
+            ));
+        }
+    }
+}
+
+/// Whether `name` is another name of `file`.
+fn is_same_file(name: &str, file: &std::fs::Metadata) -> bool {
+    std::fs::metadata(name).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
 }
 
 /// Whether a regular file looks like `format`. Of a stream only what was read already is looked at,
@@ -230,6 +277,20 @@ fn is_json_record(head: &[u8], forced: Option<&'static RecordFormat>) -> bool {
 fn recognise(head: &[u8]) -> Option<&'static RecordFormat> {
     let head = lines::without_terminal_sequences(head);
     FORMATS.iter().copied().find(|format| (format.recognise)(&head))
+}
+
+/// Says what else a text is that users take for a record of connections.
+fn other_kind(head: &[u8]) -> &'static str {
+    let has = |text: &str| memchr::memmem::find(head, text.as_bytes()).is_some();
+    if [" HTTP/1.", " HTTP/2", " HTTP/3"].iter().any(|version| has(version)) {
+        " (an access log has requests, not connections: one connection may carry many)"
+    } else if has("sshd[") || has("sshd-session[") {
+        " (a log of sshd has logins, not all connections)"
+    } else if has("Recv-Q") && has("Send-Q") {
+        " (ss and netstat list the open connections of one moment; 'tcptally watch' counts all)"
+    } else {
+        ""
+    }
 }
 
 /// Lists the names of all formats, for messages.

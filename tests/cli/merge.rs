@@ -261,3 +261,30 @@ fn reports_of_one_day_are_compared_with_times_of_day() {
     assert_eq!(total(&["--since", "11:00", "--until", "12:00"]), "192.0.2.7: 4\n");
     assert_eq!(total(&["--since", "23:00"]), "");
 }
+
+#[test]
+fn a_record_that_is_given_twice_is_named() {
+    let (one, _) = machines();
+    let copy = one.beside("copy.log");
+    fs::copy(&one.path, &copy).unwrap();
+    let link = one.beside("link.log");
+    std::os::unix::fs::symlink(&one.path, &link).unwrap();
+    for (other, note) in [
+        (&one.path, "is given twice"),
+        (&link, "are the same file"),
+        (&copy, "have the same size and begin alike"),
+    ] {
+        let gave = run(&mut tcptally(&["parse", "-F", "plain", &one.path, other]));
+        assert!(gave.err.contains(note), "{}", gave.err);
+        assert_eq!(gave.out, "192.0.2.7: 8\n");
+    }
+}
+
+#[test]
+fn connections_without_a_time_beside_others_are_told() {
+    let (one, _) = machines();
+    let none = one.beside("none.log");
+    fs::write(&none, crate::support::unknown(NOON).split_once(' ').unwrap().1).unwrap();
+    let gave = run(&mut tcptally(&["parse", "-F", "plain", &one.path, &none]));
+    assert!(gave.err.contains("1 connection is among the 5 counted"), "{}", gave.err);
+}

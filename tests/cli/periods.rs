@@ -165,3 +165,9 @@ fn a_day_when_clocks_are_set() {
         assert!(hours.lines().filter(|l| l.contains('T')).all(|l| l.ends_with(": 2")), "{hours}");
     }
 }
+
+#[test]
+fn a_period_over_midnight_says_so() {
+    let gave = Record::small().parse(&["--since", "15:00", "--until", "14:00"]);
+    assert!(gave.unwrapped().contains("from 15:00:00 to midnight and from"), "{}", gave.out);
+}

@@ -128,7 +128,7 @@ impl Format {
         }
         if report.sums.filtered > 0 {
             let others = plural(report.sums.filtered, "other was", "others were");
-            let _ = write!(text, "; {others} not asked for");
+            let _ = write!(text, "; {others} excluded by the options");
         }
         text
     }

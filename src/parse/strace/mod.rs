@@ -121,7 +121,7 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
         nothing = false;
         let name = input.name();
         let text =
-            format!("{name}: this is a summary (strace -c), which tells of no single connection");
+            format!("{name}: this is a summary (strace -c), which has no single connections");
         cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
     let reason = format!("{name}: {}", log.seen.reason());
