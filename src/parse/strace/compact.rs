@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::accepted::Accepted;
 use super::cursor::Cursor;
-use super::fast_path::Accepted;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::prefix::Stamp;
 use super::sockaddr::End;

@@ -4,13 +4,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::accepted::{Accepted, LinePart, Range};
 use super::call::{Call, Name, Returned, named};
 use super::compact::Recent;
-use super::cursor::{Cursor, few_of_eight};
-use super::fd_annotation::{FdAnnotation, fd_annotation};
-use super::line::LinePart;
+use super::cursor::few_of_eight;
 use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
-use super::sockaddr::{End, Shown};
 use super::syscalls::is_syscall;
 use crate::model::connection::canonical;
 use crate::sys;
@@ -43,67 +41,6 @@ pub enum Line {
     },
     /// A call that does not matter.
     Other(Stamp),
-}
-
-/// A call of accept that gave a connection.
-pub struct Accepted {
-    /// The thread; 0 if the line has none.
-    pub pid: u32,
-    /// What the prefix says.
-    pub stamp: Stamp,
-    /// The nanoseconds that the whole call took, or 0.
-    pub spent: i64,
-    /// The descriptor that listens; -1 if this part of the line has none.
-    pub listener: i32,
-    /// The client's address.
-    pub ip: IpAddr,
-    /// Its port.
-    pub port: u16,
-    /// The new descriptor.
-    pub fd: u32,
-    /// The bytes of the line with its line feed.
-    pub length: usize,
-    /// Where the annotations of the listener and of the new descriptor are.
-    pub annotations: [Range; 2],
-    /// Which of [`Recent::locals`] the annotation of the new descriptor begins with, if the peer
-    /// follows.
-    pub known_local: Option<usize>,
-}
-
-/// A part of a line; empty if there is none.
-pub type Range = (usize, usize);
-
-impl Accepted {
-    /// Whether a descriptor has an annotation.
-    #[inline]
-    pub fn has_annotation(&self) -> bool {
-        self.annotations != [(0, 0); 2]
-    }
-
-    /// The call as any other is told; `line` is where it was read.
-    #[inline]
-    pub fn call(&self, line: &[u8]) -> Call {
-        let end = End { ip: self.ip, port: self.port };
-        let mut call = Call {
-            fd: self.listener,
-            returned: Returned::Value(self.fd as i32),
-            shown: Shown::Inet(end),
-            ..Call::new(Name::Accept)
-        };
-        let [listener, result] = self.annotations.map(|(from, to)| {
-            let text = line.get(from..to).unwrap_or_default();
-            fd_annotation(&mut Cursor(text))
-        });
-        match listener {
-            FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => call.inode = inode,
-            FdAnnotation::Ends(local, _) => call.local = Some(local),
-            FdAnnotation::None | FdAnnotation::Foreign => {}
-        }
-        if let FdAnnotation::Ends(local, _) = result {
-            call.local = Some(local);
-        }
-        call
-    }
 }
 
 /// A place in the window.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::accepted::{Accepted, LinePart};
 use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::clock::ClockSpan;
 use super::compact::Briefs;
@@ -11,27 +12,6 @@ use super::prefix::{Prefix, Stamp, split};
 use super::{clean, fast_path, rescue};
 use crate::Connection;
 use crate::parse::lines;
-
-/// Which part of a call a line holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinePart {
-    /// All of it.
-    Whole,
-    /// The first half, up to `<unfinished ...>`.
-    Entry,
-    /// The first half, cut by text that is not strace's.
-    Torn,
-    /// The second half, with a prefix: `<... accept resumed>`.
-    Resumed,
-    /// The second half of a torn one.
-    Continued,
-    /// ` <unfinished ...>` by itself: a torn one is only unfinished.
-    Unfinished,
-    /// Not a call: the thread has ended.
-    Exit,
-    /// Not a call: strace itself was killed, and what follows is another run's.
-    NewRun,
-}
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +153,8 @@ impl Block {
     }
 
     #[inline]
-    fn accepted(&mut self, accepted: &fast_path::Accepted, line: &[u8], at: u32) {
-        let fast_path::Accepted { pid, stamp, spent, .. } = *accepted;
+    fn accepted(&mut self, accepted: &Accepted, line: &[u8], at: u32) {
+        let Accepted { pid, stamp, spent, .. } = *accepted;
         let stamp = self.clock_span.see(stamp).plus(spent);
         if accepted.has_annotation() && accepted.known_local.is_none() {
             self.briefs.learn(accepted, line);
@@ -189,7 +169,7 @@ impl Block {
     #[inline]
     fn resumed_accept(
         &mut self,
-        mut accepted: fast_path::Accepted,
+        mut accepted: Accepted,
         line: &[u8],
         at: u32,
         entries: &mut OpenEntries,

@@ -1,10 +1,11 @@
 //! [`Log`]: what follows from several lines. It takes the facts of a log in their order, joins
 //! the halves of calls, follows descriptors, and says which connections are certain.
 
+use super::accepted::LinePart;
 use super::call::{Call, Name, Returned};
 use super::clock::{Base, ClockSpan, Dates};
 use super::compact::{Briefs, LocalSource};
-use super::line::{Block, Fact, Given, LinePart};
+use super::line::{Block, Fact, Given};
 use super::pending::PendingConnections;
 use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};

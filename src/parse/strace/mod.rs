@@ -3,6 +3,7 @@
 //! [`mod@line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
+mod accepted;
 pub mod call;
 mod clean;
 pub mod clock;

@@ -1,0 +1,91 @@
+//! What the fast path reads of a line: which part of a call it holds, and a successful accept.
+
+use std::net::IpAddr;
+
+use super::call::{Call, Name, Returned};
+use super::cursor::Cursor;
+use super::fd_annotation::{FdAnnotation, fd_annotation};
+use super::prefix::Stamp;
+use super::sockaddr::{End, Shown};
+
+/// Which part of a call a line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinePart {
+    /// All of it.
+    Whole,
+    /// The first half, up to `<unfinished ...>`.
+    Entry,
+    /// The first half, cut by text that is not strace's.
+    Torn,
+    /// The second half, with a prefix: `<... accept resumed>`.
+    Resumed,
+    /// The second half of a torn one.
+    Continued,
+    /// ` <unfinished ...>` by itself: a torn one is only unfinished.
+    Unfinished,
+    /// Not a call: the thread has ended.
+    Exit,
+    /// Not a call: strace itself was killed, and what follows is another run's.
+    NewRun,
+}
+
+/// A call of accept that gave a connection.
+pub struct Accepted {
+    /// The thread; 0 if the line has none.
+    pub pid: u32,
+    /// What the prefix says.
+    pub stamp: Stamp,
+    /// The nanoseconds that the whole call took, or 0.
+    pub spent: i64,
+    /// The descriptor that listens; -1 if this part of the line has none.
+    pub listener: i32,
+    /// The client's address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The new descriptor.
+    pub fd: u32,
+    /// The bytes of the line with its line feed.
+    pub length: usize,
+    /// Where the annotations of the listener and of the new descriptor are.
+    pub annotations: [Range; 2],
+    /// Which of [`Recent::locals`](super::compact::Recent::locals) the annotation of the new descriptor begins with, if the peer
+    /// follows.
+    pub known_local: Option<usize>,
+}
+
+/// A part of a line; empty if there is none.
+pub type Range = (usize, usize);
+
+impl Accepted {
+    /// Whether a descriptor has an annotation.
+    #[inline]
+    pub fn has_annotation(&self) -> bool {
+        self.annotations != [(0, 0); 2]
+    }
+
+    /// The call as any other is told; `line` is where it was read.
+    #[inline]
+    pub fn call(&self, line: &[u8]) -> Call {
+        let end = End { ip: self.ip, port: self.port };
+        let mut call = Call {
+            fd: self.listener,
+            returned: Returned::Value(self.fd as i32),
+            shown: Shown::Inet(end),
+            ..Call::new(Name::Accept)
+        };
+        let [listener, result] = self.annotations.map(|(from, to)| {
+            let text = line.get(from..to).unwrap_or_default();
+            fd_annotation(&mut Cursor(text))
+        });
+        match listener {
+            FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => call.inode = inode,
+            FdAnnotation::Ends(local, _) => call.local = Some(local),
+            FdAnnotation::None | FdAnnotation::Foreign => {}
+        }
+        if let FdAnnotation::Ends(local, _) = result {
+            call.local = Some(local);
+        }
+        call
+    }
+}
