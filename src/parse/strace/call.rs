@@ -462,10 +462,17 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
     (!c.peek().is_ascii_digit()).then_some((returned, fd_annotation, spent))
 }
 
+/// Where the next accept begins in `text`, wherever it stands.
+pub fn next_call(text: &[u8]) -> Option<usize> {
+    let at = memchr::memmem::find(text, b"accept")?;
+    let begin = text[..at].ends_with(b"<... ");
+    Some(if begin { at - 5 } else { at })
+}
+
 /// Leaves nothing of the line: behind an error stands its name in words.
 fn quit(c: &mut Cursor<'_>) -> bool {
     // Unless the line goes on with another call.
-    let end = super::rescue::next_call(c.0).unwrap_or(c.0.len());
+    let end = next_call(c.0).unwrap_or(c.0.len());
     c.skip(end);
     true
 }

@@ -5,6 +5,7 @@
 use memchr::memmem;
 
 use super::call::named;
+pub use super::call::next_call;
 use super::clean;
 use super::cursor::Cursor;
 use super::line::Block;
@@ -24,13 +25,6 @@ const MAX_HITS: usize = 16;
 pub const MAX_ATTEMPTS: u32 = 40;
 
 const DAY: i64 = 86_400 * 1_000_000_000;
-
-/// Where the next accept begins in `text`, wherever it stands.
-pub fn next_call(text: &[u8]) -> Option<usize> {
-    let at = memmem::find(text, b"accept")?;
-    let begin = text[..at].ends_with(b"<... ");
-    Some(if begin { at - 5 } else { at })
-}
 
 /// Whether `text` has `accept(`, `accept4(`, or the second half of one.
 pub fn has_accept(text: &[u8]) -> bool {
