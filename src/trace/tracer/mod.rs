@@ -1,8 +1,8 @@
 //! [`Tracer`]: waits for stops, reads accepts and resumes the tracees.
 //!
-//! [`Tracees`] holds the state of the traced threads, and [`stops`] handles their stops.
-//! [`spawn`](mod@spawn) and [`attach`](mod@attach) create a tracer, [`detach`](mod@detach) ends it.
-//! [`completeness`] compares what was seen with what the kernel counted.
+//! `Tracees` holds the state of the traced threads, and `stops` handles their stops.
+//! `spawn` and `attach` create a tracer, `detach` ends it.
+//! `completeness` compares what was seen with what the kernel counted.
 
 mod attach;
 mod check;
