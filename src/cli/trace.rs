@@ -6,7 +6,6 @@ use crate::cli::args::{Engine, TraceArgs};
 use anyhow::Context;
 use tcptally::model::connection::RequestedFields;
 use tcptally::trace::attach::Targets;
-use tcptally::trace::attached::Attached;
 use tcptally::trace::sample::Sampler;
 use tcptally::trace::spawn::Start;
 use tcptally::trace::tracer::Remark;
@@ -58,9 +57,6 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let result = match args.engine {
         Engine::Sample => {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
-        }
-        Engine::Auto => {
-            watch(|| Attached::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };

@@ -139,6 +139,7 @@ fn killed_at_random_moments() {
 const STEPS: [&str; 3] = ["counted", "closed", "restored"];
 
 #[test]
+#[ignore = "its clients wait in vain beside other tests; `make soak` runs it alone"]
 fn what_appears_between_the_steps_of_a_detach_lives() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
@@ -164,7 +165,8 @@ fn what_appears_between_the_steps_of_a_detach_lives() {
                 if step == held {
                     load = Some(server.clients(1, 200, 9).at_once(4).keep_coming());
                     // New threads and processes stand at their first stop, or their creators do.
-                    wait_for("a stop for the tracer", || is_any_held(plain.pid).then_some(()));
+                    let what = format!("{mode}, {held}: a stop for the tracer");
+                    wait_for(&what, || is_any_held(plain.pid).then_some(()));
                 }
                 fs::write(steps.path().join(format!("{step}.go")), "").expect("it is our folder");
             }
