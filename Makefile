@@ -7,6 +7,8 @@ CARGO   ?= cargo
 BIN  ?= target/release/tcptally
 ROOT  = $(DESTDIR)$(PREFIX)
 FUZZ_TIME ?= 60
+# The same cases at each run of `make test`; `cargo test` draws new ones.
+PROPTEST_RNG_SEED ?= 11
 SOAK ?= 200
 
 .DEFAULT_GOAL := build
@@ -21,7 +23,7 @@ demo: ## a small server under tcptally, its clients, and the table
 
 # Run in the background or by nohup, tests would inherit ignored signals, and so what they end by them.
 test: test-needs ## all tests; installs the servers they trace where it may
-	env --default-signal=HUP,INT,QUIT $(CARGO) test --locked
+	env --default-signal=HUP,INT,QUIT PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --locked
 
 test-needs:
 	@tests/needs.sh
