@@ -11,6 +11,7 @@ pub mod files;
 pub mod fork;
 pub mod netlink;
 pub mod perf;
+pub mod perf_access;
 pub mod perf_ring;
 pub mod pidfd;
 pub mod ptrace;

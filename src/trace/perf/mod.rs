@@ -38,6 +38,7 @@ pub mod counters;
 pub mod events;
 pub mod inherited;
 pub mod mask;
+mod realtime;
 pub mod refused;
 pub mod tracepoint;
 pub mod watch;
