@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use tcptally::parse::strace::line::Block;
+use tcptally::internals::Block;
 
 /// So many lines that they fit into the cache with their facts.
 const LINES: usize = 500;

@@ -47,7 +47,7 @@ impl Filter {
     }
 
     /// Decides for several connections with the same ends, from the time of `c` to `last`.
-    pub fn judge_many(&self, c: &Connection, last: Option<RecordTime>) -> Verdict {
+    pub(crate) fn judge_many(&self, c: &Connection, last: Option<RecordTime>) -> Verdict {
         let port = match c.local_port {
             _ if self.ports.0.is_empty() => Verdict::Pass,
             Some(port) if self.ports.contains(port) => Verdict::Pass,
@@ -86,7 +86,7 @@ impl Ports {
     }
 
     /// The port, if there is exactly one.
-    pub fn single(&self) -> Option<u16> {
+    pub(crate) fn single(&self) -> Option<u16> {
         match &self.0[..] {
             [range] if range.start() == range.end() => Some(*range.start()),
             _ => None,

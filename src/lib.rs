@@ -2,15 +2,16 @@
 //!
 //! Data flows one way. A source produces [`Connection`]s: [`trace`] observes a process, [`watch`] asks
 //! the kernel about a port, [`parse`] reads records such as strace logs. A [`filter`] selects
-//! connections, [`count`] counts them by key, and a [`format`](mod@format) writes the report.
-//! Sources know neither each other nor what happens to their connections.
+//! connections, and [`count`] counts them by key.
+//! Sources know neither each other nor what happens to their connections. What a source could not
+//! see is in its [`SourceStatus`].
 //!
-//! All `unsafe` code is in [`sys`].
+//! The program `tcptally` is built from the same crate; its command line is not part of this interface.
 //!
 //! # Count in a record
 //!
 //! ```
-//! use tcptally::count::{Tally, counter::Count, key::Keys, order::Order};
+//! use tcptally::count::{Count, Keys, Order, Tally};
 //! use tcptally::filter::Filter;
 //! use tcptally::parse::{Options, parse};
 //!
@@ -37,8 +38,8 @@
 //! # Start a server and print its connections
 //!
 //! ```no_run
-//! use tcptally::model::live::{Event, Live};
-//! use tcptally::trace::{Options, Tracer, spawn::Start};
+//! use tcptally::trace::{Options, Start, Tracer};
+//! use tcptally::{Event, Live};
 //!
 //! # fn main() -> Result<(), tcptally::trace::Error> {
 //! let start = Start { argv: vec!["redis-server".into()], deny_io_uring: false };
@@ -52,16 +53,57 @@
 //! }
 //! # }
 //! ```
+//! # Watch a port
+//!
+//! ```no_run
+//! use std::time::{Duration, Instant};
+//!
+//! use tcptally::watch::{Options, Watcher};
+//! use tcptally::{Event, Live};
+//!
+//! # fn main() -> Result<(), tcptally::watch::Error> {
+//! let mut watcher = Watcher::start(Options { ports: vec![443..=443], ..Options::default() })?;
+//! let end = Instant::now() + Duration::from_secs(60);
+//! loop {
+//!     match watcher.next(Some(end))? {
+//!         Event::Connection(connection) => println!("{:?}", connection.ip),
+//!         Event::Deadline | Event::Ended(_) => break,
+//!         _ => {}
+//!     }
+//! }
+//! for connection in watcher.stop_counting()? {
+//!     println!("{:?}", connection.ip);
+//! }
+//! println!("complete: {}", watcher.status().is_complete());
+//! # Ok(())
+//! # }
+//! ```
 #![warn(clippy::unwrap_used, clippy::expect_used)]
+// The items that tests use of private modules are reachable with the feature only.
+#![cfg_attr(feature = "internals", warn(unreachable_pub))]
 
+mod cli;
 pub mod count;
 pub mod filter;
-pub mod format;
-pub mod model;
+mod format;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+mod model;
 pub mod parse;
-pub mod sys;
+mod sys;
 pub mod time;
 pub mod trace;
 pub mod watch;
 
+pub use model::connection::{RequestedFields, Transport};
+pub use model::live::{Ending, Event, Live};
+pub use model::record_time::RecordTimeError;
+pub use model::status::Shortfall;
 pub use model::{Connection, RecordTime, ShortfallKind, Sink, SourceStatus};
+
+/// Runs the program `tcptally` with the arguments of this process. Returns its exit status.
+#[doc(hidden)]
+pub fn run_program() -> i32 {
+    cli::main()
+}

@@ -6,14 +6,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tcptally::Sink;
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::{Key, Keys, Mask};
-use tcptally::count::table::Entry;
+use tcptally::count::{Count, Entry, Key, Keys, Mask, Tally};
 use tcptally::filter::Filter;
-use tcptally::model::connection::{Connection, RequestedFields};
 use tcptally::parse::{Options, parse};
+use tcptally::{Connection, RequestedFields, Sink};
 
 fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
     Options {

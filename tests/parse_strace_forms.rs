@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use tcptally::model::connection::{Connection, RequestedFields};
 use tcptally::parse::{Options, Outcome, parse};
+use tcptally::{Connection, RequestedFields};
 
 fn read(text: &str) -> (Vec<Connection>, Outcome) {
     let directory = tempfile::tempdir().unwrap();

@@ -6,8 +6,8 @@ use std::io::Write;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::ValueTree;
-use tcptally::model::connection::{Connection, RequestedFields};
 use tcptally::parse::{Options, parse};
+use tcptally::{Connection, RequestedFields};
 
 const PEER: &str = r#"{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr("192.0.2.7")}"#;
 const PEER6: &str = r#"{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "2001:db8::7", &sin6_addr), sin6_scope_id=0}"#;

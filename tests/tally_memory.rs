@@ -4,15 +4,10 @@
 use std::net::Ipv6Addr;
 
 use jiff::tz::TimeZone;
-use tcptally::Sink;
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::Keys;
-use tcptally::count::order::Order;
-use tcptally::count::tcp_stats::Columns;
+use tcptally::count::{Columns, Count, Keys, Order, Tally};
 use tcptally::filter::Filter;
-use tcptally::format::{OutputFormat, RenderOptions, Report, ReportSection};
-use tcptally::{Connection, RecordTime, SourceStatus};
+use tcptally::internals::{OutputFormat, RenderOptions, Report, ReportSection};
+use tcptally::{Connection, RecordTime, Sink, SourceStatus};
 
 const ADDRESSES: u64 = 1_000_000;
 

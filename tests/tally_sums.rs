@@ -5,16 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::{Key, Keys, Mask};
-use tcptally::count::order::{Order, Sort};
-use tcptally::count::table::Table;
+use tcptally::count::{Count, Key, Keys, Mask, Order, Sort, Table, Tally};
 use tcptally::filter::Filter;
-use tcptally::model::Sink;
-use tcptally::time::interval::{Interval, IntervalLength};
-use tcptally::time::{Bound, Period};
-use tcptally::{Connection, RecordTime};
+use tcptally::time::{Bound, Interval, IntervalLength, Period};
+use tcptally::{Connection, RecordTime, Sink};
 
 /// Around the hour that is there twice in Berlin.
 const FALL_BACK: i64 = 1_792_890_000;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use tcptally::model::connection::RequestedFields;
-use tcptally::count::counter::Count;
+use tcptally::RequestedFields;
+use tcptally::count::Count;
 use tcptally::parse::{Options, parse};
 
 /// In memory, if the system has such a place.

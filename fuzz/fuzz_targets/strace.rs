@@ -8,11 +8,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tcptally::Connection;
-use tcptally::model::{Sink, connection::RequestedFields};
-use tcptally::count::counter::Count;
+use tcptally::{Connection, RequestedFields, Sink};
+use tcptally::count::{Count, Entry};
 use tcptally::parse::{Options, parse};
-use tcptally::count::table::Entry;
 
 /// In memory, if the system has such a place.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {

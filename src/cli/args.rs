@@ -9,15 +9,15 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
-use tcptally::count::key::{Key, Mask};
-use tcptally::count::order::Sort;
-use tcptally::count::tcp_stats::Column;
-use tcptally::filter::{Network, Ports};
-use tcptally::format::OutputFormat;
-use tcptally::parse::Host;
-use tcptally::time::interval::IntervalLength;
-use tcptally::time::spec::{TimeSpec, duration};
-use tcptally::watch::Namespace;
+use crate::count::key::{Key, Mask};
+use crate::count::order::Sort;
+use crate::count::tcp_stats::Column;
+use crate::filter::{Network, Ports};
+use crate::format::OutputFormat;
+use crate::parse::Host;
+use crate::time::interval::IntervalLength;
+use crate::time::spec::{TimeSpec, duration};
+use crate::watch::Namespace;
 
 use super::values;
 

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tcptally::Connection;
-use tcptally::format::Format;
+use crate::Connection;
+use crate::format::Format;
 
 use super::output::Output;
 

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use tcptally::Connection;
-use tcptally::count::counter::Count;
-use tcptally::format::{Format, OutputFormat, RenderOptions};
-use tcptally::model::sink::{self, Sink};
+use crate::Connection;
+use crate::count::counter::Count;
+use crate::format::{Format, OutputFormat, RenderOptions};
+use crate::model::sink::{self, Sink};
 
 use super::output::Output;
 use super::request::Request;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 
-use tcptally::RecordTime;
-use tcptally::count::counter::Count;
-use tcptally::count::order::Order;
-use tcptally::count::table::Table;
-use tcptally::format::ReportSection;
-use tcptally::time::Bound;
-use tcptally::time::interval::Interval;
+use crate::RecordTime;
+use crate::count::counter::Count;
+use crate::count::order::Order;
+use crate::count::table::Table;
+use crate::format::ReportSection;
+use crate::time::Bound;
+use crate::time::interval::Interval;
 
 /// Maximum number of consecutive empty intervals. A single wrong date in a record must not cause years
 /// of empty rows.
@@ -82,12 +82,12 @@ pub(super) fn partial(interval: &Interval, started: RecordTime, ended: RecordTim
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count::Tally;
+    use crate::count::key::Keys;
+    use crate::filter::Filter;
+    use crate::time::Period;
+    use crate::{Connection, Sink};
     use jiff::tz::TimeZone;
-    use tcptally::count::Tally;
-    use tcptally::count::key::Keys;
-    use tcptally::filter::Filter;
-    use tcptally::time::Period;
-    use tcptally::{Connection, Sink};
 
     fn shown(since: Option<i64>, until: Option<i64>, times: &[i64]) -> Vec<(i64, u64)> {
         let second = |s: i64| RecordTime::Clock(s * 1_000_000_000);

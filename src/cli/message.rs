@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tcptally::sys::wake;
+use crate::sys::wake;
 
 /// Prints an error. A failure to write to stderr is ignored.
 pub(super) fn error(text: impl Display) {

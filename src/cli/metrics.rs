@@ -4,15 +4,15 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Sink;
 use crate::cli::args::MetricsArgs;
+use crate::count::Tally;
+use crate::count::counter::Count;
+use crate::count::key::{Key, Keys, Mask};
+use crate::count::order::Order;
+use crate::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
+use crate::{Connection, SourceStatus};
 use anyhow::Context;
-use tcptally::Sink;
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::{Key, Keys, Mask};
-use tcptally::count::order::Order;
-use tcptally::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
-use tcptally::{Connection, SourceStatus};
 
 use super::http::{self, Limits, Resource};
 use super::notes::report;
@@ -83,7 +83,7 @@ impl Metrics {
     /// Counts one connection.
     pub(super) fn take(&self, c: &Connection) {
         let mut shared = lock(&self.0);
-        if shared.count.filter.judge(c) == tcptally::filter::Verdict::Pass {
+        if shared.count.filter.judge(c) == crate::filter::Verdict::Pass {
             shared.ports.add(c);
         }
         shared.count.take(c.clone());

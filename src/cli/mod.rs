@@ -1,8 +1,7 @@
 //! The program: runs a source, counts its connections and writes the report, as the options say.
-#![warn(unreachable_pub)]
 
-pub(crate) mod args;
-pub(crate) mod corrections;
+mod args;
+mod corrections;
 mod event_writer;
 mod events;
 mod http;
@@ -23,13 +22,25 @@ mod watch;
 
 use std::io;
 
+use clap::Parser;
+
 use crate::cli::args::{Cli, Command};
-use tcptally::trace as tracing;
+use crate::sys::capability;
+use crate::trace as tracing;
 
 use request::Usage;
 
-/// Runs the command and returns the exit status.
-pub(crate) fn run(cli: Cli) -> i32 {
+/// Parses the arguments of this process, runs the command and returns the exit status.
+pub(crate) fn main() -> i32 {
+    // Failure is harmless: programs that are executed gain no capability.
+    let _ = capability::lower();
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => corrections::explain(&error, std::env::args_os()),
+    }
+}
+
+fn run(cli: Cli) -> i32 {
     let (result, own_failure) = match cli.command {
         // The command's own exit status may be 1, so a failure of tcptally is 125.
         Command::Trace(args) => {

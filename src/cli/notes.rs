@@ -1,16 +1,16 @@
 //! The notes of a report: what the reader must know beside the counts.
 
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::Key;
-use tcptally::count::order::Order;
-use tcptally::count::tcp_stats::Columns;
-use tcptally::count::value::Value;
-use tcptally::format::{Clock, Report, ReportSection};
-use tcptally::model::plural;
-use tcptally::parse::Outcome;
-use tcptally::time::{Bound, Period};
-use tcptally::{RecordTime, ShortfallKind, SourceStatus};
+use crate::count::Tally;
+use crate::count::counter::Count;
+use crate::count::key::Key;
+use crate::count::order::Order;
+use crate::count::tcp_stats::Columns;
+use crate::count::value::Value;
+use crate::format::{Clock, Report, ReportSection};
+use crate::model::plural;
+use crate::parse::Outcome;
+use crate::time::{Bound, Period};
+use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::message;
 

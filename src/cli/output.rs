@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::format::OutputFormat;
+use crate::sys::wake;
 use anyhow::Context;
-use tcptally::format::OutputFormat;
-use tcptally::sys::wake;
 use tempfile::NamedTempFile;
 
 use super::args::CountArgs;

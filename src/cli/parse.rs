@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use crate::RecordTime;
 use crate::cli::args::ParseArgs;
+use crate::parse::{self, Options};
+use crate::time::spec::TimeSpec;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tcptally::RecordTime;
-use tcptally::parse::{self, Options};
-use tcptally::time::spec::TimeSpec;
 
 use super::events::Events;
 use super::intervals::intervals;

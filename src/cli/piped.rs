@@ -8,12 +8,12 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::Sink;
+use crate::parse::{self, Options, Outcome};
+use crate::sys::is_ignored;
+use crate::{Connection, RecordTime, ShortfallKind, SourceStatus};
 use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
-use tcptally::Sink;
-use tcptally::parse::{self, Options, Outcome};
-use tcptally::sys::is_ignored;
-use tcptally::{Connection, RecordTime, ShortfallKind, SourceStatus};
 
 use super::events::Events;
 use super::message;

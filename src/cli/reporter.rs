@@ -3,13 +3,13 @@
 use std::io;
 use std::mem::discriminant;
 
+use crate::Sink;
+use crate::count::Tally;
+use crate::count::table::Table;
+use crate::format::{Clock, Format, ReportSection};
+use crate::time::Bound;
+use crate::{Connection, RecordTime, SourceStatus};
 use jiff::SignedDuration;
-use tcptally::Sink;
-use tcptally::count::Tally;
-use tcptally::count::table::Table;
-use tcptally::format::{Clock, Format, ReportSection};
-use tcptally::time::Bound;
-use tcptally::{Connection, RecordTime, SourceStatus};
 
 use super::intervals::{MAX_EMPTY_INTERVALS, intervals, partial};
 use super::notes::{print_notes, report, say_notes};
@@ -223,7 +223,7 @@ fn time_in_next(time: RecordTime, c: &Connection, next: RecordTime) -> RecordTim
 mod tests {
     use std::time::Duration;
 
-    use tcptally::model::connection::Transport;
+    use crate::model::connection::Transport;
 
     use super::*;
 

@@ -3,21 +3,21 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use crate::RecordTime;
 use crate::cli::args::{Color, CountArgs};
+use crate::count::Tally;
+use crate::count::counter::Count;
+use crate::count::key::Keys;
+use crate::count::order::{Order, Sort};
+use crate::count::tcp_stats::Columns;
+use crate::filter::Filter;
+use crate::format::{Format, OutputFormat, RenderOptions};
+use crate::model::connection::RequestedFields;
+use crate::time::interval::Interval;
+use crate::time::period::{End, PeriodError, Reference, period};
+use crate::time::{Bound, Period};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tcptally::RecordTime;
-use tcptally::count::Tally;
-use tcptally::count::counter::Count;
-use tcptally::count::key::Keys;
-use tcptally::count::order::{Order, Sort};
-use tcptally::count::tcp_stats::Columns;
-use tcptally::filter::Filter;
-use tcptally::format::{Format, OutputFormat, RenderOptions};
-use tcptally::model::connection::RequestedFields;
-use tcptally::time::interval::Interval;
-use tcptally::time::period::{End, PeriodError, Reference, period};
-use tcptally::time::{Bound, Period};
 
 /// A usage error: exit status 2.
 #[derive(Debug, thiserror::Error)]

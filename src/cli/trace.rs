@@ -3,13 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::cli::args::{Engine, TraceArgs};
+use crate::model::connection::RequestedFields;
+use crate::trace::{self, Remark, Sampler, Start, Targets, Tracer};
 use anyhow::Context;
-use tcptally::model::connection::RequestedFields;
-use tcptally::trace::attach::Targets;
-use tcptally::trace::sample::Sampler;
-use tcptally::trace::spawn::Start;
-use tcptally::trace::tracer::Remark;
-use tcptally::trace::{self, Tracer, target};
 
 use super::live::{Watch, watch};
 use super::message;
@@ -30,9 +26,9 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         no_children: spawns && args.no_children,
         engine: match args.engine {
             Engine::Auto | Engine::Sample => None,
-            Engine::Perf => Some(trace::engine::Engine::Perf),
-            Engine::Seccomp => Some(trace::engine::Engine::Seccomp),
-            Engine::Syscall => Some(trace::engine::Engine::Syscall),
+            Engine::Perf => Some(trace::Engine::Perf),
+            Engine::Seccomp => Some(trace::Engine::Seccomp),
+            Engine::Syscall => Some(trace::Engine::Syscall),
         },
     };
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
@@ -60,17 +56,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
-    result.map_err(|error| suggest_watch(suggest_sample(error, args.engine), &port))
-}
-
-/// Names the engine that Yama does not concern.
-fn suggest_sample(error: anyhow::Error, engine: Engine) -> anyhow::Error {
-    let text = format!("{error:#}");
-    if matches!(engine, Engine::Perf | Engine::Syscall) && text.contains("ptrace_scope") {
-        anyhow::anyhow!("{text}; or '--engine sample', which needs no ptrace")
-    } else {
-        error
-    }
+    result.map_err(|error| suggest_watch(error, &port))
 }
 
 /// Names the command that needs no permission for the server, if that is what is missing.
@@ -139,7 +125,7 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
         .into());
     }
     let list = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
-    let owners = target::owners(ports).with_context(|| format!("port {list}"))?;
+    let owners = trace::owners(ports).with_context(|| format!("port {list}"))?;
     for owner in &owners {
         let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
         let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };

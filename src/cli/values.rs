@@ -2,12 +2,12 @@
 
 use std::fmt::Debug;
 
+use crate::count::key::Key;
+use crate::count::order::Sort;
+use crate::count::tcp_stats::Column;
+use crate::format::OutputFormat;
+use crate::parse::registry;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use tcptally::count::key::Key;
-use tcptally::count::order::Sort;
-use tcptally::count::tcp_stats::Column;
-use tcptally::format::OutputFormat;
-use tcptally::parse::registry;
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);

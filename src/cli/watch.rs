@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::cli::args::{WatchArgs, WatchEngine};
-use tcptally::count::key::Key;
-use tcptally::format::OutputFormat;
-use tcptally::time::interval::IntervalLength;
-use tcptally::watch::{Engine, Options, Watcher};
+use crate::count::key::Key;
+use crate::format::OutputFormat;
+use crate::time::interval::IntervalLength;
+use crate::watch::{Engine, Options, RESOLUTION, Watcher};
 
 use super::live::{Watch, watch};
 use super::message;
@@ -16,9 +16,6 @@ use super::request::{Request, Stream, Times, Usage};
 
 /// Minimum of `--resolution`. With less, the kernel would be busy all the time.
 const MIN_RESOLUTION: Duration = Duration::from_millis(10);
-
-/// Default of `--resolution`.
-const RESOLUTION: Duration = Duration::from_secs(1);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {

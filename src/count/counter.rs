@@ -62,7 +62,7 @@ impl Count {
     }
 
     /// Returns whether a connection passes, and adds it to the sums, but not to the tally.
-    pub fn passes(&mut self, c: &Connection) -> bool {
+    pub(crate) fn passes(&mut self, c: &Connection) -> bool {
         self.pass(c, 1, c.time)
     }
 

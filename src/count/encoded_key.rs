@@ -26,12 +26,12 @@ enum Bytes {
 
 /// The values of a row, encoded by [`Keys::code`](super::key::Keys::code).
 #[derive(Clone)]
-pub struct EncodedKey(Bytes);
+pub(crate) struct EncodedKey(Bytes);
 
 impl EncodedKey {
     /// The bytes.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Short(short) => short.0.get(..usize::from(short.0[SHORT])).unwrap_or_default(),
             Bytes::Long(bytes) => bytes,
@@ -78,7 +78,7 @@ impl From<&[u8]> for EncodedKey {
 
 /// Builds an [`EncodedKey`].
 #[derive(Default)]
-pub struct Writer {
+pub(super) struct Writer {
     short: [u8; SHORT + 1],
     length: usize,
     /// All bytes, if there are more than [`SHORT`].
@@ -88,7 +88,7 @@ pub struct Writer {
 impl Writer {
     /// Appends `bytes`.
     #[inline]
-    pub fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
         match self.short.get_mut(self.length..end) {
             Some(place) if end <= SHORT => place.copy_from_slice(bytes),
@@ -107,7 +107,7 @@ impl Writer {
 
     /// The encoded key.
     #[inline]
-    pub fn code(mut self) -> EncodedKey {
+    pub(super) fn code(mut self) -> EncodedKey {
         EncodedKey(match u8::try_from(self.length) {
             Ok(length) if self.length <= SHORT => {
                 self.short[SHORT] = length;

@@ -125,7 +125,7 @@ impl Keys {
     }
 
     /// Sets the machine of connections that do not name theirs.
-    pub fn at(self, host: Arc<str>) -> Keys {
+    pub(crate) fn at(self, host: Arc<str>) -> Keys {
         Keys { host: Some(host), ..self }
     }
 
@@ -157,7 +157,7 @@ impl Keys {
     /// Encodes the values of a connection. Equal values have equal bytes, and bytes sort as the
     /// values do: IPv4 before IPv6, numbers by size, unknown values last.
     #[inline]
-    pub fn code(&self, c: &Connection) -> EncodedKey {
+    pub(crate) fn code(&self, c: &Connection) -> EncodedKey {
         let mut code = Writer::default();
         for key in &self.keys {
             match key {
@@ -188,7 +188,7 @@ impl Keys {
         code.code()
     }
 
-    /// Decodes the values that [`code`](Keys::code) encoded.
+    /// Decodes the key of a row into its values.
     pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
         let mut rest = code;
         self.keys.iter().map(move |key| match key {

@@ -1,22 +1,25 @@
 //! [`Tally`]: counts connections by key, in total and by interval. Tallies can be merged.
-#![warn(unreachable_pub)]
 
-pub mod counter;
-pub mod encoded_key;
-pub mod key;
-pub mod order;
+pub(crate) mod counter;
+mod encoded_key;
+pub(crate) mod key;
+pub(crate) mod order;
 mod space_saving;
-pub mod table;
-pub mod tcp_stats;
-pub mod value;
+pub(crate) mod table;
+pub(crate) mod tcp_stats;
+pub(crate) mod value;
+
+pub use counter::{Count, Sums};
+pub use key::{Key, Keys, Mask, MaskError};
+pub use order::{Order, Selection, Sort};
+pub use table::{Entry, Table};
+pub use tcp_stats::{Bytes, Column, Columns, Summary, TcpStats};
+pub use value::Value;
 
 use std::collections::BTreeMap;
 
 use crate::{Connection, RecordTime};
 use encoded_key::EncodedKey;
-use key::{Key, Keys};
-use table::{Entry, Table};
-use tcp_stats::{Columns, TcpStats};
 
 use crate::time::interval::Interval;
 
@@ -62,7 +65,12 @@ impl Tally {
 
     /// Counts several connections with the same ends, from the time of `c` to `last`. Returns
     /// whether they are in one interval.
-    pub fn add_many(&mut self, c: &Connection, count: u64, last: Option<RecordTime>) -> bool {
+    pub(crate) fn add_many(
+        &mut self,
+        c: &Connection,
+        count: u64,
+        last: Option<RecordTime>,
+    ) -> bool {
         // The bytes of several connections together are in no bucket.
         let code = match count {
             2.. if self.keys.has_stats() => {
@@ -93,7 +101,7 @@ impl Tally {
 
     /// Whether only addresses, local ports, and the first and the last time matter. In a bounded
     /// table the order matters too.
-    pub fn alike(&self) -> bool {
+    pub(crate) fn alike(&self) -> bool {
         let ends = |key: &Key| !matches!(key, Key::Pid | Key::Comm);
         self.interval.is_none()
             && self.whole.max_keys().is_none()

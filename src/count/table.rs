@@ -24,7 +24,7 @@ pub struct Entry {
 
 impl Entry {
     /// Adds what `other` counted.
-    pub fn add(&mut self, other: Entry) {
+    pub(crate) fn add(&mut self, other: Entry) {
         self.count = self.count.saturating_add(other.count);
         self.first = match (self.first, other.first) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -79,12 +79,12 @@ impl TcpStatsTable {
 
 impl Table {
     /// Creates an empty table that keeps at most `max_keys` keys.
-    pub fn new(max_keys: Option<usize>) -> Table {
+    pub(crate) fn new(max_keys: Option<usize>) -> Table {
         Table { bounded: max_keys.map(SpaceSaving::new), ..Table::default() }
     }
 
     /// Keeps statistics too, if `requested`.
-    pub fn with_stats(self, requested: bool) -> Table {
+    pub(crate) fn with_stats(self, requested: bool) -> Table {
         Table { tcp_stats: requested.then(TcpStatsTable::default), ..self }
     }
 
@@ -171,13 +171,13 @@ impl Table {
     }
 
     /// Adds to the count of a key.
-    pub fn add(&mut self, code: EncodedKey, entry: Entry) {
+    pub(crate) fn add(&mut self, code: EncodedKey, entry: Entry) {
         self.total = self.total.saturating_add(entry.count);
         self.put(code, entry, 0);
     }
 
     /// Adds to the count and the statistics of a key.
-    pub fn add_with_stats(&mut self, code: EncodedKey, entry: Entry, stats: &TcpStats) {
+    pub(crate) fn add_with_stats(&mut self, code: EncodedKey, entry: Entry, stats: &TcpStats) {
         self.total = self.total.saturating_add(entry.count);
         let row = self.put(code, entry, 0);
         if let Some(tcp_stats) = &mut self.tcp_stats {
@@ -186,7 +186,7 @@ impl Table {
     }
 
     /// Adds all counts of `other`.
-    pub fn merge(&mut self, mut other: Table) {
+    pub(crate) fn merge(&mut self, mut other: Table) {
         if self.rows.len() < other.rows.len() {
             std::mem::swap(self, &mut other);
         }

@@ -87,7 +87,7 @@ pub struct Summary {
 impl TcpStats {
     /// The statistics of `count` connections. If `count` is not 1, `c` has the sum of their bytes,
     /// and no times.
-    pub fn of(c: &Connection, count: u64) -> TcpStats {
+    pub(crate) fn of(c: &Connection, count: u64) -> TcpStats {
         let Some(t) = c.transport.as_deref() else { return TcpStats::default() };
         let bytes = match (t.bytes_in, t.bytes_out) {
             (Some(received), Some(sent)) => Bytes { known: count, received, sent },
@@ -104,7 +104,7 @@ impl TcpStats {
     }
 
     /// Adds other statistics.
-    pub fn add(&mut self, other: &TcpStats) {
+    pub(crate) fn add(&mut self, other: &TcpStats) {
         let TcpStats { bytes, duration, rtt } = other;
         self.bytes.known = self.bytes.known.saturating_add(bytes.known);
         self.bytes.received = self.bytes.received.saturating_add(bytes.received);

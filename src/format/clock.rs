@@ -7,7 +7,7 @@ use crate::count::table::Entry;
 
 /// How much of a time is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detail {
+pub(crate) enum Detail {
     /// `11:30:05`
     Time,
     /// `11-22 11:30`
@@ -22,19 +22,19 @@ pub enum Detail {
 
 /// Formats times for people: local times, or times since a record began.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     zone: TimeZone,
     detail: Detail,
 }
 
 impl Clock {
     /// Creates a clock with this detail.
-    pub fn new(zone: &TimeZone, detail: Detail) -> Clock {
+    pub(crate) fn new(zone: &TimeZone, detail: Detail) -> Clock {
         Clock { zone: zone.clone(), detail }
     }
 
     /// Creates a clock with the detail that distinguishes the times from the first to the last.
-    pub fn between(zone: &TimeZone, all: &Entry) -> Clock {
+    pub(crate) fn between(zone: &TimeZone, all: &Entry) -> Clock {
         let date = |t: Option<RecordTime>| Some(zone.to_datetime(t?.timestamp()?).date());
         let detail = match (date(all.first), date(all.last)) {
             (Some(a), Some(b)) if a != b && a.year() == b.year() => Detail::DayAndTime,
@@ -45,7 +45,7 @@ impl Clock {
     }
 
     /// Formats a time; an unknown time is empty.
-    pub fn show(&self, time: Option<RecordTime>) -> String {
+    pub(crate) fn show(&self, time: Option<RecordTime>) -> String {
         let Some(time) = time else { return String::new() };
         let Some(t) = time.timestamp() else {
             return match time {
@@ -64,7 +64,7 @@ impl Clock {
     }
 
     /// Formats a span: the date once if it is the same, and the zone.
-    pub fn span(zone: &TimeZone, from: RecordTime, to: RecordTime) -> String {
+    pub(crate) fn span(zone: &TimeZone, from: RecordTime, to: RecordTime) -> String {
         let full = Clock::new(zone, Detail::Full);
         let all = Entry { first: Some(from), last: Some(to), ..Entry::default() };
         let end = match Clock::between(zone, &all) {

@@ -1,6 +1,5 @@
 //! Report formats, one file each. A new format is a file that implements [`Format`], and a line in
 //! [`OutputFormat::format`].
-#![warn(unreachable_pub)]
 
 mod clock;
 mod csv;
@@ -14,9 +13,10 @@ mod table;
 mod tcp_stats;
 mod text;
 
-pub use self::clock::Clock;
-pub use self::openmetrics::CONTENT_TYPE;
-pub use self::report::{Format, RenderOptions, Report, ReportSection, Row};
+pub(crate) use self::clock::Clock;
+pub(crate) use self::openmetrics::CONTENT_TYPE;
+use self::report::Row;
+pub use self::report::{Format, RenderOptions, Report, ReportSection};
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

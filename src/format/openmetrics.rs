@@ -15,7 +15,7 @@ use crate::Connection;
 use crate::count::value::Value;
 
 /// The media type of this format.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Default number of rows that are time series of their own. Clients choose their addresses, so they
 /// could make any number of series.

@@ -80,11 +80,6 @@ pub struct RequestedFields {
 }
 
 /// Converts an IPv4-mapped IPv6 address to the IPv4 address, which is what is counted.
-///
-/// ```
-/// # use tcptally::model::connection::canonical;
-/// assert_eq!(canonical("::ffff:127.0.0.2".parse().unwrap()).to_string(), "127.0.0.2");
-/// ```
-pub fn canonical(ip: IpAddr) -> IpAddr {
+pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

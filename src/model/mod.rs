@@ -1,15 +1,14 @@
 //! Types shared by all sources, the filter, the counters and the formats.
-#![warn(unreachable_pub)]
 
-pub mod connection;
-pub mod live;
+pub(crate) mod connection;
+pub(crate) mod live;
 mod plural;
-pub mod record_time;
-pub mod sink;
-pub mod status;
+pub(crate) mod record_time;
+pub(crate) mod sink;
+pub(crate) mod status;
 
 pub use connection::Connection;
-pub use plural::plural;
+pub(crate) use plural::plural;
 pub use record_time::RecordTime;
 pub use sink::Sink;
 pub use status::{ShortfallKind, SourceStatus};

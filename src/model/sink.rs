@@ -48,7 +48,7 @@ pub trait Sink: Any + Send {
 }
 
 /// Returns the sink behind `part`, or `None` if it is of another type.
-pub fn downcast<S: Sink>(part: Box<dyn Sink>) -> Option<S> {
+pub(crate) fn downcast<S: Sink>(part: Box<dyn Sink>) -> Option<S> {
     let part: Box<dyn Any> = part;
     part.downcast().ok().map(|part| *part)
 }

@@ -6,7 +6,7 @@ use crate::Sink;
 
 /// What was found in a part of a record.
 #[derive(Default)]
-pub struct ConnectionBuffer {
+pub(super) struct ConnectionBuffer {
     /// In the order of the record.
     pub all: Vec<Connection>,
     waiting: Coalescer,
@@ -14,7 +14,7 @@ pub struct ConnectionBuffer {
 
 impl ConnectionBuffer {
     /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
-    pub fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
+    pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
         let ConnectionBuffer { all, waiting } = self;
         if alike {
             all.drain(..).for_each(|connection| waiting.take(connection, sink));
@@ -24,7 +24,7 @@ impl ConnectionBuffer {
     }
 
     /// Gives what has waited for more like it.
-    pub fn end(&mut self, sink: &mut dyn Sink) {
+    pub(super) fn end(&mut self, sink: &mut dyn Sink) {
         self.waiting.end(sink);
     }
 }

@@ -19,7 +19,7 @@ const PROBES: usize = 4;
 const MAX_LOCALS: usize = 64;
 
 /// The address and the port of a local end.
-pub type Local = (Option<IpAddr>, Option<u16>);
+pub(super) type Local = (Option<IpAddr>, Option<u16>);
 
 /// An address as a key.
 trait Key: Copy + Eq + Default {
@@ -147,7 +147,7 @@ impl<K: Key> Slots<K> {
 
 /// Connections that wait for more like them: by the kind of their time.
 #[derive(Default)]
-pub struct Coalescer {
+pub(super) struct Coalescer {
     v4: [Slots<u32>; KINDS],
     v6: [Slots<[u64; 2]>; KINDS],
     locals: Vec<Local>,
@@ -185,7 +185,7 @@ fn time(kind: usize, value: i64) -> Option<RecordTime> {
 impl Coalescer {
     /// Takes a connection; those of which more is known than the ends and the time go on at once.
     #[inline]
-    pub fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
+    pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
         let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else {
             return sink.take(c);
         };
@@ -197,7 +197,7 @@ impl Coalescer {
 
     /// Takes connections of which no more than this is known: the address, the local end as an
     /// index into `locals`, and the time.
-    pub fn take_briefs<T>(
+    pub(super) fn take_briefs<T>(
         &mut self,
         briefs: &[T],
         locals: &[Local],
@@ -280,7 +280,7 @@ impl Coalescer {
     }
 
     /// Gives all that wait.
-    pub fn end(&mut self, sink: &mut dyn Sink) {
+    pub(super) fn end(&mut self, sink: &mut dyn Sink) {
         fn all<K: Key>(kinds: &mut [Slots<K>], locals: &[Local], sink: &mut dyn Sink) {
             for (kind, slots) in kinds.iter_mut().enumerate() {
                 slots.slots.drain(..).for_each(|slot| give(&slot, kind, locals, sink));

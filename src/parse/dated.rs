@@ -7,7 +7,7 @@ use super::timestamp::{Calendar, Stamp};
 use crate::RecordTime;
 
 /// An input and what its stamps mean.
-pub struct Dated<L> {
+pub(super) struct Dated<L> {
     pub input: Input,
     pub calendar: Calendar,
     /// What its first bytes tell of its look.
@@ -17,7 +17,7 @@ pub struct Dated<L> {
 
 /// Makes calendars for `inputs` and sorts them by their first times: several come in any order,
 /// and what begins in one may go on in the next. `stamp` finds the stamp of a line.
-pub fn in_order<L>(
+pub(super) fn in_order<L>(
     inputs: Vec<Input>,
     cx: &mut Context<'_>,
     look: impl Fn(&[u8]) -> L,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 /// A number in decimal digits and nothing else, if it fits.
 #[inline]
-pub fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
+pub(super) fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
     // So many digits fit in any case.
     if text.is_empty() || text.len() > 19 || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -15,7 +15,7 @@ pub fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
 
 /// An IPv4 address, as [`Ipv4Addr`] itself reads it: without leading zeros.
 #[inline]
-pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut rest = text;
     let mut address = 0_u32;
     for place in 0..4 {

@@ -15,7 +15,7 @@ use crate::model::connection::{Transport, canonical};
 use crate::{Connection, RecordTime};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "events",
     about: "our own --events in jsonl or csv",
     connection: "an event",

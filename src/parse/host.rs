@@ -31,7 +31,7 @@ impl Host {
     }
 
     /// Reads an address or a host name; `None` if it can be neither.
-    pub fn address_or_name(text: &[u8]) -> Option<Host> {
+    pub(crate) fn address_or_name(text: &[u8]) -> Option<Host> {
         let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
         Host::address(text).or_else(|| {
             let name = std::str::from_utf8(text).ok()?;
@@ -41,7 +41,7 @@ impl Host {
     }
 
     /// What a connection has as its peer if this is the field `ip` of one of our own records.
-    pub fn of_field(text: Option<&str>) -> (Option<IpAddr>, Option<Arc<str>>) {
+    pub(crate) fn of_field(text: Option<&str>) -> (Option<IpAddr>, Option<Arc<str>>) {
         match text {
             Some(text) => match Host::address(text.as_bytes()) {
                 Some(host) => (host.ip(), None),
@@ -93,7 +93,7 @@ impl FromStr for Host {
 
 /// Who opened a connection, and to what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub(super) struct Ends {
     /// The one that opened it.
     pub client: Host,
     /// Its port, where the record tells.
@@ -107,7 +107,7 @@ pub struct Ends {
 impl Ends {
     /// Seen from the other end.
     #[must_use]
-    pub fn turned(self) -> Ends {
+    pub(super) fn turned(self) -> Ends {
         Ends {
             client: self.server,
             client_port: self.server_port,
@@ -117,17 +117,17 @@ impl Ends {
     }
 
     /// Whether the connection came to one of `local`; without any, all did.
-    pub fn inbound(&self, local: &[Host]) -> bool {
+    pub(super) fn inbound(&self, local: &[Host]) -> bool {
         local.is_empty() || self.server.is_loopback() || local.contains(&self.server)
     }
 
     /// Whether both ends are on one machine, where every packet goes out and comes in.
-    pub fn on_one_machine(&self) -> bool {
+    pub(super) fn on_one_machine(&self) -> bool {
         self.client == self.server || self.server.is_loopback()
     }
 
     /// The connection, as far as its ends tell.
-    pub fn connection(&self) -> Connection {
+    pub(super) fn connection(&self) -> Connection {
         Connection {
             ip: self.client.ip(),
             host: self.client.name(),

@@ -11,31 +11,31 @@ use memchr::{memchr, memchr2, memrchr2};
 use super::input::{Input, Plain};
 
 /// What is longer than this is cut; the rest of such a line is passed over.
-pub const LONGEST: usize = 1024 * 1024;
+pub(super) const LONGEST: usize = 1024 * 1024;
 
 /// Bytes that one read asks for.
 const READ: usize = 128 * 1024;
 
 /// Whether `byte` ends a line.
-pub fn is_end(byte: u8) -> bool {
+pub(super) fn is_end(byte: u8) -> bool {
     byte == b'\n' || byte == 0
 }
 
 /// Where the line that `text` begins with ends.
 #[inline]
-pub fn end(text: &[u8]) -> usize {
+pub(super) fn end(text: &[u8]) -> usize {
     memchr2(b'\n', 0, text).unwrap_or(text.len())
 }
 
 /// How many NULs `text` begins with.
-pub fn hole(text: &[u8]) -> usize {
+pub(super) fn hole(text: &[u8]) -> usize {
     let (eights, _) = text.as_chunks::<8>();
     let n = 8 * eights.iter().take_while(|eight| **eight == [0; 8]).count();
     n + text[n..].iter().take_while(|b| **b == 0).count()
 }
 
 /// The lines of `block`, each with its offset.
-pub fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
+pub(super) fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
     let mut at = 0;
     while at < block.len() {
         let end = at + end(&block[at..]);
@@ -45,7 +45,7 @@ pub fn each(block: &[u8], mut line: impl FnMut(&[u8], usize)) {
 }
 
 /// Removes terminal sequences, such as the colours of journalctl and grep.
-pub fn without_terminal_sequences(text: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn without_terminal_sequences(text: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr(0x1b, text) else { return Cow::Borrowed(text) };
     let mut clean = text[..first].to_vec();
     let mut rest = &text[first..];
@@ -59,7 +59,7 @@ pub fn without_terminal_sequences(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Returns the length of the terminal sequence (ECMA-48) at the beginning of `text`.
-pub fn terminal_sequence(text: &[u8]) -> usize {
+pub(super) fn terminal_sequence(text: &[u8]) -> usize {
     match text.get(1) {
         // CSI: parameters, intermediate bytes, a final byte.
         Some(b'[') => {
@@ -86,7 +86,7 @@ pub fn terminal_sequence(text: &[u8]) -> usize {
 }
 
 /// What [`pieces`] gives.
-pub enum Piece<'a> {
+pub(super) enum Piece<'a> {
     /// Whole lines, and the offset of the first byte.
     Lines(&'a [u8], u64),
     /// A part of what is passed over of a line that is too long. It begins with the last bytes
@@ -95,12 +95,12 @@ pub enum Piece<'a> {
 }
 
 /// So many bytes of a piece come again with the next.
-pub const OVERLAP: usize = 32;
+pub(super) const OVERLAP: usize = 32;
 
 /// Reads `input` to its end and gives whole lines, many at once, as soon as they are there: from
 /// a pipe, whatever one read(2) gave. `block` gets the bytes, without terminal sequences, and the
 /// offset of the first.
-pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Result<()> {
+pub(super) fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Result<()> {
     pieces(input, |piece| {
         if let Piece::Lines(lines, offset) = piece {
             block(&without_terminal_sequences(lines), offset);
@@ -109,7 +109,7 @@ pub fn blocks(input: &mut Input, mut block: impl FnMut(&[u8], u64)) -> io::Resul
 }
 
 /// The same, with the rests of lines that are too long.
-pub fn pieces(input: &mut Input, mut give: impl FnMut(Piece<'_>)) -> io::Result<()> {
+pub(super) fn pieces(input: &mut Input, mut give: impl FnMut(Piece<'_>)) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut offset = 0;
     // The last bytes of what was passed over.
@@ -157,7 +157,7 @@ pub fn pieces(input: &mut Input, mut give: impl FnMut(Piece<'_>)) -> io::Result<
 
 /// Reads the lines that begin in the `chunk` bytes of `plain` at `start`; gives where in the
 /// buffer they are.
-pub fn load(
+pub(super) fn load(
     plain: &Plain<'_>,
     start: u64,
     chunk: usize,
@@ -212,7 +212,7 @@ pub fn load(
 }
 
 /// Gives what [`load`] left out of a line that is too long: what follows `at`, up to its end.
-pub fn rest(plain: &Plain<'_>, at: u64, mut piece: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn rest(plain: &Plain<'_>, at: u64, mut piece: impl FnMut(&[u8])) -> io::Result<()> {
     let mut at = at.saturating_sub(OVERLAP as u64);
     let mut buffer = vec![0; READ];
     // The overlap has no end of a line in it.

@@ -1,44 +1,45 @@
 //! Reads records of connections.
 //!
-//! [`parse`] opens every input ([`input`]), detects its format ([`registry`]), groups inputs that
+//! [`parse()`] opens every input (`input`), detects its format (`registry`), groups inputs that
 //! belong together into runs, and passes each run to the reader of its format. A new format is one
-//! file or folder with a [`RecordFormat`] and one line in [`registry::FORMATS`].
+//! file or folder with a `RecordFormat` (`reader`) and one line in `registry::FORMATS`.
 
-pub mod bcc;
+mod bcc;
 mod buffer;
 mod coalesce;
-pub mod conntrack;
+mod conntrack;
 mod dated;
-pub mod deduplicate;
+mod deduplicate;
 mod digits;
-pub mod events;
-pub mod host;
-pub mod input;
-pub mod lines;
+mod events;
+mod host;
+mod input;
+mod lines;
 mod mixed;
-pub mod netfilter;
-pub mod netflow;
+mod netfilter;
+mod netflow;
 mod parallel;
-pub mod pcap;
+mod pcap;
 mod progress;
 mod reader;
-pub mod registry;
-pub mod report;
-pub mod strace;
-pub mod systemtap;
-pub mod tcpdump;
+pub(crate) mod registry;
+mod report;
+pub(crate) mod strace;
+mod systemtap;
+mod tcpdump;
 mod text;
-pub mod timestamp;
-pub mod wrapper;
+mod timestamp;
+mod wrapper;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::host::Host;
-pub use self::input::Input;
+use self::input::Input;
 use self::input::{UnwrapStatus, common_name};
 use self::progress::Progress;
-pub use self::reader::{Context, Options, RecordFormat};
+use self::reader::Context;
+pub use self::reader::Options;
 use self::registry::{Run, Sorted};
 use crate::{ShortfallKind, Sink, SourceStatus};
 

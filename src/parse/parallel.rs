@@ -52,7 +52,7 @@ impl<A, B> Drop for Alarm<'_, A, B> {
 const CHUNK: usize = 256 * 1024;
 
 /// How a file is divided.
-pub struct Parts {
+pub(super) struct Parts {
     /// The bytes of a part; the last may have less.
     pub chunk: usize,
     /// How many threads share the work.
@@ -63,20 +63,20 @@ pub struct Parts {
 impl Parts {
     /// Divides so many `bytes` into chunks of that size (`None`: what is fastest), for no more
     /// threads than there is work for.
-    pub fn new(bytes: u64, chunk: Option<usize>, threads: usize) -> Parts {
+    pub(super) fn new(bytes: u64, chunk: Option<usize>, threads: usize) -> Parts {
         let chunk = chunk.unwrap_or(CHUNK).max(1);
         let parts = bytes.div_ceil(chunk as u64);
         Parts { chunk, threads: usize::try_from(parts).unwrap_or(threads).min(threads), bytes }
     }
 
     /// Where a part begins, if there is one.
-    pub fn start(&self, part: u64) -> Option<u64> {
+    pub(super) fn start(&self, part: u64) -> Option<u64> {
         Some(part.saturating_mul(self.chunk as u64)).filter(|start| *start < self.bytes)
     }
 }
 
 /// The steps of each part of the work.
-pub struct Steps<Read, InOrder, Give, End> {
+pub(super) struct Steps<Read, InOrder, Give, End> {
     /// Reads part N; false if there is none. Runs in any order.
     pub read: Read,
     /// What must be done in order; false ends the work after this part.
@@ -89,7 +89,7 @@ pub struct Steps<Read, InOrder, Give, End> {
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
 #[expect(clippy::too_many_lines, reason = "to be split by steps")]
-pub fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
+pub(super) fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
 where
     J: Default,
     R: Fn(u64, &mut J) -> bool + Sync,

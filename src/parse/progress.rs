@@ -12,7 +12,7 @@ const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Counts the bytes that were read, and shows them where somebody is there to see it.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     requested: bool,
     total: Option<u64>,
     read: AtomicU64,
@@ -22,7 +22,7 @@ pub struct Progress {
 
 impl Progress {
     /// `total`: the bytes of all inputs, if that is known.
-    pub fn new(requested: bool, total: Option<u64>) -> Progress {
+    pub(super) fn new(requested: bool, total: Option<u64>) -> Progress {
         Progress {
             requested: requested && std::io::stderr().is_terminal(),
             total,
@@ -33,7 +33,7 @@ impl Progress {
     }
 
     /// Takes note of `bytes` more.
-    pub fn add(&self, bytes: usize) {
+    pub(super) fn add(&self, bytes: usize) {
         let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if self.requested && self.started.elapsed() > SHOW_AFTER {
             self.bar.get_or_init(|| self.draw()).set_position(read);
@@ -55,7 +55,7 @@ impl Progress {
     }
 
     /// Takes the line away.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }

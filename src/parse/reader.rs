@@ -12,7 +12,7 @@ use crate::model::connection::RequestedFields;
 use crate::{RecordTime, ShortfallKind, Sink, SourceStatus};
 
 /// A record format and its reader.
-pub struct RecordFormat {
+pub(crate) struct RecordFormat {
     /// Name, as in [`Options::format`].
     pub name: &'static str,
     /// One phrase for lists of formats.
@@ -67,7 +67,7 @@ pub struct Options {
 }
 
 /// What the reader of a run works with.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// How to read.
     pub options: &'a Options,
     /// Takes the connections.
@@ -80,7 +80,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Returns the number of threads to use.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.options
             .threads
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
@@ -90,7 +90,7 @@ impl Context<'_> {
 
     /// Records that reading `input` ended with `error`: a truncated compressed file is a shortfall,
     /// any other error a failure.
-    pub fn record_read_error(&mut self, input: &Input, error: &io::Error) {
+    pub(crate) fn record_read_error(&mut self, input: &Input, error: &io::Error) {
         let name = input.name();
         if input.is_compressed() && error.kind() == io::ErrorKind::UnexpectedEof {
             let text =

@@ -13,7 +13,7 @@ use super::{bcc, conntrack, events, netfilter, netflow, pcap, report, strace, sy
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
 /// before a general one.
-pub const FORMATS: &[&RecordFormat] = &[
+pub(crate) const FORMATS: &[&RecordFormat] = &[
     &pcap::FORMAT,
     &report::FORMAT,
     &events::FORMAT,

@@ -8,7 +8,7 @@ use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Scan, Stamp};
 
 /// SystemTap's text.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "systemtap",
     about: "text of a SystemTap script that tells new connections",
     connection: "a line that tells a new connection",

@@ -38,7 +38,7 @@ impl<B: Default> Default for Job<B> {
 /// Reads `input` to its end. `read` makes of whole lines what they tell by themselves, and
 /// `in_order` makes connections of that. What comes of it is the same however the lines are
 /// divided, if these two see to that.
-pub fn read<B: Default>(
+pub(super) fn read<B: Default>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,

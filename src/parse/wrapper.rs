@@ -10,7 +10,7 @@ use super::timestamp::{Scan, Stamp, epoch};
 
 /// A line without one of its prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stripped<'a> {
+pub(super) struct Stripped<'a> {
     /// The time that the prefix tells; [`Stamp::None`] if it tells none.
     pub stamp: Stamp,
     /// What follows the prefix.
@@ -18,13 +18,13 @@ pub struct Stripped<'a> {
 }
 
 /// More prefixes than this are not before a line.
-pub const MAX_LAYERS: usize = 10;
+pub(super) const MAX_LAYERS: usize = 10;
 
 /// Prefixes are no longer than this.
 const MAX_PREFIX: usize = 512;
 
 /// Strips the outermost prefix of a line; `None` if it begins with none.
-pub fn strip(line: &[u8]) -> Option<Stripped<'_>> {
+pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     let blanks = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     if blanks > 0 {
         return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });

@@ -3,12 +3,12 @@
 use std::{fs, io};
 
 /// The list of CPUs that are online, as the kernel writes it.
-pub fn online() -> io::Result<String> {
+pub(crate) fn online() -> io::Result<String> {
     fs::read_to_string("/sys/devices/system/cpu/online")
 }
 
 /// `0-3,6`: cpuset(7), "List format".
-pub fn parse_list(text: &str) -> Option<Vec<u32>> {
+pub(crate) fn parse_list(text: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for range in text.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

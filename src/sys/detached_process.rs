@@ -13,7 +13,7 @@ use nix::unistd::pipe2;
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
-pub fn run<const N: usize>(work: fn() -> [u8; N]) -> io::Result<File> {
+pub(crate) fn run<const N: usize>(work: fn() -> [u8; N]) -> io::Result<File> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the child of the fork has one thread; it runs `work`, for which glibc and musl keep
     // malloc usable after fork, and never returns from here.

@@ -5,7 +5,7 @@
 /// Returns which bytes are ASCII digits; the first byte is the lowest bit.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub fn digits(bytes: &[u8; 64]) -> u64 {
+pub(crate) fn digits(bytes: &[u8; 64]) -> u64 {
     use std::arch::x86_64::{
         __m128i, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8, _mm_sub_epi8,
     };

@@ -5,13 +5,13 @@ use std::os::fd::RawFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Whether `spare` more descriptors can be opened above `newest`, the latest one.
-pub fn has_room(spare: u64, newest: RawFd) -> bool {
+pub(crate) fn has_room(spare: u64, newest: RawFd) -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     newest as u64 + spare < limit
 }
 
 /// Raises the soft limit to the hard limit. Returns whether it was lower.
-pub fn raise_limit() -> bool {
+pub(crate) fn raise_limit() -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE);
     limit.is_ok_and(|(soft, hard)| {
         soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()

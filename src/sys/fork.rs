@@ -13,18 +13,18 @@ use nix::unistd::pipe2;
 use super::ptrace::Tid;
 
 /// One instruction of a seccomp filter (linux/filter.h).
-pub use libc::sock_filter as Instruction;
+pub(crate) use libc::sock_filter as Instruction;
 
 /// What the child does to itself before exec.
 #[derive(Clone, Debug, Default)]
-pub struct Preparation {
+pub(crate) struct Preparation {
     /// A seccomp filter to install, with no_new_privs only where the kernel insists on it.
     pub filter: Option<Vec<Instruction>>,
 }
 
 /// A child that waits for [`StoppedChild::release`].
 #[derive(Debug)]
-pub struct StoppedChild {
+pub(crate) struct StoppedChild {
     /// Its process id.
     pub pid: Tid,
     go: File,
@@ -33,11 +33,11 @@ pub struct StoppedChild {
 
 /// A child that was released: on its way to exec, or beyond.
 #[derive(Debug)]
-pub struct Released(File);
+pub(crate) struct Released(File);
 
 /// What a released child said before its exec, or before it ended for want of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Said {
+pub(crate) struct Said {
     /// How the filter went: installed (true: under no_new_privs), or the errno.
     pub filter: Option<Result<bool, i32>>,
     /// The errno of a failed exec.
@@ -53,7 +53,7 @@ const FILTER: u8 = b'f';
 ///
 /// # Errors
 /// Those of fork(2) and pipe(2), or EINVAL for an empty `argv`.
-pub fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedChild> {
+pub(crate) fn hold(argv: &[CString], preparation: &Preparation) -> io::Result<StoppedChild> {
     if argv.is_empty() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -240,7 +240,7 @@ unsafe fn say(tell: &File, what: u8, value: i32) {
 
 impl StoppedChild {
     /// Lets the child go on to its exec.
-    pub fn release(mut self) -> io::Result<Released> {
+    pub(crate) fn release(mut self) -> io::Result<Released> {
         self.go.write_all(&[1])?;
         Ok(Released(self.said))
     }
@@ -249,7 +249,7 @@ impl StoppedChild {
 impl Released {
     /// What the child said. Only call it once the child has executed the command or ended:
     /// before that it blocks.
-    pub fn said(mut self) -> io::Result<Said> {
+    pub(crate) fn said(mut self) -> io::Result<Said> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
         let mut said = Said::default();

@@ -3,23 +3,23 @@
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
-pub mod capability;
-pub mod cpu;
-pub mod detached_process;
-pub mod digits;
-pub mod files;
-pub mod fork;
-pub mod netlink;
-pub mod perf;
-pub mod perf_access;
-pub mod perf_ring;
-pub mod pidfd;
-pub mod ptrace;
+pub(crate) mod capability;
+pub(crate) mod cpu;
+pub(crate) mod detached_process;
+pub(crate) mod digits;
+pub(crate) mod files;
+pub(crate) mod fork;
+pub(crate) mod netlink;
+pub(crate) mod perf;
+pub(crate) mod perf_ring;
+pub(crate) mod pidfd;
+pub(crate) mod ptrace;
 mod signal;
-pub mod sockaddr;
-pub mod tracee;
-pub mod tracefs;
+pub(crate) mod sockaddr;
+pub(crate) mod tracee;
+pub(crate) mod tracefs;
 pub mod wait;
-pub mod wake;
+pub(crate) mod wake;
 
-pub use signal::{die_of, is_ignored, kill, queue};
+pub use signal::kill;
+pub(crate) use signal::{die_of, is_ignored, queue};

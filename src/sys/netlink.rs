@@ -25,11 +25,11 @@ const MESSAGES: usize = 64;
 const ROOM: usize = 1024;
 
 /// One instruction of a classic BPF program, see linux/filter.h.
-pub type Instruction = libc::sock_filter;
+pub(crate) type Instruction = libc::sock_filter;
 
 /// Opens a socket for requests. With `notices`, it receives a message for each TCP socket that is
 /// destroyed in this network namespace.
-pub fn open(notices: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open(notices: bool) -> io::Result<OwnedFd> {
     let fd = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -44,7 +44,7 @@ pub fn open(notices: bool) -> io::Result<OwnedFd> {
 /// Makes the receive buffer `bytes` large, or as large as this user may have it, and returns how
 /// large it is: for users without CAP_NET_ADMIN, the sysctl net.core.rmem_max sets the limit.
 /// (The kernel doubles what is asked for, to have room for its own structures.)
-pub fn enlarge(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
+pub(crate) fn enlarge(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     if setsockopt(&fd, sockopt::RcvBufForce, &bytes) == Err(Errno::EPERM) {
         setsockopt(&fd, sockopt::RcvBuf, &bytes)?;
     }
@@ -52,7 +52,7 @@ pub fn enlarge(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
 }
 
 /// Number of messages that were dropped because the receive buffer was full.
-pub fn drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(meminfo(fd)?[MEMINFO_DROPS])
 }
 
@@ -62,7 +62,7 @@ fn meminfo(fd: BorrowedFd<'_>) -> io::Result<[u32; 9]> {
 }
 
 /// The cookie of a socket, unique until reboot: `SO_COOKIE` (Linux 4.12).
-pub fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
     option(fd, libc::SO_COOKIE)
 }
 
@@ -80,7 +80,7 @@ fn option<T: Default>(fd: BorrowedFd<'_>, name: i32) -> io::Result<T> {
 }
 
 /// Attaches a socket filter: SO_ATTACH_FILTER. A message for which `program` returns 0 is dropped.
-pub fn filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+pub(crate) fn filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: program.len().try_into().map_err(|_| io::ErrorKind::InvalidInput)?,
         filter: program.as_ptr().cast_mut(),
@@ -100,7 +100,7 @@ pub fn filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
 
 /// Receives many small messages at once: recvmmsg(2).
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     bytes: Box<[[u8; ROOM]]>,
     lengths: Vec<usize>,
 }
@@ -116,7 +116,7 @@ impl Batch {
     ///
     /// # Errors
     /// ENOBUFS if messages were lost since the last call; EAGAIN if there are none.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         self.lengths.clear();
         // SAFETY: all-zero is a valid iovec and mmsghdr: no buffer.
         let (mut vectors, mut headers): ([libc::iovec; MESSAGES], [libc::mmsghdr; MESSAGES]) =
@@ -145,7 +145,7 @@ impl Batch {
     }
 
     /// The messages of the last call.
-    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.iter().zip(&self.lengths).map(|(bytes, len)| &bytes[..*len])
     }
 }

@@ -18,7 +18,7 @@ use super::ptrace::Tid;
 /// has `si_code` `POLL_IN` and the event's descriptor as `si_fd`. It is pending before the thread
 /// returns from the system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notify {
+pub(crate) struct Notify {
     /// The thread.
     pub tid: Tid,
     /// The signal. What it does to the thread is up to the process, as with any other signal.
@@ -27,7 +27,7 @@ pub struct Notify {
 
 /// What to open: every occurrence in one thread, on whatever CPU it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Tracepoint<'a> {
+pub(crate) struct Tracepoint<'a> {
     /// The tracepoint's id, as its `id` file in tracefs has it.
     pub id: u16,
     /// Ask for the raw record too: without privilege that is allowed for system calls alone.
@@ -43,14 +43,14 @@ pub struct Tracepoint<'a> {
 /// An open event; it ends when dropped, which takes tens of milliseconds if it is the last one of
 /// its tracepoint on the machine, and microseconds otherwise.
 #[derive(Debug)]
-pub struct Event(File);
+pub(crate) struct Event(File);
 
 impl Event {
     /// Opens `tracepoint` on a thread, 0 being the caller. It counts from now on.
     ///
     /// # Errors
     /// Those of perf_event_open(2) and of [`Event::set_filter`].
-    pub fn open(tracepoint: &Tracepoint<'_>, tid: Tid) -> io::Result<Event> {
+    pub(crate) fn open(tracepoint: &Tracepoint<'_>, tid: Tid) -> io::Result<Event> {
         let mut attr = perf_event_attr {
             type_: PERF_TYPE_TRACEPOINT,
             size: size_of::<perf_event_attr>() as u32,
@@ -98,14 +98,14 @@ impl Event {
     }
 
     /// Tells by another signal from now on.
-    pub fn set_signal(&self, signal: i32) -> io::Result<()> {
+    pub(crate) fn set_signal(&self, signal: i32) -> io::Result<()> {
         // SAFETY: takes numbers only.
         check(unsafe { libc::fcntl(self.0.as_raw_fd(), F_SETSIG, signal) })
     }
 
     /// Occurrences so far, those in threads that inherited the event included. A thread that has
     /// ended keeps its count.
-    pub fn count(&self) -> io::Result<u64> {
+    pub(crate) fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.0).read_exact(&mut bytes)?;
         Ok(u64::from_ne_bytes(bytes))
@@ -113,7 +113,7 @@ impl Event {
 
     /// Counts only what passes the filter, in the language of the kernel's
     /// Documentation/trace/events.rst; EINVAL where the tracepoint lacks a field that it names.
-    pub fn set_filter(&self, filter: &CStr) -> io::Result<()> {
+    pub(crate) fn set_filter(&self, filter: &CStr) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the kernel copies the string.
         check(unsafe { ioctls::SET_FILTER(self.0.as_raw_fd(), filter.as_ptr().cast_mut()) })
     }
@@ -148,7 +148,7 @@ struct Owner {
 
 /// The system calls that make a connection a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accept {
+pub(crate) enum Accept {
     /// accept(2)
     Accept,
     /// accept4(2)
@@ -156,7 +156,7 @@ pub enum Accept {
 }
 
 /// Makes the call on a descriptor that does not exist, for a tracepoint to see.
-pub fn accept_nothing(which: Accept) {
+pub(crate) fn accept_nothing(which: Accept) {
     call_on_nothing(match which {
         Accept::Accept => libc::SYS_accept,
         Accept::Accept4 => libc::SYS_accept4,
@@ -165,7 +165,7 @@ pub fn accept_nothing(which: Accept) {
 
 /// Calls io_uring_setup(2) without parameters, for a tracepoint to see; whether this kernel has
 /// the call.
-pub fn set_up_no_io_uring() -> bool {
+pub(crate) fn set_up_no_io_uring() -> bool {
     // SAFETY: the kernel fails the call, at the latest when it finds that the pointer is null.
     let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, std::ptr::null::<u8>()) };
     result != -1 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
@@ -173,7 +173,7 @@ pub fn set_up_no_io_uring() -> bool {
 
 /// Makes the call as [`accept_nothing`] does, and takes the signal that an event has sent this
 /// thread by the time the call has returned: the event's descriptor. `None`: none has come.
-pub fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<Option<RawFd>> {
+pub(crate) fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<Option<RawFd>> {
     // SAFETY: the sets are initialised by sigemptyset and pthread_sigmask before they are read,
     // and all-zero is a valid siginfo_t and timespec.
     unsafe {
@@ -195,7 +195,7 @@ pub fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<Option<
 }
 
 /// Makes each system call of the kernel's net/socket.c on a descriptor that does not exist.
-pub fn call_all_of_sockets() {
+pub(crate) fn call_all_of_sockets() {
     for call in [
         libc::SYS_socket,
         libc::SYS_socketpair,

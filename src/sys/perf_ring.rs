@@ -21,7 +21,7 @@ use super::ptrace::Tid;
 
 /// The user registers in each sample, by their number in the kernel's asm/perf_regs.h. The
 /// kernel writes them in the order of these numbers.
-pub const SAMPLED_REGISTERS: [u32; 5] = [AX, DX, SI, DI, SP];
+pub(crate) const SAMPLED_REGISTERS: [u32; 5] = [AX, DX, SI, DI, SP];
 const AX: u32 = 0;
 const DX: u32 = 3;
 const SI: u32 = 4;
@@ -33,7 +33,7 @@ const ALL_PROCESSES: Tid = -1;
 
 /// Who inherits an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inherit {
+pub(crate) enum Inherit {
     /// The threads that the thread creates (Linux 5.13).
     Threads,
     /// Threads and child processes.
@@ -42,7 +42,7 @@ pub enum Inherit {
 
 /// What to open: every occurrence in one thread on one CPU, as a sample with registers and stack.
 #[derive(Clone, Copy, Debug)]
-pub struct SampledTracepoint<'a> {
+pub(crate) struct SampledTracepoint<'a> {
     /// The tracepoint's id, as its `id` file in tracefs has it.
     pub id: u16,
     /// How many bytes of the user stack each sample holds; a multiple of 8.
@@ -57,7 +57,7 @@ pub struct SampledTracepoint<'a> {
 
 /// An open event that writes into a [`Ring`]. It ends when dropped, for who inherited it as well.
 #[derive(Debug)]
-pub struct SampledEvent {
+pub(crate) struct SampledEvent {
     file: File,
     id: u64,
 }
@@ -68,7 +68,7 @@ impl SampledEvent {
     ///
     /// # Errors
     /// Those of perf_event_open(2).
-    pub fn open(
+    pub(crate) fn open(
         tracepoint: &SampledTracepoint<'_>,
         tid: Tid,
         ring: &Ring,
@@ -91,7 +91,7 @@ impl SampledEvent {
     ///
     /// # Errors
     /// Those of perf_event_open(2): EACCES or EPERM without CAP_PERFMON.
-    pub fn open_raw(id: u16, filter: &CStr, ring: &Ring) -> io::Result<SampledEvent> {
+    pub(crate) fn open_raw(id: u16, filter: &CStr, ring: &Ring) -> io::Result<SampledEvent> {
         let mut attr = attributes(PERF_TYPE_TRACEPOINT, id.into());
         attr.__bindgen_anon_1.sample_period = 1;
         attr.sample_type |= u64::from(PERF_SAMPLE_RAW);
@@ -118,37 +118,37 @@ impl SampledEvent {
     }
 
     /// Sends further records into another ring of the same CPU. None is lost, none comes twice.
-    pub fn send_to(&self, ring: &Ring) -> io::Result<()> {
+    pub(crate) fn send_to(&self, ring: &Ring) -> io::Result<()> {
         // SAFETY: both descriptors are perf events; the argument is a number.
         check(unsafe { ioctls::SET_OUTPUT(self.file.as_raw_fd(), ring.owner.as_raw_fd()) })
     }
 
     /// Begins to count.
-    pub fn enable(&self) -> io::Result<()> {
+    pub(crate) fn enable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the argument is a number.
         check(unsafe { ioctls::ENABLE(self.file.as_raw_fd(), 0) })
     }
 
     /// Stops counting. No record is written after this returns.
-    pub fn disable(&self) -> io::Result<()> {
+    pub(crate) fn disable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the argument is a number.
         check(unsafe { ioctls::DISABLE(self.file.as_raw_fd(), 0) })
     }
 
     /// Occurrences, those in threads that inherited it included, the living and the dead.
-    pub fn count(&self) -> io::Result<u64> {
+    pub(crate) fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.file).read_exact(&mut bytes)?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
     /// The number that its samples carry, those of threads that inherited it included.
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// The number of its descriptor.
-    pub fn descriptor(&self) -> i32 {
+    pub(crate) fn descriptor(&self) -> i32 {
         self.file.as_raw_fd()
     }
 }
@@ -196,7 +196,7 @@ fn check(result: libc::c_int) -> io::Result<()> {
 
 /// A record of a ring: perf_event_open(2), "MMAP layout".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawRecord<'a> {
+pub(crate) struct RawRecord<'a> {
     /// One of `PERF_RECORD_*`.
     pub kind: u32,
     /// `PERF_RECORD_MISC_*`.
@@ -206,10 +206,10 @@ pub struct RawRecord<'a> {
 }
 
 /// `PERF_RECORD_SAMPLE`.
-pub const RECORD_SAMPLE: u32 = 9;
+pub(crate) const RECORD_SAMPLE: u32 = 9;
 
 /// The whole records in `bytes`; a record that is cut off ends them.
-pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
+pub(crate) fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
     /// `struct perf_event_header`.
     const HEADER: usize = 8;
     std::iter::from_fn(move || {
@@ -224,7 +224,7 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of all records.
-pub fn monotonic_now() -> u64 {
+pub(crate) fn monotonic_now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel fills the live structure; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
@@ -233,7 +233,7 @@ pub fn monotonic_now() -> u64 {
 
 /// The ring buffer of one CPU. It belongs to an event of its own, which never occurs.
 #[derive(Debug)]
-pub struct Ring {
+pub(crate) struct Ring {
     owner: File,
     cpu: u32,
     start: NonNull<u8>,
@@ -251,7 +251,7 @@ impl Ring {
     ///
     /// # Errors
     /// EPERM where the limits of perf_event_mlock_kb and RLIMIT_MEMLOCK do not allow the size.
-    pub fn map(cpu: u32, size: usize, watermark: u32) -> io::Result<Ring> {
+    pub(crate) fn map(cpu: u32, size: usize, watermark: u32) -> io::Result<Ring> {
         let mut attr = attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY.into());
         attr.__bindgen_anon_2.wakeup_watermark = watermark;
         let owner = open(&mut attr, 0, cpu, -1, PERF_FLAG_FD_CLOEXEC)?;
@@ -274,18 +274,13 @@ impl Ring {
         Ok(Ring { owner, cpu, start, page, size })
     }
 
-    /// The CPU.
-    pub fn cpu(&self) -> u32 {
-        self.cpu
-    }
-
     /// How many bytes it holds.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Moves the records that have come to the end of `bytes`, which makes room for others.
-    pub fn take(&mut self, bytes: &mut Vec<u8>) {
+    pub(crate) fn take(&mut self, bytes: &mut Vec<u8>) {
         let control = self.start.as_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the first page of the mapping is a perf_event_mmap_page, aligned to a page. The
         // kernel writes `data_head` while this process reads it, so both are taken as atomics.

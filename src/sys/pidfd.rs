@@ -24,26 +24,26 @@ fn own(result: libc::c_long) -> io::Result<OwnedFd> {
 const SO_PEERNAME: i32 = 28;
 
 /// A pidfd of one thread; EINVAL before Linux 6.9 unless it leads its process.
-pub fn open_thread(tid: Tid) -> io::Result<OwnedFd> {
+pub(crate) fn open_thread(tid: Tid) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) })
 }
 
 /// A pidfd of a process.
-pub fn open_process(pid: Tid) -> io::Result<OwnedFd> {
+pub(crate) fn open_process(pid: Tid) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// A duplicate of another process' descriptor. Needs PTRACE_MODE_ATTACH_REALCREDS of it.
-pub fn get(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
+pub(crate) fn get(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
 /// The address of one end of a socket's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(crate) enum Name {
     /// An IPv4 or IPv6 address and port.
     Inet(SocketAddr),
     /// An address of another family.
@@ -57,7 +57,7 @@ fn decode(storage: &libc::sockaddr_storage) -> Name {
 }
 
 /// The local end: getsockname(2).
-pub fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
+pub(crate) fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
     // SAFETY: the kernel writes at most `len` bytes into `storage`; zeroes are a valid one.
     unsafe {
         let mut storage: libc::sockaddr_storage = std::mem::zeroed();
@@ -72,7 +72,7 @@ pub fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
 
 /// The remote end, in the family of `local`. Asks by SO_PEERNAME, which knows the peer of a
 /// connection that has been reset as well; getpeername(2) does not.
-pub fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name> {
+pub(crate) fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name> {
     peer_name_in(
         socket,
         match local {
@@ -84,7 +84,7 @@ pub fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name>
 
 /// The remote end of a socket whose family is not known. Fails for names that are shorter than
 /// those of IPv4.
-pub fn peer_name_of_any(socket: BorrowedFd<'_>) -> io::Result<Name> {
+pub(crate) fn peer_name_of_any(socket: BorrowedFd<'_>) -> io::Result<Name> {
     // The kernel gives as much as is asked for, and refuses to give more than there is.
     match peer_name_in(socket, size_of::<libc::sockaddr_in>())? {
         Name::Inet(SocketAddr::V6(_)) => peer_name_in(socket, size_of::<libc::sockaddr_in6>()),

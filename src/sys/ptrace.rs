@@ -7,13 +7,13 @@ use std::io;
 pub type Tid = libc::pid_t;
 
 /// The `PTRACE_O_*` options of [`seize`].
-pub use libc::{
+pub(crate) use libc::{
     PTRACE_O_EXITKILL, PTRACE_O_TRACECLONE, PTRACE_O_TRACEEXEC, PTRACE_O_TRACEFORK,
     PTRACE_O_TRACESECCOMP, PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEVFORK,
 };
 
 /// The general registers of a tracee.
-pub use libc::user_regs_struct as Registers;
+pub(crate) use libc::user_regs_struct as Registers;
 
 /// Makes a ptrace(2) request.
 pub(super) fn request(
@@ -35,7 +35,7 @@ pub fn seize(tid: Tid, options: i32) -> io::Result<()> {
 }
 
 /// Replaces the options of a stopped tracee.
-pub fn set_options(tid: Tid, options: i32) -> io::Result<()> {
+pub(crate) fn set_options(tid: Tid, options: i32) -> io::Result<()> {
     request(libc::PTRACE_SETOPTIONS as libc::c_uint, tid, 0, options as usize).map(drop)
 }
 
@@ -45,40 +45,40 @@ pub fn interrupt(tid: Tid) -> io::Result<()> {
 }
 
 /// Leaves a tracee in its group-stop, but reports when SIGCONT ends it: PTRACE_LISTEN.
-pub fn listen(tid: Tid) -> io::Result<()> {
+pub(crate) fn listen(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_LISTEN, tid, 0, 0).map(drop)
 }
 
 /// Resumes a stopped tracee, delivering `signal` if it is not 0.
-pub fn cont(tid: Tid, signal: i32) -> io::Result<()> {
+pub(crate) fn cont(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_CONT, tid, 0, signal as usize).map(drop)
 }
 
 /// Like [`cont`], until the next entry to or exit from a system call.
-pub fn syscall(tid: Tid, signal: i32) -> io::Result<()> {
+pub(crate) fn syscall(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, tid, 0, signal as usize).map(drop)
 }
 
 /// Detaches from a stopped tracee, delivering `signal` if it is not 0.
-pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
+pub(crate) fn detach(tid: Tid, signal: i32) -> io::Result<()> {
     request(libc::PTRACE_DETACH, tid, 0, signal as usize).map(drop)
 }
 
 /// The message of a ptrace event: the new thread's or process' id, the former id at an exec, or
 /// the data of a seccomp filter's RET_TRACE.
-pub fn event_message(tid: Tid) -> io::Result<u64> {
+pub(crate) fn event_message(tid: Tid) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;
     request(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut message) as usize)?;
     Ok(message)
 }
 
 /// Writes a word to a stopped tracee's memory, also where that is mapped read-only and private.
-pub fn poke(tid: Tid, address: u64, value: u64) -> io::Result<()> {
+pub(crate) fn poke(tid: Tid, address: u64, value: u64) -> io::Result<()> {
     request(libc::PTRACE_POKEDATA, tid, address as usize, value as usize).map(drop)
 }
 
 /// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.
-pub fn registers(tid: Tid) -> io::Result<Registers> {
+pub(crate) fn registers(tid: Tid) -> io::Result<Registers> {
     let mut registers = std::mem::MaybeUninit::<Registers>::uninit();
     request(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr() as usize)?;
     // SAFETY: PTRACE_GETREGS succeeded, so it filled the whole structure.
@@ -87,7 +87,7 @@ pub fn registers(tid: Tid) -> io::Result<Registers> {
 
 /// The `AUDIT_ARCH_*` of the system call that a tracee is in (Linux 5.3). The registers do not show
 /// whether 64-bit code makes a 32-bit call.
-pub fn syscall_arch(tid: Tid) -> io::Result<u32> {
+pub(crate) fn syscall_arch(tid: Tid) -> io::Result<u32> {
     // SAFETY: the structure is plain numbers, for which zeroes are valid.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
     let size = size_of_val(&info);

@@ -10,7 +10,7 @@ pub fn kill(pid: Tid, signal: i32) {
 }
 
 /// Sends a signal with a value: sigqueue(3).
-pub fn queue(pid: Tid, signal: i32, value: u64) {
+pub(crate) fn queue(pid: Tid, signal: i32, value: u64) {
     let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
     // SAFETY: takes numbers only: the kernel hands the pointer on without looking at it.
     unsafe { libc::sigqueue(pid, signal, value) };
@@ -19,7 +19,7 @@ pub fn queue(pid: Tid, signal: i32, value: u64) {
 /// Ends this process by `signal`, as the command ended, so that a shell sees the same status as
 /// without tcptally (wait(2)). No core is dumped. Returns the exit status to use if the signal does
 /// not kill.
-pub fn die_of(signal: i32) -> i32 {
+pub(crate) fn die_of(signal: i32) -> i32 {
     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: setrlimit, signal and sigprocmask get valid pointers to values that live during
     // the calls; the set is initialised by sigemptyset.
@@ -36,7 +36,7 @@ pub fn die_of(signal: i32) -> i32 {
 }
 
 /// Whether this process ignores `signal`: nohup(1) and shells set that for background jobs.
-pub fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     // SAFETY: all-zero is a valid sigaction; the kernel fills it, and changes nothing.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();

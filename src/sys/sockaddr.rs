@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The size of a `struct sockaddr_in`.
-pub const INET_BYTES: usize = 16;
+pub(crate) const INET_BYTES: usize = 16;
 /// The size of a `struct sockaddr_in6`.
-pub const INET6_BYTES: usize = 28;
+pub(crate) const INET6_BYTES: usize = 28;
 
 /// Decodes an IP address of `family` in network byte order. `None`: another family, or too few
 /// bytes.
-pub fn decode_ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn decode_ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
     match family {
         libc::AF_INET => Some(Ipv4Addr::from(*bytes.first_chunk::<4>()?).into()),
         libc::AF_INET6 => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).into()),
@@ -18,7 +18,7 @@ pub fn decode_ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Decodes a `struct sockaddr_in` or `sockaddr_in6`. `None`: another family, or too few bytes.
-pub fn decode(sockaddr: &[u8]) -> Option<SocketAddr> {
+pub(crate) fn decode(sockaddr: &[u8]) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes(*sockaddr.first_chunk()?));
     let port = u16::from_be_bytes(*sockaddr.get(2..)?.first_chunk()?);
     let ip = match family {

@@ -18,9 +18,6 @@ const SIGSET: usize = 8;
 pub struct SignalSet(pub u64);
 
 impl SignalSet {
-    /// All that can be blocked: the kernel leaves out SIGKILL and SIGSTOP.
-    pub const ALL: SignalSet = SignalSet(u64::MAX);
-
     const fn bit(signal: i32) -> u64 {
         1 << (signal - 1)
     }
@@ -28,11 +25,6 @@ impl SignalSet {
     /// Whether it has `signal` in it.
     pub fn contains(self, signal: i32) -> bool {
         self.0 & SignalSet::bit(signal) != 0
-    }
-
-    /// The same with `signal` in it.
-    pub fn with(self, signal: i32) -> SignalSet {
-        SignalSet(self.0 | SignalSet::bit(signal))
     }
 
     /// The same without `signal`.
@@ -43,7 +35,7 @@ impl SignalSet {
 
 /// The signals that a stopped thread blocks (Linux 3.11). Of a thread in sigsuspend(2), ppoll(2)
 /// and the like, the mask that it will have afterwards (since Linux 5.1).
-pub fn blocked(tid: Tid) -> io::Result<SignalSet> {
+pub(crate) fn blocked(tid: Tid) -> io::Result<SignalSet> {
     let mut set = 0u64;
     request(GETSIGMASK, tid, SIGSET, (&raw mut set) as usize)?;
     Ok(SignalSet(set))
@@ -51,7 +43,7 @@ pub fn blocked(tid: Tid) -> io::Result<SignalSet> {
 
 /// Sets the mask of a stopped thread. A call such as sigsuspend(2), which this interrupts, puts
 /// its own mask in place again as it is restarted, and returns to this one.
-pub fn set_blocked(tid: Tid, set: SignalSet) -> io::Result<()> {
+pub(crate) fn set_blocked(tid: Tid, set: SignalSet) -> io::Result<()> {
     request(SETSIGMASK, tid, SIGSET, (&raw const set.0) as usize).map(drop)
 }
 
@@ -81,7 +73,7 @@ impl PollInfo {
 }
 
 /// The descriptor that a signal is about, where `F_SETSIG` made the kernel send it.
-pub fn poll_descriptor(info: &libc::siginfo_t) -> Option<RawFd> {
+pub(crate) fn poll_descriptor(info: &libc::siginfo_t) -> Option<RawFd> {
     // SAFETY: both are plain numbers of the same size, and an aligned pointer is not needed.
     let info: PollInfo = unsafe { std::ptr::read_unaligned((&raw const *info).cast()) };
     info.descriptor()
@@ -123,12 +115,12 @@ pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
 }
 
 /// Sets the general registers of a stopped tracee.
-pub fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
+pub(crate) fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(registers) as usize).map(drop)
 }
 
 /// Reads memory of a tracee: process_vm_readv(2).
-pub fn read_memory(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
+pub(crate) fn read_memory(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: into.len() };
     // SAFETY: the local vector is `into`, which the kernel fills; the remote one is checked there.

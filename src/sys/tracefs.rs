@@ -11,7 +11,7 @@ const MOUNTED: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What tracefs says of a tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
+pub(crate) struct Description {
     /// Its number, for perf_event_open(2).
     pub id: u16,
     /// Its fields, as text.
@@ -24,7 +24,7 @@ pub struct Description {
 ///
 /// # Errors
 /// NotFound where the kernel has no such tracepoint.
-pub fn describe(tracepoint: &str) -> io::Result<Description> {
+pub(crate) fn describe(tracepoint: &str) -> io::Result<Description> {
     let mut error = io::Error::from(io::ErrorKind::NotFound);
     for root in MOUNTED {
         match read(root, tracepoint) {

@@ -40,14 +40,14 @@ const fn bit(signal: i32) -> u64 {
 
 /// Signals that have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signals {
+pub(crate) struct Signals {
     pending: u64,
     sent: u64,
 }
 
 /// A signal that a process sent to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// Its number.
     pub signal: i32,
     /// How often it came.
@@ -58,18 +58,18 @@ pub struct Sent {
 
 impl Signals {
     /// Whether `signal` has come.
-    pub fn has(self, signal: i32) -> bool {
+    pub(crate) fn has(self, signal: i32) -> bool {
         self.pending & bit(signal) != 0
     }
 
     /// Whether a process sent `signal`, with kill(2) for example. A terminal's signals come from
     /// the kernel.
-    pub fn was_sent(self, signal: i32) -> bool {
+    pub(crate) fn was_sent(self, signal: i32) -> bool {
         self.sent & bit(signal) != 0
     }
 
     /// All that have come.
-    pub fn numbers(self) -> impl Iterator<Item = i32> {
+    pub(crate) fn numbers(self) -> impl Iterator<Item = i32> {
         (1..SIGNALS as i32).filter(move |s| self.has(*s))
     }
 }
@@ -152,7 +152,7 @@ fn arm(first: Duration) {
 /// thread they come to. Those that the process ignores (a command under nohup) stay ignored, but
 /// SIGINT and SIGQUIT only if they come from a terminal: a shell without job control ignores them
 /// for what it starts in the background, and does not mean kill(1).
-pub fn install(signals: &[i32]) -> io::Result<()> {
+pub(crate) fn install(signals: &[i32]) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigevent; the kernel fills `timer`.
     let timer = unsafe {
         let mut event: libc::sigevent = std::mem::zeroed();
@@ -200,7 +200,7 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// `tostop` set (termios(3)), that raises SIGTTOU: handled, the write is interrupted again and
 /// again, and stopped by it, nobody would be there for what is watched. A thread that blocks the
 /// signal may write. Before [`install`] it does what it does to every program.
-pub fn writing<R>(write: impl FnOnce() -> R) -> R {
+pub(crate) fn writing<R>(write: impl FnOnce() -> R) -> R {
     if !TIMER_SET.load(Ordering::SeqCst) {
         return write();
     }
@@ -218,18 +218,18 @@ pub fn writing<R>(write: impl FnOnce() -> R) -> R {
 }
 
 /// Whether a signal or a deadline is due; one load.
-pub fn is_due() -> bool {
+pub(crate) fn is_due() -> bool {
     PENDING.load(Ordering::Relaxed) != 0
 }
 
 /// The signals that have come. The caller arms its next deadline afterwards.
-pub fn take() -> Signals {
+pub(crate) fn take() -> Signals {
     let pending = PENDING.swap(0, Ordering::SeqCst) & !TIMER_BIT;
     Signals { pending, sent: SENT.fetch_and(!pending, Ordering::SeqCst) & pending }
 }
 
 /// How often `signal` was sent since this was asked last, and with which value.
-pub fn sent(signal: i32) -> Sent {
+pub(crate) fn sent(signal: i32) -> Sent {
     let index = signal as usize;
     let times = TIMES.get(index).map_or(0, |times| times.swap(0, Ordering::SeqCst));
     let is_queued = QUEUED.fetch_and(!bit(signal), Ordering::SeqCst) & bit(signal) != 0;
@@ -238,7 +238,7 @@ pub fn sent(signal: i32) -> Sent {
 }
 
 /// Interrupts waits from `deadline` on; `None`: no deadline.
-pub fn at(deadline: Option<Instant>) {
+pub(crate) fn at(deadline: Option<Instant>) {
     match deadline {
         Some(t) => arm(t.saturating_duration_since(Instant::now())),
         None => disarm(),
@@ -267,7 +267,7 @@ fn disarm() {
 
 /// Stops this process by `signal` (SIGTSTP and the like) as if it had no handler for it; returns
 /// when it is continued.
-pub fn stop_self(signal: i32) -> io::Result<()> {
+pub(crate) fn stop_self(signal: i32) -> io::Result<()> {
     // SAFETY: puts the default action in place and the former one back; both are valid.
     unsafe {
         let mut default: libc::sigaction = std::mem::zeroed();

@@ -1,9 +1,11 @@
 //! [`Period`]: the time in which connections are counted; intervals; times as users write them.
-#![warn(unreachable_pub)]
 
-pub mod interval;
-pub mod period;
-pub mod spec;
+pub(crate) mod interval;
+pub(crate) mod period;
+pub(crate) mod spec;
+
+pub use interval::{Interval, IntervalError, IntervalLength};
+pub use spec::DurationError;
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;

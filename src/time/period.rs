@@ -10,7 +10,7 @@ use crate::RecordTime;
 
 /// What times without a date, and offsets, refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
+pub(crate) enum Reference {
     /// A record of the past: a time of day is that of every day, and an offset counts from the
     /// record's beginning.
     Record,
@@ -20,7 +20,7 @@ pub enum Reference {
 
 /// One end of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Its beginning.
     Since,
     /// Its end.
@@ -29,7 +29,7 @@ pub enum End {
 
 /// Why two times make no period.
 #[derive(Debug, thiserror::Error)]
-pub enum PeriodError {
+pub(crate) enum PeriodError {
     /// One of the times is out of range.
     #[error("one end of the period is not a valid time")]
     Time(End, #[source] TimeError),
@@ -54,7 +54,7 @@ pub enum PeriodError {
 ///
 /// # Errors
 /// If a time is out of range, or the period is empty or has passed.
-pub fn period(
+pub(crate) fn period(
     since: Option<&TimeSpec>,
     until: Option<&TimeSpec>,
     reference: Reference,

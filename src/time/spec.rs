@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
 
 /// A time as the user wrote it. What it means may depend on the record and on the present.
 #[derive(Clone, Debug)]
-pub enum TimeSpec {
+pub(crate) enum TimeSpec {
     /// RFC 3339 or epoch seconds.
     Instant(Timestamp),
     /// A date and a time of day, in the zone of the record.
@@ -29,7 +29,7 @@ const FORMS: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026
 
 /// Why a text is not a time.
 #[derive(Debug, thiserror::Error)]
-pub enum TimeError {
+pub(crate) enum TimeError {
     /// None of the accepted forms.
     #[error("not a time in a known form; {FORMS}")]
     UnknownForm,
@@ -108,7 +108,7 @@ fn words(s: &str) -> Option<TimeSpec> {
 
 impl TimeSpec {
     /// The point in time; `None` for a bare time of day and for a time after the beginning.
-    pub fn timestamp(
+    pub(crate) fn timestamp(
         &self,
         zone: &TimeZone,
         now: Timestamp,
@@ -131,7 +131,7 @@ impl TimeSpec {
 }
 
 /// Parses a length of time: `90s`, `5m`, `1h30m`, `2d` (days of 24 hours), or a number of seconds.
-pub fn duration(s: &str) -> Result<SignedDuration, DurationError> {
+pub(crate) fn duration(s: &str) -> Result<SignedDuration, DurationError> {
     let s = s.trim();
     let span: Span = match s.parse::<u32>() {
         Ok(seconds) => Span::new().seconds(seconds),

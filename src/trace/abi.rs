@@ -29,7 +29,7 @@ impl Arch {
 
 /// A system call that the tracer decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// accept(2) or accept4: descriptor, address, length.
     Accept,
     /// i386 socketcall(2): the operation, and a pointer to its arguments. [`SOCKETCALL_ACCEPTS`]
@@ -44,13 +44,13 @@ pub enum Call {
 }
 
 /// SYS_ACCEPT and SYS_ACCEPT4 (linux/net.h).
-pub const SOCKETCALL_ACCEPTS: [u32; 2] = [5, 18];
+pub(super) const SOCKETCALL_ACCEPTS: [u32; 2] = [5, 18];
 
 /// The bit that the numbers of x32 calls have.
-pub const X32: u32 = 0x4000_0000;
+pub(super) const X32: u32 = 0x4000_0000;
 
 /// Architecture, number, call.
-pub const CALLS: &[(Arch, u32, Call)] = &[
+pub(super) const CALLS: &[(Arch, u32, Call)] = &[
     (Arch::X86_64, 43, Call::Accept),
     (Arch::X86_64, 288, Call::Accept),
     (Arch::X86_64, 425, Call::IoUringSetup),
@@ -69,6 +69,6 @@ pub const CALLS: &[(Arch, u32, Call)] = &[
 ];
 
 /// Returns the calls that have this number on any architecture.
-pub fn candidates(number: u64) -> impl Iterator<Item = (Arch, Call)> {
+pub(super) fn candidates(number: u64) -> impl Iterator<Item = (Arch, Call)> {
     CALLS.iter().filter(move |c| u64::from(c.1) == number).map(|c| (c.0, c.2))
 }

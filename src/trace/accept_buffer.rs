@@ -60,12 +60,12 @@ enum Evidence {
 
 impl BufferEvidence {
     /// Whether the length of the buffer has to be read at the entry of the next accept.
-    pub fn needs_length(&self) -> bool {
+    pub(super) fn needs_length(&self) -> bool {
         self.latest.is_none_or(|(_, e)| matches!(e, Evidence::Unproven(_)))
     }
 
     /// Reads the length of the buffer. The thread is at the entry of accept.
-    pub fn read_length(&mut self, tid: Tid, buffer: AcceptBuffer) {
+    pub(super) fn read_length(&mut self, tid: Tid, buffer: AcceptBuffer) {
         let mut bytes = [0; 4];
         let is_null = buffer.address == 0 || buffer.length == 0;
         let evidence = if is_null {
@@ -80,7 +80,7 @@ impl BufferEvidence {
 
     /// Whether an address of this family in the buffer of thread `tid` is trustworthy.
     /// `threads_created` is the number of threads that tracees have created so far.
-    pub fn is_trusted(
+    pub(super) fn is_trusted(
         &mut self,
         tid: Tid,
         stack_pointer: u64,
@@ -105,7 +105,7 @@ impl BufferEvidence {
     }
 
     /// Compares an address in the buffer with the one that the kernel reports.
-    pub fn compare(&mut self, in_memory: Option<SocketAddr>, in_kernel: SocketAddr) {
+    pub(super) fn compare(&mut self, in_memory: Option<SocketAddr>, in_kernel: SocketAddr) {
         let Some((_, evidence @ Evidence::Unproven(_))) = &mut self.latest else { return };
         let Evidence::Unproven(former) = *evidence else { return };
         *evidence = match (in_memory, in_kernel.ip()) {
@@ -124,7 +124,7 @@ impl BufferEvidence {
 
     /// Notes that the thread accepted a connection of another family: a program may pass the
     /// length that accept returned to the next call.
-    pub fn note_other_family(&mut self) {
+    pub(super) fn note_other_family(&mut self) {
         if let Some((_, evidence @ (Evidence::Ipv4 | Evidence::Length(_)))) = &mut self.latest {
             *evidence = Evidence::Unproven(None);
         }

@@ -24,13 +24,13 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Returns a reader that determines the peer and the `requested` fields.
-    pub fn new(requested: RequestedFields) -> Reader {
+    pub(super) fn new(requested: RequestedFields) -> Reader {
         Reader { requested, ..Reader::default() }
     }
 
     /// Returns the connection that `call` of the stopped thread `tid` has accepted; `None` if the
     /// call failed or returned a socket of another family. `evidence` is of the same thread.
-    pub fn read(
+    pub(super) fn read(
         &mut self,
         tid: Tid,
         evidence: &mut BufferEvidence,
@@ -59,7 +59,7 @@ impl Reader {
     }
 
     /// Notes that a tracee has created a thread.
-    pub fn note_thread_created(&mut self) {
+    pub(super) fn note_thread_created(&mut self) {
         self.threads_created += 1;
     }
 
@@ -97,14 +97,14 @@ impl Reader {
     }
 
     /// Drops the pidfd of a thread that has ended or executed another program.
-    pub fn forget(&mut self, tid: Tid) {
+    pub(super) fn forget(&mut self, tid: Tid) {
         self.sockets.forget(tid);
     }
 }
 
 impl BufferEvidence {
     /// Reads the length of the buffer of a thread at the entry of a call.
-    pub fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
+    pub(super) fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
         if let Some(buffer) = buffer_of(tid, registers, arch, call) {
             self.read_length(tid, buffer);
         }

@@ -20,7 +20,7 @@ pub struct Targets {
 
 /// The result of [`Targets::seize`].
 #[derive(Debug, Default)]
-pub struct Seized {
+pub(crate) struct Seized {
     /// The seized threads, by process.
     pub threads: BTreeMap<Tid, BTreeSet<Tid>>,
     /// Processes that could not be seized, each with the cause and a remedy.
@@ -37,7 +37,7 @@ impl Targets {
     }
 
     /// Replaces each given thread by its process. Returns a note for each.
-    pub fn resolve_threads(&mut self) -> Vec<String> {
+    pub(crate) fn resolve_threads(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         let resolve = |tid: Tid| {
             let pid = procfs::process_of(tid).unwrap_or(tid);
@@ -53,7 +53,7 @@ impl Targets {
     }
 
     /// Whether a traced process is one of the targets.
-    pub fn include(&self, pid: Tid) -> bool {
+    pub(crate) fn include(&self, pid: Tid) -> bool {
         self.children || self.pids.contains(&pid)
     }
 
@@ -62,7 +62,7 @@ impl Targets {
     ///
     /// # Errors
     /// [`Error::NothingAttached`] when none of the given processes could be seized.
-    pub fn seize(&self) -> Result<Seized, Error> {
+    pub(crate) fn seize(&self) -> Result<Seized, Error> {
         let mut seized = Seized::default();
         for &pid in &self.pids {
             self.seize_process(pid, &mut seized);

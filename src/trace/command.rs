@@ -28,7 +28,7 @@ const PASSED_ON_BEFORE: Duration = Duration::from_secs(1);
 
 /// A spawned command.
 #[derive(Debug)]
-pub struct Command {
+pub(super) struct Command {
     /// Its process id.
     pub pid: Tid,
     /// How it ended, once it has.
@@ -51,7 +51,7 @@ struct Deliveries {
 
 impl Command {
     /// Returns the state of a running command.
-    pub fn new(pid: Tid) -> Command {
+    pub(super) fn new(pid: Tid) -> Command {
         Command {
             pid,
             ending: None,
@@ -64,7 +64,7 @@ impl Command {
 
     /// Handles signals to the tracer. Those from the terminal reach the command as well, the others
     /// are passed on. Returns those that are ignored, because they would kill the command.
-    pub fn on_signals(&mut self, signals: Signals) -> io::Result<Vec<i32>> {
+    pub(super) fn on_signals(&mut self, signals: Signals) -> io::Result<Vec<i32>> {
         let mut ignored = Vec::new();
         for signal in signals.numbers().filter(|s| *s != libc::SIGUSR1) {
             let sent = wake::sent(signal);
@@ -89,7 +89,7 @@ impl Command {
     }
 
     /// When the next signal has to be passed on.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.waiting.iter().map(|w| w.1).min()
     }
 
@@ -127,7 +127,7 @@ impl Command {
     }
 
     /// Notes that a signal is delivered to a tracee.
-    pub fn note_delivery(&mut self, tid: Tid, signal: i32) {
+    pub(super) fn note_delivery(&mut self, tid: Tid, signal: i32) {
         if !signals::is_for_command(signal) && !signals::is_other(signal) {
             return;
         }
@@ -143,14 +143,14 @@ impl Command {
     }
 
     /// Sends a signal to the processes of [`Command::remaining`], and returns their ids.
-    pub fn send_to_remaining(&self, sent: Sent) -> Vec<Tid> {
+    pub(super) fn send_to_remaining(&self, sent: Sent) -> Vec<Tid> {
         let pids = self.remaining();
         pids.iter().for_each(|pid| send(*pid, sent));
         pids
     }
 
     /// Returns the processes that the command left behind, without those whose parent is among them.
-    pub fn remaining(&self) -> Vec<Tid> {
+    pub(super) fn remaining(&self) -> Vec<Tid> {
         let processes = procfs::processes().into_iter();
         let traced: Vec<Tid> = processes.filter(|p| procfs::is_traced_by_us(*p)).collect();
         let has_parent = |pid: &Tid| procfs::parent(*pid).is_some_and(|p| traced.contains(&p));
@@ -158,7 +158,7 @@ impl Command {
     }
 
     /// Notes that a group-stop of this tracee has begun or ended.
-    pub fn set_group_stop(&mut self, tid: Tid, stopped: bool) -> io::Result<()> {
+    pub(super) fn set_group_stop(&mut self, tid: Tid, stopped: bool) -> io::Result<()> {
         if tid == self.pid {
             self.in_group_stop = stopped;
             self.stop_with_job()?;
@@ -192,7 +192,7 @@ fn send(pid: Tid, sent: Sent) {
 }
 
 /// Waits for the end of a detached command. Passes signals on to it as while it was traced.
-pub fn supervise(pid: Tid) -> Result<Ending, Error> {
+pub(crate) fn supervise(pid: Tid) -> Result<Ending, Error> {
     wake::install(&signals::handled_for_command()).doing("installing signal handlers")?;
     let mut command = Command::new(pid);
     loop {

@@ -19,7 +19,7 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Moves the tracer to the CPU of its tracees.
 #[derive(Debug)]
-pub struct CpuAffinity {
+pub(super) struct CpuAffinity {
     stops: u32,
     stops_per_lookup: u32,
     recent: [Option<usize>; LOOKUPS],
@@ -42,7 +42,7 @@ impl Default for CpuAffinity {
 
 impl CpuAffinity {
     /// Counts a stop, and looks up the CPU if it is time. To be called before the tracee is resumed.
-    pub fn note_stop(&mut self, tid: Tid) {
+    pub(super) fn note_stop(&mut self, tid: Tid) {
         self.stops += 1;
         if self.stops >= self.stops_per_lookup {
             self.stops = 0;

@@ -17,7 +17,7 @@ pub enum Engine {
 
 impl Engine {
     /// Until when a tracee runs after a stop.
-    pub fn until(self) -> Until {
+    pub(crate) fn until(self) -> Until {
         match self {
             Engine::Perf | Engine::Seccomp => Until::AnyStop,
             Engine::Syscall => Until::SyscallStop,

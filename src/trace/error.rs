@@ -70,7 +70,7 @@ impl Error {
 
     /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
     /// executable, 1 nothing to attach to. `None` for any other failure of the tracer.
-    pub fn exit_status(&self) -> Option<i32> {
+    pub(crate) fn exit_status(&self) -> Option<i32> {
         match self {
             Error::NotFound { .. } => Some(127),
             Error::NotExecutable { .. } => Some(126),

@@ -1,35 +1,35 @@
-//! Watches processes with ptrace(2) and gives the connections they accept.
+//! Traces processes and reports the connections that they accept: ptrace(2), perf_event_open(2).
 //!
-//! [`Tracer`] is the loop. An [`engine::Engine`] decides how tracees are made to stop; whichever
-//! it is, the same stop comes of it: a thread whose accept has returned. [`accepted`] reads the
-//! connection from there, from the tracee's memory ([`sockaddr`]) or from the socket itself
-//! ([`socket`]).
+//! [`Tracer`] is the main loop. An [`Engine`] decides how tracees are stopped. Each engine stops a
+//! thread whose accept has returned; `accepted` then reads the connection from the tracee's memory
+//! (`sockaddr`) or asks the kernel about the socket (`socket`). [`Sampler`] is the engine `sample`,
+//! which stops nothing.
 //!
 //! Linux 5.3 or newer, x86-64, with 32-bit and x32 tracees.
 
-pub mod abi;
+mod abi;
 mod accept_buffer;
-pub mod accepted;
-pub mod attach;
-pub mod attached;
+mod accepted;
+mod attach;
+mod attached;
 mod command;
 mod cpu_affinity;
-pub mod engine;
-pub mod error;
-pub mod perf;
-pub mod procfs;
-pub mod refusal;
-pub mod registers;
-pub mod sample;
-pub mod seccomp;
+mod engine;
+mod error;
+pub(crate) mod perf;
+pub(crate) mod procfs;
+mod refusal;
+pub(crate) mod registers;
+mod sample;
+mod seccomp;
 mod setuid;
 mod signals;
-pub mod sockaddr;
-pub mod socket;
-pub mod spawn;
-pub mod stop;
-pub mod target;
-pub mod tracer;
+mod sockaddr;
+mod socket;
+mod spawn;
+pub(crate) mod stop;
+mod target;
+mod tracer;
 mod untraced;
 
 /// Accepts through a ring pass no system call.
@@ -37,9 +37,15 @@ const IO_URING_SEEN: &str = "io_uring seen: connections accepted through it cann
                              not counted; a server started with 'tcptally trace --deny-io-uring -- \
                              COMMAND' does without, as a rule";
 
-pub use command::supervise;
+pub use attach::Targets;
+pub use attached::Attached;
+pub(crate) use command::supervise;
+pub use engine::Engine;
 pub use error::Error;
-pub use tracer::{Options, Tracer};
+pub use sample::Sampler;
+pub use spawn::Start;
+pub use target::{Owner, owners};
+pub use tracer::{Options, Remark, Tracer};
 
 /// Runs `f`, which makes a [`Tracer`] and uses it up, in a thread of its own. When that ends,
 /// the kernel lets the tracees go where they are (ptrace(2), "death under ptrace" of the

@@ -18,53 +18,53 @@ pub fn status_field(tid: Tid, name: &str) -> Option<String> {
 }
 
 /// Whether there is such a process or thread.
-pub fn exists(tid: Tid) -> bool {
+pub(crate) fn exists(tid: Tid) -> bool {
     std::path::Path::new(&format!("/proc/{tid}")).exists()
 }
 
 /// Whether a thread is gone, or only waits to be collected.
-pub fn has_ended(tid: Tid) -> bool {
+pub(crate) fn has_ended(tid: Tid) -> bool {
     status_field(tid, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// Whether all threads of a process have ended. Its first may have, and others go on.
-pub fn process_has_ended(pid: Tid) -> bool {
+pub(crate) fn process_has_ended(pid: Tid) -> bool {
     threads(pid).into_iter().all(has_ended)
 }
 
 /// The process (thread group) of a thread.
-pub fn process_of(tid: Tid) -> Option<Tid> {
+pub(crate) fn process_of(tid: Tid) -> Option<Tid> {
     status_field(tid, "Tgid")?.parse().ok()
 }
 
 /// The name of a thread.
-pub fn comm(tid: Tid) -> Option<Arc<str>> {
+pub(crate) fn comm(tid: Tid) -> Option<Arc<str>> {
     let bytes = fs::read(format!("/proc/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).into())
 }
 
 /// The thread that traces a thread.
-pub fn tracer_of(tid: Tid) -> Option<Tid> {
+pub(crate) fn tracer_of(tid: Tid) -> Option<Tid> {
     status_field(tid, "TracerPid")?.parse().ok().filter(|t| *t != 0)
 }
 
 /// Whether a thread is a tracee of a thread of this process.
-pub fn is_traced_by_us(tid: Tid) -> bool {
+pub(crate) fn is_traced_by_us(tid: Tid) -> bool {
     tracer_of(tid).and_then(process_of) == Some(std::process::id() as Tid)
 }
 
 /// A set of signals in `/proc/TID/status`: `SigBlk`, `SigIgn`, `SigCgt`.
-pub fn signals(tid: Tid, name: &str) -> Option<SignalSet> {
+pub(crate) fn signals(tid: Tid, name: &str) -> Option<SignalSet> {
     u64::from_str_radix(&status_field(tid, name)?, 16).ok().map(SignalSet)
 }
 
 /// The process ids there are.
-pub fn processes() -> Vec<Tid> {
+pub(crate) fn processes() -> Vec<Tid> {
     ids("/proc")
 }
 
 /// The threads of a process; none if it is gone.
-pub fn threads(pid: Tid) -> Vec<Tid> {
+pub(crate) fn threads(pid: Tid) -> Vec<Tid> {
     ids(&format!("/proc/{pid}/task"))
 }
 
@@ -83,12 +83,12 @@ fn stat_fields(pid: Tid) -> Option<Vec<String>> {
 }
 
 /// A process' parent.
-pub fn parent(pid: Tid) -> Option<Tid> {
+pub(crate) fn parent(pid: Tid) -> Option<Tid> {
     stat_fields(pid)?.get(1)?.parse().ok()
 }
 
 /// The CPU that a thread runs on, or ran on last.
-pub fn last_cpu(tid: Tid) -> Option<usize> {
+pub(crate) fn last_cpu(tid: Tid) -> Option<usize> {
     use std::io::Read;
     // As a process', its numbers would be sums over all threads.
     let mut file = fs::File::open(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
@@ -99,14 +99,14 @@ pub fn last_cpu(tid: Tid) -> Option<usize> {
 }
 
 /// Whether this is a thread of the kernel.
-pub fn is_kernel_thread(pid: Tid) -> bool {
+pub(crate) fn is_kernel_thread(pid: Tid) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let flags = stat_fields(pid).and_then(|f| f.get(6)?.parse::<u64>().ok());
     flags.is_some_and(|f| f & PF_KTHREAD != 0)
 }
 
 /// Whether a process is a 32-bit one, by its program's ELF header; `None`: that cannot be read.
-pub fn is_32_bit(pid: Tid) -> Option<bool> {
+pub(crate) fn is_32_bit(pid: Tid) -> Option<bool> {
     use std::io::Read;
     let mut header = [0u8; 5];
     fs::File::open(format!("/proc/{pid}/exe")).ok()?.read_exact(&mut header).ok()?;
@@ -117,7 +117,7 @@ pub fn is_32_bit(pid: Tid) -> Option<bool> {
 /// Whether a thread waits in an accept that it has called by `int 0x80`, as 32-bit code does. This
 /// needs the right to trace it. The number alone tells: getuid(2), which has the number of
 /// socketcall(2) among 64-bit calls, does not wait.
-pub fn accepts_by_int80(tid: Tid) -> bool {
+pub(crate) fn accepts_by_int80(tid: Tid) -> bool {
     const SOCKETCALL: u32 = 102;
     const ACCEPT4: u32 = 364;
     let call = fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
@@ -135,7 +135,7 @@ pub fn accepts_by_int80(tid: Tid) -> bool {
 
 /// Whether the kernel treats a process as not dumpable (prctl(2), PR_SET_DUMPABLE), as far as
 /// that shows: its files belong to root; or it is root's, and was set-user-ID or set-group-ID.
-pub fn is_undumpable(pid: Tid) -> bool {
+pub(crate) fn is_undumpable(pid: Tid) -> bool {
     use std::os::unix::fs::MetadataExt;
     let ids = |name| {
         let line = status_field(pid, name)?;
@@ -154,7 +154,7 @@ pub fn is_undumpable(pid: Tid) -> bool {
 
 /// Whether a process has an io_uring open, among its first ten thousand descriptors: what it
 /// accepts there passes no system call.
-pub fn has_io_uring(pid: Tid) -> bool {
+pub(crate) fn has_io_uring(pid: Tid) -> bool {
     let is_ring = |path: &PathBuf| {
         fs::read_link(path).is_ok_and(|to| to.to_str() == Some("anon_inode:[io_uring]"))
     };
@@ -163,7 +163,7 @@ pub fn has_io_uring(pid: Tid) -> bool {
 
 /// The signals that a process reads by each of its signalfds, among its first ten thousand
 /// descriptors: signalfd(2).
-pub fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
+pub(crate) fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
     let mut masks = Vec::new();
     for (fd, to) in descriptors(pid).into_iter().take(10_000) {
         if to == "anon_inode:[signalfd]"
@@ -178,7 +178,7 @@ pub fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
 }
 
 /// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
-pub fn descriptors(pid: Tid) -> Vec<(i32, String)> {
+pub(crate) fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     let link = |path: PathBuf| {
         let to = fs::read_link(&path).ok()?;
         Some((path.file_name()?.to_str()?.parse().ok()?, to.to_str()?.to_owned()))
@@ -201,7 +201,7 @@ fn descriptor_links(pid: Tid) -> Vec<PathBuf> {
 }
 
 /// Whether this process has CAP_SYS_PTRACE (capabilities(7)).
-pub fn has_ptrace_capability() -> bool {
+pub(crate) fn has_ptrace_capability() -> bool {
     const CAP_SYS_PTRACE: u32 = 19;
     let effective = status_field(std::process::id() as Tid, "CapEff");
     effective
@@ -210,14 +210,14 @@ pub fn has_ptrace_capability() -> bool {
 }
 
 /// The network namespace of a process, as `/proc/PID/ns/net` links it.
-pub fn network_namespace(pid: Tid) -> Option<String> {
+pub(crate) fn network_namespace(pid: Tid) -> Option<String> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     Some(link.to_str()?.to_owned())
 }
 
 /// A socket in `/proc/PID/net/tcp` or `tcp6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpSocket {
+pub(crate) struct TcpSocket {
     /// The local address.
     pub local: SocketAddr,
     /// The remote address; unspecified if it is a listener.
@@ -251,7 +251,7 @@ fn decode_tcp_socket(line: &str) -> Option<TcpSocket> {
 }
 
 /// Returns the listening TCP sockets of a process' network namespace.
-pub fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
+pub(crate) fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
         for socket in tcp_sockets(pid, table)? {
@@ -267,14 +267,14 @@ pub fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
 }
 
 /// The file name of the program that a process executes.
-pub fn program(pid: Tid) -> Option<String> {
+pub(crate) fn program(pid: Tid) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Where a thread that is blocked in accept(2) or accept4(2) wants the peer's address, and its
 /// stack pointer: proc_pid_syscall(5).
-pub fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
+pub(crate) fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
     let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     let mut words = text.split_ascii_whitespace();
     let number: i64 = words.next()?.parse().ok()?;
@@ -288,19 +288,19 @@ pub fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
 }
 
 /// The inode of the socket that a thread's descriptor is.
-pub fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
+pub(crate) fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
     inode_of_link(link.to_str()?)
 }
 
 /// `socket:[4711]`
-pub fn inode_of_link(link: &str) -> Option<u64> {
+pub(crate) fn inode_of_link(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// What the tables of sockets tell about one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketEntry {
+pub(crate) enum SocketEntry {
     /// A TCP socket.
     Tcp {
         /// The local address.
@@ -314,7 +314,7 @@ pub enum SocketEntry {
 
 /// Looks up a thread's descriptor in the tables of its network namespace. Takes milliseconds if
 /// there are many sockets. Returns `None` if it is in no table: a TCP socket may have left them.
-pub fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
+pub(crate) fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
     let inode = socket_inode(tid, fd)?;
     for table in ["tcp", "tcp6"] {
         let Ok(mut sockets) = tcp_sockets(tid, table) else { continue };

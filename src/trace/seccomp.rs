@@ -7,7 +7,7 @@ use super::untraced::CLONE_UNTRACED;
 
 /// What the filter does besides letting calls pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Program {
+pub(super) struct Program {
     /// Stop the tracee at accept and io_uring_setup, and where it may make a process without a
     /// tracer: at clone with CLONE_UNTRACED and at clone3, whose flags a filter cannot see.
     pub trace: bool,
@@ -21,7 +21,7 @@ const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
 /// The data of RET_TRACE for clone and clone3.
-pub const CLONE_DATA: u64 = 1;
+pub(super) const CLONE_DATA: u64 = 1;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -53,7 +53,7 @@ impl Program {
 
     /// The instructions, for each architecture a block: a number of the wrong architecture is
     /// another call, so the architecture is compared first.
-    pub fn instructions(self) -> Vec<Instruction> {
+    pub(super) fn instructions(self) -> Vec<Instruction> {
         let mut program = Vec::new();
         for arch in Arch::ALL {
             let mut block = vec![statement(LOAD, NUMBER)];

@@ -9,7 +9,7 @@ use super::procfs;
 
 /// Returns the path of the program that `tid` has just executed, if its file is setuid or setgid
 /// and the process does not have the user or group of the file.
-pub fn lost(tid: Tid) -> Option<String> {
+pub(super) fn lost(tid: Tid) -> Option<String> {
     let exe = format!("/proc/{tid}/exe");
     let file = fs::metadata(&exe).ok()?;
     let effective = |name| procfs::status_field(tid, name)?.split_whitespace().nth(1)?.parse().ok();

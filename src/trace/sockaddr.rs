@@ -22,7 +22,7 @@ const NEAR: usize = 256;
 
 /// The peer that was read from the tracee's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerAddr {
+pub(super) enum PeerAddr {
     /// The peer, if the buffer was long enough and no other thread has written to it.
     Peer(SocketAddr),
     /// The peer, unless the tracee's buffer was too short: then the kernel writes only a part of the
@@ -33,7 +33,7 @@ pub enum PeerAddr {
 }
 
 /// Reads what accept wrote to `address` and `length` (addresses in the tracee; 0: NULL).
-pub fn read(tid: Tid, address: u64, length: u64) -> PeerAddr {
+pub(super) fn read(tid: Tid, address: u64, length: u64) -> PeerAddr {
     if address == 0 || length == 0 {
         return PeerAddr::Unclear;
     }

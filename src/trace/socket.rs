@@ -13,7 +13,7 @@ use super::procfs::{self, SocketEntry};
 
 /// What a look-up gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketLookup {
+pub(super) enum SocketLookup {
     /// An internet socket; the peer is `None` where the kernel would not tell.
     Inet {
         /// The address that the client connected to, where that was asked for.
@@ -34,14 +34,14 @@ const SPARE: u64 = 8;
 
 /// Looks up sockets of stopped tracees, and keeps a pidfd of each thread it was asked about.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub(super) struct Sockets {
     pidfds: HashMap<Tid, OwnedFd>,
 }
 
 impl Sockets {
     /// Finds the remote end of descriptor `fd` of the stopped thread `tid`, and the local end if
     /// that is wanted.
-    pub fn find(&mut self, tid: Tid, fd: i32, wants_local: bool) -> SocketLookup {
+    pub(super) fn find(&mut self, tid: Tid, fd: i32, wants_local: bool) -> SocketLookup {
         self.by_pidfd(tid, fd, wants_local).unwrap_or_else(|_| match procfs::socket(tid, fd) {
             Some(SocketEntry::Tcp { local, peer }) => {
                 SocketLookup::Inet { local: Some(local), peer: Some(peer) }
@@ -74,7 +74,7 @@ impl Sockets {
     }
 
     /// Forgets a thread that has ended or executed another program: its id may come again.
-    pub fn forget(&mut self, tid: Tid) {
+    pub(super) fn forget(&mut self, tid: Tid) {
         self.pidfds.remove(&tid);
     }
 }

@@ -22,7 +22,7 @@ pub struct Start {
 
 /// A command that was let go towards its exec, under ptrace.
 #[derive(Debug)]
-pub struct Starting {
+pub(crate) struct Starting {
     /// Its process.
     pub pid: Tid,
     start: Start,
@@ -32,7 +32,7 @@ pub struct Starting {
 
 /// What came of the start.
 #[derive(Debug)]
-pub struct Started {
+pub(crate) struct Started {
     /// What stops the command.
     pub engine: Engine,
     /// What the report must tell.
@@ -63,7 +63,7 @@ impl Start {
 
     /// Forks and seizes the command, and lets it go on to its exec. Without an `engine` it gets
     /// the cheapest that is safe and exact.
-    pub fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
+    pub(crate) fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
         let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
         let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
         let filter = self.program(engine).map(Program::instructions);
@@ -85,7 +85,7 @@ impl Start {
 
 impl Starting {
     /// To be called when the command has executed, or has ended before: which engine stops it.
-    pub fn finish(self) -> Result<Started, Error> {
+    pub(crate) fn finish(self) -> Result<Started, Error> {
         let said = self.released.said().doing("hearing from the command")?;
         if let Some(errno) = said.exec {
             return Err(exec_error(self.start.command(), errno));

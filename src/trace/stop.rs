@@ -36,8 +36,8 @@ impl Stopped {
         })
     }
 
-    fn detach(self, signal: i32) -> io::Result<()> {
-        Stopped::forgive_death(ptrace::detach(self.0, signal))
+    fn detach(self) -> io::Result<()> {
+        Stopped::forgive_death(ptrace::detach(self.0, 0))
     }
 }
 
@@ -56,11 +56,6 @@ macro_rules! stops {
             /// Lets it run.
             pub fn resume(self, until: Until) -> io::Result<()> {
                 self.0.resume(until, 0)
-            }
-
-            /// Lets it go for good.
-            pub fn detach(self) -> io::Result<()> {
-                self.0.detach(0)
             }
         }
     )* };
@@ -104,6 +99,13 @@ impl SeccompStop {
     /// The data of the filter's RET_TRACE.
     pub fn data(&self) -> io::Result<u64> {
         ptrace::event_message(self.tid())
+    }
+}
+
+impl EventStop {
+    /// Lets it go for good.
+    pub fn detach(self) -> io::Result<()> {
+        self.0.detach()
     }
 }
 
@@ -173,73 +175,21 @@ impl SignalStop {
     pub fn suppress(self, until: Until) -> io::Result<()> {
         self.stopped.resume(until, 0)
     }
-
-    /// Lets the tracee go for good, and the signal reach it.
-    pub fn detach(self) -> io::Result<()> {
-        let signal = self.signal;
-        self.stopped.detach(signal)
-    }
 }
 
 /// group-stop: a stopping signal took effect.
 #[derive(Debug)]
-pub struct GroupStop {
-    stopped: Stopped,
-    /// The signal that stopped the process.
-    pub signal: i32,
-}
+pub struct GroupStop(Stopped);
 
 impl GroupStop {
     /// The thread that stopped.
     pub fn tid(&self) -> Tid {
-        self.stopped.0
+        self.0.0
     }
 
     /// Leaves it stopped, as it would be untraced, until SIGCONT.
     pub fn listen(self) -> io::Result<()> {
-        Stopped::forgive_death(ptrace::listen(self.stopped.0))
-    }
-
-    /// Lets the tracee go for good; it stays stopped until SIGCONT.
-    pub fn detach(self) -> io::Result<()> {
-        self.stopped.detach(0)
-    }
-}
-
-/// PTRACE_EVENT_STOP of either kind: the thread stands inside of the kernel's get_signal(), from
-/// where an interrupted call is restarted as though nothing had been.
-#[derive(Debug)]
-pub enum EventStopState {
-    /// A thread of a process that runs.
-    Running(EventStop),
-    /// A thread of a process in group-stop.
-    Stopped(GroupStop),
-}
-
-impl EventStopState {
-    /// The thread.
-    pub fn tid(&self) -> Tid {
-        match self {
-            EventStopState::Running(stop) => stop.tid(),
-            EventStopState::Stopped(stop) => stop.tid(),
-        }
-    }
-
-    /// Lets this thread run, even if its process stays in group-stop.
-    pub fn run(self, until: Until) -> io::Result<()> {
-        match self {
-            EventStopState::Running(stop) => stop.resume(until),
-            EventStopState::Stopped(stop) => stop.stopped.resume(until, 0),
-        }
-    }
-}
-
-impl From<EventStopState> for Stop {
-    fn from(standing: EventStopState) -> Stop {
-        match standing {
-            EventStopState::Running(stop) => Stop::Event(stop),
-            EventStopState::Stopped(stop) => Stop::Group(stop),
-        }
+        Stopped::forgive_death(ptrace::listen(self.0.0))
     }
 }
 
@@ -295,7 +245,7 @@ impl From<Change> for Stop {
             (0, SYSGOOD) => Stop::Syscall(SyscallStop(stopped)),
             (0, _) => Stop::Signal(SignalStop { stopped, signal }),
             (libc::PTRACE_EVENT_STOP, libc::SIGTRAP) => Stop::Event(EventStop(stopped)),
-            (libc::PTRACE_EVENT_STOP, _) => Stop::Group(GroupStop { stopped, signal }),
+            (libc::PTRACE_EVENT_STOP, _) => Stop::Group(GroupStop(stopped)),
             (libc::PTRACE_EVENT_SECCOMP, _) => Stop::Seccomp(SeccompStop(stopped)),
             (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec(ExecStop(stopped)),
             _ => {

@@ -24,7 +24,7 @@ pub struct Owner {
 }
 
 /// `pids` and their living descendants.
-pub fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
+pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
     let mut children: BTreeMap<Tid, Vec<Tid>> = BTreeMap::new();
     for pid in procfs::processes() {
         if let Some(parent) = procfs::parent(pid) {

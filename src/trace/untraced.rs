@@ -10,7 +10,7 @@ use super::abi::{Arch, Call};
 use super::registers::CallRegisters;
 
 /// `CLONE_UNTRACED` of linux/sched.h. Nothing but tracing depends on it.
-pub const CLONE_UNTRACED: u32 = 0x0080_0000;
+pub(super) const CLONE_UNTRACED: u32 = 0x0080_0000;
 
 /// So many changes wait for their new process at most; one that is killed early never shows up.
 const MAX_WAITING: usize = 64;
@@ -18,7 +18,7 @@ const MAX_WAITING: usize = 64;
 /// Calls whose flags have been changed, until both processes have the former value back: the
 /// kernel leaves arguments as they were, and the code after the call may rely on that.
 #[derive(Debug, Default)]
-pub struct UntracedClones(Vec<Change>);
+pub(super) struct UntracedClones(Vec<Change>);
 
 /// A changed argument, in the calling thread and in the copy that its child has.
 #[derive(Clone, Copy, Debug)]
@@ -43,18 +43,18 @@ enum Flags {
 
 impl UntracedClones {
     /// Whether there is nothing to be put back.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether a thread has something to be put back at the exit from its call.
-    pub fn awaits_exit(&self, tid: Tid) -> bool {
+    pub(super) fn awaits_exit(&self, tid: Tid) -> bool {
         self.0.iter().any(|c| c.caller == tid && !c.is_caller_done)
     }
 
     /// Looks at a clone or clone3 at whose entry a thread stands, and takes the flag out. Says
     /// whether it was set; the caller then has to stop at the exit from the call.
-    pub fn enter(
+    pub(super) fn enter(
         &mut self,
         tid: Tid,
         registers: CallRegisters,
@@ -96,7 +96,7 @@ impl UntracedClones {
 
     /// A thread stands at the exit from a system call: puts back what was changed for it. Says
     /// whether something was.
-    pub fn exit(&mut self, tid: Tid, registers: CallRegisters) -> io::Result<bool> {
+    pub(super) fn exit(&mut self, tid: Tid, registers: CallRegisters) -> io::Result<bool> {
         let Some(at) = self.0.iter().position(|c| c.caller == tid && !c.is_caller_done) else {
             return Ok(false);
         };
@@ -112,7 +112,7 @@ impl UntracedClones {
     }
 
     /// A new thread or process stops for the first time.
-    pub fn appear(&mut self, tid: Tid) -> io::Result<()> {
+    pub(super) fn appear(&mut self, tid: Tid) -> io::Result<()> {
         let registers = CallRegisters(ptrace::registers(tid)?);
         let is_copy = |c: &Change| !c.is_child_done && c.is_copied_in(&registers);
         let Some(at) = self.0.iter().position(is_copy) else { return Ok(()) };

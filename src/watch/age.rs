@@ -9,13 +9,13 @@ use super::wire::{Info, Socket};
 
 /// A notice is sent at most this long after the end of its socket: the kernel leaves it to a
 /// worker thread, which has to wait for a processor.
-pub const MAX_NOTICE_DELAY: Nanos = 100_000_000;
+pub(super) const MAX_NOTICE_DELAY: Nanos = 100_000_000;
 
 const MILLISECOND: Nanos = 1_000_000;
 
 /// The age of a connection when its tcp_info was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Age {
+pub(super) struct Age {
     /// At least.
     pub least: Nanos,
     /// At most, where that is known.
@@ -26,7 +26,7 @@ pub struct Age {
 
 /// Bounds of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub(super) struct Bounds {
     /// At least.
     pub least: Nanos,
     /// At most.
@@ -35,13 +35,13 @@ pub struct Bounds {
 
 impl Age {
     /// The age of a socket, where the kernel told its tcp_info.
-    pub fn of(s: &Socket) -> Option<Age> {
+    pub(super) fn of(s: &Socket) -> Option<Age> {
         s.info.map(|info| Age::of_info(&info, s.is_wiped()))
     }
 
     /// A `wiped` socket (see [`Socket::is_wiped`]) has lost its counters and the time of the data
     /// that it received.
-    pub fn of_info(info: &Info, wiped: bool) -> Age {
+    pub(super) fn of_info(info: &Info, wiped: bool) -> Age {
         let ms = |n: u32| i64::from(n) * MILLISECOND;
         let (sent, received) = (ms(info.last_data_sent), ms(info.last_data_received));
         let acked = ms(info.last_ack_received);
@@ -64,7 +64,7 @@ impl Age {
 
     /// The longest delay with which a notice with this age can have been sent: the connection was
     /// alive when it last sent or received something.
-    pub fn notice_delay(age: Option<Age>) -> Nanos {
+    pub(super) fn notice_delay(age: Option<Age>) -> Nanos {
         age.map_or(MAX_NOTICE_DELAY, |age| age.quiet.min(MAX_NOTICE_DELAY))
     }
 }
@@ -72,7 +72,7 @@ impl Age {
 /// Narrows when a connection began by the age that it had at some time in `read`, and bounds
 /// how long it was open until its end, which was not before `end` and not after `read.before`.
 /// Where the two contradict each other (somebody has set the clock), the age does not count.
-pub fn bound(
+pub(super) fn bound(
     began: Span,
     age: Option<Age>,
     read: Span,

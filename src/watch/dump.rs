@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::wire::{Info, Socket, state};
 
 /// A point in time: nanoseconds since 1970.
-pub type Nanos = i64;
+pub(super) type Nanos = i64;
 
 /// tcp_info counts in the kernel's ticks, of 10 ms at the most.
-pub const TICK: Nanos = 10_000_000;
+pub(super) const TICK: Nanos = 10_000_000;
 
 /// When something happened, as near as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(super) struct Span {
     /// Not before.
     pub after: Nanos,
     /// Not after.
@@ -21,7 +21,7 @@ pub struct Span {
 
 /// The sockets that the kernel has at one time.
 #[derive(Clone, Debug, Default)]
-pub struct Dump {
+pub(super) struct Dump {
     /// When it was asked for.
     pub start: Nanos,
     /// When it was complete.
@@ -33,7 +33,7 @@ pub struct Dump {
 impl Dump {
     /// How many connections are over, but are told of by nothing than that they wait to be
     /// accepted: the client has reset them, and the kernel keeps them for the server.
-    pub fn hidden(&self) -> u64 {
+    pub(super) fn hidden(&self) -> u64 {
         let mut waiting: HashMap<u16, i64> = HashMap::new();
         for s in &self.sockets {
             *waiting.entry(s.local.1).or_default() += match s.state {
@@ -47,11 +47,11 @@ impl Dump {
 }
 
 /// Whether a socket of a dump is a connection.
-pub fn is_connection(s: &Socket) -> bool {
+pub(super) fn is_connection(s: &Socket) -> bool {
     s.state != state::LISTEN && !s.remnant && s.peer.1 != 0
 }
 
 /// Whether this side opened the connection: its SYN was acknowledged besides its bytes and FIN.
-pub fn opened_here(info: &Info) -> bool {
+pub(super) fn opened_here(info: &Info) -> bool {
     info.acked > info.sent.saturating_sub(info.resent) + 1
 }

@@ -19,7 +19,7 @@ const BUFFER: usize = 64 << 10;
 
 /// A socket for requests, and the buffers for its answers.
 #[derive(Debug)]
-pub struct Dumper {
+pub(super) struct Dumper {
     socket: OwnedFd,
     ports: Ports,
     sequence: u32,
@@ -29,13 +29,13 @@ pub struct Dumper {
 
 impl Dumper {
     /// Opens it in the calling thread's network namespace.
-    pub fn open(ports: Ports) -> Result<Dumper, Error> {
+    pub(super) fn open(ports: Ports) -> Result<Dumper, Error> {
         let socket = netlink::open(false).map_err(Error::Refused)?;
         Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
     }
 
     /// Asks for all sockets; with `info`, for how they fared too, which takes longer.
-    pub fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
+    pub(super) fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
         let states = state::CONNECTED | 1 << state::LISTEN;
         let mut sockets = std::mem::take(&mut self.dump.sockets);
         sockets.clear();
@@ -48,7 +48,7 @@ impl Dumper {
     }
 
     /// Whether there is a listener on any other port.
-    pub fn listens_elsewhere(&mut self) -> Result<bool, Error> {
+    pub(super) fn listens_elsewhere(&mut self) -> Result<bool, Error> {
         let mut others = Vec::new();
         self.ask(None, 1 << state::LISTEN, false, |s| others.push(s.local.1))?;
         Ok(others.iter().any(|port| !self.ports.contains(*port)))
@@ -108,7 +108,7 @@ fn refused(error: io::Error) -> Error {
 }
 
 /// The present.
-pub fn now() -> Nanos {
+pub(super) fn now() -> Nanos {
     match RecordTime::now() {
         RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => ns,
     }

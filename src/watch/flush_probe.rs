@@ -28,7 +28,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until the ends that the kernel has to tell of by now have been told, and returns whether
 /// that is certain.
-pub fn wait() -> io::Result<bool> {
+pub(super) fn wait() -> io::Result<bool> {
     let notices = netlink::open(true)?;
     // Markers have no port.
     netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<Ports>().filter(0, 1))?;

@@ -9,7 +9,7 @@ use super::wire::End;
 /// Listeners by port and address, with the first and the last dump that knew them (see
 /// [`SocketTracker`](super::tracker::SocketTracker)). A server of many addresses has many on one port.
 #[derive(Debug, Default)]
-pub struct Listeners(HashMap<u16, Vec<Listener>>);
+pub(super) struct Listeners(HashMap<u16, Vec<Listener>>);
 
 #[derive(Debug)]
 struct Listener {
@@ -20,7 +20,7 @@ struct Listener {
 
 impl Listeners {
     /// Notes that a listener was there around dump number `dump`.
-    pub fn note(&mut self, (ip, port): End, dump: u32) {
+    pub(super) fn note(&mut self, (ip, port): End, dump: u32) {
         let here = self.0.entry(port).or_default();
         match here.iter_mut().find(|l| l.ip == ip) {
             Some(l) if l.last + 2 >= dump => l.last = l.last.max(dump),
@@ -31,7 +31,7 @@ impl Listeners {
 
     /// Whether a listener was there that a connection to `local` can have come from, if it began
     /// after one of the dumps `from` to `to`, and before the one that followed.
-    pub fn had(&self, (ip, port): End, from: u32, to: u32) -> bool {
+    pub(super) fn had(&self, (ip, port): End, from: u32, to: u32) -> bool {
         self.0.get(&port).is_some_and(|here| {
             here.iter().any(|l| {
                 // The sockets of a connection are of their listener's family: connections of an
@@ -43,13 +43,13 @@ impl Listeners {
     }
 
     /// Whether there is a listener on one of these ports as of dump number `dump`.
-    pub fn has_port(&self, ports: RangeInclusive<u16>, dump: u32) -> bool {
+    pub(super) fn has_port(&self, ports: RangeInclusive<u16>, dump: u32) -> bool {
         let mut here = self.0.iter().filter(|(port, _)| ports.contains(port));
         here.any(|(_, here)| here.iter().any(|l| l.last == dump))
     }
 
     /// Forgets those that were gone before dump number `dump`.
-    pub fn prune(&mut self, dump: u32) {
+    pub(super) fn prune(&mut self, dump: u32) {
         self.0.retain(|_, here| {
             here.retain(|l| l.last >= dump);
             !here.is_empty()

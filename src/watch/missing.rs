@@ -2,7 +2,7 @@
 
 /// What is known of connections that were not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Missing {
+pub(super) struct Missing {
     /// Notices that found no room in the receive buffers.
     pub drops: u64,
     /// Sockets that are gone without a notice. They count already, or need not.
@@ -23,7 +23,7 @@ impl Missing {
     /// How many connections were missed. Lost notices that were neither of known sockets nor of
     /// connections (a listener's, an outbound connection's) are taken for missed ones, unless
     /// the kernel has counted fewer.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         let most = |n: Option<u64>| n.unwrap_or(u64::MAX);
         let dropped = self.drops.saturating_sub(self.vanished).min(most(self.uncounted));
         let hidden = self.hidden.min(most(self.uncounted_before));
@@ -32,7 +32,7 @@ impl Missing {
     }
 
     /// Why, for the reader of the report.
-    pub fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let lost = self.lost();
         if lost == 0 {

@@ -1,39 +1,40 @@
-//! Asks the kernel about connections to a port, without touching the server that has it.
+//! Counts the connections to a port by asking the kernel. The server is not involved.
 //!
-//! NETLINK_SOCK_DIAG tells every user of a network namespace which TCP sockets there are (a
-//! [dump](dumper)), and of each one's end (a notice, taken in by a [`receiver`]). The [`tracker`]
-//! puts both together. What is counted are connections that the kernel has completed, whether
-//! or not the server ever accepts them.
+//! NETLINK_SOCK_DIAG lists the TCP sockets of a network namespace for every user (dumps: `dumper`),
+//! and reports each socket that is closed (notices: `receiver`). The `tracker` combines both.
+//! Connections count when the kernel has completed them, whether or not the server accepts them.
 //!
-//! netlink-packet-sock-diag has no room in its request for the kernel's own filter of ports, and
-//! netlink-sys no recvmmsg(2) or socket filter: what is used of both would be two functions, so
-//! the messages are read in [`wire`], where only a few fields of each are looked at.
+//! The crate netlink-packet-sock-diag does not support the kernel's port filter in requests, and
+//! netlink-sys supports neither recvmmsg(2) nor socket filters. So the messages are decoded in
+//! `wire`, which reads only a few fields of each.
 //!
-//! Where this process may use it, the [`tracepoint`] of the kernel tells new connections with exact
-//! times instead. The [`watcher`] chooses.
+//! If this process may use it, the kernel's tracepoint for socket states (`tracepoint`) reports new
+//! connections with exact times instead. [`Watcher`] chooses the engine.
 //!
 //! Linux 4.19 or newer.
 
-pub mod age;
-pub mod dump;
-pub mod dumper;
-pub mod error;
-pub mod flush_probe;
-pub mod listeners;
-pub mod missing;
-pub mod namespace;
-pub mod options;
-pub mod ports;
-pub mod receiver;
-pub mod signals;
-pub mod snmp;
-pub mod sockdiag;
-pub mod tracepoint;
-pub mod tracker;
-pub mod watcher;
-pub mod wire;
+mod age;
+mod dump;
+mod dumper;
+mod error;
+mod flush_probe;
+mod listeners;
+mod missing;
+mod namespace;
+mod options;
+mod ports;
+mod receiver;
+mod signals;
+mod snmp;
+mod sockdiag;
+mod tracepoint;
+mod tracker;
+mod watcher;
+mod wire;
 
 pub use error::Error;
 pub use namespace::Namespace;
+pub(crate) use options::RESOLUTION;
 pub use options::{Engine, Options};
+pub use tracepoint::unavailable::{ForeignListener, Unavailable};
 pub use watcher::Watcher;

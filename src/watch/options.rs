@@ -3,6 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// The default time between dumps.
+pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
+
 /// How new connections are observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
@@ -32,4 +35,18 @@ pub struct Options {
     /// The size in bytes of the receive buffer, or of each CPU's ring buffer, if not as large as is
     /// allowed.
     pub buffer: Option<usize>,
+}
+
+/// No ports. At least one must be added.
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            ports: Vec::new(),
+            engine: Engine::Auto,
+            resolution: RESOLUTION,
+            transport: false,
+            uncertainty: false,
+            buffer: None,
+        }
+    }
 }

@@ -14,7 +14,7 @@ const COOKIE: u32 = 16 + 44 + if cfg!(target_endian = "little") { 0 } else { 3 }
 
 /// Local ports, as ranges in order that do not touch each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ports(Vec<(u16, u16)>);
+pub(super) struct Ports(Vec<(u16, u16)>);
 
 impl FromIterator<RangeInclusive<u16>> for Ports {
     fn from_iter<I: IntoIterator<Item = RangeInclusive<u16>>>(ranges: I) -> Ports {
@@ -34,18 +34,18 @@ impl FromIterator<RangeInclusive<u16>> for Ports {
 
 impl Ports {
     /// Whether none is watched.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether `port` is watched.
-    pub fn contains(&self, port: u16) -> bool {
+    pub(super) fn contains(&self, port: u16) -> bool {
         let after = self.0.partition_point(|(low, _)| *low <= port);
         after > 0 && self.0[after - 1].1 >= port
     }
 
     /// The ranges, in order.
-    pub fn ranges(&self) -> &[(u16, u16)] {
+    pub(super) fn ranges(&self) -> &[(u16, u16)] {
         &self.0
     }
 
@@ -59,7 +59,7 @@ impl Ports {
 
     /// `INET_DIAG_REQ_BYTECODE`, which picks the sockets of a dump: accepted is what jumps to the
     /// program's end, rejected what jumps four bytes behind it. See linux/inet_diag.h.
-    pub fn bytecode(&self) -> Vec<u8> {
+    pub(super) fn bytecode(&self) -> Vec<u8> {
         const JMP: u8 = 1;
         const S_GE: u8 = 2;
         const S_LE: u8 = 3;
@@ -87,7 +87,7 @@ impl Ports {
 
     /// The classic BPF program that keeps notices of other ports out of a receive buffer. Of
     /// `shares` sockets (a power of two), each takes an equal share of the rest.
-    pub fn filter(&self, share: u8, shares: u8) -> Vec<Instruction> {
+    pub(super) fn filter(&self, share: u8, shares: u8) -> Vec<Instruction> {
         use libc::{BPF_ABS, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K};
         use libc::{BPF_ALU, BPF_LD, BPF_RET};
         let jump = |code: u32, k: u32, jt: u8, jf: u8| Instruction {

@@ -36,7 +36,7 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// A socket's end.
 #[derive(Clone, Copy, Debug)]
-pub struct Notice {
+pub(super) struct Notice {
     /// The receive buffer was empty then: the kernel has sent the notice since.
     pub since: Nanos,
     /// When it was received.
@@ -60,7 +60,7 @@ struct Inbox {
 
 /// Receives notices until it is dropped.
 #[derive(Debug)]
-pub struct Receiver {
+pub(super) struct Receiver {
     sockets: Arc<[OwnedFd]>,
     inbox: Arc<Inbox>,
     buffers: usize,
@@ -72,7 +72,11 @@ impl Receiver {
     /// network namespace. Receive buffers have `buffer` bytes where that is given, and else as
     /// much as is allowed. Where no notice comes, they are looked at every `check`, so that
     /// [`Notice::since`] is no older.
-    pub fn start(ports: &Ports, buffer: Option<usize>, check: Duration) -> Result<Receiver, Error> {
+    pub(super) fn start(
+        ports: &Ports,
+        buffer: Option<usize>,
+        check: Duration,
+    ) -> Result<Receiver, Error> {
         let open = || -> Result<(OwnedFd, usize), Error> {
             let socket = netlink::open(true).map_err(Error::Refused)?;
             let size = netlink::enlarge(socket.as_fd(), buffer.unwrap_or(BUFFER))
@@ -124,23 +128,23 @@ impl Receiver {
 
     /// Begins to empty the receive buffers. When that is [done](Receiver::flushed), what had come
     /// by now can be taken.
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.inbox.flush.fetch_add(1, Ordering::AcqRel);
         let _ = self.inbox.poke.write(1);
     }
 
     /// Whether the last flush is done.
-    pub fn flushed(&self) -> bool {
+    pub(super) fn flushed(&self) -> bool {
         self.inbox.flushed.load(Ordering::Acquire) == self.inbox.flush.load(Ordering::Acquire)
     }
 
     /// Becomes readable when there are notices.
-    pub fn filled(&self) -> &EventFd {
+    pub(super) fn filled(&self) -> &EventFd {
         &self.inbox.filled
     }
 
     /// Takes the notices that have come, in `into`'s place.
-    pub fn take(&self, into: &mut Vec<Notice>) {
+    pub(super) fn take(&self, into: &mut Vec<Notice>) {
         into.clear();
         // It counts how often it was filled; what matters is that it is empty afterwards.
         let _ = self.inbox.filled.read();
@@ -149,17 +153,17 @@ impl Receiver {
     }
 
     /// Whether notices were lost since the last call.
-    pub fn overrun(&self) -> bool {
+    pub(super) fn overrun(&self) -> bool {
         self.inbox.overrun.swap(false, Ordering::AcqRel)
     }
 
     /// How many notices were lost since the start.
-    pub fn drops(&self) -> u64 {
+    pub(super) fn drops(&self) -> u64 {
         self.sockets.iter().map(|s| u64::from(netlink::drops(s.as_fd()).unwrap_or_default())).sum()
     }
 
     /// The size of all receive buffers together, in bytes as the kernel counts them.
-    pub fn buffers(&self) -> usize {
+    pub(super) fn buffers(&self) -> usize {
         self.buffers
     }
 }

@@ -10,7 +10,7 @@ const ASKING: i32 = libc::SIGUSR1;
 
 /// What signals have asked for since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// The end.
     pub end: bool,
     /// The tally so far.
@@ -18,12 +18,12 @@ pub struct Wanted {
 }
 
 /// Installs the handlers.
-pub fn install() -> Result<(), Error> {
+pub(super) fn install() -> Result<(), Error> {
     wake::install(&[&ENDING[..], &[ASKING]].concat()).doing("installing signal handlers")
 }
 
 /// What has come since the last call.
-pub fn wanted() -> Wanted {
+pub(super) fn wanted() -> Wanted {
     if !wake::is_due() {
         return Wanted::default();
     }

@@ -6,16 +6,16 @@ use std::io::{Read, Seek};
 /// Reads `PassiveOpens` of the network namespace in which it was opened (RFC 4022:
 /// tcpPassiveOpens, all ports together).
 #[derive(Debug)]
-pub struct PassiveOpens(File);
+pub(super) struct PassiveOpens(File);
 
 impl PassiveOpens {
     /// That of the calling thread's namespace, unless /proc hides it.
-    pub fn open() -> Option<PassiveOpens> {
+    pub(super) fn open() -> Option<PassiveOpens> {
         File::open("/proc/thread-self/net/snmp").ok().map(PassiveOpens)
     }
 
     /// The count now.
-    pub fn read(&mut self) -> Option<u64> {
+    pub(super) fn read(&mut self) -> Option<u64> {
         let mut text = String::new();
         self.0.rewind().ok()?;
         self.0.read_to_string(&mut text).ok()?;

@@ -43,7 +43,7 @@ const STRAGGLERS: Duration = Duration::from_millis(100);
 
 /// Watches ports by sock_diag(7).
 #[derive(Debug)]
-pub struct SockDiagWatcher {
+pub(super) struct SockDiagWatcher {
     options: Options,
     ports: Ports,
     receiver: Receiver,
@@ -70,7 +70,7 @@ pub struct SockDiagWatcher {
 
 impl SockDiagWatcher {
     /// Begins to watch, in the calling thread's network namespace. What is open when it returns does not count, what opens later does.
-    pub fn start(options: Options) -> Result<SockDiagWatcher, Error> {
+    pub(super) fn start(options: Options) -> Result<SockDiagWatcher, Error> {
         let ports: Ports = options.ports.iter().cloned().collect();
         if ports.is_empty() {
             return Err(Error::NoPort);
@@ -125,18 +125,18 @@ impl SockDiagWatcher {
     }
 
     /// How many connections were open at the start; they do not count.
-    pub fn opened_before(&self) -> u64 {
+    pub(super) fn opened_before(&self) -> u64 {
         self.ledger.opened_before()
     }
 
     /// The watched ports on which nobody listens yet.
-    pub fn unused(&self) -> Vec<(u16, u16)> {
+    pub(super) fn unused(&self) -> Vec<(u16, u16)> {
         let ranges = self.ports.ranges().iter().copied();
         ranges.filter(|range| !self.ledger.listens(*range)).collect()
     }
 
     /// The size of the receive buffers in bytes, as the kernel counts them.
-    pub fn buffers(&self) -> usize {
+    pub(super) fn buffers(&self) -> usize {
         self.receiver.buffers()
     }
 

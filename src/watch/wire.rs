@@ -20,28 +20,28 @@ const INFO: u16 = 2;
 const TIME_WAIT_TIMER: u8 = 3;
 
 /// States of a TCP socket, from the kernel's net/tcp_states.h.
-pub mod state {
+pub(super) mod state {
     /// A connection.
-    pub const ESTABLISHED: u8 = 1;
+    pub(crate) const ESTABLISHED: u8 = 1;
     /// Has sent a SYN.
-    pub const SYN_SENT: u8 = 2;
+    pub(crate) const SYN_SENT: u8 = 2;
     /// No connection any more: what all connections have become at their end.
-    pub const CLOSE: u8 = 7;
+    pub(crate) const CLOSE: u8 = 7;
     /// A connection whose client has nothing more to send.
-    pub const CLOSE_WAIT: u8 = 8;
+    pub(crate) const CLOSE_WAIT: u8 = 8;
     /// Waits for connections.
-    pub const LISTEN: u8 = 10;
+    pub(crate) const LISTEN: u8 = 10;
 
     /// As a set for dumps: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
-    pub const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+    pub(crate) const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 }
 
 /// One end of a connection, as in the socket: IPv4 addresses of IPv6 sockets are mapped.
-pub type End = (IpAddr, u16);
+pub(super) type End = (IpAddr, u16);
 
 /// What the kernel says of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Socket {
+pub(super) struct Socket {
     /// Names the socket among all of its time.
     pub cookie: u64,
     /// One of [`state`].
@@ -65,7 +65,7 @@ pub struct Socket {
 
 /// Some of `struct tcp_info`, see tcp(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Info {
+pub(super) struct Info {
     /// Milliseconds since data were sent; since the beginning where none were.
     pub last_data_sent: u32,
     /// Milliseconds since data were received; since the beginning where none were.
@@ -93,14 +93,14 @@ pub struct Info {
 
 impl Socket {
     /// Whether it has lost its peer's port and most of its tcp_info: its owner has reset it.
-    pub fn is_wiped(&self) -> bool {
+    pub(super) fn is_wiped(&self) -> bool {
         self.peer.1 == 0
     }
 }
 
 /// One message of a dump.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
+pub(super) enum Message {
     /// A socket.
     Socket(Socket),
     /// The dump is over, or refused with this errno.
@@ -110,7 +110,7 @@ pub enum Message {
 }
 
 /// The request for all sockets of `ports` (or of any) and one family in a set of states.
-pub fn request(
+pub(super) fn request(
     ports: Option<&Ports>,
     family: i32,
     states: u32,
@@ -142,7 +142,7 @@ pub fn request(
 }
 
 /// The messages in what a socket received, with their sequence numbers.
-pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
     std::iter::from_fn(move || {
         let len = u32_at(bytes, 0)? as usize;
         let kind = u16_at(bytes, 4)?;

@@ -5,22 +5,18 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use tcptally::sys::ptrace::{self, Tid};
-use tcptally::sys::{tracee as sys_tracee, wait};
-use tcptally::trace::perf::accept_signal::AcceptSignal;
-use tcptally::trace::perf::tracepoint::Tracepoints;
-use tcptally::trace::perf::{Events, mask};
-use tcptally::trace::procfs::status_field;
-use tcptally::trace::registers::CallRegisters;
-use tcptally::trace::stop::{Stop, Until};
+use tcptally::internals::sys::{self, Tid, wait};
+use tcptally::internals::{
+    AcceptSignal, CallRegisters, Events, Stop, Tracepoints, Until, mask, status_field,
+};
 
 use super::support::{next_stop, resume, tracee};
 
-const SEIZED: i32 = ptrace::PTRACE_O_TRACESYSGOOD
-    | ptrace::PTRACE_O_TRACECLONE
-    | ptrace::PTRACE_O_TRACEFORK
-    | ptrace::PTRACE_O_TRACEVFORK
-    | ptrace::PTRACE_O_TRACEEXEC;
+const SEIZED: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC;
 
 /// What a tracer saw of a program from its start to its end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,10 +50,10 @@ fn watch() {
     let threads = threads(pid);
     let mut events: HashMap<Tid, Events> = HashMap::new();
     for tid in threads {
-        ptrace::seize(tid, SEIZED).unwrap();
+        sys::seize(tid, SEIZED).unwrap();
         events.insert(tid, open(tid));
         if has("UNBLOCK") {
-            ptrace::interrupt(tid).unwrap();
+            sys::interrupt(tid).unwrap();
             let Stop::Event(stop) = next_stop(tid) else { panic!("not interrupted") };
             let former = mask::unblock(tid, signal.number()).unwrap();
             println!("{tid} had it blocked: {}", former.is_some());
@@ -71,7 +67,7 @@ fn watch() {
             Stop::Exited(..) | Stop::Killed(..) => {}
             Stop::Signal(stop) => {
                 let tid = stop.tid();
-                let fd = sys_tracee::signal_descriptor(tid).unwrap();
+                let fd = sys::signal_descriptor(tid).unwrap();
                 if !fd.is_some_and(|fd| events[&tid].descriptors().contains(&fd)) {
                     stop.deliver(Until::AnyStop).unwrap();
                     continue;
@@ -98,7 +94,7 @@ fn watch() {
             Stop::Group(stop) => {
                 let tid = stop.tid();
                 stop.listen().unwrap();
-                tcptally::sys::kill(tid, libc::SIGCONT);
+                sys::kill(tid, libc::SIGCONT);
             }
             other => resume(other),
         }
@@ -292,8 +288,8 @@ fn a_mask_is_put_back() {
     let pid = child.id() as Tid;
     let tid = threads(pid)[1];
     assert!(blocks_urgent(tid));
-    ptrace::seize(tid, SEIZED).unwrap();
-    ptrace::interrupt(tid).unwrap();
+    sys::seize(tid, SEIZED).unwrap();
+    sys::interrupt(tid).unwrap();
     let stop = next_stop(tid);
     let former = mask::unblock(tid, libc::SIGURG).unwrap().unwrap();
     assert!(!blocks_urgent(tid));
@@ -321,15 +317,15 @@ fn a_signal_still_pending_at_the_end_does_nothing() {
     };
     let pid = child.id() as Tid;
     let signal = AcceptSignal::choose(pid).unwrap();
-    ptrace::seize(pid, SEIZED).unwrap();
+    sys::seize(pid, SEIZED).unwrap();
     let events = Events::open(&tracepoints, pid, signal).unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"g").unwrap();
     assert_eq!(next_line(&mut said), "accepted");
     assert_eq!(events.count().unwrap(), 3);
-    ptrace::interrupt(pid).unwrap();
+    sys::interrupt(pid).unwrap();
     let Stop::Event(stop) = next_stop(pid) else { panic!("not interrupted") };
-    let pending = sys_tracee::pending_descriptor(pid, signal.number()).unwrap();
+    let pending = sys::pending_descriptor(pid, signal.number()).unwrap();
     assert!(pending.is_some_and(|fd| events.descriptors().contains(&fd)), "{pending:?}");
     drop(events);
     stop.detach().unwrap();

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use tcptally::sys::ptrace::Tid;
-use tcptally::sys::wait;
-use tcptally::trace::stop::{Stop, Until};
+use tcptally::internals::sys::{Tid, wait};
+use tcptally::internals::{Stop, Until};
 
 /// A C program of tests/tracees, compiled once; `None` without a compiler.
 pub fn tracee(name: &str) -> Option<PathBuf> {

@@ -2,8 +2,8 @@
 
 mod state;
 
-use tcptally::model::live::{Ending, Event, Live};
-use tcptally::{RecordTime, ShortfallKind, trace};
+use crate::model::live::{Ending, Event, Live};
+use crate::{RecordTime, ShortfallKind, trace};
 
 use self::state::State;
 pub(super) use self::state::Watch;
@@ -46,7 +46,7 @@ pub(super) fn watch<L: Live>(
         // No command's exit status is to be passed on.
         Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,
-        Ending::Killed(signal) => tcptally::sys::die_of(signal),
+        Ending::Killed(signal) => crate::sys::die_of(signal),
     })
 }
 
@@ -85,8 +85,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use crate::cli::args::{Cli, Command};
+    use crate::{Connection, SourceStatus};
     use clap::Parser;
-    use tcptally::{Connection, SourceStatus};
 
     use super::*;
     use crate::cli::output::Output;

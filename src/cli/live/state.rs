@@ -3,10 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::model::live::Live;
+use crate::time::Bound;
+use crate::{Connection, RecordTime, SourceStatus};
 use jiff::{SignedDuration, Timestamp};
-use tcptally::model::live::Live;
-use tcptally::time::Bound;
-use tcptally::{Connection, RecordTime, SourceStatus};
 
 use crate::cli::event_writer::EventWriter;
 use crate::cli::message;

@@ -11,7 +11,7 @@ use crate::{RecordTime, ShortfallKind, Sink};
 
 /// The columns of a table, from its header line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
+pub(super) struct Columns {
     names: Vec<Box<[u8]>>,
     /// Where the process name is. It may contain blanks.
     comm: usize,
@@ -21,7 +21,7 @@ pub struct Columns {
 
 impl Columns {
     /// Reads a header line; `None` if `line` is none with a column COMM and all `needed` ones.
-    pub fn of(line: &[u8], needed: &[&str]) -> Option<Columns> {
+    pub(super) fn of(line: &[u8], needed: &[&str]) -> Option<Columns> {
         memchr::memmem::find(line, b"COMM")?;
         let commas = line.contains(&b',');
         let names: Vec<Box<[u8]>> = split(line, commas).map(Box::from).collect();
@@ -37,12 +37,12 @@ impl Columns {
     }
 
     /// Where a column is.
-    pub fn find(&self, name: &str) -> Option<usize> {
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|n| **n == *name.as_bytes())
     }
 
     /// Reads a line; `None` if it has fewer columns.
-    pub fn row<'a>(&self, line: &'a [u8]) -> Option<Row<'a>> {
+    pub(super) fn row<'a>(&self, line: &'a [u8]) -> Option<Row<'a>> {
         let words: Vec<&[u8]> = split(line, self.commas).collect();
         let columns = self.names.len();
         (words.len() >= columns).then_some(Row { words, comm: self.comm, columns })
@@ -79,7 +79,7 @@ fn clock_or_seconds(word: &[u8]) -> Stamp {
 }
 
 /// A line of a table. It is read from both ends, since the name in the middle may have blanks.
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     words: Vec<&'a [u8]>,
     comm: usize,
     columns: usize,
@@ -87,18 +87,18 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The word in a column other than COMM.
-    pub fn at(&self, column: usize) -> &'a [u8] {
+    pub(super) fn at(&self, column: usize) -> &'a [u8] {
         let behind = self.words.len() - self.columns;
         self.words[if column < self.comm { column } else { column + behind }]
     }
 
     /// The word in a column that the table may not have.
-    pub fn get(&self, column: Option<usize>) -> Option<&'a [u8]> {
+    pub(super) fn get(&self, column: Option<usize>) -> Option<&'a [u8]> {
         column.map(|column| self.at(column))
     }
 
     /// The process name.
-    pub fn comm(&self) -> Arc<str> {
+    pub(super) fn comm(&self) -> Arc<str> {
         let name = &self.words[self.comm..=self.comm + self.words.len() - self.columns];
         let name: Cow<'_, [u8]> = match name {
             [name] => Cow::Borrowed(*name),
@@ -109,7 +109,7 @@ impl<'a> Row<'a> {
 }
 
 /// Whether one of the first lines is a header.
-pub fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> bool {
+pub(super) fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> bool {
     let mut found = false;
     lines::each(head, |line, _| found = found || header(line).is_some());
     found
@@ -117,7 +117,7 @@ pub fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> bool {
 
 /// Reads the tables in `input`. `row` takes a line of a table with its time, and returns false if
 /// it cannot be read.
-pub fn read(
+pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
     header: fn(&[u8]) -> Option<Columns>,

@@ -8,7 +8,7 @@ use crate::parse::input::Input;
 use crate::parse::reader::{Context, RecordFormat};
 
 /// tcpaccept's text.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
     name: "tcpaccept",
     about: "text of bcc's or bpftrace's tcpaccept",
     connection: "an accepted connection",

@@ -16,7 +16,7 @@ use crate::parse::reader::{Context, RecordFormat};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// tcplife's text.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
     name: "tcplife",
     about: "text of bcc's or bpftrace's tcplife",
     connection: "a session that a client opened",

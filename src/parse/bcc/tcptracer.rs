@@ -8,7 +8,7 @@ use crate::parse::input::Input;
 use crate::parse::reader::{Context, RecordFormat};
 
 /// tcptracer's text.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
     name: "tcptracer",
     about: "text of bcc's tcptracer",
     connection: "an accepted connection (A)",

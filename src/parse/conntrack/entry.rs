@@ -8,7 +8,7 @@ use crate::parse::timestamp::{Scan, Stamp};
 
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// It began.
     New,
     /// It went on.
@@ -19,7 +19,7 @@ pub enum Event {
 
 /// A TCP flow.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What happened; `None`: it is in the table.
     pub event: Option<Event>,
     /// When.
@@ -43,20 +43,20 @@ pub struct Entry {
 /// `ESTABLISHED`.
 const ESTABLISHED: u8 = 2;
 /// The states in which a connection ends.
-pub const ENDING: u8 = 3;
+pub(crate) const ENDING: u8 = 3;
 /// `TIME_WAIT`.
-pub const TIME_WAIT: u8 = 5;
+pub(crate) const TIME_WAIT: u8 = 5;
 
 impl Entry {
     /// Whether the connection is known to have been established.
-    pub fn established(&self) -> bool {
+    pub(crate) fn established(&self) -> bool {
         self.assured || (2..=TIME_WAIT).contains(&self.rank)
     }
 }
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// A TCP flow.
     Tcp(Box<Entry>),
     /// A flow of another protocol.
@@ -81,7 +81,7 @@ fn rank(state: &[u8]) -> Option<u8> {
 }
 
 /// Reads a line of text.
-pub fn text(line: &[u8]) -> Line {
+pub(crate) fn text(line: &[u8]) -> Line {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
     let mut stamp = Stamp::None;
     if let Some(inner) = words.peek().and_then(|w| w.strip_prefix(b"[")?.strip_suffix(b"]"))
@@ -134,7 +134,7 @@ pub fn text(line: &[u8]) -> Line {
 }
 
 /// Reads a `<flow>` element.
-pub fn xml(flow: &[u8]) -> Line {
+pub(crate) fn xml(flow: &[u8]) -> Line {
     let opening = &flow[..memchr::memchr(b'>', flow).unwrap_or(flow.len())];
     let event =
         [("\"new\"", Event::New), ("\"update\"", Event::Update), ("\"destroy\"", Event::Destroy)]

@@ -1,7 +1,7 @@
 //! The connection table of netfilter: events and lists of conntrack, and snapshots of the
 //! kernel's own files.
 
-pub mod entry;
+pub(super) mod entry;
 mod tables;
 
 use std::io;
@@ -21,7 +21,7 @@ use super::timestamp::{Calendar, Scan, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "conntrack",
     about: "events, lists or snapshots of the connection tracking table",
     connection: "a TCP flow to this machine",

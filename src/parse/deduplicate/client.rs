@@ -10,17 +10,17 @@ use crate::model::connection::Connection;
 use crate::parse::host::{Ends, Host};
 
 /// In a record without times, or a flood, so many clients' ports are remembered.
-pub const MAX_FLOWS: usize = 1 << 20;
+pub(super) const MAX_FLOWS: usize = 1 << 20;
 
 /// So many connections of one client's port are looked through. Somebody may scan from one: older
 /// connections are found by their server's end alone.
 const MAX_RECENT: usize = 64;
 
 /// Older connections of a port, before those that are over are looked for.
-pub const MIN_OLDER: usize = 1024;
+pub(super) const MIN_OLDER: usize = 1024;
 
 /// All that was seen from a client's port.
-pub struct Client {
+pub(super) struct Client {
     pub host: Host,
     pub port: u16,
     recent: SmallVec<[Flow; 1]>,
@@ -29,7 +29,7 @@ pub struct Client {
 
 /// What was seen from a client's port before its recent connections.
 #[derive(Default)]
-pub struct Older {
+pub(super) struct Older {
     flows: HashMap<(Host, Option<u16>), SmallVec<[Flow; 1]>, RandomState>,
     pub count: usize,
     /// At so many, those that are over are forgotten.
@@ -38,20 +38,20 @@ pub struct Older {
 
 /// Which connections count of those that were held.
 #[derive(Clone, Copy)]
-pub struct Rules {
+pub(super) struct Rules {
     pub established: bool,
     pub incomplete: Incomplete,
 }
 
 impl Rules {
     /// What of `flow` counts at its end.
-    pub fn end(self, flow: Flow) -> Option<Unconfirmed> {
+    pub(super) fn end(self, flow: Flow) -> Option<Unconfirmed> {
         flow.end(self.incomplete, self.established)
     }
 }
 
 /// Whether the connection of a packet is known.
-pub enum Known {
+pub(super) enum Known {
     Yes,
     No,
     /// It was taken for one that the recording machine opened, and is forwarded instead.
@@ -60,17 +60,17 @@ pub enum Known {
 
 impl Client {
     /// A port of which nothing was seen.
-    pub fn new(host: Host, port: u16) -> Client {
+    pub(super) fn new(host: Host, port: u16) -> Client {
         Client { host, port, recent: SmallVec::new(), older: None }
     }
 
     /// Adds the newest connection.
-    pub fn add(&mut self, flow: Flow) {
+    pub(super) fn add(&mut self, flow: Flow) {
         self.recent.push(flow);
     }
 
     /// Whether `s` belongs to a connection that is known; then it is noted.
-    pub fn find(
+    pub(super) fn find(
         &mut self,
         s: &PacketObservation,
         now: i64,
@@ -127,7 +127,11 @@ impl Client {
     }
 
     /// Whether `s`, the first packet to its server, may belong to a connection to another.
-    pub fn translation_to(&mut self, s: &PacketObservation, now: i64) -> Option<Translation> {
+    pub(super) fn translation_to(
+        &mut self,
+        s: &PacketObservation,
+        now: i64,
+    ) -> Option<Translation> {
         let is_candidate = |flow: &&mut Flow| flow.translation().is_none() && !flow.is_outbound();
         let mut candidates = self.recent.iter_mut().rev().filter(is_candidate);
         let found = candidates.find_map(|flow| Some((flow.translation_to(s, now)?, flow)));
@@ -148,7 +152,7 @@ impl Client {
     }
 
     /// Moves the oldest of the recent connections to the older ones, if there are many.
-    pub fn make_room(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn make_room(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
         if self.recent.len() < MAX_RECENT {
             return;
         }
@@ -167,7 +171,7 @@ impl Client {
     }
 
     /// The client sends more, so what was answered is complete.
-    pub fn goes_on(&mut self, s: &PacketObservation, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn goes_on(&mut self, s: &PacketObservation, give: &mut dyn FnMut(Connection)) {
         let was_answered = |flow: &&mut Flow| flow.is_answered() && flow.is_to(&s.ends);
         if let Some(flow) = self.recent.iter_mut().rev().find(was_answered) {
             if let Some(unconfirmed) = flow.complete() {
@@ -183,7 +187,7 @@ impl Client {
     }
 
     /// All of them.
-    pub fn into_flows(self) -> impl Iterator<Item = Flow> {
+    pub(super) fn into_flows(self) -> impl Iterator<Item = Flow> {
         let older = self.older.into_iter().flat_map(|older| older.flows.into_values().flatten());
         self.recent.into_iter().chain(older)
     }

@@ -16,7 +16,7 @@ use crate::Connection;
 use crate::parse::host::{Ends, Host};
 
 /// Longer than any system waits between two tries (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
-pub const SPAN: u64 = 130 * SECOND;
+pub(super) const SPAN: u64 = 130 * SECOND;
 const SECOND: u64 = 1_000_000_000;
 
 /// The ports alone do not tell a connection from the next on the same ports. The first try is
@@ -40,7 +40,7 @@ const MAX_POINTS: usize = 4;
 
 /// Whether a connection is another one behind address translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Translation {
+pub(super) enum Translation {
     /// It is, unless the answers show two servers.
     Likely,
     /// It is not, unless the answers show one server.
@@ -48,7 +48,7 @@ pub enum Translation {
 }
 
 /// A connection that more may be seen of.
-pub struct Flow {
+pub(super) struct Flow {
     server: Host,
     server_port: Option<u16>,
     isn: Option<u32>,
@@ -72,14 +72,14 @@ pub struct Flow {
 /// Which connections count that are held and were never complete: where the record shows more of
 /// none, all.
 #[derive(Clone, Copy)]
-pub enum Incomplete {
+pub(super) enum Incomplete {
     None,
     Answered,
     All,
 }
 
 /// A connection that was not given yet.
-pub struct Unconfirmed {
+pub(super) struct Unconfirmed {
     /// For their order.
     pub number: u64,
     pub connection: Connection,
@@ -89,7 +89,7 @@ pub struct Unconfirmed {
 
 impl Flow {
     /// A connection of which `s` is the first packet.
-    pub fn new(s: &PacketObservation, now: i64) -> Flow {
+    pub(super) fn new(s: &PacketObservation, now: i64) -> Flow {
         let is_answer = s.part == PacketKind::SynAck;
         Flow {
             server: s.ends.server.clone(),
@@ -109,17 +109,17 @@ impl Flow {
     }
 
     /// Keeps the connection until it is known whether it counts.
-    pub fn hold(&mut self, unconfirmed: Unconfirmed) {
+    pub(super) fn hold(&mut self, unconfirmed: Unconfirmed) {
         self.unconfirmed = Some(Box::new(unconfirmed));
     }
 
     /// Whether the connection has not been given yet.
-    pub fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.unconfirmed.is_some()
     }
 
     /// Nothing more is seen of it: what is held, if it counts.
-    pub fn end(self, incomplete: Incomplete, established: bool) -> Option<Unconfirmed> {
+    pub(super) fn end(self, incomplete: Incomplete, established: bool) -> Option<Unconfirmed> {
         let unconfirmed = self.unconfirmed?;
         let counts = match (unconfirmed.translation, incomplete) {
             (Some(Translation::Likely), _) => false,
@@ -132,55 +132,55 @@ impl Flow {
     }
 
     /// It is complete: what was held, if it was, and counts.
-    pub fn complete(&mut self) -> Option<Unconfirmed> {
+    pub(super) fn complete(&mut self) -> Option<Unconfirmed> {
         let is_translated = self.translation() == Some(Translation::Likely);
         self.unconfirmed.take_if(|_| !is_translated).map(|unconfirmed| *unconfirmed)
     }
 
     /// What was held, if it was: it does not stay held.
-    pub fn take(&mut self) -> Option<Unconfirmed> {
+    pub(super) fn take(&mut self) -> Option<Unconfirmed> {
         self.unconfirmed.take().map(|unconfirmed| *unconfirmed)
     }
 
     /// Whether it is held as a connection behind address translation.
-    pub fn translation(&self) -> Option<Translation> {
+    pub(super) fn translation(&self) -> Option<Translation> {
         self.unconfirmed.as_ref().and_then(|unconfirmed| unconfirmed.translation)
     }
 
     /// Decides differently.
-    pub fn set_translation(&mut self, translation: Option<Translation>) {
+    pub(super) fn set_translation(&mut self, translation: Option<Translation>) {
         if let Some(unconfirmed) = &mut self.unconfirmed {
             unconfirmed.translation = translation;
         }
     }
 
     /// Whether it is a connection to the server of `ends`.
-    pub fn is_to(&self, ends: &Ends) -> bool {
+    pub(super) fn is_to(&self, ends: &Ends) -> bool {
         self.server == ends.server && self.server_port == ends.server_port
     }
 
     /// The server's end, as a key.
-    pub fn server(&self) -> (Host, Option<u16>) {
+    pub(super) fn server(&self) -> (Host, Option<u16>) {
         (self.server.clone(), self.server_port)
     }
 
     /// Whether the recording machine sent its SYN.
-    pub fn is_outbound(&self) -> bool {
+    pub(super) fn is_outbound(&self) -> bool {
         self.outbound
     }
 
     /// Whether it was answered.
-    pub fn is_answered(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.answered
     }
 
     /// Whether it is too long ago for anything to belong to it.
-    pub fn is_over(&self, now: i64) -> bool {
+    pub(super) fn is_over(&self, now: i64) -> bool {
         self.timed && now.abs_diff(self.last) > SPAN
     }
 
     /// Whether `s` belongs to this connection, as its ends say.
-    pub fn is(&self, s: &PacketObservation, now: i64) -> bool {
+    pub(super) fn is(&self, s: &PacketObservation, now: i64) -> bool {
         if self.is_over(now) || !self.is_to(&s.ends) {
             return false;
         }
@@ -202,13 +202,13 @@ impl Flow {
 
     /// Whether the SYN+ACK `s` of another server has both ISNs of this connection: then it is the
     /// same, before or behind address translation.
-    pub fn has_isns(&self, s: &PacketObservation, now: i64) -> bool {
+    pub(super) fn has_isns(&self, s: &PacketObservation, now: i64) -> bool {
         let server_isns_equal = self.server_isn.is_some() && self.server_isn == s.server_isn;
         server_isns_equal && self.isn_is_answered_by(s) && !self.is_over(now)
     }
 
     /// Whether this and `other` have both ISNs in common; `None`: not known.
-    pub fn is_same_as(&self, other: &Flow) -> Option<bool> {
+    pub(super) fn is_same_as(&self, other: &Flow) -> Option<bool> {
         let servers = self.server_isn.zip(other.server_isn).map(|(a, b)| a == b)?;
         let near = |(a, b): (u32, u32)| a.wrapping_sub(b).min(b.wrapping_sub(a)) <= FAST_OPEN;
         Some(servers && self.isn.zip(other.isn).is_some_and(near))
@@ -220,7 +220,7 @@ impl Flow {
     }
 
     /// Whether `s`, of another server, may be this connection behind address translation.
-    pub fn translation_to(&self, s: &PacketObservation, now: i64) -> Option<Translation> {
+    pub(super) fn translation_to(&self, s: &PacketObservation, now: i64) -> Option<Translation> {
         let delay = now.abs_diff(self.last);
         let known_point = s.point.is_some() && !self.points.is_empty();
         let other_point = s.point.is_some_and(|point| !self.points.contains(&point));
@@ -249,12 +249,12 @@ impl Flow {
     }
 
     /// Whether the SYN `s` has the same ISN and IP ID.
-    pub fn has_numbers_of(&self, s: &PacketObservation) -> bool {
+    pub(super) fn has_numbers_of(&self, s: &PacketObservation) -> bool {
         self.isn == s.isn && self.id == s.id
     }
 
     /// Takes note of another packet of it.
-    pub fn note(&mut self, s: &PacketObservation, now: i64) {
+    pub(super) fn note(&mut self, s: &PacketObservation, now: i64) {
         self.last = self.last.max(now);
         if let Some(point) = s.point
             && self.points.len() < MAX_POINTS
@@ -280,7 +280,7 @@ impl Flow {
     }
 
     /// The connection behind address translation was answered, and so this one.
-    pub fn answer(&mut self) {
+    pub(super) fn answer(&mut self) {
         self.answered = true;
     }
 }

@@ -21,14 +21,14 @@ use hashbrown::hash_table::Entry;
 
 use self::client::{Client, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
-pub use self::observation::{PacketKind, PacketObservation};
+pub(super) use self::observation::{PacketKind, PacketObservation};
 use super::host::Host;
 use super::reader::Context;
 use crate::model::connection::Connection;
 use crate::{RecordTime, SourceStatus};
 
 /// See the module.
-pub struct Deduplicator {
+pub(super) struct Deduplicator {
     local: Vec<Host>,
     established: bool,
     /// Clients choose their addresses, so this one has a key.
@@ -62,7 +62,7 @@ fn hash(hasher: &RandomState, host: &Host, port: u16) -> u64 {
 
 impl Deduplicator {
     /// As the options ask for it.
-    pub fn new(cx: &Context<'_>) -> Deduplicator {
+    pub(super) fn new(cx: &Context<'_>) -> Deduplicator {
         Deduplicator {
             local: cx.options.local.clone(),
             established: cx.options.established,
@@ -81,13 +81,13 @@ impl Deduplicator {
     }
 
     /// Whether [`PacketKind::Onward`] is worth telling.
-    pub fn wants_onward(&self) -> bool {
+    pub(super) fn wants_onward(&self) -> bool {
         self.established
     }
 
     /// Takes note of one packet, and gives the connection if it is the first of it.
     #[expect(clippy::too_many_lines, reason = "to be split by kind of packet")]
-    pub fn see(&mut self, s: PacketObservation, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn see(&mut self, s: PacketObservation, give: &mut dyn FnMut(Connection)) {
         if !s.ends.inbound(&self.local) {
             return;
         }
@@ -208,7 +208,7 @@ impl Deduplicator {
     }
 
     /// Ends the record, and says what it could not tell.
-    pub fn finish(
+    pub(super) fn finish(
         &mut self,
         name: &str,
         status: &mut SourceStatus,

@@ -5,7 +5,7 @@ use crate::parse::host::Ends;
 
 /// What a packet says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PacketKind {
+pub(crate) enum PacketKind {
     /// The client asks.
     Syn,
     /// The server answers; the ends are those of the connection all the same.
@@ -16,7 +16,7 @@ pub enum PacketKind {
 
 /// One packet that tells of a connection.
 #[derive(Clone, Debug)]
-pub struct PacketObservation {
+pub(crate) struct PacketObservation {
     /// Whose connection it is.
     pub ends: Ends,
     /// When it was recorded.

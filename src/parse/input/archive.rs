@@ -14,7 +14,7 @@ const BLOCK: usize = 512;
 
 /// Whether a file that begins with `head` is a tar archive: its first header has the magic number
 /// of one, or the checksum of the form before there was a magic number.
-pub fn is_tar(head: &[u8]) -> bool {
+pub(super) fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.first_chunk::<BLOCK>() else { return false };
     if block.get(257..262) == Some(b"ustar") {
         return true;
@@ -38,7 +38,7 @@ fn ends_with_zeros(file: &File, end: u64) -> bool {
 }
 
 /// What was found in an archive.
-pub struct Members {
+pub(crate) struct Members {
     /// The files, each ready to be read.
     pub inputs: Vec<Input>,
     /// Why the archive or a member could not be read to its end, for the user.

@@ -9,11 +9,11 @@ use std::io::{self, Read};
 const READ: usize = 64 * 1024;
 
 /// The byte order mark of UTF-8.
-pub const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An encoding that has to be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(super) enum Encoding {
     /// UTF-16, least significant byte first.
     Utf16Le,
     /// UTF-16, most significant byte first.
@@ -25,7 +25,7 @@ pub enum Encoding {
 impl Encoding {
     /// The encoding of a text that begins with `head`; `None` if it needs no conversion, or is no
     /// text.
-    pub fn of(head: &[u8]) -> Option<Encoding> {
+    pub(super) fn of(head: &[u8]) -> Option<Encoding> {
         match head {
             [0xff, 0xfe, ..] => return Some(Encoding::Utf16Le),
             [0xfe, 0xff, ..] => return Some(Encoding::Utf16Be),
@@ -50,7 +50,7 @@ impl Encoding {
     }
 
     /// The text of `raw` in UTF-8 with line feeds.
-    pub fn convert(self, raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    pub(super) fn convert(self, raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
         match self {
             Encoding::CarriageReturns => Box::new(LineFeeds(raw)),
             Encoding::Utf16Le | Encoding::Utf16Be => {

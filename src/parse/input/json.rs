@@ -51,7 +51,7 @@ const PID: &[&str] = &["SYSLOG_PID", "_PID", "procid", "pid"];
 
 /// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
 /// objects are needed: the lines in them have none.
-pub fn is_wrapped(head: &[u8]) -> Option<bool> {
+pub(super) fn is_wrapped(head: &[u8]) -> Option<bool> {
     let begin = head.trim_ascii_start();
     let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
     let begin = begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start();
@@ -86,7 +86,7 @@ fn has_stamp(line: &[u8]) -> bool {
 
 /// What was seen of the objects, for the report.
 #[derive(Debug, Default)]
-pub struct UnwrapStatus {
+pub(crate) struct UnwrapStatus {
     /// Objects that could not be read.
     broken: AtomicU64,
     /// Of each member of [`TEXT`] a bit, if texts came from it.
@@ -95,19 +95,19 @@ pub struct UnwrapStatus {
 
 impl UnwrapStatus {
     /// How many objects could not be read.
-    pub fn broken(&self) -> u64 {
+    pub(crate) fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// The members that texts came from.
-    pub fn members(&self) -> Vec<&'static str> {
+    pub(crate) fn members(&self) -> Vec<&'static str> {
         let bits = self.members.load(Ordering::Relaxed);
         TEXT.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, key)| *key).collect()
     }
 }
 
 /// Reads the lines in the JSON objects of `raw`.
-pub struct Unwrap {
+pub(super) struct Unwrap {
     raw: Box<dyn Read + Send>,
     objects: Objects,
     given: usize,
@@ -117,7 +117,11 @@ pub struct Unwrap {
 
 impl Unwrap {
     /// With `stamped`, lines get the time of their object. What was seen is added to `status`.
-    pub fn new(raw: Box<dyn Read + Send>, stamped: bool, status: Arc<UnwrapStatus>) -> Unwrap {
+    pub(super) fn new(
+        raw: Box<dyn Read + Send>,
+        stamped: bool,
+        status: Arc<UnwrapStatus>,
+    ) -> Unwrap {
         Unwrap { raw, objects: Objects::new(stamped), given: 0, ended: false, status }
     }
 }
@@ -149,7 +153,7 @@ impl Read for Unwrap {
 
 /// Returns the lines in one JSON object, each with the time of the object; `None` if the object
 /// cannot be read or contains no text.
-pub fn unwrap_object(object: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn unwrap_object(object: &[u8]) -> Option<Vec<u8>> {
     let mut objects = Objects::new(true);
     objects.feed(object);
     objects.end();

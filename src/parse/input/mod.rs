@@ -4,7 +4,7 @@ mod archive;
 mod encoding;
 mod json;
 mod packed;
-pub mod samples;
+pub(super) mod samples;
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -30,7 +30,7 @@ const READ: usize = 256 * 1024;
 const FIRST: usize = 16 * 1024;
 
 /// One open record. Reading from it gives the decompressed bytes from the beginning.
-pub struct Input {
+pub(crate) struct Input {
     name: String,
     path: Option<PathBuf>,
     modified: Option<Timestamp>,
@@ -58,7 +58,7 @@ enum Source {
 }
 
 /// A regular file that is not compressed, so that its parts can be read in any order.
-pub struct Plain<'a> {
+pub(crate) struct Plain<'a> {
     file: &'a File,
     start: u64,
     /// Its bytes from the start.
@@ -68,14 +68,14 @@ pub struct Plain<'a> {
 
 impl Plain<'_> {
     /// Reads into `buffer` at `at`, until it is full or the file ends.
-    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let filled = self.peek_at(buffer, at)?;
         self.progress.add(filled);
         Ok(filled)
     }
 
     /// The same, without being progress.
-    pub fn peek_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    pub(crate) fn peek_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.file.read_at(&mut buffer[filled..], self.start + at + filled as u64) {
@@ -201,7 +201,7 @@ impl Input {
     }
 
     /// The same content once more, if it can be had.
-    pub fn again(&self) -> Option<Input> {
+    pub(crate) fn again(&self) -> Option<Input> {
         let silent = Arc::new(Progress::new(false, None));
         let place = match &self.source {
             Source::Plain { file, at, end } => Some((file, *at, *end)),
@@ -322,33 +322,33 @@ impl Input {
     }
 
     /// What messages call it.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The file that has these bytes, for programs that can read nothing else.
-    pub fn file_path(&self) -> Option<&Path> {
+    pub(crate) fn file_path(&self) -> Option<&Path> {
         let own = !self.is_member && self.origin.is_none() && self.plain().is_some();
         self.path().filter(|_| own)
     }
 
     /// Where it is; `None` for stdin. For a member of an archive, where it would be.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// When it was written last, if it is a file.
-    pub fn modified(&self) -> Option<Timestamp> {
+    pub(crate) fn modified(&self) -> Option<Timestamp> {
         self.modified
     }
 
     /// Whether it had to be decompressed.
-    pub fn is_compressed(&self) -> bool {
+    pub(crate) fn is_compressed(&self) -> bool {
         matches!(self.source, Source::Stream { compressed: true, .. })
     }
 
     /// The file itself, if its parts can be read in any order.
-    pub fn plain(&self) -> Option<Plain<'_>> {
+    pub(crate) fn plain(&self) -> Option<Plain<'_>> {
         match &self.source {
             Source::Plain { file, at, end } => {
                 Some(Plain { file, start: *at, len: end - at, progress: &self.progress })
@@ -358,7 +358,7 @@ impl Input {
     }
 
     /// The first bytes, as many as were looked at so far.
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 

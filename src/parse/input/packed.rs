@@ -14,20 +14,20 @@ const FOREIGN: &[(&[u8], &str)] = &[
 
 /// The command that undoes the compression of what begins with `magic`, if it is one that is not
 /// read here.
-pub fn foreign(magic: &[u8]) -> Option<&'static str> {
+pub(super) fn foreign(magic: &[u8]) -> Option<&'static str> {
     FOREIGN.iter().find(|(begin, _)| magic.starts_with(begin)).map(|(_, tool)| *tool)
 }
 
 /// Compressions that are read.
 #[derive(Clone, Copy)]
-pub enum Packing {
+pub(super) enum Packing {
     Gzip,
     Zstd,
 }
 
 impl Packing {
     /// That of what begins with `magic`.
-    pub fn of(magic: &[u8]) -> Option<Packing> {
+    pub(super) fn of(magic: &[u8]) -> Option<Packing> {
         match magic {
             [0x1f, 0x8b, ..] => Some(Packing::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
@@ -36,7 +36,7 @@ impl Packing {
     }
 
     /// What `raw` is, decompressed.
-    pub fn unpack(self, raw: Box<dyn BufRead + Send>) -> io::Result<Box<dyn Read + Send>> {
+    pub(super) fn unpack(self, raw: Box<dyn BufRead + Send>) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Packing::Gzip => Box::new(Gzip::new(raw)),
             Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw)?),

@@ -11,7 +11,7 @@ const HEAD_BYTES: u64 = 256 * 1024;
 
 /// Pieces of an input.
 #[derive(Debug, Default)]
-pub struct Samples {
+pub(crate) struct Samples {
     /// Bytes to sample at the beginning.
     head_bytes: u64,
     /// Whole lines, in the order of the input.
@@ -26,13 +26,13 @@ pub struct Samples {
 
 impl Samples {
     /// Samples one of `inputs` that are read together.
-    pub fn new(inputs: usize) -> Samples {
+    pub(crate) fn new(inputs: usize) -> Samples {
         let head_bytes = (HEAD_BYTES / inputs.max(1) as u64).max(PIECE_BYTES as u64);
         Samples { head_bytes, next: PIECE_DISTANCE, ..Samples::default() }
     }
 
     /// Adds the next bytes of a stream.
-    pub fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         let left = self.head_bytes.saturating_sub(self.seen);
         let (head, rest) = bytes.split_at(usize::try_from(left).unwrap_or(0).min(bytes.len()));
         match self.pieces.first_mut() {
@@ -51,7 +51,11 @@ impl Samples {
     }
 
     /// Samples a file of `len` bytes with `read`, which reads at an offset.
-    pub fn read(&mut self, len: u64, read: impl Fn(&mut [u8], u64) -> std::io::Result<usize>) {
+    pub(crate) fn read(
+        &mut self,
+        len: u64,
+        read: impl Fn(&mut [u8], u64) -> std::io::Result<usize>,
+    ) {
         let piece = |at: u64, length: u64| {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
             // Errors are reported when the record is read.
@@ -76,7 +80,7 @@ impl Samples {
     }
 
     /// Returns the pieces.
-    pub fn into_pieces(mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn into_pieces(mut self) -> Vec<Vec<u8>> {
         if self.seen > self.head_bytes + self.tail.len() as u64 {
             self.tail = after_first_line(&self.tail).to_vec();
         } else if let Some(first) = self.pieces.first_mut() {

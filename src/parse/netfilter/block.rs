@@ -12,7 +12,7 @@ use crate::parse::timestamp::Stamp;
 
 /// A logged packet of a connection attempt.
 #[derive(Debug)]
-pub struct Fact {
+pub(crate) struct Fact {
     /// Time of the line.
     pub stamp: Stamp,
     /// The packet that was logged.
@@ -23,7 +23,7 @@ pub struct Fact {
 
 /// The result of reading many lines.
 #[derive(Debug, Default)]
-pub struct Block {
+pub(crate) struct Block {
     /// In the order of the lines.
     pub facts: Vec<Fact>,
     /// Lines with a SYN whose fields cannot be read.
@@ -36,7 +36,7 @@ pub struct Block {
 }
 
 /// A line that is part of a journal entry of several lines.
-pub enum Joined {
+pub(crate) enum Joined {
     /// A field.
     Field,
     /// The head, whose fields follow.
@@ -44,7 +44,7 @@ pub enum Joined {
 }
 
 /// The kind of a line.
-pub enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// A JSON object.
     Object(&'a [u8]),
     /// Text.
@@ -56,7 +56,7 @@ pub enum Line<'a> {
 impl Line<'_> {
     /// Returns the kind of a line outside of entries.
     #[inline]
-    pub fn of(line: &[u8]) -> Line<'_> {
+    pub(crate) fn of(line: &[u8]) -> Line<'_> {
         match line {
             [b'{', ..] => Line::Object(line),
             [b'_', b'_', ..] => Line::Joined(Joined::Field),
@@ -68,7 +68,7 @@ impl Line<'_> {
 
 /// The fields of a journal entry that are used.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// `MESSAGE`.
     pub message: Vec<u8>,
     /// `__REALTIME_TIMESTAMP`, microseconds since 1970.
@@ -79,7 +79,7 @@ pub struct Entry {
 
 impl Entry {
     /// Adds a line `KEY=value`; returns false if the line has another form.
-    pub fn field(&mut self, line: &[u8]) -> bool {
+    pub(crate) fn field(&mut self, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(equals) = memchr::memchr(b'=', line) else { return false };
         let (key, value) = (&line[..equals], &line[equals + 1..]);
@@ -102,7 +102,7 @@ impl Entry {
 
 impl Block {
     /// Reads lines, each by itself.
-    pub fn read(&mut self, text: &[u8]) {
+    pub(crate) fn read(&mut self, text: &[u8]) {
         self.clear();
         lines::each(text, |line, _| match Line::of(line) {
             Line::Text => self.text(line),
@@ -113,7 +113,7 @@ impl Block {
     }
 
     /// Empties the block.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.facts.clear();
         self.broken = 0;
         self.missed = false;
@@ -121,7 +121,7 @@ impl Block {
     }
 
     /// Looks for messages about missing lines, and for a last line that is cut.
-    pub fn look_at(&mut self, text: &[u8]) {
+    pub(crate) fn look_at(&mut self, text: &[u8]) {
         self.missed |= MESSAGES.find_iter(text).any(|at| says_missed(text, at));
         // The last line may have been cut.
         if let Some(last) = text.rsplit(|b| lines::is_end(*b)).next()
@@ -134,7 +134,7 @@ impl Block {
 
     /// Reads a JSON object that follows lines of text. (A log that begins with an object is
     /// unwrapped before it is recognised.)
-    pub fn object(&mut self, object: &[u8]) {
+    pub(crate) fn object(&mut self, object: &[u8]) {
         if memmem::find(object, b" SYN ").is_none() && memchr::memchr(b'[', object).is_none() {
             return;
         }
@@ -145,7 +145,7 @@ impl Block {
     }
 
     /// Reads a journal entry.
-    pub fn entry(&mut self, entry: &Entry) {
+    pub(crate) fn entry(&mut self, entry: &Entry) {
         let stamp =
             entry.realtime.and_then(|us| us.checked_mul(1000)).map_or(Stamp::None, Stamp::Epoch);
         if let (Some(at), false) = (body::find(&entry.message), entry.programs) {
@@ -156,7 +156,7 @@ impl Block {
 
     /// Reads a line of text.
     #[inline]
-    pub fn text(&mut self, line: &[u8]) {
+    pub(crate) fn text(&mut self, line: &[u8]) {
         if SYN.find(line).is_none() {
             return;
         }

@@ -13,7 +13,7 @@ use crate::parse::timestamp::Scan;
 
 /// A decoded LOG line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     /// A SYN, or the SYN+ACK of one, of an inbound connection.
     Tells(Packet),
     /// Another packet, or an outbound connection.
@@ -24,7 +24,7 @@ pub enum Body {
 
 /// A packet that belongs to a connection attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Client and server.
     pub ends: Ends,
     /// SYN or SYN+ACK.
@@ -42,7 +42,7 @@ static OUT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" OUT="));
 
 /// Finds the body in `line`: it begins at the `IN=` whose value ends at ` OUT=`. The prefix before
 /// it is free text.
-pub fn find(line: &[u8]) -> Option<usize> {
+pub(crate) fn find(line: &[u8]) -> Option<usize> {
     OUT.find_iter(line).find_map(|out| {
         let word = line[..out].iter().rposition(|b| *b == b' ').map_or(0, |n| n + 1);
         line[word..out].windows(3).rposition(|w| w == b"IN=").map(|n| word + n)
@@ -50,14 +50,14 @@ pub fn find(line: &[u8]) -> Option<usize> {
 }
 
 /// Whether `line` is a LOG line, of any packet.
-pub fn is_log_line(line: &[u8]) -> bool {
+pub(crate) fn is_log_line(line: &[u8]) -> bool {
     let Some(at) = find(line) else { return false };
     let body = &line[at..];
     [&b" SRC="[..], b" DST=", b" LEN="].iter().all(|field| memmem::find(body, field).is_some())
 }
 
 /// Whether `line`, the last one of a log, is a LOG line that was cut and may be of a TCP packet.
-pub fn is_cut(line: &[u8]) -> bool {
+pub(crate) fn is_cut(line: &[u8]) -> bool {
     let Some(at) = find(line) else {
         // Cut in the first field.
         return line.rsplit(|b| *b == b' ').next().is_some_and(|word| word.starts_with(b"IN="));
@@ -75,7 +75,7 @@ pub fn is_cut(line: &[u8]) -> bool {
 }
 
 /// Reads a body.
-pub fn read(body: &[u8]) -> Body {
+pub(crate) fn read(body: &[u8]) -> Body {
     read_common(body).unwrap_or_else(|| read_general(body))
 }
 
@@ -172,7 +172,7 @@ fn address_or_mask(value: &[u8]) -> Option<Host> {
 
 /// Identifies the place where a packet was logged: a hash of the rule's prefix and of the
 /// interfaces at the beginning of `body`.
-pub fn point(prefix: &[u8], body: &[u8]) -> u32 {
+pub(crate) fn point(prefix: &[u8], body: &[u8]) -> u32 {
     let mut blanks = memchr::memchr_iter(b' ', body);
     let interfaces = &body[..blanks.nth(1).unwrap_or(body.len())];
     let hash = FixedState::with_seed(0).hash_one((without_uptime(prefix), interfaces));

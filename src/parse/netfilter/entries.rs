@@ -7,18 +7,18 @@ use crate::parse::timestamp::{Calendar, Stamp};
 
 /// Reads lines in their order, and keeps the entry that is not complete.
 #[derive(Debug, Default)]
-pub struct Entries {
+pub(crate) struct Entries {
     entry: Option<Entry>,
 }
 
 impl Entries {
     /// Whether the next lines may belong to an entry that has begun.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.entry.is_some()
     }
 
     /// Reads lines into `block`.
-    pub fn read(&mut self, text: &[u8], block: &mut Block, calendar: &mut Calendar) {
+    pub(crate) fn read(&mut self, text: &[u8], block: &mut Block, calendar: &mut Calendar) {
         block.clear();
         lines::each(text, |line, _| self.line(line, block, calendar));
         block.look_at(text);
@@ -59,7 +59,7 @@ impl Entries {
     }
 
     /// Ends the current entry, if any.
-    pub fn end(&mut self, block: &mut Block) {
+    pub(crate) fn end(&mut self, block: &mut Block) {
         if let Some(entry) = self.entry.take() {
             block.entry(&entry);
         }

@@ -3,7 +3,7 @@
 use crate::parse::timestamp::{Scan, Stamp};
 
 /// The stamp of a line and what follows it.
-pub fn split(line: &[u8]) -> (Stamp, &[u8]) {
+pub(crate) fn split(line: &[u8]) -> (Stamp, &[u8]) {
     let mut scan = Scan(line);
     scan.blanks();
     if scan.take(b"<") {
@@ -116,7 +116,7 @@ fn kmsg(scan: &mut Scan<'_>) -> Option<Stamp> {
 
 /// Whether a program says it, and not the kernel nor ulogd: what stands between the stamp and
 /// the body has a tag with a process id.
-pub fn is_programs(between: &[u8]) -> bool {
+pub(crate) fn is_programs(between: &[u8]) -> bool {
     let mut words = between.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
     // The host, then the tag.
     let (_, Some(tag)) = (words.next(), words.next()) else { return false };

@@ -3,10 +3,10 @@
 //! [`Block`] makes facts of lines, each by itself, so that several threads can read a log; the
 //! few forms of the journal whose entries go over many lines are read in order by [`Entries`].
 
-pub mod block;
-pub mod body;
-pub mod entries;
-pub mod frame;
+pub(super) mod block;
+pub(super) mod body;
+pub(super) mod entries;
+pub(super) mod frame;
 
 use self::block::Block;
 use self::body::Packet;
@@ -20,7 +20,7 @@ use super::{lines, text};
 use crate::{Connection, ShortfallKind};
 
 /// Kernel logs with LOG lines.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "netfilter",
     about: "kernel log with lines of iptables LOG or nftables log",
     connection: "a LOG line of a SYN that came in",

@@ -9,7 +9,7 @@ use crate::parse::timestamp::{Scan, Stamp};
 
 /// A flow as printed.
 #[derive(Debug, PartialEq)]
-pub struct Printed {
+pub(crate) struct Printed {
     /// When it began.
     pub first: Stamp,
     /// How long it lasted, in nanoseconds.
@@ -24,7 +24,7 @@ pub struct Printed {
 
 /// What a line is.
 #[derive(Debug, PartialEq)]
-pub enum Line {
+pub(crate) enum Line {
     /// A TCP flow.
     Tcp(Printed),
     /// A flow of another protocol.
@@ -67,7 +67,7 @@ fn is_tcp(text: &[u8]) -> bool {
 
 /// What a header announces that is no list of single flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Summary {
+pub(crate) enum Summary {
     /// A table of statistics (`-s`), or flows summed up by some of their fields (`-A`).
     Statistics,
     /// The largest flows only (`-s record`).
@@ -77,7 +77,7 @@ pub enum Summary {
 }
 
 /// What `line` announces, if it is such a header.
-pub fn summary(line: &[u8]) -> Option<Summary> {
+pub(crate) fn summary(line: &[u8]) -> Option<Summary> {
     let has = |text: &[u8]| memchr::memmem::find(line, text).is_some();
     if line.starts_with(b"Top ") && has(b" ordered by ") {
         let flows = has(b" flows ordered by ") || has(b"Top flows ordered by ");
@@ -94,13 +94,13 @@ pub fn summary(line: &[u8]) -> Option<Summary> {
 }
 
 /// Whether a line is a row of statistics, or a flow in a form that is not read.
-pub fn begins_with_time(line: &[u8]) -> bool {
+pub(crate) fn begins_with_time(line: &[u8]) -> bool {
     Scan(line.trim_ascii_start()).iso().is_some()
 }
 
 /// Where a CSV has what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
+pub(crate) struct Columns {
     first: usize,
     length: usize,
     protocol: usize,
@@ -113,7 +113,7 @@ pub struct Columns {
 
 impl Columns {
     /// Of a header line; `None` if it is none.
-    pub fn of(line: &[u8]) -> Option<Columns> {
+    pub(crate) fn of(line: &[u8]) -> Option<Columns> {
         let names: Vec<&[u8]> = line.split(|b| *b == b',').map(<[u8]>::trim_ascii).collect();
         let at = |one: &[u8], other: &[u8]| names.iter().position(|n| *n == one || *n == other);
         Some(Columns {
@@ -129,7 +129,7 @@ impl Columns {
     }
 
     /// Reads a line.
-    pub fn read(&self, line: &[u8]) -> Line {
+    pub(crate) fn read(&self, line: &[u8]) -> Line {
         let fields: Vec<&[u8]> = line.split(|b| *b == b',').collect();
         let get = |at: usize| fields.get(at).copied().unwrap_or_default();
         if stamp(get(self.first)) == Stamp::None {
@@ -157,7 +157,7 @@ impl Columns {
 }
 
 /// Reads a line of numbers between bars, of nfdump 1.6 or 1.7.
-pub fn bars(line: &[u8]) -> Line {
+pub(crate) fn bars(line: &[u8]) -> Line {
     let read = || {
         let fields: Vec<u64> = line.split(|b| *b == b'|').map(number).collect::<Option<_>>()?;
         if fields.len() < 20 || !matches!(fields[0], 2 | 10) {
@@ -207,7 +207,7 @@ pub fn bars(line: &[u8]) -> Line {
 }
 
 /// Reads a line for people: `line`, `long`, `extended`.
-pub fn people(line: &[u8]) -> Line {
+pub(crate) fn people(line: &[u8]) -> Line {
     let mut scan = Scan(line);
     let Some(first) = scan.iso() else { return Line::Other };
     let mut words = scan.0.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
@@ -248,7 +248,7 @@ struct Object<'a> {
 }
 
 /// Reads a JSON object.
-pub fn json(text: &[u8]) -> Line {
+pub(crate) fn json(text: &[u8]) -> Line {
     let Ok(object) = serde_json::from_slice::<Object<'_>>(text) else { return Line::Other };
     if object.proto != Some(6) {
         return if object.proto.is_some() { Line::OtherFlow } else { Line::Other };

@@ -1,6 +1,6 @@
 //! NetFlow and IPFIX, as nfdump prints them, and its own files through an installed nfdump.
 
-pub mod form;
+pub(super) mod form;
 mod pairs;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,7 +18,7 @@ use super::timestamp::{Calendar, Stamp};
 use crate::{ShortfallKind, SourceStatus};
 
 /// nfdump's text and files.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "netflow",
     about: "flows that nfdump printed, or its nfcapd files",
     connection: "a TCP flow that begins with a SYN",

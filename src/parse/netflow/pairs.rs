@@ -7,7 +7,7 @@ use crate::parse::host::{Ends, Host};
 use crate::{Connection, RecordTime};
 
 /// SYN and ACK in a flow's flags.
-pub const SYN: u8 = 0x02;
+pub(super) const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
 const SECOND: i64 = 1_000_000_000;
@@ -24,7 +24,7 @@ type End = (Host, u16);
 
 /// One flow, in one direction.
 #[derive(Clone, Debug)]
-pub struct Flow {
+pub(super) struct Flow {
     /// From where.
     pub from: End,
     /// To where.
@@ -50,7 +50,7 @@ type Sides = [Option<Side>; 2];
 type Map = HashMap<(String, End, End), Vec<Sides>, RandomState>;
 
 /// See the module.
-pub struct Pairs {
+pub(super) struct Pairs {
     young: Map,
     old: Map,
     local: Vec<Host>,
@@ -61,7 +61,7 @@ pub struct Pairs {
 
 impl Pairs {
     /// As the options ask for it.
-    pub fn new(local: &[Host], established: bool) -> Pairs {
+    pub(super) fn new(local: &[Host], established: bool) -> Pairs {
         Pairs {
             young: Map::default(),
             old: Map::default(),
@@ -72,7 +72,7 @@ impl Pairs {
     }
 
     /// Takes a TCP flow.
-    pub fn take(&mut self, flow: Flow, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn take(&mut self, flow: Flow, give: &mut dyn FnMut(Connection)) {
         self.flagless |= flow.flags.is_none();
         // Without a SYN it goes on with a connection that is counted already.
         if flow.flags.is_some_and(|flags| flags & SYN == 0) {
@@ -132,7 +132,7 @@ impl Pairs {
     }
 
     /// Gives what waits.
-    pub fn finish(&mut self, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn finish(&mut self, give: &mut dyn FnMut(Connection)) {
         for map in [std::mem::take(&mut self.old), std::mem::take(&mut self.young)] {
             self.give_all(map, give);
         }

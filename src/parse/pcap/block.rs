@@ -12,7 +12,7 @@ const MAX_UNREAD: usize = 32;
 
 /// What was read of a part, and between which places of the file.
 #[derive(Default)]
-pub struct Block {
+pub(super) struct Block {
     /// Packets that tell of inbound connections.
     pub sightings: Vec<PacketObservation>,
     /// Where the first record begins, if one does.
@@ -28,7 +28,7 @@ pub struct Block {
 
 /// How many packets there were of each sort.
 #[derive(Clone, Default)]
-pub struct Sums {
+pub(super) struct Sums {
     pub seen: u64,
     /// Not enough was captured of them.
     pub short: u64,
@@ -42,7 +42,7 @@ pub struct Sums {
 
 impl Sums {
     /// Adds those of another part.
-    pub fn add(&mut self, other: &Sums) {
+    pub(super) fn add(&mut self, other: &Sums) {
         let Sums { seen, short, unread, tunnelled, dropped } = other;
         self.seen += seen;
         self.short += short;
@@ -105,7 +105,7 @@ impl Block {
     /// Reads the records that begin between `from` and `limit`, places of the file. `buffer` has
     /// its bytes from `start` on, and gets those that the last record lacks from `more`, which is
     /// told how many.
-    pub fn read(
+    pub(super) fn read(
         &mut self,
         format: &Format,
         (buffer, start): (&mut Vec<u8>, u64),

@@ -13,13 +13,13 @@ use crate::RecordTime;
 const LONGEST: usize = 1 << 26;
 
 /// What pcapng files begin with, in either byte order.
-pub const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+pub(super) const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// The block type of packets in the first versions of pcapng.
 const OBSOLETE_PACKET: u32 = 2;
 
 /// A captured frame.
-pub struct Frame<'a> {
+pub(super) struct Frame<'a> {
     /// When it was captured.
     pub time: Option<RecordTime>,
     /// The link type of its interface; `None`: the capture does not describe it.
@@ -36,7 +36,7 @@ pub struct Frame<'a> {
 
 /// An interface of a pcapng section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub(super) struct Interface {
     link: i32,
     /// Units of its stamps in a second.
     resolution: u64,
@@ -46,7 +46,7 @@ pub struct Interface {
 
 /// How the records that follow are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// pcap: what its header says.
     Pcap { big_endian: bool, modified: bool, nanoseconds: bool, link: i32 },
     /// pcapng: what its blocks said so far.
@@ -55,7 +55,7 @@ pub enum Format {
 
 /// Why there are no more frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// The next begins where it is not wanted.
     Limit,
     /// So many more bytes are needed for the next.
@@ -97,7 +97,7 @@ fn block_at(bytes: &[u8], big_endian: bool) -> Result<&[u8], Stop> {
 
 impl Format {
     /// Of a file that begins with `head`; and where its records begin.
-    pub fn of(head: &[u8]) -> Result<(Format, usize), Stop> {
+    pub(super) fn of(head: &[u8]) -> Result<(Format, usize), Stop> {
         if head.starts_with(&SECTION) {
             // The first block says more.
             return Ok((Format::Pcapng { big_endian: false, interfaces: Vec::new() }, 0));
@@ -114,7 +114,7 @@ impl Format {
 
     /// Gives the frames of the records that begin in the first `limit` of `bytes`; and where the
     /// next record begins. `dropped` counts packets that the capture says it lost.
-    pub fn each(
+    pub(super) fn each(
         &mut self,
         bytes: &[u8],
         limit: usize,
@@ -168,7 +168,7 @@ impl Format {
 
     /// Where in `bytes`, which stand at `offset` in the file, a record seems to begin: one from
     /// which others follow. It may be wrong.
-    pub fn guess(&self, bytes: &[u8], offset: u64) -> Option<usize> {
+    pub(super) fn guess(&self, bytes: &[u8], offset: u64) -> Option<usize> {
         // The longest packets are seldom longer.
         const FAR: usize = 128 * 1024;
         // So many are convincing.

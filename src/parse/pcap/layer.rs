@@ -51,7 +51,7 @@ pub(super) enum End {
 
 /// What is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
+pub(crate) enum Unread {
     /// A link type.
     Link(u16),
     /// An ethertype.

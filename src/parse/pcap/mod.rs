@@ -5,7 +5,7 @@ mod frames;
 mod layer;
 mod link;
 mod network;
-pub mod packet;
+pub(super) mod packet;
 mod parts;
 mod tunnel;
 
@@ -21,7 +21,7 @@ use super::reader::{Context, RecordFormat};
 use crate::{RecordTime, ShortfallKind};
 
 /// Captures.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "pcap",
     about: "capture of packets, pcap or pcapng",
     connection: "a TCP packet that opens a connection",

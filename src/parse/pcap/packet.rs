@@ -15,7 +15,7 @@ const MAX_LAYERS: usize = 40;
 
 /// What a frame holds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Packet {
+pub(crate) enum Packet {
     /// A TCP packet that tells of a connection.
     Tcp(Tcp),
     /// A TCP packet of which not enough was captured to see its flags.
@@ -30,7 +30,7 @@ pub enum Packet {
 
 /// The part of a TCP packet that matters.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Tcp {
+pub(crate) struct Tcp {
     /// Whose connection it is: of a SYN+ACK the source is the server.
     pub ends: Ends,
     /// What it says.
@@ -49,7 +49,7 @@ pub struct Tcp {
 
 /// What of a capture matters.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Packets of the client that follow the handshake.
     pub onward: bool,
     /// Packets outside tunnels alone.
@@ -57,7 +57,7 @@ pub struct Selection {
 }
 
 /// Reads a frame of link type `link`, of which perhaps only the beginning was captured.
-pub fn read(link: i32, frame: &[u8], cut: bool, selection: Selection) -> Packet {
+pub(crate) fn read(link: i32, frame: &[u8], cut: bool, selection: Selection) -> Packet {
     let mut decoder = Decoder::default();
     // Above these bits stands the length of the frame check sequence.
     match decoder.tcp(link & 0xffff, frame) {

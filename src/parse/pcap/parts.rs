@@ -22,7 +22,7 @@ const READ: usize = 256 * 1024;
 
 /// How reading ended.
 #[derive(Debug, Default)]
-pub enum End {
+pub(super) enum End {
     /// As it should.
     #[default]
     Whole,
@@ -35,7 +35,7 @@ pub enum End {
 }
 
 /// Reads `input` to its end. `in_order` gets what each part tells, and makes connections of it.
-pub fn read(
+pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
     selection: Selection,

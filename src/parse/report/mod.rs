@@ -11,7 +11,7 @@ use super::input::Input;
 use super::reader::{Context, RecordFormat};
 
 /// What `--format json`, jsonl and csv write; one after another in a file, too.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "report",
     about: "our own --format json, jsonl or csv",
     connection: "a counted connection",

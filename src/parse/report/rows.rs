@@ -21,7 +21,7 @@ const NO_KEYS: [&str; 8] =
     ["kind", "start", "end", "count", "first", "last", "bytes_in", "bytes_out"];
 
 /// Whether this is one of the two.
-pub fn recognise(head: &[u8]) -> bool {
+pub(super) fn recognise(head: &[u8]) -> bool {
     is_csv(head) || is_jsonl(head)
 }
 
@@ -41,7 +41,7 @@ fn is_jsonl(head: &[u8]) -> bool {
 }
 
 /// Reads an input to its end.
-pub fn read(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {
+pub(super) fn read(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {
     let mut unreadable = 0;
     let end = if is_csv(input.head()) {
         csv(input, &reports.name, cx, &mut unreadable)

@@ -16,7 +16,7 @@ const SCHEMAS: std::ops::RangeInclusive<u32> = 1..=2;
 
 /// The head of a report, and its rows.
 #[derive(Deserialize)]
-pub struct Report {
+pub(super) struct Report {
     schema: u32,
     host: Option<Box<str>>,
     started: Option<RecordTime>,
@@ -50,7 +50,7 @@ struct Interval {
 
 /// A row, or the sum of the rows that are not shown, whose keys are not known.
 #[derive(Clone, Deserialize)]
-pub struct Row {
+pub(super) struct Row {
     /// `row` or `others`, in jsonl and csv.
     pub kind: Option<Box<str>>,
     /// The interval, likewise.
@@ -87,7 +87,7 @@ impl Report {
     }
 
     /// Whether `self` is a later report of the run that `other` is of (SIGUSR1 asks for one).
-    pub fn continues(&self, other: &Report) -> bool {
+    pub(super) fn continues(&self, other: &Report) -> bool {
         self.started.is_some() && self.started == other.started && self.host == other.host
     }
 
@@ -111,7 +111,7 @@ impl Report {
 
 impl Row {
     /// The same row; where it is without times, the interval is what is known.
-    pub fn in_interval(self) -> Row {
+    pub(super) fn in_interval(self) -> Row {
         let (start, end) = (self.start, self.end);
         self.within(start, end)
     }
@@ -122,12 +122,12 @@ impl Row {
     }
 
     /// Whether it is the sum of the rows that are not shown.
-    pub fn is_others(&self) -> bool {
+    pub(super) fn is_others(&self) -> bool {
         self.kind.as_deref() == Some("others")
     }
 
     /// Gives its connections.
-    pub fn give(&self, host: Option<&Arc<str>>, cx: &mut Context<'_>) {
+    pub(super) fn give(&self, host: Option<&Arc<str>>, cx: &mut Context<'_>) {
         if self.count > 0 {
             cx.sink.take_many(self.connection(host), self.count, self.last);
         }
@@ -165,7 +165,7 @@ impl Row {
 
 /// The reports of a run of `parse`.
 #[derive(Default)]
-pub struct Reports {
+pub(super) struct Reports {
     /// The input that is being read.
     pub name: String,
     /// The last one of it, which a later one may continue.
@@ -178,7 +178,7 @@ type Identity = (Option<Box<str>>, (Option<RecordTime>, Option<RecordTime>), u64
 
 impl Reports {
     /// Adds a report. If it continues the one before, it has all of its connections.
-    pub fn add(&mut self, report: Report, cx: &mut Context<'_>) {
+    pub(super) fn add(&mut self, report: Report, cx: &mut Context<'_>) {
         if !SCHEMAS.contains(&report.schema) {
             cx.failures.push(format!(
                 "{} is a report of schema {}, and this program understands up to {}; use the \
@@ -196,12 +196,12 @@ impl Reports {
     }
 
     /// The last report, if `report` continues it.
-    pub fn continued_by(&mut self, report: &Report) -> Option<Report> {
+    pub(super) fn continued_by(&mut self, report: &Report) -> Option<Report> {
         self.last.take_if(|last| report.continues(last))
     }
 
     /// Gives the connections of the last report.
-    pub fn finish(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
         let Some(report) = self.last.take() else { return };
         let what = (report.host.clone(), report.period(), report.total);
         if report.total > 0
@@ -256,7 +256,11 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
 }
 
 /// Says that no addresses are known, if that is not one of the keys.
-pub fn warn_of_keys<'a>(keys: impl Iterator<Item = &'a str>, name: &str, cx: &mut Context<'_>) {
+pub(super) fn warn_of_keys<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    name: &str,
+    cx: &mut Context<'_>,
+) {
     let keys: Vec<&str> = keys.collect();
     if !keys.contains(&"ip") {
         let keys = keys.join(", ");
@@ -265,7 +269,7 @@ pub fn warn_of_keys<'a>(keys: impl Iterator<Item = &'a str>, name: &str, cx: &mu
 }
 
 /// Says that some addresses are not known.
-pub fn warn_of_others(name: &str, cx: &mut Context<'_>) {
+pub(super) fn warn_of_others(name: &str, cx: &mut Context<'_>) {
     cx.status.warn(format!(
         "{name} has rows that are not told (--top, --min): their addresses are not known"
     ));

@@ -55,7 +55,7 @@ pub struct Accepted {
 }
 
 /// A part of a line; empty if there is none.
-pub type Range = (usize, usize);
+pub(super) type Range = (usize, usize);
 
 impl Accepted {
     /// Whether a descriptor has an annotation.

@@ -6,6 +6,7 @@ use super::sockaddr::{End, Family, Shown, family, sockaddr};
 
 /// Which call it is. Those that do the same to descriptors are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "these are names of system calls")]
 pub enum Name {
     /// accept, accept4.
     Accept,
@@ -33,7 +34,7 @@ pub enum Name {
 
 /// The call that strace names so, if it matters.
 #[inline]
-pub fn named(name: &[u8]) -> Option<Name> {
+pub(crate) fn named(name: &[u8]) -> Option<Name> {
     Some(match name {
         b"accept" | b"accept4" => Name::Accept,
         b"close" => Name::Close,
@@ -127,7 +128,7 @@ impl Call {
 
 /// How far a call could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed<'a> {
+pub(crate) enum Parsed<'a> {
     /// To its result; with the nanoseconds that it took, if the line tells, and what follows it.
     Whole(Call, i64, &'a [u8]),
     /// To `<unfinished ...>`; with what follows it.
@@ -142,7 +143,7 @@ pub enum Parsed<'a> {
 
 /// Reads a call from behind its opening parenthesis.
 #[inline]
-pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+pub(crate) fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
     let mut call = Call::new(name);
     match name {
         Name::Accept | Name::Bind | Name::GetSockName | Name::GetPeerName => {
@@ -202,7 +203,7 @@ pub fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
 }
 
 /// Reads the second half of a call from behind `resumed>`.
-pub fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+pub(crate) fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
     let call = Call::new(name);
     let finished = |parsed| match parsed {
         // The process is gone, or the call goes on: not a connection either way.
@@ -226,7 +227,7 @@ pub fn resumed<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
 }
 
 /// Reads the rest of an accept, getsockname or getpeername that another program's text cut.
-pub fn continued<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
+pub(crate) fn continued<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
     comma(&mut c);
     from_address(Call::new(name), c)
 }
@@ -463,7 +464,7 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
 }
 
 /// Where the next accept begins in `text`, wherever it stands.
-pub fn next_call(text: &[u8]) -> Option<usize> {
+pub(crate) fn next_call(text: &[u8]) -> Option<usize> {
     let at = memchr::memmem::find(text, b"accept")?;
     let begin = text[..at].ends_with(b"<... ");
     Some(if begin { at - 5 } else { at })

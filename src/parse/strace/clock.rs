@@ -12,7 +12,7 @@ use super::prefix::Stamp;
 use crate::RecordTime;
 
 /// Nanoseconds of a day.
-pub const DAY: i64 = 86_400 * 1_000_000_000;
+pub(crate) const DAY: i64 = 86_400 * 1_000_000_000;
 const HOUR: i64 = DAY / 24;
 const MINUTE: i64 = HOUR / 60;
 
@@ -104,7 +104,7 @@ impl Base {
 
 /// Turns times from the beginning of a log into moments.
 #[derive(Clone, Debug)]
-pub struct Dates {
+pub(crate) struct Dates {
     zone: TimeZone,
     start: Option<RecordTime>,
     first: Option<Date>,
@@ -117,18 +117,18 @@ pub struct Dates {
 
 impl Dates {
     /// `start` is when relative times began, `first` the date of the first clock time.
-    pub fn new(zone: TimeZone, start: Option<RecordTime>, first: Option<Date>) -> Dates {
+    pub(crate) fn new(zone: TimeZone, start: Option<RecordTime>, first: Option<Date>) -> Dates {
         Dates { zone, start, first, newest: Timestamp::now(), day: None }
     }
 
     /// The same for a file that was written last at `modified`.
-    pub fn until(self, modified: Option<Timestamp>) -> Dates {
+    pub(crate) fn until(self, modified: Option<Timestamp>) -> Dates {
         Dates { newest: modified.unwrap_or(self.newest), ..self }
     }
 
     /// The moment of `stamp`.
     #[inline]
-    pub fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
+    pub(crate) fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
         match stamp {
             Stamp::None => None,
             Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),

@@ -24,7 +24,11 @@ const SAMPLES: [u64; 2] = [512, 8192];
 const LITTLE: i64 = DAY / 24 / 12;
 
 /// The date of the first clock time of each input, where it can be known.
-pub fn first_days(inputs: &mut [Input], zone: &TimeZone, cx: &Context<'_>) -> Vec<Option<Date>> {
+pub(super) fn first_days(
+    inputs: &mut [Input],
+    zone: &TimeZone,
+    cx: &Context<'_>,
+) -> Vec<Option<Date>> {
     let passages: Vec<Option<ClockSpan>> = inputs.iter_mut().map(|i| clock_span(i, cx)).collect();
     match cx.options.date {
         Some(date) => from_first(date, &passages),

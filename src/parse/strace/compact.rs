@@ -204,7 +204,7 @@ fn near(accepted: &Accepted) -> usize {
 }
 
 /// So many local ends of annotations are remembered.
-pub const RECENT_LOCALS: usize = 4;
+pub(crate) const RECENT_LOCALS: usize = 4;
 
 /// Annotations of the lines before. The next line mostly has the same ones.
 #[derive(Debug, Default)]

@@ -2,22 +2,22 @@
 
 /// What is left of a line.
 #[derive(Clone, Copy, Debug)]
-pub struct Cursor<'a>(pub &'a [u8]);
+pub(crate) struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
     /// The next byte; 0 at the end (lines hold no NULs).
-    pub fn peek(&self) -> u8 {
+    pub(crate) fn peek(&self) -> u8 {
         self.0.first().copied().unwrap_or(0)
     }
 
     /// Steps over `n` bytes, or to the end.
-    pub fn skip(&mut self, n: usize) {
+    pub(crate) fn skip(&mut self, n: usize) {
         self.0 = self.0.get(n..).unwrap_or_default();
     }
 
     /// Steps over `text`, if it is here.
     #[inline]
-    pub fn eat(&mut self, text: &[u8]) -> bool {
+    pub(crate) fn eat(&mut self, text: &[u8]) -> bool {
         match self.0.strip_prefix(text) {
             Some(rest) => {
                 self.0 = rest;
@@ -29,7 +29,7 @@ impl<'a> Cursor<'a> {
 
     /// The same; the length is known to the compiler, which makes it a few instructions.
     #[inline(always)]
-    pub fn eat_all<const N: usize>(&mut self, text: &[u8; N]) -> bool {
+    pub(crate) fn eat_all<const N: usize>(&mut self, text: &[u8; N]) -> bool {
         match self.0.split_first_chunk::<N>() {
             Some((first, rest)) if first == text => {
                 self.0 = rest;
@@ -41,7 +41,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over spaces and says how many there were.
     #[inline]
-    pub fn spaces(&mut self) -> usize {
+    pub(crate) fn spaces(&mut self) -> usize {
         let n = self.0.iter().take_while(|b| **b == b' ').count();
         self.0 = &self.0[n..];
         n
@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over a decimal number of at most 18 digits.
     #[inline]
-    pub fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let (value, n) = digits(self.0);
         if n == 8 {
             return self.long_number();
@@ -73,7 +73,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over `.` and digits, and gives them as nanoseconds; 0 if there is no fraction.
     #[inline]
-    pub fn fraction(&mut self) -> u64 {
+    pub(crate) fn fraction(&mut self) -> u64 {
         const UNITS: [u64; 8] =
             [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
         if self.peek() != b'.' {
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over a number, decimal, or hexadecimal behind `0x`.
-    pub fn integer(&mut self) -> Option<u64> {
+    pub(crate) fn integer(&mut self) -> Option<u64> {
         if !self.0.starts_with(b"0x") {
             return self.number();
         }
@@ -109,7 +109,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over a quoted string and gives what is between the quotes, still escaped.
-    pub fn quoted(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn quoted(&mut self) -> Option<&'a [u8]> {
         let text = self.0.strip_prefix(b"\"")?;
         let mut at = 0;
         loop {
@@ -124,7 +124,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over `/* … */` and the space before it.
-    pub fn comment(&mut self) {
+    pub(crate) fn comment(&mut self) {
         if self.0.starts_with(b" /* ")
             && let Some(end) = memchr::memmem::find(self.0, b"*/")
         {
@@ -144,7 +144,7 @@ fn digits(text: &[u8]) -> (u64, usize) {
 
 /// The number that eight bytes begin with, and how many digits it has. The value of eight is 0.
 #[inline(always)]
-pub fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
+pub(crate) fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
     // All at once: digits become 0 to 9, anything else gets its high bit set.
     let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     let others = (x.wrapping_add(0x7676_7676_7676_7676) | x) & 0x8080_8080_8080_8080;
@@ -157,7 +157,7 @@ pub fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
 
 /// The number that the first `n` of eight bytes are, which are one to eight digits.
 #[inline(always)]
-pub fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
+pub(crate) fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
     let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     // Zeros in front, then join pairs, fours, eights.
     let x = x << (64 - 8 * n);
@@ -175,7 +175,7 @@ fn few_digits(text: &[u8]) -> (u64, usize) {
 
 /// Undoes the escapes of a string that strace quoted, as in C: octal of one to three digits,
 /// `\xNN`, and the letters.
-pub fn unescape(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied().peekable();
     while let Some(b) = rest.next() {

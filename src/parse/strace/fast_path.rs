@@ -14,12 +14,12 @@ use crate::model::connection::canonical;
 use crate::sys;
 
 /// Only lines with so many bytes behind their beginning are looked at.
-pub const WINDOW: usize = 512;
+pub(super) const WINDOW: usize = 512;
 
 const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
 
 /// What a line is.
-pub enum Line {
+pub(super) enum Line {
     /// A whole call of accept that gave a connection.
     Accepted(Accepted),
     /// The second half of one.
@@ -233,7 +233,7 @@ fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
 
 /// Reads the line that begins the window. `recent` are annotations that it may have.
 #[inline]
-pub fn line(bytes: &[u8; WINDOW], recent: &Recent) -> Option<Line> {
+pub(super) fn line(bytes: &[u8; WINDOW], recent: &Recent) -> Option<Line> {
     let mut w = Window::new(bytes, recent)?;
     let pid = pid(&mut w)?;
     let stamp = time(&mut w)?;

@@ -6,7 +6,7 @@ use crate::model::connection::canonical;
 
 /// What is known of a descriptor from its note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum FdAnnotation {
+pub(crate) enum FdAnnotation {
     /// There is none.
     #[default]
     None,
@@ -22,7 +22,7 @@ pub enum FdAnnotation {
 
 /// Reads a note and what may follow it: `(deleted)`, and a security context in brackets.
 #[inline]
-pub fn fd_annotation(c: &mut Cursor<'_>) -> FdAnnotation {
+pub(crate) fn fd_annotation(c: &mut Cursor<'_>) -> FdAnnotation {
     if c.peek() != b'<' {
         if c.0.starts_with(b" [") {
             context(c);

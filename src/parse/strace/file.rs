@@ -31,7 +31,7 @@ fn tries_briefs(again: u32, part: u64) -> bool {
 }
 
 /// Reads `input` to its end.
-pub fn read(
+pub(super) fn read(
     input: &mut Input,
     log: &mut Log,
     options: &Options,

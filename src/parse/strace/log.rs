@@ -22,7 +22,7 @@ const MOST_ENTRIES: usize = 100_000;
 
 /// A run of strace, or several that were written into the same log.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     /// What is known of the descriptors.
     pub tables: Tables,
     pending: PendingConnections,
@@ -56,7 +56,7 @@ pub struct Log {
 
 /// What a log has of accept, to say why nothing was counted.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Whether a connection was given.
     pub connections: bool,
     /// Calls that returned.
@@ -69,7 +69,7 @@ pub struct Seen {
 
 impl Log {
     /// A log of which nothing was read yet.
-    pub fn new(requested: RequestedFields, dates: Dates) -> Log {
+    pub(crate) fn new(requested: RequestedFields, dates: Dates) -> Log {
         Log {
             tables: Tables::default(),
             pending: PendingConnections::default(),
@@ -93,20 +93,20 @@ impl Log {
     }
 
     /// The first of two readings of several files begins: nothing is given.
-    pub fn read_first(&mut self) {
+    pub(crate) fn read_first(&mut self) {
         self.tables.read_first();
         self.timed = true;
         self.learning = true;
     }
 
     /// The second reading begins.
-    pub fn read_second(&mut self) {
+    pub(crate) fn read_second(&mut self) {
         self.tables.read_second();
         self.learning = false;
     }
 
     /// The next file begins. Lines without a process number are of `pid` (0: not known).
-    pub fn begin(&mut self, pid: Option<u32>, dates: Dates) {
+    pub(crate) fn begin(&mut self, pid: Option<u32>, dates: Dates) {
         self.pid = pid.unwrap_or(0);
         self.dates = dates;
         self.clock_span = ClockSpan::default();
@@ -115,14 +115,9 @@ impl Log {
         self.forget_near();
     }
 
-    /// How time passed so far.
-    pub fn clock_span(&self) -> &ClockSpan {
-        &self.clock_span
-    }
-
     /// Whether the briefs of the next block are certain as they are: what the block's facts and
     /// those before it tell must not matter to them. If not, the block has to be read without.
-    pub fn takes_brief(&mut self, block: &Block) -> bool {
+    pub(crate) fn takes_brief(&mut self, block: &Block) -> bool {
         let local = self.requested.local || self.requested.local_ip;
         let may_wait = local && self.pending.hopeful();
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
@@ -183,7 +178,7 @@ impl Log {
 
     /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
     /// connections are to be given.
-    pub fn take(&mut self, block: &mut Block, at: u64) {
+    pub(crate) fn take(&mut self, block: &mut Block, at: u64) {
         self.base = self.clock_span.join(&block.clock_span);
         if !self.learning {
             self.unreadable += block.unreadable;
@@ -208,22 +203,22 @@ impl Log {
     }
 
     /// What was passed over of a line has an accept.
-    pub fn passed_accept(&mut self) {
+    pub(crate) fn passed_accept(&mut self) {
         self.unreadable += u64::from(!self.learning);
     }
 
     /// What must be added to the times of the block that was taken last.
-    pub fn base(&self) -> Base {
+    pub(crate) fn base(&self) -> Base {
         self.base
     }
 
     /// What is known of the connections of a block when it is given away.
-    pub fn dates(&self) -> Dates {
+    pub(crate) fn dates(&self) -> Dates {
         self.dates.clone()
     }
 
     /// Nothing follows in this file: what waits is as certain as it gets.
-    pub fn end(&mut self, mut give: impl FnMut(Connection)) {
+    pub(crate) fn end(&mut self, mut give: impl FnMut(Connection)) {
         while let Some(connection) = self.pending.ended() {
             self.fd_annotation(&connection);
             self.seen.connections = true;
@@ -575,12 +570,12 @@ impl Seen {
     }
 
     /// Whether the log has a call of accept, so that accept was traced.
-    pub fn has_accept(&self) -> bool {
+    pub(crate) fn has_accept(&self) -> bool {
         self.connections || self.returned > 0 || self.entries > 0
     }
 
     /// Why no connection was given.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match (self.returned, self.failed, self.entries) {
             (0, _, 0) => {
                 "the log has no call of accept, so it does not show whether accept was traced; \
@@ -620,7 +615,7 @@ fn ends(local: Option<End>) -> Local {
 
 /// The connection that a fact of a block tells of.
 #[inline]
-pub fn connection(
+pub(crate) fn connection(
     fact: &Fact,
     base: Base,
     dates: &mut Dates,

@@ -4,24 +4,24 @@
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
 mod accepted;
-pub mod call;
+pub(crate) mod call;
 mod clean;
-pub mod clock;
+pub(crate) mod clock;
 mod clock_span;
-pub mod compact;
-pub mod cursor;
+pub(crate) mod compact;
+pub(crate) mod cursor;
 mod fast_path;
-pub mod fd_annotation;
+pub(crate) mod fd_annotation;
 mod file;
-pub mod line;
-pub mod log;
+pub(crate) mod line;
+pub(crate) mod log;
 mod pending;
-pub mod prefix;
+pub(crate) mod prefix;
 mod rescue;
 mod sign;
-pub mod sockaddr;
+pub(crate) mod sockaddr;
 mod syscalls;
-pub mod tables;
+pub(crate) mod tables;
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ use super::reader::{Context, RecordFormat};
 use crate::ShortfallKind;
 
 /// strace logs.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
     name: "strace",
     about: "output of strace, any version",
     connection: "an accept call that returned a TCP socket",

@@ -15,7 +15,7 @@ const VAIN: u32 = 1000;
 
 /// One that waits.
 #[derive(Debug)]
-pub struct Waiting {
+pub(super) struct Waiting {
     /// What is known of it.
     pub connection: Connection,
     /// The table of the process that accepted it.
@@ -33,7 +33,7 @@ pub struct Waiting {
 
 /// Those that wait, in the order in which they were accepted.
 #[derive(Debug, Default)]
-pub struct PendingConnections {
+pub(super) struct PendingConnections {
     all: VecDeque<Option<Waiting>>,
     /// How many have left the front of `all`.
     left: u64,
@@ -43,17 +43,17 @@ pub struct PendingConnections {
 
 impl PendingConnections {
     /// Whether waiting has been worthwhile.
-    pub fn hopeful(&self) -> bool {
+    pub(super) fn hopeful(&self) -> bool {
         self.vain < VAIN
     }
 
     /// A line of the sort that is waited for was seen.
-    pub fn hope(&mut self) {
+    pub(super) fn hope(&mut self) {
         self.vain = 0;
     }
 
     /// Lets one wait that was accepted as `fd`, at this place of the log.
-    pub fn wait(
+    pub(super) fn wait(
         &mut self,
         connection: Connection,
         (table, fd, listener): (u32, i32, i32),
@@ -76,7 +76,7 @@ impl PendingConnections {
     }
 
     /// Those for which no hope is left at this place of the log.
-    pub fn expired(&mut self, at: u64) -> Option<Connection> {
+    pub(super) fn expired(&mut self, at: u64) -> Option<Connection> {
         loop {
             let over = match self.all.front()? {
                 None => true,
@@ -95,18 +95,18 @@ impl PendingConnections {
     }
 
     /// Nothing follows: the next that waits.
-    pub fn ended(&mut self) -> Option<Connection> {
+    pub(super) fn ended(&mut self) -> Option<Connection> {
         self.expired(u64::MAX)
     }
 
     /// Whether anything waits.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
     /// The connection that is descriptor `fd` of `table`, or of another process if there is only
     /// one with this number and `others` may be meant.
-    pub fn find(&mut self, table: u32, fd: i32, others: bool) -> Option<u64> {
+    pub(super) fn find(&mut self, table: u32, fd: i32, others: bool) -> Option<u64> {
         let numbers = self.by_fd.get(&fd)?;
         let get = |number: &u64| {
             self.all.get(usize::try_from(number - self.left).ok()?).and_then(Option::as_ref)
@@ -127,19 +127,19 @@ impl PendingConnections {
     }
 
     /// One that was found.
-    pub fn get(&mut self, number: u64) -> Option<&mut Waiting> {
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut Waiting> {
         self.all.get_mut(usize::try_from(number.checked_sub(self.left)?).ok()?)?.as_mut()
     }
 
     /// Takes one away that was found; it is complete, or known to be none.
-    pub fn take(&mut self, number: u64) -> Option<Connection> {
+    pub(super) fn take(&mut self, number: u64) -> Option<Connection> {
         let connection = self.remove(number, false);
         self.trim();
         connection
     }
 
     /// Descriptor `fd` of `table` was closed.
-    pub fn closed(&mut self, table: u32, fd: i32) {
+    pub(super) fn closed(&mut self, table: u32, fd: i32) {
         if let Some(number) = self.find(table, fd, false)
             && let Some(waiting) = self.get(number)
         {
@@ -148,7 +148,7 @@ impl PendingConnections {
     }
 
     /// Descriptor `fd` of `table` is something else now: what waited under this number.
-    pub fn reused(&mut self, table: u32, fd: i32) -> Option<Connection> {
+    pub(super) fn reused(&mut self, table: u32, fd: i32) -> Option<Connection> {
         let left = self.left;
         let all = &self.all;
         let same = |n: &&u64| {
@@ -186,14 +186,14 @@ impl PendingConnections {
 
 impl Waiting {
     /// The peer is this.
-    pub fn peer_is(&mut self, end: End) {
+    pub(super) fn peer_is(&mut self, end: End) {
         self.connection.ip = Some(end.ip);
         self.connection.port = Some(end.port);
         self.peer = false;
     }
 
     /// The local end is this.
-    pub fn local_is(&mut self, end: End) {
+    pub(super) fn local_is(&mut self, end: End) {
         self.connection.local_ip = Some(end.ip);
         self.connection.local_port = Some(end.port);
         self.port = false;

@@ -4,9 +4,9 @@ use super::cursor::Cursor;
 
 /// Numbers from here on are seconds since 1970, smaller ones process numbers or relative times:
 /// process numbers stay below 2^22, and no trace is from before 1973.
-pub const EPOCH: u64 = 100_000_000;
+pub(crate) const EPOCH: u64 = 100_000_000;
 /// Times of strace are before the year 2255.
-pub const EPOCH_END: u64 = EPOCH * 90;
+pub(crate) const EPOCH_END: u64 = EPOCH * 90;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -45,7 +45,7 @@ impl Stamp {
 
 /// What the prefixes told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Prefix<'a> {
+pub(crate) struct Prefix<'a> {
     /// The thread.
     pub pid: Option<u32>,
     /// Its name, escaped.
@@ -56,7 +56,7 @@ pub struct Prefix<'a> {
 
 /// Reads the prefixes of `line`; what is left is the call, or whatever else the line is.
 #[inline]
-pub fn split(line: &[u8]) -> (Prefix<'_>, Cursor<'_>) {
+pub(crate) fn split(line: &[u8]) -> (Prefix<'_>, Cursor<'_>) {
     let mut c = Cursor(line);
     let mut prefix = Prefix::default();
     pid(&mut c, &mut prefix);
@@ -145,7 +145,7 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
 
 /// `HH:MM:SS` in seconds.
 #[inline]
-pub fn clock(text: &[u8]) -> Option<u64> {
+pub(crate) fn clock(text: &[u8]) -> Option<u64> {
     let x = u64::from_le_bytes(*text.first_chunk::<8>()?) ^ 0x3030_3a30_303a_3030;
     // Nothing but digits, and zeros where the colons were.
     if (x.wrapping_add(0x7676_7f76_767f_7676) | x) & 0x8080_8080_8080_8080 != 0 {

@@ -5,7 +5,7 @@
 use memchr::memmem;
 
 use super::call::named;
-pub use super::call::next_call;
+pub(super) use super::call::next_call;
 use super::clean;
 use super::cursor::Cursor;
 use super::line::Block;
@@ -22,12 +22,12 @@ const MAX_HITS: usize = 16;
 
 /// How often parts of one line are tried, so that a line takes no time to speak of, however it is
 /// made.
-pub const MAX_ATTEMPTS: u32 = 40;
+pub(super) const MAX_ATTEMPTS: u32 = 40;
 
 const DAY: i64 = 86_400 * 1_000_000_000;
 
 /// Whether `text` has `accept(`, `accept4(`, or the second half of one.
-pub fn has_accept(text: &[u8]) -> bool {
+pub(super) fn has_accept(text: &[u8]) -> bool {
     memmem::find_iter(text, b"accept").any(|at| is_accept(&text[at..]))
 }
 
@@ -38,7 +38,7 @@ fn is_accept(text: &[u8]) -> bool {
 }
 
 /// Whether `text` is the beginning of a line of accept that was cut in the name of the call.
-pub fn is_cut_accept(text: &[u8]) -> bool {
+pub(super) fn is_cut_accept(text: &[u8]) -> bool {
     let calls =
         ["accept4(", "accept(", "socketcall(", "<... accept4 resumed>", "<... accept resumed>"];
     calls.iter().any(|call| call.as_bytes().starts_with(text) && text.len() < call.len())
@@ -48,7 +48,7 @@ pub fn is_cut_accept(text: &[u8]) -> bool {
 
 /// Whether `text`, from behind the parenthesis that opens a call (or from behind `resumed>`), is
 /// the rest of one call and no more: all that looks like an accept is in its strings.
-pub fn is_one_call(text: &[u8]) -> bool {
+pub(super) fn is_one_call(text: &[u8]) -> bool {
     let mut c = Cursor(text);
     let mut depth = 0;
     loop {
@@ -97,7 +97,7 @@ fn is_error(value: &[u8]) -> bool {
 
 /// Whether a line that could not be read may have told of an accepted connection.
 #[cold]
-pub fn may_hide_accept(line: &[u8]) -> bool {
+pub(super) fn may_hide_accept(line: &[u8]) -> bool {
     let last = memmem::rfind(line, b" =").max(memmem::rfind(line, b"= "));
     let hits = memmem::find_iter(line, b"accept")
         .filter(|at| is_accept(&line[*at..]) && last.is_some_and(|last| *at < last));
@@ -157,7 +157,7 @@ fn is_quoted(line: &[u8], at: usize) -> bool {
 
 /// Reads a line that is none of strace's as it is. False: nothing of it was strace's.
 #[cold]
-pub fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
+pub(super) fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
     let marks: [&[u8]; 3] = [b"resumed", b"+++ ", b"--- "];
     if memchr::memchr(b'(', line).is_none()
         && !marks.iter().any(|m| memmem::find(line, m).is_some())
@@ -230,7 +230,7 @@ fn of_wrapper(stamp: WrapperStamp) -> Stamp {
 
 /// The time of a line that has one of its own and one of a wrapper. The wrapper's counts where the
 /// line has none, and tells the date of a bare clock time.
-pub fn best(own: Stamp, wrapper: Stamp) -> Stamp {
+pub(super) fn best(own: Stamp, wrapper: Stamp) -> Stamp {
     let same_day = |day: i64, clock: i64| {
         let time = day.div_euclid(DAY) * DAY + clock;
         // Not on the other side of midnight.
@@ -318,7 +318,7 @@ fn prefix_start(line: &[u8], place: usize) -> usize {
 }
 
 /// Whether a line with another call's name tells of that call alone.
-pub fn is_other_call(name: &[u8], arguments: &[u8]) -> bool {
+pub(super) fn is_other_call(name: &[u8], arguments: &[u8]) -> bool {
     if has_accept(arguments) {
         return is_one_call(arguments);
     }
@@ -326,14 +326,14 @@ pub fn is_other_call(name: &[u8], arguments: &[u8]) -> bool {
 }
 
 /// Where an address begins in the text that tore a call, if no other call comes before it.
-pub fn address(text: &[u8]) -> Option<usize> {
+pub(super) fn address(text: &[u8]) -> Option<usize> {
     let family = memmem::find(text, b"_family=")?;
     let brace = memchr::memrchr(b'{', &text[..family])?;
     calls(&text[..brace]).next().is_none().then_some(brace)
 }
 
 /// Whether the last thing of `text` is the result of a call: `) = 7`.
-pub fn ends_with_result(text: &[u8]) -> bool {
+pub(super) fn ends_with_result(text: &[u8]) -> bool {
     memmem::rfind(text, b"= ").is_some_and(|at| {
         let closed = text[..at].trim_ascii_end().ends_with(b")");
         closed && text[at + 2..].first().is_some_and(u8::is_ascii_digit)

@@ -12,14 +12,14 @@ use crate::parse::{lines, wrapper};
 const SUMMARY: &[u8] = b"% time     seconds  usecs/call";
 
 /// Whether `head` has the table of `-c`, and no call.
-pub fn only_summary(head: &[u8]) -> bool {
+pub(super) fn only_summary(head: &[u8]) -> bool {
     let mut calls = false;
     lines::each(head, |line, _| calls |= !line.starts_with(SUMMARY) && line_is(line, false));
     !calls && find(head, SUMMARY).is_some()
 }
 
 /// Whether one of the lines of `head` is strace's.
-pub fn of_strace(head: &[u8]) -> bool {
+pub(super) fn of_strace(head: &[u8]) -> bool {
     let mut found = false;
     lines::each(head, |line, at| {
         if !found {

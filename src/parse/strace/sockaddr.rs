@@ -32,7 +32,7 @@ pub enum Shown {
 
 /// The family of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// AF_INET.
     V4,
     /// AF_INET6.
@@ -46,7 +46,7 @@ pub enum Family {
 /// Reads from the opening brace to behind the closing one. `None`: this is not an address, or it
 /// is cut off.
 #[inline]
-pub fn sockaddr(c: &mut Cursor<'_>) -> Option<Shown> {
+pub(crate) fn sockaddr(c: &mut Cursor<'_>) -> Option<Shown> {
     if let Some(end) = plain_inet(c) {
         return Some(Shown::Inet(end));
     }
@@ -147,7 +147,7 @@ fn of_truss(c: &mut Cursor<'_>) -> Option<Shown> {
 }
 
 /// `AF_INET`, `0x2`, `0x2 /* AF_INET */`.
-pub fn family(c: &mut Cursor<'_>) -> Family {
+pub(crate) fn family(c: &mut Cursor<'_>) -> Family {
     let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let name = &c.0[..n];
     c.skip(n);
@@ -270,7 +270,7 @@ fn rest_of_field(c: &mut Cursor<'_>) -> Option<()> {
 }
 
 /// An address as text.
-pub fn text(text: &[u8]) -> Option<IpAddr> {
+pub(crate) fn text(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 

@@ -6,7 +6,7 @@
 /// Whether strace names a system call so. Of long names, only the beginning and the length are
 /// compared.
 #[inline]
-pub fn is_syscall(name: &[u8]) -> bool {
+pub(super) fn is_syscall(name: &[u8]) -> bool {
     let key = key(name);
     let mut slot = slot(key);
     loop {

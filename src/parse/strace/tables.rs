@@ -12,11 +12,11 @@ use std::sync::Arc;
 use super::sockaddr::End;
 
 /// A map with small numbers as keys, which the kernel chose and not a client.
-pub type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Multiply>>;
+pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Multiply>>;
 
 /// Multiplication by an odd number spreads consecutive keys well enough.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Multiply(u64);
+pub(crate) struct Multiply(u64);
 
 impl Hasher for Multiply {
     fn finish(&self) -> u64 {
@@ -44,7 +44,7 @@ impl Hasher for Multiply {
 
 /// What is known of a socket that may listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// It is no TCP socket.
     pub foreign: bool,
     /// bind or listen said so: it is worth looking at for other processes.
@@ -88,7 +88,7 @@ struct Candidate {
 
 /// What is known of the socket that a connection was accepted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// It listens here.
     At(End),
     /// It is no TCP socket.
@@ -99,7 +99,7 @@ pub enum Listener {
 
 /// The descriptors of all processes of a run.
 #[derive(Debug, Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     by_pid: NumberMap<u32, u32>,
     tables: NumberMap<u32, Table>,
     next: u32,
@@ -154,7 +154,7 @@ const MOST_OWN: usize = 100_000;
 
 impl Tables {
     /// The table of `pid`; made if there is none. Also, whether others had to go for it.
-    pub fn of(&mut self, pid: u32) -> (u32, bool) {
+    pub(crate) fn of(&mut self, pid: u32) -> (u32, bool) {
         match self.by_pid.get(&pid) {
             Some(table) => (*table, false),
             None => self.make(pid),
@@ -185,7 +185,7 @@ impl Tables {
     }
 
     /// The process that the thread `pid` belongs to, as far as is known.
-    pub fn leader(&self, pid: u32) -> u32 {
+    pub(crate) fn leader(&self, pid: u32) -> u32 {
         let table = self.by_pid.get(&pid).and_then(|id| self.tables.get(id));
         table.map_or(pid, |t| t.leader)
     }
@@ -214,7 +214,7 @@ impl Tables {
     }
 
     /// The socket that `fd` is by what its own process and that one's parents did.
-    pub fn socket(&self, table: u32, fd: i32) -> Option<Socket> {
+    pub(crate) fn socket(&self, table: u32, fd: i32) -> Option<Socket> {
         match self.entry(table, fd) {
             Some(Entry::Open(socket)) => Some(socket),
             _ => None,
@@ -222,13 +222,13 @@ impl Tables {
     }
 
     /// Whether the process of `table` is known to use `fd` for something of its own.
-    pub fn has_own(&self, table: u32, fd: i32) -> bool {
+    pub(crate) fn has_own(&self, table: u32, fd: i32) -> bool {
         self.tables.get(&table).is_some_and(|t| matches!(t.own.get(&fd), Some(Entry::Open(_))))
     }
 
     /// Where a connection was accepted from: descriptor `fd` of `table`, a socket with `inode`
     /// (0 if the log does not say), at `time`.
-    pub fn listener(&self, table: u32, fd: i32, inode: u64, time: Option<i64>) -> Listener {
+    pub(crate) fn listener(&self, table: u32, fd: i32, inode: u64, time: Option<i64>) -> Listener {
         let by_inode = (inode != 0).then(|| self.inodes.get(&inode)).flatten();
         if let Some(socket) = by_inode.filter(|s| s.foreign || s.local.is_some()) {
             return known(socket);
@@ -280,24 +280,24 @@ impl Tables {
     }
 
     /// `fd` of `table` is `socket` from `time` on.
-    pub fn open(&mut self, table: u32, fd: i32, socket: Socket, time: Option<i64>) {
+    pub(crate) fn open(&mut self, table: u32, fd: i32, socket: Socket, time: Option<i64>) {
         self.set(table, fd, Entry::Open(socket), time);
     }
 
     /// Whether `fd` may be a socket that is known, in any process.
     #[inline]
-    pub fn may_know(&self, fd: i32) -> bool {
+    pub(crate) fn may_know(&self, fd: i32) -> bool {
         self.touched.may_have(fd)
     }
 
     /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
-    pub fn known(&self) -> [u64; 16] {
+    pub(crate) fn known(&self) -> [u64; 16] {
         self.touched.0
     }
 
     /// `fd` of `table` is no listening socket from `time` on.
     #[inline]
-    pub fn gone(&mut self, table: u32, fd: i32, time: Option<i64>) {
+    pub(crate) fn gone(&mut self, table: u32, fd: i32, time: Option<i64>) {
         let Some(t) = self.tables.get(&table) else { return };
         let nothing = t.own.is_empty() || !t.own.contains_key(&fd);
         if nothing && t.base.as_ref().is_none_or(|base| !base.contains_key(&fd)) {
@@ -347,7 +347,7 @@ impl Tables {
     }
 
     /// Remembers which socket has this inode.
-    pub fn inode(&mut self, inode: u64, socket: Socket) {
+    pub(crate) fn inode(&mut self, inode: u64, socket: Socket) {
         if inode != 0 {
             if self.inodes.len() >= MOST_INODES {
                 self.inodes.clear();
@@ -357,12 +357,12 @@ impl Tables {
     }
 
     /// The socket that has this inode.
-    pub fn by_inode(&self, inode: u64) -> Option<Socket> {
+    pub(crate) fn by_inode(&self, inode: u64) -> Option<Socket> {
         self.inodes.get(&inode).copied()
     }
 
     /// `child` was born to `pid`, and shares its descriptors or has a copy.
-    pub fn born(&mut self, pid: u32, child: u32, shares: bool) {
+    pub(crate) fn born(&mut self, pid: u32, child: u32, shares: bool) {
         let (parent, _) = self.of(pid);
         if self.by_pid.get(&child) == Some(&parent) {
             return;
@@ -413,7 +413,7 @@ impl Tables {
     }
 
     /// The thread `pid` has ended; gives its table if it was the last to use it.
-    pub fn exit(&mut self, pid: u32, time: Option<i64>) -> Option<u32> {
+    pub(crate) fn exit(&mut self, pid: u32, time: Option<i64>) -> Option<u32> {
         let table = *self.by_pid.get(&pid)?;
         self.leave(pid);
         if self.tables.contains_key(&table) {
@@ -441,7 +441,7 @@ impl Tables {
     }
 
     /// What follows is another run, whose processes have the same numbers by chance only.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.by_pid.clear();
         self.tables.clear();
         match self.reading {
@@ -453,13 +453,13 @@ impl Tables {
     }
 
     /// The first of two readings begins.
-    pub fn read_first(&mut self) {
+    pub(crate) fn read_first(&mut self) {
         self.reading = Reading::First;
     }
 
     /// The second reading begins. What can be known of the run by now is kept: who was born to
     /// whom, and which sockets were there.
-    pub fn read_second(&mut self) {
+    pub(crate) fn read_second(&mut self) {
         self.by_pid.clear();
         self.tables.clear();
         self.reading = Reading::Second;

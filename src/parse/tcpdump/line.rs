@@ -13,7 +13,7 @@ use crate::parse::timestamp::{Scan, Stamp};
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// A TCP packet.
     Packet(Packet),
     /// The IP header of a packet whose line comes next (`-v`), and the packet's IP ID.
@@ -28,7 +28,7 @@ pub enum Line {
 
 /// A TCP packet.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// The source is the client.
     pub ends: Ends,
     /// What it says, if anything; of a SYN+ACK, the source is the server.
@@ -45,7 +45,7 @@ pub struct Packet {
 
 /// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
 /// (`-ttt`, `-ttttt`); the line alone does not tell.
-pub fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
+pub(crate) fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
     let mut scan = Scan(line);
     scan.blanks();
     let mut numbered = scan;
@@ -80,7 +80,7 @@ pub fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
 }
 
 /// Whether the last line of a text is a packet that ends before its flags.
-pub fn is_cut(line: &[u8]) -> bool {
+pub(crate) fn is_cut(line: &[u8]) -> bool {
     let (_, rest) = stamp(line);
     let in_stamp = !line.is_empty() && line.iter().all(|b| b" 0123456789:.-".contains(b));
     if in_stamp || rest.is_empty() {
@@ -105,7 +105,7 @@ static FLAGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b": Flags
 static ARROW: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b" > "));
 
 /// Reads what is behind the stamp.
-pub fn read(text: &[u8]) -> Line {
+pub(crate) fn read(text: &[u8]) -> Line {
     let flags = FLAGS.find(text);
     let (head, body) = match flags {
         Some(at) => (&text[..at], &text[at + 9..]),

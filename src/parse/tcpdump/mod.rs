@@ -1,7 +1,7 @@
 //! What tcpdump prints, from 3.x to 4.99, with any of its options for the look of it.
 
-pub mod line;
-pub mod services;
+pub(super) mod line;
+pub(super) mod services;
 
 use memchr::memmem;
 
@@ -15,7 +15,7 @@ use super::timestamp::{Calendar, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
-pub const FORMAT: RecordFormat = RecordFormat {
+pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "tcpdump",
     about: "text that tcpdump printed",
     connection: "a TCP packet that opens a connection",

@@ -97,7 +97,7 @@ static NAMES: LazyLock<HashMap<String, u16>> = LazyLock::new(|| {
 });
 
 /// The port, from its number or its name.
-pub fn port(text: &[u8]) -> Option<u16> {
+pub(crate) fn port(text: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(text).ok()?;
     if text.starts_with(|c: char| c.is_ascii_digit())
         && let Ok(port) = text.parse()

@@ -21,7 +21,7 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Turns the stamps of one record, in their order, into moments.
 #[derive(Clone)]
-pub struct Calendar {
+pub(crate) struct Calendar {
     zone: TimeZone,
     start: Option<RecordTime>,
     /// The year of the stamps without one.
@@ -39,7 +39,7 @@ pub struct Calendar {
 
 impl Calendar {
     /// A calendar for `input`, whose lines have the times that `stamp` finds.
-    pub fn new(
+    pub(crate) fn new(
         input: &mut Input,
         cx: &mut Context<'_>,
         stamp: &dyn Fn(&[u8]) -> Stamp,
@@ -96,7 +96,7 @@ impl Calendar {
     }
 
     /// The moment of `stamp`. Must be asked for every line whose stamp depends on others.
-    pub fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
+    pub(crate) fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
         match stamp {
             Stamp::None => None,
             Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),
@@ -128,7 +128,7 @@ impl Calendar {
     }
 
     /// What [`record_time`](Calendar::record_time) will give for the first stamp.
-    pub fn peek(&self, stamp: Stamp) -> Option<RecordTime> {
+    pub(crate) fn peek(&self, stamp: Stamp) -> Option<RecordTime> {
         self.clone().record_time(stamp)
     }
 

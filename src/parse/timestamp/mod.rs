@@ -8,15 +8,15 @@ mod scan;
 
 use jiff::civil::Date;
 
-pub use self::calendar::Calendar;
-pub use self::scan::Scan;
+pub(super) use self::calendar::Calendar;
+pub(super) use self::scan::Scan;
 
 /// Nanoseconds of a second.
-pub const SECOND: i64 = 1_000_000_000;
+pub(super) const SECOND: i64 = 1_000_000_000;
 
 /// What a line tells of its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamp {
+pub(super) enum Stamp {
     /// Nothing.
     None,
     /// Nanoseconds since 1970.
@@ -36,7 +36,7 @@ pub enum Stamp {
 }
 
 /// A time in UTC.
-pub fn epoch(date: Date, ns: i64) -> Stamp {
+pub(super) fn epoch(date: Date, ns: i64) -> Stamp {
     let midnight = date.duration_since(Date::constant(1970, 1, 1)).as_secs();
     match midnight.checked_mul(SECOND).and_then(|midnight| midnight.checked_add(ns)) {
         Some(ns) => Stamp::Epoch(ns),

@@ -6,11 +6,11 @@ use super::{SECOND, Stamp, epoch};
 
 /// Reads stamps from the front of a line.
 #[derive(Clone, Copy, Debug)]
-pub struct Scan<'a>(pub &'a [u8]);
+pub(crate) struct Scan<'a>(pub &'a [u8]);
 
 impl<'a> Scan<'a> {
     /// Passes `what`, if it comes next.
-    pub fn take(&mut self, what: &[u8]) -> bool {
+    pub(crate) fn take(&mut self, what: &[u8]) -> bool {
         match self.0.strip_prefix(what) {
             Some(rest) => {
                 self.0 = rest;
@@ -22,14 +22,14 @@ impl<'a> Scan<'a> {
 
     /// Skips `what`; `None` if something else comes next.
     #[inline]
-    pub fn pass(&mut self, what: &[u8]) -> Option<()> {
+    pub(crate) fn pass(&mut self, what: &[u8]) -> Option<()> {
         self.0 = self.0.strip_prefix(what)?;
         Some(())
     }
 
     /// Skips and returns everything before the next blank.
     #[inline]
-    pub fn word(&mut self) -> &'a [u8] {
+    pub(crate) fn word(&mut self) -> &'a [u8] {
         let n = self.0.iter().take_while(|b| **b != b' ').count();
         let (word, rest) = self.0.split_at(n);
         self.0 = rest;
@@ -37,13 +37,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes blanks.
-    pub fn blanks(&mut self) {
+    pub(crate) fn blanks(&mut self) {
         let n = self.0.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
         self.0 = &self.0[n..];
     }
 
     /// A number of at most `most` digits.
-    pub fn number(&mut self, most: usize) -> Option<i64> {
+    pub(crate) fn number(&mut self, most: usize) -> Option<i64> {
         let n = self.0.iter().take(most.min(18)).take_while(|b| b.is_ascii_digit()).count();
         if n == 0 || self.0.get(n).is_some_and(u8::is_ascii_digit) && n < most {
             return None;
@@ -54,7 +54,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Nanoseconds from the digits behind a point or comma, if there is one.
-    pub fn fraction(&mut self) -> i64 {
+    pub(crate) fn fraction(&mut self) -> i64 {
         let [b'.' | b',', b'0'..=b'9', ..] = self.0 else { return 0 };
         let digits = self.0[1..].iter().take_while(|b| b.is_ascii_digit()).count();
         let mut ns = 0;
@@ -67,7 +67,7 @@ impl<'a> Scan<'a> {
     }
 
     /// `HH:MM:SS` and a fraction, as nanoseconds since midnight.
-    pub fn clock(&mut self) -> Option<i64> {
+    pub(crate) fn clock(&mut self) -> Option<i64> {
         let mut scan = *self;
         let hours = scan.number(2)?;
         let minutes = scan.take(b":").then(|| scan.number(2)).flatten()?;
@@ -81,7 +81,7 @@ impl<'a> Scan<'a> {
     }
 
     /// `2026-11-22`, or `2026 Nov 22` of some devices.
-    pub fn date(&mut self) -> Option<Date> {
+    pub(crate) fn date(&mut self) -> Option<Date> {
         let mut scan = *self;
         let year = scan.number(4)?;
         if scan.take(b" ") {
@@ -98,7 +98,7 @@ impl<'a> Scan<'a> {
     }
 
     /// `2026-11-22T10:58:42.202182+00:00`, `…+0000`, `…Z`, or none of these; `T` may be a blank.
-    pub fn iso(&mut self) -> Option<Stamp> {
+    pub(crate) fn iso(&mut self) -> Option<Stamp> {
         let mut scan = *self;
         let date = scan.date()?;
         if !scan.take(b"T") && !scan.take(b" ") {
@@ -140,13 +140,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Seconds since 1970 (or the boot) with a fraction.
-    pub fn seconds(&mut self) -> Option<i64> {
+    pub(crate) fn seconds(&mut self) -> Option<i64> {
         let whole = self.number(12)?;
         whole.checked_mul(SECOND)?.checked_add(self.fraction())
     }
 
     /// `Nov 22`, the day perhaps behind two blanks.
-    pub fn month_and_day(&mut self) -> Option<(i8, i8)> {
+    pub(crate) fn month_and_day(&mut self) -> Option<(i8, i8)> {
         const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
         let mut scan = *self;
         let month = MONTHS.chunks(3).position(|m| scan.take(m))?;
@@ -160,7 +160,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The three letters of a day of the week and a blank.
-    pub fn weekday(&mut self) -> bool {
+    pub(crate) fn weekday(&mut self) -> bool {
         let mut scan = *self;
         let days = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
         let found = days.iter().any(|d| scan.take(*d)) && scan.take(b" ");
@@ -171,7 +171,7 @@ impl<'a> Scan<'a> {
     }
 
     /// As ctime(3) writes it: `Sun Nov 22 10:58:47 2026`.
-    pub fn ctime(&mut self) -> Option<Stamp> {
+    pub(crate) fn ctime(&mut self) -> Option<Stamp> {
         let mut scan = *self;
         if !scan.weekday() {
             return None;

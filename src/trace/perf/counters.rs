@@ -19,7 +19,7 @@ const SPARE_DESCRIPTORS: u64 = 24;
 
 /// The events of all threads, each from its first stop to its end, and what they have counted.
 #[derive(Debug)]
-pub struct EventCounters {
+pub(crate) struct EventCounters {
     // Before the tracepoints, which must be dropped last to make closing quick.
     open: HashMap<Tid, Events>,
     /// The descriptors of events that are closed while their thread lives: a signal of theirs may
@@ -35,7 +35,7 @@ pub struct EventCounters {
 
 /// Accepts that the kernel has counted and nobody saw; some may be under way just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// In threads that have events which send signals.
     pub watched: u64,
     /// In these, and in all that descend from them.
@@ -44,7 +44,7 @@ pub struct Missing {
 
 impl EventCounters {
     /// Finds the tracepoints; nothing is counted yet.
-    pub fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
+    pub(crate) fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
         Ok(EventCounters {
             inherited: Some(Inherited::new(inherit)),
             open: HashMap::new(),
@@ -57,7 +57,7 @@ impl EventCounters {
 
     /// Does so for a thread that nobody watched before, and counts what it and its descendants
     /// accept.
-    pub fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    pub(crate) fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
         if self.open.contains_key(&tid) {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl EventCounters {
 
     /// Counts what a thread and its descendants accept from now on, and only that. Without these
     /// events of every thread, those of the others would say nothing.
-    pub fn open_inherited(&mut self, tid: Tid) {
+    pub(crate) fn open_inherited(&mut self, tid: Tid) {
         let Some(inherited) = &mut self.inherited else { return };
         let opened = match inherited.open(&self.tracepoints, tid) {
             Err(Refused::Files) if files::raise_limit() => inherited.open(&self.tracepoints, tid),
@@ -84,7 +84,7 @@ impl EventCounters {
 
     /// The same for a thread whose events the kernel has ended: it executes a program that is not
     /// dumpable.
-    pub fn open_inherited_again(&mut self, tid: Tid) {
+    pub(crate) fn open_inherited_again(&mut self, tid: Tid) {
         if let Some(inherited) = &mut self.inherited
             && inherited.open_again(&self.tracepoints, tid).is_err()
         {
@@ -93,19 +93,19 @@ impl EventCounters {
     }
 
     /// Whether no thread has such events yet.
-    pub fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.inherited.as_ref().is_some_and(Inherited::is_empty)
     }
 
     /// Closes all events of a thread that is to be watched in another way.
-    pub fn close_inherited(&mut self, tid: Tid) {
+    pub(crate) fn close_inherited(&mut self, tid: Tid) {
         if let Some(inherited) = &mut self.inherited {
             inherited.close(tid);
         }
     }
 
     /// Counts the accepts of a thread from now on; once it is enough.
-    pub fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    pub(crate) fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
         if self.open.contains_key(&tid) {
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl EventCounters {
     }
 
     /// Counts the accepts of a thread no more.
-    pub fn close(&mut self, tid: Tid) {
+    pub(crate) fn close(&mut self, tid: Tid) {
         if let Some(events) = self.open.remove(&tid) {
             // The read fails for nothing that can happen to such an event.
             self.closed += events.count().unwrap_or(0);
@@ -132,40 +132,40 @@ impl EventCounters {
     }
 
     /// The same for a thread that has ended.
-    pub fn forget(&mut self, tid: Tid) {
+    pub(crate) fn forget(&mut self, tid: Tid) {
         self.close(tid);
         self.former.remove(&tid);
     }
 
     /// Closes all, and gives the descriptors by thread.
-    pub fn close_all(mut self) -> HashMap<Tid, [RawFd; 2]> {
+    pub(crate) fn close_all(mut self) -> HashMap<Tid, [RawFd; 2]> {
         self.former.extend(self.open.drain().map(|(tid, events)| (tid, events.descriptors())));
         self.former
     }
 
     /// The signal that a thread is sent.
-    pub fn signal(&self, tid: Tid) -> Option<AcceptSignal> {
+    pub(crate) fn signal(&self, tid: Tid) -> Option<AcceptSignal> {
         self.open.get(&tid).map(Events::signal)
     }
 
     /// Sends a thread another signal from now on.
-    pub fn set_signal(&mut self, tid: Tid, signal: AcceptSignal) -> io::Result<()> {
+    pub(crate) fn set_signal(&mut self, tid: Tid, signal: AcceptSignal) -> io::Result<()> {
         self.open.get_mut(&tid).map_or(Ok(()), |events| events.set_signal(signal))
     }
 
     /// Whether a signal of a thread about this descriptor comes from its events.
-    pub fn owns(&self, tid: Tid, descriptor: RawFd) -> bool {
+    pub(crate) fn owns(&self, tid: Tid, descriptor: RawFd) -> bool {
         self.open.get(&tid).is_some_and(|events| events.descriptors().contains(&descriptor))
             || self.former.get(&tid).is_some_and(|fds| fds.contains(&descriptor))
     }
 
     /// Whether a thread has events.
-    pub fn has(&self, tid: Tid) -> bool {
+    pub(crate) fn has(&self, tid: Tid) -> bool {
         self.open.contains_key(&tid)
     }
 
     /// An accept of a thread was seen.
-    pub fn see(&mut self, tid: Tid) {
+    pub(crate) fn see(&mut self, tid: Tid) {
         self.seen += u64::from(self.has(tid));
         if let Some(inherited) = &mut self.inherited {
             inherited.see();
@@ -173,7 +173,7 @@ impl EventCounters {
     }
 
     /// How many accepts the kernel has counted that nobody saw.
-    pub fn missing(&self) -> io::Result<Missing> {
+    pub(crate) fn missing(&self) -> io::Result<Missing> {
         let counted = self.open.values().map(Events::count).sum::<io::Result<u64>>()?;
         let watched = (self.closed + counted).saturating_sub(self.seen);
         let all = self.inherited.as_ref().map_or(Ok(0), Inherited::missing)?;
@@ -181,7 +181,7 @@ impl EventCounters {
     }
 
     /// Whether an io_uring was set up by a watched thread or a descendant of one.
-    pub fn has_seen_io_uring(&self) -> bool {
+    pub(crate) fn has_seen_io_uring(&self) -> bool {
         self.inherited.as_ref().is_some_and(Inherited::has_seen_io_uring)
     }
 }

@@ -24,7 +24,7 @@ const TRIES: usize = 20;
 
 /// The inherited events of each thread that was there when the watch began.
 #[derive(Debug)]
-pub struct Inherited {
+pub(super) struct Inherited {
     families: Vec<Family>,
     inherit: Inherit,
     /// Accepts that were seen.
@@ -43,17 +43,17 @@ struct Family {
 
 impl Inherited {
     /// No events yet. `inherit` says whether child processes are watched.
-    pub fn new(inherit: Inherit) -> Inherited {
+    pub(super) fn new(inherit: Inherit) -> Inherited {
         Inherited { families: Vec::new(), inherit, seen: 0 }
     }
 
     /// Whether no events are open.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.families.is_empty()
     }
 
     /// Opens the events on a thread that is about to be watched.
-    pub fn open(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), Refused> {
+    pub(super) fn open(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), Refused> {
         if self.families.iter().any(|family| family.tid == tid) {
             return Ok(());
         }
@@ -61,7 +61,11 @@ impl Inherited {
     }
 
     /// Opens them on a thread whose former ones the kernel has ended.
-    pub fn open_again(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), Refused> {
+    pub(super) fn open_again(
+        &mut self,
+        tracepoints: &Tracepoints,
+        tid: Tid,
+    ) -> Result<(), Refused> {
         let ids = tracepoints.ids();
         let _raised = capability::raised();
         let open = |id| {
@@ -76,7 +80,7 @@ impl Inherited {
     }
 
     /// A thread has got its own events: what was counted before that is not to be seen.
-    pub fn begin(&mut self, tid: Tid, events: &Events) {
+    pub(super) fn begin(&mut self, tid: Tid, events: &Events) {
         let Some(family) = self.families.iter_mut().find(|family| family.tid == tid) else {
             return;
         };
@@ -92,17 +96,17 @@ impl Inherited {
     }
 
     /// Closes the events of a thread, and of all that have inherited them.
-    pub fn close(&mut self, tid: Tid) {
+    pub(super) fn close(&mut self, tid: Tid) {
         self.families.retain(|family| family.tid != tid);
     }
 
     /// An accept was seen.
-    pub fn see(&mut self) {
+    pub(super) fn see(&mut self) {
         self.seen += 1;
     }
 
     /// How many accepts were counted that nobody saw. What is under way just now is among them.
-    pub fn missing(&self) -> io::Result<u64> {
+    pub(super) fn missing(&self) -> io::Result<u64> {
         let mut counted = 0;
         for family in &self.families {
             let events = &family.accepts;
@@ -112,7 +116,7 @@ impl Inherited {
     }
 
     /// Whether an io_uring was set up.
-    pub fn has_seen_io_uring(&self) -> bool {
+    pub(super) fn has_seen_io_uring(&self) -> bool {
         let mut events = self.families.iter().filter_map(|family| family.io_uring.as_ref());
         events.any(|event| event.count().is_ok_and(|n| n > 0))
     }

@@ -33,15 +33,13 @@
 //! * The address lies in the tracee's memory where a register says; the place of the last time may
 //!   still hold that connection's.
 
-pub mod accept_signal;
-pub mod counters;
-pub mod events;
-pub mod inherited;
-pub mod mask;
-mod realtime;
-pub mod refused;
-pub mod tracepoint;
-pub mod watch;
+pub(crate) mod accept_signal;
+pub(super) mod counters;
+pub(crate) mod events;
+mod inherited;
+pub(crate) mod mask;
+mod refused;
+pub(crate) mod tracepoint;
+pub(super) mod watch;
 
-pub use events::Events;
-pub use refused::Refused;
+pub(crate) use refused::Refused;

@@ -17,7 +17,7 @@ use super::{Refused, mask};
 
 /// The processes under the engine `perf`.
 #[derive(Debug)]
-pub struct Perf {
+pub(crate) struct Perf {
     /// `None` once nothing counts any more: then no event can be opened either.
     counters: Option<EventCounters>,
     /// The descriptors of all events, once they are closed: signals may still be on their way.
@@ -42,7 +42,7 @@ pub struct Perf {
 /// What a signal means.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and an allocation costs more")]
-pub enum AcceptNotice {
+pub(crate) enum AcceptNotice {
     /// The thread stands where its accept has returned, with these registers.
     Accept(Registers),
     /// It is ours, and tells nothing new: an accept that was seen otherwise; or one that returned
@@ -52,18 +52,9 @@ pub enum AcceptNotice {
     Foreign,
 }
 
-const INT80: &str = "it accepts by int 0x80";
-
-fn choose_signal(pid: Tid) -> Result<AcceptSignal, String> {
-    if procfs::is_32_bit(pid) == Some(true) {
-        return Err("it is a 32-bit program".into());
-    }
-    AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())
-}
-
 impl Perf {
     /// Finds the tracepoints; no process is touched yet.
-    pub fn new(inherit: Inherit) -> Result<Perf, Refused> {
+    pub(crate) fn new(inherit: Inherit) -> Result<Perf, Refused> {
         Ok(Perf {
             counters: Some(EventCounters::new(inherit)?),
             former: HashMap::new(),
@@ -77,19 +68,11 @@ impl Perf {
         })
     }
 
-    /// Why this engine cannot watch a process, as far as that shows before it is touched.
-    pub fn unsuitable(pid: Tid) -> Option<String> {
-        if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Some(INT80.into());
-        }
-        choose_signal(pid).err()
-    }
-
     /// Opens the events of all threads of a seized process. Threads that it makes meanwhile stop
     /// at their start.
-    pub fn begin(&mut self, pid: Tid) -> Result<(), String> {
+    pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), String> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Err(INT80.into());
+            return Err("it accepts by int 0x80".into());
         }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         let mut known = HashSet::new();
@@ -118,14 +101,14 @@ impl Perf {
 
     /// These threads are under the engine `syscall` from their first stop on. What they, and all
     /// that descend from them, accept after it is to be counted.
-    pub fn begin_at_first_stop(&mut self, threads: &BTreeSet<Tid>) {
+    pub(crate) fn begin_at_first_stop(&mut self, threads: &BTreeSet<Tid>) {
         let Some(counters) = &mut self.counters else { return };
         threads.iter().for_each(|tid| counters.close_inherited(*tid));
         self.uncounted.extend(threads);
     }
 
     /// A thread stands at a stop, perhaps the first since the start.
-    pub fn count_from_first_stop(&mut self, tid: Tid) {
+    pub(crate) fn count_from_first_stop(&mut self, tid: Tid) {
         if !self.uncounted.is_empty()
             && self.uncounted.remove(&tid)
             && let Some(counters) = &mut self.counters
@@ -147,7 +130,10 @@ impl Perf {
         if self.counters.is_none() {
             return Ok(None);
         }
-        let signal = choose_signal(pid)?;
+        if procfs::is_32_bit(pid) == Some(true) {
+            return Err("it is a 32-bit program".into());
+        }
+        let signal = AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())?;
         self.signals.insert(pid, signal);
         Ok(Some(signal))
     }
@@ -168,7 +154,7 @@ impl Perf {
     }
 
     /// A new thread or process stands at its first stop, before its first instruction.
-    pub fn add(&mut self, tid: Tid) -> Result<(), String> {
+    pub(crate) fn add(&mut self, tid: Tid) -> Result<(), String> {
         let Some(signal) = self.inherited_signal(tid) else {
             return Err("its parent is not known".into());
         };
@@ -194,7 +180,7 @@ impl Perf {
 
     /// A process has executed another program, in its thread `former`. Some programs end the
     /// events of a thread, and its number may have changed; so it gets new ones.
-    pub fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
+    pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
         self.close(former);
         self.close(pid);
         let is_first = self.counters.as_ref().is_some_and(EventCounters::is_first);
@@ -212,13 +198,13 @@ impl Perf {
     }
 
     /// Whether every mask is as it must be.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.awaited.is_empty()
     }
 
     /// Gives up on threads that do not stop, having waited long enough: what they accept while they
     /// block their signal is known to be missing.
-    pub fn give_up(&mut self) -> Vec<(Tid, String)> {
+    pub(crate) fn give_up(&mut self) -> Vec<(Tid, String)> {
         let late: Vec<Tid> = self.awaited.keys().copied().collect();
         late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
     }
@@ -234,7 +220,7 @@ impl Perf {
 
     /// The same for those of these threads that have events; how many of them may block it for
     /// long. The C library blocks its own signals as well while it makes a thread or process.
-    pub fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
+    pub(crate) fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
         const LIBC_SIGNAL: i32 = 33;
         let mut lasting = 0;
         for tid in tids {
@@ -246,19 +232,19 @@ impl Perf {
     }
 
     /// A thread that was interrupted has the mask that it must have, and gets its events.
-    pub fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
+    pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
         let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
         self.open_first(tid, signal).map_err(|refused| refused.to_string())
     }
 
     /// Whether a thread was interrupted for its mask.
-    pub fn awaits(&self, tid: Tid) -> bool {
+    pub(crate) fn awaits(&self, tid: Tid) -> bool {
         !self.awaited.is_empty() && self.awaited.contains_key(&tid)
     }
 
     /// Sees to the mask of a thread that stands still. What a `newborn` one blocks says nothing of
     /// it: glibc blocks all signals while it makes a thread.
-    pub fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
+    pub(crate) fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
         let result = match &self.counters {
             Some(counters) => {
                 let awaited = self.awaited.get(&tid).copied();
@@ -283,29 +269,29 @@ impl Perf {
 
     /// Whether a new thread must be followed up to its first accept, since it may block its signal
     /// itself before that.
-    pub fn distrusts_new_threads(&self) -> bool {
+    pub(crate) fn distrusts_new_threads(&self) -> bool {
         self.blocks && self.counters.is_some()
     }
 
     /// Whether what was changed is being put back.
-    pub fn is_detaching(&self) -> bool {
+    pub(crate) fn is_detaching(&self) -> bool {
         self.counters.is_none()
     }
 
     /// A thread goes over to another engine; its events end with [`Perf::leave`].
-    pub fn give_away(&mut self, tid: Tid) {
+    pub(crate) fn give_away(&mut self, tid: Tid) {
         self.awaited.remove(&tid);
     }
 
     /// A thread stops at its system calls from now on.
-    pub fn leave(&mut self, tid: Tid) {
+    pub(crate) fn leave(&mut self, tid: Tid) {
         self.awaited.remove(&tid);
         self.close(tid);
         self.read_early.remove(&tid);
     }
 
     /// A thread has ended.
-    pub fn forget(&mut self, tid: Tid) {
+    pub(crate) fn forget(&mut self, tid: Tid) {
         if let Some(counters) = &mut self.counters {
             counters.forget(tid);
         }
@@ -317,7 +303,7 @@ impl Perf {
     }
 
     /// Tells what a signal is. The stop is the caller's to resume.
-    pub fn notice(&mut self, stop: &SignalStop) -> io::Result<AcceptNotice> {
+    pub(crate) fn notice(&mut self, stop: &SignalStop) -> io::Result<AcceptNotice> {
         if !AcceptSignal::is_candidate(stop.signal) {
             return Ok(AcceptNotice::Foreign);
         }
@@ -343,7 +329,10 @@ impl Perf {
 
     /// The registers of a thread that is about to handle a signal of its own, where it stands at
     /// the exit from an accept whose signal is still to come: the handler would change them.
-    pub fn accept_before_handler(&mut self, stop: &SignalStop) -> io::Result<Option<Registers>> {
+    pub(crate) fn accept_before_handler(
+        &mut self,
+        stop: &SignalStop,
+    ) -> io::Result<Option<Registers>> {
         let tid = stop.tid();
         let Some(counters) = &mut self.counters else { return Ok(None) };
         let Some(signal) = counters.signal(tid) else { return Ok(None) };
@@ -363,25 +352,25 @@ impl Perf {
     }
 
     /// A thread was seen to accept at a system call stop.
-    pub fn see_at_exit(&mut self, tid: Tid) {
+    pub(crate) fn see_at_exit(&mut self, tid: Tid) {
         if let Some(counters) = &mut self.counters {
             counters.see(tid);
         }
     }
 
     /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
-    pub fn missing(&self) -> io::Result<Missing> {
+    pub(crate) fn missing(&self) -> io::Result<Missing> {
         self.counters.as_ref().map_or(Ok(Missing::default()), EventCounters::missing)
     }
 
     /// Whether an io_uring was set up by anybody who is watched, or descends from such.
-    pub fn has_seen_io_uring(&self) -> bool {
+    pub(crate) fn has_seen_io_uring(&self) -> bool {
         self.counters.as_ref().is_some_and(EventCounters::has_seen_io_uring)
     }
 
     /// Processes, among those of these threads, that have come to accept by int 0x80, each once.
     /// No tracepoint of accept tells; it shows where a thread waits in such a call.
-    pub fn new_int80_processes(&mut self, threads: &[Tid]) -> Vec<Tid> {
+    pub(crate) fn new_int80_processes(&mut self, threads: &[Tid]) -> Vec<Tid> {
         if self.counters.is_none() {
             return Vec::new();
         }
@@ -392,7 +381,7 @@ impl Perf {
 
     /// The processes that have come to handle their signal get another; those for which there is
     /// none, with the reason.
-    pub fn change_handled_signals(&mut self) -> Vec<(Tid, String)> {
+    pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, String)> {
         let handled = self.signals.iter().filter(|(pid, signal)| signal.is_handled(**pid));
         let handled: Vec<Tid> = handled.map(|(pid, _)| *pid).collect();
         let mut unsuitable = Vec::new();
@@ -417,14 +406,14 @@ impl Perf {
     }
 
     /// Counts no more: closes all events. A signal that is on its way is ignored.
-    pub fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         if let Some(counters) = self.counters.take() {
             self.former = counters.close_all();
         }
     }
 
     /// Begins to put back what threads block; [`Perf::is_settled`] tells when all is put back.
-    pub fn put_back_masks(&mut self) {
+    pub(crate) fn put_back_masks(&mut self) {
         self.close_all();
         self.awaited.clear();
         // Most that blocked it did so only while they were made: they have another mask now.

@@ -18,7 +18,7 @@ type Key = (u64, Tid);
 
 /// Answers to samples that have not been processed yet.
 #[derive(Debug, Default)]
-pub struct Answers(HashMap<Key, Answer>);
+pub(super) struct Answers(HashMap<Key, Answer>);
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
@@ -30,7 +30,7 @@ struct Answer {
 impl Answers {
     /// Asks the socket of an accept that returned at `time`, unless its descriptor has been
     /// returned again since.
-    pub fn ask(
+    pub(super) fn ask(
         &mut self,
         time: u64,
         accept: &Accept,
@@ -52,20 +52,20 @@ impl Answers {
     }
 
     /// Whether nobody waits for anything.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether a sample must wait: until `horizon` all accepts are known, and one after that may
     /// have returned the same descriptor before the answer.
-    pub fn must_wait(&self, record: &Record, horizon: u64) -> bool {
+    pub(super) fn must_wait(&self, record: &Record, horizon: u64) -> bool {
         let What::Accept(accept) = &record.what else { return false };
         !self.0.is_empty()
             && self.0.get(&(record.time, accept.thread.tid)).is_some_and(|a| a.time > horizon)
     }
 
     /// What the socket of an accept said; nothing where it may have been another socket.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         time: u64,
         accept: &Accept,
@@ -80,7 +80,7 @@ impl Answers {
     }
 
     /// Forgets the answers to samples before a time: those of accepts that did not count.
-    pub fn forget_before(&mut self, time: u64) {
+    pub(super) fn forget_before(&mut self, time: u64) {
         self.0.retain(|(sampled, _), _| *sampled >= time);
     }
 }
@@ -101,7 +101,7 @@ fn next_with_descriptor(pending: &VecDeque<Record>, time: u64, accept: &Accept) 
 }
 
 /// Whether an answer names the peer that the sample names.
-pub fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
+pub(super) fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
     let (PeerAddr::Peer(heard) | PeerAddr::Perhaps(heard)) = heard else { return false };
     peer.is_some_and(|peer| {
         canonical(peer.ip()) == canonical(heard.ip()) && peer.port() == heard.port()

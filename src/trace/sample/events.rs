@@ -18,7 +18,7 @@ const SUCCESS: &CStr = c"ret >= 0";
 /// How much of the stack each sample holds: nginx, redis, memcached and Python need less than 400.
 const STACK_BYTES: u32 = 512;
 /// Whether samples hold a `sockaddr_in6` at this address, with this stack pointer.
-pub fn reaches(address: u64, stack_pointer: u64) -> bool {
+pub(crate) fn reaches(address: u64, stack_pointer: u64) -> bool {
     const SOCKADDR: u64 = 28;
     address >= stack_pointer
         && address.saturating_add(SOCKADDR) <= stack_pointer.saturating_add(STACK_BYTES.into())
@@ -31,11 +31,11 @@ const SPARE: u64 = 32;
 
 /// Names the events that were opened on one thread, and that others have inherited from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FamilyId(u32);
+pub(super) struct FamilyId(u32);
 
 /// The events that were opened on one thread: of each CPU, and of accept and accept4.
 #[derive(Debug)]
-pub struct Family {
+pub(super) struct Family {
     events: Vec<SampledEvent>,
     /// When the first was about to be opened, and when the last one was: CLOCK_MONOTONIC.
     pub opened: (u64, u64),
@@ -47,7 +47,7 @@ pub struct Family {
 
 /// What the accepts of a family's threads were like.
 #[derive(Debug, Default)]
-pub struct Experience {
+pub(super) struct Experience {
     /// So many samples told the peer since the last that did not.
     pub told: u32,
     /// How often the rings were changed.
@@ -65,7 +65,7 @@ struct Counter {
 
 /// All events.
 #[derive(Debug)]
-pub struct Families {
+pub(super) struct Families {
     // Before the tracepoints, which must be dropped last to make closing quick.
     families: HashMap<FamilyId, Family>,
     counters: HashMap<u64, Counter>,
@@ -78,7 +78,7 @@ pub struct Families {
 
 impl Families {
     /// Finds the tracepoints; nothing is counted yet.
-    pub fn new(inherit: Inherit) -> Result<Families, Refused> {
+    pub(super) fn new(inherit: Inherit) -> Result<Families, Refused> {
         Ok(Families {
             families: HashMap::new(),
             counters: HashMap::new(),
@@ -93,7 +93,7 @@ impl Families {
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
-    pub fn open(&mut self, tid: Tid, rings: &Rings) -> Result<FamilyId, Refused> {
+    pub(super) fn open(&mut self, tid: Tid, rings: &Rings) -> Result<FamilyId, Refused> {
         let events = match self.events(tid, rings) {
             Err(Refused::Files) if files::raise_limit() => self.events(tid, rings)?,
             result => result?,
@@ -135,29 +135,29 @@ impl Families {
     }
 
     /// Notes a sample, and tells whose events it comes from.
-    pub fn see(&mut self, event: u64) -> Option<FamilyId> {
+    pub(super) fn see(&mut self, event: u64) -> Option<FamilyId> {
         let counter = self.counters.get_mut(&event)?;
         counter.seen += 1;
         Some(counter.family)
     }
 
     /// The events that an event belongs to.
-    pub fn family_of(&self, event: u64) -> Option<FamilyId> {
+    pub(super) fn family_of(&self, event: u64) -> Option<FamilyId> {
         self.counters.get(&event).map(|counter| counter.family)
     }
 
     /// One of them, unless it is closed.
-    pub fn get_mut(&mut self, id: FamilyId) -> Option<&mut Family> {
+    pub(super) fn get_mut(&mut self, id: FamilyId) -> Option<&mut Family> {
         self.families.get_mut(&id)
     }
 
     /// One of them, unless it is closed.
-    pub fn get(&self, id: FamilyId) -> Option<&Family> {
+    pub(super) fn get(&self, id: FamilyId) -> Option<&Family> {
         self.families.get(&id)
     }
 
     /// Lets events write into other rings from now on.
-    pub fn send_to(&mut self, id: FamilyId, wake: Wake, rings: &Rings) -> io::Result<()> {
+    pub(super) fn send_to(&mut self, id: FamilyId, wake: Wake, rings: &Rings) -> io::Result<()> {
         let Some(family) = self.families.get_mut(&id).filter(|family| family.wake != wake) else {
             return Ok(());
         };
@@ -171,7 +171,7 @@ impl Families {
 
     /// Closes the events that no living thread has had since this was last called, if there are
     /// many.
-    pub fn close_unused(&mut self) {
+    pub(super) fn close_unused(&mut self) {
         if self.families.len() < MANY_FAMILIES {
             return;
         }
@@ -192,7 +192,7 @@ impl Families {
 
     /// How many accepts the kernel has counted by now, by event. Compare it, once the rings have
     /// been read, by [`Families::missing`].
-    pub fn counts(&self) -> io::Result<Vec<(u64, u64)>> {
+    pub(super) fn counts(&self) -> io::Result<Vec<(u64, u64)>> {
         let open = self.families.values().flat_map(|family| &family.events);
         let open = open.map(|event| Ok((event.id(), event.count()?)));
         let closed = self.counters.iter().filter_map(|(id, c)| Some(Ok((*id, c.closed?))));
@@ -200,7 +200,7 @@ impl Families {
     }
 
     /// How many of the counted accepts brought no sample.
-    pub fn missing(&self, counts: &[(u64, u64)]) -> u64 {
+    pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
         let missing = |(id, count): &(u64, u64)| {
             let seen = self.counters.get(id).map_or(*count, |counter| counter.seen);
             count.saturating_sub(seen)
@@ -209,7 +209,7 @@ impl Families {
     }
 
     /// How many events are open.
-    pub fn open_events(&self) -> usize {
+    pub(super) fn open_events(&self) -> usize {
         self.families.values().map(|family| family.events.len()).sum()
     }
 }

@@ -16,7 +16,7 @@ const MAX_TRUSTED: u64 = 256;
 
 /// What is known of a process' buffers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Evidence {
+pub(super) struct Evidence {
     ipv4: Proof,
     ipv6: Proof,
     is_refuted: bool,
@@ -36,7 +36,7 @@ enum Proof {
 
 /// What an answer says of the addresses that were believed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Nothing new.
     Open,
     /// So many may be wrong.
@@ -45,7 +45,7 @@ pub enum Verdict {
 
 impl Evidence {
     /// Whether the socket should be asked although the sample tells a peer.
-    pub fn wants_answer(&self, heard: PeerAddr) -> bool {
+    pub(super) fn wants_answer(&self, heard: PeerAddr) -> bool {
         match heard {
             PeerAddr::Peer(peer) => {
                 self.is_refuted || !self.is_proven(peer) && self.trusted < MAX_TRUSTED
@@ -56,12 +56,12 @@ impl Evidence {
     }
 
     /// Whether a sample is enough.
-    pub fn is_enough(&self, heard: PeerAddr) -> bool {
+    pub(super) fn is_enough(&self, heard: PeerAddr) -> bool {
         !self.wants_answer(heard)
     }
 
     /// The peer, of what the sample tells and of what the socket has answered, if it has.
-    pub fn peer(
+    pub(super) fn peer(
         &mut self,
         heard: PeerAddr,
         answered: Option<SocketAddr>,
@@ -93,18 +93,18 @@ impl Evidence {
     }
 
     /// Addresses that were believed without proof.
-    pub fn unproven(&self) -> u64 {
+    pub(super) fn unproven(&self) -> u64 {
         let is_proven = self.ipv4 == Proof::Whole || self.ipv6 == Proof::Whole;
         if is_proven { 0 } else { self.trusted }
     }
 
     /// Whether an address was wrong.
-    pub fn is_refuted(&self) -> bool {
+    pub(super) fn is_refuted(&self) -> bool {
         self.is_refuted
     }
 
     /// What a new process has from its parent.
-    pub fn inherited(&self) -> Evidence {
+    pub(super) fn inherited(&self) -> Evidence {
         Evidence { trusted: 0, ..*self }
     }
 

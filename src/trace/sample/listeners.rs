@@ -13,7 +13,7 @@ use crate::trace::socket::{SocketLookup, Sockets};
 
 /// What a descriptor that accept is called on is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listening {
+pub(super) enum Listening {
     /// A TCP socket with this address.
     Tcp(SocketAddr),
     /// A socket of another family.
@@ -22,7 +22,7 @@ pub enum Listening {
 
 impl Listening {
     /// Its address, if it is a TCP socket.
-    pub fn address(self) -> Option<SocketAddr> {
+    pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
             Listening::Tcp(local) => Some(local),
             Listening::NotInet => None,
@@ -49,7 +49,7 @@ struct Checked {
 
 /// What is known of a listening descriptor at the time of an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// It was this one.
     Was(Listening),
     /// It is this one now, and may have been another.
@@ -60,7 +60,7 @@ pub enum Answer {
 
 /// The listening descriptors of the watched processes.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(super) struct Listeners {
     known: HashMap<Tid, HashMap<i32, Known>>,
     /// What has been looked at in this round.
     checked: HashMap<(Tid, i32), Checked>,
@@ -70,7 +70,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// Notes all listening TCP sockets that a process has, unless this round has done so.
-    pub fn look_at(&mut self, pid: Tid, tid: Tid, now: u64) {
+    pub(super) fn look_at(&mut self, pid: Tid, tid: Tid, now: u64) {
         if !self.looked_at.insert(pid) {
             return;
         }
@@ -91,13 +91,13 @@ impl Listeners {
     }
 
     /// Whether only the connection's own socket can tell its local address.
-    pub fn is_doubtful(&self, pid: Tid, fd: i32) -> bool {
+    pub(super) fn is_doubtful(&self, pid: Tid, fd: i32) -> bool {
         let known = self.known.get(&pid).and_then(|known| known.get(&fd));
         known.is_none_or(|known| known.is_fleeting)
     }
 
     /// Whether a descriptor listens on all addresses, so that it does not tell a connection's.
-    pub fn is_wildcard(&self, pid: Tid, fd: i32) -> bool {
+    pub(super) fn is_wildcard(&self, pid: Tid, fd: i32) -> bool {
         let known = self.known.get(&pid).and_then(|known| known.get(&fd));
         known
             .and_then(|known| known.listening.address())
@@ -105,13 +105,13 @@ impl Listeners {
     }
 
     /// Whether any descriptor listens on all addresses.
-    pub fn has_wildcard(&self) -> bool {
+    pub(super) fn has_wildcard(&self) -> bool {
         let mut all = self.known.iter().flat_map(|(pid, known)| known.keys().map(|fd| (*pid, *fd)));
         all.any(|(pid, fd)| self.is_wildcard(pid, fd))
     }
 
     /// A process has its parent's descriptors.
-    pub fn inherit(&mut self, child: Tid, parent: Tid) {
+    pub(super) fn inherit(&mut self, child: Tid, parent: Tid) {
         if let Some(known) = self.known.get(&parent) {
             let known = known.clone();
             self.known.insert(child, known);
@@ -119,18 +119,18 @@ impl Listeners {
     }
 
     /// A process has ended.
-    pub fn forget(&mut self, pid: Tid) {
+    pub(super) fn forget(&mut self, pid: Tid) {
         self.known.remove(&pid);
     }
 
     /// What is looked at from now on is looked at again.
-    pub fn begin_round(&mut self) {
+    pub(super) fn begin_round(&mut self) {
         self.checked.clear();
         self.looked_at.clear();
     }
 
     /// What descriptor `fd` of a thread was when accept returned at `time`.
-    pub fn at(
+    pub(super) fn at(
         &mut self,
         (pid, tid): (Tid, Tid),
         fd: i32,
@@ -190,14 +190,14 @@ impl Listeners {
     }
 
     /// The ports that a process listens on, or did.
-    pub fn ports(&self, pid: Tid) -> BTreeSet<u16> {
+    pub(super) fn ports(&self, pid: Tid) -> BTreeSet<u16> {
         let known = self.known.get(&pid).into_iter().flat_map(HashMap::values);
         known.filter_map(|known| known.listening.address()).map(|local| local.port()).collect()
     }
 }
 
 /// A thread of a process that has not ended; `tid` if it has not.
-pub fn living_thread(pid: Tid, tid: Tid) -> Option<Tid> {
+pub(super) fn living_thread(pid: Tid, tid: Tid) -> Option<Tid> {
     let others = || procfs::threads(pid).into_iter().find(|t| !procfs::has_ended(*t));
     if procfs::has_ended(tid) { others() } else { Some(tid) }
 }

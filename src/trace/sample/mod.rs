@@ -30,13 +30,13 @@
 
 mod answers;
 mod attach;
-pub mod events;
+mod events;
 mod evidence;
 mod listeners;
 mod record;
 mod rings;
 mod rounds;
-pub mod sampler;
+mod sampler;
 mod threads;
 
 pub(super) use events::reaches;

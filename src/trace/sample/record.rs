@@ -19,7 +19,7 @@ const ABI_64: u64 = 2;
 
 /// A record, with the time at which the kernel wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
     /// The event that wrote it.
@@ -30,7 +30,7 @@ pub struct Record {
 
 /// What a record tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub(super) enum What {
     /// An accept has returned.
     Accept(Accept),
     /// A thread was created.
@@ -47,7 +47,7 @@ pub enum What {
 
 /// A thread and its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thread {
+pub(super) struct Thread {
     /// The process (thread group).
     pub pid: Tid,
     /// The thread.
@@ -56,7 +56,7 @@ pub struct Thread {
 
 /// A new thread, and the one that created it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fork {
+pub(super) struct Fork {
     /// The new one.
     pub child: Thread,
     /// Its creator.
@@ -65,7 +65,7 @@ pub struct Fork {
 
 /// An accept that has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accept {
+pub(super) struct Accept {
     /// Who called it.
     pub thread: Thread,
     /// What it returned; `None`: no success.
@@ -80,7 +80,7 @@ pub struct Accept {
 
 /// Where the caller of accept wanted the peer's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Buffer {
+pub(super) enum Buffer {
     /// In the part of the stack that the sample holds.
     Sampled,
     /// Nowhere: it passed NULL.
@@ -92,7 +92,7 @@ pub enum Buffer {
 }
 
 /// Decodes whole records; what is not known is skipped.
-pub fn decode_all(bytes: &[u8], take: impl FnMut(Record)) {
+pub(super) fn decode_all(bytes: &[u8], take: impl FnMut(Record)) {
     records(bytes).filter_map(|r| decode(r.kind, r.misc, r.body)).for_each(take);
 }
 

@@ -23,7 +23,7 @@ const WRITING_NS: u64 = 1_000_000;
 
 /// In which of a CPU's two rings the samples of a thread go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
+pub(super) enum Wake {
     /// Each record wakes up the reader.
     AtOnce,
     /// The reader looks from time to time, and when the ring is filled by a quarter.
@@ -32,7 +32,7 @@ pub enum Wake {
 
 /// The rings of all CPUs.
 #[derive(Debug)]
-pub struct Rings {
+pub(super) struct Rings {
     cpus: Vec<CpuRings>,
     online: String,
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ impl Rings {
     ///
     /// # Errors
     /// Those of perf_event_open(2) and mmap(2).
-    pub fn map() -> io::Result<Rings> {
+    pub(super) fn map() -> io::Result<Rings> {
         let online = cpu::online()?;
         let cpus = cpu::parse_list(&online).ok_or(io::ErrorKind::InvalidData)?;
         let largest = (MAX_BYTES / (2 * cpus.len()).max(1)).clamp(MIN_RING_BYTES, MAX_RING_BYTES);
@@ -70,17 +70,17 @@ impl Rings {
     }
 
     /// How many CPUs there are.
-    pub fn cpus(&self) -> usize {
+    pub(super) fn cpus(&self) -> usize {
         self.cpus.len()
     }
 
     /// How many bytes each ring holds.
-    pub fn ring_bytes(&self) -> usize {
+    pub(super) fn ring_bytes(&self) -> usize {
         self.cpus.first().map_or(0, |cpu| cpu.bulk.size())
     }
 
     /// For each CPU, the ring that wakes up the reader so.
-    pub fn each(&self, wake: Wake) -> impl Iterator<Item = &Ring> {
+    pub(super) fn each(&self, wake: Wake) -> impl Iterator<Item = &Ring> {
         self.cpus.iter().map(move |cpu| match wake {
             Wake::AtOnce => &cpu.prompt,
             Wake::Later => &cpu.bulk,
@@ -88,12 +88,12 @@ impl Rings {
     }
 
     /// Whether the CPUs are others than those that the rings were made for.
-    pub fn have_cpus_changed(&self) -> bool {
+    pub(super) fn have_cpus_changed(&self) -> bool {
         cpu::online().is_ok_and(|now| now != self.online)
     }
 
     /// Waits until a ring wants to be read, a signal comes, or the time is over.
-    pub fn wait(&self, milliseconds: u16) {
+    pub(super) fn wait(&self, milliseconds: u16) {
         let rings = self.cpus.iter().flat_map(|cpu| [&cpu.prompt, &cpu.bulk]);
         let mut fds: Vec<PollFd<'_>> =
             rings.map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
@@ -103,7 +103,7 @@ impl Rings {
 
     /// Takes what has come out of the rings; `see` is called for each record, as they come.
     /// Returns until when all that the kernel has written is now pending.
-    pub fn drain(&mut self, mut see: impl FnMut(&Record)) -> u64 {
+    pub(super) fn drain(&mut self, mut see: impl FnMut(&Record)) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
         for cpu in &mut self.cpus {
@@ -124,7 +124,7 @@ impl Rings {
     }
 
     /// The records that have been taken out of the rings, in the order of time.
-    pub fn pending(&mut self) -> &mut VecDeque<Record> {
+    pub(super) fn pending(&mut self) -> &mut VecDeque<Record> {
         &mut self.pending
     }
 }

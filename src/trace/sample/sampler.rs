@@ -95,7 +95,7 @@ impl Sampler {
     }
 
     /// Processes whose samples do not tell all, and why.
-    pub fn unfit(&self) -> &HashMap<Tid, &'static str> {
+    pub(crate) fn unfit(&self) -> &HashMap<Tid, &'static str> {
         &self.unfit
     }
 

@@ -24,7 +24,7 @@ const SAME_ACCEPT_NS: u64 = 1_000_000;
 
 /// The watched threads.
 #[derive(Debug, Default)]
-pub struct Threads {
+pub(super) struct Threads {
     known: HashMap<Tid, Known>,
     processes: HashMap<Tid, BTreeSet<Tid>>,
 }
@@ -44,7 +44,7 @@ struct Known {
 
 /// What is to be done about a new thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inheritance {
+pub(super) enum Inheritance {
     /// It has its creator's events.
     Certain,
     /// It may have been copied before its creator got all events.
@@ -53,32 +53,32 @@ pub enum Inheritance {
 
 impl Threads {
     /// Whether a thread is watched.
-    pub fn knows(&self, tid: Tid) -> bool {
+    pub(super) fn knows(&self, tid: Tid) -> bool {
         self.known.contains_key(&tid)
     }
 
     /// How many threads are watched.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.known.len()
     }
 
     /// The watched processes.
-    pub fn processes(&self) -> impl Iterator<Item = Tid> {
+    pub(super) fn processes(&self) -> impl Iterator<Item = Tid> {
         self.processes.keys().copied()
     }
 
     /// The watched threads of a process.
-    pub fn of_process(&self, pid: Tid) -> impl Iterator<Item = Tid> {
+    pub(super) fn of_process(&self, pid: Tid) -> impl Iterator<Item = Tid> {
         self.processes.get(&pid).into_iter().flatten().copied()
     }
 
     /// The name of a thread, if it is known.
-    pub fn comm(&self, tid: Tid) -> Option<Arc<str>> {
+    pub(super) fn comm(&self, tid: Tid) -> Option<Arc<str>> {
         self.known.get(&tid)?.comm.clone()
     }
 
     /// Events were opened on this thread.
-    pub fn opened(
+    pub(super) fn opened(
         &mut self,
         thread: Thread,
         family: FamilyId,
@@ -94,7 +94,7 @@ impl Threads {
     }
 
     /// A thread was created at `time`, as events of the family `told_by` tell.
-    pub fn forked(
+    pub(super) fn forked(
         &mut self,
         fork: Fork,
         time: u64,
@@ -134,14 +134,14 @@ impl Threads {
     }
 
     /// A thread has ended.
-    pub fn ended(&mut self, thread: Thread, families: &mut Families) {
+    pub(super) fn ended(&mut self, thread: Thread, families: &mut Families) {
         if let Some(known) = self.remove(thread.tid) {
             recount(Some(known.family), None, families);
         }
     }
 
     /// A thread has another name.
-    pub fn renamed(&mut self, thread: Thread, comm: Arc<str>) {
+    pub(super) fn renamed(&mut self, thread: Thread, comm: Arc<str>) {
         if let Some(known) = self.known.get_mut(&thread.tid) {
             known.comm = Some(comm);
         }
@@ -149,7 +149,7 @@ impl Threads {
 
     /// A process executes another program. Whichever thread called exec, it has the id of the
     /// process from now on, and the end of all others was told before.
-    pub fn executed(&mut self, thread: Thread, comm: Arc<str>, families: &mut Families) {
+    pub(super) fn executed(&mut self, thread: Thread, comm: Arc<str>, families: &mut Families) {
         let others: Vec<Tid> = self.of_process(thread.pid).filter(|t| *t != thread.tid).collect();
         for tid in others {
             let Some(known) = self.remove(tid) else { continue };
@@ -165,7 +165,7 @@ impl Threads {
     /// Whether a sample of `family` counts: not if a sample of other events has told of the same
     /// accept, as a thread may have events of its own and inherited ones. A thread that is not
     /// known yet is noted.
-    pub fn counts(
+    pub(super) fn counts(
         &mut self,
         thread: Thread,
         (time, fd): (u64, Option<i32>),

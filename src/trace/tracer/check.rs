@@ -34,29 +34,29 @@ pub(super) struct Check {
 
 impl Check {
     /// Sets the time of the next comparison to one interval from now.
-    pub fn postpone(&mut self) {
+    pub(super) fn postpone(&mut self) {
         self.next = Some(Instant::now() + INTERVAL);
     }
 
     /// Whether a comparison is due.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.next.is_some_and(|t| t <= now)
     }
 
     /// Adds a process that uses the engine `perf`.
-    pub fn add_process(&mut self, pid: Tid) {
+    pub(super) fn add_process(&mut self, pid: Tid) {
         if self.next.is_some() {
             self.processes.insert(pid);
         }
     }
 
     /// Notes that a thread has ended. The first thread of a process is reported last.
-    pub fn note_end(&mut self, tid: Tid) {
+    pub(super) fn note_end(&mut self, tid: Tid) {
         self.has_process_ended |= self.processes.remove(&tid);
     }
 
     /// Adds a new thread that uses the engine `perf`.
-    pub fn add_thread(&mut self, tid: Tid) {
+    pub(super) fn add_thread(&mut self, tid: Tid) {
         if self.next.is_some() && self.new_threads.len() < MAX_NEW_THREADS {
             self.new_threads.push(tid);
             let soon = Instant::now() + INTERVAL_NEW_THREADS;

@@ -29,12 +29,12 @@ pub(super) struct SignalHandler {
 
 impl SignalHandler {
     /// Removes and returns the next notice for the user.
-    pub fn next_notice(&mut self) -> Option<String> {
+    pub(super) fn next_notice(&mut self) -> Option<String> {
         self.notices.pop_front()
     }
 
     /// Returns whether SIGUSR1 has come since the last call.
-    pub fn take_report_request(&mut self) -> bool {
+    pub(super) fn take_report_request(&mut self) -> bool {
         std::mem::take(&mut self.is_report_requested)
     }
 
@@ -45,7 +45,7 @@ impl SignalHandler {
     }
 
     /// Handles the signals that have come.
-    pub fn handle(&mut self, tracees: &mut Tracees, signals: Signals) -> Result<(), Error> {
+    pub(super) fn handle(&mut self, tracees: &mut Tracees, signals: Signals) -> Result<(), Error> {
         self.is_report_requested |= signals.has(libc::SIGUSR1);
         match &mut tracees.watched {
             Watched::Spawned(command) if command.ending.is_some() => {

@@ -23,7 +23,7 @@ use super::tracees::{Phase, Tracees, Watched};
 
 impl Tracees {
     /// Handles a stop and resumes the tracee. Returns the connection if it accepted one.
-    pub fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
+    pub(super) fn on_stop(&mut self, stop: Stop) -> io::Result<Option<Connection>> {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.status.stops.get_or_insert(0) += 1;
         }
@@ -357,7 +357,7 @@ impl Tracees {
         stop.resume(until)
     }
 
-    pub fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
+    pub(super) fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
         let tid = stop.tid();
         let former = stop.former_tid().unwrap_or(tid);
         self.reader.forget(tid);

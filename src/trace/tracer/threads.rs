@@ -56,13 +56,13 @@ pub(super) struct Threads {
 
 impl Threads {
     /// Threads that all use the same engine.
-    pub fn with_common_engine(engine: Engine) -> Threads {
+    pub(super) fn with_common_engine(engine: Engine) -> Threads {
         let engines_used = BTreeSet::from([engine]);
         Threads { common_engine: Some(engine), engines_used, ..Threads::recorded([]) }
     }
 
     /// These threads, each with an engine of its own: `syscall` until [`Threads::set_engine`].
-    pub fn recorded(tids: impl IntoIterator<Item = Tid>) -> Threads {
+    pub(super) fn recorded(tids: impl IntoIterator<Item = Tid>) -> Threads {
         let thread = || Thread { engine: Some(Engine::Syscall), ..Thread::default() };
         Threads {
             by_tid: tids.into_iter().map(|tid| (tid, thread())).collect(),
@@ -74,23 +74,23 @@ impl Threads {
     }
 
     /// The state of a thread; adds the thread if it is missing.
-    pub fn state(&mut self, tid: Tid) -> &mut Thread {
+    pub(super) fn state(&mut self, tid: Tid) -> &mut Thread {
         self.by_tid.entry(tid).or_default()
     }
 
     /// The state of a thread that has any.
-    pub fn get(&self, tid: Tid) -> Option<&Thread> {
+    pub(super) fn get(&self, tid: Tid) -> Option<&Thread> {
         self.by_tid.get(&tid)
     }
 
     /// The state of a thread that has any.
-    pub fn get_mut(&mut self, tid: Tid) -> Option<&mut Thread> {
+    pub(super) fn get_mut(&mut self, tid: Tid) -> Option<&mut Thread> {
         self.by_tid.get_mut(&tid)
     }
 
     /// Returns the engine of a thread. A thread or child process whose creator has not stopped
     /// yet gets the engine of its process or parent.
-    pub fn engine(&mut self, tid: Tid) -> Engine {
+    pub(super) fn engine(&mut self, tid: Tid) -> Engine {
         if let Some(engine) = self.common_engine {
             return engine;
         }
@@ -106,7 +106,7 @@ impl Threads {
     }
 
     /// Sets the engine of a thread.
-    pub fn set_engine(&mut self, tid: Tid, engine: Engine) {
+    pub(super) fn set_engine(&mut self, tid: Tid, engine: Engine) {
         self.engines_used.insert(engine);
         if self.common_engine.is_none() {
             self.state(tid).engine = Some(engine);
@@ -117,38 +117,38 @@ impl Threads {
     }
 
     /// All engines that were ever used.
-    pub fn engines_used(&self) -> &BTreeSet<Engine> {
+    pub(super) fn engines_used(&self) -> &BTreeSet<Engine> {
         &self.engines_used
     }
 
     /// Whether every thread is recorded, which is so unless all use a common engine.
-    pub fn are_recorded(&self) -> bool {
+    pub(super) fn are_recorded(&self) -> bool {
         self.common_engine.is_none()
     }
 
     /// Whether a thread is recorded.
-    pub fn is_recorded(&self, tid: Tid) -> bool {
+    pub(super) fn is_recorded(&self, tid: Tid) -> bool {
         self.are_recorded() && self.by_tid.get(&tid).is_some_and(|thread| thread.engine.is_some())
     }
 
     /// The number of threads, if they are recorded.
-    pub fn count(&self) -> Option<u64> {
+    pub(super) fn count(&self) -> Option<u64> {
         self.are_recorded().then(|| self.all().count() as u64)
     }
 
     /// The recorded threads.
-    pub fn all(&self) -> impl Iterator<Item = Tid> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Tid> {
         let recorded = self.by_tid.iter().filter(|(_, thread)| thread.engine.is_some());
         recorded.filter(|_| self.are_recorded()).map(|(tid, _)| *tid)
     }
 
     /// The recorded threads that use `engine`.
-    pub fn with_engine(&self, engine: Engine) -> Vec<Tid> {
+    pub(super) fn with_engine(&self, engine: Engine) -> Vec<Tid> {
         self.all().filter(|tid| self.by_tid[tid].engine == Some(engine)).collect()
     }
 
     /// Notes a stop that may be the first one of a new thread. Returns whether it is.
-    pub fn note_first_stop(&mut self, tid: Tid) -> bool {
+    pub(super) fn note_first_stop(&mut self, tid: Tid) -> bool {
         let is_recorded = self.is_recorded(tid);
         let creation = &mut self.state(tid).creation;
         match creation {
@@ -166,7 +166,7 @@ impl Threads {
 
     /// Notes that the stop of a thread's creator has been seen. The new thread gets the engine of
     /// `creator`. Returns false if the new thread has ended already.
-    pub fn announce(&mut self, creator: Tid, tid: Tid) -> bool {
+    pub(super) fn announce(&mut self, creator: Tid, tid: Tid) -> bool {
         if self.ended_unannounced.remove(&tid) {
             return false;
         }
@@ -181,7 +181,7 @@ impl Threads {
     }
 
     /// Notes that a thread was interrupted: [`Threads::has_interrupted`] until its next stop.
-    pub fn set_interrupted(&mut self, tid: Tid) {
+    pub(super) fn set_interrupted(&mut self, tid: Tid) {
         let thread = self.state(tid);
         if !std::mem::replace(&mut thread.is_interrupted, true) {
             self.interrupted += 1;
@@ -189,7 +189,7 @@ impl Threads {
     }
 
     /// Notes a stop. Any stop answers PTRACE_INTERRUPT: no further one follows (ptrace(2)).
-    pub fn clear_interrupted(&mut self, tid: Tid) {
+    pub(super) fn clear_interrupted(&mut self, tid: Tid) {
         if self.interrupted > 0
             && let Some(thread) = self.by_tid.get_mut(&tid)
             && std::mem::take(&mut thread.is_interrupted)
@@ -199,12 +199,12 @@ impl Threads {
     }
 
     /// Whether a thread was interrupted and has not stopped yet.
-    pub fn has_interrupted(&self) -> bool {
+    pub(super) fn has_interrupted(&self) -> bool {
         self.interrupted > 0
     }
 
     /// Removes a thread that has ended.
-    pub fn remove(&mut self, tid: Tid) {
+    pub(super) fn remove(&mut self, tid: Tid) {
         self.clear_interrupted(tid);
         if let Some(thread) = self.by_tid.remove(&tid)
             && thread.creation == Creation::Stopped

@@ -60,7 +60,11 @@ pub(super) struct Tracees {
 
 impl Tracees {
     /// Returns the tracees, and installs the handlers of signals to the tracer.
-    pub fn new(options: Options, watched: Watched, threads: Threads) -> Result<Tracees, Error> {
+    pub(super) fn new(
+        options: Options,
+        watched: Watched,
+        threads: Threads,
+    ) -> Result<Tracees, Error> {
         let handled = match &watched {
             Watched::Spawned(_) => handled_for_command(),
             Watched::Attached(_) => handled_for_attached(),
@@ -89,17 +93,17 @@ impl Tracees {
     }
 
     /// Adds a remark that is shown unless `--quiet` is given.
-    pub fn remark(&mut self, text: impl Into<String>) {
+    pub(super) fn remark(&mut self, text: impl Into<String>) {
         self.remarks.push(Remark { is_detail: false, text: text.into() });
     }
 
     /// Adds a remark that is shown with `--verbose`.
-    pub fn detail(&mut self, text: impl Into<String>) {
+    pub(super) fn detail(&mut self, text: impl Into<String>) {
         self.remarks.push(Remark { is_detail: true, text: text.into() });
     }
 
     /// Waits for a stop and handles it. Returns `None` if no tracees are left.
-    pub fn wait(&mut self) -> Result<Option<Option<Connection>>, Error> {
+    pub(super) fn wait(&mut self) -> Result<Option<Option<Connection>>, Error> {
         match wait::any() {
             Ok(Some(change)) => self.on_stop(change.into()).doing("tracing").map(Some),
             Ok(None) => Ok(None),
@@ -109,7 +113,7 @@ impl Tracees {
     }
 
     /// Handles all stops that have been reported already. Does not wait.
-    pub fn drain(&mut self) -> Result<(), Error> {
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
         loop {
             match wait::any_now() {
                 Ok(Some(change)) => {
@@ -125,7 +129,7 @@ impl Tracees {
 
     /// Switches threads to the engine `syscall`: stops each once, and from then on at every
     /// system call.
-    pub fn switch_to_syscall(&mut self, threads: impl IntoIterator<Item = Tid>) {
+    pub(super) fn switch_to_syscall(&mut self, threads: impl IntoIterator<Item = Tid>) {
         for tid in threads {
             self.threads.set_engine(tid, Engine::Syscall);
             self.threads.state(tid).is_awaiting_accept = false;
@@ -141,25 +145,19 @@ impl Tracees {
     }
 
     /// Switches a process to the engine `syscall` because `perf` is not possible.
-    pub fn fall_back(&mut self, pid: Tid, reason: &str) {
+    pub(super) fn fall_back(&mut self, pid: Tid, reason: &str) {
         self.report_fallback(pid, reason);
         self.switch_to_syscall(procfs::threads(pid));
     }
 
     /// Switches one stopped thread to the engine `syscall` because `perf` is not possible.
-    pub fn fall_back_thread(&mut self, tid: Tid, reason: &str) {
+    pub(super) fn fall_back_thread(&mut self, tid: Tid, reason: &str) {
         self.threads.set_engine(tid, Engine::Syscall);
         self.report_fallback(tid, reason);
     }
 
-    /// Whether a given process must be watched with this engine or not at all.
-    pub fn is_required(&self, engine: Engine, pid: Tid) -> bool {
-        let Watched::Attached(targets) = &self.watched else { return false };
-        self.options.engine == Some(engine) && targets.pids.contains(&pid)
-    }
-
     /// Reports that `perf` is not possible: as a notice if it was requested, else as a detail.
-    pub fn report_fallback(&mut self, tid: Tid, reason: &str) {
+    pub(super) fn report_fallback(&mut self, tid: Tid, reason: &str) {
         let text = format!("process {tid}: engine syscall, since {reason}");
         if self.options.engine == Some(Engine::Perf) {
             self.remark(text);
@@ -169,14 +167,14 @@ impl Tracees {
     }
 
     /// Checks running processes for rings that they set up before they were traced.
-    pub fn check_io_uring(&mut self, mut processes: impl Iterator<Item = Tid>) {
+    pub(super) fn check_io_uring(&mut self, mut processes: impl Iterator<Item = Tid>) {
         if processes.any(procfs::has_io_uring) {
             self.record_io_uring();
         }
     }
 
     /// Records that a tracee uses io_uring.
-    pub fn record_io_uring(&mut self) {
+    pub(super) fn record_io_uring(&mut self) {
         self.status.record_shortfall(ShortfallKind::Unobservable, 1, IO_URING_SEEN);
     }
 }

@@ -30,7 +30,7 @@ const WRITING_NS: u64 = 1_000_000;
 
 /// What an event is for. Their losses differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// New connections.
     Connections,
     /// What decides which of them count.
@@ -39,7 +39,7 @@ pub enum Purpose {
 
 /// A record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
     /// The thread that the CPU was running. It has to do with listeners only.
@@ -74,7 +74,7 @@ impl Rings {
 
 /// The events of one tracepoint on all CPUs.
 #[derive(Debug)]
-pub struct Capture {
+pub(super) struct Capture {
     layout: Layout,
     // Before the rings, into which they write.
     events: Vec<CountedEvent>,
@@ -91,7 +91,7 @@ impl Capture {
     ///
     /// # Errors
     /// Those of perf_event_open(2) and mmap(2).
-    pub fn map(layout: Layout, buffer: Option<usize>) -> io::Result<Capture> {
+    pub(super) fn map(layout: Layout, buffer: Option<usize>) -> io::Result<Capture> {
         let _raised = capability::raised();
         let online = cpu::online()?;
         let cpus = cpu::parse_list(&online).ok_or(io::ErrorKind::InvalidData)?;
@@ -125,7 +125,7 @@ impl Capture {
     ///
     /// # Errors
     /// Those of perf_event_open(2) and of its filters.
-    pub fn open(&mut self, id: u16, filters: &[(Purpose, &CStr)]) -> io::Result<()> {
+    pub(super) fn open(&mut self, id: u16, filters: &[(Purpose, &CStr)]) -> io::Result<()> {
         let _raised = capability::raised();
         for rings in &self.rings {
             for (purpose, filter) in filters {
@@ -142,7 +142,7 @@ impl Capture {
     }
 
     /// Closes all events and forgets their records.
-    pub fn take_events(&mut self) -> Closed {
+    pub(super) fn take_events(&mut self) -> Closed {
         self.drain();
         self.pending.clear();
         self.by_id.clear();
@@ -150,18 +150,18 @@ impl Capture {
     }
 
     /// The size in bytes of all rings for connections.
-    pub fn ring_bytes(&self) -> usize {
+    pub(super) fn ring_bytes(&self) -> usize {
         self.rings.iter().map(|rings| rings.connections.size()).sum()
     }
 
     /// Whether the CPUs are others than those that the rings were made for.
-    pub fn have_cpus_changed(&self) -> bool {
+    pub(super) fn have_cpus_changed(&self) -> bool {
         cpu::online().is_ok_and(|now| now != self.online)
     }
 
     /// Waits until a ring of connections is filled by a quarter, another record or a signal comes, or
     /// the time is over.
-    pub fn wait(&self, time: Duration) {
+    pub(super) fn wait(&self, time: Duration) {
         // Rounded up, so that it is over when the wait is.
         let time = PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX);
         let rings = self.rings.iter().flat_map(|rings| [&rings.connections, &rings.others]);
@@ -173,7 +173,7 @@ impl Capture {
 
     /// Takes what has come out of the rings. Returns until when all that the kernel has written is
     /// now pending.
-    pub fn drain(&mut self) -> u64 {
+    pub(super) fn drain(&mut self) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
         for rings in &mut self.rings {
@@ -206,30 +206,30 @@ impl Capture {
     }
 
     /// Takes the earliest record, if it is not later than `until`.
-    pub fn next_until(&mut self, until: u64) -> Option<Record> {
+    pub(super) fn next_until(&mut self, until: u64) -> Option<Record> {
         self.pending.front().filter(|record| record.time <= until)?;
         self.pending.pop_front()
     }
 
     /// Stops all events. What they wrote is still to be [taken](Capture::drain).
-    pub fn disable(&self) -> io::Result<()> {
+    pub(super) fn disable(&self) -> io::Result<()> {
         self.events.iter().try_for_each(|e| e.event.disable())
     }
 
     /// How many changes the kernel has counted that brought no record by now. To be called before
     /// the rings are read, the result being what is missing once they have been.
-    pub fn counts(&self) -> io::Result<Vec<u64>> {
+    pub(super) fn counts(&self) -> io::Result<Vec<u64>> {
         self.events.iter().map(|e| e.event.count()).collect()
     }
 
     /// How many of the counted changes brought no record.
-    pub fn missing(&self, counts: &[u64], purpose: Purpose) -> u64 {
+    pub(super) fn missing(&self, counts: &[u64], purpose: Purpose) -> u64 {
         let events = self.events.iter().zip(counts).filter(|(e, _)| e.purpose == purpose);
         events.map(|(e, count)| count.saturating_sub(e.seen)).sum()
     }
 
     /// Records that could not be decoded.
-    pub fn unreadable(&self) -> u64 {
+    pub(super) fn unreadable(&self) -> u64 {
         self.unreadable
     }
 }
@@ -237,7 +237,7 @@ impl Capture {
 /// Events that no longer belong to a [`Capture`]. They are closed when this is dropped, which takes
 /// microseconds while other events of the tracepoint are open, and tens of milliseconds otherwise.
 #[derive(Debug)]
-pub struct Closed {
+pub(super) struct Closed {
     _events: Vec<CountedEvent>,
 }
 

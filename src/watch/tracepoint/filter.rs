@@ -10,14 +10,14 @@ const MAX_FILTER_BYTES: usize = 4000;
 /// New inbound connections: a socket that leaves SYN_RECV (3), except to CLOSE (7). Nearly all go
 /// to ESTABLISHED (1). With TCP Fast Open, a server that closes early takes its socket to FIN_WAIT1,
 /// and a FIN beside the SYN to CLOSE_WAIT.
-pub fn connections(ports: &Ports) -> CString {
+pub(super) fn connections(ports: &Ports) -> CString {
     filter("oldstate == 3 && newstate != 7", ports)
 }
 
 /// What decides which of them count, and where. A listener begins (LISTEN is 10), perhaps before
 /// it has a port. A socket that has sent a SYN itself gets one (SYN_SENT, 2, to SYN_RECV):
 /// simultaneous open, which is outbound. It may also leave SYN_RECV by CLOSE.
-pub fn others(ports: &Ports) -> CString {
+pub(super) fn others(ports: &Ports) -> CString {
     let ports = format!("(sport == 0 || {})", list(ports));
     let text = format!("protocol == 6 && {ports} && (newstate == 10 || {SIMULTANEOUS_OPEN})");
     CString::new(text).unwrap_or_default()

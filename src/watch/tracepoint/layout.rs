@@ -6,7 +6,7 @@ use crate::watch::wire::End;
 
 /// Offsets into the raw record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     socket: usize,
     old_state: usize,
     new_state: usize,
@@ -21,7 +21,7 @@ pub struct Layout {
 
 /// A change of a socket's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateChange {
+pub(super) struct StateChange {
     /// The address of the kernel's `struct sock`. It names the socket while it exists.
     pub socket: u64,
     /// The state before, from the kernel's net/tcp_states.h.
@@ -37,7 +37,7 @@ pub struct StateChange {
 impl Layout {
     /// Reads the file `format` of the tracepoint. `None` if it lacks a field or has one of another
     /// size.
-    pub fn parse(format: &str) -> Option<Layout> {
+    pub(super) fn parse(format: &str) -> Option<Layout> {
         let at = |name: &str, size: usize| {
             let line = format.lines().find(|line| field_name(line) == Some(name))?;
             let number = |key: &str| line.split_once(key)?.1.split(';').next()?.trim().parse().ok();
@@ -58,7 +58,7 @@ impl Layout {
     }
 
     /// Decodes a raw record. `None` if it is cut off or of another family than IPv4 and IPv6.
-    pub fn decode(&self, raw: &[u8]) -> Option<StateChange> {
+    pub(super) fn decode(&self, raw: &[u8]) -> Option<StateChange> {
         let (local, peer): (IpAddr, IpAddr) =
             match i32::from(u16::from_ne_bytes(bytes(raw, self.family)?)) {
                 libc::AF_INET => {

@@ -11,10 +11,10 @@
 //! engine is used only while no other namespace has a listener on a watched port
 //! ([`namespaces`]).
 
-pub mod capture;
-pub mod filter;
-pub mod layout;
-pub mod namespaces;
-pub mod proof;
-pub mod source;
-pub mod unavailable;
+mod capture;
+mod filter;
+mod layout;
+mod namespaces;
+mod proof;
+pub(super) mod source;
+pub(super) mod unavailable;

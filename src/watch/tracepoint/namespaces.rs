@@ -24,7 +24,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// A listener on one of the ports, if there is one.
     pub listener: Option<ForeignListener>,
     /// How many other network namespaces there are.
@@ -35,7 +35,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Why not all of them can be seen.
-pub fn look(ports: &Ports) -> Result<Found, String> {
+pub(super) fn look(ports: &Ports) -> Result<Found, String> {
     let own = own().map_err(|e| format!("/proc/thread-self/ns/net: {e}"))?;
     let mut all = all()?;
     all.remove(&own);
@@ -55,7 +55,7 @@ pub fn look(ports: &Ports) -> Result<Found, String> {
 }
 
 /// Whether a thread is in the calling thread's network namespace; `None` if it has ended.
-pub fn is_in_ours(tid: Tid) -> Option<bool> {
+pub(super) fn is_in_ours(tid: Tid) -> Option<bool> {
     let namespace = link(&PathBuf::from(format!("/proc/{tid}/ns/net"))).ok()?;
     Some(own().ok()? == namespace)
 }

@@ -17,7 +17,7 @@ use super::unavailable::Unavailable;
 
 /// Connects to itself on 127.0.0.1 and compares the records with the truth. Returns the events,
 /// which are better closed when others of the tracepoint are open.
-pub fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailable> {
+pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailable> {
     let unproven = |e: io::Error| Unavailable::Unproven(e.to_string());
     let listener = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|e| unproven(e.into()))?;

@@ -39,7 +39,7 @@ const READING: &str = "reading the tracepoint's counts";
 
 /// Why counting cannot go on by the tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     /// Another network namespace has a listener now.
     Foreign(ForeignListener),
     /// It is no longer known whether one has.
@@ -50,7 +50,7 @@ pub enum Obstacle {
 
 /// What comes next.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// An event for the caller.
     Event(Event),
     /// Another engine must go on.
@@ -67,7 +67,7 @@ struct Listened {
 
 /// Watches ports by the tracepoint.
 #[derive(Debug)]
-pub struct TracepointWatcher {
+pub(crate) struct TracepointWatcher {
     ports: Ports,
     capture: Capture,
     /// What is open when counting begins.
@@ -97,7 +97,7 @@ impl TracepointWatcher {
     ///
     /// # Errors
     /// [`Error::Tracepoint`] where another engine can do it.
-    pub fn start(options: &Options) -> Result<TracepointWatcher, Error> {
+    pub(crate) fn start(options: &Options) -> Result<TracepointWatcher, Error> {
         let ports: Ports = options.ports.iter().cloned().collect();
         let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Unavailable::NotInKernel,
@@ -146,23 +146,23 @@ impl TracepointWatcher {
     }
 
     /// How many connections were open at the start; they do not count.
-    pub fn opened_before(&self) -> u64 {
+    pub(crate) fn opened_before(&self) -> u64 {
         self.before.opened_before()
     }
 
     /// The watched ports on which nobody listens yet.
-    pub fn unused(&self) -> Vec<(u16, u16)> {
+    pub(crate) fn unused(&self) -> Vec<(u16, u16)> {
         let ranges = self.ports.ranges().iter().copied();
         ranges.filter(|range| !self.before.listens(*range)).collect()
     }
 
     /// The size of all ring buffers in bytes.
-    pub fn buffers(&self) -> usize {
+    pub(crate) fn buffers(&self) -> usize {
         self.capture.ring_bytes()
     }
 
     /// Waits for the next event or obstacle, at most until `deadline`.
-    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Error> {
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Error> {
         loop {
             let wanted = signals::wanted();
             self.asked |= wanted.tally;
@@ -202,7 +202,7 @@ impl TracepointWatcher {
     }
 
     /// Stops counting.
-    pub fn stop(&mut self) -> Result<(), Error> {
+    pub(crate) fn stop(&mut self) -> Result<(), Error> {
         if !self.stopped {
             self.status.ended = Some(RecordTime::now());
             self.ended = Some(monotonic_now());
@@ -214,19 +214,19 @@ impl TracepointWatcher {
     }
 
     /// Stops because of an obstacle, and returns the connections that came before.
-    pub fn give_up(&mut self, obstacle: &Obstacle) -> Result<Vec<Connection>, Error> {
+    pub(crate) fn give_up(&mut self, obstacle: &Obstacle) -> Result<Vec<Connection>, Error> {
         let more = self.close()?;
         self.leave_out_unsure(more.as_ref().unwrap_or(obstacle));
         Ok(self.ready.drain(..).collect())
     }
 
     /// The connections that are ready.
-    pub fn take_ready(&mut self) -> Vec<Connection> {
+    pub(crate) fn take_ready(&mut self) -> Vec<Connection> {
         self.ready.drain(..).collect()
     }
 
     /// How long after its time a connection may be reported.
-    pub fn lateness(&self) -> Duration {
+    pub(crate) fn lateness(&self) -> Duration {
         let age = |c: &Connection| match (c.time, RecordTime::now()) {
             (Some(RecordTime::Clock(then)), RecordTime::Clock(now)) => {
                 Duration::from_nanos(now.saturating_sub(then).try_into().unwrap_or_default())
@@ -238,7 +238,7 @@ impl TracepointWatcher {
     }
 
     /// How it went so far.
-    pub fn status(&mut self) -> Result<SourceStatus, Error> {
+    pub(crate) fn status(&mut self) -> Result<SourceStatus, Error> {
         if !self.stopped {
             self.compare()?;
         }

@@ -9,14 +9,14 @@ const DUMPS: usize = 32;
 
 /// The last dumps, which have numbers.
 #[derive(Debug, Default)]
-pub struct History {
+pub(super) struct History {
     last: u32,
     taken: VecDeque<Span>,
 }
 
 impl History {
     /// Another dump was taken then.
-    pub fn add(&mut self, taken: Span) {
+    pub(super) fn add(&mut self, taken: Span) {
         self.last += 1;
         if self.taken.len() == DUMPS {
             self.taken.pop_front();
@@ -25,23 +25,23 @@ impl History {
     }
 
     /// The number of the last dump.
-    pub fn last(&self) -> u32 {
+    pub(super) fn last(&self) -> u32 {
         self.last
     }
 
     /// The number of the earliest that is remembered, or of one before it.
-    pub fn first(&self) -> u32 {
+    pub(super) fn first(&self) -> u32 {
         self.last.saturating_sub(DUMPS as u32)
     }
 
     /// When the last dump was begun.
-    pub fn last_start(&self) -> Option<Nanos> {
+    pub(super) fn last_start(&self) -> Option<Nanos> {
         self.taken.back().map(|taken| taken.after)
     }
 
     /// The last dump that was complete before `end`, with when it was begun, if it is remembered.
     /// A connection that ended later and is not in it began after it.
-    pub fn before(&self, end: Nanos) -> (u32, Option<Nanos>) {
+    pub(super) fn before(&self, end: Nanos) -> (u32, Option<Nanos>) {
         let complete = |dump: &&Span| dump.before <= end;
         let later = self.taken.iter().rev().take_while(|dump| !complete(dump)).count();
         let known = self.taken.iter().rev().nth(later);

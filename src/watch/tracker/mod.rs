@@ -21,7 +21,7 @@ const FORGET: Nanos = 60_000_000_000;
 
 /// A connection that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObservedSocket {
+pub(super) struct ObservedSocket {
     /// This side.
     pub local: End,
     /// The client.
@@ -70,7 +70,7 @@ struct Undecided {
 
 /// What is known of the sockets on the watched ports.
 #[derive(Debug)]
-pub struct SocketTracker {
+pub(super) struct SocketTracker {
     /// Give connections at their end, with how they fared, rather than at once.
     keep: bool,
     open: HashMap<u64, Open>,
@@ -90,7 +90,7 @@ pub struct SocketTracker {
 
 impl SocketTracker {
     /// A ledger without any entry. With `keep`, it gives connections at their end.
-    pub fn new(keep: bool) -> SocketTracker {
+    pub(super) fn new(keep: bool) -> SocketTracker {
         SocketTracker {
             keep,
             open: HashMap::new(),
@@ -107,7 +107,7 @@ impl SocketTracker {
     }
 
     /// Takes note of what is open before counting begins.
-    pub fn open_before(&mut self, dump: &Dump) {
+    pub(super) fn open_before(&mut self, dump: &Dump) {
         let taken = self.begin_dump(dump);
         let this = self.history.last();
         (self.started, self.mark) = (dump.start, (this, dump.start));
@@ -121,12 +121,12 @@ impl SocketTracker {
     }
 
     /// Takes note of an end before counting begins.
-    pub fn ended_before(&mut self, s: &Socket) {
+    pub(super) fn ended_before(&mut self, s: &Socket) {
         self.open.remove(&s.cookie);
     }
 
     /// Brings everything up to date with a dump.
-    pub fn dumped(&mut self, dump: &Dump) {
+    pub(super) fn dumped(&mut self, dump: &Dump) {
         let former = self.history.last_start().unwrap_or(dump.start);
         let taken = self.begin_dump(dump);
         let this = self.history.last();
@@ -166,7 +166,7 @@ impl SocketTracker {
     }
 
     /// Takes note of a notice that a socket has ended, sent and received in this span.
-    pub fn ended(&mut self, s: &Socket, told: Span) {
+    pub(super) fn ended(&mut self, s: &Socket, told: Span) {
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.history.last()),
@@ -213,7 +213,7 @@ impl SocketTracker {
     }
 
     /// Ends the account: decides what is undecided, and gives what was kept for its end.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.decide(true);
         for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
             open.what = What::Given;
@@ -222,38 +222,38 @@ impl SocketTracker {
     }
 
     /// The connections that count since the last call.
-    pub fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
+    pub(super) fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
         self.given.drain(..)
     }
 
     /// How many connections were open before counting began.
-    pub fn opened_before(&self) -> u64 {
+    pub(super) fn opened_before(&self) -> u64 {
         self.opened_before
     }
 
     /// How many connections have begun since, of which the ledger knows.
-    pub fn passive(&self) -> u64 {
+    pub(super) fn passive(&self) -> u64 {
         self.passive
     }
 
     /// Whether a listener on one of these ports was in the last dump.
-    pub fn listens(&self, (low, high): (u16, u16)) -> bool {
+    pub(super) fn listens(&self, (low, high): (u16, u16)) -> bool {
         self.listeners.has_port(low..=high, self.history.last())
     }
 
     /// How many sockets are gone from the last dumps without a notice.
-    pub fn vanished(&self) -> u64 {
+    pub(super) fn vanished(&self) -> u64 {
         let last = self.history.last();
         self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
     }
 
     /// Whether there is a connection of which it is not known yet whether it counts.
-    pub fn is_undecided(&self) -> bool {
+    pub(super) fn is_undecided(&self) -> bool {
         !self.undecided.is_empty()
     }
 
     /// How many connections count, but have not been given yet because they are open.
-    pub fn kept(&self) -> u64 {
+    pub(super) fn kept(&self) -> u64 {
         self.open.values().filter(|o| o.what == What::Kept).count() as u64
     }
 
