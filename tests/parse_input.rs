@@ -358,3 +358,25 @@ fn absurd_numbers_do_no_harm() {
     let output = place.parse(&["--type", "conntrack", "a.txt", "b.txt"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What util-linux prints: one object over many lines, in which no line of the log begins a line.
+#[test]
+fn a_ring_buffer_in_json_counts_as_the_same_in_text() {
+    let text = include_str!("../testdata/records/netfilter/new-all-protos-dmesg/dmesg.txt");
+    let other = (0..200).map(|i| format!("[    {i}.000001] usb 1-{i}: new device \"x\"\n"));
+    let text = other.collect::<String>() + text;
+    let objects = text.lines().map(|line| {
+        let (time, message) = line[1..].split_once("] ").unwrap();
+        let message = serde_json::to_string(message).unwrap();
+        format!("{{\n         \"pri\": 4,\n         \"time\": {time},\n         \"msg\": {message}\n      }}")
+    });
+    let json = objects.collect::<Vec<_>>().join(",");
+    let json = format!("{{\n   \"dmesg\": [\n      {json}\n   ]\n}}\n");
+    let place = Place::new();
+    place.file("dmesg.json", json);
+    place.file("dmesg.txt", text);
+    let [json, text] =
+        ["dmesg.json", "dmesg.txt"].map(|file| place.parse(&["--port", "4711", file]).stdout);
+    assert_eq!(String::from_utf8_lossy(&json), String::from_utf8_lossy(&text));
+    assert_eq!(String::from_utf8_lossy(&json).lines().next(), Some("198.51.100.10: 5"));
+}

@@ -56,7 +56,17 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
-    result.map_err(|error| suggest_watch(error, &port))
+    result.map_err(|error| suggest_watch(suggest_sample(error, args.engine), &port))
+}
+
+/// Names the engine that Yama does not concern.
+fn suggest_sample(error: anyhow::Error, engine: Engine) -> anyhow::Error {
+    let text = format!("{error:#}");
+    if matches!(engine, Engine::Perf | Engine::Syscall) && text.contains("ptrace_scope") {
+        anyhow::anyhow!("{text}; or '--engine sample', which needs no ptrace")
+    } else {
+        error
+    }
 }
 
 /// Names the command that needs no permission for the server, if that is what is missing.

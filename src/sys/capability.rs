@@ -1,8 +1,8 @@
-//! CAP_PERFMON (Linux 5.8, capabilities(7)), held ready and raised only where it is needed.
+//! CAP_PERFMON (Linux 5.8) and CAP_SYS_ADMIN (capabilities(7)), raised only where they are needed.
 //!
-//! A binary that carries it as a file capability (`setcap cap_perfmon+ep`) starts with it
-//! effective. What such a process executes gains nothing from it: neither the inheritable nor
-//! the ambient set is touched, and both are empty unless whoever started it arranged otherwise.
+//! A binary that has one as a file capability (`setcap cap_perfmon+ep`) starts with it effective.
+//! Programs that such a process executes gain nothing from it: the inheritable and the ambient set
+//! are not changed, and both are empty unless the caller set them.
 
 use std::io;
 
@@ -18,10 +18,13 @@ fn set(sets: CapabilitySets) -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
-/// Takes CAP_PERFMON out of the calling thread's effective set, keeping it for [`raised`]. To be
-/// called first thing, before there are other threads. Root keeps what it has.
+/// The capabilities that perf_event_open(2) may ask for.
+const PERF: CapabilitySet = CapabilitySet::PERFMON.union(CapabilitySet::SYS_ADMIN);
+
+/// Takes CAP_PERFMON and CAP_SYS_ADMIN out of the calling thread's effective set and keeps them for
+/// [`raised`]. To be called first, before there are other threads. Root keeps what it has.
 pub(crate) fn lower() -> io::Result<()> {
-    if geteuid().is_root() || !is_permitted() {
+    if geteuid().is_root() || !get()?.permitted.intersects(PERF) {
         return Ok(());
     }
     // A process that got capabilities of its file is not "dumpable", nor are its children until
@@ -34,57 +37,76 @@ pub(crate) fn lower() -> io::Result<()> {
 
 fn lower_here() -> io::Result<()> {
     let mut sets = get()?;
-    if !sets.effective.contains(CapabilitySet::PERFMON) {
+    if !sets.effective.intersects(PERF) {
         return Ok(());
     }
-    sets.effective.remove(CapabilitySet::PERFMON);
+    sets.effective.remove(PERF);
     set(sets)
 }
 
 /// Takes out of the calling thread's effective set what makes every tracepoint readable.
 pub(crate) fn renounce() -> io::Result<()> {
-    let mut sets = get()?;
-    sets.effective.remove(CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
-    set(sets)
+    lower_here()
 }
 
 /// Makes effective what [`renounce`] took, where it is permitted.
 pub(crate) fn resume() -> io::Result<()> {
     let mut sets = get()?;
-    sets.effective |= sets.permitted & (CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
+    sets.effective |= sets.permitted & PERF;
     set(sets)
 }
 
+/// Whether the calling thread may raise CAP_SYS_ADMIN.
+pub(crate) fn has_sys_admin() -> bool {
+    get().is_ok_and(|sets| sets.permitted.contains(CapabilitySet::SYS_ADMIN))
+}
+
 /// Whether the calling thread may raise CAP_PERFMON.
-pub(crate) fn is_permitted() -> bool {
+pub(crate) fn has_perfmon() -> bool {
     get().is_ok_and(|sets| sets.permitted.contains(CapabilitySet::PERFMON))
 }
 
-/// CAP_PERFMON is effective in this thread while this lives.
+/// Whether this process is in the initial user namespace, in which user 0 is root of the host: it maps
+/// all IDs to themselves (user_namespaces(7)).
+pub(crate) fn is_initial_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The capabilities are effective in this thread while this lives.
 #[derive(Debug)]
-#[must_use = "it is lowered again when this is dropped"]
+#[must_use = "they are lowered again when this is dropped"]
 pub(crate) struct Raised {
+    /// What was lowered before.
+    lowered: CapabilitySet,
     /// A guard belongs to the thread that made it, as capabilities do.
-    was_lowered: bool,
     not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// Raises CAP_PERFMON where the thread has it in its permitted set; does nothing elsewhere.
+/// Raises CAP_PERFMON and CAP_SYS_ADMIN where the thread has them in its permitted set. Does nothing
+/// elsewhere.
 pub(crate) fn raised() -> Raised {
-    let was_lowered = get().is_ok_and(|mut sets| {
-        let is_lowered = sets.permitted.contains(CapabilitySet::PERFMON)
-            && !sets.effective.contains(CapabilitySet::PERFMON);
-        sets.effective.insert(CapabilitySet::PERFMON);
-        is_lowered && set(sets).is_ok()
-    });
-    Raised { was_lowered, not_send: std::marker::PhantomData }
+    let raise = || {
+        let mut sets = get()?;
+        let lowered = (sets.permitted & PERF).difference(sets.effective);
+        if !lowered.is_empty() {
+            sets.effective |= lowered;
+            set(sets)?;
+        }
+        io::Result::Ok(lowered)
+    };
+    let lowered = raise().unwrap_or(CapabilitySet::empty());
+    Raised { lowered, not_send: std::marker::PhantomData }
 }
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        if self.was_lowered {
-            // Taking a bit out of one's own effective set cannot be refused.
-            let _ = lower_here();
+        if !self.lowered.is_empty()
+            && let Ok(mut sets) = get()
+        {
+            sets.effective.remove(self.lowered);
+            // Removal from one's own effective set cannot be refused.
+            let _ = set(sets);
         }
     }
 }
@@ -93,26 +115,26 @@ impl Drop for Raised {
 mod tests {
     use super::*;
 
-    fn is_effective() -> bool {
-        get().unwrap().effective.contains(CapabilitySet::PERFMON)
+    fn are_effective() -> bool {
+        get().unwrap().effective.contains(PERF)
     }
 
     /// In a thread of its own: capabilities are a thread's.
     #[test]
-    fn is_effective_only_while_raised() {
+    fn are_effective_only_while_raised() {
         std::thread::spawn(|| {
-            if !is_permitted() {
+            if !get().unwrap().permitted.contains(PERF) {
                 drop(raised());
-                assert!(!is_effective());
+                assert!(!are_effective());
                 return;
             }
             lower_here().unwrap();
-            assert!(!is_effective());
+            assert!(!get().unwrap().effective.intersects(PERF));
             let guard = raised();
-            assert!(is_effective());
+            assert!(are_effective());
             drop(guard);
-            assert!(!is_effective());
-            assert!(is_permitted());
+            assert!(!get().unwrap().effective.intersects(PERF));
+            assert!(has_sys_admin());
         })
         .join()
         .unwrap();

@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub(crate) mod fork;
 pub(crate) mod netlink;
 pub(crate) mod perf;
+pub(crate) mod perf_access;
 pub(crate) mod perf_ring;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;

@@ -8,6 +8,8 @@ use crate::sys::ptrace::Tid;
 use super::procfs;
 
 const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works nevertheless";
+const YAMA_3: &str = "kernel.yama.ptrace_scope is 3, which forbids ptrace to everyone until the next \
+                      boot; boot with another value";
 
 /// The remedy if root lacks CAP_SYS_PTRACE.
 pub(super) const GIVE_PTRACE: &str = "tcptally runs as root, but without CAP_SYS_PTRACE: start its \
@@ -33,14 +35,26 @@ pub(super) fn of_own_child() -> String {
              traces its children; run tcptally without that tracer"
         );
     }
-    if yama_scope() == Some(3) {
-        return "kernel.yama.ptrace_scope is 3, which forbids ptrace to everyone until the next \
-                boot; boot with another value, or use 'tcptally parse' on a record of another tool"
-            .into();
+    describe_own_child(yama_scope(), procfs::has_ptrace_capability(), is_root_without_ptrace())
+}
+
+/// Yama forbids PTRACE_SEIZE of a child at scope 2 as well, unless the tracer has CAP_SYS_PTRACE.
+fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: bool) -> String {
+    const WATCH: &str = "start the server by itself and count with 'tcptally watch --port PORT'";
+    match yama {
+        Some(3..) => format!("{YAMA_3}; or {WATCH}"),
+        Some(2) if is_root_without => format!("kernel.yama.ptrace_scope is 2, and {GIVE_PTRACE}"),
+        Some(2) if !has_capability => format!(
+            "kernel.yama.ptrace_scope is 2: only root (CAP_SYS_PTRACE) may trace; 'sudo sysctl \
+             kernel.yama.ptrace_scope=1' allows it for programs that tcptally starts, or run \
+             tcptally as root, or {WATCH}"
+        ),
+        _ => {
+            "a seccomp filter or security module forbids ptrace (usually in a container); run the \
+              container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
+                .into()
+        }
     }
-    "a seccomp filter or security module forbids ptrace (usually in a container); run the \
-     container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
-        .into()
 }
 
 /// Describes that a process does not exist.
@@ -91,6 +105,19 @@ pub(super) fn before_attach(pid: Tid) -> Option<String> {
     None
 }
 
+/// What decides about the reason why an existing process cannot be attached.
+#[derive(Clone, Debug)]
+struct Facts {
+    yama: Option<u32>,
+    is_root: bool,
+    /// Root without CAP_SYS_PTRACE.
+    is_root_without_ptrace: bool,
+    is_same_user: bool,
+    /// The user of the process.
+    user: String,
+    is_undumpable: bool,
+}
+
 /// Describes why ptrace failed on an existing process.
 pub(super) fn of_process(pid: Tid, error: &io::Error) -> String {
     let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
@@ -98,57 +125,140 @@ pub(super) fn of_process(pid: Tid, error: &io::Error) -> String {
     if error.raw_os_error() != Some(libc::EPERM) {
         return format!("{start}{error}");
     }
-    let me = std::process::id() as Tid;
-    let uids = |pid| procfs::status_field(pid, "Uid");
-    let first = |uids: &Option<String>| {
-        uids.as_deref().and_then(|u| u.split_whitespace().next()).map(str::to_owned)
+    let uids = |pid| procfs::status_field(pid, "Uid").unwrap_or_default();
+    let (mine, theirs) = (uids(std::process::id() as Tid), uids(pid));
+    let first = |uids: &str| uids.split_whitespace().next().unwrap_or_default().to_owned();
+    let facts = Facts {
+        yama: yama_scope(),
+        is_root: nix::unistd::geteuid().is_root(),
+        is_root_without_ptrace: is_root_without_ptrace(),
+        is_same_user: first(&mine) == first(&theirs),
+        user: first(&theirs),
+        is_undumpable: mine.trim() != theirs.trim() || procfs::is_undumpable(pid),
     };
-    let (mine, theirs) = (uids(me), uids(pid));
-    let user = first(&theirs).unwrap_or_default();
-    let remedy = if is_root_without_ptrace() && yama_scope() != Some(3) {
-        if user == "0" {
-            GIVE_PTRACE.into()
-        } else {
-            format!(
-                "it belongs to another user (uid {user}), and {GIVE_PTRACE}; or run tcptally \
-                     as that user"
-            )
-        }
-    } else if nix::unistd::geteuid().is_root() && first(&mine) != first(&theirs) {
-        format!(
+    format!("{start}{}", describe_attach(&facts))
+}
+
+fn describe_attach(facts: &Facts) -> String {
+    let user = &facts.user;
+    match facts.yama {
+        Some(3..) => YAMA_3.into(),
+        _ if facts.is_root_without_ptrace && user == "0" => GIVE_PTRACE.into(),
+        _ if facts.is_root_without_ptrace => format!(
+            "it belongs to another user (uid {user}), and {GIVE_PTRACE}; or run tcptally as that \
+             user"
+        ),
+        _ if facts.is_root && !facts.is_same_user => format!(
             "it belongs to another user (uid {user}), and tcptally is root only of its own user \
              namespace (a rootless container); run it as root outside of that"
-        )
-    } else if first(&mine) != first(&theirs) {
-        format!(
+        ),
+        Some(2) if !facts.is_same_user => format!(
+            "it belongs to another user (uid {user}), and kernel.yama.ptrace_scope is 2; run \
+             tcptally as root (CAP_SYS_PTRACE)"
+        ),
+        _ if !facts.is_same_user => format!(
             "it belongs to another user (uid {user}); run tcptally as that user or as root \
              (CAP_SYS_PTRACE)"
-        )
-    } else if let Some(scope @ 1..) = yama_scope() {
-        let meaning = match scope {
-            1 => "a process may trace only its own descendants",
-            2 => "only root (CAP_SYS_PTRACE) may attach",
-            _ => "nobody may attach until the next boot",
-        };
-        let change = if scope < 3 {
-            "; 'sudo sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root"
-        } else {
-            ""
-        };
-        format!(
-            "kernel.yama.ptrace_scope is {scope}: {meaning}{change}; {}",
-            if scope < 3 { SPAWN_INSTEAD } else { "boot with another value" }
-        )
-    } else if mine.as_deref() != theirs.as_deref().map(str::trim) || procfs::is_undumpable(pid) {
-        "it is not dumpable, since it has changed its user or privileges (or asked for it with \
-         prctl); only root (CAP_SYS_PTRACE) may attach"
-            .into()
-    } else {
-        format!(
+        ),
+        _ if facts.is_undumpable => {
+            "it is not dumpable, since it has changed its user or privileges (or asked for it with \
+             prctl); only root (CAP_SYS_PTRACE) may attach"
+                .into()
+        }
+        Some(1) => format!(
+            "kernel.yama.ptrace_scope is 1: a process may trace only its own descendants; 'sudo \
+             sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root; {SPAWN_INSTEAD}"
+        ),
+        Some(2) => "kernel.yama.ptrace_scope is 2: only root (CAP_SYS_PTRACE) may trace; 'sudo \
+                    sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root"
+            .into(),
+        _ => format!(
             "the kernel returned 'operation not permitted'. In a container, run it with \
              '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace, or attach from the \
              host; {SPAWN_INSTEAD}, if ptrace is allowed at all"
-        )
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Facts = Facts {
+        yama: Some(0),
+        is_root: false,
+        is_root_without_ptrace: false,
+        is_same_user: true,
+        user: String::new(),
+        is_undumpable: false,
     };
-    format!("{start}{remedy}")
+
+    type Words<'a> = &'a [&'a str];
+
+    fn check(name: &str, text: &str, has: Words<'_>, lacks: Words<'_>) {
+        for word in has {
+            assert!(text.contains(word), "{name}: no {word:?} in: {text}");
+        }
+        for word in lacks {
+            assert!(!text.contains(word), "{name}: {word:?} in: {text}");
+        }
+    }
+
+    #[test]
+    fn remedies_for_an_attach_can_help() {
+        let yama = |scope| Facts { yama: Some(scope), ..OWN };
+        let other = |scope| Facts { is_same_user: false, user: "33".into(), ..yama(scope) };
+        let root = Facts { is_root: true, user: "0".into(), ..OWN };
+        let contained =
+            |scope| Facts { is_root_without_ptrace: true, yama: Some(scope), ..root.clone() };
+        let spawn = "-- COMMAND' works";
+        let cases: [(_, _, Words<'_>, Words<'_>); 12] = [
+            ("scope 1", yama(1), &["scope=0", "as root", spawn], &["container"]),
+            ("scope 2", yama(2), &["scope=0", "as root"], &[spawn, "container", "setcap"]),
+            ("scope 3", yama(3), &["boot with another value"], &[spawn, "sysctl", "as root"]),
+            ("root, scope 3", contained(3), &["boot with another value"], &["cap-add"]),
+            ("no Yama", Facts { yama: None, ..OWN }, &["--cap-add=SYS_PTRACE", spawn], &["yama"]),
+            (
+                "undumpable",
+                Facts { is_undumpable: true, ..yama(1) },
+                &["dumpable"],
+                &["sysctl", spawn],
+            ),
+            ("another's", other(0), &["uid 33", "as that user"], &["yama"]),
+            ("another's, scope 1", other(1), &["uid 33", "as that user"], &["sysctl"]),
+            ("another's, scope 2", other(2), &["uid 33", "as root"], &["as that user"]),
+            ("container's root", contained(0), &["--cap-add=SYS_PTRACE"], &["as root ("]),
+            (
+                "container's root, another's",
+                Facts { user: "33".into(), ..contained(2) },
+                &["uid 33", "--cap-add=SYS_PTRACE"],
+                &["sysctl"],
+            ),
+            (
+                "rootless container",
+                Facts { is_same_user: false, ..root.clone() },
+                &["user namespace"],
+                &["cap-add"],
+            ),
+        ];
+        for (name, facts, has, lacks) in cases {
+            check(name, &describe_attach(&facts), has, lacks);
+        }
+    }
+
+    #[test]
+    fn remedies_for_a_command_can_help() {
+        let watch = "tcptally watch";
+        let cases: [(_, _, _, _, Words<'_>, Words<'_>); 6] = [
+            ("scope 2", Some(2), false, false, &["scope=1", "as root", watch], &["container"]),
+            ("scope 3", Some(3), false, false, &["boot with another value", watch], &["as root"]),
+            ("root, scope 3", Some(3), true, false, &["boot with"], &["container", "as root"]),
+            ("container's root, scope 2", Some(2), false, true, &["cap-add"], &["as root, or"]),
+            ("root, scope 2", Some(2), true, false, &["seccomp filter"], &["yama"]),
+            ("scope 1", Some(1), false, false, &["seccomp filter"], &["yama"]),
+        ];
+        for (name, yama, has_capability, is_root_without, has, lacks) in cases {
+            check(name, &describe_own_child(yama, has_capability, is_root_without), has, lacks);
+        }
+    }
 }

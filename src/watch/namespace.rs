@@ -7,7 +7,7 @@ use std::str::FromStr;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
-use crate::sys::pidfd;
+use crate::sys::{capability, pidfd};
 
 use super::error::Error;
 
@@ -51,7 +51,11 @@ impl Namespace {
             }
             Err(source) => return Err(Error::NoNamespace { path, source }),
         };
-        match (setns(file, CloneFlags::CLONE_NEWNET), self) {
+        let entered = {
+            let _raised = capability::raised();
+            setns(file, CloneFlags::CLONE_NEWNET)
+        };
+        match (entered, self) {
             (Ok(()), _) => Ok(()),
             (Err(Errno::EPERM), Namespace::Of(pid)) => {
                 let both = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;

@@ -314,7 +314,7 @@ fn the_given_processes_alone() {
 fn works_where_ptrace_is_refused() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    let mut word = OsString::from("noptrace=");
+    let mut word = OsString::from("without=ptrace:EPERM=");
     word.push(stage.tcptally());
     let tcptally = [program.clone().into(), word];
     for user in User::all().into_iter().filter(|u| may_sample(*u)) {

@@ -5,6 +5,7 @@
 //! to be ignored (signal(7), "Ign"). So nothing has to be changed in the process, and nothing the
 //! process does with other signals matters: not even a handler reset or an exec.
 
+use crate::sys::capability;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::SignalSet;
 use crate::trace::procfs;
@@ -84,7 +85,7 @@ fn may_always_signal(pid: Tid) -> bool {
     const CAP_SETUID: u32 = 7;
     let me = std::process::id() as Tid;
     let Some(mine) = effective_user(me) else { return false };
-    if mine == 0 && is_initial_namespace() {
+    if mine == 0 && capability::is_initial_user_namespace() {
         return true;
     }
     let may_change = procfs::status_field(pid, "CapPrm")
@@ -97,13 +98,6 @@ fn may_always_signal(pid: Tid) -> bool {
 
 fn effective_user(pid: Tid) -> Option<u32> {
     procfs::status_field(pid, "Uid")?.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Whether user 0 here is user 0 of the host, which may signal everybody.
-fn is_initial_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let mut fields = map.split_whitespace();
-    fields.next() == Some("0") && fields.next() == Some("0")
 }
 
 #[cfg(test)]

@@ -34,12 +34,13 @@
 //!   still hold that connection's.
 
 pub(crate) mod accept_signal;
-pub(super) mod counters;
+pub(crate) mod counters;
 pub(crate) mod events;
-mod inherited;
+pub(crate) mod inherited;
 pub(crate) mod mask;
-mod refused;
+mod realtime;
+pub(crate) mod refused;
 pub(crate) mod tracepoint;
-pub(super) mod watch;
+pub(crate) mod watch;
 
 pub(crate) use refused::Refused;

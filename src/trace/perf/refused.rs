@@ -1,46 +1,51 @@
-//! Why perf_event_open(2) was refused: causes and remedies in words.
+//! Why perf events are unavailable: causes and remedies.
 
-use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 
-/// Why there are no perf events to be had.
+use crate::sys::perf_access::{Denied, Scope};
+
+/// Why perf events are unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// The sysctl forbids it: Debian's kernels know a level 3, Ubuntu's a level 4.
-    #[error(
-        "kernel.perf_event_paranoid is {0}, which keeps perf events from users; either of these \
-         allows them: 'sysctl kernel.perf_event_paranoid=2', or 'setcap cap_perfmon+ep' on the \
-         binary of tcptally"
-    )]
-    Paranoid(i32),
-    /// EPERM or EACCES, and not for the sysctl.
-    #[error(
-        "a seccomp filter or security module forbids perf_event_open (in a container, as a rule); \
-         run tcptally outside of it, or the container with '--cap-add=PERFMON' or a seccomp \
-         profile that allows perf_event_open"
-    )]
-    Forbidden,
+    /// This process may not open them.
+    #[error("{0}")]
+    Denied(Denied),
     /// EACCES for one thread.
     #[error("no perf event on thread {0}: it is another user's, or more privileged than tcptally")]
     Thread(i32),
     /// The call is missing.
-    #[error("this kernel has no perf events: that needs CONFIG_PERF_EVENTS")]
+    #[error("this kernel has no perf events: they need CONFIG_PERF_EVENTS")]
     Kernel,
-    /// PREEMPT_RT sends them from a thread of the kernel, when the accepting thread has run on.
+    /// The kernel does not know an attribute of the event.
     #[error(
-        "this kernel does not deliver the signals of perf events at once (a real-time kernel, as \
-         a rule)"
+        "this kernel does not know an attribute of the perf events ({0}); to watch a process \
+         without its children needs Linux 5.13"
+    )]
+    Attribute(io::Error),
+    /// The signals of events do harm on this kernel.
+    #[error(
+        "this kernel is PREEMPT_RT and older than Linux 6.12, where signals of perf events make the \
+         kernel fail (\"BUG: scheduling while atomic\"); the engine sample sends none"
+    )]
+    Realtime,
+    /// The signal came after the call had returned.
+    #[error(
+        "this kernel does not deliver the signals of perf events before the system call returns \
+         (usually a PREEMPT_RT kernel)"
     )]
     NotAtOnce,
     /// No tracepoint counts this process' own accepts.
-    #[error(
-        "this kernel has no usable tracepoints of accept (sys_exit_accept, sys_exit_accept4): \
-         they need CONFIG_FTRACE_SYSCALLS"
-    )]
-    Tracepoints,
+    #[error("{0}")]
+    Tracepoints(NoTracepoints),
     /// Two descriptors a thread are needed.
     #[error("no more files may be open, and each traced thread needs two; raise 'ulimit -n'")]
     Files,
+    /// The search for the tracepoints needs a process.
+    #[error(
+        "the tracepoints of accept were not looked for: no process can be started ({0}); raise \
+         'ulimit -u', or pids.max of the control group"
+    )]
+    Processes(io::Error),
     /// The thread has ended.
     #[error("the thread has ended")]
     Gone,
@@ -49,27 +54,64 @@ pub enum Refused {
     Other(#[from] io::Error),
 }
 
-/// What stands in `/proc/sys/kernel/perf_event_paranoid`.
-pub(super) fn paranoid() -> Option<i32> {
-    let text = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
-    text.trim().parse().ok()
+/// Why no tracepoint of accept is usable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTracepoints {
+    /// The kernel was built without them.
+    #[error(
+        "this kernel has no tracepoints of accept (sys_exit_accept, sys_exit_accept4): they need \
+         CONFIG_FTRACE_SYSCALLS"
+    )]
+    NotInKernel,
+    /// The kernel has them, and they do not count.
+    #[error(
+        "the kernel's tracepoints of accept do not count accepts of tcptally itself: a seccomp filter \
+         may answer accept in place of the kernel (in a container or systemd unit), or the kernel is \
+         in a bad state ('dmesg' shows that)"
+    )]
+    Silent,
+    /// It is not known whether the kernel has them.
+    #[error(
+        "no tracepoints of accept (sys_exit_accept, sys_exit_accept4) were found: the kernel lacks \
+         CONFIG_FTRACE_SYSCALLS, or a seccomp filter answers accept in place of the kernel"
+    )]
+    NotFound,
 }
 
-/// Upstream kernels know no level above this one.
-const HIGHEST_UPSTREAM: i32 = 2;
+impl NoTracepoints {
+    /// Determines the reason: /proc/kallsyms names the functions of the kernel.
+    pub fn reason() -> NoTracepoints {
+        match std::fs::File::open("/proc/kallsyms") {
+            Ok(file) => NoTracepoints::by_symbols(BufReader::new(file)),
+            Err(_) => NoTracepoints::NotFound,
+        }
+    }
+
+    fn by_symbols(symbols: impl BufRead) -> NoTracepoints {
+        let mut is_empty = true;
+        // kernel/trace/trace_syscalls.c
+        let has = symbols.lines().map_while(Result::ok).any(|line| {
+            is_empty = false;
+            line.split_ascii_whitespace().nth(2) == Some("perf_syscall_exit")
+        });
+        match (has, is_empty) {
+            (true, _) => NoTracepoints::Silent,
+            (false, false) => NoTracepoints::NotInKernel,
+            (false, true) => NoTracepoints::NotFound,
+        }
+    }
+}
 
 impl Refused {
     /// Why an event on a thread of tcptally itself was refused.
     pub fn own(error: io::Error) -> Refused {
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => match paranoid() {
-                Some(level) if level > HIGHEST_UPSTREAM => Refused::Paranoid(level),
-                _ => Refused::Forbidden,
-            },
+            Some(libc::ENOSYS) => Refused::Kernel,
             // What an older kernel says of an attribute or flag that it does not know.
-            Some(libc::ENOSYS | libc::E2BIG | libc::EINVAL) => Refused::Kernel,
+            Some(libc::E2BIG | libc::EINVAL) => Refused::Attribute(error),
             Some(libc::EMFILE | libc::ENFILE) => Refused::Files,
-            _ => Refused::Other(error),
+            _ => Denied::of(&error, Scope::OwnProcesses)
+                .map_or_else(|| Refused::Other(error), Refused::Denied),
         }
     }
 
@@ -80,5 +122,29 @@ impl Refused {
             Some(libc::ESRCH) => Refused::Gone,
             _ => Refused::own(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_of_the_kernel_tell_why_tracepoints_are_unusable() {
+        let with = "0000000000000000 T sys_bpf\n0000000000000000 t perf_syscall_exit\n";
+        let without = "0000000000000000 T sys_bpf\n0000000000000000 t perf_syscall_exit_x\n";
+        let reason = |text: &str| NoTracepoints::by_symbols(text.as_bytes());
+        assert_eq!(reason(with), NoTracepoints::Silent);
+        assert_eq!(reason(without), NoTracepoints::NotInKernel);
+        assert_eq!(reason(""), NoTracepoints::NotFound);
+    }
+
+    #[test]
+    fn errors_of_perf_event_open_are_told_apart() {
+        let own = |errno| Refused::own(io::Error::from_raw_os_error(errno)).to_string();
+        assert!(own(libc::ENOSYS).contains("CONFIG_PERF_EVENTS"));
+        assert!(own(libc::EINVAL).contains("Linux 5.13"));
+        assert!(own(libc::EMFILE).contains("ulimit -n"));
+        assert!(own(libc::ENODEV).contains("perf_event_open failed"));
     }
 }

@@ -18,9 +18,10 @@ use crate::sys::perf::{
     Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified,
     call_all_of_sockets, set_up_no_io_uring,
 };
-use crate::sys::{capability, detached_process};
+use crate::sys::{capability, detached_process, files};
 
-use super::Refused;
+use super::realtime;
+use super::refused::{NoTracepoints, Refused};
 
 /// The ids of `syscalls:sys_exit_accept`, `syscalls:sys_exit_accept4` and
 /// `syscalls:sys_exit_io_uring_setup`.
@@ -49,6 +50,9 @@ impl Tracepoints {
     /// # Errors
     /// [`Refused`], in which the remedy stands.
     pub fn find() -> Result<Tracepoints, Refused> {
+        if realtime::is_harmed_by_signals() {
+            return Err(Refused::Realtime);
+        }
         Tracepoints::find_counting()?.which_notify()
     }
 
@@ -57,18 +61,20 @@ impl Tracepoints {
     /// # Errors
     /// [`Refused`], in which the remedy stands.
     pub fn find_counting() -> Result<Tracepoints, Refused> {
-        let mut refused = Refused::Tracepoints;
+        let mut refused = None;
         let cache = Cache::of_this_user();
         let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
         for ids in known.into_iter().flatten() {
             match prove(ids) {
                 Ok(Some(proven)) => return Ok(proven),
                 Ok(None) => {}
-                Err(error) => refused = Refused::own(error),
+                Err(error) => refused = Some(Refused::own(error)),
             }
         }
         may_open()?;
-        let Some(ids) = trial() else { return Err(refused) };
+        let Some(ids) = trial()? else {
+            return Err(refused.unwrap_or_else(|| Refused::Tracepoints(NoTracepoints::reason())));
+        };
         match prove(ids) {
             Ok(Some(proven)) => {
                 if let Some(cache) = cache {
@@ -77,7 +83,7 @@ impl Tracepoints {
                 }
                 Ok(proven)
             }
-            Ok(None) => Err(Refused::Tracepoints),
+            Ok(None) => Err(Refused::Tracepoints(NoTracepoints::reason())),
             Err(error) => Err(Refused::own(error)),
         }
     }
@@ -190,41 +196,61 @@ const PATIENCE_MS: u16 = 30_000;
 
 /// Searches in a process of its own, whose end is not waited for: closing what it opened takes
 /// the kernel tens of milliseconds each.
-fn trial() -> Option<Ids> {
-    receive(&mut detached_process::run(|| to_bytes(with_least_privilege())).ok()?)
+fn trial() -> Result<Option<Ids>, Refused> {
+    match detached_process::run(|| to_bytes(with_least_privilege())) {
+        Ok(mut found) => receive(&mut found).map_err(Refused::own),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Err(Refused::Processes(error)),
+        Err(error) => Err(Refused::own(error)),
+    }
 }
 
-fn to_bytes(ids: Option<Ids>) -> [u8; 6] {
-    let ids = ids.map_or([0; 3], |ids| [ids.accept, ids.accept4, ids.io_uring_setup.unwrap_or(0)]);
+/// The ids, or two zeros; after one zero the errno.
+fn to_bytes(ids: io::Result<Option<Ids>>) -> [u8; 6] {
+    let ids = match ids {
+        Ok(Some(ids)) => [ids.accept, ids.accept4, ids.io_uring_setup.unwrap_or(0)],
+        Ok(None) => [0; 3],
+        Err(error) => [0, error.raw_os_error().unwrap_or(libc::EIO) as u16, 0],
+    };
     let [a, b, c] = ids.map(u16::to_ne_bytes);
     [a[0], a[1], b[0], b[1], c[0], c[1]]
 }
 
-fn receive(found: &mut File) -> Option<Ids> {
+fn receive(found: &mut File) -> io::Result<Option<Ids>> {
     use std::os::fd::AsFd;
     loop {
         let mut fds = [PollFd::new(found.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(PATIENCE_MS)) {
             Err(nix::errno::Errno::EINTR) => {}
             Ok(1..) => break,
-            _ => return None,
+            Ok(_) => {
+                let text = format!("no tracepoint of accept was found in {PATIENCE_MS} ms");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Err(errno) => return Err(errno.into()),
         }
     }
     let mut b = [0; 6];
-    found.read_exact(&mut b).ok()?;
+    found.read_exact(&mut b)?;
     let number = |i: usize| u16::from_ne_bytes([b[i], b[i + 1]]);
     let io_uring_setup = Some(number(4)).filter(|id| *id != 0);
     let ids = Ids { accept: number(0), accept4: number(2), io_uring_setup };
-    (ids.accept != 0 && ids.accept4 != 0).then_some(ids)
+    match (ids.accept, ids.accept4) {
+        (0, 0) => Ok(None),
+        (0, errno) => Err(io::Error::from_raw_os_error(errno.into())),
+        (_, 0) => Ok(None),
+        _ => Ok(Some(ids)),
+    }
 }
 
 /// Without privilege the kernel opens raw tracepoints of system calls only, and says no to others
 /// at once, so those who have privilege search without it. Where that is forbidden, every
 /// tracepoint opens, which is slower but finds the same.
-fn with_least_privilege() -> Option<Ids> {
-    capability::renounce().ok()?;
+fn with_least_privilege() -> io::Result<Option<Ids>> {
+    // Each event that was tried stays open.
+    files::raise_limit();
+    capability::renounce()?;
     if open_here_as_is(0).is_err_and(|e| e.raw_os_error() == Some(libc::EACCES)) {
-        capability::resume().ok()?;
+        capability::resume()?;
     }
     search()
 }
@@ -232,21 +258,28 @@ fn with_least_privilege() -> Option<Ids> {
 /// Tries ids from the highest one down, in steps that cannot miss the system calls of net/socket.c:
 /// they are 18, with two tracepoints each, and lie together, not far below the highest id. Then
 /// tries every id around the one that saw such a call.
-fn search() -> Option<Ids> {
+fn search() -> io::Result<Option<Ids>> {
     const STEP: u16 = 16;
     const AROUND: u16 = 40;
-    let top = highest()?;
-    let hit = (0..=top).rev().step_by(STEP.into()).find(|&id| sees_sockets(id))?;
+    let Some(top) = highest() else { return Ok(None) };
+    let mut hit = None;
+    for id in (0..=top).rev().step_by(STEP.into()) {
+        if sees_sockets(id)? {
+            hit = Some(id);
+            break;
+        }
+    }
+    let Some(hit) = hit else { return Ok(None) };
     let mut ids = Ids { accept: 0, accept4: 0, io_uring_setup: None };
     for id in hit.saturating_sub(AROUND)..=hit.saturating_add(AROUND) {
-        match seen_call(id) {
+        match seen_call(id)? {
             Some(Accept::Accept) => ids.accept = id,
             Some(Accept::Accept4) => ids.accept4 = id,
             None => {}
         }
     }
     ids.io_uring_setup = search_io_uring_setup(ids.accept.min(ids.accept4));
-    Some(ids)
+    Ok(Some(ids))
 }
 
 /// Tries each id below those of net/socket.c, before which the kernel links io_uring (before Linux
@@ -268,6 +301,18 @@ fn open_here_as_is(id: u16) -> io::Result<Event> {
     Event::open(&Tracepoint { id, raw: true, notify: None, filter: None, inherit: None }, 0)
 }
 
+/// `None`: there is no such tracepoint, or it is none of a system call. Fails if no more files may be
+/// open.
+fn try_open(id: u16) -> io::Result<Option<Event>> {
+    match open_here_as_is(id) {
+        Ok(event) => Ok(Some(event)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+            Err(e)
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 /// An id above the highest that is taken. Ids are given in order, the lowest free one first.
 fn highest() -> Option<u16> {
     const STRIDE: u16 = 128;
@@ -285,29 +330,29 @@ fn highest() -> Option<u16> {
     Some(last.saturating_add(STRIDE))
 }
 
-fn sees_sockets(id: u16) -> bool {
-    let Ok(event) = open_here_as_is(id) else { return false };
+fn sees_sockets(id: u16) -> io::Result<bool> {
+    let Some(event) = try_open(id)? else { return Ok(false) };
     call_all_of_sockets();
     let seen = event.count().is_ok_and(|n| n > 0);
     std::mem::forget(event);
-    seen
+    Ok(seen)
 }
 
 /// Which of the two calls this tracepoint sees returning.
-fn seen_call(id: u16) -> Option<Accept> {
-    let event = open_here_as_is(id).ok()?;
+fn seen_call(id: u16) -> io::Result<Option<Accept>> {
+    let Some(event) = try_open(id)? else { return Ok(None) };
     let mut seen = None;
     if event.set_filter(OWN_CALL).is_ok() {
         for which in [Accept::Accept, Accept::Accept4] {
-            let before = event.count().ok()?;
+            let before = event.count()?;
             accept_nothing(which);
-            if event.count().ok()? > before {
+            if event.count()? > before {
                 seen = Some(which);
             }
         }
     }
     std::mem::forget(event);
-    seen
+    Ok(seen)
 }
 
 /// Where the ids are remembered, for one build of the kernel.
@@ -428,10 +473,10 @@ mod tests {
             eprintln!("skipped: {refused}");
             return;
         }
-        let ids = trial().expect("the kernel has the tracepoints");
+        let ids = trial().unwrap().expect("the kernel has the tracepoints");
         assert!(prove(ids).unwrap().is_some());
         let unrestrained = detached_process::run(|| to_bytes(search())).unwrap();
-        assert_eq!(receive(&mut { unrestrained }), Some(ids));
+        assert_eq!(receive(&mut { unrestrained }).unwrap(), Some(ids));
         let swapped = Ids { accept: ids.accept4, accept4: ids.accept, ..ids };
         assert!(prove(swapped).unwrap().is_none());
         if let Some(told) = tracefs() {

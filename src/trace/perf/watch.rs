@@ -52,6 +52,15 @@ pub(crate) enum AcceptNotice {
     Foreign,
 }
 
+const INT80: &str = "it accepts by int 0x80";
+
+fn choose_signal(pid: Tid) -> Result<AcceptSignal, String> {
+    if procfs::is_32_bit(pid) == Some(true) {
+        return Err("it is a 32-bit program".into());
+    }
+    AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())
+}
+
 impl Perf {
     /// Finds the tracepoints; no process is touched yet.
     pub(crate) fn new(inherit: Inherit) -> Result<Perf, Refused> {
@@ -68,11 +77,19 @@ impl Perf {
         })
     }
 
+    /// Why this engine cannot watch a process, as far as that shows before it is touched.
+    pub(crate) fn unsuitable(pid: Tid) -> Option<String> {
+        if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
+            return Some(INT80.into());
+        }
+        choose_signal(pid).err()
+    }
+
     /// Opens the events of all threads of a seized process. Threads that it makes meanwhile stop
     /// at their start.
     pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), String> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Err("it accepts by int 0x80".into());
+            return Err(INT80.into());
         }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         let mut known = HashSet::new();
@@ -130,10 +147,7 @@ impl Perf {
         if self.counters.is_none() {
             return Ok(None);
         }
-        if procfs::is_32_bit(pid) == Some(true) {
-            return Err("it is a 32-bit program".into());
-        }
-        let signal = AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())?;
+        let signal = choose_signal(pid)?;
         self.signals.insert(pid, signal);
         Ok(Some(signal))
     }

@@ -16,6 +16,7 @@ use crate::trace::perf::watch::Perf;
 use crate::trace::procfs;
 use crate::{RecordTime, ShortfallKind};
 
+use super::detach;
 use super::options::Options;
 use super::signals::SignalHandler;
 use super::threads::Threads;
@@ -35,6 +36,9 @@ pub(super) fn attach(
     let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
     let perf = open_perf(options.engine, inherit)?;
     let notes = targets.resolve_threads();
+    if options.engine == Some(Engine::Perf) {
+        require_perf(&targets)?;
+    }
     let seized = targets.seize()?;
     let threads = Threads::recorded(seized.threads.values().flatten().copied());
     let mut tracees = Tracees::new(options, Watched::Attached(targets), threads)?;
@@ -82,6 +86,21 @@ fn open_perf(
     }
 }
 
+/// Fails if `perf` is requested and cannot watch one of the given processes.
+fn require_perf(targets: &Targets) -> Result<(), Error> {
+    let unsuitable = |pid: &Tid| Perf::unsuitable(*pid).map(|reason| unsuitable(*pid, &reason));
+    let exist = targets.pids.iter().filter(|pid| procfs::exists(**pid));
+    let causes: Vec<String> = exist.filter_map(unsuitable).collect();
+    if causes.is_empty() { Ok(()) } else { Err(Error::NothingAttached { causes }) }
+}
+
+fn unsuitable(pid: Tid, reason: &str) -> String {
+    format!(
+        "process {pid}: engine 'perf' cannot be used, since {reason}; without '--engine', another \
+         engine is used for such a process"
+    )
+}
+
 /// Reports the processes that could not be seized, each with the reason.
 fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, String>) {
     for (pid, reason) in refused {
@@ -107,6 +126,10 @@ fn choose_engines(
                 threads.iter().for_each(|tid| tracees.threads.set_engine(*tid, Engine::Perf));
                 tracees.check.add_process(pid);
                 tracees.detail(format!("process {pid}: engine perf"));
+            }
+            Some(Err(reason)) if tracees.is_required(Engine::Perf, pid) => {
+                detach::detach(tracees)?;
+                return Err(Error::NothingAttached { causes: vec![unsuitable(pid, &reason)] });
             }
             Some(Err(reason)) => {
                 if let Some(perf) = &mut tracees.perf {

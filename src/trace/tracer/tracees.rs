@@ -156,6 +156,12 @@ impl Tracees {
         self.report_fallback(tid, reason);
     }
 
+    /// Whether a given process must be watched with this engine or not at all.
+    pub(super) fn is_required(&self, engine: Engine, pid: Tid) -> bool {
+        let Watched::Attached(targets) = &self.watched else { return false };
+        self.options.engine == Some(engine) && targets.pids.contains(&pid)
+    }
+
     /// Reports that `perf` is not possible: as a notice if it was requested, else as a detail.
     pub(super) fn report_fallback(&mut self, tid: Tid, reason: &str) {
         let text = format!("process {tid}: engine syscall, since {reason}");

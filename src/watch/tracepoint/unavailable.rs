@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::sys::perf_access::{Denied, Scope};
+
 /// A listener in another network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignListener {
@@ -31,7 +33,7 @@ pub enum Unavailable {
     #[error("the fields of the tracepoint sock:inet_sock_set_state are not those that are known")]
     Fields,
     /// perf_event_open(2) or mmap(2) failed.
-    #[error("perf_event_open(2) is refused ({0}); root or CAP_PERFMON may open it")]
+    #[error("{}", describe_refusal(.0))]
     Refused(io::Error),
     /// A connection to itself did not appear as expected.
     #[error("a connection of its own on 127.0.0.1 was not recorded as expected: {0}")]
@@ -49,4 +51,11 @@ pub enum Unavailable {
         .0.namespace.display(), .0.port
     )]
     Foreign(ForeignListener),
+}
+
+fn describe_refusal(error: &io::Error) -> String {
+    match Denied::of(error, Scope::AllProcesses) {
+        Some(denied) => denied.to_string(),
+        None => format!("perf_event_open(2) failed: {error}"),
+    }
 }

@@ -61,16 +61,12 @@
  *   status=N                this, or by default 0
  *   segv                    instead of the exit, die of SIGSEGV
  *   child=PROGRAM           run PROGRAM with the arguments that follow, as a child, and wait
- *   noperf=PROGRAM          as the only argument but those of PROGRAM: execute it where
- *                           perf_event_open fails with EPERM, as in many containers
- *   noptrace=PROGRAM        the same for ptrace
+ *   without=CALLS:ERRNO=PROGRAM  as the only argument but those of PROGRAM: execute it where these
+ *                           system calls (without.c) fail, as in many containers
  */
 #include "server.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -95,23 +91,6 @@ static void try_io_uring(int keep)
     fflush(stdout);
     if (fd >= 0 && !keep)
         close(fd);
-}
-
-static int run_without(int call, char **argv)
-{
-    struct sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {sizeof program / sizeof *program, program};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
-        fail("seccomp");
-    execv(argv[0], argv);
-    fail(argv[0]);
-    return 1;
 }
 
 static const char *value(const char *argument, const char *name)
@@ -187,12 +166,13 @@ int main(int argc, char **argv)
         else if ((given = value(a, "child"))) {
             argv[i] += strlen("child=");
             return run_child(argv + i);
-        } else if ((given = value(a, "noperf"))) {
-            argv[i] += strlen("noperf=");
-            return run_without(__NR_perf_event_open, argv + i);
-        } else if ((given = value(a, "noptrace"))) {
-            argv[i] += strlen("noptrace=");
-            return run_without(__NR_ptrace, argv + i);
+        } else if ((given = value(a, "without"))) {
+            char *what = argv[i] + strlen("without="), *program = strchr(what, '=');
+            if (!program)
+                fail(a);
+            *program = '\0';
+            argv[i] = program + 1;
+            return run_without(what, argv + i);
         } else if (!strcmp(a, "activated"))
             listen_activated();
         else if (!strcmp(a, "mute"))

@@ -67,6 +67,8 @@ void run_pass(void);
 void run_untraced(const char *how);
 void run_daemon(void);
 int run_child(char **argv);
+/* without.c */
+int run_without(char *what, char **argv);
 void run_signals(void);
 
 /* later.c */
