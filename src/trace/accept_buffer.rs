@@ -1,6 +1,6 @@
 //! Whether the peer's address that accept(2) wrote into a tracee's memory is trustworthy.
 //!
-//! It can be wrong without a sign of it for two reasons:
+//! It can be wrong unnoticed for two reasons:
 //!
 //! * The buffer is shorter than the address. The kernel writes the beginning of the address and the
 //!   length of the whole address; the rest of the memory keeps its old content. The length of the

@@ -32,10 +32,10 @@ mod target;
 mod tracer;
 mod untraced;
 
-/// Accepts through a ring pass no system call.
+/// The shortfall if io_uring is used: accepts through a ring make no system call.
 const IO_URING_SEEN: &str = "io_uring seen: connections accepted through it cannot be seen and are \
                              not counted; a server started with 'tcptally trace --deny-io-uring -- \
-                             COMMAND' does without, as a rule";
+                             COMMAND' usually works without it";
 
 pub use attach::Targets;
 pub use attached::Attached;
@@ -47,10 +47,9 @@ pub use spawn::Start;
 pub use target::{Owner, owners};
 pub use tracer::{Options, Remark, Tracer};
 
-/// Runs `f`, which makes a [`Tracer`] and uses it up, in a thread of its own. When that ends,
-/// the kernel lets the tracees go where they are (ptrace(2), "death under ptrace" of the
-/// tracer); to be detached one by one they would have to be stopped first, which interrupts the
-/// system calls they wait in.
+/// Runs `f`, which creates and drops a [`Tracer`], in a thread of its own. When the thread ends,
+/// the kernel detaches the tracees without stopping them (ptrace(2), "Death under ptrace").
+/// Detaching them one by one would stop each first, which interrupts the system calls they wait in.
 pub fn detach_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let result = std::thread::scope(|scope| scope.spawn(f).join());
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -1,4 +1,4 @@
-//! What /proc tells of a process: proc(5).
+//! Reads facts about processes from /proc: proc(5).
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::SignalSet;
 
-/// A line of `/proc/TID/status`, without its name.
+/// Returns the value of a line of `/proc/TID/status`.
 pub fn status_field(tid: Tid, name: &str) -> Option<String> {
     let status = fs::read(format!("/proc/{tid}/status")).ok()?;
     let status = String::from_utf8_lossy(&status);
@@ -17,17 +17,17 @@ pub fn status_field(tid: Tid, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// Whether there is such a process or thread.
+/// Whether a process or thread exists.
 pub(crate) fn exists(tid: Tid) -> bool {
     std::path::Path::new(&format!("/proc/{tid}")).exists()
 }
 
-/// Whether a thread is gone, or only waits to be collected.
+/// Whether a thread has ended, even if its parent has not waited for it.
 pub(crate) fn has_ended(tid: Tid) -> bool {
     status_field(tid, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
-/// Whether all threads of a process have ended. Its first may have, and others go on.
+/// Whether all threads of a process have ended. The first thread may end while others continue.
 pub(crate) fn process_has_ended(pid: Tid) -> bool {
     threads(pid).into_iter().all(has_ended)
 }
@@ -58,12 +58,12 @@ pub(crate) fn signals(tid: Tid, name: &str) -> Option<SignalSet> {
     u64::from_str_radix(&status_field(tid, name)?, 16).ok().map(SignalSet)
 }
 
-/// The process ids there are.
+/// The ids of all processes.
 pub(crate) fn processes() -> Vec<Tid> {
     ids("/proc")
 }
 
-/// The threads of a process; none if it is gone.
+/// The threads of a process; empty if it has ended.
 pub(crate) fn threads(pid: Tid) -> Vec<Tid> {
     ids(&format!("/proc/{pid}/task"))
 }
@@ -76,13 +76,13 @@ fn ids(directory: &str) -> Vec<Tid> {
 /// The fields of `/proc/PID/stat` that follow the name: the state is the first.
 fn stat_fields(pid: Tid) -> Option<Vec<String>> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name before them, in parentheses, can hold anything.
+    // The name before them, in parentheses, may contain anything.
     let after_name = stat.iter().rposition(|b| *b == b')')?;
     let fields = String::from_utf8_lossy(&stat[after_name + 1..]).into_owned();
     Some(fields.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
-/// A process' parent.
+/// The parent of a process.
 pub(crate) fn parent(pid: Tid) -> Option<Tid> {
     stat_fields(pid)?.get(1)?.parse().ok()
 }
@@ -90,7 +90,7 @@ pub(crate) fn parent(pid: Tid) -> Option<Tid> {
 /// The CPU that a thread runs on, or ran on last.
 pub(crate) fn last_cpu(tid: Tid) -> Option<usize> {
     use std::io::Read;
-    // As a process', its numbers would be sums over all threads.
+    // The file of the process has sums over all threads.
     let mut file = fs::File::open(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
     let mut stat = [0; 1024];
     let length = file.read(&mut stat).ok()?;
@@ -98,14 +98,14 @@ pub(crate) fn last_cpu(tid: Tid) -> Option<usize> {
     std::str::from_utf8(fields).ok()?.split_ascii_whitespace().nth(36)?.parse().ok()
 }
 
-/// Whether this is a thread of the kernel.
+/// Whether this is a kernel thread.
 pub(crate) fn is_kernel_thread(pid: Tid) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let flags = stat_fields(pid).and_then(|f| f.get(6)?.parse::<u64>().ok());
     flags.is_some_and(|f| f & PF_KTHREAD != 0)
 }
 
-/// Whether a process is a 32-bit one, by its program's ELF header; `None`: that cannot be read.
+/// Whether a process is 32-bit, by the ELF header of its program; `None` if that cannot be read.
 pub(crate) fn is_32_bit(pid: Tid) -> Option<bool> {
     use std::io::Read;
     let mut header = [0u8; 5];
@@ -114,9 +114,9 @@ pub(crate) fn is_32_bit(pid: Tid) -> Option<bool> {
     Some(header[4] == CLASS_32)
 }
 
-/// Whether a thread waits in an accept that it has called by `int 0x80`, as 32-bit code does. This
-/// needs the right to trace it. The number alone tells: getuid(2), which has the number of
-/// socketcall(2) among 64-bit calls, does not wait.
+/// Whether a thread is blocked in an accept called by `int 0x80`, as 32-bit code does. Needs
+/// permission to trace the thread. The number of the call is sufficient: the 64-bit call with the
+/// number of socketcall(2) is getuid(2), which does not block.
 pub(crate) fn accepts_by_int80(tid: Tid) -> bool {
     const SOCKETCALL: u32 = 102;
     const ACCEPT4: u32 = 364;
@@ -133,8 +133,9 @@ pub(crate) fn accepts_by_int80(tid: Tid) -> bool {
     }
 }
 
-/// Whether the kernel treats a process as not dumpable (prctl(2), PR_SET_DUMPABLE), as far as
-/// that shows: its files belong to root; or it is root's, and was set-user-ID or set-group-ID.
+/// Whether the kernel treats a process as not dumpable (prctl(2), PR_SET_DUMPABLE), as far as that
+/// is visible: its files in /proc belong to root, or it belongs to root and was set-user-ID or
+/// set-group-ID.
 pub(crate) fn is_undumpable(pid: Tid) -> bool {
     use std::os::unix::fs::MetadataExt;
     let ids = |name| {
@@ -152,8 +153,8 @@ pub(crate) fn is_undumpable(pid: Tid) -> bool {
     (user.0 != user.1 || group.0 != group.1) && policy.trim() != "1"
 }
 
-/// Whether a process has an io_uring open, among its first ten thousand descriptors: what it
-/// accepts there passes no system call.
+/// Whether a process has an io_uring among its first ten thousand descriptors. Accepts through it
+/// make no system call.
 pub(crate) fn has_io_uring(pid: Tid) -> bool {
     let is_ring = |path: &PathBuf| {
         fs::read_link(path).is_ok_and(|to| to.to_str() == Some("anon_inode:[io_uring]"))
@@ -161,8 +162,7 @@ pub(crate) fn has_io_uring(pid: Tid) -> bool {
     descriptor_links(pid).iter().take(10_000).any(is_ring)
 }
 
-/// The signals that a process reads by each of its signalfds, among its first ten thousand
-/// descriptors: signalfd(2).
+/// The signals of each signalfd(2) among the first ten thousand descriptors of a process.
 pub(crate) fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
     let mut masks = Vec::new();
     for (fd, to) in descriptors(pid).into_iter().take(10_000) {
@@ -177,7 +177,7 @@ pub(crate) fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
     masks
 }
 
-/// A process' open descriptors as `/proc/PID/fd` links them: (descriptor, what it is).
+/// The open descriptors of a process: each number with its link in `/proc/PID/fd`.
 pub(crate) fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     let link = |path: PathBuf| {
         let to = fs::read_link(&path).ok()?;
@@ -186,8 +186,8 @@ pub(crate) fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     descriptor_links(pid).into_iter().filter_map(link).collect()
 }
 
-/// The links in `/proc/PID/fd`. That is empty if the first thread of the process has ended, and
-/// the other threads go on with the descriptors.
+/// The links in `/proc/PID/fd`. That folder is empty if the first thread of the process has ended;
+/// the other threads still have the descriptors.
 fn descriptor_links(pid: Tid) -> Vec<PathBuf> {
     let links = |directory: String| -> Vec<PathBuf> {
         fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect()
@@ -209,7 +209,7 @@ pub(crate) fn has_ptrace_capability() -> bool {
         .is_some_and(|set| set & (1 << CAP_SYS_PTRACE) != 0)
 }
 
-/// The network namespace of a process, as `/proc/PID/ns/net` links it.
+/// The network namespace of a process: the link `/proc/PID/ns/net`.
 pub(crate) fn network_namespace(pid: Tid) -> Option<String> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     Some(link.to_str()?.to_owned())
@@ -220,15 +220,15 @@ pub(crate) fn network_namespace(pid: Tid) -> Option<String> {
 pub(crate) struct TcpSocket {
     /// The local address.
     pub local: SocketAddr,
-    /// The remote address; unspecified if it is a listener.
+    /// The remote address; unspecified for a listener.
     pub peer: SocketAddr,
     /// Whether it listens.
     pub is_listener: bool,
-    /// Its inode, by which descriptors name it.
+    /// Its inode, which links of descriptors contain.
     pub inode: u64,
 }
 
-/// Reads the TCP sockets of a process' network namespace: of each family first the listeners, then
+/// Reads the TCP sockets of the network namespace of a process: for each family the listeners, then
 /// the connections. Takes milliseconds if there are many.
 fn tcp_sockets(pid: Tid, table: &str) -> io::Result<impl Iterator<Item = io::Result<TcpSocket>>> {
     let lines: Box<dyn BufRead> = match fs::File::open(format!("/proc/{pid}/net/{table}")) {
@@ -250,13 +250,14 @@ fn decode_tcp_socket(line: &str) -> Option<TcpSocket> {
     Some(TcpSocket { local, peer, is_listener, inode })
 }
 
-/// Returns the listening TCP sockets of a process' network namespace.
+/// Returns the listening TCP sockets of the network namespace of a process.
 pub(crate) fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
     let mut found = Vec::new();
     for table in ["tcp", "tcp6"] {
         for socket in tcp_sockets(pid, table)? {
             let socket = socket?;
-            // The listeners come first, and reading on takes long if there are many connections.
+            // The listeners come first, and reading the rest takes long if there are many
+            // connections.
             if !socket.is_listener {
                 break;
             }
@@ -272,8 +273,8 @@ pub(crate) fn program(pid: Tid) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-/// Where a thread that is blocked in accept(2) or accept4(2) wants the peer's address, and its
-/// stack pointer: proc_pid_syscall(5).
+/// The address buffer and the stack pointer of a thread that is blocked in accept(2) or accept4(2):
+/// proc_pid_syscall(5).
 pub(crate) fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
     let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     let mut words = text.split_ascii_whitespace();
@@ -287,7 +288,7 @@ pub(crate) fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
     Some((address, stack_pointer))
 }
 
-/// The inode of the socket that a thread's descriptor is.
+/// The inode of the socket behind a thread's descriptor.
 pub(crate) fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
     inode_of_link(link.to_str()?)
@@ -298,7 +299,7 @@ pub(crate) fn inode_of_link(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// What the tables of sockets tell about one.
+/// A socket as the tables of its network namespace describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketEntry {
     /// A TCP socket.
@@ -308,12 +309,13 @@ pub(crate) enum SocketEntry {
         /// The remote address.
         peer: SocketAddr,
     },
-    /// A socket that is in no table of TCP sockets.
+    /// Not a TCP socket.
     NotTcp,
 }
 
-/// Looks up a thread's descriptor in the tables of its network namespace. Takes milliseconds if
-/// there are many sockets. Returns `None` if it is in no table: a TCP socket may have left them.
+/// Looks up a thread's descriptor in the socket tables of its network namespace. Takes milliseconds
+/// if there are many sockets. Returns `None` if no table contains it, as for a TCP socket that was
+/// closed.
 pub(crate) fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
     let inode = socket_inode(tid, fd)?;
     for table in ["tcp", "tcp6"] {

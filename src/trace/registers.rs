@@ -1,4 +1,4 @@
-//! What each register holds at a system call. No other module depends on it.
+//! The registers of a system call. No other module depends on their layout.
 
 use crate::sys::ptrace::Registers;
 
@@ -21,7 +21,7 @@ impl CallRegisters {
         self.0.orig_rax
     }
 
-    /// Whether the number is one of x32, whose calls pass no tracepoint of a single call.
+    /// Whether this is an x32 call, which no tracepoint of a single system call sees.
     pub fn is_x32(&self) -> bool {
         self.number() & u64::from(abi::X32) != 0
     }
@@ -35,7 +35,7 @@ impl CallRegisters {
     }
 
     /// Whether the tracee is at the entry of a call, or at the exit of one that the kernel does not
-    /// have.
+    /// implement.
     pub fn is_entry(&self) -> bool {
         self.0.rax as i64 == -ENOSYS
     }

@@ -5,7 +5,7 @@ use crate::sys::fork::Instruction;
 use super::abi::{Arch, CALLS, Call, SOCKETCALL_ACCEPTS};
 use super::untraced::CLONE_UNTRACED;
 
-/// What the filter does besides letting calls pass.
+/// What the filter does. All other calls are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Program {
     /// Stop the tracee at accept and io_uring_setup, and where it may make a process without a
@@ -32,7 +32,7 @@ const fn statement(code: u16, k: u32) -> Instruction {
     Instruction { code, jt: 0, jf: 0, k }
 }
 
-/// Goes on with the next instruction if equal, else skips `skip`.
+/// Continues with the next instruction if equal, otherwise skips `skip` instructions.
 const fn unless_equal_skip(k: u32, skip: u8) -> Instruction {
     Instruction { code: JUMP_IF_EQUAL, jt: 0, jf: skip, k }
 }
@@ -51,8 +51,8 @@ impl Program {
         }
     }
 
-    /// The instructions, for each architecture a block: a number of the wrong architecture is
-    /// another call, so the architecture is compared first.
+    /// Returns the instructions, a block for each architecture. The architecture is compared first,
+    /// because a number is a different call on each.
     pub(super) fn instructions(self) -> Vec<Instruction> {
         let mut program = Vec::new();
         for arch in Arch::ALL {
@@ -75,7 +75,7 @@ impl Program {
                     block.push(unless_equal_skip(number, 1));
                     block.push(statement(RETURN, action));
                 } else {
-                    // The accumulator holds the first argument meanwhile.
+                    // The accumulator holds the first argument in between.
                     block.push(unless_equal_skip(number, inner.len() as u8 + 2));
                     block.push(statement(LOAD, FIRST_ARGUMENT));
                     block.extend(inner);
@@ -96,7 +96,7 @@ impl Program {
 mod tests {
     use super::*;
 
-    /// What the kernel would do, for the few instructions that are used here.
+    /// Interprets the few instructions that are used here, as the kernel would.
     fn run(program: &[Instruction], arch: u32, number: u32, first_argument: u32) -> u32 {
         let (mut accumulator, mut at) = (0, 0);
         loop {

@@ -1,18 +1,18 @@
-//! What the tracer does with each signal that comes to itself: signal(7).
+//! Classifies the signals that the tracer receives: signal(7).
 
 use nix::sys::signal::Signal;
 
-/// Signals by which a terminal stops a job.
+/// Signals with which a terminal stops a job.
 pub(super) const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
-/// Signals that end the watching of attached processes.
+/// Signals that end the tracing of attached processes.
 pub(super) const ENDS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP];
 
-/// Signals that, sent to the tracer of a spawned command, are meant for the command.
+/// Signals to the tracer of a spawned command that are passed on to the command.
 const FOR_COMMAND: [i32; 4] = [libc::SIGUSR2, libc::SIGWINCH, libc::SIGCONT, libc::SIGABRT];
 
-/// Signals that would end the tracer and are seldom meant for a server: resource limits, timers
-/// that were set before this program was executed, faults.
+/// Signals that would kill the tracer and are rarely meant for a server: resource limits, timers
+/// set before this program was executed, faults.
 const OTHERS: [i32; 10] = [
     libc::SIGALRM,
     libc::SIGPROF,
@@ -30,15 +30,15 @@ fn real_time() -> impl Iterator<Item = i32> {
     libc::SIGRTMIN()..=libc::SIGRTMAX()
 }
 
-/// The signals that the tracer of a spawned command handles: its end would end the command too,
-/// where a filter binds it to its tracer.
+/// The signals that the tracer of a spawned command handles: if a filter binds the command to its
+/// tracer, the death of the tracer would kill the command, too.
 pub(super) fn handled_for_command() -> Vec<i32> {
     let fixed = [&ENDS[..], &STOPS, &FOR_COMMAND, &OTHERS, &[libc::SIGUSR1]].concat();
     fixed.into_iter().chain(real_time()).collect()
 }
 
-/// The signals that the tracer of attached processes handles: at its end it puts back what it
-/// has changed in them.
+/// The signals that the tracer of attached processes handles: it must restore what it has changed
+/// in them before it ends.
 pub(super) fn handled_for_attached() -> Vec<i32> {
     let fixed = [&ENDS[..], &STOPS, &OTHERS, &[libc::SIGUSR1, libc::SIGUSR2]].concat();
     fixed.into_iter().chain(real_time()).collect()
@@ -52,12 +52,12 @@ pub(super) fn is_for_command(signal: i32) -> bool {
         || signal >= libc::SIGRTMIN()
 }
 
-/// Whether a signal is of those that are ignored unless the command handles them.
+/// Whether a signal is ignored unless the command handles it.
 pub(super) fn is_other(signal: i32) -> bool {
     OTHERS.contains(&signal)
 }
 
-/// What a signal is called.
+/// The name of a signal.
 pub(super) fn name(signal: i32) -> String {
     match Signal::try_from(signal) {
         Ok(signal) => signal.as_str().into(),
@@ -66,21 +66,21 @@ pub(super) fn name(signal: i32) -> String {
     }
 }
 
-/// What is said of a signal that has been ignored.
+/// The message about a signal that was ignored.
 pub(super) fn describe_ignored(signal: i32, command: Option<i32>) -> String {
     let name = name(signal);
     match (signal, command) {
         (libc::SIGXFSZ, _) => format!(
-            "{name} ignored: an output file has reached the size limit (ulimit -f), and what is \
-             written to it from now on is missing; counting goes on"
+            "{name} ignored: an output file has reached the size limit (ulimit -f) and will be \
+             incomplete; counting continues"
         ),
         (libc::SIGXCPU, _) => format!(
-            "{name} ignored: tcptally has used the CPU time that it may (ulimit -t); at the hard \
-             limit the kernel kills it. Raise the limit in the shell that starts it"
+            "{name} ignored: tcptally has reached its CPU time limit (ulimit -t); at the hard limit \
+             the kernel kills it. Raise the limit in the shell that starts it"
         ),
         (_, Some(pid)) => format!(
-            "{name} ignored: the command does not handle it, so that it would be killed; if that \
-             is meant: kill -{} {pid}",
+            "{name} ignored: the command does not handle it and would be killed; to kill it: kill \
+             -{} {pid}",
             name.trim_start_matches("SIG")
         ),
         (_, None) => format!("{name} ignored: SIGINT or SIGTERM detaches"),

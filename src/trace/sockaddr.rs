@@ -1,4 +1,4 @@
-//! The peer's address as accept wrote it into the tracee's memory.
+//! Reads the peer's address that accept wrote into a tracee's memory.
 
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
@@ -10,14 +10,14 @@ use crate::sys::ptrace::Tid;
 use crate::sys::sockaddr;
 use crate::sys::tracee;
 
-/// The bytes of a `sockaddr_in6`, the largest that matters.
+/// The size of a `sockaddr_in6`, the largest address that is read.
 pub(super) const MAX_SOCKADDR_BYTES: usize = sockaddr::INET6_BYTES;
-/// The bytes of a `sockaddr_in`.
+/// The size of a `sockaddr_in`.
 pub(super) const INET: usize = sockaddr::INET_BYTES;
 
 /// The smallest page size of any architecture.
 const PAGE: usize = 4096;
-/// How much is read at most to get both: a longer read takes longer.
+/// The longest single read for address and length together: longer reads cost more.
 const NEAR: usize = 256;
 
 /// The peer that was read from the tracee's memory.
@@ -25,10 +25,10 @@ const NEAR: usize = 256;
 pub(super) enum PeerAddr {
     /// The peer, if the buffer was long enough and no other thread has written to it.
     Peer(SocketAddr),
-    /// The peer, unless the tracee's buffer was too short: then the kernel writes only a part of the
-    /// address and the length of the whole, and the rest of the memory keeps its old content.
+    /// The peer, unless the tracee's buffer was too short. Then the kernel writes a part of the
+    /// address and the full length, and the rest of the memory keeps its old content.
     Perhaps(SocketAddr),
-    /// Unknown: no internet address, or the length does not match the family.
+    /// Unknown: not an internet address, or the length does not match the family.
     Unclear,
 }
 
@@ -41,8 +41,8 @@ pub(super) fn read(tid: Tid, address: u64, length: u64) -> PeerAddr {
     in_one_piece(tid, address, length).unwrap_or_else(|| in_pieces(tid, address, length))
 }
 
-/// Reads both with one piece, which takes half the time of three. Usually they are close together
-/// on the stack.
+/// Reads both with one read, which takes half the time of three. Usually they are close together on
+/// the stack.
 fn in_one_piece(tid: Tid, address: usize, length: usize) -> Option<PeerAddr> {
     let start = address.min(length);
     let size = address.checked_add(MAX_SOCKADDR_BYTES)?.max(length.checked_add(4)?) - start;
@@ -87,7 +87,7 @@ pub(super) fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) 
             }
         }
         // Some programs pass a sockaddr_in for an IPv6 socket, and a sockaddr_in6 has no padding
-        // that would show it.
+        // that would reveal it.
         (Some(peer @ SocketAddr::V6(_)), MAX_SOCKADDR_BYTES) => PeerAddr::Perhaps(peer),
         _ => PeerAddr::Unclear,
     }
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(decode(16, &inet([0; 8]), INET), PeerAddr::Peer(peer));
     }
 
-    /// In memory of our own, as if accept had written it at `address` and `length`.
+    /// Reads from memory of this process, as if accept had written to `address` and `length`.
     fn read_at(address: usize, length: usize) -> PeerAddr {
         #[repr(align(4096))]
         struct Pages([u8; 2 * PAGE]);

@@ -1,4 +1,4 @@
-//! Both ends of a tracee's new socket, as the kernel knows them.
+//! Asks the kernel for both addresses of a tracee's new socket.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,36 +11,37 @@ use crate::sys::ptrace::Tid;
 
 use super::procfs::{self, SocketEntry};
 
-/// What a look-up gave.
+/// The result of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SocketLookup {
-    /// An internet socket; the peer is `None` where the kernel would not tell.
+    /// An internet socket; the peer is `None` if the kernel does not return it.
     Inet {
-        /// The address that the client connected to, where that was asked for.
+        /// The address that the client connected to, if it was requested.
         local: Option<SocketAddr>,
         /// The client.
         peer: Option<SocketAddr>,
     },
     /// A socket of another family.
     NotInet,
-    /// Nothing could be found out.
+    /// The socket could not be queried.
     Unknown,
 }
 
-/// How many pidfds are kept; a server of ten thousand threads must not use up our descriptors.
+/// Maximum number of pidfds that are kept: a server with ten thousand threads must not use up the
+/// descriptors of tcptally.
 const KEPT: usize = 256;
-/// Descriptors that they leave to others.
+/// Descriptors that are left for other uses.
 const SPARE: u64 = 8;
 
-/// Looks up sockets of stopped tracees, and keeps a pidfd of each thread it was asked about.
+/// Looks up sockets of stopped tracees. Keeps a pidfd of each thread.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pidfds: HashMap<Tid, OwnedFd>,
 }
 
 impl Sockets {
-    /// Finds the remote end of descriptor `fd` of the stopped thread `tid`, and the local end if
-    /// that is wanted.
+    /// Finds the remote address of descriptor `fd` of the stopped thread `tid`, and the local
+    /// address if `wants_local` is set.
     pub(super) fn find(&mut self, tid: Tid, fd: i32, wants_local: bool) -> SocketLookup {
         self.by_pidfd(tid, fd, wants_local).unwrap_or_else(|_| match procfs::socket(tid, fd) {
             Some(SocketEntry::Tcp { local, peer }) => {
@@ -73,14 +74,15 @@ impl Sockets {
         Ok(SocketLookup::Inet { local: Some(local), peer })
     }
 
-    /// Forgets a thread that has ended or executed another program: its id may come again.
+    /// Drops the pidfd of a thread that has ended or executed another program: its id may be
+    /// reused.
     pub(super) fn forget(&mut self, tid: Tid) {
         self.pidfds.remove(&tid);
     }
 }
 
-/// Before Linux 6.9 only processes have pidfds; their threads share one table of descriptors
-/// unless they have asked for their own.
+/// Before Linux 6.9 only processes have pidfds. Threads share the descriptor table of their process
+/// unless they called unshare(2).
 fn open(tid: Tid) -> io::Result<OwnedFd> {
     pidfd::open_thread(tid).or_else(|error| match procfs::process_of(tid) {
         Some(pid) => pidfd::open_process(pid),

@@ -20,7 +20,7 @@ pub struct Start {
     pub deny_io_uring: bool,
 }
 
-/// A command that was let go towards its exec, under ptrace.
+/// A traced command that was released and has not executed its program yet.
 #[derive(Debug)]
 pub(crate) struct Starting {
     /// Its process.
@@ -30,16 +30,16 @@ pub(crate) struct Starting {
     released: Released,
 }
 
-/// What came of the start.
+/// The result of a start.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// What stops the command.
+    /// The engine that stops the command.
     pub engine: Engine,
-    /// What the report must tell.
+    /// Warnings for the report.
     pub warnings: Vec<String>,
 }
 
-/// What every spawned tracee reports.
+/// The ptrace options of every spawned tracee.
 pub(super) const OPTIONS: i32 = ptrace::PTRACE_O_TRACESYSGOOD
     | ptrace::PTRACE_O_TRACECLONE
     | ptrace::PTRACE_O_TRACEFORK
@@ -61,14 +61,14 @@ impl Start {
         (program.trace || program.deny_io_uring).then_some(program)
     }
 
-    /// Forks and seizes the command, and lets it go on to its exec. Without an `engine` it gets
-    /// the cheapest that is safe and exact.
+    /// Forks and seizes the command, and releases it for its exec. Without an `engine` it gets the
+    /// cheapest one that is safe and exact.
     pub(crate) fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
         let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
         let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
         let filter = self.program(engine).map(Program::instructions);
         let held = fork::hold(&argv, &Preparation { filter }).doing("starting a process")?;
-        // With the filter in place and no tracer, accept would fail with ENOSYS for ever.
+        // With the filter and without a tracer, each accept would fail with ENOSYS.
         let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
@@ -78,15 +78,15 @@ impl Start {
             Err(source) => return Err(Error::System { doing: "seizing the command", source }),
         }
         let pid = held.pid;
-        let released = held.release().doing("letting the command go")?;
+        let released = held.release().doing("releasing the command")?;
         Ok(Starting { pid, start: self, engine, released })
     }
 }
 
 impl Starting {
-    /// To be called when the command has executed, or has ended before: which engine stops it.
+    /// Returns which engine stops the command. Call it when the command has executed or has ended.
     pub(crate) fn finish(self) -> Result<Started, Error> {
-        let said = self.released.said().doing("hearing from the command")?;
+        let said = self.released.said().doing("reading the start result of the command")?;
         if let Some(errno) = said.exec {
             return Err(exec_error(self.start.command(), errno));
         }
@@ -105,19 +105,18 @@ impl Starting {
         let mut warnings = Vec::new();
         match self.engine {
             Some(Engine::Seccomp) => {
-                let cause = format!("{error}; without --engine, 'syscall' is used then");
+                let cause = format!("{error}; without --engine, 'syscall' is used instead");
                 return Err(Error::Engine { engine: "seccomp", cause });
             }
             None => warnings.push(format!(
-                "no seccomp filter could be installed ({error}): the engine 'syscall' is used, \
-                 which stops the server at every system call"
+                "no seccomp filter could be installed ({error}): engine syscall is used, which stops \
+                 the server at every system call"
             )),
             Some(_) => {}
         }
         if self.start.deny_io_uring {
             warnings.push(format!(
-                "--deny-io-uring could not be obeyed, for no seccomp filter could be installed \
-                 ({error})"
+                "io_uring could not be denied, because no seccomp filter could be installed ({error})"
             ));
         }
         Ok(Started { engine: Engine::Syscall, warnings })
@@ -132,22 +131,22 @@ fn is_in_path(command: &str) -> bool {
 fn exec_error(command: String, errno: i32) -> Error {
     let source = std::io::Error::from_raw_os_error(errno);
     match errno {
-        // execvp(3) says EACCES, too, when a directory in PATH could not be searched.
+        // execvp(3) also returns EACCES if a directory in PATH could not be searched.
         libc::ENOENT | libc::EACCES if !command.contains('/') && !is_in_path(&command) => {
-            Error::NotFound { cause: "there is no such program in PATH".into(), command }
+            Error::NotFound { cause: "no such program in PATH".into(), command }
         }
         libc::ENOENT => Error::NotFound {
             cause: "no such file, or its interpreter (#!, dynamic loader) is missing".into(),
             command,
         },
         libc::EACCES => Error::NotExecutable {
-            cause: "permission denied: it is a directory, lacks the x bit for this user, or lies \
+            cause: "permission denied: it is a directory, is not executable for this user, or is \
                     on a filesystem mounted noexec"
                 .into(),
             command,
         },
         libc::ENOEXEC => Error::NotExecutable {
-            cause: "it is no program for this machine (a script needs a #! line)".into(),
+            cause: "not a program for this machine (a script needs a #! line)".into(),
             command,
         },
         _ => Error::NotExecutable { cause: source.to_string(), command },

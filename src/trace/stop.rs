@@ -1,5 +1,5 @@
-//! The kinds of ptrace-stop, each a type: what can be asked of one, and how it may be resumed,
-//! differ, and a stop is resumed once.
+//! Types for the kinds of ptrace-stop: each kind allows other requests, and a stop is resumed
+//! exactly once.
 
 use std::io;
 
@@ -15,13 +15,13 @@ pub enum Until {
     SyscallStop,
 }
 
-/// A tracee that stands still.
+/// A stopped tracee.
 #[derive(Debug)]
 #[must_use = "a stopped tracee that is not resumed hangs"]
 struct Stopped(Tid);
 
 impl Stopped {
-    /// A tracee that is killed meanwhile has nothing to resume; its end is reported by wait.
+    /// A tracee that was killed in its stop cannot be resumed; wait reports its end.
     fn forgive_death(result: io::Result<()>) -> io::Result<()> {
         match result {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
@@ -53,7 +53,7 @@ macro_rules! stops {
                 self.0.0
             }
 
-            /// Lets it run.
+            /// Resumes the tracee.
             pub fn resume(self, until: Until) -> io::Result<()> {
                 self.0.resume(until, 0)
             }
@@ -64,12 +64,12 @@ macro_rules! stops {
 stops! {
     /// Entry to or exit from a system call.
     SyscallStop;
-    /// The seccomp filter said RET_TRACE: the entry of a call it names.
+    /// The seccomp filter returned RET_TRACE, at the entry of a system call.
     SeccompStop;
-    /// PTRACE_EVENT_STOP that is no group-stop: a new tracee's first, one asked for with
+    /// PTRACE_EVENT_STOP that is not a group-stop: the first stop of a new tracee, the answer to
     /// PTRACE_INTERRUPT, or SIGCONT to a tracee in group-stop.
     EventStop;
-    /// PTRACE_EVENT_EXEC: the program is another, and all other threads are gone.
+    /// PTRACE_EVENT_EXEC: a new program was executed, and all other threads have ended.
     ExecStop;
 }
 
@@ -103,7 +103,7 @@ impl SeccompStop {
 }
 
 impl EventStop {
-    /// Lets it go for good.
+    /// Detaches from the tracee.
     pub fn detach(self) -> io::Result<()> {
         self.0.detach()
     }
@@ -115,7 +115,7 @@ impl ExecStop {
         ptrace::set_options(self.tid(), options)
     }
 
-    /// Which thread called exec; it goes on under its process' id.
+    /// The thread that called exec. It continues with the id of its process.
     pub fn former_tid(&self) -> io::Result<Tid> {
         ptrace::event_message(self.tid()).map(|m| m as Tid)
     }
@@ -125,7 +125,7 @@ impl ExecStop {
 #[derive(Debug)]
 pub struct CloneStop {
     stopped: Stopped,
-    /// FORK or VFORK: what was created is no thread of the same process.
+    /// FORK or VFORK: a process was created, not a thread of the same process.
     pub is_process: bool,
 }
 
@@ -140,7 +140,7 @@ impl CloneStop {
         ptrace::event_message(self.tid()).map(|m| m as Tid)
     }
 
-    /// Lets the creator run.
+    /// Resumes the creator.
     pub fn resume(self, until: Until) -> io::Result<()> {
         self.stopped.resume(until, 0)
     }
@@ -165,13 +165,13 @@ impl SignalStop {
         self.stopped.0
     }
 
-    /// Lets the signal reach the tracee.
+    /// Resumes the tracee and delivers the signal.
     pub fn deliver(self, until: Until) -> io::Result<()> {
         let signal = self.signal;
         self.stopped.resume(until, signal)
     }
 
-    /// Lets the tracee run as if the signal had not come.
+    /// Resumes the tracee without the signal.
     pub fn suppress(self, until: Until) -> io::Result<()> {
         self.stopped.resume(until, 0)
     }
@@ -187,13 +187,13 @@ impl GroupStop {
         self.0.0
     }
 
-    /// Leaves it stopped, as it would be untraced, until SIGCONT.
+    /// Leaves it stopped until SIGCONT, as if it were not traced.
     pub fn listen(self) -> io::Result<()> {
         Stopped::forgive_death(ptrace::listen(self.0.0))
     }
 }
 
-/// What wait told of a tracee or child.
+/// What wait reported of a tracee or child.
 #[derive(Debug)]
 pub enum Stop {
     /// See [`SyscallStop`].
@@ -210,14 +210,14 @@ pub enum Stop {
     Clone(CloneStop),
     /// See [`ExecStop`].
     Exec(ExecStop),
-    /// No stop: the thread exited with this status.
+    /// Not a stop: the thread exited with this status.
     Exited(Tid, i32),
-    /// No stop: this signal killed the thread.
+    /// Not a stop: this signal killed the thread.
     Killed(Tid, i32),
 }
 
 impl Stop {
-    /// The thread that it is about.
+    /// The thread that it concerns.
     pub fn tid(&self) -> Tid {
         match self {
             Stop::Syscall(s) => s.tid(),

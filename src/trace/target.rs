@@ -17,13 +17,13 @@ pub struct Owner {
     pub pid: Tid,
     /// Its name.
     pub comm: String,
-    /// Where it listens, of what was asked for.
+    /// The requested addresses that it listens on.
     pub listens: Vec<SocketAddr>,
-    /// Its network namespace, where that is not this process' own.
+    /// Its network namespace, if it is another one than that of this process.
     pub namespace: Option<String>,
 }
 
-/// `pids` and their living descendants.
+/// Returns `pids` and their running descendants.
 pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
     let mut children: BTreeMap<Tid, Vec<Tid>> = BTreeMap::new();
     for pid in procfs::processes() {
@@ -43,11 +43,12 @@ pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
     found
 }
 
-/// The processes that hold a listening TCP socket on one of `ports`: in this network namespace,
-/// or, where nobody listens there, in another one.
+/// Returns the processes that hold a listening TCP socket on one of `ports`: in this network
+/// namespace, or in another one if this one has no such socket.
 ///
 /// # Errors
-/// [`Error::NoListener`] names what listens instead, or says that the owner cannot be seen.
+/// [`Error::NoListener`] names the ports that do have listeners, or says that the owner is not
+/// visible.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
     let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
     let sockets = requested(&all, ports);
@@ -66,7 +67,7 @@ pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
     Ok(owners)
 }
 
-/// Listening sockets as descriptors name them.
+/// Listening sockets by the links of descriptors in /proc.
 type Sockets = BTreeMap<String, SocketAddr>;
 
 fn requested(listeners: &[TcpSocket], ports: &[RangeInclusive<u16>]) -> Sockets {
@@ -92,7 +93,7 @@ fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
     owners
 }
 
-/// The owners in another network namespace; `None`: nobody listens in any that can be seen.
+/// Returns the owners in another network namespace; `None` if no visible one has a listener.
 fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>> {
     let here = procfs::network_namespace(std::process::id() as Tid)?;
     let mut namespaces: BTreeMap<String, Tid> = BTreeMap::new();
@@ -104,7 +105,7 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
     let mut found: Vec<Vec<Owner>> = Vec::new();
     let mut unseen = Sockets::new();
     for (namespace, pid) in namespaces {
-        // A process may have ended meanwhile.
+        // The process may have ended.
         let sockets = requested(&procfs::listeners(pid).unwrap_or_default(), ports);
         let owners = owners_of(&sockets, Some(&namespace));
         if owners.is_empty() {
@@ -125,7 +126,7 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
             let all: Vec<String> = found.iter().flatten().map(one).collect();
             Some(Err(Error::NoListener {
                 cause: format!(
-                    "nobody listens there in this network namespace, but in several others; give \
+                    "no process listens on it in this network namespace, but in several others; give \
                      one of {}",
                     all.join(", ")
                 ),
@@ -142,7 +143,7 @@ fn no_owner(sockets: &Sockets) -> String {
         "run tcptally as that user or as root"
     };
     format!(
-        "something listens on {}, but its process cannot be seen: it belongs to another user \
+        "there is a listener on {}, but its process is not visible: it belongs to another user \
          ({remedy}) or is outside of this container (run tcptally on the host)",
         sockets.join(", ")
     )
@@ -156,9 +157,9 @@ fn nobody_listens(others: &[u16]) -> String {
     }
     let list: Vec<String> = others.iter().map(u16::to_string).collect();
     format!(
-        "nobody listens there; in this network namespace there are listeners on {}. A server in \
-         another one, such as a container, may belong to another user: run tcptally as root, or \
-         give its PID with -p",
+        "no process listens on it; listeners in this network namespace: {}. A server in another \
+         one, such as a container, may belong to another user: run tcptally as root, or give its \
+         PID with -p",
         list.join(", ")
     )
 }

@@ -1,5 +1,5 @@
-//! Takes CLONE_UNTRACED out of clone(2) and clone3: a process made with it has the seccomp filter
-//! and no tracer, so that the kernel answers its accept calls with ENOSYS.
+//! Clears CLONE_UNTRACED in clone(2) and clone3. A process created with it has the seccomp filter
+//! but no tracer, so its accept calls fail with ENOSYS.
 
 use std::io;
 
@@ -12,22 +12,23 @@ use super::registers::CallRegisters;
 /// `CLONE_UNTRACED` of linux/sched.h. Nothing but tracing depends on it.
 pub(super) const CLONE_UNTRACED: u32 = 0x0080_0000;
 
-/// So many changes wait for their new process at most; one that is killed early never shows up.
+/// Maximum number of changes that wait for their new process. A process that is killed early never
+/// stops.
 const MAX_WAITING: usize = 64;
 
-/// Calls whose flags have been changed, until both processes have the former value back: the
-/// kernel leaves arguments as they were, and the code after the call may rely on that.
+/// Calls whose flags were changed, until both processes have the former value again. The kernel
+/// preserves arguments, and the code after the call may rely on that.
 #[derive(Debug, Default)]
 pub(super) struct UntracedClones(Vec<Change>);
 
-/// A changed argument, in the calling thread and in the copy that its child has.
+/// A changed argument, in the calling thread and in its child's copy.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     caller: Tid,
     is_caller_done: bool,
     is_child_done: bool,
     arch: Arch,
-    /// The registers of the call as it was made.
+    /// The registers at the entry of the call.
     registers: CallRegisters,
     flags: Flags,
 }
@@ -42,18 +43,18 @@ enum Flags {
 }
 
 impl UntracedClones {
-    /// Whether there is nothing to be put back.
+    /// Whether nothing has to be restored.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a thread has something to be put back at the exit from its call.
+    /// Whether something has to be restored in a thread at the exit from its call.
     pub(super) fn awaits_exit(&self, tid: Tid) -> bool {
         self.0.iter().any(|c| c.caller == tid && !c.is_caller_done)
     }
 
-    /// Looks at a clone or clone3 at whose entry a thread stands, and takes the flag out. Says
-    /// whether it was set; the caller then has to stop at the exit from the call.
+    /// Clears the flag in a clone or clone3 call; the thread is at the entry of the call. Returns
+    /// whether it was set. Then the thread must stop at the exit from the call.
     pub(super) fn enter(
         &mut self,
         tid: Tid,
@@ -94,15 +95,15 @@ impl UntracedClones {
         Ok(true)
     }
 
-    /// A thread stands at the exit from a system call: puts back what was changed for it. Says
-    /// whether something was.
+    /// Restores what was changed for a thread that is at the exit from a system call. Returns
+    /// whether something was changed.
     pub(super) fn exit(&mut self, tid: Tid, registers: CallRegisters) -> io::Result<bool> {
         let Some(at) = self.0.iter().position(|c| c.caller == tid && !c.is_caller_done) else {
             return Ok(false);
         };
         let change = self.0[at];
         change.put_back(tid, registers)?;
-        // Without a new process there is nobody to wait for.
+        // If the call failed, there is no new process to wait for.
         if change.is_child_done || registers.success().is_none() {
             self.0.remove(at);
         } else {
@@ -111,7 +112,7 @@ impl UntracedClones {
         Ok(true)
     }
 
-    /// A new thread or process stops for the first time.
+    /// Restores what a new thread or process has copied. It is at its first stop.
     pub(super) fn appear(&mut self, tid: Tid) -> io::Result<()> {
         let registers = CallRegisters(ptrace::registers(tid)?);
         let is_copy = |c: &Change| !c.is_child_done && c.is_copied_in(&registers);
@@ -134,7 +135,7 @@ impl Change {
             Flags::Memory { address, former } => {
                 let mut bytes = [0; 8];
                 tracee::read_memory(tid, address, &mut bytes)?;
-                // Shared memory may have it back already, or hold something else by now.
+                // Shared memory may be restored already, or have other contents.
                 if u64::from_ne_bytes(bytes) == without(former) {
                     ptrace::poke(tid, address, former)?;
                 }
@@ -143,8 +144,8 @@ impl Change {
         }
     }
 
-    /// Whether these are the registers of a process that this call has made: all but the result
-    /// and the stack are copies.
+    /// Whether these are the registers of a process created by this call: all but the result and
+    /// the stack pointer are copies.
     fn is_copied_in(&self, child: &CallRegisters) -> bool {
         let argument = |registers: &CallRegisters, n| registers.argument(n, self.arch);
         let first = match self.flags {

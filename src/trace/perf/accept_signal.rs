@@ -1,27 +1,28 @@
-//! Which signal tells of an accept: one that does nothing to a process that has not asked for it.
+//! Chooses the signal that perf events send at an accept: one that has no effect on a process that
+//! does not handle it.
 //!
 //! While a thread is traced, the signal stops it, and the tracer suppresses the signal. If the
-//! tracer is killed first, the kernel delivers the signal as to any process: its default action is
-//! to be ignored (signal(7), "Ign"). So nothing has to be changed in the process, and nothing the
-//! process does with other signals matters: not even a handler reset or an exec.
+//! tracer is killed first, the kernel delivers the signal, and its default action is to be ignored
+//! (signal(7), "Ign"). So nothing has to be changed in the process, and what the process does with
+//! other signals does not matter, not even a handler reset or an exec.
 
 use crate::sys::capability;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::SignalSet;
 use crate::trace::procfs;
 
-/// Signals that are ignored by default and that programs seldom use, the rarest first.
-/// SIGCHLD and SIGCONT, the others that are ignored, are in use everywhere.
+/// Signals that are ignored by default and rarely used, the rarest first. The other ignored
+/// signals, SIGCHLD and SIGCONT, are in general use.
 const CANDIDATES: [i32; 2] = [libc::SIGURG, libc::SIGWINCH];
-/// What Go's runtime handles without effect. It sends SIGURG to its own threads.
+/// The signal that Go's runtime handles without effect. It sends SIGURG to its own threads.
 const GO: i32 = libc::SIGWINCH;
 
-/// A signal that a process does not handle. Only a look at the process makes one, and only with
-/// one can an event be opened that sends signals.
+/// A signal that a process does not handle. It can be created only by checking the process, and
+/// events that send signals can be opened only with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptSignal(i32);
 
-/// Why a process cannot be sent signals by events.
+/// Why events cannot send signals to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
     /// A spurious signal might have an effect.
@@ -29,14 +30,14 @@ pub enum Unsuitable {
     Handled,
     /// The kernel checks the user of each signal: fcntl(2), F_SETOWN.
     #[error(
-        "its user is, or may become, another one than that of tcptally, whose events may not \
-         signal it then; run tcptally as that user, or as root of the host"
+        "its user is, or may become, another one than that of tcptally, and then the events may \
+         not signal it; run tcptally as that user, or as root of the host"
     )]
     User,
 }
 
 impl AcceptSignal {
-    /// The signal for a process and for the threads and children that it makes.
+    /// Chooses the signal for a process, its threads and the children that it creates.
     pub fn choose(pid: Tid) -> Result<AcceptSignal, Unsuitable> {
         if !may_always_signal(pid) {
             return Err(Unsuitable::User);
@@ -48,7 +49,7 @@ impl AcceptSignal {
         let free: Vec<i32> = CANDIDATES.into_iter().filter(|s| !caught.contains(*s)).collect();
         let masks = procfs::threads(pid).into_iter().filter_map(|t| procfs::signals(t, "SigBlk"));
         let blocked = masks.fold(SignalSet::default(), |all, one| SignalSet(all.0 | one.0));
-        // A signal that is unblocked for the time of the watch would not reach a signalfd.
+        // While a signal is unblocked for tracing, it does not reach a signalfd.
         let unread = || {
             let read = procfs::signalfd_masks(pid);
             free.iter().find(|s| !read.iter().any(|mask| mask.contains(**s)))
@@ -62,25 +63,25 @@ impl AcceptSignal {
         self.0
     }
 
-    /// Whether the process has come to handle it.
+    /// Whether the process now handles it.
     pub fn is_handled(self, pid: Tid) -> bool {
         let caught = procfs::signals(pid, "SigCgt").unwrap_or_default();
         caught.contains(self.0) && !(is_go(caught) && self.0 == GO)
     }
 
-    /// Whether a signal can be one of an event.
+    /// Whether a signal is one that events may send.
     pub fn is_candidate(signal: i32) -> bool {
         CANDIDATES.contains(&signal)
     }
 }
 
-/// Go's runtime catches all signals there are, SIGSTKFLT and SIGPWR too.
+/// Go's runtime catches all signals, even SIGSTKFLT and SIGPWR.
 fn is_go(caught: SignalSet) -> bool {
     [libc::SIGSTKFLT, libc::SIGPWR, libc::SIGURG, GO].iter().all(|s| caught.contains(*s))
 }
 
-/// Whether the kernel lets events of this process signal that one, whatever users it changes to
-/// by itself. fcntl(2) does not tell; a signal that is not allowed just does not come.
+/// Whether the kernel lets events of this process signal the target, whatever users the target
+/// changes to. fcntl(2) does not report it; a forbidden signal is just not sent.
 fn may_always_signal(pid: Tid) -> bool {
     const CAP_SETUID: u32 = 7;
     let me = std::process::id() as Tid;

@@ -1,4 +1,4 @@
-//! The kernel's own count of accepts, against those that were seen.
+//! Compares the kernel's count of accepts with those that were seen.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,36 +14,36 @@ use super::events::Events;
 use super::inherited::Inherited;
 use super::tracepoint::Tracepoints;
 
-/// Descriptors that events leave to others, who look up sockets and read /proc.
+/// Descriptors that are left for socket look-ups and files in /proc.
 const SPARE_DESCRIPTORS: u64 = 24;
 
-/// The events of all threads, each from its first stop to its end, and what they have counted.
+/// The events of all threads, each from its first stop to its end, with their counts.
 #[derive(Debug)]
 pub(crate) struct EventCounters {
-    // Before the tracepoints, which must be dropped last to make closing quick.
+    // Declared before the tracepoints, which must be dropped last to make closing fast.
     open: HashMap<Tid, Events>,
-    /// The descriptors of events that are closed while their thread lives: a signal of theirs may
-    /// still be on its way.
+    /// Descriptors of events that were closed before their thread ended: a signal of theirs may
+    /// still be pending.
     former: HashMap<Tid, [RawFd; 2]>,
-    /// What events counted that are closed.
+    /// The counts of closed events.
     closed: u64,
-    /// `None`: they cannot be had, and the events of each thread have to do.
+    /// `None`: unavailable; only the events of each thread are compared.
     inherited: Option<Inherited>,
     tracepoints: Tracepoints,
     seen: u64,
 }
 
-/// Accepts that the kernel has counted and nobody saw; some may be under way just now.
+/// Accepts that the kernel has counted and the tracer has not seen. Some may be in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missing {
-    /// In threads that have events which send signals.
+    /// In threads whose events send signals.
     pub watched: u64,
-    /// In these, and in all that descend from them.
+    /// In these and in all their descendants.
     pub all: u64,
 }
 
 impl EventCounters {
-    /// Finds the tracepoints; nothing is counted yet.
+    /// Finds the tracepoints. Nothing is counted yet.
     pub(crate) fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
         Ok(EventCounters {
             inherited: Some(Inherited::new(inherit)),
@@ -55,8 +55,7 @@ impl EventCounters {
         })
     }
 
-    /// Does so for a thread that nobody watched before, and counts what it and its descendants
-    /// accept.
+    /// Adds a thread that was not watched before. Also counts accepts of its descendants.
     pub(crate) fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
         if self.open.contains_key(&tid) {
             return Ok(());
@@ -69,8 +68,8 @@ impl EventCounters {
         Ok(())
     }
 
-    /// Counts what a thread and its descendants accept from now on, and only that. Without these
-    /// events of every thread, those of the others would say nothing.
+    /// Counts what a thread and its descendants accept from now on. The inherited counts are usable
+    /// only if every thread has these events.
     pub(crate) fn open_inherited(&mut self, tid: Tid) {
         let Some(inherited) = &mut self.inherited else { return };
         let opened = match inherited.open(&self.tracepoints, tid) {
@@ -82,8 +81,8 @@ impl EventCounters {
         }
     }
 
-    /// The same for a thread whose events the kernel has ended: it executes a program that is not
-    /// dumpable.
+    /// Replaces inherited events that the kernel has closed, because the thread executes a program
+    /// that is not dumpable.
     pub(crate) fn open_inherited_again(&mut self, tid: Tid) {
         if let Some(inherited) = &mut self.inherited
             && inherited.open_again(&self.tracepoints, tid).is_err()
@@ -92,19 +91,19 @@ impl EventCounters {
         }
     }
 
-    /// Whether no thread has such events yet.
+    /// Whether no thread has inherited events yet.
     pub(crate) fn is_first(&self) -> bool {
         self.inherited.as_ref().is_some_and(Inherited::is_empty)
     }
 
-    /// Closes all events of a thread that is to be watched in another way.
+    /// Closes all events of a thread that another engine watches from now on.
     pub(crate) fn close_inherited(&mut self, tid: Tid) {
         if let Some(inherited) = &mut self.inherited {
             inherited.close(tid);
         }
     }
 
-    /// Counts the accepts of a thread from now on; once it is enough.
+    /// Counts the accepts of a thread from now on. Does nothing if it is counted already.
     pub(crate) fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
         if self.open.contains_key(&tid) {
             return Ok(());
@@ -122,38 +121,38 @@ impl EventCounters {
         Ok(())
     }
 
-    /// Counts the accepts of a thread no more.
+    /// Stops counting the accepts of a thread.
     pub(crate) fn close(&mut self, tid: Tid) {
         if let Some(events) = self.open.remove(&tid) {
-            // The read fails for nothing that can happen to such an event.
+            // Nothing that can happen to such an event makes the read fail.
             self.closed += events.count().unwrap_or(0);
             self.former.insert(tid, events.descriptors());
         }
     }
 
-    /// The same for a thread that has ended.
+    /// Stops counting the accepts of a thread that has ended.
     pub(crate) fn forget(&mut self, tid: Tid) {
         self.close(tid);
         self.former.remove(&tid);
     }
 
-    /// Closes all, and gives the descriptors by thread.
+    /// Closes all events and returns their descriptors by thread.
     pub(crate) fn close_all(mut self) -> HashMap<Tid, [RawFd; 2]> {
         self.former.extend(self.open.drain().map(|(tid, events)| (tid, events.descriptors())));
         self.former
     }
 
-    /// The signal that a thread is sent.
+    /// The signal that a thread gets.
     pub(crate) fn signal(&self, tid: Tid) -> Option<AcceptSignal> {
         self.open.get(&tid).map(Events::signal)
     }
 
-    /// Sends a thread another signal from now on.
+    /// Changes the signal that a thread gets.
     pub(crate) fn set_signal(&mut self, tid: Tid, signal: AcceptSignal) -> io::Result<()> {
         self.open.get_mut(&tid).map_or(Ok(()), |events| events.set_signal(signal))
     }
 
-    /// Whether a signal of a thread about this descriptor comes from its events.
+    /// Whether a signal with this descriptor comes from the events of a thread.
     pub(crate) fn owns(&self, tid: Tid, descriptor: RawFd) -> bool {
         self.open.get(&tid).is_some_and(|events| events.descriptors().contains(&descriptor))
             || self.former.get(&tid).is_some_and(|fds| fds.contains(&descriptor))
@@ -164,7 +163,7 @@ impl EventCounters {
         self.open.contains_key(&tid)
     }
 
-    /// An accept of a thread was seen.
+    /// Notes that an accept of a thread was seen.
     pub(crate) fn see(&mut self, tid: Tid) {
         self.seen += u64::from(self.has(tid));
         if let Some(inherited) = &mut self.inherited {
@@ -172,7 +171,7 @@ impl EventCounters {
         }
     }
 
-    /// How many accepts the kernel has counted that nobody saw.
+    /// Returns how many accepts the kernel has counted that were not seen.
     pub(crate) fn missing(&self) -> io::Result<Missing> {
         let counted = self.open.values().map(Events::count).sum::<io::Result<u64>>()?;
         let watched = (self.closed + counted).saturating_sub(self.seen);
@@ -180,7 +179,7 @@ impl EventCounters {
         Ok(Missing { watched, all: all.max(watched) })
     }
 
-    /// Whether an io_uring was set up by a watched thread or a descendant of one.
+    /// Whether a watched thread or a descendant has set up an io_uring.
     pub(crate) fn has_seen_io_uring(&self) -> bool {
         self.inherited.as_ref().is_some_and(Inherited::has_seen_io_uring)
     }

@@ -1,4 +1,4 @@
-//! The events of a thread: the kernel's own count of its successful accepts, and a stop for each.
+//! Events that count the successful accepts of one thread and stop it at each.
 
 use std::ffi::CStr;
 use std::io;
@@ -12,11 +12,11 @@ use super::Refused;
 use super::accept_signal::AcceptSignal;
 use super::tracepoint::Tracepoints;
 
-/// accept's errors are negative; what it may return besides is a descriptor.
+/// accept returns a negative error or a descriptor.
 pub(super) const SUCCESS: &CStr = c"ret >= 0";
 
-/// The events of accept and accept4 on one thread. Nobody inherits them, and they end when this is
-/// dropped.
+/// The events of accept and accept4 on one thread. They are not inherited, and are closed when this
+/// is dropped.
 #[derive(Debug)]
 pub struct Events {
     pair: [Event; 2],
@@ -24,11 +24,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Opens them on a thread. From now on each successful accept of it counts, and sends it the
-    /// signal before it returns from the call.
+    /// Opens the events on a thread. From then on each successful accept is counted, and sends the
+    /// signal before the call returns.
     ///
     /// # Errors
-    /// [`Refused`], in which the remedy stands.
+    /// [`Refused`], with the remedy.
     pub fn open(
         tracepoints: &Tracepoints,
         tid: Tid,
@@ -44,8 +44,8 @@ impl Events {
         Ok(Events { pair: [open(ids.accept)?, open(ids.accept4)?], signal })
     }
 
-    /// How many accepts of the thread have succeeded, by the kernel's count. Those whose signal
-    /// could not be delivered are in it. It stays readable when the thread has ended.
+    /// The kernel's count of successful accepts of the thread, with those whose signal could not be
+    /// delivered. It stays readable when the thread has ended.
     pub fn count(&self) -> io::Result<u64> {
         Ok(self.pair[0].count()? + self.pair[1].count()?)
     }
@@ -55,13 +55,13 @@ impl Events {
         self.signal
     }
 
-    /// Sends another signal from now on.
+    /// Changes the signal that the events send.
     pub fn set_signal(&mut self, signal: AcceptSignal) -> io::Result<()> {
         self.signal = signal;
         self.pair.iter().try_for_each(|event| event.set_signal(signal.number()))
     }
 
-    /// Their descriptors, which their signals name.
+    /// Their descriptors, which their signals contain.
     pub fn descriptors(&self) -> [RawFd; 2] {
         [self.pair[0].as_raw_fd(), self.pair[1].as_raw_fd()]
     }

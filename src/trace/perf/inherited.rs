@@ -1,12 +1,12 @@
-//! Counts what everybody accepts who descends from a watched thread, watched or not.
+//! Counts the accepts of all descendants of watched threads, traced or not.
 //!
-//! These events are inherited and send no signal. A child that the tracer does not get, since it
-//! was made with CLONE_UNTRACED, has them all the same; so has every thread and process that shares
-//! memory, files or nothing with its creator. Their sum, less what was seen, is what nobody saw.
-//! The same way io_uring_setup(2) is noticed, wherever it is called.
+//! These events are inherited and send no signal. A child created with CLONE_UNTRACED, which the
+//! tracer does not see, inherits them, too; so does every thread and process, whatever it shares
+//! with its creator. The sum of their counts minus the accepts that were seen is the number of
+//! missed accepts. The events also detect io_uring_setup(2) in any descendant.
 //!
-//! A thread that is made in the moment in which its creator gets the events may lack them. What it
-//! accepts is seen and not counted here, and then the sum may hide as many that were lost.
+//! A thread that is created while its creator gets the events may lack them. Its accepts are seen
+//! but not counted here, so the difference may hide as many lost ones.
 
 use std::io;
 
@@ -19,30 +19,30 @@ use super::Refused;
 use super::events::{Events, SUCCESS};
 use super::tracepoint::Tracepoints;
 
-/// So often a thread is looked at for a moment in which it accepts nothing.
+/// How many times to try to read the counters at a moment at which the thread accepts nothing.
 const TRIES: usize = 20;
 
-/// The inherited events of each thread that was there when the watch began.
+/// The inherited events of each thread that existed at the start.
 #[derive(Debug)]
 pub(super) struct Inherited {
     families: Vec<Family>,
     inherit: Inherit,
-    /// Accepts that were seen.
+    /// The number of accepts that were seen.
     seen: u64,
 }
 
-/// The events of one thread, and of all that descends from it.
+/// The events of one thread and of all its descendants.
 #[derive(Debug)]
 struct Family {
     tid: Tid,
     accepts: [Event; 2],
     io_uring: Option<Event>,
-    /// What they counted before the thread was watched.
+    /// Their count before the thread was watched.
     before: u64,
 }
 
 impl Inherited {
-    /// No events yet. `inherit` says whether child processes are watched.
+    /// Returns no events. `inherit` says whether child processes are watched.
     pub(super) fn new(inherit: Inherit) -> Inherited {
         Inherited { families: Vec::new(), inherit, seen: 0 }
     }
@@ -52,7 +52,7 @@ impl Inherited {
         self.families.is_empty()
     }
 
-    /// Opens the events on a thread that is about to be watched.
+    /// Opens the events on a thread before it is watched.
     pub(super) fn open(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), Refused> {
         if self.families.iter().any(|family| family.tid == tid) {
             return Ok(());
@@ -60,7 +60,7 @@ impl Inherited {
         self.open_again(tracepoints, tid)
     }
 
-    /// Opens them on a thread whose former ones the kernel has ended.
+    /// Opens them on a thread whose former events the kernel has closed.
     pub(super) fn open_again(
         &mut self,
         tracepoints: &Tracepoints,
@@ -79,7 +79,7 @@ impl Inherited {
         Ok(())
     }
 
-    /// A thread has got its own events: what was counted before that is not to be seen.
+    /// Notes that a thread got its own events. What was counted before is not compared.
     pub(super) fn begin(&mut self, tid: Tid, events: &Events) {
         let Some(family) = self.families.iter_mut().find(|family| family.tid == tid) else {
             return;
@@ -95,17 +95,17 @@ impl Inherited {
         }
     }
 
-    /// Closes the events of a thread, and of all that have inherited them.
+    /// Closes the events of a thread and of all that have inherited them.
     pub(super) fn close(&mut self, tid: Tid) {
         self.families.retain(|family| family.tid != tid);
     }
 
-    /// An accept was seen.
+    /// Notes that an accept was seen.
     pub(super) fn see(&mut self) {
         self.seen += 1;
     }
 
-    /// How many accepts were counted that nobody saw. What is under way just now is among them.
+    /// Returns how many accepts were counted and not seen, including those in progress.
     pub(super) fn missing(&self) -> io::Result<u64> {
         let mut counted = 0;
         for family in &self.families {

@@ -1,18 +1,18 @@
-//! A signal out of a thread's signal mask while the thread is watched.
+//! Unblocks the signal of the events in a thread's signal mask while the thread is watched.
 //!
-//! A thread that blocks the signal of its events does not stop: its first signal stays pending,
-//! further ones are lost, and only the events' count tells.
+//! A thread that blocks the signal does not stop: the first signal stays pending and further ones
+//! are lost. Only the count of the events shows those accepts.
 
 use std::io;
 
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::{SignalSet, blocked, set_blocked};
 
-/// Unblocks the signal in a stopped thread; gives the former mask if it had been blocked.
+/// Unblocks the signal in a stopped thread. Returns the former mask if the signal was blocked.
 ///
-/// The mask is the one that the thread has outside of calls such as sigsuspend(2), epoll_pwait(2)
-/// and ppoll(2), which replace it while they last. No accept happens in them; but a signal that
-/// was pending before such a call and blocked in it as well is delivered after it.
+/// This is the mask that the thread has outside of calls such as sigsuspend(2), epoll_pwait(2) and
+/// ppoll(2), which replace it temporarily. No accept happens in those calls. A signal that was
+/// pending before such a call and is blocked in it is delivered after it.
 pub fn unblock(tid: Tid, signal: i32) -> io::Result<Option<SignalSet>> {
     let mask = blocked(tid)?;
     if !mask.contains(signal) {
@@ -22,8 +22,8 @@ pub fn unblock(tid: Tid, signal: i32) -> io::Result<Option<SignalSet>> {
     Ok(Some(mask))
 }
 
-/// Gives a stopped thread its `former` mask back, if it still has the one that [`unblock`] gave
-/// it: it may have been in a signal handler then, which has a mask of its own.
+/// Restores the `former` mask of a stopped thread if it still has the mask that [`unblock`] set. It
+/// may have been in a signal handler at that time, which has a mask of its own.
 pub fn block_again(tid: Tid, signal: i32, former: SignalSet) -> io::Result<()> {
     if blocked(tid)? == former.without(signal) {
         set_blocked(tid, former)?;

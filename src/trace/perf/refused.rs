@@ -11,9 +11,11 @@ pub enum Refused {
     #[error("{0}")]
     Denied(Denied),
     /// EACCES for one thread.
-    #[error("no perf event on thread {0}: it is another user's, or more privileged than tcptally")]
+    #[error(
+        "no perf event on thread {0}: it belongs to another user or is more privileged than tcptally"
+    )]
     Thread(i32),
-    /// The call is missing.
+    /// The kernel does not implement the system call.
     #[error("this kernel has no perf events: they need CONFIG_PERF_EVENTS")]
     Kernel,
     /// The kernel does not know an attribute of the event.
@@ -34,15 +36,15 @@ pub enum Refused {
          (usually a PREEMPT_RT kernel)"
     )]
     NotAtOnce,
-    /// No tracepoint counts this process' own accepts.
+    /// No tracepoint counts the accepts of this process.
     #[error("{0}")]
     Tracepoints(NoTracepoints),
-    /// Two descriptors a thread are needed.
-    #[error("no more files may be open, and each traced thread needs two; raise 'ulimit -n'")]
+    /// Each thread needs two descriptors.
+    #[error("too many open files: each traced thread needs two descriptors; raise 'ulimit -n'")]
     Files,
     /// The search for the tracepoints needs a process.
     #[error(
-        "the tracepoints of accept were not looked for: no process can be started ({0}); raise \
+        "the tracepoints of accept could not be searched: no process can be started ({0}); raise \
          'ulimit -u', or pids.max of the control group"
     )]
     Processes(io::Error),
@@ -103,11 +105,11 @@ impl NoTracepoints {
 }
 
 impl Refused {
-    /// Why an event on a thread of tcptally itself was refused.
+    /// Returns why an event on a thread of tcptally itself failed.
     pub fn own(error: io::Error) -> Refused {
         match error.raw_os_error() {
             Some(libc::ENOSYS) => Refused::Kernel,
-            // What an older kernel says of an attribute or flag that it does not know.
+            // The error of an older kernel for an unknown attribute or flag.
             Some(libc::E2BIG | libc::EINVAL) => Refused::Attribute(error),
             Some(libc::EMFILE | libc::ENFILE) => Refused::Files,
             _ => Denied::of(&error, Scope::OwnProcesses)
@@ -115,7 +117,7 @@ impl Refused {
         }
     }
 
-    /// Why an event on thread `tid` was refused, where tcptally gets events on itself.
+    /// Returns why an event on thread `tid` failed, while events on tcptally itself work.
     pub fn on_thread(error: io::Error, tid: i32) -> Refused {
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Refused::Thread(tid),

@@ -1,9 +1,9 @@
-//! Finds the tracepoints at which a call of accept returns, and proves them.
+//! Finds the tracepoints at the exit from accept, and verifies them.
 //!
-//! A tracepoint is opened by its id, which is another one on every build of the kernel. tracefs
-//! tells it to root. Others find it by trial, which is remembered in the user's
-//! cache directory; and whoever told it, it is used only after it has counted calls of accept
-//! that this process made for the purpose.
+//! A tracepoint is opened by its id, which differs between kernel builds. Root reads it from
+//! tracefs. Other users find it by trial, and the result is stored in the user's cache directory.
+//! In any case the id is used only after the tracepoint has counted test calls of accept by this
+//! process.
 
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -31,12 +31,12 @@ pub struct Ids {
     pub accept: u16,
     /// accept4(2)
     pub accept4: u16,
-    /// `syscalls:sys_exit_io_uring_setup`; `None` where the kernel has none.
+    /// `syscalls:sys_exit_io_uring_setup`; `None` if the kernel lacks it.
     pub io_uring_setup: Option<u16>,
 }
 
-/// The tracepoints, switched on. While this lives, opening and closing further events of
-/// theirs takes microseconds; the last one to close takes tens of milliseconds.
+/// The enabled tracepoints. While this exists, opening and closing further events of them takes
+/// microseconds. Closing the last one takes tens of milliseconds.
 #[derive(Debug)]
 pub struct Tracepoints {
     ids: Ids,
@@ -45,7 +45,7 @@ pub struct Tracepoints {
 }
 
 impl Tracepoints {
-    /// Finds and proves them, and proves that their signals come before the call returns.
+    /// Finds and verifies them, and verifies that their signals arrive before the call returns.
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
@@ -56,7 +56,7 @@ impl Tracepoints {
         Tracepoints::find_counting()?.which_notify()
     }
 
-    /// Finds and proves them, for events that only count or write samples.
+    /// Finds and verifies them for events that only count or write samples.
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
@@ -88,7 +88,7 @@ impl Tracepoints {
         }
     }
 
-    /// Sees whether a signal comes before the call returns.
+    /// Checks whether a signal arrives before the call returns.
     fn which_notify(self) -> Result<Tracepoints, Refused> {
         let notify = Some(Notify { tid: nix::unistd::gettid().as_raw(), signal: libc::SIGURG });
         let tracepoint = Tracepoint {
@@ -117,13 +117,13 @@ impl Tracepoints {
     }
 }
 
-/// Opens an event of a tracepoint on the calling thread, with all that this process may do.
+/// Opens an event of a tracepoint on the calling thread, with all privileges of this process.
 fn open_here(id: u16, raw: bool) -> io::Result<Event> {
     let _raised = capability::raised();
     Event::open(&Tracepoint { id, raw, notify: None, filter: None, inherit: None }, 0)
 }
 
-/// Id 0 is no tracepoint's, which the kernel looks up after it has looked at permissions.
+/// No tracepoint has id 0. The kernel looks up the id after it has checked permissions.
 fn may_open() -> Result<(), Refused> {
     match open_here(0, true) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(()),
@@ -132,10 +132,10 @@ fn may_open() -> Result<(), Refused> {
     }
 }
 
-/// Only the tracepoint of a call's exit has a field `ret`, and only calls on no descriptor pass.
+/// Only tracepoints of exits have a field `ret`, and only calls with an invalid descriptor pass.
 const OWN_CALL: &CStr = c"ret == -9";
 
-/// Opens both and sees whether they count this thread's calls, each its own.
+/// Opens both and checks that each counts exactly its own test call of this thread.
 fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
     let events = [open_here(ids.accept, false)?, open_here(ids.accept4, false)?];
     for event in &events {
@@ -157,14 +157,14 @@ fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
     Ok(Some(Tracepoints { ids, _switched_on: events, _io_uring_setup: io_uring }))
 }
 
-/// An event on the calling thread, if this tracepoint sees io_uring_setup returning.
+/// Returns an event on the calling thread if this tracepoint sees the exit from io_uring_setup.
 fn seen_io_uring_setup(id: u16) -> Option<Event> {
     let event = open_here(id, false).ok()?;
     sees_io_uring_setup(&event).then_some(event)
 }
 
 fn sees_io_uring_setup(event: &Event) -> bool {
-    // The call fails; and only the tracepoint of a call's exit has a field `ret`.
+    // The call fails, and only tracepoints of exits have a field `ret`.
     let count = || event.count().ok();
     event.set_filter(c"ret < 0").is_ok() && {
         let before = count();
@@ -175,7 +175,7 @@ fn sees_io_uring_setup(event: &Event) -> bool {
     }
 }
 
-/// What tracefs says, for those who may read it.
+/// Reads the ids from tracefs; only root may.
 fn tracefs() -> Option<Ids> {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].iter().find_map(|root| {
         let id = |name: &str| {
@@ -190,12 +190,12 @@ fn tracefs() -> Option<Ids> {
     })
 }
 
-/// How long a trial may take. It takes a tenth of a second, but each of its hundred events may have
-/// to wait while another process closes one.
+/// Time limit of the search by trial. It takes a tenth of a second, but each of its hundred events
+/// may have to wait while another process closes one.
 const PATIENCE_MS: u16 = 30_000;
 
-/// Searches in a process of its own, whose end is not waited for: closing what it opened takes
-/// the kernel tens of milliseconds each.
+/// Searches in a separate process and does not wait for its end: the kernel takes tens of
+/// milliseconds to close each event.
 fn trial() -> Result<Option<Ids>, Refused> {
     match detached_process::run(|| to_bytes(with_least_privilege())) {
         Ok(mut found) => receive(&mut found).map_err(Refused::own),
@@ -242,9 +242,9 @@ fn receive(found: &mut File) -> io::Result<Option<Ids>> {
     }
 }
 
-/// Without privilege the kernel opens raw tracepoints of system calls only, and says no to others
-/// at once, so those who have privilege search without it. Where that is forbidden, every
-/// tracepoint opens, which is slower but finds the same.
+/// Without privilege the kernel opens raw tracepoints of system calls only and refuses others at
+/// once, so a privileged process drops its privilege for the search. If it cannot, every tracepoint
+/// can be opened, which is slower but gives the same result.
 fn with_least_privilege() -> io::Result<Option<Ids>> {
     // Each event that was tried stays open.
     files::raise_limit();
@@ -256,8 +256,8 @@ fn with_least_privilege() -> io::Result<Option<Ids>> {
 }
 
 /// Tries ids from the highest one down, in steps that cannot miss the system calls of net/socket.c:
-/// they are 18, with two tracepoints each, and lie together, not far below the highest id. Then
-/// tries every id around the one that saw such a call.
+/// 18 calls with two tracepoints each, with adjacent ids not far below the highest. Then tries
+/// every id around the one that saw such a call.
 fn search() -> io::Result<Option<Ids>> {
     const STEP: u16 = 16;
     const AROUND: u16 = 40;
@@ -282,8 +282,8 @@ fn search() -> io::Result<Option<Ids>> {
     Ok(Some(ids))
 }
 
-/// Tries each id below those of net/socket.c, before which the kernel links io_uring (before Linux
-/// 6.0 the file systems).
+/// Tries each id below those of net/socket.c: the kernel links io_uring (before Linux 6.0 in fs/)
+/// before it.
 fn search_io_uring_setup(below: u16) -> Option<u16> {
     const MOST: u16 = 1200;
     if !set_up_no_io_uring() {
@@ -313,10 +313,10 @@ fn try_open(id: u16) -> io::Result<Option<Event>> {
     }
 }
 
-/// An id above the highest that is taken. Ids are given in order, the lowest free one first.
+/// Returns an id above the highest one in use. The kernel assigns the lowest free id.
 fn highest() -> Option<u16> {
     const STRIDE: u16 = 128;
-    // Modules that were unloaded leave holes.
+    // Unloaded modules leave gaps.
     const LOOKED_AT: u16 = 4;
     let is_taken = |id: u16| match open_here_as_is(id) {
         Ok(event) => {
@@ -338,7 +338,7 @@ fn sees_sockets(id: u16) -> io::Result<bool> {
     Ok(seen)
 }
 
-/// Which of the two calls this tracepoint sees returning.
+/// Returns at the exit from which of the two calls this tracepoint fires.
 fn seen_call(id: u16) -> io::Result<Option<Accept>> {
     let Some(event) = try_open(id)? else { return Ok(None) };
     let mut seen = None;
@@ -355,7 +355,7 @@ fn seen_call(id: u16) -> io::Result<Option<Accept>> {
     Ok(seen)
 }
 
-/// Where the ids are remembered, for one build of the kernel.
+/// The file that stores the ids, for one kernel build.
 #[derive(Debug)]
 struct Cache {
     directory: PathBuf,
@@ -397,7 +397,7 @@ impl Cache {
         format!("{}\n{} {} {io_uring_setup}\n", self.kernel, ids.accept, ids.accept4)
     }
 
-    /// Written beside and renamed: never half a file.
+    /// Writes a temporary file and renames it, so the file is never incomplete.
     fn write(&self, ids: Ids) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let about = fs::symlink_metadata(&self.directory)?;
@@ -420,7 +420,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     options.open(path)?.write_all(text.as_bytes())
 }
 
-/// This user's, and nobody else may write there.
+/// Whether it belongs to this user and nobody else may write to it.
 fn is_mine(about: &fs::Metadata) -> bool {
     about.uid() == nix::unistd::geteuid().as_raw() && about.mode() & 0o022 == 0
 }

@@ -1,4 +1,4 @@
-//! [`Perf`]: the processes that the engine `perf` stops, from the first touch to the last.
+//! [`Perf`]: the processes under the engine `perf`, from attach to detach.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -18,37 +18,38 @@ use super::{Refused, mask};
 /// The processes under the engine `perf`.
 #[derive(Debug)]
 pub(crate) struct Perf {
-    /// `None` once nothing counts any more: then no event can be opened either.
+    /// `None` after counting has stopped. Then no event can be opened.
     counters: Option<EventCounters>,
-    /// The descriptors of all events, once they are closed: signals may still be on their way.
+    /// The descriptors of all events after they were closed: signals may still be pending.
     former: HashMap<Tid, [RawFd; 2]>,
-    /// The signal of each process that was attached to or has executed a program. Children have
-    /// that of their parent.
+    /// The signal of each process that was attached to or has executed a program. Children have the
+    /// signal of their parent.
     signals: HashMap<Tid, AcceptSignal>,
-    /// Threads that blocked their signal before, with their masks.
+    /// Threads that blocked their signal, with their former masks.
     unblocked: HashMap<Tid, (AcceptSignal, SignalSet)>,
-    /// Threads that were interrupted for their mask. Those without events get them afterwards.
+    /// Threads that were interrupted to change their mask. Those without events get them at the
+    /// stop.
     awaited: HashMap<Tid, AcceptSignal>,
     /// Threads whose accept was read before its signal was delivered.
     read_early: HashSet<Tid>,
-    /// Whether there are threads that block their signal, so that new ones may come to.
+    /// Whether some threads block their signal, so new ones may, too.
     blocks: bool,
     /// Threads under the engine `syscall` from the start, until their first stop.
     uncounted: HashSet<Tid>,
-    /// Processes that accept by int 0x80.
+    /// Processes that call accept by int 0x80.
     by_int80: HashSet<Tid>,
 }
 
-/// What a signal means.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time, and an allocation costs more")]
 pub(crate) enum AcceptNotice {
-    /// The thread stands where its accept has returned, with these registers.
+    /// The thread is at the exit from an accept, with these registers.
     Accept(Registers),
-    /// It is ours, and tells nothing new: an accept that was seen otherwise; or one that returned
-    /// while the thread blocked the signal, so that its result is gone.
+    /// It comes from an event and is not a new accept: the accept was seen in another way, or it
+    /// returned while the thread blocked the signal, so its result is no longer available.
     Late,
-    /// It is the tracee's own.
+    /// It does not come from an event.
     Foreign,
 }
 
@@ -62,7 +63,7 @@ fn choose_signal(pid: Tid) -> Result<AcceptSignal, String> {
 }
 
 impl Perf {
-    /// Finds the tracepoints; no process is touched yet.
+    /// Finds the tracepoints. No process is affected yet.
     pub(crate) fn new(inherit: Inherit) -> Result<Perf, Refused> {
         Ok(Perf {
             counters: Some(EventCounters::new(inherit)?),
@@ -85,8 +86,8 @@ impl Perf {
         choose_signal(pid).err()
     }
 
-    /// Opens the events of all threads of a seized process. Threads that it makes meanwhile stop
-    /// at their start.
+    /// Opens the events of all threads of a seized process. Threads that it creates in the meantime
+    /// stop at their start.
     pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), String> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
             return Err(INT80.into());
@@ -104,7 +105,7 @@ impl Perf {
                 if self.interrupt_if_blocked(tid, signal).is_some() {
                     continue;
                 }
-                // One that was made meanwhile has inherited from its creator.
+                // A thread created in the meantime has inherited them from its creator.
                 let open = if is_first { Perf::open_first } else { Perf::open };
                 if let Err(refused) = open(self, tid, signal) {
                     known.into_iter().for_each(|tid| self.leave(tid));
@@ -116,15 +117,15 @@ impl Perf {
         Ok(())
     }
 
-    /// These threads are under the engine `syscall` from their first stop on. What they, and all
-    /// that descend from them, accept after it is to be counted.
+    /// Adds threads that are under the engine `syscall` from their first stop. Accepts of them and
+    /// their descendants after that stop are counted.
     pub(crate) fn begin_at_first_stop(&mut self, threads: &BTreeSet<Tid>) {
         let Some(counters) = &mut self.counters else { return };
         threads.iter().for_each(|tid| counters.close_inherited(*tid));
         self.uncounted.extend(threads);
     }
 
-    /// A thread stands at a stop, perhaps the first since the start.
+    /// Handles a stop of a thread, which may be the first one since the start.
     pub(crate) fn count_from_first_stop(&mut self, tid: Tid) {
         if !self.uncounted.is_empty()
             && self.uncounted.remove(&tid)
@@ -142,7 +143,7 @@ impl Perf {
         }
     }
 
-    /// The signal for a process whose program is new to us; `None`: nothing counts any more.
+    /// Chooses the signal for a process with a new program. `None`: counting has stopped.
     fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, String> {
         if self.counters.is_none() {
             return Ok(None);
@@ -155,7 +156,7 @@ impl Perf {
     fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
         let Some(counters) = &mut self.counters else { return Ok(()) };
         match counters.open(tid, signal) {
-            // One that has ended needs none.
+            // A thread that has ended needs none.
             Err(Refused::Gone) => Ok(()),
             result => result,
         }
@@ -167,15 +168,15 @@ impl Perf {
         }
     }
 
-    /// A new thread or process stands at its first stop, before its first instruction.
+    /// Handles the first stop of a new thread or process, before its first instruction.
     pub(crate) fn add(&mut self, tid: Tid) -> Result<(), String> {
         let Some(signal) = self.inherited_signal(tid) else {
-            return Err("its parent is not known".into());
+            return Err("its parent is unknown".into());
         };
         self.open(tid, signal).map_err(|refused| refused.to_string())
     }
 
-    /// A new thread has the signal handlers of its process, a child those of its parent.
+    /// A new thread has the signal handlers of its process, a child process those of its parent.
     fn inherited_signal(&self, tid: Tid) -> Option<AcceptSignal> {
         let mut all = self.signals.values();
         let first = *all.next()?;
@@ -192,8 +193,8 @@ impl Perf {
         None
     }
 
-    /// A process has executed another program, in its thread `former`. Some programs end the
-    /// events of a thread, and its number may have changed; so it gets new ones.
+    /// Handles an exec by thread `former` of a process. Some programs end the events of a thread,
+    /// and the id of the thread may have changed, so it gets new events.
     pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
         self.close(former);
         self.close(pid);
@@ -206,25 +207,25 @@ impl Perf {
             counters.open_inherited_again(pid);
         }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
-        // The command that was spawned.
+        // The spawned command.
         let open = if is_first { Perf::open_first } else { Perf::open };
         open(self, pid, signal).map_err(|refused| refused.to_string())
     }
 
-    /// Whether every mask is as it must be.
+    /// Whether every mask is as required.
     pub(crate) fn is_settled(&self) -> bool {
         self.awaited.is_empty()
     }
 
-    /// Gives up on threads that do not stop, having waited long enough: what they accept while they
-    /// block their signal is known to be missing.
+    /// Gives up waiting for threads that do not stop. What they accept while they block their
+    /// signal is reported as missing.
     pub(crate) fn give_up(&mut self) -> Vec<(Tid, String)> {
         let late: Vec<Tid> = self.awaited.keys().copied().collect();
         late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
     }
 
-    /// Interrupts a thread that blocks its signal, so that its mask can be changed; gives what it
-    /// blocked.
+    /// Interrupts a thread that blocks its signal, so that its mask can be changed. Returns the
+    /// signals that it blocked.
     fn interrupt_if_blocked(&mut self, tid: Tid, signal: AcceptSignal) -> Option<SignalSet> {
         let blocked = procfs::signals(tid, "SigBlk").filter(|b| b.contains(signal.number()))?;
         ptrace::interrupt(tid).ok()?;
@@ -232,8 +233,8 @@ impl Perf {
         Some(blocked)
     }
 
-    /// The same for those of these threads that have events; how many of them may block it for
-    /// long. The C library blocks its own signals as well while it makes a thread or process.
+    /// Does so for those of these threads that have events. Returns how many may block the signal
+    /// permanently: the C library also blocks its own signals while it creates a thread or process.
     pub(crate) fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
         const LIBC_SIGNAL: i32 = 33;
         let mut lasting = 0;
@@ -245,27 +246,27 @@ impl Perf {
         lasting
     }
 
-    /// A thread that was interrupted has the mask that it must have, and gets its events.
+    /// Opens the events of a thread that was interrupted and has the required mask.
     pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
         let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
         self.open_first(tid, signal).map_err(|refused| refused.to_string())
     }
 
-    /// Whether a thread was interrupted for its mask.
+    /// Whether a thread was interrupted to change its mask.
     pub(crate) fn awaits(&self, tid: Tid) -> bool {
         !self.awaited.is_empty() && self.awaited.contains_key(&tid)
     }
 
-    /// Sees to the mask of a thread that stands still. What a `newborn` one blocks says nothing of
-    /// it: glibc blocks all signals while it makes a thread.
-    pub(crate) fn see_to_mask(&mut self, tid: Tid, newborn: bool) -> io::Result<()> {
+    /// Changes the mask of a stopped thread if necessary. The mask of a new thread (`is_new`) means
+    /// nothing: glibc blocks all signals while it creates a thread.
+    pub(crate) fn see_to_mask(&mut self, tid: Tid, is_new: bool) -> io::Result<()> {
         let result = match &self.counters {
             Some(counters) => {
                 let awaited = self.awaited.get(&tid).copied();
                 let Some(signal) = awaited.or_else(|| counters.signal(tid)) else { return Ok(()) };
                 mask::unblock(tid, signal.number()).map(|former| {
                     if let Some(former) = former {
-                        self.blocks |= !newborn;
+                        self.blocks |= !is_new;
                         self.unblocked.insert(tid, (signal, former));
                     }
                 })
@@ -281,30 +282,30 @@ impl Perf {
         }
     }
 
-    /// Whether a new thread must be followed up to its first accept, since it may block its signal
-    /// itself before that.
+    /// Whether a new thread must be stopped at system calls until its first accept, because it may
+    /// block its signal before that.
     pub(crate) fn distrusts_new_threads(&self) -> bool {
         self.blocks && self.counters.is_some()
     }
 
-    /// Whether what was changed is being put back.
+    /// Whether masks are being restored.
     pub(crate) fn is_detaching(&self) -> bool {
         self.counters.is_none()
     }
 
-    /// A thread goes over to another engine; its events end with [`Perf::leave`].
+    /// Notes that a thread switches to another engine. Its events end with [`Perf::leave`].
     pub(crate) fn give_away(&mut self, tid: Tid) {
         self.awaited.remove(&tid);
     }
 
-    /// A thread stops at its system calls from now on.
+    /// Notes that a thread stops at its system calls from now on.
     pub(crate) fn leave(&mut self, tid: Tid) {
         self.awaited.remove(&tid);
         self.close(tid);
         self.read_early.remove(&tid);
     }
 
-    /// A thread has ended.
+    /// Removes a thread that has ended.
     pub(crate) fn forget(&mut self, tid: Tid) {
         if let Some(counters) = &mut self.counters {
             counters.forget(tid);
@@ -316,7 +317,7 @@ impl Perf {
         self.read_early.remove(&tid);
     }
 
-    /// Tells what a signal is. The stop is the caller's to resume.
+    /// Returns the meaning of a signal. The caller must resume the stop.
     pub(crate) fn notice(&mut self, stop: &SignalStop) -> io::Result<AcceptNotice> {
         if !AcceptSignal::is_candidate(stop.signal) {
             return Ok(AcceptNotice::Foreign);
@@ -341,8 +342,8 @@ impl Perf {
         Ok(AcceptNotice::Accept(registers))
     }
 
-    /// The registers of a thread that is about to handle a signal of its own, where it stands at
-    /// the exit from an accept whose signal is still to come: the handler would change them.
+    /// Returns the registers of a thread that is about to handle another signal at the exit from an
+    /// accept whose own signal is still pending: the handler would change them.
     pub(crate) fn accept_before_handler(
         &mut self,
         stop: &SignalStop,
@@ -365,25 +366,25 @@ impl Perf {
         Ok(Some(registers))
     }
 
-    /// A thread was seen to accept at a system call stop.
+    /// Notes that an accept of a thread was seen at a syscall-stop.
     pub(crate) fn see_at_exit(&mut self, tid: Tid) {
         if let Some(counters) = &mut self.counters {
             counters.see(tid);
         }
     }
 
-    /// How many accepts the kernel has counted that nobody saw; some may be under way just now.
+    /// Returns how many accepts the kernel has counted that were not seen. Some may be in progress.
     pub(crate) fn missing(&self) -> io::Result<Missing> {
         self.counters.as_ref().map_or(Ok(Missing::default()), EventCounters::missing)
     }
 
-    /// Whether an io_uring was set up by anybody who is watched, or descends from such.
+    /// Whether a watched thread or a descendant has set up an io_uring.
     pub(crate) fn has_seen_io_uring(&self) -> bool {
         self.counters.as_ref().is_some_and(EventCounters::has_seen_io_uring)
     }
 
-    /// Processes, among those of these threads, that have come to accept by int 0x80, each once.
-    /// No tracepoint of accept tells; it shows where a thread waits in such a call.
+    /// Returns those processes of these threads that have started to call accept by int 0x80, each
+    /// once. No tracepoint of accept sees such calls; a thread that is blocked in one shows it.
     pub(crate) fn new_int80_processes(&mut self, threads: &[Tid]) -> Vec<Tid> {
         if self.counters.is_none() {
             return Vec::new();
@@ -393,8 +394,8 @@ impl Perf {
         processes.filter(|pid| self.by_int80.insert(*pid)).collect()
     }
 
-    /// The processes that have come to handle their signal get another; those for which there is
-    /// none, with the reason.
+    /// Changes the signal of processes that have started to handle theirs. Returns those for which
+    /// no signal is left, with the reason.
     pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, String)> {
         let handled = self.signals.iter().filter(|(pid, signal)| signal.is_handled(**pid));
         let handled: Vec<Tid> = handled.map(|(pid, _)| *pid).collect();
@@ -413,24 +414,25 @@ impl Perf {
         self.signals.insert(pid, signal);
         let threads = procfs::threads(pid);
         for tid in &threads {
-            // It cannot fail: the descriptor is open and the number is that of a signal.
+            // Cannot fail: the descriptor is open and the signal number is valid.
             let _ = counters.set_signal(*tid, signal);
         }
         self.interrupt_blocked(threads.into_iter());
     }
 
-    /// Counts no more: closes all events. A signal that is on its way is ignored.
+    /// Stops counting and closes all events. A pending signal is ignored.
     pub(crate) fn close_all(&mut self) {
         if let Some(counters) = self.counters.take() {
             self.former = counters.close_all();
         }
     }
 
-    /// Begins to put back what threads block; [`Perf::is_settled`] tells when all is put back.
+    /// Starts to restore the masks of threads. [`Perf::is_settled`] says when all are restored.
     pub(crate) fn put_back_masks(&mut self) {
         self.close_all();
         self.awaited.clear();
-        // Most that blocked it did so only while they were made: they have another mask now.
+        // Most threads that blocked it did so only while they were created, and have another mask
+        // now.
         self.unblocked.retain(|tid, (signal, former)| {
             procfs::signals(*tid, "SigBlk") == Some(former.without(signal.number()))
         });

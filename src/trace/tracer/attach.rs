@@ -32,7 +32,7 @@ pub(super) fn attach(
     options: Options,
     signals: &mut SignalHandler,
 ) -> Result<Tracees, Error> {
-    // First, since it may fail: then no process has been touched.
+    // First, because it may fail: then no process has been affected.
     let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
     let perf = open_perf(options.engine, inherit)?;
     let notes = targets.resolve_threads();

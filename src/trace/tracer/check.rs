@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::sys::ptrace::Tid;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The interval while threads are new: some block all signals when they start.
+/// The interval while there are new threads: some block all signals at their start.
 const INTERVAL_NEW_THREADS: Duration = Duration::from_millis(100);
 /// The most new threads that are checked at a time. A server that creates a thread per connection
 /// creates more, but those are alike.

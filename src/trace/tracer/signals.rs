@@ -21,7 +21,7 @@ const SAME_REQUEST: Duration = Duration::from_millis(300);
 pub(super) struct SignalHandler {
     notices: VecDeque<String>,
     is_report_requested: bool,
-    /// Ignored signals that a notice was given for.
+    /// Ignored signals that a notice was printed for.
     reported: HashSet<i32>,
     /// When the first request came to end the processes that the command left behind.
     first_end_request: Option<Instant>,
@@ -58,7 +58,7 @@ impl SignalHandler {
                 Ok(())
             }
             Watched::Attached(_) => {
-                // At the hard limit of CPU time the kernel kills: report before that.
+                // At the hard CPU time limit the kernel kills this process: report before that.
                 if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
                     detach(tracees)?;
                 }
@@ -117,7 +117,7 @@ impl SignalHandler {
         let now = Instant::now();
         match self.first_end_request {
             Some(first) if now < first + SAME_REQUEST => {}
-            // The terminal is gone, which does not concern a daemon.
+            // The terminal has gone, which does not concern a daemon.
             _ if ends == [libc::SIGHUP] => {}
             Some(_) => {
                 let term = Sent { signal: libc::SIGTERM, times: 1, value: None };
