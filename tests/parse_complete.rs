@@ -154,7 +154,7 @@ fn table() -> Vec<Row> {
             "strace.cut",
             cut(ACCEPT, 60),
             0,
-            &["strace.cut: 1 line could not be read and may have told of connections"],
+            &["strace.cut: 1 line could not be read and may describe connections"],
         ),
         row(
             "strace.name",

@@ -17,7 +17,7 @@ pub(crate) fn explain(error: &Error, args: impl Iterator<Item = OsString>) -> i3
         return error.exit_code();
     };
     let text = error.render().to_string();
-    // The tips of clap would pass the word on to a command that is started, or name another word.
+    // clap's tips would pass the word to a started command, or suggest another word.
     let kept: Vec<&str> =
         text.lines().filter(|line| !line.trim_start().starts_with("tip:")).collect();
     super::message::error(format_args!("{}\n\n  try: {correction}", kept.join("\n").trim_end()));

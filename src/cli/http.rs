@@ -1,5 +1,5 @@
-//! A small HTTP server for scrapes: GET and HEAD, one request a connection, and bounds for what
-//! a client can take: time, memory and threads.
+//! A small HTTP server for scrapes: GET and HEAD, one request per connection, with limits for each
+//! client: time, memory and threads.
 //!
 //! tiny_http 0.12 has no such bounds: it sets no timeout on its sockets, reads lines of any length
 //! and starts a thread for each client, so that clients could exhaust the process that traces.
@@ -11,7 +11,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// What clients can take.
+/// Limits for clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// The time for the request and the answer together.
@@ -29,13 +29,13 @@ impl Default for Limits {
 /// Bytes of a request at most.
 const MAX_REQUEST_BYTES: usize = 8192;
 
-/// Bytes that are written between two looks at the clock.
+/// Bytes that are written between two checks of the deadline.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// The time until accept is tried again when it has failed: out of descriptors, perhaps.
+/// The delay before accept is retried after it has failed, for example without free descriptors.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What a path stands for.
+/// The answer for a path.
 pub(super) struct Resource {
     /// The media type of the body.
     pub content_type: &'static str,
@@ -43,7 +43,7 @@ pub(super) struct Resource {
     pub body: Vec<u8>,
 }
 
-/// Answers clients of `listener` in threads, with what `find` gives for a path.
+/// Answers clients of `listener` in threads. `find` returns the answer for a path.
 pub(super) fn serve(
     listener: TcpListener,
     limits: Limits,
@@ -62,9 +62,9 @@ pub(super) fn serve(
                 continue;
             };
             let find = find.clone();
-            // Where no thread can be started, the client is disconnected.
+            // If no thread can be started, the client is disconnected.
             let _ = Builder::new().name("scrape".into()).spawn(move || {
-                // A client that fails is of no interest to others.
+                // The failure of one client does not concern others.
                 let _ = answer(&stream, Instant::now() + limits.total, &*find);
                 drop(slot);
             });
@@ -73,7 +73,7 @@ pub(super) fn serve(
     Ok(())
 }
 
-/// The right to serve one client, given back when this is dropped.
+/// The permission to serve one client, returned when this is dropped.
 struct Slot(SyncSender<()>);
 
 impl Drop for Slot {
@@ -117,8 +117,8 @@ fn answer(
     write_until(stream, &body, deadline)
 }
 
-/// Reads the method and the path of a request, and all its headers: to close a connection with
-/// unread data would reset it before the client has the answer. `None`: it is too long.
+/// Reads the method and the path of a request, and all its headers: closing a connection with
+/// unread data would reset it before the client has the answer. `None`: the request is too long.
 fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<(String, String)>> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
@@ -144,7 +144,7 @@ fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<
     Ok(Some((method.to_owned(), path.to_owned())))
 }
 
-/// Whether the empty line after the headers is there.
+/// Whether the empty line after the headers has been received.
 fn ends(request: &[u8]) -> bool {
     let has = |end: &[u8]| memchr::memmem::find(request, end).is_some();
     has(b"\r\n\r\n") || has(b"\n\n") || request.starts_with(b"\r\n") || request.starts_with(b"\n")

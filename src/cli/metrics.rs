@@ -32,7 +32,7 @@ struct Shared {
     options: RenderOptions,
 }
 
-/// A listening socket for metrics that nobody answers yet.
+/// A listening socket for metrics that is not served yet.
 pub(super) struct Endpoint(TcpListener);
 
 impl Endpoint {

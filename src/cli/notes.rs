@@ -51,7 +51,7 @@ pub(super) fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) 
     }
 }
 
-/// What is printed, or decides the exit status, after the report.
+/// Results that are printed after the report or decide the exit status.
 pub(super) struct Parsed {
     /// Inputs that could not be read or recognised.
     pub failures: Vec<String>,
@@ -233,7 +233,7 @@ fn undecided_time(period: &Period) -> String {
     }
 }
 
-/// How times of day were understood, if the connections are of several days.
+/// Explains how times of day were understood, if the connections are of several days.
 fn daily(count: &Count) -> Option<String> {
     let period = &count.filter.period;
     let (first, last) = count.seen?;
@@ -256,7 +256,7 @@ fn daily(count: &Count) -> Option<String> {
     ))
 }
 
-/// How a period of times of day that ends before it begins was understood.
+/// Explains how a period over midnight was understood.
 fn over_midnight(period: &Period) -> Option<String> {
     match (&period.since, &period.until) {
         (Some(Bound::Daily(since)), Some(Bound::Daily(until))) if since > until => Some(format!(

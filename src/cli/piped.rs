@@ -68,7 +68,7 @@ pub(super) fn run(
         let mut tap = Tap(shared.clone());
         move || {
             let read = || parse::parse(&files, &options, &mut tap);
-            // Were its thread to end without a word, nobody would end the program.
+            // If its thread panics, nothing else would end the program.
             let outcome = catch_unwind(AssertUnwindSafe(read));
             let outcome = outcome.unwrap_or_else(|_| std::process::exit(PANICKED));
             drop(sender.send(News::Ended(Box::new(outcome))));

@@ -116,7 +116,7 @@ impl Request {
         })
     }
 
-    /// What a user at a terminal needs to know when counting begins: when it ends.
+    /// Tells a user at a terminal when counting starts and ends.
     pub(super) fn ending(&self) -> String {
         let shown = |bound: &Option<Bound>| match bound {
             Some(Bound::At(t)) => {
@@ -176,7 +176,7 @@ impl Request {
     }
 }
 
-/// Refuses a beginning in the past where counting begins now.
+/// Refuses a start in the past if counting starts now.
 fn check_since(times: &Times, period: &Period) -> Result<(), Usage> {
     match (times, &period.since) {
         (Times::Live, Some(Bound::At(since)))
@@ -191,7 +191,7 @@ fn check_since(times: &Times, period: &Period) -> Result<(), Usage> {
     }
 }
 
-/// What is wrong with `--since` and `--until`.
+/// The message for an invalid `--since` or `--until`.
 fn period_usage(error: PeriodError) -> Usage {
     Usage(match error {
         PeriodError::Time(End::Since, e) => format!("--since: {:#}", anyhow::Error::new(e)),

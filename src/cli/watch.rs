@@ -64,7 +64,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
     }
     if options.engine == Engine::Tracepoint && request.has_stats() {
         return Err(Usage(
-            "engine tracepoint does not tell bytes, duration and round-trip time; leave out \
+            "engine tracepoint has no bytes, duration and round-trip time; leave out \
              --engine, or --columns and what needs them"
                 .into(),
         ));
@@ -72,7 +72,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
     let keys = request.count.tally.keys.list();
     if let Some(key) = keys.iter().find(|key| matches!(key, Key::Pid | Key::Comm)) {
         return Err(Usage(format!(
-            "the kernel does not tell watch which process accepts, so it cannot count --by {}; \
+            "watch does not know which process accepts, so it cannot count --by {}; \
              'tcptally trace --port {}' can",
             key.name(),
             request.count.filter.ports

@@ -43,7 +43,7 @@ pub trait Format: Send {
     /// Writes the report.
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes what comes before all events, unless the output does not begin here.
+    /// Writes the heading of events, if the output starts here.
     fn event_headings(&mut self, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }

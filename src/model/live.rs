@@ -20,12 +20,12 @@ pub trait Live {
     /// The status so far.
     fn status(&mut self) -> SourceStatus;
 
-    /// Whether the next event may be asked for late without harm to a server.
+    /// Whether a late call of [`next`](Live::next) does not harm a server.
     fn can_wait(&self) -> bool {
         false
     }
 
-    /// How long after its time a connection may be reported.
+    /// The maximum delay of a reported connection.
     fn lateness(&self) -> Duration {
         Duration::ZERO
     }
@@ -51,7 +51,7 @@ pub enum Event {
 pub enum Ending {
     /// The processes were detached, or have ended and were not started by tcptally.
     Detached,
-    /// The spawned command was detached and runs on with this process id.
+    /// The spawned command was detached and continues with this process id.
     CommandDetached(i32),
     /// The spawned command exited with this status.
     Exited(i32),

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A point in time, to the nanosecond.
 ///
-/// A record without a clock tells only the time since its beginning. Times of the two kinds are
-/// never equal, and clock times sort first.
+/// A record without a clock has times since its beginning only. Times of the two kinds are never
+/// equal, and clock times sort first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordTime {
     /// Nanoseconds since 1970-01-01T00:00:00Z (years 1678 to 2262).
@@ -19,7 +19,7 @@ pub enum RecordTime {
 }
 
 impl RecordTime {
-    /// The present by CLOCK_REALTIME.
+    /// The current time by CLOCK_REALTIME.
     pub fn now() -> RecordTime {
         Timestamp::now().into()
     }

@@ -1,4 +1,4 @@
-//! [`Sink`]: takes the connections that a source gives.
+//! [`Sink`]: takes the connections of a source.
 
 use std::any::Any;
 

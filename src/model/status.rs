@@ -94,7 +94,7 @@ impl SourceStatus {
     pub fn record_unreadable_lines(&mut self, name: &str, count: u64) {
         let lines = if count == 1 { "line" } else { "lines" };
         let text =
-            format!("{name}: {count} {lines} could not be read and may have told of connections");
+            format!("{name}: {count} {lines} could not be read and may describe connections");
         self.record_shortfall(ShortfallKind::UnreadableLines, count, text);
     }
 

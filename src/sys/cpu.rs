@@ -2,12 +2,12 @@
 
 use std::{fs, io};
 
-/// The list of CPUs that are online, as the kernel writes it.
+/// Returns the list of online CPUs in the kernel's format.
 pub(crate) fn online() -> io::Result<String> {
     fs::read_to_string("/sys/devices/system/cpu/online")
 }
 
-/// `0-3,6`: cpuset(7), "List format".
+/// Parses a list such as `0-3,6`: cpuset(7), "List format".
 pub(crate) fn parse_list(text: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for range in text.trim().split(',') {

@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-/// Runs `work` in a grandchild of this process. Returns a file from which its result can be read:
-/// all of it, or nothing. The grandchild has no other descriptor, and wait(2) does not report it.
+/// Runs `work` in a grandchild of this process. Returns a file that contains the whole result or
+/// nothing. The grandchild has no other descriptor, and wait(2) does not report it.
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
@@ -44,7 +44,8 @@ pub(crate) fn run<const N: usize>(work: fn() -> [u8; N]) -> io::Result<File> {
 /// # Safety
 /// No descriptor except `kept` may be used afterwards.
 unsafe fn close_all_but(kept: i32) {
-    // SAFETY: takes numbers only. Before Linux 5.9 there is no close_range, and they stay open.
+    // SAFETY: takes numbers only. Before Linux 5.9 close_range does not exist, and the descriptors
+    // stay open.
     unsafe {
         if kept > 0 {
             libc::syscall(libc::SYS_close_range, 0, kept - 1, 0);

@@ -1,10 +1,10 @@
-//! The limit of open files: getrlimit(2), `RLIMIT_NOFILE`.
+//! Checks and raises the limit of open files: getrlimit(2), `RLIMIT_NOFILE`.
 
 use std::os::fd::RawFd;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Whether `spare` more descriptors can be opened above `newest`, the latest one.
+/// Whether `spare` more descriptors can be opened; `newest` is the latest one.
 pub(crate) fn has_room(spare: u64, newest: RawFd) -> bool {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     newest as u64 + spare < limit

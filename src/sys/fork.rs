@@ -1,4 +1,4 @@
-//! Starts a command that holds still until its tracer has seized it.
+//! Starts a command that waits until its tracer has seized it.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsString};
@@ -15,10 +15,10 @@ use super::ptrace::Tid;
 /// One instruction of a seccomp filter (linux/filter.h).
 pub(crate) use libc::sock_filter as Instruction;
 
-/// What the child does to itself before exec.
+/// What the child does before exec.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Preparation {
-    /// A seccomp filter to install, with no_new_privs only where the kernel insists on it.
+    /// A seccomp filter to install, with no_new_privs only if the kernel requires it.
     pub filter: Option<Vec<Instruction>>,
 }
 
@@ -31,14 +31,14 @@ pub(crate) struct StoppedChild {
     said: File,
 }
 
-/// A child that was released: on its way to exec, or beyond.
+/// A child that was released: before or after its exec.
 #[derive(Debug)]
 pub(crate) struct Released(File);
 
-/// What a released child said before its exec, or before it ended for want of one.
+/// What a released child reported before its exec, or before it ended because exec failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Said {
-    /// How the filter went: installed (true: under no_new_privs), or the errno.
+    /// The result for the filter: installed (true: under no_new_privs), or the errno.
     pub filter: Option<Result<bool, i32>>,
     /// The errno of a failed exec.
     pub exec: Option<i32>,
@@ -79,25 +79,25 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// Variables that name the process which something is meant for: sd_listen_fds(3),
-/// sd_watchdog_enabled(3). That is the command, and not this process.
+/// Variables that name the process which they are meant for: sd_listen_fds(3),
+/// sd_watchdog_enabled(3). That must be the command, not this process.
 const PID_VARIABLES: [&[u8]; 2] = [b"LISTEN_PID", b"WATCHDOG_PID"];
-/// Names the same process by the inode of its pidfd. It may be missing.
+/// The same process by the inode of its pidfd. It may be missing.
 const PIDFD_VARIABLE: &[u8] = b"LISTEN_PIDFDID=";
-/// Room for the digits of a process id.
+/// Maximum number of digits of a process id.
 const PID_DIGITS: usize = 10;
 
-/// The environment of the command, where that is not simply this process'.
+/// The environment of the command, if it differs from that of this process.
 struct Environment {
     strings: Vec<Vec<u8>>,
-    /// The strings that end with the command's process id, and how long they are before it.
+    /// The strings that end with the command's process id, and their lengths without it.
     pids: Vec<(usize, usize)>,
-    /// One for each string, and a null pointer.
+    /// A pointer for each string, and a null pointer.
     pointers: Vec<*const libc::c_char>,
 }
 
 impl Environment {
-    /// Makes all strings before the fork: after it nothing may be allocated.
+    /// Creates all strings before the fork, because nothing may be allocated after it.
     fn new() -> Option<Environment> {
         let original = original_environment();
         let is_changed = original.is_some();
@@ -128,8 +128,8 @@ impl Environment {
         (is_changed || !new.pids.is_empty()).then_some(new)
     }
 
-    /// Writes the id of the calling process into the strings, and gives what execve(2) takes.
-    /// Allocates nothing.
+    /// Writes the id of the calling process into the strings. Returns the argument for execve(2).
+    /// Does not allocate.
     fn complete(&mut self) -> &[*const libc::c_char] {
         // SAFETY: takes and touches nothing.
         let pid = unsafe { libc::getpid() }.unsigned_abs();
@@ -153,9 +153,9 @@ impl Environment {
     }
 }
 
-/// The environment as it was before the dynamic loader took LD_LIBRARY_PATH, TMPDIR and the like
-/// out of it: that is done to programs with capabilities, as tcptally may have one. The command
-/// has none, and must get what it would get without us.
+/// Returns the environment as it was before the dynamic loader removed LD_LIBRARY_PATH, TMPDIR and
+/// others, as it does for programs with file capabilities. The command has no capabilities and must
+/// get the environment that it would get without tcptally.
 fn original_environment() -> Option<Vec<Vec<u8>>> {
     // SAFETY: takes a number only.
     if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
@@ -184,11 +184,11 @@ unsafe fn run_child(
             match libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1) {
                 1 => break,
                 -1 if *libc::__errno_location() == libc::EINTR => {}
-                // The tracer is gone, or could not seize this child.
+                // The tracer has ended, or could not seize this child.
                 _ => libc::_exit(125),
             }
         }
-        // Rust's start-up ignores SIGPIPE; the command must not inherit that.
+        // The Rust runtime ignores SIGPIPE; the command must not inherit that.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         if let Some(filter) = &preparation.filter {
             say(tell, FILTER, install(filter));
@@ -239,7 +239,7 @@ unsafe fn say(tell: &File, what: u8, value: i32) {
 }
 
 impl StoppedChild {
-    /// Lets the child go on to its exec.
+    /// Releases the child for its exec.
     pub(crate) fn release(mut self) -> io::Result<Released> {
         self.go.write_all(&[1])?;
         Ok(Released(self.said))
@@ -247,8 +247,7 @@ impl StoppedChild {
 }
 
 impl Released {
-    /// What the child said. Only call it once the child has executed the command or ended:
-    /// before that it blocks.
+    /// Returns what the child reported. Blocks until the child has executed the command or ended.
     pub(crate) fn said(mut self) -> io::Result<Said> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! NETLINK_SOCK_DIAG sockets, as far as no library has them. See netlink(7), sock_diag(7).
+//! NETLINK_SOCK_DIAG sockets with options that no library has: netlink(7), sock_diag(7).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -41,9 +41,9 @@ pub(crate) fn open(notices: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Makes the receive buffer `bytes` large, or as large as this user may have it, and returns how
-/// large it is: for users without CAP_NET_ADMIN, the sysctl net.core.rmem_max sets the limit.
-/// (The kernel doubles what is asked for, to have room for its own structures.)
+/// Sets the size of the receive buffer to `bytes`, or to the maximum for this user, and returns it.
+/// Without CAP_NET_ADMIN, the sysctl net.core.rmem_max is the limit. (The kernel doubles the
+/// requested size for its own structures.)
 pub(crate) fn enlarge(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     if setsockopt(&fd, sockopt::RcvBufForce, &bytes) == Err(Errno::EPERM) {
         setsockopt(&fd, sockopt::RcvBuf, &bytes)?;

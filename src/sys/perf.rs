@@ -1,4 +1,4 @@
-//! perf_event_open(2) for tracepoints that count in a thread, and tell it by a signal.
+//! perf_event_open(2) for tracepoints that count in a thread and send it a signal.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -14,39 +14,39 @@ use perf_event_open_sys::{ioctls, perf_event_open};
 use super::perf_ring::Inherit;
 use super::ptrace::Tid;
 
-/// The thread that is told of each occurrence: fcntl(2), `F_SETOWN_EX` and `F_SETSIG`. The signal
-/// has `si_code` `POLL_IN` and the event's descriptor as `si_fd`. It is pending before the thread
-/// returns from the system call.
+/// The thread that gets a signal for each occurrence: fcntl(2), `F_SETOWN_EX` and `F_SETSIG`. The
+/// signal has `si_code` `POLL_IN` and the event's descriptor as `si_fd`. It is pending before the
+/// thread returns from the system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Notify {
     /// The thread.
     pub tid: Tid,
-    /// The signal. What it does to the thread is up to the process, as with any other signal.
+    /// The signal. The process may handle it like any other signal.
     pub signal: i32,
 }
 
-/// What to open: every occurrence in one thread, on whatever CPU it runs.
+/// What to open: every occurrence in one thread, on any CPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tracepoint<'a> {
-    /// The tracepoint's id, as its `id` file in tracefs has it.
+    /// The tracepoint's id, as in its `id` file in tracefs.
     pub id: u16,
-    /// Ask for the raw record too: without privilege that is allowed for system calls alone.
+    /// Also request the raw record. Without privilege that is allowed for system calls only.
     pub raw: bool,
-    /// Whom to tell of each occurrence.
+    /// Who gets a signal for each occurrence.
     pub notify: Option<Notify>,
-    /// Only what passes this filter counts, from the first moment on.
+    /// Only occurrences that pass this filter count, from the start.
     pub filter: Option<&'a CStr>,
-    /// Which new threads and processes count as well.
+    /// Which new threads and processes also count.
     pub inherit: Option<Inherit>,
 }
 
-/// An open event; it ends when dropped, which takes tens of milliseconds if it is the last one of
-/// its tracepoint on the machine, and microseconds otherwise.
+/// An open event, closed when dropped. Closing the last event of a tracepoint on the machine takes
+/// tens of milliseconds, otherwise microseconds.
 #[derive(Debug)]
 pub(crate) struct Event(File);
 
 impl Event {
-    /// Opens `tracepoint` on a thread, 0 being the caller. It counts from now on.
+    /// Opens `tracepoint` on a thread (0: the caller). It counts from then on.
     ///
     /// # Errors
     /// Those of perf_event_open(2) and of [`Event::set_filter`].
@@ -97,22 +97,22 @@ impl Event {
         check(unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) })
     }
 
-    /// Tells by another signal from now on.
+    /// Changes the signal.
     pub(crate) fn set_signal(&self, signal: i32) -> io::Result<()> {
         // SAFETY: takes numbers only.
         check(unsafe { libc::fcntl(self.0.as_raw_fd(), F_SETSIG, signal) })
     }
 
-    /// Occurrences so far, those in threads that inherited the event included. A thread that has
-    /// ended keeps its count.
+    /// Returns the number of occurrences, including those in threads that inherited the event. The
+    /// counts of ended threads are kept.
     pub(crate) fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.0).read_exact(&mut bytes)?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    /// Counts only what passes the filter, in the language of the kernel's
-    /// Documentation/trace/events.rst; EINVAL where the tracepoint lacks a field that it names.
+    /// Sets the filter, in the syntax of the kernel's Documentation/trace/events.rst. EINVAL if the
+    /// tracepoint lacks a field in it.
     pub(crate) fn set_filter(&self, filter: &CStr) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the kernel copies the string.
         check(unsafe { ioctls::SET_FILTER(self.0.as_raw_fd(), filter.as_ptr().cast_mut()) })
@@ -146,7 +146,7 @@ struct Owner {
     pid: libc::pid_t,
 }
 
-/// The system calls that make a connection a descriptor.
+/// The system calls that accept a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accept {
     /// accept(2)
@@ -155,7 +155,7 @@ pub(crate) enum Accept {
     Accept4,
 }
 
-/// Makes the call on a descriptor that does not exist, for a tracepoint to see.
+/// Makes the call with an invalid descriptor, for a tracepoint to count.
 pub(crate) fn accept_nothing(which: Accept) {
     call_on_nothing(match which {
         Accept::Accept => libc::SYS_accept,
@@ -163,16 +163,16 @@ pub(crate) fn accept_nothing(which: Accept) {
     });
 }
 
-/// Calls io_uring_setup(2) without parameters, for a tracepoint to see; whether this kernel has
-/// the call.
+/// Calls io_uring_setup(2) without parameters, for a tracepoint to count. Returns whether this
+/// kernel has the call.
 pub(crate) fn set_up_no_io_uring() -> bool {
     // SAFETY: the kernel fails the call, at the latest when it finds that the pointer is null.
     let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, std::ptr::null::<u8>()) };
     result != -1 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
-/// Makes the call as [`accept_nothing`] does, and takes the signal that an event has sent this
-/// thread by the time the call has returned: the event's descriptor. `None`: none has come.
+/// Makes the call as [`accept_nothing`] does. Returns the descriptor in the signal that an event
+/// has sent to this thread when the call returns. `None`: no signal has arrived.
 pub(crate) fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<Option<RawFd>> {
     // SAFETY: the sets are initialised by sigemptyset and pthread_sigmask before they are read,
     // and all-zero is a valid siginfo_t and timespec.
@@ -194,7 +194,7 @@ pub(crate) fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<
     }
 }
 
-/// Makes each system call of the kernel's net/socket.c on a descriptor that does not exist.
+/// Makes each system call of the kernel's net/socket.c with an invalid descriptor.
 pub(crate) fn call_all_of_sockets() {
     for call in [
         libc::SYS_socket,

@@ -1,5 +1,5 @@
-//! perf_event_open(2) for tracepoints whose samples go into a ring buffer: nothing stops the
-//! thread, and no signal is sent.
+//! perf_event_open(2) for tracepoints that write samples into a ring buffer. The thread is not
+//! stopped and gets no signal.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -19,8 +19,8 @@ use perf_event_open_sys::{ioctls, perf_event_open};
 
 use super::ptrace::Tid;
 
-/// The user registers in each sample, by their number in the kernel's asm/perf_regs.h. The
-/// kernel writes them in the order of these numbers.
+/// The user registers in each sample, by number in the kernel's asm/perf_regs.h. The kernel writes
+/// them in order of these numbers.
 pub(crate) const SAMPLED_REGISTERS: [u32; 5] = [AX, DX, SI, DI, SP];
 const AX: u32 = 0;
 const DX: u32 = 3;
@@ -31,7 +31,7 @@ const SP: u32 = 7;
 /// perf_event_open(2), `pid`.
 const ALL_PROCESSES: Tid = -1;
 
-/// Who inherits an event.
+/// Which new threads and processes inherit an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inherit {
     /// The threads that the thread creates (Linux 5.13).
@@ -43,19 +43,20 @@ pub(crate) enum Inherit {
 /// What to open: every occurrence in one thread on one CPU, as a sample with registers and stack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SampledTracepoint<'a> {
-    /// The tracepoint's id, as its `id` file in tracefs has it.
+    /// The tracepoint's id, as in its `id` file in tracefs.
     pub id: u16,
-    /// How many bytes of the user stack each sample holds; a multiple of 8.
+    /// The number of bytes of the user stack in each sample; a multiple of 8.
     pub stack_bytes: u32,
     /// Whether PERF_RECORD_FORK, EXIT and COMM are written, too.
     pub tells_of_threads: bool,
-    /// Who inherits it.
+    /// Which new threads and processes inherit it.
     pub inherit: Inherit,
-    /// Only what passes this filter counts.
+    /// Only occurrences that pass this filter count.
     pub filter: &'a CStr,
 }
 
-/// An open event that writes into a [`Ring`]. It ends when dropped, for who inherited it as well.
+/// An open event that writes into a [`Ring`]. It is closed when dropped, also in threads that
+/// inherited it.
 #[derive(Debug)]
 pub(crate) struct SampledEvent {
     file: File,
@@ -63,8 +64,8 @@ pub(crate) struct SampledEvent {
 }
 
 impl SampledEvent {
-    /// Opens `tracepoint` on a thread and the CPU of `ring`, into which its records go from now
-    /// on.
+    /// Opens `tracepoint` on a thread and the CPU of `ring`. Its records go into that ring from
+    /// then on.
     ///
     /// # Errors
     /// Those of perf_event_open(2).
@@ -95,7 +96,7 @@ impl SampledEvent {
         let mut attr = attributes(PERF_TYPE_TRACEPOINT, id.into());
         attr.__bindgen_anon_1.sample_period = 1;
         attr.sample_type |= u64::from(PERF_SAMPLE_RAW);
-        // Most state changes of sockets happen in the kernel's own context.
+        // Most state changes of sockets happen outside of system calls, in the kernel.
         attr.set_exclude_kernel(0);
         attr.set_disabled(1);
         SampledEvent::open_into(ring, &mut attr, ALL_PROCESSES, filter)
@@ -117,13 +118,13 @@ impl SampledEvent {
         Ok(SampledEvent { file, id })
     }
 
-    /// Sends further records into another ring of the same CPU. None is lost, none comes twice.
+    /// Sends further records into another ring of the same CPU. No record is lost or duplicated.
     pub(crate) fn send_to(&self, ring: &Ring) -> io::Result<()> {
         // SAFETY: both descriptors are perf events; the argument is a number.
         check(unsafe { ioctls::SET_OUTPUT(self.file.as_raw_fd(), ring.owner.as_raw_fd()) })
     }
 
-    /// Begins to count.
+    /// Starts counting.
     pub(crate) fn enable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is a perf event; the argument is a number.
         check(unsafe { ioctls::ENABLE(self.file.as_raw_fd(), 0) })
@@ -135,14 +136,15 @@ impl SampledEvent {
         check(unsafe { ioctls::DISABLE(self.file.as_raw_fd(), 0) })
     }
 
-    /// Occurrences, those in threads that inherited it included, the living and the dead.
+    /// Returns the number of occurrences, including those in threads that inherited the event and
+    /// in ended threads.
     pub(crate) fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         (&self.file).read_exact(&mut bytes)?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    /// The number that its samples carry, those of threads that inherited it included.
+    /// The id that its samples contain, also those of threads that inherited it.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -153,7 +155,8 @@ impl SampledEvent {
     }
 }
 
-/// What all events have in common. The kernel requires one clock for all events of a ring.
+/// The common attributes of all events. The kernel requires the same clock for all events of a
+/// ring.
 fn attributes(kind: u32, config: u64) -> perf_event_attr {
     let mut attr = perf_event_attr {
         type_: kind,
@@ -167,7 +170,7 @@ fn attributes(kind: u32, config: u64) -> perf_event_attr {
     attr.set_sample_id_all(1);
     attr.set_exclude_kernel(1);
     attr.set_exclude_hv(1);
-    // A ring's wake-ups follow its owner's watermark alone.
+    // Only the watermark of the ring's owner decides about wake-ups.
     attr.set_watermark(1);
     attr
 }
@@ -201,14 +204,14 @@ pub(crate) struct RawRecord<'a> {
     pub kind: u32,
     /// `PERF_RECORD_MISC_*`.
     pub misc: u16,
-    /// What follows the header.
+    /// The bytes behind the header.
     pub body: &'a [u8],
 }
 
 /// `PERF_RECORD_SAMPLE`.
 pub(crate) const RECORD_SAMPLE: u32 = 9;
 
-/// The whole records in `bytes`; a record that is cut off ends them.
+/// Splits `bytes` into records. Stops at an incomplete record.
 pub(crate) fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
     /// `struct perf_event_header`.
     const HEADER: usize = 8;
@@ -231,7 +234,7 @@ pub(crate) fn monotonic_now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The ring buffer of one CPU. It belongs to an event of its own, which never occurs.
+/// The ring buffer of one CPU. It belongs to a separate event that never occurs.
 #[derive(Debug)]
 pub(crate) struct Ring {
     owner: File,
@@ -246,11 +249,11 @@ pub(crate) struct Ring {
 unsafe impl Send for Ring {}
 
 impl Ring {
-    /// Maps a ring of `size` bytes, a power of two of pages, for events on a CPU. Whoever polls
-    /// its descriptor wakes up when `watermark` bytes have come.
+    /// Maps a ring of `size` bytes (a power of two of pages) for events on a CPU. poll(2) on its
+    /// descriptor returns when `watermark` bytes have been written.
     ///
     /// # Errors
-    /// EPERM where the limits of perf_event_mlock_kb and RLIMIT_MEMLOCK do not allow the size.
+    /// EPERM if the limits perf_event_mlock_kb and RLIMIT_MEMLOCK do not allow the size.
     pub(crate) fn map(cpu: u32, size: usize, watermark: u32) -> io::Result<Ring> {
         let mut attr = attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY.into());
         attr.__bindgen_anon_2.wakeup_watermark = watermark;
@@ -274,12 +277,12 @@ impl Ring {
         Ok(Ring { owner, cpu, start, page, size })
     }
 
-    /// How many bytes it holds.
+    /// Its size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Moves the records that have come to the end of `bytes`, which makes room for others.
+    /// Moves the new records to the end of `bytes`, which frees their space in the ring.
     pub(crate) fn take(&mut self, bytes: &mut Vec<u8>) {
         let control = self.start.as_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the first page of the mapping is a perf_event_mmap_page, aligned to a page. The
@@ -290,7 +293,8 @@ impl Ring {
                 AtomicU64::from_ptr(&raw mut (*control).data_tail),
             )
         };
-        // What the kernel wrote before it moved the head must be seen after the head has been.
+        // Acquire: what the kernel wrote before it moved the head must be visible after the head
+        // was read.
         let end = head.load(Ordering::Acquire);
         let begin = tail.load(Ordering::Relaxed);
         let length = (end.wrapping_sub(begin) as usize).min(self.size);
@@ -307,7 +311,7 @@ impl Ring {
                 bytes.set_len(bytes.len() + count);
             }
         }
-        // The kernel may write there again only after the bytes have been copied.
+        // Release: the kernel may overwrite the bytes only after they have been copied.
         tail.store(end, Ordering::Release);
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets of other processes, by pidfd_getfd(2) (Linux 5.6).
+//! Duplicates sockets of other processes and asks for their addresses: pidfd_getfd(2) (Linux 5.6).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -23,25 +23,26 @@ fn own(result: libc::c_long) -> io::Result<OwnedFd> {
 /// `SO_PEERNAME` of asm-generic/socket.h, which libc lacks.
 const SO_PEERNAME: i32 = 28;
 
-/// A pidfd of one thread; EINVAL before Linux 6.9 unless it leads its process.
+/// Opens a pidfd of one thread. EINVAL before Linux 6.9, unless it is the first thread of its
+/// process.
 pub(crate) fn open_thread(tid: Tid) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) })
 }
 
-/// A pidfd of a process.
+/// Opens a pidfd of a process.
 pub(crate) fn open_process(pid: Tid) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// A duplicate of another process' descriptor. Needs PTRACE_MODE_ATTACH_REALCREDS of it.
+/// Duplicates a descriptor of another process. Needs PTRACE_MODE_ATTACH_REALCREDS for it.
 pub(crate) fn get(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
-/// The address of one end of a socket's connection.
+/// An address of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
     /// An IPv4 or IPv6 address and port.
@@ -56,7 +57,7 @@ fn decode(storage: &libc::sockaddr_storage) -> Name {
     sockaddr::decode(bytes).map_or(Name::Other, Name::Inet)
 }
 
-/// The local end: getsockname(2).
+/// Returns the local address: getsockname(2).
 pub(crate) fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
     // SAFETY: the kernel writes at most `len` bytes into `storage`; zeroes are a valid one.
     unsafe {
@@ -70,8 +71,8 @@ pub(crate) fn local_name(socket: BorrowedFd<'_>) -> io::Result<Name> {
     }
 }
 
-/// The remote end, in the family of `local`. Asks by SO_PEERNAME, which knows the peer of a
-/// connection that has been reset as well; getpeername(2) does not.
+/// Returns the remote address, in the family of `local`. Uses SO_PEERNAME, because getpeername(2)
+/// fails for a connection that has been reset.
 pub(crate) fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<Name> {
     peer_name_in(
         socket,
@@ -82,10 +83,10 @@ pub(crate) fn peer_name(socket: BorrowedFd<'_>, local: &SocketAddr) -> io::Resul
     )
 }
 
-/// The remote end of a socket whose family is not known. Fails for names that are shorter than
-/// those of IPv4.
+/// Returns the remote address of a socket of unknown family. Fails for addresses that are shorter
+/// than those of IPv4.
 pub(crate) fn peer_name_of_any(socket: BorrowedFd<'_>) -> io::Result<Name> {
-    // The kernel gives as much as is asked for, and refuses to give more than there is.
+    // The kernel returns exactly the requested length, and fails if the address is shorter.
     match peer_name_in(socket, size_of::<libc::sockaddr_in>())? {
         Name::Inet(SocketAddr::V6(_)) => peer_name_in(socket, size_of::<libc::sockaddr_in6>()),
         name => Ok(name),

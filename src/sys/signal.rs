@@ -1,4 +1,4 @@
-//! Signals to other processes and to this one.
+//! Sends signals to other processes and to this one.
 #![allow(unsafe_code)]
 
 use super::ptrace::Tid;
@@ -12,11 +12,11 @@ pub fn kill(pid: Tid, signal: i32) {
 /// Sends a signal with a value: sigqueue(3).
 pub(crate) fn queue(pid: Tid, signal: i32, value: u64) {
     let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
-    // SAFETY: takes numbers only: the kernel hands the pointer on without looking at it.
+    // SAFETY: takes numbers only: the kernel passes the pointer on without dereferencing it.
     unsafe { libc::sigqueue(pid, signal, value) };
 }
 
-/// Ends this process by `signal`, as the command ended, so that a shell sees the same status as
+/// Kills this process with `signal`, like the command, so that a shell sees the same status as
 /// without tcptally (wait(2)). No core is dumped. Returns the exit status to use if the signal does
 /// not kill.
 pub(crate) fn die_of(signal: i32) -> i32 {

@@ -1,4 +1,4 @@
-//! Decodes socket addresses as the kernel has them: ip(7), ipv6(7).
+//! Decodes socket addresses of the kernel: ip(7), ipv6(7).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

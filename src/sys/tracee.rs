@@ -13,7 +13,7 @@ const PEEKSIGINFO: libc::c_uint = 0x4209;
 /// Size of the kernel's sigset_t in bytes.
 const SIGSET: usize = 8;
 
-/// A set of signals as the kernel has it: signal N is bit N - 1.
+/// A set of signals in the kernel's format: signal N is bit N - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SignalSet(pub u64);
 
@@ -22,7 +22,7 @@ impl SignalSet {
         1 << (signal - 1)
     }
 
-    /// Whether it has `signal` in it.
+    /// Whether it contains `signal`.
     pub fn contains(self, signal: i32) -> bool {
         self.0 & SignalSet::bit(signal) != 0
     }
@@ -33,16 +33,16 @@ impl SignalSet {
     }
 }
 
-/// The signals that a stopped thread blocks (Linux 3.11). Of a thread in sigsuspend(2), ppoll(2)
-/// and the like, the mask that it will have afterwards (since Linux 5.1).
+/// Returns the signals that a stopped thread blocks (Linux 3.11). For a thread in sigsuspend(2),
+/// ppoll(2) and similar calls, returns the mask that it will have after the call (since Linux 5.1).
 pub(crate) fn blocked(tid: Tid) -> io::Result<SignalSet> {
     let mut set = 0u64;
     request(GETSIGMASK, tid, SIGSET, (&raw mut set) as usize)?;
     Ok(SignalSet(set))
 }
 
-/// Sets the mask of a stopped thread. A call such as sigsuspend(2), which this interrupts, puts
-/// its own mask in place again as it is restarted, and returns to this one.
+/// Sets the mask of a stopped thread. A call such as sigsuspend(2), which this interrupts, sets its
+/// own mask again when it is restarted, and restores this one when it returns.
 pub(crate) fn set_blocked(tid: Tid, set: SignalSet) -> io::Result<()> {
     request(SETSIGMASK, tid, SIGSET, (&raw const set.0) as usize).map(drop)
 }
@@ -72,22 +72,22 @@ impl PollInfo {
     }
 }
 
-/// The descriptor that a signal is about, where `F_SETSIG` made the kernel send it.
+/// Returns the descriptor in a signal that the kernel sent because of `F_SETSIG`.
 pub(crate) fn poll_descriptor(info: &libc::siginfo_t) -> Option<RawFd> {
     // SAFETY: both are plain numbers of the same size, and an aligned pointer is not needed.
     let info: PollInfo = unsafe { std::ptr::read_unaligned((&raw const *info).cast()) };
     info.descriptor()
 }
 
-/// The descriptor that the signal of a thread in signal-delivery-stop is about; it is the
-/// tracer's where a perf event of the tracer sent it. `None`: it is another kind of signal.
+/// Returns the descriptor in the signal of a thread in signal-delivery-stop. If a perf event of the
+/// tracer sent the signal, it is a descriptor of the tracer. `None`: another kind of signal.
 pub fn signal_descriptor(tid: Tid) -> io::Result<Option<RawFd>> {
     let mut info = PollInfo::EMPTY;
     request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as usize)?;
     Ok(info.descriptor())
 }
 
-/// The same for a signal that waits to be delivered to a stopped thread (Linux 3.10).
+/// Returns the descriptor in a pending signal of a stopped thread (Linux 3.10).
 pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
     /// `struct ptrace_peeksiginfo_args`
     #[repr(C)]

@@ -1,4 +1,4 @@
-//! tracefs, where the kernel describes its tracepoints; also where nobody has mounted it.
+//! Reads descriptions of tracepoints from tracefs, even if it is not mounted.
 
 use std::fs;
 use std::io;
@@ -6,10 +6,10 @@ use std::os::fd::AsRawFd;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-/// Where tracefs is mounted, if it is.
+/// The usual mount points of tracefs.
 const MOUNTED: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// What tracefs says of a tracepoint.
+/// The description of a tracepoint in tracefs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
     /// Its number, for perf_event_open(2).
@@ -18,12 +18,11 @@ pub(crate) struct Description {
     pub format: String,
 }
 
-/// Reads the files `id` and `format` of a tracepoint such as `sock/inet_sock_set_state`. Root may
-/// also read them where tracefs is not mounted: from a mount that no directory shows (fsmount(2),
-/// Linux 5.2).
+/// Reads the files `id` and `format` of a tracepoint such as `sock/inet_sock_set_state`. For root,
+/// also works if tracefs is not mounted, with a detached mount (fsmount(2), Linux 5.2).
 ///
 /// # Errors
-/// NotFound where the kernel has no such tracepoint.
+/// NotFound if the kernel has no such tracepoint.
 pub(crate) fn describe(tracepoint: &str) -> io::Result<Description> {
     let mut error = io::Error::from(io::ErrorKind::NotFound);
     for root in MOUNTED {
@@ -40,7 +39,7 @@ pub(crate) fn describe(tracepoint: &str) -> io::Result<Description> {
     });
     match mount {
         Ok(mount) => read(&format!("/proc/self/fd/{}", mount.as_raw_fd()), tracepoint),
-        // What is mounted may be hidden from this user.
+        // The mounted one may be inaccessible to this user.
         Err(_) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         Err(e) => Err(e.into()),
     }

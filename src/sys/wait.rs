@@ -1,4 +1,4 @@
-//! waitpid(2) for tracees. The one of nix returns EINVAL for a stop by a real-time signal, and the
+//! waitpid(2) for tracees. nix's waitpid returns EINVAL for a stop by a real-time signal, and the
 //! stop is lost.
 #![allow(unsafe_code)]
 
@@ -13,11 +13,11 @@ pub enum Change {
     Exited(Tid, i32),
     /// This signal killed it.
     Killed(Tid, i32),
-    /// It stopped: by which signal, and with which `PTRACE_EVENT_*` (0: none).
+    /// It stopped: the signal and the `PTRACE_EVENT_*` (0: none).
     Stopped(Tid, i32, i32),
 }
 
-/// Waits for any child or tracee. `None`: there are none.
+/// Waits for any child or tracee. `None`: no child or tracee exists.
 ///
 /// # Errors
 /// EINTR if a signal handler ran.
@@ -25,7 +25,7 @@ pub fn any() -> io::Result<Option<Change>> {
     wait(-1, libc::__WALL)
 }
 
-/// Returns a change of any child or tracee without waiting; `None`: there is none.
+/// Returns a change of any child or tracee without waiting. `None`: nothing has changed.
 pub fn any_now() -> io::Result<Option<Change>> {
     wait(-1, libc::__WALL | libc::WNOHANG)
 }

@@ -1,23 +1,23 @@
 //! Signals and deadlines that interrupt the tracer's wait, without a race.
 //!
-//! A signal that comes just before waitpid(2) begins does not interrupt it. So every handler
-//! also starts a timer that signals the tracer's thread again and again, until [`take`] has
-//! seen that something is due. A deadline is the same timer with a later first expiry.
+//! A signal that arrives just before waitpid(2) starts does not interrupt it. So every handler also
+//! starts a timer that signals the tracer's thread repeatedly until [`take`] is called. A deadline
+//! is the same timer with a later first expiry.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Which signals have come since the last [`take`]: bit N - 1 for signal N.
+/// The signals that have arrived since the last [`take`]: bit N - 1 for signal N.
 static PENDING: AtomicU64 = AtomicU64::new(0);
 /// Those of [`PENDING`] that a process sent with kill(2), sigqueue(3) or the like.
 static SENT: AtomicU64 = AtomicU64::new(0);
-/// How often each was sent since the last [`take`]: real-time signals queue.
+/// How often each was sent since the last [`take`]: real-time signals are queued.
 static TIMES: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
-/// The value that came with the last one that sigqueue(3) sent.
+/// The value of the last signal sent by sigqueue(3).
 static VALUES: [AtomicU64; SIGNALS] = [const { AtomicU64::new(0) }; SIGNALS];
-/// Those of [`SENT`] that came with a value.
+/// Those of [`SENT`] that have a value.
 static QUEUED: AtomicU64 = AtomicU64::new(0);
 /// Signals that were ignored at start. They count only if a process sends them.
 static IGNORED: AtomicU64 = AtomicU64::new(0);
@@ -38,7 +38,7 @@ const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Signals that have come.
+/// Signals that have arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signals {
     pending: u64,
@@ -50,25 +50,25 @@ pub(crate) struct Signals {
 pub(crate) struct Sent {
     /// Its number.
     pub signal: i32,
-    /// How often it came.
+    /// How often it was sent.
     pub times: u32,
-    /// The value of sigqueue(3) that came with the last one.
+    /// The value of the last one, if sigqueue(3) sent it.
     pub value: Option<u64>,
 }
 
 impl Signals {
-    /// Whether `signal` has come.
+    /// Whether `signal` has arrived.
     pub(crate) fn has(self, signal: i32) -> bool {
         self.pending & bit(signal) != 0
     }
 
-    /// Whether a process sent `signal`, with kill(2) for example. A terminal's signals come from
-    /// the kernel.
+    /// Whether a process sent `signal`, for example with kill(2). The signals of a terminal come
+    /// from the kernel.
     pub(crate) fn was_sent(self, signal: i32) -> bool {
         self.sent & bit(signal) != 0
     }
 
-    /// All that have come.
+    /// All that have arrived.
     pub(crate) fn numbers(self) -> impl Iterator<Item = i32> {
         (1..SIGNALS as i32).filter(move |s| self.has(*s))
     }
@@ -86,7 +86,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         return;
     }
     if is_fault(signal, info) {
-        // SAFETY: async-signal-safe. The signal is blocked here and comes again on return.
+        // SAFETY: async-signal-safe. The signal is blocked here and is delivered on return.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
@@ -94,7 +94,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         return;
     }
     if is_sent {
-        // An array of 65 has a place for each signal there is.
+        // An array of 65 has an element for each signal.
         if let (Some(times), Some(value)) =
             (TIMES.get(signal as usize), VALUES.get(signal as usize))
         {
@@ -115,7 +115,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Whether a signal means that this program itself cannot go on: a system call that a filter
+/// Whether a signal means that this program itself cannot continue: a system call that a filter
 /// forbids, a breakpoint, abort(3).
 fn is_fault(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
     match signal {
@@ -148,10 +148,10 @@ fn arm(first: Duration) {
     }
 }
 
-/// Makes `signals` interrupt waits of the calling thread (and of no other from now on), whichever
-/// thread they come to. Those that the process ignores (a command under nohup) stay ignored, but
-/// SIGINT and SIGQUIT only if they come from a terminal: a shell without job control ignores them
-/// for what it starts in the background, and does not mean kill(1).
+/// Makes `signals` interrupt waits of the calling thread, and of no other thread from then on,
+/// whichever thread receives them. Signals that the process ignores (under nohup) stay ignored, but
+/// SIGINT and SIGQUIT only if a terminal sends them: a shell without job control ignores them for
+/// background commands, which is not meant for kill(1).
 pub(crate) fn install(signals: &[i32]) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigevent; the kernel fills `timer`.
     let timer = unsafe {
@@ -165,7 +165,7 @@ pub(crate) fn install(signals: &[i32]) -> io::Result<()> {
     };
     let former = TIMER.swap(timer, Ordering::SeqCst);
     if TIMER_SET.swap(true, Ordering::SeqCst) {
-        // SAFETY: the timer was created here, and nothing refers to it any more.
+        // SAFETY: the timer was created here and has no other user.
         unsafe { libc::timer_delete(former) };
     }
     handle(libc::SIGALRM)?;
@@ -196,10 +196,10 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Runs `write`, which may write to the terminal. From the background, where the terminal has
-/// `tostop` set (termios(3)), that raises SIGTTOU: handled, the write is interrupted again and
-/// again, and stopped by it, nobody would be there for what is watched. A thread that blocks the
-/// signal may write. Before [`install`] it does what it does to every program.
+/// Runs `write`, which may write to the terminal. In the background, if the terminal has `tostop`
+/// set (termios(3)), the write raises SIGTTOU. A handler would interrupt the write repeatedly, and
+/// the default action would stop the tracer. A thread that blocks the signal may write. Before
+/// [`install`] the signal has its default action.
 pub(crate) fn writing<R>(write: impl FnOnce() -> R) -> R {
     if !TIMER_SET.load(Ordering::SeqCst) {
         return write();
@@ -222,13 +222,13 @@ pub(crate) fn is_due() -> bool {
     PENDING.load(Ordering::Relaxed) != 0
 }
 
-/// The signals that have come. The caller arms its next deadline afterwards.
+/// Returns the signals that have arrived. The caller sets its next deadline afterwards.
 pub(crate) fn take() -> Signals {
     let pending = PENDING.swap(0, Ordering::SeqCst) & !TIMER_BIT;
     Signals { pending, sent: SENT.fetch_and(!pending, Ordering::SeqCst) & pending }
 }
 
-/// How often `signal` was sent since this was asked last, and with which value.
+/// Returns how often `signal` was sent since the last call, and its value.
 pub(crate) fn sent(signal: i32) -> Sent {
     let index = signal as usize;
     let times = TIMES.get(index).map_or(0, |times| times.swap(0, Ordering::SeqCst));
@@ -243,7 +243,7 @@ pub(crate) fn at(deadline: Option<Instant>) {
         Some(t) => arm(t.saturating_duration_since(Instant::now())),
         None => disarm(),
     }
-    // A signal that came before the timer was set anew must still interrupt the wait.
+    // A signal that arrived before the timer was set must still interrupt the wait.
     if is_due() {
         arm(REPEAT);
     }
@@ -265,10 +265,10 @@ fn disarm() {
     }
 }
 
-/// Stops this process by `signal` (SIGTSTP and the like) as if it had no handler for it; returns
-/// when it is continued.
+/// Stops this process with `signal` (such as SIGTSTP) as if it had no handler for it. Returns when
+/// the process is continued.
 pub(crate) fn stop_self(signal: i32) -> io::Result<()> {
-    // SAFETY: puts the default action in place and the former one back; both are valid.
+    // SAFETY: sets the default action and restores the former one; both are valid.
     unsafe {
         let mut default: libc::sigaction = std::mem::zeroed();
         default.sa_sigaction = libc::SIG_DFL;

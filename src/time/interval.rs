@@ -50,8 +50,8 @@ impl FromStr for IntervalLength {
 
 /// The intervals of one length in one time zone.
 ///
-/// An interval begins when the local time is a multiple of the length; a day begins with its date.
-/// It ends when the next one begins, so an interval with a change of the UTC offset is longer or
+/// An interval begins when the local time is a multiple of the length; a day begins at midnight. It
+/// ends when the next one begins, so an interval with a change of the UTC offset is longer or
 /// shorter than the others.
 #[derive(Clone, Debug)]
 pub struct Interval {
@@ -61,11 +61,11 @@ pub struct Interval {
     pub zone: TimeZone,
 }
 
-/// A Monday.
+/// The day from which days are counted, a Monday.
 const DAY_ZERO: Date = jiff::civil::date(1970, 1, 5);
 
 impl Interval {
-    /// The beginning and the end of the interval around `time`.
+    /// Returns the beginning and the end of the interval that contains `time`.
     pub fn around(&self, time: RecordTime) -> (RecordTime, RecordTime) {
         match (time.timestamp(), self.length) {
             (Some(t), IntervalLength::Time(ns)) => {
@@ -89,7 +89,7 @@ impl Interval {
         }
     }
 
-    /// When the day `n` days after [`DAY_ZERO`] begins.
+    /// Returns the beginning of the day `n` days after [`DAY_ZERO`].
     fn day(&self, n: i32) -> RecordTime {
         let date = DAY_ZERO.saturating_add(Span::new().days(n));
         match date.to_zoned(self.zone.clone()) {

@@ -1,4 +1,4 @@
-//! [`period`]: the period that two times on the command line mean together.
+//! [`period`]: derives a period from two times on the command line.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
@@ -8,13 +8,13 @@ use super::spec::{TimeError, TimeSpec};
 use super::{Bound, Period};
 use crate::RecordTime;
 
-/// What times without a date, and offsets, refer to.
+/// The reference of times without a date and of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
-    /// A record of the past: a time of day is that of every day, and an offset counts from the
-    /// record's beginning.
+    /// A record of the past: a time of day applies to every day, and an offset counts from the
+    /// beginning of the record.
     Record,
-    /// What happens from now on: a time of day is the next one, and an offset counts from now.
+    /// Live counting: a time of day is its next occurrence, and an offset counts from now.
     Now,
 }
 
@@ -27,7 +27,7 @@ pub(crate) enum End {
     Until,
 }
 
-/// Why two times make no period.
+/// Why two times do not form a period.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeriodError {
     /// One of the times is out of range.
@@ -127,7 +127,7 @@ fn timestamp(bound: Option<&Bound>) -> Option<Timestamp> {
     }
 }
 
-/// The first time after `after` when clocks show `time`.
+/// Returns the first time after `after` with this local time of day.
 fn next(zone: &TimeZone, time: Time, after: Timestamp) -> Result<Bound, TimeError> {
     let date = zone.to_datetime(after).date();
     match on(zone, date, time)? {
@@ -136,7 +136,7 @@ fn next(zone: &TimeZone, time: Time, after: Timestamp) -> Result<Bound, TimeErro
     }
 }
 
-/// The last time before `before` when clocks show `time`.
+/// Returns the last time before `before` with this local time of day.
 fn previous(zone: &TimeZone, time: Time, before: Timestamp) -> Result<Bound, TimeError> {
     let date = zone.to_datetime(before).date();
     match on(zone, date, time)? {

@@ -6,7 +6,7 @@ use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
 
-/// A time as the user wrote it. What it means may depend on the record and on the present.
+/// A time as the user wrote it. Its meaning may depend on the record and on the current time.
 #[derive(Clone, Debug)]
 pub(crate) enum TimeSpec {
     /// RFC 3339 or epoch seconds.
@@ -107,7 +107,8 @@ fn words(s: &str) -> Option<TimeSpec> {
 }
 
 impl TimeSpec {
-    /// The point in time; `None` for a bare time of day and for a time after the beginning.
+    /// Returns the point in time. `None` for a time of day without a date and for a time after the
+    /// beginning.
     pub(crate) fn timestamp(
         &self,
         zone: &TimeZone,

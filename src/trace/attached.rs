@@ -1,13 +1,13 @@
-//! [`Attached`]: watches running processes with the engine `sample`, and switches to `perf` or
-//! `syscall` when samples do not show every peer.
+//! [`Attached`]: watches running processes with the engine `sample` as long as that tells all, and
+//! with `perf` or `syscall` from then on.
 //!
 //! # No gap, no double count
 //!
-//! Both engines run for a short time, and the samples are counted. The tracer reads a connection
-//! while the thread is stopped at the exit from accept, before it can accept again. So the last
-//! sample of that thread is of the same accept, and gets the peer that the tracer has read. When
-//! sampling ends, only the last sample of a thread may lack its stop; the next stop of the thread
-//! belongs to it.
+//! Both engines watch for a while, and the samples are what counts. The tracer reads a connection
+//! while its thread stands where accept has returned, so that until then the thread has not
+//! accepted again: the last sample of that thread is of the same accept, and gets the peer that
+//! the tracer has read. Sampling ends some time later, and by then only the last sample of a
+//! thread may lack its stop: the next stop of the thread belongs to it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,17 +28,17 @@ use super::tracer::{Options, Remark, Tracer};
 
 /// How long a thread may take to stop after its accept has returned.
 const IN_FLIGHT: Duration = Duration::from_millis(300);
-/// The longest time that a stopped thread waits while both engines run.
+/// How long stopped threads wait at most while both engines watch.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Watches running processes with the least intrusive engine that shows every peer.
+/// Watches running processes with the engine that does the least to them and tells all.
 #[derive(Debug)]
 pub struct Attached {
     targets: Targets,
     options: Options,
     state: State,
     remarks: Vec<Remark>,
-    /// Connections and notices that are returned next.
+    /// Connections and notices to be given next.
     ready: VecDeque<Event>,
 }
 
@@ -52,18 +52,18 @@ enum State {
     Tracing(Box<Traced>),
 }
 
-/// Traced processes, which may have been sampled before.
+/// What is traced, after it was sampled perhaps.
 #[derive(Debug)]
 struct Traced {
     tracer: Tracer,
-    /// The status of the sampler at its end.
+    /// What the samples told of themselves.
     sampled: Option<SourceStatus>,
     /// Sampled connections whose threads the tracer has not seen stop yet: at most one each.
     open: HashMap<u32, Connection>,
 }
 
 impl Attached {
-    /// Attaches to processes. When this returns, their accepts are counted.
+    /// Attaches to processes. When this returns, what they accept counts.
     ///
     /// # Errors
     /// Those of [`Tracer::attach`].
@@ -72,9 +72,9 @@ impl Attached {
         let unfit = sampler.as_ref().ok().and_then(known_unfit);
         let why = match sampler {
             Ok(_) if unfit.is_some() => unfit.unwrap_or_default(),
-            Ok(sampler) if sampler.has_refused() => "it cannot watch all processes".to_string(),
+            Ok(sampler) if sampler.has_refused() => "it cannot watch all of them".to_string(),
             Ok(sampler) if sampler.asks_for_wildcard() => {
-                "the local address is requested, and the server listens on all addresses".into()
+                "the local address is wanted, and the server listens on all".into()
             }
             Ok(sampler) => {
                 let remarks = sampler.remarks().to_vec();
@@ -85,24 +85,24 @@ impl Attached {
         };
         let tracer = Tracer::attach(targets.clone(), options)?;
         let mut remarks =
-            vec![Remark { is_detail: true, text: format!("engine sample not used: {why}") }];
+            vec![Remark { is_detail: true, text: format!("not the engine sample: {why}") }];
         remarks.extend_from_slice(tracer.remarks());
         let traced = Traced { tracer, sampled: None, open: HashMap::new() };
         let state = State::Tracing(Box::new(traced));
         Ok(Attached { targets, options, state, remarks, ready: VecDeque::new() })
     }
 
-    /// Which engine was chosen and why, and what was attached to.
+    /// What was chosen and why, and what was attached to.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
 
-    /// Switches to another engine if the samples do not show every peer.
+    /// Goes over to another engine, where the samples do not tell all.
     fn hand_over(&mut self) -> Result<(), Error> {
         let State::Sampling { sampler, is_final: false } = &mut self.state else { return Ok(()) };
         let Some((pid, why)) = sampler.unfit().iter().next() else { return Ok(()) };
         let (pid, why) = (*pid, *why);
-        // Accepted before any process is traced.
+        // Accepted before anybody is traced.
         let before = sampler.take_ready();
         self.ready.extend(before.into_iter().map(Event::Connection));
         let (targets, options) = (self.targets.clone(), self.options);
@@ -113,8 +113,8 @@ impl Attached {
                 let State::Sampling { is_final, .. } = &mut self.state else { return Ok(()) };
                 *is_final = true;
                 self.ready.push_back(Event::Notice(format!(
-                    "process {pid}: {why}, so some clients' addresses may be unknown; no other \
-                     engine is possible: {error}"
+                    "process {pid}: {why}, so that some clients' addresses may be unknown; no \
+                     other engine is possible: {error}"
                 )));
                 return Ok(());
             }
@@ -142,18 +142,18 @@ impl Attached {
     }
 }
 
-/// Programs whose address buffer is known not to be on the stack.
+/// Programs whose buffer for addresses is known to be elsewhere than on the stack.
 const OFF_STACK: [&str; 2] = ["haproxy", "node"];
-/// The maximum number of threads that are checked.
+/// So many threads are looked at, at most.
 const LOOKED_AT: usize = 64;
 
-/// Why the samples will not show every peer, as far as that is visible before the first accept.
+/// Why the samples will not tell all, as far as that shows before the first accept.
 fn known_unfit(sampler: &Sampler) -> Option<String> {
     let mut left = LOOKED_AT;
     for pid in sampler.processes() {
         let program = procfs::program(pid).unwrap_or_default();
         if OFF_STACK.contains(&program.as_str()) {
-            return Some(format!("{program} does not keep accept buffers on its stack"));
+            return Some(format!("{program} has its buffers for addresses elsewhere"));
         }
         for tid in procfs::threads(pid) {
             if left == 0 {
@@ -163,15 +163,14 @@ fn known_unfit(sampler: &Sampler) -> Option<String> {
             if let Some((address, sp)) = procfs::accept_under_way(tid)
                 && !sample::reaches(address, sp)
             {
-                return Some(format!("process {pid} does not keep its accept buffer on the stack"));
+                return Some(format!("process {pid} has its buffer for addresses elsewhere"));
             }
         }
     }
     None
 }
 
-/// Runs `f`, and reads the rings in the meantime, so that sockets are queried before they are
-/// closed.
+/// Runs `f`, and reads the rings meanwhile, so that sockets are asked before they are closed.
 fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, Error> {
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -191,8 +190,8 @@ fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, 
     })
 }
 
-/// Adds what the tracer has read to the sampled connections. Removes and returns those whose stop
-/// is still to come: the last one of each thread, if it is later than `settled` and has no stop.
+/// Puts what the tracer has read into the sampled connections, and takes out those that it may
+/// still tell of: the last one of each thread, if it came after `settled` and has no stop yet.
 fn merge(
     sampled: &mut Vec<Connection>,
     stops: Vec<Connection>,
@@ -201,7 +200,7 @@ fn merge(
     let mut has_stop = vec![false; sampled.len()];
     for stop in stops {
         let last = sampled.iter().rposition(|s| s.tid == stop.tid && s.time <= stop.time);
-        // Without a sample it was lost; the kernel's count shows that.
+        // Without a sample it was lost, which the kernel's count tells.
         if let Some(at) = last.filter(|at| !has_stop[*at] && sampled[*at].fd == stop.fd) {
             has_stop[at] = true;
             complete(&mut sampled[at], &stop);
@@ -222,7 +221,7 @@ fn merge(
     open
 }
 
-/// Prefers what the tracer read, because the thread was stopped at that time.
+/// What the tracer knows is better: it asked while the thread stood still.
 fn complete(sampled: &mut Connection, stop: &Connection) {
     if stop.ip.is_some() {
         (sampled.ip, sampled.port) = (stop.ip, stop.port);
@@ -233,7 +232,7 @@ fn complete(sampled: &mut Connection, stop: &Connection) {
 }
 
 impl Traced {
-    /// Returns the connection that a stop belongs to: a new one, or one that was sampled.
+    /// What a connection that the tracer has read is: another one, or one that was sampled.
     fn take(&mut self, stop: Connection) -> Connection {
         let open = stop.tid.and_then(|tid| self.open.remove(&tid));
         match open {
@@ -241,12 +240,12 @@ impl Traced {
                 complete(&mut sampled, &stop);
                 sampled
             }
-            // Its stop was missed; the tracer's own count shows that.
+            // Its stop was missed, which the tracer's own count tells.
             _ => stop,
         }
     }
 
-    /// Connections whose threads ended before they stopped.
+    /// Connections whose threads have not stopped: their end came first.
     fn rest(&mut self) -> Vec<Connection> {
         self.open.drain().map(|(_, connection)| connection).collect()
     }
@@ -300,7 +299,7 @@ impl Live for Attached {
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
         let mut connections = Vec::new();
-        // Notices of a switch that has just been made stay for later.
+        // Notices of a hand-over that has just been made stay for later.
         self.ready.retain(|event| match event {
             Event::Connection(connection) => {
                 connections.push(connection.clone());

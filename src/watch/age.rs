@@ -1,14 +1,14 @@
-//! [`Age`]: what tcp_info tells of how long a connection has existed.
+//! [`Age`]: derives the age of a connection from tcp_info.
 //!
-//! The kernel keeps no time of creation. It keeps the times of the last events, in ticks, and
-//! sets those of data at the beginning: so the age is known exactly while no data went in one
-//! of the two directions, and has a lower bound otherwise.
+//! The kernel does not store the time of creation. It stores the times of the last events, in
+//! ticks, and initialises those of data at the start. So the age is exact while no data has been
+//! transferred in one of the directions. Otherwise it is a lower bound.
 
 use super::dump::{Nanos, Span, TICK};
 use super::wire::{Info, Socket};
 
-/// A notice is sent at most this long after the end of its socket: the kernel leaves it to a
-/// worker thread, which has to wait for a processor.
+/// The maximum delay of a notice after the end of its socket: a worker thread of the kernel sends
+/// it, and may have to wait for a CPU.
 pub(super) const MAX_NOTICE_DELAY: Nanos = 100_000_000;
 
 const MILLISECOND: Nanos = 1_000_000;
@@ -16,31 +16,31 @@ const MILLISECOND: Nanos = 1_000_000;
 /// The age of a connection when its tcp_info was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Age {
-    /// At least.
+    /// The lower bound.
     pub least: Nanos,
-    /// At most, where that is known.
+    /// The upper bound, if known.
     pub most: Option<Nanos>,
-    /// It was alive this long ago at most.
+    /// The longest time since it was last known to be alive.
     pub quiet: Nanos,
 }
 
 /// Bounds of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// At least.
+    /// The lower bound.
     pub least: Nanos,
-    /// At most.
+    /// The upper bound.
     pub most: Nanos,
 }
 
 impl Age {
-    /// The age of a socket, where the kernel told its tcp_info.
+    /// Returns the age of a socket if the kernel returned its tcp_info.
     pub(super) fn of(s: &Socket) -> Option<Age> {
         s.info.map(|info| Age::of_info(&info, s.is_wiped()))
     }
 
-    /// A `wiped` socket (see [`Socket::is_wiped`]) has lost its counters and the time of the data
-    /// that it received.
+    /// A `wiped` socket (see [`Socket::is_wiped`]) has lost its counters and the time of the last
+    /// received data.
     pub(super) fn of_info(info: &Info, wiped: bool) -> Age {
         let ms = |n: u32| i64::from(n) * MILLISECOND;
         let (sent, received) = (ms(info.last_data_sent), ms(info.last_data_received));
@@ -62,16 +62,16 @@ impl Age {
         }
     }
 
-    /// The longest delay with which a notice with this age can have been sent: the connection was
+    /// The maximum delay with which a notice with this age can have been sent: the connection was
     /// alive when it last sent or received something.
     pub(super) fn notice_delay(age: Option<Age>) -> Nanos {
         age.map_or(MAX_NOTICE_DELAY, |age| age.quiet.min(MAX_NOTICE_DELAY))
     }
 }
 
-/// Narrows when a connection began by the age that it had at some time in `read`, and bounds
-/// how long it was open until its end, which was not before `end` and not after `read.before`.
-/// Where the two contradict each other (somebody has set the clock), the age does not count.
+/// Narrows the time at which a connection began, by its age at some time in `read`. Also bounds its
+/// duration until its end, which was between `end` and `read.before`. If the two contradict each
+/// other (the clock was set), the age is ignored.
 pub(super) fn bound(
     began: Span,
     age: Option<Age>,

@@ -1,4 +1,4 @@
-//! [`Dump`]: the sockets at one time, and what the fields of a socket mean.
+//! [`Dump`]: the sockets at one time, and the meaning of their fields.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use super::wire::{Info, Socket, state};
 /// A point in time: nanoseconds since 1970.
 pub(super) type Nanos = i64;
 
-/// tcp_info counts in the kernel's ticks, of 10 ms at the most.
+/// The resolution of times in tcp_info: the kernel's tick, at most 10 ms.
 pub(super) const TICK: Nanos = 10_000_000;
 
-/// When something happened, as near as is known.
+/// The bounds of the time at which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     /// Not before.
@@ -19,10 +19,10 @@ pub(super) struct Span {
     pub before: Nanos,
 }
 
-/// The sockets that the kernel has at one time.
+/// The sockets of the kernel at one time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dump {
-    /// When it was asked for.
+    /// When it was requested.
     pub start: Nanos,
     /// When it was complete.
     pub end: Nanos,
@@ -31,8 +31,8 @@ pub(super) struct Dump {
 }
 
 impl Dump {
-    /// How many connections are over, but are told of by nothing than that they wait to be
-    /// accepted: the client has reset them, and the kernel keeps them for the server.
+    /// The number of connections that have ended and still wait to be accepted: the client has
+    /// reset them, and only the listener's queue length shows them.
     pub(super) fn hidden(&self) -> u64 {
         let mut waiting: HashMap<u16, i64> = HashMap::new();
         for s in &self.sockets {
@@ -51,7 +51,8 @@ pub(super) fn is_connection(s: &Socket) -> bool {
     s.state != state::LISTEN && !s.remnant && s.peer.1 != 0
 }
 
-/// Whether this side opened the connection: its SYN was acknowledged besides its bytes and FIN.
+/// Whether this side opened the connection: then the acknowledged sequence numbers include its SYN,
+/// besides bytes and FIN.
 pub(super) fn opened_here(info: &Info) -> bool {
     info.acked > info.sent.saturating_sub(info.resent) + 1
 }

@@ -1,4 +1,4 @@
-//! [`Dumper`]: asks the kernel which sockets there are on the watched ports.
+//! [`Dumper`]: requests dumps of the sockets on the watched ports.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,10 +14,10 @@ use super::error::{Doing, Error};
 use super::ports::Ports;
 use super::wire::{self, Message, Socket, state};
 
-/// The kernel fills at most so much of a buffer at once.
+/// The kernel never fills more of a buffer at once.
 const BUFFER: usize = 64 << 10;
 
-/// A socket for requests, and the buffers for its answers.
+/// A socket for requests, with buffers for the answers.
 #[derive(Debug)]
 pub(super) struct Dumper {
     socket: OwnedFd,
@@ -28,13 +28,13 @@ pub(super) struct Dumper {
 }
 
 impl Dumper {
-    /// Opens it in the calling thread's network namespace.
+    /// Opens it in the network namespace of the calling thread.
     pub(super) fn open(ports: Ports) -> Result<Dumper, Error> {
         let socket = netlink::open(false).map_err(Error::Refused)?;
         Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
     }
 
-    /// Asks for all sockets; with `info`, for how they fared too, which takes longer.
+    /// Requests all sockets; with `info` also their tcp_info, which takes longer.
     pub(super) fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
         let states = state::CONNECTED | 1 << state::LISTEN;
         let mut sockets = std::mem::take(&mut self.dump.sockets);
@@ -65,7 +65,7 @@ impl Dumper {
             self.sequence = self.sequence.wrapping_add(1);
             let request = wire::request(ports.as_ref(), family, states, info, self.sequence);
             match self.exchange(&request, &mut each) {
-                // A kernel without IPv6 has no sockets of it either.
+                // A kernel without IPv6 has no IPv6 sockets.
                 Err(Error::NoDiag(_)) if family == libc::AF_INET6 => {}
                 result => result?,
             }
@@ -74,7 +74,7 @@ impl Dumper {
     }
 
     fn exchange(&mut self, request: &[u8], each: &mut impl FnMut(Socket)) -> Result<(), Error> {
-        const DOING: &str = "asking the kernel for its sockets";
+        const DOING: &str = "requesting the list of sockets from the kernel";
         let socket = self.socket.as_fd().as_raw_fd();
         send(socket, request, MsgFlags::empty()).map_err(|e| refused(e.into()))?;
         loop {
@@ -103,11 +103,13 @@ fn refused(error: io::Error) -> Error {
         Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => {
             Error::NoDiag(error)
         }
-        _ => Error::System { doing: "asking the kernel for its sockets", source: error },
+        _ => {
+            Error::System { doing: "requesting the list of sockets from the kernel", source: error }
+        }
     }
 }
 
-/// The present.
+/// The current time.
 pub(super) fn now() -> Nanos {
     match RecordTime::now() {
         RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => ns,

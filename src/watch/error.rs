@@ -1,71 +1,71 @@
-//! Why the kernel could not be asked, with the remedy.
+//! [`Error`]: why a port cannot be watched, with the remedy.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::tracepoint::unavailable::Unavailable;
 
-/// Why a port could not be watched.
+/// Why a port cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No port was given.
     #[error("watch needs the ports to watch, for example --port 443")]
     NoPort,
-    /// The socket to the kernel could not be had.
+    /// The netlink socket could not be opened.
     #[error(
-        "the kernel's socket diagnostics are refused: {0}; a container or a security policy \
+        "the kernel refuses socket diagnostics: {0}; a container or a security policy \
          (seccomp, SELinux, AppArmor) may forbid netlink sockets: run tcptally outside of it, \
          or count with `tcptally trace`"
     )]
     Refused(io::Error),
-    /// The kernel has none of it.
+    /// The kernel lacks sock_diag for TCP.
     #[error(
         "this kernel has no socket diagnostics for TCP ({0}): it needs CONFIG_INET_DIAG and \
          CONFIG_INET_TCP_DIAG; where they are modules, `modprobe tcp_diag` as root loads them. \
-         `tcptally trace` does without"
+         `tcptally trace` does not need them"
     )]
     NoDiag(io::Error),
     /// The namespace does not exist.
     #[error("no network namespace at {}", path.display())]
     NoNamespace {
-        /// Where it was looked for.
+        /// Its path.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The namespace may not be entered.
+    /// Entering the namespace is not permitted.
     #[error(
-        "the network namespace {} may not be entered; only root may, and who made the user \
-         namespace that owns it (then name it by a process in it: --netns PID)",
+        "not permitted to enter the network namespace {}; root may, and so may the creator of the \
+         user namespace that owns it, who must give a process in it instead: --netns PID",
         path.display()
     )]
     NamespaceRefused {
-        /// Which one.
+        /// Its path.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The tracepoint cannot be used.
     #[error("engine tracepoint unavailable: {0}; --engine sockdiag works for every user")]
     Tracepoint(Unavailable),
-    /// A system call failed that should not.
+    /// A system call failed unexpectedly.
     #[error("{doing}")]
     System {
         /// What was being done.
         doing: &'static str,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
-// Its message contains the cause.
+// Not a `#[from]`: the message contains the cause, so it must not be the source, too.
 impl From<Unavailable> for Error {
     fn from(why: Unavailable) -> Error {
         Error::Tracepoint(why)
     }
 }
 
-/// Puts what was being done before what went wrong.
+/// Adds to an error what was being done.
 pub(super) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, Error>;
 }

@@ -1,8 +1,9 @@
-//! Markers: sockets of our own whose ends tell that all earlier ends have been told.
+//! Flush probes: sockets of this process whose close notices show that all earlier notices have
+//! arrived.
 //!
-//! The kernel sends notices from a work queue, one per processor and in order there, each to all
-//! sockets that want it. When the notice of a marker that was closed on a processor has come to
-//! one socket, those of earlier ends on that processor have come to all.
+//! The kernel sends notices from one work queue per CPU, in order, each to all subscribed sockets.
+//! When the notice of a probe that was closed on a CPU has arrived at one socket, the notices of
+//! sockets closed earlier on that CPU have arrived at all.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,16 +22,15 @@ use crate::sys::netlink::{self, Batch};
 use super::ports::Ports;
 use super::wire::{self, Message};
 
-/// How long the markers are waited for. The kernel needs less than a millisecond as a rule; but
-/// its thread is one among all that want a processor, and gives way after each notice for which
-/// somebody's receive buffer is half full.
+/// How long to wait for the probes. The kernel usually needs less than a millisecond. But its
+/// thread competes for a CPU, and yields after each notice for which a receive buffer is half full.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until the ends that the kernel has to tell of by now have been told, and returns whether
-/// that is certain.
+/// Waits until the kernel has sent the notices of all sockets closed so far. Returns whether that
+/// is certain.
 pub(super) fn wait() -> io::Result<bool> {
     let notices = netlink::open(true)?;
-    // Markers have no port.
+    // Probes have no port.
     netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<Ports>().filter(0, 1))?;
     let mut awaited: HashSet<u64> = leave().into_iter().collect();
     let until = Instant::now() + FLUSH_TIMEOUT;
@@ -48,7 +48,7 @@ pub(super) fn wait() -> io::Result<bool> {
         match batch.receive(notices.as_fd()) {
             Ok(_) => {}
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => continue,
-            // Lost, perhaps with a marker among them.
+            // Notices were lost, perhaps those of probes.
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => break,
             Err(e) => return Err(e),
         }
@@ -61,16 +61,16 @@ pub(super) fn wait() -> io::Result<bool> {
     Ok(awaited.is_empty())
 }
 
-/// Makes a socket on every processor that this process may use, closes it, and returns the
-/// cookies. Those that could not be made are left out.
+/// Opens and closes a socket on every CPU that this process may use. Returns the cookies, without
+/// those that could not be opened.
 fn leave() -> Vec<u64> {
     let this = Pid::from_raw(0);
-    // In a thread of its own, whose affinity nobody will miss.
+    // In a separate thread, because this changes its CPU affinity.
     thread::scope(|scope| {
         let all = scope.spawn(|| {
             (0..CpuSet::count())
                 .filter_map(|n| {
-                    // Fails at once for those that do not exist.
+                    // Fails immediately for CPUs that do not exist.
                     let mut one = CpuSet::new();
                     one.set(n).ok()?;
                     sched_setaffinity(this, &one).ok()?;

@@ -1,4 +1,4 @@
-//! [`Listeners`]: which sockets waited for connections, and when.
+//! [`Listeners`]: which listening sockets existed, and when.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 
 use super::wire::End;
 
-/// Listeners by port and address, with the first and the last dump that knew them (see
-/// [`SocketTracker`](super::tracker::SocketTracker)). A server of many addresses has many on one port.
+/// Listeners by port and address, with the first and the last dump that contained them (see
+/// [`SocketTracker`](super::tracker::SocketTracker)). A server may have many listeners on one port.
 #[derive(Debug, Default)]
 pub(super) struct Listeners(HashMap<u16, Vec<Listener>>);
 
@@ -19,7 +19,7 @@ struct Listener {
 }
 
 impl Listeners {
-    /// Notes that a listener was there around dump number `dump`.
+    /// Notes that a listener existed at dump number `dump`.
     pub(super) fn note(&mut self, (ip, port): End, dump: u32) {
         let here = self.0.entry(port).or_default();
         match here.iter_mut().find(|l| l.ip == ip) {
@@ -29,26 +29,26 @@ impl Listeners {
         }
     }
 
-    /// Whether a listener was there that a connection to `local` can have come from, if it began
-    /// after one of the dumps `from` to `to`, and before the one that followed.
+    /// Whether a listener existed that can have accepted a connection to `local` that began after
+    /// one of the dumps `from` to `to` and before the next dump.
     pub(super) fn had(&self, (ip, port): End, from: u32, to: u32) -> bool {
         self.0.get(&port).is_some_and(|here| {
             here.iter().any(|l| {
-                // The sockets of a connection are of their listener's family: connections of an
-                // IPv4 client to an IPv6 listener have mapped addresses.
+                // The socket of a connection has the family of its listener: an IPv4 client of an
+                // IPv6 listener has a mapped address.
                 let takes = l.ip == ip || l.ip.is_unspecified() && l.ip.is_ipv4() == ip.is_ipv4();
                 takes && l.first <= to + 1 && l.last >= from
             })
         })
     }
 
-    /// Whether there is a listener on one of these ports as of dump number `dump`.
+    /// Whether dump number `dump` has a listener on one of these ports.
     pub(super) fn has_port(&self, ports: RangeInclusive<u16>, dump: u32) -> bool {
         let mut here = self.0.iter().filter(|(port, _)| ports.contains(port));
         here.any(|(_, here)| here.iter().any(|l| l.last == dump))
     }
 
-    /// Forgets those that were gone before dump number `dump`.
+    /// Removes listeners that disappeared before dump number `dump`.
     pub(super) fn prune(&mut self, dump: u32) {
         self.0.retain(|_, here| {
             here.retain(|l| l.last >= dump);

@@ -1,28 +1,29 @@
-//! [`Missing`]: how many connections were missed, from what the kernel counts by itself.
+//! [`Missing`]: derives how many connections were missed from the kernel's own counters.
 
-/// What is known of connections that were not seen.
+/// Evidence of connections that were not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Notices that found no room in the receive buffers.
+    /// Notices that were dropped because the receive buffers were full.
     pub drops: u64,
-    /// Sockets that are gone without a notice. They count already, or need not.
+    /// Known sockets that disappeared without a notice. They are counted already, or are no
+    /// connections.
     pub vanished: u64,
-    /// Connections that are over and wait to be accepted.
+    /// Connections that have ended and still wait to be accepted.
     pub hidden: u64,
-    /// By how much the kernel's count of connections to all ports exceeds what was counted, where
-    /// /proc tells.
+    /// By how much the kernel's count of connections to all ports exceeds the counted ones, if
+    /// /proc shows it.
     pub uncounted: Option<u64>,
-    /// The same for the kernel's count before the last dump: what has begun since then is not
-    /// among them.
+    /// The same for the kernel's count before the last dump, without connections that began later.
     pub uncounted_before: Option<u64>,
-    /// Whether nobody listens on another port, so that these are all ours.
+    /// Whether no other port has a listener, so that the kernel's count is of the watched ports
+    /// only.
     pub alone: bool,
 }
 
 impl Missing {
-    /// How many connections were missed. Lost notices that were neither of known sockets nor of
-    /// connections (a listener's, an outbound connection's) are taken for missed ones, unless
-    /// the kernel has counted fewer.
+    /// Returns how many connections were missed. Each lost notice of an unknown socket counts as a
+    /// missed connection, although it may be that of a listener or of an outbound connection,
+    /// unless the kernel has counted fewer.
     pub(super) fn lost(&self) -> u64 {
         let most = |n: Option<u64>| n.unwrap_or(u64::MAX);
         let dropped = self.drops.saturating_sub(self.vanished).min(most(self.uncounted));
@@ -31,7 +32,7 @@ impl Missing {
         (dropped + hidden).max(ours)
     }
 
-    /// Why, for the reader of the report.
+    /// The reason, for the reader of the report.
     pub(super) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let lost = self.lost();

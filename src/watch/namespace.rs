@@ -1,4 +1,4 @@
-//! Network namespaces: which one is watched. See network_namespaces(7).
+//! [`Namespace`]: the network namespace that is watched, see network_namespaces(7).
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use super::error::Error;
 /// Names a network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// That of a process.
+    /// The namespace of a process.
     Of(i32),
-    /// A file that stands for it, such as `/run/netns/NAME`.
+    /// A namespace file, such as `/run/netns/NAME`.
     At(PathBuf),
 }
 
@@ -33,10 +33,10 @@ impl FromStr for Namespace {
 }
 
 impl Namespace {
-    /// Takes the calling thread into it, and the threads that it starts from then on.
+    /// Moves the calling thread into the namespace, and the threads that it starts later.
     ///
-    /// The user namespace that owns it is entered too where nothing else helps (rootless
-    /// containers), which the kernel lets a process do that has one thread.
+    /// If necessary, also enters the user namespace that owns it (rootless containers). The kernel
+    /// allows that to processes with one thread only.
     pub fn enter(&self) -> Result<(), Error> {
         let path = match self {
             Namespace::Of(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),

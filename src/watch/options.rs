@@ -1,4 +1,4 @@
-//! [`Options`] of a watch.
+//! [`Options`]: what is watched, and how.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,7 +9,7 @@ pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
 /// How new connections are observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The tracepoint where it can be used and tells all that is asked for, otherwise sock_diag.
+    /// The tracepoint if it is available and has all requested fields, otherwise sock_diag.
     #[default]
     Auto,
     /// Dumps and messages about closed sockets: sock_diag(7).
@@ -27,13 +27,13 @@ pub struct Options {
     pub engine: Engine,
     /// The time between dumps. The tracepoint needs none.
     pub resolution: Duration,
-    /// Reports every connection when it closes, with its statistics, instead of at once. Only
-    /// sock_diag does that.
+    /// Report each connection when it closes, with its statistics, instead of at once. Only
+    /// sock_diag supports that.
     pub transport: bool,
-    /// Tells how exactly times are known, even if connections are reported at once.
+    /// Report the uncertainty of times, even if connections are reported at once.
     pub uncertainty: bool,
-    /// The size in bytes of the receive buffer, or of each CPU's ring buffer, if not as large as is
-    /// allowed.
+    /// The size in bytes of the receive buffer, or of each CPU's ring buffer; `None`: as large as
+    /// is allowed.
     pub buffer: Option<usize>,
 }
 

@@ -1,10 +1,10 @@
-//! [`Ports`]: which local ports are watched, and the two programs by which the kernel picks them.
+//! [`Ports`]: the watched local ports, and the kernel filters that select them.
 
 use std::ops::RangeInclusive;
 
 use crate::sys::netlink::Instruction;
 
-/// So many ranges at the most are given to the kernel, which limits the length of programs.
+/// Maximum number of ranges in a kernel filter: the kernel limits the length of filter programs.
 const MAX_FILTER_PORTS: usize = 256;
 
 /// Offsets into a notice: `struct nlmsghdr` has 16 bytes, `struct inet_diag_msg` follows.
@@ -12,7 +12,7 @@ const SPORT: u32 = 16 + 4;
 /// The least significant byte of the socket's cookie.
 const COOKIE: u32 = 16 + 44 + if cfg!(target_endian = "little") { 0 } else { 3 };
 
-/// Local ports, as ranges in order that do not touch each other.
+/// Local ports, as sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ports(Vec<(u16, u16)>);
 
@@ -33,7 +33,7 @@ impl FromIterator<RangeInclusive<u16>> for Ports {
 }
 
 impl Ports {
-    /// Whether none is watched.
+    /// Whether no port is watched.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -49,7 +49,7 @@ impl Ports {
         &self.0
     }
 
-    /// Those that the kernel shall pick: a few ports too many rather than a program too long.
+    /// The ranges for a kernel filter: a few ports too many instead of a program that is too long.
     fn coarse(&self) -> Vec<(u16, u16)> {
         match (self.0.first(), self.0.last()) {
             (Some(first), Some(last)) if self.0.len() > MAX_FILTER_PORTS => vec![(first.0, last.1)],
@@ -57,8 +57,8 @@ impl Ports {
         }
     }
 
-    /// `INET_DIAG_REQ_BYTECODE`, which picks the sockets of a dump: accepted is what jumps to the
-    /// program's end, rejected what jumps four bytes behind it. See linux/inet_diag.h.
+    /// Returns the `INET_DIAG_REQ_BYTECODE` that selects the sockets of a dump. A jump to the end
+    /// of the program accepts a socket, a jump four bytes beyond rejects it. See linux/inet_diag.h.
     pub(super) fn bytecode(&self) -> Vec<u8> {
         const JMP: u8 = 1;
         const S_GE: u8 = 2;
@@ -68,7 +68,7 @@ impl Ports {
         let ranges = self.coarse();
         let len = ranges.len() * RANGE;
         let mut code = Vec::with_capacity(len);
-        // `yes` and `no` are bytes from the operation itself.
+        // `yes` and `no` are offsets in bytes from the operation.
         let mut op = |code_: u8, yes: u8, no: usize| {
             code.extend([code_, yes]);
             code.extend((no as u16).to_ne_bytes());
@@ -85,8 +85,8 @@ impl Ports {
         code
     }
 
-    /// The classic BPF program that keeps notices of other ports out of a receive buffer. Of
-    /// `shares` sockets (a power of two), each takes an equal share of the rest.
+    /// Returns the classic BPF program that drops notices of other ports. Each of `shares` sockets
+    /// (a power of two) gets an equal share of the remaining ones.
     pub(super) fn filter(&self, share: u8, shares: u8) -> Vec<Instruction> {
         use libc::{BPF_ABS, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K};
         use libc::{BPF_ALU, BPF_LD, BPF_RET};

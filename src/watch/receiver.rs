@@ -1,4 +1,4 @@
-//! [`Receiver`]: a thread that does nothing but empty the receive buffers.
+//! [`Receiver`]: a thread that empties the receive buffers of notices.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,30 +18,31 @@ use super::error::{Doing, Error};
 use super::ports::Ports;
 use super::wire::{self, Message, Socket};
 
-/// What is asked for; few users get it. The kernel takes no memory before it is needed.
+/// The requested buffer size, which only privileged users get. The kernel allocates memory on
+/// demand.
 const BUFFER: usize = 64 << 20;
 
-/// With less than this in one buffer, several share the work.
+/// If a buffer is smaller than this, several sockets share the notices.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
-/// So many at the most, a power of two: every notice is offered to each.
+/// Maximum number of sockets, a power of two: the kernel filters every notice for each.
 const MAX_BATCHES: usize = 8;
 
-/// What one notice takes of a receive buffer, at the most.
+/// Maximum size of a notice in a receive buffer.
 const NOTICE: usize = 2304;
 
-/// How long notices gather in the buffers before they are taken out together. Waking for each
-/// one would cost several times as much, and take the time from the server.
+/// How long notices are collected before they are read together. Waking up for each one would cost
+/// several times as much, and take CPU time from the server.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// A socket's end.
+/// A notice of a closed socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Notice {
-    /// The receive buffer was empty then: the kernel has sent the notice since.
+    /// The last time at which the receive buffer was empty: the kernel sent the notice later.
     pub since: Nanos,
     /// When it was received.
     pub at: Nanos,
-    /// What the kernel said.
+    /// The socket as the kernel described it.
     pub socket: Socket,
 }
 
@@ -49,11 +50,11 @@ pub(super) struct Notice {
 struct Inbox {
     notices: Mutex<Vec<Notice>>,
     filled: EventFd,
-    /// Wakes the thread, to stop or to flush.
+    /// Wakes the thread to stop or to flush.
     poke: EventFd,
     stop: AtomicBool,
     overrun: AtomicBool,
-    /// How often a flush was asked for, and which of them is done.
+    /// The number of requested flushes and of finished flushes.
     flush: AtomicU64,
     flushed: AtomicU64,
 }
@@ -68,10 +69,9 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Asks for notices of the ends of all TCP sockets on `ports` in the calling thread's
-    /// network namespace. Receive buffers have `buffer` bytes where that is given, and else as
-    /// much as is allowed. Where no notice comes, they are looked at every `check`, so that
-    /// [`Notice::since`] is no older.
+    /// Subscribes to notices of closed TCP sockets on `ports` in the network namespace of the
+    /// calling thread. Receive buffers have `buffer` bytes if given, otherwise as many as allowed.
+    /// Without notices they are checked every `check`, so that [`Notice::since`] is not older.
     pub(super) fn start(
         ports: &Ports,
         buffer: Option<usize>,
@@ -126,8 +126,8 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Begins to empty the receive buffers. When that is [done](Receiver::flushed), what had come
-    /// by now can be taken.
+    /// Starts to empty the receive buffers. When that is [done](Receiver::flushed), all notices
+    /// that have arrived by now can be taken.
     pub(super) fn flush(&self) {
         self.inbox.flush.fetch_add(1, Ordering::AcqRel);
         let _ = self.inbox.poke.write(1);
@@ -138,15 +138,15 @@ impl Receiver {
         self.inbox.flushed.load(Ordering::Acquire) == self.inbox.flush.load(Ordering::Acquire)
     }
 
-    /// Becomes readable when there are notices.
+    /// Returns a descriptor that becomes readable when there are notices.
     pub(super) fn filled(&self) -> &EventFd {
         &self.inbox.filled
     }
 
-    /// Takes the notices that have come, in `into`'s place.
+    /// Swaps the notices that have arrived into `into`.
     pub(super) fn take(&self, into: &mut Vec<Notice>) {
         into.clear();
-        // It counts how often it was filled; what matters is that it is empty afterwards.
+        // The counter value does not matter; the read resets it.
         let _ = self.inbox.filled.read();
         let mut notices = self.inbox.notices.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *notices, into);
@@ -162,7 +162,7 @@ impl Receiver {
         self.sockets.iter().map(|s| u64::from(netlink::drops(s.as_fd()).unwrap_or_default())).sum()
     }
 
-    /// The size of all receive buffers together, in bytes as the kernel counts them.
+    /// The total size of the receive buffers in bytes, as the kernel counts them.
     pub(super) fn buffers(&self) -> usize {
         self.buffers
     }
@@ -221,7 +221,7 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize, check: Du
     }
 }
 
-/// Takes all that one socket has received, and returns whether it has lost some.
+/// Reads all notices of one socket. Returns whether it has lost some.
 fn drain(
     socket: &OwnedFd,
     ports: &Ports,

@@ -1,19 +1,19 @@
-//! The signals of a watch: some end it, one asks for the tally so far.
+//! Handles the signals of a watch: some end it, one requests the tally so far.
 
 use crate::sys::wake;
 
 use super::error::{Doing, Error};
 
-/// Signals that end the watch, and the one that asks for the tally so far.
+/// Signals that end the watch.
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 const ASKING: i32 = libc::SIGUSR1;
 
-/// What signals have asked for since the last look.
+/// What signals have requested since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The end.
+    /// To end the watch.
     pub end: bool,
-    /// The tally so far.
+    /// To report the tally so far.
     pub tally: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn install() -> Result<(), Error> {
     wake::install(&[&ENDING[..], &[ASKING]].concat()).doing("installing signal handlers")
 }
 
-/// What has come since the last call.
+/// Returns what has been requested since the last call.
 pub(super) fn wanted() -> Wanted {
     if !wake::is_due() {
         return Wanted::default();

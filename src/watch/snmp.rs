@@ -1,4 +1,4 @@
-//! The kernel's own count of connections that it accepted, for comparison.
+//! [`PassiveOpens`]: the kernel's own count of inbound connections, for comparison.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -9,12 +9,12 @@ use std::io::{Read, Seek};
 pub(super) struct PassiveOpens(File);
 
 impl PassiveOpens {
-    /// That of the calling thread's namespace, unless /proc hides it.
+    /// Opens the counter of the calling thread's namespace. `None` if /proc hides it.
     pub(super) fn open() -> Option<PassiveOpens> {
         File::open("/proc/thread-self/net/snmp").ok().map(PassiveOpens)
     }
 
-    /// The count now.
+    /// Reads the counter.
     pub(super) fn read(&mut self) -> Option<u64> {
         let mut text = String::new();
         self.0.rewind().ok()?;
@@ -23,7 +23,7 @@ impl PassiveOpens {
     }
 }
 
-/// Two lines begin with `Tcp:`, the first with names, the second with values.
+/// Two lines start with `Tcp:`: the first has the names, the second the values.
 fn passive_opens(snmp: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|l| l.strip_prefix("Tcp:")).map(str::split_whitespace);
     let (mut names, mut values) = (lines.next()?, lines.next()?);

@@ -1,4 +1,4 @@
-//! [`SockDiagWatcher`]: dumps and notices at the right time, until it is told to stop.
+//! [`SockDiagWatcher`]: counts connections by dumps and notices of sock_diag(7).
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -26,19 +26,20 @@ use super::snmp::PassiveOpens;
 use super::tracker::{ObservedSocket, SocketTracker};
 use super::wire::Info;
 
-/// Dumps take this share of the time at the most: one part in so many.
+/// Dumps use at most one part in this many of the time.
 const DUTY: u32 = 20;
 
-/// The least time between dumps, however urgent they are.
+/// The minimum time between dumps, however urgent they are.
 const SOONEST: Duration = Duration::from_millis(5);
 
-/// How often it is made sure that no notice waits, at the least and at the most.
+/// The minimum and the maximum interval of checks for waiting notices.
 const NOTICE_CHECK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 
-/// The error of a time or a duration that is written in whole microseconds.
+/// The rounding error of times and durations in whole microseconds.
 const ROUNDING: Nanos = 2_000;
 
-/// How long connections that the kernel has counted are waited for, once the markers have come.
+/// How long to wait for connections that the kernel has counted, after the flush probes have
+/// arrived.
 const STRAGGLERS: Duration = Duration::from_millis(100);
 
 /// Watches ports by sock_diag(7).
@@ -48,28 +49,29 @@ pub(super) struct SockDiagWatcher {
     ports: Ports,
     receiver: Receiver,
     dumper: Dumper,
-    ledger: SocketTracker,
+    tracker: SocketTracker,
     opens: Option<(PassiveOpens, u64)>,
     status: SourceStatus,
     notices: Vec<Notice>,
     ready: VecDeque<Connection>,
-    /// The time between dumps, and when the next is due.
+    /// The time between dumps.
     spacing: Duration,
     due: Instant,
-    /// The least time between dumps.
+    /// The minimum time between dumps.
     pause: Duration,
     drops_before: u64,
-    /// Whether nobody listened on another port at the start.
+    /// Whether no other port had a listener at the start.
     alone: bool,
     missing: Missing,
-    /// Whether the kernel had told of all ends when it was waited for.
+    /// Whether all notices had arrived at the last flush.
     told: bool,
     stopped: bool,
     asked: bool,
 }
 
 impl SockDiagWatcher {
-    /// Begins to watch, in the calling thread's network namespace. What is open when it returns does not count, what opens later does.
+    /// Starts to watch, in the network namespace of the calling thread. Connections that are open
+    /// when this returns do not count; later ones do.
     pub(super) fn start(options: Options) -> Result<SockDiagWatcher, Error> {
         let ports: Ports = options.ports.iter().cloned().collect();
         if ports.is_empty() {
@@ -77,15 +79,15 @@ impl SockDiagWatcher {
         }
         signals::install()?;
         let mut dumper = Dumper::open(ports.clone())?;
-        // The first dump also loads the kernel's module, without which there are no notices.
+        // The first dump also loads the kernel module, without which no notices are sent.
         dumper.dump(false)?;
         let receiver = Receiver::start(&ports, options.buffer, notice_check(options.resolution))?;
-        let ledger = SocketTracker::new(options.transport);
+        let tracker = SocketTracker::new(options.transport);
         let mut watcher = SockDiagWatcher {
             ports,
             receiver,
             dumper,
-            ledger,
+            tracker,
             opens: None,
             status: SourceStatus::new("watch"),
             notices: Vec::new(),
@@ -105,18 +107,18 @@ impl SockDiagWatcher {
         Ok(watcher)
     }
 
-    /// Finds out what is open already. Dumps are taken twice: while one is taken, a socket may
-    /// change its place and be left out.
+    /// Records which connections are open already. Takes two dumps: while one is taken, a socket
+    /// may move in the kernel's table and be left out.
     fn begin(&mut self) -> Result<(), Error> {
         let mut opens = PassiveOpens::open();
         let before = opens.as_mut().and_then(PassiveOpens::read);
-        self.ledger.open_before(self.dumper.dump(false)?);
+        self.tracker.open_before(self.dumper.dump(false)?);
         let dump = self.dumper.dump(false)?;
         self.status.started = Some(RecordTime::Clock(dump.start));
-        self.ledger.open_before(dump);
+        self.tracker.open_before(dump);
         self.await_notices()?;
         self.receiver.take(&mut self.notices);
-        self.notices.iter().for_each(|notice| self.ledger.ended_before(&notice.socket));
+        self.notices.iter().for_each(|notice| self.tracker.ended_before(&notice.socket));
         self.opens = opens.zip(before);
         self.drops_before = self.receiver.drops();
         self.alone = !self.dumper.listens_elsewhere()?;
@@ -124,38 +126,38 @@ impl SockDiagWatcher {
         Ok(())
     }
 
-    /// How many connections were open at the start; they do not count.
+    /// The number of connections that were open at the start. They do not count.
     pub(super) fn opened_before(&self) -> u64 {
-        self.ledger.opened_before()
+        self.tracker.opened_before()
     }
 
-    /// The watched ports on which nobody listens yet.
+    /// The watched ports without a listener.
     pub(super) fn unused(&self) -> Vec<(u16, u16)> {
         let ranges = self.ports.ranges().iter().copied();
-        ranges.filter(|range| !self.ledger.listens(*range)).collect()
+        ranges.filter(|range| !self.tracker.listens(*range)).collect()
     }
 
-    /// The size of the receive buffers in bytes, as the kernel counts them.
+    /// The total size of the receive buffers in bytes, as the kernel counts them.
     pub(super) fn buffers(&self) -> usize {
         self.receiver.buffers()
     }
 
-    /// Waits until the notices of all ends until now are there to be taken.
+    /// Waits until the notices of all sockets closed so far have been received.
     fn await_notices(&mut self) -> Result<(), Error> {
         self.told = flush_probe::wait().doing("waiting for the kernel's notices")?;
         self.receiver.flush();
         while !self.receiver.flushed() {
             self.wait(Instant::now() + self.spacing)?;
-            // Full of notices already, perhaps.
+            // The buffer may be full of notices already.
             let _ = self.receiver.filled().read();
         }
         Ok(())
     }
 
-    /// Waits for notices, a signal, or that time.
+    /// Waits for notices, a signal, or the given time.
     fn wait(&self, until: Instant) -> Result<(), Error> {
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that it is past when the wait is over.
+        // Rounded up, so that the time has passed when the wait ends.
         let left = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
         let mut filled = [PollFd::new(self.receiver.filled().as_fd(), PollFlags::POLLIN)];
         match poll(&mut filled, left) {
@@ -168,19 +170,19 @@ impl SockDiagWatcher {
         self.receiver.take(&mut self.notices);
         for notice in &self.notices {
             let told = Span { after: notice.since, before: notice.at };
-            self.ledger.ended(&notice.socket, told);
+            self.tracker.ended(&notice.socket, told);
         }
         self.give();
     }
 
-    /// Returns how many connections were hidden from it.
+    /// Returns how many connections it could not show.
     fn dump(&mut self, info: bool) -> Result<u64, Error> {
         self.on_notices();
         let before = busy();
         let dump = self.dumper.dump(info)?;
         let took = nanoseconds(dump.end - dump.start).min(busy().saturating_sub(before));
         let hidden = dump.hidden();
-        self.ledger.dumped(dump);
+        self.tracker.dumped(dump);
         self.give();
         self.pause = SOONEST.max(took * DUTY);
         self.spacing = self.options.resolution.max(self.pause);
@@ -191,20 +193,20 @@ impl SockDiagWatcher {
         Ok(hidden)
     }
 
-    /// Compares what was seen with what the kernel counts by itself.
+    /// Compares the counted connections with the kernel's own counter.
     fn look_for_missing(&mut self) {
         self.missing.drops = self.receiver.drops() - self.drops_before;
-        self.missing.vanished = self.ledger.vanished();
+        self.missing.vanished = self.tracker.vanished();
         self.missing.uncounted = self.uncounted();
         self.status.lost = self.missing.lost();
     }
 
-    /// How many more connections the kernel has accepted, on any port, than were counted.
+    /// Returns how many more connections, to any port, the kernel has counted.
     fn uncounted(&mut self) -> Option<u64> {
-        Some(self.opened()?.saturating_sub(self.ledger.passive()))
+        Some(self.opened()?.saturating_sub(self.tracker.passive()))
     }
 
-    /// How many connections the kernel has accepted on any port.
+    /// Returns how many connections, to any port, the kernel has counted.
     fn opened(&mut self) -> Option<u64> {
         let (opens, before) = self.opens.as_mut()?;
         Some(opens.read()?.wrapping_sub(*before))
@@ -220,7 +222,7 @@ impl SockDiagWatcher {
             }),
             (false, false) => None,
         };
-        self.ready.extend(self.ledger.take().map(|seen| connection(&seen, transport(&seen))));
+        self.ready.extend(self.tracker.take().map(|seen| connection(&seen, transport(&seen))));
     }
 
     fn stop(&mut self) -> Result<(), Error> {
@@ -241,17 +243,17 @@ impl SockDiagWatcher {
             self.wait(until)?;
             self.on_notices();
         }
-        self.ledger.finish();
+        self.tracker.finish();
         self.give();
         self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
-        self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.ledger.passive()));
+        self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.tracker.passive()));
         self.look_for_missing();
         if !self.told {
             self.status.record_shortfall(
                 ShortfallKind::Unobservable,
                 1,
-                "this machine was so busy that the kernel had not yet told of all connections \
-                 that were over",
+                "this machine was so busy that the kernel had not yet reported all closed \
+                 connections",
             );
         }
         self.missing.reasons().into_iter().for_each(|reason| self.status.warn(reason));
@@ -283,7 +285,7 @@ impl Live for SockDiagWatcher {
                 return Ok(Event::Deadline);
             }
             if self.receiver.overrun() {
-                // Brings everything up to date, but not so often that it makes things worse.
+                // Takes a dump early, but not so often that this adds to the load.
                 self.due = self.due.min(now + self.pause);
             }
             if self.due <= now {
@@ -305,8 +307,8 @@ impl Live for SockDiagWatcher {
     }
 
     fn lateness(&self) -> Duration {
-        // Without a listener that it can have come from, a connection waits for two more dumps.
-        let dumps = if self.ledger.is_undecided() { 3 } else { 1 };
+        // A connection without a known listener waits for two more dumps.
+        let dumps = if self.tracker.is_undecided() { 3 } else { 1 };
         let notice = notice_check(self.options.resolution) + nanoseconds(MAX_NOTICE_DELAY);
         self.spacing * dumps + self.spacing / DUTY + notice
     }
@@ -314,11 +316,11 @@ impl Live for SockDiagWatcher {
     fn status(&mut self) -> SourceStatus {
         let mut status = self.status.clone();
         status.engine = Some("sock_diag".into());
-        let kept = if self.stopped { 0 } else { self.ledger.kept() };
+        let kept = if self.stopped { 0 } else { self.tracker.kept() };
         if kept > 0 {
             status.warn(format!(
-                "open connections are not in this count yet ({kept} in all): how they fared is \
-                 known at their end"
+                "connections still open: {kept}; they are counted when they close, with their final \
+                 statistics"
             ));
         }
         status.ended.get_or_insert_with(RecordTime::now);
@@ -326,7 +328,7 @@ impl Live for SockDiagWatcher {
     }
 }
 
-/// What is known of a connection, in the terms of all sources.
+/// Converts to the connection type of all sources.
 fn connection(seen: &ObservedSocket, transport: Option<Transport>) -> Connection {
     let (time, _) = middle(seen.began.after, seen.began.before);
     Connection {
@@ -340,10 +342,10 @@ fn connection(seen: &ObservedSocket, transport: Option<Transport>) -> Connection
     }
 }
 
-/// What the kernel's TCP tells of a connection.
+/// Converts the statistics of tcp_info.
 fn tcp_transport(seen: &ObservedSocket) -> Transport {
     let info = seen.info;
-    // A connection that was closed in order has sent a FIN and received one.
+    // A connection that was closed regularly has sent and received a FIN.
     let fin = |i: &Info| u64::from(i.acked > i.sent.saturating_sub(i.resent));
     let duration = seen.duration.map(|Bounds { least, most }| middle(least, most));
     Transport {
@@ -356,20 +358,20 @@ fn tcp_transport(seen: &ObservedSocket) -> Transport {
     }
 }
 
-/// The middle between two bounds, and by how much it may be wrong either way.
+/// Returns the middle of two bounds, and the maximum error in either direction.
 fn middle(least: Nanos, most: Nanos) -> (Nanos, Duration) {
     let half = (most - least).max(0) / 2;
     (least + half, nanoseconds(half + ROUNDING))
 }
 
-/// How often the receive buffers are looked at while no notice comes.
+/// The interval of checks of the receive buffers while no notice arrives.
 fn notice_check(resolution: Duration) -> Duration {
     let [least, most] = NOTICE_CHECK;
     (resolution / 10).clamp(least, most)
 }
 
-/// How long the calling thread has run, also in the kernel. Where others want the processor, a
-/// dump takes longer than it costs.
+/// The CPU time of the calling thread, including the kernel's. On a busy CPU, a dump takes longer
+/// than the CPU time that it costs.
 fn busy() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

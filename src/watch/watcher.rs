@@ -1,4 +1,4 @@
-//! [`Watcher`]: chooses the engine, and another one where the first cannot go on.
+//! [`Watcher`]: chooses the engine, and replaces it if it can no longer be used.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,23 +18,23 @@ enum Source {
     Tracepoint(Box<TracepointWatcher>),
 }
 
-/// Watches ports.
+/// Watches ports and reports new connections.
 #[derive(Debug)]
 pub struct Watcher {
     options: Options,
     source: Source,
     reason: String,
-    /// Events that come before those of the source.
+    /// Events that are returned before those of the source.
     queue: VecDeque<Event>,
-    /// How the engine before this one ended.
+    /// The last status of the engine that was replaced.
     former: Option<SourceStatus>,
     /// The last status of the tracepoint that could be read.
     last: SourceStatus,
 }
 
 impl Watcher {
-    /// Begins to watch, in the calling thread's network namespace. What is open when it returns
-    /// does not count, what opens later does.
+    /// Starts to watch, in the network namespace of the calling thread. Connections that are open
+    /// when this returns do not count; later ones do.
     pub fn start(options: Options) -> Result<Watcher, Error> {
         if options.ports.iter().all(std::ops::RangeInclusive::is_empty) {
             return Err(Error::NoPort);
@@ -59,7 +59,7 @@ impl Watcher {
         (engine, &self.reason)
     }
 
-    /// How many connections were open at the start; they do not count.
+    /// The number of connections that were open at the start. They do not count.
     pub fn opened_before(&self) -> u64 {
         match &self.source {
             Source::SockDiag(watcher) => watcher.opened_before(),
@@ -67,7 +67,7 @@ impl Watcher {
         }
     }
 
-    /// The watched ports on which nobody listens yet.
+    /// The watched ports without a listener, as ranges.
     pub fn unused(&self) -> Vec<(u16, u16)> {
         match &self.source {
             Source::SockDiag(watcher) => watcher.unused(),
@@ -75,7 +75,7 @@ impl Watcher {
         }
     }
 
-    /// The size in bytes of the buffers in which the kernel leaves what it tells.
+    /// The total size in bytes of the buffers between the kernel and this process.
     pub fn buffers(&self) -> usize {
         match &self.source {
             Source::SockDiag(watcher) => watcher.buffers(),
@@ -83,7 +83,7 @@ impl Watcher {
         }
     }
 
-    /// Lets sock_diag go on where the tracepoint cannot.
+    /// Continues with sock_diag when the tracepoint can no longer be used.
     fn replace(&mut self, obstacle: &Obstacle) -> Result<(), Error> {
         let Source::Tracepoint(former) = &mut self.source else { return Ok(()) };
         let next = SockDiagWatcher::start(self.options.clone())?;
@@ -92,7 +92,7 @@ impl Watcher {
         self.queue.extend(ready.into_iter().map(Event::Connection));
         let why = match obstacle {
             Obstacle::Foreign(listener) => format!(
-                "another network namespace ({}) has a listener on port {} now",
+                "another network namespace ({}) now has a listener on port {}",
                 listener.namespace.display(),
                 listener.port
             ),
@@ -107,7 +107,7 @@ impl Watcher {
     }
 }
 
-/// Starts the better engine, and says why it is that one.
+/// Starts the better engine. Returns the reason, too.
 fn choose(options: &Options) -> Result<(Source, String), Error> {
     let sockdiag = || {
         SockDiagWatcher::start(options.clone()).map(|watcher| Source::SockDiag(Box::new(watcher)))
@@ -118,7 +118,7 @@ fn choose(options: &Options) -> Result<(Source, String), Error> {
         Engine::SockDiag => Ok((sockdiag()?, "as requested".into())),
         Engine::Tracepoint => Ok((tracepoint()?, "as requested".into())),
         Engine::Auto if options.transport => {
-            Ok((sockdiag()?, "only sock_diag tells bytes, duration and round-trip time".into()))
+            Ok((sockdiag()?, "only sock_diag has bytes, duration and round-trip time".into()))
         }
         Engine::Auto => match tracepoint() {
             Ok(source) => Ok((source, "exact times, least overhead".into())),

@@ -1,4 +1,4 @@
-//! The messages of sock_diag(7): requests for dumps, and what the kernel says of a socket.
+//! Encodes and decodes messages of sock_diag(7): requests for dumps, and descriptions of sockets.
 
 use std::net::IpAddr;
 
@@ -25,50 +25,50 @@ pub(super) mod state {
     pub(crate) const ESTABLISHED: u8 = 1;
     /// Has sent a SYN.
     pub(crate) const SYN_SENT: u8 = 2;
-    /// No connection any more: what all connections have become at their end.
+    /// Closed: the final state of all connections.
     pub(crate) const CLOSE: u8 = 7;
-    /// A connection whose client has nothing more to send.
+    /// A connection whose client has closed its side.
     pub(crate) const CLOSE_WAIT: u8 = 8;
     /// Waits for connections.
     pub(crate) const LISTEN: u8 = 10;
 
-    /// As a set for dumps: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.
+    /// The states of connections, as a set for dumps: ESTABLISHED, FIN_WAIT1, FIN_WAIT2,
+    /// CLOSE_WAIT, LAST_ACK, CLOSING.
     pub(crate) const CONNECTED: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 }
 
-/// One end of a connection, as in the socket: IPv4 addresses of IPv6 sockets are mapped.
+/// An address and port as in the socket: IPv4 addresses of IPv6 sockets are mapped.
 pub(super) type End = (IpAddr, u16);
 
-/// What the kernel says of a socket.
+/// A socket as the kernel describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Socket {
-    /// Names the socket among all of its time.
+    /// Its cookie, unique until reboot.
     pub cookie: u64,
     /// One of [`state`].
     pub state: u8,
-    /// This side.
+    /// The local address.
     pub local: End,
-    /// The other; nothing where there is none. A connection that the server resets when it closes
-    /// it loses both ports and addresses but those of `peer.0` and `local.1`, and an address that
-    /// its listener was bound to.
+    /// The remote address; unspecified if there is none. A connection that the server closes with a
+    /// reset keeps only `peer.0`, `local.1`, and the address that its listener was bound to.
     pub peer: End,
-    /// What is left of a closed connection for some time (TIME_WAIT, or FIN_WAIT2 of a socket
-    /// that nobody holds any more) is another socket than the connection's.
+    /// Whether this is the remainder of a closed connection (TIME_WAIT, or FIN_WAIT2 of an orphaned
+    /// socket), which is a separate socket.
     pub remnant: bool,
-    /// Of a listener: how many connections wait to be accepted.
+    /// For a listener: the number of connections that wait to be accepted.
     pub queue: u32,
-    /// Whether a program has it; not so before it is accepted and after it is closed.
+    /// Whether a process has it open: false before accept and after close.
     pub owned: bool,
-    /// How it fared, where that was asked for.
+    /// Its statistics, if they were requested.
     pub info: Option<Info>,
 }
 
-/// Some of `struct tcp_info`, see tcp(7).
+/// Fields of `struct tcp_info`, see tcp(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Info {
-    /// Milliseconds since data were sent; since the beginning where none were.
+    /// Milliseconds since data was sent; since the start if none was.
     pub last_data_sent: u32,
-    /// Milliseconds since data were received; since the beginning where none were.
+    /// Milliseconds since data was received; since the start if none was.
     pub last_data_received: u32,
     /// Milliseconds since an acknowledgement was received.
     pub last_ack_received: u32,
@@ -79,20 +79,20 @@ pub(super) struct Info {
     pub acked: u64,
     /// Sequence numbers received: bytes, and one for FIN.
     pub received: u64,
-    /// Bytes sent, each as often as it was sent (Linux 4.19).
+    /// Bytes sent, including retransmissions (Linux 4.19).
     pub sent: u64,
-    /// Of these, sent again.
+    /// Bytes that were retransmitted.
     pub resent: u64,
-    /// Segments with data that were received.
+    /// Received segments with data.
     pub segments_received: u32,
-    /// Segments with data that were sent.
+    /// Sent segments with data.
     pub segments_sent: u32,
-    /// Microseconds during which data were sent or waited for it.
+    /// Microseconds during which data was being sent or waiting to be sent.
     pub busy: u64,
 }
 
 impl Socket {
-    /// Whether it has lost its peer's port and most of its tcp_info: its owner has reset it.
+    /// Whether it has lost its peer's port and most of its tcp_info because its owner has reset it.
     pub(super) fn is_wiped(&self) -> bool {
         self.peer.1 == 0
     }
@@ -103,13 +103,13 @@ impl Socket {
 pub(super) enum Message {
     /// A socket.
     Socket(Socket),
-    /// The dump is over, or refused with this errno.
+    /// The dump has ended, or was refused with this errno.
     Done(i32),
     /// Nothing of interest.
     Other,
 }
 
-/// The request for all sockets of `ports` (or of any) and one family in a set of states.
+/// Encodes a request for the sockets of one family in a set of states, on `ports` or on all.
 pub(super) fn request(
     ports: Option<&Ports>,
     family: i32,
@@ -131,7 +131,7 @@ pub(super) fn request(
     out.extend([0; 4]);
     out.extend([family as u8, libc::IPPROTO_TCP as u8, u8::from(info) << (INFO - 1), 0]);
     out.extend(states.to_ne_bytes());
-    // The identity of a socket: any.
+    // The socket id: any.
     out.extend([0; 48]);
     if let Some(bytecode) = bytecode {
         out.extend((attribute as u16).to_ne_bytes());
@@ -141,7 +141,7 @@ pub(super) fn request(
     out
 }
 
-/// The messages in what a socket received, with their sequence numbers.
+/// Splits a received buffer into messages with their sequence numbers.
 pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
     std::iter::from_fn(move || {
         let len = u32_at(bytes, 0)? as usize;
@@ -176,7 +176,7 @@ fn socket(message: &[u8]) -> Option<Socket> {
     })
 }
 
-/// The content of the first attribute of that kind.
+/// Returns the content of the first attribute of this type.
 fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
     loop {
         let len = usize::from(u16_at(bytes, 0)?);

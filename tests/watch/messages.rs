@@ -76,7 +76,7 @@ os.execv(sys.argv[1], sys.argv[1:])";
     let status = session.wait();
     let stderr = session.stderr();
     assert_eq!(status.code(), Some(125), "{stderr}");
-    for word in ["refused", "container", "tcptally trace"] {
+    for word in ["refuses socket diagnostics", "container", "tcptally trace"] {
         assert!(stderr.contains(word), "{stderr}");
     }
 }

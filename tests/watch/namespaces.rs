@@ -115,7 +115,7 @@ fn of_root_are_refused_to_others() {
     let mut watch = Watch::command(User::Nobody, &["--port", "1", "--netns", &netns]);
     assert_eq!(watch.session.wait().code(), Some(125));
     let stderr = watch.session.stderr();
-    assert!(stderr.contains("may not be entered") && stderr.contains("root"), "{stderr}");
+    assert!(stderr.contains("not permitted to enter") && stderr.contains("root"), "{stderr}");
 }
 
 /// With no other traffic, the kernel's count of connections says exactly what is missing.

@@ -111,7 +111,7 @@ fn open_ones_are_missing_from_the_tally_so_far() {
     let options = ["-F", "json", "--columns", "bytes", "--resolution", "20ms"];
     let mut watch = Watch::start(User::plain(), &[port], &options);
     let open = exchange(&listener, port, 1, 5);
-    let note = "open connections are not in this count yet (1 in all)";
+    let note = "connections still open: 1";
     let told = |session: &Session| session.stdout();
     wait_for("the note", || {
         watch.session.signal(Signal::SIGUSR1);

@@ -312,7 +312,7 @@ fn statistics_come_from_sockdiag() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::as_user(User::Oneself, &[port], &["-v", "--columns", "bytes"]);
     let stderr = watch.session.stderr();
-    assert!(stderr.contains("engine sockdiag: only sock_diag tells bytes"), "{stderr}");
+    assert!(stderr.contains("engine sockdiag: only sock_diag has bytes"), "{stderr}");
     come(1, &listener, client(0), local(port));
     assert_eq!(watch.end().number("total"), 1);
 }

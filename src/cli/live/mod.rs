@@ -43,7 +43,7 @@ pub(super) fn watch<L: Live>(
         {
             INCOMPLETE
         }
-        // No command's exit status is to be passed on.
+        // No exit status of a command has to be passed on.
         Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => crate::sys::die_of(signal),

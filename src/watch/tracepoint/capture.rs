@@ -1,4 +1,4 @@
-//! [`Capture`]: the events and ring buffers of all CPUs, and their records in the order of time.
+//! [`Capture`]: the events and ring buffers of all CPUs, with their records in order of time.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
@@ -14,26 +14,25 @@ use crate::sys::{capability, cpu};
 
 use super::layout::{Layout, StateChange};
 
-/// All rings together are at most this large.
+/// Maximum total size of the rings.
 const MAX_BYTES: usize = 32 << 20;
-/// One ring is at most this large: 70,000 records.
+/// Maximum size of one ring: 70,000 records.
 const MAX_RING_BYTES: usize = 8 << 20;
-/// A ring that cannot be at least this large is of no use, unless the user wants it so.
+/// Minimum size of a ring, unless the user requests a smaller one.
 const MIN_RING_BYTES: usize = 64 << 10;
 const PAGE: usize = 4096;
-/// The ring for [`Purpose::Others`], which are rare, and wake the reader at once.
+/// Size of the ring for [`Purpose::Others`]. These records are rare, and wake the reader at once.
 const PROMPT_RING_BYTES: usize = 16 << 10;
 
-/// A record is in its ring this long after its time, at the latest, except where the CPU was taken
-/// away from the kernel itself.
+/// The maximum delay until a record is in its ring, unless a hypervisor stops the CPU.
 const WRITING_NS: u64 = 1_000_000;
 
-/// What an event is for. Their losses differ.
+/// The purpose of an event. Losses of the two have different consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// New connections.
     Connections,
-    /// What decides which of them count.
+    /// What decides which connections count.
     Others,
 }
 
@@ -42,11 +41,11 @@ pub(super) enum Purpose {
 pub(super) struct Record {
     /// CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
-    /// The thread that the CPU was running. It has to do with listeners only.
+    /// The thread that the CPU was running. It is meaningful for listeners only.
     pub tid: Tid,
-    /// Which event wrote it.
+    /// The purpose of the event that wrote it.
     pub purpose: Purpose,
-    /// What it tells.
+    /// The change that it describes.
     pub change: StateChange,
 }
 
@@ -54,7 +53,7 @@ pub(super) struct Record {
 struct CountedEvent {
     event: SampledEvent,
     purpose: Purpose,
-    /// Records that came out of the ring.
+    /// Records that were read from the ring.
     seen: u64,
 }
 
@@ -76,7 +75,7 @@ impl Rings {
 #[derive(Debug)]
 pub(super) struct Capture {
     layout: Layout,
-    // Before the rings, into which they write.
+    // Declared before the rings, because the events write into them.
     events: Vec<CountedEvent>,
     by_id: HashMap<u64, usize>,
     rings: Vec<Rings>,
@@ -87,7 +86,7 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// Maps rings as large as is allowed, or of `buffer` bytes, rounded up to a power of two.
+    /// Maps rings that are as large as allowed, or of `buffer` bytes rounded up to a power of two.
     ///
     /// # Errors
     /// Those of perf_event_open(2) and mmap(2).
@@ -121,7 +120,7 @@ impl Capture {
         })
     }
 
-    /// Opens an event for each purpose and CPU, and lets them count.
+    /// Opens and enables an event for each purpose and CPU.
     ///
     /// # Errors
     /// Those of perf_event_open(2) and of its filters.
@@ -141,7 +140,7 @@ impl Capture {
         self.events.iter().try_for_each(|e| e.event.enable())
     }
 
-    /// Closes all events and forgets their records.
+    /// Closes all events and drops their records.
     pub(super) fn take_events(&mut self) -> Closed {
         self.drain();
         self.pending.clear();
@@ -154,15 +153,15 @@ impl Capture {
         self.rings.iter().map(|rings| rings.connections.size()).sum()
     }
 
-    /// Whether the CPUs are others than those that the rings were made for.
+    /// Whether the online CPUs have changed since the rings were mapped.
     pub(super) fn have_cpus_changed(&self) -> bool {
         cpu::online().is_ok_and(|now| now != self.online)
     }
 
-    /// Waits until a ring of connections is filled by a quarter, another record or a signal comes, or
-    /// the time is over.
+    /// Waits until a connection ring is a quarter full, another record or a signal arrives, or the
+    /// time has passed.
     pub(super) fn wait(&self, time: Duration) {
-        // Rounded up, so that it is over when the wait is.
+        // Rounded up, so that the time has passed when the wait ends.
         let time = PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX);
         let rings = self.rings.iter().flat_map(|rings| [&rings.connections, &rings.others]);
         let mut fds: Vec<PollFd<'_>> =
@@ -171,8 +170,7 @@ impl Capture {
         let _ = poll(&mut fds, time);
     }
 
-    /// Takes what has come out of the rings. Returns until when all that the kernel has written is
-    /// now pending.
+    /// Reads the rings. Returns the time up to which all records have been read.
     pub(super) fn drain(&mut self) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
@@ -200,29 +198,29 @@ impl Capture {
                 None => self.unreadable += 1,
             }
         }
-        // Stable: what one CPU wrote at the same time stays in its order.
+        // Stable: records of one CPU with the same time keep their order.
         self.pending.make_contiguous().sort_by_key(|record| record.time);
         horizon
     }
 
-    /// Takes the earliest record, if it is not later than `until`.
+    /// Removes and returns the earliest record if it is not later than `until`.
     pub(super) fn next_until(&mut self, until: u64) -> Option<Record> {
         self.pending.front().filter(|record| record.time <= until)?;
         self.pending.pop_front()
     }
 
-    /// Stops all events. What they wrote is still to be [taken](Capture::drain).
+    /// Disables all events. Their records can still be [read](Capture::drain).
     pub(super) fn disable(&self) -> io::Result<()> {
         self.events.iter().try_for_each(|e| e.event.disable())
     }
 
-    /// How many changes the kernel has counted that brought no record by now. To be called before
-    /// the rings are read, the result being what is missing once they have been.
+    /// Returns how many changes the kernel has counted for which no record has been read yet. Call
+    /// it before the rings are read: what is not found there is missing.
     pub(super) fn counts(&self) -> io::Result<Vec<u64>> {
         self.events.iter().map(|e| e.event.count()).collect()
     }
 
-    /// How many of the counted changes brought no record.
+    /// Returns how many of the counted changes have no record.
     pub(super) fn missing(&self, counts: &[u64], purpose: Purpose) -> u64 {
         let events = self.events.iter().zip(counts).filter(|(e, _)| e.purpose == purpose);
         events.map(|(e, count)| count.saturating_sub(e.seen)).sum()

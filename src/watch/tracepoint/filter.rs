@@ -1,10 +1,10 @@
-//! The filters by which the kernel picks changes of state: Documentation/trace/events.rst.
+//! Builds the kernel filters that select changes of state: Documentation/trace/events.rst.
 
 use std::ffi::CString;
 
 use crate::watch::ports::Ports;
 
-/// The kernel takes filters up to a page.
+/// Maximum length of a filter: the kernel accepts one page.
 const MAX_FILTER_BYTES: usize = 4000;
 
 /// New inbound connections: a socket that leaves SYN_RECV (3), except to CLOSE (7). Nearly all go
@@ -14,8 +14,8 @@ pub(super) fn connections(ports: &Ports) -> CString {
     filter("oldstate == 3 && newstate != 7", ports)
 }
 
-/// What decides which of them count, and where. A listener begins (LISTEN is 10), perhaps before
-/// it has a port. A socket that has sent a SYN itself gets one (SYN_SENT, 2, to SYN_RECV):
+/// The changes that decide which connections count. A listener starts (LISTEN is 10), perhaps
+/// before it has a port. A socket that has sent a SYN receives one (SYN_SENT, 2, to SYN_RECV):
 /// simultaneous open, which is outbound. It may also leave SYN_RECV by CLOSE.
 pub(super) fn others(ports: &Ports) -> CString {
     let ports = format!("(sport == 0 || {})", list(ports));
@@ -27,12 +27,12 @@ const SIMULTANEOUS_OPEN: &str =
     "(oldstate == 2 && newstate == 3) || (oldstate == 3 && newstate == 7)";
 
 fn filter(condition: &str, ports: &Ports) -> CString {
-    // The text is made of digits and words: it holds no NUL. Subflows of MPTCP are TCP (6), too.
+    // The text consists of digits and words and has no NUL. Subflows of MPTCP are TCP (6), too.
     let text = format!("protocol == 6 && {condition} && {}", list(ports));
     CString::new(text).unwrap_or_default()
 }
 
-/// The condition for local ports; a few ports too many rather than a filter too long.
+/// The condition for local ports: a few ports too many instead of a filter that is too long.
 fn list(ports: &Ports) -> String {
     let range = |(low, high): (u16, u16)| match low == high {
         true => format!("sport == {low}"),

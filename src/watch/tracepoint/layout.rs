@@ -1,4 +1,4 @@
-//! [`Layout`]: where the fields of `sock:inet_sock_set_state` are in a record of this kernel.
+//! [`Layout`]: the offsets of the fields of `sock:inet_sock_set_state` in this kernel's records.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,20 +22,20 @@ pub(super) struct Layout {
 /// A change of a socket's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StateChange {
-    /// The address of the kernel's `struct sock`. It names the socket while it exists.
+    /// The address of the kernel's `struct sock`. It identifies the socket while it exists.
     pub socket: u64,
     /// The state before, from the kernel's net/tcp_states.h.
     pub old_state: i32,
     /// The state after.
     pub new_state: i32,
-    /// This side.
+    /// The local address.
     pub local: End,
-    /// The other.
+    /// The remote address.
     pub peer: End,
 }
 
 impl Layout {
-    /// Reads the file `format` of the tracepoint. `None` if it lacks a field or has one of another
+    /// Parses the file `format` of the tracepoint. `None` if a field is missing or has another
     /// size.
     pub(super) fn parse(format: &str) -> Option<Layout> {
         let at = |name: &str, size: usize| {

@@ -1,7 +1,8 @@
-//! Listeners in other network namespaces: the tracepoint does not tell namespaces apart.
+//! Finds listeners in other network namespaces, because records of the tracepoint do not name a
+//! namespace.
 //!
-//! Namespaces are found by the threads that are in them and by the files that they are mounted on
-//! (`ip netns`). One that has neither, only an open descriptor, is not found.
+//! Namespaces are found by the threads in them and by the files that they are mounted on (`ip
+//! netns`). A namespace that is kept only by an open descriptor is not found.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -22,19 +23,19 @@ use super::unavailable::ForeignListener;
 /// `PROC_PID_INIT_INO` of the kernel's linux/proc_ns.h.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// What was found.
+/// The result of the search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// A listener on one of the ports, if there is one.
     pub listener: Option<ForeignListener>,
-    /// How many other network namespaces there are.
+    /// The number of other network namespaces.
     pub others: usize,
 }
 
-/// Looks into all other network namespaces for a listener on one of `ports`.
+/// Searches all other network namespaces for a listener on one of `ports`.
 ///
 /// # Errors
-/// Why not all of them can be seen.
+/// The reason if not all of them are visible.
 pub(super) fn look(ports: &Ports) -> Result<Found, String> {
     let own = own().map_err(|e| format!("/proc/thread-self/ns/net: {e}"))?;
     let mut all = all()?;
@@ -43,7 +44,7 @@ pub(super) fn look(ports: &Ports) -> Result<Found, String> {
     for path in all.into_values() {
         let file = match File::open(&path) {
             Ok(file) => file,
-            // The thread has ended since, or the mount is gone.
+            // The thread has ended, or the mount is gone.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(format!("{}: {e}", path.display())),
         };
@@ -73,7 +74,7 @@ fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// All network namespaces by name, with a file that stands for each.
+/// Returns all network namespaces by name, with a file of each.
 fn all() -> Result<HashMap<String, PathBuf>, String> {
     let pid_namespace = link(Path::new("/proc/self/ns/pid"));
     if pid_namespace.ok().as_deref() != Some(INITIAL_PID_NAMESPACE) {
@@ -81,7 +82,7 @@ fn all() -> Result<HashMap<String, PathBuf>, String> {
     }
     let mut found = HashMap::new();
     let mut mount_namespaces = HashSet::new();
-    // Threads whose namespaces may not be read are often in one that others are in, too.
+    // Threads whose namespace link is not readable often share a namespace with other threads.
     let mut readable: HashSet<u64> = HashSet::new();
     let mut refused = Vec::new();
     let processes = fs::read_dir("/proc").map_err(|e| format!("/proc: {e}"))?;
@@ -120,13 +121,14 @@ fn all() -> Result<HashMap<String, PathBuf>, String> {
     }
 }
 
-/// A number of a thread's network namespace that everybody may read: each namespace has files of
-/// its own in proc(5).
+/// Returns a number that identifies the thread's network namespace and is readable for every user:
+/// each namespace has its own files in proc(5).
 fn network_inode(thread: &Path) -> Option<u64> {
     Some(fs::metadata(thread.join("net/snmp")).ok()?.ino())
 }
 
-/// Adds the network namespaces that are mounted on files which a process sees: proc(5), mountinfo.
+/// Adds the network namespaces that are mounted in the mount namespace of a process: proc(5),
+/// mountinfo.
 fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
     let Ok(text) = fs::read_to_string(process.join("mountinfo")) else { return };
     for line in text.lines() {
@@ -139,12 +141,12 @@ fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
     }
 }
 
-/// The port of a listener in a network namespace. A thread of its own enters it.
+/// Returns the port of a listener in a network namespace, which a separate thread enters.
 fn listener_in(namespace: File, ports: &Ports) -> Result<Option<u16>, String> {
     thread::scope(|scope| {
         let look = scope.spawn(|| {
             setns(namespace, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| format!("the network namespace % may not be entered: {e}"))?;
+                .map_err(|e| format!("not permitted to enter the network namespace %: {e}"))?;
             let error = |e| format!("the listeners of the network namespace %: {e}");
             let mut dumper = Dumper::open(ports.clone()).map_err(error)?;
             let dump = dumper.dump(false).map_err(error)?;

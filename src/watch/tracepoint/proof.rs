@@ -1,4 +1,4 @@
-//! Proves what the tracepoint's fields mean, by a connection of this process to itself.
+//! Verifies the meaning of the tracepoint's fields with a connection of this process to itself.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -15,8 +15,8 @@ use super::capture::{Capture, Closed, Purpose};
 use super::filter;
 use super::unavailable::Unavailable;
 
-/// Connects to itself on 127.0.0.1 and compares the records with the truth. Returns the events,
-/// which are better closed when others of the tracepoint are open.
+/// Connects to itself on 127.0.0.1 and compares the records with this connection. Returns the
+/// events, which close faster while other events of the tracepoint are open.
 pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailable> {
     let unproven = |e: io::Error| Unavailable::Unproven(e.to_string());
     let listener = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::connection::{Connection, canonical};
 use crate::model::live::{Ending, Event};
+use crate::model::plural;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracefs;
@@ -25,42 +26,43 @@ use super::namespaces;
 use super::proof::prove;
 use super::unavailable::{ForeignListener, Unavailable};
 
-/// The tracepoint's folder in tracefs.
+/// The folder of the tracepoint in tracefs.
 const NAME: &str = "sock/inet_sock_set_state";
 
-/// How often the rings are read. They wake the reader earlier when they are filled by a quarter.
+/// The interval at which the rings are read. They wake the reader earlier when they are a quarter
+/// full.
 const READ_EVERY: Duration = Duration::from_millis(100);
-/// How often the kernel's own counts are compared.
+/// The interval of comparisons with the kernel's own counts.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How long after its time a connection may be reported, if the machine is not busy.
+/// The maximum delay of a reported connection, if the machine is not busy.
 const LATENESS: Duration = Duration::from_millis(150);
 
 const READING: &str = "reading the tracepoint's counts";
 
-/// Why counting cannot go on by the tracepoint.
+/// Why counting by the tracepoint cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// Another network namespace has a listener now.
     Foreign(ForeignListener),
-    /// It is no longer known whether one has.
+    /// It is no longer known whether another namespace has one.
     Unseen(String),
-    /// Another CPU is online.
+    /// The set of online CPUs has changed.
     Cpus,
 }
 
-/// What comes next.
+/// The result of [`TracepointWatcher::next`].
 #[derive(Debug)]
 pub(crate) enum Step {
     /// An event for the caller.
     Event(Event),
-    /// Another engine must go on.
+    /// Another engine must continue.
     Stopped(Obstacle),
 }
 
-/// A listener that began.
+/// A new listener.
 #[derive(Clone, Copy, Debug)]
 struct Listened {
-    /// 0: it had none yet.
+    /// Its port; 0 if it has none yet.
     port: u16,
     tid: Tid,
 }
@@ -70,18 +72,18 @@ struct Listened {
 pub(crate) struct TracepointWatcher {
     ports: Ports,
     capture: Capture,
-    /// What is open when counting begins.
+    /// The sockets that were open at the start.
     before: SocketTracker,
     opens: Option<(PassiveOpens, u64)>,
-    /// CLOCK_MONOTONIC.
+    /// The start, by CLOCK_MONOTONIC.
     started: u64,
     ended: Option<u64>,
     /// Sockets in a simultaneous open.
     outbound: HashSet<u64>,
-    /// Listeners whose network namespace has not been looked at yet.
+    /// New listeners whose network namespace has not been checked yet.
     listened: Vec<Listened>,
     ready: VecDeque<Connection>,
-    /// What came after those listeners began.
+    /// Connections that came after those listeners.
     unsure: VecDeque<Connection>,
     counted: u64,
     status: SourceStatus,
@@ -93,10 +95,10 @@ pub(crate) struct TracepointWatcher {
 }
 
 impl TracepointWatcher {
-    /// Begins to watch, in the calling thread's network namespace.
+    /// Starts to watch, in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// [`Error::Tracepoint`] where another engine can do it.
+    /// [`Error::Tracepoint`] if another engine can be used.
     pub(crate) fn start(options: &Options) -> Result<TracepointWatcher, Error> {
         let ports: Ports = options.ports.iter().cloned().collect();
         let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
@@ -137,7 +139,7 @@ impl TracepointWatcher {
             asked: false,
             ports,
         };
-        // After the events: a listener that begins later brings a record.
+        // After the events are open: a later listener makes a record.
         let found = namespaces::look(&watcher.ports).map_err(Unavailable::Unseen)?;
         match found.listener {
             Some(listener) => Err(Unavailable::Foreign(listener).into()),
@@ -145,18 +147,18 @@ impl TracepointWatcher {
         }
     }
 
-    /// How many connections were open at the start; they do not count.
+    /// The number of connections that were open at the start. They do not count.
     pub(crate) fn opened_before(&self) -> u64 {
         self.before.opened_before()
     }
 
-    /// The watched ports on which nobody listens yet.
+    /// The watched ports without a listener.
     pub(crate) fn unused(&self) -> Vec<(u16, u16)> {
         let ranges = self.ports.ranges().iter().copied();
         ranges.filter(|range| !self.before.listens(*range)).collect()
     }
 
-    /// The size of all ring buffers in bytes.
+    /// The total size of the ring buffers in bytes.
     pub(crate) fn buffers(&self) -> usize {
         self.capture.ring_bytes()
     }
@@ -176,7 +178,7 @@ impl TracepointWatcher {
                 return Ok(Step::Event(Event::Ended(Ending::Detached)));
             }
             let now = Instant::now();
-            // What came before is reported before.
+            // Earlier connections are reported first.
             let is_due = self.asked || deadline.is_some_and(|d| d <= now);
             if is_due && (self.asked || deadline.is_some_and(|d| d <= self.read_at)) {
                 return Ok(Step::Event(match std::mem::take(&mut self.asked) {
@@ -213,19 +215,19 @@ impl TracepointWatcher {
         Ok(())
     }
 
-    /// Stops because of an obstacle, and returns the connections that came before.
+    /// Stops because of an obstacle. Returns the connections that came before.
     pub(crate) fn give_up(&mut self, obstacle: &Obstacle) -> Result<Vec<Connection>, Error> {
         let more = self.close()?;
         self.leave_out_unsure(more.as_ref().unwrap_or(obstacle));
         Ok(self.ready.drain(..).collect())
     }
 
-    /// The connections that are ready.
+    /// Removes and returns the connections that are ready.
     pub(crate) fn take_ready(&mut self) -> Vec<Connection> {
         self.ready.drain(..).collect()
     }
 
-    /// How long after its time a connection may be reported.
+    /// The maximum delay of a reported connection.
     pub(crate) fn lateness(&self) -> Duration {
         let age = |c: &Connection| match (c.time, RecordTime::now()) {
             (Some(RecordTime::Clock(then)), RecordTime::Clock(now)) => {
@@ -237,7 +239,7 @@ impl TracepointWatcher {
         LATENESS.max(oldest + LATENESS)
     }
 
-    /// How it went so far.
+    /// Returns the status so far.
     pub(crate) fn status(&mut self) -> Result<SourceStatus, Error> {
         if !self.stopped {
             self.compare()?;
@@ -245,7 +247,7 @@ impl TracepointWatcher {
         Ok(self.status.clone())
     }
 
-    /// Reads the rings: up to the present, or to the end.
+    /// Reads the rings up to the present, or to the end.
     fn read(&mut self, until: Option<u64>) {
         self.read_at = Instant::now();
         let horizon = self.capture.drain();
@@ -295,7 +297,7 @@ impl TracepointWatcher {
         }
     }
 
-    /// Finds out whether the listeners that began are in another network namespace.
+    /// Checks whether the new listeners are in another network namespace.
     fn look_at_listeners(&mut self) -> Option<Obstacle> {
         if self.listened.is_empty() {
             return None;
@@ -307,7 +309,7 @@ impl TracepointWatcher {
         if let Some(listener) = found.listener {
             return Some(Obstacle::Foreign(listener));
         }
-        // One that has gone again may have been in another namespace.
+        // A listener that has closed again may have been in another namespace.
         let is_ours = |l: &Listened| namespaces::is_in_ours(l.tid) == Some(true);
         let unknown: Vec<Listened> =
             self.listened.drain(..).filter(|l| found.others > 0 && !is_ours(l)).collect();
@@ -325,7 +327,7 @@ impl TracepointWatcher {
         None
     }
 
-    /// Compares with the kernel's own counts, and reads the rings.
+    /// Compares the records with the kernel's own counts, and reads the rings.
     fn check(&mut self) -> Result<Option<Obstacle>, Error> {
         self.check_at = Instant::now() + CHECK_EVERY;
         self.compare()?;
@@ -349,14 +351,14 @@ impl TracepointWatcher {
         let lost = self.capture.missing(&counts, Purpose::Others);
         if lost > self.lost_others {
             self.lost_others = lost;
-            // A listener may be among them, and the end of a simultaneous open.
+            // They may include a listener or the end of a simultaneous open.
             self.outbound.clear();
             self.listened.push(Listened { port: 0, tid: 0 });
         }
         Ok(())
     }
 
-    /// Reads all that was recorded.
+    /// Disables the events and reads all records.
     fn close(&mut self) -> Result<Option<Obstacle>, Error> {
         self.stopped = true;
         self.capture.disable().doing("stopping the tracepoint")?;
@@ -395,7 +397,7 @@ impl TracepointWatcher {
         );
     }
 
-    /// Leaves out the connections that may be another network namespace's.
+    /// Drops the connections that may belong to another network namespace.
     fn leave_out_unsure(&mut self, obstacle: &Obstacle) {
         let is_unsure = |c: &Connection| match obstacle {
             Obstacle::Foreign(listener) => c.local_port == Some(listener.port),
@@ -410,12 +412,8 @@ impl TracepointWatcher {
             format!(
                 "{} left out: they came when another network namespace had just begun to listen \
                  on the port, and it is not known whose they are",
-                plural(left_out.len())
+                plural(left_out.len() as u64, "connection was", "connections were")
             ),
         );
     }
-}
-
-fn plural(n: usize) -> String {
-    if n == 1 { "1 connection was".into() } else { format!("{n} connections were") }
 }

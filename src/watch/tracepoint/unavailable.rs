@@ -10,14 +10,14 @@ use crate::sys::perf_access::{Denied, Scope};
 pub struct ForeignListener {
     /// Its port.
     pub port: u16,
-    /// A file that stands for its namespace.
+    /// A file of its namespace.
     pub namespace: PathBuf,
 }
 
 /// Why the tracepoint cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
-    /// tracefs may not be read.
+    /// tracefs is not readable.
     #[error(
         "the tracepoint's description in tracefs cannot be read ({0}); root may read it, in the \
          initial namespaces"
@@ -30,23 +30,23 @@ pub enum Unavailable {
     )]
     NotInKernel,
     /// The tracepoint has other fields.
-    #[error("the fields of the tracepoint sock:inet_sock_set_state are not those that are known")]
+    #[error("the tracepoint sock:inet_sock_set_state of this kernel has unknown fields")]
     Fields,
     /// perf_event_open(2) or mmap(2) failed.
     #[error("{}", describe_refusal(.0))]
     Refused(io::Error),
     /// A connection to itself did not appear as expected.
-    #[error("a connection of its own on 127.0.0.1 was not recorded as expected: {0}")]
+    #[error("a test connection on 127.0.0.1 was not recorded as expected: {0}")]
     Unproven(String),
-    /// Not all network namespaces can be seen.
+    /// Not all network namespaces are visible.
     #[error(
-        "the tracepoint does not tell network namespaces apart, and it is not known whether \
+        "the tracepoint does not name network namespaces, and it is not known whether \
          another one has a listener on the port ({0})"
     )]
     Unseen(String),
-    /// Another network namespace listens, too.
+    /// Another network namespace has a listener, too.
     #[error(
-        "the tracepoint does not tell network namespaces apart, and the one of {} has a listener \
+        "the tracepoint does not name network namespaces, and the one of {} has a listener \
          on port {}, too",
         .0.namespace.display(), .0.port
     )]

@@ -1,13 +1,13 @@
-//! [`History`]: when dumps were taken, and what that tells of beginnings.
+//! [`History`]: the times of the last dumps, which bound when connections began.
 
 use std::collections::VecDeque;
 
 use crate::watch::dump::{Nanos, Span};
 
-/// So many former dumps are remembered at the least: notices are that late very rarely.
+/// Minimum number of dumps that are kept: notices are very rarely later.
 const DUMPS: usize = 32;
 
-/// The last dumps, which have numbers.
+/// The last dumps, by number.
 #[derive(Debug, Default)]
 pub(super) struct History {
     last: u32,
@@ -15,7 +15,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Another dump was taken then.
+    /// Adds a dump with its start and end time.
     pub(super) fn add(&mut self, taken: Span) {
         self.last += 1;
         if self.taken.len() == DUMPS {
@@ -29,18 +29,18 @@ impl History {
         self.last
     }
 
-    /// The number of the earliest that is remembered, or of one before it.
+    /// The number of the earliest dump that is kept, or an earlier one.
     pub(super) fn first(&self) -> u32 {
         self.last.saturating_sub(DUMPS as u32)
     }
 
-    /// When the last dump was begun.
+    /// The start time of the last dump.
     pub(super) fn last_start(&self) -> Option<Nanos> {
         self.taken.back().map(|taken| taken.after)
     }
 
-    /// The last dump that was complete before `end`, with when it was begun, if it is remembered.
-    /// A connection that ended later and is not in it began after it.
+    /// Returns the last dump that was complete before `end`, with its start time, if it is kept. A
+    /// connection that ended later and is not in it began after it.
     pub(super) fn before(&self, end: Nanos) -> (u32, Option<Nanos>) {
         let complete = |dump: &&Span| dump.before <= end;
         let later = self.taken.iter().rev().take_while(|dump| !complete(dump)).count();

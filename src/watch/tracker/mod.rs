@@ -1,10 +1,10 @@
-//! [`SocketTracker`]: puts dumps and notices together, so that every connection counts once.
+//! [`SocketTracker`]: combines dumps and notices so that every connection counts once.
 //!
-//! A connection is known by the cookie of its socket. It is seen in a dump, or in the notice of
-//! its end, or in both. The ledger must be told in this order: notices that came before a dump
-//! was asked for, the dump, notices that came later. Then a socket that is in a dump and not
-//! known is new, since the notice of its end cannot have been told yet; and a notice of a socket
-//! that is not known is of one that came and went after the dump before.
+//! A connection is identified by the cookie of its socket. It is seen in a dump, in the notice of
+//! its end, or in both. The tracker must get them in this order: notices received before a dump was
+//! requested, the dump, later notices. Then an unknown socket in a dump is new, because the notice
+//! of its end has not been processed yet. A notice of an unknown socket is of one that was opened
+//! and closed after the previous dump.
 
 mod history;
 
@@ -16,25 +16,25 @@ use super::dump::{Dump, Nanos, Span, is_connection, opened_here};
 use super::listeners::Listeners;
 use super::wire::{End, Info, Socket, state};
 
-/// No notice is so late that it could come after this time.
+/// The maximum delay of a notice after which its socket is dropped.
 const FORGET: Nanos = 60_000_000_000;
 
 /// A connection that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ObservedSocket {
-    /// This side.
+    /// The local address.
     pub local: End,
     /// The client.
     pub peer: End,
     /// When it began.
     pub began: Span,
-    /// How long it was open, or until it was last seen; `None` while that goes on.
+    /// Its duration, or the time until it was last seen; `None` while it is open.
     pub duration: Option<Bounds>,
-    /// How it fared until then.
+    /// Its statistics at that time.
     pub info: Option<Info>,
 }
 
-/// A socket whose end is awaited.
+/// A socket whose notice has not been received.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     seen: ObservedSocket,
@@ -48,19 +48,19 @@ struct Open {
 enum What {
     /// Waits for connections.
     Listener,
-    /// Does not count: open when watching began, or outbound.
+    /// Does not count: open at the start, or outbound.
     Ignored,
-    /// Has been given.
+    /// Has been reported.
     Given,
-    /// Counts, and will be given at its end.
+    /// Counts, and will be reported when it closes.
     Kept,
 }
 
-/// A connection for which no listener is known that it could have come from.
+/// A connection without a known listener that can have accepted it.
 #[derive(Clone, Copy, Debug)]
 struct Undecided {
     seen: ObservedSocket,
-    /// The numbers of the dumps after which it began, the first and the last that it can be.
+    /// The first and the last number of the dump after which it can have begun.
     born: (u32, u32),
     ended: bool,
     /// As of [`Open`].
@@ -68,19 +68,19 @@ struct Undecided {
     taken: Span,
 }
 
-/// What is known of the sockets on the watched ports.
+/// The state of the sockets on the watched ports.
 #[derive(Debug)]
 pub(super) struct SocketTracker {
-    /// Give connections at their end, with how they fared, rather than at once.
+    /// Report connections when they close, with their statistics, instead of at once.
     keep: bool,
     open: HashMap<u64, Open>,
     undecided: HashMap<u64, Undecided>,
     listeners: Listeners,
     history: History,
-    /// A dump, and when it was begun: what was last seen before it can be forgotten some time
+    /// A dump with its start time. Sockets that were last seen before it can be dropped some time
     /// later.
     mark: (u32, Nanos),
-    /// Since when connections count.
+    /// The time since which connections count.
     started: Nanos,
     given: Vec<ObservedSocket>,
     passive: u64,
@@ -89,7 +89,7 @@ pub(super) struct SocketTracker {
 }
 
 impl SocketTracker {
-    /// A ledger without any entry. With `keep`, it gives connections at their end.
+    /// Returns a tracker without sockets. With `keep`, it reports connections when they close.
     pub(super) fn new(keep: bool) -> SocketTracker {
         SocketTracker {
             keep,
@@ -106,7 +106,7 @@ impl SocketTracker {
         }
     }
 
-    /// Takes note of what is open before counting begins.
+    /// Records which sockets are open before counting starts.
     pub(super) fn open_before(&mut self, dump: &Dump) {
         let taken = self.begin_dump(dump);
         let this = self.history.last();
@@ -120,12 +120,12 @@ impl SocketTracker {
         }
     }
 
-    /// Takes note of an end before counting begins.
+    /// Records a closed socket before counting starts.
     pub(super) fn ended_before(&mut self, s: &Socket) {
         self.open.remove(&s.cookie);
     }
 
-    /// Brings everything up to date with a dump.
+    /// Updates the state with a dump.
     pub(super) fn dumped(&mut self, dump: &Dump) {
         let former = self.history.last_start().unwrap_or(dump.start);
         let taken = self.begin_dump(dump);
@@ -155,7 +155,7 @@ impl SocketTracker {
         }
     }
 
-    /// Gives up on sockets that were gone long ago: the notices of their ends were lost.
+    /// Drops sockets that disappeared long ago: their notices were lost.
     fn forget(&mut self) {
         for (_, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
             self.vanished += 1;
@@ -165,7 +165,7 @@ impl SocketTracker {
         }
     }
 
-    /// Takes note of a notice that a socket has ended, sent and received in this span.
+    /// Processes the notice of a closed socket, sent and received in this span.
     pub(super) fn ended(&mut self, s: &Socket, told: Span) {
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
@@ -179,20 +179,21 @@ impl SocketTracker {
             known.seen = ended(known.seen, s, told, known.taken.after);
             known.ended = true;
         } else if s.peer.0.is_unspecified() {
-            // A listener that came and went between two dumps.
+            // A listener that was opened and closed between two dumps.
             self.listeners.note(s.local, self.history.last());
         } else if s.state == state::CLOSE {
             self.came_and_went(s, told);
         }
-        // In any other state it never was a connection: two processors took the client's last
-        // word of the handshake at once, and the socket of one of them was thrown away.
+        // In any other state it never was a connection: two CPUs processed the client's final ACK
+        // of the handshake at once, and one of the two sockets was discarded.
     }
 
-    /// A connection that no dump has seen.
+    /// Handles a connection that is in no dump.
     fn came_and_went(&mut self, s: &Socket, told: Span) {
         let age = Age::of(s);
         let before = told.before - age.map_or(0, |age| age.least);
-        // One that was over before counting began may have been kept by the server until now.
+        // A connection that ended before counting started may have been kept open by the server
+        // until now.
         let outbound = |i: &Info| !s.is_wiped() && opened_here(i);
         if before < self.started || s.info.as_ref().is_some_and(outbound) {
             return;
@@ -212,7 +213,8 @@ impl SocketTracker {
         }
     }
 
-    /// Ends the account: decides what is undecided, and gives what was kept for its end.
+    /// Ends counting: decides undecided connections, and reports those that were kept until their
+    /// end.
     pub(super) fn finish(&mut self) {
         self.decide(true);
         for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
@@ -221,17 +223,17 @@ impl SocketTracker {
         }
     }
 
-    /// The connections that count since the last call.
+    /// Removes and returns the connections that count since the last call.
     pub(super) fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
         self.given.drain(..)
     }
 
-    /// How many connections were open before counting began.
+    /// The number of connections that were open before counting started.
     pub(super) fn opened_before(&self) -> u64 {
         self.opened_before
     }
 
-    /// How many connections have begun since, of which the ledger knows.
+    /// The number of known connections that have begun since.
     pub(super) fn passive(&self) -> u64 {
         self.passive
     }
@@ -241,18 +243,18 @@ impl SocketTracker {
         self.listeners.has_port(low..=high, self.history.last())
     }
 
-    /// How many sockets are gone from the last dumps without a notice.
+    /// The number of sockets that are missing in the last dumps and had no notice.
     pub(super) fn vanished(&self) -> u64 {
         let last = self.history.last();
         self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
     }
 
-    /// Whether there is a connection of which it is not known yet whether it counts.
+    /// Whether there is a connection that is still undecided.
     pub(super) fn is_undecided(&self) -> bool {
         !self.undecided.is_empty()
     }
 
-    /// How many connections count, but have not been given yet because they are open.
+    /// The number of connections that count and are not reported yet because they are open.
     pub(super) fn kept(&self) -> u64 {
         self.open.values().filter(|o| o.what == What::Kept).count() as u64
     }
@@ -269,7 +271,7 @@ impl SocketTracker {
         taken
     }
 
-    /// A connection that counts, and is open.
+    /// Handles an open connection that counts.
     fn opened(&mut self, cookie: u64, mut open: Open) {
         self.passive += 1;
         if !self.keep {
@@ -279,8 +281,8 @@ impl SocketTracker {
         self.open.insert(cookie, open);
     }
 
-    /// Decides what was undecided: for good where no evidence can come any more, which is when
-    /// the dump after the next one is there, or at the end.
+    /// Decides undecided connections. The decision is final when no more evidence can come: with
+    /// the second dump after, or at the end.
     fn decide(&mut self, at_the_end: bool) {
         let decided: Vec<(u64, Undecided, bool)> = self
             .undecided
@@ -306,8 +308,8 @@ impl SocketTracker {
     }
 }
 
-/// What is known of a connection whose end has come, by a notice that was sent and received in
-/// `told`. It was alive at the time `alive`.
+/// Returns what is known of a closed connection, by a notice that was sent and received in `told`.
+/// It was alive at the time `alive`.
 fn ended(seen: ObservedSocket, s: &Socket, told: Span, alive: Nanos) -> ObservedSocket {
     let age = Age::of(s);
     let delay = Age::notice_delay(age);
@@ -316,7 +318,7 @@ fn ended(seen: ObservedSocket, s: &Socket, told: Span, alive: Nanos) -> Observed
     ObservedSocket { began, duration: Some(duration), info, ..seen }
 }
 
-/// What is known of a connection that was open in the last dump that had it.
+/// Returns what is known of a connection that was open in the last dump that contained it.
 fn last_seen(open: &Open) -> ObservedSocket {
     let age = open.seen.info.map(|info| Age::of_info(&info, false));
     let (began, duration) = bound(open.seen.began, age, open.taken, open.taken.after, 0);

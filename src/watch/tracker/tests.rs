@@ -51,40 +51,40 @@ fn told(at: Nanos) -> Span {
 }
 
 fn begun(keep: bool) -> SocketTracker {
-    let mut ledger = SocketTracker::new(keep);
-    ledger.open_before(&dump(1, []));
-    ledger
+    let mut tracker = SocketTracker::new(keep);
+    tracker.open_before(&dump(1, []));
+    tracker
 }
 
-fn ports(ledger: &mut SocketTracker) -> Vec<u16> {
-    let mut ports: Vec<u16> = ledger.take().map(|s| s.peer.1).collect();
+fn ports(tracker: &mut SocketTracker) -> Vec<u16> {
+    let mut ports: Vec<u16> = tracker.take().map(|s| s.peer.1).collect();
     ports.sort_unstable();
     ports
 }
 
 #[test]
 fn what_was_open_at_the_start_does_not_count() {
-    let mut ledger = SocketTracker::new(false);
-    ledger.open_before(&dump(1, [open(5)]));
-    ledger.dumped(&dump(2, [open(5), open(6)]));
-    ledger.ended(&over(5), told(3 * SECOND));
-    ledger.finish();
-    assert_eq!(ports(&mut ledger), [6]);
-    assert_eq!((ledger.opened_before(), ledger.passive()), (1, 1));
+    let mut tracker = SocketTracker::new(false);
+    tracker.open_before(&dump(1, [open(5)]));
+    tracker.dumped(&dump(2, [open(5), open(6)]));
+    tracker.ended(&over(5), told(3 * SECOND));
+    tracker.finish();
+    assert_eq!(ports(&mut tracker), [6]);
+    assert_eq!((tracker.opened_before(), tracker.passive()), (1, 1));
 }
 
 #[test]
 fn what_was_over_before_the_start_does_not_count_when_it_is_let_go() {
     let info = Info { last_data_sent: 5000, last_data_received: 5000, ..Info::default() };
     let at = 3 * SECOND;
-    let mut ledger = begun(false);
-    ledger.ended(&Socket { info: Some(info), ..over(5) }, told(at));
+    let mut tracker = begun(false);
+    tracker.ended(&Socket { info: Some(info), ..over(5) }, told(at));
     // Reset by its owner: of its age it has kept half.
     let wiped = Socket { peer: (ip(2), 0), info: Some(info), ..over(6) };
-    ledger.ended(&wiped, told(at));
-    ledger.ended(&over(7), told(at));
-    ledger.finish();
-    assert_eq!(ports(&mut ledger), [7]);
+    tracker.ended(&wiped, told(at));
+    tracker.ended(&over(7), told(at));
+    tracker.finish();
+    assert_eq!(ports(&mut tracker), [7]);
 }
 
 #[test]
@@ -92,13 +92,13 @@ fn the_age_of_a_connection_bounds_its_beginning() {
     let (segments_sent, segments_received) = (1, 1);
     let info = Info { segments_sent, segments_received, ..Info::default() };
     let info = Info { last_data_sent: 300, last_data_received: 200, ..info };
-    let mut ledger = begun(false);
-    ledger.dumped(&dump(10, []));
-    ledger.dumped(&dump(20, []));
-    ledger.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
+    let mut tracker = begun(false);
+    tracker.dumped(&dump(10, []));
+    tracker.dumped(&dump(20, []));
+    tracker.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
     // Its notice may have been under way while the dump was taken.
-    ledger.ended(&over(6), told(20 * SECOND + 2000));
-    let began: Vec<Span> = ledger.take().map(|s| s.began).collect();
+    tracker.ended(&over(6), told(20 * SECOND + 2000));
+    let began: Vec<Span> = tracker.take().map(|s| s.began).collect();
     let before = 21 * SECOND - 300_000_000 + TICK;
     assert_eq!(
         began,
@@ -112,67 +112,67 @@ fn the_age_of_a_connection_bounds_its_beginning() {
 #[test]
 fn a_connection_needs_a_listener() {
     let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
-    let mut ledger = SocketTracker::new(false);
-    ledger.open_before(&no_listener(1));
-    ledger.ended(&over(5), told(SECOND + MAX_NOTICE_DELAY));
-    ledger.dumped(&no_listener(2));
+    let mut tracker = SocketTracker::new(false);
+    tracker.open_before(&no_listener(1));
+    tracker.ended(&over(5), told(SECOND + MAX_NOTICE_DELAY));
+    tracker.dumped(&no_listener(2));
     // A listener that came and went: of now, and not of then.
-    ledger.dumped(&no_listener(3));
-    ledger.ended(&over(6), told(3 * SECOND + MAX_NOTICE_DELAY));
-    ledger
+    tracker.dumped(&no_listener(3));
+    tracker.ended(&over(6), told(3 * SECOND + MAX_NOTICE_DELAY));
+    tracker
         .ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + MAX_NOTICE_DELAY));
-    ledger.dumped(&no_listener(4));
-    ledger.dumped(&no_listener(5));
-    ledger.finish();
-    assert_eq!(ports(&mut ledger), [6]);
+    tracker.dumped(&no_listener(4));
+    tracker.dumped(&no_listener(5));
+    tracker.finish();
+    assert_eq!(ports(&mut tracker), [6]);
 }
 
 #[test]
 fn remnants_and_thrown_away_sockets_are_no_connections() {
-    let mut ledger = begun(false);
+    let mut tracker = begun(false);
     let remnant = Socket { remnant: true, state: 5, ..open(5) };
-    ledger.dumped(&dump(2, [remnant]));
-    ledger.ended(&Socket { state: 3, ..open(6) }, told(3 * SECOND));
-    ledger.finish();
-    assert!(ports(&mut ledger).is_empty());
+    tracker.dumped(&dump(2, [remnant]));
+    tracker.ended(&Socket { state: 3, ..open(6) }, told(3 * SECOND));
+    tracker.finish();
+    assert!(ports(&mut tracker).is_empty());
 }
 
 #[test]
 fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
-    let mut ledger = begun(true);
-    ledger.dumped(&dump(2, [open(5), open(6), open(7)]));
-    assert!(ports(&mut ledger).is_empty());
+    let mut tracker = begun(true);
+    tracker.dumped(&dump(2, [open(5), open(6), open(7)]));
+    assert!(ports(&mut tracker).is_empty());
     let info = Info { acked: 9, segments_sent: 1, segments_received: 1, ..Info::default() };
     let info = Some(info);
-    ledger.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
-    ledger.dumped(&dump(4, [Socket { info, ..open(6) }]));
-    ledger.dumped(&dump(5, [Socket { info, ..open(6) }]));
-    ledger.finish();
-    ledger.finish();
+    tracker.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
+    tracker.dumped(&dump(4, [Socket { info, ..open(6) }]));
+    tracker.dumped(&dump(5, [Socket { info, ..open(6) }]));
+    tracker.finish();
+    tracker.finish();
     let most = |s: &ObservedSocket| s.duration.map(|d| d.most);
     let given: BTreeSet<_> =
-        ledger.take().map(|s| (s.peer.1, most(&s), s.info.is_some())).collect();
+        tracker.take().map(|s| (s.peer.1, most(&s), s.info.is_some())).collect();
     // They began after the dump at 1 s.
     let until = |at: Nanos| Some((at - 1) * SECOND);
     let seen = |at: Nanos| Some((at - 1) * SECOND + 1000);
     let expected = [(5, until(3), true), (6, seen(5), true), (7, seen(2), false)];
     assert_eq!(given, expected.into());
-    assert_eq!((ledger.passive(), ledger.vanished()), (3, 1));
+    assert_eq!((tracker.passive(), tracker.vanished()), (3, 1));
 }
 
 #[test]
 fn what_was_gone_long_ago_without_a_notice_is_given_and_forgotten() {
-    let mut ledger = begun(true);
-    ledger.dumped(&dump(2, [open(5), open(6)]));
+    let mut tracker = begun(true);
+    tracker.dumped(&dump(2, [open(5), open(6)]));
     for at in [3, 30, 70, 100] {
-        ledger.dumped(&dump(at, [open(6)]));
-        assert_eq!((ledger.vanished(), ledger.kept()), (u64::from(at > 3), 2));
+        tracker.dumped(&dump(at, [open(6)]));
+        assert_eq!((tracker.vanished(), tracker.kept()), (u64::from(at > 3), 2));
     }
-    ledger.dumped(&dump(140, [open(6)]));
-    assert_eq!(ports(&mut ledger), [5]);
-    assert_eq!((ledger.vanished(), ledger.kept(), ledger.open.len()), (1, 1, 2));
-    ledger.finish();
-    assert_eq!(ports(&mut ledger), [6]);
+    tracker.dumped(&dump(140, [open(6)]));
+    assert_eq!(ports(&mut tracker), [5]);
+    assert_eq!((tracker.vanished(), tracker.kept(), tracker.open.len()), (1, 1, 2));
+    tracker.finish();
+    assert_eq!(ports(&mut tracker), [6]);
 }
 
 proptest! {
@@ -183,8 +183,8 @@ proptest! {
         steps in proptest::collection::vec((0u8..6, any::<u8>()), 0..200),
         keep: bool,
     ) {
-        let mut ledger = SocketTracker::new(keep);
-        ledger.open_before(&dump(1, (100..110).map(open)));
+        let mut tracker = SocketTracker::new(keep);
+        tracker.open_before(&dump(1, (100..110).map(open)));
         let mut now: BTreeSet<u64> = (100..110).collect();
         let mut notices: Vec<u64> = Vec::new();
         let mut next = 200;
@@ -204,11 +204,11 @@ proptest! {
                 }
                 3 if !notices.is_empty() => {
                     let cookie = notices.remove(pick(notices.len()));
-                    ledger.ended(&over(cookie), told(at * SECOND));
+                    tracker.ended(&over(cookie), told(at * SECOND));
                 }
                 4 => {
                     at += 1;
-                    ledger.dumped(&dump(at, now.iter().copied().map(open)));
+                    tracker.dumped(&dump(at, now.iter().copied().map(open)));
                 }
                 // Ends while a dump is taken, which has it still.
                 5 => {
@@ -218,19 +218,19 @@ proptest! {
                         now.remove(cookie);
                         notices.push(*cookie);
                     }
-                    ledger.dumped(&dump(at, before.into_iter().map(open)));
+                    tracker.dumped(&dump(at, before.into_iter().map(open)));
                 }
                 _ => {}
             }
         }
-        ledger.dumped(&dump(at + 1, now.iter().copied().map(open)));
+        tracker.dumped(&dump(at + 1, now.iter().copied().map(open)));
         for cookie in notices {
-            ledger.ended(&over(cookie), told((at + 1) * SECOND));
+            tracker.ended(&over(cookie), told((at + 1) * SECOND));
         }
-        ledger.finish();
+        tracker.finish();
         let expected: Vec<u16> = (200..next as u16).collect();
-        prop_assert_eq!(ports(&mut ledger), expected);
-        prop_assert_eq!(ledger.passive(), next - 200);
-        prop_assert_eq!(ledger.vanished(), 0);
+        prop_assert_eq!(ports(&mut tracker), expected);
+        prop_assert_eq!(tracker.passive(), next - 200);
+        prop_assert_eq!(tracker.vanished(), 0);
     }
 }
