@@ -1,9 +1,11 @@
 //! Corrections of command lines that clap refuses: what the user probably meant.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::model::text::printable_lines;
 use clap::error::{Error, ErrorKind};
 
 /// Prints why the command line is refused and what to write instead, and returns the exit status.
@@ -12,16 +14,34 @@ pub(crate) fn explain(error: &Error, args: impl Iterator<Item = OsString>) -> i3
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
     let Some(correction) = correction(&words).filter(|_| unknown) else {
-        // A failure to write to stderr is ignored.
-        let _ = error.print();
+        if error.use_stderr() {
+            print(error);
+        } else {
+            // Help and version. A closed pipe is not an error.
+            let _ = error.print();
+        }
         return error.exit_code();
     };
     let text = error.render().to_string();
     // clap's tips would pass the word to a started command, or suggest another word.
     let kept: Vec<&str> =
         text.lines().filter(|line| !line.trim_start().starts_with("tip:")).collect();
-    super::message::error(format_args!("{}\n\n  try: {correction}", kept.join("\n").trim_end()));
+    super::message::error_lines(format_args!(
+        "{}\n\n  try: {correction}",
+        kept.join("\n").trim_end()
+    ));
     error.exit_code()
+}
+
+/// Prints an error as clap words it. It repeats arguments, which may be file names.
+fn print(error: &Error) {
+    let rendered = error.render();
+    let is_safe = printable_lines(&rendered.to_string()) == rendered.to_string();
+    // A failure to write to stderr is ignored.
+    let _ = match is_safe {
+        true => error.print(),
+        false => write!(std::io::stderr(), "{}", printable_lines(&rendered.to_string())),
+    };
 }
 
 /// The command line that was probably meant.

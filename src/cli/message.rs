@@ -6,10 +6,21 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::model::text::{printable, printable_lines};
 use crate::sys::wake;
 
-/// Prints an error. A failure to write to stderr is ignored.
+/// Prints an error in one line. Text in it that comes from outside, such as a file name, cannot control
+/// the terminal. A failure to write to stderr is ignored.
 pub(super) fn error(text: impl Display) {
+    print(&printable(&text.to_string()));
+}
+
+/// Prints an error of several lines.
+pub(super) fn error_lines(text: impl Display) {
+    print(&printable_lines(&text.to_string()));
+}
+
+fn print(text: &str) {
     let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "tcptally: {text}"));
 }
 

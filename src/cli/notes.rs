@@ -1,5 +1,7 @@
 //! The notes of a report: what the reader must know beside the counts.
 
+use std::collections::HashSet;
+
 use crate::count::Tally;
 use crate::count::counter::Count;
 use crate::count::key::Key;
@@ -42,11 +44,10 @@ pub(super) fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
 
 /// Prints notes to stderr, except refused inputs, which are printed as errors.
 pub(super) fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
-    let refused = |note: &str| {
-        let all = status.shortfalls().iter();
-        all.filter(|s| s.kind == ShortfallKind::RefusedInput).any(|s| s.text == note)
-    };
-    for note in notes.iter().filter(|note| !refused(note)) {
+    let all = status.shortfalls().iter();
+    let refused = all.filter(|s| s.kind == ShortfallKind::RefusedInput);
+    let refused: HashSet<&str> = refused.map(|s| s.text.as_str()).collect();
+    for note in notes.iter().filter(|note| !refused.contains(note.as_str())) {
         message::notice(quiet, note);
     }
 }

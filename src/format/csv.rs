@@ -8,6 +8,7 @@ use super::{RenderOptions, Report, ReportSection};
 use crate::count::table::Entry;
 use crate::count::tcp_stats::TcpStats;
 use crate::count::value::Value;
+use crate::model::text::escape_cell;
 use crate::{Connection, RecordTime};
 
 /// Comma-separated values. With intervals there are only their rows, so that the sum of the column
@@ -61,6 +62,7 @@ impl Format {
         for row in section.rows(&selection) {
             let known = |value| match value {
                 Value::Unknown => String::new(),
+                Value::Text(text) => escape_cell(&text).into_owned(),
                 value => value.to_string(),
             };
             line("row", row.values().map(known).collect(), &row.entry, &row.stats)?;
@@ -76,7 +78,7 @@ impl Format {
     fn record(&mut self, connection: &Connection, out: &mut dyn Write) -> Result<(), ::csv::Error> {
         super::Format::event_headings(self, out)?;
         let mut out = ::csv::WriterBuilder::new().has_headers(false).from_writer(out);
-        out.serialize(Event::from(connection))?;
+        out.serialize(Event::from(connection).in_cells())?;
         Ok(out.flush()?)
     }
 }

@@ -1,10 +1,12 @@
 //! [`Event`]: a connection in the fields of events.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::text::escape_cell;
 use crate::{Connection, RecordTime};
 
 /// The fields of a connection. They and their order are the same for all sources. Unknown values are
@@ -16,10 +18,10 @@ pub(super) struct Event<'a> {
     /// The time since the record began, for records without a clock.
     elapsed: Option<f64>,
     time_uncertainty: Option<f64>,
-    host: Option<&'a str>,
+    host: Option<Cow<'a, str>>,
     pid: Option<u32>,
     tid: Option<u32>,
-    comm: Option<&'a str>,
+    comm: Option<Cow<'a, str>>,
     fd: Option<i32>,
     local_ip: Option<IpAddr>,
     local_port: Option<u16>,
@@ -58,7 +60,7 @@ pub(super) const FIELDS: [&str; 17] = [
 #[serde(untagged)]
 enum Peer<'a> {
     Ip(IpAddr),
-    Name(&'a str),
+    Name(Cow<'a, str>),
 }
 
 impl<'a> From<&'a Connection> for Event<'a> {
@@ -73,20 +75,37 @@ impl<'a> From<&'a Connection> for Event<'a> {
             time,
             elapsed,
             time_uncertainty: transport.map(|t| seconds(t.time_uncertainty)),
-            host: c.machine.as_deref(),
+            host: c.machine.as_deref().map(Cow::Borrowed),
             pid: c.pid,
             tid: c.tid,
-            comm: c.comm.as_deref(),
+            comm: c.comm.as_deref().map(Cow::Borrowed),
             fd: c.fd,
             local_ip: c.local_ip,
             local_port: c.local_port,
-            peer_ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(Peer::Name)),
+            peer_ip: c.ip.map(Peer::Ip).or(c.host.as_deref().map(|name| Peer::Name(name.into()))),
             peer_port: c.port,
             bytes_in: transport.and_then(|t| t.bytes_in),
             bytes_out: transport.and_then(|t| t.bytes_out),
             duration: duration.map(|(duration, _)| seconds(duration)),
             duration_uncertainty: duration.map(|(_, uncertainty)| seconds(uncertainty)),
             rtt: transport.and_then(|t| t.rtt).map(seconds),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The same with its texts escaped for csv.
+    pub(super) fn in_cells(self) -> Self {
+        let cell = |text: Cow<'_, str>| Cow::Owned(escape_cell(&text).into_owned());
+        let peer = |peer| match peer {
+            Peer::Name(name) => Peer::Name(cell(name)),
+            ip @ Peer::Ip(_) => ip,
+        };
+        Event {
+            host: self.host.map(cell),
+            comm: self.comm.map(cell),
+            peer_ip: self.peer_ip.map(peer),
+            ..self
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::count::key::Key;
 use crate::count::order::Selection;
 use crate::count::table::{Entry, Table};
 use crate::count::tcp_stats::{Columns, TcpStats};
+use crate::model::text::is_control;
 use crate::{Connection, RecordTime};
 
 /// The version of the fields. It goes up when a field changes its meaning.
@@ -35,13 +36,42 @@ impl super::Format for Format {
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, &Document { report, kind: None, rows: true })?;
-        out.write_all(b"\n")
+        write_line(&Document { report, kind: None, rows: true }, out)
     }
 
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, &Event::from(connection))?;
-        out.write_all(b"\n")
+        write_line(&Event::from(connection), out)
+    }
+}
+
+/// Writes an object as a line of JSON.
+pub(super) fn write_line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    object.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, ForTerminals))?;
+    out.write_all(b"\n")
+}
+
+/// Compact JSON in which characters that can control a terminal are escaped. JSON asks for that only
+/// below U+0020.
+struct ForTerminals;
+
+impl serde_json::ser::Formatter for ForTerminals {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        if rest.bytes().all(|b| b < 0x7f) {
+            return out.write_all(rest.as_bytes());
+        }
+        while let Some(at) = rest.find(is_control) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            let mut chars = rest[at..].chars();
+            // All of them have a code of four digits.
+            chars.next().map_or(Ok(()), |c| write!(out, "\\u{:04x}", u32::from(c)))?;
+            rest = chars.as_str();
+        }
+        out.write_all(rest.as_bytes())
     }
 }
 

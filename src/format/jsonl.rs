@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::event::Event;
-use super::json::{Document, Interval, Line, numbers, start_line};
+use super::json::{Document, Interval, Line, numbers, start_line, write_line};
 use super::{RenderOptions, Report, ReportSection};
 use crate::Connection;
 use crate::count::order::Selection;
@@ -36,7 +36,7 @@ impl super::Format for Format {
         let selection = section.select();
         let interval = Some((section.start, section.end));
         if section.total() == 0 {
-            line(&EmptyInterval { interval, section }, out)?;
+            write_line(&EmptyInterval { interval, section }, out)?;
         }
         rows(interval, section, &selection, out)
     }
@@ -47,17 +47,12 @@ impl super::Format for Format {
             let selection = section.select();
             rows(None, section, &selection, out)?;
         }
-        line(&Document { report, kind: Some("report"), rows: false }, out)
+        write_line(&Document { report, kind: Some("report"), rows: false }, out)
     }
 
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
-        line(&Event::from(connection), out)
+        write_line(&Event::from(connection), out)
     }
-}
-
-fn line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, object)?;
-    out.write_all(b"\n")
 }
 
 fn rows(
@@ -68,11 +63,11 @@ fn rows(
 ) -> io::Result<()> {
     let (keys, columns) = (section.keys.list(), section.order.columns);
     for row in section.rows(selection) {
-        line(&Line { kind: Some("row"), interval, keys, columns, row }, out)?;
+        write_line(&Line { kind: Some("row"), interval, keys, columns, row }, out)?;
     }
     if selection.others.count > 0 {
         let (entry, stats) = (selection.others, selection.other_stats);
-        line(&Others { interval, keys: selection.other_keys, entry, stats, columns }, out)?;
+        write_line(&Others { interval, keys: selection.other_keys, entry, stats, columns }, out)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::event::Event;
 use super::{Report, ReportSection};
 use crate::Connection;
 use crate::count::value::Value;
+use crate::model::text::printable;
 
 /// The media type of this format.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,8 +44,7 @@ impl super::Format for Format {
 
     /// This format has no events.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, &Event::from(connection))?;
-        out.write_all(b"\n")
+        super::json::write_line(&Event::from(connection), out)
     }
 }
 
@@ -108,7 +108,7 @@ fn rows(section: &ReportSection<'_>) -> (Rows, u64) {
     for row in section.rows(&selection) {
         let values = row.values().map(|value| match value {
             Value::Unknown => String::new(),
-            value => value.to_string(),
+            value => printable(&value.to_string()),
         });
         let labels = section.keys.list().iter().map(|k| k.name()).zip(values).collect();
         family.get_or_create(&labels).inc_by(row.entry.count);

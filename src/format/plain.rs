@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::tcp_stats::{Field, fields, fields_of_one};
-use super::text::printable;
 use super::{RenderOptions, Report, ReportSection};
 use crate::count::tcp_stats::{Columns, TcpStats};
+use crate::model::text::printable;
 use crate::{Connection, RecordTime};
 
 /// `IP: COUNT`, one per line, with the beginning of the interval first if there are intervals.

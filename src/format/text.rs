@@ -1,17 +1,4 @@
-//! Texts for people.
-
-/// Escapes control characters in a text from outside, so that it cannot control a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
+//! Lines of text for people.
 
 /// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -31,11 +18,6 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_from_outside_commands_a_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc\u{9b}é"), "a\\u{1b}[2Jb\\nc\\u{9b}é");
-    }
 
     #[test]
     fn lines_break_between_words() {

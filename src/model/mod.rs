@@ -6,6 +6,7 @@ mod plural;
 pub(crate) mod record_time;
 pub(crate) mod sink;
 pub(crate) mod status;
+pub(crate) mod text;
 
 pub use connection::Connection;
 pub(crate) use plural::plural;

@@ -1,5 +1,8 @@
 //! [`SourceStatus`]: what a source could not see, and how it worked.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use crate::RecordTime;
 
 /// How a source worked, and what it could not see.
@@ -23,7 +26,15 @@ pub struct SourceStatus {
     /// complete; see [`record_shortfall`](SourceStatus::record_shortfall).
     pub warnings: Vec<String>,
     shortfalls: Vec<Shortfall>,
+    /// Where a shortfall stands in the list.
+    shortfall_index: HashMap<(ShortfallKind, String), usize>,
+    seen_warnings: HashSet<String>,
 }
+
+/// So many different warnings are kept. A record, such as a merged report, may have any number.
+const MAX_WARNINGS: usize = 1000;
+const MORE_WARNINGS: &str =
+    "there are more than 1000 different warnings, and the others are left out";
 
 /// Something that a source could not see, and that may hide connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +48,7 @@ pub struct Shortfall {
 }
 
 /// What could not be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShortfallKind {
     /// Lines, packets or entries of a record that look like connections and cannot be read.
     UnreadableLines,
@@ -65,6 +76,8 @@ impl SourceStatus {
             tracees: None,
             warnings: Vec::new(),
             shortfalls: Vec::new(),
+            shortfall_index: HashMap::new(),
+            seen_warnings: HashSet::new(),
         }
     }
 
@@ -84,9 +97,15 @@ impl SourceStatus {
             self.lost = self.lost.saturating_add(count);
         }
         let text = text.into();
-        match self.shortfalls.iter_mut().find(|s| s.kind == kind && s.text == text) {
-            Some(known) => known.count = known.count.saturating_add(count),
-            None => self.shortfalls.push(Shortfall { kind, count, text }),
+        match self.shortfall_index.entry((kind, text.clone())) {
+            Entry::Occupied(at) => {
+                let known = &mut self.shortfalls[*at.get()];
+                known.count = known.count.saturating_add(count);
+            }
+            Entry::Vacant(new) => {
+                new.insert(self.shortfalls.len());
+                self.shortfalls.push(Shortfall { kind, count, text });
+            }
         }
     }
 
@@ -110,12 +129,18 @@ impl SourceStatus {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// Adds a warning, once.
+    /// Adds a warning, once. Those beyond the first thousand are replaced by one that says so.
     pub fn warn(&mut self, warning: impl Into<String>) {
         let warning = warning.into();
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
+        if self.warnings.len() > MAX_WARNINGS || self.seen_warnings.contains(&warning) {
+            return;
         }
+        if self.warnings.len() == MAX_WARNINGS {
+            self.warnings.push(MORE_WARNINGS.into());
+            return;
+        }
+        self.seen_warnings.insert(warning.clone());
+        self.warnings.push(warning);
     }
 }
 

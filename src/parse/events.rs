@@ -12,6 +12,7 @@ use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use crate::model::connection::{Transport, canonical};
+use crate::model::text::unescape_cell;
 use crate::{Connection, RecordTime};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
@@ -72,6 +73,17 @@ struct Event {
 }
 
 impl Event {
+    /// The same event; its texts were escaped for csv.
+    fn of_cells(self) -> Event {
+        let text = |cell: Box<str>| Box::from(unescape_cell(&cell));
+        Event {
+            host: self.host.map(text),
+            comm: self.comm.map(text),
+            peer_ip: self.peer_ip.map(text),
+            ..self
+        }
+    }
+
     /// How it fared, if the source of the event knew of such things.
     fn transport(&self) -> Option<Box<Transport>> {
         let seconds = |s: Option<f64>| s.and_then(|s| Duration::try_from_secs_f64(s).ok());
@@ -148,7 +160,7 @@ fn csv(input: &mut impl Read, cx: &mut Context<'_>, unreadable: &mut u64) -> std
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(input);
     for event in reader.deserialize::<Event>() {
         match event.map_err(::csv::Error::into_kind) {
-            Ok(event) => cx.sink.take(event.into()),
+            Ok(event) => cx.sink.take(event.of_cells().into()),
             Err(::csv::ErrorKind::Io(e)) => return Err(e),
             Err(_) => *unreadable += 1,
         }

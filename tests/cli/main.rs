@@ -3,6 +3,7 @@
 mod support;
 
 mod formats;
+mod hostile;
 mod merge;
 mod metrics;
 mod output;

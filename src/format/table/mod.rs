@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use self::columns::{Columns, Line};
 use super::clock::{Clock, Detail};
 use super::tcp_stats::{fields, fields_of_one};
-use super::text::{printable, wrap};
+use super::text::wrap;
 use super::{RenderOptions, Report, ReportSection, Row};
 use crate::Connection;
 use crate::count::key::Key;
@@ -19,6 +19,7 @@ use crate::count::table::Entry;
 use crate::count::tcp_stats::TcpStats;
 use crate::count::value::Value;
 use crate::model::plural;
+use crate::model::text::printable;
 
 const HEADING: Style = Style::new().bold();
 const BAR: Style = AnsiColor::Green.on_default();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Counted, Input, Source};
+use super::{Counted, Input, Source, spool};
 
 /// Bytes of a header, and of what headers and contents are multiples of.
 const BLOCK: usize = 512;
@@ -132,7 +132,7 @@ impl Input {
             return Ok((Arc::clone(file), *at, *end));
         }
         let mut copy = tempfile::tempfile()?;
-        let copied = io::copy(self, &mut copy);
+        let copied = spool::copy(self, &mut copy);
         let end = copy.stream_position()?;
         if let Err(e) = copied {
             if end == 0 {
@@ -161,7 +161,11 @@ impl Input {
         let written = written.and_then(|t| Timestamp::from_second(t).ok());
         let (file, at, end) = if kind.is_gnu_sparse() {
             let mut copy = tempfile::tempfile()?;
-            let length = io::copy(&mut entry, &mut copy)?;
+            let limit = spool::limit(&copy)?;
+            if entry.size() > limit {
+                return Err(spool::too_large(limit));
+            }
+            let length = spool::copy(&mut entry, &mut copy)?;
             (Arc::new(copy), 0, length)
         } else {
             let at = start.saturating_add(entry.raw_file_position());

@@ -5,6 +5,7 @@ mod encoding;
 mod json;
 mod packed;
 pub(super) mod samples;
+mod spool;
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -20,6 +21,7 @@ use self::encoding::Encoding;
 pub(super) use self::json::{UnwrapStatus, unwrap_object};
 use self::packed::Packing;
 use self::samples::Samples;
+pub(super) use self::spool::copy as copy_to_temporary_file;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.

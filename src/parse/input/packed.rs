@@ -39,7 +39,26 @@ impl Packing {
     pub(super) fn unpack(self, raw: Box<dyn BufRead + Send>) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Packing::Gzip => Box::new(Gzip::new(raw)),
-            Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw)?),
+            Packing::Zstd => Box::new(Zstd(zstd::Decoder::with_buffer(raw)?)),
+        })
+    }
+}
+
+/// zstd, frame after frame. A frame says how much memory its decompression takes, and one of more than
+/// 128 MiB is refused.
+struct Zstd(zstd::Decoder<'static, Box<dyn BufRead + Send>>);
+
+impl Read for Zstd {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            if !error.to_string().contains("too much memory") {
+                return error;
+            }
+            io::Error::new(
+                error.kind(),
+                "its decompression needs more than 128 MiB of memory (it was made with --long); pipe \
+                 it: zstd -dc --long=31 FILE | tcptally parse -",
+            )
         })
     }
 }

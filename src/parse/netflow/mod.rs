@@ -11,7 +11,7 @@ use memchr::memmem;
 
 use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
-use super::input::Input;
+use super::input::{Input, copy_to_temporary_file};
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
@@ -290,7 +290,7 @@ fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> 
         Some(path) => path.to_owned(),
         None => {
             let mut file = tempfile::NamedTempFile::new().map_err(say)?;
-            io::copy(&mut input.by_ref(), &mut file).map_err(say)?;
+            copy_to_temporary_file(&mut input.by_ref(), file.as_file_mut()).map_err(say)?;
             file.flush().map_err(say)?;
             copy.insert(file).path().to_owned()
         }

@@ -140,7 +140,7 @@ fn csv(
         match record.deserialize::<Row>(Some(&headings)) {
             Ok(row) => {
                 others |= row.is_others();
-                row.in_interval().give(None, cx);
+                row.of_cells().in_interval().give(None, cx);
             }
             Err(_) => *unreadable += 1,
         }

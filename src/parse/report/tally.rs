@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::model::connection::Transport;
+use crate::model::text::unescape_cell;
 use crate::parse::host::Host;
 use crate::parse::reader::Context;
 use crate::{Connection, RecordTime, ShortfallKind};
@@ -110,6 +111,12 @@ impl Report {
 }
 
 impl Row {
+    /// The same row; its texts were escaped for csv.
+    pub(super) fn of_cells(self) -> Row {
+        let text = |cell: Box<str>| Box::from(unescape_cell(&cell));
+        Row { ip: self.ip.map(text), comm: self.comm.map(text), host: self.host.map(text), ..self }
+    }
+
     /// The same row; where it is without times, the interval is what is known.
     pub(super) fn in_interval(self) -> Row {
         let (start, end) = (self.start, self.end);
