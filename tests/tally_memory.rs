@@ -48,7 +48,7 @@ fn a_million_addresses() {
         sums: count.sums,
         whole,
         intervals: None,
-        ports: None,
+        metrics: None,
         notes: Vec::new(),
     };
     OutputFormat::Json.format(look).report(&report, &mut std::io::sink()).unwrap();

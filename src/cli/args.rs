@@ -193,9 +193,14 @@ pub(crate) enum Color {
 /// Options of the metrics server.
 #[derive(Debug, Args)]
 pub(crate) struct MetricsArgs {
-    /// Serve metrics for Prometheus at http://ADDR/metrics
-    #[arg(long = "metrics", value_name = "ADDR", help_heading = SHOWN)]
+    /// Serve metrics for Prometheus at http://ADDR/metrics (9435: 127.0.0.1:9435)
+    #[arg(long = "metrics", value_name = "ADDR", value_parser = values::metrics_address, help_heading = SHOWN)]
     pub address: Option<SocketAddr>,
+
+    /// Count recent connections for metrics in this time [default: 1m]
+    #[arg(long = "metrics-window", value_name = "DUR", value_parser = duration,
+          requires = "address", help_heading = SHOWN)]
+    pub window: Option<SignedDuration>,
 
     /// Allow an ADDR that other machines can reach
     #[arg(long = "metrics-allow-remote", requires = "address", help_heading = SHOWN)]

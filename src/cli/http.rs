@@ -5,7 +5,7 @@
 //! and starts a thread for each client, so that clients could exhaust the process that traces.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::Builder;
@@ -35,6 +35,23 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// The delay before accept is retried after it has failed, for example without free descriptors.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HttpRequest {
+    /// GET, HEAD or another method.
+    pub method: String,
+    /// The path, without what follows a question mark.
+    pub path: String,
+    /// The headers `Accept` and `User-Agent`; empty if they are not given.
+    pub accept: String,
+    /// See `accept`.
+    pub user_agent: String,
+    /// Whether it is a scraper that stores the samples. Prometheus and its kin tell their time-out.
+    pub is_scraper: bool,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+}
+
 /// The answer for a path.
 pub(super) struct Resource {
     /// The media type of the body.
@@ -43,11 +60,11 @@ pub(super) struct Resource {
     pub body: Vec<u8>,
 }
 
-/// Answers clients of `listener` in threads. `find` returns the answer for a path.
+/// Answers clients of `listener` in threads, with what `find` returns for a request.
 pub(super) fn serve(
     listener: TcpListener,
     limits: Limits,
-    find: impl Fn(&str) -> Option<Resource> + Send + Sync + 'static,
+    find: impl Fn(&HttpRequest) -> Option<Resource> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let find = Arc::new(find);
     let (free, slots) = sync_channel(limits.clients);
@@ -85,16 +102,16 @@ impl Drop for Slot {
 fn answer(
     stream: &TcpStream,
     deadline: Instant,
-    find: &dyn Fn(&str) -> Option<Resource>,
+    find: &dyn Fn(&HttpRequest) -> Option<Resource>,
 ) -> io::Result<()> {
     let text = |text: &str| Resource { content_type: "text/plain", body: text.into() };
     let (status, method, resource) = match read_request(stream, deadline) {
-        Ok(Some((method, _))) if method != "GET" && method != "HEAD" => {
-            ("405 Method Not Allowed", method, text("only GET and HEAD\n"))
+        Ok(Some(request)) if request.method != "GET" && request.method != "HEAD" => {
+            ("405 Method Not Allowed", request.method, text("only GET and HEAD\n"))
         }
-        Ok(Some((method, path))) => match find(&path) {
-            Some(resource) => ("200 OK", method, resource),
-            None => ("404 Not Found", method, text("see /metrics\n")),
+        Ok(Some(request)) => match find(&request) {
+            Some(resource) => ("200 OK", request.method, resource),
+            None => ("404 Not Found", request.method, text("see /metrics\n")),
         },
         Ok(None) => (
             "431 Request Header Fields Too Large",
@@ -117,9 +134,9 @@ fn answer(
     write_until(stream, &body, deadline)
 }
 
-/// Reads the method and the path of a request, and all its headers: closing a connection with
-/// unread data would reset it before the client has the answer. `None`: the request is too long.
-fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<(String, String)>> {
+/// Reads a request with all its headers: closing a connection with unread data
+/// would reset it before the client has the answer. `None`: the request is too long.
+fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<HttpRequest>> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     loop {
@@ -136,12 +153,29 @@ fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<
             return Ok(None);
         }
     }
-    let line = request.split(|b| *b == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split_ascii_whitespace();
+    let client = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+    Ok(Some(parse_request(&String::from_utf8_lossy(&request), client)))
+}
+
+fn parse_request(text: &str, client: Option<IpAddr>) -> HttpRequest {
+    let mut lines = text.lines();
+    let mut words = lines.next().unwrap_or_default().split_ascii_whitespace();
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let path = target.split('?').next().unwrap_or("");
-    Ok(Some((method.to_owned(), path.to_owned())))
+    let header = |name: &str| {
+        let values = lines.clone().filter_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+        });
+        values.collect::<Vec<_>>().join(",")
+    };
+    HttpRequest {
+        method: method.to_owned(),
+        path: target.split('?').next().unwrap_or("").to_owned(),
+        accept: header("accept"),
+        user_agent: header("user-agent"),
+        is_scraper: !header("x-prometheus-scrape-timeout-seconds").is_empty(),
+        client,
+    }
 }
 
 /// Whether the empty line after the headers has been received.
@@ -178,8 +212,8 @@ mod tests {
     fn served(total: Duration, clients: usize) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let find = |path: &str| {
-            let body = match path {
+        let find = |request: &HttpRequest| {
+            let body = match request.path.as_str() {
                 "/" => b"hello\n".to_vec(),
                 "/large" => vec![b'x'; 64 << 20],
                 _ => return None,

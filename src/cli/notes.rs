@@ -24,7 +24,7 @@ pub(super) fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Orde
         sums: count.sums,
         whole: ReportSection { start: None, end: None, keys: &count.tally.keys, table, order },
         intervals: None,
-        ports: None,
+        metrics: None,
         notes: notes(status, count),
     }
 }

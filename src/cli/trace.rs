@@ -42,7 +42,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         }
     };
     let endpoint = Endpoint::open(&args.metrics)?;
-    let metrics = endpoint.map(|e| e.serve(&request, "trace")).transpose()?;
+    let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
     let what = Watch { request, output, duration: args.duration, metrics };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };

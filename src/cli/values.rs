@@ -1,6 +1,7 @@
 //! Parsers for the values of options: the names of the library's enums, with their help texts.
 
 use std::fmt::Debug;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use crate::count::key::Key;
 use crate::count::order::Sort;
@@ -92,6 +93,22 @@ where
         let choice = choices.iter().find(|(_, name, _)| *name == given);
         choice.map(|(value, ..)| *value).ok_or_else(|| format!("'{given}' is not known"))
     })
+}
+
+/// Why the value of `--metrics` is no address.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "'{0}' is not an address to listen on; give a port (9435) or ADDRESS:PORT (127.0.0.1:9435, [::1]:9435)"
+)]
+pub(super) struct NotAnAddress(String);
+
+/// Parses `ADDRESS:PORT`, `NAME:PORT`, `:PORT` or `PORT`; without an address it is 127.0.0.1.
+pub(super) fn metrics_address(text: &str) -> Result<SocketAddr, NotAnAddress> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let named = || text.to_socket_addrs().ok()?.min_by_key(|a| !a.is_ipv4());
+    let address = port.ok().map(local).or_else(named).filter(|a| a.port() != 0);
+    address.ok_or_else(|| NotAnAddress(text.to_owned()))
 }
 
 #[cfg(test)]

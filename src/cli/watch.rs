@@ -29,7 +29,9 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
         // Before any other thread exists.
         namespace.enter()?;
     }
-    let metrics = endpoint.map(|e| e.serve(&request, "watch")).transpose()?;
+    let watched = options.ports.clone();
+    let open = move || crate::watch::open_connections(&watched).ok();
+    let metrics = endpoint.map(|e| e.serve(&request, "watch", Box::new(open))).transpose()?;
     let (quiet, verbose) = (args.count.quiet, args.count.verbose);
     let ports = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
     let ending = request.ending();

@@ -4,6 +4,7 @@
 mod clock;
 mod csv;
 mod event;
+mod histograms;
 mod json;
 mod jsonl;
 mod openmetrics;
@@ -14,7 +15,9 @@ mod tcp_stats;
 mod text;
 
 pub(crate) use self::clock::Clock;
+pub(crate) use self::histograms::TcpHistograms;
 pub(crate) use self::openmetrics::CONTENT_TYPE;
+pub(crate) use self::report::MetricsSections;
 use self::report::Row;
 pub use self::report::{Format, RenderOptions, Report, ReportSection};
 

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::histograms::TcpHistograms;
 use crate::count::counter::Sums;
 use crate::count::key::{Key, Keys};
 use crate::count::order::{Order, Selection};
@@ -67,8 +69,8 @@ pub struct Report<'a> {
     pub whole: ReportSection<'a>,
     /// The counts of each interval, for formats that are [one document](Format::one_document).
     pub intervals: Option<Vec<ReportSection<'a>>>,
-    /// The counts by local port, for metrics.
-    pub ports: Option<ReportSection<'a>>,
+    /// What only a metrics server knows.
+    pub metrics: Option<MetricsSections<'a>>,
     /// Notes for the reader, a sentence each.
     pub notes: Vec<String>,
 }
@@ -113,6 +115,21 @@ pub struct ReportSection<'a> {
     pub table: Option<&'a Table>,
     /// Which rows are shown.
     pub order: Order,
+}
+
+/// What only a metrics server knows.
+#[derive(Clone)]
+pub struct MetricsSections<'a> {
+    /// The counts by local port.
+    pub ports: ReportSection<'a>,
+    /// The counts of the last [`window`](MetricsSections::window).
+    pub recent: ReportSection<'a>,
+    /// The time that `recent` covers.
+    pub window: Duration,
+    /// Number of connections that are open now, if the source can tell.
+    pub open_connections: Option<u64>,
+    /// Distributions of durations and round-trip times.
+    pub histograms: &'a TcpHistograms,
 }
 
 /// One row of a report.

@@ -1,6 +1,7 @@
 //! [`Dumper`]: requests dumps of the sockets on the watched ports.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -95,6 +96,17 @@ impl Dumper {
             }
         }
     }
+}
+
+/// Number of connections to the watched ports that are open now, in the calling thread's network
+/// namespace: those in the states ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK and CLOSING.
+///
+/// # Errors
+/// As sock_diag(7) refuses it.
+pub fn open_connections(ports: &[RangeInclusive<u16>]) -> Result<u64, Error> {
+    let mut dumper = Dumper::open(ports.iter().cloned().collect())?;
+    let sockets = &dumper.dump(false)?.sockets;
+    Ok(sockets.iter().filter(|s| s.state != state::LISTEN).count() as u64)
 }
 
 fn refused(error: io::Error) -> Error {

@@ -32,6 +32,7 @@ mod tracker;
 mod watcher;
 mod wire;
 
+pub use dumper::open_connections;
 pub use error::Error;
 pub use namespace::Namespace;
 pub(crate) use options::RESOLUTION;

@@ -1,9 +1,14 @@
 //! `trace --metrics`, scraped by hand and by a real Prometheus.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
+use nix::unistd::Pid;
 
 use crate::support::tcptally;
 
@@ -66,14 +71,51 @@ impl Traced {
     }
 
     fn scrape(&self) -> String {
-        self.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n")
+        self.scrape_as("curl/8", "application/openmetrics-text")
     }
+
+    fn scrape_as(&self, user_agent: &str, accept: &str) -> String {
+        self.ask(&format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {user_agent}\r\n\
+             Accept: {accept}\r\n\r\n"
+        ))
+    }
+
+    fn connect_from(&self, ip: [u8; 4], times: usize) {
+        for _ in 0..times {
+            let socket = bound_socket(ip);
+            nix::sys::socket::connect(
+                socket.as_raw_fd(),
+                &SockaddrIn::new(127, 0, 0, 1, self.server),
+            )
+            .unwrap();
+        }
+    }
+}
+
+/// A socket that is bound to an address of its own.
+fn bound_socket(ip: [u8; 4]) -> OwnedFd {
+    let [a, b, c, d] = ip;
+    let (family, kind) = (AddressFamily::Inet, SockType::Stream);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 0)).unwrap();
+    socket
 }
 
 impl Drop for Traced {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
+    }
+}
+
+/// A child that is ended with this.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -125,7 +167,119 @@ fn a_scrape_has_the_counts_of_now() {
 }
 
 #[test]
-fn prometheus_scrapes_it() {
+fn clients_that_do_not_ask_for_openmetrics_receive_the_text_format_of_prometheus() {
+    if !has_python() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let traced = Traced::new(&["--metrics-window", "30s"]);
+    let text = wait_for("count", || {
+        let text = traced.scrape_as("curl/8", "*/*");
+        text.contains("tcptally_recent_connections{ip=\"127.0.0.1\"} 1\n").then_some(text)
+    });
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    for line in [
+        "# TYPE tcptally_connections_total counter\n",
+        "# HELP tcptally_connections_total Connections that were counted.\n",
+        "# TYPE tcptally_complete gauge\n",
+        "tcptally_connections_total 1\n",
+        concat!("tcptally_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),
+    ] {
+        assert!(body.contains(line), "{line}{body}");
+    }
+    assert!(!body.contains("# EOF"), "{body}");
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        eprintln!("skipped: there is no promtool");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let checked = promtool.wait_with_output().unwrap();
+    let complaints = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success() && complaints.is_empty(), "{complaints}{body}");
+}
+
+#[test]
+fn metrics_of_watch_have_open_connections_and_histograms() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let metrics = free_port();
+    let watch = tcptally(&["watch", "--columns", "duration,rtt", "-o", "/dev/null"])
+        .args(["--port", &address.port().to_string(), "--metrics", &metrics.to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut watch = Ends(watch);
+    // Printed when it has begun.
+    let mut began = String::new();
+    BufReader::new(watch.0.stderr.as_mut().unwrap()).read_line(&mut began).unwrap();
+    assert!(began.contains("watching port"), "{began}");
+    let scrape = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", metrics)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let connect = || (TcpStream::connect(address).unwrap(), server.accept().unwrap());
+    let open = [connect(), connect()];
+    drop(connect());
+    // Both ends of each connection are on this machine; the client's end has another port.
+    let text = wait_for("closed connection", || {
+        let text = scrape()?;
+        let closed = text.contains("tcptally_connection_rtt_seconds_count 1\n");
+        (closed && text.contains("tcptally_open_connections 2\n")).then_some(text)
+    });
+    drop(open);
+    nix::sys::signal::kill(Pid::from_raw(watch.0.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(watch.0.wait().unwrap().success());
+    for line in [
+        "# TYPE tcptally_connection_duration_seconds histogram\n",
+        "tcptally_connection_rtt_seconds_bucket{le=\"+Inf\"} 1\n",
+        "# TYPE tcptally_open_connections gauge\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+}
+
+#[test]
+fn an_address_of_metrics_may_be_a_port() {
+    for (address, is_right) in [
+        ("{port}", true),
+        (":{port}", true),
+        ("localhost:{port}", true),
+        ("127.0.0.1:{port}", true),
+        ("127.0.0.1", false),
+        ("127.0.0.1:0", false),
+        ("nowhere.invalid:9435", false),
+    ] {
+        let port = free_port();
+        let address = address.replace("{port}", &port.to_string());
+        let mut traced =
+            tcptally(&["trace", "--metrics", &address, "-o", "/dev/null", "--", "cat"])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+        if is_right {
+            wait_for(&address, || TcpStream::connect(("127.0.0.1", port)).ok());
+        }
+        drop(traced.stdin.take());
+        let output = traced.wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(if is_right { 0 } else { 2 }), "{message}");
+        assert!(is_right || message.contains("give a port (9435)"), "{message}");
+    }
+}
+
+#[test]
+fn increase_of_prometheus_over_a_burst_is_its_number_of_connections() {
     if !has_python() || Command::new("prometheus").arg("--version").output().is_err() {
         eprintln!("skipped: there is no prometheus or python3");
         return;
@@ -151,26 +305,54 @@ fn prometheus_scrapes_it() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    struct Ends(Child);
-    impl Drop for Ends {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
     let _prometheus = Ends(prometheus);
-    let query = format!(
-        "GET /api/v1/query?query=tcptally_top_connections_total HTTP/1.0\r\nHost: \
-         127.0.0.1:{port}\r\n\r\n"
-    );
-    let answer = wait_for("answer from Prometheus", || {
+    // What Prometheus answers to a query, URL-encoded.
+    let ask = |query: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        stream.write_all(query.as_bytes()).ok()?;
+        let request =
+            format!("GET /api/v1/query?query={query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
-        answer.contains("tcptally_top_connections_total").then_some(answer)
-    });
-    assert!(answer.contains("\"ip\":\"127.0.0.1\""), "{answer}");
-    assert!(answer.contains(&format!("\"port\":\"{}\"", traced.server)), "{answer}");
-    assert!(answer.contains(",\"1\"]"), "{answer}");
+        let body: serde_json::Value =
+            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+        let result = body["data"]["result"].as_array()?.first()?.clone();
+        Some((result["metric"].clone(), result["value"][1].as_str()?.to_owned()))
+    };
+    let series = |ip: &str| format!("tcptally_top_connections_total%7Bip=%22{ip}%22%7D");
+    let (labels, count) = wait_for("answer", || ask(&series("127.0.0.1")));
+    assert_eq!((&labels["port"], count.as_str()), (&traced.server.to_string().into(), "1"));
+    traced.connect_from([127, 0, 0, 9], 200);
+    let burst = series("127.0.0.9");
+    wait_for("burst", || ask(&burst).filter(|(_, count)| count == "200"));
+    // At the time of the last sample there is nothing to extrapolate.
+    let (_, time) = wait_for("time of the sample", || ask(&format!("timestamp({burst})")));
+    let increase = format!("increase({burst}%5B1m%5D)&time={time}");
+    let (_, count) = wait_for("increase", || ask(&increase));
+    assert_eq!(count, "200");
+}
+
+#[test]
+fn alert_rules_and_dashboard_use_metrics_that_exist() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/prometheus");
+    let fields = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fields.md");
+    let documented = std::fs::read_to_string(fields).unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (alerts, dashboard) = (read("alerts.yml"), read("dashboard.json"));
+    let _: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let name = regex::Regex::new(r"tcptally_[a-z_]+").unwrap();
+    let mut names = 0;
+    for found in name.find_iter(&alerts).chain(name.find_iter(&dashboard)) {
+        let metric = found.as_str().trim_end_matches("_bucket");
+        assert!(documented.contains(&format!("`{metric}`")), "{metric} is not documented");
+        names += 1;
+    }
+    assert!(names > 8, "{names}");
+    let Ok(checked) =
+        Command::new("promtool").args(["check", "rules"]).arg(folder.join("alerts.yml")).output()
+    else {
+        eprintln!("skipped: there is no promtool");
+        return;
+    };
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

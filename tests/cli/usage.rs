@@ -23,7 +23,7 @@ fn a_bad_option_is_2_with_a_hint() {
         (&["parse", "--events", "--format", "openmetrics"], "jsonl"),
         (&["trace", "--duration", "0", "--", "true"], "90s"),
         (&["trace"], "tcptally trace -- COMMAND"),
-        (&["trace", "--metrics", "0.0.0.0:0", "--", "true"], "--metrics-allow-remote"),
+        (&["trace", "--metrics", "0.0.0.0:9435", "--", "true"], "--metrics-allow-remote"),
         (&["watch", "--port", "9", "--by", "pid"], "tcptally trace --port 9"),
         (&["watch", "--port", "9", "--by", "ip,comm"], "--by comm"),
         (&["watch", "--port", "9", "--since", "10m ago"], "has passed"),

@@ -18,7 +18,8 @@ fn ask(port: u16, request: &str) -> String {
 #[track_caller]
 pub fn scrape(port: u16, line: &str) -> String {
     wait_for(line, || {
-        let answer = ask(port, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer =
+            ask(port, "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         answer.contains(line).then_some(answer)
     })
@@ -87,7 +88,7 @@ fn what_is_lost_is_told_too() {
 
 #[test]
 fn not_for_others_unless_that_is_said() {
-    let mut watch = Watch::command(User::plain(), &["--port", "1", "--metrics", "0.0.0.0:0"]);
+    let mut watch = Watch::command(User::plain(), &["--port", "1", "--metrics", "0.0.0.0:9435"]);
     assert_eq!(watch.session.wait().code(), Some(2));
     let stderr = watch.session.stderr();
     assert!(stderr.contains("--metrics-allow-remote"), "{stderr}");

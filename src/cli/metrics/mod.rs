@@ -1,22 +1,34 @@
 //! [`Metrics`]: the counts so far over HTTP, for Prometheus.
 
+mod exposition;
+mod recent;
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::Sink;
-use crate::cli::args::MetricsArgs;
 use crate::count::Tally;
 use crate::count::counter::Count;
 use crate::count::key::{Key, Keys, Mask};
 use crate::count::order::Order;
-use crate::format::{CONTENT_TYPE, OutputFormat, RenderOptions, ReportSection};
+use crate::format::{MetricsSections, OutputFormat, RenderOptions, ReportSection, TcpHistograms};
 use crate::{Connection, SourceStatus};
 use anyhow::Context;
 
-use super::http::{self, Limits, Resource};
+use super::http::{self, HttpRequest, Limits, Resource};
 use super::notes::report;
 use super::request::{Request, Usage};
+use crate::cli::args::MetricsArgs;
+use exposition::{Scrapers, negotiate};
+use recent::RecentCounts;
+
+/// Default of `--metrics-window`.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Tells how many connections are open now.
+pub(super) type OpenConnections = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// Default maximum of keys. A scrape must not keep the tracer waiting.
 const MAX_KEYS: usize = 10_000;
@@ -27,13 +39,19 @@ pub(super) struct Metrics(Arc<Mutex<Shared>>);
 struct Shared {
     count: Count,
     ports: Tally,
+    recent: RecentCounts,
+    histograms: TcpHistograms,
+    scrapers: Scrapers,
     order: Order,
     status: SourceStatus,
     options: RenderOptions,
 }
 
-/// A listening socket for metrics that is not served yet.
-pub(super) struct Endpoint(TcpListener);
+/// A listening socket for metrics that nobody answers yet.
+pub(super) struct Endpoint {
+    listener: TcpListener,
+    window: Duration,
+}
 
 impl Endpoint {
     /// Listens on the address of `--metrics`, before anything else starts.
@@ -49,15 +67,27 @@ impl Endpoint {
         }
         let listener = TcpListener::bind(addr)
             .with_context(|| format!("--metrics {addr}: cannot listen there"))?;
-        Ok(Some(Endpoint(listener)))
+        let window = args.window.map_or(WINDOW, |w| Duration::try_from(w).unwrap_or(WINDOW));
+        if window < Duration::from_secs(1) {
+            return Err(Usage("--metrics-window must be at least 1s".into()).into());
+        }
+        Ok(Some(Endpoint { listener, window }))
     }
 
     /// Starts to answer, in threads.
-    pub(super) fn serve(self, request: &Request, source: &'static str) -> anyhow::Result<Metrics> {
+    pub(super) fn serve(
+        self,
+        request: &Request,
+        source: &'static str,
+        open: OpenConnections,
+    ) -> anyhow::Result<Metrics> {
         let Request { count, order, .. } = request;
         let max_keys = count.tally.whole.max_keys().unwrap_or(MAX_KEYS);
         let tally = Tally::new(count.tally.keys.clone(), None, Some(max_keys));
         let shared = Arc::new(Mutex::new(Shared {
+            recent: RecentCounts::new(&tally, self.window, Instant::now()),
+            histograms: TcpHistograms::new(count.tally.columns),
+            scrapers: Scrapers::default(),
             count: Count::new(count.filter.clone(), tally),
             ports: Tally::new(Keys::new(&[Key::Port], Mask::default()), None, None),
             order: *order,
@@ -65,15 +95,15 @@ impl Endpoint {
             options: request.render_options(None, true),
         }));
         let metrics = Metrics(shared.clone());
-        http::serve(self.0, Limits::default(), move |path| match path {
-            "/metrics" => {
-                Some(Resource { content_type: CONTENT_TYPE, body: scrape(&shared).ok()? })
+        http::serve(self.listener, Limits::default(), move |request| {
+            match request.path.as_str() {
+                "/metrics" => scrape(&shared, request, open()).ok(),
+                "/" => Some(Resource {
+                    content_type: "text/plain",
+                    body: b"tcptally: the metrics are at /metrics\n".to_vec(),
+                }),
+                _ => None,
             }
-            "/" => Some(Resource {
-                content_type: "text/plain",
-                body: b"tcptally: the metrics are at /metrics\n".to_vec(),
-            }),
-            _ => None,
         })?;
         Ok(metrics)
     }
@@ -85,6 +115,8 @@ impl Metrics {
         let mut shared = lock(&self.0);
         if shared.count.filter.judge(c) == crate::filter::Verdict::Pass {
             shared.ports.add(c);
+            shared.recent.add(c, Instant::now());
+            shared.histograms.observe(c);
         }
         shared.count.take(c.clone());
     }
@@ -100,17 +132,40 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn scrape(shared: &Mutex<Shared>) -> io::Result<Vec<u8>> {
-    let shared = lock(shared);
+fn scrape(
+    shared: &Mutex<Shared>,
+    request: &HttpRequest,
+    open_connections: Option<u64>,
+) -> io::Result<Resource> {
+    let (empty, parts, window) = {
+        let mut shared = lock(shared);
+        let parts = shared.recent.parts(Instant::now());
+        (shared.count.tally.part(), parts, shared.recent.window())
+    };
+    // Not under the lock: whoever counts must not wait for it.
+    let recent = recent::sum(empty, &parts);
+    let mut shared = lock(shared);
     let mut report = report(&shared.status, &shared.count, shared.order);
-    report.ports = Some(ReportSection {
-        keys: &shared.ports.keys,
-        table: Some(&shared.ports.whole),
+    report.metrics = Some(MetricsSections {
         // All ports: a server listens on few.
-        order: Order { top: Some(usize::MAX), ..Order::default() },
-        ..report.whole.clone()
+        ports: ReportSection {
+            keys: &shared.ports.keys,
+            table: Some(&shared.ports.whole),
+            order: Order { top: Some(usize::MAX), ..Order::default() },
+            ..report.whole.clone()
+        },
+        recent: ReportSection {
+            keys: &recent.keys,
+            table: Some(&recent.whole),
+            ..report.whole.clone()
+        },
+        window,
+        open_connections,
+        histograms: &shared.histograms,
     });
     let mut text = Vec::new();
     OutputFormat::Openmetrics.format(shared.options.clone()).report(&report, &mut text)?;
-    Ok(text)
+    let text = shared.scrapers.begin_at_zero(request, &String::from_utf8_lossy(&text));
+    let (content_type, text) = negotiate(&request.accept, text);
+    Ok(Resource { content_type, body: text.into_bytes() })
 }
