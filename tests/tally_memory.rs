@@ -39,6 +39,7 @@ fn a_million_addresses() {
     let whole = ReportSection {
         start: None,
         end: None,
+        is_partial: false,
         keys: &count.tally.keys,
         table: Some(&count.tally.whole),
         order: Order::default(),

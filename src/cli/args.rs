@@ -228,7 +228,7 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub no_children: bool,
 
-    /// How accepts are observed
+    /// How accepts are observed: sample for running servers only, seccomp for started ones only
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: Engine,
 
@@ -249,17 +249,23 @@ pub(crate) struct TraceArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pids(pub Vec<i32>);
 
-fn pid_list(text: &str) -> Result<Pids, String> {
+/// Why a text is not a list of process ids.
+#[derive(Debug, thiserror::Error)]
+enum PidsError {
+    #[error("'{0}' is not a process id; 'pidof NAME' and 'pgrep NAME' print them")]
+    NotAPid(String),
+    #[error("no process id given (is the server running?)")]
+    Empty,
+}
+
+fn pid_list(text: &str) -> Result<Pids, PidsError> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|w| !w.is_empty());
     let pids = words.map(|word| match word.parse() {
         Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err(format!("'{word}' is not a process id; 'pidof NAME' and 'pgrep NAME' print them")),
+        _ => Err(PidsError::NotAPid(word.into())),
     });
     let pids = pids.collect::<Result<Vec<i32>, _>>()?;
-    if pids.is_empty() {
-        return Err("no process id given (is the server running?)".into());
-    }
-    Ok(Pids(pids))
+    if pids.is_empty() { Err(PidsError::Empty) } else { Ok(Pids(pids)) }
 }
 
 /// How accepts are observed.
@@ -267,11 +273,11 @@ fn pid_list(text: &str) -> Result<Pids, String> {
 pub(crate) enum Engine {
     /// The cheapest engine that is safe and exact
     Auto,
-    /// No stop: the kernel writes each accept into a buffer; for running servers
+    /// No stop: the kernel writes each accept into a buffer; for running servers only
     Sample,
-    /// One stop per accepted connection, by perf events; for running servers
+    /// One stop per accepted connection, by perf events
     Perf,
-    /// Two stops per accept call; for servers that tcptally starts
+    /// Two stops per accept call; for servers that tcptally starts only
     Seccomp,
     /// Two stops per system call of any kind
     Syscall,
@@ -280,7 +286,7 @@ pub(crate) enum Engine {
 /// How new connections are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WatchEngine {
-    /// The tracepoint where it is available and tells what is asked for, otherwise sockdiag
+    /// The tracepoint if it is available and has what is requested, otherwise sockdiag
     Auto,
     /// Requests for open sockets and messages about closed ones, by sock_diag(7); for every user
     Sockdiag,

@@ -45,6 +45,7 @@ pub(super) fn intervals<'a>(
     let part = |start, end, table| ReportSection {
         start: Some(start),
         end: Some(end),
+        is_partial: false,
         keys: &tally.keys,
         table,
         order,
@@ -77,6 +78,15 @@ pub(super) fn partial(interval: &Interval, started: RecordTime, ended: RecordTim
     let first = interval.around(started).0 < started;
     let last = interval.around(ended.just_before()).1 > ended;
     (first, last)
+}
+
+/// Whether an interval was observed only in part; `observed`: the beginning and the end, if known.
+pub(super) fn is_partial(
+    (start, end): (RecordTime, RecordTime),
+    observed: (Option<RecordTime>, Option<RecordTime>),
+) -> bool {
+    let (from, until) = observed;
+    from.is_some_and(|from| start < from) || until.is_some_and(|until| until < end)
 }
 
 #[cfg(test)]

@@ -22,7 +22,14 @@ pub(super) fn report<'a>(status: &'a SourceStatus, count: &'a Count, order: Orde
     Report {
         status,
         sums: count.sums,
-        whole: ReportSection { start: None, end: None, keys: &count.tally.keys, table, order },
+        whole: ReportSection {
+            start: None,
+            end: None,
+            is_partial: false,
+            keys: &count.tally.keys,
+            table,
+            order,
+        },
         intervals: None,
         metrics: None,
         notes: notes(status, count),

@@ -11,7 +11,7 @@ use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
 use jiff::SignedDuration;
 
-use super::intervals::{MAX_EMPTY_INTERVALS, intervals, partial};
+use super::intervals::{MAX_EMPTY_INTERVALS, intervals, is_partial, partial};
 use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
@@ -23,8 +23,11 @@ pub(super) struct Reporter {
     pub format: Box<dyn Format>,
     /// The beginning of the first interval that has not been written.
     next: Option<RecordTime>,
-    /// Whether connections come as they happen, so that none belongs to an interval long ago.
-    live: bool,
+    /// The time since which connections are observed, if they are reported as they happen. Then
+    /// none belongs to an interval long ago.
+    observed_from: Option<RecordTime>,
+    /// The time at which observing ended.
+    observed_until: Option<RecordTime>,
     /// Whether the interval before `next` has been shown.
     shown: bool,
 }
@@ -45,12 +48,13 @@ impl Reporter {
         let first =
             start.max(since.filter(|s| start.is_none_or(|t| discriminant(&t) == discriminant(s))));
         let next = first.zip(interval).map(|(start, i)| i.around(start).0);
-        Reporter { request, format, next, live: start.is_some(), shown: false }
+        let observed_from = start.and(first);
+        Reporter { request, format, next, observed_from, observed_until: None, shown: false }
     }
 
     /// Counts one connection.
     pub(super) fn take(&mut self, mut c: Connection) {
-        if let Some(next) = self.next.filter(|_| self.live && self.shown) {
+        if let Some(next) = self.next.filter(|_| self.observed_from.is_some() && self.shown) {
             c.time = c.time.map(|time| time_in_next(time, &c, next));
         }
         let time = c.time;
@@ -112,6 +116,7 @@ impl Reporter {
     /// Returns the text of all remaining intervals, when no more connections come. The last interval
     /// is that of the end of the period, or of `now`.
     pub(super) fn rest(&mut self, now: Option<RecordTime>) -> Vec<u8> {
+        self.observed_until = now;
         let tally = &self.request.count.tally;
         let until = match &self.request.count.filter.period.until {
             Some(Bound::At(until)) => Some(*until),
@@ -160,7 +165,10 @@ impl Reporter {
     ) {
         let Tally { keys, .. } = &self.request.count.tally;
         let order = self.request.order;
-        let part = ReportSection { start: Some(start), end: Some(end), keys, table, order };
+        let observed = (self.observed_from, self.observed_until);
+        let is_partial = is_partial((start, end), observed);
+        let (start, end) = (Some(start), Some(end));
+        let part = ReportSection { start, end, is_partial, keys, table, order };
         // Writing to a vector does not fail.
         let _ = self.format.interval(&part, text);
     }
@@ -175,7 +183,14 @@ impl Reporter {
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some() && self.format.one_document() {
             let also = status.started.into_iter().chain(status.ended.map(RecordTime::just_before));
-            let (parts, left_out) = intervals(count, *order, also);
+            let (mut parts, left_out) = intervals(count, *order, also);
+            if let Some((started, ended)) = self.observed(status) {
+                for part in &mut parts {
+                    let interval = part.start.zip(part.end);
+                    part.is_partial = interval
+                        .is_some_and(|interval| is_partial(interval, (Some(started), Some(ended))));
+                }
+            }
             report.intervals = Some(parts);
             report.notes.extend(left_out);
         }
@@ -187,14 +202,20 @@ impl Reporter {
         Ok(())
     }
 
-    /// Says which of the intervals were not observed from their beginning to their end.
-    fn partial_intervals(&self, status: &SourceStatus) -> Option<String> {
-        let Request { count, zone, .. } = &self.request;
-        let interval = count.tally.interval.as_ref().filter(|_| self.live)?;
-        let (mut started, ended) = status.started.zip(status.ended)?;
-        if let Some(Bound::At(since)) = &count.filter.period.since {
+    /// The times from and until which a live source observed connections.
+    fn observed(&self, status: &SourceStatus) -> Option<(RecordTime, RecordTime)> {
+        let (mut started, ended) = self.observed_from.and(status.started).zip(status.ended)?;
+        if let Some(Bound::At(since)) = &self.request.count.filter.period.since {
             started = started.max(*since);
         }
+        Some((started, ended))
+    }
+
+    /// The note about intervals that were not observed from their beginning to their end.
+    fn partial_intervals(&self, status: &SourceStatus) -> Option<String> {
+        let Request { count, zone, .. } = &self.request;
+        let interval = count.tally.interval.as_ref()?;
+        let (started, ended) = self.observed(status)?;
         let what = match partial(interval, started, ended) {
             (true, true) => "the first and the last interval are",
             (true, false) => "the first interval is",
@@ -202,7 +223,7 @@ impl Reporter {
             (false, false) => return None,
         };
         let span = Clock::span(zone, started, ended);
-        Some(format!("{what} not whole: connections were counted from {span}"))
+        Some(format!("{what} partial: connections were counted from {span}"))
     }
 
     /// Prints the notes to stderr, for events.

@@ -33,7 +33,8 @@ impl Format {
         let mut out = ::csv::Writer::from_writer(out);
         let intervals = self.intervals;
         if std::mem::take(&mut self.headings) {
-            let interval = if intervals { &["kind", "start", "end"][..] } else { &["kind"] };
+            let interval =
+                if intervals { &["kind", "start", "end", "partial"][..] } else { &["kind"] };
             let keys = section.keys.list().iter().map(|k| k.name());
             let values = ["count", "first", "last"].into_iter();
             let statistics = fields(section.order.columns).map(|field| field.name);
@@ -45,6 +46,7 @@ impl Format {
             if intervals {
                 out.write_field(time(section.start))?;
                 out.write_field(time(section.end))?;
+                out.write_field(section.is_partial.to_string())?;
             }
             for key in keys {
                 out.write_field(key)?;

@@ -159,6 +159,7 @@ impl Serialize for Section<'_> {
         let mut s = serializer.serialize_map(None)?;
         s.serialize_entry("start", &self.0.start)?;
         s.serialize_entry("end", &self.0.end)?;
+        s.serialize_entry("partial", &self.0.is_partial)?;
         s.serialize_entry("total", &self.0.total())?;
         s.serialize_entry("rows", &Rows(self.0, &selection))?;
         if let Some(others) = Others::of(self.0, &selection) {
@@ -207,8 +208,8 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// The beginning and the end of an interval.
-pub(super) type Interval = Option<(Option<RecordTime>, Option<RecordTime>)>;
+/// The beginning and the end of an interval, and whether it was observed only in part.
+pub(super) type Interval = Option<(Option<RecordTime>, Option<RecordTime>, bool)>;
 
 /// Writes the fields before the keys, in a row that is a line.
 pub(super) fn start_line<M: SerializeMap>(
@@ -217,9 +218,10 @@ pub(super) fn start_line<M: SerializeMap>(
     interval: Interval,
 ) -> Result<(), M::Error> {
     map.serialize_entry("kind", kind)?;
-    if let Some((start, end)) = interval {
+    if let Some((start, end, is_partial)) = interval {
         map.serialize_entry("start", &start)?;
         map.serialize_entry("end", &end)?;
+        map.serialize_entry("partial", &is_partial)?;
     }
     Ok(())
 }

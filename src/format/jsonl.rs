@@ -34,7 +34,7 @@ impl super::Format for Format {
 
     fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
         let selection = section.select();
-        let interval = Some((section.start, section.end));
+        let interval = Some((section.start, section.end, section.is_partial));
         if section.total() == 0 {
             write_line(&EmptyInterval { interval, section }, out)?;
         }

@@ -109,6 +109,8 @@ pub struct ReportSection<'a> {
     pub start: Option<RecordTime>,
     /// Its end.
     pub end: Option<RecordTime>,
+    /// Whether the interval was observed only in part.
+    pub is_partial: bool,
     /// The keys.
     pub keys: &'a Keys,
     /// The counts; `None` if there are none.

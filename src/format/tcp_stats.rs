@@ -42,11 +42,16 @@ const FIELDS: [Field; 6] = [
     },
     Field {
         name: "duration_mean",
-        heading: "MEAN TIME",
+        heading: "MEAN DURATION",
         of_one: Some("open"),
         value: |f| mean(&f.duration),
     },
-    Field { name: "duration_max", heading: "MAX TIME", of_one: None, value: |f| max(&f.duration) },
+    Field {
+        name: "duration_max",
+        heading: "MAX DURATION",
+        of_one: None,
+        value: |f| max(&f.duration),
+    },
     Field { name: "rtt_mean", heading: "MEAN RTT", of_one: Some("rtt"), value: |f| mean(&f.rtt) },
     Field { name: "rtt_max", heading: "MAX RTT", of_one: None, value: |f| max(&f.rtt) },
 ];

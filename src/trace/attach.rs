@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::plural;
 use crate::sys::ptrace::{self, Tid};
 
 use super::error::Error;
@@ -36,7 +37,8 @@ impl Targets {
         if self.children { threads | children } else { threads }
     }
 
-    /// Replaces each given thread by its process. Returns a note for each.
+    /// Replaces each given thread by its process. Returns notes about threads that were given, and
+    /// about children that are not watched.
     pub(crate) fn resolve_threads(&mut self) -> Vec<String> {
         let mut notes = Vec::new();
         let resolve = |tid: Tid| {
@@ -49,7 +51,23 @@ impl Targets {
             pid
         };
         self.pids = self.pids.iter().copied().map(resolve).collect();
+        notes.extend(self.unwatched_children());
         notes
+    }
+
+    /// A note about child processes that run now and are not watched.
+    fn unwatched_children(&self) -> Option<String> {
+        let others = match self.children {
+            true => 0,
+            false => target::with_descendants(&self.pids).difference(&self.pids).count(),
+        };
+        (others > 0).then(|| {
+            format!(
+                "not counted: connections that {} of the given {} (workers, for example)",
+                plural(others as u64, "child process", "child processes"),
+                if self.pids.len() == 1 { "process accepts" } else { "processes accept" }
+            )
+        })
     }
 
     /// Whether a traced process is one of the targets.

@@ -98,13 +98,13 @@ others: 3
         gave.out
     );
     let csv = Record::small().parse(&["-i", "30s", "-F", "csv"]).out;
-    assert!(csv.starts_with("kind,start,end,ip,count,first,last\n"), "{csv}");
+    assert!(csv.starts_with("kind,start,end,partial,ip,count,first,last\n"), "{csv}");
     assert!(
-        csv.contains("2026-11-22T11:30:30.000000Z,2026-11-22T11:31:00.000000Z,,0,,\n"),
+        csv.contains("2026-11-22T11:30:30.000000Z,2026-11-22T11:31:00.000000Z,false,,0,,\n"),
         "{csv}"
     );
     let sum: u64 =
-        csv.lines().skip(1).map(|l| l.split(',').nth(4).unwrap().parse::<u64>().unwrap()).sum();
+        csv.lines().skip(1).map(|l| l.split(',').nth(5).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(sum, 6);
 }
 

@@ -43,7 +43,10 @@ fn lines(gave: &Gave) -> Vec<&str> {
 fn columns_for_people() {
     let gave = events().parse(&["--columns", ALL]);
     let words = |n: usize| lines(&gave)[n].split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(words(0), "ADDRESS COUNT BYTES IN BYTES OUT MEAN TIME MAX TIME MEAN RTT MAX RTT");
+    assert_eq!(
+        words(0),
+        "ADDRESS COUNT BYTES IN BYTES OUT MEAN DURATION MAX DURATION MEAN RTT MAX RTT"
+    );
     assert_eq!(words(1), "192.0.2.7 3 420 60 1.0s 1.5s 200us 300us");
     assert_eq!(words(2), "192.0.2.8 2 5 1000000 45.0s 90.0s - -");
     assert_eq!(words(3), "192.0.2.9 1 - - - - - -", "not known is not nothing");

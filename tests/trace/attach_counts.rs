@@ -201,6 +201,8 @@ fn the_given_processes_alone() {
         let pid = plain.pid.to_string();
         let options = ["--engine", engine, "--no-children", "-p", &pid];
         let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        let said = run.session.stderr();
+        assert!(said.contains("not counted: connections that 3 child processes"), "{said}");
         server.clients(1, 30, 5).run();
         assert_eq!(run.end_attached().number("total"), 0);
     }

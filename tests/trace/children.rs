@@ -19,7 +19,10 @@ fn a_command_with_or_without_its_children() {
             let server = Server::c(&program, &["prefork=2"], &[Listens::V4]);
             let mut run = Run::spawn(&stage, user, &options, &server);
             server.clients(1, 60, 3).run();
-            assert_eq!(run.end().number("total"), 0, "{engine} as {user:?}");
+            let report = run.end();
+            assert_eq!(report.number("total"), 0, "{engine} as {user:?}");
+            let warnings = report.warnings();
+            assert!(warnings.contains("connections that children of the command"), "{warnings}");
 
             let server = Server::c(&program, &["prefork=2"], &[Listens::V4]);
             let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);

@@ -107,7 +107,7 @@ fn every_connection_is_in_one_interval() {
     session.wait();
     let text = session.stdout();
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
-    let count: u64 = rows.iter().filter_map(|r| r[4].parse::<u64>().ok()).sum();
+    let count: u64 = rows.iter().filter_map(|r| r[5].parse::<u64>().ok()).sum();
     assert_eq!(count, 150, "{text}");
 }
 
@@ -284,9 +284,9 @@ fn durations_of_open_connections_are_within_what_is_said() {
     drop((stream, accepted));
 }
 
-/// Rows of an interval are printed once, also where nothing came for a long time.
+/// Also where nothing came for a long time.
 #[test]
-fn intervals_are_printed_once() {
+fn intervals_are_printed_once_and_partial_ones_are_marked() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-F", "csv", "-i", "1s", "--resolution", "300ms"];
     let mut watch = Watch::start(User::plain(), &[port], &options);
@@ -298,10 +298,17 @@ fn intervals_are_printed_once() {
     watch.session.wait();
     let text = watch.session.stdout();
     let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split(',').collect()).collect();
-    let distinct: HashSet<_> = rows.iter().map(|row| &row[1..4]).collect();
+    let distinct: HashSet<_> = rows.iter().map(|row| &row[1..5]).collect();
     assert_eq!(distinct.len(), rows.len(), "{text}");
     let starts: Vec<&str> = rows.iter().map(|row| row[1]).collect();
     assert!(starts.is_sorted(), "{text}");
-    let count: u64 = rows.iter().filter_map(|r| r[4].parse::<u64>().ok()).sum();
+    let count: u64 = rows.iter().filter_map(|r| r[5].parse::<u64>().ok()).sum();
     assert_eq!(count, 6, "{text}");
+    // It started and ended within an interval.
+    let partial = |row: &&[&str]| row[3] == "true";
+    let (first, last) = (starts[0], starts[starts.len() - 1]);
+    let is_at_an_end = |row: &&[&str]| row[1] == first || row[1] == last;
+    for row in rows.iter().map(Vec::as_slice) {
+        assert_eq!(partial(&row), is_at_an_end(&row), "{text}");
+    }
 }

@@ -155,7 +155,8 @@ impl super::Format for Format {
             Clock::new(zone, end).show(section.end)
         );
         let total = plural(section.total(), "connection", "connections");
-        writeln!(out, "{}  {total}", self.styled(HEADING, heading))?;
+        let partial = if section.is_partial { " (partial)" } else { "" };
+        writeln!(out, "{}  {total}{partial}", self.styled(HEADING, heading))?;
         self.last_interval = Some(span);
         if section.total() == 0 {
             return Ok(());

@@ -17,8 +17,8 @@ use crate::parse::reader::Context;
 const HEADINGS: [&str; 4] = ["kind", "count", "first", "last"];
 
 /// Columns of csv that are no keys.
-const NO_KEYS: [&str; 8] =
-    ["kind", "start", "end", "count", "first", "last", "bytes_in", "bytes_out"];
+const NO_KEYS: [&str; 9] =
+    ["kind", "start", "end", "partial", "count", "first", "last", "bytes_in", "bytes_out"];
 
 /// Whether this is one of the two.
 pub(super) fn recognise(head: &[u8]) -> bool {

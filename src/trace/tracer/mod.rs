@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use crate::model::connection::Connection;
 use crate::model::live::{Ending, Event, Live};
+use crate::model::plural;
 use crate::model::record_time::RecordTime;
 use crate::sys::wake;
 use crate::{ShortfallKind, SourceStatus};
@@ -161,6 +162,12 @@ impl Live for Tracer {
         let untraced = tracees.check.untraced;
         status.record_shortfall(ShortfallKind::LostConnections, untraced, completeness::UNTRACED);
         status.tracees = tracees.threads.count();
+        if tracees.accepts_of_children > 0 {
+            status.warn(format!(
+                "not counted: {} that children of the command accepted",
+                plural(tracees.accepts_of_children, "connection", "connections")
+            ));
+        }
         status
     }
 }

@@ -61,7 +61,12 @@ fn begin(tracees: &mut Tracees, stop: ExecStop, started: Started) -> Result<(), 
     for warning in started.warnings {
         tracees.status.warn(warning);
     }
-    tracees.detail(format!("the command is traced with the engine {}", started.engine));
+    let reason = match started.engine {
+        _ if tracees.options.engine.is_some() => "as requested",
+        Engine::Seccomp => "a filter stops the command at its accepts only",
+        _ => "no seccomp filter could be installed",
+    };
+    tracees.detail(format!("the command is traced with engine {}: {reason}", started.engine));
     if started.engine != Engine::Seccomp {
         stop.set_options(spawn::OPTIONS).doing("setting ptrace options")?;
     }

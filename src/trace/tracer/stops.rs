@@ -134,7 +134,9 @@ impl Tracees {
     ) -> Option<Connection> {
         let evidence = &mut self.threads.state(tid).buffer;
         let connection = self.reader.read(tid, evidence, registers, arch, call)?;
-        self.is_counted(&connection).then_some(connection)
+        let is_counted = self.is_counted(&connection);
+        self.accepts_of_children += u64::from(!is_counted);
+        is_counted.then_some(connection)
     }
 
     /// Handles the entry to a system call under the engine `syscall`.

@@ -53,6 +53,8 @@ pub(super) struct Tracees {
     pub cpu_affinity: CpuAffinity,
     pub check: Check,
     pub status: SourceStatus,
+    /// Connections that children of a command accepted, and that are not counted as requested.
+    pub accepts_of_children: u64,
     /// Connections that were read while something else was awaited.
     pub ready: VecDeque<Connection>,
     pub remarks: Vec<Remark>,
@@ -87,6 +89,7 @@ impl Tracees {
             cpu_affinity: CpuAffinity::default(),
             check: Check::default(),
             status,
+            accepts_of_children: 0,
             ready: VecDeque::new(),
             remarks: Vec::new(),
         })
