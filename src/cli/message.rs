@@ -3,31 +3,45 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::service::is_journal;
 use crate::model::text::{printable, printable_lines};
 use crate::sys::wake;
 
 /// Prints an error in one line. Text in it that comes from outside, such as a file name, cannot control
 /// the terminal. A failure to write to stderr is ignored.
 pub(super) fn error(text: impl Display) {
-    print(&printable(&text.to_string()));
+    print(Priority::Error, &printable(&text.to_string()));
 }
 
 /// Prints an error of several lines.
 pub(super) fn error_lines(text: impl Display) {
-    print(&printable_lines(&text.to_string()));
+    print(Priority::Error, &printable_lines(&text.to_string()));
 }
 
-fn print(text: &str) {
-    let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "tcptally: {text}"));
+/// Priorities of syslog(3), as the journal takes them before a line.
+#[derive(Clone, Copy)]
+enum Priority {
+    Error = 3,
+    Notice = 5,
+}
+
+fn print(priority: Priority, text: &str) {
+    static IS_JOURNAL: LazyLock<bool> = LazyLock::new(is_journal);
+    let priority = IS_JOURNAL.then(|| format!("<{}>", priority as u8)).unwrap_or_default();
+    let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "{priority}tcptally: {text}"));
+}
+
+fn print_notice(text: impl Display) {
+    print(Priority::Notice, &printable(&text.to_string()));
 }
 
 /// Prints a notice unless `quiet`.
 pub(super) fn notice(quiet: bool, text: impl Display) {
     if !quiet {
-        error(text);
+        print_notice(text);
     }
 }
 
@@ -43,7 +57,7 @@ pub(super) fn notice_in_background(quiet: bool, text: impl Display) {
     let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
     let (notes, _) = background.get_or_insert_with(|| {
         let (sender, receiver) = channel::<String>();
-        (sender, std::thread::spawn(move || receiver.into_iter().for_each(error)))
+        (sender, std::thread::spawn(move || receiver.into_iter().for_each(print_notice)))
     });
     // The thread ends only when the sender is dropped.
     let _ = notes.send(text.to_string());

@@ -16,6 +16,7 @@ mod parse;
 mod piped;
 mod reporter;
 mod request;
+mod service;
 mod trace;
 mod values;
 mod watch;

@@ -43,7 +43,8 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     };
     let endpoint = Endpoint::open(&args.metrics)?;
     let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
-    let what = Watch { request, output, duration: args.duration, metrics };
+    let has_command = !args.argv.is_empty();
+    let what = Watch { request, output, duration: args.duration, metrics, has_command };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
         return watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what);

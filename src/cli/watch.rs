@@ -40,7 +40,7 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
         let open = opened_before(watcher);
         message::notice(quiet, format_args!("watching port {ports}{open}{ending}"));
     };
-    let what = Watch { request, output, duration: args.duration, metrics };
+    let what = Watch { request, output, duration: args.duration, metrics, has_command: false };
     watch(|| Watcher::start(options).inspect(say), what)
 }
 

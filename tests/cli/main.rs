@@ -11,5 +11,6 @@ mod periods;
 mod piped;
 mod recipes;
 mod rows;
+mod service;
 mod tcp_stats;
 mod usage;

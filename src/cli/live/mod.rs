@@ -138,7 +138,7 @@ mod tests {
         let args = [&["tcptally", "trace"], args, &["--", "true"]].concat();
         let Command::Trace(args) = Cli::parse_from(args).command else { unreachable!() };
         let request = Request::new(&args.count, &Times::Live).unwrap();
-        Watch { request, output, duration: args.duration, metrics: None }
+        Watch { request, output, duration: args.duration, metrics: None, has_command: true }
     }
 
     /// What it writes with the script in place of a server, and the exit status.

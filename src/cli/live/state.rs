@@ -15,6 +15,7 @@ use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::Request;
+use crate::cli::service::Service;
 
 /// Maximum age of the [`SourceStatus`] in metrics.
 const STATUS_MAX_AGE: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ pub(crate) struct Watch {
     pub duration: Option<SignedDuration>,
     /// The metrics server.
     pub metrics: Option<Metrics>,
+    /// Whether the source is a command that tcptally starts.
+    pub has_command: bool,
 }
 
 /// What has been counted and written, and when there is more to do.
@@ -38,6 +41,7 @@ pub(super) struct State {
     /// The name of the output in messages.
     place: String,
     metrics: Option<Metrics>,
+    service: Service,
     /// When the status in metrics is updated next.
     tell_at: Option<Instant>,
     /// When counting ends.
@@ -52,7 +56,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(what: Watch) -> anyhow::Result<State> {
-        let Watch { mut request, output, metrics, .. } = what;
+        let Watch { mut request, output, metrics, has_command, .. } = what;
         let format = request.format(output.stream(), !output.continues());
         let mut events = request.format(output.stream(), !output.continues());
         let place = output.name();
@@ -69,6 +73,7 @@ impl State {
             event_writer,
             place,
             metrics,
+            service: Service::new(has_command),
             tell_at: None,
             end,
             stop_at: None,
@@ -82,6 +87,7 @@ impl State {
     pub(super) fn begin(&mut self, duration: Option<SignedDuration>) {
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
+        self.service.ready();
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -94,7 +100,10 @@ impl State {
         };
         let close =
             self.reporter.next_end().and_then(|end| instant(end)?.checked_add(self.lateness));
-        [self.stop_at, self.tell_at, until, close].into_iter().flatten().min()
+        [self.stop_at, self.tell_at, self.service.deadline(), until, close]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -125,6 +134,7 @@ impl State {
 
     /// Updates the status in metrics, if it is too old.
     pub(super) fn tell(&mut self, live: &mut impl Live) {
+        self.service.alive();
         let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
         let now = Instant::now();
         if self.tell_at.is_none_or(|at| at <= now) {
