@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::Sink;
 use crate::parse::{self, Options, Outcome};
-use crate::sys::is_ignored;
+use crate::sys::{is_ignored, wait_for_signal};
 use crate::{Connection, RecordTime, ShortfallKind, SourceStatus};
 use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
@@ -50,9 +50,12 @@ pub(super) fn run(
     request: Request,
     output: Output,
 ) -> anyhow::Result<Parsed> {
+    // A shell without job control ignores SIGINT in its background jobs, to keep the terminal's
+    // from them. It still ends them when it is sent.
+    let ignores_interrupt = is_ignored(Signal::SIGINT as i32);
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1]
         .into_iter()
-        .filter(|signal| !is_ignored(*signal as i32))
+        .filter(|signal| *signal == Signal::SIGINT || !is_ignored(*signal as i32))
         .collect();
     // Threads inherit the mask, so that only the waiting thread takes these signals.
     signals.thread_block()?;
@@ -62,7 +65,7 @@ pub(super) fn run(
     let (sender, news) = channel();
     spawn("signals", {
         let sender = sender.clone();
-        move || wait_for_signals(signals, &sender)
+        move || wait_for_signals(&signals, ignores_interrupt, &sender)
     })?;
     spawn("parse", {
         let mut tap = Tap(shared.clone());
@@ -105,9 +108,13 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
 }
 
-fn wait_for_signals(signals: SigSet, news: &Sender<News>) {
+fn wait_for_signals(signals: &SigSet, ignores_interrupt: bool, news: &Sender<News>) {
     let mut ending = false;
-    while let Ok(signal) = signals.wait() {
+    while let Ok(received) = wait_for_signal(signals) {
+        let Ok(signal) = Signal::try_from(received.signal) else { continue };
+        if signal == Signal::SIGINT && ignores_interrupt && !received.is_sent {
+            continue;
+        }
         if ending && signal != Signal::SIGUSR1 {
             // A second signal ends the program without waiting for the reader of the report.
             std::process::exit(128 + signal as i32);

@@ -23,4 +23,4 @@ pub mod wait;
 pub(crate) mod wake;
 
 pub use signal::kill;
-pub(crate) use signal::{die_of, is_ignored, queue};
+pub(crate) use signal::{die_of, is_ignored, queue, wait as wait_for_signal};

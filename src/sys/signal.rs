@@ -1,6 +1,10 @@
 //! Sends signals to other processes and to this one.
 #![allow(unsafe_code)]
 
+use std::io;
+
+use nix::sys::signal::SigSet;
+
 use super::ptrace::Tid;
 
 /// Sends a signal. A process that does not exist is ignored.
@@ -42,5 +46,35 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0
             && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// A signal that [`wait`] took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Its number.
+    pub(crate) signal: i32,
+    /// Whether a process sent it, with kill(2) for example. A terminal's signals come from the
+    /// kernel.
+    pub(crate) is_sent: bool,
+}
+
+/// Waits for one of `signals`, which every thread must block: sigwaitinfo(2). A blocked signal
+/// arrives here even if the process ignores it.
+pub(crate) fn wait(signals: &SigSet) -> io::Result<Received> {
+    loop {
+        // SAFETY: all-zero is a valid siginfo_t, and the kernel fills it. The set is valid.
+        let (signal, info) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            (libc::sigwaitinfo(signals.as_ref(), &raw mut info), info)
+        };
+        if signal > 0 {
+            // Zero or less: SI_USER, SI_QUEUE, SI_TKILL and the like (sigaction(2)).
+            return Ok(Received { signal, is_sent: info.si_code <= 0 });
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Records that are still being written.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -18,12 +18,13 @@ struct AtWork {
 
 impl AtWork {
     fn new(args: &[&str]) -> AtWork {
-        let mut child = tcptally(&["parse"])
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = tcptally(&["parse"]);
+        command.args(args);
+        AtWork::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> AtWork {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -162,4 +163,21 @@ fn a_signal_ends_the_reading_with_the_report() {
         assert!(rest[0].ends_with(" 192.0.2.8: 1"), "{rest:?}");
         assert_eq!(rest[1..], ["192.0.2.7: 1", "192.0.2.8: 1"]);
     }
+}
+
+/// A shell without job control ignores SIGINT in what it starts in the background.
+#[test]
+fn an_interrupt_ignored_at_start_ends_the_reading_when_it_is_sent() {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" INT; exec "$0" parse -i 10s -F plain"#]);
+    command.arg(env!("CARGO_BIN_EXE_tcptally"));
+    let mut work = AtWork::spawn(command);
+    work.feed(&line(NOON, "192.0.2.7", 80));
+    work.feed(&line(NOON + 10.0, "192.0.2.8", 80));
+    assert!(work.next().ends_with(" 192.0.2.7: 1"));
+    work.signal(Signal::SIGINT);
+    let rest: Vec<String> =
+        std::iter::from_fn(|| work.lines.recv_timeout(Duration::from_secs(20)).ok()).collect();
+    assert_eq!(rest.last().map(String::as_str), Some("192.0.2.8: 1"), "{rest:?}");
+    assert_eq!(work.child.wait().unwrap().code(), Some(0));
 }
