@@ -11,6 +11,15 @@ use tcptally::filter::Filter;
 use tcptally::parse::{Options, parse};
 use tcptally::{Connection, RequestedFields, Sink};
 
+/// So many cases, unless PROPTEST_CASES asks for another number.
+fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases, ..default },
+    }
+}
+
 fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
     Options {
         format: Some(kind.to_owned()),
@@ -116,7 +125,7 @@ fn line_of_any_shape(kind: usize, a: u8, b: u8) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn any_shapes_count_the_same_together(
@@ -341,7 +350,7 @@ fn a_connection_takes_the_number_of_a_listener() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn made_up_logs_are_the_same_in_parts(

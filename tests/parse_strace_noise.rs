@@ -113,8 +113,168 @@ fn junk() -> impl Strategy<Value = String> {
     ]
 }
 
+/// So many cases, unless PROPTEST_CASES asks for another number.
+fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases, ..default },
+    }
+}
+
+/// Lines of one connection, or of none, in order; and how many connections they tell of.
+type ShortLog = (Vec<String>, u64);
+
+/// Logs in which one line tells of a connection.
+fn logs_of_one_connection() -> Vec<ShortLog> {
+    const UNIX: &str = r#"{sa_family=AF_UNIX, sun_path="/run/accept(3"}"#;
+    let resumed = format!("<... accept4 resumed>{PEER}, [16], 0) = 6");
+    let lines: &[&[&str]] = &[
+        &[&format!("accept4(3, {PEER}, [128 => 16], SOCK_CLOEXEC) = 4")],
+        &[&format!("accept4(3, {PEER}, [16], SOCK_NONBLOCK) = 11 <0.000046>")],
+        &[&format!("accept(3, {PEER}, [16])      = 0")],
+        &[&format!("accept4(3, {PEER6}, [28], 0) = 7")],
+        &[&format!(
+            "accept4(3<TCP:[0.0.0.0:80]>, {PEER}, [16], 0) = 4<TCP:[192.0.2.1:80->192.0.2.7:40001]>"
+        )],
+        &[&format!("accept4(3<socket:[77]>, {PEER}, [16], 0) = 4<socket:[78]>")],
+        &[&resumed],
+        &[&format!("<... accept resumed> {PEER}, [16]) = 6")],
+        &[&format!("<... accept resumed>, {PEER}, [16]) = 6")],
+        &["accept4(3,  <unfinished ...>", &resumed],
+        &["accept(3, NULL, NULL) = 9"],
+        &["accept4(3, 0x7ffda9f2a6c0, [16], SOCK_CLOEXEC) = 5"],
+        &[
+            "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 3",
+            &format!("bind(3, {PEER}, 16) = 0"),
+            "listen(3, 511) = 0",
+            "accept(3, NULL, NULL) = 9",
+            &format!("getpeername(9, {PEER}, [128 => 16]) = 0"),
+            &format!("getsockname(9, {PEER}, [128 => 16]) = 0"),
+            "close(9) = 0",
+        ],
+        &[
+            "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 3<TCP:[7951995]>",
+            "accept4(3<TCP:[7951995]>, NULL, NULL, 0) = 9<TCP:[7951996]>",
+            &format!("getsockname(9, {PEER}, [128 => 16]) = 0"),
+            "dup2(9, 4) = 4",
+        ],
+        &[
+            &format!("accept4(3, {UNIX}, [110 => 2], 0) = 8"),
+            &format!("accept4(5, {PEER}, [16], 0) = 9"),
+        ],
+    ];
+    lines.iter().map(|lines| (lines.iter().map(ToString::to_string).collect(), 1)).collect()
+}
+
+/// Logs of calls that look like an accepted connection.
+fn logs_of_no_connection() -> Vec<ShortLog> {
+    let lines: &[&[&str]] = &[
+        &["accept4(3, 0x7ffda9f2a6c0, [16], 0) = -1 EAGAIN (Resource temporarily unavailable)"],
+        &["accept(3, NULL, NULL) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)"],
+        &["accept4(3,  <unfinished ...>"],
+        &["<... accept4 resumed> <unfinished ...>) = ?"],
+        &[concat!(
+            r#"write(5, "accept4(3, {sa_family=AF_INET, sin_port=htons(1), "#,
+            r#"sin_addr=inet_addr(\"6.6.6.6\")}, [16]) = 4"..., 98) = 98"#,
+        )],
+        &[&format!("connect(5, {PEER}, 16) = 0"), "read(5, \"x\", 9) = 1"],
+        &[
+            &format!("connect(5, {PEER}, 16) = -1 EINPROGRESS (Operation now in progress)"),
+            "--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=7} ---",
+            "+++ exited with 0 +++",
+        ],
+    ];
+    lines.iter().map(|lines| (lines.iter().map(ToString::to_string).collect(), 0)).collect()
+}
+
+/// All of them, with prefixes of strace and of loggers.
+fn short_logs() -> Vec<ShortLog> {
+    let prefixes = [
+        "",
+        "1234  ",
+        "1234  10:53:30.174673 ",
+        "[pid  8139] ",
+        "[pid  8139] 10:53:30 ",
+        "1795344802.927766 ",
+        "     0.004183 ",
+        "10:53:30.174673 (+     0.008233) ",
+        "8139<nginx> ",
+        "May 17 21:36:42 web1 strace[1499]: ",
+        "web-1  | 1234  ",
+    ];
+    let logs = [logs_of_one_connection(), logs_of_no_connection()].concat();
+    let with = |prefix: &str, (lines, n): &ShortLog| {
+        (lines.iter().map(|line| format!("{prefix}{line}")).collect(), *n)
+    };
+    prefixes.iter().flat_map(|prefix| logs.iter().map(move |log| with(prefix, log))).collect()
+}
+
+/// Whether the name of an accept is whole in a line into which `junk` was put at `at`, or was never
+/// there.
+fn is_accept_named(line: &str, at: usize, junk: &str) -> bool {
+    let (before, behind) = (&line[..at], &line[at + junk.len()..]);
+    let names = ["accept(", "accept4(", "<... accept"];
+    let has = |text: &str| names.iter().any(|name| text.contains(name));
+    has(before) || has(behind) || !has(&[before, behind].concat())
+}
+
+/// Marks of strace, of loggers and of terminals.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "\"", "'", "\\", "(", ")", "{", "}", "[", "]", "<", ">", "=", " = ", " =", "= ", ") = ", " = 7",
+    ") = 7", "= -1 EAGAIN", ") = -1 EAGAIN (Resource temporarily unavailable)", ") = ?",
+    " <unfinished ...>", "<unfinished ...>", " <detached ...>", " resumed>", "resumed>", "<... ",
+    "<... read resumed>", "<... accept4 ", "accept", "accept4(", "accept4(3, ", "accept(3,",
+    "write(1, ", "write(1, \"", "read(3, \"accept(\", 7", "close(", "close(4) = 0", "getpid() = 7",
+    "futex(0x7f, FUTEX_WAIT, 2, NULL", "[pid 5] ", "5 ", "10:53:30 ", "0.5 ", "1795344802.9 ", "{ ",
+    "{ AF_INET ", "{ AF_UNIX ", "{sa_family=AF_UNIX}", "{sa_family=", "AF_UNIX", "NULL",
+    "NULL, NULL", "0x7f", "->", " => ", "|", ",", ", ", ";", ":", "#", "*", "/", "//", "/* ", " */",
+    "</dev/null>", "</", "<UDP:[", "<TCP:[", "<socket:[", "]>", "?", "-1 ", "+++ exited with 0 +++",
+    "+++ ", "--- SIGCHLD ", "---", "strace: Process 9 attached", "x", "7", "\r", "\t", "\x08",
+    "\x07", "\x1b", "\x1b[", "\x1b[0m", "\x1b]", "\x7f", "\u{a0}", "&lt;", "&gt;", "<b>",
+    "\u{201c}", "...", "{...}", "(INJECTED", "? ERESTARTSYS (",
+];
+
+/// Parts of what strace writes, marks, and control characters.
+fn adverse_junk() -> impl Strategy<Value = String> {
+    let logs = short_logs();
+    let parts = (select(logs), any::<Index>(), any::<Index>(), 1..40usize).prop_map(
+        |((lines, _), line, at, length)| {
+            let line = &lines[line.index(lines.len())];
+            let at = at.index(line.len());
+            line[at..line.len().min(at + length)].to_owned()
+        },
+    );
+    let pieces = select(PIECES).prop_map(|piece| (*piece).to_owned());
+    let piece = prop_oneof![4 => pieces, 2 => parts, 1 => "[ -~]{1,8}"];
+    prop::collection::vec(piece, 1..3).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(cases(2000))]
+
+    /// Nor does it add one without a line that is unreadable.
+    #[test]
+    fn parts_of_lines_at_any_place_never_hide_a_connection(
+        (lines, truth) in select(short_logs()),
+        (line, place) in (any::<Index>(), any::<Index>()),
+        junk in adverse_junk(),
+        port in any::<bool>(),
+    ) {
+        let mut lines = lines;
+        let n = line.index(lines.len());
+        let line = &mut lines[n];
+        let at = place.index(line.len() + 1);
+        prop_assume!(line.is_char_boundary(at));
+        line.insert_str(at, &junk);
+        let log = lines.join("\n") + "\n";
+        prop_assume!(is_accept_named(&lines[n], at, &junk) || !junk.contains('('));
+        let (total, unreadable) = read(&log, port);
+        prop_assert!(total + unreadable >= truth, "{total} + {unreadable} < {truth} in\n{log}");
+        let adds = total > truth + unreadable && !junk.contains("cept");
+        prop_assert!(!adds, "{total} > {truth} + {unreadable} in\n{log}");
+    }
 
     #[test]
     fn text_never_hides_a_connection(
@@ -171,5 +331,9 @@ fn clean_logs_have_no_unreadable_lines() {
         let log: Vec<String> = lines.into_iter().map(|(line, _)| line).collect();
         let log = log.join("\n") + "\n";
         assert_eq!(read(&log, false), (truth, 0), "{log}");
+    }
+    for (lines, truth) in short_logs() {
+        let log = lines.join("\n") + "\n";
+        assert_eq!(read(&log, true), (truth, 0), "{log}");
     }
 }

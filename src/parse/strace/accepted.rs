@@ -81,7 +81,7 @@ impl Accepted {
         match listener {
             FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => call.inode = inode,
             FdAnnotation::Ends(local, _) => call.local = Some(local),
-            FdAnnotation::None | FdAnnotation::Foreign => {}
+            FdAnnotation::None | FdAnnotation::Foreign | FdAnnotation::File => {}
         }
         if let FdAnnotation::Ends(local, _) = result {
             call.local = Some(local);

@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::sockaddr::{End, Family, Shown, family, sockaddr};
+use super::syscalls::is_syscall;
 
 /// Which call it is. Those that do the same to descriptors are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl Call {
             FdAnnotation::None => {}
             FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => self.inode = inode,
             FdAnnotation::Ends(local, _) => self.local = Some(local),
-            FdAnnotation::Foreign => self.foreign = true,
+            FdAnnotation::Foreign | FdAnnotation::File => self.foreign = true,
         }
     }
 }
@@ -157,7 +158,10 @@ pub(crate) fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             if !comma(&mut c) && !marked(c) {
                 return Parsed::Torn(call, c.0);
             }
-            from_address(call, c)
+            match from_address(call, c) {
+                Parsed::Whole(call, ..) if lacks_address(&call) => Parsed::Unreadable,
+                parsed => parsed,
+            }
         }
         Name::Listen | Name::Close => {
             if !descriptor(&mut c, &mut call) {
@@ -195,11 +199,28 @@ pub(crate) fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             ) {
                 return Parsed::Nothing;
             }
-            call.name = Name::Accept;
-            call.shown = Shown::Hidden;
-            to_result(call, c)
+            through_pointer(call, c)
         }
     }
+}
+
+/// Reads a socketcall that accepts. Its arguments are behind a pointer.
+fn through_pointer(call: Call, c: Cursor<'_>) -> Parsed<'_> {
+    let accept = |call| Call { name: Name::Accept, ..call };
+    match to_result(Call { shown: Shown::Hidden, ..call }, c) {
+        Parsed::Whole(call, spent, rest) => Parsed::Whole(accept(call), spent, rest),
+        Parsed::Entry(call, rest) => Parsed::Entry(accept(call), rest),
+        Parsed::Torn(call, rest) => Parsed::Torn(accept(call), rest),
+        other => other,
+    }
+}
+
+/// Whether a successful accept shows neither an address nor that it has none.
+#[inline]
+fn lacks_address(call: &Call) -> bool {
+    call.name == Name::Accept
+        && call.shown == Shown::Absent
+        && matches!(call.returned, Returned::Value(_))
 }
 
 /// Reads the second half of a call from behind `resumed>`.
@@ -268,7 +289,11 @@ fn descriptor(c: &mut Cursor<'_>, call: &mut Call) -> bool {
     argument(c);
     let Some(fd) = c.integer().and_then(|fd| i32::try_from(fd).ok()) else { return false };
     call.fd = fd;
-    call.noted(fd_annotation(c));
+    match fd_annotation(c) {
+        // Such a call does not succeed on a file.
+        FdAnnotation::File if !matches!(call.name, Name::Dup | Name::Close) => {}
+        annotation => call.noted(annotation),
+    }
     true
 }
 
@@ -286,12 +311,17 @@ fn from_address<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     argument(&mut c);
     match c.peek() {
         b'{' => match sockaddr(&mut c) {
+            // Another address follows: one of them is not strace's.
+            Some(Shown::Foreign) if has_port(c.0) => return Parsed::Unreadable,
             Some(shown) => call.shown = shown,
             None if is_address(c.0) => return Parsed::Unreadable,
             None => return Parsed::Torn(call, start.0),
         },
         b'N' if c.eat(b"NULL") => call.shown = Shown::Hidden,
-        b'.' if c.eat(b"...") => call.shown = Shown::Hidden,
+        b'.' if c.eat(b"...") => {
+            call.shown = Shown::Hidden;
+            return to_result(call, c);
+        }
         b'0' => {
             if c.integer().is_none() {
                 return Parsed::Torn(call, start.0);
@@ -304,11 +334,19 @@ fn from_address<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
         _ => return Parsed::Torn(call, start.0),
     }
     match c.peek() {
-        b',' | b')' | b' ' => to_result(call, c),
+        // Somebody left out the rest, or there is none.
+        b')' if call.name == Name::Accept && call.shown != Shown::Absent => Parsed::Unreadable,
+        b',' | b')' => to_result(call, c),
+        b' ' if marked(c) => to_result(call, c),
         // NULL or a pointer, and then text that is not strace's.
         _ if call.shown == Shown::Hidden => Parsed::Torn(call, start.0),
         _ => Parsed::Unreadable,
     }
+}
+
+/// Whether an internet address is in `text`.
+fn has_port(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"_port=").is_some()
 }
 
 /// Whether what begins with a brace is an address, and not what another program writes.
@@ -322,6 +360,7 @@ fn is_address(text: &[u8]) -> bool {
 fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     let start = c;
     match closed(&mut c) {
+        Closed::Yes if is_accept(&call) && !lengths(start) => return Parsed::Unreadable,
         Closed::Yes => {}
         Closed::Unfinished => {
             // `<unfinished ...>) = ?`: the process ended in the call.
@@ -336,13 +375,17 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
             };
         }
     }
-    let Some((returned, result, spent)) = result(&mut c) else {
+    let result = result(&mut c).filter(|_| !has_second_result(c.0));
+    let Some((returned, result, spent)) = result else {
         return match call.shown {
             Shown::Foreign => Parsed::Nothing,
             _ => Parsed::Unreadable,
         };
     };
     call.returned = returned;
+    if call.name == Name::Accept && contradicts(&call, result, start.0) {
+        return Parsed::Unreadable;
+    }
     match (call.name, result) {
         (Name::Accept, FdAnnotation::Foreign) => call.foreign = true,
         (Name::Accept, FdAnnotation::Ends(local, peer)) => {
@@ -352,10 +395,49 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
                 call.shown = Shown::Inet(peer);
             }
         }
-        (Name::Socket, fd_annotation) => call.noted(fd_annotation),
+        (Name::Socket, fd_annotation) if fd_annotation != FdAnnotation::File => {
+            call.noted(fd_annotation);
+        }
         _ => {}
     }
     Parsed::Whole(call, spent, c.0)
+}
+
+/// Whether this is an accept whose arguments are decoded.
+fn is_accept(call: &Call) -> bool {
+    call.name == Name::Accept && call.shown != Shown::Absent
+}
+
+/// Whether what follows the address of an accept is the length and, perhaps, flags.
+#[inline]
+fn lengths(mut c: Cursor<'_>) -> bool {
+    if comma(&mut c) {
+        argument(&mut c);
+        if c.eat(b"[") {
+            let Some(end) = memchr::memchr(b']', c.0) else { return false };
+            let inside = &c.0[..end];
+            let is_length = |b: &u8| b.is_ascii_hexdigit() || b" =->x.".contains(b);
+            if !inside.iter().all(is_length) {
+                return false;
+            }
+            c.skip(end + 1);
+        } else {
+            value(&mut c);
+        }
+        if comma(&mut c) {
+            argument(&mut c);
+            value(&mut c);
+            c.comment();
+        }
+    }
+    c.peek() == b')'
+}
+
+/// Steps over a number, a name, `FLAG|FLAG` or `...`.
+fn value(c: &mut Cursor<'_>) {
+    let is_value = |b: &&u8| b.is_ascii_alphanumeric() || b"_|.".contains(b);
+    let n = c.0.iter().take_while(is_value).count();
+    c.skip(n);
 }
 
 enum Closed {
@@ -443,7 +525,8 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
         let Some(end) = memchr::memchr(b')', c.0) else { break };
         let remark = &c.0[2..end];
         // The arguments alone may be injected, and the call made all the same.
-        if remark.starts_with(b"INJECTED") && remark != b"INJECTED: args" {
+        let ends = matches!(c.0.get(end + 1), None | Some(b' ' | b'\r'));
+        if remark.starts_with(b"INJECTED") && remark != b"INJECTED: args" && ends {
             returned = Returned::Failed;
         }
         c.skip(end + 1);
@@ -460,7 +543,9 @@ fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)> {
         }
     }
     // Text may follow, but not more of the number.
-    (!c.peek().is_ascii_digit()).then_some((returned, fd_annotation, spent))
+    let more = c.peek().is_ascii_digit()
+        || matches!(c.peek(), b'.' | b':') && c.0.get(1).is_some_and(u8::is_ascii_digit);
+    (!more).then_some((returned, fd_annotation, spent))
 }
 
 /// Where the next accept begins in `text`, wherever it stands.
@@ -488,10 +573,76 @@ fn failure(result: &[u8]) -> bool {
     match words.first() {
         None => true,
         Some(_) if words.len() == rest.len() => false,
-        Some(b'E') => words.get(1).is_some_and(u8::is_ascii_uppercase),
-        Some(b'(' | b'<') => true,
+        Some(b'E') => {
+            let n =
+                words.iter().take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit()).count();
+            let (name, behind) = words.split_at(n);
+            // E2BIG, EL2HLT.
+            let is_errno = name.len() > 2 && !name[3..].iter().any(u8::is_ascii_digit);
+            is_errno && is_explanation(behind)
+        }
+        Some(b'(') => is_explanation(rest),
+        Some(b'<') => {
+            words.starts_with(b"<unavailable>") || words.get(1).is_some_and(u8::is_ascii_digit)
+        }
         Some(_) => words.starts_with(b"errno="),
     }
+}
+
+/// Whether `text` may follow an error: ` (Resource temporarily unavailable) <0.000019>`, perhaps cut.
+fn is_explanation(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b" (") else {
+        let ends = text.first().is_none_or(|b| b" \t\r".contains(b));
+        let more =
+            text.trim_ascii_start().first().is_some_and(|b| b.is_ascii_digit() || *b == b'=');
+        return ends && !more && !has_second_result(text);
+    };
+    let (words, behind) = match memchr::memchr(b')', rest) {
+        Some(end) => rest.split_at(end),
+        None => (rest, &b""[..]),
+    };
+    let is_word = |b: &u8| !b.is_ascii_digit() && !b"(=*\"{}[]<>".contains(b);
+    let has_number = words.starts_with(b"errno ") || words.starts_with(b"Unknown error ");
+    (has_number || words.iter().all(is_word)) && !has_second_result(behind)
+}
+
+/// Whether `text`, which follows a result, has another one that is not of another call.
+fn has_second_result(text: &[u8]) -> bool {
+    if text.is_empty() {
+        return false;
+    }
+    let is_word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
+    let next = memchr::memchr_iter(b'(', text).find(|at| {
+        let n = text[..*at].iter().rev().take_while(|b| is_word(b)).count();
+        is_syscall(&text[at - n..*at])
+    });
+    let text = &text[..next.unwrap_or(text.len())];
+    let error = |mark: &[u8]| memchr::memmem::find(text, mark).is_some();
+    let unclosed = text.first() == Some(&b'<') && next.is_some();
+    unclosed
+        || error(b"-1 E")
+        || error(b"? E")
+        || error(b"<unfinished")
+        || memchr::memchr_iter(b'=', text).any(|at| {
+            let is_value =
+                matches!(text[at + 1..].trim_ascii_start(), [b'0'..=b'9' | b'-' | b'?', ..]);
+            is_value && text[..at].trim_ascii_end().last().is_none_or(|b| *b == b')')
+        })
+}
+
+/// Whether an accept has an annotation that it cannot have: of a file, or of a socket that has no
+/// internet addresses beside one.
+fn contradicts(call: &Call, result: FdAnnotation, text: &[u8]) -> bool {
+    if result == FdAnnotation::File {
+        return true;
+    }
+    let foreign = call.foreign || result == FdAnnotation::Foreign;
+    foreign && matches!(call.shown, Shown::Inet(_)) && !is_transport(text)
+}
+
+/// Whether an annotation tells of another transport with internet addresses.
+fn is_transport(text: &[u8]) -> bool {
+    [&b"<SCTP"[..], b"<DCCP"].iter().any(|name| memchr::memmem::find(text, name).is_some())
 }
 
 /// ` /* 103 in strace's PID NS */`: the child's number as strace's prefixes have it.
@@ -519,18 +670,26 @@ fn shares(arguments: &[u8]) -> bool {
     })
 }
 
-/// Whether the arguments of socket say that it can be a TCP socket.
+/// Whether the arguments of socket say that it can be a TCP socket. What cannot be read is no reason
+/// to leave connections out.
 fn streams(c: &mut Cursor<'_>) -> bool {
+    let arguments = &c.0[..memchr::memchr(b')', c.0).unwrap_or(c.0.len())];
+    let is_argument = |b: &u8| b.is_ascii_alphanumeric() || b"_|, =/*?:<>.[]-".contains(b);
+    let commas = memchr::memchr_iter(b',', arguments).count();
+    if !arguments.iter().all(is_argument) || commas != 2 {
+        return true;
+    }
     argument(c);
     let inet = family(c) != Family::Other;
-    comma(c);
+    if !comma(c) {
+        return true;
+    }
     argument(c);
     let stream = if c.peek().is_ascii_digit() {
-        c.integer().is_some_and(|n| n & 0xf == 1)
+        c.integer().is_none_or(|n| n & 0xf == 1) || c.peek() != b','
     } else {
         let others: [&[u8]; 5] =
             [b"SOCK_DGRAM", b"SOCK_RAW", b"SOCK_RDM", b"SOCK_SEQPACKET", b"SOCK_PACKET"];
-        // A type that cannot be read is no reason to leave connections out.
         !others.iter().any(|other| c.0.starts_with(other))
     };
     inet && stream && memchr::memmem::find(c.0, b"IPPROTO_SCTP").is_none()

@@ -16,8 +16,10 @@ pub(crate) enum FdAnnotation {
     Tcp(u64),
     /// `TCP:[LOCAL]` or `TCP:[LOCAL->REMOTE]`.
     Ends(End, Option<End>),
-    /// Anything else: a file, a unix socket, UDP.
+    /// A socket of another kind: a unix socket, UDP.
     Foreign,
+    /// A file or a pipe, which no accept has.
+    File,
 }
 
 /// Reads a note and what may follow it: `(deleted)`, and a security context in brackets.
@@ -73,7 +75,11 @@ fn end(text: &[u8]) -> Option<usize> {
 }
 
 fn meaning(note: &[u8]) -> FdAnnotation {
-    let other = if is_other(note) { FdAnnotation::Foreign } else { FdAnnotation::None };
+    let other = match is_other(note) {
+        _ if is_file(note) => FdAnnotation::File,
+        true => FdAnnotation::Foreign,
+        false => FdAnnotation::None,
+    };
     let Some(at) = memchr::memmem::find(note, b":[") else { return other };
     let (protocol, rest) = (&note[..at], &note[at + 2..]);
     let Some(inside) = rest.strip_suffix(b"]") else { return other };
@@ -91,23 +97,15 @@ fn meaning(note: &[u8]) -> FdAnnotation {
 /// Whether this is certainly no TCP socket. What cannot be read is no reason to leave connections
 /// out.
 fn is_other(note: &[u8]) -> bool {
-    const OTHERS: [&[u8]; 14] = [
-        b"/",
-        b"UNIX",
-        b"NETLINK",
-        b"UDP",
-        b"RAW",
-        b"PING",
-        b"SCTP",
-        b"DCCP",
-        b"L2TP",
-        b"(null)",
-        b"pipe:",
-        b"anon_inode:",
-        b"char ",
-        b"block ",
-    ];
+    const OTHERS: [&[u8]; 9] =
+        [b"UNIX", b"NETLINK", b"UDP", b"RAW", b"PING", b"SCTP", b"DCCP", b"L2TP", b"(null)"];
     OTHERS.iter().any(|other| note.starts_with(other))
+}
+
+/// Whether this is certainly no socket.
+fn is_file(note: &[u8]) -> bool {
+    const FILES: [&[u8]; 5] = [b"/", b"pipe:", b"anon_inode:", b"char ", b"block "];
+    FILES.iter().any(|file| note.starts_with(file))
 }
 
 fn ends(inside: &[u8]) -> FdAnnotation {
@@ -168,8 +166,8 @@ mod tests {
             (r#"<UNIX-STREAM:[1912589,@"\x6f\x64"]>"#, FdAnnotation::Foreign),
             (r#"<UNIX-STREAM:[1922740->1922739,@"a>b]>"]>"#, FdAnnotation::Foreign),
             (r#"<(null):[16257723,"\x2f\x74"]>"#, FdAnnotation::Foreign),
-            (r"</tmp/a, b) = 5\76>", FdAnnotation::Foreign),
-            ("</tmp/gone>(deleted)", FdAnnotation::Foreign),
+            (r"</tmp/a, b) = 5\76>", FdAnnotation::File),
+            ("</tmp/gone>(deleted)", FdAnnotation::File),
             ("<UDP:[0.0.0.0:53]>", FdAnnotation::Foreign),
             (r"<\x73\x6f\x63\x6b\x65\x74\x3a\x5b\x37\x5d>", FdAnnotation::Inode(7)),
             ("<socket:[5]> [system_u:r:t]", FdAnnotation::Inode(5)),

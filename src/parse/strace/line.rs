@@ -9,6 +9,7 @@ use super::clock::ClockSpan;
 use super::compact::Briefs;
 use super::cursor::{Cursor, unescape};
 use super::prefix::{Prefix, Stamp, split};
+use super::sockaddr::Shown;
 use super::{clean, fast_path, rescue};
 use crate::Connection;
 use crate::parse::lines;
@@ -199,7 +200,36 @@ impl Block {
         self.line(&line[..line.len().min(lines::LONGEST)], at, GLUED);
         if line.len() >= lines::LONGEST {
             self.cut_line(line, before);
+        } else if self.unreadable == before.1 && memchr::memmem::find(line, b"accept").is_some() {
+            self.check_accept(line, before.0);
         }
+    }
+
+    /// Counts a line as unreadable if it has an accept with a result that is in none of its facts,
+    /// which begin at `before`.
+    #[cold]
+    fn check_accept(&mut self, line: &[u8], before: usize) {
+        // The line of another run was checked when it was read.
+        let read = self.facts[before..].iter().any(|fact| fact.part == LinePart::NewRun)
+            || self.has_accepted(before);
+        self.unreadable += u64::from(!read && rescue::has_unread_accept(line));
+    }
+
+    /// Whether a fact from `before` on is a successful accept.
+    pub(super) fn has_accepted(&self, before: usize) -> bool {
+        let mut torn = None;
+        self.facts[before..].iter().any(|fact| {
+            let name = match fact.part {
+                LinePart::Torn => {
+                    torn = Some(fact.call.name);
+                    None
+                }
+                LinePart::Whole | LinePart::Resumed => Some(fact.call.name),
+                LinePart::Continued => torn.take().filter(|_| fact.call.shown != Shown::Foreign),
+                _ => None,
+            };
+            name == Some(Name::Accept) && matches!(fact.call.returned, Returned::Value(_))
+        })
     }
 
     /// Looks for accepts where a line that is too long was cut, and behind. `before` is the number
@@ -372,13 +402,19 @@ impl Block {
         let before = self.facts.len();
         let first = split(rest).0;
         let has_prefix = first.pid.is_some() || first.stamp != Stamp::None;
-        if self.own_line(rest, at, glued - 1) {
+        // What is left of an accept whose address is not shown may also be other text.
+        let hidden = !has_prefix && matches!(rest.first(), Some(b',' | b'0' | b'N'));
+        if !hidden && self.own_line(rest, at, glued - 1) {
             // Without a prefix, what looks like another call may be text within this one.
             let nothing = self.facts.len() == before && !has_prefix;
             if nothing && call.name == Name::Accept {
                 self.unreadable += u64::from(rescue::ends_with_result(rest));
             }
             if has_prefix {
+                let unread = call.name == Name::Accept
+                    && !self.has_accepted(before - 1)
+                    && (!is_alike(&first, prefix) || rescue::has_unread_result(rest));
+                self.unreadable += u64::from(unread);
                 let call = Call::new(Name::Close);
                 let (part, stamp) = (LinePart::NewRun, Stamp::None);
                 self.facts
@@ -478,10 +514,10 @@ impl Block {
 
     /// The rest of a torn accept (or getsockname, getpeername: [`log`](super::log) knows which).
     fn continued(&mut self, text: &[u8], at: u32) -> bool {
-        let Parsed::Whole(call, _, rest) = call::continued(Name::Accept, Cursor(text)) else {
+        let Parsed::Whole(call, ..) = call::continued(Name::Accept, Cursor(text)) else {
             return false;
         };
-        if rescue::has_accept(rest) {
+        if rescue::has_accept(text) {
             return false;
         }
         self.add(&Prefix::default(), Stamp::None, at, LinePart::Continued, call);
@@ -518,6 +554,12 @@ impl Block {
         });
         place as u32 + 1
     }
+}
+
+/// Whether two lines have the same prefixes, as those of runs with the same options have.
+fn is_alike(a: &Prefix<'_>, b: &Prefix<'_>) -> bool {
+    a.pid.is_some() == b.pid.is_some()
+        && std::mem::discriminant(&a.stamp) == std::mem::discriminant(&b.stamp)
 }
 
 /// First halves of accept in the block, as [`fast_path`] reads them, whose second half may follow.

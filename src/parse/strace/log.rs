@@ -273,7 +273,7 @@ impl Log {
                 let Some(torn) = self.torn.take() else {
                     // getsockname and getpeername return 0.
                     let accepted = matches!(fact.call.returned, Returned::Value(1..))
-                        && matches!(fact.call.shown, Shown::Inet(_));
+                        && matches!(fact.call.shown, Shown::Inet(_) | Shown::Unread);
                     self.unreadable += u64::from(accepted && !self.learning);
                     return;
                 };

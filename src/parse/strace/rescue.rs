@@ -28,13 +28,20 @@ const DAY: i64 = 86_400 * 1_000_000_000;
 
 /// Whether `text` has `accept(`, `accept4(`, or the second half of one.
 pub(super) fn has_accept(text: &[u8]) -> bool {
-    memmem::find_iter(text, b"accept").any(|at| is_accept(&text[at..]))
+    accepts(text).next().is_some()
 }
 
-fn is_accept(text: &[u8]) -> bool {
-    let rest = &text[6..];
+/// Where `accept` is named as a call in `text`.
+fn accepts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    memmem::find_iter(text, b"accept").filter(|at| is_accept(text, *at))
+}
+
+/// Whether the `accept` at `at` is that of a call: `accept(`, `accept4(`, `<... accept`,
+/// `accept resumed`.
+fn is_accept(text: &[u8], at: usize) -> bool {
+    let rest = &text[at + 6..];
     let rest = rest.strip_prefix(b"4").unwrap_or(rest);
-    rest.first() == Some(&b'(') || rest.starts_with(b" resumed")
+    rest.first() == Some(&b'(') || rest.starts_with(b" resumed") || text[..at].ends_with(b"<... ")
 }
 
 /// Whether `text` is the beginning of a line of accept that was cut in the name of the call.
@@ -43,7 +50,6 @@ pub(super) fn is_cut_accept(text: &[u8]) -> bool {
         ["accept4(", "accept(", "socketcall(", "<... accept4 resumed>", "<... accept resumed>"];
     calls.iter().any(|call| call.as_bytes().starts_with(text) && text.len() < call.len())
         && !text.is_empty()
-        && !has_accept(text)
 }
 
 /// Whether `text`, from behind the parenthesis that opens a call (or from behind `resumed>`), is
@@ -63,7 +69,9 @@ pub(super) fn is_one_call(text: &[u8]) -> bool {
                 }
                 continue;
             }
-            b'a' if c.0.starts_with(b"accept") && is_accept(c.0) => return false,
+            b'a' if c.0.starts_with(b"accept") && is_accept(text, text.len() - c.0.len()) => {
+                return false;
+            }
             b' ' if c.0.starts_with(b" <unfinished ...>")
                 || c.0.starts_with(b" <detached ...>") =>
             {
@@ -95,12 +103,60 @@ fn is_error(value: &[u8]) -> bool {
     value.starts_with(b"-1 E") || value.starts_with(b"? E") || value == b"?"
 }
 
+/// What only an internet address has.
+const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_family=AF_INET"];
+
+/// Whether a line of which no accepted connection was read has an accept, outside of strings, with a
+/// result that is no error.
+#[cold]
+pub(super) fn has_unread_accept(line: &[u8]) -> bool {
+    let places: Vec<usize> = accepts(line).take(MAX_HITS + 1).collect();
+    if places.len() > MAX_HITS {
+        return memmem::find(line, b"= ").is_some();
+    }
+    let places: Vec<usize> = places.into_iter().filter(|at| !is_quoted(line, *at)).collect();
+    let ends = places.iter().skip(1).copied().chain([line.len()]);
+    places.iter().zip(ends).any(|(from, to)| has_success(&line[*from..to]))
+}
+
+/// Whether `line`, which follows the first half of an accept, has a result that is no error and may
+/// be that of the accept: the line is not one other call.
+#[cold]
+pub(super) fn has_unread_result(line: &[u8]) -> bool {
+    let (_, body) = split(line);
+    let n = memchr::memchr(b'(', body.0).unwrap_or(0);
+    let name = word_before(&body.0[..n]);
+    let arguments = body.0.get(n + 1..).unwrap_or_default();
+    let takes_address = matches!(name, b"bind" | b"connect" | b"getsockname" | b"getpeername");
+    let has_address = ADDRESS.iter().any(|mark| memmem::find(arguments, mark).is_some());
+    let is_other = name.len() == n
+        && is_syscall(name)
+        && is_one_call(arguments)
+        && (takes_address || moves_data(name) || !has_address);
+    has_success(line) && !(is_other && memmem::find_iter(line, b" = ").count() == 1)
+}
+
+/// Whether `text` has a result that is no error: `) = 7`.
+fn has_success(text: &[u8]) -> bool {
+    successes(text).next().is_some()
+}
+
+/// Where the results in `text` stand that are no errors.
+fn successes(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    memchr::memchr_iter(b'=', text).filter(|at| {
+        let at = *at;
+        let value = text[at + 1..].trim_ascii_start();
+        let closed = text[..at].trim_ascii_end().ends_with(b")");
+        let injected = memmem::find(value, b" (INJECTED").is_some_and(|n| n < 16);
+        closed && value.first().is_some_and(u8::is_ascii_digit) && !injected
+    })
+}
+
 /// Whether a line that could not be read may have told of an accepted connection.
 #[cold]
 pub(super) fn may_hide_accept(line: &[u8]) -> bool {
     let last = memmem::rfind(line, b" =").max(memmem::rfind(line, b"= "));
-    let hits = memmem::find_iter(line, b"accept")
-        .filter(|at| is_accept(&line[*at..]) && last.is_some_and(|last| *at < last));
+    let hits = accepts(line).filter(|at| last.is_some_and(|last| *at < last));
     for (n, at) in hits.enumerate() {
         if n >= MAX_HITS || !is_quoted(line, at) {
             return true;
@@ -108,25 +164,26 @@ pub(super) fn may_hide_accept(line: &[u8]) -> bool {
     }
     // The name itself, or the address, may be damaged.
     const NAME: [&[u8]; 6] = [b"accep", b"ccept", b"acce", b"cept", b"ept(", b"ept4("];
-    const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_family=AF_INET"];
     let result = last_result(line);
-    if last.is_none() || is_error(result) || has_other_call(line) {
-        return false;
-    }
+    let Some(last) = last.filter(|_| !is_error(result)) else { return false };
     let has = |mark: &&[u8]| {
-        let mut hits = memmem::find_iter(line, *mark).enumerate();
+        let mut hits = memmem::find_iter(line, *mark).filter(|at| *at < last).enumerate();
         hits.any(|(n, at)| n >= MAX_HITS || !is_quoted(line, at))
     };
-    // bind, connect and getsockname return 0.
-    !is_zero(result) && ADDRESS.iter().any(has) || line.contains(&b'(') && NAME.iter().any(has)
+    let names = |is_other: fn(&[u8]) -> bool| {
+        memchr::memchr_iter(b'(', line).any(|at| is_other(word_before(&line[..at])))
+    };
+    let has_name = line.contains(&b'(') && NAME.iter().any(has);
+    if ADDRESS.iter().any(has) && !names(moves_data) {
+        // bind, connect and getsockname return 0.
+        return has_name || !is_zero(result);
+    }
+    has_name && !names(|word| is_syscall(word) && !word.starts_with(b"accept"))
 }
 
-/// Whether a system call other than accept is named in the line, before a parenthesis.
-fn has_other_call(line: &[u8]) -> bool {
-    memchr::memchr_iter(b'(', line).any(|at| {
-        let word = word_before(&line[..at]);
-        is_syscall(word) && !word.starts_with(b"accept")
-    })
+/// Whether a call of this name may have an internet address and a result above 0, and is no accept.
+fn moves_data(name: &[u8]) -> bool {
+    name.starts_with(b"recv") || name.starts_with(b"send")
 }
 
 /// The name that `text` ends with.
@@ -165,15 +222,19 @@ pub(super) fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool
         return false;
     }
     if depth == 0 || block.attempts == 0 {
-        let accepts = memmem::find_iter(line, b"accept").filter(|at| is_accept(&line[*at..]));
         let hidden = may_hide_accept(line);
-        block.unreadable += if hidden { accepts.count().max(1) as u64 } else { 0 };
+        block.unreadable += if hidden { accepts(line).count().max(1) as u64 } else { 0 };
         return true;
     }
     block.attempts -= 1;
     if clean::is_dirty(line) {
+        let before = (block.facts.len(), block.unreadable);
         let read = |found, piece: &Vec<u8>| block.line(piece, at, depth - 1) | found;
-        return clean::pieces(line).iter().fold(false, read);
+        let found = clean::pieces(line).iter().fold(false, read);
+        // A control character may have removed a part of the name.
+        let nothing = before == (block.facts.len(), block.unreadable);
+        block.unreadable += u64::from(nothing && may_hide_accept(line));
+        return found;
     }
     if behind_wrapper(block, line, at, depth) || behind_text(block, line, at, depth) {
         return true;
@@ -211,13 +272,13 @@ fn behind_wrapper(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
 fn of_wrapper(stamp: WrapperStamp) -> Stamp {
     let days = |date: jiff::civil::Date, first: i16| {
         let first = jiff::civil::Date::constant(first, 1, 1);
-        i64::from((date - first).get_days()) * DAY
+        i64::from((date - first).get_days()).saturating_mul(DAY)
     };
     match stamp {
         WrapperStamp::Epoch(ns) => Stamp::Epoch(ns),
         WrapperStamp::Civil(date, ns) => Stamp::Local(days(date, 1970).saturating_add(ns)),
         WrapperStamp::Yearless(month, day, ns) => match jiff::civil::Date::new(2000, month, day) {
-            Ok(date) => Stamp::Yearless(days(date, 2000) + ns),
+            Ok(date) => Stamp::Yearless(days(date, 2000).saturating_add(ns)),
             Err(_) => Stamp::None,
         },
         WrapperStamp::Clock(ns) => Stamp::Clock(ns),
@@ -261,11 +322,38 @@ fn behind_text(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
         let start = prefix_start(line, place);
         let before = (block.facts.len(), block.unreadable);
         if block.own_line(&line[start..], at, depth - 1) && block.unreadable == before.1 {
+            // A string of another call, or an accept behind one that was cut: nobody can tell.
+            if is_in_string_of_call(line, place) {
+                block.unreadable += u64::from(block.has_accepted(before.0));
+                block.facts.truncate(before.0);
+            }
             return true;
         }
         // What follows may be the call; this was not.
         block.facts.truncate(before.0);
         block.unreadable = before.1;
+    }
+    false
+}
+
+/// Whether `place` is within a string that another call at the beginning of the line has.
+fn is_in_string_of_call(line: &[u8], place: usize) -> bool {
+    let (_, body) = split(line);
+    let n =
+        body.0.iter().take_while(|b| b.is_ascii_lowercase() || b"0123456789_".contains(b)).count();
+    if body.0.get(n) != Some(&b'(') || !is_syscall(&body.0[..n]) {
+        return false;
+    }
+    let mut c = body;
+    while let Some(quote) = memchr::memchr(b'"', c.0) {
+        c.skip(quote);
+        let begin = line.len() - c.0.len();
+        if begin >= place {
+            return false;
+        }
+        if c.quoted().is_none() || line.len() - c.0.len() > place {
+            return true;
+        }
     }
     false
 }

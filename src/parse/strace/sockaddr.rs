@@ -116,15 +116,20 @@ fn any(c: &mut Cursor<'_>) -> Option<Shown> {
     }
     *c = probe;
     Some(match (family, ip, port) {
-        (_, Some(ip), port) => Shown::Inet(End { ip: canonical(ip), port: port.unwrap_or(0) }),
-        // Only internet addresses have a port, whatever the family looks like.
         (Family::Other, None, None) => Shown::Foreign,
+        // Only internet addresses have an IP address or a port.
+        (Family::Other, ..) => return None,
+        (_, Some(ip), port) => Shown::Inet(End { ip: canonical(ip), port: port.unwrap_or(0) }),
+        (Family::Unknown, None, _) => return None,
         _ => Shown::Unread,
     })
 }
 
 /// ` AF_INET 198.51.100.7:40755 }`, as FreeBSD's truss shows an address.
 fn of_truss(c: &mut Cursor<'_>) -> Option<Shown> {
+    if !c.0.starts_with(b"AF_") {
+        return None;
+    }
     let family = family(c);
     c.spaces();
     let text = &c.0[..memchr::memchr(b'}', c.0)?];
@@ -141,7 +146,10 @@ fn of_truss(c: &mut Cursor<'_>) -> Option<Shown> {
                     .map_or(Shown::Unread, |ip| Shown::Inet(End { ip: canonical(ip), port })),
             )
         }
-        Family::Other => Some(Shown::Foreign),
+        Family::Other => {
+            let text = text.trim_ascii();
+            (text.is_empty() || text.starts_with(b"\"")).then_some(Shown::Foreign)
+        }
         Family::Unknown => None,
     }
 }
@@ -159,6 +167,9 @@ pub(crate) fn family(c: &mut Cursor<'_>) -> Family {
         _ => Family::Unknown,
     }
 }
+
+/// Address families have smaller numbers (AF_MAX in socket.h has grown to 46).
+const MAX_FAMILIES: u64 = 128;
 
 /// Whether this is the number or the name of a family that is not the internet's: address_families(7).
 fn is_other_family(name: &[u8]) -> bool {
@@ -214,8 +225,8 @@ fn is_other_family(name: &[u8]) -> bool {
     if let Some(name) = name.strip_prefix(b"AF_").or_else(|| name.strip_prefix(b"PF_")) {
         return NAMES.contains(&name);
     }
-    let digits = name.strip_prefix(b"0x").unwrap_or(name);
-    !digits.is_empty() && digits.len() <= 4 && digits.iter().all(u8::is_ascii_hexdigit)
+    let mut digits = Cursor(name);
+    digits.integer().is_some_and(|number| number < MAX_FAMILIES) && digits.0.is_empty()
 }
 
 /// Reads one field, up to the comma or brace behind it.
