@@ -309,7 +309,7 @@ fn table() -> Vec<Row> {
             "tcplife.undecided",
             LIFE.replace("443", "40000"),
             0,
-            &["of 1 sessions it is not known which end is the server"],
+            &["1 sessions are left out because it is not known which end is the server"],
         ),
         row(
             "tcplife.unreadable",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::RecordTime;
 use crate::cli::args::ParseArgs;
-use crate::parse::{self, Options};
+use crate::parse::{self, Options, Setting, SettingNames};
 use crate::time::spec::TimeSpec;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -35,6 +35,7 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         requested: request.requested(),
         // Events on a terminal show the progress themselves.
         progress: !args.count.quiet && !args.count.events,
+        names: SettingNames(option_name),
         ..Options::default()
     };
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
@@ -54,6 +55,18 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         return Ok(INCOMPLETE);
     }
     Ok(i32::from(!parsed.failures.is_empty()))
+}
+
+/// The option that sets `setting`.
+fn option_name(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Format => "--type",
+        Setting::Date => "--date",
+        Setting::Local => "--local-ip",
+        Setting::Port => "--port",
+        Setting::Established => "--established",
+        Setting::Outer => "--outer",
+    }
 }
 
 /// Counts in records that are complete.

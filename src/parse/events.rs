@@ -18,7 +18,7 @@ use crate::{Connection, RecordTime};
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "events",
-    about: "our own --events in jsonl or csv",
+    about: "events of tcptally in jsonl or csv",
     connection: "an event",
     is_text: false,
     is_json: true,

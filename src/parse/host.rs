@@ -80,7 +80,7 @@ impl From<IpAddr> for Host {
     }
 }
 
-/// As `--local-ip` takes it.
+/// An address, or a host name as tcpdump without `-n` prints it.
 impl FromStr for Host {
     type Err = String;
 

@@ -39,7 +39,7 @@ use self::input::Input;
 use self::input::{UnwrapStatus, common_name};
 use self::progress::Progress;
 use self::reader::Context;
-pub use self::reader::Options;
+pub use self::reader::{Options, Setting, SettingNames};
 use self::registry::{Run, Sorted};
 use crate::{ShortfallKind, Sink, SourceStatus};
 
@@ -67,7 +67,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let mut outcome =
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
-    let sorted = registry::sort(files, options.format.as_deref(), &progress);
+    let sorted = registry::sort(files, options, &progress);
     let Sorted { runs, empty, failures, left_out, unlike, twice, .. } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {
@@ -91,7 +91,10 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
             "{name} was read as {}, and nothing in it is {}{}",
             format.name,
             format.connection,
-            if options.local.is_empty() { "" } else { " to an address given with --local-ip" }
+            match options.local.is_empty() {
+                true => String::new(),
+                false => format!(" to an address given with {}", options.name(Setting::Local)),
+            }
         ));
         let unwrapped: Vec<_> = run.inputs.iter().map(Input::unwrap_status).collect();
         let count = run.inputs.len();

@@ -36,6 +36,41 @@ pub(crate) struct RecordFormat {
     pub read: fn(Vec<Input>, &mut Context<'_>),
 }
 
+/// A field of [`Options`] that messages refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// [`Options::format`].
+    Format,
+    /// [`Options::date`].
+    Date,
+    /// [`Options::local`].
+    Local,
+    /// [`Options::port`].
+    Port,
+    /// [`Options::established`].
+    Established,
+    /// [`Options::outer`].
+    Outer,
+}
+
+/// How messages name a [`Setting`]: a program puts the names of its own options here.
+#[derive(Clone, Copy, Debug)]
+pub struct SettingNames(pub fn(Setting) -> &'static str);
+
+impl Default for SettingNames {
+    /// The names of the fields of [`Options`].
+    fn default() -> SettingNames {
+        SettingNames(|setting| match setting {
+            Setting::Format => "format",
+            Setting::Date => "date",
+            Setting::Local => "local",
+            Setting::Port => "port",
+            Setting::Established => "established",
+            Setting::Outer => "outer",
+        })
+    }
+}
+
 /// How records are read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -64,6 +99,15 @@ pub struct Options {
     pub chunk: Option<usize>,
     /// Whether to show progress on stderr if that is a terminal.
     pub progress: bool,
+    /// How messages name these settings.
+    pub names: SettingNames,
+}
+
+impl Options {
+    /// How messages name `setting`.
+    pub fn name(&self, setting: Setting) -> &'static str {
+        (self.names.0)(setting)
+    }
 }
 
 /// What the reader of a run works with.

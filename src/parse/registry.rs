@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::input::{Input, Members};
 use super::lines;
 use super::progress::Progress;
-use super::reader::RecordFormat;
+use super::reader::{Options, RecordFormat, Setting};
 use super::{bcc, conntrack, events, netfilter, netflow, pcap, report, strace, systemtap, tcpdump};
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
@@ -61,15 +61,17 @@ pub(super) struct Sorted {
     pub unlike: Vec<String>,
     /// Inputs with the same content: one message for the user each.
     pub twice: Vec<String>,
+    /// How messages name the option that forces a format.
+    option: &'static str,
     /// Sizes and beginnings of the files, each with its name.
     known: HashMap<(u64, Vec<u8>), String>,
 }
 
 /// Opens `files` and groups them into runs.
-pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progress>) -> Sorted {
-    let mut sorted = Sorted::default();
+pub(super) fn sort(files: &[PathBuf], options: &Options, progress: &Arc<Progress>) -> Sorted {
+    let mut sorted = Sorted { option: options.name(Setting::Format), ..Sorted::default() };
     let mut opened: HashMap<(u64, u64), &PathBuf> = HashMap::new();
-    let forced = match name {
+    let forced = match options.format.as_deref() {
         Some(name) => {
             let format = FORMATS.iter().find(|format| format.name == name).copied();
             if format.is_none() {
@@ -105,10 +107,10 @@ pub(super) fn sort(files: &[PathBuf], name: Option<&str>, progress: &Arc<Progres
         let sample: Vec<u8> = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
         if let Some(name) = sorted.add(input, forced) {
             sorted.failures.push(format!(
-                "{name} is not in a known record format{}; known are: {} (--type forces one, \
-                 'tcptally parse --help' explains them)",
+                "{name} is not in a known record format{}; known are: {} ({} forces one)",
                 other_kind(&sample),
-                known()
+                known(),
+                sorted.option
             ));
         }
     }
@@ -163,9 +165,10 @@ impl Sorted {
             }
         };
         if forced.is_some() && !looks_like(&mut input, format) {
+            let option = self.option;
             self.unlike.push(format!(
-                "{}: no line looks like {} ({}), as which it was read because of --type; without \
-                 --type the format is detected",
+                "{}: no line looks like {} ({}), the format given with {option}; without {option} \
+                 the format is detected",
                 input.name(),
                 format.name,
                 format.about

@@ -12,7 +12,7 @@ use crate::model::connection::Transport;
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
-use crate::parse::reader::{Context, RecordFormat};
+use crate::parse::reader::{Context, RecordFormat, Setting};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// tcplife's text.
@@ -171,8 +171,9 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadableLines,
         unknown,
         format!(
-            "{name}: of {unknown} sessions it is not known which end is the server, and they are \
-             left out; --port tells it"
+            "{name}: {unknown} sessions are left out because it is not known which end is the \
+             server; {} selects the server's port",
+            cx.options.name(Setting::Port)
         ),
     );
     cx.status.warn(format!(

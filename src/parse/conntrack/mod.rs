@@ -16,7 +16,7 @@ use self::entry::{Entry, Event, Line};
 use self::tables::{FlowKey, Tables, flow_key};
 use super::input::Input;
 use super::lines;
-use super::reader::{Context, RecordFormat};
+use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Scan, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
@@ -130,8 +130,9 @@ fn text(
         ShortfallKind::LostConnections,
         events.forgotten as u64,
         format!(
-            "{name}: more flows were open at a time than are remembered, so --established leaves \
-             out {} that were not known to be by then",
+            "{name}: more flows were open at a time than are remembered, so {} leaves out {} that \
+             were not known to be established by then",
+            cx.options.name(Setting::Established),
             events.forgotten
         ),
     );
@@ -143,7 +144,8 @@ fn text(
     } else if events.seen && events.established && !events.follows {
         cx.status.warn(format!(
             "{name}: [NEW] events alone do not tell which connections were established, so \
-             --established counts every attempt"
+             {} counts every attempt",
+            cx.options.name(Setting::Established)
         ));
     } else if events.seen && !events.established {
         cx.status.warn(format!(

@@ -23,7 +23,7 @@ use self::client::{Client, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
 pub(super) use self::observation::{PacketKind, PacketObservation};
 use super::host::Host;
-use super::reader::Context;
+use super::reader::{Context, Setting};
 use crate::model::connection::Connection;
 use crate::{RecordTime, SourceStatus};
 
@@ -31,6 +31,8 @@ use crate::{RecordTime, SourceStatus};
 pub(super) struct Deduplicator {
     local: Vec<Host>,
     established: bool,
+    /// How messages name the option `established`.
+    option: &'static str,
     /// Clients choose their addresses, so this one has a key.
     hasher: RandomState,
     /// A client's port is in one of the two: in `young` if it was seen since `begun`.
@@ -66,6 +68,7 @@ impl Deduplicator {
         Deduplicator {
             local: cx.options.local.clone(),
             established: cx.options.established,
+            option: cx.options.name(Setting::Established),
             hasher: RandomState::default(),
             young: HashTable::new(),
             old: HashTable::new(),
@@ -233,13 +236,15 @@ impl Deduplicator {
         }
         status.warn(if self.saw_answer {
             format!(
-                "{name}: --established counts what was answered with SYN+ACK; whether the client \
-                 went on is not in this record"
+                "{name}: {} counts what was answered with SYN+ACK; whether the client went on is not \
+                 in this record",
+                self.option
             )
         } else {
             format!(
                 "{name}: this record has SYNs alone and cannot tell which connections were \
-                 established, so --established counts every attempt"
+                 established, so {} counts every attempt",
+                self.option
             )
         });
     }

@@ -13,7 +13,7 @@ use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
 use super::input::{Input, copy_to_temporary_file};
 use super::lines;
-use super::reader::{Context, RecordFormat};
+use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp};
 use crate::{ShortfallKind, SourceStatus};
 
@@ -109,7 +109,10 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         cx.status.warn(format!(
             "{name}: without TCP flags, attempts that were refused count too, and a pause of more \
              than a minute counts as a new connection; nfdump -o long shows the flags{}",
-            if cx.options.established { "; --established counts every attempt" } else { "" }
+            match cx.options.established {
+                true => format!("; {} counts every attempt", cx.options.name(Setting::Established)),
+                false => String::new(),
+            }
         ));
     }
 }

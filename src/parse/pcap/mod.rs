@@ -17,7 +17,7 @@ use self::packet::Selection;
 use self::parts::End;
 use super::deduplicate::Deduplicator;
 use super::input::Input;
-use super::reader::{Context, RecordFormat};
+use super::reader::{Context, RecordFormat, Setting};
 use crate::{RecordTime, ShortfallKind};
 
 /// Captures.
@@ -133,7 +133,8 @@ fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
     );
     if *tunnelled > 0 {
         status.warn(format!(
-            "{name}: {tunnelled} SYN packets inside tunnels are left out, as --outer asks"
+            "{name}: {tunnelled} SYN packets inside tunnels are left out because of {}",
+            cx.options.name(Setting::Outer)
         ));
     }
 }

@@ -13,7 +13,7 @@ use super::reader::{Context, RecordFormat};
 /// What `--format json`, jsonl and csv write; one after another in a file, too.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "report",
-    about: "our own --format json, jsonl or csv",
+    about: "a report of tcptally in json, jsonl or csv",
     connection: "a counted connection",
     is_text: false,
     is_json: true,

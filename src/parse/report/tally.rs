@@ -243,7 +243,9 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
     warn_of_keys(report.keys.iter().map(String::as_str), name, cx);
     let status = &mut *cx.status;
     if report.approximate {
-        status.warn(format!("{name}: the counts are approximate (--max-keys)"));
+        status.warn(format!(
+            "{name}: the counts are approximate, because the number of keys was limited"
+        ));
     }
     let total = report.total;
     let (rows, others) = report.counts();
@@ -277,7 +279,6 @@ pub(super) fn warn_of_keys<'a>(
 
 /// Says that some addresses are not known.
 pub(super) fn warn_of_others(name: &str, cx: &mut Context<'_>) {
-    cx.status.warn(format!(
-        "{name} has rows that are not told (--top, --min): their addresses are not known"
-    ));
+    cx.status
+        .warn(format!("{name} does not show all rows: the addresses of the others are not known"));
 }

@@ -8,7 +8,7 @@ use super::{SECOND, Stamp};
 use crate::RecordTime;
 use crate::parse::input::Input;
 use crate::parse::lines;
-use crate::parse::reader::Context;
+use crate::parse::reader::{Context, Setting};
 
 const DAY: i64 = 86_400 * SECOND;
 const HOUR: i64 = 3600 * SECOND;
@@ -73,10 +73,10 @@ impl Calendar {
                 if late {
                     cx.status.warn(format!(
                         "{}: the log has no year, and is taken to end in {}, since its last line \
-                         would be later than the file itself; --date tells the date of its first \
-                         line",
+                         would be later than the file itself; {} sets the date of its first line",
                         input.name(),
-                        end.year() - 1
+                        end.year() - 1,
+                        cx.options.name(Setting::Date)
                     ));
                 }
             }
