@@ -142,7 +142,7 @@ fn table() -> Vec<Row> {
             "wrapped.json",
             format!("{}{}\n", json(LOG), &json(LOG)[..90]),
             1,
-            &["wrapped.json: 1 JSON objects could not be read"],
+            &["wrapped.json: 1 objects or lines around the log"],
         ),
         row(
             "loggers.json",
@@ -187,6 +187,24 @@ fn table() -> Vec<Row> {
             format!("{LOG}{}", LOG.replace("SRC=198.51.100.10", "SRC=198.51")),
             1,
             &["netfilter.broken: 1 line could not be read"],
+        ),
+        row(
+            "netfilter.program",
+            format!("{LOG}{}", LOG.replace("kernel:", "app[7]:")),
+            1,
+            &["netfilter.program: 1 line of the program app", "logger"],
+        ),
+        row(
+            "netfilter.export",
+            format!("{LOG}\n__CURSOR=x\nSYSLOG_IDENTIFIER=app\nMESSAGE={}", &LOG[27..]),
+            1,
+            &["netfilter.export: 1 line of the program app"],
+        ),
+        row(
+            "wrapped.logfmt",
+            format!("level=info msg=\"{}\"\nlevel=info msg=\"{}", LOG.trim_end(), &LOG[..99]),
+            1,
+            &["wrapped.logfmt: 1 objects or lines around the log"],
         ),
         row(
             "netfilter.cut",

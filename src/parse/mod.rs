@@ -6,6 +6,7 @@
 
 mod bcc;
 mod buffer;
+mod clean;
 mod coalesce;
 mod conntrack;
 mod dated;
@@ -19,6 +20,7 @@ mod mixed;
 mod netfilter;
 mod netflow;
 mod parallel;
+mod pasted;
 mod pcap;
 mod progress;
 mod reader;
@@ -121,7 +123,7 @@ fn report_unwrapped(name: &str, inputs: &[Arc<UnwrapStatus>], status: &mut Sourc
     status.record_shortfall(
         ShortfallKind::UnreadableLines,
         broken,
-        format!("{name}: {broken} JSON objects could not be read and may hold such lines"),
+        format!("{name}: {broken} objects or lines around the log (JSON, logfmt) could not be read and may hold such lines"),
     );
     for members in inputs.iter().map(|input| input.members()).filter(|m| m.len() > 1) {
         let text = format!(

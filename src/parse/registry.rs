@@ -9,7 +9,9 @@ use super::input::{Input, Members};
 use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
-use super::{bcc, conntrack, events, netfilter, netflow, pcap, report, strace, systemtap, tcpdump};
+use super::{
+    bcc, conntrack, events, netfilter, netflow, pasted, pcap, report, strace, systemtap, tcpdump,
+};
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
 /// before a general one.
@@ -242,10 +244,14 @@ fn detect(
         // Whether an object wraps a log is known only at its end.
         let decided = enough || !matches!(head.first(), Some(b'{' | b'['));
         let format = forced.filter(|_| enough).or_else(|| recognise(head)).filter(|_| decided);
+        let head_len = head.len();
+        if enough && clean_if_copied(input, format) {
+            continue;
+        }
         if format.is_some() {
             return Ok(format);
         }
-        if head.len() > MAX_DETECTION_BYTES {
+        if head_len > MAX_DETECTION_BYTES {
             return Ok(None);
         }
         match input.grow() {
@@ -265,7 +271,26 @@ fn detect_at_end(
     if !is_json_record(input.head(), forced) && input.unwrap_json_if_wrapped() {
         return detect(input, forced);
     }
-    Ok(forced.or_else(|| recognise(input.head())))
+    let format = forced.or_else(|| recognise(input.head()));
+    if clean_if_copied(input, format) {
+        return detect(input, forced);
+    }
+    Ok(format)
+}
+
+/// Restores a text that was copied from a web page or a terminal, if it needs that to be read.
+/// Returns whether it did.
+fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
+    let is_copied = match format {
+        // strace's reader does that itself, and binary records are no text.
+        Some(format) => {
+            format.is_text
+                && format.name != strace::FORMAT.name
+                && pasted::has_entities(input.head())
+        }
+        None => pasted::is_dirty(input.head()) && memchr::memchr(0, input.head()).is_none(),
+    };
+    is_copied && input.convert(pasted::clean)
 }
 
 /// Whether JSON objects in `head` are the record itself, not a wrapper around the lines of a log.

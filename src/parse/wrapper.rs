@@ -30,6 +30,9 @@ pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
         return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });
     }
     let mut scan = Scan(line);
+    if let Some(stripped) = rfc5424(line) {
+        return Some(stripped);
+    }
     if let Some(stamp) = priority_and_stamp(&mut scan) {
         return Some(Stripped { stamp, rest: behind_stamp(scan.0) });
     }
@@ -40,6 +43,84 @@ pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
         .or_else(|| tag(line))
         .or_else(|| column(line))?;
     Some(Stripped { stamp: Stamp::None, rest })
+}
+
+/// A prefix that every line of a text has. It is stripped exactly: the blanks behind it belong to
+/// the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// Blanks, the same for each line.
+    Blanks(Box<[u8]>),
+    /// The number of the line, in a column of its own, and one blank or tab.
+    Number,
+    /// A prefix with a time.
+    Stamp,
+    /// Any other prefix that [`strip`] knows.
+    Other,
+}
+
+impl Layer {
+    /// The outermost prefix that all `lines` have; none of them is empty.
+    pub(crate) fn of(lines: &[&[u8]]) -> Option<Layer> {
+        let first = lines.first()?;
+        let blanks = lines.iter().fold(leading_blanks(first), |shared, line| {
+            let n = shared.iter().zip(*line).take_while(|(a, b)| a == b).count();
+            &shared[..n]
+        });
+        let numbers: Option<Vec<i64>> =
+            lines.iter().map(|line| numbered(line).map(|(number, _)| number)).collect();
+        let counts = |n: &[i64]| n.len() > 2 && n.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if numbers.is_some_and(|numbers| counts(&numbers)) {
+            return Some(Layer::Number);
+        }
+        if !blanks.is_empty() {
+            return Some(Layer::Blanks(blanks.into()));
+        }
+        let stripped: Option<Vec<Stripped<'_>>> =
+            lines.iter().map(|line| strip_exactly(line)).collect();
+        let stamped = stripped?.iter().all(|stripped| stripped.stamp != Stamp::None);
+        Some(if stamped { Layer::Stamp } else { Layer::Other })
+    }
+
+    /// Strips this prefix; `None` if `line` has none.
+    pub(crate) fn strip<'a>(&self, line: &'a [u8]) -> Option<Stripped<'a>> {
+        let bare = |rest| Stripped { stamp: Stamp::None, rest };
+        match self {
+            Layer::Blanks(blanks) => line.strip_prefix(&**blanks).map(bare),
+            Layer::Number => numbered(line).map(|(_, rest)| bare(rest)),
+            Layer::Stamp | Layer::Other => strip_exactly(line),
+        }
+    }
+}
+
+fn leading_blanks(line: &[u8]) -> &[u8] {
+    &line[..line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()]
+}
+
+/// The number that a line begins with, and what follows the blank behind it.
+fn numbered(line: &[u8]) -> Option<(i64, &[u8])> {
+    let mut scan = Scan(line);
+    scan.blanks();
+    let number = scan.number(9)?;
+    match scan.0 {
+        [b' ' | b'\t', rest @ ..] => Some((number, rest)),
+        [] => Some((number, &[])),
+        _ => None,
+    }
+}
+
+/// Strips the outermost prefix, but no blanks of the line itself.
+fn strip_exactly(line: &[u8]) -> Option<Stripped<'_>> {
+    if !leading_blanks(line).is_empty() {
+        return None;
+    }
+    let Stripped { stamp, rest } = strip(line)?;
+    let mut at = line.len() - rest.len();
+    let is_blank = |at: usize| matches!(line.get(at), Some(b' ' | b'\t'));
+    while at >= 2 && is_blank(at - 1) && is_blank(at - 2) {
+        at -= 1;
+    }
+    Some(Stripped { stamp, rest: &line[at..] })
 }
 
 /// `<13>` or `<13>1 ` of syslog, and a stamp; or only one of them.
@@ -56,6 +137,32 @@ fn priority_and_stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
     }
 }
 
+/// `<13>1 TIME host app pid id - ` of RFC 5424, and a list in brackets in place of the last `-`.
+fn rfc5424(line: &[u8]) -> Option<Stripped<'_>> {
+    let mut scan = Scan(line);
+    scan.pass(b"<")?;
+    scan.number(3)?;
+    scan.pass(b">1 ")?;
+    let stamp = scan.iso().or_else(|| scan.take(b"-").then_some(Stamp::None))?;
+    for _ in 0..4 {
+        scan.pass(b" ")?;
+        if scan.word().is_empty() {
+            return None;
+        }
+    }
+    scan.pass(b" ")?;
+    if !scan.take(b"-") {
+        while scan.0.first() == Some(&b'[') {
+            let end = memchr::memchr(b']', &scan.0[..scan.0.len().min(MAX_PREFIX)])?;
+            scan.0 = &scan.0[end + 1..];
+        }
+    }
+    scan.pass(b" ")?;
+    // Some put a byte order mark before the text.
+    let rest = scan.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(scan.0);
+    Some(Stripped { stamp, rest })
+}
+
 /// A stamp that is no call's own, with the brackets round it.
 fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
     let mut inner = *scan;
@@ -69,8 +176,9 @@ fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
         return None;
     }
     let end = inner.0.first().is_none_or(|b| b" \t:|,-]>".contains(b));
-    let apart =
-        bracket || inner.0.len() < scan.0.len() && scan.0[scan.0.len() - inner.0.len() - 1] == b' ';
+    let apart = bracket
+        || inner.0.len() < scan.0.len()
+            && matches!(scan.0[scan.0.len() - inner.0.len() - 1], b' ' | b'\t');
     if !end && !apart {
         return None;
     }
@@ -259,6 +367,8 @@ fn location(line: &[u8]) -> Option<&[u8]> {
     // The last place where a number stands between two marks.
     let place = (1..path.len())
         .filter(|at| matches!(path[*at], b':' | b'-'))
+        // The time of a line behind the name of its file.
+        .map_while(|at| clock(&mut Scan(&line[at + 1..])).is_none().then_some(at))
         .find_map(|at| numbered(&line[at + 1..]).map(|n| at + 1 + n));
     if let Some(at) = place {
         return Some(&line[at..]);
@@ -275,7 +385,8 @@ fn tag(line: &[u8]) -> Option<&[u8]> {
         let digits = inside.iter().take_while(|b| b.is_ascii_digit()).count();
         rest = inside[digits..].strip_prefix(b"]")?;
     }
-    (n > 0).then(|| rest.strip_prefix(b": ")).flatten()
+    // `0x0010:` is an offset in a dump.
+    (n > 0 && !line.starts_with(b"0x")).then(|| rest.strip_prefix(b": ")).flatten()
 }
 
 /// A column before a tab.
@@ -335,9 +446,13 @@ mod tests {
             ("/var/log/trace-1.log:12:", Stamp::None),
             ("trace.log-12-", Stamp::None),
             ("trace.log:", Stamp::None),
+            ("trace.log:21:36:42 ", Stamp::Clock(at)),
+            ("trace.log:7:21:36:42 ", Stamp::Clock(at)),
             ("May 17 21:36:42 web1 strace[1499]: ", Stamp::Yearless(5, 17, at)),
             ("May  7 21:36:42 web1 strace: ", Stamp::Yearless(5, 7, at)),
             ("<13>May 17 21:36:42 web1 strace[1499]: ", Stamp::Yearless(5, 17, at)),
+            ("<13>1 2026-05-17T21:36:42.123Z web1 strace 1499 - - ", ms),
+            ("<13>1 2026-05-17T21:36:42.123Z web1 strace - x [a@1 b=\"c\"] ", ms),
             ("2026-05-17T21:36:42.123+00:00 web1 strace[1499]: ", ms),
             ("2026-05-17T21:36:42+0000 web1 strace[1499]: ", utc),
             ("Sun 2026-05-17 21:36:42 UTC web1 strace[1499]: ", utc),

@@ -5,6 +5,7 @@ use memchr::memmem;
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::wrapper;
 
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +81,52 @@ fn rank(state: &[u8]) -> Option<u8> {
     })
 }
 
-/// Reads a line of text.
+/// Reads a line of text, which may have the prefixes of loggers. Their time is that of the line if
+/// it has none of its own.
 pub(crate) fn text(line: &[u8]) -> Line {
+    let mut outer = Stamp::None;
+    let mut rest = line;
+    for _ in 0..wrapper::MAX_LAYERS {
+        match bare(rest) {
+            Line::Tcp(mut entry) => {
+                if entry.stamp == Stamp::None {
+                    entry.stamp = outer;
+                }
+                return Line::Tcp(entry);
+            }
+            Line::Other => {}
+            other => return other,
+        }
+        // Every flow has it.
+        let (Some(stripped), true) = (wrapper::strip(rest), rest.contains(&b'=')) else { break };
+        rest = stripped.rest;
+        if stripped.stamp != Stamp::None {
+            outer = stripped.stamp;
+        }
+    }
+    Line::Other
+}
+
+/// The numbers of the protocols that conntrack tracks by their names. It calls others `unknown`.
+fn is_protocol(name: &[u8], number: u8) -> bool {
+    match name {
+        b"tcp" => number == 6,
+        b"udp" => number == 17,
+        b"icmp" => number == 1,
+        b"icmpv6" | b"ipv6-icmp" => number == 58,
+        b"sctp" => number == 132,
+        b"dccp" => number == 33,
+        b"udplite" => number == 136,
+        b"gre" => number == 47,
+        b"esp" => number == 50,
+        b"igmp" => number == 2,
+        b"unknown" => true,
+        _ => false,
+    }
+}
+
+/// Reads a line of text without prefixes.
+fn bare(line: &[u8]) -> Line {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
     let mut stamp = Stamp::None;
     if let Some(inner) = words.peek().and_then(|w| w.strip_prefix(b"[")?.strip_suffix(b"]"))
@@ -104,7 +149,7 @@ pub(crate) fn text(line: &[u8]) -> Line {
         words.next();
     }
     let (Some(name), Some(protocol)) = (words.next(), words.next()) else { return Line::Other };
-    if number::<u8>(protocol).is_none() || !name.iter().all(u8::is_ascii_alphanumeric) {
+    if !number(protocol).is_some_and(|number| is_protocol(name, number)) {
         return Line::Other;
     }
     let mut e = Fields::default();
@@ -275,6 +320,20 @@ mod tests {
         );
         assert_eq!(text(b"tcp      6 120 SYN_SENT src=x dst=y"), Line::Damaged);
         assert_eq!(text(b"tcp      6 431923 ESTABLISHED src=198.51."), Line::Damaged);
+        for (before, stamp) in [
+            ("Nov 26 12:00:07 gw1 conntrack[991]: ", Stamp::Yearless(11, 26, 43_207_000_000_000)),
+            ("Nov 26 12:00:07 ", Stamp::Yearless(11, 26, 43_207_000_000_000)),
+            ("gw-1  | ", Stamp::None),
+            ("flows.txt:12:", Stamp::None),
+            ("> > ", Stamp::None),
+        ] {
+            let line = format!("{before}    [NEW] tcp      6 120 SYN_SENT {FLOW}");
+            let Line::Tcp(e) = text(line.as_bytes()) else { panic!("{line}") };
+            assert_eq!((e.event, e.stamp), (Some(Event::New), stamp), "{line}");
+            let line = format!("{before}tcp      6 120 SYN_SENT src=198.51.");
+            assert_eq!(text(line.as_bytes()), Line::Damaged, "{line}");
+        }
+        assert_eq!(text(b"Nov 26 12:00:07 gw1 app: src=1 dst=2"), Line::Other);
         for word in ["[OFFLOAD]", "[HW_OFFLOAD]"] {
             let line = format!("tcp      6 {}", FLOW.replace("[ASSURED]", word));
             let Line::Tcp(e) = text(line.as_bytes()) else { panic!("{line}") };

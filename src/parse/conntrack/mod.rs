@@ -41,8 +41,10 @@ fn recognise(head: &[u8]) -> bool {
     lines::each(head, |line, _| {
         found = found
             || matches!(entry::text(line), Line::Tcp(_) | Line::OtherFlow)
-            || line.starts_with(b"<conntrack>")
-            || line.starts_with(b"<flow") && memmem::find(line, b"<layer3 ").is_some();
+            || line.contains(&b'<')
+                && (memmem::find(line, b"<conntrack>").is_some()
+                    || memmem::find(line, b"<flow").is_some()
+                        && memmem::find(line, b"<layer3 ").is_some());
     });
     found
 }
@@ -109,7 +111,11 @@ fn text(
         seen: false,
     };
     let name = input.name().to_owned();
-    let calendar = Calendar::new(input, cx, &|_| Stamp::None);
+    let stamp = |line: &[u8]| match entry::text(line) {
+        Line::Tcp(entry) => entry.stamp,
+        _ => Stamp::None,
+    };
+    let calendar = Calendar::new(input, cx, &stamp);
     let mut file = File { tables, events, calendar, record_time, listing: false, damaged: 0 };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
@@ -185,7 +191,8 @@ impl File<'_> {
                 }
             }
             Line::Tcp(entry) => {
-                self.begin(self.record_time);
+                let record_time = self.calendar.record_time(entry.stamp).or(self.record_time);
+                self.begin(record_time);
                 snapshot(&entry, self.tables, cx);
             }
             Line::OtherFlow => {}

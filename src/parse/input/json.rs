@@ -1,5 +1,6 @@
 //! Logs whose lines are wrapped in JSON objects: by Docker, rsyslog, journald, `dmesg -J`, and
-//! those that collect logs. [`Unwrap`] gives the lines as a syslog file would have them.
+//! those that collect logs. [`Unwrap`] gives the lines as a syslog file would have them. Lines in
+//! [`logfmt`] are unwrapped too.
 //!
 //! Objects may come one a line, one after another over many lines, or in arrays. Lines that are no
 //! JSON are passed on as they are.
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::logfmt::{self, Logfmt};
 use crate::parse::timestamp::{Scan, Stamp};
 
 /// Bytes that are read at a time.
@@ -55,13 +57,19 @@ pub(super) fn is_wrapped(head: &[u8]) -> Option<bool> {
     let begin = head.trim_ascii_start();
     let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
     let begin = begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start();
-    if !matches!(begin.first(), Some(b'{' | b'[')) {
+    if !matches!(begin.first(), Some(b'{' | b'[')) && !begins_with_logfmt(begin) {
         return None;
     }
     let mut objects = Objects::new(false);
     objects.feed(head);
     let own_stamp = || objects.text.split(|b| *b == b'\n').any(has_stamp);
     (objects.unwrapped > 0).then(|| !own_stamp())
+}
+
+/// Whether the first line is in logfmt.
+fn begins_with_logfmt(text: &[u8]) -> bool {
+    let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    logfmt::read(first, |key| TEXT.contains(&key)).is_some()
 }
 
 /// Whether a line begins with a time of a clock, perhaps behind a process id of strace.
@@ -219,7 +227,7 @@ impl Objects {
 
     fn end(&mut self) {
         if self.in_plain_line {
-            self.text.append(&mut self.pending);
+            self.plain_line();
         } else if !self.open.is_empty() {
             self.give_up();
         }
@@ -233,7 +241,7 @@ impl Objects {
         if self.in_plain_line {
             self.pending.push(byte);
             if byte == b'\n' || self.pending.len() > MAX_OBJECT {
-                self.text.append(&mut self.pending);
+                self.plain_line();
                 self.in_plain_line = byte != b'\n';
                 self.at_line_start = byte == b'\n';
             }
@@ -254,6 +262,21 @@ impl Objects {
         self.at_line_start = byte == b'\n';
         self.pending.push(byte);
         self.inside(byte);
+    }
+
+    /// Takes a line that is no JSON.
+    fn plain_line(&mut self) {
+        match logfmt::read(&self.pending, |key| TEXT.contains(&key)) {
+            Some(Logfmt::Pairs(pairs)) => {
+                self.pending.clear();
+                self.wrapped(&pairs);
+            }
+            Some(Logfmt::Broken) => {
+                self.pending.clear();
+                self.broken += 1;
+            }
+            None => self.text.append(&mut self.pending),
+        }
     }
 
     /// Takes a byte outside of all objects and arrays.
@@ -343,7 +366,12 @@ impl Objects {
             self.broken += u64::from(self.open.is_empty());
             return false;
         };
-        let Some((key, text)) = find_text(&object, 0) else { return false };
+        self.wrapped(&object)
+    }
+
+    /// Makes lines of the members of an object; false if none of them is a text.
+    fn wrapped(&mut self, object: &Map<String, Value>) -> bool {
+        let Some((key, text)) = find_text(object, 0) else { return false };
         self.unwrapped += 1;
         self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
         let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
@@ -352,7 +380,7 @@ impl Objects {
             return true;
         }
         let text = std::mem::take(&mut self.partial);
-        let prefix = if self.stamped { prefix(&object) } else { String::new() };
+        let prefix = if self.stamped { prefix(object) } else { String::new() };
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             self.text.extend_from_slice(prefix.as_bytes());
             self.text.extend_from_slice(line.as_bytes());
@@ -520,6 +548,12 @@ mod tests {
             ("{\"log\":\"a\"}\n{\"log\":\"b\n{\"log\":\"c\"}\n", "a\nc\nbroken: 1".into()),
             ("{\"log\":\"a\"}\n{\"log\":\"b\",\"x\n", "a\nbroken: 1".into()),
             ("{\"log\":\"a\"}\n{\"log\":\n{\"log\":\"c\"}\n", "a\nc\nbroken: 1".into()),
+            // logfmt.
+            (
+                "time=\"2026-11-22T10:58:42.5Z\" level=info msg=\"a \\\"b\\\"\"\nplain\nlevel=info msg=\"c\"\n",
+                format!("{at} a \"b\"\nplain\nc\n"),
+            ),
+            ("level=info msg=\"a\"\nlevel=info msg=\"b", "a\nbroken: 1".into()),
             ("{\"a\":1}\n", "plain: {\"a\":1}\n".into()),
             ("accept(3, {x}) = 4\n", "plain: accept(3, {x}) = 4\n".into()),
         ] {

@@ -3,6 +3,7 @@
 mod archive;
 mod encoding;
 mod json;
+mod logfmt;
 mod packed;
 pub(super) mod samples;
 mod spool;
@@ -47,10 +48,15 @@ pub(crate) struct Input {
     /// If its lines are taken out of JSON objects: whether they get the times of these.
     unwrapped: Option<bool>,
     unwrap_status: Arc<UnwrapStatus>,
+    /// What converts its text, if anything does, see [`Input::convert`].
+    conversion: Option<Conversion>,
     /// Pieces of a stream, if they are wanted.
     samples: Option<Arc<Mutex<Samples>>>,
     progress: Arc<Progress>,
 }
+
+/// Makes another text of the text of an input.
+type Conversion = fn(Box<dyn Read + Send>) -> Box<dyn Read + Send>;
 
 enum Source {
     /// Bytes `at..end` of a regular file that is not compressed.
@@ -165,6 +171,7 @@ impl Input {
             is_member: false,
             unwrapped: None,
             unwrap_status: Arc::default(),
+            conversion: None,
             samples: None,
             progress,
         }
@@ -227,6 +234,9 @@ impl Input {
         };
         if let Some(stamped) = self.unwrapped {
             again.unwrap_json(stamped).ok()?;
+        }
+        if let Some(conversion) = self.conversion {
+            again.convert(conversion);
         }
         Some(again)
     }
@@ -302,6 +312,22 @@ impl Input {
         // An error comes again when the record is read.
         let _ = self.grow();
         Ok(())
+    }
+
+    /// Converts the text, once. Returns false if it was converted before or cannot be read.
+    pub(super) fn convert(&mut self, conversion: Conversion) -> bool {
+        if self.conversion.is_some() {
+            return false;
+        }
+        let compressed = self.is_compressed();
+        let head = std::mem::take(&mut self.head);
+        let Ok(raw) = self.raw(head) else { return false };
+        self.source = Source::Stream { from: conversion(raw), compressed };
+        self.conversion = Some(conversion);
+        self.ended = false;
+        // An error comes again when the record is read.
+        let _ = self.grow();
+        true
     }
 
     /// What is seen of the JSON objects around its lines while it is read.

@@ -1,14 +1,20 @@
 //! [`Block`]: reads many lines of a kernel log, each by itself.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
 use super::body::{self, Body, Packet};
-use super::frame;
+use super::frame::{self, Forwarder, Writer};
 use crate::parse::input::unwrap_object;
 use crate::parse::lines::{self, LONGEST};
 use crate::parse::timestamp::Stamp;
+
+/// More programs are not told by their names.
+const MAX_PROGRAMS: usize = 16;
+/// What the others are called.
+const OTHER_PROGRAMS: &[u8] = b"others";
 
 /// A logged packet of a connection attempt.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct Block {
     pub facts: Vec<Fact>,
     /// Lines with a SYN whose fields cannot be read.
     pub broken: u64,
+    /// Lines with a SYN that a program wrote and not the kernel, by the name of the program.
+    pub programs: BTreeMap<Box<[u8]>, u64>,
     /// Whether the log says that messages are missing.
     pub missed: bool,
     /// Whether some lines belong together. Then the result is not valid and the lines must be read
@@ -73,14 +81,14 @@ pub(crate) struct Entry {
     pub message: Vec<u8>,
     /// `__REALTIME_TIMESTAMP`, microseconds since 1970.
     pub realtime: Option<i64>,
-    /// Whether a program wrote the message, not the kernel.
-    pub programs: bool,
+    /// The program that wrote the message, if it was not the kernel.
+    pub program: Option<Box<[u8]>>,
 }
 
 impl Entry {
     /// Adds a line `KEY=value`; returns false if the line has another form.
     pub(crate) fn field(&mut self, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = line.trim_ascii_end();
         let Some(equals) = memchr::memchr(b'=', line) else { return false };
         let (key, value) = (&line[..equals], &line[equals + 1..]);
         let fits = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
@@ -92,8 +100,12 @@ impl Entry {
             b"__REALTIME_TIMESTAMP" => {
                 self.realtime = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
             }
-            b"SYSLOG_IDENTIFIER" => self.programs |= !matches!(value, b"kernel" | b"ulogd"),
-            b"_TRANSPORT" => self.programs |= value == b"stdout",
+            b"SYSLOG_IDENTIFIER" if !matches!(value, b"kernel" | b"ulogd") => {
+                self.program = Some(value.into());
+            }
+            b"_TRANSPORT" if value == b"stdout" => {
+                self.program.get_or_insert_with(|| b"a service".as_slice().into());
+            }
             _ => {}
         }
         true
@@ -102,11 +114,11 @@ impl Entry {
 
 impl Block {
     /// Reads lines, each by itself.
-    pub(crate) fn read(&mut self, text: &[u8]) {
+    pub(crate) fn read(&mut self, text: &[u8], forwarder: &Forwarder) {
         self.clear();
         lines::each(text, |line, _| match Line::of(line) {
-            Line::Text => self.text(line),
-            Line::Object(object) => self.object(object),
+            Line::Text => self.text(line, forwarder),
+            Line::Object(object) => self.object(object, forwarder),
             Line::Joined(_) => self.joined = true,
         });
         self.look_at(text);
@@ -116,6 +128,7 @@ impl Block {
     pub(crate) fn clear(&mut self) {
         self.facts.clear();
         self.broken = 0;
+        self.programs.clear();
         self.missed = false;
         self.joined = false;
     }
@@ -134,12 +147,12 @@ impl Block {
 
     /// Reads a JSON object that follows lines of text. (A log that begins with an object is
     /// unwrapped before it is recognised.)
-    pub(crate) fn object(&mut self, object: &[u8]) {
+    pub(crate) fn object(&mut self, object: &[u8], forwarder: &Forwarder) {
         if memmem::find(object, b" SYN ").is_none() && memchr::memchr(b'[', object).is_none() {
             return;
         }
         match unwrap_object(object) {
-            Some(lines) => lines::each(&lines, |line, _| self.text(line)),
+            Some(lines) => lines::each(&lines, |line, _| self.text(line, forwarder)),
             None => self.broken += u64::from(memmem::find(object, b" OUT=").is_some()),
         }
     }
@@ -148,23 +161,40 @@ impl Block {
     pub(crate) fn entry(&mut self, entry: &Entry) {
         let stamp =
             entry.realtime.and_then(|us| us.checked_mul(1000)).map_or(Stamp::None, Stamp::Epoch);
-        if let (Some(at), false) = (body::find(&entry.message), entry.programs) {
+        if let Some(at) = body::find(&entry.message) {
             let (prefix, body) = entry.message.split_at(at);
-            self.body(stamp, prefix, body);
+            match &entry.program {
+                Some(program) => self.programs_line(program, body),
+                None => self.body(stamp, prefix, body),
+            }
         }
     }
 
     /// Reads a line of text.
     #[inline]
-    pub(crate) fn text(&mut self, line: &[u8]) {
+    pub(crate) fn text(&mut self, line: &[u8], forwarder: &Forwarder) {
         if SYN.find(line).is_none() {
             return;
         }
         let Some(at) = body::find(line) else { return };
-        let (stamp, rest) = frame::split(line);
+        let (stamp, rest) = forwarder.split(line);
         let between = line.get(line.len() - rest.len()..at).unwrap_or_default();
-        if !frame::is_programs(between) {
-            self.body(stamp, between, &line[at..]);
+        match frame::writer(between) {
+            Writer::Kernel => self.body(stamp, between, &line[at..]),
+            Writer::Program(name) => self.programs_line(name, &line[at..]),
+        }
+    }
+
+    /// Notes a line that a program wrote, if it would count.
+    fn programs_line(&mut self, program: &[u8], body: &[u8]) {
+        if body::read(body) == Body::Other {
+            return;
+        }
+        let is_room = self.programs.len() < MAX_PROGRAMS;
+        let name = if is_room { program } else { OTHER_PROGRAMS };
+        match self.programs.get_mut(program) {
+            Some(count) => *count += 1,
+            None => *self.programs.entry(name.into()).or_default() += 1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Journal entries of several lines: `journalctl -o export` and `-o verbose`.
 
 use super::block::{Block, Entry, Joined, Line};
-use super::frame;
+use super::frame::{self, Forwarder};
 use crate::parse::lines;
 use crate::parse::timestamp::{Calendar, Stamp};
 
@@ -18,16 +18,28 @@ impl Entries {
     }
 
     /// Reads lines into `block`.
-    pub(crate) fn read(&mut self, text: &[u8], block: &mut Block, calendar: &mut Calendar) {
+    pub(crate) fn read(
+        &mut self,
+        text: &[u8],
+        block: &mut Block,
+        calendar: &mut Calendar,
+        forwarder: &Forwarder,
+    ) {
         block.clear();
-        lines::each(text, |line, _| self.line(line, block, calendar));
+        lines::each(text, |line, _| self.line(line, block, calendar, forwarder));
         block.look_at(text);
     }
 
-    fn line(&mut self, line: &[u8], block: &mut Block, calendar: &mut Calendar) {
+    fn line(
+        &mut self,
+        line: &[u8],
+        block: &mut Block,
+        calendar: &mut Calendar,
+        forwarder: &Forwarder,
+    ) {
         match (Line::of(line), &mut self.entry) {
-            (Line::Object(object), _) => block.object(object),
-            (_, _) if matches!(line, [] | [b'\r']) => self.end(block),
+            (Line::Object(object), _) => block.object(object, forwarder),
+            (_, _) if line.trim_ascii().is_empty() => self.end(block),
             // journalctl -o verbose indents the fields; the time is on the line above.
             (_, Some(entry)) if line.starts_with(b" ") => {
                 entry.field(line.trim_ascii_start());
@@ -40,7 +52,7 @@ impl Entries {
                 }
                 if !self.entry.get_or_insert_default().field(line) {
                     self.end(block);
-                    block.text(line);
+                    block.text(line, forwarder);
                 }
             }
             (Line::Joined(Joined::Head), _) => {
@@ -54,7 +66,7 @@ impl Entries {
                     .map(jiff::Timestamp::as_microsecond);
                 self.entry = Some(Entry { realtime, ..Entry::default() });
             }
-            _ => block.text(line),
+            _ => block.text(line, forwarder),
         }
     }
 

@@ -1,9 +1,28 @@
 //! What stands before the body: the time, and who says it.
 
 use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::wrapper;
 
 /// The stamp of a line and what follows it.
 pub(crate) fn split(line: &[u8]) -> (Stamp, &[u8]) {
+    let first = split_outer(line);
+    if first.0 != Stamp::None {
+        return first;
+    }
+    // Something else may stand before it, such as the name of a container.
+    let mut rest = line;
+    for _ in 0..wrapper::MAX_LAYERS {
+        let Some(stripped) = wrapper::strip(rest) else { break };
+        rest = stripped.rest;
+        let inner = split_outer(rest);
+        if inner.0 != Stamp::None {
+            return inner;
+        }
+    }
+    first
+}
+
+fn split_outer(line: &[u8]) -> (Stamp, &[u8]) {
     let mut scan = Scan(line);
     scan.blanks();
     if scan.take(b"<") {
@@ -114,23 +133,86 @@ fn kmsg(scan: &mut Scan<'_>) -> Option<Stamp> {
     Some(Stamp::Uptime(us.checked_mul(1000)?))
 }
 
-/// Whether a program says it, and not the kernel nor ulogd: what stands between the stamp and
-/// the body has a tag with a process id.
-pub(crate) fn is_programs(between: &[u8]) -> bool {
-    let mut words = between.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
-    // The host, then the tag.
-    let (_, Some(tag)) = (words.next(), words.next()) else { return false };
-    let theirs = |name: &[u8]| !matches!(name, b"kernel" | b"ulogd");
-    if let Some(tag) = tag.strip_suffix(b"]:") {
-        let open = memchr::memrchr(b'[', tag);
-        return open.is_some_and(|n| {
-            n > 0 && tag[n + 1..].iter().all(u8::is_ascii_digit) && theirs(&tag[..n])
-        });
+/// Who wrote a line, by what stands between its stamp and its body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Writer<'a> {
+    /// The kernel or ulogd, or the line does not tell.
+    Kernel,
+    /// A program, whose tag has a process id.
+    Program(&'a [u8]),
+}
+
+/// Tells who wrote a line. `between` is what stands between its stamp and its body.
+pub(crate) fn writer(between: &[u8]) -> Writer<'_> {
+    match program(between) {
+        Some((name, _)) if !matches!(name, b"kernel" | b"ulogd") => Writer::Program(name),
+        _ => Writer::Kernel,
     }
-    // RFC 5424: the process id is a field.
-    let pid = words.next().unwrap_or_default();
-    let id = words.next().unwrap_or_default();
-    !pid.is_empty() && pid.iter().all(u8::is_ascii_digit) && id == b"-" && theirs(tag)
+}
+
+/// The program in the tag at the beginning of `text`, and what follows the tag.
+fn program(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut rest = Scan(text);
+    let mut word = || {
+        rest.blanks();
+        Some(rest.word()).filter(|word| !word.is_empty())
+    };
+    // The host, then the tag.
+    let (_, tag) = (word()?, word()?);
+    if let Some(tag) = tag.strip_suffix(b"]:") {
+        let open = memchr::memrchr(b'[', tag)?;
+        let numeric = tag[open + 1..].iter().all(u8::is_ascii_digit);
+        return (open > 0 && numeric).then_some((&tag[..open], rest.0));
+    }
+    // RFC 5424: the process id is a field, and two more fields follow.
+    let (pid, id) = (word()?, word()?);
+    if pid.iter().all(u8::is_ascii_digit) && id == b"-" {
+        rest.take(b" -");
+        return Some((tag, rest.0));
+    }
+    None
+}
+
+/// A program that passes on the lines of the kernel's log: it wrote all lines, and each begins with
+/// the stamp that the kernel's logger gave it. A log in which other programs write too has none,
+/// because their texts are as their clients want them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forwarder(Option<Box<[u8]>>);
+
+impl Forwarder {
+    /// The forwarder of a log that begins with `head`.
+    pub(crate) fn of(head: &[u8]) -> Forwarder {
+        let mut name: Option<Option<Box<[u8]>>> = None;
+        // The last line may be cut.
+        let whole = memchr::memrchr(b'\n', head).map_or(head, |end| &head[..end]);
+        crate::parse::lines::each(whole, |line, _| {
+            if line.trim_ascii().is_empty() {
+                return;
+            }
+            let own = program(split(line).1).map(|(name, _)| name);
+            match &name {
+                None => name = Some(own.map(Box::from)),
+                Some(Some(known)) if own == Some(known) => {}
+                Some(_) => name = Some(None),
+            }
+        });
+        Forwarder(name.flatten().filter(|name| !matches!(&**name, b"kernel" | b"ulogd")))
+    }
+
+    /// The stamp of a line and what follows it, without what the forwarder put before the line.
+    pub(crate) fn split<'a>(&self, line: &'a [u8]) -> (Stamp, &'a [u8]) {
+        let (stamp, rest) = split(line);
+        if let Some(forwarder) = &self.0
+            && let Some((name, inner)) = program(rest)
+            && *name == **forwarder
+        {
+            let (own, rest) = split(inner.trim_ascii_start());
+            if own != Stamp::None {
+                return (own, rest);
+            }
+        }
+        (stamp, rest)
+    }
 }
 
 #[cfg(test)]
@@ -181,8 +263,12 @@ mod tests {
 
     #[test]
     fn programs_quote_log_lines() {
-        for between in [" gw1 sshd[902]: said ", " h fail2ban.filter[7]: ", " gw1 app 77 - - "] {
-            assert!(is_programs(between.as_bytes()), "{between}");
+        for (between, name) in [
+            (" gw1 sshd[902]: said ", "sshd"),
+            (" h fail2ban.filter[7]: ", "fail2ban.filter"),
+            (" gw1 app 77 - - ", "app"),
+        ] {
+            assert_eq!(writer(between.as_bytes()), Writer::Program(name.as_bytes()), "{between}");
         }
         for between in [
             "",
@@ -194,7 +280,29 @@ mod tests {
             " web in ",
             " [UFW ALLOW] ",
         ] {
-            assert!(!is_programs(between.as_bytes()), "{between}");
+            assert_eq!(writer(between.as_bytes()), Writer::Kernel, "{between}");
         }
+    }
+
+    #[test]
+    fn only_a_program_that_wrote_all_lines_is_a_forwarder() {
+        let inner = "Nov 22 10:58:42 gw1 kernel: IN=";
+        for outer in [
+            "Nov 26 12:00:00 relay remote[991]: ",
+            "<13>1 2026-11-26T12:00:00.123456Z relay remote 991 - - ",
+            "Thu 2026-11-26 12:00:00 UTC relay remote[991]: ",
+        ] {
+            let line = format!("{outer}{inner}");
+            let forwarder = Forwarder::of(format!("{line}\n{line}\n{outer}x").as_bytes());
+            let (stamp, rest) = forwarder.split(line.as_bytes());
+            assert_eq!(stamp, Stamp::Yearless(11, 22, 39_522_000_000_000), "{outer}");
+            assert_eq!(writer(rest), Writer::Kernel);
+            let other = "Nov 26 12:00:00 relay cron[7]: x";
+            assert_eq!(Forwarder::of(format!("{line}\n{other}\n").as_bytes()), Forwarder(None));
+        }
+        let own = "Nov 26 12:00:00 gw1 app[7]: IN=";
+        let (stamp, rest) = Forwarder::of(own.as_bytes()).split(own.as_bytes());
+        assert_eq!(stamp, Stamp::Yearless(11, 26, 43_200_000_000_000));
+        assert_eq!(writer(rest), Writer::Program(b"app"));
     }
 }

@@ -8,9 +8,12 @@ pub(super) mod body;
 pub(super) mod entries;
 pub(super) mod frame;
 
+use std::collections::BTreeMap;
+
 use self::block::Block;
 use self::body::Packet;
 use self::entries::Entries;
+use self::frame::Forwarder;
 use super::dated;
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::input::Input;
@@ -41,18 +44,34 @@ fn recognise(head: &[u8]) -> bool {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut fold = Deduplicator::new(cx);
     // Rotated logs come in any order; what is sent again may be in the next of them.
-    let logs = dated::in_order(inputs, cx, |_| (), |(), line| frame::split(line).0);
+    let logs =
+        dated::in_order(inputs, cx, Forwarder::of, |forwarder, line| forwarder.split(line).0);
     let name = super::common_name(logs.iter().map(|log| &log.input));
-    for dated::Dated { mut input, calendar, .. } in logs {
-        let mut log = Log { calendar, entries: Entries::default(), broken: 0, missed: false };
-        let end = text::read(&mut input, cx, |text, block: &mut Block| block.read(text), {
+    for dated::Dated { mut input, calendar, look: forwarder, .. } in logs {
+        let mut log = Log {
+            calendar,
+            entries: Entries::default(),
+            broken: 0,
+            programs: BTreeMap::new(),
+            missed: false,
+        };
+        let of_lines = |text: &[u8], block: &mut Block| block.read(text, &forwarder);
+        let end = text::read(&mut input, cx, of_lines, {
             let (log, fold) = (&mut log, &mut fold);
-            move |text, block, found| log.take(text, block, fold, found)
+            let forwarder = &forwarder;
+            move |text, block, found| log.take(text, block, fold, found, forwarder)
         });
         let mut last = Vec::new();
         log.end(&mut fold, &mut last);
         last.into_iter().for_each(|connection| cx.sink.take(connection));
         cx.status.record_unreadable_lines(input.name(), log.broken);
+        for (program, count) in log.programs {
+            cx.status.record_shortfall(
+                ShortfallKind::UnreadableLines,
+                count,
+                left_out(input.name(), &program.escape_ascii().to_string(), count),
+            );
+        }
         cx.status.record_shortfall(
             ShortfallKind::UnreadInput,
             log.missed.into(),
@@ -69,11 +88,22 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
+/// Says that lines of a program were left out.
+fn left_out(name: &str, program: &str, count: u64) -> String {
+    let (lines, are) = if count == 1 { ("line", "is") } else { ("lines", "are") };
+    format!(
+        "{name}: {count} {lines} of the program {program} that look like the kernel's {are} left \
+         out, because any user can write such lines (logger); if that program passes on the log of \
+         the kernel, give a file with its lines alone, without what it puts before them"
+    )
+}
+
 /// What is known of a log from one block to the next.
 struct Log {
     calendar: Calendar,
     entries: Entries,
     broken: u64,
+    programs: BTreeMap<Box<[u8]>, u64>,
     missed: bool,
 }
 
@@ -85,9 +115,10 @@ impl Log {
         block: &mut Block,
         fold: &mut Deduplicator,
         found: &mut Vec<Connection>,
+        forwarder: &Forwarder,
     ) {
         if block.joined || self.entries.is_open() {
-            self.entries.read(text, block, &mut self.calendar);
+            self.entries.read(text, block, &mut self.calendar, forwarder);
         }
         self.fold(block, fold, found);
     }
@@ -101,6 +132,9 @@ impl Log {
     fn fold(&mut self, block: &mut Block, fold: &mut Deduplicator, found: &mut Vec<Connection>) {
         self.broken += block.broken;
         self.missed |= block.missed;
+        for (program, count) in std::mem::take(&mut block.programs) {
+            *self.programs.entry(program).or_default() += count;
+        }
         for fact in block.facts.drain(..) {
             let time = self.calendar.record_time(fact.stamp);
             let Packet { ends, part, isn, server_isn, id } = fact.packet;

@@ -37,6 +37,9 @@ const OBJECT: usize = 64 * 1024;
 
 /// What nfdump is asked to print of its files, and the header of that.
 const NFDUMP_FORMAT: &str = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%flg";
+/// Members of nfdump's JSON that only flows have.
+const SOURCES: [&[u8]; 2] = [b"\"src4_addr\"", b"\"src6_addr\""];
+
 const HEADER: &[u8] = b"ts,td,pr,sa,sp,da,dp,flg";
 
 fn is_nfcapd(head: &[u8]) -> bool {
@@ -53,8 +56,7 @@ fn recognise(head: &[u8]) -> bool {
             || Columns::of(line).is_some()
             || form::bars(line) != Line::Other
             || form::people(line) != Line::Other
-            || memmem::find(line, b"\"src4_addr\"").is_some()
-            || memmem::find(line, b"\"src6_addr\"").is_some();
+            || SOURCES.iter().any(|source| memmem::find(line, source).is_some());
     });
     found
 }
@@ -256,6 +258,9 @@ impl Text<'_> {
                 Some(Summary::Statistics) => self.seen.statistics += 1,
                 _ => self.seen.unreadable += 1,
             }
+        } else if read == Line::Other && SOURCES.iter().any(|s| memmem::find(line, s).is_some()) {
+            // Of a JSON object whose beginning was not found.
+            self.seen.unreadable += 1;
         }
         self.take(read);
     }

@@ -10,9 +10,9 @@ use super::compact::Briefs;
 use super::cursor::{Cursor, unescape};
 use super::prefix::{Prefix, Stamp, split};
 use super::sockaddr::Shown;
-use super::{clean, fast_path, rescue};
+use super::{fast_path, rescue};
 use crate::Connection;
-use crate::parse::lines;
+use crate::parse::{clean, lines};
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 
 mod accepted;
 pub(crate) mod call;
-mod clean;
 pub(crate) mod clock;
 mod clock_span;
 pub(crate) mod compact;

@@ -6,13 +6,12 @@ use memchr::memmem;
 
 use super::call::named;
 pub(super) use super::call::next_call;
-use super::clean;
 use super::cursor::Cursor;
 use super::line::Block;
 use super::prefix::{Prefix, Stamp, split};
 use super::syscalls::is_syscall;
 use crate::parse::timestamp::Stamp as WrapperStamp;
-use crate::parse::wrapper;
+use crate::parse::{clean, wrapper};
 
 /// The prefixes of strace itself are no longer than this.
 const MAX_PREFIX: usize = 160;

@@ -3,10 +3,10 @@
 use memchr::memmem::find;
 
 use super::call::named;
-use super::clean;
+
 use super::prefix::{Stamp, split};
 use super::rescue;
-use crate::parse::{lines, wrapper};
+use crate::parse::{clean, lines, wrapper};
 
 /// How the table of `-c` begins.
 const SUMMARY: &[u8] = b"% time     seconds  usecs/call";

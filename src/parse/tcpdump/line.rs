@@ -58,9 +58,10 @@ pub(crate) fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
         b'0'..=b'9' => {
             let stamp = scan.iso().or_else(|| scan.clock().map(Stamp::Clock)).or_else(|| {
                 // Addresses have no blank behind the first point.
-                let point = scan.0.iter().take(13).position(|b| *b == b'.')?;
+                let digits = scan.0.iter().take_while(|b| b.is_ascii_digit()).count();
+                let point = scan.0.get(digits) == Some(&b'.');
                 let ns = scan.seconds()?;
-                (point >= 9).then_some(Stamp::Epoch(ns))
+                (point && digits >= 9).then_some(Stamp::Epoch(ns))
             })?;
             scan.take(b" ").then_some(stamp)
         }

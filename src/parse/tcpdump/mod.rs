@@ -1,11 +1,15 @@
 //! What tcpdump prints, from 3.x to 4.99, with any of its options for the look of it.
 
 pub(super) mod line;
+mod packets;
+mod prefix;
 pub(super) mod services;
 
 use memchr::memmem;
 
 use self::line::{Line, Packet};
+use self::packets::Packets;
+use self::prefix::Prefixes;
 use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
@@ -61,11 +65,11 @@ enum Clocks {
 
 impl Clocks {
     /// Differences begin with 0; those to the first packet never go back.
-    fn of(head: &[u8]) -> Clocks {
+    fn of(head: &[u8], prefixes: &Prefixes) -> Clocks {
         let (mut first, mut last, mut back, mut n) = (None, 0, false, 0);
         lines::each(head, |text, _| {
             // The last line may be cut in its time.
-            if let (Stamp::Clock(ns), [_, ..]) = line::stamp(text) {
+            if let (Stamp::Clock(ns), [_, ..]) = line::stamp(prefixes.strip(text).1) {
                 first = first.or(Some(ns));
                 back |= ns < last;
                 last = ns;
@@ -88,19 +92,41 @@ impl Clocks {
     }
 }
 
+/// How a text looks.
+struct Look {
+    prefixes: Prefixes,
+    clocks: Clocks,
+}
+
+impl Look {
+    fn of(head: &[u8]) -> Look {
+        let head = lines::without_terminal_sequences(head);
+        let prefixes = Prefixes::of(&head);
+        let clocks = Clocks::of(&head, &prefixes);
+        Look { prefixes, clocks }
+    }
+
+    /// The stamp of a line: its own, or that of a prefix.
+    fn stamp(&self, text: &[u8]) -> Stamp {
+        let (outer, text) = self.prefixes.strip(text);
+        match line::stamp(text).0 {
+            Stamp::None => outer,
+            own => self.clocks.stamp(own),
+        }
+    }
+}
+
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut fold = Deduplicator::new(cx);
-    let stamp = |clocks: &Clocks, text: &[u8]| clocks.stamp(line::stamp(text).0);
-    let texts = dated::in_order(inputs, cx, Clocks::of, stamp);
+    let texts = dated::in_order(inputs, cx, Look::of, Look::stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
     let (mut quick, mut flagged, mut dropped, mut cut) = (0, false, 0, 0);
-    for Dated { mut input, calendar, look: clocks, .. } in texts {
+    for Dated { mut input, calendar, look, .. } in texts {
         let mut text = Text {
             calendar,
-            clocks,
+            look,
+            packets: Packets::default(),
             time: None,
-            style: None,
-            header: None,
             quick: 0,
             flagged: false,
             cut: 0,
@@ -116,7 +142,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             });
         });
         // The line of its packet is missing.
-        text.cut += u64::from(text.header.is_some());
+        text.cut += u64::from(text.packets.awaits_packet());
         quick += text.quick;
         flagged |= text.flagged;
         dropped += text.dropped;
@@ -148,13 +174,10 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
 /// The lines of one text, in their order.
 struct Text<'a> {
     calendar: Calendar,
-    clocks: Clocks,
+    look: Look,
+    packets: Packets,
     /// Of the line read last that had a stamp.
     time: Option<RecordTime>,
-    /// All packets have stamps of one kind; what has another is a payload (`-A`).
-    style: Option<std::mem::Discriminant<Stamp>>,
-    /// The IP header of the next line's packet: its IP ID.
-    header: Option<Option<u16>>,
     /// Packets without flags.
     quick: u64,
     flagged: bool,
@@ -166,52 +189,30 @@ struct Text<'a> {
 
 impl Text<'_> {
     fn line(&mut self, text: &[u8]) {
-        match text {
-            [] => return,
-            // A dump (-x, -X), or the packet that an ICMP error is about (-v).
-            [b'\t', ..] => {
-                self.header = None;
-                return;
-            }
-            _ => {}
-        }
-        if let (Some(id), Some(text)) = (self.header, text.strip_prefix(b"    "))
-            && !text.starts_with(b" ")
+        let (outer, text) = self.look.prefixes.strip(text);
+        let awaited = self.packets.awaits_packet();
+        let (stamp, read, id) = self.packets.next(text, line::stamp);
+        if read == Line::Other
+            && let Some(at) = memmem::find(text, b" packets dropped by kernel")
         {
-            self.header = None;
-            let read = line::read(text);
-            self.take(read, id);
-            return;
+            let n = std::str::from_utf8(&text[..at]).ok().and_then(|n| n.trim().parse().ok());
+            self.dropped += n.unwrap_or(0);
         }
-        let (stamp, rest) = line::stamp(text);
-        let read = match self.style {
-            // No need to look closer at what cannot be a packet.
-            Some(style) if style != std::mem::discriminant(&stamp) => Line::Other,
-            _ => line::read(rest),
-        };
-        if read == Line::Other {
-            if let Some(at) = memmem::find(text, b" packets dropped by kernel") {
-                let n = std::str::from_utf8(&text[..at]).ok().and_then(|n| n.trim().parse().ok());
-                self.dropped += n.unwrap_or(0);
+        let is_second_line = awaited && text.starts_with(b"    ");
+        // Times that build on those before need every line, and each only once.
+        if !is_second_line {
+            match stamp {
+                Stamp::None if outer == Stamp::None || read == Line::Other => {}
+                Stamp::None => self.time = self.calendar.record_time(outer),
+                own => self.time = self.calendar.record_time(self.look.clocks.stamp(own)),
             }
-        } else {
-            self.style = self.style.or(Some(std::mem::discriminant(&stamp)));
         }
-        // Times that build on those before need every line.
-        if stamp != Stamp::None && self.style.is_none_or(|s| s == std::mem::discriminant(&stamp)) {
-            self.time = self.calendar.record_time(self.clocks.stamp(stamp));
-        }
-        self.header = None;
-        if let Line::Header(id) = read {
-            self.header = Some(id);
-        } else {
-            self.take(read, None);
-        }
+        self.take(read, id);
     }
 
     /// Takes a line that does not end: tcpdump was killed while it wrote.
     fn last_line(&mut self, text: &[u8]) {
-        if line::is_cut(text) {
+        if line::is_cut(self.look.prefixes.strip(text).1) {
             self.cut += 1;
         } else {
             self.line(text);

@@ -1,0 +1,163 @@
+//! [`Prefixes`]: what other programs put before every line of tcpdump's output.
+//!
+//! They are found by the beginning of the text as a whole. A line alone does not tell: tcpdump
+//! itself begins lines with blanks, tabs, numbers and stamps, and a payload (`-A`) may look like
+//! anything.
+
+use super::line::{self, Line};
+use super::packets::Packets;
+use crate::parse::lines;
+use crate::parse::timestamp::Stamp;
+use crate::parse::wrapper::{Layer, MAX_LAYERS, Stripped};
+
+/// So many lines tell which prefixes the others have.
+const MAX_LINES: usize = 1000;
+
+/// The prefixes that every line of a text has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Prefixes(Vec<Layer>);
+
+impl Prefixes {
+    /// The prefixes of a text that begins with `head`.
+    pub(crate) fn of(head: &[u8]) -> Prefixes {
+        // The last line may be cut.
+        let whole = memchr::memrchr(b'\n', head).map_or(head, |end| &head[..end]);
+        let is_empty = |line: &&[u8]| line.trim_ascii().is_empty();
+        let lines = whole.split(|b| lines::is_end(*b)).filter(|line| !is_empty(line));
+        let mut lines: Vec<&[u8]> = lines.take(MAX_LINES).collect();
+        let mut layers = Vec::new();
+        let mut before = count(&lines);
+        while layers.len() < MAX_LAYERS {
+            let Some(layer) = Layer::of(&lines) else { break };
+            let inner: Option<Vec<&[u8]>> = lines.iter().map(|line| inner(&layer, line)).collect();
+            let Some(inner) = inner else { break };
+            let after = count(&inner);
+            let strip = match layer {
+                _ if before.packets == 0 => true,
+                Layer::Stamp => after.packets > 0 && after.stamped == after.packets,
+                Layer::Other => after.packets >= before.packets && !is_own(lines[0]),
+                Layer::Blanks(_) | Layer::Number => {
+                    after.packets > before.packets || after.stamped > before.stamped
+                }
+            };
+            if !strip {
+                break;
+            }
+            layers.push(layer);
+            (lines, before) = (inner, after);
+        }
+        Prefixes(if before.packets == 0 { Vec::new() } else { layers })
+    }
+
+    /// Strips the prefixes. The stamp is that of the innermost that has one.
+    pub(crate) fn strip<'a>(&self, line: &'a [u8]) -> (Stamp, &'a [u8]) {
+        let (mut stamp, mut rest) = (Stamp::None, line);
+        for layer in &self.0 {
+            let Some(stripped) = layer.strip(rest) else { break };
+            rest = stripped.rest;
+            if stripped.stamp != Stamp::None {
+                stamp = stripped.stamp;
+            }
+        }
+        (stamp, rest)
+    }
+}
+
+/// What follows `layer` in a line.
+fn inner<'a>(layer: &Layer, line: &'a [u8]) -> Option<&'a [u8]> {
+    layer.strip(line).map(|Stripped { rest, .. }| rest)
+}
+
+/// Whether a line begins with an address, as tcpdump prints it without stamps.
+fn is_own(line: &[u8]) -> bool {
+    let word = line.split(|b| *b == b' ').next().unwrap_or_default();
+    word.iter().filter(|b| **b == b':').count() > 1
+        && word.iter().all(|b| b.is_ascii_hexdigit() || b":.".contains(b))
+}
+
+struct Count {
+    packets: usize,
+    /// Those with a stamp.
+    stamped: usize,
+}
+
+/// Counts the packets in `lines`.
+fn count(lines: &[&[u8]]) -> Count {
+    let mut count = Count { packets: 0, stamped: 0 };
+    let mut packets = Packets::default();
+    for text in lines {
+        let (stamp, line, _) = packets.next(text, line::stamp);
+        if !matches!(line, Line::Other | Line::Header(_)) {
+            count.packets += 1;
+            count.stamped += usize::from(stamp != Stamp::None);
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYN: &str =
+        "10:58:42.2 IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, win 1";
+    const DUMP: &str = "\t0x0000:  6003 c8e5 0028 0640 2001 0db8 000c 0000  `....(.@........";
+
+    fn stripped(lines: &[String]) -> Vec<String> {
+        let text = lines.join("\n") + "\n";
+        let prefixes = Prefixes::of(text.as_bytes());
+        let strip = |line: &String| String::from_utf8(prefixes.strip(line.as_bytes()).1.to_vec());
+        lines.iter().map(|line| strip(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_stands_before_every_line_is_stripped() {
+        let lines = [SYN, DUMP, SYN, DUMP];
+        for prefix in [
+            "\t",
+            "> ",
+            "> > ",
+            "dump.txt:",
+            "web-1  | ",
+            "[pod/web-1/app] ",
+            "Nov 26 12:00:00 gw1 tcpdump[7]: ",
+            "00:00:07 ",
+            "2026-11-26T12:00:00.5Z stdout F ",
+            "> 2026-11-26 12:00:00 ",
+        ] {
+            let text = lines.map(|line| format!("{prefix}{line}"));
+            assert_eq!(stripped(&text), lines, "{prefix}");
+        }
+        let mut n = 0;
+        let numbered = lines.map(|line| {
+            n += 1;
+            format!("{n:7} {line}")
+        });
+        assert_eq!(stripped(&numbered), lines);
+        // Blanks matter where a packet has a second line.
+        let header = "10:58:42.2 IP (tos 0x0, ttl 64, id 7, proto TCP (6), length 60)".to_owned();
+        let packet = "    198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7".to_owned();
+        let verbose = [header, packet];
+        assert_eq!(stripped(&verbose.clone().map(|line| format!("    {line}"))), verbose);
+    }
+
+    #[test]
+    fn what_tcpdump_prints_itself_is_kept() {
+        let a = "IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, win 1";
+        let header = "IP (tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6), length 60)";
+        for lines in [
+            [format!("10:58:42.2 {a}"), format!("10:58:43.2 {a}"), format!("10:58:44.2 {a}")],
+            [a.into(), a.into(), a.into()],
+            [format!("    1  {a}"), format!("    2  {a}"), format!("    3  {a}")],
+            [
+                format!("    1  10:58:42.2 {header}"),
+                format!("    {}", &a[3..]),
+                format!("    2  10:58:43.2 {header}"),
+            ],
+            [0, 1, 2].map(|_| format!("02:00:5e:77:00:fe > 02:00:5e:77:00:01, {a}")),
+            [0, 1, 2].map(|_| "2001:db8::1.40755 > 2001:db8::2.80: Flags [S], seq 7, win 1".into()),
+        ] {
+            assert_eq!(stripped(&lines), lines);
+        }
+    }
+}

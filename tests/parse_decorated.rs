@@ -1,0 +1,240 @@
+//! Records as people have them: every line behind the prefix of a logger, a quotation, the output
+//! of grep or a container engine, copied from a web page, or wrapped in JSON.
+//!
+//! The rule for every record and every decoration: the counts are those of the record itself, or
+//! the input is refused, or the report is not complete and counts no more than there is.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tcptally::Connection;
+use tcptally::parse::{Options, parse};
+
+/// Makes of a line and its number what another program makes of it.
+type Decoration = fn(&str, usize) -> String;
+
+/// Larger records would show no more.
+const MAX_BYTES: u64 = 24 * 1024;
+
+fn clock(n: usize) -> String {
+    format!("12:{:02}:{:02}", n / 60 % 60, n % 60)
+}
+
+fn html(line: &str) -> String {
+    line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const DECORATIONS: &[(&str, Decoration)] = &[
+    ("blanks", |l, _| format!("    {l}")),
+    ("two blanks", |l, _| format!("  {l}")),
+    ("tab", |l, _| format!("\t{l}")),
+    ("trailing blanks", |l, _| format!("{l}   ")),
+    ("CR", |l, _| format!("{l}\r")),
+    ("quotation", |l, _| format!("> {l}")),
+    ("quoted twice", |l, _| format!("> > {l}")),
+    ("quoted without blank", |l, _| format!(">{l}")),
+    ("prompt", |l, _| format!("$ {l}")),
+    ("difference", |l, _| format!("+{l}")),
+    ("list", |l, _| format!("* {l}")),
+    ("dash", |l, _| format!("- {l}")),
+    ("comment", |l, _| format!("# {l}")),
+    ("slashes", |l, _| format!("// {l}")),
+    ("table", |l, _| format!("| {l} |")),
+    ("braces", |l, _| format!("{{web}} {l}")),
+    ("angles", |l, _| format!("<web> {l}")),
+    ("parentheses", |l, _| format!("(web) {l}")),
+    ("equals", |l, _| format!("== {l}")),
+    ("docker compose", |l, _| format!("web-1  | {l}")),
+    ("foreman", |l, n| format!("{} web.1  | {l}", clock(n))),
+    ("heroku", |l, n| format!("2026-11-26T{}.000000+00:00 app[web.1]: {l}", clock(n))),
+    ("kubectl --prefix", |l, _| format!("[pod/web-5d8/nginx] {l}")),
+    ("stern", |l, _| format!("web-5d8f nginx {l}")),
+    ("CRI", |l, n| format!("2026-11-26T{}.123456789Z stderr F {l}", clock(n))),
+    ("GitHub", |l, n| format!("2026-11-26T{}.1234567Z {l}", clock(n))),
+    ("GitLab", |l, n| format!("2026-11-26T{}.123456Z 00O {l}", clock(n))),
+    ("Jenkins", |l, n| format!("[2026-11-26T{}.123Z] {l}", clock(n))),
+    ("supervisor", |l, n| format!("2026-11-26 {},123 DEBG 'web' stderr output: {l}", clock(n))),
+    ("log4j", |l, n| format!("2026-11-26T{},123 INFO  [main] {l}", clock(n))),
+    ("Loki", |l, n| format!("2026-11-26T{}Z {{app=\"web\"}} {l}", clock(n))),
+    ("grep -n", |l, n| format!("{}:{l}", n + 1)),
+    ("grep -Hn", |l, n| format!("logs/x.out:{}:{l}", n + 1)),
+    ("grep -H", |l, _| format!("x.out:{l}")),
+    ("grep -C", |l, n| format!("x.out-{}-{l}", n + 1)),
+    ("findstr", |l, n| format!("C:\\logs\\x.log:{}:{l}", n + 1)),
+    ("cat -n", |l, n| format!("{:6}\t{l}", n + 1)),
+    ("less -N", |l, n| format!("{:7} {l}", n + 1)),
+    ("pdsh", |l, _| format!("host1: {l}")),
+    ("parallel --tag", |l, _| format!("host1\t{l}")),
+    ("ts", |l, n| format!("Nov 26 {} {l}", clock(n))),
+    ("ts %.s", |l, n| format!("{}.482910 {l}", 1_795_694_400 + n)),
+    ("ts -s", |l, n| format!("00:{:02}:{:02} {l}", n / 60 % 60, n % 60)),
+    ("ts ISO", |l, n| format!("2026-11-26T{} {l}", clock(n))),
+    ("time in brackets", |l, n| format!("[{}] {l}", clock(n))),
+    ("dmesg", |l, n| format!("[{:12.6}] {l}", 5.0 + n as f64)),
+    ("syslog", |l, n| format!("Nov 26 {} myhost relay[991]: {l}", clock(n))),
+    ("syslog without pid", |l, n| format!("Nov 26 {} myhost relay: {l}", clock(n))),
+    ("short-iso", |l, n| format!("2026-11-26T{}+0000 myhost relay[991]: {l}", clock(n))),
+    ("short-full", |l, n| format!("Thu 2026-11-26 {} UTC myhost relay[991]: {l}", clock(n))),
+    ("short-monotonic", |l, n| format!("[{:12.6}] myhost relay[991]: {l}", 5000.0 + n as f64)),
+    ("short-unix", |l, n| format!("{}.123456 myhost relay[991]: {l}", 1_795_694_400 + n)),
+    ("RFC 3164", |l, n| format!("<13>Nov 26 {} myhost relay: {l}", clock(n))),
+    ("RFC 5424", |l, n| format!("<13>1 2026-11-26T{}.123456Z myhost relay 991 - - {l}", clock(n))),
+    ("Docker's JSON", |l, _| json!({"log": format!("{l}\n"), "stream": "stderr"}).to_string()),
+    ("journal in JSON", |l, n| {
+        let us = (1_795_694_400 + n as u64) * 1_000_000;
+        json!({"__REALTIME_TIMESTAMP": us.to_string(), "MESSAGE": l}).to_string()
+    }),
+    ("logfmt", |l, n| {
+        let text = l.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t");
+        format!("time=\"2026-11-26T{}Z\" level=info msg=\"{text}\"", clock(n))
+    }),
+    ("HTML", |l, _| html(l)),
+    ("HTML numbers", |l, _| l.replace('"', "&#34;").replace('>', "&gt;")),
+    ("no-break spaces", |l, _| l.replace(' ', "\u{a0}")),
+    ("colour", |l, _| format!("\u{1b}[32m{l}\u{1b}[0m")),
+    ("title", |l, _| format!("\u{1b}]0;root@host\u{7}{l}")),
+    ("bracketed paste", |l, _| format!("\u{1b}[?2004l\r{l}")),
+    ("progress", |l, n| format!("\rdone {n}%\r{l}")),
+    ("quoted log", |l, n| format!("> Nov 26 {} {l}", clock(n))),
+    ("numbered quotation", |l, n| format!("{}: > {l}", n + 1)),
+    ("log of a container", |l, n| format!("web-1  | 2026-11-26T{}.1Z {l}", clock(n))),
+    ("grep of a log", |l, n| format!("x.log:{}:Nov 26 {} myhost relay[9]: {l}", n + 1, clock(n))),
+];
+
+/// What `parse` made of files.
+struct Answer {
+    rows: BTreeMap<String, u64>,
+    total: usize,
+    is_complete: bool,
+    is_refused: bool,
+}
+
+fn ask(files: &[PathBuf], truth: &Value) -> Answer {
+    let day = truth["first"].as_str().unwrap_or("2026-11-22T").split('T').next().unwrap();
+    let options = Options {
+        tz: Some(jiff::tz::TimeZone::UTC),
+        date: day.parse().ok(),
+        threads: Some(1),
+        ..Options::default()
+    };
+    let mut sink: Vec<Connection> = Vec::new();
+    let outcome = parse(files, &options, &mut sink);
+    let mut rows = BTreeMap::new();
+    for connection in &sink {
+        let name = match (&connection.ip, &connection.host) {
+            (Some(ip), _) => ip.to_string(),
+            (None, host) => host.as_deref().unwrap_or_default().to_owned(),
+        };
+        *rows.entry(name).or_default() += 1;
+    }
+    Answer {
+        rows,
+        total: sink.len(),
+        is_complete: outcome.status.is_complete(),
+        is_refused: !outcome.failures.is_empty(),
+    }
+}
+
+/// Records of one file of text, each with its truth.
+fn records() -> Vec<(PathBuf, Value)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records");
+    let directories = |path: &Path| -> Vec<PathBuf> {
+        let all = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.is_dir()).collect()
+    };
+    let mut records = Vec::new();
+    for directory in directories(&root).iter().flat_map(|kind| directories(kind)) {
+        let truth = std::fs::read(directory.join("truth.json")).unwrap();
+        let truth: Value = serde_json::from_slice(&truth).unwrap();
+        let [file] = &truth["files"].as_array().unwrap()[..] else { continue };
+        let file = directory.join(file.as_str().unwrap());
+        let small = std::fs::metadata(&file).unwrap().len() <= MAX_BYTES;
+        if small && std::fs::read(&file).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok()) {
+            records.push((file, truth));
+        }
+    }
+    records.sort_by(|a, b| a.0.cmp(&b.0));
+    records
+}
+
+fn decorated(text: &str, decorate: Decoration) -> String {
+    let lines = text.strip_suffix('\n').unwrap_or(text).split('\n').enumerate();
+    lines.map(|(n, line)| decorate(line, n) + "\n").collect()
+}
+
+/// Tells what is wrong with an answer; `None`: nothing.
+fn fault(answer: &Answer, truth: &Answer) -> Option<String> {
+    let right = answer.rows == truth.rows;
+    let honest = !answer.is_complete && answer.total <= truth.total;
+    (!right && !honest && !answer.is_refused)
+        .then(|| format!("{} of {}, complete: {}", answer.total, truth.total, answer.is_complete))
+}
+
+#[test]
+fn decorated_records_are_read_or_reported_incomplete() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut faults, mut unread, mut asked) = (Vec::new(), Vec::new(), 0);
+    for (path, truth) in records() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let plain = ask(std::slice::from_ref(&path), &truth);
+        if plain.total == 0 {
+            continue;
+        }
+        for (name, decorate) in DECORATIONS {
+            let file = directory.path().join("record");
+            std::fs::write(&file, decorated(&text, *decorate)).unwrap();
+            let answer = ask(&[file], &truth);
+            asked += 1;
+            if answer.rows != plain.rows {
+                unread.push(format!("{} behind {name}", path.display()));
+            }
+            if let Some(fault) = fault(&answer, &plain) {
+                faults.push(format!("{} behind {name}: {fault}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // That all are refused would be no wrong number, and no use.
+    assert!(unread.len() * 5 < asked, "of {asked}, not read:\n{}", unread.join("\n"));
+}
+
+#[test]
+fn decorated_records_are_read_in_archives_and_beside_bare_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let relay = DECORATIONS.iter().find(|(name, _)| *name == "syslog").unwrap().1;
+    let mut faults = Vec::new();
+    for (path, truth) in records() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let plain = ask(std::slice::from_ref(&path), &truth);
+        let outer = decorated(&text, relay);
+        let packed = {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(outer.as_bytes()).unwrap();
+            gzip.finish().unwrap()
+        };
+        let archive = {
+            let mut archive = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(outer.len() as u64);
+            archive.append_data(&mut header, "record", outer.as_bytes()).unwrap();
+            archive.into_inner().unwrap()
+        };
+        // What a log has before and after it was sent through another logger.
+        let mixed = format!("{text}\n{outer}").into_bytes();
+        for (name, bytes, times) in
+            [("gzip", packed, 1), ("tar", archive, 1), ("a bare copy", mixed, 2)]
+        {
+            let file = directory.path().join("record");
+            std::fs::write(&file, bytes).unwrap();
+            let answer = ask(&[file], &truth);
+            let enough = answer.total >= plain.total;
+            let copies = times == 2 && enough && answer.total <= 2 * plain.total;
+            if let (Some(fault), false) = (fault(&answer, &plain), copies) {
+                faults.push(format!("{} in {name}: {fault}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
