@@ -37,8 +37,6 @@ lint: ## format, clippy, imports between modules and documentation, each without
 soak: test-needs ## 200 detaches and 200 kills of tcptally at random moments (SOAK=N for others)
 	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \
 		$(CARGO) test --locked --test trace -- --nocapture perf_harmless
-	$(CARGO) test --locked --test trace -- --ignored --exact \
-		perf_harmless::what_appears_between_the_steps_of_a_detach_lives
 
 bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes, MEGABYTES of each shape), and of a line
 	@benches/parse.sh $(PERCENT)

@@ -76,71 +76,83 @@ fn wait_for_more(load: &Load, more: u64, what: &str) {
     });
 }
 
-#[test]
-fn detached_at_random_moments() {
+/// One of several attempts to harm a server.
+struct Attempt<'a> {
+    stage: &'a Stage,
+    user: User,
+    /// The number of the attempt at this server.
+    round: usize,
+    /// What traces the server.
+    options: [&'a str; 4],
+    /// The clients that connect to it meanwhile.
+    load: &'a Load,
+    name: &'a str,
+}
+
+/// Makes the attempts at each server, under load, and asserts after each that the server is unharmed.
+/// `attempt` returns how many connections tcptally has counted.
+fn attempt_at_each_server(mut attempt: impl FnMut(&Attempt<'_>) -> u64, check: impl Fn(u64, u64)) {
     let stage = Stage::get();
     let user = User::plain();
     if !is_available(user) {
         return;
     }
-    let mut random = Random(29);
     let servers = servers(&stage);
     let rounds = share(servers.len());
     for (name, server) in servers {
         let mut plain = server.start(&stage, user);
         let pid = plain.pid.to_string();
         let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+        let options = ["--engine", "perf", "-p", &pid];
         let mut told = 0;
         for round in 0..rounds {
-            let mut run = Run::attach(&stage, user, &["--engine", "perf", "-p", &pid], &[]);
-            std::thread::sleep(Duration::from_micros(random.below(1_000_000)));
-            told += run.end_attached().number("total");
-            assert_unharmed(&mut plain, server.folder.path(), &format!("{name}, detach {round}"));
+            told +=
+                attempt(&Attempt { stage: &stage, user, round, options, load: &load, name: &name });
+            let what = format!("{name}, attempt {round}");
+            assert_unharmed(&mut plain, server.folder.path(), &what);
         }
         wait_for_more(&load, 20, &name);
         assert_unharmed(&mut plain, server.folder.path(), &name);
-        let made: u64 = load.stop().values().sum();
-        assert!(told > 0 && told <= made, "{name}: {told} told, {made} made");
+        check(told, load.stop().values().sum());
     }
 }
 
 #[test]
-fn killed_at_random_moments() {
-    let stage = Stage::get();
-    let user = User::plain();
-    if !is_available(user) {
-        return;
-    }
+fn servers_that_are_detached_at_random_moments_come_to_no_harm() {
+    let mut random = Random(29);
+    let detach = |a: &Attempt<'_>| {
+        let mut run = Run::attach(a.stage, a.user, &a.options, &[]);
+        std::thread::sleep(Duration::from_micros(random.below(1_000_000)));
+        run.end_attached().number("total")
+    };
+    attempt_at_each_server(detach, |told, made| {
+        assert!(told > 0 && told <= made, "{told} told, {made} made");
+    });
+}
+
+#[test]
+fn servers_whose_tracer_is_killed_at_random_moments_come_to_no_harm() {
     let mut random = Random(31);
-    let servers = servers(&stage);
-    let rounds = share(servers.len());
-    for (name, server) in servers {
-        let mut plain = server.start(&stage, user);
-        let pid = plain.pid.to_string();
-        let load = server.clients(1, 200, 9).at_once(4).keep_coming();
-        for round in 0..rounds {
-            let options = ["--engine", "perf", "-p", &pid];
-            // A third of them while it attaches.
-            let mut run = match round % 3 {
-                0 => Run::start(&stage, user, &options),
-                _ => Run::attach(&stage, user, &options, &[]),
-            };
-            std::thread::sleep(Duration::from_micros(random.below(300_000)));
-            run.session.signal(Signal::SIGKILL);
-            run.session.wait();
-            wait_for_more(&load, 10, &name);
-            assert_unharmed(&mut plain, server.folder.path(), &format!("{name}, kill {round}"));
-        }
-        assert!(!load.stop().is_empty(), "{name}");
-    }
+    let kill = |a: &Attempt<'_>| {
+        // A third of them while it attaches.
+        let mut run = match a.round % 3 {
+            0 => Run::start(a.stage, a.user, &a.options),
+            _ => Run::attach(a.stage, a.user, &a.options, &[]),
+        };
+        std::thread::sleep(Duration::from_micros(random.below(300_000)));
+        run.session.signal(Signal::SIGKILL);
+        run.session.wait();
+        wait_for_more(a.load, 10, a.name);
+        0
+    };
+    attempt_at_each_server(kill, |_, made| assert!(made > 0));
 }
 
 /// In the order in which a detach announces them: src/trace/tracer/detach.rs.
 const STEPS: [&str; 3] = ["counted", "closed", "restored"];
 
 #[test]
-#[ignore = "its clients wait in vain beside other tests; `make soak` runs it alone"]
-fn what_appears_between_the_steps_of_a_detach_lives() {
+fn processes_and_threads_created_or_ended_during_a_detach_come_to_no_harm() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -164,8 +176,7 @@ fn what_appears_between_the_steps_of_a_detach_lives() {
                 wait_for(step, || steps.path().join(step).exists().then_some(()));
                 if step == held {
                     load = Some(server.clients(1, 200, 9).at_once(4).keep_coming());
-                    // New threads and processes stand at their first stop, or their creators do.
-                    let what = format!("{mode}, {held}: a stop for the tracer");
+                    let what = format!("{mode}, {held}: a process that waits for the tracer");
                     wait_for(&what, || is_any_held(plain.pid).then_some(()));
                 }
                 fs::write(steps.path().join(format!("{step}.go")), "").expect("it is our folder");
@@ -183,10 +194,17 @@ fn what_appears_between_the_steps_of_a_detach_lives() {
     }
 }
 
-/// Whether a thread of the session stands in a stop for its tracer.
+/// Whether the session waits for the tracer: a new thread or process, or its creator, is stopped; or
+/// a process has ended. Its parent cannot wait for it before the tracer has, so a server that replaces
+/// processes that end may have no process to create, and nothing to be stopped.
 fn is_any_held(sid: u32) -> bool {
-    let tasks = session_members(sid).into_iter().flat_map(threads);
-    tasks.into_iter().any(|task| state(&task) == Some('t'))
+    let is_stopped = |pid: u32| threads(pid).iter().any(|task| state(task) == Some('t'));
+    let has_ended = |pid: u32| {
+        let pid = pid.to_string();
+        let is_traced = || status_field(&pid, "TracerPid").is_some_and(|tracer| tracer != "0");
+        state(&pid) == Some('Z') && is_traced()
+    };
+    session_processes(sid).into_iter().any(|pid| is_stopped(pid) || has_ended(pid))
 }
 
 /// A CGI server executes a program per request, for as long as it runs.

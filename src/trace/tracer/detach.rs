@@ -17,7 +17,7 @@ use super::tracees::{Phase, Tracees};
 /// continues when `NAME.go` exists.
 const STEPS_VARIABLE: &str = "TCPTALLY_DETACH_STEPS";
 /// How long a step waits: a failed test must not leave a tracer running.
-const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a signal may take to reach a running thread.
 const SIGNAL_TIMEOUT: Duration = Duration::from_millis(300);

@@ -5,6 +5,7 @@
 //! runs in a session of its own, all of which is ended by PID.
 
 mod clients;
+mod guard;
 mod process;
 mod pty;
 mod run;

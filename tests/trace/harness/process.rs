@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::guard::{guard, release};
 use super::{Stage, User};
 
 /// How long anything may take before a test gives up. Far more than it takes.
@@ -73,7 +74,12 @@ pub fn children(pid: u32) -> Vec<u32> {
 /// The processes of a session, without those that have ended and wait to be reaped.
 pub fn session_members(sid: u32) -> Vec<u32> {
     let alive = |pid: &u32| !matches!(state(&pid.to_string()), None | Some('Z' | 'X'));
-    all_processes().filter(|&p| stat_field(p, 6) == Some(u64::from(sid))).filter(alive).collect()
+    session_processes(sid).into_iter().filter(alive).collect()
+}
+
+/// The processes of a session, also those that have ended and wait to be reaped.
+pub fn session_processes(sid: u32) -> Vec<u32> {
+    all_processes().filter(|&p| stat_field(p, 6) == Some(u64::from(sid))).collect()
 }
 
 fn all_processes() -> impl Iterator<Item = u32> {
@@ -146,6 +152,7 @@ impl Session {
         command.envs(environment.iter().copied());
         let child = command.spawn().expect("setsid (util-linux) starts");
         let pid = child.id();
+        guard(pid);
         Session { child, pid, folder: folder.into(), _stage: stage.clone(), status: None }
     }
 
@@ -227,5 +234,6 @@ impl Drop for Session {
         if self.status.is_none() || !session_members(self.pid).is_empty() {
             self.kill_all();
         }
+        release(self.pid);
     }
 }
