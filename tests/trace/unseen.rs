@@ -131,6 +131,35 @@ fn io_uring_set_up_while_watched_makes_the_report_incomplete() {
     }
 }
 
+/// Accepts are in progress whenever the counts are compared: in one process of many threads, in many
+/// processes, and in threads that come and go.
+#[test]
+fn accepts_in_progress_in_a_busy_server_are_not_reported_lost() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !attach_engines(user).contains(&"perf") {
+        return;
+    }
+    for mode in ["pool=256", "prefork=100", "relay=100"] {
+        let server = Server::c(&program, &[mode], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &["--engine", "perf", "-p", &pid], &[plain.pid]);
+        let load = server.clients(1, 100, 20).at_once(12).keep_coming();
+        wait_for("3000 are answered", || (load.so_far() >= 3000).then_some(()));
+        // Detaches under load: what is accepted after that is not lost either.
+        let report = run.end_attached();
+        let made: u64 = load.stop().values().sum();
+        assert_eq!(report.number("lost"), 0, "{mode}: {}", report.warnings());
+        assert_eq!(report.engine(), "perf", "{mode}");
+        assert_eq!(report.0["complete"], true, "{mode}: {}", report.warnings());
+        assert!((3000..=made).contains(&report.number("total")), "{mode}: {made} {}", report.0);
+        session_members(plain.pid).into_iter().for_each(assert_free);
+        server.assert_serves();
+    }
+}
+
 /// The proof of completeness must not invent what was not lost.
 #[test]
 fn nothing_is_lost_where_threads_processes_and_programs_come_and_go() {

@@ -21,25 +21,47 @@ const SPARE_DESCRIPTORS: u64 = 24;
 #[derive(Debug)]
 pub(crate) struct EventCounters {
     // Declared before the tracepoints, which must be dropped last to make closing fast.
-    open: HashMap<Tid, Events>,
+    open: HashMap<Tid, Counted>,
     /// Descriptors of events that were closed before their thread ended: a signal of theirs may
     /// still be pending.
     former: HashMap<Tid, [RawFd; 2]>,
-    /// The counts of closed events.
-    closed: u64,
+    /// Accepts that closed events have counted and the tracer has not seen.
+    lost: u64,
     /// `None`: unavailable; only the events of each thread are compared.
     inherited: Option<Inherited>,
     tracepoints: Tracepoints,
-    seen: u64,
 }
 
-/// Accepts that the kernel has counted and the tracer has not seen. Some may be in progress.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Missing {
-    /// In threads whose events send signals.
-    pub watched: u64,
-    /// In these and in all their descendants.
-    pub all: u64,
+/// The events of one thread, and which part of their count is explained.
+#[derive(Debug)]
+struct Counted {
+    events: Events,
+    /// Accepts that the tracer has seen.
+    seen: u64,
+    /// Accepts that the tracer has missed.
+    lost: u64,
+}
+
+impl Counted {
+    /// Returns how many accepts the kernel has counted that are neither seen nor lost. Some may be in
+    /// progress. Takes back a loss that was seen after all.
+    fn unexplained(&mut self) -> io::Result<u64> {
+        let unseen = self.events.count()?.saturating_sub(self.seen);
+        self.lost = self.lost.min(unseen);
+        Ok(unseen - self.lost)
+    }
+}
+
+/// What the kernel had counted at one moment and the tracer had not seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// Threads with accepts that are neither seen nor lost: how many the thread will have when they
+    /// are seen.
+    pub due: Vec<(Tid, u64)>,
+    /// Accepts of descendants that have no events of their own.
+    pub untraced: u64,
+    /// Whether `untraced` is exact. If not, accepts during the reading make it too small.
+    pub is_exact: bool,
 }
 
 impl EventCounters {
@@ -49,9 +71,8 @@ impl EventCounters {
             inherited: Some(Inherited::new(inherit)),
             open: HashMap::new(),
             former: HashMap::new(),
-            closed: 0,
+            lost: 0,
             tracepoints: Tracepoints::find()?,
-            seen: 0,
         })
     }
 
@@ -62,8 +83,8 @@ impl EventCounters {
         }
         self.open_inherited(tid);
         self.open(tid, signal)?;
-        if let (Some(inherited), Some(events)) = (&mut self.inherited, self.open.get(&tid)) {
-            inherited.begin(tid, events);
+        if let (Some(inherited), Some(counted)) = (&mut self.inherited, self.open.get(&tid)) {
+            inherited.begin(tid, &counted.events);
         }
         Ok(())
     }
@@ -117,16 +138,16 @@ impl EventCounters {
         if !files::has_room(SPARE_DESCRIPTORS, first.max(second)) && !files::raise_limit() {
             return Err(Refused::Files);
         }
-        self.open.insert(tid, events);
+        self.open.insert(tid, Counted { events, seen: 0, lost: 0 });
         Ok(())
     }
 
     /// Stops counting the accepts of a thread.
     pub(crate) fn close(&mut self, tid: Tid) {
-        if let Some(events) = self.open.remove(&tid) {
+        if let Some(mut counted) = self.open.remove(&tid) {
             // Nothing that can happen to such an event makes the read fail.
-            self.closed += events.count().unwrap_or(0);
-            self.former.insert(tid, events.descriptors());
+            self.lost += counted.unexplained().unwrap_or(0) + counted.lost;
+            self.former.insert(tid, counted.events.descriptors());
         }
     }
 
@@ -138,23 +159,25 @@ impl EventCounters {
 
     /// Closes all events and returns their descriptors by thread.
     pub(crate) fn close_all(mut self) -> HashMap<Tid, [RawFd; 2]> {
-        self.former.extend(self.open.drain().map(|(tid, events)| (tid, events.descriptors())));
+        self.former
+            .extend(self.open.drain().map(|(tid, counted)| (tid, counted.events.descriptors())));
         self.former
     }
 
     /// The signal that a thread gets.
     pub(crate) fn signal(&self, tid: Tid) -> Option<AcceptSignal> {
-        self.open.get(&tid).map(Events::signal)
+        self.open.get(&tid).map(|counted| counted.events.signal())
     }
 
     /// Changes the signal that a thread gets.
     pub(crate) fn set_signal(&mut self, tid: Tid, signal: AcceptSignal) -> io::Result<()> {
-        self.open.get_mut(&tid).map_or(Ok(()), |events| events.set_signal(signal))
+        self.open.get_mut(&tid).map_or(Ok(()), |counted| counted.events.set_signal(signal))
     }
 
     /// Whether a signal with this descriptor comes from the events of a thread.
     pub(crate) fn owns(&self, tid: Tid, descriptor: RawFd) -> bool {
-        self.open.get(&tid).is_some_and(|events| events.descriptors().contains(&descriptor))
+        let is_open = |counted: &Counted| counted.events.descriptors().contains(&descriptor);
+        self.open.get(&tid).is_some_and(is_open)
             || self.former.get(&tid).is_some_and(|fds| fds.contains(&descriptor))
     }
 
@@ -165,18 +188,50 @@ impl EventCounters {
 
     /// Notes that an accept of a thread was seen.
     pub(crate) fn see(&mut self, tid: Tid) {
-        self.seen += u64::from(self.has(tid));
+        if let Some(counted) = self.open.get_mut(&tid) {
+            counted.seen += 1;
+        }
         if let Some(inherited) = &mut self.inherited {
             inherited.see();
         }
     }
 
-    /// Returns how many accepts the kernel has counted that were not seen.
-    pub(crate) fn missing(&self) -> io::Result<Missing> {
-        let counted = self.open.values().map(Events::count).sum::<io::Result<u64>>()?;
-        let watched = (self.closed + counted).saturating_sub(self.seen);
-        let all = self.inherited.as_ref().map_or(Ok(0), Inherited::missing)?;
-        Ok(Missing { watched, all: all.max(watched) })
+    /// Reads all counts.
+    pub(crate) fn snapshot(&mut self) -> io::Result<Snapshot> {
+        // In this order, an accept during the reading makes `untraced` too small, never too large.
+        let all = self.inherited.as_ref().map(Inherited::missing).transpose()?;
+        let mut due = Vec::new();
+        let mut unseen = self.lost;
+        for (tid, counted) in &mut self.open {
+            let unexplained = counted.unexplained()?;
+            unseen += unexplained + counted.lost;
+            if unexplained > 0 {
+                due.push((*tid, counted.seen + counted.lost + unexplained));
+            }
+        }
+        let again = self.inherited.as_ref().map(Inherited::missing).transpose()?;
+        Ok(Snapshot {
+            due,
+            untraced: all.unwrap_or(0).saturating_sub(unseen),
+            is_exact: all == again,
+        })
+    }
+
+    /// Whether a thread has no unexplained accepts among the first `due`, or has ended.
+    pub(crate) fn is_explained(&self, tid: Tid, due: u64) -> bool {
+        self.open.get(&tid).is_none_or(|counted| counted.seen + counted.lost >= due)
+    }
+
+    /// Records the unexplained accepts of a thread among the first `due` as lost.
+    pub(crate) fn record_lost(&mut self, tid: Tid, due: u64) {
+        if let Some(counted) = self.open.get_mut(&tid) {
+            counted.lost += due.saturating_sub(counted.seen + counted.lost);
+        }
+    }
+
+    /// How many accepts are known to be lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost + self.open.values().map(|counted| counted.lost).sum::<u64>()
     }
 
     /// Whether a watched thread or a descendant has set up an io_uring.

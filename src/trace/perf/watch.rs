@@ -12,7 +12,7 @@ use crate::trace::registers::CallRegisters;
 use crate::trace::stop::SignalStop;
 
 use super::accept_signal::AcceptSignal;
-use super::counters::{EventCounters, Missing};
+use super::counters::{EventCounters, Snapshot};
 use super::{Refused, mask};
 
 /// The processes under the engine `perf`.
@@ -373,9 +373,36 @@ impl Perf {
         }
     }
 
-    /// Returns how many accepts the kernel has counted that were not seen. Some may be in progress.
-    pub(crate) fn missing(&self) -> io::Result<Missing> {
-        self.counters.as_ref().map_or(Ok(Missing::default()), EventCounters::missing)
+    /// Reads what the kernel has counted.
+    pub(crate) fn snapshot(&mut self) -> io::Result<Snapshot> {
+        self.counters.as_mut().map_or(Ok(Snapshot::default()), EventCounters::snapshot)
+    }
+
+    /// Whether the first `due` accepts of a thread are seen or known to be lost, or it has ended.
+    pub(crate) fn is_explained(&self, tid: Tid, due: u64) -> bool {
+        self.counters.as_ref().is_none_or(|counters| counters.is_explained(tid, due))
+    }
+
+    /// Whether a thread will stop, or has stopped, for an accept that the tracer has not handled yet.
+    pub(crate) fn is_in_progress(&self, tid: Tid) -> bool {
+        let signal = self.counters.as_ref().and_then(|counters| counters.signal(tid));
+        let Some(signal) = signal.map(AcceptSignal::number) else { return false };
+        let has = |field| procfs::signals(tid, field).is_some_and(|set| set.contains(signal));
+        // "t (tracing stop)": proc_pid_status(5).
+        let is_stopped = || procfs::status_field(tid, "State").is_some_and(|s| s.starts_with('t'));
+        has("SigPnd") && !has("SigBlk") || is_stopped()
+    }
+
+    /// Records the unexplained accepts of a thread among the first `due` as lost.
+    pub(crate) fn record_lost(&mut self, tid: Tid, due: u64) {
+        if let Some(counters) = &mut self.counters {
+            counters.record_lost(tid, due);
+        }
+    }
+
+    /// How many accepts are known to be lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.counters.as_ref().map_or(0, EventCounters::lost)
     }
 
     /// Whether a watched thread or a descendant has set up an io_uring.

@@ -28,6 +28,8 @@ pub(super) struct Check {
     pub untraced: u64,
     /// Whether a use of io_uring has been recorded.
     pub has_seen_io_uring: bool,
+    /// Whether a thread was found to block the signal when accepts were missing.
+    pub has_seen_blocked: bool,
     /// How many times accepts were missing.
     pub shortfalls: u32,
 }

@@ -19,8 +19,6 @@ const STEPS_VARIABLE: &str = "TCPTALLY_DETACH_STEPS";
 /// How long a step waits: a failed test must not leave a tracer running.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a signal may take to reach a running thread.
-const SIGNAL_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long the restoring of signal masks may take.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -46,7 +44,7 @@ pub(super) fn detach(tracees: &mut Tracees) -> Result<(), Error> {
 fn detach_perf(tracees: &mut Tracees) -> Result<(), Error> {
     // The count ends at a moment at which all that the kernel has counted has been seen. This
     // comes before the events are closed, because closing them drops pending signals.
-    completeness::finish(tracees, SIGNAL_TIMEOUT)?;
+    completeness::finish(tracees)?;
     test_step("counted");
     if let Some(perf) = &mut tracees.perf {
         perf.close_all();
