@@ -10,9 +10,10 @@ FUZZ_TIME ?= 60
 # The same cases at each run of `make test`; `cargo test` draws new ones.
 PROPTEST_RNG_SEED ?= 11
 SOAK ?= 200
+KERNELS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test soak test-needs lint bench bench-overhead fuzz install help
+.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
@@ -33,6 +34,9 @@ lint: ## format, clippy, imports between modules and documentation, each without
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test imports
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+kernels: ## each engine inside Debian's kernels, in virtual machines (KERNELS='6.1 6.12'; needs qemu-system-x86)
+	@tests/kernels/kernels.sh $(KERNELS)
 
 soak: test-needs ## 200 detaches and 200 kills of tcptally at random moments (SOAK=N for others)
 	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \

@@ -200,7 +200,7 @@ impl Session {
     #[track_caller]
     pub fn assert_all_gone(&self) {
         let gone = || session_members(self.pid).is_empty().then_some(());
-        if wait_at_most(Duration::from_secs(10), gone).is_none() {
+        if wait_at_most(TIMEOUT, gone).is_none() {
             let left: Vec<String> = session_members(self.pid)
                 .iter()
                 .map(|p| {
@@ -224,6 +224,8 @@ impl Session {
             std::thread::sleep(Duration::from_millis(2));
         }
         if self.status.is_none() {
+            // One whose first thread alone has ended looks like one that waits to be reaped.
+            let _ = self.child.kill();
             self.status = self.child.wait().ok();
         }
     }

@@ -1,0 +1,205 @@
+//! The cases: each engine, attached and started, and what a SIGKILL of it leaves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+use crate::outcome::Outcome;
+use crate::setting::Setting;
+use crate::watching::Watch;
+
+/// Connections of each count.
+const CONNECTIONS: usize = 200;
+/// Addresses that they come from.
+const ADDRESSES: usize = 7;
+/// A thread per connection, one thread, and what people run.
+const SERVERS: [&str; 3] = ["thread", "loop", "nginx"];
+/// How often tcptally is killed in a case.
+const KILLS: u64 = 5;
+
+#[derive(Clone, Copy)]
+enum Way {
+    Attach,
+    Spawn,
+    Watch,
+    Kill,
+}
+
+pub struct Case {
+    way: Way,
+    engine: &'static str,
+    pub server: &'static str,
+}
+
+impl Case {
+    /// All under the usual setting, and fewer under the others. `TCPTALLY_KERNEL_CASES=WORD` selects
+    /// those whose name or server contains the word.
+    pub fn all(setting: &Setting, user: User) -> Vec<Case> {
+        let case = |way, engine, server| Case { way, engine, server };
+        let mut all = Vec::new();
+        let servers = if setting.is_usual() { &SERVERS[..] } else { &SERVERS[..1] };
+        for &server in servers {
+            for engine in ["auto", "sample", "perf", "syscall"] {
+                all.push(case(Way::Attach, engine, server));
+            }
+            for engine in ["auto", "perf", "syscall"] {
+                all.push(case(Way::Spawn, engine, server));
+            }
+            all.push(case(Way::Watch, "sockdiag", server));
+            if user.is_root() {
+                all.push(case(Way::Watch, "tracepoint", server));
+            }
+        }
+        if setting.is_usual() {
+            for engine in ["sample", "perf", "syscall", "seccomp"] {
+                all.push(case(Way::Kill, engine, "thread"));
+            }
+        }
+        let selected = std::env::var("TCPTALLY_KERNEL_CASES").unwrap_or_default();
+        all.retain(|case| format!("{} {}", case.what(), case.server).contains(&selected));
+        all
+    }
+
+    /// Its name in the table.
+    pub fn what(&self) -> String {
+        let way = match self.way {
+            Way::Attach => "attach",
+            Way::Spawn => "start",
+            Way::Watch => "watch",
+            Way::Kill => "SIGKILL",
+        };
+        format!("{way} {}", self.engine)
+    }
+
+    /// Runs it. A check that fails is a wrong outcome.
+    pub fn run(&self, stage: &Stage, user: User) -> Outcome {
+        let run = || {
+            let server = self.server(stage)?;
+            Some(match (self.way, self.engine) {
+                (Way::Attach, _) => self.attach(stage, user, &server),
+                (Way::Spawn, _) => self.spawn(stage, user, &server),
+                (Way::Watch, _) => self.watch(stage, user, &server),
+                (Way::Kill, "seccomp") => self.kill_with_command(stage, user, &server),
+                (Way::Kill, _) => self.kill(stage, user, &server),
+            })
+        };
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Outcome::Refused("the server is not installed".into()),
+            Err(panic) => Outcome::Wrong(
+                panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into()),
+            ),
+        }
+    }
+
+    fn server(&self, stage: &Stage) -> Option<Server> {
+        match self.server {
+            "nginx" => Server::nginx(),
+            mode => {
+                let listens = if has_ipv6() { Listens::Dual } else { Listens::V4 };
+                Some(Server::c(&stage.server()?, &[mode], &[listens]))
+            }
+        }
+    }
+
+    fn clients(server: &Server) -> Clients {
+        server.clients(7, CONNECTIONS, ADDRESSES)
+    }
+
+    fn attach(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        let plain = server.start(stage, user);
+        let pid = plain.pid.to_string();
+        let mut run = Run::start(stage, user, &["--engine", self.engine, "-p", &pid]);
+        let outcome = match wait_until_ready(&mut run.session, "attached to") {
+            Err(message) => Outcome::Refused(message),
+            Ok(()) => {
+                let made = Case::clients(server).run();
+                Outcome::of(&run.end_attached(), &made)
+            }
+        };
+        session_members(plain.pid).into_iter().for_each(assert_free);
+        server.assert_serves();
+        outcome
+    }
+
+    fn spawn(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        let mut run = Run::command(stage, user, &["--engine", self.engine], &server.argv);
+        let listens = || {
+            let listening = listening_ports();
+            server.ports.iter().all(|p| listening.contains(&p.number)).then_some(())
+        };
+        let ready = wait_for("the server listens", || match run.session.ended() {
+            Some(_) => Some(Err(run.session.stderr())),
+            None => listens().map(Ok),
+        });
+        if let Err(message) = ready {
+            return Outcome::Refused(message);
+        }
+        let made = Case::clients(server).run();
+        Outcome::of(&run.end(), &made)
+    }
+
+    fn watch(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        let plain = server.start(stage, User::Oneself);
+        let ports: Vec<String> = server.ports.iter().map(|p| p.number.to_string()).collect();
+        let report = ["-F", "json", "-o", "report.json", "--by", "ip,port"];
+        let options = ["--engine", self.engine, "--port", &ports.join(",")];
+        let mut watch = Watch::command(user, &[&report[..], &options].concat());
+        if let Err(message) = wait_until_ready(&mut watch.session, "watching port") {
+            return Outcome::Refused(message);
+        }
+        let made = Case::clients(server).run();
+        let outcome = Outcome::of(&watch.end(), &made);
+        assert!(is_free(plain.pid));
+        outcome
+    }
+
+    /// The server of a killed tcptally serves on, as it did before.
+    fn kill(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        let mut plain = server.start(stage, user);
+        let pid = plain.pid.to_string();
+        let load = server.clients(7, CONNECTIONS, ADDRESSES).at_once(3).keep_coming();
+        let mut random = Random(5);
+        for round in 0..KILLS {
+            let mut run = Run::start(stage, user, &["--engine", self.engine, "-p", &pid]);
+            if round % 2 == 0
+                && let Err(message) = wait_until_ready(&mut run.session, "attached to")
+            {
+                load.stop();
+                return Outcome::Refused(message);
+            }
+            std::thread::sleep(Duration::from_micros(random.below(100_000)));
+            run.session.signal(Signal::SIGKILL);
+            run.session.wait();
+            let before = load.so_far();
+            wait_for("clients are served", || {
+                (load.has_failed() || load.so_far() > before + 10).then_some(())
+            });
+            assert!(plain.ended().is_none(), "kill {round}: the server is dead");
+            session_members(plain.pid).into_iter().for_each(assert_free);
+        }
+        load.stop();
+        Outcome::Exact("unharmed".into())
+    }
+
+    /// A command under a filter ends with tcptally.
+    fn kill_with_command(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        for _ in 0..KILLS {
+            let run = Run::spawn(stage, user, &["--engine", self.engine], server);
+            Case::clients(server).run();
+            run.session.signal(Signal::SIGKILL);
+            run.session.assert_all_gone();
+        }
+        Outcome::Exact("ended with it".into())
+    }
+}
+
+/// Waits until tcptally says this, or ends and says why.
+fn wait_until_ready(session: &mut Session, word: &str) -> Result<(), String> {
+    wait_for("tcptally begins", || match session.ended() {
+        Some(_) => Some(Err(session.stderr())),
+        None => session.stderr().contains(word).then_some(Ok(())),
+    })
+}

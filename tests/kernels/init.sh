@@ -1,0 +1,29 @@
+#!/bin/busybox sh
+# The first process of the virtual machine: prepares it, runs what /run-these says, and switches off.
+# Results go to the second serial port, messages of the kernel to the first.
+/bin/busybox --install -s /bin
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm /tmp /root
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tracefs tracefs /sys/kernel/tracing
+ln -sf /proc/self/fd /dev/fd
+ip link set lo up
+for module in inet_diag tcp_diag; do
+    [ ! -e /modules/$module.ko ] || insmod /modules/$module.ko
+done
+# As systemd sets them.
+ulimit -Hn 524288
+ulimit -c 0
+
+{
+    echo "@kernel $(uname -r) $(uname -v)"
+    . /run-these
+    echo "@end"
+} </dev/null >/dev/ttyS1 2>&1
+poweroff -f

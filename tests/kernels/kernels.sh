@@ -1,0 +1,206 @@
+#!/bin/sh
+# Boots Debian's kernels in virtual machines, runs tests inside each, and prints a table.
+#
+#   tests/kernels/kernels.sh [KERNEL]...      by default all of the list below
+#
+# Needs Debian or a relative of it (apt, its mirror and its keys), qemu-system-x86, busybox-static and
+# xz-utils; packages, root and results stay in target/kernels. KVM is used where it works; else the processor is
+# emulated, which takes some minutes for each kernel (QEMU="..." replaces the whole choice).
+# SUITE='FILTER...' runs these tests of tests/trace too; CASES=WORD and SETTINGS=WORD select.
+set -eu
+cd "$(dirname "$0")/../.."
+
+# Name, suite, package.
+kernels='
+5.10      bullseye linux-image-amd64
+6.1       bookworm linux-image-amd64
+6.1-rt    bookworm linux-image-rt-amd64
+6.1-cloud bookworm linux-image-cloud-amd64
+6.12      trixie   linux-image-amd64
+6.12-rt   trixie   linux-image-rt-amd64
+7.2       forky    linux-image-amd64
+'
+
+home=$PWD/target/kernels
+memory=${MEMORY:-2048}
+limit=${LIMIT:-7200}
+
+die() {
+    echo "$0: $*" >&2
+    exit 1
+}
+
+need() {
+    command -v "$1" >/dev/null || die "$1 is missing; apt-get install $2"
+}
+
+# The mirror that this machine takes Debian from.
+mirror() {
+    # shellcheck disable=SC2016 # apt replaces it.
+    apt-get indextargets --format '$(REPO_URI)' \
+        'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
+}
+
+# Runs an apt command on another suite, without a change of this machine: in_suite SUITE apt-get ...
+in_suite() {
+    state=$home/apt/$1
+    command=$2
+    shift 2
+    "$command" -qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+        -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" \
+        -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none \
+        -o APT::Architecture=amd64 "$@"
+}
+
+# The packages of a kernel: the one that the given package depends on, and the parts of that.
+packages() {
+    image=$(in_suite "$1" apt-cache show "$2" | sed -n 's/^Depends:.*\(linux-image-[^ ,]*\).*/\1/p' | head -n 1)
+    [ -n "$image" ] || die "$1 has no $2"
+    echo "$image"
+    in_suite "$1" apt-cache show "$image" | sed -n 's/^Depends: //p' | tr ',' '\n' |
+        sed -n 's/^ *\(linux-\(binary\|modules\)-[^ ]*\).*/\1/p'
+}
+
+# Downloads and unpacks a kernel, once: fetch NAME SUITE PACKAGE.
+fetch() {
+    folder=$home/kernel/$1
+    [ ! -e "$folder/vmlinuz" ] || return 0
+    uri=$(mirror)
+    [ -n "$uri" ] || die "apt has no source of Debian"
+    state=$home/apt/$2
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$folder/deb" "$folder/files"
+    echo "deb $uri $2 main" >"$state/sources.list"
+    : >"$state/status"
+    in_suite "$2" apt-get update
+    for package in $(packages "$2" "$3"); do
+        (cd "$folder/deb" && in_suite "$2" apt-get download "$package")
+    done
+    for deb in "$folder"/deb/*.deb; do
+        dpkg-deb -x "$deb" "$folder/files"
+    done
+    mkdir -p "$folder/root/modules"
+    for module in inet_diag tcp_diag; do
+        find "$folder/files" -name "$module.ko*" | while read -r file; do
+            case $file in
+            *.xz) xz -dc "$file" ;;
+            *.zst) zstd -dqc "$file" ;;
+            *) cat "$file" ;;
+            esac >"$folder/root/modules/$module.ko"
+        done
+    done
+    (cd "$folder/root" && find . | busybox cpio -o -R 0:0 -H newc >../modules.cpio 2>/dev/null)
+    cp "$(find "$folder/files" -name 'vmlinuz*' | head -n 1)" "$folder/vmlinuz"
+    rm -rf "$folder/deb" "$folder/files" "$folder/root"
+}
+
+# Copies a program to the same place in the root, with the libraries that it needs.
+install_program() {
+    mkdir -p "$root$(dirname "$1")"
+    cp -L "$1" "$root$1"
+    { ldd "$1" 2>/dev/null || true; } | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | while read -r library; do
+        [ -e "$root$library" ] || { mkdir -p "$root$(dirname "$library")" && cp -L "$library" "$root$library"; }
+    done
+}
+
+# The root that all kernels share: the tests, and what they call.
+build_root() {
+    root=$home/root
+    rm -rf "$root"
+    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/etc" "$root/run" "$root/var/lib/nginx" \
+        "$root/var/log/nginx"
+    busybox=$(command -v busybox)
+    cp -L "$busybox" "$root/bin/busybox"
+    for program in setsid setpriv prlimit nginx redis-server; do
+        path=$(PATH=$PATH:/usr/sbin:/sbin command -v $program) || continue
+        install_program "$path"
+    done
+    printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n' >"$root/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\nwww-data:x:33:\n' >"$root/etc/group"
+    cargo=${CARGO:-cargo}
+    messages=$("$cargo" test --locked --no-run --bins --test kernels --test trace --message-format=json 2>"$home/build.log") ||
+        die "the tests do not compile; see $home/build.log"
+    executable() {
+        echo "$messages" | sed -n "s/.*\"kind\":\[\"$2\"\].*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n 1
+    }
+    tcptally=target/debug/tcptally
+    for test in kernels trace; do
+        program=$(executable "$test" test)
+        [ -x "$program" ] || die "cargo does not say where the test $test is"
+        install_program "$program"
+        strip "$root$program" -o "$root/bin/test-$test"
+        rm "$root$program"
+    done
+    # The tests know the program, the C server and the documents by their absolute names.
+    mkdir -p "$root$PWD/target/debug" "$root$PWD/target/tmp" "$root$PWD/docs"
+    strip "$tcptally" -o "$root$PWD/target/debug/tcptally"
+    cp README.md "$root$PWD/"
+    cp docs/*.md "$root$PWD/docs/"
+    cc -O1 -pthread -o "$root/server" tests/tracees/server/*.c
+    install_program "$(command -v setsid)"
+    cat >"$root/bin/cc" <<'END'
+#!/bin/sh
+# Compiles one program: the C server of the tests.
+for word; do
+    [ "$word" != -m32 ] || exit 1
+done
+while [ "$1" != -o ]; do shift; done
+cp /server "$2"
+END
+    chmod 755 "$root/bin/cc"
+    cp tests/kernels/init.sh "$root/init"
+    chmod 755 "$root/init"
+    mkdir -p "$root$PWD/tests/tracees"
+    cp -r tests/tracees/server "$root$PWD/tests/tracees/"
+    {
+        echo "TCPTALLY_KERNEL_CASES='${CASES:-}' TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}' TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1"
+        echo "test-trace --nocapture --test-threads=1 readme && echo '@recipes'"
+        [ -z "${SUITE:-}" ] || echo "test-trace --test-threads=1 $SUITE"
+        # shellcheck disable=SC2016 # The shell inside does.
+        echo 'dmesg | grep -E "BUG|WARNING|Oops|Call Trace|lockdep|hung task|soft lockup" | sed "s/^/@complaint /"'
+    } >"$root/run-these"
+    (cd "$root" && find . | busybox cpio -o -R 0:0 -H newc >../root.cpio 2>/dev/null)
+}
+
+# How to run a virtual machine here.
+machine() {
+    if [ -w /dev/kvm ] && timeout 20 qemu-system-x86_64 -accel kvm -nodefaults -display none -no-reboot \
+        -kernel "$1" -append 'panic=-1' >/dev/null 2>&1; then
+        echo 'qemu-system-x86_64 -accel kvm -cpu host -smp 2'
+    else
+        # With a thread for each processor, kernels hang now and then.
+        echo 'qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2'
+    fi
+}
+
+# Boots a kernel and waits until it has switched itself off: boot NAME.
+boot() {
+    folder=$home/kernel/$1
+    result=$home/result/$1
+    mkdir -p "$result"
+    cat "$home/root.cpio" "$folder/modules.cpio" >"$result/initrd"
+    # shellcheck disable=SC2086 # A command with its options.
+    timeout "$limit" ${QEMU:=$(machine "$folder/vmlinuz")} -m "$memory" -nodefaults -display none -no-reboot \
+        -kernel "$folder/vmlinuz" -initrd "$result/initrd" \
+        -append 'console=ttyS0 panic=-1 loglevel=5' \
+        -serial "file:$result/console" -serial "file:$result/results" </dev/null ||
+        echo "$1: the virtual machine did not end within $limit s, or could not be started" >&2
+    rm "$result/initrd"
+    grep -q '^@end' "$result/results" || echo "$1: stopped before its end; see $result/console" >&2
+}
+
+need qemu-system-x86_64 qemu-system-x86
+need busybox busybox-static
+need xz xz-utils
+need apt-get apt
+need cc gcc
+
+mkdir -p "$home"
+build_root
+echo "$kernels" | while read -r name suite package; do
+    [ -n "$name" ] || continue
+    [ $# = 0 ] || case " $* " in *" $name "*) ;; *) continue ;; esac
+    fetch "$name" "$suite" "$package"
+    boot "$name"
+done
+[ $# != 0 ] || set -- $(echo "$kernels" | sed 's/ .*//')
+awk -f tests/kernels/table.awk $(for name; do echo "$home/result/$name/results"; done)

@@ -1,0 +1,54 @@
+//! What became of a case.
+
+use crate::cases::Case;
+use crate::harness::*;
+use crate::setting::Setting;
+
+pub enum Outcome {
+    /// As the clients say, and complete; with the engine of the report.
+    Exact(String),
+    /// Fewer, or without all addresses, and the report says so.
+    Incomplete(String),
+    /// Nothing was counted; with the message.
+    Refused(String),
+    /// Anything else.
+    Wrong(String),
+}
+
+impl Outcome {
+    /// Compares a report with what the clients did.
+    pub fn of(report: &Report, made: &Counts) -> Outcome {
+        let sum: u64 = made.values().sum();
+        let known = report.counts_of_known();
+        let (total, lost) = (report.number("total"), report.number("lost"));
+        let is_complete = report.0["complete"] == true;
+        let engine = report.engine().to_string();
+        let summary = format!(
+            "{total} counted, {lost} lost, {} without a peer of {sum}, complete: {is_complete}, \
+             engine {engine}, {}",
+            report.number("unknown_peer"),
+            report.warnings()
+        );
+        if known == *made && total == sum && lost == 0 {
+            return if is_complete { Outcome::Exact(engine) } else { Outcome::Wrong(summary) };
+        }
+        let is_within = known.iter().all(|(key, n)| made.get(key).is_some_and(|m| n <= m));
+        match is_within && total + lost <= sum && !is_complete {
+            true => Outcome::Incomplete(summary),
+            false => Outcome::Wrong(summary),
+        }
+    }
+
+    /// A line for the table: setting, user, case, outcome, details.
+    pub fn line(&self, setting: &Setting, user: User, case: &Case) -> String {
+        let user = if user.is_root() { "root" } else { "user" };
+        let (name, detail) = match self {
+            Outcome::Exact(engine) => ("exact", engine),
+            Outcome::Incomplete(detail) => ("incomplete", detail),
+            Outcome::Refused(detail) => ("refused", detail),
+            Outcome::Wrong(detail) => ("WRONG", detail),
+        };
+        let detail = detail.trim().replace(['\n', '\t'], " | ");
+        format!("@\t{setting}\t{user}\t{}\t{}\t{name}\t{detail}", case.what(), case.server)
+    }
+}
