@@ -10,6 +10,10 @@ use super::service::is_journal;
 use crate::model::text::{printable, printable_lines};
 use crate::sys::wake;
 
+/// Why a thread cannot be started: pthread_create(3), setrlimit(2).
+pub(super) const NO_THREAD: &str = "no thread can be started; the limit of processes (ulimit -u), of \
+                                    the container (pids) or of memory (ulimit -v) is reached";
+
 /// Prints an error in one line. Text in it that comes from outside, such as a file name, cannot control
 /// the terminal. A failure to write to stderr is ignored.
 pub(super) fn error(text: impl Display) {
@@ -55,12 +59,17 @@ pub(super) fn notice_in_background(quiet: bool, text: impl Display) {
         return;
     }
     let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
-    let (notes, _) = background.get_or_insert_with(|| {
+    if background.is_none() {
         let (sender, receiver) = channel::<String>();
-        (sender, std::thread::spawn(move || receiver.into_iter().for_each(print_notice)))
-    });
-    // The thread ends only when the sender is dropped.
-    let _ = notes.send(text.to_string());
+        let print = move || receiver.into_iter().for_each(print_notice);
+        let thread = std::thread::Builder::new().name("messages".into()).spawn(print);
+        *background = thread.ok().map(|thread| (sender, thread));
+    }
+    match background.as_ref() {
+        // The thread ends only when the sender is dropped.
+        Some((notes, _)) => drop(notes.send(text.to_string())),
+        None => print_notice(text),
+    }
 }
 
 /// Waits until all notices are written.

@@ -87,7 +87,7 @@ impl Targets {
         }
         if seized.threads.is_empty() {
             let causes = seized.refused.into_values().collect();
-            return Err(Error::NothingAttached { causes });
+            return Err(Error::nothing_attached(causes));
         }
         loop {
             let ours = seized.threads.keys().copied().collect();

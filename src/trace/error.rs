@@ -1,5 +1,6 @@
 //! Errors of tracing, with remedies.
 
+use std::fs::File;
 use std::io;
 
 use super::perf::Refused;
@@ -63,6 +64,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error if no process could be attached. Without a free descriptor /proc cannot be read, so
+    /// that any other cause may be wrong.
+    pub(crate) fn nothing_attached(causes: Vec<String>) -> Error {
+        match File::open("/proc/self/stat") {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                Error::NothingAttached { causes: vec![FILES.into()] }
+            }
+            Err(error) if causes.is_empty() => {
+                Error::NothingAttached { causes: vec![format!("/proc cannot be read: {error}")] }
+            }
+            _ => Error::NothingAttached { causes },
+        }
+    }
+
     /// The error if the requested engine `perf` is unavailable.
     pub(crate) fn perf(refused: Refused) -> Error {
         Error::Engine { engine: "perf", cause: refused.to_string() }
@@ -79,6 +94,10 @@ impl Error {
         }
     }
 }
+
+/// The cause and the remedy if no descriptor is free.
+const FILES: &str = "too many open files: tcptally needs some descriptors to read /proc, and the engines \
+                     perf and sample two for each thread; raise 'ulimit -n'";
 
 /// Adds to an error what was being done.
 pub(super) trait Doing<T> {

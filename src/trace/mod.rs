@@ -50,7 +50,13 @@ pub use tracer::{Options, Remark, Tracer};
 /// Runs `f`, which creates and drops a [`Tracer`], in a thread of its own. When the thread ends,
 /// the kernel detaches the tracees without stopping them (ptrace(2), "Death under ptrace").
 /// Detaching them one by one would stop each first, which interrupts the system calls they wait in.
-pub fn detach_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    let result = std::thread::scope(|scope| scope.spawn(f).join());
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+///
+/// # Errors
+/// That no thread can be started: then `f` has not run.
+pub fn detach_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    let result = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("tracer".into()).spawn_scoped(scope, f)?;
+        Ok::<_, std::io::Error>(thread.join())
+    })?;
+    Ok(result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }

@@ -11,10 +11,18 @@ use crate::sys::tracee::SignalSet;
 
 /// Returns the value of a line of `/proc/TID/status`.
 pub fn status_field(tid: Tid, name: &str) -> Option<String> {
-    let status = fs::read(format!("/proc/{tid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
+    field_of(&fs::read(format!("/proc/{tid}/status")).ok()?, name)
+}
+
+fn field_of(status: &[u8], name: &str) -> Option<String> {
+    let status = String::from_utf8_lossy(status);
     let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.trim().to_owned())
+}
+
+/// Whether /proc is mounted.
+pub(crate) fn is_mounted() -> bool {
+    std::path::Path::new("/proc/self").exists()
 }
 
 /// Whether a process or thread exists.
@@ -24,12 +32,24 @@ pub(crate) fn exists(tid: Tid) -> bool {
 
 /// Whether a thread has ended, even if its parent has not waited for it.
 pub(crate) fn has_ended(tid: Tid) -> bool {
-    status_field(tid, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
+    match fs::read(format!("/proc/{tid}/status")) {
+        Ok(status) => field_of(&status, "State").is_none_or(|s| s.starts_with(['Z', 'X'])),
+        // Without a free descriptor nothing is known.
+        Err(error) => is_absence(&error),
+    }
+}
+
+/// Whether /proc has no such process, as opposed to a file that cannot be opened.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENOTDIR))
 }
 
 /// Whether all threads of a process have ended. The first thread may end while others continue.
 pub(crate) fn process_has_ended(pid: Tid) -> bool {
-    threads(pid).into_iter().all(has_ended)
+    match threads(pid) {
+        threads if !threads.is_empty() => threads.into_iter().all(has_ended),
+        _ => has_ended(pid),
+    }
 }
 
 /// The process (thread group) of a thread.

@@ -57,8 +57,15 @@ fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: 
     }
 }
 
+/// Without it nothing is known of any process.
+pub(super) const NO_PROC: &str =
+    "/proc is not mounted here, and tcptally reads it: 'mount -t proc proc /proc'";
+
 /// Describes that a process does not exist.
 pub(super) fn gone(pid: Tid) -> String {
+    if !procfs::is_mounted() {
+        return format!("process {pid}: {NO_PROC}");
+    }
     format!(
         "process {pid}: no such process here (it has ended, or the PID is that of another PID \
          namespace, such as a container; 'pidof NAME' and 'pgrep NAME' show the PIDs of this one)"

@@ -50,6 +50,9 @@ pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
 /// [`Error::NoListener`] names the ports that do have listeners, or says that the owner is not
 /// visible.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
+    if !procfs::is_mounted() {
+        return Err(Error::NoListener { cause: refusal::NO_PROC.into() });
+    }
     let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
     let sockets = requested(&all, ports);
     if sockets.is_empty() {

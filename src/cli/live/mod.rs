@@ -2,6 +2,8 @@
 
 mod state;
 
+use anyhow::Context;
+
 use crate::model::live::{Ending, Event, Live};
 use crate::{RecordTime, ShortfallKind, trace};
 
@@ -30,7 +32,8 @@ pub(super) fn watch<L: Live>(
             status.record_shortfall(ShortfallKind::Unobservable, 1, text);
         }
         Ok((ending, status))
-    })?;
+    })
+    .context(message::NO_THREAD)??;
     let incomplete = state.fails_strict(&status);
     let written = state.finish(status);
     let ending = match ending? {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::live::Live;
 use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
+use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::event_writer::EventWriter;
@@ -64,7 +65,7 @@ impl State {
         if request.events {
             events.event_headings(&mut headings)?;
         }
-        let mut event_writer = EventWriter::new(output, events)?;
+        let mut event_writer = EventWriter::new(output, events).context(message::NO_THREAD)?;
         event_writer.text(headings);
         let end = request.count.filter.period.until.take();
         let reporter = Reporter::new(request, format, Some(RecordTime::now()));

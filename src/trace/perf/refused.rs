@@ -42,6 +42,12 @@ pub enum Refused {
     /// Each thread needs two descriptors.
     #[error("too many open files: each traced thread needs two descriptors; raise 'ulimit -n'")]
     Files,
+    /// mmap(2) of a ring buffer: perf_event_open(2), /proc/sys/kernel/perf_event_mlock_kb.
+    #[error(
+        "no memory can be locked for its ring buffers: other perf events of this user have used up \
+         'ulimit -l' and kernel.perf_event_mlock_kb; raise either, or end those tools"
+    )]
+    LockedMemory,
     /// The search for the tracepoints needs a process.
     #[error(
         "the tracepoints of accept could not be searched: no process can be started ({0}); raise \
@@ -114,6 +120,14 @@ impl Refused {
             Some(libc::EMFILE | libc::ENFILE) => Refused::Files,
             _ => Denied::of(&error, Scope::OwnProcesses)
                 .map_or_else(|| Refused::Other(error), Refused::Denied),
+        }
+    }
+
+    /// Returns why ring buffers cannot be mapped, while events on tcptally itself work.
+    pub fn rings(error: io::Error) -> Refused {
+        match error.raw_os_error() {
+            Some(libc::EPERM) => Refused::LockedMemory,
+            _ => Refused::own(error),
         }
     }
 

@@ -35,7 +35,7 @@ impl Sampler {
         let notes = targets.resolve_threads();
         let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
         let families = Families::new(inherit).map_err(engine_error)?;
-        let rings = Rings::map().map_err(|e| engine_error(Refused::own(e)))?;
+        let rings = Rings::map().map_err(|e| engine_error(Refused::rings(e)))?;
         wake::install(&handled_for_attached()).doing("installing signal handlers")?;
         let mut sampler = Sampler {
             options,
@@ -88,7 +88,7 @@ impl Sampler {
             }
         }
         if self.threads.count() == 0 {
-            return Err(Error::NothingAttached { causes: refused.into_values().collect() });
+            return Err(Error::nothing_attached(refused.into_values().collect()));
         }
         for (pid, why) in refused {
             let text = format!("not watched: {why}");

@@ -91,7 +91,7 @@ fn require_perf(targets: &Targets) -> Result<(), Error> {
     let unsuitable = |pid: &Tid| Perf::unsuitable(*pid).map(|reason| unsuitable(*pid, &reason));
     let exist = targets.pids.iter().filter(|pid| procfs::exists(**pid));
     let causes: Vec<String> = exist.filter_map(unsuitable).collect();
-    if causes.is_empty() { Ok(()) } else { Err(Error::NothingAttached { causes }) }
+    if causes.is_empty() { Ok(()) } else { Err(Error::nothing_attached(causes)) }
 }
 
 fn unsuitable(pid: Tid, reason: &str) -> String {

@@ -144,7 +144,7 @@ fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
 /// Returns the port of a listener in a network namespace, which a separate thread enters.
 fn listener_in(namespace: File, ports: &Ports) -> Result<Option<u16>, String> {
     thread::scope(|scope| {
-        let look = scope.spawn(|| {
+        let look = thread::Builder::new().spawn_scoped(scope, || {
             setns(namespace, CloneFlags::CLONE_NEWNET)
                 .map_err(|e| format!("not permitted to enter the network namespace %: {e}"))?;
             let error = |e| format!("the listeners of the network namespace %: {e}");
@@ -153,6 +153,7 @@ fn listener_in(namespace: File, ports: &Ports) -> Result<Option<u16>, String> {
             let listener = dump.sockets.iter().find(|s| s.state == state::LISTEN);
             Ok(listener.map(|s| s.local.1))
         });
+        let look = look.map_err(|e| format!("the network namespace % needs a thread: {e}"))?;
         look.join().unwrap_or_else(|_| Err("the network namespace % cannot be read".into()))
     })
 }
