@@ -10,6 +10,8 @@ FUZZ_TIME ?= 60
 # The same cases at each run of `make test`; `cargo test` draws new ones.
 PROPTEST_RNG_SEED ?= 11
 SOAK ?= 200
+SOAK_ROUNDS ?= 20
+SOAK_SECONDS ?= 600
 KERNELS ?=
 
 .DEFAULT_GOAL := build
@@ -38,9 +40,12 @@ lint: ## format, clippy, imports between modules and documentation, each without
 kernels: ## each engine inside Debian's kernels, in virtual machines (KERNELS='6.1 6.12'; needs qemu-system-x86)
 	@tests/kernels/kernels.sh $(KERNELS)
 
-soak: test-needs ## 200 detaches and 200 kills of tcptally at random moments (SOAK=N for others)
+soak: test-needs ## faults and detaches by the hundred, attaching for SOAK_SECONDS at a time (SOAK, SOAK_ROUNDS)
 	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \
 		$(CARGO) test --locked --test trace -- --nocapture perf_harmless
+	env --default-signal=HUP,INT,QUIT TCPTALLY_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults
+	env --default-signal=HUP,INT,QUIT SOAK_SECONDS=$(SOAK_SECONDS) \
+		$(CARGO) test --locked --test faults -- --ignored --nocapture
 
 bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes, MEGABYTES of each shape), and of a line
 	@benches/parse.sh $(PERCENT)

@@ -15,6 +15,14 @@ pub enum Outcome {
     Wrong(String),
 }
 
+/// The rows that differ: told and made.
+fn differences(told: &Counts, made: &Counts) -> String {
+    let keys: std::collections::BTreeSet<_> = told.keys().chain(made.keys()).collect();
+    let count = |counts: &Counts, key| counts.get(key).copied().unwrap_or_default();
+    let rows = keys.into_iter().filter(|key| count(told, key) != count(made, key));
+    rows.map(|key| format!("{key:?}: {} of {}; ", count(told, key), count(made, key))).collect()
+}
+
 impl Outcome {
     /// Compares a report with what the clients did.
     pub fn of(report: &Report, made: &Counts) -> Outcome {
@@ -25,9 +33,10 @@ impl Outcome {
         let engine = report.engine().to_string();
         let summary = format!(
             "{total} counted, {lost} lost, {} without a peer of {sum}, complete: {is_complete}, \
-             engine {engine}, {}",
+             engine {engine}, {}, {}",
             report.number("unknown_peer"),
-            report.warnings()
+            report.warnings(),
+            differences(&known, made)
         );
         if known == *made && total == sum && lost == 0 {
             return if is_complete { Outcome::Exact(engine) } else { Outcome::Wrong(summary) };

@@ -17,6 +17,7 @@
  *   address=heap            into a buffer on the heap, one per thread
  *   address=shared          into one buffer for all threads
  *   address=rewritten       into a buffer that another thread overwrites all the time
+ *   bad=WHAT,WHAT...        every second call gets arguments that bad.c lists
  *   mute                    close at once, without the greeting
  *
  *   loop                    one thread, poll(2) where there are several listeners (the default)
@@ -56,7 +57,8 @@
  *   keepuring               the same, and keep what it gives
  *   later=WHAT              at SIGUSR1: int80 (accept by it from then on), undumpable, vm, vmquiet
  *                           or untraced (another process of this kind accepts too), uring (set one
- *                           up and close it), urings (the same in a child that ends)
+ *                           up and close it), urings (the same in a child that ends), or one of
+ *                           those that upset.c lists
  *   after=N                 after N connections, exit with the status given by
  *   status=N                this, or by default 0
  *   segv                    instead of the exit, die of SIGSEGV
@@ -155,6 +157,8 @@ int main(int argc, char **argv)
             options.call = call_named(given);
         else if ((given = value(a, "address")))
             options.address = address_named(given);
+        else if ((given = value(a, "bad")))
+            options.bad = given;
         else if ((given = value(a, "after")))
             options.exit_after = atol(given);
         else if ((given = value(a, "status")))

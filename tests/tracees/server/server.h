@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MAX_LISTENERS = 16 };
@@ -20,6 +21,8 @@ struct options {
     enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN } address;
     int mute, reuse_port, block_signals, reset_signals, die_of_segv, exit_status;
     long exit_after;
+    /* The bad arguments that every second call gets; NULL for none. */
+    const char *bad;
     /* All of them, as they were given. */
     char **arguments;
 };
@@ -46,6 +49,9 @@ void accept_failed(void);
 /* The next listener that has a client waiting, where there are several. */
 int ready(void);
 int next_client(void);
+
+/* bad.c: replaces the arguments of accept by bad ones. */
+void make_bad(struct sockaddr **where, socklen_t **length);
 
 /* loop.c: one thread; threads.c, processes.c, signals.c: what their names say */
 void run_loop(void);
@@ -74,5 +80,8 @@ void run_signals(void);
 /* later.c */
 void do_later(const char *action);
 void run_vm(long processes, int flags);
+
+/* upset.c: what a server may do to itself; 0 if it does not know this. */
+int upset(const char *what);
 
 #endif

@@ -82,6 +82,8 @@ int take(int fd)
     buffer->size = options.address == SHORT || options.address == STALE ? 4 : sizeof buffer->peer;
     struct sockaddr *where = options.address == NONE ? NULL : (void *)&buffer->peer;
     socklen_t *length = options.address == NONE ? NULL : &buffer->size;
+    if (options.bad)
+        make_bad(&where, &length);
     if (options.reset_signals) {
         signal(SIGTRAP, SIG_DFL);
         signal(SIGURG, SIG_DFL);
@@ -130,6 +132,8 @@ void counted(void)
 
 void accept_failed(void)
 {
+    if (options.bad && (errno == EFAULT || errno == EINVAL))
+        return;
     if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
         fail("accept");
 }
