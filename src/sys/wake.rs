@@ -115,11 +115,16 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Whether a signal means that this program itself cannot continue: a system call that a filter
-/// forbids, a breakpoint, abort(3).
+/// Whether a signal means that this program itself cannot continue: an invalid memory access or
+/// instruction, a system call that a filter forbids, a breakpoint, abort(3).
 fn is_fault(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
     match signal {
-        libc::SIGSYS | libc::SIGTRAP => info.si_code > 0,
+        libc::SIGSYS
+        | libc::SIGTRAP
+        | libc::SIGILL
+        | libc::SIGFPE
+        | libc::SIGSEGV
+        | libc::SIGBUS => info.si_code > 0,
         // SAFETY: the kernel fills the sender's id for SI_USER and SI_TKILL; getpid only returns.
         libc::SIGABRT => unsafe { info.si_pid() == libc::getpid() },
         _ => false,
@@ -188,6 +193,11 @@ fn handle(signal: i32) -> io::Result<()> {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO;
+        if [libc::SIGSEGV, libc::SIGBUS].contains(&signal) {
+            // The stack may have overflowed. The alternate one has room for one handler.
+            action.sa_flags |= libc::SA_ONSTACK;
+            libc::sigfillset(&raw mut action.sa_mask);
+        }
         check(libc::sigaction(signal, &raw const action, std::ptr::null_mut()))
     }
 }

@@ -13,7 +13,7 @@ const FOR_COMMAND: [i32; 4] = [libc::SIGUSR2, libc::SIGWINCH, libc::SIGCONT, lib
 
 /// Signals that would kill the tracer and are rarely meant for a server: resource limits, timers
 /// set before this program was executed, faults.
-const OTHERS: [i32; 10] = [
+const OTHERS: [i32; 14] = [
     libc::SIGALRM,
     libc::SIGPROF,
     libc::SIGVTALRM,
@@ -24,6 +24,10 @@ const OTHERS: [i32; 10] = [
     libc::SIGXFSZ,
     libc::SIGSYS,
     libc::SIGTRAP,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGBUS,
 ];
 
 fn real_time() -> impl Iterator<Item = i32> {
@@ -40,7 +44,8 @@ pub(super) fn handled_for_command() -> Vec<i32> {
 /// The signals that the tracer of attached processes handles: it must restore what it has changed
 /// in them before it ends.
 pub(super) fn handled_for_attached() -> Vec<i32> {
-    let fixed = [&ENDS[..], &STOPS, &OTHERS, &[libc::SIGUSR1, libc::SIGUSR2]].concat();
+    let fixed =
+        [&ENDS[..], &STOPS, &OTHERS, &[libc::SIGUSR1, libc::SIGUSR2, libc::SIGABRT]].concat();
     fixed.into_iter().chain(real_time()).collect()
 }
 
@@ -93,17 +98,8 @@ mod tests {
 
     #[test]
     fn every_signal_that_would_kill_a_tracer_is_handled() {
-        // The kernel sends these for faults of the program itself; SIGPIPE is ignored by Rust,
-        // and SIGKILL and SIGSTOP cannot be handled.
-        let left_out = [
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGILL,
-            libc::SIGFPE,
-            libc::SIGPIPE,
-            libc::SIGKILL,
-            libc::SIGSTOP,
-        ];
+        // SIGPIPE is ignored by Rust, and SIGKILL and SIGSTOP cannot be handled.
+        let left_out = [libc::SIGPIPE, libc::SIGKILL, libc::SIGSTOP];
         // Ignored by default.
         let harmless = [libc::SIGCHLD, libc::SIGURG];
         let handled = handled_for_command();

@@ -175,3 +175,59 @@ fn an_ignored_sigint_ends_watching_if_a_process_sends_it_and_not_from_a_terminal
         assert_free(plain.pid);
     }
 }
+
+/// All but SIGKILL, SIGSTOP and what attached processes are let go by. A server that is started passes
+/// none of them on here, since it handles none.
+#[test]
+fn no_signal_that_a_process_sends_ends_the_tracer_by_surprise() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let kill_and_stop = [libc_number(Signal::SIGKILL), libc_number(Signal::SIGSTOP)];
+    let reserved_by_libc = [32, 33];
+    let all = (1..=64).filter(|n| !kill_and_stop.contains(n) && !reserved_by_libc.contains(n));
+    let ends = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXCPU];
+    let ends = ends.map(libc_number);
+    let stops =
+        [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT].map(libc_number);
+    let passed_on = [Signal::SIGUSR2, Signal::SIGABRT].map(libc_number);
+    let to_spawned: Vec<i32> = all
+        .clone()
+        .filter(|n| *n < 34 && !stops.contains(n) && !passed_on.contains(n))
+        .filter(|n| !ends.contains(n) || *n == libc_number(Signal::SIGXCPU))
+        .collect();
+    let to_attached: Vec<i32> = all.filter(|n| !ends.contains(n)).collect();
+    let cases = attach_engines(user).into_iter().chain(["sample"]).map(|e| (e, false));
+    for (engine, spawns) in cases.chain([("seccomp", true), ("syscall", true)]) {
+        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let plain = (!spawns).then(|| server.start(&stage, user));
+        let mut run = match &plain {
+            Some(plain) => {
+                let options = ["--engine", engine, "-p", &plain.pid.to_string()];
+                Run::attach(&stage, user, &options, &[plain.pid])
+            }
+            None => Run::spawn(&stage, user, &["--engine", engine], &server),
+        };
+        let mut made = server.clients(1, 20, 3).run();
+        let pid = run.session.pid.to_string();
+        for number in if spawns { &to_spawned } else { &to_attached } {
+            // The second one finds what the first one has left of the handlers.
+            send(&pid, *number);
+            send(&pid, *number);
+            add(&mut made, &server.clients(2, 4, 3).run());
+            let ended = run.session.ended();
+            assert_eq!(ended, None, "{number}, {engine}: {}", run.session.stderr());
+        }
+        match plain {
+            Some(plain) => {
+                run.end_attached().assert_counts(&made);
+                assert_free(plain.pid);
+            }
+            None => run.end().assert_counts(&made),
+        }
+    }
+}
+
+fn libc_number(signal: Signal) -> i32 {
+    signal as i32
+}
