@@ -332,6 +332,20 @@ fn line() -> impl Strategy<Value = String> {
     (prefix, time, body, end).prop_map(|(p, t, b, e)| format!("{p}{t}{b}{e}"))
 }
 
+/// The fast path reads a window that holds the lines behind, too.
+#[test]
+fn an_annotation_ends_with_its_line() {
+    let peer = "{sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr(\"127.0.0.7\")}, [112 => 16], 0)";
+    let log = format!(
+        "7 10:54:02 accept4(3<TCP:[127.0.0.1:28EC) = -1 EAGAIN (Resource temporarily unavailable)\n\
+         8 10:54:02 accept4(3<TCP:[127.0.0.1:80]>, {peer} = 9<TCP:[127.0.0.1:80->127.0.0.7:5]>\n{}",
+        "8 10:54:03 epoll_wait(8, [], 512, 60000) = 0\n".repeat(20)
+    );
+    let (found, ..) = read(log.as_bytes(), 1, None);
+    assert_eq!(found.iter().map(|c| c.pid).collect::<Vec<_>>(), [Some(8)]);
+    assert_eq!(read(log.as_bytes(), 1, Some(90)).0, found);
+}
+
 /// A new descriptor has the number of what was a listener, and the log does not tell its end.
 #[test]
 fn a_connection_takes_the_number_of_a_listener() {

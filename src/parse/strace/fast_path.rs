@@ -186,15 +186,18 @@ impl<'a> Window<'a> {
         if self.eat(b"<TCP:[").is_none() {
             self.eat(b"<TCPv6:[")?;
         }
-        loop {
-            let n = memchr::memchr(b'>', self.bytes.get(self.at..)?)?;
-            self.at += n + 1;
-            match self.bytes[self.at - 2] {
-                b'-' => {}
-                b']' => break,
-                _ => return None,
-            }
+        // The end of the line, quotes and escapes are left to the general path.
+        let is_end = |b: &u8| b.is_ascii_hexdigit() || b":.[]".contains(b);
+        let here = self.bytes.get(self.at..)?;
+        let mut n = here.iter().take_while(|b| is_end(b)).count();
+        if here.get(n..)?.starts_with(b"->") {
+            n += 2;
+            n += here.get(n..)?.iter().take_while(|b| is_end(b)).count();
         }
+        if here.get(n) != Some(&b'>') || here.get(n.checked_sub(1)?) != Some(&b']') {
+            return None;
+        }
+        self.at += n + 1;
         self.mark()?;
         Some((from, self.at))
     }
@@ -229,6 +232,16 @@ fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
         }
     }
     differ == 0
+}
+
+/// The bytes that `text` begins with; the last ones of a block are copied into `padded`.
+#[inline]
+pub(super) fn window<'a>(text: &'a [u8], padded: &'a mut [u8; WINDOW]) -> &'a [u8; WINDOW] {
+    text.first_chunk().unwrap_or_else(|| {
+        *padded = [0; WINDOW];
+        padded[..text.len()].copy_from_slice(text);
+        padded
+    })
 }
 
 /// Reads the line that begins the window. `recent` are annotations that it may have.

@@ -176,12 +176,13 @@ impl Job {
     fn load(&mut self, plain: &Plain<'_>, start: u64, chunk: usize) -> io::Result<()> {
         self.passed_accept = false;
         let (from, to) = lines::load(plain, start, chunk, &mut self.buffer)?;
-        self.at = start + from as u64;
+        // The buffer begins one byte before the part, to tell whether a line begins there.
+        let begin = start - u64::from(start > 0);
+        self.at = begin + from as u64;
         self.lines = from..to;
         let text = &self.buffer[from..to];
         self.block.read(text);
-        // One byte before the part tells whether a line begins there.
-        let end = start - u64::from(start > 0) + to as u64;
+        let end = begin + to as u64;
         if text.last().is_some_and(|b| !lines::is_end(*b)) && end < plain.len {
             let mut passed = PassedAccept::default();
             lines::rest(plain, end, |text| self.passed_accept |= passed.is_first(text))?;

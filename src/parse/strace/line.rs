@@ -89,6 +89,7 @@ impl Block {
     pub fn read(&mut self, text: &[u8]) {
         let mut accepts = NextAccept::default();
         let mut entries = OpenEntries::default();
+        let mut padded = [0; fast_path::WINDOW];
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -97,8 +98,8 @@ impl Block {
                 continue;
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
-            let line = |bytes| fast_path::line(bytes, &self.briefs.recent);
-            match rest.first_chunk().and_then(line) {
+            let bytes = fast_path::window(rest, &mut padded);
+            match fast_path::line(bytes, &self.briefs.recent) {
                 Some(fast_path::Line::Accepted(accepted)) => {
                     self.accepted(&accepted, rest, place);
                     at += accepted.length;
@@ -618,15 +619,12 @@ mod tests {
 
     use super::*;
 
-    /// What a line says where [`fast_path`] sees it, and where it comes last, which quick never reads.
+    /// What a line says where [`fast_path`] sees it first, and what it says to the general path.
     fn both(line: &[u8]) -> [(Vec<Fact>, ClockSpan, u64, bool); 2] {
-        let mut followed = line.to_vec();
-        followed.resize(followed.len() + 2 * fast_path::WINDOW, b'\n');
-        [&followed, line].map(|text| {
-            let mut block = Block::default();
-            block.read(text);
-            (block.facts, block.clock_span, block.unreadable, block.uring)
-        })
+        let [mut fast, mut general] = [Block::default(), Block::default()];
+        fast.read(line);
+        lines::each(line, |line, at| general.long_line(line, at as u32));
+        [fast, general].map(|block| (block.facts, block.clock_span, block.unreadable, block.uring))
     }
 
     #[test]

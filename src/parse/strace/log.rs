@@ -120,14 +120,17 @@ impl Log {
     pub(crate) fn takes_brief(&mut self, block: &Block) -> bool {
         let local = self.requested.local || self.requested.local_ip;
         let may_wait = local && self.pending.hopeful();
+        let wants_ip = self.requested.local_ip;
+        let wanted = |local: End| !wants_ip || !local.ip.is_unspecified();
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
                 !local || !self.tables.may_know(fact.call.fd)
             }
             (Name::Accept, LinePart::Entry) => true,
             (Name::Accept, LinePart::Whole | LinePart::Resumed) => {
-                let shown = matches!(fact.call.shown, Shown::Inet(_)) && !may_wait;
-                shown || fact.call.returned == Returned::Failed
+                let waits = may_wait && !fact.call.local.is_some_and(wanted);
+                let shown = matches!(fact.call.shown, Shown::Inet(_));
+                shown && !waits || fact.call.returned == Returned::Failed
             }
             _ => false,
         };
