@@ -1,6 +1,7 @@
 //! [`Coalescer`]: makes one of connections that differ in nothing that is counted by, before the sink
 //! has to look at each.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Sink;
@@ -21,16 +22,37 @@ const MAX_LOCALS: usize = 64;
 /// The address and the port of a local end.
 pub(super) type Local = (Option<IpAddr>, Option<u16>);
 
+/// Two random numbers, so that nobody can choose addresses that share their slots.
+#[derive(Clone, Copy)]
+struct Seed([u64; 2]);
+
+impl Default for Seed {
+    fn default() -> Seed {
+        let random = RandomState::new();
+        Seed([0, 1].map(|n: u64| random.hash_one(n)))
+    }
+}
+
+impl Seed {
+    /// Mixes by the high and the low half of a product, as foldhash and wyhash do.
+    #[inline]
+    fn mix(self, a: u64, b: u64) -> u64 {
+        let product = u128::from(a ^ self.0[0]) * u128::from(b ^ self.0[1]);
+        product as u64 ^ (product >> 64) as u64
+    }
+}
+
 /// An address as a key.
 trait Key: Copy + Eq + Default {
-    fn hash(self) -> u64;
+    /// The hash of the address and the place of its local end.
+    fn hash(self, local: u32, seed: Seed) -> u64;
     fn ip(self) -> IpAddr;
 }
 
 impl Key for u32 {
     #[inline]
-    fn hash(self) -> u64 {
-        u64::from(self)
+    fn hash(self, local: u32, seed: Seed) -> u64 {
+        seed.mix(u64::from(self) | u64::from(local) << 32, 0)
     }
 
     fn ip(self) -> IpAddr {
@@ -40,8 +62,8 @@ impl Key for u32 {
 
 impl Key for [u64; 2] {
     #[inline]
-    fn hash(self) -> u64 {
-        self[0].wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(32) ^ self[1]
+    fn hash(self, local: u32, seed: Seed) -> u64 {
+        seed.mix(seed.mix(self[0], u64::from(local)), self[1])
     }
 
     fn ip(self) -> IpAddr {
@@ -67,6 +89,7 @@ struct Slot<K> {
 struct Slots<K> {
     slots: Vec<Slot<K>>,
     bits: u32,
+    seed: Seed,
     /// How many had to go for others, since the last growth.
     evicted: usize,
 }
@@ -103,9 +126,7 @@ impl<K: Key> Slots<K> {
 
     #[inline]
     fn home(&self, key: K, local: u32) -> usize {
-        // The multiplier is that of Fibonacci hashing: 2^64 by the golden ratio.
-        let hash = (key.hash() ^ u64::from(local) << 33).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> (64 - self.bits)) as usize
+        (key.hash(local, self.seed) >> (64 - self.bits)) as usize
     }
 
     /// The count in the first slot of a client. Reading it brings the slot into the cache.

@@ -444,82 +444,90 @@ fn address6(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
     let port = u16::try_from(w.number()?.0).ok()?;
     let port_text = (from, w.at);
     w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"")?;
-    let text = w.bytes.get(w.at..w.at + 46)?;
-    let text = &text[..memchr::memchr(b'"', text)?];
-    let ip_text = (w.at, w.at + text.len());
-    w.at += text.len();
-    w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?;
-    let ip = match ipv6(text) {
-        Some(ip) => ip,
-        None => std::str::from_utf8(text).ok()?.parse().ok()?,
+    // The longest address has 45 bytes.
+    let text = w.bytes.get(w.at..w.at + 50)?;
+    let (ip, length) = match ipv6(text) {
+        Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
+        _ => {
+            let text = &text[..memchr::memchr(b'"', text)?];
+            (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
+        }
     };
+    let ip_text = (w.at, w.at + length);
+    w.at += length;
+    w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?;
     Some((canonical(ip.into()), port, [ip_text, port_text]))
 }
 
-/// The values of hexadecimal digits; 16 for all other bytes.
-const HEX: [u8; 256] = {
-    let mut values = [16; 256];
-    let mut n = 0;
-    while n < 16 {
-        let digit = b"0123456789abcdef"[n];
-        values[digit as usize] = n as u8;
-        values[digit.to_ascii_uppercase() as usize] = n as u8;
-        n += 1;
+/// The number that up to four hexadecimal digits are, and how many they are.
+#[inline(always)]
+fn hex_of_four(four: [u8; 4]) -> (u32, usize) {
+    const HIGH: u32 = 0x8080_8080;
+    let x = u32::from_le_bytes(four);
+    // Digits become 0 to 9 and letters 1 to 6; anything else gets its high bit set. A carry only
+    // reaches the bytes behind the first that is no digit.
+    let digit = x ^ 0x3030_3030;
+    let letter = (x | 0x2020_2020) ^ 0x6060_6060;
+    let no_digit = digit.wrapping_add(0x7676_7676) | digit;
+    let no_letter = letter.wrapping_add(0x7979_7979) | letter | !letter.wrapping_add(0x7f7f_7f7f);
+    let n = (no_digit & no_letter & HIGH).trailing_zeros() as usize / 8;
+    if n == 0 {
+        return (0, 0);
     }
-    values
-};
+    let halves = (x & 0x0f0f_0f0f) + (x >> 6 & 0x0101_0101) * 9;
+    // Zeros in front, then join pairs.
+    let halves = halves << (8 * (4 - n));
+    let bytes = (halves << 4 | halves >> 8) & 0x00ff_00ff;
+    ((bytes & 0xff) << 8 | bytes >> 16, n)
+}
 
-/// An IPv6 address without an IPv4 part, several times as fast as the standard library. `None`:
-/// the address has one, or is none.
+/// The IPv6 address without an IPv4 part that `text` begins with, and its length. Several times as
+/// fast as the standard library.
 #[inline]
-fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
-    // Groups before `::`, and those behind it, each with the first group highest.
-    let (mut head, mut tail) = (None, 0_u128);
-    let mut groups = 0;
-    let (mut group, mut digits) = (0_u32, 0);
-    let mut rest = text;
-    if let Some(after) = rest.strip_prefix(b"::") {
+fn ipv6(text: &[u8]) -> Option<(Ipv6Addr, usize)> {
+    // Groups before `::` and their number, and those behind it.
+    let (mut head, mut groups) = (None, 0_u32);
+    let mut tail = 0_u128;
+    let mut at = 0;
+    if text.starts_with(b"::") {
         head = Some((0, 0));
-        rest = after;
+        at = 2;
     }
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let value = HEX[usize::from(*byte)];
-        if value < 16 {
-            group = group << 4 | u32::from(value);
-            digits += 1;
-            continue;
-        }
-        if *byte != b':' || !(1..=4).contains(&digits) {
-            return None;
-        }
-        (tail, groups) = (tail << 16 | u128::from(group), groups + 1);
-        (group, digits) = (0, 0);
-        match rest.first() {
-            Some(b':') if head.is_none() => {
-                rest = &rest[1..];
-                head = Some((tail, groups));
-                (tail, groups) = (0, 0);
+    loop {
+        let (value, digits) = hex_of_four(*text.get(at..)?.first_chunk()?);
+        if digits == 0 {
+            // Nothing follows `::`.
+            match head {
+                Some((_, before)) if before == groups => break,
+                _ => return None,
             }
-            None => return None,
-            _ => {}
+        }
+        tail = tail << 16 | u128::from(value);
+        groups += 1;
+        at += digits;
+        if text.get(at) != Some(&b':') || groups > 8 {
+            break;
+        }
+        at += 1;
+        if text.get(at) == Some(&b':') {
+            if head.is_some() {
+                return None;
+            }
+            head = Some((tail, groups));
+            tail = 0;
+            at += 1;
         }
     }
-    if digits > 4 {
-        return None;
-    }
-    if digits > 0 {
-        (tail, groups) = (tail << 16 | u128::from(group), groups + 1);
-    }
-    match head {
-        None => (groups == 8).then(|| Ipv6Addr::from(tail)),
-        // `::` stands for one group or more.
-        Some((head, before)) if before + groups < 8 => {
+    let address = match head {
+        None if groups == 8 => tail,
+        Some((head, before)) if groups < 8 => {
+            // `::` stands for one group or more.
             let head = if before == 0 { 0 } else { head << (16 * (8 - before)) };
-            Some(Ipv6Addr::from(head | tail))
+            head | tail
         }
-        Some(_) => None,
-    }
+        _ => return None,
+    };
+    Some((Ipv6Addr::from(address), at))
 }
 
 #[cfg(test)]
@@ -533,13 +541,18 @@ mod tests {
 
         #[test]
         fn ipv6_reads_what_the_library_reads(
-            bits: u128, mask in prop::collection::vec(any::<bool>(), 8), text in "[0-9a-f:]{0,12}",
+            bits: u128, mask in prop::collection::vec(any::<bool>(), 8), text in "[0-9a-fA-Fg/@G`:]{0,12}",
         ) {
             let kept = mask.iter().fold(0, |m, kept| m << 16 | if *kept { 0xffff } else { 0_u128 });
             let ip = Ipv6Addr::from(bits & kept);
             let shown = ip.to_string();
-            prop_assert_eq!(ipv6(shown.as_bytes()), Some(ip).filter(|_| !shown.contains('.')));
-            prop_assert_eq!(ipv6(text.as_bytes()), text.parse().ok(), "{}", text);
+            let read = |text: &str| {
+                let (ip, length) = ipv6(format!("{text}\", &sin6").as_bytes())?;
+                (length == text.len()).then_some(ip)
+            };
+            prop_assert_eq!(read(&shown), Some(ip).filter(|_| !shown.contains('.')));
+            prop_assert_eq!(read(&shown.to_uppercase()), read(&shown));
+            prop_assert_eq!(read(&text), text.parse().ok(), "{}", text);
         }
     }
 }
