@@ -76,7 +76,21 @@ impl Order {
             }
             others.extend(rows.drain(top..));
         }
-        rows.sort_unstable_by(|a, b| compare(self.sort, *a, *b));
+        // The count and the beginning of the key stand beside each row, so that few comparisons
+        // look into the table.
+        let mut sorted: Vec<(u64, u64, usize)> = rows
+            .into_iter()
+            .map(|row| {
+                let (code, entry) = table.row(row);
+                let count = if self.sort == Sort::Count { !entry.count } else { 0 };
+                let is_first = matches!(self.sort, Sort::Count | Sort::Key);
+                (count, if is_first { prefix(code) } else { 0 }, row)
+            })
+            .collect();
+        sorted.sort_unstable_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| compare(self.sort, a.2, b.2))
+        });
+        let rows: Vec<usize> = sorted.into_iter().map(|(.., row)| row).collect();
 
         let mut rest = table.evicted();
         let mut other_stats = table.evicted_stats();
@@ -92,6 +106,15 @@ impl Order {
             other_stats,
         }
     }
+}
+
+/// The first bytes of a key, in their order.
+fn prefix(code: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    for (to, from) in first.iter_mut().zip(code) {
+        *to = *from;
+    }
+    u64::from_be_bytes(first)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::tcp_stats::{Field, fields, fields_of_one};
 use super::{RenderOptions, Report, ReportSection};
 use crate::count::tcp_stats::{Columns, TcpStats};
+use crate::count::value::Value;
 use crate::model::text::printable;
 use crate::{Connection, RecordTime};
 
@@ -28,10 +29,20 @@ impl Format {
         let start =
             section.start.map(|start| format!("{} ", self.local(start))).unwrap_or_default();
         let selection = section.select();
+        // One buffer for all rows: there may be millions.
+        let mut line = Vec::new();
         for row in section.rows(&selection) {
-            let values: Vec<_> = row.values().map(|v| printable(&v.to_string())).collect();
+            line.clear();
+            line.extend_from_slice(start.as_bytes());
+            for (n, value) in row.values().enumerate() {
+                if n > 0 {
+                    line.push(b' ');
+                }
+                write_printable(&mut line, &value)?;
+            }
             let statistics = self.statistics(&row.stats);
-            writeln!(out, "{start}{}: {}{statistics}", values.join(" "), row.entry.count)?;
+            writeln!(line, ": {}{statistics}", row.entry.count)?;
+            out.write_all(&line)?;
         }
         if selection.others.count > 0 {
             let statistics = self.statistics(&selection.other_stats);
@@ -72,6 +83,17 @@ impl super::Format for Format {
             None => writeln!(out, "unknown{statistics}"),
         }
     }
+}
+
+/// Appends a value, with its control characters escaped.
+fn write_printable(line: &mut Vec<u8>, value: &Value) -> io::Result<()> {
+    let from = line.len();
+    write!(line, "{value}")?;
+    if !line[from..].iter().all(|b| (b' '..0x7f).contains(b)) {
+        line.truncate(from);
+        line.extend_from_slice(printable(&value.to_string()).as_bytes());
+    }
+    Ok(())
 }
 
 /// Unknown values are `-`, so that every line has the same number of words.
