@@ -148,6 +148,34 @@ fn an_empty_snapshot_of_the_connection_table_is_named() {
     said(&place.parse(&names[1..2]), 0, "", &["nf_conntrack.20261122-110313 is empty"]);
 }
 
+/// The date of a clock time is known when the last line has been read.
+#[test]
+fn compressed_logs_have_the_dates_of_plain_ones() {
+    let place = Place::new();
+    let at = |times: &[&str]| times.iter().map(|time| format!("{time} {LINE}")).collect::<String>();
+    let written: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    for times in [
+        &["09:00:00", "09:59:00"][..],
+        &["09:00:00", "10:30:00"],
+        &["23:59:00", "00:01:00"],
+        &["23:59:00", "00:01:00", "23:00:00", "00:02:00"],
+    ] {
+        let log = at(times);
+        let report = |name: &str, content: &[u8]| {
+            let path = place.file(name, content);
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(written.into()).unwrap();
+            let mut tcptally = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+            tcptally.args(["parse", "--tz", "UTC", "-F", "csv", name]).current_dir(place.0.path());
+            let output = tcptally.output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let plain = report("log", log.as_bytes());
+        assert_eq!(report("log.gz", &gzip(log.as_bytes())), plain, "{times:?}");
+        assert!(plain.contains("192.0.2.9") && plain.contains("2026-11-2"), "{plain}");
+    }
+}
+
 #[test]
 fn a_cut_archive_counts_as_far_as_it_goes() {
     let place = Place::new();

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
 use super::clock::{ClockSpan, DAY};
 use super::line::Block;
+use super::prefix::Stamp;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, is_end};
 use crate::parse::reader::Context;
@@ -35,7 +36,7 @@ pub(super) fn first_days(
         None => inputs
             .iter()
             .zip(passages)
-            .map(|(input, clock_span)| Some(from_last(input.modified(), zone, &clock_span?)))
+            .map(|(input, clock_span)| Some(date(input.modified(), zone, &clock_span?)))
             .collect(),
     }
 }
@@ -121,9 +122,21 @@ impl Regions<'_> {
     }
 }
 
+/// The date of the first line, if the log ends on the same day.
+pub(super) fn guess(input: &Input, zone: &TimeZone) -> Option<Date> {
+    let mut block = Block::default();
+    block.read(input.head());
+    let (first, _) = block.clock_span.clock()?;
+    let mut day = ClockSpan::default();
+    day.see(Stamp::Clock(first));
+    Some(date(input.modified(), zone, &day))
+}
+
+/// The date of the first line of a file.
+///
 /// The last line was written when the file was written last; what comes through a pipe is taken
 /// to be written now.
-fn from_last(modified: Option<Timestamp>, zone: &TimeZone, clock_span: &ClockSpan) -> Date {
+pub(super) fn date(modified: Option<Timestamp>, zone: &TimeZone, clock_span: &ClockSpan) -> Date {
     let (first, last) = clock_span.clock().unwrap_or_default();
     let (end, clock, days) = match modified {
         Some(t) => (t, last, clock_span.days()),
@@ -164,7 +177,7 @@ fn from_first(date: Date, passages: &[Option<ClockSpan>]) -> Vec<Option<Date>> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::civil::date;
+    use jiff::civil::date as day;
 
     use super::*;
     use crate::parse::strace::prefix::Stamp;
@@ -210,11 +223,11 @@ mod tests {
     fn steps_back_from_the_last_line() {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
         let modified = Some("2026-11-22T10:00:00Z".parse().unwrap());
-        let first = |times: &[(i64, i64)]| from_last(modified, &zone, &through(times));
-        assert_eq!(first(&[(9, 0), (11, 0)]), date(2026, 11, 22));
+        let first = |times: &[(i64, i64)]| date(modified, &zone, &through(times));
+        assert_eq!(first(&[(9, 0), (11, 0)]), day(2026, 11, 22));
         // Written last at 11:00 local: a line of 23:00 is yesterday's.
-        assert_eq!(first(&[(9, 0), (23, 0)]), date(2026, 11, 21));
-        assert_eq!(first(&[(23, 0), (1, 0), (23, 0), (10, 59)]), date(2026, 11, 20));
+        assert_eq!(first(&[(9, 0), (23, 0)]), day(2026, 11, 21));
+        assert_eq!(first(&[(23, 0), (1, 0), (23, 0), (10, 59)]), day(2026, 11, 20));
     }
 
     #[test]
@@ -225,8 +238,8 @@ mod tests {
             None,
             Some(through(&[(23, 58)])),
         ];
-        let d = date(2026, 11, 22);
-        let next = date(2026, 11, 23);
+        let d = day(2026, 11, 22);
+        let next = day(2026, 11, 23);
         assert_eq!(from_first(d, &files), [Some(next), Some(d), Some(d), Some(d)]);
     }
 }

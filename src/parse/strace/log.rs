@@ -115,6 +115,11 @@ impl Log {
         self.forget_near();
     }
 
+    /// How time passed so far.
+    pub(super) fn clock_span(&self) -> &ClockSpan {
+        &self.clock_span
+    }
+
     /// Whether the briefs of the next block are certain as they are: what the block's facts and
     /// those before it tell must not matter to them. If not, the block has to be read without.
     pub(crate) fn takes_brief(&mut self, block: &Block) -> bool {

@@ -24,6 +24,9 @@ pub(crate) mod tables;
 
 use std::path::Path;
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use self::clock::Dates;
 use self::log::Log;
 use super::input::Input;
@@ -57,8 +60,14 @@ fn run(path: &Path) -> Option<String> {
 
 /// Reads a log, or the files of a `-ff` run.
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-    let firsts = clock_span::first_days(&mut inputs, &zone, cx);
+    let zone = cx.options.tz.clone().unwrap_or_else(TimeZone::system);
+    let firsts = match &mut inputs[..] {
+        [input] if is_read_at_once(input, cx) => match read_at_once(input, &zone, cx) {
+            Some(first) => vec![Some(first)],
+            None => return,
+        },
+        _ => clock_span::first_days(&mut inputs, &zone, cx),
+    };
     let pid = |input: &Input| input.path().and_then(split).map(|(_, pid)| pid);
     let dates =
         |n: usize| Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
@@ -86,14 +95,47 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(input, &e);
         }
     }
-    let name = super::common_name(inputs.iter());
-    cx.status.record_unreadable_lines(&name, log.unreadable);
     say(&inputs, &log, cx);
+}
+
+/// Whether to read an input with a guess of its first date. The date follows from the last line, and
+/// a compressed file would have to be decompressed twice to know it before.
+fn is_read_at_once(input: &Input, cx: &Context<'_>) -> bool {
+    let is_file = input.is_compressed() && input.modified().is_some();
+    is_file && cx.options.date.is_none() && cx.sink.can_coalesce()
+}
+
+/// Reads an input as if it ended on the day on which it begins. If it does not, nothing is counted,
+/// and the date of its first line is returned.
+fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Option<Date> {
+    let guess = clock_span::guess(input, zone);
+    let modified = input.modified();
+    let dates = Dates::new(zone.clone(), cx.options.start, guess).until(modified);
+    let mut log = Log::new(cx.options.requested, dates.clone());
+    log.begin(input.path().and_then(split).map(|(_, pid)| pid), dates);
+    let mut part = cx.sink.part();
+    let end = file::read(input, &mut log, cx.options, &mut *part, cx.threads());
+    log.end(|connection| part.take(connection));
+    let first =
+        log.clock_span().clock().map(|_| clock_span::date(modified, zone, log.clock_span()));
+    if first != guess
+        && let Some(again) = input.again()
+    {
+        *input = again;
+        return first;
+    }
+    cx.sink.merge(part);
+    if let Err(e) = end {
+        cx.record_read_error(input, &e);
+    }
+    say(std::slice::from_ref(input), &log, cx);
+    None
 }
 
 /// What the reader of the report must know of a run.
 fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
+    cx.status.record_unreadable_lines(&name, log.unreadable);
     if log.unknown_ports > 0 {
         cx.status.warn(format!(
             "{name}: the log does not tell to which port {} connections came; strace -yy would \
