@@ -111,8 +111,8 @@ impl fmt::Display for Ports {
 /// Why a text is not a list of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortsError {
-    /// Not a number, or a number above 65535.
-    #[error("'{0}' is not a port; give numbers up to 65535, as in 80,443,8000-8010")]
+    /// Not a number, 0, or a number above 65535.
+    #[error("'{0}' is not a port; give numbers from 1 to 65535, as in 80,443,8000-8010")]
     NotAPort(String),
     /// A range whose first port is greater than its last.
     #[error("'{0}' is not a range of ports; give the lower port first")]
@@ -129,6 +129,9 @@ impl FromStr for Ports {
         for part in s.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let range: RangeInclusive<u16> = port(first)?..=port(last)?;
+            if *range.end() == 0 {
+                return Err(PortsError::NotAPort(part.trim().into()));
+            }
             if range.is_empty() {
                 return Err(PortsError::Reversed(part.trim().into()));
             }
@@ -199,7 +202,7 @@ mod tests {
         ] {
             assert_eq!(filter.judge(&connection("::1", port)), verdict, "{port}");
         }
-        for s in ["", "80,", "http", "65536", "90-80", "-1", "1-2-3"] {
+        for s in ["", "0", "80,", "http", "65536", "90-80", "-1", "1-2-3"] {
             assert!(s.parse::<Ports>().is_err(), "{s}");
         }
     }

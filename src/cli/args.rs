@@ -147,7 +147,7 @@ pub(crate) struct CountArgs {
 
     /// Keep at most N keys in memory; with more, counts are approximate, and the report has the
     /// error bound
-    #[arg(help_heading = COUNTED, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(help_heading = COUNTED, long, value_name = "N", value_parser = values::at_least_one)]
     pub max_keys: Option<u64>,
 
     /// Format of the report
@@ -346,7 +346,7 @@ pub(crate) struct ParseArgs {
     pub start: Option<TimeSpec>,
 
     /// Date of the first line, for a record with times of day only
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", value_parser = values::date)]
     pub date: Option<Date>,
 
     /// Time zone of times without one [default: the machine's]

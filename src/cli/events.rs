@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::Connection;
 use crate::count::counter::Count;
 use crate::format::{Format, OutputFormat, RenderOptions};
@@ -72,11 +74,15 @@ impl Events {
     }
 
     /// Writes the text that is left.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         if !self.text.is_empty() {
             self.write();
         }
-        self.error.take().map_or(Ok(()), Err)
+        match (self.error.take(), &self.output) {
+            (Some(error), Some(output)) => Err(error).with_context(|| output.cannot_write()),
+            (Some(error), None) => Err(error.into()),
+            (None, _) => Ok(()),
+        }
     }
 
     /// Returns an empty sink that writes the same events, without headings and output.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::format::OutputFormat;
 use crate::sys::wake;
 use anyhow::Context;
+use nix::unistd::{AccessFlags, access};
 use tempfile::NamedTempFile;
 
 use super::args::CountArgs;
@@ -112,6 +113,11 @@ impl Output {
         }
     }
 
+    /// The context of an error of [`Output::write`].
+    pub(super) fn cannot_write(&self) -> String {
+        format!("cannot write the report to {}", self.name())
+    }
+
     /// Whether the file has content already.
     pub(super) fn continues(&self) -> bool {
         matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
@@ -143,6 +149,13 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         .prefix(".tcptally.")
         .permissions(std::fs::Permissions::from_mode(mode))
         .tempfile_in(folder)
+        .map_err(|error| cause_in(folder).unwrap_or(error))
+}
+
+/// Why no file can be created in `folder`, without the path of a temporary file that the user did
+/// not name.
+fn cause_in(folder: &Path) -> Option<io::Error> {
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).err().map(io::Error::from)
 }
 
 /// Writes to a stream that may be a terminal.

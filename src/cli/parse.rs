@@ -7,6 +7,7 @@ use crate::RecordTime;
 use crate::cli::args::ParseArgs;
 use crate::parse::{self, Options, Setting, SettingNames};
 use crate::time::spec::TimeSpec;
+use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -100,14 +101,15 @@ fn whole(
         // Refused inputs are printed as errors.
         report.notes.retain(|note| !parsed.failures.contains(note));
     }
-    output.write(|out| {
+    let written = output.write(|out| {
         if format.one_document() {
             report.intervals = count.tally.interval.as_ref().map(|_| intervals);
         } else {
             intervals.iter().try_for_each(|part| format.interval(part, out))?;
         }
         format.report(&report, out)
-    })?;
+    });
+    written.with_context(|| output.cannot_write())?;
     // Damage is printed to stderr even if the report contains it, unless both are seen.
     if !format.tells_notes() || !parsed.complete && !both_seen {
         print_notes(&report.notes, &outcome.status, quiet);

@@ -12,6 +12,7 @@ use crate::Sink;
 use crate::parse::{self, Options, Outcome};
 use crate::sys::{is_ignored, wait_for_signal};
 use crate::{Connection, RecordTime, ShortfallKind, SourceStatus};
+use anyhow::Context;
 use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -144,7 +145,7 @@ impl Feed {
 
     /// Writes what is final. An interval before `started` ends by the record's times only; a later
     /// one also by the machine's clock.
-    fn tick(&mut self, started: RecordTime) -> io::Result<()> {
+    fn tick(&mut self, started: RecordTime) -> anyhow::Result<()> {
         match self {
             Feed::Events(events) => events.flush(),
             Feed::Tally { reporter, output } => {
@@ -152,7 +153,8 @@ impl Feed {
                 match reporter.next_end() {
                     Some(end) if started < end && end <= now => {
                         let text = reporter.ended(now);
-                        output.write(|out| out.write_all(&text))
+                        let written = output.write(|out| out.write_all(&text));
+                        written.with_context(|| output.cannot_write())
                     }
                     _ => Ok(()),
                 }
@@ -161,7 +163,7 @@ impl Feed {
     }
 
     /// Writes the tally so far.
-    fn show(&mut self, quiet: bool) -> io::Result<()> {
+    fn show(&mut self, quiet: bool) -> anyhow::Result<()> {
         match self {
             Feed::Events(events) => {
                 let total = events.count().sums.total;
@@ -169,7 +171,9 @@ impl Feed {
                 Ok(())
             }
             Feed::Tally { reporter, output } => {
-                output.write(|out| reporter.report(&SourceStatus::new("parse"), out))
+                let status = SourceStatus::new("parse");
+                let written = output.write(|out| reporter.report(&status, out));
+                written.with_context(|| output.cannot_write())
             }
         }
     }
@@ -185,10 +189,11 @@ impl Feed {
             }
             Feed::Tally { reporter, output } => {
                 let parsed = Parsed::new(outcome, &reporter.request.count);
-                output.write(|out| {
+                let written = output.write(|out| {
                     out.write_all(&reporter.rest(None))?;
                     reporter.report(&outcome.status, out)
-                })?;
+                });
+                written.with_context(|| output.cannot_write())?;
                 parsed
             }
         };

@@ -9,6 +9,7 @@ use crate::count::tcp_stats::Column;
 use crate::format::OutputFormat;
 use crate::parse::registry;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use jiff::civil::Date;
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -75,6 +76,25 @@ pub(super) fn column() -> impl TypedValueParser<Value = Column> {
 /// Parses the value of `--format`.
 pub(super) fn format() -> impl TypedValueParser<Value = OutputFormat> {
     choice(FORMATS)
+}
+
+/// Why a value of an option is invalid.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum ValueError {
+    #[error("not a date; give one such as 2026-11-22")]
+    Date,
+    #[error("not a number of at least 1")]
+    NotAtLeastOne,
+}
+
+/// Parses a date.
+pub(super) fn date(text: &str) -> Result<Date, ValueError> {
+    text.parse().map_err(|_| ValueError::Date)
+}
+
+/// Parses a number that must not be 0.
+pub(super) fn at_least_one(text: &str) -> Result<u64, ValueError> {
+    text.parse().ok().filter(|n| *n > 0).ok_or(ValueError::NotAtLeastOne)
 }
 
 /// Parses the value of `--type`: the name of a record format.

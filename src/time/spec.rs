@@ -46,7 +46,7 @@ pub(crate) enum TimeError {
 
 /// A text is not a length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a length of time; give one such as 90s, 5m, 1h30m or 2d")]
+#[error("not a length of time above 0; give one such as 90s, 5m, 1h30m or 2d")]
 pub struct DurationError;
 
 impl FromStr for TimeSpec {

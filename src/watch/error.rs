@@ -26,7 +26,10 @@ pub enum Error {
     )]
     NoDiag(io::Error),
     /// The namespace does not exist.
-    #[error("no network namespace at {}", path.display())]
+    #[error(
+        "no network namespace at {} (give a process id, or a file such as /run/netns/NAME)",
+        path.display()
+    )]
     NoNamespace {
         /// Its path.
         path: PathBuf,

@@ -37,5 +37,5 @@ pub use error::Error;
 pub use namespace::Namespace;
 pub(crate) use options::RESOLUTION;
 pub use options::{Engine, Options};
-pub use tracepoint::unavailable::{ForeignListener, Unavailable};
+pub use tracepoint::unavailable::{ForeignListener, Unavailable, UnseenNamespaces};
 pub use watcher::Watcher;

@@ -181,7 +181,7 @@ fn others_of_jsonl_and_csv_reports_are_no_address() {
         let top = save(&two, "top", &["-F", format, "-n", "1"]);
         let gave = run(&mut tcptally(&["parse", "-F", "plain", &top]));
         assert_eq!(gave.out, "192.0.2.8: 2\nunknown: 1\n", "{format}");
-        assert!(gave.err.contains("rows that are not told"), "{format}: {}", gave.err);
+        assert!(gave.err.contains("does not show all rows"), "{format}: {}", gave.err);
         let ports = save(&two, "ports", &["-F", format, "--by", "port"]);
         let gave = run(&mut tcptally(&["parse", "-F", "plain", &ports]));
         assert_eq!(gave.out, "unknown: 3\n", "{format}");

@@ -18,7 +18,9 @@ fn a_bad_option_is_2_with_a_hint() {
         (&["parse", "--type", "nosuch"], "conntrack"),
         (&["parse", "--tz", "Mars/Olympus"], "Europe/Berlin"),
         (&["parse", "--start", "11:30"], "2026-11-22 11:30"),
-        (&["parse", "--max-keys", "0"], "--max-keys"),
+        (&["parse", "--max-keys", "0"], "at least 1"),
+        (&["parse", "--port", "0"], "from 1 to 65535"),
+        (&["parse", "--date", "today"], "2026-11-22"),
         (&["parse", "--events", "--interval", "1m"], "--interval"),
         (&["parse", "--events", "--format", "openmetrics"], "jsonl"),
         (&["trace", "--duration", "0", "--", "true"], "90s"),
@@ -48,6 +50,24 @@ fn an_input_that_cannot_be_read_is_1_and_the_others_are_counted() {
     let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
     assert_eq!(report["complete"], false);
     assert!(report["warnings"][0].as_str().unwrap().contains("/nonexistent/log"), "{report}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named_with_one_cause() {
+    let record = Record::small();
+    for (output, cause) in [
+        ("/nonexistent/report", "No such file or directory (os error 2)\n"),
+        ("/dev/full", "No space left on device (os error 28)\n"),
+    ] {
+        for events in [&[][..], &["--events"]] {
+            let args = [&["parse", "-q", "-o", output, &record.path][..], events].concat();
+            let gave = run(&mut tcptally(&args));
+            assert_eq!(gave.status, Some(1), "{gave:?}");
+            assert!(gave.err.contains(&format!("'{output}'")), "{}", gave.err);
+            assert!(gave.err.ends_with(cause), "{}", gave.err);
+            assert_eq!(gave.err.matches("os error").count(), 1, "{}", gave.err);
+        }
+    }
 }
 
 #[test]

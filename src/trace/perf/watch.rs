@@ -11,7 +11,7 @@ use crate::trace::procfs;
 use crate::trace::registers::CallRegisters;
 use crate::trace::stop::SignalStop;
 
-use super::accept_signal::AcceptSignal;
+use super::accept_signal::{AcceptSignal, Unsuitable};
 use super::counters::{EventCounters, Snapshot};
 use super::{Refused, mask};
 
@@ -53,13 +53,31 @@ pub(crate) enum AcceptNotice {
     Foreign,
 }
 
-const INT80: &str = "it accepts by int 0x80";
+/// Why this engine cannot watch a process or thread.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unwatchable {
+    /// The tracepoints of accept do not see such calls.
+    #[error("it accepts by int 0x80")]
+    Int80,
+    /// The tracepoints of accept do not see calls of 32-bit programs.
+    #[error("it is a 32-bit program")]
+    Program32,
+    /// So the signal of its process is unknown, too.
+    #[error("its parent is unknown")]
+    UnknownParent,
+    /// No signal can be sent to it.
+    #[error(transparent)]
+    Signal(#[from] Unsuitable),
+    /// Its events cannot be opened.
+    #[error(transparent)]
+    Event(#[from] Refused),
+}
 
-fn choose_signal(pid: Tid) -> Result<AcceptSignal, String> {
+fn choose_signal(pid: Tid) -> Result<AcceptSignal, Unwatchable> {
     if procfs::is_32_bit(pid) == Some(true) {
-        return Err("it is a 32-bit program".into());
+        return Err(Unwatchable::Program32);
     }
-    AcceptSignal::choose(pid).map_err(|unsuitable| unsuitable.to_string())
+    Ok(AcceptSignal::choose(pid)?)
 }
 
 impl Perf {
@@ -79,18 +97,18 @@ impl Perf {
     }
 
     /// Why this engine cannot watch a process, as far as that shows before it is touched.
-    pub(crate) fn unsuitable(pid: Tid) -> Option<String> {
+    pub(crate) fn unsuitable(pid: Tid) -> Option<Unwatchable> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Some(INT80.into());
+            return Some(Unwatchable::Int80);
         }
         choose_signal(pid).err()
     }
 
     /// Opens the events of all threads of a seized process. Threads that it creates in the meantime
     /// stop at their start.
-    pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), String> {
+    pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), Unwatchable> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Err(INT80.into());
+            return Err(Unwatchable::Int80);
         }
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         let mut known = HashSet::new();
@@ -110,7 +128,7 @@ impl Perf {
                 if let Err(refused) = open(self, tid, signal) {
                     known.into_iter().for_each(|tid| self.leave(tid));
                     self.signals.remove(&pid);
-                    return Err(refused.to_string());
+                    return Err(refused.into());
                 }
             }
         }
@@ -144,7 +162,7 @@ impl Perf {
     }
 
     /// Chooses the signal for a process with a new program. `None`: counting has stopped.
-    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, String> {
+    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, Unwatchable> {
         if self.counters.is_none() {
             return Ok(None);
         }
@@ -169,11 +187,11 @@ impl Perf {
     }
 
     /// Handles the first stop of a new thread or process, before its first instruction.
-    pub(crate) fn add(&mut self, tid: Tid) -> Result<(), String> {
+    pub(crate) fn add(&mut self, tid: Tid) -> Result<(), Unwatchable> {
         let Some(signal) = self.inherited_signal(tid) else {
-            return Err("its parent is unknown".into());
+            return Err(Unwatchable::UnknownParent);
         };
-        self.open(tid, signal).map_err(|refused| refused.to_string())
+        self.open(tid, signal).map_err(Unwatchable::from)
     }
 
     /// A new thread has the signal handlers of its process, a child process those of its parent.
@@ -195,7 +213,7 @@ impl Perf {
 
     /// Handles an exec by thread `former` of a process. Some programs end the events of a thread,
     /// and the id of the thread may have changed, so it gets new events.
-    pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), String> {
+    pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), Unwatchable> {
         self.close(former);
         self.close(pid);
         let is_first = self.counters.as_ref().is_some_and(EventCounters::is_first);
@@ -209,7 +227,7 @@ impl Perf {
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         // The spawned command.
         let open = if is_first { Perf::open_first } else { Perf::open };
-        open(self, pid, signal).map_err(|refused| refused.to_string())
+        open(self, pid, signal).map_err(Unwatchable::from)
     }
 
     /// Whether every mask is as required.
@@ -219,7 +237,7 @@ impl Perf {
 
     /// Gives up waiting for threads that do not stop. What they accept while they block their
     /// signal is reported as missing.
-    pub(crate) fn give_up(&mut self) -> Vec<(Tid, String)> {
+    pub(crate) fn give_up(&mut self) -> Vec<(Tid, Unwatchable)> {
         let late: Vec<Tid> = self.awaited.keys().copied().collect();
         late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
     }
@@ -247,9 +265,9 @@ impl Perf {
     }
 
     /// Opens the events of a thread that was interrupted and has the required mask.
-    pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), String> {
+    pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), Unwatchable> {
         let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
-        self.open_first(tid, signal).map_err(|refused| refused.to_string())
+        self.open_first(tid, signal).map_err(Unwatchable::from)
     }
 
     /// Whether a thread was interrupted to change its mask.
@@ -423,14 +441,14 @@ impl Perf {
 
     /// Changes the signal of processes that have started to handle theirs. Returns those for which
     /// no signal is left, with the reason.
-    pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, String)> {
+    pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, Unsuitable)> {
         let handled = self.signals.iter().filter(|(pid, signal)| signal.is_handled(**pid));
         let handled: Vec<Tid> = handled.map(|(pid, _)| *pid).collect();
         let mut unsuitable = Vec::new();
         for pid in handled {
             match AcceptSignal::choose(pid) {
                 Ok(signal) => self.change_signal(pid, signal),
-                Err(why) => unsuitable.push((pid, why.to_string())),
+                Err(why) => unsuitable.push((pid, why)),
             }
         }
         unsuitable

@@ -12,7 +12,7 @@ use crate::trace::attach::Targets;
 use crate::trace::engine::Engine;
 use crate::trace::error::Error;
 use crate::trace::perf::Refused;
-use crate::trace::perf::watch::Perf;
+use crate::trace::perf::watch::{Perf, Unwatchable};
 use crate::trace::procfs;
 use crate::{RecordTime, ShortfallKind};
 
@@ -94,7 +94,7 @@ fn require_perf(targets: &Targets) -> Result<(), Error> {
     if causes.is_empty() { Ok(()) } else { Err(Error::nothing_attached(causes)) }
 }
 
-fn unsuitable(pid: Tid, reason: &str) -> String {
+fn unsuitable(pid: Tid, reason: &Unwatchable) -> String {
     format!(
         "process {pid}: engine 'perf' cannot be used, since {reason}; without '--engine', another \
          engine is used for such a process"

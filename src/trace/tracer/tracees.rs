@@ -1,6 +1,7 @@
 //! [`Tracees`]: the traced threads, what is known of them, and the engine of each.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io;
 
 use crate::model::connection::{Connection, RequestedFields};
@@ -148,13 +149,13 @@ impl Tracees {
     }
 
     /// Switches a process to the engine `syscall` because `perf` is not possible.
-    pub(super) fn fall_back(&mut self, pid: Tid, reason: &str) {
+    pub(super) fn fall_back(&mut self, pid: Tid, reason: &impl Display) {
         self.report_fallback(pid, reason);
         self.switch_to_syscall(procfs::threads(pid));
     }
 
     /// Switches one stopped thread to the engine `syscall` because `perf` is not possible.
-    pub(super) fn fall_back_thread(&mut self, tid: Tid, reason: &str) {
+    pub(super) fn fall_back_thread(&mut self, tid: Tid, reason: &impl Display) {
         self.threads.set_engine(tid, Engine::Syscall);
         self.report_fallback(tid, reason);
     }
@@ -166,7 +167,7 @@ impl Tracees {
     }
 
     /// Reports that `perf` is not possible: as a notice if it was requested, else as a detail.
-    pub(super) fn report_fallback(&mut self, tid: Tid, reason: &str) {
+    pub(super) fn report_fallback(&mut self, tid: Tid, reason: &impl Display) {
         let text = format!("process {tid}: engine syscall, since {reason}");
         if self.options.engine == Some(Engine::Perf) {
             self.remark(text);

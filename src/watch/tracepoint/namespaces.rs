@@ -18,7 +18,7 @@ use crate::watch::dumper::Dumper;
 use crate::watch::ports::Ports;
 use crate::watch::wire::state;
 
-use super::unavailable::ForeignListener;
+use super::unavailable::{ForeignListener, UnseenNamespaces};
 
 /// `PROC_PID_INIT_INO` of the kernel's linux/proc_ns.h.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -36,8 +36,8 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// The reason if not all of them are visible.
-pub(super) fn look(ports: &Ports) -> Result<Found, String> {
-    let own = own().map_err(|e| format!("/proc/thread-self/ns/net: {e}"))?;
+pub(super) fn look(ports: &Ports) -> Result<Found, UnseenNamespaces> {
+    let own = own().map_err(|e| unreadable("/proc/thread-self/ns/net", e))?;
     let mut all = all()?;
     all.remove(&own);
     let others = all.len();
@@ -46,10 +46,15 @@ pub(super) fn look(ports: &Ports) -> Result<Found, String> {
             Ok(file) => file,
             // The thread has ended, or the mount is gone.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(format!("{}: {e}", path.display())),
+            Err(e) => return Err(unreadable(path, e)),
         };
-        if let Some(port) = listener_in(file, ports).map_err(|e| e.replace('%', &show(&path)))? {
-            return Ok(Found { listener: Some(ForeignListener { port, namespace: path }), others });
+        match listener_in(file, ports) {
+            Ok(None) => {}
+            Ok(Some(port)) => {
+                let listener = Some(ForeignListener { port, namespace: path });
+                return Ok(Found { listener, others });
+            }
+            Err(cause) => return Err(UnseenNamespaces::Listeners { path, cause }),
         }
     }
     Ok(Found { listener: None, others })
@@ -70,22 +75,22 @@ fn link(path: &Path) -> io::Result<String> {
     Ok(fs::read_link(path)?.to_string_lossy().into_owned())
 }
 
-fn show(path: &Path) -> String {
-    path.display().to_string()
+fn unreadable(path: impl Into<PathBuf>, cause: io::Error) -> UnseenNamespaces {
+    UnseenNamespaces::File { path: path.into(), cause }
 }
 
 /// Returns all network namespaces by name, with a file of each.
-fn all() -> Result<HashMap<String, PathBuf>, String> {
+fn all() -> Result<HashMap<String, PathBuf>, UnseenNamespaces> {
     let pid_namespace = link(Path::new("/proc/self/ns/pid"));
     if pid_namespace.ok().as_deref() != Some(INITIAL_PID_NAMESPACE) {
-        return Err("this PID namespace shows only some of the machine's processes".into());
+        return Err(UnseenNamespaces::PidNamespace);
     }
     let mut found = HashMap::new();
     let mut mount_namespaces = HashSet::new();
     // Threads whose namespace link is not readable often share a namespace with other threads.
     let mut readable: HashSet<u64> = HashSet::new();
     let mut refused = Vec::new();
-    let processes = fs::read_dir("/proc").map_err(|e| format!("/proc: {e}"))?;
+    let processes = fs::read_dir("/proc").map_err(|e| unreadable("/proc", e))?;
     for process in processes.flatten() {
         let process = process.path();
         let is_number = |name: &std::ffi::OsStr| name.as_encoded_bytes()[0].is_ascii_digit();
@@ -104,7 +109,7 @@ fn all() -> Result<HashMap<String, PathBuf>, String> {
                 }
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     let inode = network_inode(&thread.path());
-                    refused.push((inode, format!("{}: {e}", path.display())));
+                    refused.push((inode, unreadable(path, e)));
                 }
                 // It has ended.
                 Err(_) => {}
@@ -142,19 +147,19 @@ fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
 }
 
 /// Returns the port of a listener in a network namespace, which a separate thread enters.
-fn listener_in(namespace: File, ports: &Ports) -> Result<Option<u16>, String> {
+fn listener_in(
+    namespace: File,
+    ports: &Ports,
+) -> Result<Option<u16>, Box<dyn std::error::Error + Send + Sync>> {
     thread::scope(|scope| {
         let look = thread::Builder::new().spawn_scoped(scope, || {
-            setns(namespace, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| format!("not permitted to enter the network namespace %: {e}"))?;
-            let error = |e| format!("the listeners of the network namespace %: {e}");
-            let mut dumper = Dumper::open(ports.clone()).map_err(error)?;
-            let dump = dumper.dump(false).map_err(error)?;
+            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|e| format!("setns: {e}"))?;
+            let mut dumper = Dumper::open(ports.clone())?;
+            let dump = dumper.dump(false)?;
             let listener = dump.sockets.iter().find(|s| s.state == state::LISTEN);
             Ok(listener.map(|s| s.local.1))
         });
-        let look = look.map_err(|e| format!("the network namespace % needs a thread: {e}"))?;
-        look.join().unwrap_or_else(|_| Err("the network namespace % cannot be read".into()))
+        look?.join().unwrap_or_else(|_| Err("its thread has panicked".into()))
     })
 }
 

@@ -24,7 +24,7 @@ use super::filter;
 use super::layout::Layout;
 use super::namespaces;
 use super::proof::prove;
-use super::unavailable::{ForeignListener, Unavailable};
+use super::unavailable::{ForeignListener, Unavailable, UnseenNamespaces};
 
 /// The folder of the tracepoint in tracefs.
 const NAME: &str = "sock/inet_sock_set_state";
@@ -40,12 +40,12 @@ const LATENESS: Duration = Duration::from_millis(150);
 const READING: &str = "reading the tracepoint's counts";
 
 /// Why counting by the tracepoint cannot continue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Obstacle {
     /// Another network namespace has a listener now.
     Foreign(ForeignListener),
     /// It is no longer known whether another namespace has one.
-    Unseen(String),
+    Unseen(UnseenNamespaces),
     /// The set of online CPUs has changed.
     Cpus,
 }

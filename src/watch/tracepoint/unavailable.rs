@@ -14,6 +14,36 @@ pub struct ForeignListener {
     pub namespace: PathBuf,
 }
 
+/// Why a listener in another network namespace may exist and not be seen.
+#[derive(Debug, thiserror::Error)]
+pub enum UnseenNamespaces {
+    /// Processes of other PID namespaces are not visible.
+    #[error("this PID namespace shows only some of the machine's processes")]
+    PidNamespace,
+    /// A file in /proc cannot be read.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The error.
+        cause: io::Error,
+    },
+    /// The listeners of a namespace cannot be read.
+    #[error("the listeners of the network namespace {}: {}", path.display(), with_causes(&**cause))]
+    Listeners {
+        /// A file of the namespace.
+        path: PathBuf,
+        /// The error.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// An error with its causes.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Why the tracepoint cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
@@ -43,7 +73,7 @@ pub enum Unavailable {
         "the tracepoint does not name network namespaces, and it is not known whether \
          another one has a listener on the port ({0})"
     )]
-    Unseen(String),
+    Unseen(UnseenNamespaces),
     /// Another network namespace has a listener, too.
     #[error(
         "the tracepoint does not name network namespaces, and the one of {} has a listener \
