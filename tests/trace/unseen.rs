@@ -112,7 +112,26 @@ fn a_server_that_becomes_undumpable_is_counted() {
         assert_eq!(report.number("total"), watched.made_total());
         assert_eq!(report.number("unknown_peer"), watched.after.values().sum::<u64>());
         assert_eq!(report.number("lost"), 0);
+        assert!(report.warnings().contains("not dumpable"), "{}", report.warnings());
     });
+}
+
+#[test]
+fn a_started_server_that_is_not_dumpable_is_counted_and_the_cause_of_unknown_peers_is_told() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if User::plain().is_root() {
+        return skip("an undumpable server", "root may read it");
+    }
+    for engine in ["seccomp", "syscall"] {
+        let server = Server::c(&program, &["undumpable", "fork"], &[Listens::V4]);
+        let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
+        let made: u64 = server.clients(1, 50, 5).run().values().sum();
+        let report = run.end();
+        assert_eq!(report.number("total"), made);
+        assert_eq!(report.number("unknown_peer"), made);
+        assert!(report.warnings().contains("not dumpable"), "{}", report.warnings());
+    }
 }
 
 /// By the server itself, which closes it, and by a child that ends at once.

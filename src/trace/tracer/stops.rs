@@ -134,9 +134,26 @@ impl Tracees {
     ) -> Option<Connection> {
         let evidence = &mut self.threads.state(tid).buffer;
         let connection = self.reader.read(tid, evidence, registers, arch, call)?;
+        if connection.ip.is_none() {
+            self.explain_unknown_peer(tid);
+        }
         let is_counted = self.is_counted(&connection);
         self.accepts_of_children += u64::from(!is_counted);
         is_counted.then_some(connection)
+    }
+
+    /// Reports why the kernel refuses to tell the peers of a process.
+    fn explain_unknown_peer(&mut self, tid: Tid) {
+        // Looked at once for each thread: it takes some reads of /proc.
+        let is_explained = &mut self.threads.state(tid).is_unknown_peer_explained;
+        if !std::mem::replace(is_explained, true) && procfs::is_undumpable(tid) {
+            self.status.warn(
+                "a process of the server is not dumpable, since it has changed its user or \
+                 privileges (or asked for it with prctl), so only root (CAP_SYS_PTRACE) may read its \
+                 memory and sockets, and the addresses of its clients are not known; run tcptally as \
+                 root, or 'tcptally watch'",
+            );
+        }
     }
 
     /// Handles the entry to a system call under the engine `syscall`.

@@ -17,6 +17,8 @@ pub(super) struct Thread {
     /// Whether it has left the engine `perf` and has not reached a system call since: a signal of
     /// its perf events may still be pending.
     pub is_leaving_perf: bool,
+    /// Whether the cause of an unknown peer was looked for.
+    pub is_unknown_peer_explained: bool,
     /// Whether it stops at system calls until its first accept. Set for a new thread under the
     /// engine `perf` if the process is known to block the signal of the perf events.
     pub is_awaiting_accept: bool,
