@@ -101,7 +101,15 @@ fn peer_name_in(socket: BorrowedFd<'_>, size: usize) -> io::Result<Name> {
         let to = (&raw mut storage).cast();
         let (level, option) = (libc::SOL_SOCKET, SO_PEERNAME);
         if libc::getsockopt(socket.as_raw_fd(), level, option, to, &raw mut len) == -1 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            // A filter of a container may know getpeername(2) only. Others are about this socket.
+            let is_unknown = matches!(
+                error.raw_os_error(),
+                Some(libc::ENOPROTOOPT | libc::ENOSYS | libc::EPERM)
+            );
+            if !is_unknown || libc::getpeername(socket.as_raw_fd(), to.cast(), &raw mut len) == -1 {
+                return Err(error);
+            }
         }
         Ok(decode(&storage))
     }

@@ -1,6 +1,8 @@
 //! The registers of a system call. No other module depends on their layout.
 
-use crate::sys::ptrace::Registers;
+use nix::unistd::Pid;
+
+use crate::sys::ptrace::{Registers, Tid};
 
 use super::abi::{self, Arch, Call};
 
@@ -66,6 +68,21 @@ impl CallRegisters {
             Arch::I386 => self.0.rbx = value,
         }
         self
+    }
+
+    /// Returns the architecture of the call by the instruction that made it, for kernels and filters
+    /// without PTRACE_GET_SYSCALL_INFO. The tracee is in a stop of the call.
+    pub fn arch_by_instruction(&self, tid: Tid) -> Option<Arch> {
+        /// `__USER32_CS` of asm/segment.h.
+        const CODE_SEGMENT_32: u64 = 0x23;
+        const INT_80: [u8; 2] = [0xcd, 0x80];
+        if self.0.cs == CODE_SEGMENT_32 {
+            return Some(Arch::I386);
+        }
+        let address = self.0.rip.checked_sub(INT_80.len() as u64)?;
+        let word = nix::sys::ptrace::read(Pid::from_raw(tid), address as *mut _).ok()?;
+        let is_int_80 = word.to_ne_bytes().starts_with(&INT_80);
+        Some(if is_int_80 { Arch::I386 } else { Arch::X86_64 })
     }
 
     /// The stack pointer.

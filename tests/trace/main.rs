@@ -34,3 +34,4 @@ mod spawn_perf;
 mod spawn_signals;
 mod unseen;
 mod untraced;
+mod without;

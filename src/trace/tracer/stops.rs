@@ -192,7 +192,7 @@ impl Tracees {
 
     fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
         let registers = CallRegisters(stop.registers()?);
-        let arch = Arch::from_audit(stop.arch()?);
+        let arch = arch_of(stop.arch(), stop.tid(), registers)?;
         match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
             Some((arch, call)) => self.enter_clone(stop.tid(), registers, arch, call),
             None => Ok(false),
@@ -458,8 +458,19 @@ fn call_at(
         // has one meaning only.
         (Engine::Seccomp, Some(_)) => Ok(candidates.next()),
         (Engine::Perf | Engine::Syscall, Some(_)) => {
-            let arch = Arch::from_audit(stop.arch()?);
+            let arch = arch_of(stop.arch(), stop.tid(), *registers)?;
             Ok(candidates.find(|c| Some(c.0) == arch))
         }
+    }
+}
+
+/// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
+fn arch_of(told: io::Result<u32>, tid: Tid, registers: CallRegisters) -> io::Result<Option<Arch>> {
+    match told {
+        Ok(value) => Ok(Arch::from_audit(value)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
+            Ok(registers.arch_by_instruction(tid))
+        }
+        Err(e) => Err(e),
     }
 }

@@ -1,0 +1,127 @@
+//! Optional features of the kernel, each switched off by a seccomp filter on tcptally: connections are
+//! counted in another way, or the report says what is not known.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::harness::*;
+
+/// What the report must be.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    /// Every address is told.
+    Exact,
+    /// Every connection is counted; some addresses may be unknown.
+    Counted,
+}
+
+/// The words that execute tcptally without these calls.
+fn tcptally_without(stage: &Stage, program: &Path, calls: &str) -> [OsString; 2] {
+    let mut word = OsString::from(format!("without={calls}="));
+    word.push(stage.tcptally());
+    [program.into(), word]
+}
+
+/// Counts in servers that are started and attached to, with each engine that is possible.
+fn check(calls: &str, outcome: Outcome) {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    let words = tcptally_without(&stage, &program, calls);
+    let without_perf = calls.contains("perf_event_open");
+    let has_perf = !without_perf && attach_engines(user).contains(&"perf");
+    let attach: &[&str] = if has_perf { &["auto", "sample", "perf", "syscall"] } else { &["auto"] };
+    let cases = attach.iter().map(|e| (*e, false)).chain([("seccomp", true), ("syscall", true)]);
+    for (engine, spawns) in cases {
+        // One that gives a buffer on the stack, one that gives none.
+        for address in ["address=full", "address=null"] {
+            let server = Server::c(&program, &["pool=3", address], &[Listens::V4, Listens::Dual]);
+            let mut arguments: Vec<OsString> = ["--engine", engine].map(OsString::from).into();
+            let plain = (!spawns).then(|| server.start(&stage, user));
+            match &plain {
+                Some(plain) => arguments.extend(["-p".into(), plain.pid.to_string().into()]),
+                None => {
+                    arguments.push("--".into());
+                    arguments.extend(server.argv.iter().cloned());
+                }
+            }
+            let mut run = Run::program(&stage, user, &words, &arguments);
+            match &plain {
+                Some(plain) => run.wait_until_attached(&[plain.pid]),
+                None => server.wait_until_it_listens(&mut run.session),
+            }
+            let made = server.clients(1, 80, 5).run();
+            let report = if spawns { run.end() } else { run.end_attached() };
+            let may_close_first = engine == "sample" || engine == "auto";
+            match outcome {
+                Outcome::Exact if !may_close_first => report.assert_counts(&made),
+                _ => report.assert_counts_or_unknown(&made),
+            }
+            if let Some(plain) = plain {
+                assert_free(plain.pid);
+                server.assert_serves();
+            }
+        }
+    }
+}
+
+#[test]
+fn connections_are_counted_without_perf_events() {
+    check("perf_event_open:ENOSYS", Outcome::Exact);
+}
+
+#[test]
+fn connections_are_counted_without_pidfd_getfd() {
+    check("pidfd_getfd:ENOSYS", Outcome::Exact);
+    check("pidfd_open,pidfd_getfd:EPERM", Outcome::Exact);
+}
+
+#[test]
+fn connections_are_counted_without_so_peername() {
+    check("SO_PEERNAME:ENOPROTOOPT", Outcome::Exact);
+}
+
+#[test]
+fn connections_are_counted_without_process_vm_readv() {
+    check("process_vm_readv:ENOSYS", Outcome::Exact);
+}
+
+#[test]
+fn connections_are_counted_without_get_syscall_info() {
+    check("PTRACE_GET_SYSCALL_INFO:EIO", Outcome::Exact);
+}
+
+/// The number of the call means another call in 64-bit code; its instruction tells them apart.
+#[test]
+fn accepts_by_int80_are_counted_without_get_syscall_info() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    need!(stage.server_32(), "int 0x80", "this machine runs no 32-bit programs");
+    let words = tcptally_without(&stage, &program, "PTRACE_GET_SYSCALL_INFO:EIO");
+    let server = Server::c(&program, &["call=int80"], &[Listens::V4]);
+    let mut arguments: Vec<OsString> = ["--engine", "syscall", "--"].map(OsString::from).into();
+    arguments.extend(server.argv.iter().cloned());
+    let mut run = Run::program(&stage, User::plain(), &words, &arguments);
+    server.wait_until_it_listens(&mut run.session);
+    let made = server.clients(1, 80, 5).run();
+    run.end().assert_counts(&made);
+}
+
+#[test]
+fn watch_without_sock_diag_names_the_cause_and_another_command() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let folder = open_folder();
+    let mut argv: Vec<OsString> =
+        tcptally_without(&stage, &program, "NETLINK_SOCK_DIAG:EPERM").into();
+    argv.extend(["watch", "--port", "4711", "-d", "1s"].map(OsString::from));
+    let mut session = Session::start(&stage, User::plain(), folder.path(), &argv);
+    assert_eq!(session.wait().code(), Some(125), "{}", session.stderr());
+    assert!(session.stderr().contains("tcptally trace"), "{}", session.stderr());
+}
+
+/// Neither the memory nor the socket of the server can be read then.
+#[test]
+fn connections_are_counted_without_any_way_to_ask_for_the_peer() {
+    check("process_vm_readv,pidfd_getfd,pidfd_open:EPERM", Outcome::Counted);
+}
