@@ -152,9 +152,12 @@ END
     mkdir -p "$root$PWD/tests/tracees"
     cp -r tests/tracees/server "$root$PWD/tests/tracees/"
     {
-        echo "TCPTALLY_KERNEL_CASES='${CASES:-}' TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}' TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1"
+        # Debian's own value is 3. The last setting of the cases cannot be taken back.
+        echo 'echo 2 >/proc/sys/kernel/perf_event_paranoid'
         echo "test-trace --nocapture --test-threads=1 readme && echo '@recipes'"
         [ -z "${SUITE:-}" ] || echo "test-trace --test-threads=1 $SUITE"
+        echo "export TCPTALLY_KERNEL_CASES='${CASES:-}' TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}'"
+        echo 'TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1'
         # shellcheck disable=SC2016 # The shell inside does.
         echo 'dmesg | grep -E "BUG|WARNING|Oops|Call Trace|lockdep|hung task|soft lockup" | sed "s/^/@complaint /"'
     } >"$root/run-these"
@@ -163,7 +166,7 @@ END
 
 # How to run a virtual machine here.
 machine() {
-    if [ -w /dev/kvm ] && timeout 20 qemu-system-x86_64 -accel kvm -nodefaults -display none -no-reboot \
+    if [ -w /dev/kvm ] && timeout 20 qemu-system-x86_64 -accel kvm -cpu host -nodefaults -display none -no-reboot \
         -kernel "$1" -append 'panic=-1' >/dev/null 2>&1; then
         echo 'qemu-system-x86_64 -accel kvm -cpu host -smp 2'
     else
