@@ -64,13 +64,18 @@ fn soak(stage: &Stage, user: User, server: Server, stays: &str, come: &[&str], w
     let late = size(attached.run.session.pid);
     let made = load.stop();
     let total: u64 = made.values().sum();
-    attached.run.end_attached().assert_counts(&made);
+    let report = attached.run.end_attached();
+    report.assert_counts_or_unknown(&made);
     attached.assert_unharmed(what);
     let early = early.unwrap_or(late);
     eprintln!(
-        "{what}: {total} connections, {visits} times attached and detached, memory {} to {} KiB, \
-         {} to {} descriptors",
-        early.0, late.0, early.1, late.1
+        "{what}: {total} connections, {} without a peer, {visits} times attached and detached, \
+         memory {} to {} KiB, {} to {} descriptors",
+        report.number("unknown_peer"),
+        early.0,
+        late.0,
+        early.1,
+        late.1
     );
     assert!(late.0 < early.0 + early.0 / 4 + 4096, "{what}: memory grew: {early:?} {late:?}");
     // Threads that have just begun have descriptors too.

@@ -157,7 +157,7 @@ END
         echo "test-trace --nocapture --test-threads=1 readme && echo '@recipes'"
         [ -z "${SUITE:-}" ] || echo "test-trace --test-threads=1 $SUITE"
         echo "export TCPTALLY_KERNEL_CASES='${CASES:-}' TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}'"
-        echo 'TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1'
+        echo 'TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1 each_count'
         # shellcheck disable=SC2016 # The shell inside does.
         echo 'dmesg | grep -E "BUG|WARNING|Oops|Call Trace|lockdep|hung task|soft lockup" | sed "s/^/@complaint /"'
     } >"$root/run-these"

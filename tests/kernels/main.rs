@@ -26,6 +26,8 @@ fn each_count_is_exact_or_refused_with_a_reason() {
     let stage = Stage::get();
     assert!(stage.server().is_some(), "there is no C compiler");
     let mut wrong = Vec::new();
+    // The test runner has begun a line.
+    println!();
     for setting in Setting::all() {
         if let Err(error) = setting.apply() {
             skip(&setting.to_string(), &error);
