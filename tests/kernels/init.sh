@@ -10,7 +10,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /tmp /root
 mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+chmod 1777 /tmp
 mount -t tracefs tracefs /sys/kernel/tracing
 ln -sf /proc/self/fd /dev/fd
 ip link set lo up

@@ -21,7 +21,8 @@ kernels='
 7.2       forky    linux-image-amd64
 '
 
-home=$PWD/target/kernels
+target=${CARGO_TARGET_DIR:-$PWD/target}
+home=$target/kernels
 memory=${MEMORY:-2048}
 limit=${LIMIT:-7200}
 
@@ -122,7 +123,6 @@ build_root() {
     executable() {
         echo "$messages" | sed -n "s/.*\"kind\":\[\"$2\"\].*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n 1
     }
-    tcptally=target/debug/tcptally
     for test in kernels trace; do
         program=$(executable "$test" test)
         [ -x "$program" ] || die "cargo does not say where the test $test is"
@@ -131,12 +131,11 @@ build_root() {
         rm "$root$program"
     done
     # The tests know the program, the C server and the documents by their absolute names.
-    mkdir -p "$root$PWD/target/debug" "$root$PWD/target/tmp" "$root$PWD/docs"
-    strip "$tcptally" -o "$root$PWD/target/debug/tcptally"
+    mkdir -p "$root$target/debug" "$root$target/tmp" "$root$PWD/docs"
+    strip "$target/debug/tcptally" -o "$root$target/debug/tcptally"
     cp README.md "$root$PWD/"
     cp docs/*.md "$root$PWD/docs/"
     cc -O1 -pthread -o "$root/server" tests/tracees/server/*.c
-    install_program "$(command -v setsid)"
     cat >"$root/bin/cc" <<'END'
 #!/bin/sh
 # Compiles one program: the C server of the tests.

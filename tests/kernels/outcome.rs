@@ -7,7 +7,7 @@ use crate::setting::Setting;
 pub enum Outcome {
     /// As the clients say, and complete; with the engine of the report.
     Exact(String),
-    /// Fewer, or without all addresses, and the report says so.
+    /// Not complete by its own word: fewer, without all addresses, or right without proof.
     Incomplete(String),
     /// Nothing was counted; with the message.
     Refused(String),
@@ -39,7 +39,7 @@ impl Outcome {
             differences(&known, made)
         );
         if known == *made && total == sum && lost == 0 {
-            return if is_complete { Outcome::Exact(engine) } else { Outcome::Wrong(summary) };
+            return if is_complete { Outcome::Exact(engine) } else { Outcome::Incomplete(summary) };
         }
         let is_within = known.iter().all(|(key, n)| made.get(key).is_some_and(|m| n <= m));
         match is_within && total + lost <= sum && !is_complete {
