@@ -7,6 +7,7 @@ mod events;
 mod http;
 mod intervals;
 mod live;
+mod lock;
 mod message;
 mod metrics;
 mod notes;

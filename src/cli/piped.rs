@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::Sink;
@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::events::Events;
+use super::lock::lock;
 use super::message;
 use super::notes::{Parsed, say_notes};
 use super::output::Output;
@@ -199,10 +200,6 @@ impl Feed {
         };
         Ok(parsed)
     }
-}
-
-fn lock(feed: &Mutex<Feed>) -> MutexGuard<'_, Feed> {
-    feed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The one output, shared by the threads that read pipes. Regular files among the inputs are read

@@ -12,7 +12,7 @@ use crate::sys::netlink;
 
 use super::dump::{Dump, Nanos};
 use super::error::{Doing, Error};
-use super::ports::Ports;
+use super::ports::PortSet;
 use super::wire::{self, Message, Socket, state};
 
 /// The kernel never fills more of a buffer at once.
@@ -22,7 +22,7 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Dumper {
     socket: OwnedFd,
-    ports: Ports,
+    ports: PortSet,
     sequence: u32,
     buffer: Vec<u8>,
     dump: Dump,
@@ -30,7 +30,7 @@ pub(super) struct Dumper {
 
 impl Dumper {
     /// Opens it in the network namespace of the calling thread.
-    pub(super) fn open(ports: Ports) -> Result<Dumper, Error> {
+    pub(super) fn open(ports: PortSet) -> Result<Dumper, Error> {
         let socket = netlink::open(false).map_err(Error::Refused)?;
         Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
     }
@@ -57,7 +57,7 @@ impl Dumper {
 
     fn ask(
         &mut self,
-        ports: Option<Ports>,
+        ports: Option<PortSet>,
         states: u32,
         info: bool,
         mut each: impl FnMut(Socket),

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 
 use crate::sys::netlink::{self, Batch};
 
-use super::ports::Ports;
+use super::ports::PortSet;
 use super::wire::{self, Message};
 
 /// How long to wait for the probes. The kernel usually needs less than a millisecond. But its
@@ -31,7 +31,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn wait() -> io::Result<bool> {
     let notices = netlink::open(true)?;
     // Probes have no port.
-    netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<Ports>().filter(0, 1))?;
+    netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<PortSet>().filter(0, 1))?;
     let mut awaited: HashSet<u64> = leave().into_iter().collect();
     let until = Instant::now() + FLUSH_TIMEOUT;
     let mut batch = Batch::default();

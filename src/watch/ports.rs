@@ -1,4 +1,4 @@
-//! [`Ports`]: the watched local ports, and the kernel filters that select them.
+//! [`PortSet`]: the watched local ports, and the kernel filters that select them.
 
 use std::ops::RangeInclusive;
 
@@ -14,10 +14,10 @@ const COOKIE: u32 = 16 + 44 + if cfg!(target_endian = "little") { 0 } else { 3 }
 
 /// Local ports, as sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ports(Vec<(u16, u16)>);
+pub(super) struct PortSet(Vec<(u16, u16)>);
 
-impl FromIterator<RangeInclusive<u16>> for Ports {
-    fn from_iter<I: IntoIterator<Item = RangeInclusive<u16>>>(ranges: I) -> Ports {
+impl FromIterator<RangeInclusive<u16>> for PortSet {
+    fn from_iter<I: IntoIterator<Item = RangeInclusive<u16>>>(ranges: I) -> PortSet {
         let mut ranges: Vec<_> =
             ranges.into_iter().filter(|r| !r.is_empty()).map(|r| (*r.start(), *r.end())).collect();
         ranges.sort_unstable();
@@ -28,11 +28,11 @@ impl FromIterator<RangeInclusive<u16>> for Ports {
                 _ => merged.push((low, high)),
             }
         }
-        Ports(merged)
+        PortSet(merged)
     }
 }
 
-impl Ports {
+impl PortSet {
     /// Whether no port is watched.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -119,7 +119,7 @@ impl Ports {
 }
 
 /// `80`, `80,443`, `8000-8010`.
-impl std::fmt::Display for Ports {
+impl std::fmt::Display for PortSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, (low, high)) in self.0.iter().enumerate() {
             let comma = if i > 0 { ", " } else { "" };
@@ -136,7 +136,7 @@ impl std::fmt::Display for Ports {
 mod tests {
     use super::*;
 
-    fn ports(ranges: &[(u16, u16)]) -> Ports {
+    fn ports(ranges: &[(u16, u16)]) -> PortSet {
         ranges.iter().map(|&(a, b)| a..=b).collect()
     }
 
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn very_many_ranges_are_given_to_the_kernel_as_one() {
-        let set: Ports = (1..=2000u16).map(|i| i * 3..=i * 3).collect();
+        let set: PortSet = (1..=2000u16).map(|i| i * 3..=i * 3).collect();
         assert!(run_bytecode(&set.bytecode(), 4) && !set.contains(4));
         assert!(!run_bytecode(&set.bytecode(), 6001) && set.bytecode().len() == 20);
     }

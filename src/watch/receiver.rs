@@ -15,7 +15,7 @@ use crate::sys::netlink::{self, Batch};
 use super::dump::Nanos;
 use super::dumper::now;
 use super::error::{Doing, Error};
-use super::ports::Ports;
+use super::ports::PortSet;
 use super::wire::{self, Message, Socket};
 
 /// The requested buffer size, which only privileged users get. The kernel allocates memory on
@@ -73,7 +73,7 @@ impl Receiver {
     /// calling thread. Receive buffers have `buffer` bytes if given, otherwise as many as allowed.
     /// Without notices they are checked every `check`, so that [`Notice::since`] is not older.
     pub(super) fn start(
-        ports: &Ports,
+        ports: &PortSet,
         buffer: Option<usize>,
         check: Duration,
     ) -> Result<Receiver, Error> {
@@ -178,7 +178,7 @@ impl Drop for Receiver {
     }
 }
 
-fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize, check: Duration) {
+fn run(sockets: &[OwnedFd], ports: &PortSet, inbox: &Inbox, room: usize, check: Duration) {
     let check = PollTimeout::try_from(check).unwrap_or(PollTimeout::NONE);
     let mut batch = Batch::default();
     let mut fresh = Vec::new();
@@ -224,7 +224,7 @@ fn run(sockets: &[OwnedFd], ports: &Ports, inbox: &Inbox, room: usize, check: Du
 /// Reads all notices of one socket. Returns whether it has lost some.
 fn drain(
     socket: &OwnedFd,
-    ports: &Ports,
+    ports: &PortSet,
     since: Nanos,
     batch: &mut Batch,
     into: &mut Vec<Notice>,

@@ -1,33 +1,51 @@
-//! Handles the signals of a watch: some end it, one requests the tally so far.
+//! [`Requests`]: signals that end a watch or request the tally so far, and deadlines.
 
+use std::time::Instant;
+
+use crate::model::live::Event;
 use crate::sys::wake;
 
 use super::error::{Doing, Error};
 
 /// Signals that end the watch.
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
-const ASKING: i32 = libc::SIGUSR1;
-
-/// What signals have requested since the last call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// To end the watch.
-    pub end: bool,
-    /// To report the tally so far.
-    pub tally: bool,
-}
+/// The signal that requests the tally so far.
+const TALLY: i32 = libc::SIGUSR1;
 
 /// Installs the handlers.
 pub(super) fn install() -> Result<(), Error> {
-    wake::install(&[&ENDING[..], &[ASKING]].concat()).doing("installing signal handlers")
+    wake::install(&[&ENDING[..], &[TALLY]].concat()).doing("installing signal handlers")
 }
 
-/// Returns what has been requested since the last call.
-pub(super) fn wanted() -> Wanted {
-    if !wake::is_due() {
-        return Wanted::default();
+/// What has been requested and not been answered.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    tally: bool,
+}
+
+impl Requests {
+    /// Takes the signals that have arrived. Returns whether one of them ends the watch.
+    pub(super) fn take_signals(&mut self) -> bool {
+        if !wake::is_due() {
+            return false;
+        }
+        let signals = wake::take();
+        wake::at(None);
+        self.tally |= signals.has(TALLY);
+        ENDING.iter().any(|s| signals.has(*s))
     }
-    let signals = wake::take();
-    wake::at(None);
-    Wanted { end: ENDING.iter().any(|s| signals.has(*s)), tally: signals.has(ASKING) }
+
+    /// Whether a request waits at time `now`.
+    pub(super) fn is_due(&self, deadline: Option<Instant>, now: Instant) -> bool {
+        self.tally || deadline.is_some_and(|d| d <= now)
+    }
+
+    /// Returns the event that answers a request, when all connections until `reported` have been
+    /// reported.
+    pub(super) fn answer(&mut self, deadline: Option<Instant>, reported: Instant) -> Option<Event> {
+        if std::mem::take(&mut self.tally) {
+            return Some(Event::Asked);
+        }
+        deadline.is_some_and(|d| d <= reported).then_some(Event::Deadline)
+    }
 }

@@ -19,9 +19,9 @@ use super::error::{Doing, Error};
 use super::flush_probe;
 use super::missing::Missing;
 use super::options::Options;
-use super::ports::Ports;
+use super::ports::PortSet;
 use super::receiver::{Notice, Receiver};
-use super::signals;
+use super::signals::{self, Requests};
 use super::snmp::PassiveOpens;
 use super::tracker::{ObservedSocket, SocketTracker};
 use super::wire::Info;
@@ -46,7 +46,7 @@ const STRAGGLERS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct SockDiagWatcher {
     options: Options,
-    ports: Ports,
+    ports: PortSet,
     receiver: Receiver,
     dumper: Dumper,
     tracker: SocketTracker,
@@ -66,14 +66,14 @@ pub(super) struct SockDiagWatcher {
     /// Whether all notices had arrived at the last flush.
     told: bool,
     stopped: bool,
-    asked: bool,
+    requests: Requests,
 }
 
 impl SockDiagWatcher {
     /// Starts to watch, in the network namespace of the calling thread. Connections that are open
     /// when this returns do not count; later ones do.
     pub(super) fn start(options: Options) -> Result<SockDiagWatcher, Error> {
-        let ports: Ports = options.ports.iter().cloned().collect();
+        let ports: PortSet = options.ports.iter().cloned().collect();
         if ports.is_empty() {
             return Err(Error::NoPort);
         }
@@ -100,7 +100,7 @@ impl SockDiagWatcher {
             missing: Missing::default(),
             told: true,
             stopped: false,
-            asked: false,
+            requests: Requests::default(),
             options,
         };
         watcher.begin()?;
@@ -133,8 +133,7 @@ impl SockDiagWatcher {
 
     /// The watched ports without a listener.
     pub(super) fn unused(&self) -> Vec<(u16, u16)> {
-        let ranges = self.ports.ranges().iter().copied();
-        ranges.filter(|range| !self.tracker.listens(*range)).collect()
+        self.tracker.unused(&self.ports)
     }
 
     /// The total size of the receive buffers in bytes, as the kernel counts them.
@@ -266,23 +265,18 @@ impl Live for SockDiagWatcher {
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
         loop {
-            let wanted = signals::wanted();
-            self.asked |= wanted.tally;
-            if wanted.end {
+            if self.requests.take_signals() {
                 self.stop()?;
             }
             if let Some(connection) = self.ready.pop_front() {
                 return Ok(Event::Connection(connection));
             }
-            if std::mem::take(&mut self.asked) {
-                return Ok(Event::Asked);
-            }
             if self.stopped {
                 return Ok(Event::Ended(Ending::Detached));
             }
             let now = Instant::now();
-            if deadline.is_some_and(|d| d <= now) {
-                return Ok(Event::Deadline);
+            if let Some(event) = self.requests.answer(deadline, now) {
+                return Ok(event);
             }
             if self.receiver.overrun() {
                 // Takes a dump early, but not so often that this adds to the load.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::sys::sockaddr::decode_ip;
 
-use super::ports::Ports;
+use super::ports::PortSet;
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -111,7 +111,7 @@ pub(super) enum Message {
 
 /// Encodes a request for the sockets of one family in a set of states, on `ports` or on all.
 pub(super) fn request(
-    ports: Option<&Ports>,
+    ports: Option<&PortSet>,
     family: i32,
     states: u32,
     info: bool,
@@ -121,7 +121,7 @@ pub(super) fn request(
     const REQUEST: usize = 56;
     /// `INET_DIAG_REQ_BYTECODE`.
     const BYTECODE: u16 = 1;
-    let bytecode = ports.map(Ports::bytecode);
+    let bytecode = ports.map(PortSet::bytecode);
     let attribute = bytecode.as_ref().map_or(0, |code| 4 + code.len());
     let mut out = Vec::with_capacity(HEADER + REQUEST + attribute);
     out.extend(((HEADER + REQUEST + attribute) as u32).to_ne_bytes());

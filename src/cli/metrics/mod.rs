@@ -5,7 +5,7 @@ mod recent;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::Sink;
@@ -18,6 +18,7 @@ use crate::{Connection, SourceStatus};
 use anyhow::Context;
 
 use super::http::{self, HttpRequest, Limits, Resource};
+use super::lock::lock;
 use super::notes::report;
 use super::request::{Request, Usage};
 use crate::cli::args::MetricsArgs;
@@ -125,11 +126,6 @@ impl Metrics {
     pub(super) fn update(&self, status: SourceStatus) {
         lock(&self.0).status = status;
     }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    // A panic elsewhere does not make the counts inconsistent.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn scrape(

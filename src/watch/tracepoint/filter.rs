@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::watch::ports::Ports;
+use crate::watch::ports::PortSet;
 
 /// Maximum length of a filter: the kernel accepts one page.
 const MAX_FILTER_BYTES: usize = 4000;
@@ -10,14 +10,14 @@ const MAX_FILTER_BYTES: usize = 4000;
 /// New inbound connections: a socket that leaves SYN_RECV (3), except to CLOSE (7). Nearly all go
 /// to ESTABLISHED (1). With TCP Fast Open, a server that closes early takes its socket to FIN_WAIT1,
 /// and a FIN beside the SYN to CLOSE_WAIT.
-pub(super) fn connections(ports: &Ports) -> CString {
+pub(super) fn connections(ports: &PortSet) -> CString {
     filter("oldstate == 3 && newstate != 7", ports)
 }
 
 /// The changes that decide which connections count. A listener starts (LISTEN is 10), perhaps
 /// before it has a port. A socket that has sent a SYN receives one (SYN_SENT, 2, to SYN_RECV):
 /// simultaneous open, which is outbound. It may also leave SYN_RECV by CLOSE.
-pub(super) fn others(ports: &Ports) -> CString {
+pub(super) fn others(ports: &PortSet) -> CString {
     let ports = format!("(sport == 0 || {})", list(ports));
     let text = format!("protocol == 6 && {ports} && (newstate == 10 || {SIMULTANEOUS_OPEN})");
     CString::new(text).unwrap_or_default()
@@ -26,14 +26,14 @@ pub(super) fn others(ports: &Ports) -> CString {
 const SIMULTANEOUS_OPEN: &str =
     "(oldstate == 2 && newstate == 3) || (oldstate == 3 && newstate == 7)";
 
-fn filter(condition: &str, ports: &Ports) -> CString {
+fn filter(condition: &str, ports: &PortSet) -> CString {
     // The text consists of digits and words and has no NUL. Subflows of MPTCP are TCP (6), too.
     let text = format!("protocol == 6 && {condition} && {}", list(ports));
     CString::new(text).unwrap_or_default()
 }
 
 /// The condition for local ports: a few ports too many instead of a filter that is too long.
-fn list(ports: &Ports) -> String {
+fn list(ports: &PortSet) -> String {
     let range = |(low, high): (u16, u16)| match low == high {
         true => format!("sport == {low}"),
         false => format!("(sport >= {low} && sport <= {high})"),
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn very_many_ranges_are_given_to_the_kernel_as_one() {
-        let ports: Ports = (1..=2000u16).map(|i| i * 3..=i * 3).collect();
+        let ports: PortSet = (1..=2000u16).map(|i| i * 3..=i * 3).collect();
         let text = connections(&ports);
         assert!(text.to_str().unwrap().ends_with("(sport >= 3 && sport <= 6000)"), "{text:?}");
     }

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::sys::ptrace::Tid;
 use crate::watch::dumper::Dumper;
-use crate::watch::ports::Ports;
+use crate::watch::ports::PortSet;
 use crate::watch::wire::state;
 
 use super::unavailable::{ForeignListener, UnseenNamespaces};
@@ -36,7 +36,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// The reason if not all of them are visible.
-pub(super) fn look(ports: &Ports) -> Result<Found, UnseenNamespaces> {
+pub(super) fn look(ports: &PortSet) -> Result<Found, UnseenNamespaces> {
     let own = own().map_err(|e| unreadable("/proc/thread-self/ns/net", e))?;
     let mut all = all()?;
     all.remove(&own);
@@ -149,7 +149,7 @@ fn add_mounted(process: &Path, found: &mut HashMap<String, PathBuf>) {
 /// Returns the port of a listener in a network namespace, which a separate thread enters.
 fn listener_in(
     namespace: File,
-    ports: &Ports,
+    ports: &PortSet,
 ) -> Result<Option<u16>, Box<dyn std::error::Error + Send + Sync>> {
     thread::scope(|scope| {
         let look = thread::Builder::new().spawn_scoped(scope, || {

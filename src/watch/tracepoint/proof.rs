@@ -8,7 +8,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
 
-use crate::watch::ports::Ports;
+use crate::watch::ports::PortSet;
 use crate::watch::wire::state;
 
 use super::capture::{Capture, Closed, Purpose};
@@ -25,7 +25,7 @@ pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailabl
     let bound = bind(listener.as_raw_fd(), &any).and_then(|()| getsockname(listener.as_raw_fd()));
     let server: SockaddrIn = bound.map_err(|e| unproven(e.into()))?;
     let server = SocketAddr::from((server.ip(), server.port()));
-    let ports: Ports = std::iter::once(server.port()..=server.port()).collect();
+    let ports: PortSet = std::iter::once(server.port()..=server.port()).collect();
     let (connections, others) = (filter::connections(&ports), filter::others(&ports));
     let filters = [(Purpose::Connections, &*connections), (Purpose::Others, &*others)];
     capture.open(id, &filters).map_err(Unavailable::Refused)?;

@@ -12,8 +12,8 @@ use crate::sys::tracefs;
 use crate::watch::dumper::Dumper;
 use crate::watch::error::{Doing, Error};
 use crate::watch::options::Options;
-use crate::watch::ports::Ports;
-use crate::watch::signals;
+use crate::watch::ports::PortSet;
+use crate::watch::signals::{self, Requests};
 use crate::watch::snmp::PassiveOpens;
 use crate::watch::tracker::SocketTracker;
 use crate::watch::wire::state;
@@ -70,7 +70,7 @@ struct Listened {
 /// Watches ports by the tracepoint.
 #[derive(Debug)]
 pub(crate) struct TracepointWatcher {
-    ports: Ports,
+    ports: PortSet,
     capture: Capture,
     /// The sockets that were open at the start.
     before: SocketTracker,
@@ -91,7 +91,7 @@ pub(crate) struct TracepointWatcher {
     check_at: Instant,
     lost_others: u64,
     stopped: bool,
-    asked: bool,
+    requests: Requests,
 }
 
 impl TracepointWatcher {
@@ -100,7 +100,7 @@ impl TracepointWatcher {
     /// # Errors
     /// [`Error::Tracepoint`] if another engine can be used.
     pub(crate) fn start(options: &Options) -> Result<TracepointWatcher, Error> {
-        let ports: Ports = options.ports.iter().cloned().collect();
+        let ports: PortSet = options.ports.iter().cloned().collect();
         let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Unavailable::NotInKernel,
             _ => Unavailable::Tracefs(e),
@@ -136,7 +136,7 @@ impl TracepointWatcher {
             check_at: now + CHECK_EVERY,
             lost_others: 0,
             stopped: false,
-            asked: false,
+            requests: Requests::default(),
             ports,
         };
         // After the events are open: a later listener makes a record.
@@ -154,8 +154,7 @@ impl TracepointWatcher {
 
     /// The watched ports without a listener.
     pub(crate) fn unused(&self) -> Vec<(u16, u16)> {
-        let ranges = self.ports.ranges().iter().copied();
-        ranges.filter(|range| !self.before.listens(*range)).collect()
+        self.before.unused(&self.ports)
     }
 
     /// The total size of the ring buffers in bytes.
@@ -166,9 +165,7 @@ impl TracepointWatcher {
     /// Waits for the next event or obstacle, at most until `deadline`.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Error> {
         loop {
-            let wanted = signals::wanted();
-            self.asked |= wanted.tally;
-            if wanted.end {
+            if self.requests.take_signals() {
                 self.stop()?;
             }
             if let Some(connection) = self.ready.pop_front() {
@@ -178,15 +175,11 @@ impl TracepointWatcher {
                 return Ok(Step::Event(Event::Ended(Ending::Detached)));
             }
             let now = Instant::now();
-            // Earlier connections are reported first.
-            let is_due = self.asked || deadline.is_some_and(|d| d <= now);
-            if is_due && (self.asked || deadline.is_some_and(|d| d <= self.read_at)) {
-                return Ok(Step::Event(match std::mem::take(&mut self.asked) {
-                    true => Event::Asked,
-                    false => Event::Deadline,
-                }));
+            if let Some(event) = self.requests.answer(deadline, self.read_at) {
+                return Ok(Step::Event(event));
             }
-            if !is_due {
+            // Otherwise connections until the deadline are read before it is reported.
+            if !self.requests.is_due(deadline, now) {
                 let until = (now + READ_EVERY).min(deadline.unwrap_or(now + READ_EVERY));
                 self.capture.wait(until - now);
             }

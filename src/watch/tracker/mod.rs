@@ -14,6 +14,7 @@ use self::history::History;
 use super::age::{Age, Bounds, bound};
 use super::dump::{Dump, Nanos, Span, is_connection, opened_here};
 use super::listeners::Listeners;
+use super::ports::PortSet;
 use super::wire::{End, Info, Socket, state};
 
 /// The maximum delay of a notice after which its socket is dropped.
@@ -238,9 +239,10 @@ impl SocketTracker {
         self.passive
     }
 
-    /// Whether a listener on one of these ports was in the last dump.
-    pub(super) fn listens(&self, (low, high): (u16, u16)) -> bool {
-        self.listeners.has_port(low..=high, self.history.last())
+    /// The ranges of `ports` on which the last dump has no listener.
+    pub(super) fn unused(&self, ports: &PortSet) -> Vec<(u16, u16)> {
+        let listens = |low, high| self.listeners.has_port(low..=high, self.history.last());
+        ports.ranges().iter().copied().filter(|(low, high)| !listens(*low, *high)).collect()
     }
 
     /// The number of sockets that are missing in the last dumps and had no notice.
