@@ -178,7 +178,7 @@ fn blocked_signals_are_missed_but_counted() {
 }
 
 #[test]
-fn unblocked_threads_stop() {
+fn threads_with_the_signal_unblocked_stop() {
     sees_all("blocked", &[("UNBLOCK", "1")]);
 }
 
@@ -239,7 +239,7 @@ fn reported_of(
 
 /// The process has ended before anybody compares.
 #[test]
-fn a_report_tells_what_was_missed() {
+fn a_report_says_how_many_accepts_were_missed() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
     let Some(report) = reported("blocks", 3, &mut command) else { return };
     assert_eq!(report["total"].as_u64().unwrap() + report["lost"].as_u64().unwrap(), 3);
@@ -259,7 +259,7 @@ fn more_threads_than_files_may_be_open_are_watched() {
 
 /// A thread can be gone, in the middle of its stop, before anything of it is read.
 #[test]
-fn processes_that_end_amid_their_accepts_are_no_failure() {
+fn processes_that_end_during_accepts_cause_no_failure() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
     let Some(report) = reported("rushes", 100, &mut command) else { return };
     assert!(report["total"].as_u64().unwrap() >= 100 * 20, "{report}");
@@ -281,7 +281,7 @@ fn blocks_urgent(tid: Tid) -> bool {
 }
 
 #[test]
-fn a_mask_is_put_back() {
+fn a_signal_mask_is_restored() {
     let Some((mut child, _said)) = started("blocked", 3) else {
         return eprintln!("skipped: no cc");
     };
@@ -303,7 +303,7 @@ fn a_mask_is_put_back() {
 }
 
 #[test]
-fn a_signal_still_pending_at_the_end_does_nothing() {
+fn a_signal_pending_at_the_end_has_no_effect() {
     let Some((mut child, mut said)) = started("later", 3) else {
         return eprintln!("skipped: no cc");
     };
@@ -337,7 +337,7 @@ fn a_signal_still_pending_at_the_end_does_nothing() {
 /// A handler that runs between the return of accept and the signal's stop has changed the registers
 /// by then.
 #[test]
-fn an_accept_that_a_signal_handler_follows_counts() {
+fn an_accept_followed_by_a_signal_handler_counts() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
     let Some(report) = reported("alarms", 3000, &mut command) else { return };
     assert_eq!(report["engine"], "perf", "{report}");

@@ -22,7 +22,7 @@ test_each_shape!(check);
 
 /// The largest run: not one off.
 #[test]
-fn twenty_thousand_connections_from_fifty_addresses() {
+fn twenty_thousand_connections_from_fifty_addresses_are_counted_exactly() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {
@@ -35,7 +35,7 @@ fn twenty_thousand_connections_from_fifty_addresses() {
 
 /// The same with processes instead of threads, and real HTTP.
 #[test]
-fn twenty_thousand_connections_to_nginx() {
+fn twenty_thousand_connections_to_nginx_are_counted_exactly() {
     let stage = Stage::get();
     let server = need!(Server::nginx(), "nginx", "it is not installed");
     let mut run = Run::spawn(&stage, User::plain(), &[], &server);

@@ -15,7 +15,7 @@ fn check(make: impl Fn() -> Server) {
 }
 
 #[test]
-fn a_32_bit_server() {
+fn a_32_bit_server_is_counted() {
     let stage = Stage::get();
     let program = need!(stage.server_32(), "32-bit server", WHY);
     for call in ["accept", "accept4", "socketcall", "socketcall4"] {
@@ -28,7 +28,7 @@ fn a_32_bit_server() {
 }
 
 #[test]
-fn a_32_bit_server_with_threads_and_processes() {
+fn a_32_bit_server_with_threads_and_processes_is_counted() {
     let stage = Stage::get();
     let program = need!(stage.server_32(), "32-bit server", WHY);
     for mode in ["pool=4", "fork", "thread", "exec=9"] {
@@ -41,7 +41,7 @@ fn a_32_bit_server_with_threads_and_processes() {
 
 /// A launcher of 64 bits that starts a server of 32, and the other way round.
 #[test]
-fn a_32_bit_child_of_a_64_bit_process_and_the_reverse() {
+fn children_of_the_other_architecture_are_counted() {
     let stage = Stage::get();
     let wide = need!(stage.server(), "the C server", "there is no C compiler");
     let narrow = need!(stage.server_32(), "32-bit server", WHY);
@@ -57,7 +57,7 @@ fn a_32_bit_child_of_a_64_bit_process_and_the_reverse() {
 }
 
 #[test]
-fn int_0x80_in_a_64_bit_program() {
+fn accepts_by_int_0x80_in_a_64_bit_program_are_counted() {
     if !cfg!(target_arch = "x86_64") {
         return;
     }

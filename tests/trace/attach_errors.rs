@@ -34,13 +34,13 @@ fn nobodys_pid() -> String {
 }
 
 #[test]
-fn no_such_process() {
+fn a_missing_process_is_an_error_that_names_it() {
     let pid = nobodys_pid();
     refused(User::plain(), &["-p", &pid], &[&pid, "no such process"]);
 }
 
 #[test]
-fn the_process_of_another_user() {
+fn the_process_of_another_user_is_an_error_with_a_remedy() {
     if !is_root() {
         return skip("another user's process", "only root has processes that nobody may trace");
     }
@@ -49,7 +49,7 @@ fn the_process_of_another_user() {
 }
 
 #[test]
-fn a_process_that_is_traced_already() {
+fn a_traced_process_is_an_error_that_names_its_tracer() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -64,7 +64,7 @@ fn a_process_that_is_traced_already() {
 }
 
 #[test]
-fn a_process_that_may_not_be_dumped() {
+fn an_undumpable_process_is_an_error_with_a_remedy() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     if User::plain().is_root() {
@@ -77,7 +77,7 @@ fn a_process_that_may_not_be_dumped() {
 }
 
 #[test]
-fn a_kernel_thread() {
+fn a_kernel_thread_is_refused() {
     let kthread = status_field("2", "Kthread").as_deref() == Some("1");
     if !kthread || !is_root() {
         return skip("a kernel thread", "only root on the machine itself sees one");
@@ -86,7 +86,7 @@ fn a_kernel_thread() {
 }
 
 #[test]
-fn itself() {
+fn tcptally_refuses_to_attach_to_itself() {
     let stage = Stage::get();
     let folder = open_folder();
     let script = "exec \"$0\" trace -p $$";
@@ -99,7 +99,7 @@ fn itself() {
 
 /// The shell that started it may be watched; that tcptally is its child must not stop both.
 #[test]
-fn its_parent() {
+fn tcptally_attaches_to_its_parent() {
     let stage = Stage::get();
     let folder = open_folder();
     let script = "\"$0\" trace -p $$ -d 300ms -F plain; echo status $?";
@@ -112,7 +112,7 @@ fn its_parent() {
 
 /// One that watches the other that watches it would stop both for ever.
 #[test]
-fn its_own_tracer() {
+fn tcptally_refuses_to_attach_to_its_tracer() {
     let stage = Stage::get();
     let folder = open_folder();
     let script = "\"$0\" trace --engine syscall -p $PPID -d 300ms; echo status $?";
@@ -125,7 +125,7 @@ fn its_own_tracer() {
 }
 
 #[test]
-fn one_of_several_is_a_warning() {
+fn a_missing_process_among_several_is_a_warning() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -189,7 +189,7 @@ fn root_without_the_capability_is_told_to_get_it_and_not_to_be_root() {
 }
 
 #[test]
-fn usage() {
+fn missing_and_invalid_targets_are_usage_errors() {
     for arguments in
         [&["-p", "nginx"][..], &["-p", "0"], &["-p", "-5"], &["-p", "1", "--", "true"], &["-p", ""]]
     {

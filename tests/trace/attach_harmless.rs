@@ -36,7 +36,7 @@ fn awaits_clients(task: &str) -> bool {
 }
 
 #[test]
-fn killed_at_any_moment_under_load() {
+fn servers_serve_when_the_tracer_is_killed_under_load() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -70,7 +70,7 @@ fn killed_at_any_moment_under_load() {
 }
 
 #[test]
-fn attached_and_detached_again_and_again_under_load() {
+fn servers_serve_through_many_attaches_and_detaches() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -108,7 +108,7 @@ fn attached_and_detached_again_and_again_under_load() {
 }
 
 #[test]
-fn masks_and_dispositions_are_put_back() {
+fn signal_masks_and_dispositions_are_restored() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
@@ -134,7 +134,7 @@ fn masks_and_dispositions_are_put_back() {
 
 /// Signals that it does not even handle stop a traced thread all the same.
 #[test]
-fn attached_and_detached_amid_signals() {
+fn signals_arrive_through_attaches_and_detaches() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -179,7 +179,7 @@ impl<F: Fn()> Drop for OnDrop<F> {
 
 /// The engine is given up when SIGTRAP is ignored already.
 #[test]
-fn a_server_with_more_threads_than_events_may_be_open_is_put_back() {
+fn a_server_with_more_threads_than_descriptors_is_restored() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -273,7 +273,7 @@ fn each_way_of_ending_detaches_and_reports() {
 }
 
 #[test]
-fn a_server_that_ends_while_it_is_watched() {
+fn a_server_that_ends_while_it_is_watched_is_reported() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();

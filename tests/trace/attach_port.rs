@@ -48,7 +48,7 @@ fn listens(pid: u32) -> bool {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_an_error_that_names_who_does() {
+fn a_port_without_listener_is_an_error_that_names_other_listeners() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();

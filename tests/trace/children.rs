@@ -3,7 +3,7 @@
 use crate::harness::*;
 
 #[test]
-fn a_command_with_or_without_its_children() {
+fn no_children_counts_the_command_alone() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {

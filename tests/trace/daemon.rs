@@ -86,7 +86,7 @@ fn term_detaches_from_a_daemon_and_does_not_end_it() {
 }
 
 #[test]
-fn with_a_filter_the_first_request_says_what_the_second_does() {
+fn the_first_request_to_end_a_filtered_daemon_explains_the_second() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for key in ["\x03", "\x1c"] {
@@ -112,7 +112,7 @@ fn with_a_filter_the_first_request_says_what_the_second_does() {
 }
 
 #[test]
-fn usr2_reaches_a_daemon() {
+fn sigusr2_reaches_a_daemon() {
     let stage = Stage::get();
     need!(find_program("bash"), "a daemon that handles USR2", "there is no bash");
     let folder = open_folder();

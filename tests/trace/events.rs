@@ -27,7 +27,7 @@ fn ends(event: &Value) -> Ends {
 }
 
 #[test]
-fn every_connection_with_both_its_ends_and_who_accepted_it() {
+fn events_have_both_addresses_and_the_accepting_process() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let mut listens = vec![Listens::V4, Listens::V4];
@@ -68,7 +68,7 @@ fn every_connection_with_both_its_ends_and_who_accepted_it() {
 
 /// They are there as they happen, not at the end.
 #[test]
-fn as_they_happen() {
+fn events_are_written_as_they_happen() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let server = Server::c(&program, &[], &[Listens::V4]);

@@ -23,7 +23,7 @@ fn ends(script: &str) -> Vec<ExitStatus> {
 }
 
 #[test]
-fn a_status() {
+fn the_status_of_the_server_is_returned() {
     for status in [0, 1, 3, 125, 255] {
         for ended in ends(&format!("exit {status}")) {
             assert_eq!(ended.code(), Some(status));
@@ -32,7 +32,7 @@ fn a_status() {
 }
 
 #[test]
-fn a_signal_is_raised_again() {
+fn the_signal_that_kills_the_server_kills_tcptally() {
     for number in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGHUP] {
         for ended in ends(&format!("kill -{} $$", number as i32)) {
             assert_eq!(ended.signal(), Some(number as i32), "{ended}");
@@ -41,7 +41,7 @@ fn a_signal_is_raised_again() {
 }
 
 #[test]
-fn a_server_that_exits_with_3_or_dies_of_a_bad_access() {
+fn a_server_that_exits_or_crashes_is_counted_with_its_status() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
@@ -62,7 +62,7 @@ fn a_server_that_exits_with_3_or_dies_of_a_bad_access() {
 }
 
 #[test]
-fn term_and_hup_go_to_the_server() {
+fn sigterm_and_sighup_are_passed_on_to_the_server() {
     let stage = Stage::get();
     let script = "trap 'echo got TERM; exit 7' TERM; trap 'echo got HUP; exit 8' HUP; \
                   echo ready; while :; do sleep 0.05; done";
@@ -95,7 +95,7 @@ fn a_killed_tracer_leaves_no_server_that_refuses_its_clients() {
 }
 
 #[test]
-fn what_cannot_be_started() {
+fn commands_that_cannot_be_started_return_126_or_127() {
     let stage = Stage::get();
     let folder = open_folder();
     let plain = folder.path().join("plain");

@@ -22,7 +22,7 @@ fn a_server_that_sets_up_io_uring_gives_a_warning() {
 }
 
 #[test]
-fn a_server_without_it_gives_none() {
+fn a_server_without_io_uring_gives_no_warning() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {
@@ -36,7 +36,7 @@ fn a_server_without_it_gives_none() {
 }
 
 #[test]
-fn it_can_be_denied() {
+fn io_uring_can_be_denied() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
@@ -52,7 +52,7 @@ fn it_can_be_denied() {
 }
 
 #[test]
-fn a_server_that_has_set_one_up_before_it_is_attached_to() {
+fn an_io_uring_set_up_before_the_attach_gives_a_warning() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();

@@ -39,7 +39,7 @@ fn report(folder: &Path) -> Report {
 }
 
 #[test]
-fn suspended_and_continued_in_the_foreground_and_in_the_background() {
+fn a_job_is_suspended_and_continued_with_its_server() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {
@@ -127,7 +127,7 @@ fn ctrl_c_without_a_shell_ends_both() {
 }
 
 #[test]
-fn the_closed_terminal_ends_both_and_the_report_is_written() {
+fn a_closed_terminal_ends_both_and_the_report_is_written() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for under_shell in [true, false] {
@@ -176,7 +176,7 @@ fn ctrl_s_does_not_stop_an_attached_server() {
 
 /// What tcptally says there neither stops it, nor is it kept from saying it.
 #[test]
-fn in_the_background_of_a_terminal_that_stops_writers() {
+fn a_background_job_writes_its_report_despite_tostop() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let server = Server::c(&program, &["pool=2"], &[Listens::V4]);

@@ -8,6 +8,7 @@ mod harness;
 mod shapes;
 
 mod accepting;
+mod architectures;
 mod attach_counts;
 mod attach_errors;
 mod attach_harmless;
@@ -18,7 +19,6 @@ mod events;
 mod exit_status;
 mod io_uring;
 mod job_control;
-mod messages;
 mod output;
 mod peer_buffers;
 mod peers;

@@ -87,7 +87,7 @@ fn check_32(arguments: &[&[&str]]) {
 }
 
 #[test]
-fn a_short_buffer_with_another_address_in_it() {
+fn a_short_buffer_with_another_address_in_it_is_not_believed() {
     check_all(&[
         &["address=stale"],
         &["address=stale", "call=accept4", "pool=3"],
@@ -96,17 +96,17 @@ fn a_short_buffer_with_another_address_in_it() {
 }
 
 #[test]
-fn a_buffer_that_several_threads_share() {
+fn a_buffer_that_several_threads_share_is_not_believed() {
     check_all(&[&["address=shared", "pool=4"], &["address=heap", "pool=4"], &["address=shared"]]);
 }
 
 #[test]
-fn a_buffer_that_another_thread_overwrites() {
+fn a_buffer_that_another_thread_overwrites_is_not_believed() {
     check_all(&[&["address=rewritten"]]);
 }
 
 #[test]
-fn the_same_in_32_bit_servers() {
+fn buffers_of_32_bit_servers_are_checked_as_well() {
     check_32(&[
         &["address=stale"],
         &["address=stale", "call=socketcall"],
@@ -116,7 +116,7 @@ fn the_same_in_32_bit_servers() {
 }
 
 #[test]
-fn a_32_bit_call_of_a_64_bit_server() {
+fn the_buffer_of_a_32_bit_call_of_a_64_bit_server_is_checked() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     if stage.server_32().is_none() {

@@ -20,7 +20,7 @@ fn check(arguments: &[&str], listens: &[Listens]) {
 }
 
 #[test]
-fn ipv6_and_mapped_ipv4_and_ipv4() {
+fn mapped_ipv4_clients_count_as_ipv4() {
     if !has_ipv6() {
         return skip("IPv6", "this machine has no ::1");
     }
@@ -28,7 +28,7 @@ fn ipv6_and_mapped_ipv4_and_ipv4() {
 }
 
 #[test]
-fn a_server_that_asks_for_no_address() {
+fn peers_are_known_without_an_address_buffer() {
     check(&["address=null", "call=accept4"], &[Listens::V4]);
     if has_ipv6() {
         check(&["address=null"], &[Listens::Dual, Listens::V4]);
@@ -36,7 +36,7 @@ fn a_server_that_asks_for_no_address() {
 }
 
 #[test]
-fn a_server_that_asks_for_part_of_the_address() {
+fn peers_are_known_with_a_short_address_buffer() {
     check(&["address=short"], &[Listens::V4]);
     if has_ipv6() {
         check(&["address=short"], &[Listens::Dual, Listens::V6]);
@@ -66,7 +66,7 @@ fn unix_sockets_are_not_connections() {
 /// The clients reset the connection before the server accepts, and the server asked for no
 /// address: each is counted, as whom it was or as unknown.
 #[test]
-fn peers_that_are_gone_already_are_counted() {
+fn peers_that_have_closed_already_are_counted() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ENGINES {

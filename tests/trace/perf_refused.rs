@@ -20,7 +20,7 @@ fn without_perf(stage: &Stage) -> Option<[OsString; 2]> {
 }
 
 #[test]
-fn an_attached_server_is_counted_all_the_same() {
+fn without_perf_events_an_attached_server_is_counted_by_syscall() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let tcptally = need!(without_perf(&stage), "the C server", "there is no C compiler");
@@ -118,7 +118,7 @@ fn an_unsuitable_process_is_an_error_where_perf_is_requested() {
 }
 
 #[test]
-fn who_insists_on_it_is_told_why_not() {
+fn an_explicit_engine_perf_fails_with_the_reason() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let tcptally = need!(without_perf(&stage), "the C server", "there is no C compiler");

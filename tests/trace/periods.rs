@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::harness::*;
 
 #[test]
-fn after_the_duration_the_report_is_there_and_the_server_goes_on() {
+fn after_the_duration_the_report_is_written_and_the_server_continues() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["seccomp", "syscall"] {
@@ -23,7 +23,7 @@ fn after_the_duration_the_report_is_there_and_the_server_goes_on() {
 }
 
 #[test]
-fn a_duration_that_is_none_is_refused() {
+fn an_invalid_duration_is_refused() {
     let stage = Stage::get();
     let folder = open_folder();
     for duration in ["soon", "-5s", ""] {

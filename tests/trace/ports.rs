@@ -24,7 +24,7 @@ fn the_port_is_that_of_the_connection_itself() {
 }
 
 #[test]
-fn lists_and_ranges_of_ports() {
+fn lists_and_ranges_of_ports_select_connections() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let server = Server::c(&program, &[], &[Listens::V4; 4]);

@@ -30,41 +30,41 @@ fn check(name: &str, server: fn(User) -> Option<Server>) {
 }
 
 #[test]
-fn nginx() {
+fn nginx_is_counted_exactly() {
     check("nginx", |_| Server::nginx());
 }
 
 #[test]
-fn haproxy() {
+fn haproxy_is_counted_exactly() {
     check("haproxy", |_| Server::haproxy());
 }
 
 #[test]
-fn redis() {
+fn redis_is_counted_exactly() {
     check("redis", |_| Server::redis());
 }
 
 #[test]
-fn memcached() {
+fn memcached_is_counted_exactly() {
     check("memcached", Server::memcached);
 }
 
 #[test]
-fn python_with_a_thread_per_connection() {
+fn python_with_a_thread_per_connection_is_counted_exactly() {
     check("python3", |_| Server::python_threads());
 }
 
 #[test]
-fn python_on_an_event_loop() {
+fn python_on_an_event_loop_is_counted_exactly() {
     check("python3", |_| Server::python_asyncio());
 }
 
 #[test]
-fn go() {
+fn go_is_counted_exactly() {
     check("go", |_| Server::go());
 }
 
 #[test]
-fn node() {
+fn node_is_counted_exactly() {
     check("node", |_| Server::node());
 }

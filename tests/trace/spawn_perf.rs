@@ -14,7 +14,7 @@ fn users() -> Vec<User> {
 }
 
 #[test]
-fn counts_are_exact() {
+fn perf_counts_of_spawned_servers_are_exact() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let modes = [&["loop"][..], &["pool=4"], &["thread"], &["fork"], &["prefork=2"], &["exec=9"]];
@@ -31,7 +31,7 @@ fn counts_are_exact() {
 }
 
 #[test]
-fn real_servers_too() {
+fn perf_counts_of_real_spawned_servers_are_exact() {
     let stage = Stage::get();
     for server in [Server::nginx, Server::redis, Server::node, Server::go, Server::python_threads] {
         let server = need!(server(), "a server", "it is not installed");
@@ -44,7 +44,7 @@ fn real_servers_too() {
 }
 
 #[test]
-fn after_the_duration_the_server_goes_on_by_itself() {
+fn after_the_duration_a_server_spawned_with_perf_continues_untraced() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in users() {
@@ -62,7 +62,7 @@ fn after_the_duration_the_server_goes_on_by_itself() {
 
 /// `TCPTALLY_ROUNDS=100 cargo test --test trace spawn_perf` tries harder.
 #[test]
-fn killed_at_any_moment_under_load() {
+fn a_server_spawned_with_perf_survives_its_tracer() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let c = |mode| Server::c(&program, &[mode], &[Listens::V4]);

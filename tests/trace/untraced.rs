@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::harness::*;
 
 #[test]
-fn a_process_made_untraced_accepts_and_is_counted() {
+fn a_process_created_untraced_accepts_and_is_counted() {
     let stage = Stage::get();
     let programs = [stage.server(), stage.server_32()];
     for program in programs.into_iter().flatten() {
@@ -60,7 +60,7 @@ fn a_server_that_systemd_activates_gets_its_sockets() {
 }
 
 #[test]
-fn a_command_gets_its_own_pid_and_else_the_environment_as_it_was() {
+fn a_command_gets_an_unchanged_environment_except_for_its_pid() {
     let stage = Stage::get();
     let folder = open_folder();
     let script = "export LISTEN_PID=$$ WATCHDOG_PID=$$ LISTEN_PIDFDID=7 A='b c'; exec \"$0\" trace \

@@ -6,7 +6,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 #[test]
-fn ipv6_and_mapped() {
+fn ipv6_and_mapped_ipv4_clients_are_counted() {
     if !has_ipv6() {
         return skip("IPv6", "this machine has no ::1");
     }
@@ -31,7 +31,7 @@ fn ipv6_and_mapped() {
 }
 
 #[test]
-fn two_listeners_on_one_port() {
+fn two_listeners_on_one_port_are_counted_together() {
     let port = free_port();
     let one = listen_at((Ipv4Addr::LOCALHOST, port).into(), 300);
     let other = listen_at((Ipv4Addr::new(127, 0, 0, 2), port).into(), 300);

@@ -103,7 +103,7 @@ fn holder() {
 }
 
 #[test]
-fn all_count_and_do_not_count_for_the_next() {
+fn connections_held_by_a_process_count_once() {
     let (held, port) = (requested(), free_port());
     let mut holders = holders(port);
     let watch = Watch::ports(&[port], &["--resolution", "100ms"]);
@@ -126,7 +126,7 @@ fn all_count_and_do_not_count_for_the_next() {
 
 /// Also where each is told on its own, at the end and all at once.
 #[test]
-fn all_are_told_as_events() {
+fn connections_held_by_a_process_are_events() {
     let (held, port) = (requested(), free_port());
     let mut holders = holders(port);
     let options = ["-e", "-F", "plain", "-o", "events"];

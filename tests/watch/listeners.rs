@@ -8,7 +8,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 #[test]
-fn one_that_begins_later() {
+fn a_listener_that_starts_later_is_counted() {
     let port = free_port();
     let watch = Watch::ports(&[port], &[]);
     let stderr = watch.session.stderr();
@@ -25,7 +25,7 @@ fn one_that_begins_later() {
 
 /// As `nc -l` does: between two looks of the watcher there was a listener, which had one client.
 #[test]
-fn those_that_are_gone_before_anybody_looks() {
+fn listeners_that_close_between_dumps_are_counted() {
     let port = free_port();
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
     let mut made = Counts::new();
@@ -72,7 +72,7 @@ fn outbound_connections_from_the_same_port_number_do_not_count() {
 
 /// On the listener's very address, what the sockets themselves say is the only difference.
 #[test]
-fn not_even_where_a_listener_on_that_address_was_there_a_moment_before() {
+fn outbound_connections_from_a_former_listening_address_do_not_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let (elsewhere, other) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
@@ -88,7 +88,7 @@ fn not_even_where_a_listener_on_that_address_was_there_a_moment_before() {
 }
 
 #[test]
-fn the_report_comes_on_usr1_too() {
+fn sigusr1_reports_the_tally_so_far() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let mut watch = Watch::start(User::plain(), &[port], &["-F", "plain", "--resolution", "10ms"]);
     let stream = connect_from(client(0), local(port));

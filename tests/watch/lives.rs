@@ -7,7 +7,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 #[test]
-fn those_that_the_server_never_accepts() {
+fn connections_that_the_server_never_accepts_count() {
     let (_listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &[]);
     let mut made = Counts::new();
@@ -20,7 +20,7 @@ fn those_that_the_server_never_accepts() {
 }
 
 #[test]
-fn those_that_the_client_resets_before_the_server_accepts() {
+fn connections_reset_before_accept_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
     let mut made = Counts::new();
@@ -36,7 +36,7 @@ fn those_that_the_client_resets_before_the_server_accepts() {
 
 /// Until the server has accepted those, the kernel tells no more of them than how many they are.
 #[test]
-fn and_as_long_as_it_does_not_they_are_said_to_be_missing() {
+fn unaccepted_resets_are_reported_lost() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let come = |n: usize| reset(connect_from(client(n), local(port)));
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
@@ -71,7 +71,7 @@ fn and_as_long_as_it_does_not_they_are_said_to_be_missing() {
 }
 
 #[test]
-fn those_that_wait_when_the_listener_is_closed() {
+fn connections_waiting_at_a_closed_listener_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &[]);
     let mut made = Counts::new();
@@ -87,7 +87,7 @@ fn those_that_wait_when_the_listener_is_closed() {
 /// The kernel replaces their sockets by smaller ones (TIME_WAIT, FIN_WAIT2), which must not count
 /// again, however often it is asked.
 #[test]
-fn those_that_the_server_closes_first() {
+fn connections_that_the_server_closes_first_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--resolution", "10ms"]);
     let mut made = Counts::new();
@@ -106,7 +106,7 @@ fn those_that_the_server_closes_first() {
 }
 
 #[test]
-fn half_closed_ones() {
+fn half_closed_connections_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--resolution", "10ms"]);
     let mut made = Counts::new();
@@ -125,7 +125,7 @@ fn half_closed_ones() {
 }
 
 #[test]
-fn long_ones_across_start_and_end() {
+fn connections_open_at_the_start_do_not_count_and_those_open_at_the_end_do() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let open = |n: usize| {
         let stream = connect_from(client(n), local(port));
@@ -156,7 +156,7 @@ fn long_ones_across_start_and_end() {
 /// The kernel has not finished them: their clients believe in them, the server will never see
 /// them, and neither does the watcher.
 #[test]
-fn not_those_that_the_backlog_keeps_out() {
+fn connections_refused_by_a_full_backlog_do_not_count() {
     let (_listener, port) = listen(Ipv4Addr::LOCALHOST, 4);
     let watch = Watch::ports(&[port], &[]);
     let mut made = Counts::new();
@@ -172,7 +172,7 @@ fn not_those_that_the_backlog_keeps_out() {
 }
 
 #[test]
-fn the_same_client_and_port_again_and_again() {
+fn repeated_connections_from_one_client_port_all_count() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let from = (Ipv4Addr::new(127, 9, 9, 9), free_port()).into();
     let watch = Watch::ports(&[port], &["--resolution", "10ms"]);

@@ -54,19 +54,19 @@ fn last(watch: &Watch) -> Option<Report> {
 }
 
 #[test]
-fn short_connections() {
+fn lost_short_connections_are_reported() {
     overrun(0, 400);
 }
 
 /// Their ends are lost, they are not.
 #[test]
-fn short_connections_and_some_that_were_seen() {
+fn lost_short_connections_are_reported_beside_seen_ones() {
     overrun(100, 300);
 }
 
 /// All are seen in dumps, so that nothing is missed, whatever is lost.
 #[test]
-fn nothing_where_only_ends_of_known_connections_are_lost() {
+fn lost_notices_of_known_connections_lose_no_connection() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--buffer", "4000", "--resolution", "1h"]);
     let mut made = Counts::new();

@@ -15,7 +15,7 @@ fn refused(options: &[&str], status: i32, words: &[&str]) {
 }
 
 #[test]
-fn usage() {
+fn missing_and_invalid_options_are_usage_errors() {
     refused(&[], 2, &["--port 443"]);
     refused(
         &["--port", "1", "-i", "1s", "--resolution", "1s"],
@@ -27,7 +27,7 @@ fn usage() {
 }
 
 #[test]
-fn namespaces_that_are_none() {
+fn an_invalid_namespace_is_an_error_that_names_it() {
     refused(&["--port", "1", "--netns", "/no/such"], 125, &["/no/such", "No such file"]);
     refused(&["--port", "1", "--netns", "/proc/self/ns/uts"], 125, &["no network namespace"]);
     refused(&["--port", "1", "--netns", "999999999"], 125, &["999999999"]);
@@ -47,7 +47,7 @@ fn the_cause_of_an_error_is_printed_once() {
 
 /// What a container's seccomp filter does.
 #[test]
-fn no_netlink() {
+fn forbidden_netlink_sockets_are_an_error_with_a_remedy() {
     let filter = "import ctypes, os, struct, sys
 BPF = lambda code, jt, jf, k: struct.pack('HBBI', code, jt, jf, k)
 # socket(AF_NETLINK, ...) fails with EPERM.

@@ -26,7 +26,7 @@ pub fn scrape(port: u16, line: &str) -> String {
 }
 
 #[test]
-fn a_scrape_has_the_counts_of_now() {
+fn a_scrape_has_the_current_counts() {
     let stage = Stage::get();
     let server = need!(Server::python_threads(), "python3", "it is not installed");
     let _session = server.start(&stage, User::Oneself);
@@ -65,7 +65,7 @@ fn a_scrape_has_the_counts_of_now() {
 }
 
 #[test]
-fn what_is_lost_is_told_too() {
+fn a_scrape_has_the_lost_connections() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let metrics = free_port();
     let address = format!("127.0.0.1:{metrics}");
@@ -87,7 +87,7 @@ fn what_is_lost_is_told_too() {
 }
 
 #[test]
-fn not_for_others_unless_that_is_said() {
+fn metrics_for_other_machines_need_an_option() {
     let mut watch = Watch::command(User::plain(), &["--port", "1", "--metrics", "0.0.0.0:9435"]);
     assert_eq!(watch.session.wait().code(), Some(2));
     let stderr = watch.session.stderr();

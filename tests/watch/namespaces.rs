@@ -76,7 +76,7 @@ fn check(user: User, unshare: &[&str], more: &[&str]) {
 }
 
 #[test]
-fn of_root() {
+fn a_namespace_of_root_is_watched() {
     if !is_root() {
         return skip("root's namespaces", "only root may enter them");
     }
@@ -85,13 +85,13 @@ fn of_root() {
 
 /// As rootless containers have them: it belongs to a user namespace that the user made.
 #[test]
-fn of_an_unprivileged_user() {
+fn a_namespace_of_an_unprivileged_user_is_watched() {
     check(User::plain(), &["--user", "--map-root-user", "--net"], &[]);
 }
 
 /// They are served where whoever asked for them is, and keep nobody from entering the other one.
 #[test]
-fn metrics_stay_outside() {
+fn metrics_are_served_outside_of_the_namespace() {
     let why = "unshare, python3 or the right to make one is missing";
     let user = User::plain();
     let options = ["--user", "--map-root-user", "--net"];
@@ -105,7 +105,7 @@ fn metrics_stay_outside() {
 }
 
 #[test]
-fn of_root_are_refused_to_others() {
+fn a_namespace_of_root_is_refused_to_other_users() {
     if !is_root() {
         return skip("root's namespaces", "only root makes them");
     }
@@ -120,7 +120,7 @@ fn of_root_are_refused_to_others() {
 
 /// With no other traffic, the kernel's count of connections says exactly what is missing.
 #[test]
-fn the_number_of_lost_ones_is_exact() {
+fn the_number_of_lost_connections_is_exact_in_a_namespace() {
     if !is_root() {
         return skip("root's namespaces", "only root may enter them");
     }

@@ -6,7 +6,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 #[test]
-fn several_and_no_others() {
+fn only_the_given_ports_are_watched() {
     let ours: Vec<_> = (0..4).map(|_| listen(Ipv4Addr::LOCALHOST, 300)).collect();
     let others: Vec<_> = (0..3).map(|_| listen(Ipv4Addr::LOCALHOST, 300)).collect();
     let ports: Vec<u16> = ours.iter().map(|(_, port)| *port).collect();
@@ -29,7 +29,7 @@ fn several_and_no_others() {
 
 /// The kernel's own filter has a limit; beyond it, more is looked at but not more is counted.
 #[test]
-fn hundreds_of_ranges() {
+fn hundreds_of_port_ranges_are_watched() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let (elsewhere, other) = listen(Ipv4Addr::LOCALHOST, 300);
     let far = |p: u16| p != port && p != other;
@@ -47,7 +47,7 @@ fn hundreds_of_ranges() {
 }
 
 #[test]
-fn networks_and_keys_as_everywhere() {
+fn networks_and_keys_apply_to_watch() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::ports(&[port], &["--from", "127.9.0.0/29", "--not-from", "127.9.0.3"]);
     let mut made = Counts::new();

@@ -21,28 +21,28 @@ fn check(name: &str, server: fn() -> Option<Server>) {
 }
 
 #[test]
-fn nginx() {
+fn nginx_is_counted_exactly() {
     check("nginx", Server::nginx);
 }
 
 #[test]
-fn haproxy() {
+fn haproxy_is_counted_exactly() {
     check("haproxy", Server::haproxy);
 }
 
 #[test]
-fn redis() {
+fn redis_is_counted_exactly() {
     check("redis", Server::redis);
 }
 
 #[test]
-fn a_thread_per_connection() {
+fn a_server_with_a_thread_per_connection_is_counted_exactly() {
     check("python3", Server::python_threads);
 }
 
 /// The watcher has no more to do with the server than any other program on the machine.
 #[test]
-fn opens_nothing_of_the_server() {
+fn watch_opens_no_file_of_the_server() {
     let stage = Stage::get();
     let server = need!(Server::python_threads(), "python3", "it is not installed");
     let session = server.start(&stage, User::Oneself);

@@ -32,7 +32,7 @@ fn rows(value: &Value) -> &Vec<Value> {
 }
 
 #[test]
-fn columns_in_intervals() {
+fn statistics_are_in_intervals() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-o", "report.json", "-F", "json", "-i", "1s", "--resolution", "100ms"];
     let options = [&options[..], &["--columns", "bytes,duration,rtt", "--by", "port"]].concat();
@@ -71,7 +71,7 @@ fn columns_in_intervals() {
 }
 
 #[test]
-fn by_duration_and_bytes() {
+fn connections_are_counted_by_duration_and_bytes() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-o", "report.json", "-F", "json", "--by", "duration,bytes"];
     let watch =
@@ -93,7 +93,7 @@ fn by_duration_and_bytes() {
 }
 
 #[test]
-fn of_each_connection() {
+fn events_have_the_statistics_of_each_connection() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-e", "--columns", "bytes,duration,rtt"];
     let mut watch = Watch::start(User::plain(), &[port], &options);
@@ -106,7 +106,7 @@ fn of_each_connection() {
 
 /// They are counted at their end, and a count that leaves something out says so.
 #[test]
-fn open_ones_are_missing_from_the_tally_so_far() {
+fn open_connections_are_missing_from_a_tally_of_statistics() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-F", "json", "--columns", "bytes", "--resolution", "20ms"];
     let mut watch = Watch::start(User::plain(), &[port], &options);

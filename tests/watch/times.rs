@@ -12,7 +12,7 @@ use crate::harness::*;
 use crate::watching::*;
 
 #[test]
-fn the_time_is_known_as_well_as_is_said() {
+fn times_are_within_their_uncertainty() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch =
         Watch::start(User::plain(), &[port], &["-e", "-F", "jsonl", "--resolution", "50ms"]);
@@ -49,7 +49,7 @@ fn the_time_is_known_as_well_as_is_said() {
 }
 
 #[test]
-fn bytes_in_and_out() {
+fn bytes_in_and_out_are_exact() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let watch = Watch::start(User::plain(), &[port], &["-e", "-F", "jsonl"]);
     let mut truth = Vec::new();
@@ -112,7 +112,7 @@ fn every_connection_is_in_one_interval() {
 }
 
 #[test]
-fn bytes_by_address() {
+fn sums_of_bytes_by_address_are_exact() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let sum = ["-o", "report.json", "-F", "json", "--sum", "bytes", "--top", "2"];
     let watch = Watch::start(User::plain(), &[port], &sum);
@@ -244,7 +244,7 @@ fn quiet_ports_make_times_no_less_exact() {
 }
 
 #[test]
-fn durations_are_those_of_the_clients_clock() {
+fn durations_agree_with_the_clients_clock() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-e", "-F", "jsonl", "--resolution", "300ms"];
     let watch = Watch::start(User::plain(), &[port], &options);
@@ -266,7 +266,7 @@ fn durations_are_those_of_the_clients_clock() {
 }
 
 #[test]
-fn durations_of_open_connections_are_within_what_is_said() {
+fn durations_of_open_connections_are_within_their_uncertainty() {
     let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
     let options = ["-e", "-F", "jsonl", "--resolution", "100ms"];
     let watch = Watch::start(User::plain(), &[port], &options);
