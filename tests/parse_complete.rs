@@ -68,6 +68,26 @@ const FLOW: &str = "Date first seen          Duration Proto      Src IP Addr:Por
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
+const FILTERLOG: &str = "Nov 22 10:58:42 fw filterlog[7]: 5,,,1000000103,em0,match,pass,in,4,0x0,,64,\
+    27356,0,DF,6,tcp,60,198.51.100.10,192.0.2.77,40755,443,0,S,2711463241,,64240,,mss;sackOK\n";
+const ZEEK: &str = "#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\t\
+    duration\torig_bytes\tresp_bytes\tconn_state\n\
+    1795345122.200113\tCx1\t198.51.100.7\t40755\t192.0.2.77\t443\ttcp\tssl\t1.5\t9\t8\tSF\n";
+const EVE: &str = r#"{"timestamp":"2026-11-22T10:59:42.202182+0000","event_type":"flow","src_ip":"198.51.100.7","src_port":40755,"dest_ip":"192.0.2.77","dest_port":443,"proto":"TCP","flow":{"start":"2026-11-22T10:58:42.200113+0000","age":1},"tcp":{"tcp_flags_ts":"1b","tcp_flags_tc":"1b"}}
+"#;
+const ASA: &str = "Nov 22 2026 10:58:42: %ASA-6-302013: Built inbound TCP connection 76118 for \
+    outside:198.51.100.7/40755 (198.51.100.7/40755) to inside:192.0.2.77/443 (203.0.113.5/443)\n";
+const FORTI: &str = "date=2026-11-22 time=10:58:42 tz=\"+0100\" logid=\"0000000013\" type=\"traffic\" \
+    action=\"close\" proto=6 duration=2 srcip=198.51.100.7 srcport=40755 dstip=192.0.2.77 dstport=443\n";
+const HAPROXY: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/Nov/2026:10:58:42.200] fnt \
+    bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0\n";
+const SYSDIG: &str = "1234 10:58:42.200113456 0 nginx (907) < accept \
+    fd=7(<4t>198.51.100.7:40755->192.0.2.77:443) tuple=x queuepct=0\n";
+const PFIREWALL: &str = "#Fields: date time action protocol src-ip dst-ip src-port dst-port size \
+    tcpflags tcpsyn tcpack tcpwin icmptype icmpcode info path\n\
+    2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77 40755 3389 0 - 0 0 0 - - - RECEIVE\n";
+const SOCKETS: &str = "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n\
+    ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755\n";
 const TRACKED: &str = "tcp 6 431923 ESTABLISHED src=198.51.100.30 dst=192.0.2.77 sport=33557 \
     dport=80 src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557 [ASSURED]\n";
 const MACSEC: [u8; 34] = {
@@ -187,6 +207,65 @@ fn table() -> Vec<Row> {
             format!("{LOG}{}", LOG.replace("SRC=198.51.100.10", "SRC=198.51")),
             1,
             &["netfilter.broken: 1 line could not be read"],
+        ),
+        row(
+            "filterlog.cut",
+            format!("{FILTERLOG}{}", cut(FILTERLOG, 90)),
+            1,
+            &["filterlog.cut: 1 line could not be read"],
+        ),
+        row(
+            "filterlog.relay",
+            format!("{FILTERLOG}Nov 26 12:00:00 gw1 relay[7]: {FILTERLOG}"),
+            1,
+            &["filterlog.relay: 1 such lines stand behind the prefix of another program"],
+        ),
+        row(
+            "zeek.cut",
+            format!("{ZEEK}{}", &ZEEK[ZEEK.len() - 90..ZEEK.len() - 60]),
+            1,
+            &["zeek.cut: 1 line could not be read"],
+        ),
+        row(
+            "suricata.cut",
+            format!("{EVE}{}", cut(EVE, 60)),
+            1,
+            &["suricata.cut: 1 line could not"],
+        ),
+        row(
+            "suricata.udp",
+            EVE.replace("TCP", "UDP"),
+            0,
+            &["no TCP event of type flow", "eve-log"],
+        ),
+        row("asa.cut", format!("{ASA}{}", cut(ASA, 60)), 1, &["asa.cut: 1 line could not be read"]),
+        row("forti.cut", format!("{FORTI}{}", cut(FORTI, 60)), 1, &["forti.cut: 1 line could not"]),
+        row(
+            "haproxy.http",
+            format!("{HAPROXY}{}", HAPROXY.replace("--", "\"GET / HTTP/1.1\"")),
+            1,
+            &["haproxy.http: 1 line could not be read"],
+        ),
+        row("sysdig.cut", format!("{SYSDIG}{}", cut(SYSDIG, 40)), 1, &["sysdig.cut: 1 line could"]),
+        row(
+            "windows.lost",
+            format!(
+                "{PFIREWALL}2026-11-22 10:58:42 INFO-EVENTS-LOST - - - - - 7 - - - - - - - -\n"
+            ),
+            1,
+            &["windows.lost: the record itself says that it lost events, 1 times"],
+        ),
+        row(
+            "sockets.names",
+            format!("{SOCKETS}ESTAB 0 0 192.0.2.77:https client.example:40755\n"),
+            1,
+            &["sockets.names: 1 line could not be read"],
+        ),
+        row(
+            "sockets.direction",
+            "ESTAB 0 0 192.0.2.77:40001 198.51.100.7:40002\n",
+            0,
+            &["sockets.direction: of 1 sockets it is not known which end is the server", "--port"],
         ),
         row(
             "netfilter.program",
@@ -494,6 +573,12 @@ fn lines_of_another_format_make_the_report_incomplete() {
         ("tcplife", LIFE),
         ("tcptracer", TRACER),
         ("systemtap", SYSTEMTAP),
+        ("filterlog", FILTERLOG),
+        ("asa", ASA),
+        ("fortigate", FORTI),
+        ("haproxy", HAPROXY),
+        ("sysdig", SYSDIG),
+        ("sockets", SOCKETS),
     ];
     let complete = |name: &str, text: &[u8]| {
         let row = row("mixed", text, 0, &[]);

@@ -16,7 +16,10 @@ use tcptally::parse::{Options, parse};
 type Decoration = fn(&str, usize) -> String;
 
 /// Larger records would show no more.
-const MAX_BYTES: u64 = 24 * 1024;
+const MAX_BYTES: u64 = 16 * 1024;
+
+/// So many records of a format, the smallest, are decorated.
+const MAX_RECORDS: usize = 5;
 
 fn clock(n: usize) -> String {
     format!("12:{:02}:{:02}", n / 60 % 60, n % 60)
@@ -145,7 +148,17 @@ fn records() -> Vec<(PathBuf, Value)> {
         all.filter(|path| path.is_dir()).collect()
     };
     let mut records = Vec::new();
-    for directory in directories(&root).iter().flat_map(|kind| directories(kind)) {
+    let size = |directory: &PathBuf| -> u64 {
+        let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap());
+        files.map(|file| file.metadata().unwrap().len()).max().unwrap_or(0)
+    };
+    let smallest = |kind: &PathBuf| {
+        let mut all = directories(kind);
+        all.sort_by_key(size);
+        all.truncate(MAX_RECORDS);
+        all
+    };
+    for directory in directories(&root).iter().flat_map(smallest) {
         let truth = std::fs::read(directory.join("truth.json")).unwrap();
         let truth: Value = serde_json::from_slice(&truth).unwrap();
         let [file] = &truth["files"].as_array().unwrap()[..] else { continue };

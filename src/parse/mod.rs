@@ -4,6 +4,7 @@
 //! belong together into runs, and passes each run to the reader of its format. A new format is one
 //! file or folder with a `RecordFormat` (`reader`) and one line in `registry::FORMATS`.
 
+mod asa;
 mod bcc;
 mod buffer;
 mod clean;
@@ -13,8 +14,12 @@ mod dated;
 mod deduplicate;
 mod digits;
 mod events;
+mod filterlog;
+mod fortigate;
+mod haproxy;
 mod host;
 mod input;
+mod line_log;
 mod lines;
 mod mixed;
 mod netfilter;
@@ -22,16 +27,22 @@ mod netflow;
 mod parallel;
 mod pasted;
 mod pcap;
+mod port_uses;
 mod progress;
 mod reader;
 pub(crate) mod registry;
 mod report;
+mod socket_list;
 pub(crate) mod strace;
+mod suricata;
+mod sysdig;
 mod systemtap;
 mod tcpdump;
 mod text;
 mod timestamp;
+mod windows_firewall;
 mod wrapper;
+mod zeek;
 
 use std::path::PathBuf;
 use std::sync::Arc;

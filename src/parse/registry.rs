@@ -10,7 +10,8 @@ use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
-    bcc, conntrack, events, netfilter, netflow, pasted, pcap, report, strace, systemtap, tcpdump,
+    asa, bcc, conntrack, events, filterlog, fortigate, haproxy, netfilter, netflow, pasted, pcap,
+    report, socket_list, strace, suricata, sysdig, systemtap, tcpdump, windows_firewall, zeek,
 };
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
@@ -21,12 +22,21 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &events::FORMAT,
     &strace::FORMAT,
     &conntrack::FORMAT,
+    &filterlog::FORMAT,
+    &asa::FORMAT,
+    &fortigate::FORMAT,
+    &haproxy::FORMAT,
+    &sysdig::FORMAT,
+    &zeek::FORMAT,
+    &suricata::FORMAT,
+    &windows_firewall::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
     &bcc::tcplife::FORMAT,
     &bcc::tcptracer::FORMAT,
     &systemtap::FORMAT,
+    &socket_list::FORMAT,
     &tcpdump::FORMAT,
 ];
 
@@ -314,8 +324,6 @@ fn other_kind(head: &[u8]) -> &'static str {
         " (an access log has requests, not connections: one connection may carry many)"
     } else if has("sshd[") || has("sshd-session[") {
         " (a log of sshd has logins, not all connections)"
-    } else if has("Recv-Q") && has("Send-Q") {
-        " (ss and netstat list the open connections of one moment; 'tcptally watch' counts all)"
     } else {
         ""
     }

@@ -93,6 +93,58 @@ impl Layer {
     }
 }
 
+/// The prefixes that every line of a text has, the outermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Layers(pub Vec<Layer>);
+
+impl Layers {
+    /// Finds the fewest prefixes behind which `is_known` knows a line of the text that begins with
+    /// `head`; none if there are no such.
+    pub(crate) fn of(head: &[u8], is_known: impl Fn(&[&[u8]]) -> bool) -> Layers {
+        let mut lines = first_lines(head);
+        let mut layers = Vec::new();
+        while !is_known(&lines) {
+            let Some(layer) = Layer::of(&lines).filter(|_| layers.len() < MAX_LAYERS) else {
+                return Layers::default();
+            };
+            let mut inner = Vec::with_capacity(lines.len());
+            for line in lines {
+                let Some(stripped) = layer.strip(line) else { return Layers::default() };
+                inner.push(stripped.rest);
+            }
+            lines = inner;
+            layers.push(layer);
+        }
+        Layers(layers)
+    }
+
+    /// Strips the prefixes. The stamp is that of the innermost that has one.
+    #[inline]
+    pub(crate) fn strip<'a>(&self, line: &'a [u8]) -> (Stamp, &'a [u8]) {
+        let (mut stamp, mut rest) = (Stamp::None, line);
+        for layer in &self.0 {
+            let Some(stripped) = layer.strip(rest) else { break };
+            rest = stripped.rest;
+            if stripped.stamp != Stamp::None {
+                stamp = stripped.stamp;
+            }
+        }
+        (stamp, rest)
+    }
+}
+
+/// So many lines tell which prefixes the others have.
+const MAX_LINES: usize = 1000;
+
+/// The first lines of a text that are not empty. The last line of `head` may be cut, and is
+/// only taken if there is no other.
+pub(crate) fn first_lines(head: &[u8]) -> Vec<&[u8]> {
+    let whole = memchr::memrchr(b'\n', head).map_or(head, |end| &head[..end]);
+    let is_empty = |line: &&[u8]| line.trim_ascii().is_empty();
+    let lines = whole.split(|b| *b == b'\n' || *b == 0).filter(|line| !is_empty(line));
+    lines.take(MAX_LINES).collect()
+}
+
 fn leading_blanks(line: &[u8]) -> &[u8] {
     &line[..line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()]
 }

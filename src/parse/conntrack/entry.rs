@@ -49,6 +49,21 @@ pub(crate) const ENDING: u8 = 3;
 pub(crate) const TIME_WAIT: u8 = 5;
 
 impl Entry {
+    /// A socket in a list of sockets, `rank` as in [`Entry::rank`].
+    pub(crate) fn of_socket(ends: Ends, rank: u8) -> Entry {
+        Entry {
+            event: None,
+            stamp: Stamp::None,
+            ends,
+            rank,
+            timeout: None,
+            assured: false,
+            id: None,
+            packets: None,
+            age: None,
+        }
+    }
+
     /// Whether the connection is known to have been established.
     pub(crate) fn established(&self) -> bool {
         self.assured || (2..=TIME_WAIT).contains(&self.rank)

@@ -2,7 +2,7 @@
 //! kernel's own files.
 
 pub(super) mod entry;
-mod tables;
+pub(super) mod tables;
 
 use std::io;
 use std::path::Path;
@@ -216,7 +216,7 @@ impl File<'_> {
 }
 
 /// What date(1) prints between the snapshots of one file.
-fn date_line(line: &[u8]) -> Stamp {
+pub(super) fn date_line(line: &[u8]) -> Stamp {
     let line = line.trim_ascii();
     if line.len() < 10 || line.len() > 64 {
         return Stamp::None;
@@ -250,7 +250,7 @@ fn date_line(line: &[u8]) -> Stamp {
 
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
 /// `1795345122`.
-fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
+pub(super) fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
     static DATE: std::sync::LazyLock<Option<Regex>> = std::sync::LazyLock::new(|| {
         Regex::new(r"(20\d\d)-?(\d\d)-?(\d\d)[-_T. ]?(\d\d)[-_:.h]?(?:(\d\d)[-_:.m]?(\d\d)?)?").ok()
     });

@@ -9,10 +9,10 @@ use crate::parse::timestamp::SECOND;
 use crate::{Connection, RecordTime};
 
 /// The key of a flow: client, its port, server, its port.
-pub(super) type FlowKey = (Host, Option<u16>, Host, Option<u16>);
+pub(crate) type FlowKey = (Host, Option<u16>, Host, Option<u16>);
 
 /// Returns the key of the flow between `ends`.
-pub(super) fn flow_key(ends: &Ends) -> FlowKey {
+pub(crate) fn flow_key(ends: &Ends) -> FlowKey {
     (ends.client.clone(), ends.client_port, ends.server.clone(), ends.server_port)
 }
 
@@ -32,7 +32,7 @@ struct Known {
 }
 
 /// Finds new connections in a sequence of snapshots. Keeps the flows of the last one.
-pub(super) struct Tables {
+pub(crate) struct Tables {
     flows: HashMap<FlowKey, Known, RandomState>,
     number: u64,
     record_time: Option<RecordTime>,
@@ -41,12 +41,12 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Creates it; with `established`, only established connections are given.
-    pub(super) fn new(established: bool) -> Tables {
+    pub(crate) fn new(established: bool) -> Tables {
         Tables { flows: HashMap::default(), number: 0, record_time: None, established }
     }
 
     /// Begins the next snapshot.
-    pub(super) fn begin(&mut self, record_time: Option<RecordTime>) {
+    pub(crate) fn begin(&mut self, record_time: Option<RecordTime>) {
         // A flow that is missing in a snapshot has ended.
         let last = self.number;
         self.flows.retain(|_, known| known.seen == last);
@@ -55,12 +55,12 @@ impl Tables {
     }
 
     /// Returns the number of snapshots so far.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.number
     }
 
     /// Adds one entry of the current snapshot; passes new connections to `give`.
-    pub(super) fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
+    pub(crate) fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
         let age = entry.age.and_then(|s| s.checked_mul(SECOND));
         let at = match self.record_time {
             Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => Some(ns),

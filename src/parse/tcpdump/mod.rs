@@ -9,13 +9,13 @@ use memchr::memmem;
 
 use self::line::{Line, Packet};
 use self::packets::Packets;
-use self::prefix::Prefixes;
 use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
+use super::wrapper::Layers;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
@@ -65,7 +65,7 @@ enum Clocks {
 
 impl Clocks {
     /// Differences begin with 0; those to the first packet never go back.
-    fn of(head: &[u8], prefixes: &Prefixes) -> Clocks {
+    fn of(head: &[u8], prefixes: &Layers) -> Clocks {
         let (mut first, mut last, mut back, mut n) = (None, 0, false, 0);
         lines::each(head, |text, _| {
             // The last line may be cut in its time.
@@ -94,14 +94,14 @@ impl Clocks {
 
 /// How a text looks.
 struct Look {
-    prefixes: Prefixes,
+    prefixes: Layers,
     clocks: Clocks,
 }
 
 impl Look {
     fn of(head: &[u8]) -> Look {
         let head = lines::without_terminal_sequences(head);
-        let prefixes = Prefixes::of(&head);
+        let prefixes = prefix::of(&head);
         let clocks = Clocks::of(&head, &prefixes);
         Look { prefixes, clocks }
     }

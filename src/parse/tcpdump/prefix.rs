@@ -1,4 +1,4 @@
-//! [`Prefixes`]: what other programs put before every line of tcpdump's output.
+//! What other programs put before every line of tcpdump's output.
 //!
 //! They are found by the beginning of the text as a whole. A line alone does not tell: tcpdump
 //! itself begins lines with blanks, tabs, numbers and stamps, and a payload (`-A`) may look like
@@ -6,61 +6,34 @@
 
 use super::line::{self, Line};
 use super::packets::Packets;
-use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{Layer, MAX_LAYERS, Stripped};
+use crate::parse::wrapper::{Layer, Layers, MAX_LAYERS, Stripped, first_lines};
 
-/// So many lines tell which prefixes the others have.
-const MAX_LINES: usize = 1000;
-
-/// The prefixes that every line of a text has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Prefixes(Vec<Layer>);
-
-impl Prefixes {
-    /// The prefixes of a text that begins with `head`.
-    pub(crate) fn of(head: &[u8]) -> Prefixes {
-        // The last line may be cut.
-        let whole = memchr::memrchr(b'\n', head).map_or(head, |end| &head[..end]);
-        let is_empty = |line: &&[u8]| line.trim_ascii().is_empty();
-        let lines = whole.split(|b| lines::is_end(*b)).filter(|line| !is_empty(line));
-        let mut lines: Vec<&[u8]> = lines.take(MAX_LINES).collect();
-        let mut layers = Vec::new();
-        let mut before = count(&lines);
-        while layers.len() < MAX_LAYERS {
-            let Some(layer) = Layer::of(&lines) else { break };
-            let inner: Option<Vec<&[u8]>> = lines.iter().map(|line| inner(&layer, line)).collect();
-            let Some(inner) = inner else { break };
-            let after = count(&inner);
-            let strip = match layer {
-                _ if before.packets == 0 => true,
-                Layer::Stamp => after.packets > 0 && after.stamped == after.packets,
-                Layer::Other => after.packets >= before.packets && !is_own(lines[0]),
-                Layer::Blanks(_) | Layer::Number => {
-                    after.packets > before.packets || after.stamped > before.stamped
-                }
-            };
-            if !strip {
-                break;
+/// The prefixes of a text that begins with `head`.
+pub(super) fn of(head: &[u8]) -> Layers {
+    let mut lines = first_lines(head);
+    let mut layers = Vec::new();
+    let mut before = count(&lines);
+    while layers.len() < MAX_LAYERS {
+        let Some(layer) = Layer::of(&lines) else { break };
+        let inner: Option<Vec<&[u8]>> = lines.iter().map(|line| inner(&layer, line)).collect();
+        let Some(inner) = inner else { break };
+        let after = count(&inner);
+        let strip = match layer {
+            _ if before.packets == 0 => true,
+            Layer::Stamp => after.packets > 0 && after.stamped == after.packets,
+            Layer::Other => after.packets >= before.packets && !is_own(lines[0]),
+            Layer::Blanks(_) | Layer::Number => {
+                after.packets > before.packets || after.stamped > before.stamped
             }
-            layers.push(layer);
-            (lines, before) = (inner, after);
+        };
+        if !strip {
+            break;
         }
-        Prefixes(if before.packets == 0 { Vec::new() } else { layers })
+        layers.push(layer);
+        (lines, before) = (inner, after);
     }
-
-    /// Strips the prefixes. The stamp is that of the innermost that has one.
-    pub(crate) fn strip<'a>(&self, line: &'a [u8]) -> (Stamp, &'a [u8]) {
-        let (mut stamp, mut rest) = (Stamp::None, line);
-        for layer in &self.0 {
-            let Some(stripped) = layer.strip(rest) else { break };
-            rest = stripped.rest;
-            if stripped.stamp != Stamp::None {
-                stamp = stripped.stamp;
-            }
-        }
-        (stamp, rest)
-    }
+    Layers(if before.packets == 0 { Vec::new() } else { layers })
 }
 
 /// What follows `layer` in a line.
@@ -105,7 +78,7 @@ mod tests {
 
     fn stripped(lines: &[String]) -> Vec<String> {
         let text = lines.join("\n") + "\n";
-        let prefixes = Prefixes::of(text.as_bytes());
+        let prefixes = of(text.as_bytes());
         let strip = |line: &String| String::from_utf8(prefixes.strip(line.as_bytes()).1.to_vec());
         lines.iter().map(|line| strip(line).unwrap()).collect()
     }

@@ -1,0 +1,145 @@
+//! Syslog messages of Cisco ASA, FTD and PIX: 302013 tells each TCP connection that was built.
+//!
+//! The messages are those of Cisco's "ASA Series Syslog Messages". The address in parentheses is the
+//! mapped one; the first of each end is that of the machine itself.
+
+use memchr::memmem;
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, Told};
+use super::netfilter::frame;
+use super::reader::{Context, RecordFormat};
+use super::timestamp::Scan;
+
+/// Messages of Cisco's firewalls.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "asa",
+    about: "syslog of Cisco ASA, FTD or PIX",
+    connection: "message 302013, Built inbound TCP connection",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Asa>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+struct Asa;
+
+impl LineLog for Asa {
+    fn of(_: &[&[u8]]) -> Asa {
+        Asa
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        let Some(at) = memchr::memchr_iter(b'%', line).find(|at| {
+            [&b"%ASA-"[..], b"%FTD-", b"%PIX-"].iter().any(|tag| line[*at..].starts_with(tag))
+        }) else {
+            return Told::Foreign;
+        };
+        // Another program may quote a message: before it stand the time and the host alone.
+        let (stamp, rest) = frame::split(line);
+        let Some(between) = line.get(line.len() - rest.len()..at) else { return Told::Foreign };
+        let words = between.split(u8::is_ascii_whitespace).filter(|w| !matches!(*w, b"" | b":"));
+        if words.count() > 1 {
+            return Told::Foreign;
+        }
+        let message = &line[at..];
+        let colon = message.iter().position(|b| *b == b':').unwrap_or(message.len());
+        let (tag, text) = message.split_at(colon);
+        let text = text.strip_prefix(b":").unwrap_or(text).trim_ascii();
+        if !tag.ends_with(b"-302013") {
+            return Told::Other;
+        }
+        let Some(inbound) = text.strip_prefix(b"Built inbound TCP connection ") else {
+            let out = text.starts_with(b"Built outbound TCP connection ")
+                || text.starts_with(b"Built Outbound TCP connection ");
+            return if out { Told::Other } else { Told::Broken };
+        };
+        ends(inbound).map_or(Told::Broken, |ends| Event::new(stamp, ends, None).told())
+    }
+}
+
+/// `76118 for outside:198.51.100.7/40755 (198.51.100.7/40755) to inside:192.0.2.77/443 (…/443)`; a
+/// name of a user may follow an end.
+fn ends(text: &[u8]) -> Option<Ends> {
+    let end = |text: &[u8]| {
+        let word = Scan(text).word();
+        // Names of interfaces have no colon, addresses of IPv6 have.
+        let colon = memchr::memchr(b':', word)?;
+        let slash = memchr::memrchr(b'/', word)?;
+        let port = word[slash + 1..].split(|b| *b == b'(').next()?;
+        Some((Host::address(word.get(colon + 1..slash)?)?, number(port)?))
+    };
+    let from = &text[memmem::find(text, b" for ")? + 5..];
+    let to = &from[memmem::find(from, b" to ")? + 4..];
+    let ((client, client_port), (server, server_port)) = (end(from)?, end(to)?);
+    Some(Ends { client, client_port: Some(client_port), server, server_port: Some(server_port) })
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Asa>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: the firewall builds a connection at its SYN, so attempts that the server refused count \
+         too"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILT: &str = "Built inbound TCP connection 76118 for outside:198.51.100.7/40755 \
+        (198.51.100.7/40755) to inside:192.0.2.77/443 (203.0.113.5/443)";
+
+    fn shown(line: &str) -> String {
+        match Asa.told(line.as_bytes()) {
+            Told::Connection(e) => format!(
+                "{}:{} {}:{}",
+                e.ends.client.ip().unwrap(),
+                e.ends.client_port.unwrap(),
+                e.ends.server.ip().unwrap(),
+                e.ends.server_port.unwrap()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn built_inbound_connections_count() {
+        for before in [
+            "Nov 22 2026 10:58:42: %ASA-6-302013: ",
+            "Nov 22 2026 10:58:42 asa1 : %ASA-6-302013: ",
+            "<166>Nov 22 2026 10:58:42: %ASA-6-302013: ",
+            "Nov 22 10:58:42 192.0.2.1 %FTD-6-302013: ",
+            "2026-11-22T10:58:42Z asa1 %ASA-session-6-302013: ",
+            "%PIX-6-302013: ",
+        ] {
+            assert_eq!(
+                shown(&format!("{before}{BUILT}")),
+                "198.51.100.7:40755 192.0.2.77:443",
+                "{before}"
+            );
+        }
+        let user = BUILT.replace("192.0.2.77/443 ", "192.0.2.77/443(LOCAL\\\\a) ");
+        let line = format!("Nov 22 2026 10:58:42: %ASA-6-302013: {user}");
+        assert_eq!(shown(&line), "198.51.100.7:40755 192.0.2.77:443");
+        let ipv6 = "Nov 22 2026 10:58:42: %ASA-6-302013: Built inbound TCP connection 7 for \
+            outside:2001:db8::7/40755 (2001:db8::7/40755) to dmz:2001:db8:77::1/80 (2001:db8:77::1/80)";
+        assert_eq!(shown(ipv6), "2001:db8::7:40755 2001:db8:77::1:80");
+    }
+
+    #[test]
+    fn other_messages_do_not_count() {
+        let line =
+            |number: &str, text: &str| format!("Nov 22 2026 10:58:42: %ASA-6-{number}: {text}");
+        assert_eq!(shown(&line("302013", &BUILT.replace("inbound", "outbound"))), "Other");
+        assert_eq!(shown(&line("302014", "Teardown TCP connection 76118 for outside:x")), "Other");
+        assert_eq!(shown(&line("302013", &BUILT[..80])), "Broken");
+        let quoted = format!("Nov 22 10:58:42 gw1 app[7]: saw %ASA-6-302013: {BUILT}");
+        assert_eq!(shown(&quoted), "Foreign");
+    }
+}

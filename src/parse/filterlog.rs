@@ -1,0 +1,202 @@
+//! The firewall log of pfSense and OPNsense, as filterlog(8) writes it to syslog: a line of values
+//! with commas for each packet that a rule logs.
+//!
+//! The fields are those of the grammar in pfSense's manual ("Raw Filter Log Format") and of
+//! description.txt of OPNsense's port of filterlog. pf passes the packets of a known state without
+//! looking at the rules, so a `pass` rule logs the SYN of a connection alone.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::deduplicate::{PacketKind, PacketObservation};
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::Input;
+use super::line_log::{self, LineLog, Told};
+use super::netfilter::frame;
+use super::reader::{Context, RecordFormat};
+use super::timestamp::Scan;
+
+/// filterlog's lines.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "filterlog",
+    about: "firewall log of pfSense or OPNsense",
+    connection: "a logged SYN that came in",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Filterlog>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+struct Filterlog;
+
+impl LineLog for Filterlog {
+    fn of(_: &[&[u8]]) -> Filterlog {
+        Filterlog
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        // Every line has it, in its tag.
+        if memchr::memmem::find(line, b"filterlog").is_none() {
+            return Told::Foreign;
+        }
+        let (stamp, rest) = frame::split(line);
+        let Some(values) = values(rest) else { return Told::Foreign };
+        packet(values).map_or(Told::Broken, |packet| match packet {
+            Packet::Passed(packet) => Told::Packet(stamp, packet),
+            Packet::Blocked => Told::Blocked,
+            Packet::Other => Told::Other,
+        })
+    }
+}
+
+/// What follows filterlog's tag. The name of the host may stand before it, and in RFC 5424
+/// the process id and two more fields behind it.
+fn values(rest: &[u8]) -> Option<&[u8]> {
+    let mut scan = Scan(rest);
+    scan.blanks();
+    let mut tag = scan.word();
+    if !tag.starts_with(b"filterlog") {
+        scan.blanks();
+        tag = scan.word();
+    }
+    let behind = tag.strip_prefix(b"filterlog")?;
+    if !matches!(behind.first(), None | Some(b':' | b'[')) {
+        return None;
+    }
+    // The number of the rule is the first value.
+    let begins = |text: &[u8]| {
+        let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+        digits > 0 && text.get(digits) == Some(&b',')
+    };
+    let blanks = memchr::memchr_iter(b' ', scan.0).take(8);
+    let mut places = blanks.map(|at| &scan.0[at + 1..]);
+    places.find(|text| begins(text))
+}
+
+/// What the values say.
+enum Packet {
+    /// A SYN that came in, or the answer to one.
+    Passed(Box<PacketObservation>),
+    /// A SYN that came in and was blocked.
+    Blocked,
+    /// Another packet.
+    Other,
+}
+
+/// Reads the values; `None`: they cannot be read.
+fn packet(values: &[u8]) -> Option<Packet> {
+    let mut fields = values.split(|b| *b == b',');
+    let mut skip = |n: usize| fields.nth(n);
+    let (rule, interface, action) = (skip(0)?, skip(3)?, skip(1)?);
+    let (direction, version) = (skip(0)?, skip(0)?);
+    let (protocol, id) = match version {
+        // tos, ecn, ttl, id, offset, flags, number and name of the protocol.
+        b"4" => {
+            let (_, _, _, id) = (skip(0)?, skip(0)?, skip(0)?, skip(0)?);
+            let (_, _, protocol, _) = (skip(0)?, skip(0)?, skip(0)?, skip(0)?);
+            (protocol, number::<u16>(id))
+        }
+        // class, flow label, hop limit, name and number of the protocol.
+        b"6" => {
+            let (_, _, _, _) = (skip(0)?, skip(0)?, skip(0)?, skip(0)?);
+            (skip(0)?, None)
+        }
+        _ => return None,
+    };
+    if protocol != b"6" {
+        return Some(Packet::Other);
+    }
+    let (_length, from, to) = (skip(0)?, Host::address(skip(0)?)?, Host::address(skip(0)?)?);
+    let (from_port, to_port) = (number(skip(0)?)?, number(skip(0)?)?);
+    let (_, flags, seq, acked) = (skip(0)?, skip(0)?, skip(0)?, skip(0)?);
+    let has = |flag: u8| flags.contains(&flag);
+    if !has(b'S') || has(b'F') || has(b'R') {
+        return Some(Packet::Other);
+    }
+    if action == b"block" {
+        return Some(if direction == b"in" { Packet::Blocked } else { Packet::Other });
+    }
+    let answer = has(b'A');
+    // A client's SYN comes in, and the server's answer goes out.
+    if direction != if answer { &b"out"[..] } else { b"in" } {
+        return Some(Packet::Other);
+    }
+    // filterlog writes `seq:seq` where there are data.
+    let seq = seq.split(|b| *b == b':').next().and_then(number::<u32>);
+    let ends =
+        Ends { client: from, client_port: Some(from_port), server: to, server_port: Some(to_port) };
+    let acked = number::<u32>(acked).map(|n| n.wrapping_sub(1));
+    Some(Packet::Passed(Box::new(PacketObservation {
+        ends: if answer { ends.turned() } else { ends },
+        time: None,
+        part: if answer { PacketKind::SynAck } else { PacketKind::Syn },
+        isn: if answer { acked } else { seq },
+        server_isn: seq.filter(|_| answer),
+        outgoing: false,
+        id: id.filter(|id| *id != 0 && !answer),
+        // A rule that translates addresses logs the packet, and a rule that passes it once more.
+        point: Some((FixedState::with_seed(0).hash_one((rule, interface, action)) >> 32) as u32),
+    })))
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = super::input::common_name(inputs.iter());
+    line_log::read::<Filterlog>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: only packets of rules that log are in it; a rule that passes packets logs none by default"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IPV4: &str = "5,,,1000000103,em0,match,pass,in,4,0x0,,64,27356,0,DF,6,tcp,60,\
+        198.51.100.10,192.0.2.77,40755,443,0,S,2711463241,,64240,,mss;sackOK;TS;nop;wscale";
+
+    #[test]
+    fn packets_behind_every_form_of_the_tag() {
+        for tag in [
+            "Nov 22 10:58:42 fw filterlog[71234]: ",
+            "Nov 22 10:58:42 filterlog: ",
+            "<134>Nov 22 10:58:42 filterlog[7]: ",
+            "<134>1 2026-11-22T10:58:42.123456+00:00 fw.example filterlog 7 - - ",
+            "<134>1 2026-11-22T10:58:42+00:00 fw filterlog 7 - [meta sequenceId=\"1\"] ",
+            "2026-11-22T10:58:42 fw filterlog[7] ",
+        ] {
+            let Told::Packet(stamp, packet) = Filterlog.told(format!("{tag}{IPV4}").as_bytes())
+            else {
+                panic!("{tag}")
+            };
+            assert_ne!(stamp, super::super::timestamp::Stamp::None, "{tag}");
+            assert_eq!((packet.isn, packet.id), (Some(2_711_463_241), Some(27356)), "{tag}");
+            assert_eq!(packet.ends.server_port, Some(443), "{tag}");
+        }
+        let ipv6 = "7,,,02f4bab031b57d1e30553ce08e0ec131,igb1,match,pass,in,6,0x00,0x00000,64,tcp,6,40,\
+            2001:db8::7,2001:db8:77::1,40755,443,0,S,7,,64240,,mss";
+        let line = format!("Nov 22 10:58:42 fw filterlog: {ipv6}");
+        assert!(matches!(Filterlog.told(line.as_bytes()), Told::Packet(..)));
+    }
+
+    #[test]
+    fn other_packets_and_programs_do_not_count() {
+        let told = |values: &str| {
+            Filterlog.told(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
+        };
+        for (from, to) in
+            [(",in,4", ",out,4"), (",S,", ",SA,"), (",S,", ",A,"), (",6,tcp", ",17,udp")]
+        {
+            assert!(matches!(told(&IPV4.replace(from, to)), Told::Other), "{to}");
+        }
+        assert!(matches!(told(&IPV4.replace("pass", "block")), Told::Blocked));
+        for cut in [&IPV4[..100], &IPV4.replace("198.51.100.10", "x")] {
+            assert!(matches!(told(cut), Told::Broken), "{cut}");
+        }
+        let quoted = format!("Nov 22 10:58:42 fw sshd[7]: filterlog {IPV4}");
+        assert!(matches!(Filterlog.told(quoted.as_bytes()), Told::Foreign));
+    }
+}

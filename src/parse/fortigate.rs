@@ -1,0 +1,181 @@
+//! Traffic logs of FortiGate: `key=value` pairs, a line for each session when it has ended.
+//!
+//! The fields are those of Fortinet's "FortiOS Log Message Reference" (type traffic). `srcip` opened
+//! the session. Sessions that last have lines in between (log id 20), which do not count.
+
+use std::collections::HashMap;
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, Told};
+use super::reader::{Context, RecordFormat};
+use super::timestamp::{SECOND, Scan, Stamp, epoch};
+use crate::Transport;
+
+/// FortiGate's log of traffic.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "fortigate",
+    about: "traffic log of FortiGate",
+    connection: "the end of a TCP session",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Fortigate>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+struct Fortigate;
+
+impl LineLog for Fortigate {
+    fn of(_: &[&[u8]]) -> Fortigate {
+        Fortigate
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        // A priority may stand before it.
+        let line = match line {
+            [b'<', ..] => {
+                memchr::memchr(b'>', &line[..line.len().min(6)]).map_or(line, |n| &line[n + 1..])
+            }
+            line => line,
+        };
+        let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
+        if !(line.starts_with(b"date=") || line.starts_with(b"logver=")) || !has(" type=") {
+            return Told::Foreign;
+        }
+        if !has("type=\"traffic\"") && !has("type=traffic") {
+            return Told::Other;
+        }
+        session(&pairs(line)).unwrap_or(Told::Broken)
+    }
+}
+
+/// The pairs of a line; values may be in quotes.
+fn pairs(line: &[u8]) -> HashMap<&[u8], &[u8]> {
+    let mut pairs = HashMap::new();
+    let mut rest = line.trim_ascii();
+    while let Some(equals) = memchr::memchr(b'=', rest) {
+        let (key, value) = (rest[..equals].trim_ascii(), &rest[equals + 1..]);
+        let (value, end) = match value {
+            [b'"', quoted @ ..] => {
+                let end = memchr::memchr(b'"', quoted).unwrap_or(quoted.len());
+                (&quoted[..end], end + 2)
+            }
+            value => {
+                let end = memchr::memchr(b' ', value).unwrap_or(value.len());
+                (&value[..end], end)
+            }
+        };
+        pairs.entry(key).or_insert(value);
+        rest = rest.get(equals + 1 + end..).unwrap_or_default();
+    }
+    pairs
+}
+
+/// Reads a session; `None`: its fields cannot be read.
+fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<Told> {
+    let get = |key: &str| pairs.get(key.as_bytes()).copied();
+    if get("proto")? != b"6" {
+        return Some(Told::Other);
+    }
+    if get("logid").is_some_and(|id| id.ends_with(b"000020")) {
+        return Some(Told::Other);
+    }
+    let established = match get("action")? {
+        b"start" => return Some(Told::Other),
+        b"deny" | b"blocked" => return Some(Told::Blocked),
+        b"ip-conn" => Some(false),
+        b"close" | b"client-rst" => Some(true),
+        _ => None,
+    };
+    let ends = Ends {
+        client: Host::address(get("srcip")?)?,
+        client_port: Some(number(get("srcport")?)?),
+        server: Host::address(get("dstip")?)?,
+        server_port: Some(number(get("dstport")?)?),
+    };
+    let mut event = Event::new(stamp(pairs), ends, established);
+    let seconds = get("duration").and_then(number::<u32>);
+    event.before = seconds.map_or(0, |seconds| i64::from(seconds) * SECOND);
+    event.more.transport = Some(Box::new(Transport {
+        duration: seconds.map(|s| std::time::Duration::from_secs(s.into())),
+        duration_uncertainty: std::time::Duration::from_secs(1),
+        bytes_in: get("sentbyte").and_then(number),
+        bytes_out: get("rcvdbyte").and_then(number),
+        ..Transport::default()
+    }));
+    Some(event.told())
+}
+
+/// `date=2026-11-22 time=10:58:42 tz="+0100"`.
+fn stamp(pairs: &HashMap<&[u8], &[u8]>) -> Stamp {
+    let get = |key: &str| pairs.get(key.as_bytes()).copied();
+    let read = || {
+        let date = Scan(get("date")?).date()?;
+        let ns = Scan(get("time")?).clock()?;
+        let zone = get("tz").and_then(|zone| {
+            let sign = if zone.first()? == &b'-' { -1 } else { 1 };
+            let hours: i64 = number(zone.get(1..3)?)?;
+            let minutes: i64 = number(zone.get(3..5)?)?;
+            Some(sign * (hours * 60 + minutes) * 60 * SECOND)
+        });
+        Some(zone.map_or(Stamp::Civil(date, ns), |zone| epoch(date, ns - zone)))
+    };
+    read().unwrap_or(Stamp::None)
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Fortigate>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: a session is in the log when it has ended, so those that were still open are not in \
+         it, nor are those of policies that do not log"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOSE: &str = "date=2026-11-22 time=10:58:42 devname=\"fw 1\" devid=\"FG1\" tz=\"+0100\" \
+        logid=\"0000000013\" type=\"traffic\" subtype=\"forward\" srcip=198.51.100.7 srcport=40755 \
+        srcintf=\"wan1\" dstip=192.0.2.77 dstport=443 sessionid=7 proto=6 action=\"close\" policyid=1 \
+        duration=2 sentbyte=9 rcvdbyte=8";
+
+    fn shown(line: &str) -> String {
+        match Fortigate.told(line.as_bytes()) {
+            Told::Connection(e) => {
+                format!(
+                    "{:?} {} {} {:?}",
+                    e.stamp,
+                    e.before / SECOND,
+                    e.ends.server_port.unwrap(),
+                    e.established
+                )
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sessions_count_at_their_end() {
+        let want = "Epoch(1795341522000000000) 2 443 Some(true)";
+        assert_eq!(shown(CLOSE), want);
+        assert_eq!(shown(&format!("<189>{CLOSE}")), want);
+        assert_eq!(shown(&CLOSE.replace('"', "").replace("fw 1", "fw1")), want);
+        assert!(shown(&CLOSE.replace("\"close\"", "\"timeout\"")).ends_with("None"));
+        for (from, to, want) in [
+            ("\"close\"", "\"start\"", "Other"),
+            ("\"close\"", "\"deny\"", "Blocked"),
+            ("proto=6", "proto=17", "Other"),
+            ("0013", "0020", "Other"),
+            ("\"traffic\"", "\"utm\"", "Other"),
+            ("dstport=443 ", "", "Broken"),
+        ] {
+            assert_eq!(shown(&CLOSE.replace(from, to)), want, "{to}");
+        }
+        assert_eq!(shown("date=2026-11-22 x"), "Foreign");
+    }
+}

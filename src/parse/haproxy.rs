@@ -1,0 +1,148 @@
+//! HAProxy's logs of TCP connections: `option tcplog`, the default form, and errors of a handshake.
+//!
+//! The forms are those of HAProxy's configuration manual, chapter 8.2. Lines of `option httplog` are
+//! requests, of which one connection may have many: a log of these alone is refused.
+
+use memchr::memmem;
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, Told};
+use super::netfilter::frame;
+use super::reader::{Context, RecordFormat, Setting};
+use super::timestamp::{Scan, Stamp};
+
+/// HAProxy's text.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "haproxy",
+    about: "log of HAProxy with option tcplog",
+    connection: "a connection to a frontend",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Haproxy>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+struct Haproxy;
+
+impl LineLog for Haproxy {
+    fn of(_: &[&[u8]]) -> Haproxy {
+        Haproxy
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        if memmem::find(line, b"haproxy").is_none() {
+            return Told::Foreign;
+        }
+        let (stamp, rest) = frame::split(line);
+        let mut scan = Scan(rest);
+        scan.blanks();
+        let mut tag = scan.word();
+        if !tag.starts_with(b"haproxy") {
+            scan.blanks();
+            tag = scan.word();
+        }
+        let behind =
+            tag.strip_prefix(b"haproxy").filter(|b| matches!(b.first(), Some(b':' | b'[')));
+        if behind.is_none() {
+            return Told::Foreign;
+        }
+        scan.blanks();
+        text(stamp, scan.0)
+    }
+}
+
+/// Reads what follows the tag.
+fn text(stamp: Stamp, text: &[u8]) -> Told {
+    if let Some(ends) = text.strip_prefix(b"Connect from ") {
+        // `198.51.100.7:40755 to 192.0.2.77:80 (www/HTTP)`
+        let mut scan = Scan(ends);
+        let from = scan.word();
+        let to = if scan.take(b" to ") { end(scan.word()) } else { None };
+        return match (end(from), to) {
+            (Some((client, client_port)), Some((server, server_port))) => {
+                let ends = Ends { client, client_port, server, server_port };
+                Event::new(stamp, ends, Some(true)).told()
+            }
+            _ => Told::Broken,
+        };
+    }
+    let mut scan = Scan(text);
+    let Some((client, client_port)) = end(scan.word()) else { return Told::Other };
+    // The time of the accept: `[22/Nov/2026:10:58:42.200]`.
+    let Some(accepted) = scan.0.strip_prefix(b" [").and_then(accept_time) else {
+        return Told::Other;
+    };
+    if memchr::memchr(b'"', scan.0).is_some() || memmem::find(scan.0, b"<BADREQ>").is_some() {
+        // A request.
+        return Told::Broken;
+    }
+    let ends = Ends { client, client_port, server: Host::Name("".into()), server_port: None };
+    Event::new(accepted, ends, Some(true)).told()
+}
+
+fn end(word: &[u8]) -> Option<(Host, Option<u16>)> {
+    let colon = memchr::memrchr(b':', word)?;
+    Some((Host::address(&word[..colon])?, Some(number(&word[colon + 1..])?)))
+}
+
+/// `22/Nov/2026:10:58:42.200]`.
+fn accept_time(text: &[u8]) -> Option<Stamp> {
+    let inside = &text[..memchr::memchr(b']', text)?];
+    let (day, rest) = (inside.get(..2)?, inside.get(2..)?);
+    let month = rest.get(1..4)?;
+    let joined = [month, b" ", day].concat();
+    let (month, day) = Scan(&joined).month_and_day()?;
+    let mut scan = Scan(rest.get(5..)?);
+    let year = i16::try_from(scan.number(4)?).ok()?;
+    scan.pass(b":")?;
+    let ns = scan.clock()?;
+    Some(Stamp::Civil(jiff::civil::Date::new(year, month, day).ok()?, ns))
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Haproxy>(inputs, cx);
+    if cx.options.port.is_some() {
+        cx.status.warn(format!(
+            "{name}: lines of tcplog name the frontend and not its port, so {} cannot be decided for \
+             them; put each frontend into a file of its own",
+            cx.options.name(Setting::Port)
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let line = format!("Nov 22 10:58:42 lb haproxy[14387]: {text}");
+        match Haproxy.told(line.as_bytes()) {
+            Told::Connection(e) => {
+                format!("{} {:?}", e.ends.client.ip().unwrap(), e.ends.server_port)
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn connections_count_and_requests_do_not() {
+        let at = "198.51.100.7:40755 [22/Nov/2026:10:58:42.200]";
+        assert_eq!(
+            shown(&format!("{at} fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0")),
+            "198.51.100.7 None"
+        );
+        assert_eq!(shown(&format!("{at} fnt/1: SSL handshake failure")), "198.51.100.7 None");
+        let ipv6 = "2001:db8::7:40755 [22/Nov/2026:10:58:42.200] fnt bck/<NOSRV> -1/-1/0 0 SC 0/0/0/0/0 0/0";
+        assert_eq!(shown(ipv6), "2001:db8::7 None");
+        let connect = "Connect from 198.51.100.7:40755 to 192.0.2.77:80 (www/TCP)";
+        assert_eq!(shown(connect), "198.51.100.7 Some(80)");
+        let http = "fnt~ bck/s 0/0/0/69/69 200 2750 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"";
+        assert_eq!(shown(&format!("{at} {http}")), "Broken");
+        assert_eq!(shown("Proxy fnt started."), "Other");
+    }
+}

@@ -1,0 +1,288 @@
+//! Logs of firewalls, monitors and clouds that have one event a line: what their readers share.
+//!
+//! A reader is a type that implements [`LineLog`]. It tells what a line says; prefixes of loggers
+//! before every line, the order of several files, times, directions and what may hide a connection
+//! are dealt with here.
+
+use super::dated::{self, Dated};
+use super::deduplicate::{Deduplicator, PacketObservation};
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::reader::{Context, Setting};
+use super::timestamp::Stamp;
+use super::wrapper::{self, Layers};
+use super::{lines, text};
+use crate::{Connection, RecordTime, ShortfallKind};
+
+/// What a line says.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A connection. Its `time` is that of the stamp, less what [`Event::before`] says.
+    Connection(Box<Event>),
+    /// A packet that belongs to a connection attempt; its `time` is that of the stamp.
+    Packet(Stamp, Box<PacketObservation>),
+    /// Of this format, and not of a connection that counts.
+    Other,
+    /// Of this format, and perhaps of a connection, but its fields cannot be read.
+    Broken,
+    /// Of this format: the record itself says that it lost events here.
+    Lost,
+    /// Of this format, and of a connection that had begun before the record.
+    Midstream,
+    /// Of this format, and of a TCP packet or session that the recording machine blocked.
+    Blocked,
+    /// Not of this format.
+    Foreign,
+}
+
+/// A connection that a line tells of.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// The time that the line tells.
+    pub stamp: Stamp,
+    /// So many nanoseconds before that time the connection began.
+    pub before: i64,
+    /// Who connected to what.
+    pub ends: Ends,
+    /// Whether the connection was established, if the line tells.
+    pub established: Option<bool>,
+    /// What else the line tells; the ends and the time are set from the fields above.
+    pub more: Connection,
+}
+
+impl Event {
+    /// A connection between `ends` at the time of the line.
+    pub(crate) fn new(stamp: Stamp, ends: Ends, established: Option<bool>) -> Event {
+        Event { stamp, before: 0, ends, established, more: Connection::default() }
+    }
+
+    /// What a line says that tells of this.
+    pub(crate) fn told(self) -> Told {
+        Told::Connection(Box::new(self))
+    }
+}
+
+/// A format with one event a line.
+pub(crate) trait LineLog: Sync {
+    /// What the beginning of a record tells of its form.
+    fn of(lines: &[&[u8]]) -> Self;
+
+    /// Reads a line.
+    fn told(&self, line: &[u8]) -> Told;
+
+    /// Whether a line that can be read may lack its end all the same: digits of a port.
+    fn may_be_cut(&self, _line: &[u8]) -> bool {
+        false
+    }
+
+    /// The stamp of a line, whatever else is in it.
+    fn stamp(&self, line: &[u8]) -> Stamp {
+        match self.told(line) {
+            Told::Connection(event) => event.stamp,
+            Told::Packet(stamp, _) => stamp,
+            _ => Stamp::None,
+        }
+    }
+}
+
+/// How a record looks: the prefixes of its lines, and its own form.
+struct Look<L> {
+    layers: Layers,
+    log: L,
+}
+
+fn knows<L: LineLog>(lines: &[&[u8]]) -> bool {
+    let log = L::of(lines);
+    lines.iter().any(|line| !matches!(log.told(line), Told::Foreign | Told::Broken))
+}
+
+/// Whether a text that begins with `head` is a log of type `L`.
+pub(crate) fn recognise<L: LineLog>(head: &[u8]) -> bool {
+    let lines = wrapper::first_lines(head);
+    knows::<L>(&lines) || !Layers::of(head, |lines| knows::<L>(lines)).0.is_empty()
+}
+
+impl<L: LineLog> Look<L> {
+    fn of(head: &[u8]) -> Look<L> {
+        let head = lines::without_terminal_sequences(head);
+        let layers = Layers::of(&head, |lines| knows::<L>(lines));
+        let bare: Vec<&[u8]> =
+            wrapper::first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
+        Look { log: L::of(&bare), layers }
+    }
+
+    fn stamp(&self, line: &[u8]) -> Stamp {
+        let (outer, line) = self.layers.strip(line);
+        match self.log.stamp(line) {
+            Stamp::None => outer,
+            own => own,
+        }
+    }
+
+    /// Reads a line with its prefixes.
+    fn told(&self, line: &[u8]) -> Told {
+        let (outer, line) = self.layers.strip(line);
+        match self.log.told(line) {
+            Told::Connection(mut event) if event.stamp == Stamp::None => {
+                event.stamp = outer;
+                Told::Connection(event)
+            }
+            Told::Packet(Stamp::None, packet) => Told::Packet(outer, packet),
+            told => told,
+        }
+    }
+
+    /// Whether a line of another form tells of a connection behind prefixes that not all lines have.
+    fn is_elsewhere(&self, line: &[u8]) -> bool {
+        let mut rest = line;
+        for _ in 0..wrapper::MAX_LAYERS {
+            let Some(stripped) = wrapper::strip(rest) else { return false };
+            rest = stripped.rest;
+            if matches!(self.log.told(rest), Told::Connection(_) | Told::Packet(..)) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// What the lines of a block say.
+#[derive(Default)]
+struct Block {
+    told: Vec<Told>,
+    broken: u64,
+    lost: u64,
+    elsewhere: u64,
+    midstream: u64,
+    blocked: u64,
+}
+
+impl Block {
+    fn read<L: LineLog>(&mut self, text: &[u8], look: &Look<L>) {
+        let mut told = std::mem::take(&mut self.told);
+        told.clear();
+        *self = Block { told, ..Block::default() };
+        let whole = text.last().copied().is_some_and(lines::is_end);
+        lines::each(text, |line, at| match look.told(line) {
+            Told::Connection(_) | Told::Packet(..)
+                if !whole && at + line.len() == text.len() && look.log.may_be_cut(line) =>
+            {
+                self.broken += 1;
+            }
+            Told::Other => {}
+            Told::Broken => self.broken += 1,
+            Told::Lost => self.lost += 1,
+            Told::Midstream => self.midstream += 1,
+            Told::Blocked => self.blocked += 1,
+            Told::Foreign => self.elsewhere += u64::from(look.is_elsewhere(line)),
+            told => self.told.push(told),
+        });
+    }
+}
+
+/// What was seen of all inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Connections in the record, in both directions.
+    pub connections: u64,
+    /// Connections of which the record does not tell whether they were established.
+    pub undecided: u64,
+}
+
+/// Reads `inputs`. A reader adds what its format cannot know.
+pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
+    let mut fold = Deduplicator::new(cx);
+    let name = common_name(inputs.iter());
+    let logs = dated::in_order(inputs, cx, Look::<L>::of, Look::stamp);
+    let mut seen = Seen::default();
+    let (local, established) = (cx.options.local.clone(), cx.options.established);
+    let (mut midstream, mut blocked) = (0, 0);
+    for Dated { mut input, mut calendar, look, .. } in logs {
+        let (mut broken, mut lost, mut elsewhere) = (0, 0, 0);
+        let of_lines = |text: &[u8], block: &mut Block| block.read(text, &look);
+        let end = text::read(&mut input, cx, of_lines, |_, block, found| {
+            broken += block.broken;
+            lost += block.lost;
+            elsewhere += block.elsewhere;
+            midstream += block.midstream;
+            blocked += block.blocked;
+            for told in block.told.drain(..) {
+                match told {
+                    Told::Connection(event) => {
+                        let time = calendar.record_time(event.stamp);
+                        let wanted = !established || event.established != Some(false);
+                        seen.connections += 1;
+                        // A log of a server's own connections may not name its address.
+                        let own = event.ends.server == Host::Name("".into());
+                        if wanted && (own || event.ends.inbound(&local)) {
+                            seen.undecided += u64::from(event.established.is_none());
+                            found.push(connection(*event, time));
+                        }
+                    }
+                    Told::Packet(stamp, packet) => {
+                        let time = calendar.record_time(stamp);
+                        fold.see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        report(&input, broken, lost, elsewhere, cx);
+        if let Err(e) = end {
+            cx.record_read_error(&input, &e);
+        }
+    }
+    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    if blocked > 0 {
+        cx.status.warn(format!(
+            "{name}: {blocked} TCP packets or sessions that the firewall blocked are left out"
+        ));
+    }
+    if midstream > 0 {
+        cx.status.warn(format!(
+            "{name}: {midstream} connections that had begun before the record are left out"
+        ));
+    }
+    if established && seen.undecided > 0 {
+        cx.status.warn(format!(
+            "{name}: of {} connections the record does not tell whether they were established; {} \
+             counts them",
+            seen.undecided,
+            cx.options.name(Setting::Established)
+        ));
+    }
+    seen
+}
+
+/// The connection of an event at `time`.
+fn connection(event: Event, time: Option<RecordTime>) -> Connection {
+    let ends = event.ends.connection();
+    Connection {
+        time: time.map(|t| t.shifted(jiff::SignedDuration::from_nanos(-event.before))),
+        ip: ends.ip,
+        host: ends.host,
+        port: ends.port,
+        local_ip: ends.local_ip,
+        local_port: ends.local_port,
+        ..event.more
+    }
+}
+
+/// Reports what of an input may hide connections.
+fn report(input: &Input, broken: u64, lost: u64, elsewhere: u64, cx: &mut Context<'_>) {
+    let name = input.name();
+    cx.status.record_unreadable_lines(name, broken);
+    cx.status.record_shortfall(
+        ShortfallKind::LostConnections,
+        lost,
+        format!("{name}: the record itself says that it lost events, {lost} times"),
+    );
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        elsewhere,
+        format!(
+            "{name}: {elsewhere} such lines stand behind the prefix of another program, which the \
+             other lines do not have, and are left out; give them in a file of their own"
+        ),
+    );
+}

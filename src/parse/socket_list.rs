@@ -1,0 +1,404 @@
+//! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2 and `netstat -tan`
+//! of net-tools and of the BSDs.
+//!
+//! A list does not tell who opened a connection. Where it has the listening sockets, it is inbound
+//! if something listens on its local port; elsewhere the ports tell, see [`PortUses`]. Each list
+//! begins with its header line; a connection in several lists counts once.
+
+use std::io;
+use std::path::Path;
+
+use super::conntrack::entry::Entry;
+use super::conntrack::tables::Tables;
+use super::conntrack::{date_line, moment_in};
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::lines;
+use super::port_uses::{Direction, PortUses};
+use super::reader::{Context, RecordFormat, Setting};
+use super::timestamp::Calendar;
+use super::wrapper;
+use crate::{RecordTime, ShortfallKind};
+
+/// Lists of ss and netstat.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "sockets",
+    about: "list of open sockets, of ss or netstat",
+    connection: "a TCP socket that a client opened",
+    is_text: true,
+    is_json: false,
+    is_snapshot: true,
+    recognise,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// A socket is not behind more words.
+const MAX_WORDS: usize = 12;
+
+/// So many sockets of a file wait for its end.
+const MAX_SOCKETS: usize = 1 << 20;
+
+/// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no
+/// connection.
+const STATES: &[(&[u8], Option<u8>)] = &[
+    (b"ESTAB", Some(2)),
+    (b"ESTABLISHED", Some(2)),
+    (b"SYN-RECV", Some(1)),
+    (b"SYN_RECV", Some(1)),
+    (b"SYN_RCVD", Some(1)),
+    (b"FIN-WAIT-1", Some(3)),
+    (b"FIN_WAIT1", Some(3)),
+    (b"FIN_WAIT_1", Some(3)),
+    (b"FIN-WAIT-2", Some(3)),
+    (b"FIN_WAIT2", Some(3)),
+    (b"FIN_WAIT_2", Some(3)),
+    (b"CLOSE-WAIT", Some(3)),
+    (b"CLOSE_WAIT", Some(3)),
+    (b"CLOSING", Some(3)),
+    (b"LAST-ACK", Some(4)),
+    (b"LAST_ACK", Some(4)),
+    (b"TIME-WAIT", Some(5)),
+    (b"TIME_WAIT", Some(5)),
+    (b"LISTEN", None),
+    (b"UNCONN", None),
+    (b"CLOSED", None),
+    (b"CLOSE", None),
+    (b"SYN-SENT", None),
+    (b"SYN_SENT", None),
+];
+
+/// A line of a list.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    /// The header.
+    Header,
+    /// Something listens on a port.
+    Listening(u16),
+    /// A connection, as if it were inbound, and its rank.
+    Socket(Ends, u8),
+    /// A TCP socket that cannot be read.
+    Broken,
+    /// A socket without a connection, or of another protocol.
+    OtherSocket,
+    /// Anything else.
+    Other,
+}
+
+/// An end: an address, perhaps any, and a port, perhaps any.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    host: Option<Host>,
+    port: Option<u16>,
+}
+
+/// Reads `192.0.2.1:22`, `[2001:db8::1]:22`, `*:*`, `0.0.0.0%eth0:68`, and with a point before the
+/// port as the BSDs print it. `None`: it cannot be read.
+fn end(word: &[u8]) -> Option<End> {
+    let mark = match memchr::memrchr(b':', word) {
+        Some(colon) if !word[colon..].contains(&b'.') => colon,
+        _ => memchr::memrchr(b'.', word)?,
+    };
+    let (host, port) = (&word[..mark], &word[mark + 1..]);
+    let port = match port {
+        b"*" => None,
+        port => Some(super::digits::number(port)?),
+    };
+    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
+    let host = match host {
+        b"*" => None,
+        host => {
+            let bare = host.split(|b| *b == b'%').next().unwrap_or(host);
+            let bare = bare.strip_suffix(b"]").unwrap_or(bare);
+            Some(Host::address(bare)?)
+        }
+    };
+    Some(End { host, port })
+}
+
+fn is_header(line: &[u8]) -> bool {
+    let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
+    has("Recv-Q") && has("Send-Q") && has("Local Address")
+}
+
+/// Reads a line, which may have prefixes.
+fn line(text: &[u8]) -> Line {
+    if is_header(text) {
+        return Line::Header;
+    }
+    let mut rest = text;
+    for _ in 0..wrapper::MAX_LAYERS {
+        let read = bare(rest);
+        if read != Line::Other {
+            return read;
+        }
+        let Some(stripped) = wrapper::strip(rest) else { break };
+        rest = stripped.rest;
+    }
+    behind_words(text)
+}
+
+/// Reads a line behind any words, if one of these is the state of a connection.
+fn behind_words(text: &[u8]) -> Line {
+    let is_state = |word: &[u8]| STATES.iter().any(|(name, _)| *name == word);
+    if !text.split(u8::is_ascii_whitespace).any(is_state) {
+        return Line::Other;
+    }
+    let starts = (1..text.len())
+        .filter(|at| text[at - 1].is_ascii_whitespace() && !text[*at].is_ascii_whitespace());
+    let read = starts.take(MAX_WORDS).map(|at| bare(&text[at..]));
+    read.into_iter().find(|line| *line != Line::Other).unwrap_or(Line::Other)
+}
+
+fn bare(text: &[u8]) -> Line {
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
+    let Some(first) = words.peek().copied() else { return Line::Other };
+    let is_tcp = matches!(first, b"tcp" | b"tcp4" | b"tcp6" | b"tcp46");
+    let is_netstat = is_tcp;
+    if is_tcp {
+        words.next();
+    } else if matches!(first, b"udp" | b"udp4" | b"udp6" | b"udp46" | b"u_str" | b"u_dgr" | b"raw")
+    {
+        return Line::OtherSocket;
+    }
+    let words: Vec<&[u8]> = words.take(8).collect();
+    let state = words.iter().find_map(|word| STATES.iter().find(|(name, _)| name == word));
+    let queues = words.windows(2).position(|pair| {
+        pair.iter().all(|word| word.iter().all(u8::is_ascii_digit)) && pair[0].len() < 11
+    });
+    let Some(queues) = queues.filter(|at| *at <= 1) else { return Line::Other };
+    let (Some(local), Some(peer)) = (words.get(queues + 2), words.get(queues + 3)) else {
+        return if state.is_some() { Line::Broken } else { Line::Other };
+    };
+    // `ss state established` has no column for it.
+    let is_socket = state.is_some() || local.contains(&b':') && peer.contains(&b':') && queues == 0;
+    if !is_socket {
+        return Line::Other;
+    }
+    // net-tools shortens long addresses of IPv6.
+    let is_short = |end: &[u8]| is_netstat && first == b"tcp6" && end.len() >= 22;
+    let state = state.map_or(Some(2), |(_, rank)| *rank);
+    match (end(local), end(peer), state) {
+        (Some(End { port: Some(port), .. }), _, None)
+            if words.iter().any(|word| *word == b"LISTEN") =>
+        {
+            Line::Listening(port)
+        }
+        (_, _, None) => Line::OtherSocket,
+        _ if is_short(local) || is_short(peer) => Line::Broken,
+        (Some(local), Some(peer), Some(rank)) => {
+            let (Some(server), Some(client)) = (local.host, peer.host) else {
+                return Line::OtherSocket;
+            };
+            let ends = Ends { client, client_port: peer.port, server, server_port: local.port };
+            if ends.client_port.is_none() || ends.server_port.is_none() {
+                return Line::OtherSocket;
+            }
+            Line::Socket(ends, rank)
+        }
+        _ => Line::Broken,
+    }
+}
+
+fn recognise(head: &[u8]) -> bool {
+    let mut found = false;
+    lines::each(head, |text, _| found = found || is_header(text));
+    found || {
+        // A list that grep has made has no header.
+        let lines = wrapper::first_lines(head);
+        let known = |text: &&&[u8]| matches!(line(text), Line::Socket(..) | Line::Listening(_));
+        !lines.is_empty() && lines.iter().filter(known).count() * 2 > lines.len()
+    }
+}
+
+/// The sockets of one file.
+#[derive(Default)]
+struct File {
+    /// Ports on which something listens.
+    listening: Vec<u16>,
+    /// Connections, each with the number of its list.
+    sockets: Vec<(u64, Ends, u8)>,
+    /// The times of the lists.
+    lists: Vec<Option<RecordTime>>,
+    date: Option<RecordTime>,
+    broken: u64,
+    too_many: u64,
+}
+
+impl File {
+    fn read(&mut self, input: &mut Input, calendar: &mut Calendar) -> io::Result<()> {
+        lines::blocks(input, |block, _| {
+            lines::each(block, |text, _| match line(text) {
+                Line::Header => {
+                    let date = self.date.take();
+                    self.lists.push(date);
+                }
+                Line::Listening(port) => self.listening.push(port),
+                Line::Socket(ends, rank) if self.sockets.len() < MAX_SOCKETS => {
+                    if self.lists.is_empty() {
+                        let date = self.date.take();
+                        self.lists.push(date);
+                    }
+                    self.sockets.push((self.lists.len() as u64 - 1, ends, rank));
+                }
+                Line::Socket(..) => self.too_many += 1,
+                Line::Broken => self.broken += 1,
+                Line::OtherSocket => {}
+                Line::Other => {
+                    let time = calendar.record_time(date_line(text));
+                    self.date = time.or(self.date.take());
+                }
+            });
+        })
+    }
+}
+
+fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let moment_of = |input: &Input| {
+        let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str());
+        name.and_then(|name| moment_in(name, &zone)).or(input.modified().map(RecordTime::from))
+    };
+    inputs.sort_by_cached_key(&moment_of);
+    let name = common_name(inputs.iter());
+    let mut tables = Tables::new(cx.options.established);
+    let mut uses = PortUses::new(cx.options.port);
+    let mut unknown = 0;
+    for mut input in inputs {
+        let moment = moment_of(&input);
+        let mut calendar = Calendar::new(&mut input, cx, &date_line);
+        let mut file = File::default();
+        let end = file.read(&mut input, &mut calendar);
+        file.listening.sort_unstable();
+        for (_, ends, _) in &file.sockets {
+            uses.add(ends.server_port.unwrap_or(0), ends.client_port.unwrap_or(0));
+        }
+        let mut sockets = file.sockets.into_iter().peekable();
+        for (number, date) in file.lists.iter().enumerate() {
+            tables.begin(date.or(moment));
+            while let Some((_, ends, rank)) = sockets.next_if(|(list, ..)| *list == number as u64) {
+                match direction(&ends, &file.listening, &uses, &cx.options.local) {
+                    Direction::Inbound => {
+                        let entry = Entry::of_socket(ends, rank);
+                        tables.take(&entry, &mut |connection| cx.sink.take(connection));
+                    }
+                    Direction::Outbound => {}
+                    Direction::Unknown => unknown += 1,
+                }
+            }
+        }
+        cx.status.record_unreadable_lines(input.name(), file.broken);
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            file.too_many,
+            format!(
+                "{}: {} sockets are more than are remembered of one file; give each list in a file \
+                 of its own",
+                input.name(),
+                file.too_many
+            ),
+        );
+        if let Err(e) = end {
+            cx.record_read_error(&input, &e);
+        }
+    }
+    report(&name, unknown, tables.count(), cx);
+}
+
+/// Reports what the lists cannot tell.
+fn report(name: &str, unknown: u64, lists: u64, cx: &mut Context<'_>) {
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        unknown,
+        format!(
+            "{name}: of {unknown} sockets it is not known which end is the server, and they are left \
+             out; {} tells it, or a list with the listening sockets (ss -tan)",
+            cx.options.name(Setting::Port)
+        ),
+    );
+    cx.status.warn(match lists {
+        0 | 1 => format!(
+            "{name}: a list shows the sockets of one moment; connections that had ended by then are \
+             not in it ('tcptally watch' counts all)"
+        ),
+        n => format!(
+            "{name}: connections that came and went between two of the {n} lists are in none of them"
+        ),
+    });
+}
+
+/// Who opened a connection whose local end is given as the server's.
+fn direction(ends: &Ends, listening: &[u16], uses: &PortUses, local: &[Host]) -> Direction {
+    let (Some(here), Some(there)) = (ends.server_port, ends.client_port) else {
+        return Direction::Unknown;
+    };
+    if !ends.inbound(local) {
+        return Direction::Outbound;
+    }
+    if listening.is_empty() {
+        return uses.direction(here, there);
+    }
+    match listening.binary_search(&here) {
+        Ok(_) => Direction::Inbound,
+        Err(_) => Direction::Outbound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match line(text.as_bytes()) {
+            Line::Socket(e, rank) => format!(
+                "{} {} {} {} {rank}",
+                e.client.ip().unwrap(),
+                e.client_port.unwrap(),
+                e.server.ip().unwrap(),
+                e.server_port.unwrap()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn rows_of_many_tools() {
+        let want = "198.51.100.7 40755 192.0.2.77 443 2";
+        for text in [
+            "ESTAB      0      0      192.0.2.77:443       198.51.100.7:40755",
+            "ESTAB 0 0 192.0.2.77%eth0:443 198.51.100.7:40755 users:((\"nginx\",pid=9,fd=7))",
+            "ESTAB 0 0 [::ffff:192.0.2.77]:443 [::ffff:198.51.100.7]:40755 uid:33 ino:7 sk:1 <->",
+            "tcp   ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
+            "0      0      192.0.2.77:443       198.51.100.7:40755",
+            "tcp        0      0 192.0.2.77:443     198.51.100.7:40755   ESTABLISHED 9/nginx",
+            "tcp4       0      0 192.0.2.77.443     198.51.100.7.40755   ESTABLISHED",
+            "web-1 nginx {x} ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
+            "gw1: ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
+        assert_eq!(
+            shown("tcp6 0 0 2001:db8::1:443 2001:db8::7:40755 TIME_WAIT"),
+            "2001:db8::7 40755 2001:db8::1 443 5"
+        );
+    }
+
+    #[test]
+    fn other_rows() {
+        for (text, want) in [
+            ("LISTEN 0 511 0.0.0.0:443 0.0.0.0:*", "Listening(443)"),
+            ("LISTEN 0 511 *:443 *:*", "Listening(443)"),
+            ("tcp6 0 0 :::443 :::* LISTEN", "Listening(443)"),
+            ("tcp4 0 0 *.443 *.* LISTEN", "Listening(443)"),
+            ("SYN-SENT 0 1 192.0.2.77:40001 198.51.100.7:80", "OtherSocket"),
+            ("udp 0 0 192.0.2.77:68 192.0.2.1:67 ESTABLISHED", "OtherSocket"),
+            ("ESTAB 0 0 192.0.2.77:https client.example:40755", "Broken"),
+            ("tcp6 0 0 2001:db8:77:1:2:3:4:443 2001:db8::7:40755 ESTABLISHED", "Broken"),
+            ("\t cubic wscale:10,10 rto:204 rtt:0.5/0.25", "Other"),
+            ("State Recv-Q Send-Q Local Address:Port Peer Address:Port", "Header"),
+            ("Active Internet connections (servers and established)", "Other"),
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! pfirewall.log of Windows: the log of its firewall in the format of W3C, a line for each packet that
+//! was dropped and each connection that was allowed.
+//!
+//! The fields are those of the header line `#Fields:`, as Microsoft describes it ("Interpreting the
+//! Windows Firewall log"). `path` tells the direction since Windows Vista.
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, Told};
+use super::reader::{Context, RecordFormat};
+use super::timestamp::Scan;
+
+/// The log of Windows' firewall.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "windows-firewall",
+    about: "pfirewall.log of Windows",
+    connection: "a TCP connection that was received",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Pfirewall>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// The columns that are used.
+const NAMES: [&str; 9] =
+    ["date", "time", "action", "protocol", "src-ip", "dst-ip", "src-port", "dst-port", "path"];
+
+/// Where the columns are, in the order of [`NAMES`].
+struct Pfirewall {
+    columns: Option<[usize; NAMES.len()]>,
+}
+
+fn columns(line: &[u8]) -> Option<[usize; NAMES.len()]> {
+    let names: Vec<&[u8]> = words(line.strip_prefix(b"#Fields:")?).collect();
+    let mut columns = [0; NAMES.len()];
+    for (column, name) in columns.iter_mut().zip(NAMES) {
+        *column = names.iter().position(|n| *n == name.as_bytes())?;
+    }
+    Some(columns)
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+impl LineLog for Pfirewall {
+    fn of(lines: &[&[u8]]) -> Pfirewall {
+        Pfirewall { columns: lines.iter().find_map(|line| columns(line)) }
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        let Some(columns) = &self.columns else { return Told::Foreign };
+        if line.first() == Some(&b'#') {
+            return Told::Other;
+        }
+        let words: Vec<&[u8]> = words(line).collect();
+        let mut scan = Scan(line);
+        let Some(stamp) = scan.iso() else { return Told::Foreign };
+        let [_, _, action, protocol, from, to, from_port, to_port, path] =
+            columns.map(|at| words.get(at).copied());
+        match (action, protocol, path) {
+            (Some(b"ALLOW"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => {}
+            (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return Told::Blocked,
+            (Some(b"INFO-EVENTS-LOST"), ..) => return Told::Lost,
+            (Some(_), Some(_), Some(_)) => return Told::Other,
+            _ => return Told::Broken,
+        }
+        let ends = || {
+            Some(Ends {
+                client: Host::address(from?)?,
+                client_port: Some(number(from_port?)?),
+                server: Host::address(to?)?,
+                server_port: Some(number(to_port?)?),
+            })
+        };
+        ends().map_or(Told::Broken, |ends| Event::new(stamp, ends, None).told())
+    }
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Pfirewall>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: connections that were allowed are in it only if the firewall was told to log them"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_connections_count() {
+        let head =
+            b"#Fields: date time action protocol src-ip dst-ip src-port dst-port size tcpflags \
+            tcpsyn tcpack tcpwin icmptype icmpcode info path pid";
+        let log = Pfirewall::of(&[b"#Version: 1.5", head]);
+        let shown = |line: &str| match log.told(line.as_bytes()) {
+            Told::Connection(e) => format!("{} {:?}", e.ends.server_port.unwrap(), e.established),
+            other => format!("{other:?}"),
+        };
+        let row = |action: &str, protocol: &str, path: &str| {
+            shown(&format!(
+                "2026-11-22 10:58:42 {action} {protocol} 198.51.100.7 192.0.2.77 40755 3389 0 - 0 0 0 - - - \
+                 {path} 904"
+            ))
+        };
+        assert_eq!(row("ALLOW", "TCP", "RECEIVE"), "3389 None");
+        assert_eq!(row("DROP", "TCP", "RECEIVE"), "Blocked");
+        assert_eq!(row("ALLOW", "TCP", "SEND"), "Other");
+        assert_eq!(row("ALLOW", "UDP", "RECEIVE"), "Other");
+        assert_eq!(row("INFO-EVENTS-LOST", "-", "-"), "Lost");
+        assert_eq!(shown("2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77"), "Broken");
+        assert_eq!(shown("#Software: Microsoft Windows Firewall"), "Other");
+    }
+}

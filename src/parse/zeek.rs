@@ -1,0 +1,212 @@
+//! conn.log of Zeek (and Bro): a line for each connection when it has ended, as columns between tabs
+//! or as a JSON object.
+//!
+//! The fields and states are those of Zeek's manual (base/protocols/conn/main.zeek). The originator
+//! is the client. `OTH` is a connection whose beginning Zeek did not see.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, Told};
+use super::reader::{Context, RecordFormat};
+use super::timestamp::{Scan, Stamp};
+use crate::Transport;
+
+/// Zeek's log of connections.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "zeek",
+    about: "conn.log of Zeek, in columns or JSON",
+    connection: "a TCP connection whose beginning Zeek saw",
+    is_text: true,
+    is_json: true,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Zeek>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// The columns that are used.
+const NAMES: [&str; 10] = [
+    "ts",
+    "id.orig_h",
+    "id.orig_p",
+    "id.resp_h",
+    "id.resp_p",
+    "proto",
+    "conn_state",
+    "duration",
+    "orig_bytes",
+    "resp_bytes",
+];
+
+/// Where the columns of a log are, in the order of [`NAMES`].
+struct Zeek {
+    columns: Option<[Option<usize>; NAMES.len()]>,
+}
+
+/// The values of a line, in the order of [`NAMES`]. `-` is no value.
+type Values<'a> = [Option<&'a [u8]>; NAMES.len()];
+
+/// The columns that the header line `#fields` names; `None` for other lines and other logs.
+fn columns(line: &[u8]) -> Option<[Option<usize>; NAMES.len()]> {
+    let names: Vec<&[u8]> = line.strip_prefix(b"#fields\t")?.split(|b| *b == b'\t').collect();
+    let find = |name: &str| names.iter().position(|n| n.trim_ascii() == name.as_bytes());
+    let columns = NAMES.map(find);
+    // Other logs of Zeek have the ends too.
+    columns[..7].iter().all(Option::is_some).then_some(columns)
+}
+
+impl LineLog for Zeek {
+    fn of(lines: &[&[u8]]) -> Zeek {
+        Zeek { columns: lines.iter().find_map(|line| columns(line)) }
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        match line.first() {
+            Some(b'{') => json(line),
+            Some(b'#') if self.columns.is_some() => match columns(line) {
+                // Logs with other columns, one behind the other.
+                Some(columns) if self.columns != Some(columns) => Told::Broken,
+                _ => Told::Other,
+            },
+            Some(_) => {
+                let Some(columns) = &self.columns else { return Told::Foreign };
+                let words: Vec<&[u8]> =
+                    line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
+                if words.len() < 7 || Scan(words[columns[0].unwrap_or(0)]).seconds().is_none() {
+                    return if words.len() > 1 { Told::Broken } else { Told::Foreign };
+                }
+                told(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
+            }
+            None => Told::Foreign,
+        }
+    }
+}
+
+/// Reads an object.
+fn json(line: &[u8]) -> Told {
+    if memchr::memmem::find(line, b"\"conn_state\"").is_none()
+        && memchr::memmem::find(line, b"\"id.orig_h\"").is_none()
+    {
+        return Told::Foreign;
+    }
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
+        return Told::Broken;
+    };
+    if !["id.orig_h", "proto", "conn_state"].iter().all(|name| object.contains_key(*name)) {
+        // An object of another log of Zeek.
+        return Told::Foreign;
+    }
+    let texts = NAMES.map(|name| match object.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    told(&texts.each_ref().map(|text| text.as_deref().map(str::as_bytes)))
+}
+
+fn told(values: &Values<'_>) -> Told {
+    let [ts, orig, orig_port, resp, resp_port, protocol, state, duration, sent, received] = *values;
+    if protocol.is_some_and(|p| p != b"tcp") {
+        return Told::Other;
+    }
+    let established = match state {
+        Some(b"S1" | b"S2" | b"S3" | b"SF" | b"RSTO" | b"RSTR") => Some(true),
+        Some(b"S0" | b"REJ" | b"RSTOS0" | b"RSTRH" | b"SH" | b"SHR") => Some(false),
+        Some(b"OTH") => return Told::Midstream,
+        _ => None,
+    };
+    let ends = || {
+        Some(Ends {
+            client: Host::address(orig?)?,
+            client_port: Some(number(orig_port?)?),
+            server: Host::address(resp?)?,
+            server_port: Some(number(resp_port?)?),
+        })
+    };
+    let Some(ends) = ends() else { return Told::Broken };
+    let stamp = ts.map_or(Stamp::None, |ts| {
+        let mut scan = Scan(ts);
+        scan.iso().or_else(|| scan.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
+    });
+    let seconds = duration.and_then(|d| std::str::from_utf8(d).ok()?.parse().ok());
+    let mut event = Event::new(stamp, ends, established);
+    event.more.transport = Some(Box::new(Transport {
+        duration: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+        bytes_in: sent.and_then(number),
+        bytes_out: received.and_then(number),
+        ..Transport::default()
+    }));
+    event.told()
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Zeek>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: Zeek writes a connection when it has ended, so those that were still open are not in \
+         the log; attempts that were refused or never answered count too"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: &[u8] =
+        b"#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\t\
+        duration\torig_bytes\tresp_bytes\tconn_state";
+
+    fn shown(zeek: &Zeek, line: &str) -> String {
+        match zeek.told(line.as_bytes()) {
+            Told::Connection(e) => format!(
+                "{:?} {:?} {:?} {:?}",
+                e.stamp,
+                e.ends.server_port.unwrap(),
+                e.established,
+                e.more.transport.unwrap().duration.unwrap_or_default()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn columns_and_objects() {
+        let zeek = Zeek::of(&[b"#separator \\x09", FIELDS]);
+        let row = |proto: &str, state: &str| {
+            format!(
+                "1795345122.200113\tCx1\t198.51.100.7\t40755\t192.0.2.77\t443\t{proto}\tssl\t1.500000\t9\t\
+                 8\t{state}"
+            )
+        };
+        let want = |established| format!("Epoch(1795345122200113000) 443 {established} 1.5s");
+        assert_eq!(shown(&zeek, &row("tcp", "SF")), want("Some(true)"));
+        assert_eq!(shown(&zeek, &row("tcp", "S0")), want("Some(false)"));
+        assert_eq!(shown(&zeek, &row("tcp", "OTH")), "Midstream");
+        assert_eq!(shown(&zeek, &row("udp", "SF")), "Other");
+        assert_eq!(shown(&zeek, &row("tcp", "SF")[..50]), "Broken");
+        assert_eq!(shown(&zeek, "#close\t2026-11-22-11-00-00"), "Other");
+        for ts in ["1795345122.200113", "\"2026-11-22T10:58:42.200113Z\""] {
+            let line = format!(
+                "{{\"ts\":{ts},\"uid\":\"Cx1\",\"id.orig_h\":\"198.51.100.7\",\"id.orig_p\":40755,\
+                 \"id.resp_h\":\"192.0.2.77\",\"id.resp_p\":443,\"proto\":\"tcp\",\"duration\":1.5,\
+                 \"conn_state\":\"SF\"}}"
+            );
+            assert_eq!(shown(&zeek, &line), want("Some(true)"));
+            assert_eq!(shown(&zeek, &line[..120]), "Broken");
+        }
+    }
+
+    #[test]
+    fn other_logs_of_zeek_are_not_recognised() {
+        let dns =
+            b"#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\ttrans_id\n";
+        assert!(!line_log::recognise::<Zeek>(dns));
+        let dns = b"{\"ts\":1.5,\"id.orig_h\":\"192.0.2.1\",\"proto\":\"udp\",\"query\":\"x\"}\n";
+        assert!(!line_log::recognise::<Zeek>(dns));
+    }
+}
