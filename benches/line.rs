@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use tcptally::internals::Block;
+use tcptally::internals::{Block, read_block};
 
 /// So many lines that they fit into the cache with their facts.
 const LINES: usize = 500;
@@ -43,7 +43,7 @@ fn form(bencher: Bencher<'_, '_>, name: &str) {
     let mut block = Block::default();
     bencher.counter(BytesCount::of_str(&text)).counter(ItemsCount::new(LINES)).bench_local(|| {
         block.clear();
-        block.read(divan::black_box(text.as_bytes()));
+        read_block(&mut block, divan::black_box(text.as_bytes()));
         block.facts.len()
     });
 }

@@ -1,7 +1,8 @@
 //! What the tests, benchmarks and fuzz targets use of the modules below the public interface.
 
 pub use crate::format::{Format, OutputFormat, RenderOptions, Report, ReportSection};
-pub use crate::parse::strace::line::Block;
+pub use crate::parse::strace::block::Block;
+pub use crate::parse::strace::block_reader::read as read_block;
 pub use crate::trace::perf::accept_signal::AcceptSignal;
 pub use crate::trace::perf::events::Events;
 pub use crate::trace::perf::tracepoint::Tracepoints;

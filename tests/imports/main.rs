@@ -5,9 +5,6 @@
 //! the name of a child module. An import of a re-exported name counts as an import of the module
 //! that defines the name, so a `pub use` makes no dependency of its own. Code under `#[cfg(test)]`
 //! is left out.
-//!
-//! `allowed_cycles.txt` lists the imports that still close a cycle. It must only shrink: an entry
-//! that is no longer needed fails the test.
 
 mod graph;
 mod source;
@@ -15,9 +12,7 @@ mod source;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use graph::{Edge, Graph};
-
-const ALLOWED_CYCLES: &str = include_str!("allowed_cycles.txt");
+use graph::Graph;
 
 /// For each part of the library, the parts that it may import.
 const DIRECTIONS: [(&str, &[&str]); 10] = [
@@ -37,23 +32,9 @@ fn library() -> Graph {
     Graph::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
 }
 
-/// The lines of `allowed_cycles.txt`: `importer -> imported`.
-fn allowed() -> BTreeSet<Edge> {
-    let lines = ALLOWED_CYCLES.lines().map(str::trim);
-    let entries = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    entries
-        .map(|line| {
-            let (from, to) = line.split_once(" -> ").expect("an entry is 'importer -> imported'");
-            (from.to_string(), to.to_string())
-        })
-        .collect()
-}
-
 #[test]
 fn modules_import_each_other_without_cycles() {
-    let allowed = allowed();
-    let mut graph = library();
-    graph.edges.retain(|edge, _| !allowed.contains(edge));
+    let graph = library();
     let cycles: Vec<String> = graph.cycles().iter().map(|c| graph.describe(c)).collect();
     assert!(
         cycles.is_empty(),
@@ -61,19 +42,6 @@ fn modules_import_each_other_without_cycles() {
          or a registry to a module above:\n{}",
         cycles.join("\n")
     );
-}
-
-#[test]
-fn allowed_cycles_are_all_needed() {
-    let graph = library();
-    let allowed = allowed();
-    for entry in &allowed {
-        let mut graph = graph.clone();
-        graph.edges.retain(|edge, _| edge == entry || !allowed.contains(edge));
-        let needed = !graph.cycles().is_empty();
-        let (from, to) = entry;
-        assert!(needed, "remove '{from} -> {to}' from tests/imports/allowed_cycles.txt");
-    }
 }
 
 #[test]

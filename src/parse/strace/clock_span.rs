@@ -4,8 +4,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
+use super::block::Block;
+use super::block_reader;
 use super::clock::{ClockSpan, DAY};
-use super::line::Block;
 use super::prefix::Stamp;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, is_end};
@@ -44,7 +45,7 @@ pub(super) fn first_days(
 /// How time passes in `input`. Of what gives its content only once: as far as it was looked at.
 fn clock_span(input: &mut Input, cx: &Context<'_>) -> Option<ClockSpan> {
     let mut block = Block::default();
-    block.read(input.head());
+    block_reader::read(&mut block, input.head());
     block.clock_span.clock()?;
     let head = block.clock_span;
     if cx.options.date.is_some() && input.path().is_none() {
@@ -60,7 +61,7 @@ fn clock_span(input: &mut Input, cx: &Context<'_>) -> Option<ClockSpan> {
     // What could be read is what will be counted.
     let _ = lines::blocks(&mut again, |text, _| {
         block.clear();
-        block.read(text);
+        block_reader::read(&mut block, text);
         all.join(&block.clock_span);
     });
     Some(all)
@@ -117,7 +118,7 @@ impl Regions<'_> {
         let whole = start + n as u64 >= plain.len;
         let end = if whole { n } else { buffer[..n].iter().rposition(|b| is_end(*b))? };
         block.clear();
-        block.read(buffer.get(first..end)?);
+        block_reader::read(block, buffer.get(first..end)?);
         Some(block.clock_span)
     }
 }
@@ -125,7 +126,7 @@ impl Regions<'_> {
 /// The date of the first line, if the log ends on the same day.
 pub(super) fn guess(input: &Input, zone: &TimeZone) -> Option<Date> {
     let mut block = Block::default();
-    block.read(input.head());
+    block_reader::read(&mut block, input.head());
     let (first, _) = block.clock_span.clock()?;
     let mut day = ClockSpan::default();
     day.see(Stamp::Clock(first));

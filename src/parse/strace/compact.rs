@@ -19,7 +19,7 @@ pub struct CompactAccept {
     pub ip: IpAddr,
     /// Its local end: an index into [`Briefs::locals`].
     pub local: u8,
-    /// When accept returned, as in a [fact](super::line::Fact).
+    /// When accept returned, as in a [fact](super::block::Fact).
     pub stamp: Stamp,
 }
 

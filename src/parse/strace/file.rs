@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use super::block::{Block, Given};
+use super::block_reader;
 use super::clock::{Base, Dates};
 use super::compact::CompactAccept;
-use super::line::{Block, Given};
 use super::log::{Log, connection};
 use super::rescue;
 use crate::Connection;
@@ -53,7 +54,7 @@ pub(super) fn read(
                     Piece::Lines(text, at) => {
                         passed = PassedAccept::default();
                         block.clear();
-                        block.read(text);
+                        block_reader::read(&mut block, text);
                         log.take(&mut block, at);
                         give(&mut block, log.base(), &mut dates, |c| sink.take(c));
                     }
@@ -121,14 +122,14 @@ fn decompressed(
             block.clear();
             block.briefs.requested = alike && tries_briefs(again, part);
             part += 1;
-            block.read(&text);
+            block_reader::read(&mut block, &text);
             if log.takes_brief(&block) {
                 again = if block.briefs.is_empty() { again } else { 0 };
             } else {
                 again += 1;
                 block.clear();
                 block.briefs.requested = false;
-                block.read(&text);
+                block_reader::read(&mut block, &text);
             }
             log.take(&mut block, at);
             give_block(&mut block, log.base(), &mut dates, alike.then_some(&mut coalescer), sink);
@@ -181,7 +182,7 @@ impl Job {
         self.at = begin + from as u64;
         self.lines = from..to;
         let text = &self.buffer[from..to];
-        self.block.read(text);
+        block_reader::read(&mut self.block, text);
         let end = begin + to as u64;
         if text.last().is_some_and(|b| !lines::is_end(*b)) && end < plain.len {
             let mut passed = PassedAccept::default();
@@ -227,7 +228,7 @@ fn in_parts(
                     again.fetch_add(1, Ordering::Relaxed);
                     job.block.clear();
                     job.block.briefs.requested = false;
-                    job.block.read(&job.buffer[job.lines.clone()]);
+                    block_reader::read(&mut job.block, &job.buffer[job.lines.clone()]);
                 }
                 log.take(&mut job.block, job.at);
                 if std::mem::take(&mut job.passed_accept) {

@@ -2,10 +2,10 @@
 //! the halves of calls, follows descriptors, and says which connections are certain.
 
 use super::accepted::LinePart;
+use super::block::{Block, Fact, Given};
 use super::call::{Call, Name, Returned};
 use super::clock::{Base, ClockSpan, Dates};
 use super::compact::{Briefs, LocalSource};
-use super::line::{Block, Fact, Given};
 use super::pending::PendingConnections;
 use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};
@@ -542,7 +542,7 @@ impl Log {
             }
             Name::Clone => {
                 if let Ok(child @ 1..) = u32::try_from(value) {
-                    self.tables.born(fact.pid, child, shares);
+                    self.tables.clone_of(fact.pid, child, shares);
                     self.forget_near();
                 }
             }

@@ -1,9 +1,11 @@
 //! strace logs, from strace 4.5 to 7.2.
 //!
-//! [`mod@line`] makes facts of lines, each by itself; [`log`] joins them in their order. So the
+//! [`block`] has the facts of lines, each by itself; [`log`] joins them in their order. So the
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
 mod accepted;
+pub(crate) mod block;
+pub(crate) mod block_reader;
 pub(crate) mod call;
 pub(crate) mod clock;
 mod clock_span;
@@ -12,11 +14,13 @@ pub(crate) mod cursor;
 mod fast_path;
 pub(crate) mod fd_annotation;
 mod file;
-pub(crate) mod line;
+mod ipv6;
+mod line;
 pub(crate) mod log;
 mod pending;
 pub(crate) mod prefix;
 mod rescue;
+mod result;
 mod sign;
 pub(crate) mod sockaddr;
 mod syscalls;

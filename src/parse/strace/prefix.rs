@@ -10,6 +10,8 @@ pub(crate) const EPOCH_END: u64 = EPOCH * 90;
 
 const SECOND: u64 = 1_000_000_000;
 
+const DAY: i64 = 86_400 * SECOND as i64;
+
 /// A time as one line tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Stamp {
@@ -18,7 +20,7 @@ pub enum Stamp {
     None,
     /// Nanoseconds since 1970 (`-ttt`).
     Epoch(i64),
-    /// Nanoseconds since midnight (`-t`, `-tt`). In a [fact](super::line::Fact): since the
+    /// Nanoseconds since midnight (`-t`, `-tt`). In a [fact](super::block::Fact): since the
     /// midnight before its block.
     Clock(i64),
     /// Nanoseconds since the line before (`-r`). In a fact: since the block began.
@@ -169,6 +171,25 @@ fn relative(c: &mut Cursor<'_>) -> Stamp {
     }
     *c = probe;
     Stamp::Since(ns as i64)
+}
+
+/// The time of a line that has one of its own and one of a wrapper. The wrapper's counts where the
+/// line has none, and tells the date of a bare clock time.
+pub(super) fn best(own: Stamp, wrapper: Stamp) -> Stamp {
+    let same_day = |day: i64, clock: i64| {
+        let time = day.div_euclid(DAY) * DAY + clock;
+        // Not on the other side of midnight.
+        let off = (time - day + DAY / 2).div_euclid(DAY);
+        time - off * DAY
+    };
+    match (own, wrapper) {
+        (_, Stamp::None) => own,
+        (Stamp::None | Stamp::Since(_), _) => wrapper,
+        (Stamp::Clock(clock), Stamp::Local(day)) => Stamp::Local(same_day(day, clock)),
+        (Stamp::Clock(clock), Stamp::Yearless(day)) => Stamp::Yearless(same_day(day, clock)),
+        (Stamp::Clock(_), Stamp::Epoch(_)) => wrapper,
+        _ => own,
+    }
 }
 
 #[cfg(test)]

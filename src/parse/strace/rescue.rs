@@ -5,23 +5,17 @@
 use memchr::memmem;
 
 use super::call::named;
-pub(super) use super::call::next_call;
 use super::cursor::Cursor;
-use super::line::Block;
 use super::prefix::{Prefix, Stamp, split};
+pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
 use crate::parse::timestamp::Stamp as WrapperStamp;
-use crate::parse::{clean, wrapper};
 
 /// The prefixes of strace itself are no longer than this.
 const MAX_PREFIX: usize = 160;
 
 /// More places of a line are not looked at one by one: it is unreadable then.
 const MAX_HITS: usize = 16;
-
-/// How often parts of one line are tried, so that a line takes no time to speak of, however it is
-/// made.
-pub(super) const MAX_ATTEMPTS: u32 = 40;
 
 const DAY: i64 = 86_400 * 1_000_000_000;
 
@@ -31,7 +25,7 @@ pub(super) fn has_accept(text: &[u8]) -> bool {
 }
 
 /// Where `accept` is named as a call in `text`.
-fn accepts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+pub(super) fn accepts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     memmem::find_iter(text, b"accept").filter(|at| is_accept(text, *at))
 }
 
@@ -193,7 +187,7 @@ fn word_before(text: &[u8]) -> &[u8] {
 }
 
 /// Whether `at` lies within a string, where the strings of the line are as they should be.
-fn is_quoted(line: &[u8], at: usize) -> bool {
+pub(super) fn is_quoted(line: &[u8], at: usize) -> bool {
     // In JSON, everything is.
     if line.starts_with(b"{\"") {
         return false;
@@ -211,64 +205,8 @@ fn is_quoted(line: &[u8], at: usize) -> bool {
     inside
 }
 
-/// Reads a line that is none of strace's as it is. False: nothing of it was strace's.
-#[cold]
-pub(super) fn rescue(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
-    let marks: [&[u8]; 3] = [b"resumed", b"+++ ", b"--- "];
-    if memchr::memchr(b'(', line).is_none()
-        && !marks.iter().any(|m| memmem::find(line, m).is_some())
-    {
-        return false;
-    }
-    if depth == 0 || block.attempts == 0 {
-        let hidden = may_hide_accept(line);
-        block.unreadable += if hidden { accepts(line).count().max(1) as u64 } else { 0 };
-        return true;
-    }
-    block.attempts -= 1;
-    if clean::is_dirty(line) {
-        let before = (block.facts.len(), block.unreadable);
-        let read = |found, piece: &Vec<u8>| block.line(piece, at, depth - 1) | found;
-        let found = clean::pieces(line).iter().fold(false, read);
-        // A control character may have removed a part of the name.
-        let nothing = before == (block.facts.len(), block.unreadable);
-        block.unreadable += u64::from(nothing && may_hide_accept(line));
-        return found;
-    }
-    if behind_wrapper(block, line, at, depth) || behind_text(block, line, at, depth) {
-        return true;
-    }
-    let hidden = may_hide_accept(line);
-    block.unreadable += u64::from(hidden);
-    hidden
-}
-
-/// Reads what follows the prefixes of other programs.
-fn behind_wrapper(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
-    let mut rest = line;
-    let mut stamp = WrapperStamp::None;
-    for _ in 0..wrapper::MAX_LAYERS {
-        let Some(stripped) = wrapper::strip(rest) else { return false };
-        if stripped.stamp != WrapperStamp::None {
-            stamp = stripped.stamp;
-        }
-        rest = stripped.rest;
-        let outer = std::mem::replace(&mut block.wrapper, of_wrapper(stamp));
-        let before = (block.facts.len(), block.unreadable);
-        let found = block.own_line(rest, at, depth - 1);
-        block.wrapper = outer;
-        if found {
-            // What was taken for a prefix may be a part of the name.
-            let nothing = before == (block.facts.len(), block.unreadable);
-            block.unreadable += u64::from(nothing && may_hide_accept(line));
-            return true;
-        }
-    }
-    false
-}
-
 /// A wrapper's time as the times of this module.
-fn of_wrapper(stamp: WrapperStamp) -> Stamp {
+pub(super) fn of_wrapper(stamp: WrapperStamp) -> Stamp {
     let days = |date: jiff::civil::Date, first: i16| {
         let first = jiff::civil::Date::constant(first, 1, 1);
         i64::from((date - first).get_days()).saturating_mul(DAY)
@@ -288,55 +226,8 @@ fn of_wrapper(stamp: WrapperStamp) -> Stamp {
     }
 }
 
-/// The time of a line that has one of its own and one of a wrapper. The wrapper's counts where the
-/// line has none, and tells the date of a bare clock time.
-pub(super) fn best(own: Stamp, wrapper: Stamp) -> Stamp {
-    let same_day = |day: i64, clock: i64| {
-        let time = day.div_euclid(DAY) * DAY + clock;
-        // Not on the other side of midnight.
-        let off = (time - day + DAY / 2).div_euclid(DAY);
-        time - off * DAY
-    };
-    match (own, wrapper) {
-        (_, Stamp::None) => own,
-        (Stamp::None | Stamp::Since(_), _) => wrapper,
-        (Stamp::Clock(clock), Stamp::Local(day)) => Stamp::Local(same_day(day, clock)),
-        (Stamp::Clock(clock), Stamp::Yearless(day)) => Stamp::Yearless(same_day(day, clock)),
-        (Stamp::Clock(_), Stamp::Epoch(_)) => wrapper,
-        _ => own,
-    }
-}
-
-/// Reads a call that follows other text on the same line.
-fn behind_text(block: &mut Block, line: &[u8], at: u32, depth: u8) -> bool {
-    for place in calls(line) {
-        // Whatever looks like a call within a string is none, unless it can be read to its end.
-        if block.attempts == 0 {
-            return false;
-        }
-        block.attempts -= 1;
-        if is_quoted(line, place) && !has_accept(&line[place..]) {
-            continue;
-        }
-        let start = prefix_start(line, place);
-        let before = (block.facts.len(), block.unreadable);
-        if block.own_line(&line[start..], at, depth - 1) && block.unreadable == before.1 {
-            // A string of another call, or an accept behind one that was cut: nobody can tell.
-            if is_in_string_of_call(line, place) {
-                block.unreadable += u64::from(block.has_accepted(before.0));
-                block.facts.truncate(before.0);
-            }
-            return true;
-        }
-        // What follows may be the call; this was not.
-        block.facts.truncate(before.0);
-        block.unreadable = before.1;
-    }
-    false
-}
-
 /// Whether `place` is within a string that another call at the beginning of the line has.
-fn is_in_string_of_call(line: &[u8], place: usize) -> bool {
+pub(super) fn is_in_string_of_call(line: &[u8], place: usize) -> bool {
     let (_, body) = split(line);
     let n =
         body.0.iter().take_while(|b| b.is_ascii_lowercase() || b"0123456789_".contains(b)).count();
@@ -358,7 +249,7 @@ fn is_in_string_of_call(line: &[u8], place: usize) -> bool {
 }
 
 /// The places where a call that matters may begin.
-fn calls(line: &[u8]) -> impl Iterator<Item = usize> + '_ {
+pub(super) fn calls(line: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let whole = memchr::memchr_iter(b'(', line).filter_map(|at| {
         let word = word_before(&line[..at]);
         if named(word).is_some() {
@@ -381,7 +272,7 @@ fn calls(line: &[u8]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// Where the prefix of strace begins that ends at `place`; `place` itself if there is none.
-fn prefix_start(line: &[u8], place: usize) -> usize {
+pub(super) fn prefix_start(line: &[u8], place: usize) -> usize {
     let from = place.saturating_sub(MAX_PREFIX);
     let begins = |at: &usize| {
         let before = at.checked_sub(1).map_or(b' ', |n| line[n]);

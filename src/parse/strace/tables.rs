@@ -105,7 +105,7 @@ pub(crate) struct Tables {
     next: u32,
     candidates: NumberMap<i32, Vec<Candidate>>,
     inodes: NumberMap<u64, Socket>,
-    births: NumberMap<u32, (Arc<Map>, u32)>,
+    inherited: NumberMap<u32, (Arc<Map>, u32)>,
     /// Numbers below 1024 that any process ever had something under.
     touched: Touched,
     reading: Reading,
@@ -173,7 +173,7 @@ impl Tables {
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
-        let (base, parent) = match self.births.get(&pid) {
+        let (base, parent) = match self.inherited.get(&pid) {
             Some((map, parent)) if self.reading == Reading::Second => {
                 (Some(Arc::clone(map)), *parent)
             }
@@ -204,7 +204,7 @@ impl Tables {
         // The parent may have got it from its own parent, whose file came later.
         let mut parent = table.parent;
         for _ in 0..16 {
-            let (map, next) = self.births.get(&parent)?;
+            let (map, next) = self.inherited.get(&parent)?;
             if let Some(entry) = map.get(&fd) {
                 return Some(*entry);
             }
@@ -361,8 +361,8 @@ impl Tables {
         self.inodes.get(&inode).copied()
     }
 
-    /// `child` was born to `pid`, and shares its descriptors or has a copy.
-    pub(crate) fn born(&mut self, pid: u32, child: u32, shares: bool) {
+    /// `pid` created `child`, which shares its descriptors or has a copy: clone(2).
+    pub(crate) fn clone_of(&mut self, pid: u32, child: u32, shares: bool) {
         let (parent, _) = self.of(pid);
         if self.by_pid.get(&child) == Some(&parent) {
             return;
@@ -375,14 +375,14 @@ impl Tables {
             }
         }
         let Some(base) = self.freeze(parent) else { return };
-        if self.reading == Reading::First && self.births.len() < MOST_TABLES {
-            self.births.insert(child, (Arc::clone(&base), pid));
+        if self.reading == Reading::First && self.inherited.len() < MOST_TABLES {
+            self.inherited.insert(child, (Arc::clone(&base), pid));
         }
         if shares {
             return;
         }
-        // The child may have come before its parent's clone returned. But what was born
-        // already is another one, with the same number.
+        // The child may have come before its parent's clone returned. A table
+        // that has a base already is that of another process with the same number.
         let known = self.by_pid.get(&child).and_then(|id| self.tables.get_mut(id));
         if let Some(t) = known.filter(|t| t.base.is_none()) {
             t.base = Some(base);
@@ -457,8 +457,8 @@ impl Tables {
         self.reading = Reading::First;
     }
 
-    /// The second reading begins. What can be known of the run by now is kept: who was born to
-    /// whom, and which sockets were there.
+    /// The second reading begins. What is known of the run by now is kept: the parents of processes,
+    /// and the sockets.
     pub(crate) fn read_second(&mut self) {
         self.by_pid.clear();
         self.tables.clear();
