@@ -35,7 +35,7 @@ lint: ## format, clippy, imports between modules and documentation, each without
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test imports
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
 kernels: ## each engine inside Debian's kernels, in virtual machines (KERNELS='6.1 6.12'; needs qemu-system-x86)
 	@tests/kernels/kernels.sh $(KERNELS)

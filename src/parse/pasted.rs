@@ -24,7 +24,7 @@ pub(crate) fn has_entities(head: &[u8]) -> bool {
         })
 }
 
-/// Whether [`clean`] would change a line of `head`.
+/// Whether [`clean()`] would change a line of `head`.
 pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
 }
