@@ -614,7 +614,7 @@ fn lines_of_another_format_make_the_report_incomplete() {
 fn a_total_of_0_has_a_reason() {
     let other = "accept4(3, NULL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)\n";
     let rows = [
-        row("strace.log", other, 0, &["strace.log was read as strace", "accept call"]),
+        row("strace.log", other, 0, &["strace.log: read as strace", "accept call"]),
         row("kernel.log", LOG.replace("SYN", "ACK"), 0, &["read as netfilter", "SYN"]),
         row("tcpdump.txt", DUMP.replace("[S]", "[.]"), 0, &["read as tcpdump", "opens"]),
         row("empty", "", 0, &["empty is empty"]),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::host::Host;
 use super::input::Input;
 use super::lines;
+use super::observers::Observers;
 use super::reader::{Context, RecordFormat};
 use crate::model::connection::{Transport, canonical};
 use crate::model::text::unescape_cell;
@@ -24,7 +25,7 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     is_json: true,
     is_snapshot: false,
     recognise,
-    run: |_: &Path| None,
+    run: |_: &Path| Some(String::new()),
     read,
 };
 
@@ -131,10 +132,16 @@ impl From<Event> for Connection {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let mut observers = Observers::default();
+    let mut take = |event: Event, cx: &mut Context<'_>| {
+        let connection = Connection::from(event);
+        observers.note(&connection);
+        cx.sink.take(connection);
+    };
     for mut input in inputs {
         let mut unreadable = 0;
         let end = if is_csv(input.head()) {
-            csv(&mut input, cx, &mut unreadable)
+            csv(&mut input, cx, &mut take, &mut unreadable)
         } else {
             lines::blocks(&mut input, |block, _| {
                 lines::each(block, |line, _| {
@@ -142,7 +149,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                         return;
                     }
                     match serde_json::from_slice::<Event>(line) {
-                        Ok(event) => cx.sink.take(event.into()),
+                        Ok(event) => take(event, cx),
                         Err(_) => unreadable += 1,
                     }
                 });
@@ -154,13 +161,19 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(&input, &e);
         }
     }
+    observers.warn(cx.status);
 }
 
-fn csv(input: &mut impl Read, cx: &mut Context<'_>, unreadable: &mut u64) -> std::io::Result<()> {
+fn csv(
+    input: &mut impl Read,
+    cx: &mut Context<'_>,
+    take: &mut impl FnMut(Event, &mut Context<'_>),
+    unreadable: &mut u64,
+) -> std::io::Result<()> {
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(input);
     for event in reader.deserialize::<Event>() {
         match event.map_err(::csv::Error::into_kind) {
-            Ok(event) => cx.sink.take(event.of_cells().into()),
+            Ok(event) => take(event.of_cells(), cx),
             Err(::csv::ErrorKind::Io(e)) => return Err(e),
             Err(_) => *unreadable += 1,
         }

@@ -42,7 +42,7 @@ pub(super) fn report_other_formats(
     let others = FORMATS.iter().filter(|format| format.is_text && format.name != own.name);
     for other in others.filter(|format| (format.recognise)(&rest)) {
         let text = format!(
-            "{name} was read as {}, and connections in its lines of {} ({}) are not counted; put each \
+            "{name}: read as {}, and connections in its lines of {} ({}) are not counted; put each \
              kind of record into a file of its own",
             own.name, other.name, other.about
         );

@@ -24,6 +24,7 @@ mod lines;
 mod mixed;
 mod netfilter;
 mod netflow;
+mod observers;
 mod parallel;
 mod pasted;
 mod pcap;
@@ -101,7 +102,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         let name = common_name(run.inputs.iter());
         let format = run.format;
         outcome.read_as.push(format!(
-            "{name} was read as {}, and nothing in it is {}{}",
+            "{name}: read as {}, and nothing in it is {}{}",
             format.name,
             format.connection,
             match options.local.is_empty() {

@@ -175,6 +175,28 @@ fn jsonl_and_csv_reports_are_read() {
 }
 
 #[test]
+fn events_of_trace_and_watch_of_one_server_are_a_double_count_and_noted() {
+    let event = |time: &str, host: &str, rest: &str| {
+        let ends = r#""local_port":443,"peer_ip":"192.0.2.7","peer_port":40001"#;
+        let time = format!("2026-11-22T11:{time}:00.000000Z");
+        Record::new(&format!(r#"{{"time":"{time}","host":"{host}",{ends},{rest}}}"#))
+    };
+    let note = "port 443 of web1 was observed by trace and by watch at the same time";
+    let traced = |host| event("30", host, r#""pid":10,"tid":10,"fd":7"#);
+    let watched = |time| event(time, "web1", r#""time_uncertainty":0.5,"bytes_in":3"#);
+    for (trace, watch, is_noted) in [
+        (traced("web1"), watched("30"), true),
+        (traced("web2"), watched("30"), false),
+        (traced("web1"), watched("31"), false),
+        (watched("30"), watched("30"), false),
+    ] {
+        let gave = run(&mut tcptally(&["parse", "-F", "plain", &trace.path, &watch.path]));
+        assert_eq!(gave.out, "192.0.2.7: 2\n");
+        assert_eq!(gave.err.contains(note), is_noted, "{}", gave.err);
+    }
+}
+
+#[test]
 fn others_of_jsonl_and_csv_reports_are_no_address() {
     let (_, two) = machines();
     for format in ["jsonl", "csv"] {
