@@ -16,6 +16,7 @@ node            nodejs
 apache2         apache2-bin
 script          bsdutils
 tshark          tshark
+strace          strace
 setpriv         util-linux
 '
 

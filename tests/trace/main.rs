@@ -13,6 +13,7 @@ mod attach_counts;
 mod attach_errors;
 mod attach_harmless;
 mod attach_port;
+mod beside_strace;
 mod children;
 mod daemon;
 mod events;
