@@ -43,6 +43,11 @@ pub(crate) fn main() -> i32 {
 }
 
 fn run(cli: Cli) -> i32 {
+    let starts_command = matches!(&cli.command, Command::Trace(args) if !args.argv.is_empty());
+    if !starts_command {
+        // Failure is harmless: nothing is executed but nfdump.
+        let _ = capability::renounce_new();
+    }
     let (result, own_failure) = match cli.command {
         // The command's own exit status may be 1, so a failure of tcptally is 125.
         Command::Trace(args) => {

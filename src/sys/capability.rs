@@ -7,7 +7,9 @@
 use std::io;
 
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+};
 
 /// The sets of the calling thread.
 fn get() -> io::Result<CapabilitySets> {
@@ -42,6 +44,12 @@ fn lower_here() -> io::Result<()> {
     }
     sets.effective.remove(PERF);
     set(sets)
+}
+
+/// Lets no program that this process executes gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS). Not for a
+/// process that starts a command of the user: set-user-ID programs would lose their privileges.
+pub(crate) fn renounce_new() -> io::Result<()> {
+    Ok(set_no_new_privs(true)?)
 }
 
 /// Takes out of the calling thread's effective set what makes every tracepoint readable.
