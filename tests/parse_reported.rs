@@ -1,4 +1,4 @@
-//! `tcptally parse` on records that once gave a wrong number without a word.
+//! Records that once gave a wrong number silently.
 //!
 //! Each directory of testdata/reported is one: `input.*` and truth.json with the options, the
 //! total, the rows (or null where they do not matter), and whether an honest answer is enough.

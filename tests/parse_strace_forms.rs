@@ -174,7 +174,7 @@ fn halves_of_a_call_are_joined_in_all_spellings() {
     // A half by itself.
     gives(&format!("5 <... accept4 resumed>{PEER}, [16], 0) = 4\n"), &["192.0.2.9:7>-=4"]);
     gives("5 accept(3,  <unfinished ...>\n", &[]);
-    // It ends in the call, or strace lets go.
+    // It ends in the call, or strace detaches.
     gives("5 accept(3,  <unfinished ...>\n5 <... accept resumed> <unfinished ...>) = ?\n", &[]);
     gives("5 accept(3,  <unfinished ...>) = ?\n", &[]);
     gives("5 accept(3,  <detached ...>\n", &[]);

@@ -1,5 +1,5 @@
 //! Text that is not strace's, before, behind and within the lines of strace logs: it may make a
-//! line unreadable, but it never makes a connection disappear without a word.
+//! line unreadable, but it never makes a connection disappear silently.
 
 use std::io::Write;
 
@@ -27,7 +27,7 @@ fn read(log: &str, port: bool) -> (u64, u64) {
     (found.len() as u64, outcome.status.unreadable_lines())
 }
 
-/// A log, and how many connections it tells of. Each line is one that strace writes.
+/// A log, and how many connections it describes. Each line is one that strace writes.
 fn log() -> impl Strategy<Value = Vec<(String, u64)>> {
     let prefix = select(vec![
         "",
@@ -122,10 +122,10 @@ fn cases(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Lines of one connection, or of none, in order; and how many connections they tell of.
+/// Lines of one connection or of none, in order, and how many connections they describe.
 type ShortLog = (Vec<String>, u64);
 
-/// Logs in which one line tells of a connection.
+/// Logs in which one line describes a connection.
 fn logs_of_one_connection() -> Vec<ShortLog> {
     const UNIX: &str = r#"{sa_family=AF_UNIX, sun_path="/run/accept(3"}"#;
     let resumed = format!("<... accept4 resumed>{PEER}, [16], 0) = 6");

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use random::Random;
 
-/// Who comes.
+/// The clients.
 struct Clients {
     /// Connections that each has made.
     made: Vec<u32>,

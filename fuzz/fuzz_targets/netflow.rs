@@ -5,8 +5,8 @@ mod record;
 
 libfuzzer_sys::fuzz_target!(
     init: {
-        // Its binary files are for nfdump to read, which can be made to run for ever.
-        // SAFETY: there is no other thread yet.
+        // nfdump reads its binary files, and can be made to run forever. SAFETY: there is no other
+        // thread yet.
         unsafe { std::env::set_var("PATH", "") };
     },
     |data: &[u8]| record::read("netflow", data)

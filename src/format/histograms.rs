@@ -29,7 +29,7 @@ impl TcpHistograms {
         self.rtt.clone()
     }
 
-    /// Adds one connection. A duration of which only a bound is known is left out.
+    /// Adds one connection. Leaves out a duration if only a bound of it is known.
     pub fn observe(&self, c: &Connection) {
         let Some(transport) = c.transport.as_deref() else { return };
         let duration = transport.duration.filter(|_| !transport.is_duration_bound());

@@ -1,4 +1,4 @@
-//! How connections fared, from the events that watch has written.
+//! TCP statistics from the events that watch has written.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,13 @@ use crate::support::{Gave, Record, run, tcptally};
 
 /// As `watch --events --format jsonl` writes it; of the last one nothing more is known.
 fn events() -> Record {
-    let event = |second: u64, host: u64, fared: Option<(f64, u64, u64, Option<f64>)>| {
+    let event = |second: u64, host: u64, stats: Option<(f64, u64, u64, Option<f64>)>| {
         let mut event = json!({
             "time": format!("2026-11-22T11:30:{second:02}.500000Z"), "pid": null, "tid": null,
             "comm": null, "fd": null, "local_ip": "127.0.0.1", "local_port": 443,
             "peer_ip": format!("192.0.2.{host}"), "peer_port": 40000 + second,
         });
-        if let Some((duration, bytes_in, bytes_out, rtt)) = fared {
+        if let Some((duration, bytes_in, bytes_out, rtt)) = stats {
             event["time_uncertainty"] = 0.25.into();
             event["duration"] = duration.into();
             event["duration_uncertainty"] = 0.0.into();
@@ -83,18 +83,18 @@ fn columns_for_programs() {
              45.001000,90.000000,,",
         ]
     );
-    let fared = |row: &Value| {
+    let stats = |row: &Value| {
         ["bytes_in", "bytes_out", "duration_mean", "duration_max", "rtt_mean", "rtt_max"]
             .map(|name| row[name].clone())
     };
     let first = [json!(420), json!(60), json!(1.0), json!(1.5), json!(0.0002), json!(0.0003)];
     let json = events().parse(&["-F", "json", "--columns", ALL]);
     let report: Value = serde_json::from_str(&json.out).unwrap();
-    assert_eq!(fared(&report["rows"][0]), first);
-    assert_eq!(fared(&report["rows"][2]), [const { Value::Null }; 6]);
+    assert_eq!(stats(&report["rows"][0]), first);
+    assert_eq!(stats(&report["rows"][2]), [const { Value::Null }; 6]);
     let jsonl = events().parse(&["-F", "jsonl", "--columns", ALL, "--top", "1"]);
     let rows: Vec<Value> = jsonl.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(fared(&rows[0]), first);
+    assert_eq!(stats(&rows[0]), first);
     assert_eq!((&rows[1]["keys"], &rows[1]["bytes_out"]), (&json!(2), &json!(1_000_000)));
     assert!(rows[2]["rows"].is_null());
     let without = events().parse(&["-F", "csv"]);

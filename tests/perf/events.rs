@@ -270,7 +270,9 @@ fn processes_that_end_during_accepts_cause_no_failure() {
 #[test]
 fn a_thread_is_watched_when_its_creators_have_ended() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-    let Some(report) = reported_of(started_from("heirs.c", "", 20), &mut command) else { return };
+    let Some(report) = reported_of(started_from("descendants.c", "", 20), &mut command) else {
+        return;
+    };
     assert_eq!(report["total"], 20);
     assert_eq!(report["complete"], true);
 }

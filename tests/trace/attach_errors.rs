@@ -110,7 +110,7 @@ fn tcptally_attaches_to_its_parent() {
     assert!(session.stdout().contains("status 0"), "{} {}", session.stdout(), session.stderr());
 }
 
-/// One that watches the other that watches it would stop both for ever.
+/// Two processes that trace each other would both stop forever.
 #[test]
 fn tcptally_refuses_to_attach_to_its_tracer() {
     let stage = Stage::get();
@@ -160,7 +160,7 @@ fn a_thread_is_taken_as_its_process() {
     assert_free(plain.pid);
 }
 
-/// A container's root, as a rule.
+/// The usual root of a container.
 #[test]
 fn root_without_the_capability_is_told_to_get_it_and_not_to_be_root() {
     if !is_root() {

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::*;
 
-/// What /proc tells of the signals of each thread.
+/// The signal sets of each thread in /proc.
 fn signals(pid: u32) -> Vec<Vec<Option<String>>> {
     let fields = ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"];
     let mut all = threads(pid);
@@ -257,7 +257,7 @@ fn a_stopped_server_stays_stopped_until_it_is_continued() {
             wait_for("still stopped", || {
                 threads(plain.pid).iter().all(|t| state(t) == Some('T')).then_some(())
             });
-            assert_eq!(signals(plain.pid), before, "{engine} {mode}: put back while it is stopped");
+            assert_eq!(signals(plain.pid), before, "{engine} {mode}: restored while it is stopped");
             signal(plain.pid, Signal::SIGCONT);
             server.assert_serves();
         }

@@ -1,5 +1,4 @@
-//! Where perf events are not to be had, counting goes on without them, and the user learns what
-//! stands in the way.
+//! Without perf events, counting continues with another engine, and the user learns the reason.
 
 use std::ffi::OsString;
 use std::path::Path;

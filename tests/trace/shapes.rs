@@ -1,4 +1,4 @@
-//! The ways in which servers come by their connections, for whoever wants to try them all.
+//! Each way in which servers accept connections, with each engine and user.
 
 /// A test for each shape, named after it, which calls `$check` with the arguments and listeners
 /// of the C server.

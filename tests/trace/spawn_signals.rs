@@ -176,8 +176,8 @@ fn an_ignored_sigint_ends_watching_if_a_process_sends_it_and_not_from_a_terminal
     }
 }
 
-/// All but SIGKILL, SIGSTOP and what attached processes are let go by. A server that is started passes
-/// none of them on here, since it handles none.
+/// All but SIGKILL, SIGSTOP and the signals that detach from attached processes. A server that is
+/// started passes none of them on here, since it handles none.
 #[test]
 fn no_signal_that_a_process_sends_ends_the_tracer_by_surprise() {
     let stage = Stage::get();

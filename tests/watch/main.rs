@@ -1,6 +1,6 @@
 //! What a user of `tcptally watch` sees: counts by the kernel's word alone, against what clients
-//! know. The watcher runs as an unprivileged user wherever the tests may choose, the servers as
-//! whoever runs the tests: they are somebody else's.
+//! know. The watcher runs as an unprivileged user if the tests may choose, the servers as the user
+//! of the tests, so they belong to another user.
 
 // Each test program uses its part of what they share.
 #[allow(dead_code, unused_imports, unused_macros)]

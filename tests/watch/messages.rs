@@ -1,4 +1,4 @@
-//! What is said to those who ask for what cannot be.
+//! Errors of `tcptally watch`: each names the thing, the cause and a remedy.
 
 use crate::harness::*;
 use crate::watching::*;

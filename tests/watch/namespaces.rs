@@ -89,7 +89,7 @@ fn a_namespace_of_an_unprivileged_user_is_watched() {
     check(User::plain(), &["--user", "--map-root-user", "--net"], &[]);
 }
 
-/// They are served where whoever asked for them is, and keep nobody from entering the other one.
+/// Metrics are served in the namespace of the user, and do not prevent entering the other one.
 #[test]
 fn metrics_are_served_outside_of_the_namespace() {
     let why = "unshare, python3 or the right to make one is missing";

@@ -1,4 +1,4 @@
-//! How connections fared, as keys and in columns.
+//! TCP statistics as keys and in columns.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

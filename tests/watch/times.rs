@@ -1,4 +1,4 @@
-//! When connections began, and how they fared.
+//! Times and statistics of connections.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

@@ -198,7 +198,7 @@ fn tracepoint_gives_exact_times_and_client_ports_at_once() {
     for (event, (before, after, peer)) in events.iter().zip(truth) {
         assert_eq!(event["peer_port"], peer, "{event}");
         let time: jiff::Timestamp = event["time"].as_str().expect("a time").parse().expect("one");
-        // The clock's offset is read anew each time.
+        // The offset of the clock is read each time.
         let slack = jiff::SignedDuration::from_millis(1);
         assert!(before - slack <= time && time <= after + slack, "{event}: {before} {after}");
     }

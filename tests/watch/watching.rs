@@ -94,7 +94,7 @@ pub fn listen_at(address: SocketAddr, backlog: i32) -> TcpListener {
     listener
 }
 
-/// A connection that is closed in order, whichever side begins.
+/// A connection that is closed regularly by either side.
 pub fn connect_from(from: SocketAddr, to: SocketAddr) -> TcpStream {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");

@@ -222,7 +222,7 @@ mod tests {
         let file = File::from(OwnedFd::from(writer));
         let output = Output::Direct { path: "pipe".into(), file };
         let mut state = State::new(asked(&["-e", "-F", "plain"], output)).unwrap();
-        // Nobody reads: were it to wait, it would wait for ever.
+        // Nothing reads the output, so waiting would never end.
         let mut script =
             Script { events: vec![connection(1); MANY].into(), stopped: false, can_wait: false };
         follow(&mut script, &mut state).unwrap();

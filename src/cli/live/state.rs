@@ -208,7 +208,7 @@ impl State {
         }
         if dropped > 0 {
             message::error(format_args!(
-                "{dropped} events or interval rows were dropped, because whoever reads the \
+                "{dropped} events or interval rows were dropped, because the reader of the \
                  output was too slow"
             ));
         }

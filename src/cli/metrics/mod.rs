@@ -138,7 +138,7 @@ fn scrape(
         let parts = shared.recent.parts(Instant::now());
         (shared.count.tally.part(), parts, shared.recent.window())
     };
-    // Not under the lock: whoever counts must not wait for it.
+    // Without the lock, because counting must not wait for it.
     let recent = recent::sum(empty, &parts);
     let mut shared = lock(shared);
     let mut report = report(&shared.status, &shared.count, shared.order);

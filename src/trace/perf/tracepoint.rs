@@ -466,7 +466,7 @@ mod tests {
         assert!(cache.write(IDS).is_err());
     }
 
-    /// As whoever runs the tests, by trial and by what tracefs says, where it says anything.
+    /// As the user who runs the tests: by trial, and from tracefs if it is readable.
     #[test]
     fn trial_finds_what_is_proven() {
         if let Err(refused) = may_open() {

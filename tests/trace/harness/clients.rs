@@ -1,5 +1,5 @@
-//! Clients that know what they did: connections from many loopback addresses to given ports, each
-//! completed with an answer, and the exact numbers per address and port.
+//! Clients that count what they do: connections from many loopback addresses to given ports, each
+//! completed with an answer, with the exact numbers per address and port.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 
-/// What a client says, and when it knows that the server has accepted it.
+/// What a client sends, and how it knows that the server has accepted it.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     pub request: &'static [u8],
@@ -36,7 +36,8 @@ pub type Counts = BTreeMap<(IpAddr, u16), u64>;
 /// A connection as the client sees it: its own end, and the server's.
 pub type Ends = (SocketAddr, SocketAddr);
 
-/// Who comes how often to which port, in a shuffled but repeatable order.
+/// The connections that clients make: from which address to which port, in a shuffled but
+/// repeatable order.
 pub struct Clients {
     visits: Vec<(IpAddr, SocketAddr)>,
     protocol: Protocol,
@@ -49,7 +50,7 @@ impl Clients {
     pub fn new(seed: u64, total: usize, addresses: usize, ports: &[Port]) -> Clients {
         let mut random = Random(seed);
         let sources: Vec<Ipv4Addr> = (0..addresses).map(source).collect();
-        // Squares make it uneven; nobody is left out.
+        // Squares make the numbers uneven; each address is used.
         let weights: Vec<u64> =
             sources.iter().map(|_| 1 + random.below(30).pow(2)).collect::<Vec<_>>();
         let sum: u64 = weights.iter().sum();
@@ -84,7 +85,7 @@ impl Clients {
         self
     }
 
-    /// How many come at once.
+    /// Sets how many connect at the same time.
     pub fn at_once(mut self, workers: usize) -> Clients {
         self.workers = workers;
         self
@@ -113,7 +114,7 @@ impl Clients {
         })
     }
 
-    /// Comes again and again, in the background, until told to stop.
+    /// Makes connections repeatedly, in the background, until stopped.
     pub fn keep_coming(self) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
@@ -138,7 +139,7 @@ impl Clients {
     }
 }
 
-/// Clients that come until they are told to stop.
+/// Clients that make connections until they are stopped.
 pub struct Load {
     workers: Vec<std::thread::JoinHandle<Result<Counts, String>>>,
     stop: Arc<AtomicBool>,
@@ -224,13 +225,13 @@ pub fn open(from: IpAddr, to: SocketAddr) -> Result<TcpStream, Errno> {
     Ok(stream)
 }
 
-/// The nth address of 127.0.0.0/8 to come from; all different.
+/// The nth client address in 127.0.0.0/8; all are different.
 fn source(n: usize) -> Ipv4Addr {
     let [high, low] = (n as u16).to_be_bytes();
     Ipv4Addr::new(127, 1 + (n * 37 % 250) as u8, low, 1 + high)
 }
 
-/// A port of a server, and by what it is reached.
+/// A port of a server, and the protocols by which it is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
     pub number: u16,

@@ -1,5 +1,5 @@
-//! What the tests share: real servers, clients that know what they did, and the program itself,
-//! run as whoever runs the tests and as an unprivileged user.
+//! What the tests share: real servers, clients that count what they do, and the program itself, run
+//! as the user of the tests and as an unprivileged user.
 //!
 //! Nothing here waits without a bound, and nothing that a test starts outlives it: each program
 //! runs in a session of its own, all of which is ended by PID.

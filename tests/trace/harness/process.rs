@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::guard::{guard, release};
 use super::{Stage, User};
 
-/// How long anything may take before a test gives up. Far more than it takes.
+/// How long to wait before a test fails; far more than needed.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often to try what may go wrong once in a hundred times: a `few` times, or as often as
@@ -94,7 +94,7 @@ pub fn stat_field(pid: u32, number: usize) -> Option<u64> {
     rest.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// Sends a signal; a process that is gone already is no matter.
+/// Sends a signal. Ignores a process that has ended.
 pub fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid as i32), signal);
 }
@@ -124,7 +124,7 @@ pub struct Session {
     /// The process that was started. Also the session's number.
     pub pid: u32,
     folder: PathBuf,
-    /// Keeps the folder of programs for as long as somebody runs them.
+    /// Keeps the folder of programs while one of them runs.
     _stage: Stage,
     status: Option<ExitStatus>,
 }
@@ -195,8 +195,7 @@ impl Session {
         }
     }
 
-    /// Panics if anything of the session is still there. Those that ended a moment ago may take
-    /// another to go.
+    /// Panics if a process of the session still exists after some time.
     #[track_caller]
     pub fn assert_all_gone(&self) {
         let gone = || session_members(self.pid).is_empty().then_some(());

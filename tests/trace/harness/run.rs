@@ -245,7 +245,8 @@ impl Report {
         assert_eq!(self.number("addresses"), addresses.len() as u64);
     }
 
-    /// Panics unless it counts all, and tells of each what the clients say, or that it is unknown.
+    /// Panics unless it counts all connections, each with the peer that the clients report or as
+    /// unknown.
     #[track_caller]
     pub fn assert_counts_or_unknown(&self, truth: &Counts) {
         let sum: u64 = truth.values().sum();

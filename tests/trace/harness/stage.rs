@@ -102,7 +102,7 @@ fn built(tracee: &'static Tracee) -> Option<&'static PathBuf> {
 /// As whom a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// As whoever runs the tests.
+    /// The user who runs the tests.
     Oneself,
     /// As the user 65534, who owns nothing and may do nothing. Only root can do this.
     Nobody,
@@ -114,7 +114,7 @@ impl User {
         if is_root() { vec![User::Nobody, User::Oneself] } else { vec![User::Oneself] }
     }
 
-    /// An unprivileged user: nobody, or whoever we are if that is not root.
+    /// An unprivileged user: nobody, or the user of the tests if that is not root.
     pub fn plain() -> User {
         User::all()[0]
     }

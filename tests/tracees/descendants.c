@@ -1,13 +1,13 @@
-/* Accepts N connections of its own (argv[2]) in a thread whose creator, and that one's creator,
- * have both ended; and their tracer, to which it must be
- * attached when a line comes on standard input, has heard of that in an unlikely order:
+/* Accepts N connections of its own (argv[2]) in a thread whose creator, and the creator of that
+ * one, have both ended. A line on standard input says that a tracer is attached. The tracer sees
+ * the stops in an unlikely order:
  *
- *   an elder creates a parent; that creates a child, and ends; of the parent's birth the tracer is
- *   told last, when it has seen the child's birth and the parent's end.
+ *   a grandparent creates a parent, which creates a child and ends. The tracer sees the clone stop
+ *   of the grandparent last, after the clone stop of the parent and the end of the parent.
  *
- * wait(2) tells of the youngest tracee that has something to tell. So a crowd of threads that are
- * younger than the elder and never cease to stop, for signals, keeps the elder waiting. The tracer
- * itself is stopped while the child is born, so that its stop and its creator's are there together.
+ * wait(2) reports the youngest tracee first. So a crowd of threads that are younger than the
+ * grandparent, and that stop repeatedly for signals, delays its stop. The tracer is stopped while
+ * the child is created, so that the stops of the child and of its creator wait together.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,16 +23,16 @@
 
 #define CHECK(x) do { if ((x) == -1) { perror(#x); _exit(3); } } while (0)
 
-enum { CROWD = 24, ELDERS = 40, LONGEST_MS = 20000 };
+enum { CROWD = 24, GRANDPARENTS = 40, LONGEST_MS = 20000 };
 
 static int times;
 static volatile int noisy;
 
-/* An elder and those that come of it. */
+/* A grandparent with its descendants. */
 static struct family {
-    volatile pid_t elder, parent, child;
-    volatile int go, may_bear, bore, elder_may_end, child_may_accept, child_may_end, accepted;
-} families[ELDERS];
+    volatile pid_t grandparent, parent, child;
+    volatile int go, may_create, created, elder_may_end, child_may_accept, child_may_end, accepted;
+} families[GRANDPARENTS];
 
 #define WAIT_FOR(condition) do { \
         int ms = 0; \
@@ -84,20 +84,20 @@ static void *parent(void *of)
     struct family *family = of;
     family->parent = gettid();
     /* It must not sleep: the tracer would be idle for a moment. */
-    while (!family->may_bear)
+    while (!family->may_create)
         ;
     start(child, family);
     return NULL;
 }
 
-static void *elder(void *of)
+static void *grandparent(void *of)
 {
     struct family *family = of;
-    family->elder = gettid();
+    family->grandparent = gettid();
     while (!family->go)
         usleep(1000);
     start(parent, family);
-    family->bore = 1;
+    family->created = 1;
     while (!family->elder_may_end)
         usleep(1000);
     return NULL;
@@ -174,14 +174,14 @@ static int let_it_be(struct family *family)
     WAIT_FOR(family->parent);
     CHECK(kill(tracer(), SIGSTOP));
     WAIT_FOR(state_of(of_tracer) == 'T');
-    WAIT_FOR(held() == CROWD + !family->bore);
-    family->may_bear = 1;
-    WAIT_FOR(held() == CROWD + !family->bore + 2);
+    WAIT_FOR(held() == CROWD + !family->created);
+    family->may_create = 1;
+    WAIT_FOR(held() == CROWD + !family->created + 2);
     CHECK(kill(tracer(), SIGCONT));
     WAIT_FOR(!exists(family->parent));
-    int in_order = !family->bore;
+    int in_order = !family->created;
     noisy = 0;
-    WAIT_FOR(family->bore && family->child);
+    WAIT_FOR(family->created && family->child);
     return in_order;
 }
 
@@ -191,22 +191,22 @@ int main(int argc, char **argv)
     (void)argc;
     times = atoi(argv[2]);
     signal(SIGUSR1, on_signal);
-    for (int i = 0; i < ELDERS; i++)
-        start(elder, &families[i]);
-    WAIT_FOR(families[ELDERS - 1].elder);
+    for (int i = 0; i < GRANDPARENTS; i++)
+        start(grandparent, &families[i]);
+    WAIT_FOR(families[GRANDPARENTS - 1].grandparent);
     for (int i = 0; i < CROWD; i++)
         start(stop_always, NULL);
     printf("ready\n");
     fflush(stdout);
     CHECK(read(0, &c, 1));
-    for (struct family *family = families; family < families + ELDERS; family++) {
+    for (struct family *family = families; family < families + GRANDPARENTS; family++) {
         if (!let_it_be(family)) {
             family->child_may_end = family->elder_may_end = 1;
             WAIT_FOR(!exists(family->child));
             continue;
         }
         family->elder_may_end = 1;
-        WAIT_FOR(!exists(family->elder));
+        WAIT_FOR(!exists(family->grandparent));
         family->child_may_accept = 1;
         WAIT_FOR(family->accepted);
         printf("done\n");
