@@ -43,6 +43,8 @@ kernels: ## each engine inside Debian's kernels, in virtual machines (KERNELS='6
 soak: test-needs ## faults and detaches by the hundred, attaching for SOAK_SECONDS at a time (SOAK, SOAK_ROUNDS)
 	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \
 		$(CARGO) test --locked --test trace -- --nocapture perf_harmless
+	env --default-signal=HUP,INT,QUIT TCPTALLY_ROUNDS=$(SOAK_ROUNDS) \
+		$(CARGO) test --locked --test trace -- --test-threads 1 under_load a_killed_tracer
 	env --default-signal=HUP,INT,QUIT TCPTALLY_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults
 	env --default-signal=HUP,INT,QUIT SOAK_SECONDS=$(SOAK_SECONDS) \
 		$(CARGO) test --locked --test faults -- --ignored --nocapture soak::

@@ -27,6 +27,7 @@ pub enum Case {
 pub const CASES: &[(&str, Case)] = &[
     ("untraced", Case::Untraced),
     ("spawn-seccomp", Case::Spawn("seccomp")),
+    ("spawn-sample", Case::Spawn("sample")),
     ("spawn-perf", Case::Spawn("perf")),
     ("spawn-syscall", Case::Spawn("syscall")),
     ("attach-sample", Case::Attach("sample")),

@@ -228,7 +228,7 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub no_children: bool,
 
-    /// How accepts are observed: sample for running servers only, seccomp for started ones only
+    /// How accepts are observed: seccomp for started servers only
     #[arg(long, value_enum, default_value = "auto")]
     pub engine: Engine,
 
@@ -273,7 +273,7 @@ fn pid_list(text: &str) -> Result<Pids, PidsError> {
 pub(crate) enum Engine {
     /// The cheapest engine that is safe and exact
     Auto,
-    /// No stop: the kernel writes each accept into a buffer; for running servers only
+    /// No stop: the kernel writes each accept into a buffer
     Sample,
     /// One stop per accepted connection, by perf events
     Perf,

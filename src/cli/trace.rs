@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::cli::args::{Engine, TraceArgs};
 use crate::model::connection::RequestedFields;
-use crate::trace::{self, Remark, Sampler, Start, Targets, Tracer};
+use crate::trace::{self, Attached, Remark, Sampler, Start, Targets, Tracer};
 use anyhow::Context;
 
 use super::live::{Watch, watch};
@@ -47,13 +47,21 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let what = Watch { request, output, duration: args.duration, metrics, has_command };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
-        return watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what);
+        return match args.engine {
+            Engine::Sample => {
+                watch(|| Sampler::spawn(start, options).inspect(|s| say(s.remarks())), what)
+            }
+            _ => watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what),
+        };
     }
     let targets = Targets { pids, children: !args.no_children };
     let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
     let result = match args.engine {
         Engine::Sample => {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
+        }
+        Engine::Auto => {
+            watch(|| Attached::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
@@ -102,12 +110,6 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
         return Err(Usage(
             "--engine seccomp needs a filter in the server from its start, so it works only with \
              'tcptally trace -- COMMAND'; for a running server use perf or syscall"
-                .into(),
-        ));
-    }
-    if !attaches && args.engine == Engine::Sample {
-        return Err(Usage(
-            "--engine sample is for running servers: 'tcptally trace -p PID' or '--port 443'"
                 .into(),
         ));
     }

@@ -277,6 +277,11 @@ impl Ring {
         Ok(Ring { owner, cpu, start, page, size })
     }
 
+    /// The CPU.
+    pub(crate) fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
     /// Its size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size

@@ -46,6 +46,11 @@ pub fn child(pid: Tid) -> io::Result<Option<Change>> {
     wait(pid, libc::WUNTRACED | libc::__WALL)
 }
 
+/// The same without waiting. `None`: nothing has become of it, or it is not a child.
+pub(crate) fn child_now(pid: Tid) -> io::Result<Option<Change>> {
+    wait(pid, libc::WUNTRACED | libc::__WALL | libc::WNOHANG)
+}
+
 fn wait(which: Tid, flags: i32) -> io::Result<Option<Change>> {
     let mut status = 0;
     // SAFETY: `status` outlives the call.

@@ -1,24 +1,23 @@
-//! [`Attached`]: watches running processes with the engine `sample` as long as that tells all, and
-//! with `perf` or `syscall` from then on.
+//! [`Attached`]: watches running processes with the engine `sample`, and with `perf` or `syscall`
+//! those whose samples do not tell all.
 //!
 //! # No gap, no double count
 //!
-//! Both engines watch for a while, and the samples are what counts. The tracer reads a connection
-//! while its thread stands where accept has returned, so that until then the thread has not
-//! accepted again: the last sample of that thread is of the same accept, and gets the peer that
-//! the tracer has read. Sampling ends some time later, and by then only the last sample of a
-//! thread may lack its stop: the next stop of the thread belongs to it.
+//! While a tracer attaches to a process, the sampler watches it, too, and gives no connection. The
+//! tracer tells from when on it sees the accepts of each thread: what was accepted before counts by
+//! its sample, and what is accepted later counts by its stop; `sample::covered` decides of which
+//! kind an accept at that very moment is. Threads that the tracer has not got stay the sampler's.
+//! Both engines compare with the kernel's own counts.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use jiff::SignedDuration;
 
 use crate::SourceStatus;
 use crate::model::connection::Connection;
 use crate::model::live::{Ending, Event, Live};
-use crate::model::record_time::RecordTime;
+use crate::model::plural;
+use crate::sys::ptrace::Tid;
 
 use super::attach::Targets;
 use super::error::Error;
@@ -26,40 +25,38 @@ use super::procfs;
 use super::sample::{self, Sampler};
 use super::tracer::{Options, Remark, Tracer};
 
-/// How long a thread may take to stop after its accept has returned.
-const IN_FLIGHT: Duration = Duration::from_millis(300);
-/// How long stopped threads wait at most while both engines watch.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How often the sampler reads its rings at least while a tracer waits for stops.
+const LOOK: Duration = Duration::from_millis(20);
+/// Smaller rings are full before a busy machine gives the reader CPU time: this holds some 800 accepts
+/// of each CPU.
+const MIN_RING_BYTES: usize = 512 << 10;
+/// How long to wait until it is known which connections are whose.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(30);
+const PAUSE: Duration = Duration::from_millis(1);
+/// The same while sockets must be asked at once.
+const LOOK_SOON: Duration = Duration::from_millis(2);
 
-/// Watches running processes with the engine that does the least to them and tells all.
+/// Watches each of the running processes with the engine that does the least to it and tells all.
 #[derive(Debug)]
 pub struct Attached {
     targets: Targets,
     options: Options,
-    state: State,
+    /// `None` once a tracer watches all.
+    sampler: Option<Box<Sampler>>,
+    /// `None` as long as the samples tell all.
+    tracer: Option<Box<Tracer>>,
+    /// Whether the tracer has nobody to trace.
+    is_tracer_idle: bool,
+    /// What the sampler told of itself, once it has ended.
+    sampled: Option<SourceStatus>,
+    /// Processes that a tracer was asked to watch.
+    handed_over: HashSet<Tid>,
+    /// Whether no tracer can watch them.
+    is_refused: bool,
     remarks: Vec<Remark>,
     /// Connections and notices to be given next.
     ready: VecDeque<Event>,
-}
-
-#[derive(Debug)]
-enum State {
-    /// `is_final`: there is no other engine.
-    Sampling {
-        sampler: Box<Sampler>,
-        is_final: bool,
-    },
-    Tracing(Box<Traced>),
-}
-
-/// What is traced, after it was sampled perhaps.
-#[derive(Debug)]
-struct Traced {
-    tracer: Tracer,
-    /// What the samples told of themselves.
-    sampled: Option<SourceStatus>,
-    /// Sampled connections whose threads the tracer has not seen stop yet: at most one each.
-    open: HashMap<u32, Connection>,
+    next_look: Instant,
 }
 
 impl Attached {
@@ -68,28 +65,40 @@ impl Attached {
     /// # Errors
     /// Those of [`Tracer::attach`].
     pub fn attach(targets: Targets, options: Options) -> Result<Attached, Error> {
-        let sampler = Sampler::attach(targets.clone(), options);
-        let unfit = sampler.as_ref().ok().and_then(known_unfit);
-        let why = match sampler {
-            Ok(_) if unfit.is_some() => unfit.unwrap_or_default(),
-            Ok(sampler) if sampler.has_refused() => "it cannot watch all of them".to_string(),
-            Ok(sampler) if sampler.asks_for_wildcard() => {
-                "the local address is wanted, and the server listens on all".into()
+        let mut attached = Attached {
+            targets,
+            options,
+            sampler: None,
+            tracer: None,
+            is_tracer_idle: true,
+            sampled: None,
+            handed_over: HashSet::new(),
+            is_refused: false,
+            remarks: Vec::new(),
+            ready: VecDeque::new(),
+            next_look: Instant::now(),
+        };
+        match Sampler::attach(attached.targets.clone(), options) {
+            Ok(sampler) if sampler.has_refused() || sampler.ring_bytes() < MIN_RING_BYTES => {
+                let why = match sampler.has_refused() {
+                    true => "it cannot watch all of them",
+                    false => {
+                        "its ring buffers would be too small (perf_event_mlock_kb; each \
+                              tcptally of this user takes a part)"
+                    }
+                };
+                if let Err(error) = attached.trace_all(why) {
+                    attached.keep(sampler);
+                    attached.remark(format!("no other engine is possible: {error}"));
+                }
             }
             Ok(sampler) => {
-                let remarks = sampler.remarks().to_vec();
-                let state = State::Sampling { sampler: Box::new(sampler), is_final: false };
-                return Ok(Attached { targets, options, state, remarks, ready: VecDeque::new() });
+                attached.keep(sampler);
+                attached.hand_over_known()?;
             }
-            Err(error) => error.to_string(),
-        };
-        let tracer = Tracer::attach(targets.clone(), options)?;
-        let mut remarks =
-            vec![Remark { is_detail: true, text: format!("not the engine sample: {why}") }];
-        remarks.extend_from_slice(tracer.remarks());
-        let traced = Traced { tracer, sampled: None, open: HashMap::new() };
-        let state = State::Tracing(Box::new(traced));
-        Ok(Attached { targets, options, state, remarks, ready: VecDeque::new() })
+            Err(error) => attached.trace_all(&error.to_string())?,
+        }
+        Ok(attached)
     }
 
     /// What was chosen and why, and what was attached to.
@@ -97,77 +106,209 @@ impl Attached {
         &self.remarks
     }
 
-    /// Goes over to another engine, where the samples do not tell all.
-    fn hand_over(&mut self) -> Result<(), Error> {
-        let State::Sampling { sampler, is_final: false } = &mut self.state else { return Ok(()) };
-        let Some((pid, why)) = sampler.unfit().iter().next() else { return Ok(()) };
-        let (pid, why) = (*pid, *why);
-        // Accepted before anybody is traced.
-        let before = sampler.take_ready();
-        self.ready.extend(before.into_iter().map(Event::Connection));
-        let (targets, options) = (self.targets.clone(), self.options);
-        let tracer = while_sampling(sampler, move || Tracer::attach(targets, options))?;
-        let mut tracer = match tracer {
-            Ok(tracer) => tracer,
-            Err(error) => {
-                let State::Sampling { is_final, .. } = &mut self.state else { return Ok(()) };
-                *is_final = true;
-                self.ready.push_back(Event::Notice(format!(
-                    "process {pid}: {why}, so that some clients' addresses may be unknown; no \
-                     other engine is possible: {error}"
-                )));
-                return Ok(());
+    fn remark(&mut self, text: String) {
+        self.remarks.push(Remark { is_detail: false, text });
+    }
+
+    fn detail(&mut self, text: String) {
+        self.remarks.push(Remark { is_detail: true, text });
+    }
+
+    fn keep(&mut self, sampler: Sampler) {
+        self.remarks.extend_from_slice(sampler.remarks());
+        self.sampler = Some(Box::new(sampler));
+    }
+
+    /// Watches all processes with a tracer from the start.
+    fn trace_all(&mut self, why: &str) -> Result<(), Error> {
+        let tracer = Tracer::attach(self.targets.clone(), self.options)?;
+        self.detail(format!("not the engine sample: {why}"));
+        self.remarks.extend_from_slice(tracer.remarks());
+        self.tracer = Some(Box::new(tracer));
+        self.is_tracer_idle = false;
+        Ok(())
+    }
+
+    /// Hands over the processes whose samples will not tell all, as far as that shows before the
+    /// first accept.
+    fn hand_over_known(&mut self) -> Result<(), Error> {
+        let Some(sampler) = &mut self.sampler else { return Ok(()) };
+        let processes: Vec<Tid> = sampler.processes().collect();
+        for pid in processes {
+            if let Some(why) = known_unfit(sampler, pid) {
+                sampler.note_unfit_process(pid, why);
             }
-        };
-        let mut stops = Vec::new();
-        let end = Instant::now() + IN_FLIGHT;
-        while Instant::now() < end {
-            stops.extend(tracer.take_stopped()?);
-            sampler.look()?;
+        }
+        while self.hand_over()? {}
+        let end = Instant::now() + SETTLE_TIMEOUT;
+        while !self.is_tracer_idle && self.sampler.is_some() && Instant::now() < end {
+            self.look()?;
             std::thread::sleep(PAUSE);
         }
-        let in_flight = SignedDuration::try_from(IN_FLIGHT).unwrap_or_default();
-        let settled = RecordTime::now().shifted(-in_flight);
-        stops.extend(tracer.take_stopped()?);
-        let mut sampled = sampler.stop_counting()?;
-        let open = merge(&mut sampled, stops, settled);
-        let status = sampler.status();
-        self.ready.extend(sampled.into_iter().map(Event::Connection));
-        self.ready.push_back(Event::Notice(format!(
-            "process {pid}: {why}; from now on it is stopped at its accepts"
-        )));
-        let traced = Traced { tracer, sampled: Some(status), open };
-        self.state = State::Tracing(Box::new(traced));
+        if self.sampler.is_none() {
+            // It has told nothing but how it began.
+            self.remarks.clear();
+        }
+        if let Some(tracer) = &self.tracer {
+            self.remarks.extend_from_slice(tracer.remarks());
+        }
+        for event in std::mem::take(&mut self.ready) {
+            match event {
+                Event::Notice(text) if self.tracer.is_some() => self.detail(text),
+                Event::Notice(text) => self.remark(text),
+                event => self.ready.push_back(event),
+            }
+        }
         Ok(())
+    }
+
+    /// Lets a tracer watch a process whose samples do not tell all, and those that execute the same
+    /// program. Returns whether there was one.
+    fn hand_over(&mut self) -> Result<bool, Error> {
+        let Attached { sampler: Some(sampler), tracer, handed_over, is_refused: false, .. } = self
+        else {
+            return Ok(false);
+        };
+        let Some((pids, why)) = sampler.unfit(handed_over) else { return Ok(false) };
+        let Some(&pid) = pids.first() else { return Ok(false) };
+        handed_over.extend(&pids);
+        let others = pids.len() - 1;
+        let targets = Targets { pids: pids.clone(), children: self.targets.children };
+        let options = self.options;
+        sampler.hold();
+        let result = while_sampling(sampler, || match tracer {
+            Some(tracer) => tracer.attach_more(&targets),
+            None => {
+                Tracer::attach_beside(targets, options).map(|new| *tracer = Some(Box::new(new)))
+            }
+        })?;
+        if let Some(tracer) = tracer {
+            sampler.cover(tracer.take_coverage());
+        }
+        sampler.release();
+        let name = procfs::comm(pid).map_or(String::new(), |comm| format!(" ({comm})"));
+        let others = match others {
+            0 => String::new(),
+            n => format!(", and {} of the same program", plural(n as u64, "process", "processes")),
+        };
+        let notice = match result {
+            Ok(()) => {
+                self.is_tracer_idle = false;
+                let engine = self.tracer.as_mut().and_then(|tracer| tracer.status().engine);
+                format!(
+                    "process {pid}{name}: {why}; it is stopped at its accepts from now on (engine \
+                     {}){others}",
+                    engine.unwrap_or_default()
+                )
+            }
+            Err(_) if pids.into_iter().all(procfs::process_has_ended) => {
+                self.take_sampled();
+                return Ok(true);
+            }
+            Err(error) => {
+                self.is_refused = true;
+                format!(
+                    "process {pid}{name}: {why}, so that some clients' addresses may be unknown{others}; \
+                 no other engine is possible: {error}"
+                )
+            }
+        };
+        self.take_sampled();
+        self.ready.push_back(Event::Notice(notice));
+        Ok(true)
+    }
+
+    /// Reads the rings while a tracer is there, too.
+    fn look(&mut self) -> Result<(), Error> {
+        let (Some(sampler), Some(tracer)) = (&mut self.sampler, &mut self.tracer) else {
+            return Ok(());
+        };
+        let quiet = sampler.quiet();
+        tracer.drain()?;
+        sampler.cover(tracer.take_coverage());
+        sampler.look()?;
+        sampler.decide(quiet);
+        let wait = if sampler.asks_sockets() { LOOK_SOON } else { LOOK };
+        self.next_look = Instant::now() + wait;
+        if sampler.has_ended() || sampler.is_covered() {
+            self.end_sampler()?;
+        }
+        self.take_sampled();
+        self.hand_over()?;
+        Ok(())
+    }
+
+    fn take_sampled(&mut self) {
+        while let Some(connection) = self.sampler.as_mut().and_then(|sampler| sampler.take()) {
+            self.ready.push_back(Event::Connection(connection));
+        }
+    }
+
+    /// Ends the sampler. All stops of the tracer have been handled.
+    fn end_sampler(&mut self) -> Result<(), Error> {
+        let Some(mut sampler) = self.sampler.take() else { return Ok(()) };
+        if let Some(tracer) = &mut self.tracer {
+            sampler.cover(tracer.take_coverage());
+        }
+        let connections = sampler.stop_counting()?;
+        self.ready.extend(connections.into_iter().map(Event::Connection));
+        sampler.decide_all();
+        let has_counted = sampler.has_counted() || !self.ready.is_empty();
+        while let Some(connection) = sampler.take() {
+            self.ready.push_back(Event::Connection(connection));
+        }
+        let status = sampler.status();
+        if has_counted || !status.is_complete() {
+            self.sampled = Some(status);
+        }
+        Ok(())
+    }
+
+    /// Waits for what the tracer tells, and looks at the samples meanwhile.
+    fn trace(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        if self.sampler.is_some() && self.next_look <= Instant::now() {
+            self.look()?;
+            return Ok(None);
+        }
+        let Some(tracer) = &mut self.tracer else { return Ok(None) };
+        let until = match (&self.sampler, deadline) {
+            (Some(_), Some(deadline)) => Some(deadline.min(self.next_look)),
+            (Some(_), None) => Some(self.next_look),
+            (None, deadline) => deadline,
+        };
+        match tracer.next(until)? {
+            Event::Deadline if until != deadline => Ok(None),
+            Event::Ended(ending) => {
+                self.is_tracer_idle = true;
+                if tracer.is_leaving() || self.sampler.is_none() {
+                    self.end_sampler()?;
+                    self.ready.push_back(Event::Ended(ending));
+                }
+                Ok(None)
+            }
+            event => Ok(Some(event)),
+        }
     }
 }
 
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
 const OFF_STACK: [&str; 2] = ["haproxy", "node"];
-/// So many threads are looked at, at most.
+/// So many threads of a process are looked at, at most.
 const LOOKED_AT: usize = 64;
 
-/// Why the samples will not tell all, as far as that shows before the first accept.
-fn known_unfit(sampler: &Sampler) -> Option<String> {
-    let mut left = LOOKED_AT;
-    for pid in sampler.processes() {
-        let program = procfs::program(pid).unwrap_or_default();
-        if OFF_STACK.contains(&program.as_str()) {
-            return Some(format!("{program} has its buffers for addresses elsewhere"));
-        }
-        for tid in procfs::threads(pid) {
-            if left == 0 {
-                return None;
-            }
-            left -= 1;
-            if let Some((address, sp)) = procfs::accept_under_way(tid)
-                && !sample::reaches(address, sp)
-            {
-                return Some(format!("process {pid} has its buffer for addresses elsewhere"));
-            }
-        }
+/// Why the samples of a process will not tell all, as far as that shows before its first accept.
+fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
+    let program = procfs::program(pid).unwrap_or_default();
+    if OFF_STACK.contains(&program.as_str()) {
+        return Some("its buffers for addresses are not on the stack");
     }
-    None
+    if sampler.asks_for_wildcard(pid) {
+        return Some("the local address is asked for, and it listens on all addresses");
+    }
+    let threads = sampler.threads_of(pid).take(LOOKED_AT);
+    let mut buffers = threads.filter_map(procfs::accept_under_way);
+    let is_elsewhere = buffers.any(|call| !sample::reaches(call.address, call.stack_pointer));
+    is_elsewhere.then_some("its buffer for addresses is elsewhere")
 }
 
 /// Runs `f`, and reads the rings meanwhile, so that sockets are asked before they are closed.
@@ -190,80 +331,16 @@ fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, 
     })
 }
 
-/// Puts what the tracer has read into the sampled connections, and takes out those that it may
-/// still tell of: the last one of each thread, if it came after `settled` and has no stop yet.
-fn merge(
-    sampled: &mut Vec<Connection>,
-    stops: Vec<Connection>,
-    settled: RecordTime,
-) -> HashMap<u32, Connection> {
-    let mut has_stop = vec![false; sampled.len()];
-    for stop in stops {
-        let last = sampled.iter().rposition(|s| s.tid == stop.tid && s.time <= stop.time);
-        // Without a sample it was lost, which the kernel's count tells.
-        if let Some(at) = last.filter(|at| !has_stop[*at] && sampled[*at].fd == stop.fd) {
-            has_stop[at] = true;
-            complete(&mut sampled[at], &stop);
-        }
+/// What both engines could not see.
+fn join(mut status: SourceStatus, sampled: &SourceStatus) -> SourceStatus {
+    status.started = sampled.started;
+    let engine = status.engine.take().unwrap_or_default();
+    status.engine = Some(format!("sample+{engine}"));
+    for shortfall in sampled.shortfalls() {
+        status.record_shortfall(shortfall.kind, shortfall.count, shortfall.text.clone());
     }
-    let mut open = HashMap::new();
-    let mut at = sampled.len();
-    let mut seen = HashSet::new();
-    while at > 0 {
-        at -= 1;
-        let Some(tid) = sampled[at].tid else { continue };
-        let is_last = seen.insert(tid);
-        if is_last && !has_stop[at] && sampled[at].time > Some(settled) {
-            open.insert(tid, sampled.remove(at));
-            has_stop.remove(at);
-        }
-    }
-    open
-}
-
-/// What the tracer knows is better: it asked while the thread stood still.
-fn complete(sampled: &mut Connection, stop: &Connection) {
-    if stop.ip.is_some() {
-        (sampled.ip, sampled.port) = (stop.ip, stop.port);
-    }
-    if stop.local_port.is_some() {
-        (sampled.local_ip, sampled.local_port) = (stop.local_ip, stop.local_port);
-    }
-}
-
-impl Traced {
-    /// What a connection that the tracer has read is: another one, or one that was sampled.
-    fn take(&mut self, stop: Connection) -> Connection {
-        let open = stop.tid.and_then(|tid| self.open.remove(&tid));
-        match open {
-            Some(mut sampled) if sampled.fd == stop.fd => {
-                complete(&mut sampled, &stop);
-                sampled
-            }
-            // Its stop was missed, which the tracer's own count tells.
-            _ => stop,
-        }
-    }
-
-    /// Connections whose threads have not stopped: their end came first.
-    fn rest(&mut self) -> Vec<Connection> {
-        self.open.drain().map(|(_, connection)| connection).collect()
-    }
-
-    fn status(&mut self) -> SourceStatus {
-        let mut status = self.tracer.status();
-        if let Some(sampled) = &self.sampled {
-            status.started = sampled.started;
-            let engine = status.engine.take().unwrap_or_default();
-            status.engine = Some(format!("sample+{engine}"));
-            for shortfall in sampled.shortfalls() {
-                let (kind, count) = (shortfall.kind, shortfall.count);
-                status.record_shortfall(kind, count, shortfall.text.clone());
-            }
-            sampled.warnings.iter().for_each(|warning| status.warn(warning.clone()));
-        }
-        status
-    }
+    sampled.warnings.iter().for_each(|warning| status.warn(warning.clone()));
+    status
 }
 
 impl Live for Attached {
@@ -274,32 +351,29 @@ impl Live for Attached {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            match &mut self.state {
-                State::Sampling { sampler, .. } => {
-                    if let Some(event) = sampler.step(deadline)? {
-                        return Ok(event);
-                    }
+            if !self.is_tracer_idle {
+                if let Some(event) = self.trace(deadline)? {
+                    return Ok(event);
                 }
-                State::Tracing(traced) => match traced.tracer.next(deadline)? {
-                    Event::Connection(stop) => return Ok(Event::Connection(traced.take(stop))),
-                    Event::Ended(ending) => {
-                        let rest = traced.rest();
-                        if rest.is_empty() {
-                            return Ok(Event::Ended(ending));
-                        }
-                        self.ready.extend(rest.into_iter().map(Event::Connection));
-                        self.ready.push_back(Event::Ended(Ending::Detached));
-                    }
-                    event => return Ok(event),
-                },
+                continue;
+            }
+            let Some(sampler) = &mut self.sampler else {
+                return Ok(Event::Ended(Ending::Detached));
+            };
+            if let Some(event) = sampler.step(deadline)? {
+                return Ok(event);
             }
             self.hand_over()?;
         }
     }
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
-        let mut connections = Vec::new();
-        // Notices of a hand-over that has just been made stay for later.
+        let mut connections = match &mut self.tracer {
+            Some(tracer) => tracer.stop_counting()?,
+            None => Vec::new(),
+        };
+        self.end_sampler()?;
+        // Notices stay for later.
         self.ready.retain(|event| match event {
             Event::Connection(connection) => {
                 connections.push(connection.clone());
@@ -307,79 +381,22 @@ impl Live for Attached {
             }
             _ => true,
         });
-        match &mut self.state {
-            State::Sampling { sampler, .. } => connections.extend(sampler.stop_counting()?),
-            State::Tracing(traced) => {
-                for stop in traced.tracer.stop_counting()? {
-                    connections.push(traced.take(stop));
-                }
-                connections.extend(traced.rest());
-            }
-        }
         Ok(connections)
     }
 
     fn status(&mut self) -> SourceStatus {
-        match &mut self.state {
-            State::Sampling { sampler, .. } => sampler.status(),
-            State::Tracing(traced) => traced.status(),
-        }
-    }
-
-    fn can_wait(&self) -> bool {
-        match &self.state {
-            State::Sampling { sampler, .. } => sampler.can_wait(),
-            State::Tracing(traced) => traced.tracer.can_wait(),
+        let sampled = match &mut self.sampler {
+            Some(sampler) => Some(sampler.status()),
+            None => self.sampled.clone(),
+        };
+        match (&mut self.tracer, sampled) {
+            (Some(tracer), Some(sampled)) => join(tracer.status(), &sampled),
+            (Some(tracer), None) => tracer.status(),
+            (None, sampled) => sampled.unwrap_or_else(|| SourceStatus::new("trace")),
         }
     }
 
     fn lateness(&self) -> Duration {
-        match &self.state {
-            State::Sampling { sampler, .. } => sampler.lateness(),
-            State::Tracing(traced) => traced.tracer.lateness(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection(tid: u32, fd: i32, time: i64, known: bool) -> Connection {
-        let ip = known.then(|| [127, 0, 0, fd as u8].into());
-        let time = Some(RecordTime::Clock(time));
-        Connection { tid: Some(tid), fd: Some(fd), time, ip, ..Connection::default() }
-    }
-
-    #[test]
-    fn a_stop_completes_the_last_sample_of_its_thread_and_counts_once() {
-        let mut sampled = vec![
-            connection(1, 5, 10, false),
-            connection(1, 6, 20, false),
-            connection(2, 5, 25, false),
-        ];
-        let stops = vec![connection(1, 6, 22, true)];
-        let open = merge(&mut sampled, stops, RecordTime::Clock(0));
-        assert_eq!(open.keys().collect::<Vec<_>>(), [&2], "its stop is still to come");
-        assert_eq!(sampled.len(), 2);
-        assert_eq!(sampled[0].ip, None, "nobody traced the thread then");
-        assert!(sampled[1].ip.is_some());
-    }
-
-    #[test]
-    fn samples_of_long_ago_have_no_stop_to_come() {
-        let mut sampled = vec![connection(1, 5, 10, false)];
-        let open = merge(&mut sampled, Vec::new(), RecordTime::Clock(15));
-        assert!(open.is_empty());
-        assert_eq!(sampled.len(), 1);
-    }
-
-    #[test]
-    fn the_same_descriptor_again_is_another_accept() {
-        let mut sampled = vec![connection(1, 5, 10, false), connection(1, 5, 20, false)];
-        let stops = vec![connection(1, 5, 12, true), connection(1, 5, 21, true)];
-        let open = merge(&mut sampled, stops, RecordTime::Clock(0));
-        assert!(open.is_empty());
-        assert!(sampled.iter().all(|s| s.ip.is_some()));
+        self.sampler.as_ref().map_or(Duration::ZERO, |sampler| sampler.lateness())
     }
 }

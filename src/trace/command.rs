@@ -201,17 +201,39 @@ pub(crate) fn supervise(pid: Tid) -> Result<Ending, Error> {
             command.on_signals(signals).doing("stopping with the job")?;
             wake::at(command.next_due());
         }
-        match wait::child(pid) {
-            Ok(Some(Change::Exited(_, status))) => return Ok(Ending::Exited(status)),
-            Ok(Some(Change::Killed(_, signal))) => return Ok(Ending::Killed(signal)),
+        let change = wait::child(pid);
+        if change.as_ref().is_ok_and(Option::is_none) {
+            return Ok(Ending::Detached);
+        }
+        command.on_change(change)?;
+        if let Some(ending) = command.ending {
+            return Ok(ending);
+        }
+    }
+}
+
+impl Command {
+    /// Collects what has become of a command that is not traced. Does not wait.
+    pub(super) fn collect(&mut self) -> Result<(), Error> {
+        match self.ending {
+            Some(_) => Ok(()),
+            None => self.on_change(wait::child_now(self.pid)),
+        }
+    }
+
+    /// Handles a change of a command that is not traced.
+    fn on_change(&mut self, change: io::Result<Option<Change>>) -> Result<(), Error> {
+        match change {
+            Ok(Some(Change::Exited(_, status))) => self.ending = Some(Ending::Exited(status)),
+            Ok(Some(Change::Killed(_, signal))) => self.ending = Some(Ending::Killed(signal)),
             // Who stopped the command does not matter: it can be continued without the tracer.
             Ok(Some(Change::Stopped(_, signal, _))) if STOPS.contains(&signal) => {
                 wake::stop_self(signal).doing("stopping with the job")?;
             }
-            Ok(Some(Change::Stopped(..))) => {}
-            Ok(None) => return Ok(Ending::Detached),
+            Ok(Some(Change::Stopped(..)) | None) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e).doing("waiting for the command"),
         }
+        Ok(())
     }
 }

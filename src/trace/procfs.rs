@@ -109,13 +109,53 @@ pub(crate) fn parent(pid: Tid) -> Option<Tid> {
 
 /// The CPU that a thread runs on, or ran on last.
 pub(crate) fn last_cpu(tid: Tid) -> Option<usize> {
+    thread_stat(tid, |mut fields| fields.nth(36)?.parse().ok())
+}
+
+/// The state of a thread, and how long it has run its own code, in ticks of 10 ms or so.
+pub(crate) fn state_and_user_time(tid: Tid) -> Option<(char, u64)> {
+    thread_stat(tid, |mut fields| {
+        let state = fields.next()?.chars().next()?;
+        Some((state, fields.nth(10)?.parse().ok()?))
+    })
+}
+
+/// Reads the fields of a thread's own `stat` that follow the name: the state is the first. In that
+/// of a process, some numbers are sums over all threads.
+fn thread_stat<T>(
+    tid: Tid,
+    read: impl FnOnce(std::str::SplitAsciiWhitespace<'_>) -> Option<T>,
+) -> Option<T> {
     use std::io::Read;
-    // The file of the process has sums over all threads.
     let mut file = fs::File::open(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
     let mut stat = [0; 1024];
     let length = file.read(&mut stat).ok()?;
     let fields = stat[..length].rsplit(|b| *b == b')').next()?;
-    std::str::from_utf8(fields).ok()?.split_ascii_whitespace().nth(36)?.parse().ok()
+    read(std::str::from_utf8(fields).ok()?.split_ascii_whitespace())
+}
+
+/// The threads of a process, and whether all are known to be listed: while threads end, the kernel
+/// may skip others in the list.
+pub(crate) fn all_threads(pid: Tid) -> (Vec<Tid>, bool) {
+    const TRIES: usize = 20;
+    let count = || stat_fields(pid).and_then(|fields| fields.get(17)?.parse::<usize>().ok());
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..TRIES {
+        let before = count();
+        let listed = threads(pid);
+        let is_whole = before.is_none_or(|n| n == listed.len()) && before == count();
+        all.extend(listed);
+        if is_whole {
+            return (all.into_iter().collect(), true);
+        }
+    }
+    (all.into_iter().collect(), false)
+}
+
+/// Whether a process has memory: one that is about to end has given it back.
+pub(crate) fn has_memory(pid: Tid) -> bool {
+    let size = stat_fields(pid).and_then(|fields| fields.get(20)?.parse::<u64>().ok());
+    size.is_some_and(|size| size > 0)
 }
 
 /// Whether this is a kernel thread.
@@ -293,9 +333,19 @@ pub(crate) fn program(pid: Tid) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The address buffer and the stack pointer of a thread that is blocked in accept(2) or accept4(2):
-/// proc_pid_syscall(5).
-pub(crate) fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
+/// A call of accept(2) or accept4(2) in which a thread is blocked: addresses in its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptCall {
+    /// Where the peer's address is to be written.
+    pub address: u64,
+    /// Where the length of the buffer is.
+    pub length: u64,
+    /// The stack pointer.
+    pub stack_pointer: u64,
+}
+
+/// The call of accept that a thread is blocked in: proc_pid_syscall(5).
+pub(crate) fn accept_under_way(tid: Tid) -> Option<AcceptCall> {
     let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     let mut words = text.split_ascii_whitespace();
     let number: i64 = words.next()?.parse().ok()?;
@@ -303,9 +353,8 @@ pub(crate) fn accept_under_way(tid: Tid) -> Option<(u64, u64)> {
         return None;
     }
     let mut words = words.map(|w| u64::from_str_radix(w.strip_prefix("0x")?, 16).ok());
-    let address = words.nth(1)??;
-    let stack_pointer = words.nth(4)??;
-    Some((address, stack_pointer))
+    let (address, length) = (words.nth(1)??, words.next()??);
+    Some(AcceptCall { address, length, stack_pointer: words.nth(3)?? })
 }
 
 /// The inode of the socket behind a thread's descriptor.

@@ -3,8 +3,9 @@
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::sys::fork::{self, Preparation, Released, Said};
+use crate::sys::fork::{self, Preparation, Released, Said, StoppedChild};
 use crate::sys::ptrace::{self, Tid};
+use crate::sys::wait;
 
 use super::engine::Engine;
 use super::error::{Doing, Error};
@@ -56,18 +57,28 @@ impl Start {
         self.argv.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    fn program(&self, engine: Option<Engine>) -> Option<Program> {
-        let program = Program { trace: needs_filter(engine), deny_io_uring: self.deny_io_uring };
+    fn program(&self, trace: bool) -> Option<Program> {
+        let program = Program { trace, deny_io_uring: self.deny_io_uring };
         (program.trace || program.deny_io_uring).then_some(program)
+    }
+
+    /// Forks the command, which waits to be released. The filter stops it at accept if `traces`.
+    fn hold(&self, traces: bool) -> Result<StoppedChild, Error> {
+        let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
+        let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
+        let filter = self.program(traces).map(Program::instructions);
+        fork::hold(&argv, &Preparation { filter }).doing("starting a process")
+    }
+
+    /// Forks a command that is not to be traced. It waits to be released.
+    pub(crate) fn begin_untraced(self) -> Result<Untraced, Error> {
+        Ok(Untraced { child: self.hold(false)?, start: self })
     }
 
     /// Forks and seizes the command, and releases it for its exec. Without an `engine` it gets the
     /// cheapest one that is safe and exact.
     pub(crate) fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
-        let argv = self.argv.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<_, _>>();
-        let argv: Vec<CString> = argv.map_err(|_| Error::Nul)?;
-        let filter = self.program(engine).map(Program::instructions);
-        let held = fork::hold(&argv, &Preparation { filter }).doing("starting a process")?;
+        let held = self.hold(needs_filter(engine))?;
         // With the filter and without a tracer, each accept would fail with ENOSYS.
         let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
@@ -81,6 +92,42 @@ impl Start {
         let released = held.release().doing("releasing the command")?;
         Ok(Starting { pid, start: self, engine, released })
     }
+}
+
+/// A command that waits to be released, and is not to be traced.
+#[derive(Debug)]
+pub(crate) struct Untraced {
+    child: StoppedChild,
+    start: Start,
+}
+
+impl Untraced {
+    /// Its process.
+    pub(crate) fn pid(&self) -> Tid {
+        self.child.pid
+    }
+
+    /// Lets it go, and returns when it has executed the command: what the report must tell.
+    ///
+    /// # Errors
+    /// Why it could not be executed; the process is collected then.
+    pub(crate) fn release(self) -> Result<Vec<String>, Error> {
+        let pid = self.child.pid;
+        let released = self.child.release().doing("releasing the command")?;
+        let said = released.said().doing("reading the start result of the command")?;
+        if let Some(errno) = said.exec {
+            // It ends at once.
+            let _ = wait::one(pid);
+            return Err(exec_error(self.start.command(), errno));
+        }
+        let refused = said.filter.and_then(Result::err).filter(|_| self.start.deny_io_uring);
+        Ok(refused.map(io_uring_not_denied).into_iter().collect())
+    }
+}
+
+fn io_uring_not_denied(errno: i32) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    format!("io_uring could not be denied, because no seccomp filter could be installed ({error})")
 }
 
 impl Starting {
@@ -115,9 +162,7 @@ impl Starting {
             Some(_) => {}
         }
         if self.start.deny_io_uring {
-            warnings.push(format!(
-                "io_uring could not be denied, because no seccomp filter could be installed ({error})"
-            ));
+            warnings.push(io_uring_not_denied(errno));
         }
         Ok(Started { engine: Engine::Syscall, warnings })
     }

@@ -6,11 +6,7 @@ use crate::harness::*;
 
 /// The engines with which this user may attach.
 pub fn attach_to(user: User) -> Vec<&'static str> {
-    let mut engines = attach_engines(user);
-    if engines.contains(&"perf") {
-        engines.push("sample");
-    }
-    engines
+    attach_engines(user)
 }
 
 /// Engines for a command.

@@ -2,17 +2,22 @@
 
 use crate::harness::*;
 
-/// Runs the C server with these arguments under both engines, as each user.
+/// Runs the C server with these arguments under each engine, as each user.
 fn check(arguments: &[&str], listens: &[Listens]) {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
-        for engine in ["seccomp", "syscall"] {
+        for engine in spawn_engines(user) {
             let server = Server::c(&program, arguments, listens);
             let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);
             let made = server.clients(7, 300, 9).run();
             let report = run.end();
-            report.assert_counts(&made);
+            // Of several listeners, it has to find out which one an accept was on, and the first
+            // connections may be closed by then.
+            match engine == "sample" && listens.len() > 1 {
+                true => report.assert_counts_or_unknown(&made),
+                false => report.assert_counts(&made),
+            }
             assert_eq!(report.engine(), engine);
         }
     }
@@ -25,8 +30,8 @@ test_each_shape!(check);
 fn twenty_thousand_connections_from_fifty_addresses_are_counted_exactly() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    for engine in ["seccomp", "syscall"] {
-        let server = Server::c(&program, &["pool=4"], &[Listens::V4, Listens::V4]);
+    for engine in spawn_engines(User::plain()) {
+        let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
         let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
         let made = server.clients(20_000, 20_000, 50).run();
         run.end().assert_counts(&made);

@@ -88,8 +88,12 @@ fn servers_serve_through_many_attaches_and_detaches() {
                 let options = ["--engine", engine, "-p", &pid];
                 let mut run = Run::attach(&stage, user, &options, &[]);
                 let report = run.end_attached();
-                report.assert_complete();
-                told += report.number("total");
+                // Several attach at once as one user: then the rings are small, and may be full.
+                match engine == "sample" && report.number("lost") > 0 {
+                    true => assert_eq!(report.0["complete"], false),
+                    false => report.assert_complete(),
+                }
+                told += report.number("total") + report.number("lost");
                 assert!(plain.ended().is_none(), "{engine} {mode:?}: the server is dead");
                 assert_free(plain.pid);
             }

@@ -14,7 +14,7 @@ fn ends(script: &str) -> Vec<ExitStatus> {
     let command = ["sh", "-c", script].map(OsString::from);
     let mut statuses = Vec::new();
     for user in User::all() {
-        for engine in ["seccomp", "syscall"] {
+        for engine in spawn_engines(user) {
             let mut run = Run::command(&stage, user, &["--engine", engine], &command);
             statuses.push(run.finish().0);
         }
@@ -45,7 +45,7 @@ fn a_server_that_exits_or_crashes_is_counted_with_its_status() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
-        for engine in ["seccomp", "syscall"] {
+        for engine in spawn_engines(user) {
             for last in ["status=3", "segv"] {
                 let server = Server::c(&program, &["after=40", last], &[Listens::V4]);
                 let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);

@@ -6,7 +6,7 @@ use crate::harness::*;
 fn a_server_that_sets_up_io_uring_gives_a_warning() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    for engine in ["seccomp", "syscall"] {
+    for engine in spawn_engines(User::plain()) {
         let server = Server::c(&program, &["uring"], &[Listens::V4]);
         let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
         let made = server.clients(1, 20, 3).run();
@@ -40,7 +40,7 @@ fn io_uring_can_be_denied() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for user in User::all() {
-        for engine in ["seccomp", "syscall"] {
+        for engine in spawn_engines(user) {
             let server = Server::c(&program, &["uring"], &[Listens::V4]);
             let options = ["--engine", engine, "--deny-io-uring"];
             let mut run = Run::spawn(&stage, user, &options, &server);

@@ -33,6 +33,7 @@ mod servers;
 mod signals;
 mod spawn_perf;
 mod spawn_signals;
+mod under_load;
 mod unseen;
 mod untraced;
 mod without;

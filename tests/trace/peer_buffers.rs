@@ -37,6 +37,23 @@ fn assert_told(folder: &Path, made: &Counts, what: &str) {
     report.assert_complete();
 }
 
+/// The samples do not tell these peers, and a socket may be closed before it is asked. Then the
+/// peer is unknown; an address that may be another client's makes the report incomplete.
+#[track_caller]
+fn assert_told_or_unknown(folder: &Path, made: &Counts, what: &str) {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("a report");
+    let report = Report(serde_json::from_str(&text).expect("JSON"));
+    assert_eq!(report.number("total"), made.values().sum::<u64>(), "{what}: {}", report.0);
+    assert_eq!(report.number("lost"), 0, "{what}: {}", report.0);
+    for row in report.0["rows"].as_array().expect("rows") {
+        let Some(ip) = row["ip"].as_str() else { continue };
+        let of_ip = made.iter().filter(|((from, _), _)| from.to_string() == ip);
+        let truth: u64 = of_ip.map(|(_, count)| count).sum();
+        let is_right = row["count"].as_u64().is_some_and(|count| count <= truth);
+        assert!(is_right || report.0["complete"] == false, "{what}: {row}, made {truth}");
+    }
+}
+
 /// Counts in a server that is spawned, and in one that is attached to, with all engines.
 fn check(program: &Path, arguments: &[&str]) {
     let stage = Stage::get();
@@ -57,8 +74,8 @@ fn check(program: &Path, arguments: &[&str]) {
     }
     let is_32_bit = program.ends_with("server32");
     for engine in attach_engines(user) {
-        // No 32-bit calls are visible to perf, so that it is an error.
-        let engine = if is_32_bit && engine == "perf" { "auto" } else { engine };
+        // No 32-bit calls are visible to these engines, so that it is an error.
+        let engine = if is_32_bit && engine != "syscall" { "auto" } else { engine };
         let what = format!("{arguments:?}, attached, {engine}");
         let server = Server::c(program, arguments, &[Listens::V4]);
         let plain = server.start(&stage, user);
@@ -69,7 +86,10 @@ fn check(program: &Path, arguments: &[&str]) {
         let made = server.clients(1, 150, 9).run();
         session.signal(Signal::SIGINT);
         assert_eq!(session.wait().code(), Some(0), "{what}: {}", session.stderr());
-        assert_told(folder.path(), &made, &what);
+        match engine {
+            "sample" => assert_told_or_unknown(folder.path(), &made, &what),
+            _ => assert_told(folder.path(), &made, &what),
+        }
         assert_free(plain.pid);
     }
 }

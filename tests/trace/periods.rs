@@ -11,7 +11,7 @@ use crate::harness::*;
 fn after_the_duration_the_report_is_written_and_the_server_continues() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    for engine in ["seccomp", "syscall"] {
+    for engine in spawn_engines(User::plain()) {
         let server = || Server::c(&program, &["pool=2"], &[Listens::V4]);
         let (mut run, server, first) = run_for_a_duration(&stage, User::plain(), engine, server);
         for round in 0..3 {

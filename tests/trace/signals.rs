@@ -8,7 +8,7 @@ use crate::harness::*;
 fn traps_urgent_data_timers_and_real_time_signals_arrive_in_order() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    for engine in ["seccomp", "syscall"] {
+    for engine in spawn_engines(User::plain()) {
         let server = Server::c(&program, &["signals"], &[Listens::V4]);
         let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
         let made = server.clients(1, 1500, 9).run();

@@ -47,10 +47,14 @@ fn watch(user: User, engine: &str, arguments: &[&str]) -> Option<Watched> {
     Some(Watched { report, before, after, printed: plain.stdout() })
 }
 
-/// The same with each engine that stops the server, as each user.
+/// The same with each engine, as each user.
 fn each(arguments: &[&str], check: impl Fn(&str, User, &Watched)) {
     for user in User::all() {
         for engine in attach_engines(user) {
+            // It refuses such a server: `sample::what_only_syscall_sees_is_refused_with_a_remedy`.
+            if engine == "sample" && arguments == ["call=int80"] {
+                continue;
+            }
             let watched = watch(user, engine, arguments);
             check(engine, user, &need!(watched, "the C server", "there is no C compiler"));
         }
@@ -92,7 +96,7 @@ fn accepts_by_int80_are_counted_or_make_the_report_incomplete() {
         assert_eq!(watched.report.engine(), "syscall");
     }
     each(&["later=int80"], |engine, _, watched| match engine {
-        "perf" => {
+        "perf" | "sample" => {
             assert!(watched.report.number("total") >= watched.before.values().sum());
             assert_eq!(watched.report.0["complete"], false, "{}", watched.report.0);
             assert!(watched.report.warnings().contains("int 0x80"), "{}", watched.report.0);
@@ -103,8 +107,8 @@ fn accepts_by_int80_are_counted_or_make_the_report_incomplete() {
 
 #[test]
 fn a_server_that_becomes_undumpable_is_counted() {
-    each(&["later=undumpable"], |_, user, watched| {
-        if user.is_root() {
+    each(&["later=undumpable"], |engine, user, watched| {
+        if user.is_root() || engine == "sample" {
             return watched.report.assert_counts(&watched.made());
         }
         // Neither its memory nor its sockets may be read any more.

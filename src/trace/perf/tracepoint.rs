@@ -111,6 +111,20 @@ impl Tracepoints {
         }
     }
 
+    /// Finds the tracepoints at which accept and accept4 are entered: their ids, and events that keep
+    /// them switched on. The kernel gives each call's two tracepoints successive ids.
+    pub(crate) fn find_entries(&self) -> Option<([u16; 2], [Event; 2])> {
+        let find = |exit: u16, call, other| {
+            [exit.checked_sub(1)?, exit.checked_add(1)?].into_iter().find_map(|id| {
+                let event = open_here(id, false).ok()?;
+                sees_entry(&event, call, other).then_some((id, event))
+            })
+        };
+        let accept = find(self.ids.accept, Accept::Accept, Accept::Accept4)?;
+        let accept4 = find(self.ids.accept4, Accept::Accept4, Accept::Accept)?;
+        Some(([accept.0, accept4.0], [accept.1, accept4.1]))
+    }
+
     /// Their ids.
     pub fn ids(&self) -> Ids {
         self.ids
@@ -155,6 +169,19 @@ fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
     let io_uring = ids.io_uring_setup.and_then(seen_io_uring_setup);
     let ids = Ids { io_uring_setup: ids.io_uring_setup.filter(|_| io_uring.is_some()), ..ids };
     Ok(Some(Tracepoints { ids, _switched_on: events, _io_uring_setup: io_uring }))
+}
+
+/// Whether an event on the calling thread sees where this call is entered, and not the other one.
+fn sees_entry(event: &Event, call: Accept, other: Accept) -> bool {
+    // Only the tracepoints of these entries have this field; the calls made here pass NULL.
+    let count = || event.count().ok();
+    event.set_filter(c"upeer_addrlen == 0").is_ok() && {
+        let before = count();
+        accept_nothing(call);
+        let after = count();
+        accept_nothing(other);
+        before.map(|n| n + 1) == after && after == count()
+    }
 }
 
 /// Returns an event on the calling thread if this tracepoint sees the exit from io_uring_setup.

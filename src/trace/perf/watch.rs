@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::RawFd;
 
-use crate::sys::perf_ring::Inherit;
+use crate::sys::perf_ring::{Inherit, monotonic_now};
 use crate::sys::ptrace::{self, Registers, Tid};
 use crate::sys::tracee::{self, SignalSet};
 use crate::trace::procfs;
@@ -14,6 +14,9 @@ use crate::trace::stop::SignalStop;
 use super::accept_signal::{AcceptSignal, Unsuitable};
 use super::counters::{EventCounters, Snapshot};
 use super::{Refused, mask};
+
+/// A thread, and between which times its events were opened: CLOCK_MONOTONIC.
+pub(crate) type Opening = (Tid, (u64, u64));
 
 /// The processes under the engine `perf`.
 #[derive(Debug)]
@@ -105,12 +108,14 @@ impl Perf {
     }
 
     /// Opens the events of all threads of a seized process. Threads that it creates in the meantime
-    /// stop at their start.
-    pub(crate) fn begin(&mut self, pid: Tid) -> Result<(), Unwatchable> {
+    /// stop at their start. Returns the threads that have events, and the times between which these
+    /// were opened.
+    pub(crate) fn begin(&mut self, pid: Tid) -> Result<Vec<Opening>, Unwatchable> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
             return Err(Unwatchable::Int80);
         }
-        let Some(signal) = self.enter(pid)? else { return Ok(()) };
+        let mut opened = Vec::new();
+        let Some(signal) = self.enter(pid)? else { return Ok(opened) };
         let mut known = HashSet::new();
         loop {
             let threads = procfs::threads(pid).into_iter();
@@ -125,14 +130,16 @@ impl Perf {
                 }
                 // A thread created in the meantime has inherited them from its creator.
                 let open = if is_first { Perf::open_first } else { Perf::open };
+                let begin = monotonic_now();
                 if let Err(refused) = open(self, tid, signal) {
                     known.into_iter().for_each(|tid| self.leave(tid));
                     self.signals.remove(&pid);
                     return Err(refused.into());
                 }
+                opened.push((tid, (begin, monotonic_now())));
             }
         }
-        Ok(())
+        Ok(opened)
     }
 
     /// Adds threads that are under the engine `syscall` from their first stop. Accepts of them and

@@ -1,10 +1,11 @@
 //! Opens the events of processes that run already.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use crate::RecordTime;
 use crate::SourceStatus;
+use crate::model::plural;
 use crate::sys::perf_ring::{Inherit, monotonic_now};
 use crate::sys::ptrace::Tid;
 use crate::sys::wake;
@@ -19,13 +20,19 @@ use crate::trace::socket::Sockets;
 use crate::trace::target;
 
 use super::answers::Answers;
+use super::covered::Covered;
 use super::events::Families;
+use super::evidence::Programs;
 use super::listeners::Listeners;
 use super::record::Thread;
 use super::rings::Rings;
 use super::sampler::{Phase, Sampler};
-use super::threads::Threads;
+use super::threads::{CREATED_UNSEEN, Progress, Threads};
 
+/// So many threads of a process that wait in accept show what its buffers are like.
+const BUFFERS_LOOKED_AT: usize = 8;
+/// How long to wait for moments in which threads create no other ones.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 impl Sampler {
     /// Opens events on all threads of the targets. When this returns, what they accept counts.
     ///
@@ -33,11 +40,35 @@ impl Sampler {
     /// [`Error::NothingAttached`] where no process can be watched so, with cause and remedy.
     pub fn attach(mut targets: Targets, options: Options) -> Result<Sampler, Error> {
         let notes = targets.resolve_threads();
+        let mut sampler = Sampler::new(targets, options, &handled_for_attached())?;
+        notes.into_iter().for_each(|note| sampler.remark(note));
+        sampler.open_all()?;
+        sampler.begin();
+        let processes: Vec<Tid> = sampler.threads.processes().collect();
+        for pid in &processes {
+            let comm = procfs::comm(*pid).unwrap_or_default();
+            sampler.detail(format!("process {pid} ({comm}): engine sample"));
+        }
+        let (processes, threads) = (processes.len(), sampler.threads.count());
+        sampler.remark(format!(
+            "attached to {} and {}, without stopping them",
+            plural(processes as u64, "process", "processes"),
+            plural(threads as u64, "thread", "threads"),
+        ));
+        Ok(sampler)
+    }
+
+    /// Finds the tracepoints, maps the rings and handles these signals; no event is open yet.
+    pub(super) fn new(
+        targets: Targets,
+        options: Options,
+        handled_signals: &[i32],
+    ) -> Result<Sampler, Error> {
         let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
         let families = Families::new(inherit).map_err(engine_error)?;
         let rings = Rings::map().map_err(|e| engine_error(Refused::rings(e)))?;
-        wake::install(&handled_for_attached()).doing("installing signal handlers")?;
-        let mut sampler = Sampler {
+        wake::install(handled_signals).doing("installing signal handlers")?;
+        Ok(Sampler {
             options,
             targets,
             families,
@@ -46,36 +77,43 @@ impl Sampler {
             listeners: Listeners::default(),
             sockets: Sockets::default(),
             answers: Answers::default(),
-            evidence: HashMap::new(),
-            unproven: 0,
+            programs: Programs::default(),
             experience: HashMap::new(),
             unfit: HashMap::new(),
+            progress: Progress::default(),
+            covered: Covered::default(),
+            processed_until: 0,
+            held: None,
+            has_counted: false,
+            by_int80: HashSet::new(),
+            executed_setuid: HashSet::new(),
+            records_lost_before: 0,
             started: None,
             ended: None,
             clock_offset: 0,
             records_lost: 0,
             lost: 0,
             next_check: Instant::now(),
+            io_uring_seen: false,
             phase: Phase::Counting,
             asked: false,
             notices: BTreeMap::new(),
             ready: VecDeque::new(),
             status: SourceStatus::new("trace"),
             remarks: Vec::new(),
-        };
-        notes.into_iter().for_each(|note| sampler.remark(note));
-        sampler.open_all()?;
-        sampler.begin();
-        Ok(sampler)
+            command: None,
+        })
     }
 
     fn open_all(&mut self) -> Result<(), Error> {
         let mut refused = BTreeMap::new();
-        loop {
-            let mut news = false;
-            for thread in self.unknown_threads(&mut refused) {
+        let end = Instant::now() + SETTLE_TIMEOUT;
+        let (is_settled, is_whole) = loop {
+            let (unknown, is_whole) = self.unknown_threads(&mut refused);
+            let mut has_news = false;
+            for thread in unknown {
                 match self.open(thread) {
-                    Ok(()) => news = true,
+                    Ok(()) => has_news = true,
                     Err(Refused::Gone) => {}
                     Err(why @ (Refused::Thread(_) | Refused::Other(_))) => {
                         refused.insert(thread.pid, format!("process {}: {why}", thread.pid));
@@ -83,12 +121,24 @@ impl Sampler {
                     Err(why) => return Err(engine_error(why)),
                 }
             }
-            if !news {
-                break;
+            let is_late = Instant::now() >= end;
+            if has_news && !is_late {
+                continue;
             }
-        }
-        if self.threads.count() == 0 {
+            // What has been created meanwhile may have created others before it had events.
+            let is_settled = self.settle() && is_whole && !has_news;
+            if is_settled || is_late {
+                break (is_settled, is_whole);
+            }
+        };
+        let is_refused = |pid| refused.contains_key(pid);
+        if self.threads.count() == 0 || self.targets.pids.iter().all(is_refused) {
             return Err(Error::nothing_attached(refused.into_values().collect()));
+        }
+        if !is_whole {
+            self.incomplete(CREATED_UNSEEN);
+        } else if !is_settled {
+            self.detail("some threads never waited while tcptally attached");
         }
         for (pid, why) in refused {
             let text = format!("not watched: {why}");
@@ -101,8 +151,21 @@ impl Sampler {
         Ok(())
     }
 
-    /// The threads that /proc shows and that have no events yet.
-    fn unknown_threads(&mut self, refused: &mut BTreeMap<Tid, String>) -> Vec<Thread> {
+    /// Settles threads that create no other one just now. Returns whether all are settled and none
+    /// has been added meanwhile.
+    pub(super) fn settle(&mut self) -> bool {
+        let events = self.families.opened();
+        let unsettled = self.threads.unsettled();
+        let quiet: Vec<Tid> =
+            unsettled.iter().map(|t| t.tid).filter(|tid| self.progress.has_settled(*tid)).collect();
+        // Threads that they created before are told by now.
+        self.round_past(monotonic_now());
+        quiet.into_iter().for_each(|tid| self.threads.settle(tid));
+        self.families.opened() == events && self.threads.unsettled().is_empty()
+    }
+
+    /// The threads that /proc shows and that may have no events yet, and whether it shows all.
+    fn unknown_threads(&mut self, refused: &mut BTreeMap<Tid, String>) -> (Vec<Thread>, bool) {
         let mut processes = self.targets.pids.clone();
         processes.extend(self.threads.processes());
         if self.targets.children {
@@ -110,6 +173,7 @@ impl Sampler {
         }
         processes.remove(&(std::process::id() as Tid));
         let mut found = Vec::new();
+        let mut is_whole = true;
         for pid in processes {
             let is_known = self.threads.of_process(pid).next().is_some();
             if refused.contains_key(&pid) {
@@ -123,12 +187,32 @@ impl Sampler {
                 }
                 continue;
             }
-            found.extend(procfs::threads(pid).into_iter().map(|tid| Thread { pid, tid }));
+            let (threads, are_all) = procfs::all_threads(pid);
+            is_whole &= are_all;
+            found.extend(threads.into_iter().map(|tid| Thread { pid, tid }));
         }
         // Those that were born meanwhile have inherited events: their records are there by now.
-        self.round(true);
-        found.retain(|thread| !self.threads.knows(thread.tid));
-        found
+        self.round_past(monotonic_now());
+        found.retain(|thread| {
+            self.threads.is_uncertain(thread.tid) && !procfs::has_ended(thread.tid)
+        });
+        (found, is_whole)
+    }
+
+    /// Opens events on all threads that may lack them, after records were lost.
+    pub(super) fn open_uncertain(&mut self) {
+        let mut refused = BTreeMap::new();
+        let (unknown, is_whole) = self.unknown_threads(&mut refused);
+        let mut failed = refused.into_values().next();
+        for thread in unknown {
+            match self.open(thread) {
+                Ok(()) | Err(Refused::Gone) => {}
+                Err(why) => failed = Some(why.to_string()),
+            }
+        }
+        if let Some(why) = failed.or_else(|| (!is_whole).then(|| CREATED_UNSEEN.to_string())) {
+            self.incomplete(why);
+        }
     }
 
     /// Opens events on a thread.
@@ -139,16 +223,22 @@ impl Sampler {
         Ok(())
     }
 
-    fn begin(&mut self) {
+    /// What is accepted from now on counts.
+    pub(super) fn begin(&mut self) {
         let processes: Vec<Tid> = self.threads.processes().collect();
         for pid in &processes {
             let tid = self.threads.of_process(*pid).next().unwrap_or(*pid);
             self.listeners.look_at(*pid, tid, monotonic_now());
+            let threads: Vec<Tid> = self.threads.of_process(*pid).collect();
+            let waiting =
+                threads.into_iter().filter(|tid| procfs::accept_under_way(*tid).is_some());
+            for tid in waiting.take(BUFFERS_LOOKED_AT).collect::<Vec<_>>() {
+                self.look_at_buffer(Thread { pid: *pid, tid });
+            }
         }
         if processes.iter().copied().any(procfs::has_io_uring) {
             self.warn_of_io_uring();
         }
-        self.round(true);
         self.started = Some(monotonic_now());
         self.status.started = Some(RecordTime::now());
         self.detail(format!(
@@ -157,24 +247,24 @@ impl Sampler {
             self.rings.ring_bytes() >> 10,
             self.rings.cpus(),
         ));
-        let (processes, threads) = (processes.len(), self.threads.count());
-        self.remark(format!(
-            "attached to {processes} {} and {threads} {}, without stopping them",
-            if processes == 1 { "process" } else { "processes" },
-            if threads == 1 { "thread" } else { "threads" },
-        ));
     }
 }
 
 fn unfit(pid: Tid) -> Option<String> {
-    (procfs::is_32_bit(pid) == Some(true)).then(|| {
-        format!(
+    if procfs::is_32_bit(pid) == Some(true) {
+        return Some(format!(
             "process {pid} is a 32-bit program, whose calls the kernel's tracepoints do not show; \
              use '--engine syscall'"
+        ));
+    }
+    procfs::threads(pid).into_iter().any(procfs::accepts_by_int80).then(|| {
+        format!(
+            "process {pid} accepts by int 0x80, which the kernel's tracepoints do not show; use \
+             '--engine syscall'"
         )
     })
 }
 
-fn engine_error(refused: Refused) -> Error {
+pub(super) fn engine_error(refused: Refused) -> Error {
     Error::Engine { engine: "sample", cause: refused.to_string() }
 }

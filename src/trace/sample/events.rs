@@ -6,6 +6,7 @@ use std::io;
 
 use crate::sys::capability;
 use crate::sys::files;
+use crate::sys::perf::{Event, Tracepoint};
 use crate::sys::perf_ring::{Inherit, SampledEvent, SampledTracepoint, monotonic_now};
 use crate::sys::ptrace::Tid;
 use crate::trace::perf::Refused;
@@ -24,19 +25,27 @@ pub(crate) fn reaches(address: u64, stack_pointer: u64) -> bool {
         && address.saturating_add(SOCKADDR) <= stack_pointer.saturating_add(STACK_BYTES.into())
 }
 
+/// Calls without a buffer tell nothing.
+const WITH_LENGTH: &CStr = c"upeer_addrlen != 0";
+/// So many families have samples of calls of accept from the start; others get them by need.
+const MOST_WITH_ENTRIES: usize = 64;
 /// Fewer are kept open: what is closed too early counts nothing any more.
 const MANY_FAMILIES: usize = 512;
 /// Descriptors that events leave to others, who look up sockets and read /proc.
 const SPARE: u64 = 32;
 
 /// Names the events that were opened on one thread, and that others have inherited from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FamilyId(u32);
 
 /// The events that were opened on one thread: of each CPU, and of accept and accept4.
 #[derive(Debug)]
 pub(super) struct Family {
     events: Vec<SampledEvent>,
+    /// Counts what sets up an io_uring.
+    io_uring: Option<Event>,
+    /// Samples of calls of accept, as long as the length of the buffer is not known.
+    entries: Vec<SampledEvent>,
     /// When the first was about to be opened, and when the last one was: CLOCK_MONOTONIC.
     pub opened: (u64, u64),
     /// Living threads that have these events and no others.
@@ -54,10 +63,18 @@ pub(super) struct Experience {
     pub changes: u32,
 }
 
+/// What an event tells of: one call on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    cpu: u32,
+    is_accept4: bool,
+}
+
 /// How many samples an event has brought.
 #[derive(Debug)]
 struct Counter {
     family: FamilyId,
+    place: Place,
     seen: u64,
     /// What the kernel had counted when the event was closed.
     closed: Option<u64>,
@@ -69,23 +86,34 @@ pub(super) struct Families {
     // Before the tracepoints, which must be dropped last to make closing quick.
     families: HashMap<FamilyId, Family>,
     counters: HashMap<u64, Counter>,
+    /// The tracepoints of calls of accept and accept4, and events that keep them switched on.
+    entries: Option<([u16; 2], [Event; 2])>,
     tracepoints: Tracepoints,
     inherit: Inherit,
     next: u32,
     /// Without a living thread when that was last looked at.
     unused: HashSet<FamilyId>,
+    /// Whether events that are closed saw an io_uring.
+    closed_io_uring: bool,
 }
+
+/// The events of accept, that of io_uring_setup, and when the first was about to be opened and the
+/// last one was.
+type Opened = (Vec<SampledEvent>, Option<Event>, (u64, u64));
 
 impl Families {
     /// Finds the tracepoints; nothing is counted yet.
     pub(super) fn new(inherit: Inherit) -> Result<Families, Refused> {
+        let tracepoints = Tracepoints::find_counting()?;
         Ok(Families {
             families: HashMap::new(),
             counters: HashMap::new(),
-            tracepoints: Tracepoints::find_counting()?,
+            entries: tracepoints.find_entries(),
+            tracepoints,
             inherit,
             next: 0,
             unused: HashSet::new(),
+            closed_io_uring: false,
         })
     }
 
@@ -98,25 +126,70 @@ impl Families {
             Err(Refused::Files) if files::raise_limit() => self.events(tid, rings)?,
             result => result?,
         };
-        let (events, opened) = events;
+        let (events, io_uring, opened) = events;
         let newest = events.iter().map(SampledEvent::descriptor).max().unwrap_or(0);
         if !files::has_room(SPARE, newest) && !files::raise_limit() {
             return Err(Refused::Files);
         }
         let id = FamilyId(self.next);
         self.next += 1;
-        for event in &events {
-            let counter = Counter { family: id, seen: 0, closed: None };
-            self.counters.insert(event.id(), counter);
+        for (pair, ring) in events.chunks(2).zip(rings.each(Wake::AtOnce)) {
+            for (event, is_accept4) in pair.iter().zip([false, true]) {
+                let place = Place { cpu: ring.cpu(), is_accept4 };
+                let counter = Counter { family: id, place, seen: 0, closed: None };
+                self.counters.insert(event.id(), counter);
+            }
         }
-        self.families.insert(id, Family { events, opened, threads: 0, wake: Wake::AtOnce });
+        let entries = Vec::new();
+        let family = Family { events, io_uring, entries, opened, threads: 0, wake: Wake::AtOnce };
+        self.families.insert(id, family);
+        if self.families.len() <= MOST_WITH_ENTRIES {
+            self.open_entries(id, tid, rings);
+        }
         Ok(id)
     }
 
-    fn events(&self, tid: Tid, rings: &Rings) -> Result<(Vec<SampledEvent>, (u64, u64)), Refused> {
+    /// Samples the calls of accept of a thread and its descendants as well, if that is possible and
+    /// not so yet.
+    pub(super) fn open_entries(&mut self, id: FamilyId, tid: Tid, rings: &Rings) {
+        let Some((ids, _)) = &self.entries else { return };
+        let Some(family) = self.families.get_mut(&id).filter(|f| f.entries.is_empty()) else {
+            return;
+        };
+        let _raised = capability::raised();
+        let opened: io::Result<Vec<SampledEvent>> = rings
+            .each(Wake::AtOnce)
+            .flat_map(|ring| ids.map(|id| (id, ring)))
+            .map(|(id, ring)| {
+                let tracepoint = SampledTracepoint {
+                    id,
+                    stack_bytes: STACK_BYTES,
+                    tells_of_threads: false,
+                    inherit: self.inherit,
+                    filter: WITH_LENGTH,
+                };
+                SampledEvent::open(&tracepoint, tid, ring)
+            })
+            .collect();
+        // Without them, the sockets have to tell.
+        let newest = opened.iter().flatten().map(SampledEvent::descriptor).max();
+        if newest.is_some_and(|newest| files::has_room(SPARE, newest)) {
+            family.entries = opened.unwrap_or_default();
+        }
+    }
+
+    /// The length of the buffers of these threads is known.
+    pub(super) fn close_entries(&mut self, id: FamilyId) {
+        if let Some(family) = self.families.get_mut(&id) {
+            family.entries.clear();
+        }
+    }
+
+    fn events(&self, tid: Tid, rings: &Rings) -> Result<Opened, Refused> {
         let ids = self.tracepoints.ids();
         let _raised = capability::raised();
         let begun = monotonic_now();
+        let io_uring = ids.io_uring_setup.map(|id| self.counting(id, tid)).transpose()?;
         let mut events = Vec::with_capacity(2 * rings.cpus());
         for ring in rings.each(Wake::AtOnce) {
             for (id, tells_of_threads) in [(ids.accept, false), (ids.accept4, true)] {
@@ -131,19 +204,37 @@ impl Families {
                 events.push(event.map_err(|e| Refused::on_thread(e, tid))?);
             }
         }
-        Ok((events, (begun, monotonic_now())))
+        Ok((events, io_uring, (begun, monotonic_now())))
     }
 
-    /// Notes a sample, and tells whose events it comes from.
-    pub(super) fn see(&mut self, event: u64) -> Option<FamilyId> {
-        let counter = self.counters.get_mut(&event)?;
-        counter.seen += 1;
-        Some(counter.family)
+    /// An event that only counts.
+    fn counting(&self, id: u16, tid: Tid) -> Result<Event, Refused> {
+        let inherit = Some(self.inherit);
+        let event = Tracepoint { id, raw: false, notify: None, filter: Some(SUCCESS), inherit };
+        Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
+    }
+
+    /// Notes a sample.
+    pub(super) fn see(&mut self, event: u64) {
+        if let Some(counter) = self.counters.get_mut(&event) {
+            counter.seen += 1;
+        }
+    }
+
+    /// Whether an io_uring was set up since the events were opened.
+    pub(super) fn have_seen_io_uring(&self) -> bool {
+        let mut events = self.families.values().filter_map(|family| family.io_uring.as_ref());
+        self.closed_io_uring || events.any(|event| event.count().is_ok_and(|n| n > 0))
     }
 
     /// The events that an event belongs to.
     pub(super) fn family_of(&self, event: u64) -> Option<FamilyId> {
         self.counters.get(&event).map(|counter| counter.family)
+    }
+
+    /// The same, and what it tells of.
+    pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
+        self.counters.get(&event).map(|counter| (counter.family, counter.place))
     }
 
     /// One of them, unless it is closed.
@@ -179,6 +270,8 @@ impl Families {
         let unused: Vec<FamilyId> = unused.map(|(id, _)| *id).collect();
         for id in unused.iter().filter(|id| self.unused.contains(id)) {
             let Some(family) = self.families.remove(id) else { continue };
+            let io_uring = family.io_uring.as_ref().map(Event::count);
+            self.closed_io_uring |= io_uring.is_some_and(|count| count.is_ok_and(|n| n > 0));
             for event in &family.events {
                 if let Some(counter) = self.counters.get_mut(&event.id()) {
                     counter.closed = Some(event.count().unwrap_or(counter.seen));
@@ -206,6 +299,16 @@ impl Families {
             count.saturating_sub(seen)
         };
         counts.iter().map(missing).sum()
+    }
+
+    /// Whether samples of living threads wake up the reader at once.
+    pub(super) fn wake_at_once(&self) -> bool {
+        self.families.values().any(|family| family.threads > 0 && family.wake == Wake::AtOnce)
+    }
+
+    /// How often events were opened on a thread.
+    pub(super) fn opened(&self) -> u32 {
+        self.next
     }
 
     /// How many events are open.

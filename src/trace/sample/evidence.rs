@@ -1,37 +1,125 @@
-//! Whether the buffers that a process gives accept are long enough for the whole address.
+//! Whether the buffers that a program gives accept are long enough for the whole address.
 //!
 //! The length that accept returns is that of the address and not of the buffer. Into a shorter
 //! one the kernel writes the beginning of the address; the rest is what was on the stack before,
-//! another client's address perhaps. So the first addresses are compared with what the sockets
-//! say, until two of them differ in the last byte: the kernel has written that far.
+//! another client's address perhaps. So calls of accept are sampled, too, until the length of each
+//! buffer is known. It is taken to be the same for all processes that execute the same program and
+//! call accept at the same place in it.
+//!
+//! Where these samples cannot be had, the addresses are compared with what the sockets say, until
+//! two of them differ in the last byte: the kernel has written that far. A socket that answers may
+//! be another one: a thread has just got the same descriptor, and its sample is not there yet. Then
+//! the ports differ, too. So a different address proves a short buffer only if the port, which lies
+//! before it, is the same, or if no answer ever confirmed one.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;
 
 use super::answers::confirms;
+use super::record::{Accept, Entry, Site};
 
-/// So many samples without an answer are believed before nobody asks any more.
-const MAX_TRUSTED: u64 = 256;
+/// So many answers that all name other ports refute a buffer of less than four bytes.
+const MAX_DIFFERING: u64 = 8;
+/// Where an IPv4 address ends in a `sockaddr_in`, and an IPv6 address in a `sockaddr_in6`.
+const INET_END: u32 = 8;
+const INET6_END: u32 = 24;
 
-/// What is known of a process' buffers.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Evidence {
-    ipv4: Proof,
-    ipv6: Proof,
-    is_refuted: bool,
+/// A program file: device and inode. Where that is not known, 0 and a process.
+pub(super) type Program = (u64, u64);
+
+/// What is known of each program.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    of: HashMap<Tid, Program>,
+    /// What a process executed before its present program.
+    former: HashMap<Tid, Program>,
+    known: HashMap<Program, Evidence>,
+}
+
+impl Programs {
+    /// What is known of the program that a process executes, if it is known which that is.
+    pub(super) fn get(&mut self, pid: Tid) -> Option<&mut Evidence> {
+        let program = match self.of.get(&pid) {
+            Some(program) => *program,
+            None => *self.of.entry(pid).or_insert(program(pid)?),
+        };
+        Some(self.known.entry(program).or_default())
+    }
+
+    /// What is known of the program that a process executes, or executed before.
+    pub(super) fn of(&mut self, pid: Tid) -> &mut Evidence {
+        let program = self.program(pid);
+        self.known.entry(program).or_default()
+    }
+
+    /// The program that a process executes, or executed before.
+    pub(super) fn program(&mut self, pid: Tid) -> Program {
+        let former = self.former.get(&pid).copied().unwrap_or((0, pid as u64));
+        *self.of.entry(pid).or_insert_with(|| program(pid).unwrap_or(former))
+    }
+
+    /// A process executes the program of its parent.
+    pub(super) fn fork(&mut self, child: Tid, parent: Tid) {
+        let program = self.of.get(&parent).copied().or_else(|| program(parent));
+        self.of.extend(program.map(|program| (child, program)));
+    }
+
+    /// A process executes another program, or the same once more.
+    pub(super) fn exec(&mut self, pid: Tid) {
+        let former = self.of.remove(&pid);
+        self.former.extend(former.map(|program| (pid, program)));
+    }
+
+    /// A process has ended.
+    pub(super) fn forget(&mut self, pid: Tid) {
+        self.of.remove(&pid);
+        self.former.remove(&pid);
+    }
+
     /// Addresses that were believed without proof.
-    trusted: u64,
+    pub(super) fn unproven(&self) -> u64 {
+        self.known.values().flat_map(|evidence| evidence.sites.values()).map(Proof::unproven).sum()
+    }
+}
+
+/// `None`: it has ended.
+fn program(pid: Tid) -> Option<Program> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// What is known of the buffers of a program.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    sites: HashMap<Site, Proof>,
+}
+
+/// What is known of a buffer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proof {
+    /// The least length that was given to accept.
+    length: Option<u32>,
+    ipv4: Confirmed,
+    ipv6: Confirmed,
+    is_refuted: bool,
+    /// Answers that name another port, until one confirms an address.
+    differing: u64,
+    /// Addresses that were believed without proof: IPv4, IPv6.
+    trusted: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Proof {
+enum Confirmed {
     #[default]
     None,
     /// One address was right: its last byte.
     One(u8),
     /// Two different ones were.
-    Whole,
+    Two,
 }
 
 /// What an answer says of the addresses that were believed before.
@@ -39,123 +127,203 @@ enum Proof {
 pub(super) enum Verdict {
     /// Nothing new.
     Open,
+    /// The answer is that of another socket.
+    Ignored,
     /// So many may be wrong.
     Refuted(u64),
 }
 
 impl Evidence {
-    /// Whether the socket should be asked although the sample tells a peer.
-    pub(super) fn wants_answer(&self, heard: PeerAddr) -> bool {
-        match heard {
-            PeerAddr::Peer(peer) => {
-                self.is_refuted || !self.is_proven(peer) && self.trusted < MAX_TRUSTED
+    /// Whether the socket should be asked although the sample may tell the peer.
+    pub(super) fn wants_answer(&self, accept: &Accept) -> bool {
+        match accept.heard {
+            PeerAddr::Peer(peer) | PeerAddr::Perhaps(peer) => {
+                self.sites.get(&accept.site).is_none_or(|proof| !proof.covers(peer))
             }
-            PeerAddr::Perhaps(peer) => self.is_refuted || !self.is_proven(peer),
             PeerAddr::Unclear => true,
         }
     }
 
-    /// Whether a sample is enough.
-    pub(super) fn is_enough(&self, heard: PeerAddr) -> bool {
-        !self.wants_answer(heard)
+    /// A call of accept tells the length of its buffer: how many addresses were believed that may
+    /// be wrong.
+    pub(super) fn enter(&mut self, entry: &Entry) -> u64 {
+        let proof = self.sites.entry(entry.site).or_default();
+        proof.length = Some(proof.length.map_or(entry.length, |known| known.min(entry.length)));
+        let mut wrong = 0;
+        for (trusted, end) in proof.trusted.iter_mut().zip([INET_END, INET6_END]) {
+            let believed = std::mem::take(trusted);
+            wrong += if entry.length < end { believed } else { 0 };
+        }
+        wrong
     }
 
     /// The peer, of what the sample tells and of what the socket has answered, if it has.
     pub(super) fn peer(
         &mut self,
-        heard: PeerAddr,
+        accept: &Accept,
         answered: Option<SocketAddr>,
     ) -> (Option<SocketAddr>, Verdict) {
+        let heard = accept.heard;
         let (PeerAddr::Peer(told) | PeerAddr::Perhaps(told)) = heard else {
             return (answered, Verdict::Open);
         };
-        let Some(peer) = answered else { return (self.unanswered(heard, told), Verdict::Open) };
+        let proof = self.sites.entry(accept.site).or_default();
+        let Some(peer) = answered else { return (proof.unanswered(heard, told), Verdict::Open) };
         if confirms(heard, answered) {
-            self.confirm(told);
-            (answered, Verdict::Open)
-        } else {
-            self.is_refuted = true;
-            (Some(peer), Verdict::Refuted(std::mem::take(&mut self.trusted)))
+            proof.confirm(told);
+            return (answered, Verdict::Open);
+        }
+        proof.differing += 1;
+        let is_other_socket = proof.covers(told)
+            || peer.port() != told.port()
+                && (proof.has_confirmed() || proof.differing < MAX_DIFFERING);
+        if is_other_socket && !proof.is_short(told) {
+            return (proof.unanswered(heard, told), Verdict::Ignored);
+        }
+        proof.is_refuted = true;
+        let believed = std::mem::take(&mut proof.trusted);
+        (Some(peer), Verdict::Refuted(believed.iter().sum()))
+    }
+
+    /// Whether a buffer of this program is too short.
+    pub(super) fn is_refuted(&self, accept: &Accept) -> bool {
+        let (PeerAddr::Peer(told) | PeerAddr::Perhaps(told)) = accept.heard else { return false };
+        self.sites.get(&accept.site).is_some_and(|proof| proof.is_short(told))
+    }
+}
+
+impl Proof {
+    /// Whether the kernel is known to have written the whole of such an address.
+    fn covers(&self, told: SocketAddr) -> bool {
+        let is_confirmed =
+            self.ipv6 == Confirmed::Two || told.is_ipv4() && self.ipv4 == Confirmed::Two;
+        match self.length {
+            Some(length) => length >= end_of(told),
+            None => !self.is_refuted && is_confirmed,
         }
     }
 
+    /// Whether the kernel is known not to have written it.
+    fn is_short(&self, told: SocketAddr) -> bool {
+        self.length.map_or(self.is_refuted, |length| length < end_of(told))
+    }
+
     fn unanswered(&mut self, heard: PeerAddr, told: SocketAddr) -> Option<SocketAddr> {
-        if self.is_refuted {
+        if self.is_short(told) {
             return None;
         }
-        if self.is_proven(told) {
+        if self.covers(told) {
             return Some(told);
         }
         // An IPv4 address has zeroes behind it, which a short buffer lacks, as a rule.
         let is_likely = matches!(heard, PeerAddr::Peer(_)) || told.is_ipv6();
-        self.trusted += u64::from(is_likely);
+        self.trusted[usize::from(told.is_ipv6())] += u64::from(is_likely);
         Some(told).filter(|_| is_likely)
     }
 
-    /// Addresses that were believed without proof.
-    pub(super) fn unproven(&self) -> u64 {
-        let is_proven = self.ipv4 == Proof::Whole || self.ipv6 == Proof::Whole;
-        if is_proven { 0 } else { self.trusted }
+    fn unproven(&self) -> u64 {
+        let [ipv4, ipv6] = self.trusted;
+        let is_proven = |confirmed| self.ipv6 == Confirmed::Two || confirmed == Confirmed::Two;
+        let ipv4 = if is_proven(self.ipv4) { 0 } else { ipv4 };
+        ipv4 + if is_proven(self.ipv6) { 0 } else { ipv6 }
     }
 
-    /// Whether an address was wrong.
-    pub(super) fn is_refuted(&self) -> bool {
-        self.is_refuted
-    }
-
-    /// What a new process has from its parent.
-    pub(super) fn inherited(&self) -> Evidence {
-        Evidence { trusted: 0, ..*self }
-    }
-
-    fn is_proven(&self, told: SocketAddr) -> bool {
-        // The IPv6 address lies farther from the beginning.
-        self.ipv6 == Proof::Whole || told.is_ipv4() && self.ipv4 == Proof::Whole
+    fn has_confirmed(&self) -> bool {
+        self.ipv4 != Confirmed::None || self.ipv6 != Confirmed::None
     }
 
     fn confirm(&mut self, told: SocketAddr) {
-        let (proof, last) = match told.ip() {
+        let (confirmed, last) = match told.ip() {
             IpAddr::V4(ip) => (&mut self.ipv4, ip.octets()[3]),
             IpAddr::V6(ip) => (&mut self.ipv6, ip.octets()[15]),
         };
-        *proof = match *proof {
-            Proof::Whole => Proof::Whole,
-            Proof::One(former) if former != last => Proof::Whole,
-            _ => Proof::One(last),
+        *confirmed = match *confirmed {
+            Confirmed::Two => Confirmed::Two,
+            Confirmed::One(former) if former != last => Confirmed::Two,
+            _ => Confirmed::One(last),
         };
     }
 }
 
+fn end_of(address: SocketAddr) -> u32 {
+    if address.is_ipv4() { INET_END } else { INET6_END }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::record::{Buffer, Thread};
     use super::*;
 
-    fn heard(text: &str) -> PeerAddr {
-        PeerAddr::Peer(text.parse().unwrap())
+    const THREAD: Thread = Thread { pid: 1, tid: 1 };
+
+    fn accept(text: &str) -> Accept {
+        Accept {
+            thread: THREAD,
+            fd: Some(7),
+            listener: 3,
+            site: Site::default(),
+            buffer: Buffer::Sampled,
+            heard: PeerAddr::Peer(text.parse().unwrap()),
+        }
+    }
+
+    fn entry(length: u32) -> Entry {
+        Entry { thread: THREAD, site: Site::default(), length }
     }
 
     #[test]
     fn two_different_confirmed_addresses_prove_the_buffer() {
         let mut evidence = Evidence::default();
         for text in ["127.0.0.5:1000", "127.0.0.5:1001"] {
-            evidence.peer(heard(text), Some(text.parse().unwrap()));
-            assert!(evidence.wants_answer(heard(text)), "stale bytes would look the same");
+            evidence.peer(&accept(text), Some(text.parse().unwrap()));
+            assert!(evidence.wants_answer(&accept(text)), "stale bytes would look the same");
         }
-        evidence.peer(heard("127.0.0.6:9"), Some("127.0.0.6:9".parse().unwrap()));
-        assert!(!evidence.wants_answer(heard("127.0.0.7:9")));
-        assert!(evidence.wants_answer(heard("[::1]:9")), "IPv6 needs more bytes");
+        evidence.peer(&accept("127.0.0.6:9"), Some("127.0.0.6:9".parse().unwrap()));
+        assert!(!evidence.wants_answer(&accept("127.0.0.7:9")));
+        assert!(evidence.wants_answer(&accept("[::1]:9")), "IPv6 needs more bytes");
     }
 
     #[test]
     fn a_wrong_address_tells_how_many_were_believed() {
         let mut evidence = Evidence::default();
+        let heard = accept("127.0.0.5:1");
         for _ in 0..3 {
-            assert!(evidence.peer(heard("127.0.0.5:1"), None).0.is_some());
+            assert!(evidence.peer(&heard, None).0.is_some());
         }
-        assert_eq!(evidence.unproven(), 3);
+        let other = Some("127.0.0.9:2".parse().unwrap());
+        let (peer, verdict) = evidence.peer(&heard, other);
+        assert_eq!((peer, verdict), (Some("127.0.0.5:1".parse().unwrap()), Verdict::Ignored));
         let truth = Some("127.0.0.9:1".parse().unwrap());
-        let (peer, verdict) = evidence.peer(heard("127.0.0.5:1"), truth);
-        assert_eq!((peer, verdict), (truth, Verdict::Refuted(3)));
-        assert_eq!(evidence.peer(heard("127.0.0.5:1"), None).0, None);
+        let (peer, verdict) = evidence.peer(&heard, truth);
+        assert_eq!((peer, verdict), (truth, Verdict::Refuted(4)));
+        assert_eq!(evidence.peer(&heard, None).0, None);
+    }
+
+    #[test]
+    fn answers_that_never_confirm_an_address_refute_it() {
+        let mut evidence = Evidence::default();
+        let mut verdicts = Vec::new();
+        for port in 1..=MAX_DIFFERING as u16 {
+            let answered = Some(([127, 0, 0, 9], port + 10).into());
+            verdicts.push(evidence.peer(&accept("127.0.0.5:1"), answered).1);
+        }
+        assert_eq!(verdicts.pop(), Some(Verdict::Refuted(MAX_DIFFERING - 1)));
+        assert!(verdicts.iter().all(|v| *v == Verdict::Ignored), "{verdicts:?}");
+    }
+
+    #[test]
+    fn the_length_of_the_buffer_decides() {
+        for (length, ipv4, ipv6) in [(4, false, false), (16, true, false), (28, true, true)] {
+            let mut evidence = Evidence::default();
+            for text in ["127.0.0.5:1", "[::1]:1"] {
+                assert!(evidence.peer(&accept(text), None).0.is_some(), "believed for now");
+            }
+            let wrong = u64::from(!ipv4) + u64::from(!ipv6);
+            assert_eq!(evidence.enter(&entry(length)), wrong, "{length}");
+            for (text, is_known) in [("127.0.0.5:1", ipv4), ("[::1]:1", ipv6)] {
+                assert_eq!(evidence.peer(&accept(text), None).0.is_some(), is_known, "{length}");
+                assert_eq!(evidence.is_refuted(&accept(text)), !is_known);
+            }
+        }
     }
 }

@@ -104,10 +104,10 @@ impl Listeners {
             .is_some_and(|local| local.ip().to_canonical().is_unspecified())
     }
 
-    /// Whether any descriptor listens on all addresses.
-    pub(super) fn has_wildcard(&self) -> bool {
-        let mut all = self.known.iter().flat_map(|(pid, known)| known.keys().map(|fd| (*pid, *fd)));
-        all.any(|(pid, fd)| self.is_wildcard(pid, fd))
+    /// Whether any descriptor of a process listens on all addresses.
+    pub(super) fn has_wildcard(&self, pid: Tid) -> bool {
+        let known = self.known.get(&pid);
+        known.is_some_and(|known| known.keys().any(|fd| self.is_wildcard(pid, *fd)))
     }
 
     /// A process has its parent's descriptors.

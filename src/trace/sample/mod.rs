@@ -13,6 +13,7 @@
 //! * `rings`: the ring buffers. `record`: what is in them. `threads`: who is watched.
 //! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
+//! * `covered`: threads that a tracer watches as well.
 //! * [`sampler`]: the source of connections.
 //!
 //! # Complete
@@ -30,6 +31,7 @@
 
 mod answers;
 mod attach;
+mod covered;
 mod events;
 mod evidence;
 mod listeners;
@@ -37,6 +39,7 @@ mod record;
 mod rings;
 mod rounds;
 mod sampler;
+mod spawn;
 mod threads;
 
 pub(super) use events::reaches;

@@ -14,6 +14,8 @@ const FORK: u32 = 7;
 /// What each record but a sample ends with: the thread, the time, the event.
 const TRAILER: usize = 24;
 const MISC_COMM_EXEC: u16 = 1 << 13;
+/// What the register of the result holds as long as a call has none: -ENOSYS.
+const ENTERING: u64 = -(libc::ENOSYS as i64) as u64;
 /// `PERF_SAMPLE_REGS_ABI_64`.
 const ABI_64: u64 = 2;
 
@@ -33,6 +35,8 @@ pub(super) struct Record {
 pub(super) enum What {
     /// An accept has returned.
     Accept(Accept),
+    /// An accept is called.
+    Entry(Entry),
     /// A thread was created.
     Fork(Fork),
     /// A thread has ended.
@@ -72,10 +76,41 @@ pub(super) struct Accept {
     pub fd: Option<i32>,
     /// The listening descriptor.
     pub listener: i32,
+    /// Where in the program it was called.
+    pub site: Site,
     /// Where the caller wanted the peer's address.
     pub buffer: Buffer,
     /// The peer, as far as the sample tells.
     pub heard: PeerAddr,
+}
+
+/// A call of accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Who calls.
+    pub thread: Thread,
+    /// Where in the program.
+    pub site: Site,
+    /// The length of the buffer for the address.
+    pub length: u32,
+}
+
+/// Tells a call of accept in a program from others: how far above the stack pointer the address and
+/// its length are to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Site {
+    address: u64,
+    length: u64,
+}
+
+impl Site {
+    /// The addresses in a call, and the stack pointer.
+    pub(super) fn new(address: u64, length: u64, stack_pointer: u64) -> Site {
+        Site {
+            address: address.wrapping_sub(stack_pointer),
+            length: length.wrapping_sub(stack_pointer),
+        }
+    }
 }
 
 /// Where the caller of accept wanted the peer's address.
@@ -145,6 +180,7 @@ fn sample(body: &[u8]) -> Option<Record> {
         thread,
         fd: None,
         listener: -1,
+        site: Site::default(),
         buffer: Buffer::Unknown,
         heard: PeerAddr::Unclear,
     };
@@ -158,7 +194,12 @@ fn sample(body: &[u8]) -> Option<Record> {
         fields.skip(room)?;
         // What the kernel could read; where the room is empty, it says nothing of it.
         let filled = if room == 0 { 0 } else { fields.u64()? as usize };
-        accept(thread, registers, stack.get(..filled)?)
+        let stack = stack.get(..filled)?;
+        if registers[0] == ENTERING {
+            let what = What::Entry(entry(thread, registers, stack)?);
+            return Some(Record { time, event, what });
+        }
+        accept(thread, registers, stack)
     } else {
         unreadable
     };
@@ -171,9 +212,18 @@ fn accept(
     [result, length, address, listener, sp]: [u64; 5],
     stack: &[u8],
 ) -> Accept {
+    let site = Site::new(address, length, sp);
     let (buffer, heard) = peer(address, length, sp, stack);
     let fd = i32::try_from(result as i64).ok().filter(|fd| *fd >= 0);
-    Accept { thread, fd, listener: listener as i32, buffer, heard }
+    Accept { thread, fd, listener: listener as i32, site, buffer, heard }
+}
+
+/// `None`: the length is not in the sampled part of the stack.
+fn entry(thread: Thread, [_, length, address, _, sp]: [u64; 5], stack: &[u8]) -> Option<Entry> {
+    let site = Site::new(address, length, sp);
+    let offset = usize::try_from(length.checked_sub(sp)?).ok()?;
+    let bytes = stack.get(offset..)?.first_chunk()?;
+    Some(Entry { thread, site, length: u32::from_ne_bytes(*bytes) })
 }
 
 fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) {
@@ -306,6 +356,18 @@ mod tests {
             assert_eq!(accept.buffer, Buffer::Elsewhere(offset));
             assert_eq!(accept.heard, PeerAddr::Unclear);
         }
+    }
+
+    #[test]
+    fn the_entry_tells_the_length_of_the_buffer() {
+        let mut stack = stack_with_peer(40);
+        stack[72] = 4;
+        let records = decoded(&sample_with(&stack, 40, ENTERING));
+        let [Record { what: What::Entry(entry), .. }] = records[..] else { panic!("{records:?}") };
+        assert_eq!(entry.length, 4);
+        let records = decoded(&sample_with(&stack, 40, 9));
+        let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
+        assert_eq!(accept.site, entry.site);
     }
 
     #[test]

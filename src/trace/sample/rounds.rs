@@ -2,26 +2,30 @@
 //! connections of what happened before a moment ago, in the order of time.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::model::connection::{Connection, canonical};
 use crate::model::record_time::RecordTime;
 use crate::model::status::ShortfallKind;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
+use crate::sys::tracee;
 use crate::trace::perf::Refused;
 use crate::trace::procfs;
 use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::SocketLookup;
 
 use super::answers::confirms;
+use super::covered::Fate;
 use super::events::FamilyId;
-use super::evidence::{Evidence, Verdict};
+use super::evidence::Verdict;
 use super::listeners::{Answer, Listening, living_thread};
-use super::record::{Accept, Buffer, Fork, Record, Thread, What};
+use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
 use super::rings::Wake;
-use super::sampler::{Phase, Sampler};
-use super::threads::Inheritance;
+use super::sampler::{Held, Phase, Sampler};
+use super::threads::{CREATED_UNSEEN, Inheritance};
 
+const ROUND_PAUSE: Duration = Duration::from_micros(300);
 /// So many accepts whose samples tell the peer make the reader look from time to time only.
 const LEARNT: u32 = 4;
 /// So often the reader changes its mind about when to look.
@@ -40,8 +44,17 @@ struct Ends {
 }
 
 impl Sampler {
-    /// Reads the rings and processes what is complete; `all`: everything that has come.
-    pub(super) fn round(&mut self, all: bool) {
+    /// Reads the rings until all that the kernel has written up to this time is processed, unless
+    /// it waits for an answer.
+    pub(super) fn round_past(&mut self, time: u64) {
+        while self.round(false) < time {
+            std::thread::sleep(ROUND_PAUSE);
+        }
+    }
+
+    /// Reads the rings and processes what is complete; `all`: everything that has come. Returns
+    /// until when all is processed.
+    pub(super) fn round(&mut self, all: bool) -> u64 {
         self.clock_offset = clock_offset();
         let horizon = self.read();
         let horizon = if all { u64::MAX } else { horizon };
@@ -57,29 +70,41 @@ impl Sampler {
             let first = self.rings.pending().front().map_or(u64::MAX, |record| record.time);
             self.answers.forget_before(first);
         }
+        // What waits for an answer holds up all that came later.
+        let first = self.rings.pending().front().map_or(u64::MAX, |record| record.time);
+        self.processed_until = horizon.min(first.saturating_sub(1));
+        if self.held.is_none() && self.covered.has_undecided() {
+            let connections = self.covered.decide(self.processed_until);
+            self.ready.extend(connections);
+        }
+        self.processed_until
     }
 
     /// Takes the records out of the rings, and asks for what the samples do not tell.
     fn read(&mut self) -> u64 {
         let mut questions = Vec::new();
-        let mut lost = 0;
-        let Sampler { rings, families, listeners, options, evidence, started, .. } = self;
+        let (mut lost, mut wrong) = (0, 0);
+        let Sampler { rings, families, listeners, options, programs, started, covered, .. } = self;
         let horizon = rings.drain(|record| match &record.what {
             What::Accept(accept) => {
                 families.see(record.event);
                 let (pid, fd) = (accept.thread.pid, accept.listener);
-                let is_unclear =
-                    evidence.get(&pid).copied().unwrap_or_default().wants_answer(accept.heard);
+                let is_unclear = programs.get(pid).is_none_or(|known| known.wants_answer(accept));
                 let is_local_unclear = options.requested.local
                     && (listeners.is_doubtful(pid, fd)
                         || options.requested.local_ip && listeners.is_wildcard(pid, fd));
-                if (is_unclear || is_local_unclear) && started.is_some_and(|t| t <= record.time) {
+                let is_asked = (is_unclear || is_local_unclear) && !covered.has(accept.thread.tid);
+                if is_asked && started.is_some_and(|t| t <= record.time) {
                     questions.push((record.time, *accept));
                 }
+            }
+            What::Entry(entry) => {
+                wrong += programs.get(entry.thread.pid).map_or(0, |known| known.enter(entry));
             }
             What::Lost(count) => lost += count,
             _ => {}
         });
+        self.status.record_shortfall(ShortfallKind::Unobservable, wrong, TOO_SHORT);
         self.records_lost += lost;
         for (time, accept) in questions {
             self.answers.ask(time, &accept, self.rings.pending(), &mut self.sockets);
@@ -92,22 +117,30 @@ impl Sampler {
         match record.what {
             What::Accept(accept) => {
                 let answer = self.answers.take(time, &accept, self.rings.pending());
-                let Some(family) = self.families.family_of(record.event) else { return };
-                let told = (time, accept.fd);
-                if self.threads.counts(accept.thread, told, family, &mut self.families)
+                let Some((family, place)) = self.families.place_of(record.event) else { return };
+                let told = (time, record.event);
+                if self.threads.counts(&accept, told, (family, place), &mut self.families)
                     && self.started.is_some_and(|t| t <= time)
                     && self.ended.is_none_or(|t| time <= t)
                 {
                     self.accepted(time, &accept, answer, family);
                 }
             }
+            // By now it is known which program a new process executes.
+            What::Entry(entry) => self.enter(&entry),
             What::Fork(fork) => self.forked(fork, time, self.families.family_of(record.event)),
+            // The end of its events alone.
+            What::Exit(thread) if self.executed_setuid.remove(&thread.tid) => {}
             What::Exit(thread) => {
                 self.threads.ended(thread, &mut self.families);
                 self.sockets.forget(thread.tid);
+                match &mut self.held {
+                    Some(held) => held.push(Held::Exit(thread.tid, time)),
+                    None => self.end(thread.tid, time),
+                }
                 if self.threads.of_process(thread.pid).next().is_none() {
                     self.listeners.forget(thread.pid);
-                    self.forget_evidence(thread.pid);
+                    self.programs.forget(thread.pid);
                 }
             }
             What::Comm(thread, comm) => self.threads.renamed(thread, comm),
@@ -121,25 +154,49 @@ impl Sampler {
         if is_process && !self.targets.children {
             return;
         }
-        let inheritance = self.threads.forked(fork, time, told_by, &mut self.families);
+        let may_be_reused = self.records_lost > 0;
+        let told = (told_by, may_be_reused);
+        let inheritance = self.threads.forked(fork, time, told, &mut self.families);
         if inheritance == Inheritance::Doubtful {
             match self.open(fork.child) {
                 Ok(()) | Err(Refused::Gone) => {}
                 Err(refused) => self.incomplete(refused),
             }
+            if self.started.is_some() {
+                self.incomplete(CREATED_UNSEEN);
+            }
         }
         if is_process {
             self.listeners.inherit(fork.child.pid, fork.parent.pid);
-            if let Some(evidence) = self.evidence.get(&fork.parent.pid) {
-                let inherited = evidence.inherited();
-                self.evidence.insert(fork.child.pid, inherited);
-            }
+            self.programs.fork(fork.child.pid, fork.parent.pid);
+        }
+    }
+
+    fn enter(&mut self, entry: &Entry) {
+        let wrong = self.programs.of(entry.thread.pid).enter(entry);
+        self.status.record_shortfall(ShortfallKind::Unobservable, wrong, TOO_SHORT);
+    }
+
+    /// Finds out the length of the buffer of a thread that waits in accept. Whoever may not trace the
+    /// thread has to wait for its next call.
+    pub(super) fn look_at_buffer(&mut self, thread: Thread) {
+        // It may leave the call in between, and enter it again.
+        let waits = || procfs::status_field(thread.tid, "voluntary_ctxt_switches");
+        let before = waits();
+        let Some(call) = procfs::accept_under_way(thread.tid) else { return };
+        let mut length = [0; 4];
+        if tracee::read_memory(thread.tid, call.length, &mut length).is_ok()
+            && procfs::accept_under_way(thread.tid) == Some(call)
+            && waits() == before
+        {
+            let site = Site::new(call.address, call.length, call.stack_pointer);
+            self.enter(&Entry { thread, site, length: u32::from_ne_bytes(length) });
         }
     }
 
     fn executed(&mut self, thread: Thread, comm: std::sync::Arc<str>) {
         self.threads.executed(thread, comm.clone(), &mut self.families);
-        self.forget_evidence(thread.pid);
+        self.programs.exec(thread.pid);
         if procfs::is_32_bit(thread.pid) == Some(true) {
             self.incomplete(format!(
                 "process {} executes {comm}, a 32-bit program, whose connections the engine \
@@ -149,6 +206,9 @@ impl Sampler {
         } else if ends_events(thread.pid) {
             // Only root gets events for it.
             let refused = self.open(thread).err();
+            if refused.is_none() {
+                self.executed_setuid.insert(thread.tid);
+            }
             self.incomplete(format!(
                 "process {} executes {comm}, which has other privileges, so that the kernel ended \
                  its events; {}",
@@ -172,12 +232,23 @@ impl Sampler {
         if accept.fd.is_none() && accept.buffer != Buffer::Unknown {
             return;
         }
-        let Some(ends) = self.ends(time, accept, answer) else { return };
-        self.learn(family, accept, &ends);
+        let ends = self.ends(time, accept, answer);
+        if let Some(ends) = &ends {
+            self.learn(family, accept, ends);
+        }
+        let tid = accept.thread.tid;
+        let connection = ends.map(|ends| self.connection(time, accept, &ends));
+        match &mut self.held {
+            Some(held) => held.push(Held::Accept(tid, time, connection)),
+            None => self.give(tid, time, connection),
+        }
+    }
+
+    fn connection(&self, time: u64, accept: &Accept, ends: &Ends) -> Connection {
         let requested = self.options.requested;
         let Thread { pid, tid } = accept.thread;
         let comm = if requested.comm { self.threads.comm(tid) } else { None };
-        self.ready.push_back(Connection {
+        Connection {
             time: Some(RecordTime::Clock((time as i64).wrapping_add(self.clock_offset))),
             ip: ends.peer.map(|p| canonical(p.ip())),
             port: ends.peer.map(|p| p.port()),
@@ -188,7 +259,22 @@ impl Sampler {
             comm: comm.or_else(|| requested.comm.then(|| procfs::comm(tid)).flatten()),
             fd: accept.fd,
             ..Connection::default()
-        });
+        }
+    }
+
+    /// Gives a connection, unless a tracer counts it.
+    pub(super) fn give(&mut self, tid: Tid, time: u64, connection: Option<Connection>) {
+        match self.covered.fate(tid, time) {
+            Fate::Counts => self.ready.extend(connection),
+            Fate::Undecided => self.covered.keep(tid, time, connection),
+            Fate::Covered => {}
+        }
+    }
+
+    /// A thread has ended.
+    pub(super) fn end(&mut self, tid: Tid, time: u64) {
+        let connections = self.covered.forget(tid, time);
+        self.ready.extend(connections);
     }
 
     /// `None`: not an internet socket.
@@ -224,7 +310,8 @@ impl Sampler {
         if local.is_none() && accept.heard == PeerAddr::Unclear && is_other {
             return None;
         }
-        let peer = self.peer(pid, accept.heard, peer);
+        let (peer, is_answer) = self.peer(accept, peer);
+        let local = local.filter(|_| is_answer);
         let (local_ip, local_port) = match (local, listening) {
             (Some(local), _) => (Some(canonical(local.ip())), Some(local.port())),
             (None, Answer::Was(Listening::Tcp(local))) => {
@@ -236,17 +323,17 @@ impl Sampler {
         Some(Ends { peer, local_ip, local_port })
     }
 
+    /// The peer, and whether what the socket has answered is the answer to this accept.
     fn peer(
         &mut self,
-        pid: Tid,
-        heard: PeerAddr,
+        accept: &Accept,
         answered: Option<SocketAddr>,
-    ) -> Option<SocketAddr> {
-        let (peer, verdict) = self.evidence.entry(pid).or_default().peer(heard, answered);
+    ) -> (Option<SocketAddr>, bool) {
+        let (peer, verdict) = self.programs.of(accept.thread.pid).peer(accept, answered);
         if let Verdict::Refuted(count) = verdict {
             self.status.record_shortfall(ShortfallKind::Unobservable, count, TOO_SHORT);
         }
-        peer
+        (peer, verdict != Verdict::Ignored)
     }
 
     /// Where a process listens on one port, it does not matter by which descriptor.
@@ -260,25 +347,28 @@ impl Sampler {
         ports.first().copied().filter(|_| ports.len() == 1)
     }
 
-    /// A process has ended or executes another program.
-    pub(super) fn forget_evidence(&mut self, pid: Tid) {
-        let evidence = self.evidence.remove(&pid);
-        self.unproven += evidence.map_or(0, |e| e.unproven());
-    }
-
     /// Adapts when the reader looks: at once as long as sockets must be asked.
     fn learn(&mut self, family: FamilyId, accept: &Accept, ends: &Ends) {
         let requested = self.options.requested;
         let (pid, fd) = (accept.thread.pid, accept.listener);
-        let evidence = self.evidence.get(&pid).copied().unwrap_or_default();
-        let is_told = evidence.is_enough(accept.heard);
+        let is_told = !self.programs.of(pid).wants_answer(accept);
         let is_local_told = !requested.local
             || !self.listeners.is_doubtful(pid, fd)
                 && (!requested.local_ip || !self.listeners.is_wildcard(pid, fd));
         self.note_unfit(accept, is_told, ends);
+        if !is_told && accept.buffer == Buffer::Sampled {
+            self.look_at_buffer(accept.thread);
+        }
         let experience = self.experience.entry(family).or_default();
         experience.told = if is_told && is_local_told { experience.told + 1 } else { 0 };
         let wake = if experience.told >= LEARNT { Wake::Later } else { Wake::AtOnce };
+        match wake {
+            Wake::Later => self.families.close_entries(family),
+            Wake::AtOnce if !is_told && accept.buffer == Buffer::Sampled => {
+                self.families.open_entries(family, accept.thread.tid, &self.rings);
+            }
+            Wake::AtOnce => {}
+        }
         let is_other = self.families.get(family).is_some_and(|f| f.wake != wake);
         if self.phase == Phase::Counting && is_other && experience.changes < MAX_CHANGES {
             experience.changes += 1;
@@ -290,10 +380,11 @@ impl Sampler {
     /// Notes why the samples of a process do not tell all.
     fn note_unfit(&mut self, accept: &Accept, is_told: bool, ends: &Ends) {
         let pid = accept.thread.pid;
-        if self.unfit.contains_key(&pid) {
+        let program = self.programs.program(pid);
+        if self.unfit.contains_key(&program) {
             return;
         }
-        let is_refuted = self.evidence.get(&pid).is_some_and(Evidence::is_refuted);
+        let is_refuted = self.programs.of(pid).is_refuted(accept);
         let is_short = !is_told && accept.heard == PeerAddr::Unclear || is_refuted;
         let why = match accept.buffer {
             Buffer::Null => "it asks accept for no address",
@@ -305,7 +396,7 @@ impl Sampler {
             }
             Buffer::Sampled => return,
         };
-        self.unfit.insert(pid, why);
+        self.unfit.insert(program, why);
     }
 }
 
@@ -315,7 +406,9 @@ fn ends_events(pid: Tid) -> bool {
     use std::os::unix::fs::MetadataExt;
     const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
     let program = std::fs::metadata(format!("/proc/{pid}/exe"));
-    program.is_ok_and(|program| program.mode() & SET_IDS != 0)
+    // The files of a process that is about to end belong to root, too.
+    procfs::is_undumpable(pid) && procfs::has_memory(pid)
+        || program.is_ok_and(|program| program.mode() & SET_IDS != 0)
 }
 
 /// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, by the quickest of several readings.

@@ -1,6 +1,6 @@
 //! [`Sampler`]: the source of connections.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::SourceStatus;
@@ -13,19 +13,21 @@ use crate::sys::ptrace::Tid;
 use crate::sys::wake;
 use crate::trace::Options;
 use crate::trace::attach::Targets;
+use crate::trace::command::Command;
 use crate::trace::error::{Doing, Error};
 use crate::trace::procfs;
 use crate::trace::signals::{self, ENDS, STOPS};
 use crate::trace::socket::Sockets;
-use crate::trace::tracer::Remark;
+use crate::trace::tracer::{CoverageLog, Remark};
 
 use super::answers::Answers;
+use super::covered::Covered;
 use super::events::{Experience, Families, FamilyId};
-use super::evidence::Evidence;
+use super::evidence::{Program, Programs};
 use super::listeners::Listeners;
 use super::record::Thread;
 use super::rings::Rings;
-use super::threads::Threads;
+use super::threads::{CREATED_UNSEEN, Progress, Threads};
 
 /// How often the rings are read at least.
 const LOOK_MS: u16 = 50;
@@ -36,13 +38,18 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// To compare may cost this part of the time at most.
 const CHECK_SHARE: u32 = 50;
 /// How long to look for a sample that the kernel has counted already.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(300);
+/// So many processes, and threads of each, are looked at for the length of their buffers.
+const MOST_LOOKED_AT: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 /// A connection is given this long after its time, at the latest, as a rule.
 const LATENESS: Duration = Duration::from_millis(250);
 
 const LOST: &str = "connections were accepted while the kernel's ring buffer was full: tcptally was \
                     stopped, or got no CPU time; 'nice -n -5 tcptally' gets more of it";
+
+const UNPROVEN: &str = "connections were counted with the addresses that the server's memory shows; \
+                        whether its buffer holds whole addresses could not be found out";
 
 /// Watches running processes without stopping them.
 #[derive(Debug)]
@@ -55,13 +62,24 @@ pub struct Sampler {
     pub(super) listeners: Listeners,
     pub(super) sockets: Sockets,
     pub(super) answers: Answers,
-    /// What is known of the buffers of each process.
-    pub(super) evidence: HashMap<Tid, Evidence>,
-    /// Addresses that were believed without proof in processes that have ended.
-    pub(super) unproven: u64,
+    /// What is known of the buffers of each program.
+    pub(super) programs: Programs,
     pub(super) experience: HashMap<FamilyId, Experience>,
-    /// Processes whose samples do not tell all, and why.
-    pub(super) unfit: HashMap<Tid, &'static str>,
+    /// Programs whose samples do not tell all, and why.
+    pub(super) unfit: HashMap<Program, &'static str>,
+    pub(super) progress: Progress,
+    pub(super) covered: Covered,
+    /// All records before this time have been processed.
+    pub(super) processed_until: u64,
+    /// What happened to watched threads while a tracer attaches to some of them; `None`: none does.
+    pub(super) held: Option<Vec<Held>>,
+    /// Whether a connection has been given.
+    pub(super) has_counted: bool,
+    /// Processes that have come to accept by int 0x80.
+    pub(super) by_int80: HashSet<Tid>,
+    /// Threads whose events ended as they executed a program, and that have new ones: a record of
+    /// their end is to come.
+    pub(super) executed_setuid: HashSet<Tid>,
     /// From when on accepts count: CLOCK_MONOTONIC.
     pub(super) started: Option<u64>,
     /// Until when.
@@ -70,9 +88,12 @@ pub struct Sampler {
     pub(super) clock_offset: i64,
     /// Records of any kind that found no room in a ring.
     pub(super) records_lost: u64,
+    /// The same at the last check.
+    pub(super) records_lost_before: u64,
     /// Accepts that brought no sample.
     pub(super) lost: u64,
     pub(super) next_check: Instant,
+    pub(super) io_uring_seen: bool,
     pub(super) phase: Phase,
     pub(super) asked: bool,
     /// Signals that were ignored, and whether that is still to be said.
@@ -80,6 +101,17 @@ pub struct Sampler {
     pub(super) ready: VecDeque<Connection>,
     pub(super) status: SourceStatus,
     pub(super) remarks: Vec<Remark>,
+    /// The command that was started.
+    pub(super) command: Option<Command>,
+}
+
+/// What happened to a thread, whose fate is not known yet.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// It accepted; `None`: not an internet socket.
+    Accept(Tid, u64, Option<Connection>),
+    /// It ended.
+    Exit(Tid, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +126,28 @@ impl Sampler {
         &self.remarks
     }
 
-    /// Processes whose samples do not tell all, and why.
-    pub(crate) fn unfit(&self) -> &HashMap<Tid, &'static str> {
-        &self.unfit
+    /// Processes that execute a program whose samples do not tell all, and why. Those that are
+    /// excluded are not among them, nor those that a tracer watches already.
+    pub(in crate::trace) fn unfit(
+        &mut self,
+        excluded: &HashSet<Tid>,
+    ) -> Option<(BTreeSet<Tid>, &'static str)> {
+        let processes: Vec<Tid> = match self.unfit.is_empty() {
+            true => Vec::new(),
+            false => self.threads.processes().filter(|pid| !excluded.contains(pid)).collect(),
+        };
+        let mut found: Option<(BTreeSet<Tid>, &'static str)> = None;
+        for pid in processes {
+            let Some(why) = self.unfit.get(&self.programs.program(pid)) else { continue };
+            let mut threads = self.threads.of_process(pid);
+            if threads.any(|tid| !self.covered.has(tid)) {
+                let (pids, first) = found.get_or_insert_with(|| (BTreeSet::new(), why));
+                if first == why {
+                    pids.insert(pid);
+                }
+            }
+        }
+        found
     }
 
     pub(super) fn remark(&mut self, text: impl Into<String>) {
@@ -112,6 +163,7 @@ impl Sampler {
     }
 
     pub(super) fn warn_of_io_uring(&mut self) {
+        self.io_uring_seen = true;
         self.incomplete(crate::trace::IO_URING_SEEN);
     }
 
@@ -120,6 +172,14 @@ impl Sampler {
         let signals = wake::take();
         wake::at(None);
         self.asked |= signals.has(libc::SIGUSR1);
+        if let Some(command) = self.command.as_mut().filter(|command| command.ending.is_none()) {
+            let ignored = command.on_signals(signals).doing("stopping with the job")?;
+            wake::at(command.next_due());
+            for signal in ignored {
+                self.notices.entry(signal).or_insert(true);
+            }
+            return Ok(());
+        }
         // At the hard limit of CPU time the kernel kills: what is known by then is told.
         if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
             self.finish()?;
@@ -129,6 +189,14 @@ impl Sampler {
             self.notices.entry(signal).or_insert(true);
         }
         Ok(())
+    }
+
+    /// How the count has ended.
+    fn ending(&self) -> Ending {
+        match &self.command {
+            Some(command) => command.ending.unwrap_or(Ending::CommandDetached(command.pid)),
+            None => Ending::Detached,
+        }
     }
 
     /// What is done once a second: compares, closes events that nobody has any more, looks whether
@@ -143,11 +211,41 @@ impl Sampler {
                  start again",
             );
         }
-        if self.records_lost > 0 {
+        if self.records_lost > self.records_lost_before {
+            self.records_lost_before = self.records_lost;
             self.forget_ended();
+            self.open_uncertain();
+            if !self.threads.unsettled().is_empty() {
+                self.incomplete(CREATED_UNSEEN);
+            }
         }
+        if !self.threads.unsettled().is_empty() {
+            self.settle();
+        }
+        self.look_for_other_calls();
         self.next_check = Instant::now() + CHECK_EVERY.max(begin.elapsed() * CHECK_SHARE);
         Ok(())
+    }
+
+    /// Looks for calls that accept and that no event sees.
+    fn look_for_other_calls(&mut self) {
+        if self.families.have_seen_io_uring() && !std::mem::replace(&mut self.io_uring_seen, true) {
+            self.warn_of_io_uring();
+        }
+        let processes: Vec<Tid> = self.threads.processes().collect();
+        for pid in processes {
+            if !self.by_int80.contains(&pid)
+                && self.threads.of_process(pid).any(procfs::accepts_by_int80)
+            {
+                self.by_int80.insert(pid);
+                self.note_unfit_process(pid, "it accepts by int 0x80");
+                self.incomplete(format!(
+                    "process {pid} calls accept by int 0x80, as 32-bit code does, which the engine \
+                     sample does not see; connections that it accepted so are not counted; \
+                     '--engine syscall' counts them"
+                ));
+            }
+        }
     }
 
     /// Compares what was seen with what the kernel counted.
@@ -156,8 +254,10 @@ impl Sampler {
         let counts = self.families.counts().doing("reading the kernel's count of accepts")?;
         loop {
             self.round(false);
-            self.lost = self.families.missing(&counts);
-            if self.lost == 0 || begin.elapsed() >= PATIENCE {
+            let lost = self.families.missing(&counts);
+            // What is lost does not come later.
+            if lost <= self.lost || begin.elapsed() >= PATIENCE {
+                self.lost = lost;
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
@@ -176,6 +276,20 @@ impl Sampler {
         }
     }
 
+    /// Waits for calls of accept that tell how long the buffers are, where that is not known.
+    fn prove_buffers(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while self.programs.unproven() > 0 && Instant::now() < end {
+            let processes: Vec<Tid> = self.threads.processes().take(MOST_LOOKED_AT).collect();
+            for pid in processes {
+                let threads: Vec<Tid> = self.threads.of_process(pid).take(MOST_LOOKED_AT).collect();
+                threads.into_iter().for_each(|tid| self.look_at_buffer(Thread { pid, tid }));
+            }
+            std::thread::sleep(PAUSE);
+            self.round(false);
+        }
+    }
+
     /// Counts no more.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         if self.phase == Phase::Ended {
@@ -189,11 +303,9 @@ impl Sampler {
             std::thread::sleep(PAUSE);
             self.round(false);
         }
+        self.prove_buffers();
         self.round(true);
-        let processes: Vec<Tid> = self.threads.processes().collect();
-        if processes.into_iter().any(procfs::has_io_uring) {
-            self.warn_of_io_uring();
-        }
+        self.look_for_other_calls();
         self.phase = Phase::Ended;
         Ok(())
     }
@@ -211,20 +323,31 @@ impl Sampler {
         }
         if let Some((signal, is_new)) = self.notices.iter_mut().find(|(_, is_new)| **is_new) {
             *is_new = false;
-            return Ok(Some(Event::Notice(signals::describe_ignored(*signal, None))));
+            let pid = self.command.as_ref().map(|command| command.pid);
+            return Ok(Some(Event::Notice(signals::describe_ignored(*signal, pid))));
         }
-        if let Some(connection) = self.ready.pop_front() {
+        if let Some(connection) = self.take() {
             return Ok(Some(Event::Connection(connection)));
         }
         if self.phase == Phase::Ended {
-            return Ok(Some(Event::Ended(Ending::Detached)));
+            return Ok(Some(Event::Ended(self.ending())));
         }
         if deadline.is_some_and(|d| d <= Instant::now()) {
             return Ok(Some(Event::Deadline));
         }
         self.wait(deadline);
+        if let Some(command) = &mut self.command {
+            command.collect()?;
+        }
         self.look()?;
         Ok(None)
+    }
+
+    /// The next connection that is complete.
+    pub(in crate::trace) fn take(&mut self) -> Option<Connection> {
+        let connection = self.ready.pop_front()?;
+        self.has_counted = true;
+        Some(connection)
     }
 
     /// Reads the rings, and does what is due.
@@ -233,7 +356,8 @@ impl Sampler {
         if self.next_check <= Instant::now() {
             self.check()?;
         }
-        if self.threads.count() == 0 {
+        let runs = self.command.as_ref().is_some_and(|command| command.ending.is_none());
+        if self.threads.count() == 0 && !runs {
             self.finish()?;
         }
         Ok(())
@@ -244,9 +368,66 @@ impl Sampler {
         self.threads.processes()
     }
 
-    /// The connections that are complete.
-    pub(in crate::trace) fn take_ready(&mut self) -> Vec<Connection> {
-        self.ready.drain(..).collect()
+    /// The threads of a process, as far as they are watched.
+    pub(in crate::trace) fn threads_of(&self, pid: Tid) -> impl Iterator<Item = Tid> {
+        self.threads.of_process(pid)
+    }
+
+    /// Gives no connection until [`release`](Sampler::release): a tracer attaches to some threads.
+    pub(in crate::trace) fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// A tracer watches these threads as well, and counts their connections from then on.
+    pub(in crate::trace) fn cover(&mut self, log: CoverageLog) {
+        self.covered.add(log);
+    }
+
+    /// Gives connections again, without those that a tracer counts.
+    pub(in crate::trace) fn release(&mut self) {
+        for held in self.held.take().unwrap_or_default() {
+            match held {
+                Held::Accept(tid, time, connection) => self.give(tid, time, connection),
+                Held::Exit(tid, time) => self.end(tid, time),
+            }
+        }
+    }
+
+    /// Whether a tracer counts all connections from now on.
+    pub(in crate::trace) fn is_covered(&self) -> bool {
+        let mut threads = self.threads.processes().flat_map(|pid| self.threads.of_process(pid));
+        let is_decided = self.covered.is_decided(self.processed_until);
+        is_decided && threads.all(|tid| self.covered.has(tid))
+    }
+
+    /// Threads that wait, and that may have stopped for their last accept or not. Once all stops
+    /// have been handled, [`decide`](Sampler::decide) knows.
+    pub(in crate::trace) fn quiet(&self) -> Vec<Tid> {
+        self.covered.quiet()
+    }
+
+    /// These threads have not stopped for their last accept unless that is known by now.
+    pub(in crate::trace) fn decide(&mut self, quiet: Vec<Tid>) {
+        for tid in quiet {
+            let connections = self.covered.give_up(tid);
+            self.ready.extend(connections);
+        }
+    }
+
+    /// All stops of threads are known.
+    pub(in crate::trace) fn decide_all(&mut self) {
+        let connections = self.covered.give_up_all();
+        self.ready.extend(connections);
+    }
+
+    /// Whether a connection has been given, or will be.
+    pub(in crate::trace) fn has_counted(&self) -> bool {
+        self.has_counted || !self.ready.is_empty()
+    }
+
+    /// Whether it has ended: its processes have, or it was told to.
+    pub(in crate::trace) fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
     }
 
     /// Waits for records for two milliseconds at most.
@@ -254,9 +435,24 @@ impl Sampler {
         self.rings.wait(LOOK_SOON_MS);
     }
 
-    /// Whether some connections have addresses that the samples do not tell.
-    pub(in crate::trace) fn asks_for_wildcard(&self) -> bool {
-        self.options.requested.local_ip && self.listeners.has_wildcard()
+    /// Whether connections of a process have local addresses that the samples do not tell.
+    pub(in crate::trace) fn asks_for_wildcard(&self, pid: Tid) -> bool {
+        self.options.requested.local_ip && self.listeners.has_wildcard(pid)
+    }
+
+    /// Notes that the samples of a process will not tell all.
+    pub(in crate::trace) fn note_unfit_process(&mut self, pid: Tid, why: &'static str) {
+        self.unfit.entry(self.programs.program(pid)).or_insert(why);
+    }
+
+    /// Whether sockets are to be asked as soon as their samples come.
+    pub(in crate::trace) fn asks_sockets(&self) -> bool {
+        !self.answers.is_empty() || self.families.wake_at_once()
+    }
+
+    /// How many bytes each ring holds.
+    pub(in crate::trace) fn ring_bytes(&self) -> usize {
+        self.rings.ring_bytes()
     }
 
     /// Whether a part of what was to be watched cannot be.
@@ -295,14 +491,7 @@ impl Live for Sampler {
         let mut status = self.status.clone();
         status.engine = Some("sample".into());
         status.ended = Some(RecordTime::now());
-        let unproven: u64 = self.evidence.values().map(Evidence::unproven).sum();
-        if unproven + self.unproven > 0 {
-            status.warn(format!(
-                "the addresses of {} connections are as the server's memory shows them; its \
-                 sockets were closed too soon to compare any with what the kernel says",
-                unproven + self.unproven
-            ));
-        }
+        status.record_shortfall(ShortfallKind::Unobservable, self.programs.unproven(), UNPROVEN);
         status.tracees = Some(self.threads.count() as u64);
         status.record_shortfall(ShortfallKind::LostConnections, self.lost, LOST);
         status

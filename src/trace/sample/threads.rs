@@ -2,31 +2,44 @@
 //!
 //! PERF_RECORD_FORK, EXIT and COMM tell it without a look at /proc, where short-lived threads and
 //! processes are gone by the time that somebody looks.
+//!
+//! # Which threads have events
+//!
+//! clone(2) copies the events of the calling thread at its beginning. The record of the creation
+//! is written at its end, and only then does the new thread show in /proc. So when events are
+//! opened on a thread, one clone of it may be in progress that has copied none, or not all of
+//! them. Its record follows: it is the first one of that thread after its events were opened. This
+//! one new thread gets events of its own. All later ones have inherited.
+//!
+//! A thread is settled once no such clone can be in progress: after that first record, after an
+//! accept that returned since, or once it was seen to wait. What a settled thread creates is
+//! watched from its start; see [`Threads::unsettled`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::sys::ptrace::Tid;
+use crate::trace::procfs;
 
-use super::events::{Families, FamilyId};
-use super::record::{Fork, Thread};
+use super::events::{Families, FamilyId, Place};
+use super::record::{Accept, Fork, Thread};
 
-/// An event may be opened on a thread that is just creating another one: this has the event if
-/// it was opened before the kernel copied the thread's events. The record of the creation comes a
-/// little later, so it proves nothing about events that were opened so shortly before.
-const THREAD_DOUBT_NS: u64 = 50_000_000;
-/// The same for processes: the kernel copies their memory in between.
-const PROCESS_DOUBT_NS: u64 = 1_000_000_000;
-/// Two records of the same creation, by two events, are not further apart.
-const SAME_FORK_NS: u64 = 1_000_000;
-/// Two samples of the same accept, by two events, are not further apart.
-const SAME_ACCEPT_NS: u64 = 1_000_000;
+/// A thread id may be used again this long after its thread was created, at the earliest.
+const REUSE_NS: u64 = 1_000_000;
+/// Two samples of the same accept are not further apart, unless the CPU was taken away between.
+const SAME_ACCEPT_NS: u64 = 20_000_000;
+
+/// Why a report is incomplete if threads may lack events.
+pub(super) const CREATED_UNSEEN: &str = "threads were created while tcptally attached or while the \
+                                         ring buffer was full, and may have accepted connections \
+                                         that are not counted; start again";
 
 /// The watched threads.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     known: HashMap<Tid, Known>,
     processes: HashMap<Tid, BTreeSet<Tid>>,
+    unsettled: BTreeSet<Tid>,
 }
 
 #[derive(Debug)]
@@ -37,15 +50,29 @@ struct Known {
     since: u64,
     /// When events were opened on this very thread, which may have inherited some as well.
     opened: Option<(u64, u64)>,
+    /// Whether a record told of its creation.
+    is_forked: bool,
+    /// Whether it has had a family's events since its start.
+    is_certain: bool,
     comm: Option<Arc<str>>,
-    /// Its last accept, and which events told of it first.
-    last: Option<(u64, Option<i32>, FamilyId)>,
+    last: Option<Told>,
+}
+
+/// The last accept of a thread, and which events have told of it.
+#[derive(Debug)]
+struct Told {
+    time: u64,
+    accept: Accept,
+    place: Place,
+    /// The event that told of it first, and those that told of it later.
+    event: u64,
+    others: Vec<u64>,
 }
 
 /// What is to be done about a new thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inheritance {
-    /// It has its creator's events.
+    /// It has its creator's events, or events of its own.
     Certain,
     /// It may have been copied before its creator got all events.
     Doubtful,
@@ -77,6 +104,23 @@ impl Threads {
         self.known.get(&tid)?.comm.clone()
     }
 
+    /// The threads that may be about to create another one without events, each with its process.
+    pub(super) fn unsettled(&self) -> Vec<Thread> {
+        let known = |tid: &Tid| Some(Thread { pid: self.known.get(tid)?.pid, tid: *tid });
+        self.unsettled.iter().filter_map(known).collect()
+    }
+
+    /// A thread creates nobody just now, or began to do so after its events were opened.
+    pub(super) fn settle(&mut self, tid: Tid) {
+        self.unsettled.remove(&tid);
+    }
+
+    /// Whether a thread may lack events: none were opened on it, and nobody knows what it has
+    /// inherited.
+    pub(super) fn is_uncertain(&self, tid: Tid) -> bool {
+        self.known.get(&tid).is_none_or(|known| !known.is_certain && known.opened.is_none())
+    }
+
     /// Events were opened on this thread.
     pub(super) fn opened(
         &mut self,
@@ -86,50 +130,78 @@ impl Threads {
         families: &mut Families,
     ) {
         let opened = families.get(family).map(|f| f.opened);
-        let comm = comm.or_else(|| self.comm(thread.tid));
+        let former = self.remove(thread.tid);
+        let comm = comm.or_else(|| former.as_ref().and_then(|known| known.comm.clone()));
+        let (is_forked, is_certain) =
+            former.as_ref().map_or((false, false), |known| (known.is_forked, known.is_certain));
         let since = opened.map_or(0, |(begun, _)| begun);
-        let former = self.remove(thread.tid).map(|known| known.family);
-        self.insert(thread, Known { pid: thread.pid, family, since, opened, comm, last: None });
+        let (former, last) = former.map_or((None, None), |known| (Some(known.family), known.last));
+        let pid = thread.pid;
+        let known = Known { pid, family, since, opened, is_forked, is_certain, comm, last };
+        self.insert(thread, known);
+        if !is_certain {
+            self.unsettled.insert(thread.tid);
+        }
         recount(former, Some(family), families);
     }
 
-    /// A thread was created at `time`, as events of the family `told_by` tell.
+    /// A thread was created at `time`, as events of the family `told_by` tell. `may_be_reused`:
+    /// the end of another thread with the same id may not have been told.
     pub(super) fn forked(
         &mut self,
         fork: Fork,
         time: u64,
-        told_by: Option<FamilyId>,
+        (told_by, may_be_reused): (Option<FamilyId>, bool),
         families: &mut Families,
     ) -> Inheritance {
-        if let Some(known) = self.known.get(&fork.child.tid) {
-            let is_told_already = time < known.since + SAME_FORK_NS
-                || known.opened.is_some_and(|(_, end)| time < end + SAME_FORK_NS);
-            if is_told_already {
-                return Inheritance::Certain;
-            }
-            // Its end was not told: the record was lost.
-            self.ended(fork.child, families);
+        let child = fork.child;
+        let is_new = |known: &Known| may_be_reused && time > known.since + REUSE_NS;
+        if self.known.get(&child.tid).is_some_and(is_new) {
+            self.ended(child, families);
         }
+        // Each event of the creator tells of it.
+        if self.known.get(&child.tid).is_some_and(|known| known.is_forked) {
+            return Inheritance::Certain;
+        }
+        let inheritance = self.inheritance(fork.parent.tid, time);
         let parent = self.known.get(&fork.parent.tid);
-        // Events that were opened on the parent later are not the child's.
-        let own = parent.filter(|known| known.opened.is_none_or(|(_, end)| end <= time));
-        let Some(family) = own.map(|known| known.family).or(told_by) else {
-            return Inheritance::Doubtful;
-        };
-        let is_amid_opening = parent
-            .and_then(|known| known.opened)
-            .is_some_and(|(begin, end)| (begin..end).contains(&time));
         let comm = parent.and_then(|known| known.comm.clone());
-        let known =
-            Known { pid: fork.child.pid, family, since: time, opened: None, comm, last: None };
-        self.insert(fork.child, known);
+        let family = parent.map(|known| known.family).or(told_by);
+        let is_certain = inheritance == Inheritance::Certain;
+        if let Some(known) = self.known.get_mut(&child.tid) {
+            (known.is_forked, known.is_certain) = (true, is_certain);
+            let has_events = is_certain || known.opened.is_some();
+            if is_certain {
+                self.settle(child.tid);
+            }
+            return if has_events { Inheritance::Certain } else { Inheritance::Doubtful };
+        }
+        let Some(family) = family else { return Inheritance::Doubtful };
+        let known = Known {
+            pid: child.pid,
+            family,
+            since: time,
+            opened: None,
+            is_forked: true,
+            is_certain,
+            comm,
+            last: None,
+        };
+        self.insert(child, known);
         recount(None, Some(family), families);
-        let doubt =
-            if fork.child.pid == fork.parent.pid { THREAD_DOUBT_NS } else { PROCESS_DOUBT_NS };
-        let opened = families.get(family).map_or(0, |f| f.opened.1);
-        match is_amid_opening || time < opened + doubt {
-            true => Inheritance::Doubtful,
-            false => Inheritance::Certain,
+        inheritance
+    }
+
+    /// What a thread that `parent` creates inherits, if the record of it has this time.
+    fn inheritance(&mut self, parent: Tid, time: u64) -> Inheritance {
+        let Some(known) = self.known.get(&parent) else { return Inheritance::Doubtful };
+        match known.opened {
+            _ if known.is_certain => Inheritance::Certain,
+            None => Inheritance::Doubtful,
+            Some((_, end)) if time < end => Inheritance::Doubtful,
+            // The first one is told by now.
+            Some(_) if self.unsettled.remove(&parent) => Inheritance::Doubtful,
+            Some(_) => Inheritance::Certain,
         }
     }
 
@@ -162,32 +234,53 @@ impl Threads {
         self.renamed(thread, comm);
     }
 
-    /// Whether a sample of `family` counts: not if a sample of other events has told of the same
+    /// Whether a sample of an event of `family` counts: not if other events have told of the same
     /// accept, as a thread may have events of its own and inherited ones. A thread that is not
     /// known yet is noted.
+    ///
+    /// The next accept may look the same and be told by other events first. Then these are taken
+    /// to tell of the former, and the accept counts by the event that had told of the former, so
+    /// that the number is right in any case: an event that tells of one tells of the next one on
+    /// the same CPU, or its sample is known to be lost.
     pub(super) fn counts(
         &mut self,
-        thread: Thread,
-        (time, fd): (u64, Option<i32>),
-        family: FamilyId,
+        accept: &Accept,
+        (time, event): (u64, u64),
+        (family, place): (FamilyId, Place),
         families: &mut Families,
     ) -> bool {
-        if !self.knows(thread.tid) {
-            let comm = crate::trace::procfs::comm(thread.tid);
-            let pid = thread.pid;
-            let known = Known { pid, family, since: time, opened: None, comm, last: None };
-            self.insert(thread, known);
+        let Thread { pid, tid } = accept.thread;
+        if !self.knows(tid) {
+            let comm = procfs::comm(tid);
+            let known = Known {
+                pid,
+                family,
+                since: time,
+                opened: None,
+                is_forked: false,
+                is_certain: false,
+                comm,
+                last: None,
+            };
+            self.insert(accept.thread, known);
             recount(None, Some(family), families);
         }
-        let Some(known) = self.known.get_mut(&thread.tid) else { return true };
-        // The next accept may return the same descriptor as quickly, but to the same events first.
-        let is_told = known.last.is_some_and(|(t, f, told_by)| {
-            told_by != family && f == fd && time.saturating_sub(t) < SAME_ACCEPT_NS
-        });
-        if !is_told {
-            known.last = Some((time, fd, family));
+        let Some(known) = self.known.get_mut(&tid) else { return true };
+        if known.opened.is_some_and(|(_, end)| time > end) {
+            self.unsettled.remove(&tid);
         }
-        !is_told
+        if let Some(told) = &mut known.last
+            && told.accept == *accept
+            && told.place == place
+            && time.saturating_sub(told.time) < SAME_ACCEPT_NS
+            && told.event != event
+            && !told.others.contains(&event)
+        {
+            told.others.push(event);
+            return false;
+        }
+        known.last = Some(Told { time, accept: *accept, place, event, others: Vec::new() });
+        true
     }
 
     fn insert(&mut self, thread: Thread, known: Known) {
@@ -197,6 +290,7 @@ impl Threads {
 
     fn remove(&mut self, tid: Tid) -> Option<Known> {
         let known = self.known.remove(&tid)?;
+        self.unsettled.remove(&tid);
         if let Some(threads) = self.processes.get_mut(&known.pid) {
             threads.remove(&tid);
             if threads.is_empty() {
@@ -207,6 +301,27 @@ impl Threads {
     }
 }
 
+/// How threads behave that may be creating another one: whether they have left that call.
+#[derive(Debug, Default)]
+pub(super) struct Progress(HashMap<Tid, u64>);
+
+impl Progress {
+    /// Whether a thread waits or has run its own code since this was first asked. A thread that
+    /// creates another one runs in the kernel or sleeps there uninterruptibly.
+    pub(super) fn has_settled(&mut self, tid: Tid) -> bool {
+        /// Less may be an error of the kernel's bookkeeping.
+        const TICKS: u64 = 3;
+        let has_settled = match procfs::state_and_user_time(tid) {
+            Some(('R' | 'D', ticks)) => ticks >= *self.0.entry(tid).or_insert(ticks) + TICKS,
+            _ => true,
+        };
+        if has_settled {
+            self.0.remove(&tid);
+        }
+        has_settled
+    }
+}
+
 /// A thread goes from one family to another.
 fn recount(from: Option<FamilyId>, to: Option<FamilyId>, families: &mut Families) {
     if let Some(family) = to.and_then(|id| families.get_mut(id)) {
@@ -214,5 +329,54 @@ fn recount(from: Option<FamilyId>, to: Option<FamilyId>, families: &mut Families
     }
     if let Some(family) = from.and_then(|id| families.get_mut(id)) {
         family.threads = family.threads.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(opened: Option<(u64, u64)>, is_certain: bool) -> Known {
+        Known {
+            pid: 1,
+            family: FamilyId::default(),
+            since: 0,
+            opened,
+            is_forked: is_certain,
+            is_certain,
+            comm: None,
+            last: None,
+        }
+    }
+
+    fn with(tid: Tid, opened: Option<(u64, u64)>, is_certain: bool) -> Threads {
+        let mut threads = Threads::default();
+        threads.insert(Thread { pid: 1, tid }, known(opened, is_certain));
+        if opened.is_some() {
+            threads.unsettled.insert(tid);
+        }
+        threads
+    }
+
+    #[test]
+    fn the_first_thread_created_after_the_events_were_opened_may_lack_them() {
+        let mut threads = with(1, Some((100, 110)), false);
+        assert_eq!(threads.inheritance(1, 105), Inheritance::Doubtful, "while they were opened");
+        assert_eq!(threads.inheritance(1, 5_000), Inheritance::Doubtful, "its clone may be older");
+        assert_eq!(threads.inheritance(1, 5_001), Inheritance::Certain);
+    }
+
+    #[test]
+    fn what_a_settled_thread_creates_has_inherited() {
+        let mut threads = with(1, Some((100, 110)), false);
+        threads.settle(1);
+        assert_eq!(threads.inheritance(1, 5_000), Inheritance::Certain);
+    }
+
+    #[test]
+    fn threads_that_have_inherited_pass_it_on_and_others_do_not() {
+        assert_eq!(with(1, None, true).inheritance(1, 5), Inheritance::Certain);
+        assert_eq!(with(1, None, false).inheritance(1, 5), Inheritance::Doubtful);
+        assert_eq!(Threads::default().inheritance(1, 5), Inheritance::Doubtful);
     }
 }

@@ -27,10 +27,12 @@ use super::tracees::{Phase, Tracees, Watched};
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Attaches to running processes. When this returns, their accepts are counted.
+/// `collects_coverage`: somebody else watches them, too.
 pub(super) fn attach(
     mut targets: Targets,
     options: Options,
     signals: &mut SignalHandler,
+    collects_coverage: bool,
 ) -> Result<Tracees, Error> {
     // First, because it may fail: then no process has been affected.
     let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
@@ -42,6 +44,9 @@ pub(super) fn attach(
     let seized = targets.seize()?;
     let threads = Threads::recorded(seized.threads.values().flatten().copied());
     let mut tracees = Tracees::new(options, Watched::Attached(targets), threads)?;
+    if collects_coverage {
+        tracees.coverage.collect();
+    }
     notes.into_iter().for_each(|note| tracees.remark(note));
     report_refused(&mut tracees, seized.refused);
     match perf {
@@ -55,17 +60,42 @@ pub(super) fn attach(
         )),
         None => {}
     }
-    choose_engines(&mut tracees, &seized.threads)?;
-    wait_until_settled(&mut tracees, signals)?;
-    tracees.check_io_uring(seized.threads.keys().copied());
+    begin(&mut tracees, &seized.threads, signals)?;
     tracees.status.started = Some(RecordTime::now());
-    let threads: usize = seized.threads.values().map(BTreeSet::len).sum();
+    Ok(tracees)
+}
+
+/// Attaches to more processes.
+pub(super) fn attach_more(
+    tracees: &mut Tracees,
+    targets: &Targets,
+    signals: &mut SignalHandler,
+) -> Result<(), Error> {
+    let seized = targets.seize()?;
+    tracees.threads.add(seized.threads.values().flatten().copied());
+    if let Watched::Attached(former) = &mut tracees.watched {
+        former.pids.extend(targets.pids.iter().copied());
+    }
+    report_refused(tracees, seized.refused);
+    begin(tracees, &seized.threads, signals)
+}
+
+/// Begins to count the accepts of threads that have been seized.
+fn begin(
+    tracees: &mut Tracees,
+    processes: &BTreeMap<Tid, BTreeSet<Tid>>,
+    signals: &mut SignalHandler,
+) -> Result<(), Error> {
+    choose_engines(tracees, processes)?;
+    wait_until_settled(tracees, signals)?;
+    tracees.check_io_uring(processes.keys().copied());
+    let threads: usize = processes.values().map(BTreeSet::len).sum();
     tracees.remark(format!(
         "attached to {} and {}",
-        plural(seized.threads.len() as u64, "process", "processes"),
+        plural(processes.len() as u64, "process", "processes"),
         plural(threads as u64, "thread", "threads"),
     ));
-    Ok(tracees)
+    Ok(())
 }
 
 /// Prepares the engine `perf` unless another engine is requested. Fails if `perf` is requested and
@@ -122,7 +152,8 @@ fn choose_engines(
 ) -> Result<(), Error> {
     for (&pid, threads) in processes {
         match tracees.perf.as_mut().map(|perf| perf.begin(pid)) {
-            Some(Ok(())) => {
+            Some(Ok(opened)) => {
+                tracees.coverage.add(opened);
                 threads.iter().for_each(|tid| tracees.threads.set_engine(*tid, Engine::Perf));
                 tracees.check.add_process(pid);
                 tracees.detail(format!("process {pid}: engine perf"));

@@ -7,6 +7,7 @@
 mod attach;
 mod check;
 mod completeness;
+mod coverage;
 mod detach;
 mod options;
 mod signals;
@@ -30,6 +31,7 @@ use super::spawn::Start;
 use signals::SignalHandler;
 use tracees::{Phase, Tracees, Watched};
 
+pub(super) use coverage::CoverageLog;
 pub use options::{Options, Remark};
 
 /// Traces processes and returns the connections that they accept.
@@ -53,11 +55,38 @@ impl Tracer {
 
     /// Attaches to running processes. When this returns, their accepts are counted.
     pub fn attach(targets: Targets, options: Options) -> Result<Tracer, Error> {
+        Tracer::attach_and(targets, options, false)
+    }
+
+    /// The same beside a sampler that watches these processes as well:
+    /// [`take_coverage`](Tracer::take_coverage).
+    pub(super) fn attach_beside(targets: Targets, options: Options) -> Result<Tracer, Error> {
+        Tracer::attach_and(targets, options, true)
+    }
+
+    fn attach_and(targets: Targets, options: Options, beside: bool) -> Result<Tracer, Error> {
         let mut signals = SignalHandler::default();
-        let tracees = attach::attach(targets, options, &mut signals)?;
+        let tracees = attach::attach(targets, options, &mut signals, beside)?;
         let tracer = Tracer::new(tracees, signals);
         tracer.arm();
         Ok(tracer)
+    }
+
+    /// Attaches to more processes.
+    pub(super) fn attach_more(&mut self, targets: &Targets) -> Result<(), Error> {
+        let result = attach::attach_more(&mut self.tracees, targets, &mut self.signals);
+        self.arm();
+        result
+    }
+
+    /// Which threads have come to be traced, and which have stopped, since this was last called.
+    pub(super) fn take_coverage(&mut self) -> CoverageLog {
+        self.tracees.coverage.take()
+    }
+
+    /// Whether a signal has ended the count.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.tracees.phase == Phase::Leaving
     }
 
     fn new(tracees: Tracees, signals: SignalHandler) -> Tracer {
@@ -69,11 +98,9 @@ impl Tracer {
         &self.tracees.remarks
     }
 
-    /// Handles the stops that have been reported already, and returns the connections read. Does
-    /// not wait.
-    pub(super) fn take_stopped(&mut self) -> Result<Vec<Connection>, Error> {
-        self.tracees.drain()?;
-        Ok(self.tracees.ready.drain(..).collect())
+    /// Handles the stops that have been reported already. Does not wait.
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
+        self.tracees.drain()
     }
 
     /// Handles the signals and deadlines that are due.

@@ -27,7 +27,9 @@ impl Tracees {
         if !matches!(stop, Stop::Exited(..) | Stop::Killed(..)) {
             *self.status.stops.get_or_insert(0) += 1;
         }
-        self.threads.clear_interrupted(stop.tid());
+        if self.threads.clear_interrupted(stop.tid()) {
+            self.coverage.begin(stop.tid());
+        }
         if let Some(perf) = &mut self.perf {
             perf.count_from_first_stop(stop.tid());
             if perf.awaits(stop.tid()) {
@@ -134,6 +136,7 @@ impl Tracees {
     ) -> Option<Connection> {
         let evidence = &mut self.threads.state(tid).buffer;
         let connection = self.reader.read(tid, evidence, registers, arch, call)?;
+        self.coverage.stop(tid);
         if connection.ip.is_none() {
             self.explain_unknown_peer(tid);
         }
@@ -322,6 +325,9 @@ impl Tracees {
             unless_killed(self.untraced_clones.appear(tid))?;
         }
         let is_new = self.threads.are_recorded() && self.threads.note_first_stop(tid);
+        if is_new {
+            self.coverage.begin(tid);
+        }
         if is_new && self.phase == Phase::Counting && self.threads.engine(tid) == Engine::Perf {
             self.add_to_perf(tid);
         }
@@ -351,8 +357,12 @@ impl Tracees {
             return Ok(());
         }
         perf.see_to_mask(tid, is_new)?;
+        let is_awaited = perf.awaits(tid);
         if let Err(reason) = perf.open_awaited(tid) {
             self.fall_back_thread(tid, &reason);
+        }
+        if is_awaited {
+            self.coverage.begin(tid);
         }
         Ok(())
     }
@@ -379,6 +389,7 @@ impl Tracees {
     pub(super) fn on_exec(&mut self, stop: ExecStop) -> io::Result<()> {
         let tid = stop.tid();
         let former = stop.former_tid().unwrap_or(tid);
+        self.coverage.begin(tid);
         self.reader.forget(tid);
         if let Some(thread) = self.threads.get_mut(tid) {
             thread.buffer = BufferEvidence::default();

@@ -75,6 +75,14 @@ impl Threads {
         }
     }
 
+    /// Adds threads that have been attached to, each with an engine of its own.
+    pub(super) fn add(&mut self, tids: impl IntoIterator<Item = Tid>) {
+        for tid in tids {
+            let thread = Thread { engine: Some(Engine::Syscall), ..Thread::default() };
+            self.by_tid.entry(tid).or_insert(thread);
+        }
+    }
+
     /// The state of a thread; adds the thread if it is missing.
     pub(super) fn state(&mut self, tid: Tid) -> &mut Thread {
         self.by_tid.entry(tid).or_default()
@@ -191,13 +199,12 @@ impl Threads {
     }
 
     /// Notes a stop. Any stop answers PTRACE_INTERRUPT: no further one follows (ptrace(2)).
-    pub(super) fn clear_interrupted(&mut self, tid: Tid) {
-        if self.interrupted > 0
-            && let Some(thread) = self.by_tid.get_mut(&tid)
-            && std::mem::take(&mut thread.is_interrupted)
-        {
-            self.interrupted -= 1;
-        }
+    /// Returns whether the thread was interrupted.
+    pub(super) fn clear_interrupted(&mut self, tid: Tid) -> bool {
+        let was_interrupted = self.interrupted > 0
+            && self.by_tid.get_mut(&tid).is_some_and(|t| std::mem::take(&mut t.is_interrupted));
+        self.interrupted -= usize::from(was_interrupted);
+        was_interrupted
     }
 
     /// Whether a thread was interrupted and has not stopped yet.

@@ -21,6 +21,7 @@ use crate::trace::untraced::UntracedClones;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::check::Check;
+use super::coverage::Coverage;
 use super::options::{Options, Remark};
 use super::threads::Threads;
 
@@ -53,6 +54,7 @@ pub(super) struct Tracees {
     pub untraced_clones: UntracedClones,
     pub cpu_affinity: CpuAffinity,
     pub check: Check,
+    pub coverage: Coverage,
     pub status: SourceStatus,
     /// Connections that children of a command accepted, and that are not counted as requested.
     pub accepts_of_children: u64,
@@ -89,6 +91,7 @@ impl Tracees {
             untraced_clones: UntracedClones::default(),
             cpu_affinity: CpuAffinity::default(),
             check: Check::default(),
+            coverage: Coverage::default(),
             status,
             accepts_of_children: 0,
             ready: VecDeque::new(),

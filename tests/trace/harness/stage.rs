@@ -144,7 +144,13 @@ pub fn attach_engines(user: User) -> Vec<&'static str> {
         static SAY: std::sync::Once = std::sync::Once::new();
         SAY.call_once(|| skip("the engine perf", "perf_event_paranoid is above 2 or missing"));
     }
-    if perf { vec!["perf", "syscall"] } else { vec!["syscall"] }
+    if perf { vec!["sample", "perf", "syscall"] } else { vec!["syscall"] }
+}
+
+/// The engines for a command that tcptally starts, and that has its addresses on the stack.
+pub fn spawn_engines(user: User) -> Vec<&'static str> {
+    let sample = attach_engines(user).into_iter().filter(|engine| *engine == "sample");
+    sample.chain(["seccomp", "syscall"]).collect()
 }
 
 pub fn is_root() -> bool {

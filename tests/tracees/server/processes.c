@@ -62,10 +62,11 @@ void run_vfork(void)
 }
 
 /* One process that accepts one connection. */
-static void start_oneshot(int listener, int executes)
+static pid_t start_oneshot(int listener, int executes)
 {
-    if (fork_bound() != 0)
-        return;
+    pid_t child = fork_bound();
+    if (child != 0)
+        return child;
     if (executes) {
         char fd[16];
         snprintf(fd, sizeof fd, "fd=%d", listener);
@@ -79,11 +80,15 @@ static void start_oneshot(int listener, int executes)
 
 void run_oneshot(long processes, int executes)
 {
+    pid_t *children = calloc(processes, sizeof *children);
+    if (!children)
+        fail("calloc");
     for (long i = 0; i < processes; i++)
-        start_oneshot(listeners[i % listener_count], executes);
-    for (long i = 0;; i++) {
+        children[i] = start_oneshot(listeners[i % listener_count], executes);
+    for (;;) {
         int status;
-        if (wait(&status) < 0) {
+        pid_t ended = wait(&status);
+        if (ended < 0) {
             if (errno == EINTR)
                 continue;
             fail("wait");
@@ -92,7 +97,10 @@ void run_oneshot(long processes, int executes)
             fprintf(stderr, "server: a child was killed: status %#x\n", status);
             exit(72);
         }
-        start_oneshot(listeners[i % listener_count], executes);
+        /* The next one has the same listener, so that none is left without anybody. */
+        for (long i = 0; i < processes; i++)
+            if (children[i] == ended)
+                children[i] = start_oneshot(listeners[i % listener_count], executes);
     }
 }
 
