@@ -202,6 +202,12 @@ fn nginx_master(server: &Server) -> Option<u32> {
 /// Starts a new master, and ends the old one when the new one has its workers.
 fn replace_nginx(server: &Server) -> u32 {
     let old = wait_for("nginx writes its PID", || nginx_master(server));
+    let has_parent = || {
+        let session = stat_field(old, 6).map(|sid| session_members(sid as u32));
+        let parent = stat_field(old, 4).map(|pid| pid as u32);
+        session.unwrap_or_default().iter().any(|member| Some(*member) == parent)
+    };
+    wait_for("its parent ends", || (!has_parent()).then_some(()));
     signal(old, Signal::SIGUSR2);
     let new = wait_for("the new nginx", || nginx_master(server).filter(|p| *p != old));
     wait_for("its workers", || (children(new).len() >= 2).then_some(()));
