@@ -1,5 +1,5 @@
-//! [`Coalescer`]: makes one of connections that differ in nothing that is counted by, before the sink
-//! has to look at each.
+//! [`Coalescer`]: counts connections with the same ends together, so that the sink gets each pair of
+//! ends once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,16 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::Sink;
 use crate::{Connection, RecordTime};
 
-/// Slots at first: few enough to stay in the cache where few clients come.
+/// Number of slots at first, as a power of two: few clients stay in the cache.
 const FEWEST_BITS: u32 = 12;
 
-/// More slots are of no use: what the memory costs is no less than what the sink does.
+/// Maximum number of slots, as a power of two: more memory costs as much as the sink.
 const MOST_BITS: u32 = 18;
 
-/// Slots that a client may be in.
+/// Number of slots that a client may be in.
 const PROBES: usize = 4;
 
-/// Connections to more local ends than this do not wait.
+/// Maximum number of local ends. Connections to others are given to the sink at once.
 const MAX_LOCALS: usize = 64;
 
 /// The address and the port of a local end.
@@ -90,7 +90,7 @@ struct Slots<K> {
     slots: Vec<Slot<K>>,
     bits: u32,
     seed: Seed,
-    /// How many had to go for others, since the last growth.
+    /// Number of slots evicted since the last growth.
     evicted: usize,
 }
 
@@ -99,7 +99,7 @@ struct Slots<K> {
 const EVICTED_PART: usize = 16;
 
 impl<K: Key> Slots<K> {
-    /// Adds a connection; gives the slot that had to go for it.
+    /// Adds a connection. Returns the slot that was evicted for it.
     #[inline]
     fn add(&mut self, key: K, local: u32, time: i64) -> Option<Slot<K>> {
         if self.slots.is_empty() {
@@ -166,7 +166,7 @@ impl<K: Key> Slots<K> {
     }
 }
 
-/// Connections that wait for more like them: by the kind of their time.
+/// Connections that are not given to the sink yet, by the kind of their time.
 #[derive(Default)]
 pub(super) struct Coalescer {
     v4: [Slots<u32>; KINDS],
@@ -204,7 +204,7 @@ fn time(kind: usize, value: i64) -> Option<RecordTime> {
 }
 
 impl Coalescer {
-    /// Takes a connection; those of which more is known than the ends and the time go on at once.
+    /// Takes a connection. One with more fields than the ends and the time is given to the sink at once.
     #[inline]
     pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
         let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else {
@@ -300,7 +300,7 @@ impl Coalescer {
         Some(self.local)
     }
 
-    /// Gives all that wait.
+    /// Gives everything to the sink.
     pub(super) fn end(&mut self, sink: &mut dyn Sink) {
         fn all<K: Key>(kinds: &mut [Slots<K>], locals: &[Local], sink: &mut dyn Sink) {
             for (kind, slots) in kinds.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Numbers and addresses of records, of which there are millions.
+//! Reads the numbers and addresses of records. A record may have millions.
 
 use std::net::Ipv4Addr;
 

@@ -85,7 +85,7 @@ impl Event {
         }
     }
 
-    /// How it fared, if the source of the event knew of such things.
+    /// The TCP statistics, if the event has them.
     fn transport(&self) -> Option<Box<Transport>> {
         let seconds = |s: Option<f64>| s.and_then(|s| Duration::try_from_secs_f64(s).ok());
         let Event { time_uncertainty, duration, duration_uncertainty, rtt, .. } = *self;

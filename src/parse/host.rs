@@ -74,6 +74,11 @@ impl Host {
     }
 }
 
+/// A text that is neither an address nor a host name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no address, nor a host name as tcpdump without -n prints it")]
+pub struct HostError(String);
+
 impl From<IpAddr> for Host {
     fn from(ip: IpAddr) -> Host {
         Host::Ip(ip.to_canonical())
@@ -82,12 +87,10 @@ impl From<IpAddr> for Host {
 
 /// An address, or a host name as tcpdump without `-n` prints it.
 impl FromStr for Host {
-    type Err = String;
+    type Err = HostError;
 
-    fn from_str(s: &str) -> Result<Host, String> {
-        Host::address_or_name(s.trim().as_bytes()).ok_or_else(|| {
-            format!("'{s}' is no address, nor a host name as tcpdump without -n prints it")
-        })
+    fn from_str(s: &str) -> Result<Host, HostError> {
+        Host::address_or_name(s.trim().as_bytes()).ok_or_else(|| HostError(s.to_owned()))
     }
 }
 

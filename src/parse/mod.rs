@@ -48,7 +48,7 @@ mod zeek;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::host::Host;
+pub use self::host::{Host, HostError};
 use self::input::Input;
 use self::input::{UnwrapStatus, common_name};
 use self::progress::Progress;

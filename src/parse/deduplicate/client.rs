@@ -59,7 +59,7 @@ pub(super) enum Known {
 }
 
 impl Client {
-    /// A port of which nothing was seen.
+    /// A port that was not seen.
     pub(super) fn new(host: Host, port: u16) -> Client {
         Client { host, port, recent: SmallVec::new(), older: None }
     }

@@ -88,7 +88,7 @@ pub(super) struct Unconfirmed {
 }
 
 impl Flow {
-    /// A connection of which `s` is the first packet.
+    /// A connection whose first packet is `s`.
     pub(super) fn new(s: &PacketObservation, now: i64) -> Flow {
         let is_answer = s.part == PacketKind::SynAck;
         Flow {

@@ -5,7 +5,7 @@ mod pairs;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use memchr::memmem;
 
@@ -83,8 +83,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = if binary {
             match through_nfdump(&mut input, &mut text) {
                 Ok(()) => Ok(()),
-                Err(message) => {
-                    cx.failures.push(message);
+                Err(error) => {
+                    cx.failures.push(format!("{}: {error}", input.name()));
                     continue;
                 }
             }
@@ -288,18 +288,27 @@ impl Text<'_> {
     }
 }
 
+/// Why the flows of an nfcapd file could not be printed.
+#[derive(Debug, thiserror::Error)]
+enum NfdumpError {
+    #[error("nfcapd files are read through nfdump, which cannot be run ({0}); install nfdump")]
+    NotRun(io::Error),
+    #[error("nfdump could not read it ({0}); what it printed counts")]
+    Failed(ExitStatus),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// Has nfdump print the flows of `input`.
-fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> {
-    let name = input.name().to_owned();
-    let say = |e: io::Error| format!("{name}: {e}");
+fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), NfdumpError> {
     // nfdump reads files only, and not compressed ones.
     let mut copy = None;
     let path = match input.file_path() {
         Some(path) => path.to_owned(),
         None => {
-            let mut file = tempfile::NamedTempFile::new().map_err(say)?;
-            copy_to_temporary_file(&mut input.by_ref(), file.as_file_mut()).map_err(say)?;
-            file.flush().map_err(say)?;
+            let mut file = tempfile::NamedTempFile::new()?;
+            copy_to_temporary_file(&mut input.by_ref(), file.as_file_mut())?;
+            file.flush()?;
             copy.insert(file).path().to_owned()
         }
     };
@@ -313,9 +322,7 @@ fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> 
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    let mut nfdump = nfdump.map_err(|e| {
-        format!("{name} is an nfcapd file, which is read through nfdump, and that cannot be run ({e}); install nfdump")
-    })?;
+    let mut nfdump = nfdump.map_err(NfdumpError::NotRun)?;
     text.columns = Columns::of(HEADER);
     let mut read = Ok(());
     if let Some(out) = nfdump.stdout.take() {
@@ -327,15 +334,15 @@ fn through_nfdump(input: &mut Input, text: &mut Text<'_>) -> Result<(), String> 
                 Ok(0) => break,
                 Ok(_) => text.line(line.trim_ascii_end()),
                 Err(e) => {
-                    read = Err(say(e));
+                    read = Err(e.into());
                     break;
                 }
             }
         }
     }
-    let status = nfdump.wait().map_err(say)?;
+    let status = nfdump.wait()?;
     if !status.success() {
-        return Err(format!("{name}: nfdump could not read it ({status}); what it printed counts"));
+        return Err(NfdumpError::Failed(status));
     }
     read
 }

@@ -7,7 +7,7 @@ use super::layer::Unread;
 use super::packet::{self, Packet, Selection, Tcp};
 use crate::parse::deduplicate::{PacketKind, PacketObservation};
 
-/// So many sorts of packets that are not decoded are told apart.
+/// Maximum number of kinds of undecoded packets that are counted separately.
 const MAX_UNREAD: usize = 32;
 
 /// What was read of a part, and between which places of the file.

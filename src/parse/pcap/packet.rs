@@ -18,7 +18,7 @@ const MAX_LAYERS: usize = 40;
 pub(crate) enum Packet {
     /// A TCP packet that tells of a connection.
     Tcp(Tcp),
-    /// A TCP packet of which not enough was captured to see its flags.
+    /// A TCP packet that was captured too short to see its flags.
     Short,
     /// Something that cannot open a TCP connection.
     Other,
@@ -56,7 +56,7 @@ pub(crate) struct Selection {
     pub outer: bool,
 }
 
-/// Reads a frame of link type `link`, of which perhaps only the beginning was captured.
+/// Reads a frame of link type `link`. Its end may not be captured.
 pub(crate) fn read(link: i32, frame: &[u8], cut: bool, selection: Selection) -> Packet {
     let mut decoder = Decoder::default();
     // Above these bits stands the length of the frame check sequence.

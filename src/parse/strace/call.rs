@@ -1,4 +1,4 @@
-//! The calls that matter: accept itself, and those that tell which port a descriptor listens on.
+//! Reads the calls that matter: accept, and those that change or show the address of a descriptor.
 
 use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
@@ -6,7 +6,7 @@ pub(crate) use super::result::Returned;
 use super::result::{has_second_result, result};
 use super::sockaddr::{End, Family, Shown, family, sockaddr};
 
-/// Which call it is. Those that do the same to descriptors are one.
+/// A system call, or several that do the same to descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::enum_variant_names, reason = "these are names of system calls")]
 pub enum Name {
@@ -34,7 +34,7 @@ pub enum Name {
     Uring,
 }
 
-/// The call that strace names so, if it matters.
+/// The call with this name, if it matters.
 #[inline]
 pub(crate) fn named(name: &[u8]) -> Option<Name> {
     Some(match name {
@@ -53,29 +53,29 @@ pub(crate) fn named(name: &[u8]) -> Option<Name> {
     })
 }
 
-/// What one line tells of a call.
+/// What one line shows of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Which call.
     pub name: Name,
     /// clone: the child shares the descriptors.
     pub shares: bool,
-    /// A note, or the arguments of socket, say that this is no TCP socket.
+    /// An annotation, or the arguments of socket, show another kind of socket.
     pub foreign: bool,
     /// The first argument, where that is a descriptor; -1 if this part of the line has none.
     pub fd: i32,
     /// What it returned.
     pub returned: Returned,
-    /// The inode of the descriptor (for socket: of the result); 0 if the log does not tell.
+    /// The inode of the descriptor (for socket: of the result); 0 if unknown.
     pub inode: u64,
-    /// The address argument; for accept also the remote end in the note of the result.
+    /// The address argument; for accept also the peer in the annotation of the result.
     pub shown: Shown,
-    /// The local end, from notes.
+    /// The local address and port, from annotations.
     pub local: Option<End>,
 }
 
 impl Call {
-    /// One of which nothing is known but its name.
+    /// A call whose arguments and result are unknown.
     pub fn new(name: Name) -> Call {
         Call {
             name,
@@ -89,7 +89,7 @@ impl Call {
         }
     }
 
-    /// This second half of a call, with what its first half told.
+    /// Joins this second half of a call with its first half.
     pub fn after(mut self, entry: &Call) -> Call {
         self.name = entry.name;
         self.shares |= entry.shares;
@@ -120,11 +120,11 @@ impl Call {
 /// How far a call could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed<'a> {
-    /// To its result; with the nanoseconds that it took, if the line tells, and what follows it.
+    /// To its result, with the nanoseconds that it took (0: unknown), and the text behind it.
     Whole(Call, i64, &'a [u8]),
-    /// To `<unfinished ...>`; with what follows it.
+    /// To `<unfinished ...>`, with the text behind it.
     Entry(Call, &'a [u8]),
-    /// To something that is no part of it: another program's text, or the next run's first line.
+    /// To text of another program, or the first line of another run of strace.
     Torn(Call, &'a [u8]),
     /// It has no result: the process ended, or strace was detached.
     Nothing,

@@ -1,4 +1,4 @@
-//! [`Briefs`]: connections of which a line tells all that is wanted, without the lines around it.
+//! [`Briefs`]: connections whose requested fields are all in one line.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use super::prefix::Stamp;
 use super::sockaddr::End;
 use crate::parse::coalesce::Local;
 
-/// Descriptors up to here are remembered.
+/// Descriptors below this number are remembered.
 const FDS: usize = 1024;
 
-/// A connection of which only this is wanted.
+/// A connection with the requested fields only.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactAccept {
     /// Its address.
@@ -23,10 +23,10 @@ pub struct CompactAccept {
     pub stamp: Stamp,
 }
 
-/// Where the local end of a connection is known from.
+/// The source of the local address of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalSource {
-    /// Nobody wants it.
+    /// Not requested.
     Unwanted,
     /// An annotation.
     Known(End),
@@ -41,10 +41,10 @@ pub enum LocalSource {
     },
 }
 
-/// Connections with another source than these become facts.
+/// Maximum number of sources. Connections with another source become facts.
 const MAX_SOURCES: usize = 255;
 
-/// The source of lines like the one before.
+/// The source of the last line of a thread and descriptor.
 #[derive(Clone, Copy, Debug, Default)]
 struct NearSource {
     pid: u32,
@@ -182,7 +182,7 @@ impl Briefs {
         &self.sources
     }
 
-    /// Forgets all.
+    /// Removes everything but the recent annotations.
     pub fn clear(&mut self) {
         self.list.clear();
         self.locals.clear();
@@ -203,7 +203,7 @@ fn near(accepted: &Accepted) -> usize {
     (accepted.pid ^ (accepted.listener as u32) << 2) as usize % 32
 }
 
-/// So many local ends of annotations are remembered.
+/// Number of local ends of annotations that are remembered.
 pub(crate) const RECENT_LOCALS: usize = 4;
 
 /// Annotations of the lines before. The next line mostly has the same ones.

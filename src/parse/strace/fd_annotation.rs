@@ -1,10 +1,10 @@
-//! What `-y` and `-yy` write behind a descriptor, between angle brackets.
+//! Reads the annotation of a descriptor (`-y`, `-yy`), between angle brackets.
 
 use super::cursor::{Cursor, unescape};
 use super::sockaddr::{End, text};
 use crate::model::connection::canonical;
 
-/// What is known of a descriptor from its note.
+/// The meaning of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum FdAnnotation {
     /// There is none.
@@ -22,7 +22,7 @@ pub(crate) enum FdAnnotation {
     File,
 }
 
-/// Reads a note and what may follow it: `(deleted)`, and a security context in brackets.
+/// Reads an annotation and what may follow it: `(deleted)`, and a security context in brackets.
 #[inline]
 pub(crate) fn fd_annotation(c: &mut Cursor<'_>) -> FdAnnotation {
     if c.peek() != b'<' {
@@ -52,7 +52,7 @@ fn context(c: &mut Cursor<'_>) {
     }
 }
 
-/// Where the note that begins here ends: `>` within it is escaped, save in `->` and in quotes.
+/// The end of the annotation at the beginning of `text`. `>` is escaped except in `->` and in quotes.
 fn end(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     let mut brackets = 0;
@@ -99,7 +99,7 @@ fn meaning(note: &[u8]) -> FdAnnotation {
 fn is_other(note: &[u8]) -> bool {
     const OTHERS: [&[u8]; 9] =
         [b"UNIX", b"NETLINK", b"UDP", b"RAW", b"PING", b"SCTP", b"DCCP", b"L2TP", b"(null)"];
-    OTHERS.iter().any(|other| note.starts_with(other))
+    note.ends_with(b"]") && OTHERS.iter().any(|other| note.starts_with(other))
 }
 
 /// Whether this is certainly no socket.
@@ -169,6 +169,7 @@ mod tests {
             (r"</tmp/a, b) = 5\76>", FdAnnotation::File),
             ("</tmp/gone>(deleted)", FdAnnotation::File),
             ("<UDP:[0.0.0.0:53]>", FdAnnotation::Foreign),
+            ("<UDP:[,  <unfinished ...>", FdAnnotation::None),
             (r"<\x73\x6f\x63\x6b\x65\x74\x3a\x5b\x37\x5d>", FdAnnotation::Inode(7)),
             ("<socket:[5]> [system_u:r:t]", FdAnnotation::Inode(5)),
             (" [system_u:r:t]", FdAnnotation::None),

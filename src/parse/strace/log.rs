@@ -1,5 +1,5 @@
-//! [`Log`]: what follows from several lines. It takes the facts of a log in their order, joins
-//! the halves of calls, follows descriptors, and says which connections are certain.
+//! [`Log`]: joins the halves of calls in the order of the log, follows descriptors, and decides which
+//! connections are final.
 
 use super::accepted::LinePart;
 use super::block::{Block, Fact, Given};
@@ -14,10 +14,10 @@ use crate::model::connection::RequestedFields;
 use crate::parse::coalesce::Local;
 use crate::{Connection, RecordTime};
 
-/// In place of a process.
+/// Marks an unused entry of `near`.
 const NOBODY: (u32, u32) = (u32::MAX, 0);
 
-/// More first halves than this do not wait for their second.
+/// Maximum number of first halves that wait for their second half.
 const MOST_ENTRIES: usize = 100_000;
 
 /// A run of strace, or several that were written into the same log.
@@ -54,7 +54,7 @@ pub(crate) struct Log {
     pub seen: Seen,
 }
 
-/// What a log has of accept, to say why nothing was counted.
+/// Counts of accept calls in a log, for the reason of a total of 0.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Whether a connection was given.
@@ -68,7 +68,7 @@ pub(crate) struct Seen {
 }
 
 impl Log {
-    /// A log of which nothing was read yet.
+    /// A log that was not read yet.
     pub(crate) fn new(requested: RequestedFields, dates: Dates) -> Log {
         Log {
             tables: Tables::default(),
@@ -334,7 +334,7 @@ impl Log {
         table
     }
 
-    /// A call of which all is known. `number` is the fact's; `None`: it is not in the block, and
+    /// Takes a whole call. `number` is the index of its fact; `None`: it is not in the block, and
     /// its time is from the beginning of the log.
     fn done(&mut self, fact: &mut Fact, number: Option<u32>, at: u64, out: &mut Out<'_>) {
         let Returned::Value(value) = fact.call.returned else { return };
@@ -423,7 +423,7 @@ impl Log {
         if self.requested.pid { self.tables.leader(pid) } else { pid }
     }
 
-    /// getsockname or getpeername.
+    /// Takes a getsockname or getpeername.
     fn named(&mut self, fact: &Fact, out: &mut Out<'_>) {
         self.pending.hope();
         let Call { name, fd, shown, inode, .. } = fact.call;
@@ -491,7 +491,7 @@ impl Log {
         }
     }
 
-    /// A call that changes what a descriptor is.
+    /// Takes a call that changes a descriptor.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
         let Call { name, fd, shown, inode, foreign, shares, .. } = fact.call;
         if name == Name::Close && self.pending.is_empty() && !self.tables.may_know(fd) {
@@ -604,7 +604,7 @@ impl Seen {
     }
 }
 
-/// Where connections of a block go.
+/// Takes the connections of a block.
 struct Out<'a> {
     given: &'a mut Vec<Given>,
     comms: &'a [std::sync::Arc<str>],
@@ -616,12 +616,12 @@ impl Out<'_> {
     }
 }
 
-/// A local end as a connection has it.
+/// The local address and port of a connection.
 fn ends(local: Option<End>) -> Local {
     (local.map(|l| l.ip).filter(|ip| !ip.is_unspecified()), local.map(|l| l.port))
 }
 
-/// The connection that a fact of a block tells of.
+/// The connection of a fact.
 #[inline]
 pub(crate) fn connection(
     fact: &Fact,

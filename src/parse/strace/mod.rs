@@ -136,7 +136,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     None
 }
 
-/// What the reader of the report must know of a run.
+/// Reports what the log does not show.
 fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
     cx.status.record_unreadable_lines(&name, log.unreadable);

@@ -7,16 +7,16 @@ use super::sockaddr::End;
 use super::tables::NumberMap;
 use crate::Connection;
 
-/// Bytes of the log that are waited for such a line.
+/// Maximum distance in bytes between accept and such a line.
 const MAX_PENDING_LINES: u64 = 256 * 1024;
 
-/// After so many that waited in vain, no other waits until such a line is seen.
+/// After so many connections without such a line, others do not wait until one is seen.
 const VAIN: u32 = 1000;
 
-/// One that waits.
+/// A connection that waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// What is known of it.
+    /// The fields known so far.
     pub connection: Connection,
     /// The table of the process that accepted it.
     pub table: u32,
@@ -31,28 +31,28 @@ pub(super) struct Waiting {
     closed: bool,
 }
 
-/// Those that wait, in the order in which they were accepted.
+/// The connections that wait, in the order of accept.
 #[derive(Debug, Default)]
 pub(super) struct PendingConnections {
     all: VecDeque<Option<Waiting>>,
-    /// How many have left the front of `all`.
+    /// Number of entries removed from the front of `all`.
     left: u64,
     by_fd: NumberMap<i32, Vec<u64>>,
     vain: u32,
 }
 
 impl PendingConnections {
-    /// Whether waiting has been worthwhile.
+    /// Whether such lines were seen lately.
     pub(super) fn hopeful(&self) -> bool {
         self.vain < VAIN
     }
 
-    /// A line of the sort that is waited for was seen.
+    /// Takes note of a line that completes connections.
     pub(super) fn hope(&mut self) {
         self.vain = 0;
     }
 
-    /// Lets one wait that was accepted as `fd`, at this place of the log.
+    /// Adds a connection that was accepted as `fd` at this offset of the log.
     pub(super) fn wait(
         &mut self,
         connection: Connection,
@@ -75,7 +75,7 @@ impl PendingConnections {
         }));
     }
 
-    /// Those for which no hope is left at this place of the log.
+    /// Removes the next connection that is too old at this offset of the log.
     pub(super) fn expired(&mut self, at: u64) -> Option<Connection> {
         loop {
             let over = match self.all.front()? {
@@ -94,12 +94,12 @@ impl PendingConnections {
         }
     }
 
-    /// Nothing follows: the next that waits.
+    /// Removes the next connection, at the end of the log.
     pub(super) fn ended(&mut self) -> Option<Connection> {
         self.expired(u64::MAX)
     }
 
-    /// Whether anything waits.
+    /// Whether no connection waits.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -126,12 +126,12 @@ impl PendingConnections {
         }
     }
 
-    /// One that was found.
+    /// The connection with this number.
     pub(super) fn get(&mut self, number: u64) -> Option<&mut Waiting> {
         self.all.get_mut(usize::try_from(number.checked_sub(self.left)?).ok()?)?.as_mut()
     }
 
-    /// Takes one away that was found; it is complete, or known to be none.
+    /// Removes a connection that is complete, or is none.
     pub(super) fn take(&mut self, number: u64) -> Option<Connection> {
         let connection = self.remove(number, false);
         self.trim();
@@ -147,7 +147,7 @@ impl PendingConnections {
         }
     }
 
-    /// Descriptor `fd` of `table` is something else now: what waited under this number.
+    /// Removes the connection of `fd` of `table`, which is another file now.
     pub(super) fn reused(&mut self, table: u32, fd: i32) -> Option<Connection> {
         let left = self.left;
         let all = &self.all;
@@ -185,14 +185,14 @@ impl PendingConnections {
 }
 
 impl Waiting {
-    /// The peer is this.
+    /// Sets the peer.
     pub(super) fn peer_is(&mut self, end: End) {
         self.connection.ip = Some(end.ip);
         self.connection.port = Some(end.port);
         self.peer = false;
     }
 
-    /// The local end is this.
+    /// Sets the local address and port.
     pub(super) fn local_is(&mut self, end: End) {
         self.connection.local_ip = Some(end.ip);
         self.connection.local_port = Some(end.port);

@@ -1,4 +1,4 @@
-//! What stands before a call: `[pid] [secontext] [wall] [rel] [nr] [ip]`, each of them optional.
+//! Reads the prefixes of a line: `[pid] [secontext] [wall] [rel] [nr] [ip]`, each optional.
 
 use super::cursor::Cursor;
 
@@ -12,10 +12,10 @@ const SECOND: u64 = 1_000_000_000;
 
 const DAY: i64 = 86_400 * SECOND as i64;
 
-/// A time as one line tells it.
+/// The time in the prefix of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Stamp {
-    /// There is none.
+    /// No time.
     #[default]
     None,
     /// Nanoseconds since 1970 (`-ttt`).
@@ -45,7 +45,7 @@ impl Stamp {
     }
 }
 
-/// What the prefixes told.
+/// The prefixes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Prefix<'a> {
     /// The thread.

@@ -1,4 +1,4 @@
-//! By what a strace log is recognised.
+//! Recognises strace logs.
 
 use memchr::memmem::find;
 

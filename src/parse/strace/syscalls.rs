@@ -1,7 +1,7 @@
-//! The names of system calls, so that a call can be told from other text with a parenthesis.
+//! The names of system calls, to distinguish a call from other text with a parenthesis.
 //!
 //! From the kernel's tables for x86, arm64 and the architectures with 32 bits, up to Linux 6.12.
-//! A name that is missing does no harm: such a line is only looked at more closely.
+//! A line with a name that is not listed takes longer.
 
 /// Whether strace names a system call so. Of long names, only the beginning and the length are
 /// compared.

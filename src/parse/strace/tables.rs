@@ -1,8 +1,8 @@
 //! [`Tables`]: which descriptor of which process is which listening socket.
 //!
-//! A log rarely tells all of it. Threads appear without a clone line, workers accept on what
-//! their master bound in another file. So a descriptor that its own process says nothing about
-//! is looked for in the others: if those that listen on this number agree, that is the one.
+//! A log is rarely complete: threads appear without a clone line, and workers accept on a socket that
+//! their master bound in another file. So a descriptor that is unknown in its own process is looked
+//! up in the others. If all processes that listen on this number have the same port, it is used.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,7 +14,7 @@ use super::sockaddr::End;
 /// A map with small numbers as keys, which the kernel chose and not a client.
 pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Multiply>>;
 
-/// Multiplication by an odd number spreads consecutive keys well enough.
+/// Hashes small numbers by multiplication with an odd number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Multiply(u64);
 
@@ -47,7 +47,7 @@ impl Hasher for Multiply {
 pub(crate) struct Socket {
     /// It is no TCP socket.
     pub foreign: bool,
-    /// bind or listen said so: it is worth looking at for other processes.
+    /// bind or listen was called: other processes may accept on it.
     pub strong: bool,
     /// Where it listens; an unspecified address is any.
     pub local: Option<End>,
@@ -65,9 +65,9 @@ type Map = NumberMap<i32, Entry>;
 /// The descriptors of a process, or of threads that share them.
 #[derive(Debug, Default)]
 struct Table {
-    /// What its own calls told.
+    /// From its own calls.
     own: Map,
-    /// What it had from its parent.
+    /// Inherited from its parent.
     base: Option<Arc<Map>>,
     /// `base` and `own` together, for the next child.
     frozen: Option<Arc<Map>>,
@@ -144,16 +144,16 @@ impl Touched {
     }
 }
 
-/// More tables than this are not kept: those that know nothing by themselves go first.
+/// Maximum number of tables. Tables without own entries are removed first.
 const MOST_TABLES: usize = 50_000;
-/// Nor more sockets of one number, or inodes.
+/// Maximum number of sockets of one descriptor number, and of inodes.
 const MOST_CANDIDATES: usize = 64;
 const MOST_INODES: usize = 200_000;
-/// Nor more descriptors of one process.
+/// Maximum number of descriptors of one process.
 const MOST_OWN: usize = 100_000;
 
 impl Tables {
-    /// The table of `pid`; made if there is none. Also, whether others had to go for it.
+    /// The table of `pid`, created if there is none. Also, whether others were removed for it.
     pub(crate) fn of(&mut self, pid: u32) -> (u32, bool) {
         match self.by_pid.get(&pid) {
             Some(table) => (*table, false),
@@ -240,7 +240,7 @@ impl Tables {
         }
     }
 
-    /// What the other processes have under this number, if they agree.
+    /// The listener that all other processes have under this number.
     fn elsewhere(&self, fd: i32, time: Option<i64>) -> Listener {
         let Some(all) = self.candidates.get(&fd) else { return Listener::Unknown };
         if let [only] = &all[..] {
@@ -412,7 +412,7 @@ impl Tables {
         Some(Arc::clone(frozen))
     }
 
-    /// The thread `pid` has ended; gives its table if it was the last to use it.
+    /// Takes the exit of thread `pid`. Returns its table if no other thread uses it.
     pub(crate) fn exit(&mut self, pid: u32, time: Option<i64>) -> Option<u32> {
         let table = *self.by_pid.get(&pid)?;
         self.leave(pid);

@@ -18,9 +18,9 @@ pub(crate) enum Line {
     Packet(Packet),
     /// The IP header of a packet whose line comes next (`-v`), and the packet's IP ID.
     Header(Option<u16>),
-    /// A TCP packet of which the flags are not shown (`-q`).
+    /// A TCP packet whose flags are not shown (`-q`).
     Quick,
-    /// A TCP packet of which not enough was captured.
+    /// A TCP packet that was captured too short to see its flags.
     Cut,
     /// Anything else.
     Other,
