@@ -48,9 +48,9 @@ for shape in "${shapes[@]}"; do
     target/release/examples/genshapes "${shape%:*}" "${shape#*:}" "$megabytes" > "$log"
     rm -f "$dir"/*.times
     for _ in $(seq "$rounds"); do
-        measure parse $tool parse -F plain "$log"
+        measure parse $tool parse -q -F plain "$log"
         measure grep grep -c accept4 "$log"
-        measure port $tool parse -F plain --port 80 "$log"
+        measure port $tool parse -q -F plain --port 80 "$log"
     done
     row "$shape" parse grep
     row "$shape --port 80" port grep
@@ -58,9 +58,9 @@ for shape in "${shapes[@]}"; do
     gzip -1 -k "$log"
     zstd -q -1 -k "$log"
     for _ in $(seq "$rounds"); do
-        measure gz $tool parse -F plain "$log.gz"
+        measure gz $tool parse -q -F plain "$log.gz"
         measure zgrep decompress gzip "$log.gz"
-        measure zst $tool parse -F plain "$log.zst"
+        measure zst $tool parse -q -F plain "$log.zst"
         measure zstgrep decompress zstd "$log.zst"
     done
     row "$shape gzip" gz zgrep
