@@ -2,14 +2,13 @@
 
 pub(crate) mod connection;
 pub(crate) mod live;
-mod plural;
 pub(crate) mod record_time;
 pub(crate) mod sink;
 pub(crate) mod status;
 pub(crate) mod text;
 
 pub use connection::Connection;
-pub(crate) use plural::plural;
 pub use record_time::RecordTime;
 pub use sink::Sink;
 pub use status::{ShortfallKind, SourceStatus};
+pub(crate) use text::plural;

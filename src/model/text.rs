@@ -1,4 +1,5 @@
-//! Text from outside (names of threads, hosts and files), made safe for terminals and spreadsheets.
+//! Makes text from outside (names of threads, hosts and files) safe for terminals and spreadsheets;
+//! numbers with nouns.
 
 use std::borrow::Cow;
 
@@ -87,6 +88,11 @@ pub(crate) fn unescape_cell(cell: &str) -> Cow<'_, str> {
     }
     text.push_str(rest);
     Cow::Owned(text)
+}
+
+/// Returns a number with its noun, in the singular or the plural.
+pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 #[cfg(test)]

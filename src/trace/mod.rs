@@ -22,7 +22,6 @@ mod refusal;
 pub(crate) mod registers;
 mod sample;
 mod seccomp;
-mod setuid;
 mod signals;
 mod sockaddr;
 mod socket;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -197,7 +198,6 @@ pub(crate) fn accepts_by_int80(tid: Tid) -> bool {
 /// is visible: its files in /proc belong to root, or it belongs to root and was set-user-ID or
 /// set-group-ID.
 pub(crate) fn is_undumpable(pid: Tid) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let ids = |name| {
         let line = status_field(pid, name)?;
         let mut ids = line.split_ascii_whitespace().map(|id| id.parse::<u32>().ok());
@@ -421,6 +421,22 @@ fn address(field: &str) -> Option<SocketAddr> {
         _ => return None,
     };
     Some(SocketAddr::new(ip, port))
+}
+
+/// Returns the path of the program that `tid` has just executed, if its file is setuid or setgid
+/// and the process does not have the user or group of the file.
+pub(crate) fn program_without_its_setuid(tid: Tid) -> Option<String> {
+    let exe = format!("/proc/{tid}/exe");
+    let file = fs::metadata(&exe).ok()?;
+    let effective = |name| status_field(tid, name)?.split_whitespace().nth(1)?.parse().ok();
+    let lost_uid = file.mode() & libc::S_ISUID != 0 && effective("Uid") != Some(file.uid());
+    let lost_gid = file.mode() & libc::S_ISGID != 0
+        && file.mode() & libc::S_IXGRP != 0
+        && effective("Gid") != Some(file.gid());
+    (lost_uid || lost_gid).then(|| match fs::read_link(&exe) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => format!("process {tid}"),
+    })
 }
 
 #[cfg(test)]

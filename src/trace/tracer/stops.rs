@@ -13,7 +13,6 @@ use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
 use crate::trace::registers::CallRegisters;
 use crate::trace::seccomp;
-use crate::trace::setuid;
 use crate::trace::stop::{
     CloneStop, EventStop, ExecStop, GroupStop, SeccompStop, SignalStop, Stop, SyscallStop, Until,
 };
@@ -400,7 +399,7 @@ impl Tracees {
             self.threads.set_engine(tid, engine);
             self.forget(former);
         }
-        if let Some(program) = setuid::lost(tid) {
+        if let Some(program) = procfs::program_without_its_setuid(tid) {
             self.status.warn(format!(
                 "{program} is setuid or setgid, but runs without those privileges because it is \
                  traced; start it with them, or attach as root"
