@@ -24,7 +24,7 @@ pub fn read(kind: &str, data: &[u8]) {
             format: Some(kind.to_owned()),
             date: Some("2026-11-22".parse().unwrap()),
             tz: Some(jiff::tz::TimeZone::UTC),
-            requested: RequestedFields { local: true, comm: true, pid: true },
+            requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },
             threads: Some(1),
             established,
             ..Options::default()

@@ -24,7 +24,7 @@ fn options(kind: Option<&str>, threads: usize, chunk: Option<usize>) -> Options 
         format: kind.map(str::to_owned),
         date: Some("2026-11-22".parse().unwrap()),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields { local: true, comm: true, pid: true },
+        requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },
         threads: Some(threads),
         chunk,
         ..Options::default()
