@@ -169,7 +169,9 @@ impl Attached {
         else {
             return Ok(false);
         };
-        let Some((pids, why)) = sampler.unfit(handed_over) else { return Ok(false) };
+        let Some((mut pids, why)) = sampler.unfit(handed_over) else { return Ok(false) };
+        // The child of a traced process is traced, too; its first stop has not been handled yet.
+        pids.retain(|pid| !procfs::is_traced_by_us(*pid));
         let Some(&pid) = pids.first() else { return Ok(false) };
         handed_over.extend(&pids);
         let others = pids.len() - 1;
