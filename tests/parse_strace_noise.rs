@@ -337,3 +337,25 @@ fn clean_logs_have_no_unreadable_lines() {
         assert_eq!(read(&log, true), (truth, 0), "{log}");
     }
 }
+
+#[test]
+fn accepts_in_damaged_lines_are_counted_or_unreadable() {
+    for lines in [
+        &["7 accept4(3<UDP:[,  <unfinished ...>", "7 <... accept4 resumed>PEER, [16], 0) = 6"][..],
+        &[r"<... accept4 resumed> <unfinished ...>PEER, [16], 0) = 6"],
+        &["    { 0.004183 accept4(3, PEER, [128 => 16], SOCK_CLOEXEC) = 4"],
+        &[r#"[pid  8139] <... accept4 write(1, "resumed>PEER, [16], 0) = 6"#],
+        &[r#"accept(3,[pid 5] read(3, "accept(", 7 PEER, [16])      = 0"#],
+        &["accept4(3, PEER, [28], 0) = ? ERESTARTSYS (*7"],
+        &["accept(3, NULL{sa_family=AF_UNIX}}, NULL) = 9"],
+        &["8139<nginx> accept(3,174673 socket( NULL, NULL) = 9"],
+    ] {
+        let log = lines.join("\n").replace("PEER", PEER) + "\n";
+        let (total, unreadable) = read(&log, false);
+        assert_eq!(total + unreadable, 1, "{log}");
+    }
+    let cut = format!(
+        "7 accept4(3<UDP:[,  <unfinished ...>\n7 <... accept4 resumed>{PEER}, [16], 0) = 6\n"
+    );
+    assert_eq!(read(&cut, false), (1, 0), "{cut}");
+}

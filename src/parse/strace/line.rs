@@ -442,6 +442,6 @@ impl LineReader<'_> {
 
 /// Whether two lines have the same prefixes, as those of runs with the same options have.
 fn is_alike(a: &Prefix<'_>, b: &Prefix<'_>) -> bool {
-    a.pid.is_some() == b.pid.is_some()
+    (a.pid.is_some(), a.comm.is_some()) == (b.pid.is_some(), b.comm.is_some())
         && std::mem::discriminant(&a.stamp) == std::mem::discriminant(&b.stamp)
 }

@@ -122,8 +122,13 @@ pub(super) fn has_unread_result(line: &[u8]) -> bool {
     let arguments = body.0.get(n + 1..).unwrap_or_default();
     let takes_address = matches!(name, b"bind" | b"connect" | b"getsockname" | b"getpeername");
     let has_address = ADDRESS.iter().any(|mark| memmem::find(arguments, mark).is_some());
+    // What accept ends with.
+    let tails: [&[u8]; 4] = [b"NULL, NULL", b"], SOCK_", b"])", b"], 0)"];
+    let has_tail = tails.iter().any(|tail| memmem::find(arguments, tail).is_some());
     let is_other = name.len() == n
         && is_syscall(name)
+        && (takes_address || !has_tail)
+        && arguments.first().is_some_and(|b| *b != b' ')
         && is_one_call(arguments)
         && (takes_address || moves_data(name) || !has_address);
     has_success(line) && !(is_other && memmem::find_iter(line, b" = ").count() == 1)
