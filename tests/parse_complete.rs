@@ -81,6 +81,10 @@ const FORTI: &str = "date=2026-11-22 time=10:58:42 tz=\"+0100\" logid=\"00000000
     action=\"close\" proto=6 duration=2 srcip=198.51.100.7 srcport=40755 dstip=192.0.2.77 dstport=443\n";
 const HAPROXY: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/Nov/2026:10:58:42.200] fnt \
     bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0\n";
+const MIKROTIK: &str = "Nov 22 10:58:42 gw1 firewall,info web input: in:ether1 out:(unknown 0), proto \
+    TCP (SYN), 198.51.100.7:40755->192.0.2.77:443, len 60\n";
+const VPC: &str = "srcaddr dstaddr srcport dstport protocol start end action tcp-flags log-status\n\
+    198.51.100.7 192.0.2.77 40755 443 6 1795345122 1795345180 ACCEPT 2 OK\n";
 const SYSDIG: &str = "1234 10:58:42.200113456 0 nginx (907) < accept \
     fd=7(<4t>198.51.100.7:40755->192.0.2.77:443) tuple=x queuepct=0\n";
 const PFIREWALL: &str = "#Fields: date time action protocol src-ip dst-ip src-port dst-port size \
@@ -247,6 +251,31 @@ fn table() -> Vec<Row> {
             &["haproxy.http: 1 line could not be read"],
         ),
         row("sysdig.cut", format!("{SYSDIG}{}", cut(SYSDIG, 40)), 1, &["sysdig.cut: 1 line could"]),
+        row(
+            "mikrotik.cut",
+            format!("{MIKROTIK}{}", cut(MIKROTIK, 30)),
+            1,
+            &["mikrotik.cut: 1 line"],
+        ),
+        row(
+            "vpc.cut",
+            format!("{VPC}{}", &VPC[VPC.len() - 60..VPC.len() - 20]),
+            1,
+            &["vpc.cut: 1 line"],
+        ),
+        row(
+            "vpc.skipped",
+            format!("{VPC}- - - - - 1795345122 1795345180 - - SKIPDATA\n"),
+            1,
+            &["vpc.skipped: the record itself says that it lost events"],
+        ),
+        row(
+            "vpc.flagless",
+            "2 123456789012 eni-0a1 198.51.100.7 192.0.2.77 40755 443 6 9 900 1795345122 1795345180 \
+             ACCEPT OK\n",
+            0,
+            &["vpc.flagless is not in a known record format", "tcp-flags"],
+        ),
         row(
             "windows.lost",
             format!(
@@ -523,6 +552,7 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
             "report.cut",
             "report.schema",
             "netflow.statistics",
+            "vpc.flagless",
         ]
         .contains(&name);
         assert_eq!(status, Some(i32::from(refused)), "{name}");
@@ -578,6 +608,7 @@ fn lines_of_another_format_make_the_report_incomplete() {
         ("fortigate", FORTI),
         ("haproxy", HAPROXY),
         ("sysdig", SYSDIG),
+        ("mikrotik", MIKROTIK),
         ("sockets", SOCKETS),
     ];
     let complete = |name: &str, text: &[u8]| {

@@ -51,7 +51,7 @@ fn cases() -> Vec<Case> {
             cases.push(Case { name: name(&path), kind: name(&kind), files, truth });
         }
     }
-    assert!(cases.len() >= 94, "{}", cases.len());
+    assert!(cases.len() >= 101, "{}", cases.len());
     cases
 }
 

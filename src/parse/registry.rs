@@ -10,8 +10,9 @@ use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
-    asa, bcc, conntrack, events, filterlog, fortigate, haproxy, netfilter, netflow, pasted, pcap,
-    report, socket_list, strace, suricata, sysdig, systemtap, tcpdump, windows_firewall, zeek,
+    asa, bcc, conntrack, events, filterlog, fortigate, haproxy, mikrotik, netfilter, netflow,
+    pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump, vpc_flow,
+    windows_firewall, zeek,
 };
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
@@ -30,6 +31,8 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &zeek::FORMAT,
     &suricata::FORMAT,
     &windows_firewall::FORMAT,
+    &mikrotik::FORMAT,
+    &vpc_flow::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
@@ -322,6 +325,9 @@ fn other_kind(head: &[u8]) -> &'static str {
     let has = |text: &str| memchr::memmem::find(head, text.as_bytes()).is_some();
     if [" HTTP/1.", " HTTP/2", " HTTP/3"].iter().any(|version| has(version)) {
         " (an access log has requests, not connections: one connection may carry many)"
+    } else if has("srcaddr dstaddr") || has(" ACCEPT OK") && has(" eni-") {
+        " (a VPC flow log without the field tcp-flags and the header line does not tell which flows begin a \
+         connection; add the field to the format of the flow log)"
     } else if has("sshd[") || has("sshd-session[") {
         " (a log of sshd has logins, not all connections)"
     } else {

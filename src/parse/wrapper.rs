@@ -408,7 +408,9 @@ fn location(line: &[u8]) -> Option<&[u8]> {
         let mark = text.get(n).filter(|b| n > 0 && b":-)|.".contains(b))?;
         // `1.2.3.4` and `0.004183` are no numbers of lines.
         let dot = *mark == b'.' && text.get(n + 1) != Some(&b' ');
-        (!dot).then_some(n + 1)
+        // Nor is the first group of an IPv6 address.
+        let address = begins_with_ipv6(text) && !begins_with_ipv6(&text[n + 1..]);
+        (!dot && !address).then_some(n + 1)
     };
     if let Some(n) = numbered(line) {
         return Some(&line[n..]);
@@ -427,6 +429,19 @@ fn location(line: &[u8]) -> Option<&[u8]> {
     }
     let colon = memchr::memchr(b':', path).filter(|n| *n > 0 && *n + 1 < line.len())?;
     Some(&line[colon + 1..])
+}
+
+/// Whether a text begins with an IPv6 address, perhaps with a port behind a point. Its first group has
+/// four digits, as those of all networks in use.
+fn begins_with_ipv6(text: &[u8]) -> bool {
+    let word = text.split(|b| b" \t,".contains(b)).next().unwrap_or_default();
+    let parses = |word: &[u8]| {
+        std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    let group = word.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    group == 4
+        && word.get(4) == Some(&b':')
+        && (parses(word) || memchr::memrchr(b'.', word).is_some_and(|dot| parses(&word[..dot])))
 }
 
 /// `strace[1499]: ` or `strace: `.
@@ -525,6 +540,18 @@ mod tests {
             let (got, layers) = all(&format!("{prefix}accept(3, NULL, NULL) = 4"));
             assert_eq!(got, stamp, "{prefix}");
             assert!(layers > 0);
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_an_ipv6_address_is_no_number_of_a_line() {
+        for (line, rest) in [
+            ("x.out:2001:db8::7 2001:db8::1 443", "2001:db8::7 2001:db8::1 443"),
+            ("x.out:12:2001:db8::7 443", "2001:db8::7 443"),
+            ("1234:2001:db8::7.443 > x", "2001:db8::7.443 > x"),
+        ] {
+            let stripped = strip(line.as_bytes()).map(|stripped| stripped.rest);
+            assert_eq!(stripped, Some(rest.as_bytes()), "{line}");
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Line {
     Quick,
     /// A TCP packet that was captured too short to see its flags.
     Cut,
+    /// A SYN that pf blocked, by its log.
+    Blocked,
     /// Anything else.
     Other,
 }
@@ -135,7 +137,14 @@ pub(crate) fn read(text: &[u8]) -> Line {
     let ends = if told.part == Some(PacketKind::SynAck) { ends.turned() } else { ends };
     let Told { part, isn, server_isn } = told;
     let point = part.filter(|part| *part != PacketKind::Onward).and_then(|_| point(head));
-    Line::Packet(Packet { ends, part, isn, server_isn, inward: inward(head), point })
+    let (inward, blocked) = match pf_rule(head) {
+        Some((inward, blocked)) => (Some(inward), blocked),
+        None => (inward(head), false),
+    };
+    if blocked && part == Some(PacketKind::Syn) {
+        return Line::Blocked;
+    }
+    Line::Packet(Packet { ends, part, isn, server_isn, inward, point })
 }
 
 /// What is before and behind the `: ` that follows the last ` > ` that has one.
@@ -305,6 +314,21 @@ fn last_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&text[start..arrow], &right[..end], &text[..start]))
 }
 
+/// What pf did with a packet, by `rule 3/0(match): pass in on em0: …` of its log interface (`-i pflog0
+/// -e`): whether it came in, and whether it was blocked.
+fn pf_rule(head: &[u8]) -> Option<(bool, bool)> {
+    let at = memmem::find(head, b"rule ")?;
+    let rule = (at == 0 || head[at - 1] == b' ').then(|| &head[at + 5..])?;
+    let mut words = rule[memmem::find(rule, b": ")? + 2..].split(|b| *b == b' ');
+    let (action, direction) = (words.next()?, words.next()?);
+    let inward = match direction {
+        b"in" => true,
+        b"out" => false,
+        _ => return None,
+    };
+    Some((inward, action == b"block"))
+}
+
 /// `ens19 In  IP …` of libpcap 1.10, ` In 02:00:… ethertype …` of those before (`-e`).
 fn inward(head: &[u8]) -> Option<bool> {
     let mut words = head.split(|b| *b == b' ').filter(|w| !w.is_empty()).take(2);
@@ -351,6 +375,21 @@ mod tests {
                 p.inward.map_or("-", |inward| if inward { "in" } else { "out" }),
             ),
             other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_log_of_pf_tells_the_direction_and_what_was_blocked() {
+        let a = "198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, win 64240, length 0";
+        for (rule, want) in [
+            ("rule 3/0(match): pass in on em0", "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 in"),
+            (
+                "rule 3.web.1/0(match) [uid 0]: pass out on em0",
+                "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 out",
+            ),
+            ("rule 0/0(match): block in on em0", "Blocked"),
+        ] {
+            assert_eq!(shown(&format!("10:58:42.200113 {rule}: {a}")), want, "{rule}");
         }
     }
 

@@ -40,7 +40,7 @@ fn recognise(head: &[u8]) -> bool {
 fn is_tcpdumps(text: &[u8]) -> bool {
     let (stamp, rest) = line::stamp(text);
     match line::read(rest) {
-        Line::Packet(_) | Line::Quick | Line::Cut | Line::Header(_) => true,
+        Line::Packet(_) | Line::Quick | Line::Cut | Line::Blocked | Line::Header(_) => true,
         Line::Other => {
             let own = rest.starts_with(b"reading from file ") || rest.starts_with(b"listening on ");
             own && memmem::find(rest, b"link-type ").is_some()
@@ -120,7 +120,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut fold = Deduplicator::new(cx);
     let texts = dated::in_order(inputs, cx, Look::of, Look::stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
-    let (mut quick, mut flagged, mut dropped, mut cut) = (0, false, 0, 0);
+    let (mut quick, mut blocked, mut flagged, mut dropped, mut cut) = (0, 0, false, 0, 0);
     for Dated { mut input, calendar, look, .. } in texts {
         let mut text = Text {
             calendar,
@@ -128,6 +128,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             packets: Packets::default(),
             time: None,
             quick: 0,
+            blocked: 0,
             flagged: false,
             cut: 0,
             dropped: 0,
@@ -144,6 +145,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         // The line of its packet is missing.
         text.cut += u64::from(text.packets.awaits_packet());
         quick += text.quick;
+        blocked += text.blocked;
         flagged |= text.flagged;
         dropped += text.dropped;
         cut += text.cut;
@@ -152,6 +154,9 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     cx.status.record_unreadable_lines(&name, cut);
+    if blocked > 0 {
+        cx.status.warn(format!("{name}: {blocked} SYNs that pf blocked are left out"));
+    }
     cx.status.record_shortfall(
         ShortfallKind::UnreadInput,
         quick,
@@ -180,6 +185,8 @@ struct Text<'a> {
     time: Option<RecordTime>,
     /// Packets without flags.
     quick: u64,
+    /// SYNs that pf blocked.
+    blocked: u64,
     flagged: bool,
     cut: u64,
     dropped: u64,
@@ -223,6 +230,7 @@ impl Text<'_> {
         let packet = match line {
             Line::Packet(packet) => packet,
             Line::Quick => return self.quick += 1,
+            Line::Blocked => return self.blocked += 1,
             Line::Cut => return self.cut += 1,
             Line::Header(_) | Line::Other => return,
         };

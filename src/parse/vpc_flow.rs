@@ -1,0 +1,219 @@
+//! Flow logs of Amazon VPC with the field `tcp-flags`: a line for each flow in one direction and in
+//! one interval of a minute or ten.
+//!
+//! The fields are those of Amazon's manual ("Flow log records"); the header line names them, as in
+//! the files in S3. `tcp-flags` has all flags of the interval, but ACK only with SYN: 2 is a client
+//! that connects, 18 a server that answers. Without this field a flow does not tell whether a
+//! connection began in it.
+
+use super::deduplicate::{PacketKind, PacketObservation};
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::{Input, common_name};
+use super::line_log::{self, LineLog, Told};
+use super::reader::{Context, RecordFormat};
+use super::timestamp::{SECOND, Stamp};
+
+/// Amazon's flow logs.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "vpc-flow",
+    about: "flow log of Amazon VPC with the field tcp-flags",
+    connection: "a TCP flow with SYN to this machine",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<VpcFlow>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// TCP flags.
+const SYN: u16 = 2;
+const ACK: u16 = 16;
+
+/// The columns that are used; the last two may be missing.
+const NAMES: [&str; 9] = [
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "protocol",
+    "start",
+    "tcp-flags",
+    "action",
+    "flow-direction",
+];
+const NEEDED: usize = 7;
+
+type Columns = [Option<usize>; NAMES.len()];
+
+struct VpcFlow {
+    columns: Option<Columns>,
+    /// How many columns there are.
+    width: usize,
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// The columns that a header line names.
+fn columns(line: &[u8]) -> Option<(Columns, usize)> {
+    memchr::memmem::find(line, b"srcaddr")?;
+    let names: Vec<&[u8]> = words(line).collect();
+    // Amazon's console writes tcp-flags, its services tcp_flags too.
+    let same = |a: &[u8], b: &str| {
+        a.len() == b.len()
+            && a.iter().zip(b.bytes()).all(|(a, b)| *a == b || (*a, b) == (b'_', b'-'))
+    };
+    let columns = NAMES.map(|name| names.iter().position(|n| same(n, name)));
+    columns[..NEEDED].iter().all(Option::is_some).then_some((columns, names.len()))
+}
+
+impl LineLog for VpcFlow {
+    fn of(lines: &[&[u8]]) -> VpcFlow {
+        let found = lines.iter().find_map(|line| columns(line));
+        VpcFlow { columns: found.map(|f| f.0), width: found.map_or(0, |f| f.1) }
+    }
+
+    fn told(&self, line: &[u8]) -> Told {
+        let Some(wanted) = &self.columns else { return Told::Foreign };
+        let mut values: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
+        let mut width = 0;
+        for (at, word) in words(line).enumerate() {
+            width += 1;
+            for (value, column) in values.iter_mut().zip(wanted) {
+                if *column == Some(at) {
+                    *value = word;
+                }
+            }
+        }
+        if memchr::memmem::find(line, b"srcaddr").is_some() {
+            return match columns(line) {
+                Some((columns, _)) if columns == *wanted => Told::Other,
+                _ => Told::Broken,
+            };
+        }
+        match width {
+            0 | 1 => Told::Foreign,
+            _ if line.ends_with(b"SKIPDATA")
+                || memchr::memmem::find(line, b" SKIPDATA").is_some() =>
+            {
+                Told::Lost
+            }
+            _ if width != self.width => Told::Broken,
+            _ => flow(&values),
+        }
+    }
+}
+
+fn flow(values: &[&[u8]; NAMES.len()]) -> Told {
+    let [from, to, from_port, to_port, protocol, start, flags, action, direction] = *values;
+    // `-`: no data in this interval.
+    if protocol != b"6" {
+        return if number::<u8>(protocol).is_some() || protocol == b"-" {
+            Told::Other
+        } else {
+            Told::Broken
+        };
+    }
+    let ends = || {
+        Some(Ends {
+            client: Host::address(from)?,
+            client_port: Some(number(from_port)?),
+            server: Host::address(to)?,
+            server_port: Some(number(to_port)?),
+        })
+    };
+    let (Some(ends), Some(flags), Some(start)) =
+        (ends(), number::<u16>(flags), number::<u32>(start))
+    else {
+        return Told::Broken;
+    };
+    let answer = flags & ACK != 0;
+    let away = if answer { &b"ingress"[..] } else { b"egress" };
+    if flags & SYN == 0 || direction == away {
+        return Told::Other;
+    }
+    if action == b"REJECT" {
+        return Told::Blocked;
+    }
+    let packet = PacketObservation {
+        ends: if answer { ends.turned() } else { ends },
+        time: None,
+        part: if answer { PacketKind::SynAck } else { PacketKind::Syn },
+        isn: None,
+        server_isn: None,
+        outgoing: false,
+        id: None,
+        point: None,
+    };
+    Told::Packet(Stamp::Epoch(i64::from(start) * SECOND), Box::new(packet))
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<VpcFlow>(inputs, cx);
+    cx.status.warn(format!(
+        "{name}: a flow has all packets of an interval, so connections from the same port in one \
+         interval count as one"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] =
+        b"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets \
+        bytes start end action log-status tcp-flags flow-direction";
+
+    fn shown(line: &str) -> String {
+        match VpcFlow::of(&[HEAD]).told(line.as_bytes()) {
+            Told::Packet(stamp, p) => {
+                format!(
+                    "{stamp:?} {:?} {} {}",
+                    p.part,
+                    p.ends.client.ip().unwrap(),
+                    p.ends.server_port.unwrap()
+                )
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flows_with_syn_count() {
+        let row = |ends: &str, rest: &str| {
+            format!("5 123456789012 eni-0a1 {ends} 6 9 900 1795345122 1795345180 {rest}")
+        };
+        let (there, back) =
+            ("198.51.100.7 192.0.2.77 40755 443", "192.0.2.77 198.51.100.7 443 40755");
+        let at = "Epoch(1795345122000000000)";
+        assert_eq!(shown(&row(there, "ACCEPT OK 2 ingress")), format!("{at} Syn 198.51.100.7 443"));
+        assert_eq!(shown(&row(there, "ACCEPT OK 3 ingress")), format!("{at} Syn 198.51.100.7 443"));
+        assert_eq!(
+            shown(&row(back, "ACCEPT OK 19 egress")),
+            format!("{at} SynAck 198.51.100.7 443")
+        );
+        for (line, want) in [
+            (row(there, "REJECT OK 2 ingress"), "Blocked"),
+            (row(there, "ACCEPT OK 1 ingress"), "Other"),
+            (row(there, "ACCEPT OK 2 egress"), "Other"),
+            (row(there, "ACCEPT OK 2 ingress").replace(" 6 9", " 17 9"), "Other"),
+            (row(there, "ACCEPT OK 2"), "Broken"),
+            (row(there, "ACCEPT OK x ingress"), "Broken"),
+            ("5 1 eni-0a1 - - - - - - - 1795345122 1795345180 - NODATA - -".into(), "Other"),
+            ("5 1 eni-0a1 - - - - - - - 1795345122 1795345180 - SKIPDATA - -".into(), "Lost"),
+        ] {
+            assert_eq!(shown(&line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn logs_without_flags_are_not_recognised() {
+        let head = b"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes \
+            start end action log-status\n";
+        assert!(!line_log::recognise::<VpcFlow>(head));
+    }
+}
