@@ -25,8 +25,9 @@ demo: ## a small server under tcptally, its clients, and the table
 	@target/release/examples/demo
 
 # Run in the background or by nohup, tests would inherit ignored signals, and so what they end by them.
+# One test at a time: traced servers share the CPUs, and tracers of one user the memory for ring buffers.
 test: test-needs ## all tests; installs the servers they trace where it may
-	env --default-signal=HUP,INT,QUIT PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --locked
+	env --default-signal=HUP,INT,QUIT RUST_TEST_THREADS=1 PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --locked
 
 test-needs:
 	@tests/needs.sh

