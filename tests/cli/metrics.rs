@@ -135,7 +135,7 @@ fn a_scrape_has_the_counts_of_now() {
     // One more is that of the wait for the server.
     let text = wait_for("count", || {
         let text = traced.scrape();
-        // How the tracer fares is told a little later than what it counts.
+        // The tracer's status is updated a little later than its counts.
         let stops = text.lines().find_map(|l| l.strip_prefix("tcptally_stops_total "));
         let stopped = stops.is_some_and(|n| n.parse::<u64>().is_ok_and(|n| n >= 3));
         (stopped && text.contains("tcptally_connections_total 3\n")).then_some(text)

@@ -33,7 +33,7 @@ fn spinners() -> usize {
     std::env::var("TCPTALLY_SPINNERS").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
 }
 
-/// Attaches amid connections to one port, and counts those to the other one from then on.
+/// Attaches while clients connect to one port, then counts the connections to the other port.
 fn check(user: User, engine: &str, mode: &[&str], seed: u64) {
     let stage = Stage::get();
     let Some(program) = stage.server() else { return };

@@ -6,7 +6,7 @@
 //! buffer is known. It is taken to be the same for all processes that execute the same program and
 //! call accept at the same place in it.
 //!
-//! Where these samples cannot be had, the addresses are compared with what the sockets say, until
+//! Where these samples are unavailable, the addresses are compared with what the sockets say, until
 //! two of them differ in the last byte: the kernel has written that far. A socket that answers may
 //! be another one: a thread has just got the same descriptor, and its sample is not there yet. Then
 //! the ports differ, too. So a different address proves a short buffer only if the port, which lies
