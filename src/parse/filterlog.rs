@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use super::deduplicate::{PacketKind, PacketObservation};
+use super::deduplicate::PacketObservation;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -131,15 +131,12 @@ fn packet(values: &[u8]) -> Option<Packet> {
         Ends { client: from, client_port: Some(from_port), server: to, server_port: Some(to_port) };
     let acked = number::<u32>(acked).map(|n| n.wrapping_sub(1));
     Some(Packet::Passed(Box::new(PacketObservation {
-        ends: if answer { ends.turned() } else { ends },
-        time: None,
-        part: if answer { PacketKind::SynAck } else { PacketKind::Syn },
         isn: if answer { acked } else { seq },
         server_isn: seq.filter(|_| answer),
-        outgoing: false,
         id: id.filter(|id| *id != 0 && !answer),
         // A rule that translates addresses logs the packet, and a rule that passes it once more.
         point: Some((FixedState::with_seed(0).hash_one((rule, interface, action)) >> 32) as u32),
+        ..PacketObservation::of_packet(ends, answer)
     })))
 }
 

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use memchr::memmem;
 
-use super::deduplicate::{PacketKind, PacketObservation};
+use super::deduplicate::PacketObservation;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -108,14 +108,8 @@ fn packet(prefix: &[u8], interfaces: &[u8], text: &[u8]) -> Option<Option<Packet
     // The name of the rule and of its chain: several rules may log one packet.
     let rule = prefix.rsplit(|b| *b == b' ').next().unwrap_or_default();
     Some(Some(PacketObservation {
-        ends: if answer { ends.turned() } else { ends },
-        time: None,
-        part: if answer { PacketKind::SynAck } else { PacketKind::Syn },
-        isn: None,
-        server_isn: None,
-        outgoing: false,
-        id: None,
         point: Some((FixedState::with_seed(0).hash_one((rule, interfaces)) >> 32) as u32),
+        ..PacketObservation::of_packet(ends, answer)
     }))
 }
 

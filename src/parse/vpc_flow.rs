@@ -6,7 +6,7 @@
 //! that connects, 18 a server that answers. Without this field a flow does not tell whether a
 //! connection began in it.
 
-use super::deduplicate::{PacketKind, PacketObservation};
+use super::deduplicate::PacketObservation;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
@@ -138,16 +138,7 @@ fn flow(values: &[&[u8]; NAMES.len()]) -> Told {
     if action == b"REJECT" {
         return Told::Blocked;
     }
-    let packet = PacketObservation {
-        ends: if answer { ends.turned() } else { ends },
-        time: None,
-        part: if answer { PacketKind::SynAck } else { PacketKind::Syn },
-        isn: None,
-        server_isn: None,
-        outgoing: false,
-        id: None,
-        point: None,
-    };
+    let packet = PacketObservation::of_packet(ends, answer);
     Told::Packet(Stamp::Epoch(i64::from(start) * SECOND), Box::new(packet))
 }
 

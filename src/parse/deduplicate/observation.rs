@@ -36,3 +36,24 @@ pub(crate) struct PacketObservation {
     /// the prefix that a rule of the firewall gave it.
     pub point: Option<u32>,
 }
+
+impl PacketObservation {
+    /// A SYN, or a SYN+ACK if `is_answer`, of which only the ends are known: `sender` are those of
+    /// the packet, with its sender as the client.
+    pub(crate) fn of_packet(sender: Ends, is_answer: bool) -> PacketObservation {
+        let (ends, part) = match is_answer {
+            true => (sender.turned(), PacketKind::SynAck),
+            false => (sender, PacketKind::Syn),
+        };
+        PacketObservation {
+            ends,
+            time: None,
+            part,
+            isn: None,
+            server_isn: None,
+            outgoing: false,
+            id: None,
+            point: None,
+        }
+    }
+}
