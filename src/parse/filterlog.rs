@@ -5,11 +5,7 @@
 //! description.txt of OPNsense's port of filterlog. pf passes the packets of a known state without
 //! looking at the rules, so a `pass` rule logs the SYN of a connection alone.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
-use super::deduplicate::PacketObservation;
+use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -135,7 +131,7 @@ fn packet(values: &[u8]) -> Option<Packet> {
         server_isn: seq.filter(|_| answer),
         id: id.filter(|id| *id != 0 && !answer),
         // A rule that translates addresses logs the packet, and a rule that passes it once more.
-        point: Some((FixedState::with_seed(0).hash_one((rule, interface, action)) >> 32) as u32),
+        point: Some(point((rule, interface, action))),
         ..PacketObservation::of_packet(ends, answer)
     })))
 }

@@ -3,12 +3,9 @@
 //! The form is that of RouterOS's manual ("Log", topic firewall): the prefix of the rule and its chain, the
 //! interfaces, `proto TCP (SYN)`, and both ends. What follows `NAT` is the translation.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
 use memchr::memmem;
 
-use super::deduplicate::PacketObservation;
+use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -108,7 +105,7 @@ fn packet(prefix: &[u8], interfaces: &[u8], text: &[u8]) -> Option<Option<Packet
     // The name of the rule and of its chain: several rules may log one packet.
     let rule = prefix.rsplit(|b| *b == b' ').next().unwrap_or_default();
     Some(Some(PacketObservation {
-        point: Some((FixedState::with_seed(0).hash_one((rule, interfaces)) >> 32) as u32),
+        point: Some(point((rule, interfaces))),
         ..PacketObservation::of_packet(ends, answer)
     }))
 }

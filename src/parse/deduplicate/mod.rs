@@ -21,7 +21,7 @@ use hashbrown::hash_table::Entry;
 
 use self::client::{Client, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
-pub(super) use self::observation::{PacketKind, PacketObservation};
+pub(super) use self::observation::{PacketKind, PacketObservation, point};
 use super::host::Host;
 use super::reader::{Context, Setting};
 use crate::model::connection::Connection;

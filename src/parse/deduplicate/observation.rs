@@ -1,5 +1,9 @@
 //! What one packet of a record says of a connection.
 
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+
 use crate::RecordTime;
 use crate::parse::host::Ends;
 
@@ -56,4 +60,11 @@ impl PacketObservation {
             point: None,
         }
     }
+}
+
+/// Identifies a place where packets are recorded, such as an interface or a rule of a firewall, for
+/// [`PacketObservation::point`]. The seed is fixed, so parts of a record that are read by different
+/// threads agree.
+pub(crate) fn point(place: impl Hash) -> u32 {
+    (FixedState::with_seed(0).hash_one(place) >> 32) as u32
 }

@@ -1,12 +1,10 @@
 //! The body of a LOG line, from `IN=` on. It is the same in every kind of log.
 
-use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
-use foldhash::fast::FixedState;
 use memchr::memmem::{self, Finder};
 
-use crate::parse::deduplicate::PacketKind;
+use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::digits::{ipv4, number};
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Scan;
@@ -175,8 +173,7 @@ fn address_or_mask(value: &[u8]) -> Option<Host> {
 pub(crate) fn point(prefix: &[u8], body: &[u8]) -> u32 {
     let mut blanks = memchr::memchr_iter(b' ', body);
     let interfaces = &body[..blanks.nth(1).unwrap_or(body.len())];
-    let hash = FixedState::with_seed(0).hash_one((without_uptime(prefix), interfaces));
-    (hash >> 32) as u32
+    deduplicate::point((without_uptime(prefix), interfaces))
 }
 
 /// Removes the kernel's own stamp, such as `[ 1485.291490] `, and what precedes it.

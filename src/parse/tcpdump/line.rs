@@ -1,13 +1,11 @@
 //! One line of tcpdump's output.
 
-use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
-use foldhash::fast::FixedState;
 use memchr::memmem::{self, Finder, FinderRev};
 
 use super::services;
-use crate::parse::deduplicate::PacketKind;
+use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::{Scan, Stamp};
 
@@ -352,7 +350,7 @@ fn point(head: &[u8]) -> Option<u32> {
     } else {
         return None;
     };
-    Some((FixedState::with_seed(0).hash_one(name) >> 32) as u32)
+    Some(deduplicate::point(name))
 }
 
 #[cfg(test)]
