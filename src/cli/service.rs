@@ -37,8 +37,10 @@ impl Service {
 
     /// Counting goes on.
     pub(super) fn alive(&mut self) {
+        // Called for each connection: without a watchdog no clock is read.
+        let Some((interval, at)) = self.interval.zip(self.next) else { return };
         let now = Instant::now();
-        if let Some(interval) = self.interval.filter(|_| self.next.is_some_and(|at| at <= now)) {
+        if at <= now {
             let _ = notify(&[NotifyState::Watchdog]);
             self.next = now.checked_add(interval);
         }

@@ -8,7 +8,6 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::Sink;
 use crate::count::Tally;
 use crate::count::counter::Count;
 use crate::count::key::{Key, Keys, Mask};
@@ -114,12 +113,12 @@ impl Metrics {
     /// Counts one connection.
     pub(super) fn take(&self, c: &Connection) {
         let mut shared = lock(&self.0);
-        if shared.count.filter.judge(c) == crate::filter::Verdict::Pass {
+        if shared.count.passes(c) {
+            shared.count.tally.add(c);
             shared.ports.add(c);
             shared.recent.add(c, Instant::now());
             shared.histograms.observe(c);
         }
-        shared.count.take(c.clone());
     }
 
     /// Updates the status of the source.
@@ -162,6 +161,7 @@ fn scrape(
     let mut text = Vec::new();
     OutputFormat::Openmetrics.format(shared.options.clone()).report(&report, &mut text)?;
     let text = shared.scrapers.begin_at_zero(request, &String::from_utf8_lossy(&text));
+    drop(shared);
     let (content_type, text) = negotiate(&request.accept, text);
     Ok(Resource { content_type, body: text.into_bytes() })
 }
