@@ -10,6 +10,7 @@ mod buffer;
 mod clean;
 mod coalesce;
 mod conntrack;
+mod converted;
 mod dated;
 mod deduplicate;
 mod digits;

@@ -3,13 +3,11 @@
 //!
 //! The reader of strace logs does this itself, line by line.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use super::clean;
+use super::converted::{Convert, Converted};
 use super::lines::LONGEST;
-
-/// Bytes of the raw text that are read at a time.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Entities that stand for the characters between the words of records.
 const ENTITIES: &[&[u8]] = &[b"&gt;", b"&lt;", b"&quot;", b"&#34;", b"&#60;", b"&#62;"];
@@ -31,25 +29,21 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
 
 /// The text of `raw` as it was before it was copied.
 pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    Box::new(Clean { raw, pending: Vec::new(), text: Vec::new(), given: 0, ended: false })
+    Box::new(Converted::new(raw, Clean::default()))
 }
 
+/// Cleans whole lines.
+#[derive(Default)]
 struct Clean {
-    raw: Box<dyn Read + Send>,
     /// The beginning of a line.
     pending: Vec<u8>,
-    /// Converted.
-    text: Vec<u8>,
-    /// How much of it was given.
-    given: usize,
-    ended: bool,
 }
 
-impl Clean {
-    /// Converts all whole lines of `pending`, or everything.
-    fn convert(&mut self, everything: bool) {
+impl Convert for Clean {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        self.pending.extend_from_slice(raw);
         let end = match memchr::memrchr(b'\n', &self.pending) {
-            _ if everything || self.pending.len() > LONGEST => self.pending.len(),
+            _ if raw.is_empty() || self.pending.len() > LONGEST => self.pending.len(),
             Some(end) => end + 1,
             None => return,
         };
@@ -58,29 +52,10 @@ impl Clean {
                 Some(line) => (line, &b"\n"[..]),
                 None => (line, &b""[..]),
             };
-            self.text.extend_from_slice(&clean::joined(line));
-            self.text.extend_from_slice(feed);
+            text.extend_from_slice(&clean::joined(line));
+            text.extend_from_slice(feed);
         }
         self.pending.drain(..end);
-    }
-}
-
-impl Read for Clean {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.given == self.text.len() && !self.ended {
-            self.text.clear();
-            self.given = 0;
-            let old = self.pending.len();
-            self.pending.resize(old + READ_BYTES, 0);
-            let read = self.raw.read(&mut self.pending[old..]);
-            self.pending.truncate(old + *read.as_ref().unwrap_or(&0));
-            self.ended = read? == 0;
-            self.convert(self.ended);
-        }
-        let n = buffer.len().min(self.text.len() - self.given);
-        buffer[..n].copy_from_slice(&self.text[self.given..self.given + n]);
-        self.given += n;
-        Ok(n)
     }
 }
 
@@ -93,7 +68,7 @@ mod tests {
         let text = "a &gt; b&nbsp;c\n\u{a0}d\nlast &quot;line&quot;";
         assert!(has_entities(text.as_bytes()) && is_dirty(text.as_bytes()));
         let mut out = String::new();
-        clean(Box::new(io::Cursor::new(text))).read_to_string(&mut out).unwrap();
+        clean(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
         assert_eq!(out, "a > b c\n d\nlast \"line\"");
         for text in ["a > b &gt; c", "a & b", ""] {
             assert!(!has_entities(text.as_bytes()), "{text}");

@@ -5,8 +5,7 @@
 
 use std::io::{self, Read};
 
-/// Bytes of the raw text that are read at a time.
-const READ: usize = 64 * 1024;
+use crate::parse::converted::{Convert, Converted};
 
 /// The byte order mark of UTF-8.
 pub(super) const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -54,7 +53,8 @@ impl Encoding {
         match self {
             Encoding::CarriageReturns => Box::new(LineFeeds(raw)),
             Encoding::Utf16Le | Encoding::Utf16Be => {
-                Box::new(Utf16 { raw, big: self == Encoding::Utf16Be, ..Utf16::default() })
+                let utf16 = Utf16 { big: self == Encoding::Utf16Be, ..Utf16::default() };
+                Box::new(Converted::new(raw, utf16))
             }
         }
     }
@@ -77,13 +77,10 @@ impl Read for LineFeeds {
     }
 }
 
-/// Reads UTF-16 as UTF-8. What is no character becomes U+FFFD.
+/// Converts UTF-16 to UTF-8. What is no character becomes U+FFFD.
+#[derive(Default)]
 struct Utf16 {
-    raw: Box<dyn Read + Send>,
     big: bool,
-    /// Converted and not yet given.
-    text: Vec<u8>,
-    given: usize,
     /// Half a unit.
     odd: Option<u8>,
     /// The first half of a surrogate pair.
@@ -91,72 +88,41 @@ struct Utf16 {
     begun: bool,
 }
 
-impl Default for Utf16 {
-    fn default() -> Utf16 {
-        Utf16 {
-            raw: Box::new(io::empty()),
-            big: false,
-            text: Vec::new(),
-            given: 0,
-            odd: None,
-            high: None,
-            begun: false,
-        }
-    }
-}
-
 impl Utf16 {
-    fn take(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match self.odd.take() {
-                None => self.odd = Some(*byte),
-                Some(first) if self.big => self.unit(u16::from_be_bytes([first, *byte])),
-                Some(first) => self.unit(u16::from_le_bytes([first, *byte])),
-            }
-        }
-    }
-
-    fn unit(&mut self, unit: u16) {
+    fn unit(&mut self, unit: u16, text: &mut Vec<u8>) {
         let first = !self.begun;
         self.begun = true;
         if let Some(high) = self.high.take() {
             if (0xdc00..0xe000).contains(&unit) {
                 let pair = char::decode_utf16([high, unit]).next();
-                return self.push(pair.and_then(Result::ok));
+                return push(pair.and_then(Result::ok), text);
             }
-            self.push(None);
+            push(None, text);
         }
         match unit {
             0xfeff if first => {}
             0xd800..0xdc00 => self.high = Some(unit),
             // Lines may end with a carriage return alone here too.
-            _ => self.push(char::from_u32(u32::from(unit))),
+            _ => push(char::from_u32(u32::from(unit)), text),
         }
-    }
-
-    fn push(&mut self, c: Option<char>) {
-        let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
-        self.text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 }
 
-impl Read for Utf16 {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.given == self.text.len() {
-            self.text.clear();
-            self.given = 0;
-            let mut raw = vec![0; READ];
-            let n = self.raw.read(&mut raw)?;
-            if n == 0 {
-                return Ok(0);
+impl Convert for Utf16 {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        for byte in raw {
+            match self.odd.take() {
+                None => self.odd = Some(*byte),
+                Some(first) if self.big => self.unit(u16::from_be_bytes([first, *byte]), text),
+                Some(first) => self.unit(u16::from_le_bytes([first, *byte]), text),
             }
-            self.take(&raw[..n]);
         }
-        let n = buffer.len().min(self.text.len() - self.given);
-        buffer[..n].copy_from_slice(&self.text[self.given..self.given + n]);
-        self.given += n;
-        Ok(n)
     }
+}
+
+fn push(c: Option<char>, text: &mut Vec<u8>) {
+    let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+    text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! Objects may come one a line, one after another over many lines, or in arrays. Lines that are no
 //! JSON are passed on as they are.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,10 +12,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::logfmt::{self, Logfmt};
+use crate::parse::converted::Convert;
 use crate::parse::timestamp::{Scan, Stamp};
 
-/// Bytes that are read at a time.
-const READ_BYTES: usize = 64 * 1024;
 /// Larger objects are broken.
 const MAX_OBJECT: usize = 1024 * 1024;
 /// Docker splits lines that are longer, and ends only the last part with a line feed.
@@ -114,48 +112,30 @@ impl UnwrapStatus {
     }
 }
 
-/// Reads the lines in the JSON objects of `raw`.
+/// Takes the lines out of JSON objects.
 pub(super) struct Unwrap {
-    raw: Box<dyn Read + Send>,
     objects: Objects,
-    given: usize,
-    ended: bool,
     status: Arc<UnwrapStatus>,
 }
 
 impl Unwrap {
     /// With `stamped`, lines get the time of their object. What was seen is added to `status`.
-    pub(super) fn new(
-        raw: Box<dyn Read + Send>,
-        stamped: bool,
-        status: Arc<UnwrapStatus>,
-    ) -> Unwrap {
-        Unwrap { raw, objects: Objects::new(stamped), given: 0, ended: false, status }
+    pub(super) fn new(stamped: bool, status: Arc<UnwrapStatus>) -> Unwrap {
+        Unwrap { objects: Objects::new(stamped), status }
     }
 }
 
-impl Read for Unwrap {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.given == self.objects.text.len() && !self.ended {
-            self.objects.text.clear();
-            self.given = 0;
-            let mut raw = vec![0; READ_BYTES];
-            let n = self.raw.read(&mut raw)?;
-            if n == 0 {
-                self.ended = true;
-                self.objects.end();
-            } else {
-                self.objects.feed(&raw[..n]);
-            }
-            let broken = std::mem::take(&mut self.objects.broken);
-            self.status.broken.fetch_add(broken, Ordering::Relaxed);
-            self.status.members.fetch_or(self.objects.members, Ordering::Relaxed);
+impl Convert for Unwrap {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        if raw.is_empty() {
+            self.objects.end();
+        } else {
+            self.objects.feed(raw);
         }
-        let left = &self.objects.text[self.given..];
-        let n = left.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&left[..n]);
-        self.given += n;
-        Ok(n)
+        text.append(&mut self.objects.text);
+        let broken = std::mem::take(&mut self.objects.broken);
+        self.status.broken.fetch_add(broken, Ordering::Relaxed);
+        self.status.members.fetch_or(self.objects.members, Ordering::Relaxed);
     }
 }
 
@@ -481,14 +461,19 @@ fn time(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Read};
+
     use super::*;
+    use crate::parse::converted::Converted;
 
     fn unwrapped(text: &str) -> String {
         let Some(stamped) = is_wrapped(text.as_bytes()) else { return format!("plain: {text}") };
         let status = Arc::new(UnwrapStatus::default());
         let raw = Box::new(io::Cursor::new(text.as_bytes().to_vec()));
         let mut out = String::new();
-        Unwrap::new(raw, stamped, Arc::clone(&status)).read_to_string(&mut out).unwrap();
+        Converted::new(raw, Unwrap::new(stamped, Arc::clone(&status)))
+            .read_to_string(&mut out)
+            .unwrap();
         match status.broken() {
             0 => out,
             n => format!("{out}broken: {n}"),

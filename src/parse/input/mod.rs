@@ -23,6 +23,7 @@ pub(super) use self::json::{UnwrapStatus, unwrap_object};
 use self::packed::Packing;
 use self::samples::Samples;
 pub(super) use self::spool::copy as copy_to_temporary_file;
+use super::converted::Converted;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.
@@ -305,7 +306,8 @@ impl Input {
         let compressed = self.is_compressed();
         let head = std::mem::take(&mut self.head);
         let raw = self.raw(head)?;
-        let from = json::Unwrap::new(raw, stamped, Arc::clone(&self.unwrap_status));
+        let unwrap = json::Unwrap::new(stamped, Arc::clone(&self.unwrap_status));
+        let from = Converted::new(raw, unwrap);
         self.source = Source::Stream { from: Box::new(from), compressed };
         self.unwrapped = Some(stamped);
         self.ended = false;
