@@ -134,15 +134,9 @@ impl<L: LineLog> Look<L> {
 
     /// Whether a line of another form tells of a connection behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
-        let mut rest = line;
-        for _ in 0..wrapper::MAX_LAYERS {
-            let Some(stripped) = wrapper::strip(rest) else { return false };
-            rest = stripped.rest;
-            if matches!(self.log.told(rest), Told::Connection(_) | Told::Packet(..)) {
-                return true;
-            }
-        }
-        false
+        wrapper::without_prefixes(line).any(|stripped| {
+            matches!(self.log.told(stripped.rest), Told::Connection(_) | Told::Packet(..))
+        })
     }
 }
 

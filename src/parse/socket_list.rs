@@ -126,16 +126,9 @@ fn line(text: &[u8]) -> Line {
     if is_header(text) {
         return Line::Header;
     }
-    let mut rest = text;
-    for _ in 0..wrapper::MAX_LAYERS {
-        let read = bare(rest);
-        if read != Line::Other {
-            return read;
-        }
-        let Some(stripped) = wrapper::strip(rest) else { break };
-        rest = stripped.rest;
-    }
-    behind_words(text)
+    let inner = wrapper::without_prefixes(text).map(|stripped| stripped.rest);
+    let mut read = std::iter::once(text).chain(inner).take(wrapper::MAX_LAYERS).map(bare);
+    read.find(|line| *line != Line::Other).unwrap_or_else(|| behind_words(text))
 }
 
 /// Reads a line behind any words, if one of these is the state of a connection.

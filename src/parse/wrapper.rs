@@ -45,6 +45,19 @@ pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     Some(Stripped { stamp: Stamp::None, rest })
 }
 
+/// What follows the first prefix of a line, the first two, and so on. The stamp is that of the
+/// innermost prefix so far that has one.
+pub(super) fn without_prefixes(line: &[u8]) -> impl Iterator<Item = Stripped<'_>> {
+    let mut outer = Stripped { stamp: Stamp::None, rest: line };
+    let next = move || {
+        let Stripped { stamp, rest } = strip(outer.rest)?;
+        let stamp = if stamp == Stamp::None { outer.stamp } else { stamp };
+        outer = Stripped { stamp, rest };
+        Some(outer)
+    };
+    std::iter::from_fn(next).take(MAX_LAYERS)
+}
+
 /// A prefix that every line of a text has. It is stripped exactly: the blanks behind it belong to
 /// the line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,16 +10,8 @@ pub(crate) fn split(line: &[u8]) -> (Stamp, &[u8]) {
         return first;
     }
     // Something else may stand before it, such as the name of a container.
-    let mut rest = line;
-    for _ in 0..wrapper::MAX_LAYERS {
-        let Some(stripped) = wrapper::strip(rest) else { break };
-        rest = stripped.rest;
-        let inner = split_outer(rest);
-        if inner.0 != Stamp::None {
-            return inner;
-        }
-    }
-    first
+    let mut inner = wrapper::without_prefixes(line).map(|stripped| split_outer(stripped.rest));
+    inner.find(|(stamp, _)| *stamp != Stamp::None).unwrap_or(first)
 }
 
 fn split_outer(line: &[u8]) -> (Stamp, &[u8]) {

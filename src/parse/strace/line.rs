@@ -8,8 +8,8 @@ use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::cursor::Cursor;
 use super::prefix::{Prefix, Stamp, split};
 use super::rescue;
-use crate::parse::timestamp::Stamp as WrapperStamp;
-use crate::parse::{clean, lines, wrapper};
+use crate::parse::wrapper::{self, Stripped};
+use crate::parse::{clean, lines};
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
 const GLUED: u8 = 16;
@@ -389,14 +389,7 @@ impl LineReader<'_> {
 
     /// Reads what follows the prefixes of other programs.
     fn behind_wrapper(&mut self, line: &[u8], at: u32, depth: u8) -> bool {
-        let mut rest = line;
-        let mut stamp = WrapperStamp::None;
-        for _ in 0..wrapper::MAX_LAYERS {
-            let Some(stripped) = wrapper::strip(rest) else { return false };
-            if stripped.stamp != WrapperStamp::None {
-                stamp = stripped.stamp;
-            }
-            rest = stripped.rest;
+        for Stripped { stamp, rest } in wrapper::without_prefixes(line) {
             let outer = std::mem::replace(&mut self.block.wrapper, rescue::of_wrapper(stamp));
             let before = (self.block.facts.len(), self.block.unreadable);
             let found = self.own_line(rest, at, depth - 1);

@@ -43,13 +43,8 @@ fn is_changed(line: &[u8]) -> bool {
         return true;
     }
     let line = &*clean;
-    let mut rest = line;
-    for _ in 0..wrapper::MAX_LAYERS {
-        let Some(stripped) = wrapper::strip(rest) else { break };
-        rest = stripped.rest;
-        if line_is(rest, false) {
-            return true;
-        }
+    if wrapper::without_prefixes(line).any(|stripped| line_is(stripped.rest, false)) {
+        return true;
     }
     // Text before the call.
     rescue::next_call(line).is_some_and(|at| {
