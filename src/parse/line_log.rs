@@ -8,9 +8,10 @@ use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
+use super::layers::{Layers, first_lines};
 use super::reader::{Context, Setting};
 use super::timestamp::Stamp;
-use super::wrapper::{self, Layers};
+use super::wrapper;
 use super::{lines, text};
 use crate::{Connection, RecordTime, ShortfallKind};
 
@@ -98,7 +99,7 @@ fn knows<L: LineLog>(lines: &[&[u8]]) -> bool {
 
 /// Whether a text that begins with `head` is a log of type `L`.
 pub(crate) fn recognise<L: LineLog>(head: &[u8]) -> bool {
-    let lines = wrapper::first_lines(head);
+    let lines = first_lines(head);
     knows::<L>(&lines) || !Layers::of(head, |lines| knows::<L>(lines)).0.is_empty()
 }
 
@@ -107,7 +108,7 @@ impl<L: LineLog> Look<L> {
         let head = lines::without_terminal_sequences(head);
         let layers = Layers::of(&head, |lines| knows::<L>(lines));
         let bare: Vec<&[u8]> =
-            wrapper::first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
+            first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
         Look { log: L::of(&bare), layers }
     }
 

@@ -20,6 +20,7 @@ mod fortigate;
 mod haproxy;
 mod host;
 mod input;
+mod layers;
 mod line_log;
 mod lines;
 mod mikrotik;

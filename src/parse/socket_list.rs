@@ -17,7 +17,7 @@ use super::lines;
 use super::port_uses::{Direction, PortUses};
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::Calendar;
-use super::wrapper;
+use super::{layers, wrapper};
 use crate::{RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.
@@ -198,7 +198,7 @@ fn recognise(head: &[u8]) -> bool {
     lines::each(head, |text, _| found = found || is_header(text));
     found || {
         // A list that grep has made has no header.
-        let lines = wrapper::first_lines(head);
+        let lines = layers::first_lines(head);
         let known = |text: &&&[u8]| matches!(line(text), Line::Socket(..) | Line::Listening(_));
         !lines.is_empty() && lines.iter().filter(known).count() * 2 > lines.len()
     }

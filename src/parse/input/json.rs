@@ -8,46 +8,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::json_members::{self, TEXT};
 use super::logfmt::{self, Logfmt};
 use crate::parse::converted::Convert;
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::timestamp::Scan;
 
 /// Larger objects are broken.
 const MAX_OBJECT: usize = 1024 * 1024;
 /// Docker splits lines that are longer, and ends only the last part with a line feed.
 const DOCKER_LINE: usize = 16 * 1024;
-/// So many objects may be around a text.
-const MAX_DEPTH: usize = 3;
-
-/// Members that hold the text, the surest first.
-const TEXT: &[&str] =
-    &["MESSAGE", "log", "message", "msg", "line", "_raw", "textPayload", "original"];
-/// Members that hold the time.
-const TIME: &[&str] = &[
-    "__REALTIME_TIMESTAMP",
-    "time",
-    "timestamp",
-    "@timestamp",
-    "timereported",
-    "timegenerated",
-    "_time",
-    "date",
-    "ts",
-];
-const HOST: &[&str] = &["_HOSTNAME", "host", "hostname", "fromhost"];
-const TAG: &[&str] = &[
-    "SYSLOG_IDENTIFIER",
-    "syslog-tag",
-    "syslogtag",
-    "programname",
-    "app-name",
-    "appname",
-    "ident",
-];
-const PID: &[&str] = &["SYSLOG_PID", "_PID", "procid", "pid"];
 
 /// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
 /// objects are needed: the lines in them have none.
@@ -351,7 +322,7 @@ impl Objects {
 
     /// Makes lines of the members of an object; false if none of them is a text.
     fn wrapped(&mut self, object: &Map<String, Value>) -> bool {
-        let Some((key, text)) = find_text(object, 0) else { return false };
+        let Some((key, text)) = json_members::find_text(object) else { return false };
         self.unwrapped += 1;
         self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
         let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
@@ -360,7 +331,7 @@ impl Objects {
             return true;
         }
         let text = std::mem::take(&mut self.partial);
-        let prefix = if self.stamped { prefix(object) } else { String::new() };
+        let prefix = if self.stamped { json_members::prefix(object) } else { String::new() };
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             self.text.extend_from_slice(prefix.as_bytes());
             self.text.extend_from_slice(line.as_bytes());
@@ -368,95 +339,6 @@ impl Objects {
         }
         true
     }
-}
-
-/// The text of an object, and the name of its member.
-fn find_text(object: &Map<String, Value>, depth: usize) -> Option<(&'static str, String)> {
-    for key in TEXT {
-        let text = match object.get(*key) {
-            Some(Value::String(text)) => text.clone(),
-            // journald writes bytes where the text is not UTF-8, others lists of texts.
-            Some(Value::Array(values)) => match bytes(values).or_else(|| lines(values)) {
-                Some(text) => text,
-                None => continue,
-            },
-            _ => continue,
-        };
-        if depth < MAX_DEPTH
-            && text.trim_start().starts_with('{')
-            && let Ok(Value::Object(inner)) = serde_json::from_str(&text)
-            && let Some((_, text)) = find_text(&inner, depth + 1)
-        {
-            return Some((key, text));
-        }
-        return Some((key, text));
-    }
-    if depth == MAX_DEPTH {
-        return None;
-    }
-    object.values().filter_map(Value::as_object).find_map(|inner| find_text(inner, depth + 1))
-}
-
-fn bytes(values: &[Value]) -> Option<String> {
-    let byte = |value: &Value| value.as_u64().and_then(|b| u8::try_from(b).ok());
-    let bytes = values.iter().map(byte).collect::<Option<Vec<u8>>>()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn lines(values: &[Value]) -> Option<String> {
-    let lines: Option<Vec<&str>> = values.iter().map(Value::as_str).collect();
-    lines.map(|lines| lines.join("\n"))
-}
-
-/// `TIME HOST TAG: `, as far as the object tells it.
-fn prefix(object: &Map<String, Value>) -> String {
-    let word = |keys: &[&str]| {
-        let text = keys.iter().find_map(|key| match object.get(*key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        })?;
-        (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
-    };
-    let Some(time) = TIME.iter().find_map(|key| time(object.get(*key)?)) else {
-        return String::new();
-    };
-    let Some(tag) = word(TAG) else { return time + " " };
-    let host = word(HOST).unwrap_or_else(|| "-".into());
-    let tag = tag.trim_end_matches(':');
-    match word(PID).filter(|_| !tag.contains('[') && tag != "kernel") {
-        Some(pid) => format!("{time} {host} {tag}[{pid}]: "),
-        None => format!("{time} {host} {tag}: "),
-    }
-}
-
-/// A time as a log has it: in RFC 3339, or as it is, or seconds since the boot in brackets.
-fn time(value: &Value) -> Option<String> {
-    let number = match value {
-        Value::String(text) => {
-            let text = text.trim();
-            let mut scan = Scan(text.as_bytes());
-            match scan.iso() {
-                // Without a zone, it is a local time.
-                Some(Stamp::Civil(..)) => return Some(text.replacen(' ', "T", 1)),
-                Some(_) => return Some(text.to_owned()),
-                None if scan.month_and_day().is_some() => return Some(text.to_owned()),
-                None => text.parse().ok()?,
-            }
-        }
-        Value::Number(number) => number.as_f64()?,
-        _ => return None,
-    };
-    // Seconds, or some thousandth of them.
-    let seconds = match number {
-        n if n < 1e9 => return Some(format!("[{n:.6}]")),
-        n if n < 1e11 => n,
-        n if n < 1e14 => n / 1e3,
-        n if n < 1e17 => n / 1e6,
-        n => n / 1e9,
-    };
-    let us = (seconds * 1e6).round();
-    Some(Timestamp::from_microsecond(us as i64).ok()?.to_string())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod archive;
 mod encoding;
 mod json;
+mod json_members;
 mod logfmt;
 mod packed;
 pub(super) mod samples;

@@ -12,10 +12,10 @@ use self::packets::Packets;
 use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
+use super::layers::Layers;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
-use super::wrapper::Layers;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.

@@ -6,8 +6,9 @@
 
 use super::line::{self, Line};
 use super::packets::Packets;
+use crate::parse::layers::{Layer, Layers, first_lines};
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{Layer, Layers, MAX_LAYERS, Stripped, first_lines};
+use crate::parse::wrapper::{MAX_LAYERS, Stripped};
 
 /// The prefixes of a text that begins with `head`.
 pub(super) fn of(head: &[u8]) -> Layers {
