@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::Scan;
@@ -33,32 +33,34 @@ impl LineLog for Asa {
         Asa
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(at) = memchr::memchr_iter(b'%', line).find(|at| {
             [&b"%ASA-"[..], b"%FTD-", b"%PIX-"].iter().any(|tag| line[*at..].starts_with(tag))
         }) else {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         };
         // Another program may quote a message: before it stand the time and the host alone.
         let (stamp, rest) = frame::split(line);
-        let Some(between) = line.get(line.len() - rest.len()..at) else { return Told::Foreign };
+        let Some(between) = line.get(line.len() - rest.len()..at) else {
+            return ParsedLine::Foreign;
+        };
         let words = between.split(u8::is_ascii_whitespace).filter(|w| !matches!(*w, b"" | b":"));
         if words.count() > 1 {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         let message = &line[at..];
         let colon = message.iter().position(|b| *b == b':').unwrap_or(message.len());
         let (tag, text) = message.split_at(colon);
         let text = text.strip_prefix(b":").unwrap_or(text).trim_ascii();
         if !tag.ends_with(b"-302013") {
-            return Told::Other;
+            return ParsedLine::Other;
         }
         let Some(inbound) = text.strip_prefix(b"Built inbound TCP connection ") else {
             let out = text.starts_with(b"Built outbound TCP connection ")
                 || text.starts_with(b"Built Outbound TCP connection ");
-            return if out { Told::Other } else { Told::Broken };
+            return if out { ParsedLine::Other } else { ParsedLine::Broken };
         };
-        ends(inbound).map_or(Told::Broken, |ends| Event::new(stamp, ends, None).told())
+        ends(inbound).map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
     }
 }
 
@@ -96,8 +98,8 @@ mod tests {
         (198.51.100.7/40755) to inside:192.0.2.77/443 (203.0.113.5/443)";
 
     fn shown(line: &str) -> String {
-        match Asa.told(line.as_bytes()) {
-            Told::Connection(e) => format!(
+        match Asa.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => format!(
                 "{}:{} {}:{}",
                 e.ends.client.ip().unwrap(),
                 e.ends.client_port.unwrap(),

@@ -9,7 +9,7 @@ use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
-use super::line_log::{self, LineLog, Told};
+use super::line_log::{self, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::Scan;
@@ -34,17 +34,17 @@ impl LineLog for Filterlog {
         Filterlog
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         // Every line has it, in its tag.
         if memchr::memmem::find(line, b"filterlog").is_none() {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         let (stamp, rest) = frame::split(line);
-        let Some(values) = values(rest) else { return Told::Foreign };
-        packet(values).map_or(Told::Broken, |packet| match packet {
-            Packet::Passed(packet) => Told::Packet(stamp, packet),
-            Packet::Blocked => Told::Blocked,
-            Packet::Other => Told::Other,
+        let Some(values) = values(rest) else { return ParsedLine::Foreign };
+        packet(values).map_or(ParsedLine::Broken, |packet| match packet {
+            Packet::Passed(packet) => ParsedLine::Packet(stamp, packet),
+            Packet::Blocked => ParsedLine::Blocked,
+            Packet::Other => ParsedLine::Other,
         })
     }
 }
@@ -161,7 +161,8 @@ mod tests {
             "<134>1 2026-11-22T10:58:42+00:00 fw filterlog 7 - [meta sequenceId=\"1\"] ",
             "2026-11-22T10:58:42 fw filterlog[7] ",
         ] {
-            let Told::Packet(stamp, packet) = Filterlog.told(format!("{tag}{IPV4}").as_bytes())
+            let ParsedLine::Packet(stamp, packet) =
+                Filterlog.parse_line(format!("{tag}{IPV4}").as_bytes())
             else {
                 panic!("{tag}")
             };
@@ -172,24 +173,24 @@ mod tests {
         let ipv6 = "7,,,02f4bab031b57d1e30553ce08e0ec131,igb1,match,pass,in,6,0x00,0x00000,64,tcp,6,40,\
             2001:db8::7,2001:db8:77::1,40755,443,0,S,7,,64240,,mss";
         let line = format!("Nov 22 10:58:42 fw filterlog: {ipv6}");
-        assert!(matches!(Filterlog.told(line.as_bytes()), Told::Packet(..)));
+        assert!(matches!(Filterlog.parse_line(line.as_bytes()), ParsedLine::Packet(..)));
     }
 
     #[test]
     fn other_packets_and_programs_do_not_count() {
         let told = |values: &str| {
-            Filterlog.told(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
+            Filterlog.parse_line(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
         };
         for (from, to) in
             [(",in,4", ",out,4"), (",S,", ",SA,"), (",S,", ",A,"), (",6,tcp", ",17,udp")]
         {
-            assert!(matches!(told(&IPV4.replace(from, to)), Told::Other), "{to}");
+            assert!(matches!(told(&IPV4.replace(from, to)), ParsedLine::Other), "{to}");
         }
-        assert!(matches!(told(&IPV4.replace("pass", "block")), Told::Blocked));
+        assert!(matches!(told(&IPV4.replace("pass", "block")), ParsedLine::Blocked));
         for cut in [&IPV4[..100], &IPV4.replace("198.51.100.10", "x")] {
-            assert!(matches!(told(cut), Told::Broken), "{cut}");
+            assert!(matches!(told(cut), ParsedLine::Broken), "{cut}");
         }
         let quoted = format!("Nov 22 10:58:42 fw sshd[7]: filterlog {IPV4}");
-        assert!(matches!(Filterlog.told(quoted.as_bytes()), Told::Foreign));
+        assert!(matches!(Filterlog.parse_line(quoted.as_bytes()), ParsedLine::Foreign));
     }
 }

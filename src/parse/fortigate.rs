@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{SECOND, Scan, Stamp, epoch};
 use crate::Transport;
@@ -33,7 +33,7 @@ impl LineLog for Fortigate {
         Fortigate
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         // A priority may stand before it.
         let line = match line {
             [b'<', ..] => {
@@ -43,12 +43,12 @@ impl LineLog for Fortigate {
         };
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
         if !(line.starts_with(b"date=") || line.starts_with(b"logver=")) || !has(" type=") {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         if !has("type=\"traffic\"") && !has("type=traffic") {
-            return Told::Other;
+            return ParsedLine::Other;
         }
-        session(&pairs(line)).unwrap_or(Told::Broken)
+        session(&pairs(line)).unwrap_or(ParsedLine::Broken)
     }
 }
 
@@ -75,17 +75,17 @@ fn pairs(line: &[u8]) -> HashMap<&[u8], &[u8]> {
 }
 
 /// Reads a session; `None`: its fields cannot be read.
-fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<Told> {
+fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
     let get = |key: &str| pairs.get(key.as_bytes()).copied();
     if get("proto")? != b"6" {
-        return Some(Told::Other);
+        return Some(ParsedLine::Other);
     }
     if get("logid").is_some_and(|id| id.ends_with(b"000020")) {
-        return Some(Told::Other);
+        return Some(ParsedLine::Other);
     }
     let established = match get("action")? {
-        b"start" => return Some(Told::Other),
-        b"deny" | b"blocked" => return Some(Told::Blocked),
+        b"start" => return Some(ParsedLine::Other),
+        b"deny" | b"blocked" => return Some(ParsedLine::Blocked),
         b"ip-conn" => Some(false),
         b"close" | b"client-rst" => Some(true),
         _ => None,
@@ -106,7 +106,7 @@ fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<Told> {
         bytes_out: get("rcvdbyte").and_then(number),
         ..Transport::default()
     }));
-    Some(event.told())
+    Some(event.parsed())
 }
 
 /// `date=2026-11-22 time=10:58:42 tz="+0100"`.
@@ -145,8 +145,8 @@ mod tests {
         duration=2 sentbyte=9 rcvdbyte=8";
 
     fn shown(line: &str) -> String {
-        match Fortigate.told(line.as_bytes()) {
-            Told::Connection(e) => {
+        match Fortigate.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => {
                 format!(
                     "{:?} {} {} {:?}",
                     e.stamp,

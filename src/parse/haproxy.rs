@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Scan, Stamp};
@@ -33,9 +33,9 @@ impl LineLog for Haproxy {
         Haproxy
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if memmem::find(line, b"haproxy").is_none() {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         let (stamp, rest) = frame::split(line);
         let mut scan = Scan(rest);
@@ -48,7 +48,7 @@ impl LineLog for Haproxy {
         let behind =
             tag.strip_prefix(b"haproxy").filter(|b| matches!(b.first(), Some(b':' | b'[')));
         if behind.is_none() {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         scan.blanks();
         text(stamp, scan.0)
@@ -56,7 +56,7 @@ impl LineLog for Haproxy {
 }
 
 /// Reads what follows the tag.
-fn text(stamp: Stamp, text: &[u8]) -> Told {
+fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
     if let Some(ends) = text.strip_prefix(b"Connect from ") {
         // `198.51.100.7:40755 to 192.0.2.77:80 (www/HTTP)`
         let mut scan = Scan(ends);
@@ -65,23 +65,23 @@ fn text(stamp: Stamp, text: &[u8]) -> Told {
         return match (end(from), to) {
             (Some((client, client_port)), Some((server, server_port))) => {
                 let ends = Ends { client, client_port, server, server_port };
-                Event::new(stamp, ends, Some(true)).told()
+                Event::new(stamp, ends, Some(true)).parsed()
             }
-            _ => Told::Broken,
+            _ => ParsedLine::Broken,
         };
     }
     let mut scan = Scan(text);
-    let Some((client, client_port)) = end(scan.word()) else { return Told::Other };
+    let Some((client, client_port)) = end(scan.word()) else { return ParsedLine::Other };
     // The time of the accept: `[22/Nov/2026:10:58:42.200]`.
     let Some(accepted) = scan.0.strip_prefix(b" [").and_then(accept_time) else {
-        return Told::Other;
+        return ParsedLine::Other;
     };
     if memchr::memchr(b'"', scan.0).is_some() || memmem::find(scan.0, b"<BADREQ>").is_some() {
         // A request.
-        return Told::Broken;
+        return ParsedLine::Broken;
     }
     let ends = Ends { client, client_port, server: Host::Name("".into()), server_port: None };
-    Event::new(accepted, ends, Some(true)).told()
+    Event::new(accepted, ends, Some(true)).parsed()
 }
 
 fn end(word: &[u8]) -> Option<(Host, Option<u16>)> {
@@ -121,8 +121,8 @@ mod tests {
 
     fn shown(text: &str) -> String {
         let line = format!("Nov 22 10:58:42 lb haproxy[14387]: {text}");
-        match Haproxy.told(line.as_bytes()) {
-            Told::Connection(e) => {
+        match Haproxy.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => {
                 format!("{} {:?}", e.ends.client.ip().unwrap(), e.ends.server_port)
             }
             other => format!("{other:?}"),

@@ -17,7 +17,7 @@ use crate::{Connection, RecordTime, ShortfallKind};
 
 /// What a line says.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum ParsedLine {
     /// A connection. Its `time` is that of the stamp, less what [`Event::before`] says.
     Connection(Box<Event>),
     /// A packet that belongs to a connection attempt; its `time` is that of the stamp.
@@ -58,8 +58,8 @@ impl Event {
     }
 
     /// What a line says that tells of this.
-    pub(crate) fn told(self) -> Told {
-        Told::Connection(Box::new(self))
+    pub(crate) fn parsed(self) -> ParsedLine {
+        ParsedLine::Connection(Box::new(self))
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) trait LineLog: Sync {
     fn of(lines: &[&[u8]]) -> Self;
 
     /// Reads a line.
-    fn told(&self, line: &[u8]) -> Told;
+    fn parse_line(&self, line: &[u8]) -> ParsedLine;
 
     /// Whether a line that can be read may lack its end all the same: digits of a port.
     fn may_be_cut(&self, _line: &[u8]) -> bool {
@@ -78,23 +78,25 @@ pub(crate) trait LineLog: Sync {
 
     /// The stamp of a line, whatever else is in it.
     fn stamp(&self, line: &[u8]) -> Stamp {
-        match self.told(line) {
-            Told::Connection(event) => event.stamp,
-            Told::Packet(stamp, _) => stamp,
+        match self.parse_line(line) {
+            ParsedLine::Connection(event) => event.stamp,
+            ParsedLine::Packet(stamp, _) => stamp,
             _ => Stamp::None,
         }
     }
 }
 
 /// How a record looks: the prefixes of its lines, and its own form.
-struct Look<L> {
+struct PrefixedLog<L> {
     layers: Layers,
     log: L,
 }
 
 fn knows<L: LineLog>(lines: &[&[u8]]) -> bool {
     let log = L::of(lines);
-    lines.iter().any(|line| !matches!(log.told(line), Told::Foreign | Told::Broken))
+    lines
+        .iter()
+        .any(|line| !matches!(log.parse_line(line), ParsedLine::Foreign | ParsedLine::Broken))
 }
 
 /// Whether a text that begins with `head` is a log of type `L`.
@@ -103,13 +105,13 @@ pub(crate) fn recognise<L: LineLog>(head: &[u8]) -> bool {
     knows::<L>(&lines) || !Layers::of(head, |lines| knows::<L>(lines)).0.is_empty()
 }
 
-impl<L: LineLog> Look<L> {
-    fn of(head: &[u8]) -> Look<L> {
+impl<L: LineLog> PrefixedLog<L> {
+    fn of(head: &[u8]) -> PrefixedLog<L> {
         let head = lines::without_terminal_sequences(head);
         let layers = Layers::of(&head, |lines| knows::<L>(lines));
         let bare: Vec<&[u8]> =
             first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
-        Look { log: L::of(&bare), layers }
+        PrefixedLog { log: L::of(&bare), layers }
     }
 
     fn stamp(&self, line: &[u8]) -> Stamp {
@@ -121,14 +123,14 @@ impl<L: LineLog> Look<L> {
     }
 
     /// Reads a line with its prefixes.
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let (outer, line) = self.layers.strip(line);
-        match self.log.told(line) {
-            Told::Connection(mut event) if event.stamp == Stamp::None => {
+        match self.log.parse_line(line) {
+            ParsedLine::Connection(mut event) if event.stamp == Stamp::None => {
                 event.stamp = outer;
-                Told::Connection(event)
+                ParsedLine::Connection(event)
             }
-            Told::Packet(Stamp::None, packet) => Told::Packet(outer, packet),
+            ParsedLine::Packet(Stamp::None, packet) => ParsedLine::Packet(outer, packet),
             told => told,
         }
     }
@@ -136,7 +138,10 @@ impl<L: LineLog> Look<L> {
     /// Whether a line of another form tells of a connection behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
         wrapper::without_prefixes(line).any(|stripped| {
-            matches!(self.log.told(stripped.rest), Told::Connection(_) | Told::Packet(..))
+            matches!(
+                self.log.parse_line(stripped.rest),
+                ParsedLine::Connection(_) | ParsedLine::Packet(..)
+            )
         })
     }
 }
@@ -144,7 +149,7 @@ impl<L: LineLog> Look<L> {
 /// What the lines of a block say.
 #[derive(Default)]
 struct Block {
-    told: Vec<Told>,
+    told: Vec<ParsedLine>,
     broken: u64,
     lost: u64,
     elsewhere: u64,
@@ -153,23 +158,23 @@ struct Block {
 }
 
 impl Block {
-    fn read<L: LineLog>(&mut self, text: &[u8], look: &Look<L>) {
+    fn read<L: LineLog>(&mut self, text: &[u8], look: &PrefixedLog<L>) {
         let mut told = std::mem::take(&mut self.told);
         told.clear();
         *self = Block { told, ..Block::default() };
         let whole = text.last().copied().is_some_and(lines::is_end);
-        lines::each(text, |line, at| match look.told(line) {
-            Told::Connection(_) | Told::Packet(..)
+        lines::each(text, |line, at| match look.parse_line(line) {
+            ParsedLine::Connection(_) | ParsedLine::Packet(..)
                 if !whole && at + line.len() == text.len() && look.log.may_be_cut(line) =>
             {
                 self.broken += 1;
             }
-            Told::Other => {}
-            Told::Broken => self.broken += 1,
-            Told::Lost => self.lost += 1,
-            Told::Midstream => self.midstream += 1,
-            Told::Blocked => self.blocked += 1,
-            Told::Foreign => self.elsewhere += u64::from(look.is_elsewhere(line)),
+            ParsedLine::Other => {}
+            ParsedLine::Broken => self.broken += 1,
+            ParsedLine::Lost => self.lost += 1,
+            ParsedLine::Midstream => self.midstream += 1,
+            ParsedLine::Blocked => self.blocked += 1,
+            ParsedLine::Foreign => self.elsewhere += u64::from(look.is_elsewhere(line)),
             told => self.told.push(told),
         });
     }
@@ -188,7 +193,7 @@ pub(crate) struct Seen {
 pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let mut fold = Deduplicator::new(cx);
     let name = common_name(inputs.iter());
-    let logs = dated::in_order(inputs, cx, Look::<L>::of, Look::stamp);
+    let logs = dated::in_order(inputs, cx, PrefixedLog::<L>::of, PrefixedLog::stamp);
     let mut seen = Seen::default();
     let (local, established) = (cx.options.local.clone(), cx.options.established);
     let (mut midstream, mut blocked) = (0, 0);
@@ -203,7 +208,7 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
             blocked += block.blocked;
             for told in block.told.drain(..) {
                 match told {
-                    Told::Connection(event) => {
+                    ParsedLine::Connection(event) => {
                         let time = calendar.record_time(event.stamp);
                         let wanted = !established || event.established != Some(false);
                         seen.connections += 1;
@@ -214,7 +219,7 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
                             found.push(connection(*event, time));
                         }
                     }
-                    Told::Packet(stamp, packet) => {
+                    ParsedLine::Packet(stamp, packet) => {
                         let time = calendar.record_time(stamp);
                         fold.see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
                     }

@@ -9,7 +9,7 @@ use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
-use super::line_log::{self, LineLog, Told};
+use super::line_log::{self, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Scan, Stamp};
@@ -36,14 +36,14 @@ impl LineLog for Mikrotik {
         Mikrotik
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let (Some(inward), Some(proto)) =
             (memmem::find(line, b" in:"), memmem::find(line, b" proto "))
         else {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         };
         if inward > proto || memmem::find(&line[inward..proto], b" out:").is_none() {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         let (mut stamp, mut rest) = frame::split(line);
         // The stamp of the router is the last one.
@@ -54,14 +54,16 @@ impl LineLog for Mikrotik {
         }
         // The router has no process ids. A program that has one only quotes the line.
         if frame::writer(rest) != frame::Writer::Kernel {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         let stamp = memory_stamp(line).unwrap_or(stamp);
-        let Some(flags) = line[proto + 7..].strip_prefix(b"TCP (") else { return Told::Other };
+        let Some(flags) = line[proto + 7..].strip_prefix(b"TCP (") else {
+            return ParsedLine::Other;
+        };
         match packet(&line[..inward], &line[inward + 1..proto], flags) {
-            Some(Some(packet)) => Told::Packet(stamp, Box::new(packet)),
-            Some(None) => Told::Other,
-            None => Told::Broken,
+            Some(Some(packet)) => ParsedLine::Packet(stamp, Box::new(packet)),
+            Some(None) => ParsedLine::Other,
+            None => ParsedLine::Broken,
         }
     }
 }
@@ -115,8 +117,8 @@ mod tests {
     use super::*;
 
     fn shown(line: &str) -> String {
-        match Mikrotik.told(line.as_bytes()) {
-            Told::Packet(_, p) => format!(
+        match Mikrotik.parse_line(line.as_bytes()) {
+            ParsedLine::Packet(_, p) => format!(
                 "{:?} {}:{} {}:{}",
                 p.part,
                 p.ends.client.ip().unwrap(),

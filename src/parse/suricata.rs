@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Scan, Stamp};
 use crate::{ShortfallKind, Transport};
@@ -36,29 +36,29 @@ impl LineLog for Eve {
         Eve
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
         if line.first() != Some(&b'{') || !has("\"event_type\"") {
-            return Told::Foreign;
+            return ParsedLine::Foreign;
         }
         if !has("\"flow\"") {
-            return Told::Other;
+            return ParsedLine::Other;
         }
         let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
-            return Told::Broken;
+            return ParsedLine::Broken;
         };
         match object.get("event_type").and_then(Value::as_str) {
-            Some("flow") => flow(&object).unwrap_or(Told::Broken),
-            _ => Told::Other,
+            Some("flow") => flow(&object).unwrap_or(ParsedLine::Broken),
+            _ => ParsedLine::Other,
         }
     }
 }
 
 /// Reads an event of type flow; `None`: its members cannot be read.
-fn flow(object: &Map<String, Value>) -> Option<Told> {
+fn flow(object: &Map<String, Value>) -> Option<ParsedLine> {
     let text = |name: &str| object.get(name).and_then(Value::as_str);
     if !matches!(text("proto")?, "TCP" | "tcp" | "6") {
-        return Some(Told::Other);
+        return Some(ParsedLine::Other);
     }
     let port = |name: &str| object.get(name)?.as_u64().and_then(|p| u16::try_from(p).ok());
     let ends = Ends {
@@ -70,7 +70,7 @@ fn flow(object: &Map<String, Value>) -> Option<Told> {
     let flags = |name: &str| u64::from_str_radix(object.get("tcp")?.get(name)?.as_str()?, 16).ok();
     let (client, server) = (flags("tcp_flags_ts"), flags("tcp_flags_tc"));
     if client.is_some_and(|flags| flags & SYN == 0) {
-        return Some(Told::Midstream);
+        return Some(ParsedLine::Midstream);
     }
     let established = client
         .zip(server)
@@ -85,7 +85,7 @@ fn flow(object: &Map<String, Value>) -> Option<Told> {
         duration_uncertainty: std::time::Duration::from_secs(1),
         ..Transport::default()
     }));
-    Some(event.told())
+    Some(event.parsed())
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -112,8 +112,8 @@ mod tests {
     const FLOW: &str = r#"{"timestamp":"2026-11-22T10:59:42.202182+0000","flow_id":7,"event_type":"flow","src_ip":"198.51.100.7","src_port":40755,"dest_ip":"192.0.2.77","dest_port":443,"proto":"TCP","flow":{"pkts_toserver":5,"start":"2026-11-22T10:58:42.200113+0000","age":1},"tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"1b","syn":true}}"#;
 
     fn shown(line: &str) -> String {
-        match Eve.told(line.as_bytes()) {
-            Told::Connection(e) => {
+        match Eve.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => {
                 format!("{:?} {:?} {:?}", e.stamp, e.ends.server_port.unwrap(), e.established)
             }
             other => format!("{other:?}"),

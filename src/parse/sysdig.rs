@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Scan, Stamp};
 
@@ -33,34 +33,34 @@ impl LineLog for Sysdig {
         Sysdig
     }
 
-    fn told(&self, line: &[u8]) -> Told {
-        let Some(event) = event(line) else { return Told::Foreign };
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        let Some(event) = event(line) else { return ParsedLine::Foreign };
         let Fields { stamp, comm, thread, name, info } = event;
         if !matches!(name, b"accept" | b"accept4") {
-            return Told::Other;
+            return ParsedLine::Other;
         }
         let value = |key: &[u8]| {
             let at = memmem::find(info, key)?;
             (at == 0 || info[at - 1] == b' ').then(|| Scan(&info[at + key.len()..]).word())
         };
-        let Some(fd) = value(b"fd=") else { return Told::Broken };
+        let Some(fd) = value(b"fd=") else { return ParsedLine::Broken };
         let tuple = match fd.iter().position(|b| *b == b'(') {
             // An error: `-11(EAGAIN)`.
-            _ if fd.starts_with(b"-") => return Told::Other,
+            _ if fd.starts_with(b"-") => return ParsedLine::Other,
             // A socket of another family, or one that sysdig does not know.
-            Some(open) if fd[open..].starts_with(b"(<u>") => return Told::Other,
+            Some(open) if fd[open..].starts_with(b"(<u>") => return ParsedLine::Other,
             Some(open) if fd[open..].starts_with(b"(<4t>") || fd[open..].starts_with(b"(<6t>") => {
                 fd[open + 5..].strip_suffix(b")")
             }
             _ => value(b"tuple="),
         };
-        let Some(ends) = tuple.and_then(ends) else { return Told::Broken };
+        let Some(ends) = tuple.and_then(ends) else { return ParsedLine::Broken };
         let mut event = Event::new(stamp, ends, Some(true));
         event.more.comm = Some(String::from_utf8_lossy(comm).into());
         event.more.tid = thread;
         event.more.fd = number::<u16>(&fd[..fd.iter().take_while(|b| b.is_ascii_digit()).count()])
             .map(i32::from);
-        event.told()
+        event.parsed()
     }
 
     fn may_be_cut(&self, line: &[u8]) -> bool {
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
 
     fn shown(line: &str) -> String {
-        match Sysdig.told(line.as_bytes()) {
-            Told::Connection(e) => format!(
+        match Sysdig.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => format!(
                 "{} {:?} {:?} {:?} {:?}",
                 e.ends.client.ip().unwrap(),
                 e.ends.server_port.unwrap(),

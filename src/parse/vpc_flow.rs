@@ -10,7 +10,7 @@ use super::deduplicate::PacketObservation;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, LineLog, Told};
+use super::line_log::{self, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{SECOND, Stamp};
 
@@ -76,8 +76,8 @@ impl LineLog for VpcFlow {
         VpcFlow { columns: found.map(|f| f.0), width: found.map_or(0, |f| f.1) }
     }
 
-    fn told(&self, line: &[u8]) -> Told {
-        let Some(wanted) = &self.columns else { return Told::Foreign };
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        let Some(wanted) = &self.columns else { return ParsedLine::Foreign };
         let mut values: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
         let mut width = 0;
         for (at, word) in words(line).enumerate() {
@@ -90,31 +90,31 @@ impl LineLog for VpcFlow {
         }
         if memchr::memmem::find(line, b"srcaddr").is_some() {
             return match columns(line) {
-                Some((columns, _)) if columns == *wanted => Told::Other,
-                _ => Told::Broken,
+                Some((columns, _)) if columns == *wanted => ParsedLine::Other,
+                _ => ParsedLine::Broken,
             };
         }
         match width {
-            0 | 1 => Told::Foreign,
+            0 | 1 => ParsedLine::Foreign,
             _ if line.ends_with(b"SKIPDATA")
                 || memchr::memmem::find(line, b" SKIPDATA").is_some() =>
             {
-                Told::Lost
+                ParsedLine::Lost
             }
-            _ if width != self.width => Told::Broken,
+            _ if width != self.width => ParsedLine::Broken,
             _ => flow(&values),
         }
     }
 }
 
-fn flow(values: &[&[u8]; NAMES.len()]) -> Told {
+fn flow(values: &[&[u8]; NAMES.len()]) -> ParsedLine {
     let [from, to, from_port, to_port, protocol, start, flags, action, direction] = *values;
     // `-`: no data in this interval.
     if protocol != b"6" {
         return if number::<u8>(protocol).is_some() || protocol == b"-" {
-            Told::Other
+            ParsedLine::Other
         } else {
-            Told::Broken
+            ParsedLine::Broken
         };
     }
     let ends = || {
@@ -128,18 +128,18 @@ fn flow(values: &[&[u8]; NAMES.len()]) -> Told {
     let (Some(ends), Some(flags), Some(start)) =
         (ends(), number::<u16>(flags), number::<u32>(start))
     else {
-        return Told::Broken;
+        return ParsedLine::Broken;
     };
     let answer = flags & ACK != 0;
     let away = if answer { &b"ingress"[..] } else { b"egress" };
     if flags & SYN == 0 || direction == away {
-        return Told::Other;
+        return ParsedLine::Other;
     }
     if action == b"REJECT" {
-        return Told::Blocked;
+        return ParsedLine::Blocked;
     }
     let packet = PacketObservation::of_packet(ends, answer);
-    Told::Packet(Stamp::Epoch(i64::from(start) * SECOND), Box::new(packet))
+    ParsedLine::Packet(Stamp::Epoch(i64::from(start) * SECOND), Box::new(packet))
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -160,8 +160,8 @@ mod tests {
         bytes start end action log-status tcp-flags flow-direction";
 
     fn shown(line: &str) -> String {
-        match VpcFlow::of(&[HEAD]).told(line.as_bytes()) {
-            Told::Packet(stamp, p) => {
+        match VpcFlow::of(&[HEAD]).parse_line(line.as_bytes()) {
+            ParsedLine::Packet(stamp, p) => {
                 format!(
                     "{stamp:?} {:?} {} {}",
                     p.part,

@@ -7,7 +7,7 @@
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::Scan;
 
@@ -51,22 +51,22 @@ impl LineLog for Pfirewall {
         Pfirewall { columns: lines.iter().find_map(|line| columns(line)) }
     }
 
-    fn told(&self, line: &[u8]) -> Told {
-        let Some(columns) = &self.columns else { return Told::Foreign };
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        let Some(columns) = &self.columns else { return ParsedLine::Foreign };
         if line.first() == Some(&b'#') {
-            return Told::Other;
+            return ParsedLine::Other;
         }
         let words: Vec<&[u8]> = words(line).collect();
         let mut scan = Scan(line);
-        let Some(stamp) = scan.iso() else { return Told::Foreign };
+        let Some(stamp) = scan.iso() else { return ParsedLine::Foreign };
         let [_, _, action, protocol, from, to, from_port, to_port, path] =
             columns.map(|at| words.get(at).copied());
         match (action, protocol, path) {
             (Some(b"ALLOW"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => {}
-            (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return Told::Blocked,
-            (Some(b"INFO-EVENTS-LOST"), ..) => return Told::Lost,
-            (Some(_), Some(_), Some(_)) => return Told::Other,
-            _ => return Told::Broken,
+            (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return ParsedLine::Blocked,
+            (Some(b"INFO-EVENTS-LOST"), ..) => return ParsedLine::Lost,
+            (Some(_), Some(_), Some(_)) => return ParsedLine::Other,
+            _ => return ParsedLine::Broken,
         }
         let ends = || {
             Some(Ends {
@@ -76,7 +76,7 @@ impl LineLog for Pfirewall {
                 server_port: Some(number(to_port?)?),
             })
         };
-        ends().map_or(Told::Broken, |ends| Event::new(stamp, ends, None).told())
+        ends().map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
     }
 }
 
@@ -98,8 +98,10 @@ mod tests {
             b"#Fields: date time action protocol src-ip dst-ip src-port dst-port size tcpflags \
             tcpsyn tcpack tcpwin icmptype icmpcode info path pid";
         let log = Pfirewall::of(&[b"#Version: 1.5", head]);
-        let shown = |line: &str| match log.told(line.as_bytes()) {
-            Told::Connection(e) => format!("{} {:?}", e.ends.server_port.unwrap(), e.established),
+        let shown = |line: &str| match log.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => {
+                format!("{} {:?}", e.ends.server_port.unwrap(), e.established)
+            }
             other => format!("{other:?}"),
         };
         let row = |action: &str, protocol: &str, path: &str| {

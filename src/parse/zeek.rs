@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, Event, LineLog, Told};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Scan, Stamp};
 use crate::Transport;
@@ -65,59 +65,59 @@ impl LineLog for Zeek {
         Zeek { columns: lines.iter().find_map(|line| columns(line)) }
     }
 
-    fn told(&self, line: &[u8]) -> Told {
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
         match line.first() {
             Some(b'{') => json(line),
             Some(b'#') if self.columns.is_some() => match columns(line) {
                 // Logs with other columns, one behind the other.
-                Some(columns) if self.columns != Some(columns) => Told::Broken,
-                _ => Told::Other,
+                Some(columns) if self.columns != Some(columns) => ParsedLine::Broken,
+                _ => ParsedLine::Other,
             },
             Some(_) => {
-                let Some(columns) = &self.columns else { return Told::Foreign };
+                let Some(columns) = &self.columns else { return ParsedLine::Foreign };
                 let words: Vec<&[u8]> =
                     line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
                 if words.len() < 7 || Scan(words[columns[0].unwrap_or(0)]).seconds().is_none() {
-                    return if words.len() > 1 { Told::Broken } else { Told::Foreign };
+                    return if words.len() > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
                 }
-                told(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
+                flow(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
             }
-            None => Told::Foreign,
+            None => ParsedLine::Foreign,
         }
     }
 }
 
 /// Reads an object.
-fn json(line: &[u8]) -> Told {
+fn json(line: &[u8]) -> ParsedLine {
     if memchr::memmem::find(line, b"\"conn_state\"").is_none()
         && memchr::memmem::find(line, b"\"id.orig_h\"").is_none()
     {
-        return Told::Foreign;
+        return ParsedLine::Foreign;
     }
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
-        return Told::Broken;
+        return ParsedLine::Broken;
     };
     if !["id.orig_h", "proto", "conn_state"].iter().all(|name| object.contains_key(*name)) {
         // An object of another log of Zeek.
-        return Told::Foreign;
+        return ParsedLine::Foreign;
     }
     let texts = NAMES.map(|name| match object.get(name)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     });
-    told(&texts.each_ref().map(|text| text.as_deref().map(str::as_bytes)))
+    flow(&texts.each_ref().map(|text| text.as_deref().map(str::as_bytes)))
 }
 
-fn told(values: &Values<'_>) -> Told {
+fn flow(values: &Values<'_>) -> ParsedLine {
     let [ts, orig, orig_port, resp, resp_port, protocol, state, duration, sent, received] = *values;
     if protocol.is_some_and(|p| p != b"tcp") {
-        return Told::Other;
+        return ParsedLine::Other;
     }
     let established = match state {
         Some(b"S1" | b"S2" | b"S3" | b"SF" | b"RSTO" | b"RSTR") => Some(true),
         Some(b"S0" | b"REJ" | b"RSTOS0" | b"RSTRH" | b"SH" | b"SHR") => Some(false),
-        Some(b"OTH") => return Told::Midstream,
+        Some(b"OTH") => return ParsedLine::Midstream,
         _ => None,
     };
     let ends = || {
@@ -128,7 +128,7 @@ fn told(values: &Values<'_>) -> Told {
             server_port: Some(number(resp_port?)?),
         })
     };
-    let Some(ends) = ends() else { return Told::Broken };
+    let Some(ends) = ends() else { return ParsedLine::Broken };
     let stamp = ts.map_or(Stamp::None, |ts| {
         let mut scan = Scan(ts);
         scan.iso().or_else(|| scan.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
@@ -141,7 +141,7 @@ fn told(values: &Values<'_>) -> Told {
         bytes_out: received.and_then(number),
         ..Transport::default()
     }));
-    event.told()
+    event.parsed()
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -162,8 +162,8 @@ mod tests {
         duration\torig_bytes\tresp_bytes\tconn_state";
 
     fn shown(zeek: &Zeek, line: &str) -> String {
-        match zeek.told(line.as_bytes()) {
-            Told::Connection(e) => format!(
+        match zeek.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => format!(
                 "{:?} {:?} {:?} {:?}",
                 e.stamp,
                 e.ends.server_port.unwrap(),
