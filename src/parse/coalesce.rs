@@ -11,7 +11,7 @@ use crate::{Connection, RecordTime};
 const FEWEST_BITS: u32 = 12;
 
 /// Maximum number of slots, as a power of two: more memory costs as much as the sink.
-const MOST_BITS: u32 = 18;
+const MAX_BITS: u32 = 18;
 
 /// Number of slots that a client may be in.
 const PROBES: usize = 4;
@@ -138,7 +138,7 @@ impl<K: Key> Slots<K> {
     #[inline(never)]
     fn replace(&mut self, home: usize, new: Slot<K>) -> Option<Slot<K>> {
         self.evicted += 1;
-        if self.evicted > self.slots.len() / EVICTED_PART && self.bits < MOST_BITS {
+        if self.evicted > self.slots.len() / EVICTED_PART && self.bits < MAX_BITS {
             self.grow();
             return self.insert(new);
         }
@@ -156,7 +156,7 @@ impl<K: Key> Slots<K> {
 
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.slots);
-        self.bits = (self.bits + 2).min(MOST_BITS);
+        self.bits = (self.bits + 2).min(MAX_BITS);
         self.evicted = 0;
         self.slots.resize(1 << self.bits, Slot::default());
         // Each old group has four new ones, so that none has to go.

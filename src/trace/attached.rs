@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const MIN_RING_BYTES: usize = 512 << 10;
 /// How long to wait until it is known which connections are whose.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(30);
-const PAUSE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// The same while sockets must be asked at once.
 const LOOK_SOON: Duration = Duration::from_millis(2);
 
@@ -143,7 +143,7 @@ impl Attached {
         let end = Instant::now() + SETTLE_TIMEOUT;
         while !self.is_tracer_idle && self.sampler.is_some() && Instant::now() < end {
             self.look()?;
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         if self.sampler.is_none() {
             // It has told nothing but how it began.

@@ -16,7 +16,7 @@ const NEAR: i64 = 7 * SECOND / 2;
 /// No system waits longer before it sends a SYN again.
 const SPAN: i64 = 130 * SECOND;
 /// Without flags, what comes on the same ports so soon is taken for the same connection.
-const PAUSE: i64 = 60 * SECOND;
+const MAX_PAUSE_NS: i64 = 60 * SECOND;
 /// So many pairs of ends wait for more of theirs, twice.
 const MAX_OPEN_FLOWS: usize = 1 << 19;
 
@@ -183,7 +183,7 @@ impl Side {
                 pause <= tried.saturating_mul(2).saturating_add(NEAR).min(SPAN)
             }
             Some(_) => false,
-            None => pause <= PAUSE,
+            None => pause <= MAX_PAUSE_NS,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{Connection, RecordTime};
 const NOBODY: (u32, u32) = (u32::MAX, 0);
 
 /// Maximum number of first halves that wait for their second half.
-const MOST_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 
 /// A run of strace, or several that were written into the same log.
 #[derive(Debug)]
@@ -254,7 +254,7 @@ impl Log {
         match fact.part {
             LinePart::Whole => self.done(fact, Some(number), at, out),
             LinePart::Entry | LinePart::Torn => {
-                if self.entries.len() >= MOST_ENTRIES {
+                if self.entries.len() >= MAX_ENTRIES {
                     self.entries.clear();
                 }
                 self.entries.insert(fact.pid, fact.call);

@@ -145,12 +145,12 @@ impl Touched {
 }
 
 /// Maximum number of tables. Tables without own entries are removed first.
-const MOST_TABLES: usize = 50_000;
+const MAX_TABLES: usize = 50_000;
 /// Maximum number of sockets of one descriptor number, and of inodes.
-const MOST_CANDIDATES: usize = 64;
-const MOST_INODES: usize = 200_000;
+const MAX_CANDIDATES: usize = 64;
+const MAX_INODES: usize = 200_000;
 /// Maximum number of descriptors of one process.
-const MOST_OWN: usize = 100_000;
+const MAX_OWN: usize = 100_000;
 
 impl Tables {
     /// The table of `pid`, created if there is none. Also, whether others were removed for it.
@@ -162,10 +162,10 @@ impl Tables {
     }
 
     fn make(&mut self, pid: u32) -> (u32, bool) {
-        let swept = self.tables.len() >= MOST_TABLES;
+        let swept = self.tables.len() >= MAX_TABLES;
         if swept {
             self.tables.retain(|_, t| !t.own.is_empty());
-            if self.tables.len() > MOST_TABLES / 2 {
+            if self.tables.len() > MAX_TABLES / 2 {
                 self.tables.clear();
             }
             let tables = &self.tables;
@@ -308,7 +308,7 @@ impl Tables {
 
     fn set(&mut self, table: u32, fd: i32, entry: Entry, time: Option<i64>) {
         let Some(t) = self.tables.get_mut(&table) else { return };
-        if t.own.len() >= MOST_OWN {
+        if t.own.len() >= MAX_OWN {
             t.own.clear();
         }
         t.frozen = None;
@@ -324,7 +324,7 @@ impl Tables {
             if self.reading == Reading::Only {
                 all.retain(|c| c.table != table);
             }
-            if all.len() >= MOST_CANDIDATES {
+            if all.len() >= MAX_CANDIDATES {
                 let dead = all.iter().position(|c| !c.alive).unwrap_or(0);
                 all.remove(dead);
             }
@@ -349,7 +349,7 @@ impl Tables {
     /// Remembers which socket has this inode.
     pub(crate) fn inode(&mut self, inode: u64, socket: Socket) {
         if inode != 0 {
-            if self.inodes.len() >= MOST_INODES {
+            if self.inodes.len() >= MAX_INODES {
                 self.inodes.clear();
             }
             self.inodes.insert(inode, socket);
@@ -375,7 +375,7 @@ impl Tables {
             }
         }
         let Some(base) = self.freeze(parent) else { return };
-        if self.reading == Reading::First && self.inherited.len() < MOST_TABLES {
+        if self.reading == Reading::First && self.inherited.len() < MAX_TABLES {
             self.inherited.insert(child, (Arc::clone(&base), pid));
         }
         if shares {

@@ -312,11 +312,11 @@ fn search() -> io::Result<Option<Ids>> {
 /// Tries each id below those of net/socket.c: the kernel links io_uring (before Linux 6.0 in fs/)
 /// before it.
 fn search_io_uring_setup(below: u16) -> Option<u16> {
-    const MOST: u16 = 1200;
+    const MAX_ID_DISTANCE: u16 = 1200;
     if !set_up_no_io_uring() {
         return None;
     }
-    (below.saturating_sub(MOST)..below).rev().find(|id| {
+    (below.saturating_sub(MAX_ID_DISTANCE)..below).rev().find(|id| {
         let Ok(event) = open_here_as_is(*id) else { return false };
         let is_seen = sees_io_uring_setup(&event);
         std::mem::forget(event);

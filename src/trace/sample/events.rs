@@ -28,7 +28,7 @@ pub(crate) fn reaches(address: u64, stack_pointer: u64) -> bool {
 /// Calls without a buffer tell nothing.
 const WITH_LENGTH: &CStr = c"upeer_addrlen != 0";
 /// So many families have samples of calls of accept from the start; others get them by need.
-const MOST_WITH_ENTRIES: usize = 64;
+const MAX_FAMILIES_WITH_ENTRIES: usize = 64;
 /// Fewer are kept open: what is closed too early counts nothing any more.
 const MANY_FAMILIES: usize = 512;
 /// Descriptors that events leave to others, who look up sockets and read /proc.
@@ -143,7 +143,7 @@ impl Families {
         let entries = Vec::new();
         let family = Family { events, io_uring, entries, opened, threads: 0, wake: Wake::AtOnce };
         self.families.insert(id, family);
-        if self.families.len() <= MOST_WITH_ENTRIES {
+        if self.families.len() <= MAX_FAMILIES_WITH_ENTRIES {
             self.open_entries(id, tid, rings);
         }
         Ok(id)

@@ -30,18 +30,18 @@ use super::rings::Rings;
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
 
 /// How often the rings are read at least.
-const LOOK_MS: u16 = 50;
+const READ_INTERVAL_MS: u16 = 50;
 /// The same while answers of sockets wait for what else happened at their time.
-const LOOK_SOON_MS: u16 = 2;
+const SHORT_READ_INTERVAL_MS: u16 = 2;
 /// How often what was seen is compared with what the kernel counted.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// To compare may cost this part of the time at most.
 const CHECK_SHARE: u32 = 50;
 /// How long to look for a sample that the kernel has counted already.
-const PATIENCE: Duration = Duration::from_millis(300);
+const SAMPLE_TIMEOUT: Duration = Duration::from_millis(300);
 /// So many processes, and threads of each, are looked at for the length of their buffers.
-const MOST_LOOKED_AT: usize = 16;
-const PAUSE: Duration = Duration::from_millis(1);
+const MAX_INSPECTED: usize = 16;
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// A connection is given this long after its time, at the latest, as a rule.
 const LATENESS: Duration = Duration::from_millis(250);
 
@@ -256,11 +256,11 @@ impl Sampler {
             self.round(false);
             let lost = self.families.missing(&counts);
             // What is lost does not come later.
-            if lost <= self.lost || begin.elapsed() >= PATIENCE {
+            if lost <= self.lost || begin.elapsed() >= SAMPLE_TIMEOUT {
                 self.lost = lost;
                 return Ok(());
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -278,14 +278,14 @@ impl Sampler {
 
     /// Waits for calls of accept that tell how long the buffers are, where that is not known.
     fn prove_buffers(&mut self) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + SAMPLE_TIMEOUT;
         while self.programs.unproven() > 0 && Instant::now() < end {
-            let processes: Vec<Tid> = self.threads.processes().take(MOST_LOOKED_AT).collect();
+            let processes: Vec<Tid> = self.threads.processes().take(MAX_INSPECTED).collect();
             for pid in processes {
-                let threads: Vec<Tid> = self.threads.of_process(pid).take(MOST_LOOKED_AT).collect();
+                let threads: Vec<Tid> = self.threads.of_process(pid).take(MAX_INSPECTED).collect();
                 threads.into_iter().for_each(|tid| self.look_at_buffer(Thread { pid, tid }));
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
             self.round(false);
         }
     }
@@ -298,9 +298,9 @@ impl Sampler {
         self.ended = Some(monotonic_now());
         self.compare()?;
         // The answers of sockets wait for what else happened at their time.
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + SAMPLE_TIMEOUT;
         while !self.answers.is_empty() && Instant::now() < end {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
             self.round(false);
         }
         self.prove_buffers();
@@ -432,7 +432,7 @@ impl Sampler {
 
     /// Waits for records for two milliseconds at most.
     pub(in crate::trace) fn wait_shortly(&self) {
-        self.rings.wait(LOOK_SOON_MS);
+        self.rings.wait(SHORT_READ_INTERVAL_MS);
     }
 
     /// Whether connections of a process have local addresses that the samples do not tell.
@@ -461,7 +461,7 @@ impl Sampler {
     }
 
     fn wait(&self, deadline: Option<Instant>) {
-        let most = if self.answers.is_empty() { LOOK_MS } else { LOOK_SOON_MS };
+        let most = if self.answers.is_empty() { READ_INTERVAL_MS } else { SHORT_READ_INTERVAL_MS };
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let left = left.map_or(most, |left| left.as_millis().min(most.into()) as u16);
         self.rings.wait(left);
