@@ -213,6 +213,15 @@ fn table() -> Vec<Row> {
             &["netfilter.broken: 1 line could not be read"],
         ),
         row(
+            "netfilter.ipchains",
+            format!(
+                "{LOG}Nov 22 10:58:42 gw kernel: Packet log: input ACCEPT eth0 PROTO=6 \
+                 198.51.100.11:40756 192.0.2.77:4711 L=60 S=0x00 I=18 F=0x4000 T=64 SYN (#1)\n"
+            ),
+            1,
+            &["netfilter.ipchains: 1 line could not be read"],
+        ),
+        row(
             "filterlog.cut",
             format!("{FILTERLOG}{}", cut(FILTERLOG, 90)),
             1,

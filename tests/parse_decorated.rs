@@ -115,8 +115,14 @@ struct Answer {
 }
 
 fn ask(files: &[PathBuf], truth: &Value) -> Answer {
+    ask_as(files, truth, None)
+}
+
+/// The same, with the format given.
+fn ask_as(files: &[PathBuf], truth: &Value, format: Option<&str>) -> Answer {
     let day = truth["first"].as_str().unwrap_or("2026-11-22T").split('T').next().unwrap();
     let options = Options {
+        format: format.map(str::to_owned),
         tz: Some(jiff::tz::TimeZone::UTC),
         date: day.parse().ok(),
         threads: Some(1),
@@ -250,4 +256,42 @@ fn decorated_records_are_read_in_archives_and_beside_bare_ones() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Logs of strace of one file of text.
+fn strace_logs() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/strace");
+    let cases = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<PathBuf> = cases.map(|case| case.join("log")).collect();
+    let is_small = |log: &PathBuf| std::fs::metadata(log).is_ok_and(|m| m.len() <= MAX_BYTES);
+    logs.retain(|log| is_small(log) && std::fs::read_to_string(log).is_ok());
+    logs.sort();
+    logs
+}
+
+#[test]
+fn strace_logs_of_which_some_lines_are_decorated_are_counted_or_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("record");
+    let (mut faults, mut asked) = (Vec::new(), 0);
+    for log in strace_logs() {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let plain = ask_as(std::slice::from_ref(&log), &Value::Null, Some("strace"));
+        for (name, decorate) in DECORATIONS {
+            // Every second line.
+            let some = |(n, line): (usize, &str)| match n % 2 {
+                1 => decorate(line, n) + "\n",
+                _ => format!("{line}\n"),
+            };
+            let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n').enumerate();
+            std::fs::write(&file, lines.map(some).collect::<String>()).unwrap();
+            let answer = ask_as(std::slice::from_ref(&file), &Value::Null, Some("strace"));
+            asked += 1;
+            if let Some(fault) = fault(&answer, &plain) {
+                faults.push(format!("{}, {name}: {fault}", log.display()));
+            }
+        }
+    }
+    assert!(asked > 2_000, "{asked}");
+    assert!(faults.is_empty(), "{} of {asked}:\n{}", faults.len(), faults.join("\n"));
 }

@@ -339,6 +339,62 @@ fn clean_logs_have_no_unreadable_lines() {
 }
 
 #[test]
+fn what_contradicts_itself_is_no_connection() {
+    for line in [
+        r#"accept4(3, {sa_family=AF_INET,sa_family=AF_UNIX, sun_path="/run/x"}, [110 => 2], 0) = 8"#,
+        "accept4(3, 0x7ffda9f2a6c0, [16NULL, NULL) = 9write(1, ], 0) = -1 EAGAIN (Resource \
+         temporarily unavailable)",
+        "accept(3, NULL, NULL) = 9write(1, ",
+    ] {
+        assert_eq!(read(&format!("{line}\n"), false), (0, 1), "{line}");
+    }
+}
+
+/// Text in quotes: among the arguments of a call it is data, elsewhere it is a line.
+#[test]
+fn lines_in_quotes_are_counted_beside_bare_ones() {
+    let accept = format!("accept4(3, {PEER}, [16], 0) = 4");
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let write = format!("write(5, \"{}\"..., 98) = 98", escape(&accept));
+    let wrappers: [fn(&str) -> String; 4] = [
+        |text| format!("level=info msg=\"{text}\""),
+        |text| format!("time=\"2026-11-22T10:58:42Z\" level=info msg=\"{text}\\n\""),
+        |text| format!("{{\"log\":\"{text}\\n\",\"stream\":\"stderr\"}}"),
+        |text| {
+            format!("{{\"MESSAGE\":\"7  {text}\",\"__REALTIME_TIMESTAMP\":\"1795345122500000\"}}")
+        },
+    ];
+    for wrap in wrappers {
+        let log = format!("{accept}\n{}\n{accept}\n", wrap(&escape(&accept)));
+        assert_eq!(read(&log, false), (3, 0), "{log}");
+        let log = format!("{accept}\n{}\n", wrap(&escape(&write)));
+        assert_eq!(read(&log, false), (1, 0), "{log}");
+    }
+    for line in [
+        format!("\"2026-11-22\",\"{}\"", escape(&accept)),
+        format!("said: \"{}\"", escape(&accept)),
+    ] {
+        let (total, unreadable) = read(&format!("{accept}\n{line}\n"), false);
+        assert_eq!(total + unreadable, 2, "{line}");
+    }
+}
+
+#[test]
+fn entities_do_not_make_text_of_a_call_unreadable() {
+    let write =
+        r#"write(5, "accept(3, {sa_family=AF_INET, sin_port=htons(1)}, [16]) = 4"..., 98) = 98"#;
+    for line in [
+        write.replace('"', "&quot;"),
+        write.replace('"', "&#34;"),
+        write.replacen('"', "\u{201c}", 1).replacen('"', "\u{201d}", 1),
+        format!("<span>12</span> {}", write.replace('"', "&quot;")),
+        r#"<... read resumed>"accept(3, NULL, NULL) = 4", 100) = 25"#.replace('"', "&quot;"),
+    ] {
+        assert_eq!(read(&format!("{line}\n"), false), (0, 0), "{line}");
+    }
+}
+
+#[test]
 fn accepts_in_damaged_lines_are_counted_or_unreadable() {
     for lines in [
         &["7 accept4(3<UDP:[,  <unfinished ...>", "7 <... accept4 resumed>PEER, [16], 0) = 6"][..],

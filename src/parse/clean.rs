@@ -88,6 +88,23 @@ pub(super) fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+/// The line without entities, tags and look-alike characters. Control characters are left.
+pub(super) fn without_markup(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(byte) = rest.first() {
+        let (length, text): (usize, &[u8]) = match byte {
+            b'&' => entity(rest).unwrap_or((1, &rest[..1])),
+            b'<' => element(rest).map_or((1, &rest[..1]), |length| (length, b"")),
+            0xc2 | 0xe2 | 0xe3 | 0xef => character(rest).unwrap_or((1, &rest[..1])),
+            _ => (1, &rest[..1]),
+        };
+        out.extend_from_slice(text);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    out
+}
+
 /// The line without terminal sequences and the like, in one piece.
 pub(super) fn joined(line: &[u8]) -> Cow<'_, [u8]> {
     if is_dirty(line) { Cow::Owned(pieces(line).join(&b'\n')) } else { Cow::Borrowed(line) }

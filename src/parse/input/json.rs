@@ -119,6 +119,13 @@ pub(crate) fn unwrap_object(object: &[u8]) -> Option<Vec<u8>> {
     (objects.unwrapped > 0 && objects.broken == 0).then_some(objects.text)
 }
 
+/// Returns the lines in a line of logfmt or of JSON, as [`unwrap_object`] does.
+pub(crate) fn unwrap_line(line: &[u8]) -> Option<Vec<u8>> {
+    let line = line.trim_ascii();
+    let may_be_wrapped = line.starts_with(b"{\"") || memchr::memmem::find(line, b"=\"").is_some();
+    if may_be_wrapped { unwrap_object(line) } else { None }
+}
+
 /// An object or an array that is open.
 struct Open {
     /// Where in [`Objects::pending`] an object begins that may hold a text: one that is in no

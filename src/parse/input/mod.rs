@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 pub(super) use self::archive::Members;
 use self::encoding::Encoding;
-pub(super) use self::json::{UnwrapStatus, unwrap_object};
+pub(super) use self::json::{UnwrapStatus, unwrap_line, unwrap_object};
 use self::packed::Packing;
 use self::samples::Samples;
 pub(super) use self::spool::copy as copy_to_temporary_file;

@@ -176,7 +176,10 @@ impl Block {
         if SYN.find(line).is_none() {
             return;
         }
-        let Some(at) = body::find(line) else { return };
+        let Some(at) = body::find(line) else {
+            self.broken += u64::from(body::is_of_ipchains(line));
+            return;
+        };
         let (stamp, rest) = forwarder.split(line);
         let between = line.get(line.len() - rest.len()..at).unwrap_or_default();
         match frame::writer(between) {

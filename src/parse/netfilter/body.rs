@@ -54,6 +54,14 @@ pub(crate) fn is_log_line(line: &[u8]) -> bool {
     [&b" SRC="[..], b" DST=", b" LEN="].iter().all(|field| memmem::find(body, field).is_some())
 }
 
+/// Whether `line` is of a TCP packet that ipchains (Linux 2.2) logged as it came in.
+pub(crate) fn is_of_ipchains(line: &[u8]) -> bool {
+    memmem::find(line, b"Packet log: ").is_some_and(|at| {
+        let rest = &line[at + 12..];
+        memmem::find(rest, b" PROTO=6 ").is_some() && !rest.starts_with(b"output ")
+    })
+}
+
 /// Whether `line`, the last one of a log, is a LOG line that was cut and may be of a TCP packet.
 pub(crate) fn is_cut(line: &[u8]) -> bool {
     let Some(at) = find(line) else {

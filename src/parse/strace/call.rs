@@ -373,7 +373,10 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
         };
     };
     call.returned = returned;
-    if call.name == Name::Accept && contradicts(&call, result, start.0) {
+    // Text right behind the number: where no address is shown, the number may be another's.
+    let is_glued =
+        call.shown == Shown::Hidden && !c.0.first().is_none_or(|b| b" \t\r<".contains(b));
+    if call.name == Name::Accept && (is_glued || contradicts(&call, result, start.0)) {
         return Parsed::Unreadable;
     }
     match (call.name, result) {

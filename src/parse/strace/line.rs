@@ -8,6 +8,7 @@ use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::cursor::Cursor;
 use super::prefix::{Prefix, Stamp, split};
 use super::rescue;
+use crate::parse::input::unwrap_line;
 use crate::parse::wrapper::{self, Stripped};
 use crate::parse::{clean, lines};
 
@@ -53,7 +54,10 @@ impl LineReader<'_> {
         // The line of another run was checked when it was read.
         let read = self.block.facts[before..].iter().any(|fact| fact.part == LinePart::NewRun)
             || self.block.has_accepted(before);
-        self.block.unreadable += u64::from(!read && rescue::has_unread_accept(line));
+        let is_unread = |text: Vec<u8>| text.split(|b| *b == b'\n').any(rescue::has_unread_accept);
+        let hidden =
+            !read && rescue::has_unread_accept(line) && unwrap_line(line).is_none_or(is_unread);
+        self.block.unreadable += u64::from(hidden);
     }
 
     /// Looks for accepts where a line that is too long was cut, and behind. `before` is the number
@@ -379,12 +383,22 @@ impl LineReader<'_> {
             self.block.unreadable += u64::from(nothing && rescue::may_hide_accept(line));
             return found;
         }
-        if self.behind_wrapper(line, at, depth) || self.behind_text(line, at, depth) {
+        if self.unwrapped(line, at, depth)
+            || self.behind_wrapper(line, at, depth)
+            || self.behind_text(line, at, depth)
+        {
             return true;
         }
         let hidden = rescue::may_hide_accept(line);
         self.block.unreadable += u64::from(hidden);
         hidden
+    }
+
+    /// Reads what a line of logfmt or of JSON holds, among lines that are none.
+    fn unwrapped(&mut self, line: &[u8], at: u32, depth: u8) -> bool {
+        let Some(text) = unwrap_line(line) else { return false };
+        let read = |found, piece: &[u8]| self.line(piece, at, depth - 1) | found;
+        text.split(|b| *b == b'\n').filter(|piece| !piece.is_empty()).fold(false, read)
     }
 
     /// Reads what follows the prefixes of other programs.

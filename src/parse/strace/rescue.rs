@@ -9,6 +9,7 @@ use super::cursor::Cursor;
 use super::prefix::{Prefix, Stamp, split};
 pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
+use crate::parse::clean;
 use crate::parse::timestamp::Stamp as WrapperStamp;
 
 /// The prefixes of strace itself are no longer than this.
@@ -103,6 +104,10 @@ const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_famil
 /// result that is no error.
 #[cold]
 pub(super) fn has_unread_accept(line: &[u8]) -> bool {
+    is_true_of_both(line, has_unread_accept_as_it_is)
+}
+
+fn has_unread_accept_as_it_is(line: &[u8]) -> bool {
     let places: Vec<usize> = accepts(line).take(MAX_HITS + 1).collect();
     if places.len() > MAX_HITS {
         return memmem::find(line, b"= ").is_some();
@@ -150,9 +155,20 @@ fn successes(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Whether a line that could not be read may have told of an accepted connection.
+/// Whether a line that could not be read may have told of an accepted connection, also as it was
+/// before a web page or an editor changed it.
 #[cold]
 pub(super) fn may_hide_accept(line: &[u8]) -> bool {
+    is_true_of_both(line, may_hide_accept_as_it_is)
+}
+
+/// Whether `question` is answered by yes for a line, and for what it was before a web page or an
+/// editor changed it: strings have other quotes there.
+fn is_true_of_both(line: &[u8], question: fn(&[u8]) -> bool) -> bool {
+    question(line) && (!clean::is_dirty(line) || question(&clean::without_markup(line)))
+}
+
+fn may_hide_accept_as_it_is(line: &[u8]) -> bool {
     let last = memmem::rfind(line, b" =").max(memmem::rfind(line, b"= "));
     let hits = accepts(line).filter(|at| last.is_some_and(|last| *at < last));
     for (n, at) in hits.enumerate() {
@@ -191,21 +207,28 @@ fn word_before(text: &[u8]) -> &[u8] {
     &text[text.len() - n..]
 }
 
-/// Whether `at` lies within a string, where the strings of the line are as they should be.
+/// Whether `at` lies within a string among the arguments of a call, where the strings of the line are
+/// as they should be. The strings that a logger puts lines into are no arguments.
 pub(super) fn is_quoted(line: &[u8], at: usize) -> bool {
-    // In JSON, everything is.
-    if line.starts_with(b"{\"") {
-        return false;
-    }
     let mut c = Cursor(line);
     let mut inside = false;
+    let mut depth = 0_usize;
     while let Some(quote) = memchr::memchr(b'"', c.0) {
+        let before = &c.0[..quote];
+        depth = before.iter().fold(depth, |depth, b| match b {
+            b'(' => depth + 1,
+            b')' => depth.saturating_sub(1),
+            _ => depth,
+        });
+        if memmem::find(before, b"resumed>").is_some() {
+            depth += 1;
+        }
         c.skip(quote);
         let begin = line.len() - c.0.len();
         if c.quoted().is_none() {
             return false;
         }
-        inside |= (begin..line.len() - c.0.len()).contains(&at);
+        inside |= depth > 0 && (begin..line.len() - c.0.len()).contains(&at);
     }
     inside
 }

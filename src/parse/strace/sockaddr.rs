@@ -99,6 +99,8 @@ fn any(c: &mut Cursor<'_>) -> Option<Shown> {
     let family = family(&mut probe);
     let mut port = None;
     let mut ip = None;
+    // Whether a field is of another family.
+    let mut other = false;
     loop {
         if probe.eat(b"}") {
             // 4.2 to 4.4 close it twice.
@@ -109,6 +111,7 @@ fn any(c: &mut Cursor<'_>) -> Option<Shown> {
             probe.spaces();
         }
         let before = probe.0.len();
+        other |= family != Family::Other && !is_field_of_inet(probe.0);
         field(&mut probe, family, &mut port, &mut ip)?;
         if probe.0.len() == before {
             return None;
@@ -121,8 +124,14 @@ fn any(c: &mut Cursor<'_>) -> Option<Shown> {
         (Family::Other, ..) => return None,
         (_, Some(ip), port) => Shown::Inet(End { ip: canonical(ip), port: port.unwrap_or(0) }),
         (Family::Unknown, None, _) => return None,
+        _ if other => return None,
         _ => Shown::Unread,
     })
+}
+
+/// Whether a field is one of an internet address, or tells nothing.
+fn is_field_of_inet(field: &[u8]) -> bool {
+    [&b"sin"[..], b"inet_", b"sa_data=", b"."].iter().any(|name| field.starts_with(name))
 }
 
 /// ` AF_INET 198.51.100.7:40755 }`, as FreeBSD's truss shows an address.
@@ -388,6 +397,17 @@ mod tests {
             let mut c = Cursor(line.as_bytes());
             assert_eq!(sockaddr(&mut c), Some(*want), "{form}");
             assert_eq!(c.0, b", [16]) = 4", "{form}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_two_families_is_none() {
+        for form in [
+            r#"{sa_family=AF_INET,sa_family=AF_UNIX, sun_path="/run/x"}"#,
+            r#"{sa_family=AF_INET6, sun_path="/run/x"}"#,
+            r"{sa_family=AF_INET, {sa_family=AF_UNIX}}",
+        ] {
+            assert_eq!(sockaddr(&mut Cursor(form.as_bytes())), None, "{form}");
         }
     }
 
