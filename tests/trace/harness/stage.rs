@@ -85,8 +85,10 @@ fn built(tracee: &'static Tracee) -> Option<&'static PathBuf> {
             fs::read_dir(sources).expect("the sources").filter_map(|f| Some(f.ok()?.path()));
         let sources = files.filter(|f| f.extension().is_some_and(|e| e == "c"));
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(tracee.name);
+        // Two test programs may build it at the same time.
+        let new = program.with_extension(std::process::id().to_string());
         let mut cc = Command::new("cc");
-        cc.args(["-O1", "-pthread", "-Wall", "-o"]).arg(&program).args(sources).args(tracee.flags);
+        cc.args(["-O1", "-pthread", "-Wall", "-o"]).arg(&new).args(sources).args(tracee.flags);
         let output = cc.output().ok()?;
         if !output.status.success() {
             // The 32-bit C library is an option; a source that does not compile is a mistake.
@@ -94,6 +96,7 @@ fn built(tracee: &'static Tracee) -> Option<&'static PathBuf> {
             assert!(!tracee.flags.is_empty(), "the C server does not compile:\n{errors}");
             return None;
         }
+        fs::rename(&new, &program).ok()?;
         Command::new(&program).arg("nothing").status().ok()?.success().then_some(program)
     };
     tracee.program.get_or_init(build).as_ref()
