@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Connection;
 use crate::format::Format;
 
+use super::message;
 use super::output::Output;
 
 /// Maximum number of events and texts in the queue.
@@ -28,6 +29,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 enum Item {
     Event(Box<Connection>),
     Text(Vec<u8>),
+    /// Reopens the file, and writes this text if it is empty.
+    Reopen(Vec<u8>),
 }
 
 /// Writes events and texts asynchronously. Drops what does not fit in the queue.
@@ -35,6 +38,8 @@ pub(super) struct EventWriter {
     queue: SyncSender<Item>,
     thread: JoinHandle<(Output, Option<io::Error>)>,
     closed: Arc<AtomicBool>,
+    /// Whether the file was reopened and is empty.
+    is_new: Arc<AtomicBool>,
     /// Events and reports that were dropped.
     pub dropped: u64,
     /// Whether the caller may wait for the queue, until the reader counts as stuck.
@@ -45,12 +50,12 @@ impl EventWriter {
     /// Starts the thread. Events are written in `format`.
     pub(super) fn new(output: Output, format: Box<dyn Format>) -> io::Result<EventWriter> {
         let (queue, receiver) = sync_channel(QUEUE_ITEMS);
-        let closed = Arc::new(AtomicBool::new(false));
+        let [closed, is_new] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let thread = std::thread::Builder::new().name("output".into()).spawn({
-            let closed = closed.clone();
-            move || write(output, format, &receiver, &closed)
+            let (closed, is_new) = (closed.clone(), is_new.clone());
+            move || write(output, format, &receiver, &closed, &is_new)
         })?;
-        Ok(EventWriter { queue, thread, closed, dropped: 0, waits: false })
+        Ok(EventWriter { queue, thread, closed, is_new, dropped: 0, waits: false })
     }
 
     /// Whether the reader has closed the output.
@@ -68,6 +73,16 @@ impl EventWriter {
         if !text.is_empty() {
             self.send(Item::Text(text));
         }
+    }
+
+    /// Reopens the output file, and writes `headings` if it is empty.
+    pub(super) fn reopen(&mut self, headings: Vec<u8>) {
+        self.send(Item::Reopen(headings));
+    }
+
+    /// Whether the file has been reopened and was empty, since the last call.
+    pub(super) fn take_is_new(&self) -> bool {
+        self.is_new.swap(false, Ordering::Relaxed)
     }
 
     fn send(&mut self, item: Item) {
@@ -102,17 +117,23 @@ fn write(
     mut format: Box<dyn Format>,
     queue: &Receiver<Item>,
     closed: &AtomicBool,
+    is_new: &AtomicBool,
 ) -> (Output, Option<io::Error>) {
     let mut error = None;
     let mut text = Vec::new();
     while let Ok(item) = queue.recv() {
         let mut next = Some(item);
+        let mut headings = None;
         while let Some(item) = next {
             let result = match item {
                 Item::Event(connection) => format.event(&connection, &mut text),
                 Item::Text(more) => {
                     text.extend(more);
                     Ok(())
+                }
+                Item::Reopen(text) => {
+                    headings = Some(text);
+                    break;
                 }
             };
             error = error.or(result.err());
@@ -125,6 +146,24 @@ fn write(
             }
         }
         text.clear();
+        if let Some(headings) = headings {
+            error = error.or(reopen(&mut output, &headings, is_new).err());
+        }
     }
     (output, error)
+}
+
+/// Reopens the output file. A new one begins with `headings`.
+fn reopen(output: &mut Output, headings: &[u8], is_new: &AtomicBool) -> io::Result<()> {
+    match output.reopen() {
+        Ok(()) if !output.continues() => {
+            is_new.store(true, Ordering::Relaxed);
+            output.write(|out| out.write_all(headings))
+        }
+        Ok(()) => Ok(()),
+        Err(e) => {
+            message::error(format_args!("{}: {e}", output.cannot_reopen()));
+            Ok(())
+        }
+    }
 }

@@ -85,6 +85,21 @@ impl Events {
         }
     }
 
+    /// Writes the text that is left, and reopens the output file.
+    pub(super) fn reopen(&mut self) -> anyhow::Result<()> {
+        // A failed write is reported at the end.
+        self.pause();
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.reopen().with_context(|| output.cannot_reopen())?;
+        if !output.continues() {
+            self.format =
+                self.kind.format(RenderOptions { headings: true, ..self.options.clone() });
+            let result = self.format.event_headings(&mut self.text);
+            self.keep(result);
+        }
+        Ok(())
+    }
+
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
         let options = RenderOptions { headings: false, ..self.options.clone() };

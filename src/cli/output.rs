@@ -78,12 +78,13 @@ impl Output {
         let regular = metadata.as_ref().is_none_or(std::fs::Metadata::is_file);
         if mode != Mode::Replace || !regular {
             let mut options = OpenOptions::new();
-            options.write(true).create(regular);
-            match mode {
-                Mode::Append => options.append(true),
-                _ => options.truncate(regular),
-            };
-            return Ok(Output::Direct { path: path.to_path_buf(), file: options.open(path)? });
+            // Appends also where it truncates first: another program may empty the file (logrotate's copytruncate).
+            options.append(true).create(regular);
+            let file = options.open(path)?;
+            if regular && mode != Mode::Append {
+                file.set_len(0)?;
+            }
+            return Ok(Output::Direct { path: path.to_path_buf(), file });
         }
         // A symbolic link is kept; its target is replaced.
         let path = if metadata.is_some() { path.canonicalize()? } else { path.to_path_buf() };
@@ -118,9 +119,31 @@ impl Output {
         format!("cannot write the report to {}", self.name())
     }
 
+    /// The context of an error of [`Output::reopen`].
+    pub(super) fn cannot_reopen(&self) -> String {
+        format!(
+            "SIGHUP: cannot reopen {}; writing continues to the file that was open",
+            self.name()
+        )
+    }
+
     /// Whether the file has content already.
     pub(super) fn continues(&self) -> bool {
         matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file() && m.len() > 0))
+    }
+
+    /// Whether [`Output::reopen`] opens a file: it is a regular one that is written immediately.
+    pub(super) fn can_reopen(&self) -> bool {
+        matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file()))
+    }
+
+    /// Opens the file again by its name, which may have been given to another file since: log rotation. Writes to the
+    /// former file if that fails.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Output::Direct { path, file } = self {
+            *file = OpenOptions::new().append(true).create(true).open(path)?;
+        }
+        Ok(())
     }
 
     /// Writes the output with `write`, and replaces the file if it is [`Output::Replace`].

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::Sink;
 use crate::parse::{self, Options, Outcome};
+use crate::sys::wake::{means_reopen, reopen_at_hangup};
 use crate::sys::{is_ignored, wait_for_signal};
 use crate::{Connection, RecordTime, ShortfallKind, SourceStatus};
 use anyhow::Context;
@@ -63,6 +64,7 @@ pub(super) fn run(
     signals.thread_block()?;
     let started = RecordTime::now();
     let quiet = request.quiet;
+    reopen_at_hangup(output.can_reopen());
     let shared = Arc::new(Mutex::new(Feed::new(request, output)));
     let (sender, news) = channel();
     spawn("signals", {
@@ -85,6 +87,7 @@ pub(super) fn run(
         match news.recv_timeout(if interrupted { GRACE } else { TICK }) {
             Ok(News::Ended(outcome)) => break *outcome,
             Ok(News::Signal(Signal::SIGUSR1)) => lock(&shared).show(quiet)?,
+            Ok(News::Reopen) => lock(&shared).reopen(),
             Ok(News::Signal(_)) => interrupted = true,
             Err(RecvTimeoutError::Timeout) if interrupted => break unfinished(),
             Err(RecvTimeoutError::Timeout) => lock(&shared).tick(started)?,
@@ -104,6 +107,8 @@ fn unfinished() -> Outcome {
 enum News {
     Ended(Box<Outcome>),
     Signal(Signal),
+    /// SIGHUP asks to reopen the output file.
+    Reopen,
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -115,6 +120,12 @@ fn wait_for_signals(signals: &SigSet, ignores_interrupt: bool, news: &Sender<New
     while let Ok(received) = wait_for_signal(signals) {
         let Ok(signal) = Signal::try_from(received.signal) else { continue };
         if signal == Signal::SIGINT && ignores_interrupt && !received.is_sent {
+            continue;
+        }
+        if signal == Signal::SIGHUP && means_reopen(received.is_sent) {
+            if news.send(News::Reopen).is_err() {
+                return;
+            }
             continue;
         }
         if ending && signal != Signal::SIGUSR1 {
@@ -160,6 +171,23 @@ impl Feed {
                     _ => Ok(()),
                 }
             }
+        }
+    }
+
+    /// Writes what is final, and reopens the output file. A new one begins with the headings of its format.
+    fn reopen(&mut self) {
+        let result = match self {
+            Feed::Events(events) => events.reopen(),
+            Feed::Tally { reporter, output } => {
+                output.reopen().with_context(|| output.cannot_reopen()).map(|()| {
+                    if !output.continues() {
+                        reporter.begin_file();
+                    }
+                })
+            }
+        };
+        if let Err(error) = result {
+            message::error(format_args!("{error:#}"));
         }
     }
 

@@ -52,6 +52,11 @@ impl Reporter {
         Reporter { request, format, next, observed_from, observed_until: None, shown: false }
     }
 
+    /// Writes headings once more: a new output file begins.
+    pub(super) fn begin_file(&mut self) {
+        self.format = self.request.format(None, true);
+    }
+
     /// Counts one connection.
     pub(super) fn take(&mut self, mut c: Connection) {
         if let Some(next) = self.next.filter(|_| self.observed_from.is_some() && self.shown) {

@@ -40,6 +40,8 @@ pub enum Event {
     Deadline,
     /// SIGUSR1: the user wants the tally so far.
     Asked,
+    /// SIGHUP: output files are to be reopened. Only in the program `tcptally`; otherwise SIGHUP ends a source.
+    Reopen,
     /// A message for the user, to be printed now.
     Notice(String),
     /// The source has ended.

@@ -24,6 +24,11 @@ static IGNORED: AtomicU64 = AtomicU64::new(0);
 static TIMER: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
 static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
+/// Whether SIGHUP asks to reopen output files: [`reopen_at_hangup`].
+static REOPENS: AtomicBool = AtomicBool::new(false);
+/// Whether this process had a controlling terminal when [`reopen_at_hangup`] was called.
+static HAD_TERMINAL: AtomicBool = AtomicBool::new(false);
+
 /// Signals are numbered from 1 to 64 (signal(7)).
 const SIGNALS: usize = 65;
 /// The timer's bit in [`PENDING`]: SIGKILL has no handler.
@@ -43,6 +48,7 @@ const fn bit(signal: i32) -> u64 {
 pub(crate) struct Signals {
     pending: u64,
     sent: u64,
+    asks_to_reopen: bool,
 }
 
 /// A signal that a process sent to this one.
@@ -66,6 +72,11 @@ impl Signals {
     /// from the kernel.
     pub(crate) fn was_sent(self, signal: i32) -> bool {
         self.sent & bit(signal) != 0
+    }
+
+    /// Whether SIGHUP asked to reopen output files. Then it counts as no other request.
+    pub(crate) fn asks_to_reopen(self) -> bool {
+        self.asks_to_reopen
     }
 
     /// All that have arrived.
@@ -235,7 +246,31 @@ pub(crate) fn is_due() -> bool {
 /// Returns the signals that have arrived. The caller sets its next deadline afterwards.
 pub(crate) fn take() -> Signals {
     let pending = PENDING.swap(0, Ordering::SeqCst) & !TIMER_BIT;
-    Signals { pending, sent: SENT.fetch_and(!pending, Ordering::SeqCst) & pending }
+    let sent = SENT.fetch_and(!pending, Ordering::SeqCst) & pending;
+    let hangup = bit(libc::SIGHUP);
+    if sent & hangup != 0 && means_reopen(true) {
+        Signals { pending: pending & !hangup, sent: sent & !hangup, asks_to_reopen: true }
+    } else {
+        Signals { pending, sent, asks_to_reopen: false }
+    }
+}
+
+/// With `reopens`, a SIGHUP that a process sends asks from now on to reopen output files, as for log rotation, unless
+/// the controlling terminal is gone: then shells send SIGHUP to their jobs, which means to end.
+pub(crate) fn reopen_at_hangup(reopens: bool) {
+    HAD_TERMINAL.store(has_terminal(), Ordering::SeqCst);
+    REOPENS.store(reopens, Ordering::SeqCst);
+}
+
+/// Whether SIGHUP asks to reopen output files; `is_sent`: by a process, and not by the kernel for a terminal.
+pub(crate) fn means_reopen(is_sent: bool) -> bool {
+    let is_terminal_gone = || HAD_TERMINAL.load(Ordering::SeqCst) && !has_terminal();
+    is_sent && REOPENS.load(Ordering::SeqCst) && !is_terminal_gone()
+}
+
+/// Whether this process has a controlling terminal: tty(4). When the terminal hangs up, its processes have none.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Returns how often `signal` was sent since the last call, and its value.

@@ -21,6 +21,7 @@ pub(super) fn install() -> Result<(), Error> {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     tally: bool,
+    reopen: bool,
 }
 
 impl Requests {
@@ -32,17 +33,21 @@ impl Requests {
         let signals = wake::take();
         wake::at(None);
         self.tally |= signals.has(TALLY);
+        self.reopen |= signals.asks_to_reopen();
         ENDING.iter().any(|s| signals.has(*s))
     }
 
     /// Whether a request waits at time `now`.
     pub(super) fn is_due(&self, deadline: Option<Instant>, now: Instant) -> bool {
-        self.tally || deadline.is_some_and(|d| d <= now)
+        self.tally || self.reopen || deadline.is_some_and(|d| d <= now)
     }
 
     /// Returns the event that answers a request, when all connections until `reported` have been
     /// reported.
     pub(super) fn answer(&mut self, deadline: Option<Instant>, reported: Instant) -> Option<Event> {
+        if std::mem::take(&mut self.reopen) {
+            return Some(Event::Reopen);
+        }
         if std::mem::take(&mut self.tally) {
             return Some(Event::Asked);
         }

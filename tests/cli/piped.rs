@@ -165,6 +165,34 @@ fn a_signal_ends_the_reading_with_the_report() {
     }
 }
 
+#[test]
+fn hangup_reopens_the_output_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, former] = ["events", "events.1"].map(|name| folder.path().join(name));
+    let lines = |path: &std::path::Path, count: usize| {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            if text.lines().count() == count {
+                return text;
+            }
+            assert!(std::time::Instant::now() < until, "{count} lines in {path:?}: {text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut work = AtWork::new(&["-e", "-F", "csv", "-o", file.to_str().unwrap()]);
+    work.feed(&line(NOON, "192.0.2.7", 80));
+    lines(&file, 2);
+    std::fs::rename(&file, &former).unwrap();
+    work.signal(Signal::SIGHUP);
+    lines(&file, 1);
+    work.feed(&line(NOON + 1.0, "192.0.2.8", 80));
+    let text = lines(&file, 2);
+    assert!(text.starts_with("time,") && text.contains("192.0.2.8"), "{text}");
+    assert_eq!(work.end().1, Some(0));
+    assert!(lines(&former, 2).contains("192.0.2.7"));
+}
+
 /// A shell without job control ignores SIGINT in what it starts in the background.
 #[test]
 fn an_interrupt_ignored_at_start_ends_the_reading_when_it_is_sent() {

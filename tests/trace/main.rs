@@ -28,6 +28,7 @@ mod perf_refused;
 mod periods;
 mod ports;
 mod readme;
+mod reopen;
 mod sample;
 mod servers;
 mod signals;

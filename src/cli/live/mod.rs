@@ -5,6 +5,7 @@ mod state;
 use anyhow::Context;
 
 use crate::model::live::{Ending, Event, Live};
+use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, trace};
 
 use self::state::State;
@@ -37,7 +38,10 @@ pub(super) fn watch<L: Live>(
     let incomplete = state.fails_strict(&status);
     let written = state.finish(status);
     let ending = match ending? {
-        Ending::CommandDetached(pid) => trace::supervise(pid)?,
+        Ending::CommandDetached(pid) => {
+            wake::reopen_at_hangup(false);
+            trace::supervise(pid)?
+        }
         ending => ending,
     };
     Ok(match ending {
@@ -65,6 +69,7 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
             Event::Asked => state.show(live.status()),
+            Event::Reopen => state.reopen(),
             Event::Notice(text) => message::notice_in_background(false, text),
             Event::Ended(ending) => return Ok(ending),
         }

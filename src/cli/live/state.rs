@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::model::live::Live;
+use crate::sys::wake;
 use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
 use anyhow::Context;
@@ -61,6 +62,7 @@ impl State {
         let format = request.format(output.stream(), !output.continues());
         let mut events = request.format(output.stream(), !output.continues());
         let place = output.name();
+        wake::reopen_at_hangup(output.can_reopen());
         let mut headings = Vec::new();
         if request.events {
             events.event_headings(&mut headings)?;
@@ -149,8 +151,21 @@ impl State {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = now.shifted(-lateness);
         if self.counting && self.reporter.next_end().is_some_and(|end| end <= now) {
+            if self.event_writer.take_is_new() {
+                self.reporter.begin_file();
+            }
             self.event_writer.text(self.reporter.ended(now));
         }
+    }
+
+    /// Reopens the output file. A new one begins with the headings of its format.
+    pub(super) fn reopen(&mut self) {
+        let mut headings = Vec::new();
+        if self.reporter.request.events {
+            // Writing to a vector does not fail.
+            let _ = self.reporter.request.format(None, true).event_headings(&mut headings);
+        }
+        self.event_writer.reopen(headings);
     }
 
     /// Writes the tally so far.
@@ -187,6 +202,7 @@ impl State {
             self.show(status);
         }
         self.counting = false;
+        wake::reopen_at_hangup(false);
     }
 
     /// Writes the tally unless that has been done, and waits until everything is written. Returns

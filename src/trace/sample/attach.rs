@@ -97,6 +97,7 @@ impl Sampler {
             io_uring_seen: false,
             phase: Phase::Counting,
             asked: false,
+            reopen: false,
             notices: BTreeMap::new(),
             ready: VecDeque::new(),
             status: SourceStatus::new("trace"),

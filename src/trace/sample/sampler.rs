@@ -96,6 +96,8 @@ pub struct Sampler {
     pub(super) io_uring_seen: bool,
     pub(super) phase: Phase,
     pub(super) asked: bool,
+    /// SIGHUP asked to reopen output files.
+    pub(super) reopen: bool,
     /// Signals that were ignored, and whether that is still to be said.
     pub(super) notices: BTreeMap<i32, bool>,
     pub(super) ready: VecDeque<Connection>,
@@ -172,6 +174,7 @@ impl Sampler {
         let signals = wake::take();
         wake::at(None);
         self.asked |= signals.has(libc::SIGUSR1);
+        self.reopen |= signals.asks_to_reopen();
         if let Some(command) = self.command.as_mut().filter(|command| command.ending.is_none()) {
             let ignored = command.on_signals(signals).doing("stopping with the job")?;
             wake::at(command.next_due());
@@ -317,6 +320,9 @@ impl Sampler {
     ) -> Result<Option<Event>, Error> {
         if wake::is_due() {
             self.on_signals()?;
+        }
+        if std::mem::take(&mut self.reopen) {
+            return Ok(Some(Event::Reopen));
         }
         if std::mem::take(&mut self.asked) {
             return Ok(Some(Event::Asked));

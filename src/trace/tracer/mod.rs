@@ -123,7 +123,7 @@ impl Tracer {
         if let Some(notice) = self.signals.next_notice() {
             return Ok(Some(Event::Notice(notice)));
         }
-        Ok(self.signals.take_report_request().then_some(Event::Asked))
+        Ok(self.signals.take_request())
     }
 
     /// Sets the timer to the next deadline.

@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::model::live::Event;
 use crate::sys::wake::{self, Sent, Signals};
 use crate::trace::command::Command;
 use crate::trace::engine::Engine;
@@ -21,6 +22,7 @@ const SAME_REQUEST: Duration = Duration::from_millis(300);
 pub(super) struct SignalHandler {
     notices: VecDeque<String>,
     is_report_requested: bool,
+    is_reopen_requested: bool,
     /// Ignored signals that a notice was printed for.
     reported: HashSet<i32>,
     /// When the first request came to end the processes that the command left behind.
@@ -33,9 +35,13 @@ impl SignalHandler {
         self.notices.pop_front()
     }
 
-    /// Returns whether SIGUSR1 has come since the last call.
-    pub(super) fn take_report_request(&mut self) -> bool {
-        std::mem::take(&mut self.is_report_requested)
+    /// Removes and returns what a signal asked for since the last call: the tally so far, or new output files.
+    pub(super) fn take_request(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.is_reopen_requested) {
+            Some(Event::Reopen)
+        } else {
+            std::mem::take(&mut self.is_report_requested).then_some(Event::Asked)
+        }
     }
 
     fn report_ignored(&mut self, signal: i32, command: Option<i32>) {
@@ -47,6 +53,7 @@ impl SignalHandler {
     /// Handles the signals that have come.
     pub(super) fn handle(&mut self, tracees: &mut Tracees, signals: Signals) -> Result<(), Error> {
         self.is_report_requested |= signals.has(libc::SIGUSR1);
+        self.is_reopen_requested |= signals.asks_to_reopen();
         match &mut tracees.watched {
             Watched::Spawned(command) if command.ending.is_some() => {
                 self.handle_after_command(tracees, signals)
