@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Connection;
 use crate::format::Format;
+use crate::sys::capability::{self, Duty};
 
 use super::message;
 use super::output::Output;
@@ -53,7 +54,12 @@ impl EventWriter {
         let [closed, is_new] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let thread = std::thread::Builder::new().name("output".into()).spawn({
             let (closed, is_new) = (closed.clone(), is_new.clone());
-            move || write(output, format, &receiver, &closed, &is_new)
+            move || {
+                // This thread may have been started before a command is. Failure is harmless: nothing is executed.
+                let _ = capability::renounce_new();
+                let _ = capability::give_up_beyond(Duty::Files);
+                write(output, format, &receiver, &closed, &is_new)
+            }
         })?;
         Ok(EventWriter { queue, thread, closed, is_new, dropped: 0, waits: false })
     }

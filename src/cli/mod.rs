@@ -27,7 +27,7 @@ use std::io;
 use clap::Parser;
 
 use crate::cli::args::{Cli, Command};
-use crate::sys::capability;
+use crate::sys::capability::{self, Duty};
 use crate::trace as tracing;
 
 use request::Usage;
@@ -45,8 +45,13 @@ pub(crate) fn main() -> i32 {
 fn run(cli: Cli) -> i32 {
     let starts_command = matches!(&cli.command, Command::Trace(args) if !args.argv.is_empty());
     if !starts_command {
-        // Failure is harmless: nothing is executed but nfdump.
+        // A command that is started later must have all that this process has; the others need less. Failure is
+        // harmless: nothing is executed but nfdump.
         let _ = capability::renounce_new();
+        let _ = capability::give_up_beyond(match &cli.command {
+            Command::Trace(_) | Command::Watch(_) => Duty::Observe,
+            Command::Parse(_) | Command::Man { .. } | Command::Completions { .. } => Duty::Files,
+        });
     }
     let (result, own_failure) = match cli.command {
         // The command's own exit status may be 1, so a failure of tcptally is 125.

@@ -46,6 +46,58 @@ fn lower_here() -> io::Result<()> {
     set(sets)
 }
 
+/// What a thread still has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Observe processes, sockets and the kernel, and read and write files.
+    Observe,
+    /// Read and write files.
+    Files,
+    /// Answer clients.
+    Answer,
+}
+
+/// What root needs to read and to write the files of others.
+const FILES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID);
+
+/// What an observer needs besides: perf_event_open(2) and its limits, ptrace(2), setns(2), signals to processes of
+/// others, large receive buffers, a port below 1024 for metrics.
+const OBSERVE: CapabilitySet = FILES
+    .union(PERF)
+    .union(CapabilitySet::IPC_LOCK)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_RESOURCE);
+
+/// Gives up for ever, in the calling thread and in those that it starts later, the capabilities that `duty` does not
+/// need.
+pub(crate) fn give_up_beyond(duty: Duty) -> io::Result<()> {
+    let mut sets = get()?;
+    let needed = match duty {
+        // Without CAP_SYS_PTRACE, a process may observe those only that have no more capabilities than itself: ptrace(2),
+        // "Ptrace access mode checking".
+        Duty::Observe if !sets.effective.contains(CapabilitySet::SYS_PTRACE) => return Ok(()),
+        Duty::Observe => OBSERVE,
+        Duty::Files => FILES,
+        Duty::Answer => CapabilitySet::empty(),
+    };
+    if needed.contains(sets.permitted | sets.inheritable) {
+        return Ok(());
+    }
+    sets.effective &= needed;
+    sets.permitted &= needed;
+    sets.inheritable &= needed;
+    set(sets)
+}
+
 /// Lets no program that this process executes gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS). Not for a
 /// process that starts a command of the user: set-user-ID programs would lose their privileges.
 pub(crate) fn renounce_new() -> io::Result<()> {

@@ -53,8 +53,17 @@ pub use tracer::{Options, Remark, Tracer};
 /// # Errors
 /// That no thread can be started: then `f` has not run.
 pub fn detach_at_end<T: Send>(f: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    detach_at_end_and(f, || ())
+}
+
+/// The same. The calling thread does `meanwhile` before it waits.
+pub(crate) fn detach_at_end_and<T: Send>(
+    f: impl FnOnce() -> T + Send,
+    meanwhile: impl FnOnce(),
+) -> std::io::Result<T> {
     let result = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("tracer".into()).spawn_scoped(scope, f)?;
+        meanwhile();
         Ok::<_, std::io::Error>(thread.join())
     })?;
     Ok(result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -206,27 +206,6 @@ fn a_server_with_more_threads_than_descriptors_is_restored() {
     assert!(settled_signals(plain.pid) == before, "{:?}", signals(plain.pid).first());
 }
 
-/// Set-user-ID programs that a started command executes need their privileges; tcptally itself executes
-/// nothing but nfdump.
-#[test]
-fn tcptally_gives_up_new_privileges_unless_it_starts_a_command() {
-    let stage = Stage::get();
-    let program = need!(stage.server(), "the C server", "there is no C compiler");
-    let user = User::plain();
-    let server = Server::c(&program, &[], &[Listens::V4]);
-    let plain = server.start(&stage, user);
-    let options = ["--engine", "syscall", "-p", &plain.pid.to_string()];
-    let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
-    let has = |pid: u32| status_field(&pid.to_string(), "NoNewPrivs");
-    assert_eq!(has(run.session.pid).as_deref(), Some("1"));
-    assert_eq!(has(plain.pid).as_deref(), Some("0"));
-    run.end_attached();
-    let server = Server::c(&program, &[], &[Listens::V4]);
-    let mut run = Run::spawn(&stage, user, &["--engine", "syscall"], &server);
-    assert_eq!(has(run.server_pid()).as_deref(), Some("0"));
-    run.end();
-}
-
 #[test]
 fn a_stopped_server_stays_stopped_until_it_is_continued() {
     let stage = Stage::get();

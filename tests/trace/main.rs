@@ -27,6 +27,7 @@ mod perf_harmless;
 mod perf_refused;
 mod periods;
 mod ports;
+mod privileges;
 mod readme;
 mod reopen;
 mod sample;

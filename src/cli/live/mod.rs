@@ -2,9 +2,12 @@
 
 mod state;
 
+use std::sync::mpsc::channel;
+
 use anyhow::Context;
 
 use crate::model::live::{Ending, Event, Live};
+use crate::sys::capability::{self, Duty};
 use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, trace};
 
@@ -23,8 +26,14 @@ pub(super) fn watch<L: Live>(
 ) -> anyhow::Result<i32> {
     let duration = what.duration;
     let mut state = State::new(what)?;
-    let (ending, status) = trace::detach_at_end(|| -> anyhow::Result<_> {
+    let (has_started, started) = channel();
+    let run = || -> anyhow::Result<_> {
+        // Dropped here when the start fails.
+        let has_started = has_started;
         let mut live = start()?;
+        give_up_privileges();
+        // The other thread waits for it.
+        let _ = has_started.send(());
         state.begin(duration);
         let ending = follow(&mut live, &mut state);
         let mut status = live.status();
@@ -33,8 +42,15 @@ pub(super) fn watch<L: Live>(
             status.record_shortfall(ShortfallKind::Unobservable, 1, text);
         }
         Ok((ending, status))
-    })
-    .context(message::NO_THREAD)??;
+    };
+    // A command that `start` has started has the privileges of this process; from then on nobody needs them.
+    let meanwhile = move || {
+        if started.recv().is_ok() {
+            give_up_privileges();
+        }
+    };
+    let (ending, status) =
+        trace::detach_at_end_and(run, meanwhile).context(message::NO_THREAD)??;
     let incomplete = state.fails_strict(&status);
     let written = state.finish(status);
     let ending = match ending? {
@@ -55,6 +71,12 @@ pub(super) fn watch<L: Live>(
         Ending::Exited(status) => status,
         Ending::Killed(signal) => crate::sys::die_of(signal),
     })
+}
+
+/// Gives up, in the calling thread, what only the start needed. Failure is harmless: nothing is executed.
+fn give_up_privileges() {
+    let _ = capability::renounce_new();
+    let _ = capability::give_up_beyond(Duty::Observe);
 }
 
 fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
