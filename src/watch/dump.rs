@@ -56,3 +56,13 @@ pub(super) fn is_connection(s: &Socket) -> bool {
 pub(super) fn opened_here(info: &Info) -> bool {
     info.acked > info.sent.saturating_sub(info.resent) + 1
 }
+
+/// Whether a closed socket never was a connection. Two CPUs processed the client's final ACK of the handshake at once, or
+/// that ACK and the first data: both made a socket, and the kernel discarded one (`inet_ehash_nolisten`). Until it has
+/// processed that segment, a new socket has counted the SYN only.
+pub(super) fn was_discarded(s: &Socket) -> bool {
+    let counted_syn_only =
+        |i: &Info| i.all_segments_received == 1 && i.received == 0 && i.sent == 0;
+    // A reset by the owner sets the counters to 0.
+    s.state != state::CLOSE || !s.is_wiped() && s.info.as_ref().is_some_and(counted_syn_only)
+}

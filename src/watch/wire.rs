@@ -83,6 +83,8 @@ pub(super) struct Info {
     pub sent: u64,
     /// Bytes that were retransmitted.
     pub resent: u64,
+    /// All received segments, with the SYN.
+    pub all_segments_received: u32,
     /// Received segments with data.
     pub segments_received: u32,
     /// Sent segments with data.
@@ -197,6 +199,7 @@ fn info(i: &[u8]) -> Option<Info> {
         received: u64_at(i, 128)?,
         sent: u64_at(i, 200)?,
         resent: u64_at(i, 208)?,
+        all_segments_received: u32_at(i, 140)?,
         segments_received: u32_at(i, 152)?,
         segments_sent: u32_at(i, 156)?,
         busy: u64_at(i, 168)?,

@@ -6,13 +6,15 @@
 //! of its end has not been processed yet. A notice of an unknown socket is of one that was opened
 //! and closed after the previous dump.
 
+mod forgotten;
 mod history;
 
 use std::collections::HashMap;
 
+use self::forgotten::Forgotten;
 use self::history::History;
 use super::age::{Age, Bounds, bound};
-use super::dump::{Dump, Nanos, Span, is_connection, opened_here};
+use super::dump::{Dump, Nanos, Span, is_connection, opened_here, was_discarded};
 use super::listeners::Listeners;
 use super::ports::PortSet;
 use super::wire::{End, Info, Socket, state};
@@ -83,6 +85,8 @@ pub(super) struct SocketTracker {
     mark: (u32, Nanos),
     /// The time since which connections count.
     started: Nanos,
+    /// Sockets that were dropped.
+    forgotten: Forgotten,
     given: Vec<ObservedSocket>,
     passive: u64,
     opened_before: u64,
@@ -100,6 +104,7 @@ impl SocketTracker {
             history: History::default(),
             mark: (0, 0),
             started: 0,
+            forgotten: Forgotten::default(),
             given: Vec::new(),
             passive: 0,
             opened_before: 0,
@@ -156,10 +161,12 @@ impl SocketTracker {
         }
     }
 
-    /// Drops sockets that disappeared long ago: their notices were lost.
+    /// Drops sockets that disappeared long ago: their notices were lost, or the clients have reset the connections and
+    /// the server still has them open.
     fn forget(&mut self) {
-        for (_, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
+        for (cookie, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
             self.vanished += 1;
+            self.forgotten.add(cookie);
             if gone.what == What::Kept {
                 self.given.push(last_seen(&gone));
             }
@@ -182,11 +189,11 @@ impl SocketTracker {
         } else if s.peer.0.is_unspecified() {
             // A listener that was opened and closed between two dumps.
             self.listeners.note(s.local, self.history.last());
-        } else if s.state == state::CLOSE {
+        } else if self.forgotten.remove(s.cookie) {
+            self.vanished -= 1;
+        } else if !was_discarded(s) {
             self.came_and_went(s, told);
         }
-        // In any other state it never was a connection: two CPUs processed the client's final ACK
-        // of the handshake at once, and one of the two sockets was discarded.
     }
 
     /// Handles a connection that is in no dump.

@@ -137,6 +137,46 @@ fn remnants_and_thrown_away_sockets_are_no_connections() {
     assert!(ports(&mut tracker).is_empty());
 }
 
+/// Two CPUs made a socket of one handshake. The kernel discards one of them, in the state CLOSE (Linux 5.10) or
+/// SYN_RECV, before it has counted more than the SYN.
+#[test]
+fn the_second_socket_of_a_handshake_does_not_count() {
+    let discarded = Info { all_segments_received: 1, ..Info::default() };
+    // The SYN and the ACK; the SYN of TCP Fast Open with data.
+    let [short, fast] = [
+        Info { all_segments_received: 2, ..Info::default() },
+        Info { all_segments_received: 1, received: 7, segments_received: 1, ..Info::default() },
+    ];
+    let mut tracker = begun(false);
+    // The client closed with a reset before the next dump.
+    tracker.ended(&Socket { info: Some(discarded), ..over(5) }, told(3 * SECOND));
+    tracker.ended(&Socket { info: Some(short), ..over(6) }, told(3 * SECOND));
+    tracker.ended(&Socket { info: Some(fast), ..over(7) }, told(3 * SECOND));
+    // Reset by its owner: the counters are 0, or left over.
+    let wiped = Socket { peer: (ip(2), 0), info: Some(discarded), ..over(8) };
+    tracker.ended(&wiped, told(3 * SECOND));
+    tracker.finish();
+    assert_eq!(ports(&mut tracker), [0, 6, 7]);
+    assert_eq!(tracker.passive(), 3);
+}
+
+/// The client has reset the connection, so no dump shows it, but the server has not closed it yet.
+#[test]
+fn a_socket_that_ends_after_it_was_forgotten_does_not_count_again() {
+    for keep in [false, true] {
+        let mut tracker = begun(keep);
+        tracker.dumped(&dump(2, [open(5)]));
+        for at in [3, 70, 140] {
+            tracker.dumped(&dump(at, []));
+        }
+        assert_eq!((ports(&mut tracker), tracker.vanished()), (vec![5], 1));
+        tracker.ended(&over(5), told(150 * SECOND));
+        tracker.finish();
+        assert_eq!((ports(&mut tracker), tracker.vanished()), (vec![], 0));
+        assert_eq!(tracker.passive(), 1);
+    }
+}
+
 #[test]
 fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
     let mut tracker = begun(true);
