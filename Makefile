@@ -7,6 +7,7 @@ CARGO   ?= cargo
 BIN  ?= target/release/tcptally
 ROOT  = $(DESTDIR)$(PREFIX)
 FUZZ_TIME ?= 60
+FUZZ_KIB ?= 64
 # The same cases at each run of `make test`; `cargo test` draws new ones.
 PROPTEST_RNG_SEED ?= 11
 SOAK ?= 200
@@ -15,7 +16,7 @@ SOAK_SECONDS ?= 600
 KERNELS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz install help
+.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz fuzz-corpora install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
@@ -61,14 +62,15 @@ bench-overhead: ## what watching costs a server, against strace (options: ARGS=-
 		--example overhead --example load --example accept_server
 	@target/release/examples/overhead $(ARGS)
 
-fuzz: ## each fuzz target for FUZZ_TIME seconds (cargo-fuzz, nightly)
-	@if [ ! -d fuzz ]; then echo 'There are no fuzz targets yet.' >&2; exit 1; fi; \
-	for target in $$($(CARGO) fuzz list); do \
+fuzz: ## each fuzz target for FUZZ_TIME seconds, from the corpora in testdata/fuzz (cargo-fuzz, nightly)
+	@for target in $$($(CARGO) fuzz list); do \
 		mkdir -p fuzz/corpus/$$target; \
-		seeds=testdata/records/$$target; [ -d $$seeds ] || seeds=testdata/$$target; \
-		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target $$seeds -- \
-			-max_total_time=$(FUZZ_TIME) -timeout=20 -max_len=4000 || exit 1; \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target testdata/fuzz/$$target -- \
+			-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2048 -max_len=4000 || exit 1; \
 	done
+
+fuzz-corpora: ## what `make fuzz` found, minimised, into testdata/fuzz (at most FUZZ_KIB for each target)
+	@fuzz/corpora.sh $(FUZZ_KIB)
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.
 install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions

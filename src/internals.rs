@@ -10,6 +10,19 @@ pub use crate::trace::procfs::status_field;
 pub use crate::trace::registers::CallRegisters;
 pub use crate::trace::stop::{Stop, Until};
 
+/// Decoders of what the kernel writes, on any bytes.
+pub mod decoders {
+    pub use crate::sys::perf_ring::SimulatedRing;
+    pub use crate::sys::sockaddr::decode as sockaddr;
+    pub use crate::trace::{decode_peer, decode_samples};
+    pub use crate::watch::{decode_state_change, track_messages};
+}
+
+/// The names of all record formats.
+pub fn record_formats() -> Vec<&'static str> {
+    crate::parse::registry::FORMATS.iter().map(|format| format.name).collect()
+}
+
 /// Masks of threads.
 pub mod mask {
     pub use crate::trace::perf::mask::{block_again, unblock};

@@ -1,6 +1,7 @@
-//! Any bytes as a record of type pcap.
 #![no_main]
+#![allow(dead_code, reason = "the entries of the other targets")]
 
-mod record;
+#[path = "../entries.rs"]
+mod entries;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| record::read("pcap", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entries::pcap(data));

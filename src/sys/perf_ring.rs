@@ -321,6 +321,60 @@ impl Ring {
     }
 }
 
+/// A ring in ordinary memory, into which a test writes as the kernel does.
+#[cfg(any(test, feature = "internals"))]
+#[derive(Debug)]
+pub struct SimulatedRing(Ring);
+
+#[cfg(any(test, feature = "internals"))]
+impl SimulatedRing {
+    /// A ring of `size` bytes, a power of two of pages, whose positions begin at `start`.
+    pub fn new(size: usize, start: u64) -> io::Result<SimulatedRing> {
+        let owner = File::open("/dev/null")?;
+        let page = page_size();
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new private mapping, at an address that the kernel chooses.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), page + size, access, kind, -1, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let ring = Ring { owner, cpu: 0, start: memory, page, size };
+        let control = memory.as_ptr().cast::<perf_event_mmap_page>();
+        // SAFETY: the first page is mapped, aligned, and nobody else's.
+        unsafe {
+            (*control).data_head = start;
+            (*control).data_tail = start;
+        }
+        Ok(SimulatedRing(ring))
+    }
+
+    /// Writes `bytes` if they find room. Returns whether they did.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        let ring = &self.0;
+        let control = ring.start.as_ptr().cast::<perf_event_mmap_page>();
+        // SAFETY: the first page is a perf_event_mmap_page, and there is no other thread.
+        let (head, tail) = unsafe { ((*control).data_head, (*control).data_tail) };
+        if bytes.len() > ring.size - head.wrapping_sub(tail) as usize {
+            return false;
+        }
+        for (byte, at) in bytes.iter().zip(0u64..) {
+            let offset = head.wrapping_add(at) as usize & (ring.size - 1);
+            // SAFETY: the offset is within the `size` bytes behind the first page.
+            unsafe { *ring.start.as_ptr().add(ring.page + offset) = *byte };
+        }
+        // SAFETY: as above.
+        unsafe { (*control).data_head = head.wrapping_add(bytes.len() as u64) };
+        true
+    }
+
+    /// As [`Ring::take`].
+    pub fn take(&mut self, bytes: &mut Vec<u8>) {
+        self.0.take(bytes);
+    }
+}
+
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.owner.as_fd()

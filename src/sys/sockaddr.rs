@@ -18,7 +18,7 @@ pub(crate) fn decode_ip(family: i32, bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Decodes a `struct sockaddr_in` or `sockaddr_in6`. `None`: another family, or too few bytes.
-pub(crate) fn decode(sockaddr: &[u8]) -> Option<SocketAddr> {
+pub fn decode(sockaddr: &[u8]) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes(*sockaddr.first_chunk()?));
     let port = u16::from_be_bytes(*sockaddr.get(2..)?.first_chunk()?);
     let ip = match family {

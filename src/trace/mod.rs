@@ -36,6 +36,11 @@ const IO_URING_SEEN: &str = "io_uring seen: connections accepted through it cann
                              not counted; a server started with 'tcptally trace --deny-io-uring -- \
                              COMMAND' usually works without it";
 
+#[cfg(feature = "internals")]
+pub use sample::decode_samples;
+#[cfg(feature = "internals")]
+pub use sockaddr::decode_peer;
+
 pub use attach::Targets;
 pub use attached::Attached;
 pub(crate) use command::supervise;

@@ -93,6 +93,20 @@ pub(super) fn decode(len: usize, bytes: &[u8; MAX_SOCKADDR_BYTES], have: usize) 
     }
 }
 
+/// Decodes what accept may have left in a buffer: the peer, and whether it is certain.
+#[cfg(feature = "internals")]
+pub fn decode_peer(
+    len: usize,
+    bytes: &[u8; MAX_SOCKADDR_BYTES],
+    have: usize,
+) -> Option<(SocketAddr, bool)> {
+    match decode(len, bytes, have) {
+        PeerAddr::Peer(peer) => Some((peer, true)),
+        PeerAddr::Perhaps(peer) => Some((peer, false)),
+        PeerAddr::Unclear => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,11 @@ mod tracker;
 mod watcher;
 mod wire;
 
+#[cfg(feature = "internals")]
+pub use tracepoint::decode_state_change;
+#[cfg(feature = "internals")]
+pub use tracker::track_messages;
+
 pub use dumper::open_connections;
 pub use error::Error;
 pub use namespace::Namespace;

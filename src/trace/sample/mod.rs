@@ -42,5 +42,13 @@ mod sampler;
 mod spawn;
 mod threads;
 
+/// Decodes the records of a ring buffer, and returns how many there are.
+#[cfg(feature = "internals")]
+pub fn decode_samples(bytes: &[u8]) -> usize {
+    let mut records = 0;
+    record::decode_all(bytes, |_| records += 1);
+    records
+}
+
 pub(super) use events::reaches;
 pub use sampler::Sampler;

@@ -81,6 +81,13 @@ impl Layout {
     }
 }
 
+/// Decodes a raw record by the tracepoint's file `format`: the local and the remote address.
+#[cfg(feature = "internals")]
+pub fn decode_state_change(format: &str, raw: &[u8]) -> Option<(End, End)> {
+    let change = Layout::parse(format)?.decode(raw)?;
+    Some((change.local, change.peer))
+}
+
 /// The name in a line such as `field:__u8 saddr[4];  offset:32;  size:4;  signed:0;`.
 fn field_name(line: &str) -> Option<&str> {
     let declaration = line.trim_start().strip_prefix("field:")?.split(';').next()?;

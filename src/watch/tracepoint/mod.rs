@@ -11,6 +11,9 @@
 //! engine is used only while no other namespace has a listener on a watched port
 //! ([`namespaces`]).
 
+#[cfg(feature = "internals")]
+pub use layout::decode_state_change;
+
 mod capture;
 mod filter;
 mod layout;

@@ -338,5 +338,30 @@ fn seen(s: &Socket, began: Span) -> ObservedSocket {
     ObservedSocket { local: s.local, peer: s.peer, began, duration: None, info: s.info }
 }
 
+/// Gives a tracker the messages in `parts`, by turns as a dump and as notices, and returns how many connections it
+/// has reported. `steps`: the seconds between them.
+#[cfg(feature = "internals")]
+pub fn track_messages(keep: bool, steps: &[i32], parts: &[&[u8]]) -> usize {
+    use super::wire::{Message, messages};
+    let mut tracker = SocketTracker::new(keep);
+    tracker.open_before(&Dump { start: 1, end: 1, sockets: Vec::new() });
+    let (mut now, mut reported) = (1, 0);
+    for ((part, step), turn) in parts.iter().zip(steps).zip(0..) {
+        now += i64::from(*step) * 1_000_000_000;
+        let sockets = messages(part).filter_map(|(_, message)| match message {
+            Message::Socket(socket) => Some(socket),
+            Message::Done(_) | Message::Other => None,
+        });
+        if turn % 2 == 0 {
+            tracker.dumped(&Dump { start: now, end: now + 1000, sockets: sockets.collect() });
+        } else {
+            sockets.for_each(|s| tracker.ended(&s, Span { after: now, before: now + 1000 }));
+        }
+        reported += tracker.take().count();
+    }
+    tracker.finish();
+    reported + tracker.take().count()
+}
+
 #[cfg(test)]
 mod tests;

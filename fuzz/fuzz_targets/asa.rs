@@ -1,6 +1,0 @@
-//! Any bytes as a record of type asa.
-#![no_main]
-
-mod record;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| record::read("asa", data));
