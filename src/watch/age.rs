@@ -80,8 +80,10 @@ pub(super) fn bound(
     delay: Nanos,
 ) -> (Span, Bounds) {
     let narrowed = age.map(|age| Span {
-        after: age.most.map_or(began.after, |most| began.after.max(read.after - most)),
-        before: began.before.min(read.before - age.least),
+        after: age
+            .most
+            .map_or(began.after, |most| began.after.max(read.after.saturating_sub(most))),
+        before: began.before.min(read.before.saturating_sub(age.least)),
     });
     let (began, age) = match narrowed {
         Some(narrowed) if narrowed.after <= narrowed.before => (narrowed, age),
@@ -144,6 +146,17 @@ mod tests {
         let (began, open) = bound(dumps, Some(silent), read, read.after - TICK, TICK);
         assert_eq!(began, Span { after: 1_590_000_000, before: 1_710_000_000 });
         assert_eq!(open, Bounds { least: 280_000_000, most: 310_000_000 });
+    }
+
+    /// The kernel's `busy` is a number of 64 bits.
+    #[test]
+    fn no_age_is_too_large_to_calculate_with() {
+        let info = Info { busy: u64::MAX, ..info(u32::MAX, u32::MAX, (7, 7)) };
+        let age = Age::of_info(&info, false);
+        // A clock that was set to a time before 1970.
+        let read = Span { after: -60 * SECOND, before: -59 * SECOND };
+        let (began, bounds) = bound(read, Some(age), read, read.after, SECOND);
+        assert_eq!((began, bounds.most), (read, SECOND));
     }
 
     #[test]

@@ -199,7 +199,7 @@ impl SocketTracker {
     /// Handles a connection that is in no dump.
     fn came_and_went(&mut self, s: &Socket, told: Span) {
         let age = Age::of(s);
-        let before = told.before - age.map_or(0, |age| age.least);
+        let before = told.before.saturating_sub(age.map_or(0, |age| age.least));
         // A connection that ended before counting started may have been kept open by the server
         // until now.
         let outbound = |i: &Info| !s.is_wiped() && opened_here(i);
