@@ -5,13 +5,13 @@
 
 use memchr::memmem;
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::Scan;
 
 /// Messages of Cisco's firewalls.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -68,7 +68,7 @@ impl LineLog for Asa {
 /// name of a user may follow an end.
 fn ends(text: &[u8]) -> Option<Ends> {
     let end = |text: &[u8]| {
-        let word = Scan(text).word();
+        let word = Cursor(text).word();
         // Names of interfaces have no colon, addresses of IPv6 have.
         let colon = memchr::memchr(b':', word)?;
         let slash = memchr::memrchr(b'/', word)?;

@@ -37,6 +37,46 @@ pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     rest.is_empty().then(|| Ipv4Addr::from(address))
 }
 
+/// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
+#[inline]
+pub(super) fn leading_digits(text: &[u8]) -> (u64, usize) {
+    match text.first_chunk::<8>() {
+        Some(eight) => eight_digits(*eight),
+        None => few_digits(text),
+    }
+}
+
+/// The number that eight bytes begin with, and how many digits it has. The value of eight is 0.
+#[inline(always)]
+pub(crate) fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
+    // All at once: digits become 0 to 9, anything else gets its high bit set.
+    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
+    let others = (x.wrapping_add(0x7676_7676_7676_7676) | x) & 0x8080_8080_8080_8080;
+    let n = others.trailing_zeros() as usize / 8;
+    if n == 0 || n == 8 {
+        return (0, n);
+    }
+    (few_of_eight(eight, n), n)
+}
+
+/// The number that the first `n` of eight bytes are, which are one to eight digits.
+#[inline(always)]
+pub(crate) fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
+    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
+    // Zeros in front, then join pairs, fours, eights.
+    let x = x << (64 - 8 * n);
+    let x = x.wrapping_mul(10).wrapping_add(x >> 8);
+    let low = (x & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let high = ((x >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    low.wrapping_add(high) >> 32
+}
+
+/// The same at the end of a line.
+fn few_digits(text: &[u8]) -> (u64, usize) {
+    let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    (text[..n].iter().fold(0, |value, b| value * 10 + u64::from(b - b'0')), n)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

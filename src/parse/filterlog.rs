@@ -5,6 +5,7 @@
 //! description.txt of OPNsense's port of filterlog. pf passes the packets of a known state without
 //! looking at the rules, so a `pass` rule logs the SYN of a connection alone.
 
+use super::cursor::Cursor;
 use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
@@ -12,7 +13,6 @@ use super::input::Input;
 use super::line_log::{self, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::Scan;
 
 /// filterlog's lines.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -52,12 +52,12 @@ impl LineLog for Filterlog {
 /// What follows filterlog's tag. The name of the host may stand before it, and in RFC 5424
 /// the process id and two more fields behind it.
 fn values(rest: &[u8]) -> Option<&[u8]> {
-    let mut scan = Scan(rest);
-    scan.blanks();
-    let mut tag = scan.word();
+    let mut cursor = Cursor(rest);
+    cursor.blanks();
+    let mut tag = cursor.word();
     if !tag.starts_with(b"filterlog") {
-        scan.blanks();
-        tag = scan.word();
+        cursor.blanks();
+        tag = cursor.word();
     }
     let behind = tag.strip_prefix(b"filterlog")?;
     if !matches!(behind.first(), None | Some(b':' | b'[')) {
@@ -68,8 +68,8 @@ fn values(rest: &[u8]) -> Option<&[u8]> {
         let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
         digits > 0 && text.get(digits) == Some(&b',')
     };
-    let blanks = memchr::memchr_iter(b' ', scan.0).take(8);
-    let mut places = blanks.map(|at| &scan.0[at + 1..]);
+    let blanks = memchr::memchr_iter(b' ', cursor.0).take(8);
+    let mut places = blanks.map(|at| &cursor.0[at + 1..]);
     places.find(|text| begins(text))
 }
 

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{SECOND, Scan, Stamp, epoch};
+use super::timestamp::{SECOND, Stamp};
 use crate::Transport;
 
 /// FortiGate's log of traffic.
@@ -113,15 +114,15 @@ fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
 fn stamp(pairs: &HashMap<&[u8], &[u8]>) -> Stamp {
     let get = |key: &str| pairs.get(key.as_bytes()).copied();
     let read = || {
-        let date = Scan(get("date")?).date()?;
-        let ns = Scan(get("time")?).clock()?;
+        let date = Cursor(get("date")?).date()?;
+        let ns = Cursor(get("time")?).clock()?;
         let zone = get("tz").and_then(|zone| {
             let sign = if zone.first()? == &b'-' { -1 } else { 1 };
             let hours: i64 = number(zone.get(1..3)?)?;
             let minutes: i64 = number(zone.get(3..5)?)?;
             Some(sign * (hours * 60 + minutes) * 60 * SECOND)
         });
-        Some(zone.map_or(Stamp::Civil(date, ns), |zone| epoch(date, ns - zone)))
+        Some(zone.map_or(Stamp::Civil(date, ns), |zone| Stamp::utc(date, ns - zone)))
     };
     read().unwrap_or(Stamp::None)
 }

@@ -5,13 +5,14 @@
 
 use memchr::memmem;
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::{Scan, Stamp};
+use super::timestamp::Stamp;
 
 /// HAProxy's text.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -38,20 +39,20 @@ impl LineLog for Haproxy {
             return ParsedLine::Foreign;
         }
         let (stamp, rest) = frame::split(line);
-        let mut scan = Scan(rest);
-        scan.blanks();
-        let mut tag = scan.word();
+        let mut cursor = Cursor(rest);
+        cursor.blanks();
+        let mut tag = cursor.word();
         if !tag.starts_with(b"haproxy") {
-            scan.blanks();
-            tag = scan.word();
+            cursor.blanks();
+            tag = cursor.word();
         }
         let behind =
             tag.strip_prefix(b"haproxy").filter(|b| matches!(b.first(), Some(b':' | b'[')));
         if behind.is_none() {
             return ParsedLine::Foreign;
         }
-        scan.blanks();
-        text(stamp, scan.0)
+        cursor.blanks();
+        text(stamp, cursor.0)
     }
 }
 
@@ -59,9 +60,9 @@ impl LineLog for Haproxy {
 fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
     if let Some(ends) = text.strip_prefix(b"Connect from ") {
         // `198.51.100.7:40755 to 192.0.2.77:80 (www/HTTP)`
-        let mut scan = Scan(ends);
-        let from = scan.word();
-        let to = if scan.take(b" to ") { end(scan.word()) } else { None };
+        let mut cursor = Cursor(ends);
+        let from = cursor.word();
+        let to = if cursor.eat(b" to ") { end(cursor.word()) } else { None };
         return match (end(from), to) {
             (Some((client, client_port)), Some((server, server_port))) => {
                 let ends = Ends { client, client_port, server, server_port };
@@ -70,13 +71,13 @@ fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
             _ => ParsedLine::Broken,
         };
     }
-    let mut scan = Scan(text);
-    let Some((client, client_port)) = end(scan.word()) else { return ParsedLine::Other };
+    let mut cursor = Cursor(text);
+    let Some((client, client_port)) = end(cursor.word()) else { return ParsedLine::Other };
     // The time of the accept: `[22/Nov/2026:10:58:42.200]`.
-    let Some(accepted) = scan.0.strip_prefix(b" [").and_then(accept_time) else {
+    let Some(accepted) = cursor.0.strip_prefix(b" [").and_then(accept_time) else {
         return ParsedLine::Other;
     };
-    if memchr::memchr(b'"', scan.0).is_some() || memmem::find(scan.0, b"<BADREQ>").is_some() {
+    if memchr::memchr(b'"', cursor.0).is_some() || memmem::find(cursor.0, b"<BADREQ>").is_some() {
         // A request.
         return ParsedLine::Broken;
     }
@@ -95,11 +96,11 @@ fn accept_time(text: &[u8]) -> Option<Stamp> {
     let (day, rest) = (inside.get(..2)?, inside.get(2..)?);
     let month = rest.get(1..4)?;
     let joined = [month, b" ", day].concat();
-    let (month, day) = Scan(&joined).month_and_day()?;
-    let mut scan = Scan(rest.get(5..)?);
-    let year = i16::try_from(scan.number(4)?).ok()?;
-    scan.pass(b":")?;
-    let ns = scan.clock()?;
+    let (month, day) = Cursor(&joined).month_and_day()?;
+    let mut cursor = Cursor(rest.get(5..)?);
+    let year = i16::try_from(cursor.number_up_to(4)?).ok()?;
+    cursor.require(b":")?;
+    let ns = cursor.clock()?;
     Some(Stamp::Civil(jiff::civil::Date::new(year, month, day).ok()?, ns))
 }
 

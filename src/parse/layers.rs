@@ -1,6 +1,7 @@
 //! [`Layers`]: the prefixes that every line of a text has.
 
-use super::timestamp::{Scan, Stamp};
+use super::cursor::Cursor;
+use super::timestamp::Stamp;
 use super::wrapper::{MAX_LAYERS, Stripped, strip};
 
 /// A prefix that every line of a text has. It is stripped exactly: the blanks behind it belong to
@@ -109,10 +110,10 @@ fn leading_blanks(line: &[u8]) -> &[u8] {
 
 /// The number that a line begins with, and what follows the blank behind it.
 fn numbered(line: &[u8]) -> Option<(i64, &[u8])> {
-    let mut scan = Scan(line);
-    scan.blanks();
-    let number = scan.number(9)?;
-    match scan.0 {
+    let mut cursor = Cursor(line);
+    cursor.blanks();
+    let number = cursor.number_up_to(9)?;
+    match cursor.0 {
         [b' ' | b'\t', rest @ ..] => Some((number, rest)),
         [] => Some((number, &[])),
         _ => None,

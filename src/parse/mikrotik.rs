@@ -5,6 +5,7 @@
 
 use memchr::memmem;
 
+use super::cursor::Cursor;
 use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
@@ -12,7 +13,7 @@ use super::input::Input;
 use super::line_log::{self, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Scan, Stamp};
+use super::timestamp::Stamp;
 
 /// RouterOS's lines.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -76,8 +77,8 @@ fn memory_stamp(line: &[u8]) -> Option<Stamp> {
     if std::mem::replace(&mut date[3], b' ') != b'/' {
         return None;
     }
-    let (month, day) = Scan(&date).month_and_day()?;
-    Some(Stamp::Yearless(month, day, Scan(rest.strip_prefix(b" ")?).clock()?))
+    let (month, day) = Cursor(&date).month_and_day()?;
+    Some(Stamp::Yearless(month, day, Cursor(rest.strip_prefix(b" ")?).clock()?))
 }
 
 /// Reads a TCP packet; `Some(None)`: no SYN that came in. `None`: its ends cannot be read.

@@ -11,6 +11,7 @@ mod clean;
 mod coalesce;
 mod conntrack;
 mod converted;
+mod cursor;
 mod dated;
 mod deduplicate;
 mod digits;

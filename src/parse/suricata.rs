@@ -5,11 +5,12 @@
 
 use serde_json::{Map, Value};
 
+use super::cursor::Cursor;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Scan, Stamp};
+use super::timestamp::Stamp;
 use crate::{ShortfallKind, Transport};
 
 /// Suricata's events.
@@ -77,7 +78,7 @@ fn flow(object: &Map<String, Value>) -> Option<ParsedLine> {
         .map(|(client, server)| client & ACK != 0 && server & (SYN | ACK) == SYN | ACK);
     let flow = object.get("flow")?;
     let start = flow.get("start").and_then(Value::as_str).or_else(|| text("timestamp"))?;
-    let stamp = Scan(start.as_bytes()).iso().unwrap_or(Stamp::None);
+    let stamp = Cursor(start.as_bytes()).iso().unwrap_or(Stamp::None);
     let mut event = Event::new(stamp, ends, established);
     let age = flow.get("age").and_then(Value::as_u64);
     event.more.transport = Some(Box::new(Transport {

@@ -6,12 +6,13 @@
 
 use memchr::memmem;
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Scan, Stamp};
+use super::timestamp::Stamp;
 
 /// sysdig's text.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -41,7 +42,7 @@ impl LineLog for Sysdig {
         }
         let value = |key: &[u8]| {
             let at = memmem::find(info, key)?;
-            (at == 0 || info[at - 1] == b' ').then(|| Scan(&info[at + key.len()..]).word())
+            (at == 0 || info[at - 1] == b' ').then(|| Cursor(&info[at + key.len()..]).word())
         };
         let Some(fd) = value(b"fd=") else { return ParsedLine::Broken };
         let tuple = match fd.iter().position(|b| *b == b'(') {
@@ -80,28 +81,28 @@ struct Fields<'a> {
 
 /// `1234 10:58:42.200113456 0 nginx (907) < accept fd=7(…) …` of an event that ends.
 fn event(line: &[u8]) -> Option<Fields<'_>> {
-    let mut scan = Scan(line);
-    scan.number(18)?;
-    scan.pass(b" ")?;
-    let stamp = scan.clock().map(Stamp::Clock).or_else(|| {
-        let ns = scan.seconds()?;
+    let mut cursor = Cursor(line);
+    cursor.number_up_to(18)?;
+    cursor.require(b" ")?;
+    let stamp = cursor.clock().map(Stamp::Clock).or_else(|| {
+        let ns = cursor.seconds()?;
         Some(if ns >= 100_000_000_000_000_000 { Stamp::Epoch(ns) } else { Stamp::Elapsed(ns) })
     })?;
-    scan.pass(b" ")?;
-    scan.number(4)?;
-    scan.pass(b" ")?;
-    let rest = scan.0;
+    cursor.require(b" ")?;
+    cursor.number_up_to(4)?;
+    cursor.require(b" ")?;
+    let rest = cursor.0;
     let arrow = [&b") < "[..], b") > "].iter().filter_map(|a| memmem::find(rest, a)).min()?;
     let open = memchr::memrchr(b'(', &rest[..arrow])?;
     // The process and its thread, or the thread alone.
     let thread = rest[open + 1..arrow].rsplit(|b| *b == b'.').next().and_then(number)?;
-    let mut behind = Scan(&rest[arrow + 4..]);
+    let mut behind = Cursor(&rest[arrow + 4..]);
     let name = behind.word();
     if rest[arrow + 2] == b'>' {
         // An event that begins.
         return Some(Fields { stamp, comm: &[], thread: None, name: b">", info: &[] });
     }
-    behind.take(b" ");
+    behind.eat(b" ");
     let comm = rest[..open].trim_ascii();
     Some(Fields { stamp, comm, thread: Some(thread), name, info: behind.0 })
 }

@@ -1,11 +1,12 @@
 //! The text of the well-known SystemTap script that prints a line for each accept and, when it
 //! ends, how many there were from each address.
 
+use super::cursor::Cursor;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Calendar, Scan, Stamp};
+use super::timestamp::{Calendar, Stamp};
 
 /// SystemTap's text.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -41,8 +42,8 @@ fn line(text: &[u8]) -> Line {
         return Line::Summary;
     }
     if let Some(at) = memchr::memmem::find(text, NEW) {
-        let mut scan = Scan(text);
-        let stamp = scan.ctime().or_else(|| scan.iso()).unwrap_or(Stamp::None);
+        let mut cursor = Cursor(text);
+        let stamp = cursor.ctime().or_else(|| cursor.iso()).unwrap_or(Stamp::None);
         return match Host::address(text[at + NEW.len()..].trim_ascii()) {
             Some(host) => Line::Event(stamp, host),
             None => Line::Broken,

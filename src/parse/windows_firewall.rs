@@ -4,12 +4,12 @@
 //! The fields are those of the header line `#Fields:`, as Microsoft describes it ("Interpreting the
 //! Windows Firewall log"). `path` tells the direction since Windows Vista.
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::timestamp::Scan;
 
 /// The log of Windows' firewall.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -57,8 +57,8 @@ impl LineLog for Pfirewall {
             return ParsedLine::Other;
         }
         let words: Vec<&[u8]> = words(line).collect();
-        let mut scan = Scan(line);
-        let Some(stamp) = scan.iso() else { return ParsedLine::Foreign };
+        let mut cursor = Cursor(line);
+        let Some(stamp) = cursor.iso() else { return ParsedLine::Foreign };
         let [_, _, action, protocol, from, to, from_port, to_port, path] =
             columns.map(|at| words.get(at).copied());
         match (action, protocol, path) {

@@ -4,9 +4,8 @@
 //! A reader tries a line as it is first. Only if that is nothing it knows, it asks [`strip`] for
 //! what the line looks like without the outermost of these prefixes, and tries again.
 
-use jiff::civil::Date;
-
-use super::timestamp::{Scan, Stamp, epoch};
+use super::cursor::Cursor;
+use super::timestamp::Stamp;
 
 /// A line without one of its prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +28,12 @@ pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     if blanks > 0 {
         return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });
     }
-    let mut scan = Scan(line);
+    let mut cursor = Cursor(line);
     if let Some(stripped) = rfc5424(line) {
         return Some(stripped);
     }
-    if let Some(stamp) = priority_and_stamp(&mut scan) {
-        return Some(Stripped { stamp, rest: behind_stamp(scan.0) });
+    if let Some(stamp) = priority_and_stamp(&mut cursor) {
+        return Some(Stripped { stamp, rest: behind_stamp(cursor.0) });
     }
     let rest = marker(line)
         .or_else(|| container(line))
@@ -59,14 +58,9 @@ pub(super) fn without_prefixes(line: &[u8]) -> impl Iterator<Item = Stripped<'_>
 }
 
 /// `<13>` or `<13>1 ` of syslog, and a stamp; or only one of them.
-fn priority_and_stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let mut level = *scan;
-    let priority = level.take(b"<") && level.number(3).is_some() && level.take(b">");
-    if priority {
-        level.take(b"1 ");
-        *scan = level;
-    }
-    match stamp(scan) {
+fn priority_and_stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    let priority = cursor.syslog_priority();
+    match stamp(cursor) {
         Some(stamp) => Some(stamp),
         None => priority.then_some(Stamp::None),
     }
@@ -74,150 +68,84 @@ fn priority_and_stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
 
 /// `<13>1 TIME host app pid id - ` of RFC 5424, and a list in brackets in place of the last `-`.
 fn rfc5424(line: &[u8]) -> Option<Stripped<'_>> {
-    let mut scan = Scan(line);
-    scan.pass(b"<")?;
-    scan.number(3)?;
-    scan.pass(b">1 ")?;
-    let stamp = scan.iso().or_else(|| scan.take(b"-").then_some(Stamp::None))?;
+    let mut cursor = Cursor(line);
+    cursor.require(b"<")?;
+    cursor.number_up_to(3)?;
+    cursor.require(b">1 ")?;
+    let stamp = cursor.iso().or_else(|| cursor.eat(b"-").then_some(Stamp::None))?;
     for _ in 0..4 {
-        scan.pass(b" ")?;
-        if scan.word().is_empty() {
+        cursor.require(b" ")?;
+        if cursor.word().is_empty() {
             return None;
         }
     }
-    scan.pass(b" ")?;
-    if !scan.take(b"-") {
-        while scan.0.first() == Some(&b'[') {
-            let end = memchr::memchr(b']', &scan.0[..scan.0.len().min(MAX_PREFIX)])?;
-            scan.0 = &scan.0[end + 1..];
+    cursor.require(b" ")?;
+    if !cursor.eat(b"-") {
+        while cursor.0.first() == Some(&b'[') {
+            let end = memchr::memchr(b']', &cursor.0[..cursor.0.len().min(MAX_PREFIX)])?;
+            cursor.0 = &cursor.0[end + 1..];
         }
     }
-    scan.pass(b" ")?;
+    cursor.require(b" ")?;
     // Some put a byte order mark before the text.
-    let rest = scan.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(scan.0);
+    let rest = cursor.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cursor.0);
     Some(Stripped { stamp, rest })
 }
 
 /// A stamp that is no call's own, with the brackets round it.
-fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let mut inner = *scan;
-    let bracket = inner.take(b"[");
+fn stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    let mut inner = *cursor;
+    let bracket = inner.eat(b"[");
     if bracket {
         inner.blanks();
     }
     let stamp = bare_stamp(&mut inner, bracket)?;
     inner.blanks();
-    if bracket && !inner.take(b"]") {
+    if bracket && !inner.eat(b"]") {
         return None;
     }
     let end = inner.0.first().is_none_or(|b| b" \t:|,-]>".contains(b));
     let apart = bracket
-        || inner.0.len() < scan.0.len()
-            && matches!(scan.0[scan.0.len() - inner.0.len() - 1], b' ' | b'\t');
+        || inner.0.len() < cursor.0.len()
+            && matches!(cursor.0[cursor.0.len() - inner.0.len() - 1], b' ' | b'\t');
     if !end && !apart {
         return None;
     }
-    *scan = inner;
+    *cursor = inner;
     Some(stamp)
 }
 
-fn bare_stamp(scan: &mut Scan<'_>, bracket: bool) -> Option<Stamp> {
-    match scan.0.first()? {
-        b'0'..=b'9' => scan
-            .iso()
-            .or_else(|| slashed(scan))
-            .or_else(|| clock(scan))
-            .or_else(|| seconds(scan, bracket)),
-        b'A'..=b'Z' => {
-            if let Some(stamp) = scan.ctime() {
-                return Some(stamp);
-            }
-            let mut copy = *scan;
-            if copy.weekday() {
-                let stamp = copy.iso()?;
-                // Of abbreviations of zones, only these say by how much.
-                let utc = copy.take(b" UTC") || copy.take(b" GMT");
-                if !utc {
-                    zone_name(&mut copy);
-                }
-                *scan = copy;
-                return Some(match stamp {
-                    Stamp::Civil(date, ns) if utc => epoch(date, ns),
-                    other => other,
-                });
-            }
-            month_first(scan)
-        }
+fn bare_stamp(cursor: &mut Cursor<'_>, bracket: bool) -> Option<Stamp> {
+    match cursor.0.first()? {
+        b'0'..=b'9' => cursor.iso().or_else(|| clock(cursor)).or_else(|| seconds(cursor, bracket)),
+        b'A'..=b'Z' => cursor.syslog_time(),
         _ => None,
     }
 }
 
-/// `May 17 21:36:42`, or `May 17 2026 21:36:42`.
-fn month_first(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let mut copy = *scan;
-    let (month, day) = copy.month_and_day()?;
-    copy.take(b",");
-    copy.blanks();
-    let stamp = match copy.clock() {
-        Some(ns) => Stamp::Yearless(month, day, ns),
-        None => {
-            let year = copy.number(4)?;
-            copy.blanks();
-            let ns = copy.clock()?;
-            Stamp::Civil(Date::new(i16::try_from(year).ok()?, month, day).ok()?, ns)
-        }
-    };
-    *scan = copy;
-    Some(stamp)
-}
-
-/// ` CEST`.
-fn zone_name(scan: &mut Scan<'_>) {
-    let Some(rest) = scan.0.strip_prefix(b" ") else { return };
-    let n = rest.iter().take_while(|b| b.is_ascii_uppercase()).count();
-    if (3..=5).contains(&n) && rest.get(n) == Some(&b' ') {
-        scan.0 = &rest[n..];
-    }
-}
-
-/// `2026/11/26 11:43:54`.
-fn slashed(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let mut copy = *scan;
-    let year = copy.number(4)?;
-    let month = copy.take(b"/").then(|| copy.number(2)).flatten()?;
-    let day = copy.take(b"/").then(|| copy.number(2)).flatten()?;
-    let date = Date::new(i16::try_from(year).ok()?, month as i8, day as i8).ok()?;
-    if !copy.take(b" ") {
-        return None;
-    }
-    let ns = copy.clock()?;
-    *scan = copy;
-    Some(Stamp::Civil(date, ns))
-}
-
 /// `11:43:54.123`, with two digits for each part.
-fn clock(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let [_, _, b':', _, _, b':', ..] = scan.0 else { return None };
-    let mut copy = *scan;
+fn clock(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    let [_, _, b':', _, _, b':', ..] = cursor.0 else { return None };
+    let mut copy = *cursor;
     let ns = copy.clock()?;
     // `12:10:00:00.123` is a number of a line and a time behind it.
     if copy.0.first() == Some(&b':') && copy.0.get(1).is_some_and(u8::is_ascii_digit) {
         return None;
     }
-    *scan = copy;
+    *cursor = copy;
     Some(Stamp::Clock(ns))
 }
 
 /// `1795345122.123456`, or in brackets the seconds since the boot.
-fn seconds(scan: &mut Scan<'_>, bracket: bool) -> Option<Stamp> {
-    let mut copy = *scan;
+fn seconds(cursor: &mut Cursor<'_>, bracket: bool) -> Option<Stamp> {
+    let mut copy = *cursor;
     let point = memchr::memchr(b'.', &copy.0[..copy.0.len().min(13)]).is_some();
     let ns = copy.seconds().filter(|_| point)?;
     let since_1970 = ns >= 100_000_000_000_000_000;
     if !since_1970 && !bracket {
         return None;
     }
-    *scan = copy;
+    *cursor = copy;
     Some(if since_1970 { Stamp::Epoch(ns) } else { Stamp::Uptime(ns) })
 }
 
@@ -305,7 +233,7 @@ fn location(line: &[u8]) -> Option<&[u8]> {
     let place = (1..path.len())
         .filter(|at| matches!(path[*at], b':' | b'-'))
         // The time of a line behind the name of its file.
-        .map_while(|at| clock(&mut Scan(&line[at + 1..])).is_none().then_some(at))
+        .map_while(|at| clock(&mut Cursor(&line[at + 1..])).is_none().then_some(at))
         .find_map(|at| numbered(&line[at + 1..]).map(|n| at + 1 + n));
     if let Some(at) = place {
         return Some(&line[at..]);
@@ -379,8 +307,8 @@ mod tests {
     fn prefixes_of_known_tools_are_stripped() {
         let at = ((21 * 60 + 36) * 60 + 42) * SECOND;
         let day = date(2026, 5, 17);
-        let utc = epoch(day, at);
-        let ms = epoch(day, at + 123_000_000);
+        let utc = Stamp::utc(day, at);
+        let ms = Stamp::utc(day, at + 123_000_000);
         for (prefix, stamp) in [
             ("    ", Stamp::None),
             ("\t", Stamp::None),

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Scan, Stamp};
+use super::timestamp::Stamp;
 use crate::Transport;
 
 /// Zeek's log of connections.
@@ -77,7 +78,7 @@ impl LineLog for Zeek {
                 let Some(columns) = &self.columns else { return ParsedLine::Foreign };
                 let words: Vec<&[u8]> =
                     line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
-                if words.len() < 7 || Scan(words[columns[0].unwrap_or(0)]).seconds().is_none() {
+                if words.len() < 7 || Cursor(words[columns[0].unwrap_or(0)]).seconds().is_none() {
                     return if words.len() > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
                 }
                 flow(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
@@ -130,8 +131,8 @@ fn flow(values: &Values<'_>) -> ParsedLine {
     };
     let Some(ends) = ends() else { return ParsedLine::Broken };
     let stamp = ts.map_or(Stamp::None, |ts| {
-        let mut scan = Scan(ts);
-        scan.iso().or_else(|| scan.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
+        let mut cursor = Cursor(ts);
+        cursor.iso().or_else(|| cursor.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
     });
     let seconds = duration.and_then(|d| std::str::from_utf8(d).ok()?.parse().ok());
     let mut event = Event::new(stamp, ends, established);

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::parse::cursor::Cursor;
 use crate::parse::input::Input;
 use crate::parse::lines;
 use crate::parse::reader::Context;
-use crate::parse::timestamp::{Calendar, Scan, Stamp};
+use crate::parse::timestamp::{Calendar, Stamp};
 use crate::{RecordTime, ShortfallKind, Sink};
 
 /// The columns of a table, from its header line.
@@ -68,11 +69,11 @@ fn split(line: &[u8], commas: bool) -> impl Iterator<Item = &[u8]> {
 }
 
 fn clock_or_seconds(word: &[u8]) -> Stamp {
-    let mut scan = Scan(word);
-    if let Some(ns) = scan.clock() {
+    let mut cursor = Cursor(word);
+    if let Some(ns) = cursor.clock() {
         return Stamp::Clock(ns);
     }
-    match scan.seconds() {
+    match cursor.seconds() {
         Some(ns) if word.contains(&b'.') => Stamp::Elapsed(ns),
         _ => Stamp::None,
     }

@@ -2,9 +2,10 @@
 
 use memchr::memmem;
 
+use crate::parse::cursor::Cursor;
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::timestamp::Stamp;
 use crate::parse::wrapper;
 
 /// What happened to a flow.
@@ -147,7 +148,7 @@ fn bare(line: &[u8]) -> Line {
     if let Some(inner) = words.peek().and_then(|w| w.strip_prefix(b"[")?.strip_suffix(b"]"))
         && inner.first().is_some_and(u8::is_ascii_digit)
     {
-        stamp = Scan(inner).seconds().map_or(Stamp::None, Stamp::Epoch);
+        stamp = Cursor(inner).seconds().map_or(Stamp::None, Stamp::Epoch);
         words.next();
     }
     let event = match words.peek() {

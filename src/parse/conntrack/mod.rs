@@ -14,10 +14,11 @@ use regex::Regex;
 
 use self::entry::{Entry, Event, Line};
 use self::tables::{FlowKey, Tables, flow_key};
+use super::cursor::Cursor;
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::{Calendar, Scan, Stamp};
+use super::timestamp::{Calendar, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
@@ -221,31 +222,16 @@ pub(super) fn date_line(line: &[u8]) -> Stamp {
     if line.len() < 10 || line.len() > 64 {
         return Stamp::None;
     }
-    let mut scan = Scan(line);
-    if let Some(stamp) = scan.iso().or_else(|| scan.ctime()) {
+    let mut cursor = Cursor(line);
+    if let Some(stamp) = cursor.iso().or_else(|| cursor.ctime()) {
         return stamp;
     }
     if line.iter().all(|b| b.is_ascii_digit() || *b == b'.')
-        && let Some(ns) = scan.seconds()
+        && let Some(ns) = cursor.seconds()
     {
         return Stamp::Epoch(ns);
     }
-    // Sun Nov 22 11:03:13 UTC 2026
-    let date = || {
-        let mut scan = Scan(line);
-        if !scan.weekday() {
-            return None;
-        }
-        let (month, day) = scan.month_and_day()?;
-        scan.blanks();
-        let ns = scan.clock()?;
-        let utc = scan.0.starts_with(b" UTC");
-        let year = line.rsplit(|b| *b == b' ').next()?;
-        let year = std::str::from_utf8(year).ok()?.parse().ok()?;
-        let date = Date::new(year, month, day).ok()?;
-        Some(if utc { super::timestamp::epoch(date, ns) } else { Stamp::Civil(date, ns) })
-    };
-    date().unwrap_or(Stamp::None)
+    Stamp::None
 }
 
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
@@ -351,7 +337,12 @@ mod tests {
 
     #[test]
     fn dates_between_snapshots() {
-        for line in ["Sun Nov 22 11:03:13 UTC 2026", "2026-11-22T11:03:13+00:00", "1795345393"] {
+        for line in [
+            "Sun Nov 22 11:03:13 UTC 2026",
+            "Sun Nov 22 11:03:13 AM UTC 2026",
+            "2026-11-22T11:03:13+00:00",
+            "1795345393",
+        ] {
             assert_eq!(
                 date_line(line.as_bytes()),
                 Stamp::Epoch(1_795_345_393_000_000_000),

@@ -14,10 +14,10 @@ use smallvec::SmallVec;
 use super::observation::{PacketKind, PacketObservation};
 use crate::Connection;
 use crate::parse::host::{Ends, Host};
+use crate::parse::timestamp::SECOND;
 
 /// Longer than any system waits between two tries (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
-pub(super) const SPAN: u64 = 130 * SECOND;
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SPAN: u64 = 130 * SECOND.unsigned_abs();
 
 /// The ports alone do not tell a connection from the next on the same ports. The first try is
 /// repeated after 1 to 3 s, and each pause is at most twice as long as all before.
@@ -30,10 +30,10 @@ const FAST_OPEN: u32 = 9000;
 const ID_STEPS: u16 = 8;
 
 /// Address translation shows a packet a second time within this time.
-const TRANSLATION_DELAY: u64 = SECOND / 20;
+const TRANSLATION_DELAY: u64 = SECOND.unsigned_abs() / 20;
 
 /// The answer to a translated SYN comes before the SYN is sent again.
-const ANSWER_DELAY: u64 = SECOND;
+const ANSWER_DELAY: u64 = SECOND.unsigned_abs();
 
 /// Points at which one connection is seen: the interfaces of a router and a bridge behind it.
 const MAX_POINTS: usize = 4;
@@ -231,8 +231,12 @@ impl Flow {
             let may_be = !self.answered && self.isn_is_answered_by(s) && delay <= ANSWER_DELAY;
             return may_be.then_some(Translation::Likely);
         }
-        let whole = [self.first, now].iter().all(|ns| ns.unsigned_abs().is_multiple_of(SECOND));
-        if delay > if whole { SECOND } else { TRANSLATION_DELAY } || self.isn != s.isn {
+        let whole = [self.first, now]
+            .iter()
+            .all(|ns| ns.unsigned_abs().is_multiple_of(SECOND.unsigned_abs()));
+        if delay > if whole { SECOND.unsigned_abs() } else { TRANSLATION_DELAY }
+            || self.isn != s.isn
+        {
             return None;
         }
         let ids_equal = match (self.id, s.id) {

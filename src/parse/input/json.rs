@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::json_members::{self, TEXT};
 use super::logfmt::{self, Logfmt};
 use crate::parse::converted::Convert;
-use crate::parse::timestamp::Scan;
+use crate::parse::cursor::Cursor;
 
 /// Larger objects are broken.
 const MAX_OBJECT: usize = 1024 * 1024;
@@ -43,22 +43,22 @@ fn begins_with_logfmt(text: &[u8]) -> bool {
 
 /// Whether a line begins with a time of a clock, perhaps behind a process id of strace.
 fn has_stamp(line: &[u8]) -> bool {
-    let mut scan = Scan(line);
-    let mut pid = scan;
-    if pid.take(b"[pid ") {
+    let mut cursor = Cursor(line);
+    let mut pid = cursor;
+    if pid.eat(b"[pid ") {
         pid.blanks();
-        if pid.number(10).is_some() && pid.take(b"] ") {
-            scan = pid;
+        if pid.number_up_to(10).is_some() && pid.eat(b"] ") {
+            cursor = pid;
         }
-    } else if pid.number(7).is_some() && pid.take(b" ") {
+    } else if pid.number_up_to(7).is_some() && pid.eat(b" ") {
         pid.blanks();
-        scan = pid;
+        cursor = pid;
     }
-    let mut month = scan;
-    scan.iso().is_some()
-        || scan.clock().is_some()
+    let mut month = cursor;
+    cursor.iso().is_some()
+        || cursor.clock().is_some()
         || month.month_and_day().is_some()
-        || scan.seconds().is_some_and(|ns| ns >= 100_000_000_000_000_000)
+        || cursor.seconds().is_some_and(|ns| ns >= 100_000_000_000_000_000)
 }
 
 /// What was seen of the objects, for the report.

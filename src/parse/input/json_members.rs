@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// So many objects may be around a text.
 const MAX_DEPTH: usize = 3;
@@ -104,12 +105,12 @@ fn time(value: &Value) -> Option<String> {
     let number = match value {
         Value::String(text) => {
             let text = text.trim();
-            let mut scan = Scan(text.as_bytes());
-            match scan.iso() {
+            let mut cursor = Cursor(text.as_bytes());
+            match cursor.iso() {
                 // Without a zone, it is a local time.
                 Some(Stamp::Civil(..)) => return Some(text.replacen(' ', "T", 1)),
                 Some(_) => return Some(text.to_owned()),
-                None if scan.month_and_day().is_some() => return Some(text.to_owned()),
+                None if cursor.month_and_day().is_some() => return Some(text.to_owned()),
                 None => text.parse().ok()?,
             }
         }

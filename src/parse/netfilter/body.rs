@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
+use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::digits::{ipv4, number};
 use crate::parse::host::{Ends, Host};
-use crate::parse::timestamp::Scan;
 
 /// A decoded LOG line.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,32 +91,32 @@ pub(crate) fn read(body: &[u8]) -> Body {
 fn read_common(body: &[u8]) -> Option<Body> {
     let at = SRC.find(body)?;
     let (inward, outward) = interfaces(&body[..at])?;
-    let mut rest = Scan(&body[at + 5..]);
+    let mut rest = Cursor(&body[at + 5..]);
     let client = ipv4(rest.word())?;
-    rest.pass(b" DST=")?;
+    rest.require(b" DST=")?;
     let server = ipv4(rest.word())?;
     for name in [&b" LEN="[..], b" TOS=", b" PREC=", b" TTL="] {
-        rest.pass(name)?;
+        rest.require(name)?;
         rest.word();
     }
-    rest.pass(b" ID=")?;
+    rest.require(b" ID=")?;
     let id: u16 = number(rest.word())?;
-    rest.take(b" DF");
-    rest.pass(b" PROTO=TCP SPT=")?;
+    rest.eat(b" DF");
+    rest.require(b" PROTO=TCP SPT=")?;
     let client_port = number(rest.word())?;
-    rest.pass(b" DPT=")?;
+    rest.require(b" DPT=")?;
     let server_port = number(rest.word())?;
     let mut isn = None;
-    if rest.take(b" SEQ=") {
+    if rest.eat(b" SEQ=") {
         isn = Some(number(rest.word())?);
-        rest.pass(b" ACK=")?;
+        rest.require(b" ACK=")?;
         rest.word();
     }
     for name in [&b" WINDOW="[..], b" RES="] {
-        rest.pass(name)?;
+        rest.require(name)?;
         rest.word();
     }
-    rest.pass(b" SYN URGP=")?;
+    rest.require(b" SYN URGP=")?;
     rest.word();
     if !rest.0.trim_ascii_end().is_empty() {
         return None;
@@ -136,12 +136,12 @@ fn read_common(body: &[u8]) -> Option<Body> {
 
 /// Returns whether `IN=` and `OUT=` have values; `None` if anything but `MAC=` follows.
 fn interfaces(front: &[u8]) -> Option<(bool, bool)> {
-    let mut rest = Scan(front);
-    rest.pass(b"IN=")?;
+    let mut rest = Cursor(front);
+    rest.require(b"IN=")?;
     let inward = !rest.word().is_empty();
-    rest.pass(b" OUT=")?;
+    rest.require(b" OUT=")?;
     let outward = !rest.word().is_empty();
-    if rest.take(b" MAC=") {
+    if rest.eat(b" MAC=") {
         let odd = |b: &u8| matches!(b, b' ' | b'[' | b'(');
         return (!rest.0.iter().any(odd)).then_some((inward, outward));
     }

@@ -1,6 +1,7 @@
 //! What stands before the body: the time, and who says it.
 
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 use crate::parse::wrapper;
 
 /// The stamp of a line and what follows it.
@@ -15,22 +16,15 @@ pub(crate) fn split(line: &[u8]) -> (Stamp, &[u8]) {
 }
 
 fn split_outer(line: &[u8]) -> (Stamp, &[u8]) {
-    let mut scan = Scan(line);
-    scan.blanks();
-    if scan.take(b"<") {
-        // The level, and the version of RFC 5424.
-        let mut level = scan;
-        if level.number(3).is_some() && level.take(b">") {
-            scan = level;
-            if scan.take(b"1 ") {
-                scan.blanks();
-            }
-        }
-    } else if let Some(rest) = facility(scan.0) {
-        scan = Scan(rest);
+    let mut cursor = Cursor(line);
+    cursor.blanks();
+    if cursor.syslog_priority() {
+        cursor.blanks();
+    } else if let Some(rest) = facility(cursor.0) {
+        cursor = Cursor(rest);
     }
-    let stamp = stamp(&mut scan).unwrap_or(Stamp::None);
-    (stamp, scan.0)
+    let stamp = stamp(&mut cursor).unwrap_or(Stamp::None);
+    (stamp, cursor.0)
 }
 
 /// `kern  :warn  : `, as dmesg -x has it.
@@ -48,80 +42,52 @@ fn facility(line: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b" ")
 }
 
-fn stamp(scan: &mut Scan<'_>) -> Option<Stamp> {
-    match scan.0.first()? {
+fn stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    match cursor.0.first()? {
         b'[' => {
-            let mut inner = Scan(&scan.0[1..]);
+            let mut inner = Cursor(&cursor.0[1..]);
             inner.blanks();
             let stamp = inner.ctime().or_else(|| inner.seconds().map(Stamp::Uptime))?;
             inner.blanks();
             // journalctl -o short-delta puts the time since the line before behind it.
-            if inner.take(b"<") {
+            if inner.eat(b"<") {
                 let end = memchr::memchr(b'>', inner.0)?;
                 inner.0 = &inner.0[end + 1..];
                 inner.blanks();
             }
-            if !inner.take(b"]") {
+            if !inner.eat(b"]") {
                 return None;
             }
-            *scan = inner;
+            *cursor = inner;
             Some(stamp)
         }
-        b'0'..=b'9' => scan.iso().or_else(|| kmsg(scan)).or_else(|| {
-            let mut copy = *scan;
+        b'0'..=b'9' => cursor.iso().or_else(|| kmsg(cursor)).or_else(|| {
+            let mut copy = *cursor;
             let ns = copy.seconds()?;
             if !copy.0.starts_with(b" ") {
                 return None;
             }
-            *scan = copy;
+            *cursor = copy;
             // Ten digits are seconds since 1970, fewer since the boot.
             Some(if ns >= 100_000_000_000_000_000 { Stamp::Epoch(ns) } else { Stamp::Uptime(ns) })
         }),
-        b'A'..=b'Z' => {
-            if let Some(stamp) = scan.ctime() {
-                return Some(stamp);
-            }
-            let mut copy = *scan;
-            if copy.weekday() {
-                let stamp = copy.iso()?;
-                // The zone's abbreviation: only UTC says by how much.
-                let utc = copy.take(b" UTC") || copy.take(b" GMT");
-                *scan = copy;
-                return Some(match stamp {
-                    Stamp::Civil(date, ns) if utc => crate::parse::timestamp::epoch(date, ns),
-                    other => other,
-                });
-            }
-            let (month, day) = copy.month_and_day()?;
-            copy.blanks();
-            if let Some(ns) = copy.clock() {
-                *scan = copy;
-                return Some(Stamp::Yearless(month, day, ns));
-            }
-            // Some devices put the year in between.
-            let year = copy.number(4)?;
-            copy.blanks();
-            let ns = copy.clock()?;
-            let date = jiff::civil::Date::new(year as i16, month, day).ok()?;
-            *scan = copy;
-            Some(Stamp::Civil(date, ns))
-        }
+        b'A'..=b'Z' => cursor.syslog_time(),
         _ => None,
     }
 }
 
 /// `4,347,1427155599,-;`: level, number, microseconds since the boot.
-fn kmsg(scan: &mut Scan<'_>) -> Option<Stamp> {
-    let mut copy = *scan;
-    copy.number(4)?;
-    copy.take(b",").then(|| copy.number(18)).flatten()?;
-    let us = copy.take(b",").then(|| copy.number(18)).flatten()?;
-    if !copy.take(b",") {
+fn kmsg(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    let mut copy = *cursor;
+    copy.number_up_to(4)?;
+    copy.eat(b",").then(|| copy.number_up_to(18)).flatten()?;
+    let us = copy.eat(b",").then(|| copy.number_up_to(18)).flatten()?;
+    if !copy.eat(b",") {
         return None;
     }
     let end = memchr::memchr(b';', copy.0)?;
     copy.0 = &copy.0[end + 1..];
-    *scan = copy;
+    *cursor = copy;
     Some(Stamp::Uptime(us.checked_mul(1000)?))
 }
 
@@ -144,7 +110,7 @@ pub(crate) fn writer(between: &[u8]) -> Writer<'_> {
 
 /// The program in the tag at the beginning of `text`, and what follows the tag.
 fn program(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut rest = Scan(text);
+    let mut rest = Cursor(text);
     let mut word = || {
         rest.blanks();
         Some(rest.word()).filter(|word| !word.is_empty())
@@ -159,7 +125,7 @@ fn program(text: &[u8]) -> Option<(&[u8], &[u8])> {
     // RFC 5424: the process id is a field, and two more fields follow.
     let (pid, id) = (word()?, word()?);
     if pid.iter().all(u8::is_ascii_digit) && id == b"-" {
-        rest.take(b" -");
+        rest.eat(b" -");
         return Some((tag, rest.0));
     }
     None
@@ -212,7 +178,6 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::parse::timestamp::epoch;
 
     #[test]
     fn frames() {
@@ -225,13 +190,13 @@ mod tests {
             ("Nov 22 10:58:42 gw1 kernel: [ 1485.291490] P", Stamp::Yearless(11, 22, at)),
             ("Nov  2 10:58:42 gw1 kernel: P", Stamp::Yearless(11, 2, at)),
             ("Nov 22 10:58:42.202182 h kernel: P", Stamp::Yearless(11, 22, us)),
-            ("2026-11-22T10:58:42.202182+00:00 gw1 kernel: [ 1.2] P", epoch(day, us)),
-            ("<4>1 2026-11-22T10:58:42.202182Z gw1 kernel - - - P", epoch(day, us)),
+            ("2026-11-22T10:58:42.202182+00:00 gw1 kernel: [ 1.2] P", Stamp::utc(day, us)),
+            ("<4>1 2026-11-22T10:58:42.202182Z gw1 kernel - - - P", Stamp::utc(day, us)),
             ("<4>Nov 22 10:58:42 gw1 kernel: P", Stamp::Yearless(11, 22, at)),
-            ("2026-11-22T10:58:42+0000 host kernel: P", epoch(day, at)),
-            ("Sun 2026-11-22 10:58:42 UTC host kernel: P", epoch(day, at)),
+            ("2026-11-22T10:58:42+0000 host kernel: P", Stamp::utc(day, at)),
+            ("Sun 2026-11-22 10:58:42 UTC host kernel: P", Stamp::utc(day, at)),
             ("Sun 2026-11-22 10:58:42 CET host kernel: P", Stamp::Civil(day, at)),
-            ("1795345122.202182 host kernel: P", epoch(day, us)),
+            ("1795345122.202182 host kernel: P", Stamp::utc(day, us)),
             ("[ 1485.291490] host kernel: P", up),
             ("[ 1485.291490 <    0.100000 >] host kernel: P", up),
             ("[ 1485.291490] P", up),
@@ -240,7 +205,7 @@ mod tests {
             ("kern  :warn  : [Sun Nov 22 10:58:42 2026] P", Stamp::Civil(day, at)),
             ("[Sun Nov 22 10:58:42 2026] P", Stamp::Civil(day, at)),
             ("Sun Nov 22 10:58:42 2026 kern.warn kernel: [ 1.2] P", Stamp::Civil(day, at)),
-            ("2026-11-22T10:58:42,202182+00:00 P", epoch(day, us)),
+            ("2026-11-22T10:58:42,202182+00:00 P", Stamp::utc(day, us)),
             ("4,347,1485291490,-;P", up),
             ("4,347,1485291490,-,caller=T1;P", up),
             ("P", Stamp::None),

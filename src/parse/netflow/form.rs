@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
+use crate::parse::cursor::Cursor;
 use crate::parse::host::Host;
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::timestamp::Stamp;
 
 /// A flow as printed.
 #[derive(Debug, PartialEq)]
@@ -40,15 +41,15 @@ fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
 }
 
 fn stamp(text: &[u8]) -> Stamp {
-    let mut scan = Scan(text.trim_ascii());
-    let iso = scan.iso();
-    iso.or_else(|| scan.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
+    let mut cursor = Cursor(text.trim_ascii());
+    let iso = cursor.iso();
+    iso.or_else(|| cursor.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
 }
 
 /// `1.601`, `00:00:01.601`, and with days.
 fn length(text: &[u8]) -> Option<i64> {
-    let mut scan = Scan(text.trim_ascii());
-    scan.clock().or_else(|| scan.seconds())
+    let mut cursor = Cursor(text.trim_ascii());
+    cursor.clock().or_else(|| cursor.seconds())
 }
 
 /// `...A.RS.`; those that are not set are points.
@@ -95,7 +96,7 @@ pub(crate) fn summary(line: &[u8]) -> Option<Summary> {
 
 /// Whether a line is a row of statistics, or a flow in a form that is not read.
 pub(crate) fn begins_with_time(line: &[u8]) -> bool {
-    Scan(line.trim_ascii_start()).iso().is_some()
+    Cursor(line.trim_ascii_start()).iso().is_some()
 }
 
 /// Where a CSV has what.
@@ -208,9 +209,9 @@ pub(crate) fn bars(line: &[u8]) -> Line {
 
 /// Reads a line for people: `line`, `long`, `extended`.
 pub(crate) fn people(line: &[u8]) -> Line {
-    let mut scan = Scan(line);
-    let Some(first) = scan.iso() else { return Line::Other };
-    let mut words = scan.0.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
+    let mut cursor = Cursor(line);
+    let Some(first) = cursor.iso() else { return Line::Other };
+    let mut words = cursor.0.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
     let (Some(duration), Some(protocol), Some(from), Some(arrow), Some(to)) =
         (words.next(), words.next(), words.next(), words.next(), words.next())
     else {

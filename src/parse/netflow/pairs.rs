@@ -4,13 +4,13 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
 use crate::parse::host::{Ends, Host};
+use crate::parse::timestamp::SECOND;
 use crate::{Connection, RecordTime};
 
 /// SYN and ACK in a flow's flags.
 pub(super) const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-const SECOND: i64 = 1_000_000_000;
 /// The two directions begin so close together, with a SYN sent again in between.
 const NEAR: i64 = 7 * SECOND / 2;
 /// No system waits longer before it sends a SYN again.

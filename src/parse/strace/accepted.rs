@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use super::call::{Call, Name, Returned};
-use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
-use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// Which part of a call a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::accepted::LinePart;
 use super::call::{Call, Name, Returned};
-use super::clock::ClockSpan;
 use super::compact::Briefs;
-use super::cursor::unescape;
-use super::prefix::{Prefix, Stamp, best};
+use super::prefix::{Prefix, best};
 use super::sockaddr::Shown;
 use crate::Connection;
+use crate::parse::cursor::unescape;
+use crate::parse::timestamp::{ClockSpan, Stamp};
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -184,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::parse::strace::clock::ClockSpan;
+    use crate::parse::timestamp::ClockSpan;
 
     /// What a line says where [`fast_path`] sees it first, and what it says to the general path.
     fn both(line: &[u8]) -> [(Vec<Fact>, ClockSpan, u64, bool); 2] {

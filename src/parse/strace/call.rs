@@ -1,10 +1,10 @@
 //! Reads the calls that matter: accept, and those that change or show the address of a descriptor.
 
-use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 pub(crate) use super::result::Returned;
 use super::result::{has_second_result, result};
 use super::sockaddr::{End, Family, Shown, family, sockaddr};
+use crate::parse::cursor::Cursor;
 
 /// A system call, or several that do the same to descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

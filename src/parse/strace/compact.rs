@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::accepted::Accepted;
-use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
-use super::prefix::Stamp;
 use super::sockaddr::End;
 use crate::parse::coalesce::Local;
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// Descriptors below this number are remembered.
 const FDS: usize = 1024;

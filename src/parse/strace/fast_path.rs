@@ -7,11 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::accepted::{Accepted, LinePart, Range};
 use super::call::{Call, Name, Returned, named};
 use super::compact::Recent;
-use super::cursor::few_of_eight;
 use super::ipv6::ipv6;
-use super::prefix::{EPOCH, EPOCH_END, Stamp, clock};
+use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::syscalls::is_syscall;
 use crate::model::connection::canonical;
+use crate::parse::digits::few_of_eight;
+use crate::parse::timestamp::Stamp;
 use crate::sys;
 
 /// Only lines with so many bytes behind their beginning are looked at.

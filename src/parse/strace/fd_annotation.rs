@@ -1,8 +1,8 @@
 //! Reads the annotation of a descriptor (`-y`, `-yy`), between angle brackets.
 
-use super::cursor::{Cursor, unescape};
 use super::sockaddr::{End, text};
 use crate::model::connection::canonical;
+use crate::parse::cursor::{Cursor, unescape};
 
 /// The meaning of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

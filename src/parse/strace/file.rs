@@ -9,7 +9,6 @@ use std::thread;
 
 use super::block::{Block, Given};
 use super::block_reader;
-use super::clock::{Base, Dates};
 use super::compact::CompactAccept;
 use super::log::{Log, connection};
 use super::rescue;
@@ -20,6 +19,7 @@ use crate::parse::coalesce::Coalescer;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, Piece};
 use crate::parse::parallel::{self, Parts};
+use crate::parse::timestamp::{Base, Dates};
 
 /// Where briefs are not certain in so many parts, they will seldom be.
 const TOO_OFTEN: u32 = 4;

@@ -5,10 +5,11 @@ use memchr::memmem;
 use super::accepted::LinePart;
 use super::block::{Block, Fact};
 use super::call::{self, Call, Name, Parsed, Returned, named};
-use super::cursor::Cursor;
-use super::prefix::{Prefix, Stamp, split};
+use super::prefix::{Prefix, split};
 use super::rescue;
+use crate::parse::cursor::Cursor;
 use crate::parse::input::unwrap_line;
+use crate::parse::timestamp::Stamp;
 use crate::parse::wrapper::{self, Stripped};
 use crate::parse::{clean, lines};
 

@@ -4,14 +4,13 @@
 use super::accepted::LinePart;
 use super::block::{Block, Fact, Given};
 use super::call::{Call, Name, Returned};
-use super::clock::{Base, ClockSpan, Dates};
 use super::compact::{Briefs, LocalSource};
 use super::pending::PendingConnections;
-use super::prefix::Stamp;
 use super::sockaddr::{End, Shown};
 use super::tables::{Listener, NumberMap, Socket, Tables};
 use crate::model::connection::RequestedFields;
 use crate::parse::coalesce::Local;
+use crate::parse::timestamp::{Base, ClockSpan, Dates, Stamp};
 use crate::{Connection, RecordTime};
 
 /// Marks an unused entry of `near`.

@@ -7,13 +7,11 @@ mod accepted;
 pub(crate) mod block;
 pub(crate) mod block_reader;
 pub(crate) mod call;
-pub(crate) mod clock;
-mod clock_span;
 pub(crate) mod compact;
-pub(crate) mod cursor;
 mod fast_path;
 pub(crate) mod fd_annotation;
 mod file;
+mod first_day;
 mod ipv6;
 mod line;
 pub(crate) mod log;
@@ -31,10 +29,10 @@ use std::path::Path;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use self::clock::Dates;
 use self::log::Log;
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
+use super::timestamp::{Dates, first_date};
 use crate::ShortfallKind;
 
 /// strace logs.
@@ -70,7 +68,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             Some(first) => vec![Some(first)],
             None => return,
         },
-        _ => clock_span::first_days(&mut inputs, &zone, cx),
+        _ => first_day::first_days(&mut inputs, &zone, cx),
     };
     let pid = |input: &Input| input.path().and_then(split).map(|(_, pid)| pid);
     let dates =
@@ -112,7 +110,7 @@ fn is_read_at_once(input: &Input, cx: &Context<'_>) -> bool {
 /// Reads an input as if it ended on the day on which it begins. If it does not, nothing is counted,
 /// and the date of its first line is returned.
 fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Option<Date> {
-    let guess = clock_span::guess(input, zone);
+    let guess = first_day::guess(input, zone);
     let modified = input.modified();
     let dates = Dates::new(zone.clone(), cx.options.start, guess).until(modified);
     let mut log = Log::new(cx.options.requested, dates.clone());
@@ -120,8 +118,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     let mut part = cx.sink.part();
     let end = file::read(input, &mut log, cx.options, &mut *part, cx.threads());
     log.end(|connection| part.take(connection));
-    let first =
-        log.clock_span().clock().map(|_| clock_span::date(modified, zone, log.clock_span()));
+    let first = log.clock_span().clock().map(|_| first_date(modified, zone, log.clock_span()));
     if first != guess
         && let Some(again) = input.again()
     {

@@ -1,49 +1,13 @@
 //! Reads the prefixes of a line: `[pid] [secontext] [wall] [rel] [nr] [ip]`, each optional.
 
-use super::cursor::Cursor;
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::{DAY, SECOND, Stamp};
 
 /// Numbers from here on are seconds since 1970, smaller ones process numbers or relative times:
 /// process numbers stay below 2^22, and no trace is from before 1973.
 pub(crate) const EPOCH: u64 = 100_000_000;
 /// Times of strace are before the year 2255.
 pub(crate) const EPOCH_END: u64 = EPOCH * 90;
-
-const SECOND: u64 = 1_000_000_000;
-
-const DAY: i64 = 86_400 * SECOND as i64;
-
-/// The time in the prefix of one line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Stamp {
-    /// No time.
-    #[default]
-    None,
-    /// Nanoseconds since 1970 (`-ttt`).
-    Epoch(i64),
-    /// Nanoseconds since midnight (`-t`, `-tt`). In a [fact](super::block::Fact): since the
-    /// midnight before its block.
-    Clock(i64),
-    /// Nanoseconds since the line before (`-r`). In a fact: since the block began.
-    Since(i64),
-    /// Nanoseconds since 1970 in local time: a date that another program put before the line.
-    Local(i64),
-    /// The same without the year: since the beginning of 2000, a leap year.
-    Yearless(i64),
-}
-
-impl Stamp {
-    /// `ns` later.
-    pub fn plus(self, ns: i64) -> Stamp {
-        match self {
-            Stamp::None => Stamp::None,
-            Stamp::Epoch(t) => Stamp::Epoch(t.saturating_add(ns)),
-            Stamp::Clock(t) => Stamp::Clock(t.saturating_add(ns)),
-            Stamp::Since(t) => Stamp::Since(t.saturating_add(ns)),
-            Stamp::Local(t) => Stamp::Local(t.saturating_add(ns)),
-            Stamp::Yearless(t) => Stamp::Yearless(t.saturating_add(ns)),
-        }
-    }
-}
 
 /// The prefixes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -127,13 +91,13 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
         [_, _, b':', _, _, b':', _, _, ..] => {
             let Some(seconds) = clock(c.0) else { return Stamp::None };
             probe.skip(8);
-            Stamp::Clock((seconds * SECOND + probe.fraction()) as i64)
+            Stamp::Clock(nanoseconds(seconds, probe.fraction()))
         }
         [b'0'..=b'9', ..] => {
             let Some(seconds) = probe.number().filter(|n| (EPOCH..EPOCH_END).contains(n)) else {
                 return Stamp::None;
             };
-            Stamp::Epoch((seconds * SECOND + probe.fraction()) as i64)
+            Stamp::Epoch(nanoseconds(seconds, probe.fraction()))
         }
         _ => return Stamp::None,
     };
@@ -143,6 +107,11 @@ fn wall(c: &mut Cursor<'_>) -> Stamp {
     probe.skip(1);
     *c = probe;
     stamp
+}
+
+/// Whole seconds, fewer than [`EPOCH_END`], and a fraction.
+fn nanoseconds(seconds: u64, fraction: u64) -> i64 {
+    seconds as i64 * SECOND + fraction as i64
 }
 
 /// `HH:MM:SS` in seconds.
@@ -164,29 +133,27 @@ fn relative(c: &mut Cursor<'_>) -> Stamp {
     let mut probe = *c;
     probe.spaces();
     let Some(seconds) = probe.number().filter(|n| *n < EPOCH) else { return Stamp::None };
-    let ns = seconds * SECOND + probe.fraction();
+    let ns = nanoseconds(seconds, probe.fraction());
     probe.eat(b")");
     if probe.spaces() == 0 {
         return Stamp::None;
     }
     *c = probe;
-    Stamp::Since(ns as i64)
+    Stamp::Since(ns)
 }
 
 /// The time of a line that has one of its own and one of a wrapper. The wrapper's counts where the
 /// line has none, and tells the date of a bare clock time.
 pub(super) fn best(own: Stamp, wrapper: Stamp) -> Stamp {
-    let same_day = |day: i64, clock: i64| {
-        let time = day.div_euclid(DAY) * DAY + clock;
-        // Not on the other side of midnight.
-        let off = (time - day + DAY / 2).div_euclid(DAY);
-        time - off * DAY
-    };
+    // The clock time that is nearest to the wrapper's may be on the other side of midnight.
+    let nearest = |clock: i64, ns: i64| clock - (clock - ns + DAY / 2).div_euclid(DAY) * DAY;
     match (own, wrapper) {
         (_, Stamp::None) => own,
         (Stamp::None | Stamp::Since(_), _) => wrapper,
-        (Stamp::Clock(clock), Stamp::Local(day)) => Stamp::Local(same_day(day, clock)),
-        (Stamp::Clock(clock), Stamp::Yearless(day)) => Stamp::Yearless(same_day(day, clock)),
+        (Stamp::Clock(clock), Stamp::Civil(date, ns)) => Stamp::Civil(date, nearest(clock, ns)),
+        (Stamp::Clock(clock), Stamp::Yearless(month, day, ns)) => {
+            Stamp::Yearless(month, day, nearest(clock, ns))
+        }
         (Stamp::Clock(_), Stamp::Epoch(_)) => wrapper,
         _ => own,
     }
@@ -217,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_form() {
-        let day = |h: i64, m: i64, s: i64| ((h * 60 + m) * 60 + s) * SECOND as i64;
+        let day = |h: i64, m: i64, s: i64| ((h * 60 + m) * 60 + s) * SECOND;
         let cases: &[(&str, Option<u32>, Option<&str>, Stamp)] = &[
             ("accept(", None, None, Stamp::None),
             ("12755 accept(", Some(12755), None, Stamp::None),

@@ -5,20 +5,18 @@
 use memchr::memmem;
 
 use super::call::named;
-use super::cursor::Cursor;
-use super::prefix::{Prefix, Stamp, split};
+use super::prefix::{Prefix, split};
 pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
 use crate::parse::clean;
-use crate::parse::timestamp::Stamp as WrapperStamp;
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// The prefixes of strace itself are no longer than this.
 const MAX_PREFIX: usize = 160;
 
 /// More places of a line are not looked at one by one: it is unreadable then.
 const MAX_HITS: usize = 16;
-
-const DAY: i64 = 86_400 * 1_000_000_000;
 
 /// Whether `text` has `accept(`, `accept4(`, or the second half of one.
 pub(super) fn has_accept(text: &[u8]) -> bool {
@@ -233,24 +231,11 @@ pub(super) fn is_quoted(line: &[u8], at: usize) -> bool {
     inside
 }
 
-/// A wrapper's time as the times of this module.
-pub(super) fn of_wrapper(stamp: WrapperStamp) -> Stamp {
-    let days = |date: jiff::civil::Date, first: i16| {
-        let first = jiff::civil::Date::constant(first, 1, 1);
-        i64::from((date - first).get_days()).saturating_mul(DAY)
-    };
+/// The time of a wrapper, if it is one of the clock: relative times are of the wrapper's lines.
+pub(super) fn of_wrapper(stamp: Stamp) -> Stamp {
     match stamp {
-        WrapperStamp::Epoch(ns) => Stamp::Epoch(ns),
-        WrapperStamp::Civil(date, ns) => Stamp::Local(days(date, 1970).saturating_add(ns)),
-        WrapperStamp::Yearless(month, day, ns) => match jiff::civil::Date::new(2000, month, day) {
-            Ok(date) => Stamp::Yearless(days(date, 2000).saturating_add(ns)),
-            Err(_) => Stamp::None,
-        },
-        WrapperStamp::Clock(ns) => Stamp::Clock(ns),
-        WrapperStamp::None
-        | WrapperStamp::Uptime(_)
-        | WrapperStamp::Elapsed(_)
-        | WrapperStamp::Since(_) => Stamp::None,
+        Stamp::None | Stamp::Uptime(_) | Stamp::Elapsed(_) | Stamp::Since(_) => Stamp::None,
+        clock => clock,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a call returned: ` = 7<annotation> (DELAYED) <0.000046>`, ` = -1 EAGAIN (…)`, ` = ?`.
 
-use super::cursor::Cursor;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::syscalls::is_syscall;
+use crate::parse::cursor::Cursor;
 
 /// What a call returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use memchr::memmem::find;
 
 use super::call::named;
 
-use super::prefix::{Stamp, split};
+use super::prefix::split;
 use super::rescue;
+use crate::parse::timestamp::Stamp;
 use crate::parse::{clean, lines, wrapper};
 
 /// How the table of `-c` begins.

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::cursor::{Cursor, unescape};
 use crate::model::connection::canonical;
+use crate::parse::cursor::{Cursor, unescape};
 
 /// Address and port of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

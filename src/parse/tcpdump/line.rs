@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder, FinderRev};
 
 use super::services;
+use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::host::{Ends, Host};
-use crate::parse::timestamp::{Scan, Stamp};
+use crate::parse::timestamp::Stamp;
 
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,36 +47,35 @@ pub(crate) struct Packet {
 /// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
 /// (`-ttt`, `-ttttt`); the line alone does not tell.
 pub(crate) fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
-    let mut scan = Scan(line);
-    scan.blanks();
-    let mut numbered = scan;
-    if numbered.number(12).is_some() && numbered.take(b"  ") {
+    let mut cursor = Cursor(line);
+    cursor.blanks();
+    let mut numbered = cursor;
+    if numbered.number_up_to(12).is_some() && numbered.eat(b"  ") {
         numbered.blanks();
-        scan = numbered;
+        cursor = numbered;
     }
-    let unstamped = scan.0;
-    let mut stamp = || match scan.0.first()? {
+    let unstamped = cursor.0;
+    let mut stamp = || match cursor.0.first()? {
         b'0'..=b'9' => {
-            let stamp = scan.iso().or_else(|| scan.clock().map(Stamp::Clock)).or_else(|| {
-                // Addresses have no blank behind the first point.
-                let digits = scan.0.iter().take_while(|b| b.is_ascii_digit()).count();
-                let point = scan.0.get(digits) == Some(&b'.');
-                let ns = scan.seconds()?;
-                (point && digits >= 9).then_some(Stamp::Epoch(ns))
-            })?;
-            scan.take(b" ").then_some(stamp)
+            let stamp =
+                cursor.iso().or_else(|| cursor.clock().map(Stamp::Clock)).or_else(|| {
+                    // Addresses have no blank behind the first point.
+                    let digits = cursor.0.iter().take_while(|b| b.is_ascii_digit()).count();
+                    let point = cursor.0.get(digits) == Some(&b'.');
+                    let ns = cursor.seconds()?;
+                    (point && digits >= 9).then_some(Stamp::Epoch(ns))
+                })?;
+            cursor.eat(b" ").then_some(stamp)
         }
         // OpenBSD's -ttt.
         b'A'..=b'Z' => {
-            let (month, day) = scan.month_and_day()?;
-            scan.blanks();
-            let stamp = Stamp::Yearless(month, day, scan.clock()?);
-            scan.take(b" ").then_some(stamp)
+            let stamp = cursor.syslog_time()?;
+            cursor.eat(b" ").then_some(stamp)
         }
         _ => None,
     };
     match stamp() {
-        Some(stamp) => (stamp, scan.0.trim_ascii_start()),
+        Some(stamp) => (stamp, cursor.0.trim_ascii_start()),
         None => (Stamp::None, unstamped),
     }
 }
@@ -158,8 +158,8 @@ fn header(text: &[u8]) -> Line {
         return Line::Other;
     }
     let Some(open) = memmem::find(text, b"(tos ") else { return Line::Other };
-    let id =
-        memmem::find(&text[open..], b", id ").and_then(|at| Scan(&text[open + at + 5..]).number(5));
+    let id = memmem::find(&text[open..], b", id ")
+        .and_then(|at| Cursor(&text[open + at + 5..]).number_up_to(5));
     Line::Header(id.and_then(|id| u16::try_from(id).ok()).filter(|id| *id != 0))
 }
 
@@ -194,7 +194,7 @@ fn new_flags(body: &[u8]) -> Option<Told> {
     let has = |flag: u8| flags.contains(&flag);
     let value = |name: &[u8]| {
         let at = memmem::find(body, name)? + name.len();
-        u32::try_from(Scan(&body[at..]).number(10)?).ok()
+        u32::try_from(Cursor(&body[at..]).number_up_to(10)?).ok()
     };
     if !has(b'S') {
         return Some(told(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
@@ -218,17 +218,17 @@ fn is_unreadable_syn(head: &[u8], body: &[u8]) -> bool {
 /// Passes what stands between the flags and the numbers: `, cksum 0x1234 (correct),` of 3.9,
 /// `[tcp sum ok]` and `[bad tcp cksum 1234 (->5678)!]` of those before and of OpenBSD, which
 /// also has `(src OS: …)`. False if the packet ends there.
-fn pass_remarks(scan: &mut Scan<'_>) -> bool {
+fn pass_remarks(cursor: &mut Cursor<'_>) -> bool {
     loop {
-        scan.take(b",");
-        scan.blanks();
-        if scan.take(b"cksum ") {
-            let Some(at) = memchr::memchr(b')', scan.0) else { return false };
-            scan.0 = &scan.0[at + 1..];
-        } else if scan.0.starts_with(b"[|tcp]") || scan.0.starts_with(b"[bad hdr length") {
+        cursor.eat(b",");
+        cursor.blanks();
+        if cursor.eat(b"cksum ") {
+            let Some(at) = memchr::memchr(b')', cursor.0) else { return false };
+            cursor.0 = &cursor.0[at + 1..];
+        } else if cursor.0.starts_with(b"[|tcp]") || cursor.0.starts_with(b"[bad hdr length") {
             return false;
-        } else if let Some(length) = bracketed(scan.0) {
-            scan.0 = &scan.0[length..];
+        } else if let Some(length) = bracketed(cursor.0) {
+            cursor.0 = &cursor.0[length..];
         } else {
             return true;
         }
@@ -253,28 +253,28 @@ fn bracketed(text: &[u8]) -> Option<usize> {
 /// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
 fn old_flags(body: &[u8]) -> Option<Told> {
     let (flags, rest) = old_flag_letters(body)?;
-    let mut scan = Scan(rest);
+    let mut cursor = Cursor(rest);
     let has = |flag: u8| flags.contains(&flag);
-    if !pass_remarks(&mut scan) {
+    if !pass_remarks(&mut cursor) {
         // Whether it is a SYN or its answer would follow.
         return None;
     }
     let mut seq = None;
-    let mut numbers = scan;
-    if let Some(first) = numbers.number(10) {
-        if !numbers.take(b":") || numbers.number(10).is_none() || !numbers.take(b"(") {
+    let mut numbers = cursor;
+    if let Some(first) = numbers.number_up_to(10) {
+        if !numbers.eat(b":") || numbers.number_up_to(10).is_none() || !numbers.eat(b"(") {
             return None;
         }
         seq = u32::try_from(first).ok();
-    } else if !scan.0.starts_with(b"ack ") && !scan.0.starts_with(b"win ") {
+    } else if !cursor.0.starts_with(b"ack ") && !cursor.0.starts_with(b"win ") {
         return None;
     }
-    let acked = if scan.0.starts_with(b"ack ") {
+    let acked = if cursor.0.starts_with(b"ack ") {
         Some(4)
     } else {
-        memmem::find(&scan.0[..scan.0.len().min(80)], b") ack ").map(|at| at + 6)
+        memmem::find(&cursor.0[..cursor.0.len().min(80)], b") ack ").map(|at| at + 6)
     };
-    let acked = acked.and_then(|at| Scan(&scan.0[at..]).number(10));
+    let acked = acked.and_then(|at| Cursor(&cursor.0[at..]).number_up_to(10));
     let acked_number = acked.and_then(|n| u32::try_from(n).ok());
     Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
 }

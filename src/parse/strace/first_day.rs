@@ -1,19 +1,15 @@
-//! Which day a log with bare clock times began.
+//! Finds the date of the first line of a log with bare clock times.
 
+use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
 use super::block::Block;
 use super::block_reader;
-use super::clock::{ClockSpan, DAY};
-use super::prefix::Stamp;
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, is_end};
 use crate::parse::reader::Context;
-
-/// A clock may be so much ahead of the one that dates are taken from.
-const AHEAD: SignedDuration = SignedDuration::from_secs(60);
+use crate::parse::timestamp::{ClockSpan, DAY, Stamp, first_date};
 
 /// From so many bytes on,
 const LARGE: u64 = 4 * 1024 * 1024;
@@ -37,7 +33,7 @@ pub(super) fn first_days(
         None => inputs
             .iter()
             .zip(passages)
-            .map(|(input, clock_span)| Some(date(input.modified(), zone, &clock_span?)))
+            .map(|(input, clock_span)| Some(first_date(input.modified(), zone, &clock_span?)))
             .collect(),
     }
 }
@@ -130,23 +126,7 @@ pub(super) fn guess(input: &Input, zone: &TimeZone) -> Option<Date> {
     let (first, _) = block.clock_span.clock()?;
     let mut day = ClockSpan::default();
     day.see(Stamp::Clock(first));
-    Some(date(input.modified(), zone, &day))
-}
-
-/// The date of the first line of a file.
-///
-/// The last line was written when the file was written last; what comes through a pipe is taken
-/// to be written now.
-pub(super) fn date(modified: Option<Timestamp>, zone: &TimeZone, clock_span: &ClockSpan) -> Date {
-    let (first, last) = clock_span.clock().unwrap_or_default();
-    let (end, clock, days) = match modified {
-        Some(t) => (t, last, clock_span.days()),
-        None => (Timestamp::now(), first, 0),
-    };
-    let end = Zoned::new(end.saturating_add(AHEAD).unwrap_or(end), zone.clone());
-    let passed = end.time().duration_since(jiff::civil::Time::midnight());
-    let before = i64::from(i128::from(clock) > passed.as_nanos());
-    end.date().saturating_sub((days + before).clamp(0, 100_000).days())
+    Some(first_date(input.modified(), zone, &day))
 }
 
 /// Of several files, one begins on `date`; which one that is, and on which day the others begin,
@@ -181,7 +161,6 @@ mod tests {
     use jiff::civil::date as day;
 
     use super::*;
-    use crate::parse::strace::prefix::Stamp;
 
     fn through(times: &[(i64, i64)]) -> ClockSpan {
         let mut p = ClockSpan::default();
@@ -218,17 +197,6 @@ mod tests {
         let sampled = sampled(&plain).unwrap();
         assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
         assert_eq!(exact.days(), 2);
-    }
-
-    #[test]
-    fn steps_back_from_the_last_line() {
-        let zone = TimeZone::fixed(jiff::tz::offset(1));
-        let modified = Some("2026-11-22T10:00:00Z".parse().unwrap());
-        let first = |times: &[(i64, i64)]| date(modified, &zone, &through(times));
-        assert_eq!(first(&[(9, 0), (11, 0)]), day(2026, 11, 22));
-        // Written last at 11:00 local: a line of 23:00 is yesterday's.
-        assert_eq!(first(&[(9, 0), (23, 0)]), day(2026, 11, 21));
-        assert_eq!(first(&[(23, 0), (1, 0), (23, 0), (10, 59)]), day(2026, 11, 20));
     }
 
     #[test]

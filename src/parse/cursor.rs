@@ -1,6 +1,8 @@
-//! [`Cursor`]: a place in a line, and the small things that are read there.
+//! [`Cursor`]: reads numbers, words and quoted text from the front of a line.
 
-/// What is left of a line.
+use super::digits::leading_digits;
+
+/// The part of a line that is not read yet. Methods that return `None` or false leave it unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a>(pub &'a [u8]);
 
@@ -39,6 +41,28 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Steps over `text`; `None` if something else is here.
+    #[inline]
+    pub(crate) fn require(&mut self, text: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(())
+    }
+
+    /// Steps over everything before the next space and returns it.
+    #[inline]
+    pub(crate) fn word(&mut self) -> &'a [u8] {
+        let n = self.0.iter().take_while(|b| **b != b' ').count();
+        let (word, rest) = self.0.split_at(n);
+        self.0 = rest;
+        word
+    }
+
+    /// Steps over spaces and tabs.
+    pub(crate) fn blanks(&mut self) {
+        let n = self.0.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        self.0 = &self.0[n..];
+    }
+
     /// Steps over spaces and says how many there were.
     #[inline]
     pub(crate) fn spaces(&mut self) -> usize {
@@ -50,7 +74,7 @@ impl<'a> Cursor<'a> {
     /// Steps over a decimal number of at most 18 digits.
     #[inline]
     pub(crate) fn number(&mut self) -> Option<u64> {
-        let (value, n) = digits(self.0);
+        let (value, n) = leading_digits(self.0);
         if n == 8 {
             return self.long_number();
         }
@@ -71,16 +95,40 @@ impl<'a> Cursor<'a> {
         Some(value)
     }
 
+    /// Steps over the next digits, `most` of them at most (18), and returns their number.
+    pub(crate) fn number_up_to(&mut self, most: usize) -> Option<i64> {
+        let n = self.0.iter().take(most.min(18)).take_while(|b| b.is_ascii_digit()).count();
+        if n == 0 {
+            return None;
+        }
+        let value = self.0[..n].iter().fold(0, |value, b| value * 10 + i64::from(b - b'0'));
+        self.0 = &self.0[n..];
+        Some(value)
+    }
+
     /// Steps over `.` and digits, and gives them as nanoseconds; 0 if there is no fraction.
     #[inline]
     pub(crate) fn fraction(&mut self) -> u64 {
-        const UNITS: [u64; 8] =
-            [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
         if self.peek() != b'.' {
             return 0;
         }
         self.0 = &self.0[1..];
-        let (value, n) = digits(self.0);
+        self.decimals()
+    }
+
+    /// The same in the times of logs: some write a comma for the point, and a digit must follow.
+    pub(crate) fn fraction_or_comma(&mut self) -> u64 {
+        let [b'.' | b',', b'0'..=b'9', ..] = self.0 else { return 0 };
+        self.0 = &self.0[1..];
+        self.decimals()
+    }
+
+    /// Steps over the digits behind a decimal point, and gives them as nanoseconds.
+    #[inline]
+    fn decimals(&mut self) -> u64 {
+        const UNITS: [u64; 8] =
+            [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+        let (value, n) = leading_digits(self.0);
         if let Some(unit) = UNITS.get(n) {
             self.skip(n);
             return value * unit;
@@ -131,46 +179,6 @@ impl<'a> Cursor<'a> {
             self.skip(end + 2);
         }
     }
-}
-
-/// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
-#[inline]
-fn digits(text: &[u8]) -> (u64, usize) {
-    match text.first_chunk::<8>() {
-        Some(eight) => eight_digits(*eight),
-        None => few_digits(text),
-    }
-}
-
-/// The number that eight bytes begin with, and how many digits it has. The value of eight is 0.
-#[inline(always)]
-pub(crate) fn eight_digits(eight: [u8; 8]) -> (u64, usize) {
-    // All at once: digits become 0 to 9, anything else gets its high bit set.
-    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
-    let others = (x.wrapping_add(0x7676_7676_7676_7676) | x) & 0x8080_8080_8080_8080;
-    let n = others.trailing_zeros() as usize / 8;
-    if n == 0 || n == 8 {
-        return (0, n);
-    }
-    (few_of_eight(eight, n), n)
-}
-
-/// The number that the first `n` of eight bytes are, which are one to eight digits.
-#[inline(always)]
-pub(crate) fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
-    let x = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
-    // Zeros in front, then join pairs, fours, eights.
-    let x = x << (64 - 8 * n);
-    let x = x.wrapping_mul(10).wrapping_add(x >> 8);
-    let low = (x & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
-    let high = ((x >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
-    low.wrapping_add(high) >> 32
-}
-
-/// The same at the end of a line.
-fn few_digits(text: &[u8]) -> (u64, usize) {
-    let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    (text[..n].iter().fold(0, |value, b| value * 10 + u64::from(b - b'0')), n)
 }
 
 /// Undoes the escapes of a string that strace quoted, as in C: octal of one to three digits,
