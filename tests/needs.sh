@@ -18,6 +18,8 @@ script          bsdutils
 tshark          tshark
 strace          strace
 setpriv         util-linux
+chromium        chromium
+chromedriver    chromium-driver
 '
 
 # Daemons are in sbin, which is not on everybody's PATH.

@@ -8,12 +8,24 @@ use crate::count::counter::Count;
 use crate::count::order::Order;
 use crate::count::table::Table;
 use crate::format::ReportSection;
-use crate::time::Bound;
 use crate::time::interval::Interval;
+use crate::time::{Bound, Period};
 
 /// Maximum number of consecutive empty intervals. A single wrong date in a record must not cause years
 /// of empty rows.
 pub(super) const MAX_EMPTY_INTERVALS: usize = 100_000;
+
+/// Makes the intervals of a timeline long enough for the period, and for the times in `also`.
+pub(super) fn cover(count: &mut Count, also: &[RecordTime]) {
+    let Period { since, until, .. } = &count.filter.period;
+    let at = |bound: &Option<Bound>| match bound {
+        Some(Bound::At(t)) => Some(*t),
+        _ => None,
+    };
+    let times: Vec<RecordTime> =
+        [at(since), at(until)].into_iter().flatten().chain(also.iter().copied()).collect();
+    count.tally.cover(times);
+}
 
 /// Returns all intervals of the period. Without a limit they go from the first to the last connection,
 /// and to the times in `also`. The second value is a note if empty intervals are left out.
@@ -95,7 +107,6 @@ mod tests {
     use crate::count::Tally;
     use crate::count::key::Keys;
     use crate::filter::Filter;
-    use crate::time::Period;
     use crate::{Connection, Sink};
     use jiff::tz::TimeZone;
 

@@ -5,7 +5,6 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::format::OutputFormat;
 use crate::sys::wake;
 use anyhow::Context;
 use nix::unistd::{AccessFlags, access};
@@ -51,7 +50,7 @@ impl Mode {
     pub(super) fn of(args: &CountArgs) -> Mode {
         match (args.events, args.interval) {
             (true, _) => Mode::Truncate,
-            (false, Some(_)) if args.format != OutputFormat::Json => Mode::Append,
+            (false, Some(_)) if !args.format.is_one_document() => Mode::Append,
             _ => Mode::Replace,
         }
     }

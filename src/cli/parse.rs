@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::events::Events;
-use super::intervals::intervals;
+use super::intervals::{cover, intervals};
 use super::notes::{INCOMPLETE, Parsed, print_notes, report, say_notes};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
@@ -90,6 +90,7 @@ fn whole(
     }
     let mut outcome = parse::parse(files, options, &mut count);
     let parsed = Parsed::new(&mut outcome, &count);
+    cover(&mut count, &[]);
     let mut report = report(&outcome.status, &count, request.order);
     let (intervals, left_out) = intervals(&count, request.order, []);
     report.notes.extend(left_out);

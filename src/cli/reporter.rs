@@ -11,7 +11,7 @@ use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
 use jiff::SignedDuration;
 
-use super::intervals::{MAX_EMPTY_INTERVALS, intervals, is_partial, partial};
+use super::intervals::{MAX_EMPTY_INTERVALS, cover, intervals, is_partial, partial};
 use super::notes::{print_notes, report, say_notes};
 use super::request::Request;
 
@@ -184,10 +184,12 @@ impl Reporter {
         status: &SourceStatus,
         out: &mut dyn io::Write,
     ) -> io::Result<()> {
+        let also = status.started.into_iter().chain(status.ended.map(RecordTime::just_before));
+        let also: Vec<RecordTime> = also.collect();
+        cover(&mut self.request.count, &also);
         let Request { count, order, quiet, .. } = &self.request;
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some() && self.format.one_document() {
-            let also = status.started.into_iter().chain(status.ended.map(RecordTime::just_before));
             let (mut parts, left_out) = intervals(count, *order, also);
             if let Some((started, ended)) = self.observed(status) {
                 for part in &mut parts {
@@ -219,7 +221,7 @@ impl Reporter {
     /// The note about intervals that were not observed from their beginning to their end.
     fn partial_intervals(&self, status: &SourceStatus) -> Option<String> {
         let Request { count, zone, .. } = &self.request;
-        let interval = count.tally.interval.as_ref()?;
+        let interval = count.tally.interval.as_ref().filter(|_| count.tally.has_intervals())?;
         let (started, ended) = self.observed(status)?;
         let what = match partial(interval, started, ended) {
             (true, true) => "the first and the last interval are",

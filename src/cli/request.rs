@@ -68,11 +68,7 @@ impl Request {
         let period =
             period(since, until, reference, &zone, Timestamp::now()).map_err(period_usage)?;
         check_since(times, &period)?;
-        if args.events && args.format == OutputFormat::Openmetrics {
-            return Err(Usage(
-                "--events has no openmetrics form; give --format jsonl or csv".into(),
-            ));
-        }
+        check_format(args)?;
         let filter = Filter {
             ports: args.ports.clone().unwrap_or_default(),
             from: args.from.clone(),
@@ -103,6 +99,8 @@ impl Request {
         // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
+        let tally =
+            if args.format.has_timeline() { tally.with_timeline(zone.clone()) } else { tally };
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min, columns },
@@ -169,11 +167,31 @@ impl Request {
             color,
             width: stream.and_then(Stream::width).unwrap_or(80),
             zone: self.zone.clone(),
-            intervals: self.count.tally.interval.is_some(),
+            intervals: self.count.tally.has_intervals(),
             headings,
             columns: self.order.columns,
         }
     }
+}
+
+/// Refuses a format that does not suit the request.
+fn check_format(args: &CountArgs) -> Result<(), Usage> {
+    let name = match args.format {
+        OutputFormat::Openmetrics => "openmetrics",
+        OutputFormat::Html => "html",
+        OutputFormat::Svg => "svg",
+        _ => return Ok(()),
+    };
+    if args.events {
+        return Err(Usage(format!("--events has no {name} form; give --format jsonl or csv")));
+    }
+    let to_terminal = args.output.is_none() && std::io::stdout().is_terminal();
+    if args.format.has_timeline() && to_terminal {
+        return Err(Usage(format!(
+            "--format {name} is not for a terminal; give a file, for example -o report.{name}"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a start in the past if counting starts now.

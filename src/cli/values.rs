@@ -56,6 +56,12 @@ const FORMATS: &[Choice<OutputFormat>] = &[
     (OutputFormat::Json, "json", "One JSON document"),
     (OutputFormat::Jsonl, "jsonl", "JSON objects, one per line"),
     (OutputFormat::Openmetrics, "openmetrics", "For Prometheus"),
+    (
+        OutputFormat::Html,
+        "html",
+        "A page for a browser: a timeline, and a table that sorts and filters",
+    ),
+    (OutputFormat::Svg, "svg", "The timeline as a picture"),
 ];
 
 /// Parses a value of `--by`.

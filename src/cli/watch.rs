@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::cli::args::{WatchArgs, WatchEngine};
 use crate::count::key::Key;
-use crate::format::OutputFormat;
 use crate::time::interval::IntervalLength;
 use crate::watch::{Engine, Options, RESOLUTION, Watcher};
 
@@ -54,7 +53,7 @@ fn options(args: &WatchArgs, request: &Request) -> Result<Options, Usage> {
         },
         resolution: resolution(args)?,
         transport: request.has_stats() || request.events && args.engine != WatchEngine::Tracepoint,
-        uncertainty: request.count.tally.interval.is_some(),
+        uncertainty: request.count.tally.has_intervals(),
         buffer: args.buffer.map(|b| b as usize),
     })
 }
@@ -80,7 +79,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
             request.count.filter.ports
         )));
     }
-    let rolls = request.count.tally.interval.is_some() && request.kind != OutputFormat::Json;
+    let rolls = request.count.tally.has_intervals() && !request.kind.is_one_document();
     if rolls && request.has_stats() {
         return Err(Usage(
             "statistics are final when a connection closes, which may be long after the row of its \

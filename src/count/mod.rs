@@ -7,6 +7,7 @@ pub(crate) mod order;
 mod space_saving;
 pub(crate) mod table;
 pub(crate) mod tcp_stats;
+pub(crate) mod timeline;
 pub(crate) mod value;
 
 pub use counter::{Count, Sums};
@@ -20,6 +21,8 @@ use std::collections::BTreeMap;
 
 use crate::{Connection, RecordTime};
 use encoded_key::EncodedKey;
+use jiff::tz::TimeZone;
+use timeline::Timeline;
 
 use crate::time::interval::Interval;
 
@@ -38,6 +41,8 @@ pub struct Tally {
     pub intervals: BTreeMap<RecordTime, Table>,
     /// The interval of the previous connection, mostly that of the next one too.
     current: Option<(RecordTime, RecordTime)>,
+    /// Makes the intervals longer when there are too many, if nobody asked for a length.
+    timeline: Option<Timeline>,
 }
 
 impl Tally {
@@ -52,10 +57,28 @@ impl Tally {
         Tally { columns, whole: self.whole.with_stats(columns.any()), ..self }
     }
 
+    /// Counts in intervals whose length suits the period, unless it has intervals. The tally must be
+    /// empty.
+    pub(crate) fn with_timeline(mut self, zone: TimeZone) -> Tally {
+        if self.interval.is_none() {
+            let timeline = Timeline::new();
+            self.interval = Some(timeline.interval(zone));
+            self.timeline = Some(timeline);
+        }
+        self
+    }
+
+    /// Whether somebody asked for intervals of this length.
+    pub(crate) fn has_intervals(&self) -> bool {
+        self.interval.is_some() && self.timeline.is_none()
+    }
+
     /// Creates an empty tally with the same keys and intervals.
     pub fn part(&self) -> Tally {
         let (keys, interval) = (self.keys.clone(), self.interval.clone());
-        Tally::new(keys, interval, self.whole.max_keys()).with(self.columns)
+        let timeline = self.timeline.as_ref().map(Timeline::part);
+        let part = Tally::new(keys, interval, self.whole.max_keys()).with(self.columns);
+        Tally { timeline, ..part }
     }
 
     /// Counts one connection. Returns whether it is in an interval.
@@ -95,8 +118,36 @@ impl Tally {
         }
         let (max_keys, tcp_stats) = (self.whole.max_keys(), self.columns.any());
         let new = || Table::new(max_keys).with_stats(tcp_stats);
-        add(self.intervals.entry(start).or_insert_with(new), code, entry, stats);
+        let table = self.intervals.entry(start).or_insert_with(new);
+        let rows = table.len();
+        add(table, code, entry, stats);
+        if table.len() > rows
+            && let Some(timeline) = &mut self.timeline
+        {
+            timeline.add_row();
+            if timeline.is_full(&self.intervals) {
+                self.coarsen(&Timeline::new());
+            }
+        }
         true
+    }
+
+    /// Makes the intervals of a timeline long enough for a report that goes to these times.
+    pub(crate) fn cover(&mut self, times: impl IntoIterator<Item = RecordTime>) {
+        if let Some(timeline) = &mut self.timeline {
+            let ends =
+                self.intervals.keys().next().into_iter().chain(self.intervals.keys().next_back());
+            let longer = timeline.covering(times.into_iter().chain(ends.copied()));
+            self.coarsen(&longer);
+        }
+    }
+
+    /// Makes the intervals of a timeline longer, as far as needed or as those of `other`.
+    fn coarsen(&mut self, other: &Timeline) {
+        if let (Some(timeline), Some(interval)) = (&mut self.timeline, &mut self.interval) {
+            timeline.coarsen(interval, &mut self.intervals, other);
+            self.current = None;
+        }
     }
 
     /// Whether only addresses, local ports, and the first and the last time matter. In a bounded
@@ -109,8 +160,12 @@ impl Tally {
     }
 
     /// Adds the counts of `other`, which was made by [`part`](Tally::part).
-    pub fn merge(&mut self, other: Tally) {
-        self.whole.merge(other.whole);
+    pub fn merge(&mut self, mut other: Tally) {
+        self.whole.merge(std::mem::take(&mut other.whole));
+        if let (Some(own), Some(others)) = (self.timeline.clone(), other.timeline.clone()) {
+            other.coarsen(&own);
+            self.coarsen(&others);
+        }
         for (start, table) in other.intervals {
             match self.intervals.entry(start) {
                 std::collections::btree_map::Entry::Vacant(e) => {
@@ -118,6 +173,10 @@ impl Tally {
                 }
                 std::collections::btree_map::Entry::Occupied(mut e) => e.get_mut().merge(table),
             }
+        }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.count_rows(&self.intervals);
+            self.coarsen(&Timeline::new());
         }
     }
 }

@@ -102,6 +102,11 @@ pub(super) fn size_bucket_name(bucket: u8) -> Option<&'static str> {
     SIZES.get(usize::from(bucket)).copied()
 }
 
+/// The names of all buckets of durations, or of sizes, in their order.
+pub(crate) fn bucket_names(of_sizes: bool) -> &'static [&'static str] {
+    if of_sizes { &SIZES } else { &DURATIONS }
+}
+
 /// The number of decimal digits; 0 has none.
 fn digits(n: u64) -> u8 {
     n.checked_ilog10().map_or(0, |log| log as u8 + 1)

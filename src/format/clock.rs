@@ -8,8 +8,12 @@ use crate::count::table::Entry;
 /// How much of a time is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
+    /// `11:30`
+    Minutes,
     /// `11:30:05`
     Time,
+    /// `11:30:05.123`
+    Millis,
     /// `11-22 11:30`
     DayAndTime,
     /// `2026-11-22`
@@ -44,6 +48,15 @@ impl Clock {
         Clock::new(zone, detail)
     }
 
+    /// The name of the detail for the script of the HTML report, if [`between`](Clock::between) chose it.
+    pub(super) fn detail_name(&self) -> &'static str {
+        match self.detail {
+            Detail::DayAndTime => "day",
+            Detail::Date => "date",
+            _ => "time",
+        }
+    }
+
     /// Formats a time; an unknown time is empty.
     pub(crate) fn show(&self, time: Option<RecordTime>) -> String {
         let Some(time) = time else { return String::new() };
@@ -54,7 +67,9 @@ impl Clock {
             };
         };
         let format = match self.detail {
+            Detail::Minutes => "%H:%M",
             Detail::Time => "%H:%M:%S",
+            Detail::Millis => "%H:%M:%S%.3f",
             Detail::DayAndTime => "%m-%d %H:%M",
             Detail::Date => "%Y-%m-%d",
             Detail::Full => "%Y-%m-%d %H:%M:%S",

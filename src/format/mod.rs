@@ -1,15 +1,19 @@
 //! Report formats, one file each. A new format is a file that implements [`Format`], and a line in
 //! [`OutputFormat::format`].
 
+mod chart;
 mod clock;
 mod csv;
 mod event;
 mod histograms;
+mod html;
 mod json;
 mod jsonl;
+mod markup;
 mod openmetrics;
 mod plain;
 mod report;
+mod svg;
 mod table;
 mod tcp_stats;
 mod text;
@@ -36,9 +40,26 @@ pub enum OutputFormat {
     Jsonl,
     /// OpenMetrics text, for Prometheus
     Openmetrics,
+    /// A page for a browser
+    Html,
+    /// A picture of connections over time
+    Svg,
 }
 
 impl OutputFormat {
+    /// Whether intervals are part of one document with the report.
+    pub(crate) fn is_one_document(self) -> bool {
+        matches!(
+            self,
+            OutputFormat::Json | OutputFormat::Openmetrics | OutputFormat::Html | OutputFormat::Svg
+        )
+    }
+
+    /// Whether connections over time are shown even if nobody asked for intervals.
+    pub(crate) fn has_timeline(self) -> bool {
+        matches!(self, OutputFormat::Html | OutputFormat::Svg)
+    }
+
     /// Creates the format for one output.
     pub fn format(self, options: RenderOptions) -> Box<dyn Format> {
         match self {
@@ -48,6 +69,8 @@ impl OutputFormat {
             OutputFormat::Json => Box::new(json::Format),
             OutputFormat::Jsonl => Box::new(jsonl::Format::new(options)),
             OutputFormat::Openmetrics => Box::new(openmetrics::Format),
+            OutputFormat::Html => Box::new(html::Format::new(options)),
+            OutputFormat::Svg => Box::new(svg::Format::new(options)),
         }
     }
 }

@@ -108,6 +108,13 @@ impl Field {
         (self.value)(stats).map_or("-".into(), |n| n.to_string())
     }
 
+    /// The number that rows are sorted by, bounds included.
+    pub(super) fn order(&self, stats: &TcpStats) -> Option<u64> {
+        (self.value)(stats).map(|number| match number {
+            Number::Bytes(n) | Number::Time(n) | Number::TimeBelow(n) => n,
+        })
+    }
+
     /// The value for people.
     pub(super) fn show(&self, stats: &TcpStats) -> String {
         match (self.value)(stats) {

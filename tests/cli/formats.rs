@@ -139,6 +139,53 @@ fn openmetrics() {
 }
 
 #[test]
+fn html_has_totals_and_rows_that_no_script_makes() {
+    let record = Record::small();
+    let gave = record.parse(&["-F", "html", "-n", "2", "--host", "web1"]);
+    for part in [
+        "<h1>6 connections from 4 addresses</h1>",
+        "<p class=\"source\">tcptally parse on web1 · strace</p>",
+        "<p class=\"period\">2026-11-22 11:30:05 to 11:31:20 UTC</p>",
+        "<td class=\"key\"><i class=\"s0\"></i>192.0.2.7</td><td class=\"n\">3</td>",
+        "<th scope=\"row\" class=\"key\">others (2)</th>",
+        "Connections over time<small>, each bar 1 s</small>",
+    ] {
+        assert!(gave.out.contains(part), "{part}{}", gave.out);
+    }
+    assert_eq!((gave.err.as_str(), gave.status), ("", Some(0)));
+    let unknown = Record::new(&unknown(NOON)).parse(&["-F", "html", "--port", "80", "-q"]);
+    let text = unknown.out;
+    assert!(text.contains("class=\"state incomplete\"") && text.contains("--port needs"), "{text}");
+}
+
+#[test]
+fn the_timeline_has_all_connections_in_html_and_svg() {
+    let lines: String =
+        (0..5000).map(|i| line(NOON + f64::from(i * i) / 250.0, "192.0.2.7", 443)).collect();
+    let record = Record::new(&lines);
+    let html = record.parse(&["-F", "html"]).out;
+    let json = html.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(json).unwrap();
+    let bars = data["head"]["bars"].as_array().unwrap();
+    let total: u64 = bars.iter().map(|bar| bar["total"].as_u64().unwrap()).sum();
+    assert_eq!(total, 5000);
+    assert!((50..=241).contains(&bars.len()), "{}", bars.len());
+    let svg = record.parse(&["-F", "svg"]);
+    assert!(svg.out.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{}", svg.out);
+    assert!(svg.out.contains("5,000 connections from 1 address</text>"), "{}", svg.out);
+    assert!(svg.out.trim_end().ends_with("</svg>"));
+}
+
+#[test]
+fn events_have_no_form_in_a_page_or_a_picture() {
+    for format in ["html", "svg"] {
+        let gave = Record::small().parse(&["--events", "-F", format]);
+        assert_eq!(gave.status, Some(2));
+        assert!(gave.err.contains("give --format jsonl or csv"), "{}", gave.err);
+    }
+}
+
+#[test]
 fn events() {
     let record = Record::small();
     let filter = ["--port", "443", "--not-from", "192.0.2.7", "--host", "web1"];

@@ -76,8 +76,8 @@ fn names_reach_no_terminal_raw_and_are_read_back() {
     want.sort();
     let by_comm = ["--by", "comm,host", "-F", "json"];
     for kind in [&["--events"][..], &["--by", "comm,host"], &["--by", "comm,host", "-i", "1h"]] {
-        for format in ["jsonl", "csv", "json", "plain", "table", "openmetrics"] {
-            if format == "openmetrics" && kind.len() != 2 {
+        for format in ["jsonl", "csv", "json", "plain", "table", "openmetrics", "html", "svg"] {
+            if ["openmetrics", "html", "svg"].contains(&format) && kind.len() != 2 {
                 continue;
             }
             let arguments = [kind, &["-F", format, "events.jsonl"]].concat();
