@@ -392,3 +392,45 @@ fn page_size() -> usize {
     // SAFETY: takes a number only.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 4096;
+
+    /// Portions that end everywhere in the ring, from positions that are about to overflow, too.
+    #[test]
+    fn all_bytes_are_taken_once_also_where_the_ring_wraps() {
+        for start in [0, 4090, u64::MAX - 100, 1 << 63] {
+            let mut ring = SimulatedRing::new(SIZE, start).unwrap();
+            let [mut written, mut taken] = [Vec::new(), Vec::new()];
+            for length in [0, 1, 7, 4096, 100, 4000, 4095, 8, 1] {
+                let bytes: Vec<u8> = (0..length).map(|n| (n as u8) ^ (length as u8)).collect();
+                assert!(ring.write(&bytes));
+                written.extend(bytes);
+                ring.take(&mut taken);
+                assert!(taken == written, "{start} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_not_written() {
+        let mut ring = SimulatedRing::new(SIZE, 8).unwrap();
+        assert!(ring.write(&[1; 4000]) && !ring.write(&[2; 97]) && ring.write(&[3; 96]));
+        let mut taken = Vec::new();
+        ring.take(&mut taken);
+        assert!(taken[..4000] == [1; 4000] && taken[4000..] == [3; 96]);
+    }
+
+    #[test]
+    fn an_incomplete_record_ends_the_split() {
+        let whole = [9, 0, 0, 0, 2, 0, 12, 0, 1, 2, 3, 4];
+        let split =
+            |bytes: &[u8]| records(bytes).map(|r| (r.kind, r.body.len())).collect::<Vec<_>>();
+        assert_eq!(split(&[&whole[..], &whole].concat()), [(9, 4), (9, 4)]);
+        assert_eq!(split(&[&whole[..], &whole[..11]].concat()), [(9, 4)]);
+        assert!(split(&[9, 0, 0, 0, 2, 0, 7, 0]).is_empty());
+    }
+}

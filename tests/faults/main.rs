@@ -12,6 +12,7 @@ mod harness;
 mod support;
 
 mod arguments;
+mod cgroups;
 mod environment;
 mod limits;
 mod server;
