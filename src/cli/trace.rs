@@ -65,29 +65,36 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
-    result.map_err(|error| suggest_watch(suggest_sample(error, args.engine), &port))
+    result.map_err(|error| advise(error, args.engine, &port))
 }
 
-/// Names the engine that Yama does not concern.
-fn suggest_sample(error: anyhow::Error, engine: Engine) -> anyhow::Error {
-    let text = format!("{error:#}");
-    if matches!(engine, Engine::Perf | Engine::Syscall) && text.contains("ptrace_scope") {
-        anyhow::anyhow!("{text}; or '--engine sample', which needs no ptrace")
-    } else {
-        error
+/// An error of tracing, and other commands or options that can help.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}{advice}")]
+struct Advised {
+    // Not the source: the message contains it.
+    error: trace::Error,
+    advice: String,
+}
+
+/// Names the engine and the command that need fewer permissions, if a permission is missing.
+fn advise(error: anyhow::Error, engine: Engine, port: &str) -> anyhow::Error {
+    let error = match error.downcast::<trace::Error>() {
+        Ok(error) => error,
+        Err(other) => return other,
+    };
+    let mut advice = String::new();
+    if error.is_yama() && matches!(engine, Engine::Perf | Engine::Syscall) {
+        advice.push_str("; or '--engine sample', which needs no ptrace");
     }
-}
-
-/// Names the command that needs no permission for the server, if that is what is missing.
-fn suggest_watch(error: anyhow::Error, port: &str) -> anyhow::Error {
-    let refused = ["belongs to another user", "only root", "ptrace_scope", "not permitted"];
-    let text = format!("{error:#}");
-    if refused.iter().any(|cause| text.contains(cause)) {
-        anyhow::anyhow!(
-            "{text}; or count without attaching to it, as any user: 'tcptally watch --port {port}'"
-        )
-    } else {
-        error
+    if error.is_permission() {
+        advice.push_str("; or count without attaching to it, as any user: 'tcptally watch --port ");
+        advice.push_str(port);
+        advice.push('\'');
+    }
+    match advice.is_empty() {
+        true => error.into(),
+        false => Advised { error, advice }.into(),
     }
 }
 
@@ -138,7 +145,9 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
         .into());
     }
     let list = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
-    let owners = trace::owners(ports).with_context(|| format!("port {list}"))?;
+    let owners = trace::owners(ports)
+        .map_err(|error| advise(error.into(), args.engine, &list))
+        .with_context(|| format!("port {list}"))?;
     for owner in &owners {
         let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
         let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };

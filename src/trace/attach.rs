@@ -7,7 +7,7 @@ use crate::sys::ptrace::{self, Tid};
 
 use super::error::Error;
 use super::procfs;
-use super::refusal;
+use super::refusal::{self, Refusal};
 use super::target;
 
 /// The processes to attach to.
@@ -25,7 +25,7 @@ pub(crate) struct Seized {
     /// The seized threads, by process.
     pub threads: BTreeMap<Tid, BTreeSet<Tid>>,
     /// Processes that could not be seized, each with the cause and a remedy.
-    pub refused: BTreeMap<Tid, String>,
+    pub refused: BTreeMap<Tid, Refusal>,
 }
 
 impl Targets {
@@ -141,7 +141,7 @@ impl Targets {
     }
 
     /// Records that a process could not be seized, unless it is a descendant that has ended.
-    fn refuse(&self, pid: Tid, reason: String, seized: &mut Seized) {
+    fn refuse(&self, pid: Tid, reason: Refusal, seized: &mut Seized) {
         if self.pids.contains(&pid) || !procfs::process_has_ended(pid) {
             seized.refused.insert(pid, reason);
         }

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 
-use super::perf::Refused;
+use super::perf::Refused as PerfRefused;
+use super::refusal::{NoListener, Refusal, RefusalKind};
 
 /// Why a process could not be traced.
 #[derive(Debug, thiserror::Error)]
@@ -13,43 +14,37 @@ pub enum Error {
     NotFound {
         /// The command as given.
         command: String,
-        /// The error, or where it was searched.
-        cause: String,
+        /// Why execve(2) failed.
+        cause: ExecError,
     },
     /// The command cannot be executed by this user.
     #[error("cannot run '{command}': {cause}")]
     NotExecutable {
         /// The command as given.
         command: String,
-        /// The error, and a remedy.
-        cause: String,
+        /// Why execve(2) failed.
+        cause: ExecError,
     },
     /// ptrace(2) is forbidden.
-    #[error("the command cannot be traced: {cause}")]
-    Refused {
-        /// The cause, as far as it can be determined, and a remedy.
-        cause: String,
-    },
-    /// None of the processes could be attached.
-    #[error("{}", causes.join("; "))]
-    NothingAttached {
-        /// For each process, the cause and a remedy.
-        causes: Vec<String>,
-    },
+    #[error("the command cannot be traced: {0}")]
+    Refused(Refusal),
+    /// None of the processes could be attached: the cause for each.
+    #[error("{}", join(.0))]
+    NothingAttached(Vec<Refusal>),
     /// No listening process was found.
-    #[error("{cause}")]
-    NoListener {
-        /// What was found instead, and a remedy.
-        cause: String,
-    },
-    /// The requested engine is unavailable.
+    #[error("{0}")]
+    NoListener(NoListener),
+    /// The requested engine needs perf events, and they are unavailable.
     #[error("engine '{engine}' cannot be used: {cause}")]
-    Engine {
+    PerfEvents {
         /// The name of the engine.
         engine: &'static str,
         /// The cause, and a remedy.
-        cause: String,
+        cause: PerfRefused,
     },
+    /// The requested engine `seccomp` cannot be used.
+    #[error("engine 'seccomp' cannot be used: {0}; without --engine, 'syscall' is used instead")]
+    Seccomp(io::Error),
     /// The command or an argument contains a NUL byte.
     #[error("the command contains a NUL byte, which arguments of programs cannot contain")]
     Nul,
@@ -66,21 +61,37 @@ pub enum Error {
 impl Error {
     /// The error if no process could be attached. Without a free descriptor /proc cannot be read, so
     /// that any other cause may be wrong.
-    pub(crate) fn nothing_attached(causes: Vec<String>) -> Error {
+    pub(crate) fn nothing_attached(refusals: Vec<Refusal>) -> Error {
         match File::open("/proc/self/stat") {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                Error::NothingAttached { causes: vec![FILES.into()] }
+                Error::NothingAttached(vec![Refusal::other(FILES)])
             }
-            Err(error) if causes.is_empty() => {
-                Error::NothingAttached { causes: vec![format!("/proc cannot be read: {error}")] }
+            Err(error) if refusals.is_empty() => {
+                let text = format!("/proc cannot be read: {error}");
+                Error::NothingAttached(vec![Refusal::other(text)])
             }
-            _ => Error::NothingAttached { causes },
+            _ => Error::NothingAttached(refusals),
         }
     }
 
-    /// The error if the requested engine `perf` is unavailable.
-    pub(crate) fn perf(refused: Refused) -> Error {
-        Error::Engine { engine: "perf", cause: refused.to_string() }
+    /// Whether a permission is missing, so that what needs less of them can help.
+    pub(crate) fn is_permission(&self) -> bool {
+        match self {
+            Error::Refused(refusal) => refusal.kind != RefusalKind::Other,
+            Error::NothingAttached(all) => all.iter().any(|r| r.kind != RefusalKind::Other),
+            Error::NoListener(cause) => matches!(cause, NoListener::Invisible { .. }),
+            Error::PerfEvents { cause, .. } => cause.is_permission(),
+            _ => false,
+        }
+    }
+
+    /// Whether Yama forbids ptrace(2), which does not concern the engine `sample`.
+    pub(crate) fn is_yama(&self) -> bool {
+        match self {
+            Error::Refused(refusal) => refusal.kind == RefusalKind::Yama,
+            Error::NothingAttached(all) => all.iter().any(|r| r.kind == RefusalKind::Yama),
+            _ => false,
+        }
     }
 
     /// The exit status by convention of shells, env(1) and timeout(1): 127 not found, 126 not
@@ -89,10 +100,38 @@ impl Error {
         match self {
             Error::NotFound { .. } => Some(127),
             Error::NotExecutable { .. } => Some(126),
-            Error::NothingAttached { .. } | Error::NoListener { .. } => Some(1),
+            Error::NothingAttached(_) | Error::NoListener(_) => Some(1),
             _ => None,
         }
     }
+}
+
+/// Why execve(2) failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// ENOENT, and the command is a name without a slash.
+    #[error("no such program in PATH")]
+    NotInPath,
+    /// ENOENT.
+    #[error("no such file, or its interpreter (#!, dynamic loader) is missing")]
+    NoFile,
+    /// EACCES.
+    #[error(
+        "permission denied: it is a directory, is not executable for this user, or is on a \
+         filesystem mounted noexec"
+    )]
+    Permission,
+    /// ENOEXEC.
+    #[error("not a program for this machine (a script needs a #! line)")]
+    Format,
+    /// Any other error.
+    #[error("{0}")]
+    Other(io::Error),
+}
+
+fn join(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The cause and the remedy if no descriptor is free.

@@ -1,11 +1,71 @@
-//! Describes why ptrace(2) failed, with a remedy.
+//! Why there is no process to trace, with remedies: [`Refusal`] of a process, [`NoListener`] of a port.
 
+use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 
 use crate::sys::ptrace::Tid;
 
+use super::perf::Refused;
 use super::procfs;
+
+/// Why a process cannot be attached. Displays the cause and a remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind of cause.
+    pub kind: RefusalKind,
+    text: String,
+}
+
+/// The kinds of causes of a [`Refusal`]. They decide which other command or engine can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// Yama forbids ptrace(2): kernel.yama.ptrace_scope.
+    Yama,
+    /// Another permission is missing: the process belongs to another user or is not dumpable, or a
+    /// security policy forbids the system call.
+    Permission,
+    /// Anything else: there is no such process, it is traced already, an engine cannot watch it.
+    Other,
+}
+
+impl Refusal {
+    fn new(kind: RefusalKind, text: impl Into<String>) -> Refusal {
+        Refusal { kind, text: text.into() }
+    }
+
+    /// A refusal for want of a permission.
+    pub(super) fn permission(text: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Permission, text)
+    }
+
+    /// A refusal for another cause.
+    pub(super) fn other(text: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Other, text)
+    }
+
+    /// Why perf events cannot be opened on a process.
+    pub(super) fn perf_event(pid: Tid, cause: &Refused) -> Refusal {
+        let text = format!("process {pid}: {cause}");
+        match cause.is_permission() {
+            true => Refusal::permission(text),
+            false => Refusal::other(text),
+        }
+    }
+
+    /// Puts `start` before the text.
+    fn behind(self, start: &str) -> Refusal {
+        Refusal { text: format!("{start}{}", self.text), ..self }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 const SPAWN_INSTEAD: &str = "'tcptally trace -- COMMAND' works nevertheless";
 const YAMA_3: &str = "kernel.yama.ptrace_scope is 3, which forbids ptrace to everyone until the next \
@@ -26,22 +86,22 @@ fn yama_scope() -> Option<u32> {
 }
 
 /// Describes why a child of tcptally cannot be traced.
-pub(super) fn of_own_child() -> String {
+pub(super) fn of_own_child() -> Refusal {
     let me = std::process::id() as Tid;
     if let Some(thread) = procfs::tracer_of(me) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
-        return format!(
+        return Refusal::other(format!(
             "tcptally is itself traced, by process {tracer} (strace -f or a debugger), which also \
              traces its children; run tcptally without that tracer"
-        );
+        ));
     }
     describe_own_child(yama_scope(), procfs::has_ptrace_capability(), is_root_without_ptrace())
 }
 
 /// Yama forbids PTRACE_SEIZE of a child at scope 2 as well, unless the tracer has CAP_SYS_PTRACE.
-fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: bool) -> String {
+fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: bool) -> Refusal {
     const WATCH: &str = "start the server by itself and count with 'tcptally watch --port PORT'";
-    match yama {
+    let text = match yama {
         Some(3..) => format!("{YAMA_3}; or {WATCH}"),
         Some(2) if is_root_without => format!("kernel.yama.ptrace_scope is 2, and {GIVE_PTRACE}"),
         Some(2) if !has_capability => format!(
@@ -50,11 +110,13 @@ fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: 
              tcptally as root, or {WATCH}"
         ),
         _ => {
-            "a seccomp filter or security module forbids ptrace (usually in a container); run the \
-              container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace"
-                .into()
+            return Refusal::permission(
+                "a seccomp filter or security module forbids ptrace (usually in a container); run \
+                 the container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace",
+            );
         }
-    }
+    };
+    Refusal::new(RefusalKind::Yama, text)
 }
 
 /// Without it nothing is known of any process.
@@ -62,52 +124,58 @@ pub(super) const NO_PROC: &str =
     "/proc is not mounted here, and tcptally reads it: 'mount -t proc proc /proc'";
 
 /// Describes that a process does not exist.
-pub(super) fn gone(pid: Tid) -> String {
+pub(super) fn gone(pid: Tid) -> Refusal {
     if !procfs::is_mounted() {
-        return format!("process {pid}: {NO_PROC}");
+        return Refusal::other(format!("process {pid}: {NO_PROC}"));
     }
-    format!(
+    Refusal::other(format!(
         "process {pid}: no such process here (it has ended, or the PID is that of another PID \
          namespace, such as a container; 'pidof NAME' and 'pgrep NAME' show the PIDs of this one)"
-    )
+    ))
 }
 
 /// Describes why no engine can watch a process; `None` if one can.
-pub(super) fn unwatchable(pid: Tid) -> Option<String> {
+pub(super) fn unwatchable(pid: Tid) -> Option<Refusal> {
     if !procfs::exists(pid) {
         return Some(gone(pid));
     }
     let me = std::process::id() as Tid;
     if pid == me {
-        return Some(format!("process {pid} is tcptally itself, which cannot watch itself"));
+        return Some(Refusal::other(format!(
+            "process {pid} is tcptally itself, which cannot watch itself"
+        )));
     }
     if procfs::is_kernel_thread(pid) {
-        return Some(format!("process {pid} is a kernel thread, which does not call accept"));
+        return Some(Refusal::other(format!(
+            "process {pid} is a kernel thread, which does not call accept"
+        )));
     }
     if procfs::process_has_ended(pid) {
-        return Some(format!(
+        return Some(Refusal::other(format!(
             "process {pid} has ended; its parent has not collected it yet (a zombie)"
-        ));
+        )));
     }
     None
 }
 
 /// Describes why attaching to a process will fail; `None` if no reason is known.
-pub(super) fn before_attach(pid: Tid) -> Option<String> {
+pub(super) fn before_attach(pid: Tid) -> Option<Refusal> {
     if let Some(why) = unwatchable(pid) {
         return Some(why);
     }
     if let Some(thread) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
         let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
-        return Some(format!(
+        return Some(Refusal::other(format!(
             "process {pid} is already traced, by process {tracer}{name}, and a process can have \
              only one tracer; end that tracer first"
-        ));
+        )));
     }
     let tracer_of_mine = procfs::tracer_of(std::process::id() as Tid);
     if tracer_of_mine.and_then(procfs::process_of) == Some(pid) {
-        return Some(format!("process {pid} traces tcptally itself; run tcptally outside of it"));
+        return Some(Refusal::other(format!(
+            "process {pid} traces tcptally itself; run tcptally outside of it"
+        )));
     }
     None
 }
@@ -126,11 +194,11 @@ struct Facts {
 }
 
 /// Describes why ptrace failed on an existing process.
-pub(super) fn of_process(pid: Tid, error: &io::Error) -> String {
+pub(super) fn of_process(pid: Tid, error: &io::Error) -> Refusal {
     let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
     let start = format!("process {pid}{name} cannot be attached: ");
     if error.raw_os_error() != Some(libc::EPERM) {
-        return format!("{start}{error}");
+        return Refusal::other(format!("{start}{error}"));
     }
     let uids = |pid| procfs::status_field(pid, "Uid").unwrap_or_default();
     let (mine, theirs) = (uids(std::process::id() as Tid), uids(pid));
@@ -143,13 +211,18 @@ pub(super) fn of_process(pid: Tid, error: &io::Error) -> String {
         user: first(&theirs),
         is_undumpable: mine.trim() != theirs.trim() || procfs::is_undumpable(pid),
     };
-    format!("{start}{}", describe_attach(&facts))
+    describe_attach(&facts).behind(&start)
 }
 
-fn describe_attach(facts: &Facts) -> String {
+fn describe_attach(facts: &Facts) -> Refusal {
     let user = &facts.user;
-    match facts.yama {
-        Some(3..) => YAMA_3.into(),
+    let mut kind = RefusalKind::Permission;
+    let mut yama = |text: String| {
+        kind = RefusalKind::Yama;
+        text
+    };
+    let text = match facts.yama {
+        Some(3..) => yama(YAMA_3.into()),
         _ if facts.is_root_without_ptrace && user == "0" => GIVE_PTRACE.into(),
         _ if facts.is_root_without_ptrace => format!(
             "it belongs to another user (uid {user}), and {GIVE_PTRACE}; or run tcptally as that \
@@ -159,10 +232,10 @@ fn describe_attach(facts: &Facts) -> String {
             "it belongs to another user (uid {user}), and tcptally is root only of its own user \
              namespace (a rootless container); run it as root outside of that"
         ),
-        Some(2) if !facts.is_same_user => format!(
+        Some(2) if !facts.is_same_user => yama(format!(
             "it belongs to another user (uid {user}), and kernel.yama.ptrace_scope is 2; run \
              tcptally as root (CAP_SYS_PTRACE)"
-        ),
+        )),
         _ if !facts.is_same_user => format!(
             "it belongs to another user (uid {user}); run tcptally as that user or as root \
              (CAP_SYS_PTRACE)"
@@ -172,19 +245,73 @@ fn describe_attach(facts: &Facts) -> String {
              prctl); only root (CAP_SYS_PTRACE) may attach"
                 .into()
         }
-        Some(1) => format!(
+        Some(1) => yama(format!(
             "kernel.yama.ptrace_scope is 1: a process may trace only its own descendants; 'sudo \
              sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root; {SPAWN_INSTEAD}"
+        )),
+        Some(2) => yama(
+            "kernel.yama.ptrace_scope is 2: only root (CAP_SYS_PTRACE) may trace; 'sudo sysctl \
+             kernel.yama.ptrace_scope=0' allows it, or run tcptally as root"
+                .into(),
         ),
-        Some(2) => "kernel.yama.ptrace_scope is 2: only root (CAP_SYS_PTRACE) may trace; 'sudo \
-                    sysctl kernel.yama.ptrace_scope=0' allows it, or run tcptally as root"
-            .into(),
         _ => format!(
             "the kernel returned 'operation not permitted'. In a container, run it with \
              '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace, or attach from the \
              host; {SPAWN_INSTEAD}, if ptrace is allowed at all"
         ),
+    };
+    Refusal::new(kind, text)
+}
+
+/// Why no process was found that listens on a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoListener {
+    /// /proc is not mounted.
+    #[error("{NO_PROC}")]
+    NoProc,
+    /// There is no listening socket.
+    #[error("{}", nobody_listens(.others))]
+    Nobody {
+        /// The ports that have one.
+        others: Vec<u16>,
+    },
+    /// There is a listening socket, and its process is hidden from this user.
+    #[error(
+        "there is a listener on {}, but its process is not visible: it belongs to another user \
+         ({remedy}) or is outside of this container (run tcptally on the host)",
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Invisible {
+        /// The addresses of the sockets.
+        addresses: Vec<SocketAddr>,
+        /// What makes the process visible.
+        remedy: &'static str,
+    },
+    /// Other network namespaces have such sockets.
+    #[error(
+        "no process listens on it in this network namespace, but in several others; give one of {}",
+        owners.join(", ")
+    )]
+    Several {
+        /// The process, name and namespace of each.
+        owners: Vec<String>,
+    },
+}
+
+fn nobody_listens(others: &[u16]) -> String {
+    if others.is_empty() {
+        return "no process listens on any TCP port in this network namespace; start the server \
+                first, or let tcptally start it: tcptally trace -- COMMAND"
+            .into();
     }
+    let list: Vec<String> = others.iter().map(u16::to_string).collect();
+    format!(
+        "no process listens on it; listeners in this network namespace: {}. A server in another \
+         one, such as a container, may belong to another user: run tcptally as root, or give its \
+         PID with -p",
+        list.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -249,7 +376,10 @@ mod tests {
             ),
         ];
         for (name, facts, has, lacks) in cases {
-            check(name, &describe_attach(&facts), has, lacks);
+            let refusal = describe_attach(&facts);
+            check(name, &refusal.to_string(), has, lacks);
+            let names_yama = refusal.to_string().contains("ptrace_scope");
+            assert_eq!(refusal.kind == RefusalKind::Yama, names_yama, "{name}");
         }
     }
 
@@ -265,7 +395,8 @@ mod tests {
             ("scope 1", Some(1), false, false, &["seccomp filter"], &["yama"]),
         ];
         for (name, yama, has_capability, is_root_without, has, lacks) in cases {
-            check(name, &describe_own_child(yama, has_capability, is_root_without), has, lacks);
+            let refusal = describe_own_child(yama, has_capability, is_root_without);
+            check(name, &refusal.to_string(), has, lacks);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
 
 use super::engine::Engine;
-use super::error::{Doing, Error};
+use super::error::{Doing, Error, ExecError};
 use super::refusal;
 use super::seccomp::Program;
 
@@ -84,7 +84,7 @@ impl Start {
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-                return Err(Error::Refused { cause: refusal::of_own_child() });
+                return Err(Error::Refused(refusal::of_own_child()));
             }
             Err(source) => return Err(Error::System { doing: "seizing the command", source }),
         }
@@ -152,8 +152,7 @@ impl Starting {
         let mut warnings = Vec::new();
         match self.engine {
             Some(Engine::Seccomp) => {
-                let cause = format!("{error}; without --engine, 'syscall' is used instead");
-                return Err(Error::Engine { engine: "seccomp", cause });
+                return Err(Error::Seccomp(error));
             }
             None => warnings.push(format!(
                 "no seccomp filter could be installed ({error}): engine syscall is used, which stops \
@@ -178,22 +177,11 @@ fn exec_error(command: String, errno: i32) -> Error {
     match errno {
         // execvp(3) also returns EACCES if a directory in PATH could not be searched.
         libc::ENOENT | libc::EACCES if !command.contains('/') && !is_in_path(&command) => {
-            Error::NotFound { cause: "no such program in PATH".into(), command }
+            Error::NotFound { cause: ExecError::NotInPath, command }
         }
-        libc::ENOENT => Error::NotFound {
-            cause: "no such file, or its interpreter (#!, dynamic loader) is missing".into(),
-            command,
-        },
-        libc::EACCES => Error::NotExecutable {
-            cause: "permission denied: it is a directory, is not executable for this user, or is \
-                    on a filesystem mounted noexec"
-                .into(),
-            command,
-        },
-        libc::ENOEXEC => Error::NotExecutable {
-            cause: "not a program for this machine (a script needs a #! line)".into(),
-            command,
-        },
-        _ => Error::NotExecutable { cause: source.to_string(), command },
+        libc::ENOENT => Error::NotFound { cause: ExecError::NoFile, command },
+        libc::EACCES => Error::NotExecutable { cause: ExecError::Permission, command },
+        libc::ENOEXEC => Error::NotExecutable { cause: ExecError::Format, command },
+        _ => Error::NotExecutable { cause: ExecError::Other(source), command },
     }
 }

@@ -8,7 +8,7 @@ use crate::sys::ptrace::Tid;
 
 use super::error::{Doing, Error};
 use super::procfs::{self, TcpSocket};
-use super::refusal;
+use super::refusal::{self, NoListener};
 
 /// A process that holds a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
 /// visible.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
     if !procfs::is_mounted() {
-        return Err(Error::NoListener { cause: refusal::NO_PROC.into() });
+        return Err(Error::NoListener(NoListener::NoProc));
     }
     let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
     let sockets = requested(&all, ports);
@@ -60,12 +60,12 @@ pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
             let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
             others.sort_unstable();
             others.dedup();
-            Err(Error::NoListener { cause: nobody_listens(&others) })
+            Err(Error::NoListener(NoListener::Nobody { others }))
         });
     }
     let owners = owners_of(&sockets, None);
     if owners.is_empty() {
-        return Err(Error::NoListener { cause: no_owner(&sockets) });
+        return Err(Error::NoListener(no_owner(&sockets)));
     }
     Ok(owners)
 }
@@ -119,52 +119,26 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
     }
     match found.len() {
         0 if unseen.is_empty() => None,
-        0 => Some(Err(Error::NoListener { cause: no_owner(&unseen) })),
+        0 => Some(Err(Error::NoListener(no_owner(&unseen)))),
         1 => found.pop().map(Ok),
         _ => {
             let one = |owner: &Owner| {
                 let namespace = owner.namespace.as_deref().unwrap_or_default();
                 format!("-p {} ({}, {namespace})", owner.pid, owner.comm)
             };
-            let all: Vec<String> = found.iter().flatten().map(one).collect();
-            Some(Err(Error::NoListener {
-                cause: format!(
-                    "no process listens on it in this network namespace, but in several others; give \
-                     one of {}",
-                    all.join(", ")
-                ),
-            }))
+            let owners = found.iter().flatten().map(one).collect();
+            Some(Err(Error::NoListener(NoListener::Several { owners })))
         }
     }
 }
 
-fn no_owner(sockets: &Sockets) -> String {
-    let sockets: Vec<String> = sockets.values().map(ToString::to_string).collect();
+fn no_owner(sockets: &Sockets) -> NoListener {
     let remedy = if refusal::is_root_without_ptrace() {
         refusal::GIVE_PTRACE
     } else {
         "run tcptally as that user or as root"
     };
-    format!(
-        "there is a listener on {}, but its process is not visible: it belongs to another user \
-         ({remedy}) or is outside of this container (run tcptally on the host)",
-        sockets.join(", ")
-    )
-}
-
-fn nobody_listens(others: &[u16]) -> String {
-    if others.is_empty() {
-        return "no process listens on any TCP port in this network namespace; start the server \
-                first, or let tcptally start it: tcptally trace -- COMMAND"
-            .into();
-    }
-    let list: Vec<String> = others.iter().map(u16::to_string).collect();
-    format!(
-        "no process listens on it; listeners in this network namespace: {}. A server in another \
-         one, such as a container, may belong to another user: run tcptally as root, or give its \
-         PID with -p",
-        list.join(", ")
-    )
+    NoListener::Invisible { addresses: sockets.values().copied().collect(), remedy }
 }
 
 #[cfg(test)]

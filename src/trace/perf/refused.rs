@@ -123,6 +123,11 @@ impl Refused {
         }
     }
 
+    /// Whether this process lacks a permission.
+    pub(crate) fn is_permission(&self) -> bool {
+        matches!(self, Refused::Denied(_) | Refused::Thread(_))
+    }
+
     /// Returns why ring buffers cannot be mapped, while events on tcptally itself work.
     pub fn rings(error: io::Error) -> Refused {
         match error.raw_os_error() {

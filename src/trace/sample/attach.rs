@@ -14,7 +14,7 @@ use crate::trace::attach::Targets;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::Refused;
 use crate::trace::procfs;
-use crate::trace::refusal;
+use crate::trace::refusal::{self, Refusal};
 use crate::trace::signals::handled_for_attached;
 use crate::trace::socket::Sockets;
 use crate::trace::target;
@@ -117,7 +117,7 @@ impl Sampler {
                     Ok(()) => has_news = true,
                     Err(Refused::Gone) => {}
                     Err(why @ (Refused::Thread(_) | Refused::Other(_))) => {
-                        refused.insert(thread.pid, format!("process {}: {why}", thread.pid));
+                        refused.insert(thread.pid, Refusal::perf_event(thread.pid, &why));
                     }
                     Err(why) => return Err(engine_error(why)),
                 }
@@ -147,7 +147,7 @@ impl Sampler {
                 true => self.incomplete(text),
                 false => self.status.warn(text),
             }
-            self.remark(why);
+            self.remark(why.to_string());
         }
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Sampler {
     }
 
     /// The threads that /proc shows and that may have no events yet, and whether it shows all.
-    fn unknown_threads(&mut self, refused: &mut BTreeMap<Tid, String>) -> (Vec<Thread>, bool) {
+    fn unknown_threads(&mut self, refused: &mut BTreeMap<Tid, Refusal>) -> (Vec<Thread>, bool) {
         let mut processes = self.targets.pids.clone();
         processes.extend(self.threads.processes());
         if self.targets.children {
@@ -180,8 +180,11 @@ impl Sampler {
             if refused.contains_key(&pid) {
                 continue;
             }
-            let why =
-                if is_known { None } else { refusal::unwatchable(pid).or_else(|| unfit(pid)) };
+            let why = if is_known {
+                None
+            } else {
+                refusal::unwatchable(pid).or_else(|| unfit(pid).map(Refusal::other))
+            };
             if let Some(why) = why {
                 if self.targets.pids.contains(&pid) || !procfs::process_has_ended(pid) {
                     refused.insert(pid, why);
@@ -204,7 +207,7 @@ impl Sampler {
     pub(super) fn open_uncertain(&mut self) {
         let mut refused = BTreeMap::new();
         let (unknown, is_whole) = self.unknown_threads(&mut refused);
-        let mut failed = refused.into_values().next();
+        let mut failed = refused.into_values().next().map(|refusal| refusal.to_string());
         for thread in unknown {
             match self.open(thread) {
                 Ok(()) | Err(Refused::Gone) => {}
@@ -267,5 +270,5 @@ fn unfit(pid: Tid) -> Option<String> {
 }
 
 pub(super) fn engine_error(refused: Refused) -> Error {
-    Error::Engine { engine: "sample", cause: refused.to_string() }
+    Error::PerfEvents { engine: "sample", cause: refused }
 }

@@ -14,6 +14,7 @@ use crate::trace::error::Error;
 use crate::trace::perf::Refused;
 use crate::trace::perf::watch::{Perf, Unwatchable};
 use crate::trace::procfs;
+use crate::trace::refusal::Refusal;
 use crate::{RecordTime, ShortfallKind};
 
 use super::detach;
@@ -108,9 +109,7 @@ fn open_perf(
         Some(Engine::Syscall | Engine::Seccomp) => Ok(None),
         Some(Engine::Perf) => match Perf::new(inherit) {
             Ok(perf) => Ok(Some(Ok(perf))),
-            Err(refused) => {
-                Err(Error::NothingAttached { causes: vec![Error::perf(refused).to_string()] })
-            }
+            Err(refused) => Err(Error::PerfEvents { engine: "perf", cause: refused }),
         },
         None => Ok(Some(Perf::new(inherit))),
     }
@@ -120,19 +119,19 @@ fn open_perf(
 fn require_perf(targets: &Targets) -> Result<(), Error> {
     let unsuitable = |pid: &Tid| Perf::unsuitable(*pid).map(|reason| unsuitable(*pid, &reason));
     let exist = targets.pids.iter().filter(|pid| procfs::exists(**pid));
-    let causes: Vec<String> = exist.filter_map(unsuitable).collect();
+    let causes: Vec<Refusal> = exist.filter_map(unsuitable).collect();
     if causes.is_empty() { Ok(()) } else { Err(Error::nothing_attached(causes)) }
 }
 
-fn unsuitable(pid: Tid, reason: &Unwatchable) -> String {
-    format!(
+fn unsuitable(pid: Tid, reason: &Unwatchable) -> Refusal {
+    Refusal::other(format!(
         "process {pid}: engine 'perf' cannot be used, since {reason}; without '--engine', another \
          engine is used for such a process"
-    )
+    ))
 }
 
 /// Reports the processes that could not be seized, each with the reason.
-fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, String>) {
+fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, Refusal>) {
     for (pid, reason) in refused {
         let text = format!("not watched: {reason}");
         if procfs::exists(pid) {
@@ -140,7 +139,7 @@ fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, String>) {
         } else {
             tracees.status.warn(text);
         }
-        tracees.remark(reason);
+        tracees.remark(reason.to_string());
     }
 }
 
@@ -160,7 +159,7 @@ fn choose_engines(
             }
             Some(Err(reason)) if tracees.is_required(Engine::Perf, pid) => {
                 detach::detach(tracees)?;
-                return Err(Error::NothingAttached { causes: vec![unsuitable(pid, &reason)] });
+                return Err(Error::NothingAttached(vec![unsuitable(pid, &reason)]));
             }
             Some(Err(reason)) => {
                 if let Some(perf) = &mut tracees.perf {

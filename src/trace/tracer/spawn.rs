@@ -18,7 +18,9 @@ use super::tracees::{Tracees, Watched};
 /// Starts a command. Returns when the command has been executed.
 pub(super) fn spawn(start: Start, options: Options) -> Result<Tracees, Error> {
     let perf = match options.engine {
-        Some(Engine::Perf) => Some(Perf::new(Inherit::All).map_err(Error::perf)?),
+        Some(Engine::Perf) => Some(
+            Perf::new(Inherit::All).map_err(|cause| Error::PerfEvents { engine: "perf", cause })?,
+        ),
         _ => None,
     };
     let command = start.begin(options.engine)?;
