@@ -154,6 +154,10 @@ pub(crate) struct CountArgs {
     #[arg(help_heading = SHOWN, short = 'F', long, value_parser = values::format(), default_value = "table")]
     pub format: OutputFormat,
 
+    /// Draw connections over time above the table
+    #[arg(help_heading = SHOWN, long, conflicts_with_all = ["interval", "events"])]
+    pub histogram: bool,
+
     /// Write each connection when it happens, instead of a tally (table, plain, csv, jsonl)
     #[arg(help_heading = SHOWN, short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::RecordTime;
 use crate::cli::args::ParseArgs;
@@ -22,7 +23,7 @@ use super::{message, piped};
 pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
-    let request = Request::new(&args.count, &Times::Record(zone.clone()))?;
+    let mut request = Request::new(&args.count, &Times::Record(zone.clone()))?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
     let options = Options {
         format: args.kind,
@@ -36,6 +37,7 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         requested: request.requested(),
         // Events on a terminal show the progress themselves.
         progress: !args.count.quiet && !args.count.events,
+        counted: Some(request.count.progress.insert(Arc::default()).clone()),
         names: SettingNames(option_name),
         ..Options::default()
     };
@@ -103,9 +105,10 @@ fn whole(
         report.notes.retain(|note| !parsed.failures.contains(note));
     }
     let written = output.write(|out| {
-        if format.one_document() {
+        if format.one_document() || !count.tally.has_intervals() {
             report.intervals = count.tally.interval.as_ref().map(|_| intervals);
         } else {
+            format.prepare_intervals(&report.whole);
             intervals.iter().try_for_each(|part| format.interval(part, out))?;
         }
         format.report(&report, out)

@@ -73,7 +73,9 @@ impl Reporter {
 
     /// Whether intervals are written when they end.
     fn rolls(&self) -> bool {
-        !self.request.events && !self.format.one_document()
+        !self.request.events
+            && !self.format.one_document()
+            && self.request.count.tally.has_intervals()
     }
 
     /// The end of the next interval that is written when it ends.
@@ -173,6 +175,15 @@ impl Reporter {
         let observed = (self.observed_from, self.observed_until);
         let is_partial = is_partial((start, end), observed);
         let (start, end) = (Some(start), Some(end));
+        let table_of_all = Some(&self.request.count.tally.whole);
+        self.format.prepare_intervals(&ReportSection {
+            start: None,
+            end: None,
+            is_partial: false,
+            keys,
+            table: table_of_all,
+            order,
+        });
         let part = ReportSection { start, end, is_partial, keys, table, order };
         // Writing to a vector does not fail.
         let _ = self.format.interval(&part, text);
@@ -189,7 +200,9 @@ impl Reporter {
         cover(&mut self.request.count, &also);
         let Request { count, order, quiet, .. } = &self.request;
         let mut report = report(status, count, *order);
-        if count.tally.interval.is_some() && self.format.one_document() {
+        if count.tally.interval.is_some()
+            && (self.format.one_document() || !count.tally.has_intervals())
+        {
             let (mut parts, left_out) = intervals(count, *order, also);
             if let Some((started, ended)) = self.observed(status) {
                 for part in &mut parts {

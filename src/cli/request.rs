@@ -99,8 +99,11 @@ impl Request {
         // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
-        let tally =
-            if args.format.has_timeline() { tally.with_timeline(zone.clone()) } else { tally };
+        let tally = if args.format.has_timeline() || args.histogram {
+            tally.with_timeline(zone.clone())
+        } else {
+            tally
+        };
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min, columns },
@@ -176,6 +179,13 @@ impl Request {
 
 /// Refuses a format that does not suit the request.
 fn check_format(args: &CountArgs) -> Result<(), Usage> {
+    if args.histogram && args.format != OutputFormat::Table {
+        return Err(Usage(
+            "--histogram is a part of --format table; --format svg draws connections over time for \
+             documents, and --interval counts them for programs"
+                .into(),
+        ));
+    }
     let name = match args.format {
         OutputFormat::Openmetrics => "openmetrics",
         OutputFormat::Html => "html",

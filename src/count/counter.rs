@@ -1,9 +1,15 @@
 //! [`Count`]: a sink that filters connections and counts those that pass.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::count::Tally;
 use crate::filter::{Filter, Verdict};
 use crate::model::sink::{self, Sink};
 use crate::{Connection, RecordTime};
+
+/// Connections that are counted before progress is shown. The threads share the number.
+const PROGRESS_STEP: u64 = 1000;
 
 /// A filter and a tally, with the number of connections that the filter could not decide on.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +22,10 @@ pub struct Count {
     pub sums: Sums,
     /// Times of the first and the last connection, passed or not, if the filter has a period.
     pub seen: Option<(RecordTime, RecordTime)>,
+    /// Where connections are added up while a long record is read, those of all parts of the work.
+    pub(crate) progress: Option<Arc<AtomicU64>>,
+    /// How many of the connections are in `progress`.
+    in_progress: u64,
 }
 
 /// Numbers of connections by the result of the filter.
@@ -49,13 +59,15 @@ impl Count {
 
     /// Returns an empty counter with the same filter and keys.
     pub fn empty(&self) -> Count {
-        Count::new(self.filter.clone(), self.tally.part())
+        let progress = self.progress.clone();
+        Count { progress, ..Count::new(self.filter.clone(), self.tally.part()) }
     }
 
     /// Adds what another counter has counted.
     pub fn add(&mut self, later: Count) {
         self.tally.merge(later.tally);
         self.sums.add(later.sums);
+        self.in_progress = self.in_progress.saturating_add(later.in_progress);
         if let Some((first, last)) = later.seen {
             self.see(first, last);
         }
@@ -76,7 +88,18 @@ impl Count {
         if verdict == Verdict::UnknownTime && c.time.is_some() && c.time != last {
             self.sums.undecided_span = self.sums.undecided_span.saturating_add(count);
         }
-        self.sums.note(verdict, c, count)
+        let passes = self.sums.note(verdict, c, count);
+        if self.progress.is_some() && self.sums.total - self.in_progress >= PROGRESS_STEP {
+            self.show_progress();
+        }
+        passes
+    }
+
+    fn show_progress(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.fetch_add(self.sums.total - self.in_progress, Ordering::Relaxed);
+        }
+        self.in_progress = self.sums.total;
     }
 
     fn see(&mut self, first: RecordTime, last: RecordTime) {

@@ -12,6 +12,8 @@ pub(crate) enum Detail {
     Minutes,
     /// `11:30:05`
     Time,
+    /// `11:30:05.1`
+    Tenths,
     /// `11:30:05.123`
     Millis,
     /// `11-22 11:30`
@@ -69,6 +71,7 @@ impl Clock {
         let format = match self.detail {
             Detail::Minutes => "%H:%M",
             Detail::Time => "%H:%M:%S",
+            Detail::Tenths => "%H:%M:%S%.1f",
             Detail::Millis => "%H:%M:%S%.3f",
             Detail::DayAndTime => "%m-%d %H:%M",
             Detail::Date => "%Y-%m-%d",

@@ -39,6 +39,9 @@ pub trait Format: Send {
         false
     }
 
+    /// Takes note of the counts of all time so far, before intervals are written.
+    fn prepare_intervals(&mut self, _whole: &ReportSection<'_>) {}
+
     /// Writes one interval.
     fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()>;
 

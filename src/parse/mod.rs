@@ -82,7 +82,8 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let stdin = [PathBuf::from("-")];
     let files = if files.is_empty() { &stdin } else { files };
     input::allow(files.len());
-    let progress = Arc::new(Progress::new(options.progress, input::size(files)));
+    let progress =
+        Arc::new(Progress::new(options.progress, input::size(files), options.counted.clone()));
     let mut outcome =
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use jiff::tz::TimeZone;
 
@@ -99,6 +101,8 @@ pub struct Options {
     pub chunk: Option<usize>,
     /// Whether to show progress on stderr if that is a terminal.
     pub progress: bool,
+    /// The number of connections so far, which progress shows.
+    pub counted: Option<Arc<AtomicU64>>,
     /// How messages name these settings.
     pub names: SettingNames,
 }

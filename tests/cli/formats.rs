@@ -139,6 +139,60 @@ fn openmetrics() {
 }
 
 #[test]
+fn a_table_of_intervals_has_the_largest_rows_as_columns() {
+    let mut lines = String::new();
+    for minute in 0..3 {
+        for i in 0..10 + 30 * minute {
+            lines += &line(NOON + f64::from(60 * minute), ["192.0.2.7", "::1"][i as usize % 2], 80);
+        }
+    }
+    lines += &line(NOON + 180.0, "198.51.100.9", 80).repeat(9);
+    let gave = Record::new(&lines).parse(&["-i", "1m"]);
+    let expected = "\
+2026-11-22    COUNT  0..10       192.0.2.7    ::1  198.51.100.9   others
+11:30:00         10  ██████████          5      5             0        0
+2026-11-22    COUNT  0..50       192.0.2.7    ::1  198.51.100.9   others
+11:31:00         40  ████████           20     20             0        0
+2026-11-22    COUNT  0..100      192.0.2.7    ::1  198.51.100.9   others
+11:32:00         70  ███████            35     35             0        0
+11:33:00          9  █                   0      0             9        0
+
+";
+    assert!(gave.out.starts_with(expected), "{}", gave.out);
+}
+
+#[test]
+fn the_columns_of_intervals_change_before_most_connections_are_others() {
+    let few = line(NOON, "192.0.2.7", 80).repeat(9);
+    let many: String =
+        (0..12).map(|i| line(NOON, &format!("192.0.2.{}", 100 + i), 80).repeat(9)).collect();
+    let late = line(NOON + 60.0, "198.51.100.9", 80).repeat(5);
+    let gave = Record::new(&(few + &many + &late)).parse(&["-i", "1m"]);
+    assert!(gave.out.contains("  198.51.100.9   others\n11:31:00          5  "), "{}", gave.out);
+}
+
+#[test]
+fn a_histogram_has_all_of_the_time() {
+    let lines: String =
+        (0..600).map(|i| line(NOON + f64::from(i * i) / 100.0, "192.0.2.7", 443)).collect();
+    let gave = Record::new(&lines).parse(&["--histogram"]);
+    let (chart, table) = gave.out.split_once("\n\n").unwrap();
+    let chart: Vec<_> = chart.lines().collect();
+    assert_eq!(
+        (chart.len(), chart[0]),
+        (11, "Connections over time, each bar 1 min"),
+        "{}",
+        gave.out
+    );
+    assert!(chart[8].matches('█').count() > 20, "{}", gave.out);
+    assert!(chart[10].contains("12:00"), "{}", gave.out);
+    assert!(table.starts_with("ADDRESS "), "{}", gave.out);
+    assert!(gave.out.lines().all(|line| line.chars().count() <= 80), "{}", gave.out);
+    let gave = Record::small().parse(&["--histogram", "-F", "csv"]);
+    assert!(gave.status == Some(2) && gave.err.contains("--format svg"), "{}", gave.err);
+}
+
+#[test]
 fn html_has_totals_and_rows_that_no_script_makes() {
     let record = Record::small();
     let gave = record.parse(&["-F", "html", "-n", "2", "--host", "web1"]);

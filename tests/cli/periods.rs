@@ -92,7 +92,7 @@ others: 3
     let gave = Record::small().parse(&["-i", "1m", "--until", "11:31:05", "--from", "192.0.2.7"]);
     assert!(
         gave.out.starts_with(
-            "2026-11-22 11:30:00 to 11:31:00  3 connections\n  192.0.2.7            3  100.0%"
+            "2026-11-22    COUNT  0..10       192.0.2.7   others\n11:30:00          3  ███                 3        0\n"
         ),
         "{}",
         gave.out

@@ -1,9 +1,9 @@
 //! Records that are still being written.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -208,4 +208,49 @@ fn an_interrupt_ignored_at_start_ends_the_reading_when_it_is_sent() {
         std::iter::from_fn(|| work.lines.recv_timeout(Duration::from_secs(20)).ok()).collect();
     assert_eq!(rest.last().map(String::as_str), Some("192.0.2.8: 1"), "{rest:?}");
     assert_eq!(work.child.wait().unwrap().code(), Some(0));
+}
+
+/// The line disappears at the end, and in a pipe there is none.
+#[test]
+fn progress_on_a_terminal_has_the_connections_so_far() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: script(1) is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("log");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let command = format!("{} parse -F plain {}", env!("CARGO_BIN_EXE_tcptally"), fifo.display());
+    let mut script = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = script.stdout.take().unwrap();
+    let shown = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let reader = std::thread::spawn({
+        let shown = shown.clone();
+        move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n) = out.read(&mut bytes) {
+                if n == 0 {
+                    break;
+                }
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+        }
+    });
+    let mut log = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let begin = Instant::now();
+    let lines = line(NOON, "192.0.2.7", 80).repeat(2000);
+    while !shown.lock().unwrap().contains("000 connections") {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", shown.lock().unwrap());
+        log.write_all(lines.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(log);
+    assert!(script.wait().unwrap().success());
+    reader.join().unwrap();
+    assert!(shown.lock().unwrap().contains("192.0.2.7: "));
 }

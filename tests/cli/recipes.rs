@@ -30,8 +30,8 @@ fn recipes() -> Vec<String> {
 const SHOWS: &[(&str, &str)] = &[
     ("--since '2026-11-22 11:30'", "2 connections from 1 address"),
     ("--since 11:30", "1 connection from 1 address"),
-    ("--interval 1h --columns", "192.0.2.7 2 420 60 1.0s 1.5s"),
-    ("--interval 1h", "12:00:00 to 13:00:00  0 connections"),
+    ("--interval 1h --columns", "BYTES IN BYTES OUT MEAN DURATION MAX DURATION"),
+    ("--interval 1h", "12:00:00          0 "),
     ("--interval 1d", ""),
     ("-o web", ""),
     ("web*.json", "10 connections from 2 addresses"),

@@ -112,7 +112,7 @@ impl Columns {
 }
 
 /// A bar for `n` of `most`, to an eighth of a column, and its width in columns.
-fn draw(n: u64, most: u64, width: usize) -> (String, usize) {
+pub(super) fn draw(n: u64, most: u64, width: usize) -> (String, usize) {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = u128::from(n.min(most)) * width as u128 * 8;
     let eighths = eighths.div_ceil(u128::from(most.max(1))) as usize;

@@ -1,13 +1,18 @@
 //! The table format, for people.
 
 mod columns;
+mod histogram;
+mod intervals;
+mod styles;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use self::columns::{Columns, Line};
+use self::intervals::Rows;
+use self::styles::{BAR, HEADING, NOTE, QUIET};
 use super::clock::{Clock, Detail};
 use super::tcp_stats::{fields, fields_of_one};
 use super::text::wrap;
@@ -21,25 +26,18 @@ use crate::count::value::Value;
 use crate::model::plural;
 use crate::model::text::printable;
 
-const HEADING: Style = Style::new().bold();
-const BAR: Style = AnsiColor::Green.on_default();
-const NOTE: Style = AnsiColor::Yellow.on_default();
-const QUIET: Style = Style::new().dimmed();
-
 /// A table with count, share, bar and the times of the first and the last connection; below it a
 /// summary and the notes.
 pub(super) struct Format {
     options: RenderOptions,
-    /// The interval before. Its date is not repeated.
-    last_interval: Option<Entry>,
-    /// Widths of columns in the intervals before, so that columns stay in place.
-    widths: Vec<usize>,
+    /// The lines of intervals.
+    rows: Rows,
 }
 
 impl Format {
     /// Creates the format for one output.
     pub(super) fn new(options: RenderOptions) -> Format {
-        Format { options, last_interval: None, widths: Vec::new() }
+        Format { options, rows: Rows::default() }
     }
 
     fn styled(&self, style: Style, text: impl std::fmt::Display) -> String {
@@ -140,74 +138,22 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let zone = &self.options.zone;
-        let span = Entry { first: section.start, last: section.end, ..Entry::default() };
-        let start = match self.last_interval {
-            // The date is shown if it is another one.
-            Some(last) if same_day(zone, &Entry { last: span.first, ..last }) => Detail::Time,
-            _ => Detail::Full,
-        };
-        let end = if same_day(zone, &span) { Detail::Time } else { Detail::Full };
-        let heading = format!(
-            "{} to {}",
-            Clock::new(zone, start).show(section.start),
-            Clock::new(zone, end).show(section.end)
-        );
-        let total = plural(section.total(), "connection", "connections");
-        let partial = if section.is_partial { " (partial)" } else { "" };
-        writeln!(out, "{}  {total}{partial}", self.styled(HEADING, heading))?;
-        self.last_interval = Some(span);
-        if section.total() == 0 {
-            return Ok(());
+    fn prepare_intervals(&mut self, whole: &ReportSection<'_>) {
+        if self.rows.needs_columns() {
+            self.rows.suggest(whole);
         }
+    }
 
-        const INDENT: usize = 2;
-        let selection = section.select();
-        let keys = section.keys.list();
-        if self.widths.is_empty() {
-            self.widths = keys.iter().map(|k| if *k == Key::Ip { 15 } else { 5 }).collect();
-        }
-        let (widths, most) = measure(section, &selection, std::mem::take(&mut self.widths));
-        self.widths = widths;
-        let width = self.options.width.saturating_sub(INDENT);
-        let statistics = self.measure_stats(section, &selection);
-        let columns = Columns::fit(width, self.widths.clone(), 0, statistics, 0, self.bars());
-        let line = |keys, count, bar, stats: &TcpStats| Line {
-            keys,
-            count: format!("{count}"),
-            share: share(count, section.total()),
-            bar,
-            times: Default::default(),
-            statistics: self.statistics(stats),
-        };
-        if self.options.columns.any() {
-            let head = Line {
-                keys: headings(keys),
-                count: "COUNT".into(),
-                statistics: fields(self.options.columns)
-                    .map(|field| field.heading.into())
-                    .collect(),
-                ..Line::default()
-            };
-            writeln!(out, "{:INDENT$}{}", "", self.styled(HEADING, columns.line(&head)))?;
-        }
-        for row in section.rows(&selection) {
-            let count = row.entry.count;
-            let line = line(texts(&row).collect(), count, Some((count, most)), &row.stats);
-            writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
-        }
-        if selection.others.count > 0 {
-            let label = label(&others(&selection), keys);
-            let line = line(label, selection.others.count, None, &selection.other_stats);
-            writeln!(out, "{:INDENT$}{}", "", columns.line(&line))?;
-        }
-        Ok(())
+    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()> {
+        self.rows.write(section, &self.options, out)
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-        if self.last_interval.is_some() {
+        if !self.rows.is_empty() {
             writeln!(out)?;
+        }
+        if report.intervals.is_some() {
+            histogram::write(report, &self.options, out)?;
         }
         if report.sums.total > 0 {
             self.rows(&report.whole, out)?;
@@ -311,9 +257,4 @@ fn measure(
         widths[0] = widths[0].max(others(selection).len());
     }
     (widths, most)
-}
-
-fn same_day(zone: &jiff::tz::TimeZone, span: &Entry) -> bool {
-    let date = |t: Option<crate::RecordTime>| t?.timestamp().map(|t| zone.to_datetime(t).date());
-    date(span.first) == date(span.last)
 }

@@ -96,7 +96,7 @@ impl Input {
             start,
             at: start,
             end,
-            progress: Arc::new(super::Progress::new(false, None)),
+            progress: Arc::new(super::Progress::new(false, None, None)),
         };
         let mut archive = tar::Archive::new(raw);
         // One archive may follow another.

@@ -183,7 +183,7 @@ impl Input {
     pub(super) fn from_text(text: &[u8]) -> Input {
         let from = Box::new(io::Cursor::new(text.to_vec()));
         let source = Source::Stream { from, compressed: false };
-        let progress = Arc::new(Progress::new(false, None));
+        let progress = Arc::new(Progress::new(false, None, None));
         let mut input = Input::new(String::new(), None, None, source, progress);
         // Memory is read without errors.
         let _ = input.grow();
@@ -213,7 +213,7 @@ impl Input {
 
     /// The same content once more, if it can be had.
     pub(crate) fn again(&self) -> Option<Input> {
-        let silent = Arc::new(Progress::new(false, None));
+        let silent = Arc::new(Progress::new(false, None, None));
         let place = match &self.source {
             Source::Plain { file, at, end } => Some((file, *at, *end)),
             Source::Stream { .. } => self.origin.as_ref().map(|(file, at, end)| (file, *at, *end)),
@@ -565,7 +565,7 @@ mod tests {
     fn read(bytes: &[u8]) -> (String, Option<io::ErrorKind>) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let progress = Arc::new(Progress::new(false, None));
+        let progress = Arc::new(Progress::new(false, None, None));
         let mut input = Input::open(file.path(), &progress).unwrap();
         while input.head().len() < 3 && input.grow().unwrap_or(false) {}
         let mut text = Vec::new();
@@ -598,7 +598,8 @@ mod tests {
     fn names_the_tool_for_other_compressions() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"\xfd7zXZ\0rest").unwrap();
-        let e = Input::open(file.path(), &Arc::new(Progress::new(false, None))).err().unwrap();
+        let e =
+            Input::open(file.path(), &Arc::new(Progress::new(false, None, None))).err().unwrap();
         assert!(e.contains("xz -dc"), "{e}");
     }
 }

@@ -190,7 +190,8 @@ mod tests {
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
-        let progress = std::sync::Arc::new(crate::parse::progress::Progress::new(false, None));
+        let progress =
+            std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
         let input = Input::open(file.path(), &progress).unwrap();
         let plain = input.plain().unwrap();
         assert!(plain.len > LARGE);
