@@ -8,6 +8,7 @@ BIN  ?= target/release/tcptally
 ROOT  = $(DESTDIR)$(PREFIX)
 FUZZ_TIME ?= 60
 FUZZ_KIB ?= 64
+FUZZ_OPTIONS ?=
 # The same cases at each run of `make test`; `cargo test` draws new ones.
 PROPTEST_RNG_SEED ?= 11
 SOAK ?= 200
@@ -62,11 +63,13 @@ bench-overhead: ## what watching costs a server, against strace (options: ARGS=-
 		--example overhead --example load --example accept_server
 	@target/release/examples/overhead $(ARGS)
 
+# AddressSanitizer is on. FUZZ_OPTIONS='-s none' is some times faster for readers, which have no unsafe code.
 fuzz: ## each fuzz target for FUZZ_TIME seconds, from the corpora in testdata/fuzz (cargo-fuzz, nightly)
 	@for target in $$($(CARGO) fuzz list); do \
 		mkdir -p fuzz/corpus/$$target; \
-		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target testdata/fuzz/$$target -- \
-			-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2048 -max_len=4000 || exit 1; \
+		$(CARGO) +nightly fuzz run $(FUZZ_OPTIONS) $$target fuzz/corpus/$$target testdata/fuzz/$$target -- \
+			-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2048 -max_len=4000 \
+			-dict=fuzz/words.dict || exit 1; \
 	done
 
 fuzz-corpora: ## what `make fuzz` found, minimised, into testdata/fuzz (at most FUZZ_KIB for each target)

@@ -9,8 +9,17 @@ use proptest::prelude::*;
 use readers::compare;
 use readers::parser::{self, Accepted};
 
+/// Fewer cases than by default, unless PROPTEST_CASES asks for a number: each writes and reads a file.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 500, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn three_readings_of_a_log_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
