@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use super::service::is_journal;
 use crate::model::text::{printable, printable_lines};
+use crate::sys::capability::{self, Duty};
 use crate::sys::wake;
 
 /// Why a thread cannot be started: pthread_create(3), setrlimit(2).
@@ -61,7 +62,12 @@ pub(super) fn notice_in_background(quiet: bool, text: impl Display) {
     let mut background = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
     if background.is_none() {
         let (sender, receiver) = channel::<String>();
-        let print = move || receiver.into_iter().for_each(print_notice);
+        let print = move || {
+            // It may be started before a command is. Failure is harmless: nothing is executed.
+            let _ = capability::renounce_new();
+            let _ = capability::give_up_beyond(Duty::Answer);
+            receiver.into_iter().for_each(print_notice);
+        };
         let thread = std::thread::Builder::new().name("messages".into()).spawn(print);
         *background = thread.ok().map(|thread| (sender, thread));
     }

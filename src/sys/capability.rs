@@ -53,7 +53,7 @@ pub(crate) enum Duty {
     Observe,
     /// Read and write files.
     Files,
-    /// Answer clients.
+    /// Write to streams that are open: answers to clients, messages.
     Answer,
 }
 

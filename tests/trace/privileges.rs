@@ -69,7 +69,8 @@ fn a_command_has_the_privileges_and_descriptors_that_it_has_without_tcptally() {
         };
         let perf = attach_engines(user).contains(&"perf").then_some("perf");
         for engine in spawn_engines(user).into_iter().chain(perf) {
-            let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);
+            // With -v there is a thread that prints messages.
+            let mut run = Run::spawn(&stage, user, &["-v", "--engine", engine], &server);
             let pid = run.server_pid();
             let mut expected = expected.clone();
             if engine == "seccomp" && !user.is_root() {
