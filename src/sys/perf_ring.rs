@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use perf_event_open_sys::bindings::{
     PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_FLAG_FD_NO_GROUP, PERF_FLAG_FD_OUTPUT,
@@ -47,6 +48,8 @@ pub(crate) struct SampledTracepoint<'a> {
     pub id: u16,
     /// The number of bytes of the user stack in each sample; a multiple of 8.
     pub stack_bytes: u32,
+    /// Whether each sample wakes up who waits for the ring. Otherwise the ring's watermark decides.
+    pub wakes_at_once: bool,
     /// Whether PERF_RECORD_FORK, EXIT and COMM are written, too.
     pub tells_of_threads: bool,
     /// Which new threads and processes inherit it.
@@ -79,6 +82,10 @@ impl SampledEvent {
         attr.sample_type |= u64::from(PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER);
         attr.sample_regs_user = SAMPLED_REGISTERS.iter().fold(0, |mask, r| mask | 1 << r);
         attr.sample_stack_user = tracepoint.stack_bytes;
+        if tracepoint.wakes_at_once {
+            attr.set_watermark(0);
+            attr.__bindgen_anon_2.wakeup_events = 1;
+        }
         attr.set_task(tracepoint.tells_of_threads.into());
         attr.set_comm(tracepoint.tells_of_threads.into());
         attr.set_comm_exec(tracepoint.tells_of_threads.into());
@@ -116,12 +123,6 @@ impl SampledEvent {
         // SAFETY: the descriptor is a perf event; the kernel writes eight bytes to `id`.
         check(unsafe { ioctls::ID(file.as_raw_fd(), &raw mut id) })?;
         Ok(SampledEvent { file, id })
-    }
-
-    /// Sends further records into another ring of the same CPU. No record is lost or duplicated.
-    pub(crate) fn send_to(&self, ring: &Ring) -> io::Result<()> {
-        // SAFETY: both descriptors are perf events; the argument is a number.
-        check(unsafe { ioctls::SET_OUTPUT(self.file.as_raw_fd(), ring.owner.as_raw_fd()) })
     }
 
     /// Starts counting.
@@ -170,7 +171,7 @@ fn attributes(kind: u32, config: u64) -> perf_event_attr {
     attr.set_sample_id_all(1);
     attr.set_exclude_kernel(1);
     attr.set_exclude_hv(1);
-    // Only the watermark of the ring's owner decides about wake-ups.
+    // Without `wakeup_events`, the watermark of the ring's owner decides about wake-ups.
     attr.set_watermark(1);
     attr
 }
@@ -239,14 +240,21 @@ pub(crate) fn monotonic_now() -> u64 {
 pub(crate) struct Ring {
     owner: File,
     cpu: u32,
-    start: NonNull<u8>,
-    page: usize,
+    mapping: Mutex<Mapping>,
     /// A power of two.
     size: usize,
 }
 
+/// The memory of a ring: a page with its positions, and the ring itself behind it.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    page: usize,
+    size: usize,
+}
+
 // SAFETY: the mapping belongs to this value alone and is reached through `&mut self` only.
-unsafe impl Send for Ring {}
+unsafe impl Send for Mapping {}
 
 impl Ring {
     /// Maps a ring of `size` bytes (a power of two of pages) for events on a CPU. poll(2) on its
@@ -274,7 +282,7 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Ring { owner, cpu, start, page, size })
+        Ok(Ring { owner, cpu, mapping: Mutex::new(Mapping { start, page, size }), size })
     }
 
     /// The CPU.
@@ -288,7 +296,13 @@ impl Ring {
     }
 
     /// Moves the new records to the end of `bytes`, which frees their space in the ring.
-    pub(crate) fn take(&mut self, bytes: &mut Vec<u8>) {
+    pub(crate) fn take(&self, bytes: &mut Vec<u8>) {
+        self.mapping.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
+    }
+}
+
+impl Mapping {
+    fn take(&mut self, bytes: &mut Vec<u8>) {
         let control = self.start.as_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the first page of the mapping is a perf_event_mmap_page, aligned to a page. The
         // kernel writes `data_head` while this process reads it, so both are taken as atomics.
@@ -324,13 +338,12 @@ impl Ring {
 /// A ring in ordinary memory, into which a test writes as the kernel does.
 #[cfg(any(test, feature = "internals"))]
 #[derive(Debug)]
-pub struct SimulatedRing(Ring);
+pub struct SimulatedRing(Mapping);
 
 #[cfg(any(test, feature = "internals"))]
 impl SimulatedRing {
     /// A ring of `size` bytes, a power of two of pages, whose positions begin at `start`.
     pub fn new(size: usize, start: u64) -> io::Result<SimulatedRing> {
-        let owner = File::open("/dev/null")?;
         let page = page_size();
         let (access, kind) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -340,7 +353,7 @@ impl SimulatedRing {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let ring = Ring { owner, cpu: 0, start: memory, page, size };
+        let ring = Mapping { start: memory, page, size };
         let control = memory.as_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the first page is mapped, aligned, and nobody else's.
         unsafe {
@@ -369,7 +382,7 @@ impl SimulatedRing {
         true
     }
 
-    /// As [`Ring::take`].
+    /// Moves the new records to the end of `bytes`.
     pub fn take(&mut self, bytes: &mut Vec<u8>) {
         self.0.take(bytes);
     }
@@ -381,7 +394,7 @@ impl AsFd for Ring {
     }
 }
 
-impl Drop for Ring {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's, and nothing refers to it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.page + self.size) };

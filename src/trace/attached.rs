@@ -309,7 +309,7 @@ fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     }
     let threads = sampler.threads_of(pid).take(LOOKED_AT);
     let mut buffers = threads.filter_map(procfs::accept_under_way);
-    let is_elsewhere = buffers.any(|call| !sample::reaches(call.address, call.stack_pointer));
+    let is_elsewhere = buffers.any(|call| !sample::can_reach(&call));
     is_elsewhere.then_some("its buffer for addresses is elsewhere")
 }
 

@@ -23,8 +23,10 @@ use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
+use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
+use super::renewals::Renewals;
 use super::rings::Rings;
 use super::sampler::{Phase, Sampler};
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
@@ -33,6 +35,18 @@ use super::threads::{CREATED_UNSEEN, Progress, Threads};
 const BUFFERS_LOOKED_AT: usize = 8;
 /// How long to wait for moments in which threads create no other ones.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Threads that lacked events.
+#[derive(Debug)]
+pub(super) struct Missing {
+    /// Whether there was one.
+    pub has_some: bool,
+    /// Why one lacks them still.
+    pub failed: Option<String>,
+    /// Whether /proc showed all threads.
+    pub is_whole: bool,
+}
+
 impl Sampler {
     /// Opens events on all threads of the targets. When this returns, what they accept counts.
     ///
@@ -78,7 +92,8 @@ impl Sampler {
             sockets: Sockets::default(),
             answers: Answers::default(),
             programs: Programs::default(),
-            experience: HashMap::new(),
+            learning: Learning::default(),
+            renewals: Renewals::default(),
             unfit: HashMap::new(),
             progress: Progress::default(),
             covered: Covered::default(),
@@ -206,22 +221,36 @@ impl Sampler {
     /// Opens events on all threads that may lack them, after records were lost.
     pub(super) fn open_uncertain(&mut self) {
         let mut refused = BTreeMap::new();
-        let (unknown, is_whole) = self.unknown_threads(&mut refused);
-        let mut failed = refused.into_values().next().map(|refusal| refusal.to_string());
-        for thread in unknown {
-            match self.open(thread) {
-                Ok(()) | Err(Refused::Gone) => {}
-                Err(why) => failed = Some(why.to_string()),
-            }
-        }
-        if let Some(why) = failed.or_else(|| (!is_whole).then(|| CREATED_UNSEEN.to_string())) {
+        let missing = self.open_missing(&mut refused);
+        let failed = missing
+            .failed
+            .or_else(|| refused.into_values().next().map(|refusal| refusal.to_string()));
+        if let Some(why) = failed.or_else(|| (!missing.is_whole).then(|| CREATED_UNSEEN.into())) {
             self.incomplete(why);
         }
     }
 
+    /// Opens events on all threads that may lack them.
+    pub(super) fn open_missing(&mut self, refused: &mut BTreeMap<Tid, Refusal>) -> Missing {
+        let (unknown, is_whole) = self.unknown_threads(refused);
+        let mut missing = Missing { has_some: !unknown.is_empty(), failed: None, is_whole };
+        for thread in unknown {
+            match self.open(thread) {
+                Ok(()) | Err(Refused::Gone) => {}
+                Err(why) => missing.failed = Some(why.to_string()),
+            }
+        }
+        missing
+    }
+
     /// Opens events on a thread.
     pub(super) fn open(&mut self, thread: Thread) -> Result<(), Refused> {
-        let family = self.families.open(thread.tid, &self.rings)?;
+        let program = self.programs.program(thread.pid);
+        if !self.learning.knows(program) {
+            let threads = procfs::threads(thread.pid).into_iter().take(BUFFERS_LOOKED_AT);
+            self.learning.begin(program, threads.filter_map(procfs::accept_under_way));
+        }
+        let family = self.families.open(thread.tid, self.learning.mode(program), &self.rings)?;
         let comm = self.options.requested.comm.then(|| procfs::comm(thread.tid)).flatten();
         self.threads.opened(thread, family, comm, &mut self.families);
         Ok(())
@@ -243,10 +272,14 @@ impl Sampler {
         if processes.iter().copied().any(procfs::has_io_uring) {
             self.warn_of_io_uring();
         }
+        // Without the thread, the rings are read between other work.
+        if let Err(error) = self.rings.collect() {
+            self.detail(format!("no thread for the ring buffers: {error}"));
+        }
         self.started = Some(monotonic_now());
         self.status.started = Some(RecordTime::now());
         self.detail(format!(
-            "engine sample: {} events, two rings of {} KiB for each of {} CPUs",
+            "engine sample: {} events, a ring of {} KiB for each of {} CPUs",
             self.families.open_events(),
             self.rings.ring_bytes() >> 10,
             self.rings.cpus(),

@@ -12,25 +12,21 @@ use crate::sys::ptrace::Tid;
 use crate::trace::perf::Refused;
 use crate::trace::perf::tracepoint::Tracepoints;
 
-use super::rings::{Rings, Wake};
+use super::learning::Mode;
+use super::rings::Rings;
 
 /// accept's errors are negative; what it may return besides is a descriptor.
 const SUCCESS: &CStr = c"ret >= 0";
-/// How much of the stack each sample holds: nginx, redis, memcached and Python need less than 400.
-const STACK_BYTES: u32 = 512;
-/// Whether samples hold a `sockaddr_in6` at this address, with this stack pointer.
-pub(crate) fn reaches(address: u64, stack_pointer: u64) -> bool {
-    const SOCKADDR: u64 = 28;
-    address >= stack_pointer
-        && address.saturating_add(SOCKADDR) <= stack_pointer.saturating_add(STACK_BYTES.into())
-}
-
 /// Calls without a buffer tell nothing.
 const WITH_LENGTH: &CStr = c"upeer_addrlen != 0";
 /// So many families have samples of calls of accept from the start; others get them by need.
 const MAX_FAMILIES_WITH_ENTRIES: usize = 64;
 /// Fewer are kept open: what is closed too early counts nothing any more.
 const MANY_FAMILIES: usize = 512;
+/// Of accept and accept4 each: where it is called, and where it returns.
+const EVENTS_PER_CPU: u64 = 4;
+/// That of io_uring_setup.
+const EVENTS_PER_THREAD: u64 = 1;
 /// Descriptors that events leave to others, who look up sockets and read /proc.
 const SPARE: u64 = 32;
 
@@ -50,17 +46,8 @@ pub(super) struct Family {
     pub opened: (u64, u64),
     /// Living threads that have these events and no others.
     pub threads: u64,
-    /// Into which rings they write.
-    pub wake: Wake,
-}
-
-/// What the accepts of a family's threads were like.
-#[derive(Debug, Default)]
-pub(super) struct Experience {
-    /// So many samples told the peer since the last that did not.
-    pub told: u32,
-    /// How often the rings were changed.
-    pub changes: u32,
+    /// What their samples hold.
+    pub mode: Mode,
 }
 
 /// What an event tells of: one call on one CPU.
@@ -76,8 +63,8 @@ struct Counter {
     family: FamilyId,
     place: Place,
     seen: u64,
-    /// What the kernel had counted when the event was closed.
-    closed: Option<u64>,
+    /// What the kernel had counted when the event was closed, and when that was.
+    closed: Option<(u64, u64)>,
 }
 
 /// All events.
@@ -117,13 +104,18 @@ impl Families {
         })
     }
 
-    /// Opens events on a thread, which wake up the reader at once.
+    /// Opens events on a thread.
     ///
     /// # Errors
     /// [`Refused`], in which the remedy stands.
-    pub(super) fn open(&mut self, tid: Tid, rings: &Rings) -> Result<FamilyId, Refused> {
-        let events = match self.events(tid, rings) {
-            Err(Refused::Files) if files::raise_limit() => self.events(tid, rings)?,
+    pub(super) fn open(
+        &mut self,
+        tid: Tid,
+        mode: Mode,
+        rings: &Rings,
+    ) -> Result<FamilyId, Refused> {
+        let events = match self.events(tid, mode, rings) {
+            Err(Refused::Files) if files::raise_limit() => self.events(tid, mode, rings)?,
             result => result?,
         };
         let (events, io_uring, opened) = events;
@@ -133,7 +125,7 @@ impl Families {
         }
         let id = FamilyId(self.next);
         self.next += 1;
-        for (pair, ring) in events.chunks(2).zip(rings.each(Wake::AtOnce)) {
+        for (pair, ring) in events.chunks(2).zip(rings.each()) {
             for (event, is_accept4) in pair.iter().zip([false, true]) {
                 let place = Place { cpu: ring.cpu(), is_accept4 };
                 let counter = Counter { family: id, place, seen: 0, closed: None };
@@ -141,9 +133,9 @@ impl Families {
             }
         }
         let entries = Vec::new();
-        let family = Family { events, io_uring, entries, opened, threads: 0, wake: Wake::AtOnce };
+        let family = Family { events, io_uring, entries, opened, threads: 0, mode };
         self.families.insert(id, family);
-        if self.families.len() <= MAX_FAMILIES_WITH_ENTRIES {
+        if mode.wakes_at_once && self.families.len() <= MAX_FAMILIES_WITH_ENTRIES {
             self.open_entries(id, tid, rings);
         }
         Ok(id)
@@ -156,14 +148,16 @@ impl Families {
         let Some(family) = self.families.get_mut(&id).filter(|f| f.entries.is_empty()) else {
             return;
         };
+        let stack_bytes = family.mode.stack_bytes;
         let _raised = capability::raised();
         let opened: io::Result<Vec<SampledEvent>> = rings
-            .each(Wake::AtOnce)
+            .each()
             .flat_map(|ring| ids.map(|id| (id, ring)))
             .map(|(id, ring)| {
                 let tracepoint = SampledTracepoint {
                     id,
-                    stack_bytes: STACK_BYTES,
+                    stack_bytes,
+                    wakes_at_once: true,
                     tells_of_threads: false,
                     inherit: self.inherit,
                     filter: WITH_LENGTH,
@@ -185,17 +179,18 @@ impl Families {
         }
     }
 
-    fn events(&self, tid: Tid, rings: &Rings) -> Result<Opened, Refused> {
+    fn events(&self, tid: Tid, mode: Mode, rings: &Rings) -> Result<Opened, Refused> {
         let ids = self.tracepoints.ids();
         let _raised = capability::raised();
         let begun = monotonic_now();
         let io_uring = ids.io_uring_setup.map(|id| self.counting(id, tid)).transpose()?;
         let mut events = Vec::with_capacity(2 * rings.cpus());
-        for ring in rings.each(Wake::AtOnce) {
+        for ring in rings.each() {
             for (id, tells_of_threads) in [(ids.accept, false), (ids.accept4, true)] {
                 let tracepoint = SampledTracepoint {
                     id,
-                    stack_bytes: STACK_BYTES,
+                    stack_bytes: mode.stack_bytes,
+                    wakes_at_once: mode.wakes_at_once,
                     tells_of_threads,
                     inherit: self.inherit,
                     filter: SUCCESS,
@@ -247,40 +242,48 @@ impl Families {
         self.families.get(&id)
     }
 
-    /// Lets events write into other rings from now on.
-    pub(super) fn send_to(&mut self, id: FamilyId, wake: Wake, rings: &Rings) -> io::Result<()> {
-        let Some(family) = self.families.get_mut(&id).filter(|family| family.wake != wake) else {
-            return Ok(());
-        };
-        // In the order in which they were opened: two for each CPU.
-        for (pair, ring) in family.events.chunks(2).zip(rings.each(wake)) {
-            pair.iter().try_for_each(|event| event.send_to(ring))?;
-        }
-        family.wake = wake;
-        Ok(())
+    /// Whether so many more events can be opened, with all that a thread gets.
+    pub(super) fn has_room_for(&self, threads: usize, rings: &Rings) -> bool {
+        let each = EVENTS_PER_CPU * rings.cpus() as u64 + EVENTS_PER_THREAD;
+        let open = self.families.values().flat_map(|family| &family.events);
+        let newest = open.map(SampledEvent::descriptor).max().unwrap_or(0);
+        let spare = SPARE + threads as u64 * each;
+        files::has_room(spare, newest) || files::raise_limit() && files::has_room(spare, newest)
     }
 
-    /// Closes the events that no living thread has had since this was last called, if there are
-    /// many.
-    pub(super) fn close_unused(&mut self) {
+    /// Closes events. What they have counted is still compared with their samples.
+    pub(super) fn close(&mut self, ids: impl IntoIterator<Item = FamilyId>) {
+        for id in ids {
+            let Some(family) = self.families.remove(&id) else { continue };
+            let io_uring = family.io_uring.as_ref().map(Event::count);
+            self.closed_io_uring |= io_uring.is_some_and(|count| count.is_ok_and(|n| n > 0));
+            for event in &family.events {
+                let Some(counter) = self.counters.get_mut(&event.id()) else { continue };
+                // Nothing is counted between the last look and the end.
+                let is_disabled = event.disable().is_ok();
+                let count = event.count().ok().filter(|_| is_disabled).unwrap_or(counter.seen);
+                counter.closed = Some((count, monotonic_now()));
+            }
+        }
+    }
+
+    /// Forgets closed events whose samples have all been processed, and closes those that no living
+    /// thread has had since this was last called, if there are many. All records before
+    /// `processed_until` have been processed.
+    pub(super) fn close_unused(&mut self, processed_until: u64) {
+        self.counters.retain(|_, counter| {
+            counter
+                .closed
+                .is_none_or(|(count, time)| count > counter.seen || time > processed_until)
+        });
         if self.families.len() < MANY_FAMILIES {
             return;
         }
         let unused = self.families.iter().filter(|(_, family)| family.threads == 0);
-        let unused: Vec<FamilyId> = unused.map(|(id, _)| *id).collect();
-        for id in unused.iter().filter(|id| self.unused.contains(id)) {
-            let Some(family) = self.families.remove(id) else { continue };
-            let io_uring = family.io_uring.as_ref().map(Event::count);
-            self.closed_io_uring |= io_uring.is_some_and(|count| count.is_ok_and(|n| n > 0));
-            for event in &family.events {
-                if let Some(counter) = self.counters.get_mut(&event.id()) {
-                    counter.closed = Some(event.count().unwrap_or(counter.seen));
-                }
-            }
-        }
-        self.unused = unused.into_iter().collect();
-        // Of those that are closed, all samples have been seen, or never will be.
-        self.counters.retain(|_, counter| counter.closed.is_none_or(|count| count > counter.seen));
+        let unused: HashSet<FamilyId> = unused.map(|(id, _)| *id).collect();
+        let closed: Vec<FamilyId> = unused.intersection(&self.unused).copied().collect();
+        self.unused = unused;
+        self.close(closed);
     }
 
     /// How many accepts the kernel has counted by now, by event. Compare it, once the rings have
@@ -288,7 +291,7 @@ impl Families {
     pub(super) fn counts(&self) -> io::Result<Vec<(u64, u64)>> {
         let open = self.families.values().flat_map(|family| &family.events);
         let open = open.map(|event| Ok((event.id(), event.count()?)));
-        let closed = self.counters.iter().filter_map(|(id, c)| Some(Ok((*id, c.closed?))));
+        let closed = self.counters.iter().filter_map(|(id, c)| Some(Ok((*id, c.closed?.0))));
         open.chain(closed).collect()
     }
 
@@ -303,7 +306,7 @@ impl Families {
 
     /// Whether samples of living threads wake up the reader at once.
     pub(super) fn wake_at_once(&self) -> bool {
-        self.families.values().any(|family| family.threads > 0 && family.wake == Wake::AtOnce)
+        self.families.values().any(|family| family.threads > 0 && family.mode.wakes_at_once)
     }
 
     /// How often events were opened on a thread.

@@ -11,6 +11,7 @@
 //! * [`events`]: one event for each thread, CPU and call. Threads and processes inherit them.
 //!   Events that are inherited can be mapped only where they belong to one CPU, hence the CPUs.
 //! * `rings`: the ring buffers. `record`: what is in them. `threads`: who is watched.
+//! * `learning`: how large samples must be. `renew`: opens events anew where that changes.
 //! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
 //! * `covered`: threads that a tracer watches as well.
@@ -34,8 +35,11 @@ mod attach;
 mod covered;
 mod events;
 mod evidence;
+mod learning;
 mod listeners;
 mod record;
+mod renew;
+mod renewals;
 mod rings;
 mod rounds;
 mod sampler;
@@ -50,5 +54,5 @@ pub fn decode_samples(bytes: &[u8]) -> usize {
     records
 }
 
-pub(super) use events::reaches;
+pub(super) use learning::can_reach;
 pub use sampler::Sampler;

@@ -111,6 +111,14 @@ impl Site {
             length: length.wrapping_sub(stack_pointer),
         }
     }
+
+    /// How much of the stack a sample must hold to tell the whole address, in bytes; `None` if it is
+    /// not on the stack.
+    pub(super) fn reach(self) -> Option<u32> {
+        let address = self.address.checked_add(MAX_SOCKADDR_BYTES as u64)?;
+        let length = self.length.checked_add(size_of::<libc::socklen_t>() as u64)?;
+        u32::try_from(address.max(length)).ok()
+    }
 }
 
 /// Where the caller of accept wanted the peer's address.

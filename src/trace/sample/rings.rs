@@ -1,39 +1,45 @@
-//! Two ring buffers for each CPU, and their records in the order of time.
+//! A ring buffer for each CPU, and the records of all in the order of time.
+//!
+//! A thread moves the records out of the rings whenever these ask for it. So the rings must hold only
+//! what comes until that thread gets a CPU, however long the count of earlier records takes.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::record::{Record, decode_all};
 use crate::sys::cpu;
 use crate::sys::perf_ring::{Ring, monotonic_now};
 
 /// All rings together are at most this large.
-const MAX_BYTES: usize = 32 << 20;
-/// One ring is at most this large: more than a second of 10,000 connections.
+const MAX_BYTES: usize = 64 << 20;
+/// One ring is at most this large: more than a second of 30,000 connections.
 const MAX_RING_BYTES: usize = 8 << 20;
 /// A ring that cannot be at least this large is of no use.
 const MIN_RING_BYTES: usize = 64 << 10;
+/// A ring asks to be read when this part of it is full.
+const WATERMARK_SHARE: u32 = 8;
+/// More than this is left in the rings, so that memory is bounded: some 300,000 records.
+const MAX_COLLECTED_BYTES: usize = 64 << 20;
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A record is in its ring this long after its time, at the latest, save where the CPU was taken
 /// away from the kernel itself.
 const WRITING_NS: u64 = 1_000_000;
 
-/// In which of a CPU's two rings the samples of a thread go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// Each record wakes up the reader.
-    AtOnce,
-    /// The reader looks from time to time, and when the ring is filled by a quarter.
-    Later,
-}
-
 /// The rings of all CPUs.
 #[derive(Debug)]
 pub(super) struct Rings {
-    cpus: Vec<CpuRings>,
+    shared: Arc<Shared>,
+    /// `None` before [`Rings::collect`], or if no thread could be started.
+    collector: Option<Collector>,
     online: String,
     bytes: Vec<u8>,
     /// Records that were taken out of the rings, in the order of time.
@@ -41,9 +47,25 @@ pub(super) struct Rings {
 }
 
 #[derive(Debug)]
-struct CpuRings {
-    prompt: Ring,
-    bulk: Ring,
+struct Shared {
+    rings: Vec<Ring>,
+    /// What was moved out of the rings, whole records. Those of one ring are in their order.
+    collected: Mutex<Vec<u8>>,
+}
+
+/// The thread that empties the rings.
+#[derive(Debug)]
+struct Collector {
+    thread: Option<JoinHandle<()>>,
+    signals: Arc<Signals>,
+}
+
+#[derive(Debug)]
+struct Signals {
+    /// Readable when records were collected.
+    filled: EventFd,
+    /// Readable when the thread is to end.
+    stop: EventFd,
 }
 
 impl Rings {
@@ -54,37 +76,50 @@ impl Rings {
     pub(super) fn map() -> io::Result<Rings> {
         let online = cpu::online()?;
         let cpus = cpu::parse_list(&online).ok_or(io::ErrorKind::InvalidData)?;
-        let largest = (MAX_BYTES / (2 * cpus.len()).max(1)).clamp(MIN_RING_BYTES, MAX_RING_BYTES);
+        let largest = (MAX_BYTES / cpus.len().max(1)).clamp(MIN_RING_BYTES, MAX_RING_BYTES);
         let mut size = 1 << largest.ilog2();
-        loop {
-            let rings = cpus.iter().map(|cpu| CpuRings::map(*cpu, size)).collect();
-            match rings {
-                Ok(cpus) => {
-                    let pending = VecDeque::new();
-                    return Ok(Rings { cpus, online, bytes: Vec::new(), pending });
-                }
+        let rings = loop {
+            let map = |cpu: &u32| Ring::map(*cpu, size, size as u32 / WATERMARK_SHARE);
+            match cpus.iter().map(map).collect::<io::Result<Vec<Ring>>>() {
+                Ok(rings) => break rings,
                 Err(_) if size > MIN_RING_BYTES => size /= 2,
                 Err(e) => return Err(e),
             }
-        }
+        };
+        let shared = Arc::new(Shared { rings, collected: Mutex::default() });
+        let (bytes, pending) = (Vec::new(), VecDeque::new());
+        Ok(Rings { shared, collector: None, online, bytes, pending })
+    }
+
+    /// Starts the thread that empties the rings. Without it, they are emptied by
+    /// [`drain`](Rings::drain) alone.
+    ///
+    /// # Errors
+    /// EAGAIN if no thread can be started, EMFILE if no descriptor is left.
+    pub(super) fn collect(&mut self) -> io::Result<()> {
+        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let signals = Arc::new(Signals { filled: event()?, stop: event()? });
+        let thread = {
+            let (shared, signals) = (self.shared.clone(), signals.clone());
+            Builder::new().name("rings".into()).spawn(move || shared.collect(&signals))?
+        };
+        self.collector = Some(Collector { thread: Some(thread), signals });
+        Ok(())
     }
 
     /// How many CPUs there are.
     pub(super) fn cpus(&self) -> usize {
-        self.cpus.len()
+        self.shared.rings.len()
     }
 
     /// How many bytes each ring holds.
     pub(super) fn ring_bytes(&self) -> usize {
-        self.cpus.first().map_or(0, |cpu| cpu.bulk.size())
+        self.shared.rings.first().map_or(0, Ring::size)
     }
 
-    /// For each CPU, the ring that wakes up the reader so.
-    pub(super) fn each(&self, wake: Wake) -> impl Iterator<Item = &Ring> {
-        self.cpus.iter().map(move |cpu| match wake {
-            Wake::AtOnce => &cpu.prompt,
-            Wake::Later => &cpu.bulk,
-        })
+    /// The ring of each CPU.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Ring> {
+        self.shared.rings.iter()
     }
 
     /// Whether the CPUs are others than those that the rings were made for.
@@ -92,13 +127,15 @@ impl Rings {
         cpu::online().is_ok_and(|now| now != self.online)
     }
 
-    /// Waits until a ring wants to be read, a signal comes, or the time is over.
+    /// Waits until there are records to be read, a signal comes, or the time is over.
     pub(super) fn wait(&self, milliseconds: u16) {
-        let rings = self.cpus.iter().flat_map(|cpu| [&cpu.prompt, &cpu.bulk]);
-        let mut fds: Vec<PollFd<'_>> =
-            rings.map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
-        // A signal or an error ends the wait; the rings are read in any case.
-        let _ = poll(&mut fds, PollTimeout::from(milliseconds));
+        let waited = match &self.collector {
+            Some(collector) => poll_for_input([collector.signals.filled.as_fd()], milliseconds),
+            None => poll_for_input(self.each().map(AsFd::as_fd), milliseconds),
+        };
+        if waited.is_err() {
+            std::thread::sleep(RETRY_INTERVAL);
+        }
     }
 
     /// Takes what has come out of the rings; `see` is called for each record, as they come.
@@ -106,9 +143,13 @@ impl Rings {
     pub(super) fn drain(&mut self, mut see: impl FnMut(&Record)) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
-        for cpu in &mut self.cpus {
-            cpu.prompt.take(&mut self.bytes);
-            cpu.bulk.take(&mut self.bytes);
+        {
+            let mut collected = self.shared.empty_rings(usize::MAX);
+            std::mem::swap(&mut *collected, &mut self.bytes);
+            if let Some(collector) = &self.collector {
+                // Its value does not matter; the read resets it.
+                let _ = collector.signals.filled.read();
+            }
         }
         if self.bytes.is_empty() {
             return horizon;
@@ -129,10 +170,55 @@ impl Rings {
     }
 }
 
-impl CpuRings {
-    fn map(cpu: u32, size: usize) -> io::Result<CpuRings> {
-        let bulk = Ring::map(cpu, size, size as u32 / 4)?;
-        let prompt = Ring::map(cpu, size, 1)?;
-        Ok(CpuRings { prompt, bulk })
+impl Shared {
+    /// Moves all records out of the rings, unless that would be more than `limit` bytes.
+    fn empty_rings(&self, limit: usize) -> MutexGuard<'_, Vec<u8>> {
+        let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        for ring in &self.rings {
+            if collected.len() < limit {
+                ring.take(&mut collected);
+            }
+        }
+        collected
+    }
+
+    /// Empties the rings when they ask for it, until it is told to stop.
+    fn collect(&self, signals: &Signals) {
+        loop {
+            let rings = self.rings.iter().map(AsFd::as_fd);
+            if poll_for_input(rings.chain([signals.stop.as_fd()]), PollTimeout::NONE).is_err() {
+                // More rings than files may be open, for example. It is no reason to spin.
+                std::thread::sleep(RETRY_INTERVAL);
+            }
+            if signals.stop.read().is_ok() {
+                return;
+            }
+            let collected = self.empty_rings(MAX_COLLECTED_BYTES);
+            if !collected.is_empty() {
+                let _ = signals.filled.write(1);
+            }
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.signals.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Waits until a descriptor is readable, a signal comes, or the time is over.
+fn poll_for_input<'a>(
+    fds: impl IntoIterator<Item = BorrowedFd<'a>>,
+    timeout: impl Into<PollTimeout>,
+) -> nix::Result<()> {
+    let mut fds: Vec<PollFd<'_>> =
+        fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    match poll(&mut fds, timeout.into()) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }

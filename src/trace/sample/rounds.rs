@@ -21,15 +21,10 @@ use super::events::FamilyId;
 use super::evidence::Verdict;
 use super::listeners::{Answer, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
-use super::rings::Wake;
 use super::sampler::{Held, Phase, Sampler};
 use super::threads::{CREATED_UNSEEN, Inheritance};
 
 const ROUND_PAUSE: Duration = Duration::from_micros(300);
-/// So many accepts whose samples tell the peer make the reader look from time to time only.
-const LEARNT: u32 = 4;
-/// So often the reader changes its mind about when to look.
-const MAX_CHANGES: u32 = 8;
 
 const TOO_SHORT: &str = "connections may have been counted with the address of another client: \
                          the server gives accept a buffer that is too short; '--engine perf' asks \
@@ -160,9 +155,11 @@ impl Sampler {
         if inheritance == Inheritance::Doubtful {
             match self.open(fork.child) {
                 Ok(()) | Err(Refused::Gone) => {}
+                // It has the events that are being replaced.
+                Err(_) if self.renewals.are_in_progress() => {}
                 Err(refused) => self.incomplete(refused),
             }
-            if self.started.is_some() {
+            if self.started.is_some() && !self.renewals.are_in_progress() {
                 self.incomplete(CREATED_UNSEEN);
             }
         }
@@ -347,7 +344,7 @@ impl Sampler {
         ports.first().copied().filter(|_| ports.len() == 1)
     }
 
-    /// Adapts when the reader looks: at once as long as sockets must be asked.
+    /// Learns from an accept what the samples of its program must hold.
     fn learn(&mut self, family: FamilyId, accept: &Accept, ends: &Ends) {
         let requested = self.options.requested;
         let (pid, fd) = (accept.thread.pid, accept.listener);
@@ -355,25 +352,21 @@ impl Sampler {
         let is_local_told = !requested.local
             || !self.listeners.is_doubtful(pid, fd)
                 && (!requested.local_ip || !self.listeners.is_wildcard(pid, fd));
+        let program = self.programs.program(pid);
+        if self.phase == Phase::Counting && !self.covered.has(accept.thread.tid) {
+            let changed = self.learning.see(program, accept, is_told && is_local_told);
+            if changed.is_some() {
+                self.renewals.ask(program);
+            }
+        }
         self.note_unfit(accept, is_told, ends);
         if !is_told && accept.buffer == Buffer::Sampled {
             self.look_at_buffer(accept.thread);
         }
-        let experience = self.experience.entry(family).or_default();
-        experience.told = if is_told && is_local_told { experience.told + 1 } else { 0 };
-        let wake = if experience.told >= LEARNT { Wake::Later } else { Wake::AtOnce };
-        match wake {
-            Wake::Later => self.families.close_entries(family),
-            Wake::AtOnce if !is_told && accept.buffer == Buffer::Sampled => {
-                self.families.open_entries(family, accept.thread.tid, &self.rings);
-            }
-            Wake::AtOnce => {}
-        }
-        let is_other = self.families.get(family).is_some_and(|f| f.wake != wake);
-        if self.phase == Phase::Counting && is_other && experience.changes < MAX_CHANGES {
-            experience.changes += 1;
-            // Where it fails, samples go where they went before.
-            let _ = self.families.send_to(family, wake, &self.rings);
+        if !self.learning.mode(program).wakes_at_once {
+            self.families.close_entries(family);
+        } else if !is_told && accept.buffer == Buffer::Sampled {
+            self.families.open_entries(family, accept.thread.tid, &self.rings);
         }
     }
 
@@ -388,6 +381,7 @@ impl Sampler {
         let is_short = !is_told && accept.heard == PeerAddr::Unclear || is_refuted;
         let why = match accept.buffer {
             Buffer::Null => "it asks accept for no address",
+            Buffer::Elsewhere(_) if self.will_reach(program, accept) => return,
             Buffer::Elsewhere(_) => "its buffer for addresses is not on the stack",
             Buffer::Unknown => "the kernel gives no registers",
             Buffer::Sampled if is_short => "its buffer for addresses is too short",

@@ -22,10 +22,12 @@ use crate::trace::tracer::{CoverageLog, Remark};
 
 use super::answers::Answers;
 use super::covered::Covered;
-use super::events::{Experience, Families, FamilyId};
+use super::events::Families;
 use super::evidence::{Program, Programs};
+use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
+use super::renewals::Renewals;
 use super::rings::Rings;
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
 
@@ -64,7 +66,9 @@ pub struct Sampler {
     pub(super) answers: Answers,
     /// What is known of the buffers of each program.
     pub(super) programs: Programs,
-    pub(super) experience: HashMap<FamilyId, Experience>,
+    /// What the samples of each program must hold.
+    pub(super) learning: Learning,
+    pub(super) renewals: Renewals,
     /// Programs whose samples do not tell all, and why.
     pub(super) unfit: HashMap<Program, &'static str>,
     pub(super) progress: Progress,
@@ -206,7 +210,10 @@ impl Sampler {
     /// the processes have ended.
     fn check(&mut self) -> Result<(), Error> {
         let begin = Instant::now();
-        self.families.close_unused();
+        // Those that are being replaced are needed without a thread.
+        if !self.renewals.are_in_progress() {
+            self.families.close_unused(self.processed_until);
+        }
         self.compare()?;
         if self.rings.have_cpus_changed() {
             self.incomplete(
@@ -359,6 +366,7 @@ impl Sampler {
     /// Reads the rings, and does what is due.
     pub(in crate::trace) fn look(&mut self) -> Result<(), Error> {
         self.round(false);
+        self.renew();
         if self.next_check <= Instant::now() {
             self.check()?;
         }

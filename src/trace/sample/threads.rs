@@ -121,6 +121,25 @@ impl Threads {
         self.known.get(&tid).is_none_or(|known| !known.is_certain && known.opened.is_none())
     }
 
+    /// The events that the threads of these processes have.
+    pub(super) fn families(&self, pids: &BTreeSet<Tid>) -> BTreeSet<FamilyId> {
+        let threads = self.known.values().filter(|known| pids.contains(&known.pid));
+        threads.map(|known| known.family).collect()
+    }
+
+    /// How many threads have events of these families.
+    pub(super) fn of_families(&self, families: &BTreeSet<FamilyId>) -> usize {
+        self.known.values().filter(|known| families.contains(&known.family)).count()
+    }
+
+    /// Others are opened in place of these events: nobody is certain to have them yet. That nobody
+    /// lacks the former ones must be certain.
+    pub(super) fn renew(&mut self, former: &BTreeSet<FamilyId>) {
+        for known in self.known.values_mut().filter(|known| former.contains(&known.family)) {
+            (known.opened, known.is_forked, known.is_certain) = (None, false, false);
+        }
+    }
+
     /// Events were opened on this thread.
     pub(super) fn opened(
         &mut self,

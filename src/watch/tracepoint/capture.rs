@@ -174,7 +174,7 @@ impl Capture {
     pub(super) fn drain(&mut self) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
-        for rings in &mut self.rings {
+        for rings in &self.rings {
             rings.connections.take(&mut self.bytes);
             rings.others.take(&mut self.bytes);
         }
