@@ -1,4 +1,8 @@
 //! Builds the kernel filters that select changes of state: Documentation/trace/events.rst.
+//!
+//! The kernel evaluates a filter from left to right, up to the first condition that decides. A
+//! connection on loopback changes its state 11 times, and one of them is the one that counts. So the
+//! condition that rejects the most comes first.
 
 use std::ffi::CString;
 
@@ -19,7 +23,7 @@ pub(super) fn connections(ports: &PortSet) -> CString {
 /// simultaneous open, which is outbound. It may also leave SYN_RECV by CLOSE.
 pub(super) fn others(ports: &PortSet) -> CString {
     let ports = format!("(sport == 0 || {})", list(ports));
-    let text = format!("protocol == 6 && {ports} && (newstate == 10 || {SIMULTANEOUS_OPEN})");
+    let text = format!("(newstate == 10 || {SIMULTANEOUS_OPEN}) && {ports} && protocol == 6");
     CString::new(text).unwrap_or_default()
 }
 
@@ -28,7 +32,7 @@ const SIMULTANEOUS_OPEN: &str =
 
 fn filter(condition: &str, ports: &PortSet) -> CString {
     // The text consists of digits and words and has no NUL. Subflows of MPTCP are TCP (6), too.
-    let text = format!("protocol == 6 && {condition} && {}", list(ports));
+    let text = format!("{condition} && {} && protocol == 6", list(ports));
     CString::new(text).unwrap_or_default()
 }
 
@@ -55,14 +59,14 @@ mod tests {
         let ports = [443..=443, 80..=80, 8000..=8010].into_iter().collect();
         assert_eq!(
             connections(&ports).to_str().unwrap(),
-            "protocol == 6 && oldstate == 3 && newstate != 7 && \
-             (sport == 80 || sport == 443 || (sport >= 8000 && sport <= 8010))"
+            "oldstate == 3 && newstate != 7 && \
+             (sport == 80 || sport == 443 || (sport >= 8000 && sport <= 8010)) && protocol == 6"
         );
         assert_eq!(
             others(&ports).to_str().unwrap(),
-            "protocol == 6 && (sport == 0 || (sport == 80 || sport == 443 || (sport >= 8000 && \
-             sport <= 8010))) && (newstate == 10 || (oldstate == 2 && newstate == 3) || \
-             (oldstate == 3 && newstate == 7))"
+            "(newstate == 10 || (oldstate == 2 && newstate == 3) || (oldstate == 3 && newstate == 7)) \
+             && (sport == 0 || (sport == 80 || sport == 443 || (sport >= 8000 && sport <= 8010))) \
+             && protocol == 6"
         );
     }
 
@@ -70,6 +74,7 @@ mod tests {
     fn very_many_ranges_are_given_to_the_kernel_as_one() {
         let ports: PortSet = (1..=2000u16).map(|i| i * 3..=i * 3).collect();
         let text = connections(&ports);
-        assert!(text.to_str().unwrap().ends_with("(sport >= 3 && sport <= 6000)"), "{text:?}");
+        let text = text.to_str().unwrap();
+        assert!(text.ends_with("(sport >= 3 && sport <= 6000) && protocol == 6"), "{text:?}");
     }
 }
