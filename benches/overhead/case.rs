@@ -153,7 +153,8 @@ impl Case {
             Case::Untraced => Vec::new(),
             Case::Spawn(engine) | Case::Attach(engine) => {
                 let mut argv = vec![tools.tcptally.clone().into_os_string()];
-                argv.extend(["trace", "--engine", engine, "-F", "json", "-o"].map(Into::into));
+                argv.extend(["trace", "-v", "--engine", engine].map(Into::into));
+                argv.extend(["-F", "json", "-o"].map(Into::into));
                 argv.push(record);
                 argv
             }

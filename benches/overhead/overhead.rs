@@ -31,6 +31,7 @@ use results::{Csv, Results};
 use run::Load;
 use server::Kind;
 use setup::{SETUPS, Setup};
+use sustained::Sustained;
 
 /// Measures what watching costs a server, against strace.
 #[derive(Parser)]
@@ -44,6 +45,9 @@ struct Args {
     /// So many connections a second in the part 'sustained'; 0: as many as there can be
     #[arg(long, default_value_t = 15_000.0)]
     rate: f64,
+    /// So many programs that use all CPU time they get, in the part 'sustained'
+    #[arg(long, default_value_t = 0)]
+    spinners: usize,
     /// So many connections at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
@@ -57,7 +61,7 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
     /// Parts: rounds, calls (of the tracer to the kernel), start, many (threads and addresses),
-    /// sustained (a minute of connections for watch; not by default)
+    /// sustained (a minute of connections for sample and watch; not by default)
     #[arg(long, value_delimiter = ',', default_value = "rounds,calls,start,many")]
     parts: Vec<String>,
     /// No round is begun that would take longer than so many minutes in all
@@ -100,9 +104,15 @@ fn main() -> Result<()> {
         many::measure(&tools, &mut stdout())?;
     }
     if wants("sustained") {
-        let rate = Some(args.rate).filter(|rate| *rate > 0.0);
-        let seconds = args.seconds.unwrap_or(sustained::SECONDS);
-        sustained::measure(&tools, seconds, rate, args.addresses, &mut stdout())?;
+        let load = Sustained {
+            seconds: args.seconds.unwrap_or(sustained::SECONDS),
+            rate: Some(args.rate).filter(|rate| *rate > 0.0),
+            addresses: args.addresses,
+            spinners: args.spinners,
+        };
+        for (_, case) in bench.cases.iter().filter(|c| sustained::CASES.contains(&c.1)) {
+            sustained::measure(&tools, *case, load, &mut stdout())?;
+        }
     }
     if wants("calls") {
         bench.count_calls(&mut results)?;
