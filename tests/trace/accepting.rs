@@ -25,13 +25,12 @@ fn check(arguments: &[&str], listens: &[Listens]) {
 
 test_each_shape!(check);
 
-/// The largest run: not one off. The engine sample may lose connections where the machine is too busy, and
-/// says so; `under_load` tests that.
+/// The largest run: not one off.
 #[test]
 fn twenty_thousand_connections_from_fifty_addresses_are_counted_exactly() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    for engine in ["seccomp", "syscall"] {
+    for engine in spawn_engines(User::plain()) {
         let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
         let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
         let made = server.clients(20_000, 20_000, 50).run();

@@ -55,12 +55,9 @@ fn a_server_that_exits_or_crashes_is_counted_with_its_status() {
                     "segv" => assert_eq!(status.signal(), Some(Signal::SIGSEGV as i32)),
                     _ => assert_eq!(status.code(), Some(3)),
                 }
-                // sample may not know the first ports, and reports what it lost on a busy machine.
+                // The server may have ended before sample has looked at its listening descriptor.
                 match engine {
-                    "sample" => {
-                        let told = report.number("total") + report.number("lost");
-                        assert!(told <= made.values().sum(), "{}", report.0);
-                    }
+                    "sample" => report.assert_counts_or_unknown(&made),
                     _ => report.assert_counts(&made),
                 }
             }
