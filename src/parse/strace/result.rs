@@ -136,6 +136,13 @@ pub(super) fn has_second_result(text: &[u8]) -> bool {
     if text.is_empty() {
         return false;
     }
+    // The name of an error, without the -1 or the ? before it.
+    if let [b'E', second, third, ..] = text.trim_ascii_start()
+        && second.is_ascii_uppercase()
+        && third.is_ascii_uppercase()
+    {
+        return true;
+    }
     let is_word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
     let next = memchr::memchr_iter(b'(', text).find(|at| {
         let n = text[..*at].iter().rev().take_while(|b| is_word(b)).count();
