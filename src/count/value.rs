@@ -1,11 +1,14 @@
 //! [`Value`]: the value of one key in a row, and the buckets of durations and sizes.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
+
+use crate::model::text::push_decimal;
 
 /// The value of one key in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,29 @@ pub enum Value {
     Text(String),
     /// Not known.
     Unknown,
+}
+
+impl Value {
+    /// Appends the value as [`Display`](fmt::Display) shows it. A report may have millions of IPv4
+    /// addresses, which are written without the standard library's formatting.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Value::Ip(IpAddr::V4(ip)) => {
+                for (n, octet) in ip.octets().into_iter().enumerate() {
+                    if n > 0 {
+                        out.push(b'.');
+                    }
+                    push_decimal(out, octet.into());
+                }
+                Ok(())
+            }
+            Value::Number(number) => {
+                push_decimal(out, (*number).into());
+                Ok(())
+            }
+            other => write!(out, "{other}"),
+        }
+    }
 }
 
 /// As reports for people show the value.
@@ -115,6 +141,25 @@ fn digits(n: u64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_appended_as_they_are_shown() {
+        let ip = |text: &str| Value::Ip(text.parse().unwrap());
+        for value in [
+            ip("0.0.0.0"),
+            ip("10.200.3.255"),
+            ip("2001:db8::7"),
+            Value::Number(0),
+            Value::Number(u32::MAX),
+            Value::Local(None, Some(80)),
+            Value::Text("nginx: worker".into()),
+            Value::Unknown,
+        ] {
+            let mut out = Vec::new();
+            value.append_to(&mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
 
     #[test]
     fn buckets_of_durations_are_powers_of_ten() {

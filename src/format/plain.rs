@@ -8,7 +8,7 @@ use super::tcp_stats::{Field, fields, fields_of_one};
 use super::{RenderOptions, Report, ReportSection};
 use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
-use crate::model::text::printable;
+use crate::model::text::{printable, push_decimal};
 use crate::{Connection, RecordTime};
 
 /// `IP: COUNT`, one per line, with the beginning of the interval first if there are intervals.
@@ -40,8 +40,12 @@ impl Format {
                 }
                 write_printable(&mut line, &value)?;
             }
-            let statistics = self.statistics(&row.stats);
-            writeln!(line, ": {}{statistics}", row.entry.count)?;
+            line.extend_from_slice(b": ");
+            push_decimal(&mut line, row.entry.count);
+            if self.columns.any() {
+                line.extend_from_slice(self.statistics(&row.stats).as_bytes());
+            }
+            line.push(b'\n');
             out.write_all(&line)?;
         }
         if selection.others.count > 0 {
@@ -88,7 +92,7 @@ impl super::Format for Format {
 /// Appends a value, with its control characters escaped.
 fn write_printable(line: &mut Vec<u8>, value: &Value) -> io::Result<()> {
     let from = line.len();
-    write!(line, "{value}")?;
+    value.append_to(line)?;
     if !line[from..].iter().all(|b| (b' '..0x7f).contains(b)) {
         line.truncate(from);
         line.extend_from_slice(printable(&value.to_string()).as_bytes());

@@ -11,6 +11,22 @@ pub(crate) fn is_control(c: char) -> bool {
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Appends a number in decimal, several times as fast as the standard library's formatting.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    // u64::MAX has 20 digits.
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+        at -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
 /// Escapes the characters of [`is_control`], so that the text cannot control a terminal.
 pub(crate) fn printable(text: &str) -> String {
     escape_if(text, is_control)
@@ -99,6 +115,15 @@ pub(crate) fn plural(n: u64, one: &str, many: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn decimals_are_those_of_the_library() {
+        for number in [0, 1, 9, 10, 99, 100, 255, 65_535, u64::MAX / 10, u64::MAX - 1, u64::MAX] {
+            let mut out = b"n".to_vec();
+            push_decimal(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("n{number}"));
+        }
+    }
 
     #[test]
     fn nothing_from_outside_controls_a_terminal() {

@@ -1,6 +1,6 @@
 //! What the fast path reads of a line: which part of a call it holds, and a successful accept.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::call::{Call, Name, Returned};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
@@ -56,6 +56,23 @@ pub struct Accepted {
 
 /// A part of a line; empty if there is none.
 pub(super) type Range = (usize, usize);
+
+impl Default for Accepted {
+    fn default() -> Accepted {
+        Accepted {
+            pid: 0,
+            stamp: Stamp::None,
+            spent: 0,
+            listener: -1,
+            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 0,
+            fd: 0,
+            length: 0,
+            annotations: [(0, 0); 2],
+            known_local: None,
+        }
+    }
+}
 
 impl Accepted {
     /// Whether a descriptor has an annotation.

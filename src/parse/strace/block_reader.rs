@@ -22,6 +22,7 @@ impl BlockReader<'_> {
     fn read(&mut self, text: &[u8]) {
         let mut accepts = NextAccept::default();
         let mut entries = OpenEntries::default();
+        let mut accepted = Accepted::default();
         let mut padded = [0; fast_path::WINDOW];
         let mut at = 0;
         while at < text.len() {
@@ -32,14 +33,14 @@ impl BlockReader<'_> {
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             let bytes = fast_path::window(rest, &mut padded);
-            match fast_path::line(bytes, &self.block.briefs.recent) {
-                Some(fast_path::Line::Accepted(accepted)) => {
+            match fast_path::line(bytes, &self.block.briefs.recent, &mut accepted) {
+                Some(fast_path::Line::Accepted) => {
                     self.accepted(&accepted, rest, place);
                     at += accepted.length;
                 }
-                Some(fast_path::Line::Resumed(accepted)) => {
+                Some(fast_path::Line::Resumed) => {
                     at += accepted.length;
-                    self.resumed_accept(accepted, rest, place, &mut entries);
+                    self.resumed_accept(&mut accepted, rest, place, &mut entries);
                 }
                 Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
                     at += length;
@@ -104,7 +105,7 @@ impl BlockReader<'_> {
     #[inline]
     fn resumed_accept(
         &mut self,
-        mut accepted: Accepted,
+        accepted: &mut Accepted,
         line: &[u8],
         at: u32,
         entries: &mut OpenEntries,
@@ -112,11 +113,11 @@ impl BlockReader<'_> {
         let pid = accepted.pid;
         let stamp = self.block.clock_span.see(accepted.stamp);
         if accepted.has_annotation() && accepted.known_local.is_none() {
-            self.block.briefs.learn(&accepted, line);
+            self.block.briefs.learn(accepted, line);
         }
         if let Some(entry) = entries.take(pid).and_then(|n| self.block.facts.get_mut(n)) {
             accepted.listener = entry.call.fd;
-            if self.block.briefs.take(&accepted, stamp, line) {
+            if self.block.briefs.take(accepted, stamp, line) {
                 // What is left of both halves: the thread has no open call.
                 entry.part = LinePart::Resumed;
                 entry.call.returned = Returned::Failed;

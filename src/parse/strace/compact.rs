@@ -8,6 +8,7 @@ use super::sockaddr::End;
 use crate::parse::coalesce::Local;
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
+use crate::sys;
 
 /// Descriptors below this number are remembered.
 const FDS: usize = 1024;
@@ -258,9 +259,15 @@ impl Text {
     }
 
     /// Its length, if `bytes` begin with it.
-    #[inline]
+    #[inline(always)]
     pub fn begins(&self, bytes: &[u8]) -> Option<usize> {
         let n = self.length;
-        (n > 0 && bytes.get(..n) == self.bytes.get(..n)).then_some(n)
+        if n == 0 {
+            return None;
+        }
+        match bytes.first_chunk() {
+            Some(first) => (sys::digits::shared(first, &self.bytes) >= n).then_some(n),
+            None => (bytes.get(..n) == self.bytes.get(..n)).then_some(n),
+        }
     }
 }

@@ -23,9 +23,9 @@ const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000,
 /// What a line is.
 pub(super) enum Line {
     /// A whole call of accept that gave a connection.
-    Accepted(Accepted),
+    Accepted,
     /// The second half of one.
-    Resumed(Accepted),
+    Resumed,
     /// A call that matters.
     Call {
         /// The thread; 0 if the line has none.
@@ -59,15 +59,16 @@ impl<'a> Window<'a> {
     #[inline(always)]
     fn new(bytes: &'a [u8; WINDOW], recent: &'a Recent) -> Option<Window<'a>> {
         let mut w = Window { bytes, at: 0, others: 0, marked: 0, recent };
-        w.mark()?;
+        w.mark::<32>()?;
         Some(w)
     }
 
-    /// Looks for the digits of the next 64 bytes at once: where one number ends, and so where the
-    /// next begins, is then known without waiting for memory.
+    /// Looks for the digits of the next `N` bytes (at most 64) at once: where one number ends, and so
+    /// where the next begins, is then known without waiting for memory. A number that goes on behind
+    /// them seems to end there.
     #[inline(always)]
-    fn mark(&mut self) -> Option<()> {
-        self.others = !sys::digits::digits(self.bytes.get(self.at..)?.first_chunk()?);
+    fn mark<const N: usize>(&mut self) -> Option<()> {
+        self.others = !sys::digits::digits::<N>(self.bytes.get(self.at..)?.first_chunk()?);
         self.marked = self.at;
         Some(())
     }
@@ -117,6 +118,38 @@ impl<'a> Window<'a> {
         // Zeros in front.
         let three = four << (32 - 8 * n);
         Some((three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24))
+    }
+
+    /// Four numbers below 256 with points between them, in at most 15 of the bytes that were marked.
+    #[inline(always)]
+    fn ipv4(&mut self) -> Option<Ipv4Addr> {
+        // A byte before each octet, since four bytes are read for its three.
+        let text = self.bytes.get(self.at.checked_sub(1)?..)?.first_chunk::<20>()?;
+        let mut others = self.others >> ((self.at - self.marked) & 63);
+        let mut ip = 0;
+        let mut start = 0;
+        let mut too_large = 0;
+        for n in 0..4 {
+            let end = others.trailing_zeros();
+            others &= others.wrapping_sub(1);
+            let digits = end.wrapping_sub(start);
+            if !(1..4).contains(&digits) || end > 15 {
+                return None;
+            }
+            let place = start as usize + 1;
+            let four = u32::from_le_bytes(*text.get(place..)?.first_chunk()?) ^ 0x3030_3030;
+            // Zeros in front.
+            let three = four << (32 - 8 * digits);
+            let octet = (three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24);
+            too_large |= octet;
+            ip = ip << 8 | octet;
+            if n < 3 && text.get(end as usize + 1) != Some(&b'.') {
+                return None;
+            }
+            start = end + 1;
+        }
+        self.at += start as usize - 1;
+        (too_large < 256).then_some(Ipv4Addr::from(ip))
     }
 
     /// The end of the line.
@@ -176,9 +209,13 @@ impl<'a> Window<'a> {
     /// The same text as there.
     #[inline(always)]
     fn again(&mut self, (from, to): Range) -> Option<()> {
-        let text = self.bytes.get(from..to)?;
-        self.bytes.get(self.at..)?.starts_with(text).then_some(())?;
-        self.at += text.len();
+        // Neither an address nor a port is longer.
+        let here = self.bytes.get(self.at..)?.first_chunk::<48>()?;
+        let there = self.bytes.get(from..)?.first_chunk::<48>()?;
+        if sys::digits::shared(here, there) < to - from {
+            return None;
+        }
+        self.at += to - from;
         Some(())
     }
 
@@ -200,7 +237,7 @@ impl<'a> Window<'a> {
             return None;
         }
         self.at += n + 1;
-        self.mark()?;
+        self.mark::<16>()?;
         Some((from, self.at))
     }
 
@@ -213,25 +250,33 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Whether both are the same, in steps of eight bytes and without a call of memcmp.
+/// Whether both are the same, in as few steps as possible and without a call of memcmp.
 #[inline(always)]
 fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
-    let (a8, a1) = a.as_chunks::<8>();
-    let (b8, b1) = b.as_chunks::<8>();
+    // The last step overlaps the one before.
     let mut differ = 0;
-    for (a, b) in a8.iter().zip(b8) {
-        differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
-    }
-    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        // The last eight overlap those before.
-        (Some(a), Some(b)) if !a1.is_empty() => {
+    if let (Some(a_last), Some(b_last)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
             differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
         }
-        _ => {
-            for (a, b) in a1.iter().zip(b1) {
-                differ |= u64::from(a ^ b);
-            }
+        if !N.is_multiple_of(8) {
+            differ |= u64::from_ne_bytes(*a_last) ^ u64::from_ne_bytes(*b_last);
         }
+    } else if let (Some(a_last), Some(b_last)) = (a.last_chunk::<4>(), b.last_chunk::<4>()) {
+        for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
+            differ |= u64::from(u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b));
+        }
+        if !N.is_multiple_of(4) {
+            differ |= u64::from(u32::from_ne_bytes(*a_last) ^ u32::from_ne_bytes(*b_last));
+        }
+    } else if let (Some(a_last), Some(b_last)) = (a.last_chunk::<2>(), b.last_chunk::<2>()) {
+        let (a_first, b_first) = (a[0], b[0]);
+        differ |= u64::from(u16::from_ne_bytes(*a_last) ^ u16::from_ne_bytes(*b_last));
+        if N == 3 {
+            differ |= u64::from(a_first ^ b_first);
+        }
+    } else {
+        differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | u64::from(a ^ b));
     }
     differ == 0
 }
@@ -246,23 +291,27 @@ pub(super) fn window<'a>(text: &'a [u8], padded: &'a mut [u8; WINDOW]) -> &'a [u
     })
 }
 
-/// Reads the line that begins the window. `recent` are annotations that it may have.
-#[inline]
-pub(super) fn line(bytes: &[u8; WINDOW], recent: &Recent) -> Option<Line> {
+/// Reads the line that begins the window. `recent` are annotations that it may have. An accepted
+/// connection is written to `accepted`.
+#[inline(always)]
+pub(super) fn line(bytes: &[u8; WINDOW], recent: &Recent, accepted: &mut Accepted) -> Option<Line> {
     let mut w = Window::new(bytes, recent)?;
     let pid = pid(&mut w)?;
     let stamp = time(&mut w)?;
     if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
-        return accept(w, pid, stamp);
+        return accept(w, pid, stamp, accepted);
     }
     if w.eat(b"close(").is_some() {
         return close(w, pid, stamp);
     }
     if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
         w.eat(b" ");
-        let accepted = from_address(w, (pid, stamp), -1)?;
+        from_address(w, accepted)?;
+        (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, -1);
+        accepted.annotations[0] = (0, 0);
         // The line bears the time of the return.
-        return Some(Line::Resumed(Accepted { spent: 0, ..accepted }));
+        accepted.spent = 0;
+        return Some(Line::Resumed);
     }
     let name = w.bytes.get(w.at..)?;
     if !matches!(name.first()?, b'a'..=b'z' | b'_') {
@@ -344,7 +393,7 @@ fn relative(w: &mut Window<'_>) -> Option<i64> {
 }
 
 #[inline(always)]
-fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp, accepted: &mut Accepted) -> Option<Line> {
     let fd = w.number()?.0 as i32;
     let annotation = w.listener()?;
     w.eat(b", ")?;
@@ -365,9 +414,10 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
             length: w.at,
         });
     }
-    let mut accepted = from_address(w, (pid, stamp), fd)?;
+    from_address(w, accepted)?;
+    (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, fd);
     accepted.annotations[0] = annotation;
-    Some(Line::Accepted(accepted))
+    Some(Line::Accepted)
 }
 
 #[inline(always)]
@@ -381,13 +431,14 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Whole, call, length: w.at })
 }
 
+/// Reads an accept from its address on into `accepted`.
 #[inline(always)]
-fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) -> Option<Accepted> {
+fn from_address(mut w: Window<'_>, accepted: &mut Accepted) -> Option<()> {
     let (ip, port, peer) = match w.bytes.get(w.at + 18)? {
         b'6' => address6(&mut w)?,
         _ => address4(&mut w)?,
     };
-    w.mark()?;
+    w.mark::<64>()?;
     w.small()?;
     if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
         w.small()?;
@@ -403,7 +454,7 @@ fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) ->
     let (annotation, known_local) = w.connection(peer)?;
     let mut spent = 0;
     if w.eat(b" <").is_some() {
-        w.mark()?;
+        w.mark::<16>()?;
         spent = i64::from(w.number()?.0) * 1_000_000_000;
         w.eat(b".")?;
         let (fraction, n) = w.number()?;
@@ -411,37 +462,32 @@ fn from_address(mut w: Window<'_>, (pid, stamp): (u32, Stamp), listener: i32) ->
         w.eat(b">")?;
     }
     w.end()?;
-    let annotations = [(0, 0), annotation];
-    let length = w.at;
-    Some(Accepted { pid, stamp, spent, listener, ip, port, fd, length, annotations, known_local })
+    accepted.annotations[1] = annotation;
+    (accepted.ip, accepted.port, accepted.fd) = (ip, port, fd);
+    (accepted.spent, accepted.length, accepted.known_local) = (spent, w.at, known_local);
+    Some(())
 }
 
 #[inline(always)]
 fn address4(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
-    w.mark()?;
+    w.mark::<48>()?;
     let from = w.at;
     let port = u16::try_from(w.number()?.0).ok()?;
     let port_text = (from, w.at);
     w.eat(b"), sin_addr=inet_addr(\"")?;
     let from = w.at;
-    let mut octets = [0; 4];
-    for (n, octet) in octets.iter_mut().enumerate() {
-        if n > 0 {
-            w.eat(b".")?;
-        }
-        *octet = u8::try_from(w.small()?).ok()?;
-    }
+    let ip = w.ipv4()?;
     let ip_text = (from, w.at);
     w.eat(b"\")}, [")?;
-    Some((Ipv4Addr::from(octets).into(), port, [ip_text, port_text]))
+    Some((ip.into(), port, [ip_text, port_text]))
 }
 
 /// The form of strace 5.0 and later.
 #[inline(always)]
 fn address6(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
     w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
-    w.mark()?;
+    w.mark::<16>()?;
     let from = w.at;
     let port = u16::try_from(w.number()?.0).ok()?;
     let port_text = (from, w.at);

@@ -20,10 +20,22 @@ pub(crate) struct Dates {
     first: Option<Date>,
     /// When the file was last changed: no line is later.
     newest: Timestamp,
-    /// The last day asked for, counted from the first, and its midnight.
-    counted_day: Option<(i64, Option<i64>)>,
+    /// The last day asked for that has not 24 hours, counted from the first.
+    changed_day: Option<i64>,
+    /// The last one that has 24 hours.
+    day: Day,
     /// The last date asked for and its midnight.
     dated_day: Option<(Date, Option<i64>)>,
+}
+
+/// A day with 24 hours, in nanoseconds since the midnight before a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Day {
+    begin: i64,
+    /// Equal to `begin` if there is none.
+    end: i64,
+    /// What must be added for the time since 1970.
+    shift: i64,
 }
 
 impl Dates {
@@ -31,7 +43,15 @@ impl Dates {
     /// date or no year.
     pub(crate) fn new(zone: TimeZone, start: Option<RecordTime>, first: Option<Date>) -> Dates {
         let newest = Timestamp::now();
-        Dates { zone, start, first, newest, counted_day: None, dated_day: None }
+        Dates {
+            zone,
+            start,
+            first,
+            newest,
+            changed_day: None,
+            day: Day::default(),
+            dated_day: None,
+        }
     }
 
     /// The same for a file that was last changed at `modified`.
@@ -51,20 +71,31 @@ impl Dates {
             }),
             Stamp::Civil(date, ns) => self.civil(date, ns),
             Stamp::Yearless(month, day, ns) => self.yearless(month, day, ns),
-            Stamp::Clock(ns) => {
-                let number = ns.div_euclid(DAY);
-                let midnight = match self.counted_day {
-                    Some((n, midnight)) if n == number => midnight,
-                    _ => {
-                        let midnight = self.date(number).and_then(|date| self.midnight(date));
-                        self.counted_day = Some((number, midnight));
-                        midnight
-                    }
-                };
-                match midnight {
-                    Some(midnight) => Some(RecordTime::Clock(midnight + ns.rem_euclid(DAY))),
-                    None => self.exact(self.date(number)?, ns.rem_euclid(DAY)),
-                }
+            // A log may have millions of one day.
+            Stamp::Clock(ns) if self.day.begin <= ns && ns < self.day.end => {
+                Some(RecordTime::Clock(ns + self.day.shift))
+            }
+            Stamp::Clock(ns) => self.counted(ns),
+        }
+    }
+
+    /// The time of a clock time that is not on the same day as the one before.
+    #[inline(never)]
+    fn counted(&mut self, ns: i64) -> Option<RecordTime> {
+        let number = ns.div_euclid(DAY);
+        let begin = number * DAY;
+        let date = self.date(number)?;
+        if self.changed_day == Some(number) {
+            return self.exact(date, ns - begin);
+        }
+        match self.midnight(date) {
+            Some(midnight) => {
+                self.day = Day { begin, end: begin.saturating_add(DAY), shift: midnight - begin };
+                Some(RecordTime::Clock(midnight + (ns - begin)))
+            }
+            None => {
+                self.changed_day = Some(number);
+                self.exact(date, ns - begin)
             }
         }
     }
