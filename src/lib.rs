@@ -100,7 +100,7 @@ pub use model::connection::{RequestedFields, Transport};
 pub use model::live::{Ending, Event, Live};
 pub use model::record_time::RecordTimeError;
 pub use model::status::Shortfall;
-pub use model::{Connection, RecordTime, ShortfallKind, Sink, SourceStatus};
+pub use model::{Connection, InputResult, RecordTime, ShortfallKind, Sink, SourceStatus, Summary};
 
 /// Runs the program `tcptally` with the arguments of this process. Returns its exit status.
 #[doc(hidden)]

@@ -14,7 +14,7 @@ use crate::count::order::Sort;
 use crate::count::tcp_stats::Column;
 use crate::filter::{Network, Ports};
 use crate::format::OutputFormat;
-use crate::parse::Host;
+use crate::parse::{Host, HostPattern};
 use crate::time::interval::IntervalLength;
 use crate::time::spec::{TimeSpec, duration};
 use crate::watch::Namespace;
@@ -356,6 +356,15 @@ pub(crate) struct ParseArgs {
     /// Time zone of times without one [default: the machine's]
     #[arg(long, value_name = "ZONE")]
     pub tz: Option<String>,
+
+    /// Take the host of each record from its path: 'logs/{host}.log'; '*' is any text in a name
+    #[arg(long, value_name = "PATTERN")]
+    pub host_from: Option<HostPattern>,
+
+    /// Name the hosts in this file (one a line) of which there is no record; without them the report is
+    /// not complete
+    #[arg(long, value_name = "FILE")]
+    pub expect_hosts: Option<PathBuf>,
 
     /// Address of the recorded machine (repeatable). Connections that it opened itself are left out,
     /// in records that do not show the direction

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::Connection;
 use crate::count::counter::Count;
 use crate::format::{Format, OutputFormat, RenderOptions};
-use crate::model::sink::{self, Sink};
+use crate::model::sink::{self, Sink, Summary};
 
 use super::output::Output;
 use super::request::Request;
@@ -21,6 +21,8 @@ pub(super) struct Events {
     count: Count,
     /// The machine of connections that do not name theirs.
     host: Arc<str>,
+    /// The machine of the record that is read, if that is not `host`.
+    record_host: Option<Arc<str>>,
     kind: OutputFormat,
     options: RenderOptions,
     format: Box<dyn Format>,
@@ -51,6 +53,7 @@ impl Events {
         Events {
             count,
             host,
+            record_host: None,
             kind,
             format: kind.format(options.clone()),
             options,
@@ -103,7 +106,9 @@ impl Events {
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
         let options = RenderOptions { headings: false, ..self.options.clone() };
-        Events::with(self.count.empty(), self.host.clone(), self.kind, options, None)
+        let record_host = self.record_host.clone();
+        let empty = Events::with(self.count.empty(), self.host.clone(), self.kind, options, None);
+        Events { record_host, ..empty }
     }
 
     /// The numbers of connections.
@@ -114,7 +119,7 @@ impl Events {
 
 impl Sink for Events {
     fn take(&mut self, mut c: Connection) {
-        c.machine.get_or_insert_with(|| self.host.clone());
+        c.machine.get_or_insert_with(|| self.record_host.as_ref().unwrap_or(&self.host).clone());
         if self.count.passes(&c) {
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
@@ -128,6 +133,14 @@ impl Sink for Events {
         if !self.text.is_empty() {
             self.write();
         }
+    }
+
+    fn take_summary(&mut self) -> Summary {
+        self.count.take_summary()
+    }
+
+    fn set_machine(&mut self, machine: Option<Arc<str>>) {
+        self.record_host = machine;
     }
 
     fn part(&self) -> Box<dyn Sink> {

@@ -4,6 +4,7 @@ mod args;
 mod corrections;
 mod event_writer;
 mod events;
+mod expected_hosts;
 mod http;
 mod intervals;
 mod live;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::events::Events;
+use super::expected_hosts::{ExpectedHosts, expect};
 use super::intervals::{cover, intervals};
 use super::notes::{INCOMPLETE, Parsed, print_notes, report, say_notes};
 use super::output::{Mode, Output};
@@ -25,6 +26,7 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
     let mut request = Request::new(&args.count, &Times::Record(zone.clone()))?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
+    let expected = args.expect_hosts.as_deref().map(ExpectedHosts::read).transpose()?;
     let options = Options {
         format: args.kind,
         start,
@@ -33,6 +35,8 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         local: args.local_ip,
         established: args.established,
         outer: args.outer,
+        host_from: args.host_from,
+        interval: request.count.tally.interval.clone(),
         port: request.count.filter.ports.single(),
         requested: request.requested(),
         // Events on a terminal show the progress themselves.
@@ -47,9 +51,9 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     }
     let strict = args.count.strict;
     let parsed = if piped::any_pipe(&args.files) {
-        piped::run(args.files, options, request, output)?
+        piped::run(args.files, options, request, output, expected)?
     } else {
-        whole(&args.files, &options, request, output)?
+        whole(&args.files, &options, request, output, expected.as_ref())?
     };
     for failure in &parsed.failures {
         message::error(failure);
@@ -69,6 +73,8 @@ fn option_name(setting: Setting) -> &'static str {
         Setting::Port => "--port",
         Setting::Established => "--established",
         Setting::Outer => "--outer",
+        Setting::HostFrom => "--host-from",
+        Setting::Interval => "--interval",
     }
 }
 
@@ -78,6 +84,7 @@ fn whole(
     options: &Options,
     mut request: Request,
     mut output: Output,
+    expected: Option<&ExpectedHosts>,
 ) -> anyhow::Result<Parsed> {
     let quiet = request.quiet;
     let mut format = request.format(output.stream(), !output.continues());
@@ -86,11 +93,13 @@ fn whole(
         let mut events = Events::new(count, &request, output);
         let mut outcome = parse::parse(files, options, &mut events);
         events.flush()?;
+        expect(expected, &mut outcome);
         let parsed = Parsed::new(&mut outcome, events.count());
         say_notes(&outcome.status, events.count(), quiet);
         return Ok(parsed);
     }
     let mut outcome = parse::parse(files, options, &mut count);
+    expect(expected, &mut outcome);
     let parsed = Parsed::new(&mut outcome, &count);
     cover(&mut count, &[]);
     let mut report = report(&outcome.status, &count, request.order);

@@ -8,16 +8,17 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::Sink;
 use crate::parse::{self, Options, Outcome};
 use crate::sys::wake::{means_reopen, reopen_at_hangup};
 use crate::sys::{is_ignored, wait_for_signal};
 use crate::{Connection, RecordTime, ShortfallKind, SourceStatus};
+use crate::{Sink, Summary};
 use anyhow::Context;
 use jiff::SignedDuration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::events::Events;
+use super::expected_hosts::{ExpectedHosts, expect};
 use super::lock::lock;
 use super::message;
 use super::notes::{Parsed, say_notes};
@@ -52,6 +53,7 @@ pub(super) fn run(
     options: Options,
     request: Request,
     output: Output,
+    expected: Option<ExpectedHosts>,
 ) -> anyhow::Result<Parsed> {
     // A shell without job control ignores SIGINT in its background jobs, to keep the terminal's
     // from them. It still ends them when it is sent.
@@ -94,6 +96,7 @@ pub(super) fn run(
             Err(RecvTimeoutError::Disconnected) => break unfinished(),
         }
     };
+    expect(expected.as_ref(), &mut outcome);
     lock(&shared).finish(&mut outcome, quiet)
 }
 
@@ -261,6 +264,20 @@ impl Sink for Tap {
         match &mut *lock(&self.0) {
             Feed::Events(events) => events.take_many(c, count, last),
             Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
+        }
+    }
+
+    fn take_summary(&mut self) -> Summary {
+        match &mut *lock(&self.0) {
+            Feed::Events(events) => events.take_summary(),
+            Feed::Tally { reporter, .. } => reporter.request.count.take_summary(),
+        }
+    }
+
+    fn set_machine(&mut self, machine: Option<Arc<str>>) {
+        match &mut *lock(&self.0) {
+            Feed::Events(events) => events.set_machine(machine),
+            Feed::Tally { reporter, .. } => reporter.request.count.set_machine(machine),
         }
     }
 

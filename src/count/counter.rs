@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::count::Tally;
 use crate::filter::{Filter, Verdict};
-use crate::model::sink::{self, Sink};
+use crate::model::sink::{self, Sink, Summary};
 use crate::{Connection, RecordTime};
 
 /// Connections that are counted before progress is shown. The threads share the number.
@@ -26,6 +26,8 @@ pub struct Count {
     pub(crate) progress: Option<Arc<AtomicU64>>,
     /// How many of the connections are in `progress`.
     in_progress: u64,
+    /// What passed since [`Sink::take_summary`] was called last.
+    recent: Summary,
 }
 
 /// Numbers of connections by the result of the filter.
@@ -68,6 +70,7 @@ impl Count {
         self.tally.merge(later.tally);
         self.sums.add(later.sums);
         self.in_progress = self.in_progress.saturating_add(later.in_progress);
+        self.recent.add(later.recent);
         if let Some((first, last)) = later.seen {
             self.see(first, last);
         }
@@ -89,6 +92,9 @@ impl Count {
             self.sums.undecided_span = self.sums.undecided_span.saturating_add(count);
         }
         let passes = self.sums.note(verdict, c, count);
+        if passes {
+            self.recent.add(Summary { total: count, first: c.time, last });
+        }
         if self.progress.is_some() && self.sums.total - self.in_progress >= PROGRESS_STEP {
             self.show_progress();
         }
@@ -180,6 +186,14 @@ impl Sink for Count {
         {
             self.sums.no_interval = self.sums.no_interval.saturating_add(count);
         }
+    }
+
+    fn take_summary(&mut self) -> Summary {
+        std::mem::take(&mut self.recent)
+    }
+
+    fn set_machine(&mut self, machine: Option<Arc<str>>) {
+        self.tally.keys.set_record_host(machine);
     }
 
     fn is_ordered(&self) -> bool {

@@ -97,6 +97,8 @@ pub struct Keys {
     keys: Vec<Key>,
     mask: Mask,
     host: Option<Arc<str>>,
+    /// The machine of the record that is read, if that is not `host`.
+    record_host: Option<Arc<str>>,
 }
 
 impl Default for Keys {
@@ -121,12 +123,17 @@ impl Keys {
                 once.push(*key);
             }
         }
-        Keys { keys: once, mask, host: None }
+        Keys { keys: once, mask, host: None, record_host: None }
     }
 
     /// Sets the machine of connections that do not name theirs.
     pub(crate) fn at(self, host: Arc<str>) -> Keys {
         Keys { host: Some(host), ..self }
+    }
+
+    /// Sets the machine of the record that is read; `None`: that of [`Keys::at`].
+    pub(crate) fn set_record_host(&mut self, host: Option<Arc<str>>) {
+        self.record_host = host;
     }
 
     /// The machine of connections that do not name theirs.
@@ -176,7 +183,10 @@ impl Keys {
                 }
                 Key::Pid => put(c.pid.map(u32::to_be_bytes), &mut code),
                 Key::Comm => put_text(c.comm.as_deref(), &mut code),
-                Key::Host => put_text(c.machine.as_deref().or(self.host.as_deref()), &mut code),
+                Key::Host => {
+                    let own = self.record_host.as_deref().or(self.host.as_deref());
+                    put_text(c.machine.as_deref().or(own), &mut code);
+                }
                 Key::Duration | Key::Rtt | Key::Bytes => {
                     put(
                         c.transport.as_deref().and_then(|t| bucket(*key, t)).map(|n| [n]),

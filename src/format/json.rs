@@ -124,6 +124,9 @@ impl Serialize for Document<'_> {
             let intervals = intervals.iter().map(Section);
             s.serialize_entry("intervals", &Sequence(RefCell::new(Some(intervals))))?;
         }
+        if status.source == "parse" {
+            s.serialize_entry("inputs", &status.inputs)?;
+        }
         // Last, so that the rows are the first list of a report.
         s.serialize_entry("warnings", &report.notes)?;
         s.end()

@@ -1,6 +1,7 @@
 //! [`Sink`]: takes the connections of a source.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use crate::{Connection, RecordTime};
 
@@ -34,6 +35,16 @@ pub trait Sink: Any + Send {
     /// [`is_ordered`](Sink::is_ordered), those connections come after its own.
     fn merge(&mut self, later: Box<dyn Sink>);
 
+    /// The connections that were counted since this was called last. A source asks it of the sink that
+    /// it gives the connections of one input to.
+    fn take_summary(&mut self) -> Summary {
+        Summary::default()
+    }
+
+    /// Names the machine of connections that do not name theirs, until this is called again. `None`:
+    /// the sink's own default.
+    fn set_machine(&mut self, _machine: Option<Arc<str>>) {}
+
     /// Whether the order of parts matters to the result. If not, a source may keep one part per
     /// thread.
     fn is_ordered(&self) -> bool {
@@ -44,6 +55,26 @@ pub trait Sink: Any + Send {
     /// first and the last time. Then a source may give connections with the same ends together.
     fn can_coalesce(&self) -> bool {
         false
+    }
+}
+
+/// How many connections a sink has counted, and when they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Their number.
+    pub total: u64,
+    /// The time of the first, if any has one.
+    pub first: Option<RecordTime>,
+    /// The time of the last.
+    pub last: Option<RecordTime>,
+}
+
+impl Summary {
+    /// Adds what another summary has.
+    pub fn add(&mut self, other: Summary) {
+        self.total = self.total.saturating_add(other.total);
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::RecordTime;
 
 /// How a source worked, and what it could not see.
@@ -22,6 +24,8 @@ pub struct SourceStatus {
     pub stops: Option<u64>,
     /// Threads that are traced now; `None` if the source traces none.
     pub tracees: Option<u64>,
+    /// What each input gave; of `parse` only.
+    pub inputs: Vec<InputResult>,
     /// Notes for the reader of the report, a sentence each. A warning alone leaves the report
     /// complete; see [`record_shortfall`](SourceStatus::record_shortfall).
     pub warnings: Vec<String>,
@@ -29,6 +33,35 @@ pub struct SourceStatus {
     /// Where a shortfall stands in the list.
     shortfall_index: HashMap<(ShortfallKind, String), usize>,
     seen_warnings: HashSet<String>,
+}
+
+/// What one input of `parse` gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputResult {
+    /// Its name, or that of the first of several files that are one record.
+    pub name: String,
+    /// Number of files.
+    #[serde(default = "one")]
+    pub files: u64,
+    /// The machine that it is of, if it or its path names one.
+    pub host: Option<String>,
+    /// The machines that it names, if it is of several.
+    #[serde(skip)]
+    pub hosts: Vec<String>,
+    /// The record format; `None`: empty, or not read.
+    pub format: Option<String>,
+    /// Whether nothing is known to be missing from it.
+    pub complete: bool,
+    /// Number of connections in it that were counted.
+    pub total: u64,
+    /// When the first of them was made, or the beginning of a report.
+    pub started: Option<RecordTime>,
+    /// When the last of them was made, or the end of a report.
+    pub ended: Option<RecordTime>,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// So many different warnings are kept. A record, such as a merged report, may have any number.
@@ -74,6 +107,7 @@ impl SourceStatus {
             lost: 0,
             stops: None,
             tracees: None,
+            inputs: Vec::new(),
             warnings: Vec::new(),
             shortfalls: Vec::new(),
             shortfall_index: HashMap::new(),
@@ -115,6 +149,20 @@ impl SourceStatus {
         let text =
             format!("{name}: {count} {lines} could not be read and may describe connections");
         self.record_shortfall(ShortfallKind::UnreadableLines, count, text);
+    }
+
+    /// Adds what another source, or another part of this one, could not see.
+    pub(crate) fn add(&mut self, other: SourceStatus) {
+        self.started = self.started.into_iter().chain(other.started).min();
+        self.ended = self.ended.max(other.ended);
+        let told = other.shortfalls.iter().filter(|s| s.kind == ShortfallKind::LostConnections);
+        let told = told.fold(0_u64, |sum, s| sum.saturating_add(s.count));
+        self.lost = self.lost.saturating_add(other.lost.saturating_sub(told));
+        for Shortfall { kind, count, text } in other.shortfalls {
+            self.record_shortfall(kind, count, text);
+        }
+        self.inputs.extend(other.inputs);
+        other.warnings.into_iter().for_each(|warning| self.warn(warning));
     }
 
     /// Everything that could not be seen.

@@ -1,5 +1,6 @@
 //! Our own events, as lines of JSON or comma-separated values.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
@@ -133,12 +134,15 @@ impl From<Event> for Connection {
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut observers = Observers::default();
-    let mut take = |event: Event, cx: &mut Context<'_>| {
-        let connection = Connection::from(event);
-        observers.note(&connection);
-        cx.sink.take(connection);
-    };
     for mut input in inputs {
+        let before = cx.shortfalls();
+        let mut hosts = Hosts::default();
+        let mut take = |event: Event, cx: &mut Context<'_>| {
+            let connection = Connection::from(event);
+            observers.note(&connection);
+            hosts.note(connection.machine.as_deref());
+            cx.sink.take(connection);
+        };
         let mut unreadable = 0;
         let end = if is_csv(input.head()) {
             csv(&mut input, cx, &mut take, &mut unreadable)
@@ -160,8 +164,37 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         if let Err(e) = end {
             cx.record_read_error(&input, &e);
         }
+        let path_host = cx.options.host_of(input.path());
+        let host = hosts.only().or(path_host.as_deref());
+        cx.record_input(input.name(), FORMAT.name, host, before);
+        if let (None, Some(result)) = (hosts.only(), cx.status.inputs.last_mut()) {
+            result.hosts = hosts.0.into_iter().map(String::from).collect();
+        }
     }
     observers.warn(cx.status);
+}
+
+/// The machines that the events of an input name.
+#[derive(Default)]
+struct Hosts(BTreeSet<Box<str>>);
+
+/// So many machines of an input are remembered.
+const MAX_HOSTS: usize = 100_000;
+
+impl Hosts {
+    fn note(&mut self, host: Option<&str>) {
+        if let Some(host) = host
+            && !self.0.contains(host)
+            && self.0.len() < MAX_HOSTS
+        {
+            self.0.insert(host.into());
+        }
+    }
+
+    /// The machine, if there is one only.
+    fn only(&self) -> Option<&str> {
+        self.0.first().filter(|_| self.0.len() == 1).map(|name| &**name)
+    }
 }
 
 fn csv(

@@ -20,6 +20,7 @@ mod filterlog;
 mod fortigate;
 mod haproxy;
 mod host;
+mod host_pattern;
 mod input;
 mod layers;
 mod line_log;
@@ -37,6 +38,7 @@ mod progress;
 mod reader;
 pub(crate) mod registry;
 mod report;
+mod runs;
 mod socket_list;
 pub(crate) mod strace;
 mod suricata;
@@ -54,13 +56,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::host::{Host, HostError};
-use self::input::Input;
-use self::input::{UnwrapStatus, common_name};
+pub use self::host_pattern::{HostPattern, HostPatternError};
+use self::input::{Input, common_name};
 use self::progress::Progress;
-use self::reader::Context;
 pub use self::reader::{Options, Setting, SettingNames};
 use self::registry::{Run, Sorted};
-use crate::{ShortfallKind, Sink, SourceStatus};
+use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 
 /// What reading gave, beside the connections.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
     let sorted = registry::sort(files, options, &progress);
-    let Sorted { runs, empty, failures, left_out, unlike, twice, .. } = sorted;
+    let Sorted { runs, empty, failures, refused, left_out, unlike, twice, unnamed, .. } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {
         outcome.status.record_shortfall(ShortfallKind::UnreadInput, count, text);
@@ -97,33 +98,28 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         outcome.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
     twice.into_iter().for_each(|text| outcome.status.warn(text));
+    if let Some(first) = unnamed.first() {
+        outcome.status.warn(format!(
+            "{} of {} inputs do not match {}, for example {first}: their host is that of this report",
+            unnamed.len(),
+            files.len(),
+            options.name(Setting::HostFrom)
+        ));
+    }
     if let Some(warning) = about_empty(&empty, &runs) {
         outcome.status.warn(warning);
     }
     let mut engines: Vec<&str> = Vec::new();
-    for mut run in runs {
+    for run in &runs {
         if !engines.contains(&run.format.name) {
             engines.push(run.format.name);
         }
-        let name = common_name(run.inputs.iter());
-        let format = run.format;
-        outcome.read_as.push(format!(
-            "{name}: read as {}, and nothing in it is {}{}",
-            format.name,
-            format.connection,
-            match options.local.is_empty() {
-                true => String::new(),
-                false => format!(" to an address given with {}", options.name(Setting::Local)),
-            }
-        ));
-        let unwrapped: Vec<_> = run.inputs.iter().map(Input::unwrap_status).collect();
-        let count = run.inputs.len();
-        let samples: Vec<_> = run.inputs.iter_mut().map(|input| input.sample(count)).collect();
-        let mut context =
-            Context { options, sink, status: &mut outcome.status, failures: &mut outcome.failures };
-        (run.format.read)(run.inputs, &mut context);
-        mixed::report_other_formats(&name, format, samples, options, &mut outcome.status);
-        report_unwrapped(&name, &unwrapped, &mut outcome.status);
+    }
+    outcome.status.inputs = refused.into_iter().chain(empty_results(&empty, options)).collect();
+    for run in runs::read_all(runs, options, sink) {
+        outcome.status.add(run.status);
+        outcome.failures.extend(run.failures);
+        outcome.read_as.push(run.read_as);
     }
     progress.finish();
     if !engines.is_empty() {
@@ -135,22 +131,20 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     outcome
 }
 
-/// Reports what of the JSON objects around the lines of a run may hide connections.
-fn report_unwrapped(name: &str, inputs: &[Arc<UnwrapStatus>], status: &mut SourceStatus) {
-    let broken = inputs.iter().map(|input| input.broken()).sum();
-    status.record_shortfall(
-        ShortfallKind::UnreadableLines,
-        broken,
-        format!("{name}: {broken} objects or lines around the log (JSON, logfmt) could not be read and may hold such lines"),
-    );
-    for members in inputs.iter().map(|input| input.members()).filter(|m| m.len() > 1) {
-        let text = format!(
-            "{name}: its lines come from different loggers (members {}), and a connection that \
-             two of them have counts once; give each logger's lines in a file of their own",
-            members.join(", ")
-        );
-        status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
-    }
+/// The results of inputs without content.
+fn empty_results(empty: &[Input], options: &Options) -> Vec<InputResult> {
+    let result = |input: &Input| InputResult {
+        name: input.name().into(),
+        files: 1,
+        host: options.host_of(input.path()).as_deref().map(Into::into),
+        hosts: Vec::new(),
+        format: None,
+        complete: true,
+        total: 0,
+        started: None,
+        ended: None,
+    };
+    empty.iter().map(result).collect()
 }
 
 /// What is to be said of inputs without content. A log that is empty beside others hides nothing.

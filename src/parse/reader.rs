@@ -9,9 +9,11 @@ use std::sync::atomic::AtomicU64;
 use jiff::tz::TimeZone;
 
 use super::host::Host;
+use super::host_pattern::HostPattern;
 use super::input::Input;
 use crate::model::connection::RequestedFields;
-use crate::{RecordTime, ShortfallKind, Sink, SourceStatus};
+use crate::time::interval::Interval;
+use crate::{InputResult, RecordTime, ShortfallKind, Sink, SourceStatus};
 
 /// A record format and its reader.
 pub(crate) struct RecordFormat {
@@ -53,6 +55,10 @@ pub enum Setting {
     Established,
     /// [`Options::outer`].
     Outer,
+    /// [`Options::host_from`].
+    HostFrom,
+    /// [`Options::interval`].
+    Interval,
 }
 
 /// How messages name a [`Setting`]: a program puts the names of its own options here.
@@ -69,6 +75,8 @@ impl Default for SettingNames {
             Setting::Port => "port",
             Setting::Established => "established",
             Setting::Outer => "outer",
+            Setting::HostFrom => "host_from",
+            Setting::Interval => "interval",
         })
     }
 }
@@ -93,6 +101,10 @@ pub struct Options {
     pub established: bool,
     /// Whether to leave out packets inside tunnels.
     pub outer: bool,
+    /// Takes the host of a record that names none from its path.
+    pub host_from: Option<HostPattern>,
+    /// The intervals in which connections are counted: a report that does not tell them is refused.
+    pub interval: Option<Interval>,
     /// Fields of connections that are used.
     pub requested: RequestedFields,
     /// Number of threads; `None`: one per processor.
@@ -108,6 +120,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// The machine that a record with this path is of, if [`host_from`](Options::host_from) tells.
+    pub(crate) fn host_of(&self, path: Option<&Path>) -> Option<Arc<str>> {
+        self.host_from.as_ref()?.host_of(path?)
+    }
+
+    /// The number of threads to use.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().ok().map(usize::from);
+        self.threads.or_else(all).unwrap_or(1).max(1)
+    }
+
     /// How messages name `setting`.
     pub fn name(&self, setting: Setting) -> &'static str {
         (self.names.0)(setting)
@@ -129,11 +152,36 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// Returns the number of threads to use.
     pub(crate) fn threads(&self) -> usize {
-        self.options
-            .threads
-            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-            .unwrap_or(1)
-            .max(1)
+        self.options.threads()
+    }
+
+    /// What could not be read so far, to compare with [`record_input`](Context::record_input).
+    pub(crate) fn shortfalls(&self) -> u64 {
+        let counts = self.status.shortfalls().iter().map(|s| s.count);
+        counts.fold(self.failures.len() as u64, u64::saturating_add)
+    }
+
+    /// Records the result of one input of a run, whose shortfalls were `before` when it began.
+    /// Readers that can tell which connections are of which input do that at the end of each.
+    pub(crate) fn record_input(
+        &mut self,
+        name: &str,
+        format: &str,
+        host: Option<&str>,
+        before: u64,
+    ) {
+        let summary = self.sink.take_summary();
+        self.status.inputs.push(InputResult {
+            name: name.into(),
+            files: 1,
+            host: host.map(Into::into),
+            hosts: Vec::new(),
+            format: Some(format.into()),
+            complete: self.shortfalls() == before,
+            total: summary.total,
+            started: summary.first,
+            ended: summary.last,
+        });
     }
 
     /// Records that reading `input` ended with `error`: a truncated compressed file is a shortfall,

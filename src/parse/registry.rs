@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::input::{Input, Members};
@@ -14,6 +14,7 @@ use super::{
     pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump, vpc_flow,
     windows_firewall, zeek,
 };
+use crate::InputResult;
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
 /// before a general one.
@@ -56,19 +57,24 @@ const MAX_ARCHIVE_DEPTH: usize = 4;
 pub(super) struct Run {
     pub format: &'static RecordFormat,
     pub inputs: Vec<Input>,
+    /// The machine that they are of, if their paths tell.
+    pub host: Option<Arc<str>>,
+    /// Whether an input does not look like the given format.
+    pub is_unlike: bool,
     /// See [`RecordFormat::run`].
     key: Option<String>,
 }
 
 /// All inputs, grouped into runs.
-#[derive(Default)]
-pub(super) struct Sorted {
+pub(super) struct Sorted<'a> {
     /// Runs in the order of their first files.
     pub runs: Vec<Run>,
     /// Inputs without content.
     pub empty: Vec<Input>,
     /// Inputs that cannot be read or recognised: one message for the user each.
     pub failures: Vec<String>,
+    /// The same inputs, and the members that are left out of archives.
+    pub refused: Vec<InputResult>,
     /// Archives in which some members are not records: the number of those members, and a message
     /// for the user.
     pub left_out: Vec<(u64, String)>,
@@ -76,15 +82,20 @@ pub(super) struct Sorted {
     pub unlike: Vec<String>,
     /// Inputs with the same content: one message for the user each.
     pub twice: Vec<String>,
-    /// How messages name the option that forces a format.
-    option: &'static str,
+    /// Inputs whose path does not tell the machine, although it is to.
+    pub unnamed: Vec<String>,
+    options: &'a Options,
     /// Sizes and beginnings of the files, each with its name.
     known: HashMap<(u64, Vec<u8>), String>,
 }
 
 /// Opens `files` and groups them into runs.
-pub(super) fn sort(files: &[PathBuf], options: &Options, progress: &Arc<Progress>) -> Sorted {
-    let mut sorted = Sorted { option: options.name(Setting::Format), ..Sorted::default() };
+pub(super) fn sort<'a>(
+    files: &[PathBuf],
+    options: &'a Options,
+    progress: &Arc<Progress>,
+) -> Sorted<'a> {
+    let mut sorted = Sorted::new(options);
     let mut opened: HashMap<(u64, u64), &PathBuf> = HashMap::new();
     let forced = match options.format.as_deref() {
         Some(name) => {
@@ -111,7 +122,7 @@ pub(super) fn sort(files: &[PathBuf], options: &Options, progress: &Arc<Progress
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,
             Err(message) => {
-                sorted.failures.push(message);
+                sorted.refuse(path.display().to_string(), Some(path), message);
                 continue;
             }
         };
@@ -121,18 +132,54 @@ pub(super) fn sort(files: &[PathBuf], options: &Options, progress: &Arc<Progress
         }
         let sample: Vec<u8> = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
         if let Some(name) = sorted.add(input, forced) {
-            sorted.failures.push(format!(
+            let message = format!(
                 "{name} is not in a known record format{}; known are: {} ({} forces one)",
                 other_kind(&sample),
                 known(),
-                sorted.option
-            ));
+                options.name(Setting::Format)
+            );
+            sorted.refuse(name, Some(path), message);
         }
     }
     sorted
 }
 
-impl Sorted {
+impl<'a> Sorted<'a> {
+    fn new(options: &'a Options) -> Sorted<'a> {
+        Sorted {
+            runs: Vec::new(),
+            empty: Vec::new(),
+            failures: Vec::new(),
+            refused: Vec::new(),
+            left_out: Vec::new(),
+            unlike: Vec::new(),
+            twice: Vec::new(),
+            unnamed: Vec::new(),
+            options,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Adds an input that is not read, and why.
+    fn refuse(&mut self, name: String, path: Option<&Path>, message: String) {
+        self.failures.push(message);
+        self.leave_out(name, path);
+    }
+
+    fn leave_out(&mut self, name: String, path: Option<&Path>) {
+        self.refused.push(InputResult {
+            name,
+            files: 1,
+            host: self.options.host_of(path).as_deref().map(Into::into),
+            hosts: Vec::new(),
+            format: None,
+            complete: false,
+            total: 0,
+            started: None,
+            ended: None,
+        });
+    }
+
     /// Adds each member of an archive by its own format.
     fn add_archive(&mut self, archive: Input, forced: Option<&'static RecordFormat>, depth: usize) {
         let archive_name = archive.name().to_owned();
@@ -147,9 +194,13 @@ impl Sorted {
                 unknown.extend(self.add(input, forced));
             }
         }
+        for name in &unknown {
+            self.leave_out(name.clone(), None);
+        }
         let Some(first) = unknown.first() else {
             if all == 0 {
-                self.failures.push(format!("{archive_name}: the archive contains no files"));
+                let message = format!("{archive_name}: the archive contains no files");
+                self.refuse(archive_name, None, message);
             }
             return;
         };
@@ -175,12 +226,14 @@ impl Sorted {
             Ok(Some(format)) => format,
             Ok(None) => return Some(input.name().to_owned()),
             Err(e) => {
-                self.failures.push(format!("cannot read {}: {e}", input.name()));
+                let message = format!("cannot read {}: {e}", input.name());
+                self.refuse(input.name().to_owned(), input.path(), message);
                 return None;
             }
         };
-        if forced.is_some() && !looks_like(&mut input, format) {
-            let option = self.option;
+        let is_unlike = forced.is_some() && !looks_like(&mut input, format);
+        if is_unlike {
+            let option = self.options.name(Setting::Format);
             self.unlike.push(format!(
                 "{}: no line looks like {} ({}), the format given with {option}; without {option} \
                  the format is detected",
@@ -193,16 +246,25 @@ impl Sorted {
         if format.name != report::FORMAT.name && (key.is_none() || format.name != "strace") {
             self.note_content(&input);
         }
-        let same = |r: &&mut Run| r.key.is_some() && r.key == key && r.format.name == format.name;
+        let host = self.options.host_of(input.path());
+        if host.is_none() && self.options.host_from.is_some() && !names_hosts(format) {
+            self.unnamed.push(input.name().to_owned());
+        }
+        let same = |r: &&mut Run| {
+            r.key.is_some() && r.key == key && r.format.name == format.name && r.host == host
+        };
         match self.runs.iter_mut().find(same) {
-            Some(run) => run.inputs.push(input),
-            None => self.runs.push(Run { format, inputs: vec![input], key }),
+            Some(run) => {
+                run.inputs.push(input);
+                run.is_unlike |= is_unlike;
+            }
+            None => self.runs.push(Run { format, inputs: vec![input], host, is_unlike, key }),
         }
         None
     }
 }
 
-impl Sorted {
+impl Sorted<'_> {
     /// Adds a message if another file has the same size and begins with the same bytes.
     fn note_content(&mut self, input: &Input) {
         let path = input.path().and_then(|path| std::fs::metadata(path).ok());
@@ -224,6 +286,11 @@ impl Sorted {
 /// Whether `name` is another name of `file`.
 fn is_same_file(name: &str, file: &std::fs::Metadata) -> bool {
     std::fs::metadata(name).is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()))
+}
+
+/// Whether records of this format name the machine themselves.
+fn names_hosts(format: &RecordFormat) -> bool {
+    [report::FORMAT.name, events::FORMAT.name].contains(&format.name)
 }
 
 /// Whether a regular file looks like `format`. Of a stream only what was read already is looked at,

@@ -4,6 +4,7 @@ mod support;
 
 mod formats;
 mod hostile;
+mod inputs;
 mod merge;
 mod metrics;
 mod output;

@@ -388,6 +388,16 @@ impl Input {
         }
     }
 
+    /// How many bytes of a file it is made of; `None`: it is not a file, or not known.
+    pub(super) fn file_bytes(&self) -> Option<u64> {
+        match (&self.source, &self.origin) {
+            (Source::Plain { at, end, .. }, _) | (_, Some((_, at, end))) => {
+                Some(end.saturating_sub(*at))
+            }
+            (Source::Stream { .. }, None) => None,
+        }
+    }
+
     /// The first bytes, as many as were looked at so far.
     pub(crate) fn head(&self) -> &[u8] {
         &self.head

@@ -6,13 +6,13 @@ mod tally;
 
 use std::path::Path;
 
-use self::tally::{Report, Reports};
+use self::tally::{FORMAT_NAME, Report, Reports};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 
 /// What `--format json`, jsonl and csv write; one after another in a file, too.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
-    name: "report",
+    name: FORMAT_NAME,
     about: "a report of tcptally in json, jsonl or csv",
     connection: "a counted connection",
     is_text: false,
@@ -36,13 +36,13 @@ fn recognise(head: &[u8]) -> bool {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut reports = Reports::default();
     for mut input in inputs {
-        reports.name = input.name().to_owned();
+        reports.begin(&input, cx);
         if rows::recognise(input.head()) {
             rows::read(&mut input, &mut reports, cx);
         } else {
             documents(&mut input, &mut reports, cx);
         }
-        reports.finish(cx);
+        reports.end(cx);
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::tally::{Report, Reports, Row, warn_of_keys, warn_of_others};
+use super::tally::{Report, Reports, Row, refuse_without_intervals, warn_of_keys, warn_of_others};
 use crate::ShortfallKind;
 use crate::parse::input::Input;
 use crate::parse::lines;
@@ -140,7 +140,12 @@ fn csv(
         match record.deserialize::<Row>(Some(&headings)) {
             Ok(row) => {
                 others |= row.is_others();
-                row.of_cells().in_interval().give(None, cx);
+                let row = row.of_cells().in_interval();
+                if cx.options.interval.as_ref().is_some_and(|i| !row.is_within(i)) {
+                    refuse_without_intervals(name, cx);
+                    break;
+                }
+                row.give(None, cx);
             }
             Err(_) => *unreadable += 1,
         }

@@ -9,11 +9,16 @@ use serde::Deserialize;
 use crate::model::connection::Transport;
 use crate::model::text::unescape_cell;
 use crate::parse::host::Host;
-use crate::parse::reader::Context;
-use crate::{Connection, RecordTime, ShortfallKind};
+use crate::parse::input::Input;
+use crate::parse::reader::{Context, Setting};
+use crate::time;
+use crate::{Connection, InputResult, RecordTime, ShortfallKind};
 
 /// The schemas that are understood; see the report of that format. They differ in jsonl and csv.
 const SCHEMAS: std::ops::RangeInclusive<u32> = 1..=2;
+
+/// The name of the format.
+pub(super) const FORMAT_NAME: &str = "report";
 
 /// The head of a report, and its rows.
 #[derive(Deserialize)]
@@ -39,6 +44,8 @@ pub(super) struct Report {
     others: Option<Row>,
     #[serde(default)]
     intervals: Vec<Interval>,
+    #[serde(default)]
+    inputs: Vec<InputResult>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +99,12 @@ impl Report {
         self.started.is_some() && self.started == other.started && self.host == other.host
     }
 
+    /// Whether its rows are those of intervals.
+    fn has_intervals(&self) -> bool {
+        let is_of_interval = |row: &Row| row.start.is_some() && row.end.is_some();
+        !self.intervals.is_empty() || self.rows.iter().flatten().any(is_of_interval)
+    }
+
     /// All counts, as finely as the report has them by time, and how many rows are not told.
     fn counts(self) -> (Vec<Row>, usize) {
         let in_intervals = self.intervals.iter().flat_map(|i| i.rows.iter().chain(&i.others));
@@ -111,6 +124,11 @@ impl Report {
 }
 
 impl Row {
+    /// Whether an interval of a new report contains all of its connections.
+    pub(super) fn is_within(&self, interval: &time::interval::Interval) -> bool {
+        self.start.is_some() && divides(std::slice::from_ref(self), interval)
+    }
+
     /// The same row; its texts were escaped for csv.
     pub(super) fn of_cells(self) -> Row {
         let text = |cell: Box<str>| Box::from(unescape_cell(&cell));
@@ -179,11 +197,51 @@ pub(super) struct Reports {
     last: Option<Report>,
     /// Hosts, periods and totals, each with the input that had it.
     seen: HashMap<Identity, String>,
+    /// What the reports of the input are of, with the shortfalls when it began.
+    results: Results,
+}
+
+/// What the reports of one input tell of theirs.
+#[derive(Default)]
+struct Results {
+    /// The host that its path names.
+    path_host: Option<Arc<str>>,
+    shortfalls: u64,
+    /// Inputs of the reports, which the new report keeps.
+    kept: Vec<InputResult>,
+    /// Reports without inputs.
+    plain: Vec<InputResult>,
 }
 
 type Identity = (Option<Box<str>>, (Option<RecordTime>, Option<RecordTime>), u64);
 
 impl Reports {
+    /// Begins an input.
+    pub(super) fn begin(&mut self, input: &Input, cx: &mut Context<'_>) {
+        input.name().clone_into(&mut self.name);
+        let path_host = cx.options.host_of(input.path());
+        self.results = Results { path_host, shortfalls: cx.shortfalls(), ..Results::default() };
+    }
+
+    /// Ends an input: gives the connections of its last report, and records what it gave. The inputs of
+    /// its reports stay what they were.
+    pub(super) fn end(&mut self, cx: &mut Context<'_>) {
+        self.finish(cx);
+        let Results { path_host, shortfalls, kept, plain } = std::mem::take(&mut self.results);
+        let is_one = plain.len() == 1 && kept.is_empty();
+        if !is_one && !(kept.is_empty() && plain.is_empty()) {
+            cx.sink.take_summary();
+            cx.status.inputs.extend(kept.into_iter().chain(plain));
+            return;
+        }
+        let one = plain.into_iter().next();
+        let host = one.as_ref().and_then(|one| one.host.as_deref()).or(path_host.as_deref());
+        cx.record_input(&self.name, FORMAT_NAME, host, shortfalls);
+        if let (Some(one), Some(result)) = (one, cx.status.inputs.last_mut()) {
+            (result.started, result.ended) = (one.started, one.ended);
+        }
+    }
+
     /// Adds a report. If it continues the one before, it has all of its connections.
     pub(super) fn add(&mut self, report: Report, cx: &mut Context<'_>) {
         if !SCHEMAS.contains(&report.schema) {
@@ -220,8 +278,52 @@ impl Reports {
                 self.name
             ));
         }
+        self.results.keep(&report, &self.name);
         take(report, &self.name, cx);
     }
+}
+
+impl Results {
+    fn keep(&mut self, report: &Report, name: &str) {
+        let (started, ended) = report.period();
+        if report.inputs.is_empty() {
+            self.plain.push(InputResult {
+                name: name.into(),
+                files: 1,
+                host: report.host.as_deref().map(Into::into),
+                hosts: Vec::new(),
+                format: Some(FORMAT_NAME.into()),
+                complete: report.complete,
+                total: report.total,
+                started,
+                ended,
+            });
+        }
+        self.kept.extend(report.inputs.iter().cloned().map(|input| InputResult {
+            host: input.host.or_else(|| report.host.as_deref().map(Into::into)),
+            ..input
+        }));
+    }
+}
+
+/// Whether a report that counts in `interval` can be made of these rows. What is known of each row's
+/// connections is the time of the first and of the last.
+fn divides(rows: &[Row], interval: &time::interval::Interval) -> bool {
+    let is_in_one = |row: &Row| match (row.first, row.last) {
+        (Some(first), Some(last)) => interval.around(first) == interval.around(last),
+        _ => false,
+    };
+    rows.iter().filter(|row| row.count > 0).all(is_in_one)
+}
+
+/// The failure of a report that does not tell in which interval its connections were made.
+pub(super) fn refuse_without_intervals(name: &str, cx: &mut Context<'_>) {
+    let option = cx.options.name(Setting::Interval);
+    cx.failures.push(format!(
+        "{name} is a report that does not tell the times of its connections finely enough for \
+         {option}, and is left out; give the record, its events, or a report that was made with \
+         {option} and an interval that divides this one"
+    ));
 }
 
 fn take(report: Report, name: &str, cx: &mut Context<'_>) {
@@ -248,7 +350,15 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         ));
     }
     let total = report.total;
+    let has_intervals = report.has_intervals();
     let (rows, others) = report.counts();
+    if let Some(interval) = &cx.options.interval
+        && total > 0
+        && !(has_intervals && divides(&rows, interval))
+    {
+        refuse_without_intervals(name, cx);
+        return;
+    }
     let missing = rows.iter().fold(total, |left, row| left.saturating_sub(row.count));
     if missing > 0 {
         let unknown = Connection { machine: host.clone(), ..Connection::default() };
