@@ -156,6 +156,11 @@ fn write(
             error = error.or(reopen(&mut output, &headings, is_new).err());
         }
     }
+    if error.is_none() {
+        let finished = format.finish(&mut text);
+        let written = finished.and_then(|()| output.write(|out| out.write_all(&text)));
+        error = written.and_then(|()| output.complete()).err();
+    }
     (output, error)
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Events {
     options: RenderOptions,
     format: Box<dyn Format>,
     text: Vec<u8>,
+    /// Connections of a part, if the format needs all of them in one writer.
+    held: Vec<Connection>,
     output: Option<Output>,
     error: Option<io::Error>,
 }
@@ -58,6 +60,7 @@ impl Events {
             format: kind.format(options.clone()),
             options,
             text: Vec::new(),
+            held: Vec::new(),
             output,
             error: None,
         }
@@ -103,6 +106,15 @@ impl Events {
         Ok(())
     }
 
+    /// Ends the output.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        let result = self.format.finish(&mut self.text);
+        self.keep(result);
+        self.flush()?;
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.complete().with_context(|| output.cannot_write())
+    }
+
     /// Returns an empty sink that writes the same events, without headings and output.
     fn empty(&self) -> Events {
         let options = RenderOptions { headings: false, ..self.options.clone() };
@@ -121,6 +133,10 @@ impl Sink for Events {
     fn take(&mut self, mut c: Connection) {
         c.machine.get_or_insert_with(|| self.record_host.as_ref().unwrap_or(&self.host).clone());
         if self.count.passes(&c) {
+            if self.output.is_none() && self.kind == OutputFormat::Parquet {
+                self.held.push(c);
+                return;
+            }
             let result = self.format.event(&c, &mut self.text);
             self.keep(result);
             if self.text.len() >= WRITE_BYTES {
@@ -151,6 +167,14 @@ impl Sink for Events {
         let Some(later) = sink::downcast::<Events>(later) else { return };
         self.count.add(later.count);
         self.text.extend(later.text);
+        for c in later.held {
+            if self.output.is_none() {
+                self.held.push(c);
+            } else {
+                let result = self.format.event(&c, &mut self.text);
+                self.keep(result);
+            }
+        }
         self.keep(later.error.map_or(Ok(()), Err));
         if self.text.len() >= WRITE_BYTES {
             self.write();

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::format::OutputFormat;
 use crate::sys::wake;
 use anyhow::Context;
 use nix::unistd::{AccessFlags, access};
@@ -32,6 +33,13 @@ pub(super) enum Output {
         /// A temporary file beside it. The first one is created at start.
         file: Option<NamedTempFile>,
     },
+    /// The same, written bit by bit until [`Output::complete`].
+    Beside {
+        /// Its path.
+        path: PathBuf,
+        /// The temporary file; `None` once it has its name.
+        file: Option<NamedTempFile>,
+    },
 }
 
 /// How a file is written.
@@ -39,6 +47,8 @@ pub(super) enum Output {
 pub(super) enum Mode {
     /// Replaced as a whole, at the end.
     Replace,
+    /// The same, written bit by bit.
+    Beside,
     /// Truncated at start, then written immediately.
     Truncate,
     /// Appended immediately.
@@ -49,6 +59,7 @@ impl Mode {
     /// Events and intervals are written as they come, a report when it is complete.
     pub(super) fn of(args: &CountArgs) -> Mode {
         match (args.events, args.interval) {
+            (true, _) if args.format == OutputFormat::Parquet => Mode::Beside,
             (true, _) => Mode::Truncate,
             (false, Some(_)) if !args.format.is_one_document() => Mode::Append,
             _ => Mode::Replace,
@@ -75,7 +86,7 @@ impl Output {
             Err(e) => return Err(e.into()),
         };
         let regular = metadata.as_ref().is_none_or(std::fs::Metadata::is_file);
-        if mode != Mode::Replace || !regular {
+        if !matches!(mode, Mode::Replace | Mode::Beside) || !regular {
             let mut options = OpenOptions::new();
             // Appends also where it truncates first: another program may empty the file (logrotate's copytruncate).
             options.append(true).create(regular);
@@ -91,7 +102,10 @@ impl Output {
             OpenOptions::new().write(true).open(&path)?;
         }
         let file = Some(beside(&path)?);
-        Ok(Output::Replace { path, file })
+        Ok(match mode {
+            Mode::Beside => Output::Beside { path, file },
+            _ => Output::Replace { path, file },
+        })
     }
 
     /// The standard stream, if it is one.
@@ -107,7 +121,9 @@ impl Output {
         match self {
             Output::Stream(Stream::Stdout) => "stdout".into(),
             Output::Stream(Stream::Stderr) => "stderr".into(),
-            Output::Direct { path, .. } | Output::Replace { path, .. } => {
+            Output::Direct { path, .. }
+            | Output::Replace { path, .. }
+            | Output::Beside { path, .. } => {
                 format!("'{}'", path.display())
             }
         }
@@ -154,11 +170,28 @@ impl Output {
             Output::Stream(Stream::Stdout) => at_once(io::stdout().lock(), write),
             Output::Stream(Stream::Stderr) => at_once(io::stderr().lock(), write),
             Output::Direct { file, .. } => at_once(file, write),
+            Output::Beside { file, .. } => match file {
+                Some(file) => buffered(file.as_file_mut(), write),
+                None => Err(io::ErrorKind::BrokenPipe.into()),
+            },
             Output::Replace { path, file } => {
                 let mut file = file.take().map_or_else(|| beside(path), Ok)?;
                 buffered(file.as_file_mut(), write)?;
                 file.persist(path).map(drop).map_err(|e| e.error)
             }
+        }
+    }
+}
+
+impl Output {
+    /// Gives an output that is written bit by bit its name, when all is written.
+    pub(super) fn complete(&mut self) -> io::Result<()> {
+        match self {
+            Output::Beside { path, file } => match file.take() {
+                Some(file) => file.persist(path).map(drop).map_err(|e| e.error),
+                None => Ok(()),
+            },
+            _ => Ok(()),
         }
     }
 }

@@ -36,7 +36,12 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         established: args.established,
         outer: args.outer,
         host_from: args.host_from,
-        interval: request.count.tally.interval.clone(),
+        interval: request
+            .count
+            .tally
+            .interval
+            .clone()
+            .filter(|_| request.count.tally.has_intervals()),
         port: request.count.filter.ports.single(),
         requested: request.requested(),
         // Events on a terminal show the progress themselves.
@@ -92,7 +97,7 @@ fn whole(
     if request.events {
         let mut events = Events::new(count, &request, output);
         let mut outcome = parse::parse(files, options, &mut events);
-        events.flush()?;
+        events.finish()?;
         expect(expected, &mut outcome);
         let parsed = Parsed::new(&mut outcome, events.count());
         say_notes(&outcome.status, events.count(), quiet);

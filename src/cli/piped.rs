@@ -214,7 +214,7 @@ impl Feed {
     fn finish(&mut self, outcome: &mut Outcome, quiet: bool) -> anyhow::Result<Parsed> {
         let parsed = match self {
             Feed::Events(events) => {
-                events.flush()?;
+                events.finish()?;
                 let parsed = Parsed::new(outcome, events.count());
                 say_notes(&outcome.status, events.count(), quiet);
                 parsed

@@ -1,6 +1,7 @@
 //! [`Request`]: the options as filter, tally and report.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::RecordTime;
@@ -185,6 +186,10 @@ fn check_format(args: &CountArgs) -> Result<(), Usage> {
              documents, and --interval counts them for programs"
                 .into(),
         ));
+    }
+    let is_stdout = args.output.as_deref().is_none_or(|path| path == Path::new("-"));
+    if args.format == OutputFormat::Parquet && is_stdout && std::io::stdout().is_terminal() {
+        return Err(Usage("--format parquet is not text; give a file with --output".into()));
     }
     let name = match args.format {
         OutputFormat::Openmetrics => "openmetrics",

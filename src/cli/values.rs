@@ -62,6 +62,7 @@ const FORMATS: &[Choice<OutputFormat>] = &[
         "A page for a browser: a timeline, and a table that sorts and filters",
     ),
     (OutputFormat::Svg, "svg", "The timeline as a picture"),
+    (OutputFormat::Parquet, "parquet", "For databases: typed columns (give -o FILE)"),
 ];
 
 /// Parses a value of `--by`.

@@ -11,6 +11,7 @@ mod json;
 mod jsonl;
 mod markup;
 mod openmetrics;
+mod parquet;
 mod plain;
 mod report;
 mod svg;
@@ -44,6 +45,8 @@ pub enum OutputFormat {
     Html,
     /// A picture of connections over time
     Svg,
+    /// Apache Parquet, for databases
+    Parquet,
 }
 
 impl OutputFormat {
@@ -51,7 +54,11 @@ impl OutputFormat {
     pub(crate) fn is_one_document(self) -> bool {
         matches!(
             self,
-            OutputFormat::Json | OutputFormat::Openmetrics | OutputFormat::Html | OutputFormat::Svg
+            OutputFormat::Json
+                | OutputFormat::Openmetrics
+                | OutputFormat::Html
+                | OutputFormat::Svg
+                | OutputFormat::Parquet
         )
     }
 
@@ -71,6 +78,7 @@ impl OutputFormat {
             OutputFormat::Openmetrics => Box::new(openmetrics::Format),
             OutputFormat::Html => Box::new(html::Format::new(options)),
             OutputFormat::Svg => Box::new(svg::Format::new(options)),
+            OutputFormat::Parquet => Box::new(parquet::Format::default()),
         }
     }
 }

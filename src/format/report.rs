@@ -56,6 +56,11 @@ pub trait Format: Send {
     /// Writes one connection.
     fn event(&mut self, connection: &Connection, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Ends the output of events.
+    fn finish(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether the report contains its notes. If not, they are printed to stderr.
     fn tells_notes(&self) -> bool {
         false

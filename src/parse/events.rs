@@ -52,26 +52,26 @@ fn first_line(head: &[u8]) -> &[u8] {
 
 /// Fields of an event; aliases are the names of schema 1.
 #[derive(Deserialize)]
-struct Event {
-    time: Option<RecordTime>,
-    elapsed: Option<f64>,
-    time_uncertainty: Option<f64>,
-    host: Option<Box<str>>,
-    pid: Option<u32>,
-    tid: Option<u32>,
-    comm: Option<Box<str>>,
-    fd: Option<i32>,
-    local_ip: Option<IpAddr>,
-    local_port: Option<u16>,
+pub(super) struct Event {
+    pub time: Option<RecordTime>,
+    pub elapsed: Option<f64>,
+    pub time_uncertainty: Option<f64>,
+    pub host: Option<Box<str>>,
+    pub pid: Option<u32>,
+    pub tid: Option<u32>,
+    pub comm: Option<Box<str>>,
+    pub fd: Option<i32>,
+    pub local_ip: Option<IpAddr>,
+    pub local_port: Option<u16>,
     #[serde(alias = "ip")]
-    peer_ip: Option<Box<str>>,
+    pub peer_ip: Option<Box<str>>,
     #[serde(alias = "port")]
-    peer_port: Option<u16>,
-    bytes_in: Option<u64>,
-    bytes_out: Option<u64>,
-    duration: Option<f64>,
-    duration_uncertainty: Option<f64>,
-    rtt: Option<f64>,
+    pub peer_port: Option<u16>,
+    pub bytes_in: Option<u64>,
+    pub bytes_out: Option<u64>,
+    pub duration: Option<f64>,
+    pub duration_uncertainty: Option<f64>,
+    pub rtt: Option<f64>,
 }
 
 impl Event {
@@ -133,19 +133,12 @@ impl From<Event> for Connection {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let mut observers = Observers::default();
+    let mut sink = EventSink::default();
     for mut input in inputs {
-        let before = cx.shortfalls();
-        let mut hosts = Hosts::default();
-        let mut take = |event: Event, cx: &mut Context<'_>| {
-            let connection = Connection::from(event);
-            observers.note(&connection);
-            hosts.note(connection.machine.as_deref());
-            cx.sink.take(connection);
-        };
+        sink.begin(cx);
         let mut unreadable = 0;
         let end = if is_csv(input.head()) {
-            csv(&mut input, cx, &mut take, &mut unreadable)
+            csv(&mut input, cx, &mut sink, &mut unreadable)
         } else {
             lines::blocks(&mut input, |block, _| {
                 lines::each(block, |line, _| {
@@ -153,7 +146,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                         return;
                     }
                     match serde_json::from_slice::<Event>(line) {
-                        Ok(event) => take(event, cx),
+                        Ok(event) => sink.take(event, cx),
                         Err(_) => unreadable += 1,
                     }
                 });
@@ -164,14 +157,50 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         if let Err(e) = end {
             cx.record_read_error(&input, &e);
         }
+        sink.end(&input, FORMAT.name, cx);
+    }
+    sink.warn(cx);
+}
+
+/// Takes the events of a run, input by input.
+#[derive(Default)]
+pub(super) struct EventSink {
+    observers: Observers,
+    hosts: Hosts,
+    /// The shortfalls when the input began.
+    shortfalls: u64,
+}
+
+impl EventSink {
+    /// Begins an input.
+    pub(super) fn begin(&mut self, cx: &Context<'_>) {
+        self.hosts = Hosts::default();
+        self.shortfalls = cx.shortfalls();
+    }
+
+    /// Takes an event.
+    pub(super) fn take(&mut self, event: Event, cx: &mut Context<'_>) {
+        let connection = Connection::from(event);
+        self.observers.note(&connection);
+        self.hosts.note(connection.machine.as_deref());
+        cx.sink.take(connection);
+    }
+
+    /// Ends an input: records what it gave.
+    pub(super) fn end(&mut self, input: &Input, format: &str, cx: &mut Context<'_>) {
+        let hosts = std::mem::take(&mut self.hosts);
         let path_host = cx.options.host_of(input.path());
         let host = hosts.only().or(path_host.as_deref());
-        cx.record_input(input.name(), FORMAT.name, host, before);
+        cx.record_input(input.name(), format, host, self.shortfalls);
         if let (None, Some(result)) = (hosts.only(), cx.status.inputs.last_mut()) {
             result.hosts = hosts.0.into_iter().map(String::from).collect();
         }
     }
-    observers.warn(cx.status);
+
+    /// Warns of what two sources observed.
+    pub(super) fn warn(&self, cx: &mut Context<'_>) {
+        self.observers.warn(cx.status);
+    }
 }
 
 /// The machines that the events of an input name.
@@ -200,13 +229,13 @@ impl Hosts {
 fn csv(
     input: &mut impl Read,
     cx: &mut Context<'_>,
-    take: &mut impl FnMut(Event, &mut Context<'_>),
+    sink: &mut EventSink,
     unreadable: &mut u64,
 ) -> std::io::Result<()> {
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(input);
     for event in reader.deserialize::<Event>() {
         match event.map_err(::csv::Error::into_kind) {
-            Ok(event) => take(event.of_cells(), cx),
+            Ok(event) => sink.take(event.of_cells(), cx),
             Err(::csv::ErrorKind::Io(e)) => return Err(e),
             Err(_) => *unreadable += 1,
         }

@@ -31,6 +31,7 @@ mod netfilter;
 mod netflow;
 mod observers;
 mod parallel;
+mod parquet;
 mod pasted;
 mod pcap;
 mod port_uses;

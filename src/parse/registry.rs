@@ -11,14 +11,15 @@ use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
     asa, bcc, conntrack, events, filterlog, fortigate, haproxy, mikrotik, netfilter, netflow,
-    pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump, vpc_flow,
-    windows_firewall, zeek,
+    parquet, pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump,
+    vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
 /// before a general one.
 pub(crate) const FORMATS: &[&RecordFormat] = &[
+    &parquet::FORMAT,
     &pcap::FORMAT,
     &report::FORMAT,
     &events::FORMAT,
@@ -290,7 +291,7 @@ fn is_same_file(name: &str, file: &std::fs::Metadata) -> bool {
 
 /// Whether records of this format name the machine themselves.
 fn names_hosts(format: &RecordFormat) -> bool {
-    [report::FORMAT.name, events::FORMAT.name].contains(&format.name)
+    [report::FORMAT.name, events::FORMAT.name, parquet::FORMAT.name].contains(&format.name)
 }
 
 /// Whether a regular file looks like `format`. Of a stream only what was read already is looked at,

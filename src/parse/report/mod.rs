@@ -6,7 +6,8 @@ mod tally;
 
 use std::path::Path;
 
-use self::tally::{FORMAT_NAME, Report, Reports};
+pub(in crate::parse) use self::tally::Reports;
+use self::tally::{FORMAT_NAME, Report, Row};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 
@@ -44,6 +45,21 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
         reports.end(cx);
     }
+}
+
+/// Adds the report with this head, as in the last line of jsonl, and these rows.
+pub(super) fn add_rows(
+    head: &str,
+    rows: Vec<serde_json::Value>,
+    reports: &mut Reports,
+    cx: &mut Context<'_>,
+) -> serde_json::Result<()> {
+    let mut report: Report = serde_json::from_str(head)?;
+    let rows: serde_json::Result<Vec<Row>> =
+        rows.into_iter().map(|row| serde_json::from_value(row).map(Row::in_interval)).collect();
+    report.rows = Some(rows?);
+    reports.add(report, cx);
+    Ok(())
 }
 
 fn documents(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {

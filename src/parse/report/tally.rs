@@ -190,7 +190,7 @@ impl Row {
 
 /// The reports of a run of `parse`.
 #[derive(Default)]
-pub(super) struct Reports {
+pub(in crate::parse) struct Reports {
     /// The input that is being read.
     pub name: String,
     /// The last one of it, which a later one may continue.
@@ -217,7 +217,7 @@ type Identity = (Option<Box<str>>, (Option<RecordTime>, Option<RecordTime>), u64
 
 impl Reports {
     /// Begins an input.
-    pub(super) fn begin(&mut self, input: &Input, cx: &mut Context<'_>) {
+    pub(in crate::parse) fn begin(&mut self, input: &Input, cx: &mut Context<'_>) {
         input.name().clone_into(&mut self.name);
         let path_host = cx.options.host_of(input.path());
         self.results = Results { path_host, shortfalls: cx.shortfalls(), ..Results::default() };
@@ -225,11 +225,11 @@ impl Reports {
 
     /// Ends an input: gives the connections of its last report, and records what it gave. The inputs of
     /// its reports stay what they were.
-    pub(super) fn end(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::parse) fn end(&mut self, cx: &mut Context<'_>) {
         self.finish(cx);
         let Results { path_host, shortfalls, kept, plain } = std::mem::take(&mut self.results);
         let is_one = plain.len() == 1 && kept.is_empty();
-        if !is_one && !(kept.is_empty() && plain.is_empty()) {
+        if !(is_one || kept.is_empty() && plain.is_empty()) {
             cx.sink.take_summary();
             cx.status.inputs.extend(kept.into_iter().chain(plain));
             return;
