@@ -19,6 +19,7 @@ tshark          tshark
 strace          strace
 setpriv         util-linux
 chromium        chromium
+tmux            tmux
 chromedriver    chromium-driver
 '
 

@@ -35,6 +35,7 @@ fn a_million_addresses() {
         intervals: false,
         headings: true,
         columns: Columns::default(),
+        histogram: false,
     };
     let whole = ReportSection {
         start: None,

@@ -158,6 +158,10 @@ pub(crate) struct CountArgs {
     #[arg(help_heading = SHOWN, long, conflicts_with_all = ["interval", "events"])]
     pub histogram: bool,
 
+    /// Show the counts on a screen, as top does, until q is pressed; then print the report
+    #[arg(help_heading = SHOWN, long, conflicts_with = "events")]
+    pub live: bool,
+
     /// Write each connection when it happens, instead of a tally (table, plain, csv, jsonl)
     #[arg(help_heading = SHOWN, short, long, conflicts_with_all = ["interval", "top", "min", "max_keys"])]
     pub events: bool,
@@ -239,6 +243,10 @@ pub(crate) struct TraceArgs {
     /// Let io_uring_setup fail with ENOSYS, so that the server falls back to accept
     #[arg(long)]
     pub deny_io_uring: bool,
+
+    /// With --live: append the output of the started server to this file
+    #[arg(help_heading = SHOWN, long, value_name = "FILE", requires = "live", requires = "argv")]
+    pub server_log: Option<PathBuf>,
 
     /// The metrics server.
     #[command(flatten)]

@@ -33,7 +33,25 @@ enum Priority {
     Notice = 5,
 }
 
+/// Messages that wait for the end of the screen.
+static HELD: Mutex<Option<Vec<(Priority, String)>>> = Mutex::new(None);
+
+/// Keeps messages back while a screen is shown.
+pub(super) fn hold() {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+}
+
+/// Prints the messages that were kept back.
+pub(super) fn release() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    held.into_iter().flatten().for_each(|(priority, text)| print(priority, &text));
+}
+
 fn print(priority: Priority, text: &str) {
+    if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        held.push((priority, text.to_owned()));
+        return;
+    }
     static IS_JOURNAL: LazyLock<bool> = LazyLock::new(is_journal);
     let priority = IS_JOURNAL.then(|| format!("<{}>", priority as u8)).unwrap_or_default();
     let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "{priority}tcptally: {text}"));

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::events::Events;
 use super::expected_hosts::{ExpectedHosts, expect};
+use super::follow::follow;
 use super::intervals::{cover, intervals};
 use super::notes::{INCOMPLETE, Parsed, print_notes, report, say_notes};
 use super::output::{Mode, Output};
@@ -55,8 +56,9 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         message::notice(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
     }
     let strict = args.count.strict;
-    let parsed = if piped::any_pipe(&args.files) {
-        piped::run(args.files, options, request, output, expected)?
+    let followed = request.live.then(|| follow(&args.files)).transpose()?;
+    let parsed = if followed.is_some() || piped::any_pipe(&args.files) {
+        piped::run(args.files, options, request, output, expected, followed)?
     } else {
         whole(&args.files, &options, request, output, expected.as_ref())?
     };
@@ -119,9 +121,9 @@ fn whole(
         report.notes.retain(|note| !parsed.failures.contains(note));
     }
     let written = output.write(|out| {
-        if format.one_document() || !count.tally.has_intervals() {
-            report.intervals = count.tally.interval.as_ref().map(|_| intervals);
-        } else {
+        if request.has_timeline() || format.one_document() && count.tally.has_intervals() {
+            report.intervals = Some(intervals);
+        } else if count.tally.has_intervals() && !format.one_document() {
             format.prepare_intervals(&report.whole);
             intervals.iter().try_for_each(|part| format.interval(part, out))?;
         }

@@ -19,12 +19,14 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::events::Events;
 use super::expected_hosts::{ExpectedHosts, expect};
+use super::follow::Followed;
 use super::lock::lock;
 use super::message;
 use super::notes::{Parsed, say_notes};
 use super::output::Output;
 use super::reporter::Reporter;
 use super::request::Request;
+use super::screen::Screen;
 
 /// Exit status of a program that panicked.
 const PANICKED: i32 = 101;
@@ -54,6 +56,7 @@ pub(super) fn run(
     request: Request,
     output: Output,
     expected: Option<ExpectedHosts>,
+    followed: Option<Followed>,
 ) -> anyhow::Result<Parsed> {
     // A shell without job control ignores SIGINT in its background jobs, to keep the terminal's
     // from them. It still ends them when it is sent.
@@ -67,7 +70,9 @@ pub(super) fn run(
     let started = RecordTime::now();
     let quiet = request.quiet;
     reopen_at_hangup(output.can_reopen());
-    let shared = Arc::new(Mutex::new(Feed::new(request, output)));
+    let live = request.live;
+    let shared = Arc::new(Mutex::new(Feed::new(request, output)?));
+    let files = followed.as_ref().map_or(files, |followed| followed.paths.clone());
     let (sender, news) = channel();
     spawn("signals", {
         let sender = sender.clone();
@@ -90,9 +95,17 @@ pub(super) fn run(
             Ok(News::Ended(outcome)) => break *outcome,
             Ok(News::Signal(Signal::SIGUSR1)) => lock(&shared).show(quiet)?,
             Ok(News::Reopen) => lock(&shared).reopen(),
-            Ok(News::Signal(_)) => interrupted = true,
+            Ok(News::Signal(_)) => {
+                interrupted = !followed.as_ref().is_some_and(Followed::stop);
+            }
             Err(RecvTimeoutError::Timeout) if interrupted => break unfinished(),
-            Err(RecvTimeoutError::Timeout) => lock(&shared).tick(started)?,
+            Err(RecvTimeoutError::Timeout) => {
+                let mut feed = lock(&shared);
+                feed.tick(started)?;
+                if live && feed.quits() {
+                    interrupted = !followed.as_ref().is_some_and(Followed::stop);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break unfinished(),
         }
     };
@@ -145,17 +158,30 @@ fn wait_for_signals(signals: &SigSet, ignores_interrupt: bool, news: &Sender<New
 /// The counts or events so far.
 enum Feed {
     Events(Box<Events>),
-    Tally { reporter: Box<Reporter>, output: Output },
+    Tally { reporter: Box<Reporter>, output: Output, screen: Option<Screen> },
 }
 
 impl Feed {
-    fn new(mut request: Request, output: Output) -> Feed {
+    fn new(mut request: Request, output: Output) -> anyhow::Result<Feed> {
         if request.events {
             let count = std::mem::take(&mut request.count);
-            return Feed::Events(Box::new(Events::new(count, &request, output)));
+            return Ok(Feed::Events(Box::new(Events::new(count, &request, output))));
         }
         let format = request.format(output.stream(), !output.continues());
-        Feed::Tally { reporter: Box::new(Reporter::new(request, format, None)), output }
+        let screen = request.live.then(|| Screen::start(&request, "parse", false)).transpose()?;
+        let reporter = Box::new(Reporter::new(request, format, None));
+        Ok(Feed::Tally { reporter, output, screen })
+    }
+
+    /// Whether the user has ended the screen. Writes the report that the user wants.
+    fn quits(&self) -> bool {
+        let Feed::Tally { reporter, screen: Some(screen), .. } = self else { return false };
+        if let Some(path) = screen.wants_report() {
+            let Request { count, order, zone, .. } = &reporter.request;
+            let status = SourceStatus::new("parse");
+            screen.write_report(path, count.clone(), *order, status, zone.clone());
+        }
+        screen.quits()
     }
 
     /// Writes what is final. An interval before `started` ends by the record's times only; a later
@@ -163,7 +189,7 @@ impl Feed {
     fn tick(&mut self, started: RecordTime) -> anyhow::Result<()> {
         match self {
             Feed::Events(events) => events.flush(),
-            Feed::Tally { reporter, output } => {
+            Feed::Tally { reporter, output, .. } => {
                 let now = RecordTime::now().shifted(-ON_THE_WAY);
                 match reporter.next_end() {
                     Some(end) if started < end && end <= now => {
@@ -181,7 +207,7 @@ impl Feed {
     fn reopen(&mut self) {
         let result = match self {
             Feed::Events(events) => events.reopen(),
-            Feed::Tally { reporter, output } => {
+            Feed::Tally { reporter, output, .. } => {
                 output.reopen().with_context(|| output.cannot_reopen()).map(|()| {
                     if !output.continues() {
                         reporter.begin_file();
@@ -202,7 +228,7 @@ impl Feed {
                 message::notice(quiet, format_args!("{total} connections so far"));
                 Ok(())
             }
-            Feed::Tally { reporter, output } => {
+            Feed::Tally { reporter, output, .. } => {
                 let status = SourceStatus::new("parse");
                 let written = output.write(|out| reporter.report(&status, out));
                 written.with_context(|| output.cannot_write())
@@ -219,7 +245,9 @@ impl Feed {
                 say_notes(&outcome.status, events.count(), quiet);
                 parsed
             }
-            Feed::Tally { reporter, output } => {
+            Feed::Tally { reporter, output, screen } => {
+                // The report follows on the terminal that the screen was on.
+                *screen = None;
                 let parsed = Parsed::new(outcome, &reporter.request.count);
                 let written = output.write(|out| {
                     out.write_all(&reporter.rest(None))?;
@@ -241,7 +269,7 @@ impl Sink for Tap {
     fn take(&mut self, c: Connection) {
         match &mut *lock(&self.0) {
             Feed::Events(events) => events.take(c),
-            Feed::Tally { reporter, output } => {
+            Feed::Tally { reporter, output, screen } => {
                 if let Some(time) = c.time
                     && reporter.next_end().is_some_and(|end| end <= time)
                 {
@@ -249,7 +277,14 @@ impl Sink for Tap {
                     // A failed write is reported at the end.
                     let _ = output.write(|out| out.write_all(&text));
                 }
+                let shown = screen.as_ref().map(|screen| (screen, c.clone()));
+                let before = reporter.request.count.sums.total;
                 reporter.take(c);
+                if let Some((screen, c)) = shown
+                    && reporter.request.count.sums.total > before
+                {
+                    screen.take(c);
+                }
             }
         }
     }
@@ -263,7 +298,16 @@ impl Sink for Tap {
     fn take_many(&mut self, c: Connection, count: u64, last: Option<RecordTime>) {
         match &mut *lock(&self.0) {
             Feed::Events(events) => events.take_many(c, count, last),
-            Feed::Tally { reporter, .. } => reporter.request.count.take_many(c, count, last),
+            Feed::Tally { reporter, screen, .. } => {
+                let before = reporter.request.count.sums.total;
+                let shown = screen.as_ref().map(|screen| (screen, c.clone()));
+                reporter.request.count.take_many(c, count, last);
+                if let Some((screen, c)) = shown
+                    && reporter.request.count.sums.total > before
+                {
+                    (0..count).for_each(|_| screen.take(c.clone()));
+                }
+            }
         }
     }
 

@@ -201,7 +201,8 @@ impl Reporter {
         let Request { count, order, quiet, .. } = &self.request;
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some()
-            && (self.format.one_document() || !count.tally.has_intervals())
+            && (self.request.has_timeline()
+                || self.format.one_document() && count.tally.has_intervals())
         {
             let (mut parts, left_out) = intervals(count, *order, also);
             if let Some((started, ended)) = self.observed(status) {

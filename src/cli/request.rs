@@ -8,7 +8,7 @@ use crate::RecordTime;
 use crate::cli::args::{Color, CountArgs};
 use crate::count::Tally;
 use crate::count::counter::Count;
-use crate::count::key::Keys;
+use crate::count::key::{Keys, Mask};
 use crate::count::order::{Order, Sort};
 use crate::count::tcp_stats::Columns;
 use crate::filter::Filter;
@@ -19,6 +19,8 @@ use crate::time::period::{End, PeriodError, Reference, period};
 use crate::time::{Bound, Period};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+
+use super::terminal;
 
 /// A usage error: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,11 @@ pub(super) struct Request {
     pub event_host: Arc<str>,
     /// The time zone in which times are shown.
     pub zone: TimeZone,
+    /// Whether a screen shows the counts so far.
+    pub live: bool,
+    /// The prefix lengths of networks.
+    pub mask: Mask,
+    histogram: bool,
     color: Color,
 }
 
@@ -100,11 +107,8 @@ impl Request {
         // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
-        let tally = if args.format.has_timeline() || args.histogram {
-            tally.with_timeline(zone.clone())
-        } else {
-            tally
-        };
+        let has_timeline = args.format.has_timeline() || args.histogram || args.live;
+        let tally = if has_timeline { tally.with_timeline(zone.clone()) } else { tally };
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order { sort: args.sort, top: args.top, min: args.min, columns },
@@ -114,6 +118,9 @@ impl Request {
             strict: args.strict,
             event_host: host,
             zone,
+            live: args.live,
+            mask: args.mask,
+            histogram: args.histogram,
             color: args.color,
         })
     }
@@ -138,9 +145,14 @@ impl Request {
         [since, until, wait.map(str::to_owned)].into_iter().flatten().collect()
     }
 
+    /// Whether the report shows connections over time, besides intervals that were asked for.
+    pub(super) fn has_timeline(&self) -> bool {
+        self.kind.has_timeline() || self.histogram
+    }
+
     /// The costly fields of connections that are needed.
     pub(super) fn requested(&self) -> RequestedFields {
-        if self.events {
+        if self.events || self.live {
             return RequestedFields { local: true, local_ip: true, comm: true, pid: true };
         }
         let requested = self.count.tally.keys.requested();
@@ -174,6 +186,7 @@ impl Request {
             intervals: self.count.tally.has_intervals(),
             headings,
             columns: self.order.columns,
+            histogram: self.histogram,
         }
     }
 }
@@ -190,6 +203,9 @@ fn check_format(args: &CountArgs) -> Result<(), Usage> {
     let is_stdout = args.output.as_deref().is_none_or(|path| path == Path::new("-"));
     if args.format == OutputFormat::Parquet && is_stdout && std::io::stdout().is_terminal() {
         return Err(Usage("--format parquet is not text; give a file with --output".into()));
+    }
+    if args.live {
+        terminal::check().map_err(|e| Usage(e.to_string()))?;
     }
     let name = match args.format {
         OutputFormat::Openmetrics => "openmetrics",

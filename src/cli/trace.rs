@@ -12,6 +12,7 @@ use super::message;
 use super::metrics::Endpoint;
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
+use super::server_log::ServerLog;
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
@@ -41,17 +42,19 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
             message::notice_in_background(quiet, begin);
         }
     };
+    let log = server_log(&args)?;
     let endpoint = Endpoint::open(&args.metrics)?;
     let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
     let has_command = !args.argv.is_empty();
     let what = Watch { request, output, duration: args.duration, metrics, has_command };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
+        let log = log.as_ref();
+        let sample = || with_log(log, || Sampler::spawn(start.clone(), options));
+        let stop = || with_log(log, || Tracer::spawn(start.clone(), options));
         return match args.engine {
-            Engine::Sample => {
-                watch(|| Sampler::spawn(start, options).inspect(|s| say(s.remarks())), what)
-            }
-            _ => watch(|| Tracer::spawn(start, options).inspect(|t| say(t.remarks())), what),
+            Engine::Sample => watch(|| sample().inspect(|s| say(s.remarks())), what),
+            _ => watch(|| stop().inspect(|t| say(t.remarks())), what),
         };
     }
     let targets = Targets { pids, children: !args.no_children };
@@ -102,6 +105,32 @@ fn advise(error: anyhow::Error, engine: Engine, port: &str) -> anyhow::Error {
 fn requested(args: &TraceArgs, request: &Request) -> RequestedFields {
     let requested = request.requested();
     RequestedFields { local: requested.local || args.metrics.address.is_some(), ..requested }
+}
+
+/// Runs `spawn` with the output of the command going to a file, if there is one.
+fn with_log<T>(log: Option<&ServerLog>, spawn: impl FnOnce() -> T) -> T {
+    match log {
+        Some(log) => log.during(spawn),
+        None => spawn(),
+    }
+}
+
+/// Opens the file for the output of a command, whose place on the terminal the screen has.
+fn server_log(args: &TraceArgs) -> anyhow::Result<Option<ServerLog>> {
+    match &args.server_log {
+        Some(path) => {
+            let log = ServerLog::open(path);
+            let context = || format!("cannot write the server's log '{}'", path.display());
+            Ok(Some(log.with_context(context)?))
+        }
+        None if args.count.live && !args.argv.is_empty() => Err(Usage(
+            "the screen of --live has the terminal; say where the command's output goes, for example \
+             --server-log server.log"
+                .into(),
+        )
+        .into()),
+        None => Ok(None),
+    }
 }
 
 fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {

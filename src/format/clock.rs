@@ -50,6 +50,11 @@ impl Clock {
         Clock::new(zone, detail)
     }
 
+    /// Creates a clock for times of single connections of today.
+    pub(crate) fn of_times(zone: &TimeZone) -> Clock {
+        Clock::new(zone, Detail::Millis)
+    }
+
     /// The name of the detail for the script of the HTML report, if [`between`](Clock::between) chose it.
     pub(super) fn detail_name(&self) -> &'static str {
         match self.detail {

@@ -30,6 +30,8 @@ pub struct RenderOptions {
     pub headings: bool,
     /// The statistics that are shown.
     pub columns: Columns,
+    /// Whether a table has a chart of connections over time.
+    pub histogram: bool,
 }
 
 /// A format of reports and events. All intervals are written before the report.

@@ -14,6 +14,7 @@ mod piped;
 mod recipes;
 mod rows;
 mod schema;
+mod screen;
 mod service;
 mod tcp_stats;
 mod usage;

@@ -34,7 +34,7 @@ pub(super) fn watch<L: Live>(
         give_up_privileges();
         // The other thread waits for it.
         let _ = has_started.send(());
-        state.begin(duration);
+        state.begin(duration, live.status().source)?;
         let ending = follow(&mut live, &mut state);
         let mut status = live.status();
         if ending.is_err() {

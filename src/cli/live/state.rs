@@ -17,6 +17,7 @@ use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::Request;
+use crate::cli::screen::{REQUEST_INTERVAL, Screen};
 use crate::cli::service::Service;
 
 /// Maximum age of the [`SourceStatus`] in metrics.
@@ -43,6 +44,8 @@ pub(super) struct State {
     /// The name of the output in messages.
     place: String,
     metrics: Option<Metrics>,
+    screen: Option<Screen>,
+    has_command: bool,
     service: Service,
     /// When the status in metrics is updated next.
     tell_at: Option<Instant>,
@@ -76,6 +79,8 @@ impl State {
             event_writer,
             place,
             metrics,
+            screen: None,
+            has_command,
             service: Service::new(has_command),
             tell_at: None,
             end,
@@ -87,10 +92,21 @@ impl State {
     }
 
     /// Starts `duration`, when the source is ready: to attach may take long.
-    pub(super) fn begin(&mut self, duration: Option<SignedDuration>) {
+    pub(super) fn begin(
+        &mut self,
+        duration: Option<SignedDuration>,
+        source: &str,
+    ) -> anyhow::Result<()> {
+        if self.reporter.request.live {
+            // So that what was said until now is not on the screen.
+            message::finish();
+            let screen = Screen::start(&self.reporter.request, source, self.has_command);
+            self.screen = Some(screen?);
+        }
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
         self.service.ready();
+        Ok(())
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -113,6 +129,7 @@ impl State {
         let past = |bound: &Bound| matches!(bound, Bound::At(t) if *t <= RecordTime::now());
         self.counting
             && (self.event_writer.closed()
+                || self.screen.as_ref().is_some_and(Screen::quits)
                 || self.stop_at.is_some_and(|t| t <= Instant::now())
                 || self.end.as_ref().is_some_and(past))
     }
@@ -128,7 +145,14 @@ impl State {
             metrics.take(&c);
         }
         if !self.reporter.request.events {
+            let shown = self.screen.as_ref().map(|screen| (screen, c.clone()));
+            let before = self.reporter.request.count.sums.total;
             self.reporter.take(c);
+            if let Some((screen, c)) = shown
+                && self.reporter.request.count.sums.total > before
+            {
+                screen.take(c);
+            }
         } else if self.reporter.request.count.passes(&c) {
             c.machine = Some(self.reporter.request.event_host.clone());
             self.event_writer.event(c);
@@ -138,11 +162,25 @@ impl State {
     /// Updates the status in metrics, if it is too old.
     pub(super) fn tell(&mut self, live: &mut impl Live) {
         self.service.alive();
-        let Some(metrics) = self.metrics.as_ref().filter(|_| self.counting) else { return };
+        let is_told = self.metrics.is_some() || self.screen.is_some();
         let now = Instant::now();
-        if self.tell_at.is_none_or(|at| at <= now) {
-            metrics.update(live.status());
-            self.tell_at = now.checked_add(STATUS_MAX_AGE);
+        if !is_told || !self.counting || self.tell_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let status = live.status();
+        self.tell_at = now.checked_add(STATUS_MAX_AGE);
+        if let Some(screen) = &self.screen {
+            self.tell_at = now.checked_add(REQUEST_INTERVAL);
+            screen.update(&status);
+            if let Some(path) = screen.wants_report() {
+                let Request { count, order, zone, .. } = &self.reporter.request;
+                let mut status = status.clone();
+                status.ended.get_or_insert_with(RecordTime::now);
+                screen.write_report(path, count.clone(), *order, status, zone.clone());
+            }
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.update(status);
         }
     }
 
@@ -194,6 +232,7 @@ impl State {
 
     /// Writes the tally and stops counting.
     pub(super) fn end(&mut self, status: SourceStatus) {
+        self.screen = None;
         self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
         if self.reporter.request.events {
@@ -209,7 +248,9 @@ impl State {
     /// whether it was.
     pub(super) fn finish(self, mut status: SourceStatus) -> bool {
         status.ended.get_or_insert_with(RecordTime::now);
-        let State { mut reporter, mut event_writer, place, counting, .. } = self;
+        let State { mut reporter, screen, mut event_writer, place, counting, .. } = self;
+        // The report follows on the terminal that the screen was on.
+        drop(screen);
         if counting {
             event_writer.text(reporter.rest(Some(RecordTime::now())));
         }

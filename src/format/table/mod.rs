@@ -152,7 +152,7 @@ impl super::Format for Format {
         if !self.rows.is_empty() {
             writeln!(out)?;
         }
-        if report.intervals.is_some() {
+        if self.options.histogram && report.intervals.is_some() {
             histogram::write(report, &self.options, out)?;
         }
         if report.sums.total > 0 {
