@@ -395,6 +395,33 @@ fn entities_do_not_make_text_of_a_call_unreadable() {
     }
 }
 
+/// Lines as people publish them: shortened, explained, redacted, or written by relatives of strace.
+#[test]
+fn published_lines_are_counted_or_unreadable() {
+    for (lines, counts) in [
+        ("[pid 12] accept4(4, {sa_family=AF_INET6, sin6_port=htons(34784)...}, ...) = 5", (1, 0)),
+        (r#"accept4(3, {sa_family=AF_INET6, sin6_port=htons(1), ... "::1" ...}, ...) = 4"#, (1, 0)),
+        (
+            "<... accept resumed>{sa_family=AF_INET6, sin6_port=htons(1), ...), sin6_scope_id=0}, [28]) = 11",
+            (1, 0),
+        ),
+        ("accept(139, {...192.0.2.21...}, ...) = 169", (0, 1)),
+        (
+            r#"accept(8, {sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr("10.0.x.z")}, [16]) = 5"#,
+            (1, 0),
+        ),
+        ("accept(4, NULL, NULL)       = 6      the new client\naccept(4,\n", (1, 0)),
+        ("accept(4, NULL, NULL)       = -1 EAGAIN      nobody waits", (0, 0)),
+        // ltrace -S shows a system call beside the function that made it.
+        ("SYS_accept(3, 0x7ffd, 0x7ffc, 0) = 4\naccept(3, 0x7ffd, 0x7ffc, 0) = 4", (1, 1)),
+        ("accept@SYS(3, 0x7ffd, 0x7ffc, 0) = 4\naccept(3, 0x7ffd, 0x7ffc, 0) = 4", (1, 1)),
+        ("1 nginx X accept4(0x6 socket:[4], 0x7e {Addr: 192.0.2.1}, 0x7c, 0x0) = 7 (0x7)", (0, 1)),
+        ("nginx/12 accept4(fd: 6<socket:[1]>, upeer_sockaddr: 0x7ffe, flags: 0) = 7", (0, 1)),
+    ] {
+        assert_eq!(read(&format!("{lines}\n"), false), counts, "{lines}");
+    }
+}
+
 #[test]
 fn accepts_in_damaged_lines_are_counted_or_unreadable() {
     for lines in [

@@ -272,7 +272,8 @@ pub(super) fn calls(line: &[u8]) -> impl Iterator<Item = usize> + '_ {
         let ends: [&[u8]; 6] =
             [b"accept4", b"accept", b"getsockname", b"getpeername", b"listen", b"bind"];
         let end = ends.iter().find(|end| word.ends_with(end)).filter(|_| !is_syscall(word))?;
-        Some(at - end.len())
+        // `SYS_accept(` is of ltrace -S, which shows the function beside the system call.
+        (!line[..at - end.len()].ends_with(b"SYS_")).then_some(at - end.len())
     });
     let halves = memmem::find_iter(line, b"<... ").filter(|at| {
         let word = &line[at + 5..];
