@@ -202,7 +202,7 @@ impl SockDiagWatcher {
 
     /// Returns how many more connections, to any port, the kernel has counted.
     fn uncounted(&mut self) -> Option<u64> {
-        Some(self.opened()?.saturating_sub(self.tracker.passive()))
+        Some(self.opened()?.saturating_sub(self.tracker.counted_by_kernel()))
     }
 
     /// Returns how many connections, to any port, the kernel has counted.
@@ -245,7 +245,8 @@ impl SockDiagWatcher {
         self.tracker.finish();
         self.give();
         self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
-        self.missing.uncounted_before = opened.map(|n| n.saturating_sub(self.tracker.passive()));
+        self.missing.uncounted_before =
+            opened.map(|n| n.saturating_sub(self.tracker.counted_by_kernel()));
         self.look_for_missing();
         if !self.told {
             self.status.record_shortfall(

@@ -25,6 +25,8 @@ pub(super) mod state {
     pub(crate) const ESTABLISHED: u8 = 1;
     /// Has sent a SYN.
     pub(crate) const SYN_SENT: u8 = 2;
+    /// Handshakes of inbound connections.
+    pub(crate) const SYN_RECV: u8 = 3;
     /// Closed: the final state of all connections.
     pub(crate) const CLOSE: u8 = 7;
     /// A connection whose client has closed its side.

@@ -89,6 +89,8 @@ pub(super) struct SocketTracker {
     forgotten: Forgotten,
     given: Vec<ObservedSocket>,
     passive: u64,
+    /// Second sockets of handshakes.
+    discarded: u64,
     opened_before: u64,
     vanished: u64,
 }
@@ -107,6 +109,7 @@ impl SocketTracker {
             forgotten: Forgotten::default(),
             given: Vec::new(),
             passive: 0,
+            discarded: 0,
             opened_before: 0,
             vanished: 0,
         }
@@ -191,7 +194,9 @@ impl SocketTracker {
             self.listeners.note(s.local, self.history.last());
         } else if self.forgotten.remove(s.cookie) {
             self.vanished -= 1;
-        } else if !was_discarded(s) {
+        } else if was_discarded(s) {
+            self.discarded += u64::from([state::CLOSE, state::SYN_RECV].contains(&s.state));
+        } else {
             self.came_and_went(s, told);
         }
     }
@@ -242,8 +247,15 @@ impl SocketTracker {
     }
 
     /// The number of known connections that have begun since.
+    #[cfg(test)]
     pub(super) fn passive(&self) -> u64 {
         self.passive
+    }
+
+    /// The number of known sockets that the kernel has counted as inbound connections since: also those that it made
+    /// for a handshake and discarded.
+    pub(super) fn counted_by_kernel(&self) -> u64 {
+        self.passive + self.discarded
     }
 
     /// The ranges of `ports` on which the last dump has no listener.
