@@ -17,7 +17,7 @@ SOAK_SECONDS ?= 600
 KERNELS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz fuzz-corpora install help
+.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz fuzz-corpora pictures install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
@@ -74,6 +74,10 @@ fuzz: ## each fuzz target for FUZZ_TIME seconds, from the corpora in testdata/fu
 
 fuzz-corpora: ## what `make fuzz` found, minimised, into testdata/fuzz (at most FUZZ_KIB for each target)
 	@fuzz/corpora.sh $(FUZZ_KIB)
+
+# The browser and the terminal are real ones, so the pictures differ a little each time.
+pictures: ## the pictures of README.md, made again (tmux, chromium, python3; after make)
+	@docs/pictures/make.py $(BIN)
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.
 install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions

@@ -45,8 +45,8 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
             .filter(|_| request.count.tally.has_intervals()),
         port: request.count.filter.ports.single(),
         requested: request.requested(),
-        // Events on a terminal show the progress themselves.
-        progress: !args.count.quiet && !args.count.events,
+        // Events on a terminal show the progress themselves, and so does a screen.
+        progress: !args.count.quiet && !args.count.events && !args.count.live,
         counted: Some(request.count.progress.insert(Arc::default()).clone()),
         names: SettingNames(option_name),
         ..Options::default()

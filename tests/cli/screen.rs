@@ -84,6 +84,15 @@ fn a_screen_follows_a_growing_log_and_obeys_keys() {
     file.write_all(line(NOON + 41.0, "198.51.100.9", 443).as_bytes()).unwrap();
     fs::write(&log, line(NOON + 42.0, "203.0.113.5", 80)).unwrap();
     terminal.wait_for(&["33 connections", "203.0.113.5"]);
+    // Progress of a reading of more than a second would be drawn over the screen.
+    let begin = Instant::now();
+    let mut more = OpenOptions::new().append(true).open(&log).unwrap();
+    while begin.elapsed() < Duration::from_millis(1500) {
+        more.write_all(b"\n").unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let shown = terminal.wait_for(&["33 connections"]);
+    assert!(shown.starts_with("tcptally parse") && !shown.contains("/s,"), "{shown}");
     terminal.press(&["/", "198.51.100.0/24", "Enter"]);
     let shown = terminal.wait_for(&["/ 198.51.100.0/24 (2)"]);
     assert!(!shown.contains("192.0.2.1 "), "{shown}");

@@ -8,7 +8,7 @@ mod tests;
 mod view;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -221,7 +221,7 @@ fn write_report(
 
 /// The terminal in raw mode and with the alternate screen, until it is dropped.
 struct RawTerminal {
-    terminal: Terminal<CrosstermBackend<File>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
 }
 
 impl RawTerminal {
@@ -229,7 +229,8 @@ impl RawTerminal {
         let mut tty = tty()?;
         enable_raw_mode()?;
         let entered = execute!(tty, EnterAlternateScreen, cursor::Hide);
-        let terminal = entered.and_then(|()| Terminal::new(CrosstermBackend::new(tty)));
+        let terminal =
+            entered.and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::new(tty))));
         terminal.map(|terminal| RawTerminal { terminal }).inspect_err(|_| drop(disable_raw_mode()))
     }
 }

@@ -66,7 +66,7 @@ impl History {
     }
 
     /// Connections per second, by the last seconds before `now`.
-    pub(super) fn rate(&self, now: RecordTime, started: RecordTime) -> f64 {
+    fn rate(&self, now: RecordTime, started: RecordTime) -> f64 {
         let slot = slot_of(now);
         let sum: u32 = (slot - RATE_SLOTS..=slot).map(|slot| self.get(slot)).sum();
         let begin = ((slot - RATE_SLOTS) * SLOT_SECONDS) as f64;
@@ -170,6 +170,8 @@ impl Filter {
 pub(super) struct Model {
     /// The time at which counting began.
     pub started: RecordTime,
+    /// The time of the first connection, which a record may have from before that.
+    first: RecordTime,
     /// All connections.
     pub total: u64,
     /// Those whose address is not known.
@@ -210,6 +212,7 @@ impl Model {
         all.extend(keys.list());
         Model {
             started,
+            first: started,
             total: 0,
             unknown: 0,
             not_in_rows: 0,
@@ -235,6 +238,7 @@ impl Model {
             _ => RecordTime::now(),
         };
         self.total += 1;
+        self.first = self.first.min(time);
         self.unknown += u64::from(c.ip.is_none() && c.host.is_none());
         self.history.add(slot_of(time));
         let mut one = Row { count: 1, last: c.time, ..Row::default() };
@@ -316,6 +320,11 @@ impl Model {
         self.base = base;
     }
 
+    /// All connections per second, in the last seconds.
+    pub(super) fn rate(&self, now: RecordTime) -> f64 {
+        self.history.rate(now, self.first)
+    }
+
     /// The number of rows.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
@@ -333,7 +342,7 @@ impl Model {
         count: usize,
         now: RecordTime,
     ) -> (Vec<(Row, f64)>, u64) {
-        let rate = |row: &Row| row.history.rate(now, self.started);
+        let rate = |row: &Row| row.history.rate(now, self.first);
         let most = self.rows.iter().map(|row| row.count).max().unwrap_or_default();
         let mut order: Vec<(f64, &Row)> = self
             .rows

@@ -126,6 +126,16 @@ fn keys_sort_filter_and_change_what_is_counted_by() {
     assert_eq!(state.page[0].0.count, state.model.total);
 }
 
+/// A record that is followed has connections from before the screen.
+#[test]
+fn rates_of_earlier_connections_are_by_their_own_times() {
+    let model = Model::new(Keys::default(), Mask::default(), true, at(120));
+    let mut state = State::new(model, "parse".into());
+    (0..120).for_each(|i| state.model.add(connection(i, [192, 0, 2, 7], 443)));
+    let rate = state.model.rate(at(120));
+    assert!((0.5..1.5).contains(&rate), "{rate}");
+}
+
 #[test]
 fn enter_shows_the_connections_of_a_row() {
     let mut state = state();

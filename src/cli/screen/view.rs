@@ -133,7 +133,7 @@ fn head(buffer: &mut Buffer, state: &State, now: RecordTime, theme: Theme) {
     put_right(buffer, width, 0, &format!("  {right}"), style);
 
     let model = &state.model;
-    let rate = model.history.rate(now, model.started);
+    let rate = model.rate(now);
     let x = put(buffer, 0, 1, &format!("{} connections", model.total), bold);
     let x = put(buffer, x, 1, &format!("  {}/s", number(rate)), Style::new());
     let x = put(buffer, x, 1, &format!("  {} rows", model.len()), Style::new());
@@ -186,9 +186,17 @@ struct Columns {
     spark: usize,
 }
 
+/// The width of a rate and a count.
+const NUMBERS: usize = 9 + 10;
+
 impl Columns {
+    /// The width of what is text.
+    fn text(&self) -> u16 {
+        let share = if self.share > 0 { self.share + 1 } else { 0 };
+        (self.label + NUMBERS + share) as u16
+    }
+
     fn fit(width: usize, longest: usize) -> Columns {
-        const NUMBERS: usize = 9 + 10;
         let label = longest.clamp(12, width.saturating_sub(NUMBERS).max(12));
         let mut left = width.saturating_sub(label + NUMBERS);
         let mut take = |wanted: usize, least: usize| {
@@ -214,7 +222,8 @@ fn table(buffer: &mut Buffer, state: &State, now: RecordTime, theme: Theme, zone
         let is_selected = state.from + i == state.selected;
         line(buffer, y, (row, *rate), state, &columns, now, theme);
         if is_selected {
-            let area = Rect::new(0, y, buffer.area.width, 1);
+            // Bars in reverse would show the opposite.
+            let area = Rect::new(0, y, columns.text().min(buffer.area.width), 1);
             buffer.set_style(area, Style::new().add_modifier(Modifier::REVERSED));
         }
     }
