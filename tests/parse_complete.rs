@@ -303,7 +303,10 @@ fn table() -> Vec<Row> {
             "sockets.direction",
             "ESTAB 0 0 192.0.2.77:40001 198.51.100.7:40002\n",
             0,
-            &["sockets.direction: of 1 sockets it is not known which end is the server", "--port"],
+            &[
+                "sockets.direction: 1 sockets are left out because it is not known which end is the server",
+                "--port",
+            ],
         ),
         row(
             "netfilter.program",

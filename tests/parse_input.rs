@@ -325,7 +325,7 @@ fn every_entry_of_verbose_output_has_its_time_and_its_program() {
     };
     let place = Place::new();
     place.file("log", entry(41, "kernel") + &entry(42, "kernel") + &entry(43, "sshd"));
-    let alone = &["SYNs alone"];
+    let alone = &["only SYNs"];
     said(&place.parse(&["log"]), 0, "10.0.0.1: 2\n", alone);
     let from = |second: u8| {
         let time = format!("2026-11-22T10:58:{second}Z");
@@ -343,7 +343,7 @@ fn a_forced_format_reads_all_of_a_compressed_log() {
     for options in [&["log.gz"][..], &["log.gz", "--type", "netfilter"]] {
         let output =
             place.parse(&[options, &["--date", "2026-11-22", "--since", "2026-11-22"]].concat());
-        said(&output, 0, "10.0.0.1: 1\n", &["SYNs alone"]);
+        said(&output, 0, "10.0.0.1: 1\n", &["only SYNs"]);
     }
 }
 
@@ -352,7 +352,7 @@ fn times_far_apart_do_no_harm() {
     let place = Place::new();
     let line = |year: u16| format!("{year}-11-22T10:58:42Z gw1 kernel: {LOGGED}\n");
     place.file("log", line(1700) + &line(2200) + &line(1701));
-    said(&place.parse(&["log"]), 0, "10.0.0.1: 3\n", &["SYNs alone"]);
+    said(&place.parse(&["log"]), 0, "10.0.0.1: 3\n", &["only SYNs"]);
 }
 
 #[test]

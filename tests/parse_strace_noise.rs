@@ -27,17 +27,20 @@ fn read(log: &str, port: bool) -> (u64, u64) {
     (found.len() as u64, outcome.status.unreadable_lines())
 }
 
+/// What strace writes before a call, by its options.
+const STRACE_PREFIXES: [&str; 7] = [
+    "",
+    "1234  ",
+    "1234  10:53:30.174673 ",
+    "[pid  8139] ",
+    "[pid  8139] 10:53:30 ",
+    "1795344802.927766 ",
+    "     0.004183 ",
+];
+
 /// A log, and how many connections it describes. Each line is one that strace writes.
 fn log() -> impl Strategy<Value = Vec<(String, u64)>> {
-    let prefix = select(vec![
-        "",
-        "1234  ",
-        "1234  10:53:30.174673 ",
-        "[pid  8139] ",
-        "[pid  8139] 10:53:30 ",
-        "1795344802.927766 ",
-        "     0.004183 ",
-    ]);
+    let prefix = select(STRACE_PREFIXES.to_vec());
     let body = select(vec![
         (format!("accept4(3, {PEER}, [128 => 16], SOCK_CLOEXEC) = 4"), 1),
         (format!("accept4(3, {PEER}, [16], SOCK_NONBLOCK) = 11 <0.000046>"), 1),
@@ -190,14 +193,7 @@ fn logs_of_no_connection() -> Vec<ShortLog> {
 
 /// All of them, with prefixes of strace and of loggers.
 fn short_logs() -> Vec<ShortLog> {
-    let prefixes = [
-        "",
-        "1234  ",
-        "1234  10:53:30.174673 ",
-        "[pid  8139] ",
-        "[pid  8139] 10:53:30 ",
-        "1795344802.927766 ",
-        "     0.004183 ",
+    let more = [
         "10:53:30.174673 (+     0.008233) ",
         "8139<nginx> ",
         "May 17 21:36:42 web1 strace[1499]: ",
@@ -207,7 +203,8 @@ fn short_logs() -> Vec<ShortLog> {
     let with = |prefix: &str, (lines, n): &ShortLog| {
         (lines.iter().map(|line| format!("{prefix}{line}")).collect(), *n)
     };
-    prefixes.iter().flat_map(|prefix| logs.iter().map(move |log| with(prefix, log))).collect()
+    let prefixes = STRACE_PREFIXES.iter().chain(&more);
+    prefixes.flat_map(|prefix| logs.iter().map(move |log| with(prefix, log))).collect()
 }
 
 /// Whether the name of an accept is whole in a line into which `junk` was put at `at`, or was never

@@ -1,4 +1,4 @@
-//! Syslog messages of Cisco ASA, FTD and PIX: 302013 tells each TCP connection that was built.
+//! Syslog messages of Cisco ASA, FTD and PIX: 302013 is logged for each TCP connection that was built.
 //!
 //! The messages are those of Cisco's "ASA Series Syslog Messages". The address in parentheses is the
 //! mapped one; the first of each end is that of the machine itself.

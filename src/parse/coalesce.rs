@@ -349,6 +349,31 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
     sink.take_many(connection, slot.count.into(), time(kind, slot.last));
 }
 
+/// What was found in a part of a record.
+#[derive(Default)]
+pub(super) struct ConnectionBuffer {
+    /// In the order of the record.
+    pub all: Vec<Connection>,
+    waiting: Coalescer,
+}
+
+impl ConnectionBuffer {
+    /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
+    pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
+        let ConnectionBuffer { all, waiting } = self;
+        if alike {
+            all.drain(..).for_each(|connection| waiting.take(connection, sink));
+        } else {
+            all.drain(..).for_each(|connection| sink.take(connection));
+        }
+    }
+
+    /// Gives what has waited for more like it.
+    pub(super) fn end(&mut self, sink: &mut dyn Sink) {
+        self.waiting.end(sink);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! HAProxy's logs of TCP connections: `option tcplog`, the default form, and errors of a handshake.
 //!
 //! The forms are those of HAProxy's configuration manual, chapter 8.2. Lines of `option httplog` are
-//! requests, of which one connection may have many: a log of these alone is refused.
+//! requests. One connection may carry many requests, so a log of requests only is refused.
 
 use memchr::memmem;
 

@@ -99,11 +99,11 @@ impl FromStr for Host {
 pub(super) struct Ends {
     /// The one that opened it.
     pub client: Host,
-    /// Its port, where the record tells.
+    /// Its port, if known.
     pub client_port: Option<u16>,
     /// What it asked for.
     pub server: Host,
-    /// The port it asked for, where the record tells.
+    /// The server's port, if known.
     pub server_port: Option<u16>,
 }
 
@@ -129,7 +129,7 @@ impl Ends {
         self.client == self.server || self.server.is_loopback()
     }
 
-    /// The connection, as far as its ends tell.
+    /// A connection between these ends.
     pub(super) fn connection(&self) -> Connection {
         Connection {
             ip: self.client.ip(),

@@ -1,16 +1,15 @@
 //! Logs of firewalls, monitors and clouds that have one event a line: what their readers share.
 //!
-//! A reader is a type that implements [`LineLog`]. It tells what a line says; prefixes of loggers
-//! before every line, the order of several files, times, directions and what may hide a connection
-//! are dealt with here.
+//! A reader is a type that implements [`LineLog`]. It parses a line; prefixes of loggers
+//! before every line, the order of several files, times, directions and the reasons for an incomplete
+//! report are handled here.
 
-use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::layers::{Layers, first_lines};
 use super::reader::{Context, Setting};
-use super::timestamp::Stamp;
+use super::timestamp::{self, Dated, Stamp};
 use super::wrapper;
 use super::{lines, text};
 use crate::{Connection, RecordTime, ShortfallKind};
@@ -36,18 +35,18 @@ pub(crate) enum ParsedLine {
     Foreign,
 }
 
-/// A connection that a line tells of.
+/// A connection in a line.
 #[derive(Debug)]
 pub(crate) struct Event {
-    /// The time that the line tells.
+    /// The time in the line.
     pub stamp: Stamp,
     /// So many nanoseconds before that time the connection began.
     pub before: i64,
     /// Who connected to what.
     pub ends: Ends,
-    /// Whether the connection was established, if the line tells.
+    /// Whether the connection was established, if the line shows it.
     pub established: Option<bool>,
-    /// What else the line tells; the ends and the time are set from the fields above.
+    /// Other values in the line. The ends and the time are set from the fields above.
     pub more: Connection,
 }
 
@@ -57,7 +56,7 @@ impl Event {
         Event { stamp, before: 0, ends, established, more: Connection::default() }
     }
 
-    /// What a line says that tells of this.
+    /// The parsed line of this event.
     pub(crate) fn parsed(self) -> ParsedLine {
         ParsedLine::Connection(Box::new(self))
     }
@@ -65,13 +64,13 @@ impl Event {
 
 /// A format with one event a line.
 pub(crate) trait LineLog: Sync {
-    /// What the beginning of a record tells of its form.
+    /// Determines the form of a record from its first lines.
     fn of(lines: &[&[u8]]) -> Self;
 
     /// Reads a line.
     fn parse_line(&self, line: &[u8]) -> ParsedLine;
 
-    /// Whether a line that can be read may lack its end all the same: digits of a port.
+    /// Whether a line that can be read may still lack its end, such as digits of a port.
     fn may_be_cut(&self, _line: &[u8]) -> bool {
         false
     }
@@ -131,11 +130,11 @@ impl<L: LineLog> PrefixedLog<L> {
                 ParsedLine::Connection(event)
             }
             ParsedLine::Packet(Stamp::None, packet) => ParsedLine::Packet(outer, packet),
-            told => told,
+            parsed => parsed,
         }
     }
 
-    /// Whether a line of another form tells of a connection behind prefixes that not all lines have.
+    /// Whether a line contains an event behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
         wrapper::without_prefixes(line).any(|stripped| {
             matches!(
@@ -149,7 +148,7 @@ impl<L: LineLog> PrefixedLog<L> {
 /// What the lines of a block say.
 #[derive(Default)]
 struct Block {
-    told: Vec<ParsedLine>,
+    parsed: Vec<ParsedLine>,
     broken: u64,
     lost: u64,
     elsewhere: u64,
@@ -159,9 +158,9 @@ struct Block {
 
 impl Block {
     fn read<L: LineLog>(&mut self, text: &[u8], look: &PrefixedLog<L>) {
-        let mut told = std::mem::take(&mut self.told);
-        told.clear();
-        *self = Block { told, ..Block::default() };
+        let mut parsed = std::mem::take(&mut self.parsed);
+        parsed.clear();
+        *self = Block { parsed, ..Block::default() };
         let whole = text.last().copied().is_some_and(lines::is_end);
         lines::each(text, |line, at| match look.parse_line(line) {
             ParsedLine::Connection(_) | ParsedLine::Packet(..)
@@ -175,7 +174,7 @@ impl Block {
             ParsedLine::Midstream => self.midstream += 1,
             ParsedLine::Blocked => self.blocked += 1,
             ParsedLine::Foreign => self.elsewhere += u64::from(look.is_elsewhere(line)),
-            told => self.told.push(told),
+            parsed => self.parsed.push(parsed),
         });
     }
 }
@@ -185,15 +184,15 @@ impl Block {
 pub(crate) struct Seen {
     /// Connections in the record, in both directions.
     pub connections: u64,
-    /// Connections of which the record does not tell whether they were established.
+    /// Connections that may not have been established: the record does not show it.
     pub undecided: u64,
 }
 
 /// Reads `inputs`. A reader adds what its format cannot know.
 pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
-    let mut fold = Deduplicator::new(cx);
+    let mut deduplicator = Deduplicator::new(cx);
     let name = common_name(inputs.iter());
-    let logs = dated::in_order(inputs, cx, PrefixedLog::<L>::of, PrefixedLog::stamp);
+    let logs = timestamp::in_order(inputs, cx, PrefixedLog::<L>::of, PrefixedLog::stamp);
     let mut seen = Seen::default();
     let (local, established) = (cx.options.local.clone(), cx.options.established);
     let (mut midstream, mut blocked) = (0, 0);
@@ -206,8 +205,8 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
             elsewhere += block.elsewhere;
             midstream += block.midstream;
             blocked += block.blocked;
-            for told in block.told.drain(..) {
-                match told {
+            for parsed in block.parsed.drain(..) {
+                match parsed {
                     ParsedLine::Connection(event) => {
                         let time = calendar.record_time(event.stamp);
                         let wanted = !established || event.established != Some(false);
@@ -221,7 +220,8 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
                     }
                     ParsedLine::Packet(stamp, packet) => {
                         let time = calendar.record_time(stamp);
-                        fold.see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
+                        deduplicator
+                            .see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
                     }
                     _ => {}
                 }
@@ -232,7 +232,21 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
             cx.record_read_error(&input, &e);
         }
     }
-    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    report_left_out(&name, blocked, midstream, cx);
+    if established && seen.undecided > 0 {
+        cx.status.warn(format!(
+            "{name}: the record does not show whether {} connections were established; {} \
+             counts them",
+            seen.undecided,
+            cx.options.name(Setting::Established)
+        ));
+    }
+    seen
+}
+
+/// Reports how many lines of a run do not count, by kind.
+fn report_left_out(name: &str, blocked: u64, midstream: u64, cx: &mut Context<'_>) {
     if blocked > 0 {
         cx.status.warn(format!(
             "{name}: {blocked} TCP packets or sessions that the firewall blocked are left out"
@@ -243,15 +257,6 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
             "{name}: {midstream} connections that had begun before the record are left out"
         ));
     }
-    if established && seen.undecided > 0 {
-        cx.status.warn(format!(
-            "{name}: of {} connections the record does not tell whether they were established; {} \
-             counts them",
-            seen.undecided,
-            cx.options.name(Setting::Established)
-        ));
-    }
-    seen
 }
 
 /// The connection of an event at `time`.

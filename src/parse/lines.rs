@@ -163,7 +163,7 @@ pub(super) fn load(
     chunk: usize,
     buffer: &mut Vec<u8>,
 ) -> io::Result<(usize, usize)> {
-    // The byte before tells whether a line begins with the first.
+    // The byte before shows whether a line begins with the first.
     let before = usize::from(start > 0);
     let left = usize::try_from(plain.len - start).unwrap_or(usize::MAX);
     let own = before + chunk.min(left);

@@ -6,13 +6,10 @@
 
 mod asa;
 mod bcc;
-mod buffer;
 mod clean;
 mod coalesce;
 mod conntrack;
-mod converted;
 mod cursor;
-mod dated;
 mod deduplicate;
 mod digits;
 mod events;
@@ -71,7 +68,7 @@ pub struct Outcome {
     pub status: SourceStatus,
     /// Inputs that could not be read or recognised, each a message for the user.
     pub failures: Vec<String>,
-    /// Why a total of 0 is to be believed: how each record was read, and what would have been a
+    /// The reason of a total of 0: how each record was read, and what would have been a
     /// connection in it.
     pub read_as: Vec<String>,
 }
@@ -148,7 +145,7 @@ fn empty_results(empty: &[Input], options: &Options) -> Vec<InputResult> {
     empty.iter().map(result).collect()
 }
 
-/// What is to be said of inputs without content. A log that is empty beside others hides nothing.
+/// A warning about inputs without content. An empty log beside others hides nothing.
 fn about_empty(empty: &[Input], runs: &[Run]) -> Option<String> {
     let name = common_name(empty.iter());
     let is = if empty.len() == 1 { "is" } else { "are" };

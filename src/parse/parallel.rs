@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use crate::Sink;
 
@@ -88,7 +89,6 @@ pub(super) struct Steps<Read, InOrder, Give, End> {
 }
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
-#[expect(clippy::too_many_lines, reason = "to be split by steps")]
 pub(super) fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
 where
     J: Default,
@@ -97,22 +97,10 @@ where
     G: Fn(&mut J, &mut dyn Sink) + Sync,
     E: Fn(&mut J, &mut dyn Sink) + Sync,
 {
-    let Steps { read, mut in_order, give, end } = steps;
     if threads < 2 {
-        let mut job = J::default();
-        let mut part = 0;
-        while read(part, &mut job) {
-            let more = in_order(&mut job);
-            give(&mut job, sink);
-            if !more {
-                break;
-            }
-            part += 1;
-        }
-        end(&mut job, sink);
-        return;
+        return run_alone(sink, steps);
     }
-
+    let Steps { read, in_order, give, end } = steps;
     let next = AtomicU64::new(0);
     let ended = AtomicBool::new(false);
     let given_up = AtomicBool::new(false);
@@ -156,10 +144,7 @@ where
         let worker = &worker;
         let threads: Vec<_> =
             parts.into_iter().map(|mine| scope.spawn(move || worker(mine))).collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        join(threads)
     });
     if !ordered {
         let (_, sink) = merge.next.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -167,4 +152,35 @@ where
             sink.merge(part);
         }
     }
+}
+
+/// Does all parts in this thread.
+fn run_alone<J, R, O, G, E>(sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
+where
+    J: Default,
+    R: Fn(u64, &mut J) -> bool,
+    O: FnMut(&mut J) -> bool,
+    G: Fn(&mut J, &mut dyn Sink),
+    E: Fn(&mut J, &mut dyn Sink),
+{
+    let Steps { read, mut in_order, give, end } = steps;
+    let mut job = J::default();
+    let mut part = 0;
+    while read(part, &mut job) {
+        let more = in_order(&mut job);
+        give(&mut job, sink);
+        if !more {
+            break;
+        }
+        part += 1;
+    }
+    end(&mut job, sink);
+}
+
+/// Waits for the threads and returns what each has found.
+fn join(threads: Vec<ScopedJoinHandle<'_, Box<dyn Sink>>>) -> Vec<Box<dyn Sink>> {
+    let join = |thread: ScopedJoinHandle<'_, _>| {
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    };
+    threads.into_iter().map(join).collect()
 }

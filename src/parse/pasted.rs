@@ -6,7 +6,7 @@
 use std::io::Read;
 
 use super::clean;
-use super::converted::{Convert, Converted};
+use super::input::source::{Convert, Converted};
 use super::lines::LONGEST;
 
 /// Entities that stand for the characters between the words of records.
@@ -27,7 +27,7 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
 }
 
-/// The text of `raw` as it was before it was copied.
+/// The text of `raw` before it was copied from a web page.
 pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     Box::new(Converted::new(raw, Clean::default()))
 }

@@ -1,4 +1,4 @@
-//! [`PortUses`]: who opened a connection, by the ports of its ends, where a record does not tell.
+//! [`PortUses`]: infers who opened a connection from the ports, for records that do not show it.
 
 /// Linux gives clients ports from here on by default (`net.ipv4.ip_local_port_range`).
 const FIRST_EPHEMERAL_PORT: u16 = 32768;
@@ -12,7 +12,7 @@ pub(crate) enum Direction {
     Inbound,
     /// The recorded machine.
     Outbound,
-    /// The ports do not tell.
+    /// Unknown.
     Unknown,
 }
 
@@ -38,7 +38,7 @@ impl PortUses {
         add(&mut self.remote[usize::from(remote)]);
     }
 
-    /// Tells the direction by the numbers of the ports, as far as they tell it: a server has the
+    /// Infers the direction from the numbers of the ports, if possible: a server has the
     /// port that was asked for, or one below those that Linux gives to clients.
     pub(crate) fn by_number(&self, local: u16, remote: u16) -> Direction {
         let is_server = |port: u16| Some(port) == self.port;

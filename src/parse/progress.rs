@@ -1,4 +1,4 @@
-//! [`Progress`]: a line on stderr that tells how far the reading is.
+//! [`Progress`]: a progress bar on stderr.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -122,8 +122,8 @@ pub(super) fn sort<'a>(
         }
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,
-            Err(message) => {
-                sorted.refuse(path.display().to_string(), Some(path), message);
+            Err(error) => {
+                sorted.refuse(path.display().to_string(), Some(path), error.to_string());
                 continue;
             }
         };

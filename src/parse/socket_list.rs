@@ -1,8 +1,8 @@
 //! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2 and `netstat -tan`
 //! of net-tools and of the BSDs.
 //!
-//! A list does not tell who opened a connection. Where it has the listening sockets, it is inbound
-//! if something listens on its local port; elsewhere the ports tell, see [`PortUses`]. Each list
+//! A list does not show who opened a connection. Where it has the listening sockets, it is inbound
+//! if something listens on its local port; otherwise the ports decide, see [`PortUses`]. Each list
 //! begins with its header line; a connection in several lists counts once.
 
 use std::io;
@@ -298,14 +298,14 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     report(&name, unknown, tables.count(), cx);
 }
 
-/// Reports what the lists cannot tell.
+/// Reports what the lists do not show.
 fn report(name: &str, unknown: u64, lists: u64, cx: &mut Context<'_>) {
     cx.status.record_shortfall(
         ShortfallKind::UnreadableLines,
         unknown,
         format!(
-            "{name}: of {unknown} sockets it is not known which end is the server, and they are left \
-             out; {} tells it, or a list with the listening sockets (ss -tan)",
+            "{name}: {unknown} sockets are left out because it is not known which end is the server; \
+             {} decides it, and so does a list with the listening sockets (ss -tan)",
             cx.options.name(Setting::Port)
         ),
     );

@@ -96,8 +96,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadInput,
         u64::from(seen.connections == 0),
         format!(
-            "{name}: no TCP event of type flow that counts is in it; enable 'flow' in the eve-log section of \
-             suricata.yaml, because alerts do not tell all connections"
+            "{name}: it has no TCP event of type flow that counts; enable 'flow' in the eve-log section of \
+             suricata.yaml, because alerts do not show all connections"
         ),
     );
     cx.status.warn(format!(

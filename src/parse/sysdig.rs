@@ -123,8 +123,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
     line_log::read::<Sysdig>(inputs, cx);
     cx.status.warn(format!(
-        "{name}: sysdig says on its standard error how many events the driver dropped, which this \
-         text does not tell (-v)"
+        "{name}: sysdig writes to its standard error how many events the driver dropped; this \
+         text does not contain it (-v)"
     ));
 }
 

@@ -105,7 +105,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                         sink.take(connection);
                     }
                     Line::Summary => summary = true,
-                    // It tells of the same connections as the events.
+                    // It describes the same connections as the events.
                     Line::Count(client, count) if summary && !events => {
                         for _ in 0..count {
                             sink.take(ends(client.clone()).connection());
@@ -120,7 +120,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         cx.status.record_unreadable_lines(name, broken);
         if let Some(port) = port {
             cx.status.warn(format!(
-                "{name}: this record does not tell the local port; all its connections are taken \
+                "{name}: this record does not contain the local port; all its connections are taken \
                  to be to {port}"
             ));
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use super::buffer::ConnectionBuffer;
+use super::coalesce::ConnectionBuffer;
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
@@ -35,7 +35,7 @@ impl<B: Default> Default for Job<B> {
     }
 }
 
-/// Reads `input` to its end. `read` makes of whole lines what they tell by themselves, and
+/// Reads `input` to its end. `read` reads whole lines, each by itself, and
 /// `in_order` makes connections of that. What comes of it is the same however the lines are
 /// divided, if these two see to that.
 pub(super) fn read<B: Default>(

@@ -3,7 +3,7 @@
 //!
 //! The fields are those of Amazon's manual ("Flow log records"); the header line names them, as in
 //! the files in S3. `tcp-flags` has all flags of the interval, but ACK only with SYN: 2 is a client
-//! that connects, 18 a server that answers. Without this field a flow does not tell whether a
+//! that connects, 18 a server that answers. Without this field a flow does not show whether a
 //! connection began in it.
 
 use super::deduplicate::PacketObservation;

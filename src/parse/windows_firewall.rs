@@ -2,7 +2,7 @@
 //! was dropped and each connection that was allowed.
 //!
 //! The fields are those of the header line `#Fields:`, as Microsoft describes it ("Interpreting the
-//! Windows Firewall log"). `path` tells the direction since Windows Vista.
+//! Windows Firewall log"). `path` contains the direction since Windows Vista.
 
 use super::cursor::Cursor;
 use super::digits::number;
@@ -84,7 +84,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
     line_log::read::<Pfirewall>(inputs, cx);
     cx.status.warn(format!(
-        "{name}: connections that were allowed are in it only if the firewall was told to log them"
+        "{name}: it has the allowed connections only if the firewall logs them (Set-NetFirewallProfile -LogAllowed True)"
     ));
 }
 

@@ -1,6 +1,6 @@
 //! Output of tcplife, which has a line for each session when it closes, whoever opened it.
 //!
-//! The local end comes first, and nothing tells the direction. It is inferred from the ports, see
+//! The local end comes first, and nothing shows the direction. It is inferred from the ports, see
 //! `PortUses::direction`.
 
 use std::time::Duration;
@@ -112,7 +112,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ),
     );
     cx.status.warn(format!(
-        "{name}: tcplife does not tell who opened a session, so it is inferred from the ports; \
+        "{name}: tcplife does not show who opened a session, so it is inferred from the ports; \
          sessions that were still open are not in it"
     ));
 }

@@ -25,7 +25,7 @@ fn header(line: &[u8]) -> Option<Columns> {
     event_column(&columns).map(|_| columns)
 }
 
-/// The column of the letter, or with `-v` of the word, that tells what happened.
+/// The column of the letter, or with `-v` of the word, that names the event.
 fn event_column(columns: &Columns) -> Option<usize> {
     columns.find("T").or_else(|| columns.find("TYPE"))
 }

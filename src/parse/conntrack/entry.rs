@@ -6,16 +6,16 @@ use crate::parse::cursor::Cursor;
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper;
+use crate::parse::wrapper::{self, Stripped};
 
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It began.
+    /// It was created.
     New,
-    /// It went on.
+    /// Its state changed.
     Update,
-    /// It is no more.
+    /// It was removed.
     Destroy,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub stamp: Stamp,
     /// Of the original direction: who asked for what.
     pub ends: Ends,
-    /// How far the connection is: 0 SYN_SENT, 1 SYN_RECV, 2 ESTABLISHED, 3 and more: it ends.
+    /// The state of the connection: 0 SYN_SENT, 1 SYN_RECV, 2 ESTABLISHED, 3 and more: it ends.
     pub rank: u8,
     /// Seconds until it is forgotten.
     pub timeout: Option<i64>,
@@ -100,27 +100,22 @@ fn rank(state: &[u8]) -> Option<u8> {
 /// Reads a line of text, which may have the prefixes of loggers. Their time is that of the line if
 /// it has none of its own.
 pub(crate) fn text(line: &[u8]) -> Line {
-    let mut outer = Stamp::None;
-    let mut rest = line;
-    for _ in 0..wrapper::MAX_LAYERS {
-        match bare(rest) {
-            Line::Tcp(mut entry) => {
-                if entry.stamp == Stamp::None {
-                    entry.stamp = outer;
-                }
-                return Line::Tcp(entry);
-            }
-            Line::Other => {}
-            other => return other,
-        }
-        // Every flow has it.
-        let (Some(stripped), true) = (wrapper::strip(rest), rest.contains(&b'=')) else { break };
-        rest = stripped.rest;
-        if stripped.stamp != Stamp::None {
-            outer = stripped.stamp;
-        }
+    let first = bare(line);
+    // Every flow has `=`.
+    if first != Line::Other || !line.contains(&b'=') {
+        return first;
     }
-    Line::Other
+    let without_prefix = |stripped: Stripped<'_>| match bare(stripped.rest) {
+        Line::Other => None,
+        Line::Tcp(mut entry) => {
+            if entry.stamp == Stamp::None {
+                entry.stamp = stripped.stamp;
+            }
+            Some(Line::Tcp(entry))
+        }
+        other => Some(other),
+    };
+    wrapper::without_prefixes(line).find_map(without_prefix).unwrap_or(Line::Other)
 }
 
 /// The numbers of the protocols that conntrack tracks by their names. It calls others `unknown`.

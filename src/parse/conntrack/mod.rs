@@ -76,8 +76,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     match tables.count() {
         0 => {}
         1 => cx.status.warn(format!(
-            "{name}: a list shows one moment; what had been forgotten by then (120 s after a \
-             close, 10 s after a reset) is not in it"
+            "{name}: a list shows one moment; connections that the kernel had removed by then (120 s after a \
+             close, 10 s after a reset) are not in it"
         )),
         n => cx.status.warn(format!(
             "{name}: connections that came and went between two of the {n} snapshots are in none \
@@ -150,7 +150,7 @@ fn text(
         ));
     } else if events.seen && events.established && !events.follows {
         cx.status.warn(format!(
-            "{name}: [NEW] events alone do not tell which connections were established, so \
+            "{name}: [NEW] events do not show which connections were established, so \
              {} counts every attempt",
             cx.options.name(Setting::Established)
         ));

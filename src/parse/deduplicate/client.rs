@@ -103,7 +103,7 @@ impl Client {
         Known::Yes
     }
 
-    /// The answer to the connection at `at` tells which of the others that are held is the same.
+    /// The answer to the connection at `at` shows which of the unconfirmed ones is the same.
     fn compare_answers(&mut self, at: usize, rules: Rules, give: &mut dyn FnMut(Connection)) {
         for other in 0..self.recent.len() {
             let (one, two) = (&self.recent[at], &self.recent[other]);

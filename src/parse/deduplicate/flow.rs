@@ -19,7 +19,7 @@ use crate::parse::timestamp::SECOND;
 /// Longer than any system waits between two tries (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
 pub(super) const SPAN: u64 = 130 * SECOND.unsigned_abs();
 
-/// The ports alone do not tell a connection from the next on the same ports. The first try is
+/// The ports alone do not distinguish a connection from the next on the same ports. The first try is
 /// repeated after 1 to 3 s, and each pause is at most twice as long as all before.
 const FIRST_PAUSE: u64 = 3_500_000_000;
 

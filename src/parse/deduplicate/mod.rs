@@ -1,7 +1,7 @@
 //! [`Deduplicator`]: makes one connection of all that a record shows of it.
 //!
 //! A SYN is sent again while nothing answers, two rules or two interfaces show it twice, and the
-//! SYN+ACK tells of the same connection once more. `Flow` tells what belongs together. A
+//! SYN+ACK belongs to the same connection. `Flow` decides what belongs together. A
 //! connection is given when it is first seen, so its time is that of the first SYN.
 //!
 //! A connection that may be another one behind address translation is held until its answers show
@@ -83,19 +83,18 @@ impl Deduplicator {
         }
     }
 
-    /// Whether [`PacketKind::Onward`] is worth telling.
+    /// Whether packets of kind [`PacketKind::Onward`] are needed.
     pub(super) fn wants_onward(&self) -> bool {
         self.established
     }
 
-    /// Takes note of one packet, and gives the connection if it is the first of it.
-    #[expect(clippy::too_many_lines, reason = "to be split by kind of packet")]
+    /// Takes one packet, and gives the connection if this is its first packet.
     pub(super) fn see(&mut self, s: PacketObservation, give: &mut dyn FnMut(Connection)) {
         if !s.ends.inbound(&self.local) {
             return;
         }
         let Some(port) = s.ends.client_port else {
-            // Nothing to tell it from others by.
+            // Nothing distinguishes it from others.
             if s.part == PacketKind::Syn && !s.outgoing {
                 give(Connection { time: s.time, ..s.ends.connection() });
             }
@@ -128,6 +127,19 @@ impl Deduplicator {
             }
             return;
         }
+        self.take_attempt(s, (key, port), now, give);
+    }
+
+    /// Takes a SYN or the answer to one. `key` is the hash of its client and port.
+    fn take_attempt(
+        &mut self,
+        s: PacketObservation,
+        (key, port): (u64, u16),
+        now: i64,
+        give: &mut dyn FnMut(Connection),
+    ) {
+        let same = |client: &Client| client.port == port && client.host == s.ends.client;
+        let rehash = |client: &Client| hash(&self.hasher, &client.host, client.port);
         let rules = Rules { established: self.established, incomplete: self.incomplete() };
         let client = match self.young.entry(key, same, rehash) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -146,7 +158,7 @@ impl Deduplicator {
         let connection = Connection { time: s.time, ..s.ends.connection() };
         let mut flow = Flow::new(&s, now);
         if s.outgoing {
-            // Its answer may be seen at a place that does not tell the direction.
+            // Its answer may be seen at a place that does not show the direction.
             self.outbound += u64::from(translation.is_none());
         } else if self.established || translation.is_some() {
             self.unconfirmed += 1;
@@ -166,7 +178,7 @@ impl Deduplicator {
         }
     }
 
-    /// Forgets what can no longer fold.
+    /// Forgets connections that no later packet can belong to.
     fn turn_over(&mut self, time: Option<RecordTime>, now: i64, give: &mut dyn FnMut(Connection)) {
         let kind = time.as_ref().map(std::mem::discriminant);
         if kind != self.kind {
@@ -210,7 +222,7 @@ impl Deduplicator {
         self.forget(give);
     }
 
-    /// Ends the record, and says what it could not tell.
+    /// Ends the record, and reports what it does not show.
     pub(super) fn finish(
         &mut self,
         name: &str,
@@ -220,7 +232,7 @@ impl Deduplicator {
         self.forget_all(give);
         if self.saw_any && !self.saw_answer && !self.established {
             status.warn(format!(
-                "{name}: this record has SYNs alone, so attempts that were refused or never \
+                "{name}: this record has only SYNs, so attempts that were refused or never \
                  answered count too"
             ));
         }
@@ -242,7 +254,7 @@ impl Deduplicator {
             )
         } else {
             format!(
-                "{name}: this record has SYNs alone and cannot tell which connections were \
+                "{name}: this record has only SYNs and does not show which connections were \
                  established, so {} counts every attempt",
                 self.option
             )

@@ -1,4 +1,4 @@
-//! What one packet of a record says of a connection.
+//! What one packet of a record shows of a connection.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -7,18 +7,18 @@ use foldhash::fast::FixedState;
 use crate::RecordTime;
 use crate::parse::host::Ends;
 
-/// What a packet says of its connection.
+/// The role of a packet in its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketKind {
     /// The client asks.
     Syn,
-    /// The server answers; the ends are those of the connection all the same.
+    /// The server answers. The ends are those of the connection, not of the packet.
     SynAck,
-    /// The client goes on: any later packet of its own but a reset.
+    /// Any later packet of the client except a reset.
     Onward,
 }
 
-/// One packet that tells of a connection.
+/// One packet of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct PacketObservation {
     /// Whose connection it is.

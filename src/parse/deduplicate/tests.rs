@@ -7,7 +7,7 @@ use crate::parse::Options;
 use crate::parse::host::Ends;
 
 struct Bench {
-    fold: Deduplicator,
+    deduplicator: Deduplicator,
     given: Vec<Connection>,
 }
 
@@ -20,7 +20,7 @@ impl Bench {
             status: &mut SourceStatus::new("parse"),
             failures: &mut Vec::new(),
         };
-        Bench { fold: Deduplicator::new(&cx), given: Vec::new() }
+        Bench { deduplicator: Deduplicator::new(&cx), given: Vec::new() }
     }
 
     /// `port` is the client's, `at` in seconds.
@@ -46,12 +46,12 @@ impl Bench {
         let time = Some(RecordTime::Clock((at * 1e9) as i64));
         let (server_isn, outgoing, point) = (None, false, None);
         let s = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
-        self.fold.see(s, &mut |c| self.given.push(c));
+        self.deduplicator.see(s, &mut |c| self.given.push(c));
     }
 
     fn end(mut self) -> usize {
         let mut status = SourceStatus::new("parse");
-        self.fold.finish("x", &mut status, &mut |c| self.given.push(c));
+        self.deduplicator.finish("x", &mut status, &mut |c| self.given.push(c));
         self.given.len()
     }
 }
@@ -129,7 +129,7 @@ fn syn(server_port: u16) -> PacketObservation {
 fn count(packets: impl IntoIterator<Item = PacketObservation>) -> usize {
     let mut b = Bench::new(false);
     for packet in packets {
-        b.fold.see(packet, &mut |c| b.given.push(c));
+        b.deduplicator.see(packet, &mut |c| b.given.push(c));
     }
     b.end()
 }
@@ -207,7 +207,8 @@ fn what_one_port_opens_for_hours_is_forgotten() {
     for n in 0..100_000_u32 {
         b.see_to(PacketKind::Syn, 1, n as u16, f64::from(n), Some(n), None);
     }
-    let older: usize = b.fold.young.iter().filter_map(|c| c.older.as_ref()).map(|o| o.count).sum();
+    let older: usize =
+        b.deduplicator.young.iter().filter_map(|c| c.older.as_ref()).map(|o| o.count).sum();
     assert!(older <= 2 * MIN_OLDER, "{older}");
     assert_eq!(b.end(), 100_000);
 }
@@ -237,7 +238,7 @@ fn memory_is_bounded() {
     for n in 0..20_000_u32 {
         b.see(PacketKind::Syn, (n % 60_000) as u16, f64::from(n), Some(n), None);
     }
-    assert!(b.fold.young.len() + b.fold.old.len() <= 2 * 131 + 2);
+    assert!(b.deduplicator.young.len() + b.deduplicator.old.len() <= 2 * 131 + 2);
     assert_eq!(b.end(), 20_000);
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Counted, Input, Source, spool};
+use super::source::{Counted, Source};
+use super::{Input, spool};
 
 /// Bytes of a header, and of what headers and contents are multiples of.
 const BLOCK: usize = 512;
@@ -61,13 +62,13 @@ impl Members {
         }
         match member.input.prepare() {
             Ok(input) => self.inputs.push(input),
-            Err(message) => self.failures.push(message),
+            Err(error) => self.failures.push(error.to_string()),
         }
     }
 }
 
 impl Input {
-    /// Looks at enough of the beginning to tell, and gives whether this is a tar archive.
+    /// Reads enough of the beginning, and returns whether this is a tar archive.
     pub(crate) fn is_tar(&mut self) -> bool {
         // Headers have NULs behind the name, and texts have none.
         while self.head.len() < BLOCK && self.head.contains(&0) {

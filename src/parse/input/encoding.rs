@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::parse::converted::{Convert, Converted};
+use crate::parse::input::source::{Convert, Converted};
 
 /// The byte order mark of UTF-8.
 pub(super) const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::json_members::{self, TEXT};
 use super::logfmt::{self, Logfmt};
-use crate::parse::converted::Convert;
 use crate::parse::cursor::Cursor;
+use crate::parse::input::source::Convert;
 
 /// Larger objects are broken.
 const MAX_OBJECT: usize = 1024 * 1024;
@@ -353,7 +353,7 @@ mod tests {
     use std::io::{self, Read};
 
     use super::*;
-    use crate::parse::converted::Converted;
+    use crate::parse::input::source::Converted;
 
     fn unwrapped(text: &str) -> String {
         let Some(stamped) = is_wrapped(text.as_bytes()) else { return format!("plain: {text}") };

@@ -78,7 +78,7 @@ fn lines(values: &[Value]) -> Option<String> {
     lines.map(|lines| lines.join("\n"))
 }
 
-/// `TIME HOST TAG: `, as far as the object tells it.
+/// `TIME HOST TAG: `, from the members of the object.
 pub(super) fn prefix(object: &Map<String, Value>) -> String {
     let word = |keys: &[&str]| {
         let text = keys.iter().find_map(|key| match object.get(*key)? {

@@ -12,7 +12,7 @@ pub(crate) enum Logfmt {
     Broken,
 }
 
-/// Reads a line; `None` if it is no logfmt. `holds_text` tells the keys of texts.
+/// Reads a line; `None` if it is no logfmt. `holds_text` says which keys hold texts.
 ///
 /// The value of such a key is in quotes. Without them, the line may be any list of pairs, such as
 /// the fields of a LOG line.

@@ -1,16 +1,18 @@
 //! [`Input`]: one file, or stdin, decompressed if need be.
 
 mod archive;
+mod convert;
 mod encoding;
 mod json;
 mod json_members;
 mod logfmt;
 mod packed;
 pub(super) mod samples;
+pub(super) mod source;
 mod spool;
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,20 +21,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 pub(super) use self::archive::Members;
-use self::encoding::Encoding;
 pub(super) use self::json::{UnwrapStatus, unwrap_line, unwrap_object};
-use self::packed::Packing;
 use self::samples::Samples;
+pub(crate) use self::source::Plain;
+use self::source::{CountedStream, Source};
 pub(super) use self::spool::copy as copy_to_temporary_file;
-use super::converted::Converted;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.
-const READ: usize = 256 * 1024;
+const READ_AT_ONCE: usize = 256 * 1024;
 
 /// Bytes that are looked at first; more than enough in most cases, and little for thousands of
 /// files.
-const FIRST: usize = 16 * 1024;
+const FIRST_BYTES: usize = 16 * 1024;
 
 /// One open record. Reading from it gives the decompressed bytes from the beginning.
 pub(crate) struct Input {
@@ -57,47 +58,48 @@ pub(crate) struct Input {
     progress: Arc<Progress>,
 }
 
+/// Why an input cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    /// open(2) or fstat(2) failed.
+    #[error("cannot open {name}: {error}")]
+    Open {
+        /// The name of the input.
+        name: String,
+        /// The error of the system call; not the source, because the message contains it.
+        error: io::Error,
+    },
+    /// read(2) or the decompression of the first bytes failed.
+    #[error("cannot read {name}: {error}")]
+    Read {
+        /// The name of the input.
+        name: String,
+        /// The error.
+        error: io::Error,
+    },
+    /// The standard input is a directory.
+    #[error("stdin is a directory")]
+    StdinIsDirectory,
+    /// A directory was given.
+    #[error("{name} is a directory; give the files in it: {name}/*")]
+    Directory {
+        /// Its path.
+        name: String,
+    },
+    /// A compression that only another program reads.
+    #[error(
+        "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
+    )]
+    Compression {
+        /// The name of the input.
+        name: String,
+        /// The command that decompresses it.
+        tool: &'static str,
+    },
+}
+
 /// Makes another text of the text of an input.
 type Conversion = fn(Box<dyn Read + Send>) -> Box<dyn Read + Send>;
-
-enum Source {
-    /// Bytes `at..end` of a regular file that is not compressed.
-    Plain { file: Arc<File>, at: u64, end: u64 },
-    /// Anything that can only be read from front to back.
-    Stream { from: Box<dyn Read + Send>, compressed: bool },
-}
-
-/// A regular file that is not compressed, so that its parts can be read in any order.
-pub(crate) struct Plain<'a> {
-    file: &'a File,
-    start: u64,
-    /// Its bytes from the start.
-    pub len: u64,
-    progress: &'a Progress,
-}
-
-impl Plain<'_> {
-    /// Reads into `buffer` at `at`, until it is full or the file ends.
-    pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let filled = self.peek_at(buffer, at)?;
-        self.progress.add(filled);
-        Ok(filled)
-    }
-
-    /// The same, without being progress.
-    pub(crate) fn peek_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], self.start + at + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(filled)
-    }
-}
 
 /// Raises the limit of open files if it is too low for `files`: `-ff` makes one of every thread.
 pub(super) fn allow(files: usize) {
@@ -118,11 +120,11 @@ pub(super) fn size(files: &[PathBuf]) -> Option<u64> {
 }
 
 impl Input {
-    /// Opens `path`; `-` is stdin. The error is a message for the user.
-    pub(super) fn open(path: &Path, progress: &Arc<Progress>) -> Result<Input, String> {
+    /// Opens `path`; `-` is stdin.
+    pub(super) fn open(path: &Path, progress: &Arc<Progress>) -> Result<Input, InputError> {
         let stdin = path == Path::new("-");
         let name = if stdin { "stdin".to_owned() } else { path.display().to_string() };
-        let say = |e: io::Error| format!("cannot open {name}: {e}");
+        let say = |error| InputError::Open { name: name.clone(), error };
         let file = if stdin {
             File::from(io::stdin().as_fd().try_clone_to_owned().map_err(say)?)
         } else {
@@ -131,9 +133,9 @@ impl Input {
         let metadata = file.metadata().map_err(say)?;
         if metadata.is_dir() {
             return Err(if stdin {
-                "stdin is a directory".to_owned()
+                InputError::StdinIsDirectory
             } else {
-                format!("{name} is a directory; give the files in it: {name}/*")
+                InputError::Directory { name }
             });
         }
         let modified = metadata
@@ -204,14 +206,7 @@ impl Input {
         samples
     }
 
-    /// Reads the first bytes, and puts in between what makes text of them.
-    fn prepare(mut self) -> Result<Input, String> {
-        self.decompress()?;
-        self.decode()?;
-        Ok(self)
-    }
-
-    /// The same content once more, if it can be had.
+    /// Opens the same content again, if that is possible.
     pub(crate) fn again(&self) -> Option<Input> {
         let silent = Arc::new(Progress::new(false, None, None));
         let place = match &self.source {
@@ -243,113 +238,9 @@ impl Input {
         Some(again)
     }
 
-    /// Looks at the magic number and puts a decompressor in between if there is one.
-    fn decompress(&mut self) -> Result<(), String> {
-        let name = self.name.clone();
-        let say = |e: io::Error| format!("cannot read {name}: {e}");
-        let mut magic = Vec::new();
-        while magic.len() < 6 {
-            let mut more = [0; FIRST];
-            let n = self.fetch(&mut more, magic.len() as u64).map_err(say)?;
-            if n == 0 {
-                break;
-            }
-            magic.extend_from_slice(&more[..n]);
-        }
-        if let Some(tool) = packed::foreign(&magic) {
-            return Err(format!(
-                "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
-            ));
-        }
-        let Some(packing) = Packing::of(&magic) else {
-            self.ended = magic.is_empty();
-            self.head = magic;
-            return Ok(());
-        };
-        let raw = self.raw(magic).map_err(say)?;
-        let raw = Box::new(BufReader::with_capacity(READ, raw));
-        let from = packing.unpack(raw).map_err(say)?;
-        self.source = Source::Stream { from, compressed: true };
-        Ok(())
-    }
-
-    /// Makes a text of another encoding UTF-8 with line feeds.
-    fn decode(&mut self) -> Result<(), String> {
-        if self.is_compressed() {
-            // An error comes again when the record is read.
-            let _ = self.grow();
-        }
-        if self.head.starts_with(encoding::UTF8_MARK) {
-            self.head.drain(..encoding::UTF8_MARK.len());
-            if let Source::Plain { at, .. } = &mut self.source {
-                *at += encoding::UTF8_MARK.len() as u64;
-            }
-        }
-        let Some(encoding) = Encoding::of(&self.head) else { return Ok(()) };
-        let compressed = self.is_compressed();
-        let head = std::mem::take(&mut self.head);
-        let raw = self.raw(head).map_err(|e| format!("cannot read {}: {e}", self.name))?;
-        self.source = Source::Stream { from: encoding.convert(raw), compressed };
-        let _ = self.grow();
-        Ok(())
-    }
-
-    /// If the lines are wrapped in JSON objects, takes them out. Gives whether they were.
-    pub(super) fn unwrap_json_if_wrapped(&mut self) -> bool {
-        if self.unwrapped.is_some() {
-            return false;
-        }
-        let wrapped = json::is_wrapped(&self.head);
-        wrapped.is_some_and(|stamped| self.unwrap_json(stamped).is_ok())
-    }
-
-    fn unwrap_json(&mut self, stamped: bool) -> io::Result<()> {
-        let compressed = self.is_compressed();
-        let head = std::mem::take(&mut self.head);
-        let raw = self.raw(head)?;
-        let unwrap = json::Unwrap::new(stamped, Arc::clone(&self.unwrap_status));
-        let from = Converted::new(raw, unwrap);
-        self.source = Source::Stream { from: Box::new(from), compressed };
-        self.unwrapped = Some(stamped);
-        self.ended = false;
-        // An error comes again when the record is read.
-        let _ = self.grow();
-        Ok(())
-    }
-
-    /// Converts the text, once. Returns false if it was converted before or cannot be read.
-    pub(super) fn convert(&mut self, conversion: Conversion) -> bool {
-        if self.conversion.is_some() {
-            return false;
-        }
-        let compressed = self.is_compressed();
-        let head = std::mem::take(&mut self.head);
-        let Ok(raw) = self.raw(head) else { return false };
-        self.source = Source::Stream { from: conversion(raw), compressed };
-        self.conversion = Some(conversion);
-        self.ended = false;
-        // An error comes again when the record is read.
-        let _ = self.grow();
-        true
-    }
-
     /// What is seen of the JSON objects around its lines while it is read.
     pub(super) fn unwrap_status(&self) -> Arc<UnwrapStatus> {
         Arc::clone(&self.unwrap_status)
-    }
-
-    /// The bytes of the source from its beginning, of which `head` was read already. The source
-    /// itself is empty then.
-    fn raw(&mut self, head: Vec<u8>) -> io::Result<Box<dyn Read + Send>> {
-        let nothing: Box<dyn Read + Send> = Box::new(io::empty());
-        let empty = Source::Stream { from: nothing, compressed: true };
-        Ok(match std::mem::replace(&mut self.source, empty) {
-            Source::Plain { file, at, end } => {
-                self.origin = Some((Arc::clone(&file), at, end));
-                Box::new(Counted { file, start: at, at, end, progress: Arc::clone(&self.progress) })
-            }
-            Source::Stream { from, .. } => Box::new(io::Cursor::new(head).chain(from)),
-        })
     }
 
     /// What messages call it.
@@ -403,14 +294,14 @@ impl Input {
         &self.head
     }
 
-    /// Looks at more of the first bytes; false if there are no more, or nothing more to come.
+    /// Reads more of the first bytes. Returns false at the end.
     pub(super) fn grow(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
         }
         let old = self.head.len();
         let mut head = std::mem::take(&mut self.head);
-        head.resize(old + READ, 0);
+        head.resize(old + READ_AT_ONCE, 0);
         let read = self.fetch(&mut head[old..], old as u64);
         head.truncate(old + *read.as_ref().unwrap_or(&0));
         self.head = head;
@@ -435,7 +326,7 @@ impl Input {
                     data.ok().and_then(|at| u64::try_from(at).ok()).unwrap_or(*at + seen).min(*end);
                 seen = 0;
             }
-            self.head.resize(READ, 0);
+            self.head.resize(READ_AT_ONCE, 0);
             let mut head = std::mem::take(&mut self.head);
             let n = self.fetch(&mut head, seen)?;
             head.truncate(n);
@@ -504,51 +395,6 @@ impl Input {
     }
 }
 
-/// Reads bytes `at..end` of a file, wherever others read it, and tells [`Progress`]. Positions for
-/// seeking are those from `start` on.
-struct Counted {
-    file: Arc<File>,
-    start: u64,
-    at: u64,
-    end: u64,
-    progress: Arc<Progress>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let want = buffer.len().min(left);
-        let n = self.file.read_at(&mut buffer[..want], self.at)?;
-        self.at += n as u64;
-        self.progress.add(n);
-        Ok(n)
-    }
-}
-
-impl Seek for Counted {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // Only tar seeks, and only forward from where it is.
-        let SeekFrom::Current(by) = to else { return Err(io::ErrorKind::Unsupported.into()) };
-        let at = self.at.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
-        self.at = at;
-        Ok(at.saturating_sub(self.start))
-    }
-}
-
-/// Tells [`Progress`] what is read through it.
-struct CountedStream {
-    from: File,
-    progress: Arc<Progress>,
-}
-
-impl Read for CountedStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.from.read(buffer)?;
-        self.progress.add(n);
-        Ok(n)
-    }
-}
-
 /// Names inputs that are read together, for messages.
 pub(super) fn common_name<'a>(mut inputs: impl Iterator<Item = &'a Input>) -> String {
     match (inputs.next(), inputs.count()) {
@@ -610,6 +456,6 @@ mod tests {
         file.write_all(b"\xfd7zXZ\0rest").unwrap();
         let e =
             Input::open(file.path(), &Arc::new(Progress::new(false, None, None))).err().unwrap();
-        assert!(e.contains("xz -dc"), "{e}");
+        assert!(e.to_string().contains("xz -dc"), "{e}");
     }
 }

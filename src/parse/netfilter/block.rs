@@ -11,7 +11,7 @@ use crate::parse::input::unwrap_object;
 use crate::parse::lines::{self, LONGEST};
 use crate::parse::timestamp::Stamp;
 
-/// More programs are not told by their names.
+/// Maximum number of programs that are reported by name.
 const MAX_PROGRAMS: usize = 16;
 /// What the others are called.
 const OTHER_PROGRAMS: &[u8] = b"others";

@@ -1,4 +1,4 @@
-//! What stands before the body: the time, and who says it.
+//! What stands before the body of a line: the time, the host and the program that wrote it.
 
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
@@ -91,16 +91,16 @@ fn kmsg(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     Some(Stamp::Uptime(us.checked_mul(1000)?))
 }
 
-/// Who wrote a line, by what stands between its stamp and its body.
+/// The program that wrote a line, from the text between its stamp and its body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Writer<'a> {
-    /// The kernel or ulogd, or the line does not tell.
+    /// The kernel or ulogd, or unknown.
     Kernel,
     /// A program, whose tag has a process id.
     Program(&'a [u8]),
 }
 
-/// Tells who wrote a line. `between` is what stands between its stamp and its body.
+/// Determines who wrote a line. `between` is the text between its stamp and its body.
 pub(crate) fn writer(between: &[u8]) -> Writer<'_> {
     match program(between) {
         Some((name, _)) if !matches!(name, b"kernel" | b"ulogd") => Writer::Program(name),

@@ -1,4 +1,4 @@
-//! Lines of netfilter's LOG target and nftables' `log`, in every log that they may get to.
+//! Lines of netfilter's LOG target and nftables' `log`, in every kind of log that contains them.
 //!
 //! [`Block`] makes facts of lines, each by itself, so that several threads can read a log; the
 //! few forms of the journal whose entries go over many lines are read in order by [`Entries`].
@@ -14,11 +14,10 @@ use self::block::Block;
 use self::body::Packet;
 use self::entries::Entries;
 use self::frame::Forwarder;
-use super::dated;
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::Calendar;
+use super::timestamp::{self, Calendar, Dated};
 use super::{lines, text};
 use crate::{Connection, ShortfallKind};
 
@@ -42,12 +41,12 @@ fn recognise(head: &[u8]) -> bool {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let mut fold = Deduplicator::new(cx);
+    let mut deduplicator = Deduplicator::new(cx);
     // Rotated logs come in any order; what is sent again may be in the next of them.
     let logs =
-        dated::in_order(inputs, cx, Forwarder::of, |forwarder, line| forwarder.split(line).0);
+        timestamp::in_order(inputs, cx, Forwarder::of, |forwarder, line| forwarder.split(line).0);
     let name = super::common_name(logs.iter().map(|log| &log.input));
-    for dated::Dated { mut input, calendar, look: forwarder, .. } in logs {
+    for Dated { mut input, calendar, look: forwarder, .. } in logs {
         let mut log = Log {
             calendar,
             entries: Entries::default(),
@@ -57,12 +56,12 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         };
         let of_lines = |text: &[u8], block: &mut Block| block.read(text, &forwarder);
         let end = text::read(&mut input, cx, of_lines, {
-            let (log, fold) = (&mut log, &mut fold);
+            let (log, deduplicator) = (&mut log, &mut deduplicator);
             let forwarder = &forwarder;
-            move |text, block, found| log.take(text, block, fold, found, forwarder)
+            move |text, block, found| log.take(text, block, deduplicator, found, forwarder)
         });
         let mut last = Vec::new();
-        log.end(&mut fold, &mut last);
+        log.end(&mut deduplicator, &mut last);
         last.into_iter().for_each(|connection| cx.sink.take(connection));
         cx.status.record_unreadable_lines(input.name(), log.broken);
         for (program, count) in log.programs {
@@ -85,7 +84,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(&input, &e);
         }
     }
-    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
 /// Says that lines of a program were left out.
@@ -113,23 +112,28 @@ impl Log {
         &mut self,
         text: &[u8],
         block: &mut Block,
-        fold: &mut Deduplicator,
+        deduplicator: &mut Deduplicator,
         found: &mut Vec<Connection>,
         forwarder: &Forwarder,
     ) {
         if block.joined || self.entries.is_open() {
             self.entries.read(text, block, &mut self.calendar, forwarder);
         }
-        self.fold(block, fold, found);
+        self.deduplicate(block, deduplicator, found);
     }
 
-    fn end(&mut self, fold: &mut Deduplicator, found: &mut Vec<Connection>) {
+    fn end(&mut self, deduplicator: &mut Deduplicator, found: &mut Vec<Connection>) {
         let mut block = Block::default();
         self.entries.end(&mut block);
-        self.fold(&mut block, fold, found);
+        self.deduplicate(&mut block, deduplicator, found);
     }
 
-    fn fold(&mut self, block: &mut Block, fold: &mut Deduplicator, found: &mut Vec<Connection>) {
+    fn deduplicate(
+        &mut self,
+        block: &mut Block,
+        deduplicator: &mut Deduplicator,
+        found: &mut Vec<Connection>,
+    ) {
         self.broken += block.broken;
         self.missed |= block.missed;
         for (program, count) in std::mem::take(&mut block.programs) {
@@ -142,7 +146,7 @@ impl Log {
             let outgoing = false;
             let packet =
                 PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
-            fold.see(packet, &mut |connection| found.push(connection));
+            deduplicator.see(packet, &mut |connection| found.push(connection));
         }
     }
 }

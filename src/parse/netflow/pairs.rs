@@ -55,7 +55,7 @@ pub(super) struct Pairs {
     old: Map,
     local: Vec<Host>,
     established: bool,
-    /// Whether any flow had no flags, so that not all could be told.
+    /// Whether any flow had no flags, so that its direction is uncertain.
     pub flagless: bool,
 }
 
@@ -189,7 +189,7 @@ impl Side {
 }
 
 /// Which end opened the connection: the one that sent first, or whose SYN nobody answered. Where
-/// clocks are too coarse to tell, the server's port is the lower.
+/// clocks are too coarse to decide, the server's port is the lower.
 fn client_is_high(sides: &Sides, low_port: u16, high_port: u16) -> bool {
     let by_ports = |otherwise: bool| {
         // Active FTP opens its data connections from this port.

@@ -1,4 +1,4 @@
-//! What the frames of a part of a capture tell, each by itself.
+//! Reads the frames of a part of a capture, each by itself.
 
 use smallvec::SmallVec;
 
@@ -13,7 +13,7 @@ const MAX_UNREAD: usize = 32;
 /// What was read of a part, and between which places of the file.
 #[derive(Default)]
 pub(super) struct Block {
-    /// Packets that tell of inbound connections.
+    /// Packets of inbound connections.
     pub sightings: Vec<PacketObservation>,
     /// Where the first record begins, if one does.
     pub from: Option<u64>,

@@ -237,7 +237,7 @@ impl Format {
 /// Of what may be a record.
 enum Length {
     Of(usize),
-    /// Its bytes end before it can be told.
+    /// Its bytes end before that is known.
     Cut,
     /// It is none.
     None,

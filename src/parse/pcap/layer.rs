@@ -16,7 +16,7 @@ pub(super) enum Layer<'a> {
     /// IEEE 802.11.
     Wifi(&'a [u8]),
     Mpls(&'a [u8]),
-    /// IPv4 or IPv6; the version field tells.
+    /// IPv4 or IPv6, by the version field.
     Ip(&'a [u8]),
     /// What an IP packet carries that is not TCP: the protocol number, and the payload.
     Payload(u8, &'a [u8]),

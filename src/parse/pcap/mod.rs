@@ -48,7 +48,7 @@ const MAGICS: &[[u8; 4]] = &[
 
 fn recognise(head: &[u8]) -> bool {
     let Some(magic) = head.first_chunk::<4>() else { return false };
-    // A pcapng file begins as four ends of lines do; its byte order tells it.
+    // A pcapng file begins as four ends of lines do; its byte order identifies it.
     let orders = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
     MAGICS.contains(magic)
         && (*magic != SECTION || head.get(8..12).is_some_and(|order| orders.contains(&order)))
@@ -67,14 +67,14 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     // The answer to what was asked at the end of one file may be in the next.
     inputs.sort_by_cached_key(|input| first_time(input.head()));
     let name = super::common_name(inputs.iter());
-    let mut fold = Deduplicator::new(cx);
-    let selection = Selection { onward: fold.wants_onward(), outer: cx.options.outer };
+    let mut deduplicator = Deduplicator::new(cx);
+    let selection = Selection { onward: deduplicator.wants_onward(), outer: cx.options.outer };
     let mut sums = Sums::default();
     for mut input in inputs {
         let end = parts::read(&mut input, cx, selection, |block: &mut Block, found| {
             sums.add(&block.sums);
             for sighting in block.sightings.drain(..) {
-                fold.see(sighting, &mut |connection| found.push(connection));
+                deduplicator.see(sighting, &mut |connection| found.push(connection));
             }
         });
         let name = input.name();
@@ -91,7 +91,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     warn(&name, &sums, cx);
-    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
 /// Says what was left out, and why.

@@ -16,7 +16,7 @@ const MAX_LAYERS: usize = 40;
 /// What a frame holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
-    /// A TCP packet that tells of a connection.
+    /// A TCP packet of a connection.
     Tcp(Tcp),
     /// A TCP packet that was captured too short to see its flags.
     Short,
@@ -41,9 +41,9 @@ pub(crate) struct Tcp {
     pub server_isn: Option<u32>,
     /// The IP ID of a SYN.
     pub id: Option<u16>,
-    /// Whether the packet came in or went out, where the link layer tells.
+    /// Whether the packet came in or went out, if the link layer shows it.
     pub inward: Option<bool>,
-    /// Where it was seen, where the link layer tells.
+    /// Where it was seen, if the link layer shows it.
     pub point: Option<u32>,
 }
 

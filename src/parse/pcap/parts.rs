@@ -1,6 +1,6 @@
 //! Reads a capture: in several threads if it is a file, else as it comes.
 //!
-//! Where a record begins, only the one before tells. So the parts of a file are read from where a
+//! Where a record begins follows from the one before. So the parts of a file are read from where a
 //! record seems to begin, and when the parts before are done, it is seen whether that was right;
 //! if not, the part is read again.
 
@@ -12,12 +12,12 @@ use super::frames::{Format, Stop};
 use super::packet::Selection;
 use crate::Connection;
 use crate::Sink;
-use crate::parse::buffer::ConnectionBuffer;
+use crate::parse::coalesce::ConnectionBuffer;
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
 
-/// Bytes that are asked for at a time of what gives them from front to back.
+/// Bytes that are read at a time from a stream.
 const READ: usize = 256 * 1024;
 
 /// How reading ended.
@@ -34,7 +34,7 @@ pub(super) enum End {
     Failed(io::Error),
 }
 
-/// Reads `input` to its end. `in_order` gets what each part tells, and makes connections of it.
+/// Reads `input` to its end. `in_order` gets the packets of each part, and makes connections of them.
 pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
@@ -70,6 +70,20 @@ struct Job {
 }
 
 impl Job {
+    /// Loads the bytes of the part at `start`; false: an error, which is kept.
+    fn load(&mut self, plain: &Plain<'_>, start: u64, chunk: usize) -> bool {
+        self.start = start;
+        self.limit = start.saturating_add(chunk as u64).min(plain.len);
+        self.block.from = None;
+        self.error = None;
+        self.buffer.resize((self.limit - self.start) as usize, 0);
+        match plain.read_at(&mut self.buffer, self.start) {
+            Ok(read) => self.buffer.truncate(read),
+            Err(error) => self.error = Some(error),
+        }
+        self.error.is_none()
+    }
+
     /// Reads what begins in the part at `from` or after it.
     fn read(&mut self, plain: &Plain<'_>, format: &Format, from: u64, selection: Selection) {
         let Job { start, limit, buffer, block, .. } = self;
@@ -84,7 +98,6 @@ impl Job {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "to be split by steps")]
 fn in_parts(
     plain: &Plain<'_>,
     cx: &mut Context<'_>,
@@ -110,17 +123,8 @@ fn in_parts(
         parallel::Steps {
             read: |part: u64, job: &mut Job| {
                 let Some(start) = parts.start(part) else { return false };
-                job.start = start;
-                job.limit = start.saturating_add(parts.chunk as u64).min(plain.len);
-                job.block.from = None;
-                job.error = None;
-                job.buffer.resize((job.limit - job.start) as usize, 0);
-                match plain.read_at(&mut job.buffer, job.start) {
-                    Ok(read) => job.buffer.truncate(read),
-                    Err(e) => {
-                        job.error = Some(e);
-                        return true;
-                    }
+                if !job.load(plain, start, parts.chunk) {
+                    return true;
                 }
                 if part == 0 {
                     if begin < job.limit {
@@ -154,10 +158,9 @@ fn in_parts(
                     format = after;
                 }
                 in_order(&mut job.block, &mut job.found.all);
-                match job.block.stop.take() {
-                    None | Some(Stop::Limit) => return true,
-                    Some(Stop::Needs(_)) => end = End::Cut,
-                    Some(Stop::Broken(what)) => end = End::Broken(what),
+                match ended(&mut job.block) {
+                    Some(stopped) => end = stopped,
+                    None => return true,
                 }
                 false
             },
@@ -166,6 +169,15 @@ fn in_parts(
         },
     );
     end
+}
+
+/// How a part ended; `None`: at its limit, so that the next part follows.
+fn ended(block: &mut Block) -> Option<End> {
+    match block.stop.take() {
+        None | Some(Stop::Limit) => None,
+        Some(Stop::Needs(_)) => Some(End::Cut),
+        Some(Stop::Broken(what)) => Some(End::Broken(what)),
+    }
 }
 
 /// Reads what can only be read from front to back.

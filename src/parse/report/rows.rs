@@ -95,7 +95,7 @@ fn jsonl(
     end
 }
 
-/// Gives a report its rows. Rows of intervals are told once, all others in each report of a run.
+/// Gives a report its rows. Rows of intervals are written once, all others in each report of a run.
 fn add(report: &mut Report, mut rows: Vec<Row>, reports: &mut Reports) {
     let before = reports.continued_by(report);
     if let Some(before) = before.and_then(|before| before.rows) {

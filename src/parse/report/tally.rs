@@ -105,7 +105,7 @@ impl Report {
         !self.intervals.is_empty() || self.rows.iter().flatten().any(is_of_interval)
     }
 
-    /// All counts, as finely as the report has them by time, and how many rows are not told.
+    /// All counts, as finely as the report has them by time, and how many rows are left out.
     fn counts(self) -> (Vec<Row>, usize) {
         let in_intervals = self.intervals.iter().flat_map(|i| i.rows.iter().chain(&i.others));
         let in_intervals = in_intervals.fold(0, |sum: u64, row| sum.saturating_add(row.count));
@@ -389,6 +389,7 @@ pub(super) fn warn_of_keys<'a>(
 
 /// Says that some addresses are not known.
 pub(super) fn warn_of_others(name: &str, cx: &mut Context<'_>) {
-    cx.status
-        .warn(format!("{name} does not show all rows: the addresses of the others are not known"));
+    cx.status.warn(format!(
+        "{name} does not show all rows: the addresses of the other rows are unknown"
+    ));
 }

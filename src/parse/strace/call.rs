@@ -4,54 +4,8 @@ use super::fd_annotation::{FdAnnotation, fd_annotation};
 pub(crate) use super::result::Returned;
 use super::result::{has_second_result, result};
 use super::sockaddr::{End, Family, Shown, family, sockaddr};
+pub(crate) use super::syscalls::{Name, named};
 use crate::parse::cursor::Cursor;
-
-/// A system call, or several that do the same to descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "these are names of system calls")]
-pub enum Name {
-    /// accept, accept4.
-    Accept,
-    /// socketcall(SYS_ACCEPT, …) that strace did not decode.
-    SocketCall,
-    /// bind.
-    Bind,
-    /// listen.
-    Listen,
-    /// socket.
-    Socket,
-    /// dup, dup2, dup3, fcntl(F_DUPFD).
-    Dup,
-    /// close.
-    Close,
-    /// fork, vfork, clone, clone3.
-    Clone,
-    /// getsockname.
-    GetSockName,
-    /// getpeername.
-    GetPeerName,
-    /// io_uring_setup, io_uring_enter: what is done through it does not show.
-    Uring,
-}
-
-/// The call with this name, if it matters.
-#[inline]
-pub(crate) fn named(name: &[u8]) -> Option<Name> {
-    Some(match name {
-        b"accept" | b"accept4" => Name::Accept,
-        b"close" => Name::Close,
-        b"bind" => Name::Bind,
-        b"listen" => Name::Listen,
-        b"socket" => Name::Socket,
-        b"socketcall" => Name::SocketCall,
-        b"dup" | b"dup2" | b"dup3" | b"fcntl" | b"fcntl64" => Name::Dup,
-        b"fork" | b"vfork" | b"clone" | b"clone2" | b"clone3" => Name::Clone,
-        b"getsockname" => Name::GetSockName,
-        b"getpeername" => Name::GetPeerName,
-        b"io_uring_setup" | b"io_uring_enter" => Name::Uring,
-        _ => return None,
-    })
-}
 
 /// What one line shows of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

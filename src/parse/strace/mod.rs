@@ -137,18 +137,18 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
 fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
     cx.status.record_unreadable_lines(&name, log.unreadable);
-    if log.unknown_ports > 0 {
+    if log.calls.unknown_ports > 0 {
         cx.status.warn(format!(
             "{name}: the log does not tell to which port {} connections came; strace -yy would \
              have told it",
-            log.unknown_ports
+            log.calls.unknown_ports
         ));
     }
-    if log.unknown_peers > 0 {
+    if log.calls.unknown_peers > 0 {
         cx.status.warn(format!(
             "{name}: the log does not tell from which address {} connections came; strace -yy \
              would have told it",
-            log.unknown_peers
+            log.calls.unknown_peers
         ));
     }
     cx.status.record_shortfall(

@@ -1,7 +1,55 @@
-//! The names of system calls, to distinguish a call from other text with a parenthesis.
+//! The names of system calls: [`Name`] for those that matter, [`is_syscall`] to distinguish a call from
+//! other text with a parenthesis.
 //!
 //! From the kernel's tables for x86, arm64 and the architectures with 32 bits, up to Linux 6.12.
 //! A line with a name that is not listed takes longer.
+
+/// A system call, or several that do the same to descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "these are names of system calls")]
+pub enum Name {
+    /// accept, accept4.
+    Accept,
+    /// socketcall(SYS_ACCEPT, …) that strace did not decode.
+    SocketCall,
+    /// bind.
+    Bind,
+    /// listen.
+    Listen,
+    /// socket.
+    Socket,
+    /// dup, dup2, dup3, fcntl(F_DUPFD).
+    Dup,
+    /// close.
+    Close,
+    /// fork, vfork, clone, clone3.
+    Clone,
+    /// getsockname.
+    GetSockName,
+    /// getpeername.
+    GetPeerName,
+    /// io_uring_setup, io_uring_enter: what is done through it does not show.
+    Uring,
+}
+
+/// The call with this name, if it matters.
+#[inline]
+pub(crate) fn named(name: &[u8]) -> Option<Name> {
+    Some(match name {
+        b"accept" | b"accept4" => Name::Accept,
+        b"close" => Name::Close,
+        b"bind" => Name::Bind,
+        b"listen" => Name::Listen,
+        b"socket" => Name::Socket,
+        b"socketcall" => Name::SocketCall,
+        b"dup" | b"dup2" | b"dup3" | b"fcntl" | b"fcntl64" => Name::Dup,
+        b"fork" | b"vfork" | b"clone" | b"clone2" | b"clone3" => Name::Clone,
+        b"getsockname" => Name::GetSockName,
+        b"getpeername" => Name::GetPeerName,
+        b"io_uring_setup" | b"io_uring_enter" => Name::Uring,
+        _ => return None,
+    })
+}
 
 /// Whether strace names a system call so. Of long names, only the beginning and the length are
 /// compared.

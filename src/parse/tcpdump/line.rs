@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder, FinderRev};
 
+use super::flags::{Told, new_flags, old_flag_letters, old_flags};
 use super::services;
 use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{self, PacketKind};
@@ -45,7 +46,7 @@ pub(crate) struct Packet {
 }
 
 /// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
-/// (`-ttt`, `-ttttt`); the line alone does not tell.
+/// (`-ttt`, `-ttttt`); the line does not show which.
 pub(crate) fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
     let mut cursor = Cursor(line);
     cursor.blanks();
@@ -163,124 +164,13 @@ fn header(text: &[u8]) -> Line {
     Line::Header(id.and_then(|id| u16::try_from(id).ok()).filter(|id| *id != 0))
 }
 
-struct Told {
-    part: Option<PacketKind>,
-    isn: Option<u32>,
-    server_isn: Option<u32>,
-}
-
-fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option<u32>) -> Told {
-    let (fin, rst) = end;
-    let part = match (syn, ack) {
-        // No system opens a connection with these.
-        (true, _) if fin || rst => None,
-        (true, false) => Some(PacketKind::Syn),
-        (true, true) => Some(PacketKind::SynAck),
-        (false, true) if !rst => Some(PacketKind::Onward),
-        (false, _) => None,
-    };
-    let isn = match part {
-        Some(PacketKind::Syn) => seq,
-        Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
-        _ => None,
-    };
-    Told { part, isn, server_isn: seq.filter(|_| part == Some(PacketKind::SynAck)) }
-}
-
-/// `S.], seq 121917192, ack 3510996926, win …`
-fn new_flags(body: &[u8]) -> Option<Told> {
-    let close = memchr::memchr(b']', &body[..body.len().min(16)])?;
-    let flags = &body[..close];
-    let has = |flag: u8| flags.contains(&flag);
-    let value = |name: &[u8]| {
-        let at = memmem::find(body, name)? + name.len();
-        u32::try_from(Cursor(&body[at..]).number_up_to(10)?).ok()
-    };
-    if !has(b'S') {
-        return Some(told(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
-    }
-    Some(told(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
-}
-
-/// The flags that a body begins with as before 4.0, and what follows them.
-fn old_flag_letters(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = body.iter().position(|b| matches!(b, b' ' | b',')).unwrap_or(body.len());
-    let (flags, rest) = body.split_at(end);
-    let known = !flags.is_empty() && flags.iter().all(|b| b"SFRPWEU.".contains(b));
-    known.then_some((flags, rest))
-}
-
 /// Whether this is a SYN in the form before 4.0, but what follows the flags cannot be read.
 fn is_unreadable_syn(head: &[u8], body: &[u8]) -> bool {
     old_flag_letters(body).is_some_and(|(flags, _)| flags.contains(&b'S')) && ends(head).is_some()
 }
 
-/// Passes what stands between the flags and the numbers: `, cksum 0x1234 (correct),` of 3.9,
-/// `[tcp sum ok]` and `[bad tcp cksum 1234 (->5678)!]` of those before and of OpenBSD, which
-/// also has `(src OS: …)`. False if the packet ends there.
-fn pass_remarks(cursor: &mut Cursor<'_>) -> bool {
-    loop {
-        cursor.eat(b",");
-        cursor.blanks();
-        if cursor.eat(b"cksum ") {
-            let Some(at) = memchr::memchr(b')', cursor.0) else { return false };
-            cursor.0 = &cursor.0[at + 1..];
-        } else if cursor.0.starts_with(b"[|tcp]") || cursor.0.starts_with(b"[bad hdr length") {
-            return false;
-        } else if let Some(length) = bracketed(cursor.0) {
-            cursor.0 = &cursor.0[length..];
-        } else {
-            return true;
-        }
-    }
-}
-
-/// The length of the bracket that `text` begins with, with those in it.
-fn bracketed(text: &[u8]) -> Option<usize> {
-    let mut depth = 0;
-    for (at, byte) in text.iter().enumerate() {
-        match byte {
-            b'[' | b'(' => depth += 1,
-            b']' | b')' if depth == 1 => return Some(at + 1),
-            b']' | b')' => depth -= 1,
-            _ if depth == 0 => return None,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
-fn old_flags(body: &[u8]) -> Option<Told> {
-    let (flags, rest) = old_flag_letters(body)?;
-    let mut cursor = Cursor(rest);
-    let has = |flag: u8| flags.contains(&flag);
-    if !pass_remarks(&mut cursor) {
-        // Whether it is a SYN or its answer would follow.
-        return None;
-    }
-    let mut seq = None;
-    let mut numbers = cursor;
-    if let Some(first) = numbers.number_up_to(10) {
-        if !numbers.eat(b":") || numbers.number_up_to(10).is_none() || !numbers.eat(b"(") {
-            return None;
-        }
-        seq = u32::try_from(first).ok();
-    } else if !cursor.0.starts_with(b"ack ") && !cursor.0.starts_with(b"win ") {
-        return None;
-    }
-    let acked = if cursor.0.starts_with(b"ack ") {
-        Some(4)
-    } else {
-        memmem::find(&cursor.0[..cursor.0.len().min(80)], b") ack ").map(|at| at + 6)
-    };
-    let acked = acked.and_then(|at| Cursor(&cursor.0[at..]).number_up_to(10));
-    let acked_number = acked.and_then(|n| u32::try_from(n).ok());
-    Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
-}
-
-/// The ends, of which the last `A.P > B.Q` tells; behind IPv6 extension headers the ports alone
-/// stand there, and the addresses before.
+/// The ends, from the last `A.P > B.Q`. Behind IPv6 extension headers it has the ports only; the
+/// addresses stand before.
 fn ends(head: &[u8]) -> Option<Ends> {
     let (from, to, before) = last_pair(head)?;
     // tcpdump 3.9 puts no blank behind the options of an extension header: `DSTOPT (padn)46267`.

@@ -1,5 +1,6 @@
 //! What tcpdump prints, from 3.x to 4.99, with any of its options for the look of it.
 
+mod flags;
 pub(super) mod line;
 mod packets;
 mod prefix;
@@ -9,13 +10,12 @@ use memchr::memmem;
 
 use self::line::{Line, Packet};
 use self::packets::Packets;
-use super::dated::{self, Dated};
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
 use super::layers::Layers;
 use super::lines;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{Calendar, Stamp};
+use super::timestamp::{self, Calendar, Dated, Stamp};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
@@ -117,8 +117,8 @@ impl Look {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let mut fold = Deduplicator::new(cx);
-    let texts = dated::in_order(inputs, cx, Look::of, Look::stamp);
+    let mut deduplicator = Deduplicator::new(cx);
+    let texts = timestamp::in_order(inputs, cx, Look::of, Look::stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
     let (mut quick, mut blocked, mut flagged, mut dropped, mut cut) = (0, 0, false, 0, 0);
     for Dated { mut input, calendar, look, .. } in texts {
@@ -132,7 +132,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             flagged: false,
             cut: 0,
             dropped: 0,
-            fold: &mut fold,
+            deduplicator: &mut deduplicator,
             give: &mut |connection| cx.sink.take(connection),
         };
         let end = lines::blocks(&mut input, |block, _| {
@@ -161,7 +161,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadInput,
         quick,
         format!(
-            "{name}: {quick} lines without TCP flags (tcpdump -q) do not tell a new connection; {}",
+            "{name}: {quick} lines without TCP flags (tcpdump -q) do not show new connections; {}",
             if flagged { "they are left out" } else { "nothing could be counted" }
         ),
     );
@@ -173,7 +173,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
              missing"
         ),
     );
-    fold.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
 /// The lines of one text, in their order.
@@ -190,7 +190,7 @@ struct Text<'a> {
     flagged: bool,
     cut: u64,
     dropped: u64,
-    fold: &'a mut Deduplicator,
+    deduplicator: &'a mut Deduplicator,
     give: &'a mut dyn FnMut(Connection),
 }
 
@@ -243,13 +243,13 @@ impl Text<'_> {
         };
         let outgoing = outbound && !ends.on_one_machine();
         if outgoing && part != PacketKind::Syn
-            || part == PacketKind::Onward && !self.fold.wants_onward()
+            || part == PacketKind::Onward && !self.deduplicator.wants_onward()
         {
             return;
         }
         let id = id.filter(|_| part == PacketKind::Syn);
         let time = self.time;
         let packet = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
-        self.fold.see(packet, self.give);
+        self.deduplicator.see(packet, self.give);
     }
 }

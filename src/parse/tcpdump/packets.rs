@@ -1,4 +1,4 @@
-//! [`Packets`]: finds the packets in lines, of which `-v` needs two for each and `-x` has more.
+//! [`Packets`]: finds packets in lines. `-v` writes two lines for a packet, `-x` more.
 
 use super::line::{self, Line};
 use crate::parse::timestamp::Stamp;

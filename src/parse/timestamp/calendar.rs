@@ -1,4 +1,5 @@
-//! [`Calendar`]: converts the stamps of a record that is read line by line.
+//! [`Calendar`]: converts the stamps of a record that is read line by line. [`in_order`] sorts
+//! several records by their first times.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -100,6 +101,41 @@ impl Calendar {
     pub(crate) fn peek(&self, stamp: Stamp) -> Option<RecordTime> {
         self.clone().record_time(stamp)
     }
+}
+
+/// An input and the calendar for its stamps.
+pub(crate) struct Dated<L> {
+    pub input: Input,
+    pub calendar: Calendar,
+    /// The form of the record, from its first bytes.
+    pub look: L,
+    first: Option<RecordTime>,
+}
+
+/// Makes calendars for `inputs` and sorts them by their first times: several come in any order,
+/// and what begins in one may go on in the next. `stamp` finds the stamp of a line.
+pub(crate) fn in_order<L>(
+    inputs: Vec<Input>,
+    cx: &mut Context<'_>,
+    look: impl Fn(&[u8]) -> L,
+    stamp: impl Fn(&L, &[u8]) -> Stamp,
+) -> Vec<Dated<L>> {
+    let dated = |mut input: Input| {
+        let look = look(input.head());
+        let stamp = |line: &[u8]| stamp(&look, line);
+        let calendar = Calendar::new(&mut input, cx, &stamp);
+        let mut first = Stamp::None;
+        lines::each(input.head(), |line, _| {
+            if first == Stamp::None {
+                first = stamp(line);
+            }
+        });
+        let first = calendar.peek(first);
+        Dated { input, calendar, look, first }
+    };
+    let mut all: Vec<Dated<L>> = inputs.into_iter().map(dated).collect();
+    all.sort_by_key(|dated| dated.first);
+    all
 }
 
 /// How many new years lie between two lines; one month back is a line out of order.

@@ -15,7 +15,7 @@ mod syslog;
 
 use jiff::civil::Date;
 
-pub(super) use self::calendar::Calendar;
+pub(super) use self::calendar::{Calendar, Dated, in_order};
 pub(super) use self::clock_span::{Base, ClockSpan};
 pub(super) use self::dates::{Dates, first_date};
 

@@ -6,13 +6,11 @@
 //! of its end has not been processed yet. A notice of an unknown socket is of one that was opened
 //! and closed after the previous dump.
 
-mod forgotten;
 mod history;
 
 use std::collections::HashMap;
 
-use self::forgotten::Forgotten;
-use self::history::History;
+use self::history::{Forgotten, History};
 use super::age::{Age, Bounds, bound};
 use super::dump::{Dump, Nanos, Span, is_connection, opened_here, was_discarded};
 use super::listeners::Listeners;

@@ -1,0 +1,312 @@
+//! [`Log`]: joins the halves of calls in the order of the log, follows descriptors, and decides which
+//! connections are final.
+
+mod calls;
+
+pub(crate) use self::calls::connection;
+use self::calls::{Calls, Out, ends};
+use crate::Connection;
+use crate::model::connection::RequestedFields;
+use crate::parse::strace::accepted::LinePart;
+use crate::parse::strace::block::{Block, Fact};
+use crate::parse::strace::call::{Call, Name, Returned};
+use crate::parse::strace::compact::{Briefs, LocalSource};
+use crate::parse::strace::sockaddr::{End, Shown};
+use crate::parse::strace::tables::{Listener, NumberMap};
+use crate::parse::timestamp::{Base, ClockSpan, Dates};
+
+/// Maximum number of first halves that wait for their second half.
+const MAX_ENTRIES: usize = 100_000;
+
+/// A run of strace, or several that were written into the same log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// What whole calls did.
+    pub calls: Calls,
+    entries: NumberMap<u32, Call>,
+    /// The first half that was cut by text that is not strace's.
+    torn: Option<Fact>,
+    clock_span: ClockSpan,
+    /// Lines that should have told of a connection and could not be read.
+    pub unreadable: u64,
+    /// Whether io_uring was used.
+    pub uring: bool,
+    /// What the log has of accept.
+    pub seen: Seen,
+}
+
+/// Counts of accept calls in a log, for the reason of a total of 0.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether a connection was given.
+    pub connections: bool,
+    /// Calls that returned.
+    returned: u64,
+    /// Those of them that failed.
+    failed: u64,
+    /// First halves.
+    entries: u64,
+}
+
+impl Log {
+    /// A log that was not read yet.
+    pub(crate) fn new(requested: RequestedFields, dates: Dates) -> Log {
+        Log {
+            calls: Calls::new(requested, dates),
+            entries: NumberMap::default(),
+            torn: None,
+            clock_span: ClockSpan::default(),
+            unreadable: 0,
+            uring: false,
+            seen: Seen::default(),
+        }
+    }
+
+    /// The first of two readings of several files begins: nothing is given.
+    pub(crate) fn read_first(&mut self) {
+        self.calls.tables.read_first();
+        self.calls.timed = true;
+        self.calls.learning = true;
+    }
+
+    /// The second reading begins.
+    pub(crate) fn read_second(&mut self) {
+        self.calls.tables.read_second();
+        self.calls.learning = false;
+    }
+
+    /// The next file begins. Lines without a process number are of `pid` (0: not known).
+    pub(crate) fn begin(&mut self, pid: Option<u32>, dates: Dates) {
+        self.calls.pid = pid.unwrap_or(0);
+        self.calls.dates = dates;
+        self.clock_span = ClockSpan::default();
+        self.calls.base = Base::default();
+        self.torn = None;
+        self.calls.forget_near();
+    }
+
+    /// How time passed so far.
+    pub(super) fn clock_span(&self) -> &ClockSpan {
+        &self.clock_span
+    }
+
+    /// Whether the briefs of the next block are certain as they are: what the block's facts and
+    /// those before it tell must not matter to them. If not, the block has to be read without.
+    pub(crate) fn takes_brief(&mut self, block: &Block) -> bool {
+        let local = self.calls.requested.local || self.calls.requested.local_ip;
+        let may_wait = local && self.calls.pending.hopeful();
+        let wants_ip = self.calls.requested.local_ip;
+        let wanted = |local: End| !wants_ip || !local.ip.is_unspecified();
+        let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
+            (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
+                !local || !self.calls.tables.may_know(fact.call.fd)
+            }
+            (Name::Accept, LinePart::Entry) => true,
+            (Name::Accept, LinePart::Whole | LinePart::Resumed) => {
+                let waits = may_wait && !fact.call.local.is_some_and(wanted);
+                let shown = matches!(fact.call.shown, Shown::Inet(_));
+                shown && !waits || fact.call.returned == Returned::Failed
+            }
+            _ => false,
+        };
+        block.briefs.is_empty()
+            || !self.calls.learning
+                && self.calls.pending.is_empty()
+                && block.facts.iter().all(harmless)
+                && !block.briefs.any_fd(|fd| self.calls.tables.may_know(fd))
+                && block.briefs.sources().iter().all(|(source, _)| {
+                    let follows_time =
+                        matches!(source, LocalSource::Listener { .. }) && self.calls.timed;
+                    !follows_time && (!may_wait || self.has_wanted_local(source))
+                })
+    }
+
+    /// Whether no other line can tell more of the local end of briefs with this source.
+    fn has_wanted_local(&mut self, source: &LocalSource) -> bool {
+        let wants_ip = self.calls.requested.local_ip;
+        self.local(source).is_some_and(|local| !wants_ip || !local.ip.is_unspecified())
+    }
+
+    /// The local end that briefs with this source have, if the log tells.
+    fn local(&mut self, source: &LocalSource) -> Option<End> {
+        match *source {
+            LocalSource::Unwanted => None,
+            LocalSource::Known(local) => Some(local),
+            LocalSource::Listener { pid, fd, inode } => {
+                let table = self.calls.table(if pid == 0 { self.calls.pid } else { pid });
+                match self.calls.tables.listener(table, fd, inode, None) {
+                    Listener::At(local) => Some(local),
+                    Listener::Foreign | Listener::Unknown => None,
+                }
+            }
+        }
+    }
+
+    /// Finds the local ends of briefs.
+    fn find_locals(&mut self, briefs: &mut Briefs) {
+        for n in 0..briefs.sources().len() {
+            let (source, count) = briefs.sources()[n];
+            let local = self.local(&source);
+            self.calls.unknown_ports += match local {
+                None if self.calls.requested.local => u64::from(count),
+                _ => 0,
+            };
+            briefs.locals.push(ends(local));
+        }
+    }
+
+    /// Takes the next block, whose text begins at `at`; fills in what its facts lack, and which
+    /// connections are to be given.
+    pub(crate) fn take(&mut self, block: &mut Block, at: u64) {
+        self.calls.base = self.clock_span.join(&block.clock_span);
+        if !self.calls.learning {
+            self.unreadable += block.unreadable;
+            self.uring |= block.uring;
+        }
+        self.seen.connections |= !block.briefs.list().is_empty();
+        self.find_locals(&mut block.briefs);
+        let Block { facts, comms, given, .. } = block;
+        let mut out = Out { given, comms };
+        for (number, fact) in facts.iter_mut().enumerate() {
+            if fact.pid == 0 {
+                fact.pid = self.calls.pid;
+            }
+            let at = at + u64::from(fact.at);
+            if !self.calls.pending.is_empty() {
+                self.expire(at, &mut out);
+            }
+            self.fact(fact, number as u32, at, &mut out);
+        }
+        self.seen.connections |= !out.given.is_empty();
+        block.briefs.known = self.calls.tables.known();
+    }
+
+    /// What was passed over of a line has an accept.
+    pub(crate) fn passed_accept(&mut self) {
+        self.unreadable += u64::from(!self.calls.learning);
+    }
+
+    /// What must be added to the times of the block that was taken last.
+    pub(crate) fn base(&self) -> Base {
+        self.calls.base
+    }
+
+    /// What is known of the connections of a block when it is given away.
+    pub(crate) fn dates(&self) -> Dates {
+        self.calls.dates.clone()
+    }
+
+    /// Nothing follows in this file: what waits is as certain as it gets.
+    pub(crate) fn end(&mut self, mut give: impl FnMut(Connection)) {
+        while let Some(connection) = self.calls.pending.ended() {
+            self.calls.fd_annotation(&connection);
+            self.seen.connections = true;
+            give(connection);
+        }
+        self.torn = None;
+    }
+
+    fn expire(&mut self, at: u64, out: &mut Out<'_>) {
+        while let Some(connection) = self.calls.pending.expired(at) {
+            self.calls.fd_annotation(&connection);
+            out.late(connection);
+        }
+    }
+
+    fn fact(&mut self, fact: &mut Fact, number: u32, at: u64, out: &mut Out<'_>) {
+        if fact.call.name == Name::Accept {
+            self.seen.see(fact);
+        }
+        match fact.part {
+            LinePart::Whole => self.calls.done(fact, Some(number), at, out),
+            LinePart::Entry | LinePart::Torn => {
+                if self.entries.len() >= MAX_ENTRIES {
+                    self.entries.clear();
+                }
+                self.entries.insert(fact.pid, fact.call);
+                if fact.part == LinePart::Torn {
+                    let stamp = self.calls.base.apply(fact.stamp);
+                    self.torn = Some(Fact { stamp, comm: 0, ..*fact });
+                }
+            }
+            LinePart::Resumed => {
+                match self.entries.remove(&fact.pid) {
+                    Some(entry) if entry.name == fact.call.name => {
+                        fact.call = fact.call.after(&entry);
+                    }
+                    Some(entry)
+                        if fact.call.name == Name::SocketCall && entry.name == Name::Accept =>
+                    {
+                        fact.call = fact.call.after(&entry);
+                    }
+                    _ => {}
+                }
+                self.calls.done(fact, Some(number), at, out);
+            }
+            LinePart::Continued => {
+                let Some(torn) = self.torn.take() else {
+                    // getsockname and getpeername return 0.
+                    let accepted = matches!(fact.call.returned, Returned::Value(1..))
+                        && matches!(fact.call.shown, Shown::Inet(_) | Shown::Unread);
+                    self.unreadable += u64::from(accepted && !self.calls.learning);
+                    return;
+                };
+                self.entries.remove(&torn.pid);
+                let mut whole = Fact { call: fact.call.after(&torn.call), ..torn };
+                self.calls.done(&mut whole, None, at, out);
+            }
+            LinePart::Unfinished => self.torn = None,
+            LinePart::NewRun => {
+                self.entries.clear();
+                self.torn = None;
+                self.calls.tables.forget();
+                self.calls.forget_near();
+            }
+            LinePart::Exit => {
+                self.entries.remove(&fact.pid);
+                let time = self.calls.time(fact.stamp);
+                self.calls.tables.exit(fact.pid, time);
+                self.calls.forget_near();
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn see(&mut self, fact: &Fact) {
+        match fact.part {
+            LinePart::Entry | LinePart::Torn => self.entries += 1,
+            LinePart::Whole | LinePart::Resumed | LinePart::Continued => {
+                self.returned += 1;
+                self.failed += u64::from(fact.call.returned == Returned::Failed);
+            }
+            LinePart::Unfinished | LinePart::Exit | LinePart::NewRun => {}
+        }
+    }
+
+    /// Whether the log has a call of accept, so that accept was traced.
+    pub(crate) fn has_accept(&self) -> bool {
+        self.connections || self.returned > 0 || self.entries > 0
+    }
+
+    /// Why no connection was given.
+    pub(crate) fn reason(&self) -> String {
+        match (self.returned, self.failed, self.entries) {
+            (0, _, 0) => {
+                "the log has no call of accept, so it does not show whether accept was traced; \
+                 strace -f -e trace=network shows the calls of all threads"
+                    .into()
+            }
+            (0, _, entries) => {
+                format!("accept was called and did not return in the log, {entries} times")
+            }
+            (returned, failed, _) if returned == failed => {
+                format!("every accept in the log failed, {returned} times")
+            }
+            (returned, failed, _) => format!(
+                "of {returned} calls of accept in the log, {failed} failed and the others \
+                 returned sockets that are not TCP"
+            ),
+        }
+    }
+}

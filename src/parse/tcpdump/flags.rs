@@ -1,0 +1,121 @@
+//! The flags and sequence numbers of a packet, in the form of tcpdump 4.0 and in the form before.
+
+use memchr::memmem;
+
+use crate::parse::cursor::Cursor;
+use crate::parse::deduplicate::PacketKind;
+
+/// What the flags and numbers of a packet say.
+pub(super) struct Told {
+    /// `None`: nothing about a connection.
+    pub part: Option<PacketKind>,
+    /// The client's initial sequence number.
+    pub isn: Option<u32>,
+    /// The server's, of a SYN+ACK.
+    pub server_isn: Option<u32>,
+}
+
+fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option<u32>) -> Told {
+    let (fin, rst) = end;
+    let part = match (syn, ack) {
+        // No system opens a connection with these.
+        (true, _) if fin || rst => None,
+        (true, false) => Some(PacketKind::Syn),
+        (true, true) => Some(PacketKind::SynAck),
+        (false, true) if !rst => Some(PacketKind::Onward),
+        (false, _) => None,
+    };
+    let isn = match part {
+        Some(PacketKind::Syn) => seq,
+        Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
+        _ => None,
+    };
+    Told { part, isn, server_isn: seq.filter(|_| part == Some(PacketKind::SynAck)) }
+}
+
+/// `S.], seq 121917192, ack 3510996926, win …`
+pub(super) fn new_flags(body: &[u8]) -> Option<Told> {
+    let close = memchr::memchr(b']', &body[..body.len().min(16)])?;
+    let flags = &body[..close];
+    let has = |flag: u8| flags.contains(&flag);
+    let value = |name: &[u8]| {
+        let at = memmem::find(body, name)? + name.len();
+        u32::try_from(Cursor(&body[at..]).number_up_to(10)?).ok()
+    };
+    if !has(b'S') {
+        return Some(told(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
+    }
+    Some(told(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
+}
+
+/// The flags that a body begins with as before 4.0, and what follows them.
+pub(super) fn old_flag_letters(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|b| matches!(b, b' ' | b',')).unwrap_or(body.len());
+    let (flags, rest) = body.split_at(end);
+    let known = !flags.is_empty() && flags.iter().all(|b| b"SFRPWEU.".contains(b));
+    known.then_some((flags, rest))
+}
+
+/// Passes what stands between the flags and the numbers: `, cksum 0x1234 (correct),` of 3.9,
+/// `[tcp sum ok]` and `[bad tcp cksum 1234 (->5678)!]` of those before and of OpenBSD, which
+/// also has `(src OS: …)`. False if the packet ends there.
+fn pass_remarks(cursor: &mut Cursor<'_>) -> bool {
+    loop {
+        cursor.eat(b",");
+        cursor.blanks();
+        if cursor.eat(b"cksum ") {
+            let Some(at) = memchr::memchr(b')', cursor.0) else { return false };
+            cursor.0 = &cursor.0[at + 1..];
+        } else if cursor.0.starts_with(b"[|tcp]") || cursor.0.starts_with(b"[bad hdr length") {
+            return false;
+        } else if let Some(length) = bracketed(cursor.0) {
+            cursor.0 = &cursor.0[length..];
+        } else {
+            return true;
+        }
+    }
+}
+
+/// The length of the bracket that `text` begins with, with those in it.
+fn bracketed(text: &[u8]) -> Option<usize> {
+    let mut depth = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'[' | b'(' => depth += 1,
+            b']' | b')' if depth == 1 => return Some(at + 1),
+            b']' | b')' => depth -= 1,
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
+pub(super) fn old_flags(body: &[u8]) -> Option<Told> {
+    let (flags, rest) = old_flag_letters(body)?;
+    let mut cursor = Cursor(rest);
+    let has = |flag: u8| flags.contains(&flag);
+    if !pass_remarks(&mut cursor) {
+        // Whether it is a SYN or its answer would follow.
+        return None;
+    }
+    let mut seq = None;
+    let mut numbers = cursor;
+    if let Some(first) = numbers.number_up_to(10) {
+        if !numbers.eat(b":") || numbers.number_up_to(10).is_none() || !numbers.eat(b"(") {
+            return None;
+        }
+        seq = u32::try_from(first).ok();
+    } else if !cursor.0.starts_with(b"ack ") && !cursor.0.starts_with(b"win ") {
+        return None;
+    }
+    let acked = if cursor.0.starts_with(b"ack ") {
+        Some(4)
+    } else {
+        memmem::find(&cursor.0[..cursor.0.len().min(80)], b") ack ").map(|at| at + 6)
+    };
+    let acked = acked.and_then(|at| Cursor(&cursor.0[at..]).number_up_to(10));
+    let acked_number = acked.and_then(|n| u32::try_from(n).ok());
+    Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
+}
