@@ -1,5 +1,5 @@
 #!/bin/bash
-# How fast `tcptally parse` reads captures and kernel logs, against what people use in its place:
+# How fast `tcptally parse` reads captures, kernel logs and logs of flows, against what people use in its place:
 # tcpdump or tshark with awk behind it, gawk's match(), and grep, which only counts lines.
 #
 #   benches/records.sh [PERCENT]     of the full size, 500 MB each; 20 by default
@@ -79,15 +79,31 @@ row() {
 }
 
 ipv4='^[0-9]+\.'
-for kind in pcap headers netfilter; do
+# What grep looks for in each text; and what counts the connections in it.
+pattern() {
+    case $1 in netfilter) echo SYN ;; filterlog) echo ',S,' ;; zeek) echo tcp ;; vpc-flow) echo ' 2$' ;; esac
+}
+
+by_awk() {
+    case $1 in
+        filterlog) awk -F, '$7 == "pass" && $24 == "S" { n[$19]++ } END { for (ip in n) print ip ": " n[ip] }' "$2" ;;
+        zeek) awk -F'\t' '$7 == "tcp" { n[$3]++ } END { for (ip in n) print ip ": " n[ip] }' "$2" ;;
+        vpc-flow) awk '$11 == 2 { n[$1]++ } END { for (ip in n) print ip ": " n[ip] }' "$2" ;;
+    esac
+}
+
+for kind in ${KINDS:-pcap headers netfilter filterlog zeek vpc-flow}; do
     record=$dir/$kind
     target/release/examples/genrecord $kind $((500 * percent / 100)) > "$record"
-    rm -f "$dir"/{ours,grep,wc,gawk,careful,tcpdump,tshark}
+    rm -f "$dir"/{ours,grep,wc,awk,gawk,careful,tcpdump,tshark}
     cat "$record" > /dev/null
     for _ in $(seq "$rounds"); do
         measure ours $tool parse --quiet -F plain "$record"
         case $kind in
-            netfilter) measure grep grep -c SYN "$record"; measure wc wc -l "$record" ;;
+            netfilter | filterlog | zeek | vpc-flow)
+                measure grep grep -c -e "$(pattern $kind)" "$record"
+                measure wc wc -l "$record"
+                ;;
             *) ! has tcpdump || measure tcpdump by_tcpdump "$record" ;;
         esac
     done
@@ -98,6 +114,15 @@ for kind in pcap headers netfilter; do
             printf "  %-28s %10s %8s\n", "", "", "/ parse"
         }' "$dir/ours.out"
     row 'tcptally parse' ours
+    case $kind in filterlog | zeek | vpc-flow)
+        measure awk by_awk $kind "$record"
+        agree ours awk "$ipv4"
+        row "grep -c '$(pattern $kind)'" grep
+        row 'wc -l' wc
+        row awk awk
+        continue
+        ;;
+    esac
     if [ $kind = netfilter ]; then
         if has gawk; then
             measure gawk one_liner "$record"

@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 23] = [
+pub const FORMATS: [&str; 25] = [
     "asa",
     "conntrack",
     "events",
@@ -57,6 +57,8 @@ pub const FORMATS: [&str; 23] = [
     "vpc-flow",
     "windows-firewall",
     "zeek",
+    "tshark",
+    "parquet",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

@@ -1,9 +1,11 @@
 //! Writes a record of connections of any size, the same for the same seed:
-//! `genrecord pcap|headers|netfilter MEGABYTES [SEED]`. For measuring.
+//! `genrecord pcap|headers|netfilter|filterlog|zeek|vpc-flow MEGABYTES [SEED]`. For measuring.
 //!
 //! `pcap`: a capture of a web server's Ethernet, whole packets. `headers`: the same with
-//! `-s 128`. `netfilter`: a kernel log with lines of the LOG target, in three frames.
+//! `-s 128`. `netfilter`: a kernel log with lines of the LOG target, in three frames. The others: a line
+//! for each packet or connection.
 
+mod flows;
 mod netfilter;
 mod pcap;
 #[path = "../common/random.rs"]
@@ -60,7 +62,9 @@ fn main() -> std::io::Result<()> {
     let (Some(kind), Some(Some(megabytes)), seed) =
         (kind, number(1), number(2).unwrap_or(Some(1)).unwrap_or(1))
     else {
-        eprintln!("usage: genrecord pcap|headers|netfilter MEGABYTES [SEED]");
+        eprintln!(
+            "usage: genrecord pcap|headers|netfilter|filterlog|zeek|vpc-flow MEGABYTES [SEED]"
+        );
         std::process::exit(2);
     };
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
@@ -69,6 +73,7 @@ fn main() -> std::io::Result<()> {
         "pcap" => pcap::write(&mut out, size, 262_144, random)?,
         "headers" => pcap::write(&mut out, size, 128, random)?,
         "netfilter" => netfilter::write(&mut out, size, random)?,
+        "filterlog" | "zeek" | "vpc-flow" => flows::write(&mut out, kind, size, random)?,
         other => {
             eprintln!("genrecord: there is no kind {other}");
             std::process::exit(2);

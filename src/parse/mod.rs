@@ -45,6 +45,7 @@ mod systemtap;
 mod tcpdump;
 mod text;
 mod timestamp;
+mod tshark;
 mod vpc_flow;
 mod windows_firewall;
 mod wrapper;

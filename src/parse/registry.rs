@@ -12,7 +12,7 @@ use super::reader::{Options, RecordFormat, Setting};
 use super::{
     asa, bcc, conntrack, events, filterlog, fortigate, haproxy, mikrotik, netfilter, netflow,
     parquet, pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump,
-    vpc_flow, windows_firewall, zeek,
+    tshark, vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 
@@ -42,6 +42,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &bcc::tcptracer::FORMAT,
     &systemtap::FORMAT,
     &socket_list::FORMAT,
+    &tshark::FORMAT,
     &tcpdump::FORMAT,
 ];
 

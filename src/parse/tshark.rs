@@ -1,0 +1,246 @@
+//! The packet list of tshark and Wireshark, one line for each packet: what `tshark -r FILE` prints, and
+//! the text that Wireshark exports ("Packet summary line").
+//!
+//! The columns are those of the default profile: number, time, source, destination, protocol, length
+//! and info. The info of TCP is `PORT → PORT [FLAGS] Seq=...` (epan/dissectors/packet-tcp.c), behind
+//! remarks such as `[TCP Retransmission]`. The arrow is `→`; versions before 2 write `->` and `>`.
+//! Versions before 1.8 have no length.
+
+use memchr::memmem;
+
+use super::cursor::Cursor;
+use super::deduplicate::{PacketKind, PacketObservation, point};
+use super::host::{Ends, Host};
+use super::input::Input;
+use super::line_log::{self, LineLog, ParsedLine};
+use super::reader::{Context, RecordFormat};
+use super::tcpdump::services;
+use super::timestamp::{SECOND, Stamp};
+
+/// The text of tshark.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "tshark",
+    about: "packet list of tshark or Wireshark as text",
+    connection: "a TCP packet that opens a connection",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Tshark>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// How the lines look.
+struct Tshark {
+    /// Whether a heading names the columns. Only then there may be no arrow between the addresses.
+    has_heading: bool,
+}
+
+impl LineLog for Tshark {
+    fn of(lines: &[&[u8]]) -> Tshark {
+        Tshark { has_heading: lines.iter().any(|line| is_heading(line)) }
+    }
+
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        if is_heading(line) {
+            return ParsedLine::Other;
+        }
+        let Some((stamp, columns)) = columns(line, self.has_heading) else {
+            return ParsedLine::Foreign;
+        };
+        if !matches!(columns.protocol, b"TCP" | b"MPTCP") {
+            return ParsedLine::Other;
+        }
+        match packet(&columns) {
+            Ok(Some(packet)) => ParsedLine::Packet(stamp, Box::new(packet)),
+            Ok(None) => ParsedLine::Other,
+            Err(Unreadable) => ParsedLine::Broken,
+        }
+    }
+}
+
+/// The heading of a text that Wireshark exports.
+fn is_heading(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    let has = |text: &[u8]| memmem::find(line, text).is_some();
+    line.starts_with(b"No.") && has(b" Source ") && has(b" Destination ")
+}
+
+/// The columns of a line behind the time.
+struct Columns<'a> {
+    line: &'a [u8],
+    source: &'a [u8],
+    destination: &'a [u8],
+    protocol: &'a [u8],
+    info: &'a [u8],
+}
+
+/// Divides a line into its time and its columns.
+fn columns(line: &[u8], has_heading: bool) -> Option<(Stamp, Columns<'_>)> {
+    let mut cursor = Cursor(line);
+    cursor.blanks();
+    cursor.number_up_to(12)?;
+    cursor.require(b" ")?;
+    cursor.blanks();
+    let stamp = stamp(&mut cursor)?;
+    cursor.require(b" ")?;
+    let mut word = || {
+        cursor.blanks();
+        cursor.word()
+    };
+    let source = word();
+    let mut destination = word();
+    let has_arrow = matches!(destination, b"->") || destination == "→".as_bytes();
+    if has_arrow {
+        destination = word();
+    }
+    let protocol = word();
+    if !has_arrow && !has_heading || protocol.is_empty() {
+        return None;
+    }
+    cursor.blanks();
+    let mut length = cursor;
+    if length.number_up_to(9).is_some() && length.spaces() > 0 && arrow(length.0) != Some(0) {
+        cursor = length;
+    }
+    Some((stamp, Columns { line, source, destination, protocol, info: cursor.0 }))
+}
+
+/// A time in a form of `-t`: since the first packet (the default), or with `a`, `ad` or `e`.
+fn stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    if let Some(stamp) = cursor.iso().or_else(|| cursor.clock().map(Stamp::Clock)) {
+        return Some(stamp);
+    }
+    let ns = cursor.seconds()?;
+    let is_epoch = ns >= 100_000_000 * SECOND;
+    Some(if is_epoch { Stamp::Epoch(ns) } else { Stamp::Elapsed(ns) })
+}
+
+/// Where the first arrow is.
+fn arrow(text: &[u8]) -> Option<usize> {
+    let arrows = ["→".as_bytes(), b"->", b"> "];
+    arrows.iter().filter_map(|arrow| memmem::find(text, arrow)).min()
+}
+
+/// The packet may have opened a connection and cannot be read.
+struct Unreadable;
+
+/// Reads the info of a TCP packet. `None`: it says nothing about a connection.
+fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable> {
+    let mut info = columns.info;
+    let mut is_repeated = false;
+    // Remarks of the analysis.
+    while let Some(remark) = info.strip_prefix(b"[") {
+        let Some(end) = memchr::memchr(b']', remark) else { return Ok(None) };
+        let repeated =
+            ["TCP Retransmission", "TCP Spurious Ret", "TCP Fast Ret", "TCP Out-Of-Order"];
+        is_repeated |= repeated.iter().any(|begin| remark.starts_with(begin.as_bytes()));
+        info = remark[end + 1..].trim_ascii_start();
+    }
+    if info.is_empty() {
+        // `[TCP segment of a reassembled PDU]` alone.
+        return Ok(None);
+    }
+    let open = memchr::memchr(b'[', info).ok_or(Unreadable)?;
+    let close = memchr::memchr(b']', &info[open..]).ok_or(Unreadable)? + open;
+    let flags: Vec<&[u8]> = info[open + 1..close].split(|b| *b == b',').collect();
+    let has = |flag: &[u8]| flags.iter().any(|f| f.trim_ascii() == flag);
+    let part = match (has(b"SYN"), has(b"ACK")) {
+        _ if has(b"RST") => None,
+        // No system opens a connection with these.
+        (true, _) if has(b"FIN") => None,
+        (true, false) => Some(PacketKind::Syn),
+        (true, true) => Some(PacketKind::SynAck),
+        (false, true) => Some(PacketKind::Onward),
+        (false, false) => None,
+    };
+    let Some(part) = part else { return Ok(None) };
+    let ends = match ends(columns, &info[..open]) {
+        Some(ends) => ends,
+        None if part == PacketKind::Onward => return Ok(None),
+        None => return Err(Unreadable),
+    };
+    let mut packet = PacketObservation::of_packet(ends, part == PacketKind::SynAck);
+    packet.part = part;
+    let value = |name: &[u8]| {
+        let at = memmem::find(&info[close..], name)? + close + name.len();
+        u32::try_from(Cursor(&info[at..]).number_up_to(10)?).ok()
+    };
+    // Numbers relative to the first are the same for all connections.
+    let seq = value(b" Seq=").filter(|seq| *seq != 0);
+    match part {
+        // The analysis knows the numbers that the line does not show: this is no SYN sent again, so it
+        // is another connection than the last from its port.
+        PacketKind::Syn if seq.is_none() && !is_repeated => packet.isn = Some(point(columns.line)),
+        PacketKind::Syn => packet.isn = seq,
+        PacketKind::SynAck if seq.is_some() => {
+            packet.server_isn = seq;
+            packet.isn = value(b" Ack=").map(|ack| ack.wrapping_sub(1));
+        }
+        PacketKind::SynAck | PacketKind::Onward => {}
+    }
+    Ok(Some(packet))
+}
+
+/// The ends of a packet. `ports` is `PORT → PORT `.
+fn ends(columns: &Columns<'_>, ports: &[u8]) -> Option<Ends> {
+    let at = arrow(ports)?;
+    let behind = ["→".as_bytes(), b"->", b">"].iter().find_map(|a| ports[at..].strip_prefix(*a))?;
+    let port = |text: &[u8]| services::port(text.trim_ascii());
+    Some(Ends {
+        client: Host::address_or_name(columns.source)?,
+        client_port: Some(port(&ports[..at])?),
+        server: Host::address_or_name(columns.destination)?,
+        server_port: Some(port(behind)?),
+    })
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    line_log::read::<Tshark>(inputs, cx);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        let log = Tshark { has_heading: false };
+        match log.parse_line(line.as_bytes()) {
+            ParsedLine::Packet(_, p) => {
+                let absolute = p.isn.filter(|isn| *isn < 100);
+                format!("{:?} {:?} {absolute:?}", p.part, p.ends.client_port)
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let syn = "Syn Some(40755) None";
+        for line in [
+            "    9   5.456047 2001:db8:c::1a → 2001:db8:77::1 TCP 100 40755 → 80 [SYN] Seq=0 Win=64800 Len=0",
+            "9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [SYN, ECE, CWR] Seq=0 Win=64240 Len=0",
+            "  9   5.456047 198.51.100.7 -> 192.0.2.77 TCP 74 40755 > http [SYN] Seq=0 Win=5840 Len=0 MSS=1460",
+            "  9   5.456047 198.51.100.7 -> 192.0.2.77 TCP 40755 > http [SYN] Seq=0 Len=0 MSS=1460",
+            "  9   5.456047 198.51.100.7 -> 192.0.2.77 TCP 74 40755→80 [SYN] Seq=0 Win=5840 Len=0",
+            "  9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 [TCP Retransmission] 40755 → 80 [SYN] Seq=0 Len=0",
+        ] {
+            assert_eq!(shown(line), syn, "{line}");
+        }
+        let absolute =
+            "9 1795345122.5 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [SYN] Seq=77 Len=0";
+        assert_eq!(shown(absolute), "Syn Some(40755) Some(77)");
+        let answer =
+            "9 5.4 192.0.2.77 → 198.51.100.7 TCP 74 443 → 40755 [SYN, ACK] Seq=5 Ack=78 Len=0";
+        assert_eq!(shown(answer), "SynAck Some(40755) Some(77)");
+        for (line, want) in [
+            ("9 5.4 198.51.100.7 → 192.0.2.77 HTTP 200 GET /40755 → 80 [SYN] HTTP/1.1", "Other"),
+            ("9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [RST, ACK] Seq=1", "Other"),
+            ("9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [SY", "Broken"),
+            ("9 5.4 198.51.100.7 192.0.2.77 TCP 74 40755 443 [SYN]", "Foreign"),
+            ("10:58:42.2 IP 198.51.100.7.40755 > 192.0.2.77.443: Flags [S], seq 7", "Foreign"),
+        ] {
+            assert_eq!(shown(line), want, "{line}");
+        }
+    }
+}
