@@ -198,6 +198,19 @@ pub(crate) enum Color {
     Never,
 }
 
+/// Options for output files that begin anew.
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// Begin a new file for each DUR (1h, 1d), aligned to the clock; the name of the former one gets the
+    /// time at which it began
+    #[arg(long, value_name = "DUR", requires = "output", help_heading = SHOWN)]
+    pub rotate: Option<IntervalLength>,
+
+    /// Keep N former files, and remove older ones
+    #[arg(long, value_name = "N", requires = "rotate", help_heading = SHOWN)]
+    pub keep: Option<usize>,
+}
+
 /// Options of the metrics server.
 #[derive(Debug, Args)]
 pub(crate) struct MetricsArgs {
@@ -222,6 +235,10 @@ pub(crate) struct TraceArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
+
+    /// A new file for each period.
+    #[command(flatten)]
+    pub rotation: RotateArgs,
 
     /// Stop counting after this time: 90s, 5m, 1h30m
     #[arg(short, long, value_name = "DUR", value_parser = duration)]
@@ -313,6 +330,10 @@ pub(crate) struct WatchArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
+
+    /// A new file for each period.
+    #[command(flatten)]
+    pub rotation: RotateArgs,
 
     /// Stop counting after this time: 90s, 5m, 1h30m
     #[arg(short, long, value_name = "DUR", value_parser = duration)]

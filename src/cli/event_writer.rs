@@ -14,6 +14,7 @@ use crate::sys::capability::{self, Duty};
 
 use super::message;
 use super::output::Output;
+use super::rotation::Former;
 
 /// Maximum number of events and texts in the queue.
 const QUEUE_ITEMS: usize = 1 << 15;
@@ -32,6 +33,8 @@ enum Item {
     Text(Vec<u8>),
     /// Reopens the file, and writes this text if it is empty.
     Reopen(Vec<u8>),
+    /// Ends the file, and begins a new one with this text.
+    Rotate(Vec<u8>, Former),
 }
 
 /// Writes events and texts asynchronously. Drops what does not fit in the queue.
@@ -86,6 +89,11 @@ impl EventWriter {
         self.send(Item::Reopen(headings));
     }
 
+    /// Ends the output file, and begins a new one with `headings`.
+    pub(super) fn rotate(&mut self, headings: Vec<u8>, former: Former) {
+        self.send(Item::Rotate(headings, former));
+    }
+
     /// Whether the file has been reopened and was empty, since the last call.
     pub(super) fn take_is_new(&self) -> bool {
         self.is_new.swap(false, Ordering::Relaxed)
@@ -138,12 +146,21 @@ fn write(
                     Ok(())
                 }
                 Item::Reopen(text) => {
-                    headings = Some(text);
+                    headings = Some((text, None));
+                    break;
+                }
+                Item::Rotate(text, former) => {
+                    headings = Some((text, Some(former)));
                     break;
                 }
             };
             error = error.or(result.err());
-            next = if text.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
+            // A report that replaces the file is not joined with the next.
+            next = if text.len() < WRITE_BYTES && !output.is_replaced() {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         if error.is_none() {
             error = output.write(|out| out.write_all(&text)).err();
@@ -152,8 +169,14 @@ fn write(
             }
         }
         text.clear();
-        if let Some(headings) = headings {
-            error = error.or(reopen(&mut output, &headings, is_new).err());
+        match headings {
+            Some((headings, None)) => {
+                error = error.or(reopen(&mut output, &headings, is_new).err());
+            }
+            Some((headings, Some(former))) if error.is_none() => {
+                error = rotate(&mut output, &mut *format, &headings, &former, is_new).err();
+            }
+            _ => {}
         }
     }
     if error.is_none() {
@@ -177,4 +200,41 @@ fn reopen(output: &mut Output, headings: &[u8], is_new: &AtomicBool) -> io::Resu
             Ok(())
         }
     }
+}
+
+/// Ends the output file, and begins a new one with `headings`.
+fn rotate(
+    output: &mut Output,
+    format: &mut dyn Format,
+    headings: &[u8],
+    former: &Former,
+    is_new: &AtomicBool,
+) -> io::Result<()> {
+    let is_beside = output.is_beside();
+    let mut text = Vec::new();
+    if is_beside {
+        format.finish(&mut text)?;
+        output.write(|out| out.write_all(&text))?;
+    }
+    match output.rotate(&former.suffix) {
+        Err(e) if is_beside => return Err(e),
+        Err(e) => {
+            let name = output.name();
+            message::error(format_args!("cannot rotate {name}: {e}; writing continues to it"));
+            return Ok(());
+        }
+        Ok(()) => {}
+    }
+    if let Some(keep) = former.keep
+        && let Err(e) = output.remove_former(keep)
+    {
+        message::error(format_args!("cannot remove former files of {}: {e}", output.name()));
+    }
+    if is_beside {
+        text.clear();
+        format.event_headings(&mut text)?;
+        return output.write(|out| out.write_all(&text));
+    }
+    is_new.store(true, Ordering::Relaxed);
+    output.write(|out| out.write_all(headings))
 }

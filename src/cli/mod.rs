@@ -19,6 +19,7 @@ mod parse;
 mod piped;
 mod reporter;
 mod request;
+mod rotation;
 mod screen;
 mod server_log;
 mod service;

@@ -67,6 +67,16 @@ impl Mode {
     }
 }
 
+impl Mode {
+    /// The same, for files that are rotated: what is there already is not lost.
+    pub(super) fn appending(self, rotates: bool) -> Mode {
+        match self {
+            Mode::Truncate if rotates => Mode::Append,
+            mode => mode,
+        }
+    }
+}
+
 impl Output {
     /// Opens the output, before anything else starts. Without a path it is `stream`; `-` is stdout.
     pub(super) fn open(path: Option<&Path>, stream: Stream, mode: Mode) -> anyhow::Result<Output> {
@@ -184,6 +194,53 @@ impl Output {
 }
 
 impl Output {
+    /// Whether each write replaces the file.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self, Output::Replace { .. })
+    }
+
+    /// Whether it gets its name when it is complete.
+    pub(super) fn is_beside(&self) -> bool {
+        matches!(self, Output::Beside { .. })
+    }
+
+    /// Gives the file this suffix, and begins a new one.
+    pub(super) fn rotate(&mut self, suffix: &str) -> io::Result<()> {
+        match self {
+            Output::Direct { path, .. } => {
+                std::fs::rename(&*path, unused(path, suffix))?;
+                self.reopen()
+            }
+            Output::Beside { path, file } => {
+                if let Some(file) = file.take() {
+                    file.persist(unused(path, suffix)).map_err(|e| e.error)?;
+                }
+                *file = Some(beside(path)?);
+                Ok(())
+            }
+            Output::Stream(_) | Output::Replace { .. } => Ok(()),
+        }
+    }
+
+    /// Removes the oldest of the files that [`Output::rotate`] has named, except the last `keep`.
+    pub(super) fn remove_former(&self, keep: usize) -> io::Result<()> {
+        let (Output::Direct { path, .. } | Output::Beside { path, .. }) = self else {
+            return Ok(());
+        };
+        let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+        let mut former: Vec<String> = std::fs::read_dir(folder)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|other| {
+                let suffix = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+                suffix.is_some_and(is_suffix)
+            })
+            .collect();
+        former.sort();
+        former.truncate(former.len().saturating_sub(keep));
+        former.iter().try_for_each(|name| std::fs::remove_file(folder.join(name)))
+    }
+
     /// Gives an output that is written bit by bit its name, when all is written.
     pub(super) fn complete(&mut self) -> io::Result<()> {
         match self {
@@ -194,6 +251,29 @@ impl Output {
             _ => Ok(()),
         }
     }
+}
+
+/// The name with this suffix, and a number if there is such a file.
+fn unused(path: &Path, suffix: &str) -> PathBuf {
+    let named = |more: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{suffix}{more}"));
+        PathBuf::from(name)
+    };
+    let numbers = (1..1000).map(|n| named(&format!("-{n}")));
+    let free = std::iter::once(named("")).chain(numbers).find(|path| !path.exists());
+    free.unwrap_or_else(|| named(""))
+}
+
+/// Whether a text is a suffix of [`Output::rotate`]: 20261122T110000Z, or with a number.
+fn is_suffix(text: &str) -> bool {
+    let (time, number) = text.split_once('-').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = time.strip_suffix('Z').and_then(|time| time.split_once('T'));
+    let is_time = |(day, time): (&str, &str)| {
+        day.len() == 8 && time.len() == 6 && is_digits(day) && is_digits(time)
+    };
+    parts.is_some_and(is_time) && is_digits(number)
 }
 
 /// A temporary file in the folder of `path`, with the same permissions.

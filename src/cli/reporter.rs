@@ -189,16 +189,29 @@ impl Reporter {
         let _ = self.format.interval(&part, text);
     }
 
-    /// Writes the report on what was counted so far.
+    /// Writes the report on what was counted so far, and prints its notes unless it contains them.
     pub(super) fn report(
         &mut self,
         status: &SourceStatus,
         out: &mut dyn io::Write,
     ) -> io::Result<()> {
+        let notes = self.write(status, out)?;
+        if !self.format.tells_notes() {
+            print_notes(&notes, status, self.request.quiet);
+        }
+        Ok(())
+    }
+
+    /// Writes the report on what was counted so far, and returns its notes.
+    pub(super) fn write(
+        &mut self,
+        status: &SourceStatus,
+        out: &mut dyn io::Write,
+    ) -> io::Result<Vec<String>> {
         let also = status.started.into_iter().chain(status.ended.map(RecordTime::just_before));
         let also: Vec<RecordTime> = also.collect();
         cover(&mut self.request.count, &also);
-        let Request { count, order, quiet, .. } = &self.request;
+        let Request { count, order, .. } = &self.request;
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some()
             && (self.request.has_timeline()
@@ -217,10 +230,7 @@ impl Reporter {
         }
         report.notes.extend(self.partial_intervals(status));
         self.format.report(&report, out)?;
-        if !self.format.tells_notes() {
-            print_notes(&report.notes, status, *quiet);
-        }
-        Ok(())
+        Ok(report.notes)
     }
 
     /// The times from and until which a live source observed connections.

@@ -12,6 +12,7 @@ use super::message;
 use super::metrics::Endpoint;
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
+use super::rotation::Rotation;
 use super::server_log::ServerLog;
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
@@ -21,7 +22,9 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
-    let output = Output::open(args.count.output.as_deref(), stream, Mode::of(&args.count))?;
+    let rotation = Rotation::new(&args.rotation, &args.count)?;
+    let mode = Mode::of(&args.count).appending(rotation.is_some());
+    let output = Output::open(args.count.output.as_deref(), stream, mode)?;
     let options = trace::Options {
         requested: requested(&args, &request),
         no_children: spawns && args.no_children,
@@ -46,7 +49,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let endpoint = Endpoint::open(&args.metrics)?;
     let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
     let has_command = !args.argv.is_empty();
-    let what = Watch { request, output, duration: args.duration, metrics, has_command };
+    let what = Watch { request, output, rotation, duration: args.duration, metrics, has_command };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
         let log = log.as_ref();

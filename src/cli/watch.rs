@@ -12,6 +12,7 @@ use super::message;
 use super::metrics::Endpoint;
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
+use super::rotation::Rotation;
 
 /// Minimum of `--resolution`. With less, the kernel would be busy all the time.
 const MIN_RESOLUTION: Duration = Duration::from_millis(10);
@@ -21,7 +22,9 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?;
     let options = options(&args, &request)?;
     check(&options, &request)?;
-    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
+    let rotation = Rotation::new(&args.rotation, &args.count)?;
+    let mode = Mode::of(&args.count).appending(rotation.is_some());
+    let output = Output::open(args.count.output.as_deref(), Stream::Stdout, mode)?;
     // The listener is in the user's network namespace; its thread is started later.
     let endpoint = Endpoint::open(&args.metrics)?;
     if let Some(namespace) = &args.netns {
@@ -39,7 +42,8 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
         let open = opened_before(watcher);
         message::notice(quiet, format_args!("watching port {ports}{open}{ending}"));
     };
-    let what = Watch { request, output, duration: args.duration, metrics, has_command: false };
+    let what =
+        Watch { request, output, rotation, duration: args.duration, metrics, has_command: false };
     watch(|| Watcher::start(options).inspect(say), what)
 }
 

@@ -101,3 +101,141 @@ fn systemd_accepts_the_unit_for_watch() {
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(message.contains("'x' is not an address to listen on"), "{message}");
 }
+
+/// Makes `n` connections to a port, one after another.
+fn connect(port: &str, n: usize) {
+    for _ in 0..n {
+        drop(std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap());
+    }
+}
+
+/// A server that accepts and closes, until the process ends.
+fn server() -> String {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || server.incoming().for_each(drop));
+    port
+}
+
+/// Waits for `what`, for a minute.
+fn wait_for(what: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(std::time::Instant::now() < end, "it does not happen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts `watch` and waits until it is ready.
+fn watch(folder: &Path, port: &str, args: &[&str]) -> std::process::Child {
+    let path = folder.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let args = [&["watch", "--engine", "sockdiag", "--port", port, "-q"], args].concat();
+    let child = tcptally(&args).env("NOTIFY_SOCKET", &path).current_dir(folder).spawn().unwrap();
+    assert_eq!(receive(&socket).trim(), "READY=1");
+    child
+}
+
+fn former(folder: &Path) -> Vec<std::path::PathBuf> {
+    let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_former = |path: &std::path::PathBuf| path.to_string_lossy().contains("events.2");
+    let mut former: Vec<_> = all.filter(is_former).collect();
+    former.sort();
+    former
+}
+
+#[test]
+fn rotated_files_have_each_event_once() {
+    for form in ["csv", "parquet"] {
+        let folder = tempfile::tempdir().unwrap();
+        let port = server();
+        let args = ["-e", "-F", form, "-o", "events", "--rotate", "1s"];
+        let mut child = watch(folder.path(), &port, &args);
+        for round in 1..=3 {
+            connect(&port, 20);
+            wait_for(|| former(folder.path()).len() >= round);
+        }
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut files = former(folder.path());
+        files.push(folder.path().join("events"));
+        let gave = crate::support::run(tcptally(&["parse", "-F", "plain"]).args(&files));
+        assert_eq!(
+            (gave.out.as_str(), gave.status),
+            ("127.0.0.1: 60\n", Some(0)),
+            "{form}: {gave:?}"
+        );
+        if form == "csv" {
+            for file in files {
+                let text = std::fs::read_to_string(file).unwrap();
+                assert_eq!(text.matches("time,elapsed").count(), 1, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn old_rotated_files_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["events.20200101T000000Z", "events.20200101T010000Z", "events.2.keep", "other"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let args = [
+        "-i",
+        "1s",
+        "--resolution",
+        "100ms",
+        "-F",
+        "csv",
+        "-o",
+        "events",
+        "--rotate",
+        "1s",
+        "--keep",
+        "2",
+    ];
+    let mut child = watch(folder.path(), &server(), &args);
+    wait_for(|| !folder.path().join("events.20200101T010000Z").exists());
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(folder.path().join("events.2.keep").exists() && folder.path().join("other").exists());
+    assert_eq!(former(folder.path()).len(), 3, "two, and the one that is not of this kind");
+    for file in former(folder.path()).iter().filter(|f| !f.ends_with("events.2.keep")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.starts_with("kind,start,end,"), "{text}");
+    }
+}
+
+#[test]
+fn rotation_needs_what_is_written_as_it_comes() {
+    for (args, text) in [
+        (&["-F", "json", "-i", "1m"][..], "--rotate is for what is written as it comes"),
+        (&[], "--rotate is for what is written as it comes"),
+    ] {
+        let args = [&["watch", "--port", "1", "-o", "x", "--rotate", "1h"], args].concat();
+        let gave = crate::support::run(&mut tcptally(&args));
+        assert_eq!(gave.status, Some(2));
+        assert!(gave.err.contains(text), "{gave:?}");
+    }
+}
+
+#[test]
+fn a_killed_watch_leaves_the_report_of_the_last_interval() {
+    for form in ["json", "parquet"] {
+        let folder = tempfile::tempdir().unwrap();
+        let port = server();
+        let args = ["-i", "1s", "--resolution", "100ms", "-F", form, "-o", "report"];
+        let mut child = watch(folder.path(), &port, &args);
+        connect(&port, 20);
+        let report = folder.path().join("report");
+        let total = || {
+            let gave = crate::support::run(tcptally(&["parse", "-q", "-F", "plain"]).arg(&report));
+            gave.out.trim().to_owned()
+        };
+        wait_for(|| report.exists() && total() == "127.0.0.1: 20");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(total(), "127.0.0.1: 20", "{form}");
+    }
+}

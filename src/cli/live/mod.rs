@@ -97,6 +97,7 @@ fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
         }
         state.tell(live);
         state.show_intervals(RecordTime::now());
+        state.renew(live);
         if state.is_over() {
             for connection in live.stop_counting()? {
                 state.take(connection);
@@ -168,7 +169,14 @@ mod tests {
         let args = [&["tcptally", "trace"], args, &["--", "true"]].concat();
         let Command::Trace(args) = Cli::parse_from(args).command else { unreachable!() };
         let request = Request::new(&args.count, &Times::Live).unwrap();
-        Watch { request, output, duration: args.duration, metrics: None, has_command: true }
+        Watch {
+            request,
+            output,
+            rotation: None,
+            duration: args.duration,
+            metrics: None,
+            has_command: true,
+        }
     }
 
     /// What it writes with the script in place of a server, and the exit status.

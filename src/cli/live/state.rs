@@ -17,6 +17,7 @@ use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::Request;
+use crate::cli::rotation::Rotation;
 use crate::cli::screen::{REQUEST_INTERVAL, Screen};
 use crate::cli::service::Service;
 
@@ -29,6 +30,8 @@ pub(crate) struct Watch {
     pub request: Request,
     /// The output of the report.
     pub output: Output,
+    /// When the output begins a new file.
+    pub rotation: Option<Rotation>,
     /// Time after which counting ends.
     pub duration: Option<SignedDuration>,
     /// The metrics server.
@@ -46,6 +49,9 @@ pub(super) struct State {
     metrics: Option<Metrics>,
     screen: Option<Screen>,
     has_command: bool,
+    rotation: Option<Rotation>,
+    /// When a report in one document is written anew.
+    refresh_at: Option<RecordTime>,
     service: Service,
     /// When the status in metrics is updated next.
     tell_at: Option<Instant>,
@@ -61,10 +67,14 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(what: Watch) -> anyhow::Result<State> {
-        let Watch { mut request, output, metrics, has_command, .. } = what;
+        let Watch { mut request, output, metrics, rotation, has_command, .. } = what;
         let format = request.format(output.stream(), !output.continues());
         let mut events = request.format(output.stream(), !output.continues());
         let place = output.name();
+        let interval = request.count.tally.interval.as_ref();
+        let refreshes = request.count.tally.has_intervals() && output.is_replaced();
+        let refresh_at =
+            interval.filter(|_| refreshes).map(|interval| interval.around(RecordTime::now()).1);
         wake::reopen_at_hangup(output.can_reopen());
         let mut headings = Vec::new();
         if request.events {
@@ -81,6 +91,8 @@ impl State {
             metrics,
             screen: None,
             has_command,
+            rotation,
+            refresh_at,
             service: Service::new(has_command),
             tell_at: None,
             end,
@@ -119,7 +131,10 @@ impl State {
         };
         let close =
             self.reporter.next_end().and_then(|end| instant(end)?.checked_add(self.lateness));
-        [self.stop_at, self.tell_at, self.service.deadline(), until, close]
+        let late = |t: RecordTime| instant(t)?.checked_add(self.lateness);
+        let rotate = self.rotation.as_ref().and_then(|rotation| late(rotation.end()));
+        let refresh = self.refresh_at.and_then(late);
+        [self.stop_at, self.tell_at, self.service.deadline(), until, close, rotate, refresh]
             .into_iter()
             .flatten()
             .min()
@@ -196,14 +211,45 @@ impl State {
         }
     }
 
+    /// Begins a new output file, or writes the report so far, if it is time.
+    pub(super) fn renew(&mut self, live: &mut impl Live) {
+        let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
+        let now = RecordTime::now().shifted(-lateness);
+        if !self.counting {
+            return;
+        }
+        if let Some(rotation) = self.rotation.as_mut().filter(|rotation| rotation.end() <= now) {
+            let former = rotation.advance(now);
+            let headings = self.headings();
+            self.event_writer.rotate(headings, former);
+        }
+        if self.refresh_at.is_some_and(|at| at <= now) {
+            let interval = self.reporter.request.count.tally.interval.as_ref();
+            self.refresh_at = interval.map(|interval| interval.around(now).1);
+            let mut status = live.status();
+            status.ended.get_or_insert_with(RecordTime::now);
+            let mut text = Vec::new();
+            // Its notes are in the last one, too.
+            if self.reporter.write(&status, &mut text).is_ok() {
+                self.event_writer.text(text);
+            }
+        }
+    }
+
     /// Reopens the output file. A new one begins with the headings of its format.
     pub(super) fn reopen(&mut self) {
+        let headings = self.headings();
+        self.event_writer.reopen(headings);
+    }
+
+    /// What a new file of events begins with.
+    fn headings(&self) -> Vec<u8> {
         let mut headings = Vec::new();
         if self.reporter.request.events {
             // Writing to a vector does not fail.
             let _ = self.reporter.request.format(None, true).event_headings(&mut headings);
         }
-        self.event_writer.reopen(headings);
+        headings
     }
 
     /// Writes the tally so far.
