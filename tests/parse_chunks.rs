@@ -25,7 +25,13 @@ fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
         format: Some(kind.to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields { local: true, local_ip: true, comm: true, pid: true },
+        requested: RequestedFields {
+            local: true,
+            local_ip: true,
+            comm: true,
+            pid: true,
+            container: true,
+        },
         threads: Some(threads),
         chunk,
         ..Options::default()

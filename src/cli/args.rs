@@ -115,6 +115,10 @@ pub(crate) struct CountArgs {
     )]
     pub by: Vec<Key>,
 
+    /// Database of networks (mmdb, such as GeoLite2-ASN.mmdb) for '--by asn' and '--by country' (repeatable)
+    #[arg(help_heading = COUNTED, long, value_name = "FILE")]
+    pub asn: Vec<PathBuf>,
+
     /// Prefix lengths for '--by net': IPv4, IPv6
     #[arg(help_heading = COUNTED, long, value_name = "V4,V6", default_value = "24,64")]
     pub mask: Mask,

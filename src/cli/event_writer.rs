@@ -174,7 +174,7 @@ fn write(
                 error = error.or(reopen(&mut output, &headings, is_new).err());
             }
             Some((headings, Some(former))) if error.is_none() => {
-                error = rotate(&mut output, &mut *format, &headings, &former, is_new).err();
+                error = rotate(&mut output, &mut *format, &headings, &former).err();
             }
             _ => {}
         }
@@ -208,7 +208,6 @@ fn rotate(
     format: &mut dyn Format,
     headings: &[u8],
     former: &Former,
-    is_new: &AtomicBool,
 ) -> io::Result<()> {
     let is_beside = output.is_beside();
     let mut text = Vec::new();
@@ -235,6 +234,5 @@ fn rotate(
         format.event_headings(&mut text)?;
         return output.write(|out| out.write_all(&text));
     }
-    is_new.store(true, Ordering::Relaxed);
     output.write(|out| out.write_all(headings))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use crate::count::Tally;
 use crate::count::counter::Count;
 use crate::count::key::Key;
 use crate::count::order::Order;
 use crate::count::tcp_stats::Columns;
 use crate::count::value::Value;
+use crate::count::{Networks, Tally};
 use crate::format::{Clock, Report, ReportSection};
 use crate::model::plural;
 use crate::parse::Outcome;
@@ -149,6 +149,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
             count.tally.whole.len()
         ));
     }
+    notes.extend(failed_lookups(count));
     notes.extend(over_midnight(period));
     notes.extend(daily(count));
     notes.extend(missed(count));
@@ -262,6 +263,17 @@ fn daily(count: &Count) -> Option<String> {
         "the connections are from {first} to {last}; those {window} on each day were counted; add a \
          date to --since and --until to count one day only"
     ))
+}
+
+/// How many lookups of networks failed.
+fn failed_lookups(count: &Count) -> Option<String> {
+    let failures = count.tally.keys.networks().map_or(0, Networks::failures);
+    (failures > 0).then(|| {
+        format!(
+            "{} of a database of networks failed, because it is damaged",
+            plural(failures, "lookup", "lookups")
+        )
+    })
 }
 
 /// Explains how a period over midnight was understood.

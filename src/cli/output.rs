@@ -204,9 +204,10 @@ impl Output {
         matches!(self, Output::Beside { .. })
     }
 
-    /// Gives the file this suffix, and begins a new one.
+    /// Gives the file this suffix, and begins a new one. An empty one stays.
     pub(super) fn rotate(&mut self, suffix: &str) -> io::Result<()> {
         match self {
+            Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.len() == 0) => Ok(()),
             Output::Direct { path, .. } => {
                 std::fs::rename(&*path, unused(path, suffix))?;
                 self.reopen()

@@ -25,7 +25,8 @@ use super::{message, piped};
 pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
     let zone = tz.clone().unwrap_or_else(TimeZone::system);
-    let mut request = Request::new(&args.count, &Times::Record(zone.clone()))?;
+    let mut request =
+        Request::new(&args.count, &Times::Record(zone.clone()))?.with_networks(&args.count)?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
     let expected = args.expect_hosts.as_deref().map(ExpectedHosts::read).transpose()?;
     let options = Options {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::RecordTime;
 use crate::cli::args::{Color, CountArgs};
+use crate::count::Networks;
 use crate::count::Tally;
 use crate::count::counter::Count;
-use crate::count::key::{Keys, Mask};
+use crate::count::key::{Key, Keys, Mask};
 use crate::count::order::{Order, Sort};
 use crate::count::tcp_stats::Columns;
 use crate::filter::Filter;
@@ -125,6 +126,25 @@ impl Request {
         })
     }
 
+    /// Opens the databases of `--asn`.
+    pub(super) fn with_networks(mut self, args: &CountArgs) -> anyhow::Result<Request> {
+        let tally = &mut self.count.tally;
+        let key = tally.keys.list().iter().find(|key| matches!(key, Key::Asn | Key::Country));
+        if let (Some(key), true) = (key, args.asn.is_empty()) {
+            return Err(Usage(format!(
+                "--by {} needs a database of networks: --asn FILE.mmdb, for example GeoLite2-ASN.mmdb or \
+                 GeoLite2-Country.mmdb of MaxMind",
+                key.name()
+            ))
+            .into());
+        }
+        if !args.asn.is_empty() {
+            let networks = Arc::new(Networks::open(&args.asn)?);
+            tally.keys = std::mem::take(&mut tally.keys).with_networks(networks);
+        }
+        Ok(self)
+    }
+
     /// Tells a user at a terminal when counting starts and ends.
     pub(super) fn ending(&self) -> String {
         let shown = |bound: &Option<Bound>| match bound {
@@ -153,7 +173,13 @@ impl Request {
     /// The costly fields of connections that are needed.
     pub(super) fn requested(&self) -> RequestedFields {
         if self.events || self.live {
-            return RequestedFields { local: true, local_ip: true, comm: true, pid: true };
+            return RequestedFields {
+                local: true,
+                local_ip: true,
+                comm: true,
+                pid: true,
+                container: self.count.tally.keys.requested().container,
+            };
         }
         let requested = self.count.tally.keys.requested();
         RequestedFields {

@@ -17,7 +17,7 @@ use super::server_log::ServerLog;
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
-    let request = Request::new(&args.count, &Times::Live)?;
+    let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
     let spawns = !args.argv.is_empty();
     let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;

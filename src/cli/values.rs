@@ -22,6 +22,9 @@ const KEYS: &[Choice<Key>] = &[
     (Key::Pid, "pid", "The process that accepted"),
     (Key::Comm, "comm", "The name of the thread that accepted"),
     (Key::Host, "host", "The machine that accepted (--host)"),
+    (Key::Container, "container", "The container of the process that accepted (trace)"),
+    (Key::Asn, "asn", "The autonomous system of the client's address (--asn)"),
+    (Key::Country, "country", "The country of the client's address (--asn)"),
     (
         Key::Duration,
         "duration",

@@ -19,7 +19,7 @@ const MIN_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
-    let request = Request::new(&args.count, &Times::Live)?;
+    let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
     let options = options(&args, &request)?;
     check(&options, &request)?;
     let rotation = Rotation::new(&args.rotation, &args.count)?;
@@ -75,7 +75,8 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
         ));
     }
     let keys = request.count.tally.keys.list();
-    if let Some(key) = keys.iter().find(|key| matches!(key, Key::Pid | Key::Comm)) {
+    if let Some(key) = keys.iter().find(|key| matches!(key, Key::Pid | Key::Comm | Key::Container))
+    {
         return Err(Usage(format!(
             "watch does not know which process accepts, so it cannot count --by {}; \
              'tcptally trace --port {}' can",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::encoded_key::{EncodedKey, Writer};
+use super::networks::Networks;
 use super::value::{Value, duration_bucket, duration_bucket_name, size_bucket, size_bucket_name};
 use crate::Connection;
 use crate::model::connection::{RequestedFields, Transport};
@@ -28,6 +29,12 @@ pub enum Key {
     Comm,
     /// The machine that accepted
     Host,
+    /// The container of the process that accepted
+    Container,
+    /// The autonomous system of the client's address, by [`Networks`]
+    Asn,
+    /// The country of the client's address, by [`Networks`]
+    Country,
     /// The time that the connection was open, in buckets by powers of ten
     Duration,
     /// Its smoothed round-trip time, in buckets by powers of ten
@@ -47,6 +54,9 @@ impl Key {
             Key::Pid => "pid",
             Key::Comm => "comm",
             Key::Host => "host",
+            Key::Container => "container",
+            Key::Asn => "asn",
+            Key::Country => "country",
             Key::Duration => "duration",
             Key::Rtt => "rtt",
             Key::Bytes => "bytes",
@@ -99,6 +109,7 @@ pub struct Keys {
     host: Option<Arc<str>>,
     /// The machine of the record that is read, if that is not `host`.
     record_host: Option<Arc<str>>,
+    networks: Option<Arc<Networks>>,
 }
 
 impl Default for Keys {
@@ -123,12 +134,22 @@ impl Keys {
                 once.push(*key);
             }
         }
-        Keys { keys: once, mask, host: None, record_host: None }
+        Keys { keys: once, mask, host: None, record_host: None, networks: None }
     }
 
     /// Sets the machine of connections that do not name theirs.
     pub(crate) fn at(self, host: Arc<str>) -> Keys {
         Keys { host: Some(host), ..self }
+    }
+
+    /// Sets the databases for [`Key::Asn`] and [`Key::Country`].
+    pub fn with_networks(self, networks: Arc<Networks>) -> Keys {
+        Keys { networks: Some(networks), ..self }
+    }
+
+    /// The databases for [`Key::Asn`] and [`Key::Country`].
+    pub(crate) fn networks(&self) -> Option<&Networks> {
+        self.networks.as_deref()
     }
 
     /// Sets the machine of the record that is read; `None`: that of [`Keys::at`].
@@ -153,6 +174,7 @@ impl Keys {
             local_ip: self.keys.contains(&Key::Local),
             comm: self.keys.contains(&Key::Comm),
             pid: self.keys.contains(&Key::Pid),
+            container: self.keys.contains(&Key::Container),
         }
     }
 
@@ -187,6 +209,10 @@ impl Keys {
                     let own = self.record_host.as_deref().or(self.host.as_deref());
                     put_text(c.machine.as_deref().or(own), &mut code);
                 }
+                Key::Container => put_text(c.container.as_deref(), &mut code),
+                Key::Asn | Key::Country => {
+                    put_text(self.network_name(*key, c).as_deref(), &mut code);
+                }
                 Key::Duration | Key::Rtt | Key::Bytes => {
                     put(
                         c.transport.as_deref().and_then(|t| bucket(*key, t)).map(|n| [n]),
@@ -217,10 +243,17 @@ impl Keys {
             Key::Pid => {
                 get(&mut rest).map_or(Value::Unknown, |b| Value::Number(u32::from_be_bytes(b)))
             }
-            Key::Comm | Key::Host => get_text(&mut rest).map_or(Value::Unknown, Value::Text),
+            Key::Comm | Key::Host | Key::Container | Key::Asn | Key::Country => {
+                get_text(&mut rest).map_or(Value::Unknown, Value::Text)
+            }
             Key::Duration | Key::Rtt => named(get(&mut rest), duration_bucket_name),
             Key::Bytes => named(get(&mut rest), size_bucket_name),
         })
+    }
+
+    fn network_name(&self, key: Key, c: &Connection) -> Option<String> {
+        let (networks, ip) = (self.networks.as_ref()?, c.ip?.to_canonical());
+        if key == Key::Asn { networks.asn(ip) } else { networks.country(ip) }
     }
 
     fn network(&self, ip: IpAddr) -> IpNet {

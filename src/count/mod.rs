@@ -3,6 +3,7 @@
 pub(crate) mod counter;
 mod encoded_key;
 pub(crate) mod key;
+mod networks;
 pub(crate) mod order;
 mod space_saving;
 pub(crate) mod table;
@@ -12,6 +13,7 @@ pub(crate) mod value;
 
 pub use counter::{Count, Sums};
 pub use key::{Key, Keys, Mask, MaskError};
+pub use networks::{Networks, NetworksError};
 pub use order::{Order, Selection, Sort};
 pub use table::{Entry, Table};
 pub use tcp_stats::{Bytes, Column, Columns, Summary, TcpStats};
@@ -153,7 +155,7 @@ impl Tally {
     /// Whether only addresses, local ports, and the first and the last time matter. In a bounded
     /// table the order matters too.
     pub(crate) fn alike(&self) -> bool {
-        let ends = |key: &Key| !matches!(key, Key::Pid | Key::Comm);
+        let ends = |key: &Key| !matches!(key, Key::Pid | Key::Comm | Key::Container);
         self.interval.is_none()
             && self.whole.max_keys().is_none()
             && self.keys.list().iter().all(ends)

@@ -27,6 +27,8 @@ pub struct Connection {
     pub tid: Option<u32>,
     /// The name of the thread that accepted, as in `/proc/TID/comm`.
     pub comm: Option<Arc<str>>,
+    /// The container of the process that accepted; `none` outside of containers.
+    pub container: Option<Arc<str>>,
     /// The new descriptor.
     pub fd: Option<i32>,
     /// The machine that accepted, if the record names it.
@@ -77,6 +79,8 @@ pub struct RequestedFields {
     pub comm: bool,
     /// `pid`.
     pub pid: bool,
+    /// `container`.
+    pub container: bool,
 }
 
 /// Converts an IPv4-mapped IPv6 address to the IPv4 address, which is what is counted.

@@ -123,6 +123,7 @@ impl From<Event> for Connection {
             local_ip: e.local_ip.map(canonical),
             local_port: e.local_port,
             pid: e.pid,
+            container: None,
             tid: e.tid,
             comm: e.comm.as_deref().map(Into::into),
             fd: e.fd,

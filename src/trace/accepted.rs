@@ -52,6 +52,7 @@ impl Reader {
             pid: if self.requested.pid { procfs::process_of(tid).map(|p| p as u32) } else { None },
             tid: Some(tid as u32),
             comm: if self.requested.comm { procfs::comm(tid) } else { None },
+            container: self.requested.container.then(|| procfs::container(tid)).flatten(),
             fd: Some(fd),
             machine: None,
             transport: None,

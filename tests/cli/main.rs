@@ -7,6 +7,7 @@ mod hostile;
 mod inputs;
 mod merge;
 mod metrics;
+mod networks;
 mod output;
 mod parquet;
 mod periods;

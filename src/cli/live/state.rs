@@ -222,6 +222,7 @@ impl State {
             let former = rotation.advance(now);
             let headings = self.headings();
             self.event_writer.rotate(headings, former);
+            self.reporter.begin_file();
         }
         if self.refresh_at.is_some_and(|at| at <= now) {
             let interval = self.reporter.request.count.tally.interval.as_ref();

@@ -254,6 +254,7 @@ impl Sampler {
             pid: Some(pid as u32),
             tid: Some(tid as u32),
             comm: comm.or_else(|| requested.comm.then(|| procfs::comm(tid)).flatten()),
+            container: requested.container.then(|| procfs::container(tid)).flatten(),
             fd: accept.fd,
             ..Connection::default()
         }

@@ -372,6 +372,7 @@ pub(crate) fn connection(
             _ => None,
         },
         machine: None,
+        container: None,
         transport: None,
     }
 }
