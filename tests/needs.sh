@@ -3,7 +3,8 @@
 # user may (root, or sudo without a password; TCPTALLY_NO_INSTALL=1 forbids it), and names the
 # tests that will be skipped for want of the rest. Always succeeds.
 
-# What to look for, and the Debian package that has it.
+# What to look for, and the Debian package that has it. Go is not among them, since golang-go takes
+# 450 MB; where `go` is installed, its servers are tested, too.
 needs='
 cc              gcc libc6-dev
 nginx           nginx-light

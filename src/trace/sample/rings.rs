@@ -28,6 +28,9 @@ const MIN_RING_BYTES: usize = 64 << 10;
 const WATERMARK_SHARE: u32 = 8;
 /// More than this is left in the rings, so that memory is bounded: some 300,000 records.
 const MAX_COLLECTED_BYTES: usize = 64 << 20;
+/// Memory for more is given back once it has been read.
+const KEPT_BYTES: usize = 4 << 20;
+
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A record is in its ring this long after its time, at the latest, save where the CPU was taken
@@ -161,6 +164,9 @@ impl Rings {
         });
         // Stable: what one CPU wrote at the same time stays in its order.
         pending.make_contiguous().sort_by_key(|record| record.time);
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
         horizon
     }
 

@@ -26,6 +26,9 @@ use super::threads::{CREATED_UNSEEN, Inheritance};
 
 const ROUND_PAUSE: Duration = Duration::from_micros(300);
 
+/// So many sockets are asked in one round, those of the latest accepts.
+const MAX_QUESTIONS: usize = 256;
+
 const TOO_SHORT: &str = "connections may have been counted with the address of another client: \
                          the server gives accept a buffer that is too short; '--engine perf' asks \
                          the kernel";
@@ -101,7 +104,9 @@ impl Sampler {
         });
         self.status.record_shortfall(ShortfallKind::Unobservable, wrong, TOO_SHORT);
         self.records_lost += lost;
-        for (time, accept) in questions {
+        // Each takes a look at all pending records. Sockets of older accepts are closed by now.
+        let skipped = questions.len().saturating_sub(MAX_QUESTIONS);
+        for (time, accept) in questions.into_iter().skip(skipped) {
             self.answers.ask(time, &accept, self.rings.pending(), &mut self.sockets);
         }
         horizon
