@@ -86,7 +86,7 @@ install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions
 	install -d '$(ROOT)/share/man/man1' '$(ROOT)/share/bash-completion/completions' \
 		'$(ROOT)/share/zsh/site-functions' '$(ROOT)/share/fish/vendor_completions.d'
 	$(BIN) man > '$(ROOT)/share/man/man1/tcptally.1'
-	for page in $$($(BIN) man | sed -n 's/^tcptally\\-\([a-z]*\)(1)$$/\1/p'); do \
+	for page in trace watch parse; do \
 		$(BIN) man $$page > "$(ROOT)/share/man/man1/tcptally-$$page.1" || exit 1; done
 	$(BIN) completions bash > '$(ROOT)/share/bash-completion/completions/tcptally'
 	$(BIN) completions zsh > '$(ROOT)/share/zsh/site-functions/_tcptally'

@@ -18,6 +18,7 @@ apache2         apache2-bin
 script          bsdutils
 tshark          tshark
 strace          strace
+mandoc          mandoc
 setpriv         util-linux
 chromium        chromium
 tmux            tmux

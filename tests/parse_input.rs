@@ -68,8 +68,45 @@ fn the_others_count_when_one_cannot_be_read() {
         &["text is not in a known record format", "strace", "--type"],
     );
     said(&place.parse(&["--type", "pigeon", "log"]), 2, "", &["pigeon", "strace"]);
-    place.file("xz", b"\xfd7zXZ\0");
-    said(&place.parse(&["xz", "log"]), 1, one, &["xz -dc xz"]);
+    place.file("zip", b"PK\x03\x04");
+    said(&place.parse(&["zip", "log"]), 1, one, &["unzip -p zip"]);
+}
+
+#[test]
+fn access_logs_are_refused_since_they_have_requests() {
+    let place = Place::new();
+    let combined =
+        "192.0.2.7 - - [22/Nov/2026:11:30:05 +0000] \"GET / HTTP/1.1\" 200 612 \"-\" \"curl/8\"\n";
+    for (name, text) in [
+        ("nginx.combined", combined.to_owned()),
+        (
+            "apache.common",
+            "192.0.2.7 - - [22/Nov/2026:11:30:05 +0000] \"HEAD / HTTP/1.0\" 200 -\n".into(),
+        ),
+        ("apache.vhost", format!("example.org:443 {combined}")),
+        ("http2", combined.replace("HTTP/1.1", "HTTP/2.0")),
+        ("http0.9", combined.replace(" HTTP/1.1", "")),
+        ("no.request", combined.replace("GET / HTTP/1.1", "-").replace(" 200 ", " 400 ")),
+        (
+            "nginx.json",
+            "{\"remote_addr\":\"192.0.2.7\",\"request\":\"GET / HTTP/1.1\",\"status\":200}\n"
+                .into(),
+        ),
+        (
+            "haproxy.httplog",
+            "Nov 22 11:30:05 lb haproxy[7]: 192.0.2.7:40755 [22/Nov/2026:11:30:05.100] fnt bck/s \
+             0/0/0/69/69 200 2750 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"\n"
+                .into(),
+        ),
+    ] {
+        place.file(name, text.repeat(3).as_bytes());
+        said(
+            &place.parse(&[name]),
+            1,
+            "",
+            &[name, "has requests, not connections", "tcptally watch"],
+        );
+    }
 }
 
 /// A tar archive of files with these names and contents.

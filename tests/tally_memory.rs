@@ -31,6 +31,9 @@ fn a_million_addresses() {
     let look = RenderOptions {
         color: false,
         width: 80,
+        terminal: None,
+        fit_hint: None,
+        ascii: false,
         zone: TimeZone::UTC,
         intervals: false,
         headings: true,

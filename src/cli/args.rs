@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -23,8 +23,12 @@ use super::values;
 
 /// Counts the TCP connections that a server accepts, by address, without root.
 #[derive(Debug, Parser)]
-#[command(name = "tcptally", version, arg_required_else_help = true)]
+#[command(name = "tcptally", version, arg_required_else_help = true, disable_help_subcommand = true, after_help = WHICH_COMMAND)]
 pub(crate) struct Cli {
+    /// Ignore the configuration file
+    #[arg(long, global = true)]
+    pub no_config: bool,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -33,11 +37,11 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Count the connections that a server accepts: start it, or attach to a running one
+    /// Count what a server accepts: start it, or attach to it
     Trace(TraceArgs),
-    /// Count the connections to a port by asking the kernel, without touching the server
+    /// Count the connections to a port by asking the kernel
     Watch(WatchArgs),
-    /// Count the connections in existing records: logs of strace and the kernel, captures and more
+    /// Count the connections in existing logs and captures
     Parse(ParseArgs),
     /// Print the manual page, of a subcommand if one is named
     #[command(hide = true)]
@@ -53,34 +57,72 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether only errors are printed, and whether more messages are.
+    pub(super) fn messages(&self) -> (bool, bool) {
+        let count = match self {
+            Command::Trace(args) => &args.count,
+            Command::Watch(args) => &args.count,
+            Command::Parse(args) => &args.count,
+            Command::Man { .. } | Command::Completions { .. } => return (true, false),
+        };
+        (count.quiet, count.verbose)
+    }
+}
+
+/// Which command is for what.
+const WHICH_COMMAND: &str = "\
+Which command?
+  watch  any server, without touching it or knowing its process; also bytes
+  trace  your own server, or as root any: each accept, and which process made it
+  parse  what you have already: strace logs, captures, kernel logs, reports
+
+Examples:
+  tcptally watch --port 443              Ctrl-C prints the table
+  tcptally trace -p \"$(pidof nginx)\"
+  tcptally trace -- ./server             start a server
+  tcptally parse strace.log capture.pcap";
+
 const TRACE_EXAMPLES: &str = "\
 Examples:
-  tcptally trace -- nginx -g 'daemon off;'      start a server; the table when it ends
-  tcptally trace -p \"$(pidof nginx)\" -d 5m     attach to a running server for five minutes
-  tcptally trace --port 4711 -i 20s             attach to whatever listens there; a tally every 20 s";
+  tcptally trace -- nginx -g 'daemon off;'    a table when it ends
+  tcptally trace -p \"$(pidof nginx)\" -d 5m    attach for five minutes
+  tcptally trace --port 443 -i 20s            attach to whatever listens there";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
-  tcptally watch --port 443                     all connections to that port; Ctrl-C prints the table
+  tcptally watch --port 443                   Ctrl-C prints the table
+  tcptally watch --port 443 --live            a live screen
   tcptally watch --port 443 --columns bytes,duration --sort bytes
-  tcptally watch --port 80,443 -i 1m --by port,net -F csv -o minutes.csv
-  tcptally watch --port 443 --events -F jsonl   one line per connection, when it closes";
+  tcptally watch --port 80,443 -i 1m --by port,net -F csv -o web.csv
+  tcptally watch --port 443 -e -F jsonl       one line per connection";
 
 const PARSE_EXAMPLES: &str = "\
 Examples:
-  tcptally parse strace.log                     connections by address
+  tcptally parse strace.log                   connections by address
   tcptally parse --port 443 --since 11:30 --until 12:00 strace.log*
-  tcptally parse -i 1h --by net --top 10 --format csv -o hours.csv strace.log";
+  tcptally parse -i 1h --by net --top 10 -F csv -o hours.csv strace.log";
 
+const SOURCE: &str = "The server";
+const RECORDS: &str = "How records are read";
 const WHICH: &str = "Which connections are counted";
 const COUNTED: &str = "How they are counted";
 const SHOWN: &str = "Output";
+const METRICS: &str = "Metrics for Prometheus";
+const MESSAGES: &str = "Messages and exit status";
+
+/// Whether the option of this id decides which connections are counted.
+pub(super) fn is_filter(id: &str) -> bool {
+    let command = Cli::command();
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    args.filter(|arg| arg.get_id() == id).any(|arg| arg.get_help_heading() == Some(WHICH))
+}
 
 /// Options that are the same for every source: what is counted, and the output.
 #[derive(Debug, Args)]
 pub(crate) struct CountArgs {
-    /// Count only these local ports: 80,443,8000-8010
-    #[arg(help_heading = WHICH, short = 'P', long = "port", value_name = "LIST")]
+    /// Count only these local ports: 80,443,8000-8010 or names: https
+    #[arg(help_heading = WHICH, short = 'P', long = "port", value_name = "LIST", value_parser = values::ports)]
     pub ports: Option<Ports>,
 
     /// Count only clients in this network (address or CIDR; repeatable)
@@ -126,6 +168,10 @@ pub(crate) struct CountArgs {
     /// Show the N largest rows (with '--sort bytes': the most bytes), the sum of the rest as "others"
     #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N")]
     pub top: Option<usize>,
+
+    /// Show all rows, also on a terminal with fewer lines
+    #[arg(help_heading = SHOWN, long, conflicts_with = "top")]
+    pub all: bool,
 
     /// Show rows with at least N connections, the sum of the rest as "others"
     #[arg(help_heading = SHOWN, long, value_name = "N", default_value = "0", hide_default_value = true)]
@@ -179,15 +225,15 @@ pub(crate) struct CountArgs {
     pub color: Color,
 
     /// Exit with status 3 if connections may be missing from the report ("complete": false)
-    #[arg(long)]
+    #[arg(help_heading = MESSAGES, long)]
     pub strict: bool,
 
     /// Print no messages except errors
-    #[arg(short, long)]
+    #[arg(help_heading = MESSAGES, short, long)]
     pub quiet: bool,
 
     /// Print more messages: the engine, and why it was chosen
-    #[arg(short, long)]
+    #[arg(help_heading = MESSAGES, short, long)]
     pub verbose: bool,
 }
 
@@ -219,22 +265,22 @@ pub(crate) struct RotateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MetricsArgs {
     /// Serve metrics for Prometheus at http://ADDR/metrics (9435: 127.0.0.1:9435)
-    #[arg(long = "metrics", value_name = "ADDR", value_parser = values::metrics_address, help_heading = SHOWN)]
+    #[arg(long = "metrics", value_name = "ADDR", value_parser = values::metrics_address, help_heading = METRICS)]
     pub address: Option<SocketAddr>,
 
     /// Count recent connections for metrics in this time [default: 1m]
     #[arg(long = "metrics-window", value_name = "DUR", value_parser = duration,
-          requires = "address", help_heading = SHOWN)]
+          requires = "address", help_heading = METRICS)]
     pub window: Option<SignedDuration>,
 
     /// Allow an ADDR that other machines can reach
-    #[arg(long = "metrics-allow-remote", requires = "address", help_heading = SHOWN)]
+    #[arg(long = "metrics-allow-remote", requires = "address", help_heading = METRICS)]
     pub allow_remote: bool,
 }
 
 /// Options of `trace`.
 #[derive(Debug, Args)]
-#[command(after_help = TRACE_EXAMPLES)]
+#[command(after_help = TRACE_EXAMPLES, override_usage = "tcptally trace [OPTIONS] -- COMMAND [ARG]...\n       tcptally trace [OPTIONS] -p PID...\n       tcptally trace [OPTIONS] --port PORT")]
 pub(crate) struct TraceArgs {
     /// What is counted.
     #[command(flatten)]
@@ -245,24 +291,24 @@ pub(crate) struct TraceArgs {
     pub rotation: RotateArgs,
 
     /// Stop counting after this time: 90s, 5m, 1h30m
-    #[arg(short, long, value_name = "DUR", value_parser = duration)]
+    #[arg(help_heading = WHICH, short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
-    /// Attach to these processes and their children (PIDs with commas or blanks; repeatable)
-    #[arg(short, long = "pid", value_name = "PID", value_parser = pid_list,
+    /// Attach to these processes and their children
+    #[arg(help_heading = SOURCE, short, long = "pid", value_name = "PID", value_parser = pid_list,
           conflicts_with = "argv")]
     pub pids: Vec<Pids>,
 
     /// Trace only the given processes, without existing and future children
-    #[arg(long)]
+    #[arg(help_heading = SOURCE, long)]
     pub no_children: bool,
 
     /// How accepts are observed: seccomp for started servers only
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(help_heading = SOURCE, long, value_enum, default_value = "auto")]
     pub engine: Engine,
 
     /// Let io_uring_setup fail with ENOSYS, so that the server falls back to accept
-    #[arg(long)]
+    #[arg(help_heading = SOURCE, long)]
     pub deny_io_uring: bool,
 
     /// With --live: append the output of the started server to this file
@@ -329,7 +375,7 @@ pub(crate) enum WatchEngine {
 
 /// Options of `watch`.
 #[derive(Debug, Args)]
-#[command(after_help = WATCH_EXAMPLES)]
+#[command(after_help = WATCH_EXAMPLES, override_usage = "tcptally watch --port PORT [OPTIONS]")]
 pub(crate) struct WatchArgs {
     /// What is counted.
     #[command(flatten)]
@@ -340,16 +386,16 @@ pub(crate) struct WatchArgs {
     pub rotation: RotateArgs,
 
     /// Stop counting after this time: 90s, 5m, 1h30m
-    #[arg(short, long, value_name = "DUR", value_parser = duration)]
+    #[arg(help_heading = WHICH, short, long, value_name = "DUR", value_parser = duration)]
     pub duration: Option<SignedDuration>,
 
     /// How new connections are observed
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(help_heading = SOURCE, long, value_enum, default_value = "auto")]
     pub engine: WatchEngine,
 
     /// Engine sockdiag: time between two requests for the open connections, which is how exactly
     /// their beginning is known [default: 1s, or half of --interval if that is less]
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(help_heading = SOURCE, long, value_name = "DUR", value_parser = duration)]
     pub resolution: Option<SignedDuration>,
 
     /// The metrics server.
@@ -357,37 +403,37 @@ pub(crate) struct WatchArgs {
     pub metrics: MetricsArgs,
 
     /// Count in another network namespace: that of a process, or a file such as /run/netns/NAME
-    #[arg(long, value_name = "PID|PATH")]
+    #[arg(help_heading = SOURCE, long, value_name = "PID|PATH")]
     pub netns: Option<Namespace>,
 
     /// Size of the socket buffer for the kernel's messages, or of each CPU's ring buffer [default:
     /// the largest allowed]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(help_heading = SOURCE, long, value_name = "BYTES")]
     pub buffer: Option<u32>,
 }
 
 /// Options of `parse`.
 #[derive(Debug, Args)]
-#[command(after_help = PARSE_EXAMPLES)]
+#[command(after_help = PARSE_EXAMPLES, override_usage = "tcptally parse [OPTIONS] [FILE]...")]
 pub(crate) struct ParseArgs {
     /// What is counted.
     #[command(flatten)]
     pub count: CountArgs,
 
     /// Format of the records [default: recognised from the content]
-    #[arg(long = "type", value_name = "TYPE", value_parser = values::record_format())]
+    #[arg(help_heading = RECORDS, long = "type", value_name = "TYPE", value_parser = values::record_format())]
     pub kind: Option<String>,
 
     /// When a record with relative times began
-    #[arg(long, value_name = "T")]
+    #[arg(help_heading = RECORDS, long, value_name = "T")]
     pub start: Option<TimeSpec>,
 
     /// Date of the first line, for a record with times of day only
-    #[arg(long, value_name = "D", value_parser = values::date)]
+    #[arg(help_heading = RECORDS, long, value_name = "D", value_parser = values::date)]
     pub date: Option<Date>,
 
     /// Time zone of times without one [default: the machine's]
-    #[arg(long, value_name = "ZONE")]
+    #[arg(help_heading = RECORDS, long, value_name = "ZONE")]
     pub tz: Option<String>,
 
     /// Take the host of each record from its path: 'logs/{host}.log'; '*' is any text in a name

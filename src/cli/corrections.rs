@@ -1,47 +1,59 @@
 //! Corrections of command lines that clap refuses: what the user probably meant.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::model::text::printable_lines;
 use clap::error::{Error, ErrorKind};
 
+use super::services;
+
 /// Prints why the command line is refused and what to write instead, and returns the exit status.
-pub(crate) fn explain(error: &Error, args: impl Iterator<Item = OsString>) -> i32 {
-    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
-    let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
-    let Some(correction) = correction(&words).filter(|_| unknown) else {
-        if error.use_stderr() {
-            print(error);
-        } else {
-            // Help and version. A closed pipe is not an error.
-            let _ = error.print();
-        }
+pub(crate) fn explain(error: &Error, args: &[OsString]) -> i32 {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || is_help {
+        // Help and version. A closed pipe is not an error.
+        let _ = error.print();
         return error.exit_code();
-    };
-    let text = error.render().to_string();
-    // clap's tips would pass the word to a started command, or suggest another word.
-    let kept: Vec<&str> =
-        text.lines().filter(|line| !line.trim_start().starts_with("tip:")).collect();
-    super::message::error_lines(format_args!(
-        "{}\n\n  try: {correction}",
-        kept.join("\n").trim_end()
-    ));
+    }
+    let args: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    let mut text = brief(&error.render().to_string());
+    let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
+    let given = if unknown { correction(&words) } else { correction_of_value(&words) };
+    if let Some(correction) = given {
+        // clap's tip would be another word that looks alike.
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains("tip: ")).collect();
+        text = kept.join("\n");
+        let _ = write!(text, "\n  try: {correction}");
+    }
+    let own = words.first().filter(|word| COMMANDS.contains(word));
+    let command = own.map(|word| format!(" {word}")).unwrap_or_default();
+    let _ = write!(text, "\n  for all options: tcptally{command} --help");
+    super::message::error_lines(text);
     error.exit_code()
 }
 
-/// Prints an error as clap words it. It repeats arguments, which may be file names.
-fn print(error: &Error) {
-    let rendered = error.render();
-    let is_safe = printable_lines(&rendered.to_string()) == rendered.to_string();
-    // A failure to write to stderr is ignored.
-    let _ = match is_safe {
-        true => error.print(),
-        false => write!(std::io::stderr(), "{}", printable_lines(&rendered.to_string())),
-    };
+const COMMANDS: [&str; 3] = ["trace", "watch", "parse"];
+
+/// The words of clap without its usage, which would fill the screen, and without its advice to pass an
+/// unknown option on to the command, which would hide the mistake.
+fn brief(text: &str) -> String {
+    let text = text.split("\n\nUsage:").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| {
+        let line = line.trim();
+        !(line.is_empty() || line.starts_with("tip: to pass") || line.starts_with("For more info"))
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+}
+
+/// The command line that was probably meant where a value is refused.
+fn correction_of_value(words: &[&str]) -> Option<String> {
+    let at = words.iter().position(|word| matches!(*word, "-p" | "--pid"))?;
+    let name = words.get(at + 1).filter(|name| is_name(name))?;
+    Some(format!("tcptally trace -p \"$(pidof {name})\""))
 }
 
 /// The command line that was probably meant.
@@ -53,16 +65,21 @@ fn correction(words: &[&str]) -> Option<String> {
         return Some(format!("-F {}", format.trim_start_matches('-')));
     }
     let all = words.join(" ");
-    match (*first, rest.first()) {
+    match (*first, rest.first().copied()) {
         ("--port" | "-P", Some(_)) => Some(format!("tcptally watch {all}")),
         ("-p" | "--pid", Some(_)) => Some(format!("tcptally trace {all}")),
         ("trace", Some(word)) if is_number(word) => Some(format!(
             "tcptally trace --port {word}  (a port), or: tcptally trace -p {word}  (a process)"
         )),
         ("trace", Some(word)) if !word.starts_with('-') => {
-            Some(format!("tcptally trace -- {}", rest.join(" ")))
+            Some(start_or_attach(word, &rest.join(" ")))
         }
-        ("watch", Some(word)) if is_number(word) => Some(format!("tcptally watch --port {word}")),
+        ("watch", Some(word)) if is_number(word) || services::port_of(word).is_some() => {
+            Some(format!("tcptally watch --port {word}"))
+        }
+        ("watch", Some(word)) if is_name(word) => Some(format!(
+            "tcptally trace -p \"$(pidof {word})\", or with its port: tcptally watch --port PORT"
+        )),
         ("trace" | "watch" | "parse", _) => None,
         (word, _) if word.starts_with('-') => None,
         (word, _) if is_number(word) => Some(format!(
@@ -73,12 +90,38 @@ fn correction(words: &[&str]) -> Option<String> {
                 format!("tcptally trace -- {all}  (start it)")
             }
             Ok(_) => format!("tcptally parse {all}"),
-            Err(_) => format!(
-                "tcptally trace -p \"$(pidof {word})\"  (it runs), or: tcptally trace -- {all}  \
-                 (start it)"
-            ),
+            Err(_) if word.contains(['/', '.']) => {
+                format!("tcptally parse {all}  (but there is no file '{word}')")
+            }
+            Err(_) => start_or_attach(word, &all),
         }),
     }
+}
+
+/// Attaches to the program if it runs, and starts it otherwise.
+fn start_or_attach(word: &str, all: &str) -> String {
+    let start = format!("tcptally trace -- {all}");
+    if !is_name(word) {
+        return start;
+    }
+    let attach = format!("tcptally trace -p \"$(pidof {word})\"");
+    match runs(word) {
+        true => format!("{attach}  (it runs), or: {start}  (start another)"),
+        false => format!("{start}  (start it), or once it runs: {attach}"),
+    }
+}
+
+/// Whether a process of this name runs.
+fn runs(name: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut names = processes.filter_map(|p| std::fs::read_to_string(p.path().join("comm")).ok());
+    names.any(|comm| comm.trim_end() == name)
+}
+
+/// Whether it may be the name of a program, and needs no quotes in a shell.
+fn is_name(word: &str) -> bool {
+    let is_usual = |b: u8| b.is_ascii_alphanumeric() || b"-_+".contains(&b);
+    !word.starts_with('-') && !is_number(word) && word.bytes().all(is_usual) && !word.is_empty()
 }
 
 fn is_number(word: &str) -> bool {
@@ -97,7 +140,12 @@ mod tests {
         let log = log.to_str().unwrap();
         for (line, want) in [
             ("4711", "tcptally watch --port 4711"),
-            ("nginx", "tcptally trace -p \"$(pidof nginx)\""),
+            (
+                "nosuchserver",
+                "tcptally trace -- nosuchserver  (start it), or once it runs: tcptally trace -p",
+            ),
+            ("nosuch.log", "tcptally parse nosuch.log  (but there is no file"),
+            ("watch https", "tcptally watch --port https"),
             ("--port 4711", "tcptally watch --port 4711"),
             ("-p 1", "tcptally trace -p 1"),
             ("trace 4711", "tcptally trace --port 4711"),
@@ -111,5 +159,10 @@ mod tests {
             assert!(given.starts_with(want), "{line}: {given}");
         }
         assert_eq!(correction(&["trace", "--nosuch"]), None);
+        assert_eq!(
+            correction_of_value(&["trace", "-p", "nginx"]).as_deref(),
+            Some("tcptally trace -p \"$(pidof nginx)\"")
+        );
+        assert_eq!(correction_of_value(&["trace", "-p", "$(reboot)"]), None);
     }
 }

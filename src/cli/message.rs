@@ -7,6 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::service::is_journal;
+use super::status_line::OtherText;
 use crate::model::text::{printable, printable_lines};
 use crate::sys::capability::{self, Duty};
 use crate::sys::wake;
@@ -54,6 +55,7 @@ fn print(priority: Priority, text: &str) {
     }
     static IS_JOURNAL: LazyLock<bool> = LazyLock::new(is_journal);
     let priority = IS_JOURNAL.then(|| format!("<{}>", priority as u8)).unwrap_or_default();
+    let _other_text = OtherText::begin();
     let _ = wake::writing(|| writeln!(anstream::stderr().lock(), "{priority}tcptally: {text}"));
 }
 

@@ -1,11 +1,13 @@
 //! The program: runs a source, counts its connections and writes the report, as the options say.
 
 mod args;
+mod config;
 mod corrections;
 mod event_writer;
 mod events;
 mod expected_hosts;
 mod follow;
+mod help;
 mod http;
 mod intervals;
 mod live;
@@ -23,28 +25,52 @@ mod rotation;
 mod screen;
 mod server_log;
 mod service;
+mod services;
+mod status_line;
 mod terminal;
 mod trace;
 mod values;
 mod watch;
 
+use std::ffi::OsString;
 use std::io;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::cli::args::{Cli, Command};
 use crate::sys::capability::{self, Duty};
 use crate::trace as tracing;
 
+use config::Config;
 use request::Usage;
 
 /// Parses the arguments of this process, runs the command and returns the exit status.
 pub(crate) fn main() -> i32 {
     // Failure is harmless: programs that are executed gain no capability.
     let _ = capability::lower();
-    match Cli::try_parse() {
-        Ok(cli) => run(cli),
-        Err(error) => corrections::explain(&error, std::env::args_os()),
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let command = help::command(&args);
+    let config = match help::is_without_config(&args) {
+        true => Ok(Config::default()),
+        false => Config::read(&command),
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            message::error(error);
+            return 2;
+        }
+    };
+    let matches = config.apply(command).try_get_matches_from(&args);
+    match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => {
+            let (quiet, verbose) = cli.command.messages();
+            if let Some(notice) = config.notice(&matches, verbose) {
+                message::notice(quiet, notice);
+            }
+            run(cli)
+        }
+        Err(error) => corrections::explain(&error, &args),
     }
 }
 
@@ -65,7 +91,7 @@ fn run(cli: Cli) -> i32 {
             let own_failure = if args.argv.is_empty() { 1 } else { 125 };
             (trace::run(args), own_failure)
         }
-        Command::Watch(args) => (watch::run(args), 125),
+        Command::Watch(args) => (watch::run(args), 1),
         Command::Parse(args) => (parse::run(args), 1),
         Command::Man { subcommand } => (pages::man(subcommand.as_deref()), 1),
         Command::Completions { shell } => (pages::completions(shell), 1),

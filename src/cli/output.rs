@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::args::CountArgs;
 use super::request::Stream;
+use super::status_line::OtherText;
 
 /// The output of a report.
 #[derive(Debug)]
@@ -176,6 +177,7 @@ impl Output {
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
+        let _other_text = matches!(self, Output::Stream(_)).then(OtherText::begin);
         match self {
             Output::Stream(Stream::Stdout) => at_once(io::stdout().lock(), write),
             Output::Stream(Stream::Stderr) => at_once(io::stderr().lock(), write),

@@ -25,7 +25,7 @@ use super::message;
 use super::notes::{Parsed, say_notes};
 use super::output::Output;
 use super::reporter::Reporter;
-use super::request::Request;
+use super::request::{Request, Stream};
 use super::screen::Screen;
 
 /// Exit status of a program that panicked.
@@ -249,7 +249,9 @@ impl Feed {
                 // The report follows on the terminal that the screen was on.
                 *screen = None;
                 let parsed = Parsed::new(outcome, &reporter.request.count);
+                let start = output.stream().map(Stream::line_start).unwrap_or_default();
                 let written = output.write(|out| {
+                    out.write_all(start.as_bytes())?;
                     out.write_all(&reporter.rest(None))?;
                     reporter.report(&outcome.status, out)
                 });

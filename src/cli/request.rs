@@ -13,7 +13,7 @@ use crate::count::key::{Key, Keys, Mask};
 use crate::count::order::{Order, Sort};
 use crate::count::tcp_stats::Columns;
 use crate::filter::Filter;
-use crate::format::{Format, OutputFormat, RenderOptions};
+use crate::format::{Format, OutputFormat, RenderOptions, WindowSize};
 use crate::model::connection::RequestedFields;
 use crate::time::interval::Interval;
 use crate::time::period::{End, PeriodError, Reference, period};
@@ -52,6 +52,8 @@ pub(super) struct Request {
     pub mask: Mask,
     histogram: bool,
     color: Color,
+    /// Whether all rows are shown, also on a terminal with fewer lines.
+    all: bool,
 }
 
 /// What times on the command line refer to.
@@ -97,14 +99,7 @@ impl Request {
                     .into(),
             ));
         }
-        if args.sort == Sort::Bytes && max_keys.is_some() {
-            return Err(Usage(
-                "--sort bytes and --max-keys do not go together: what is kept are the keys with \
-                 the most connections, and those with the most bytes may not be among them; \
-                 leave out one of the two, or count by less (--by net)"
-                    .into(),
-            ));
-        }
+        check_sort(args)?;
         // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
@@ -112,7 +107,12 @@ impl Request {
         let tally = if has_timeline { tally.with_timeline(zone.clone()) } else { tally };
         Ok(Request {
             count: Count::new(filter, tally),
-            order: Order { sort: args.sort, top: args.top, min: args.min, columns },
+            order: Order {
+                sort: args.sort,
+                top: args.top.filter(|_| !args.all),
+                min: args.min,
+                columns,
+            },
             kind: args.format,
             events: args.events,
             quiet: args.quiet,
@@ -123,6 +123,7 @@ impl Request {
             mask: args.mask,
             histogram: args.histogram,
             color: args.color,
+            all: args.all,
         })
     }
 
@@ -207,7 +208,10 @@ impl Request {
         };
         RenderOptions {
             color,
-            width: stream.and_then(Stream::width).unwrap_or(80),
+            width: 80,
+            terminal: stream.and_then(Stream::terminal),
+            fit_hint: (!self.all).then_some("--all shows all of them"),
+            ascii: !is_utf8(),
             zone: self.zone.clone(),
             intervals: self.count.tally.has_intervals(),
             headings,
@@ -215,6 +219,19 @@ impl Request {
             histogram: self.histogram,
         }
     }
+}
+
+/// Refuses an order of rows that cannot be had in bounded memory.
+fn check_sort(args: &CountArgs) -> Result<(), Usage> {
+    if args.sort == Sort::Bytes && args.max_keys.is_some() {
+        return Err(Usage(
+            "--sort bytes and --max-keys do not go together: what is kept are the keys with \
+             the most connections, and those with the most bytes may not be among them; \
+             leave out one of the two, or count by less (--by net)"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a format that does not suit the request.
@@ -299,19 +316,52 @@ impl Stream {
         choice != anstream::ColorChoice::Never
     }
 
-    /// Width in columns, if it is a terminal.
-    fn width(self) -> Option<usize> {
-        let size = match self {
-            Stream::Stdout if std::io::stdout().is_terminal() => {
-                terminal_size::terminal_size_of(std::io::stdout())
-            }
-            Stream::Stderr if std::io::stderr().is_terminal() => {
-                terminal_size::terminal_size_of(std::io::stderr())
-            }
-            _ => None,
-        };
-        size.map(|(width, _)| usize::from(width.0).clamp(40, 120))
+    /// Whether it is a terminal.
+    pub(super) fn is_terminal(self) -> bool {
+        match self {
+            Stream::Stdout => std::io::stdout().is_terminal(),
+            Stream::Stderr => std::io::stderr().is_terminal(),
+        }
     }
+
+    /// How to get the columns and lines of the terminal, if it is one.
+    fn terminal(self) -> Option<WindowSize> {
+        let size: WindowSize = match self {
+            Stream::Stdout => || columns_and_lines(std::io::stdout()),
+            Stream::Stderr => || columns_and_lines(std::io::stderr()),
+        };
+        self.is_terminal().then_some(size)
+    }
+
+    /// What puts the cursor of a terminal at the beginning of a line: it may be behind the echo of Ctrl-C, or, on
+    /// stderr, behind a line that the started command has not ended.
+    pub(super) fn line_start(self) -> String {
+        match self {
+            _ if !self.is_terminal() => String::new(),
+            Stream::Stdout => "\r".into(),
+            Stream::Stderr => {
+                // From the beginning of a line these blanks end within it, from elsewhere in the next one.
+                let columns =
+                    columns_and_lines(std::io::stderr()).map_or(80, |(columns, _)| columns);
+                format!("{}\r", " ".repeat(columns.saturating_sub(1)))
+            }
+        }
+    }
+}
+
+fn columns_and_lines(stream: impl std::os::fd::AsFd) -> Option<(usize, usize)> {
+    let (columns, lines) = terminal_size::terminal_size_of(stream)?;
+    let size = (usize::from(columns.0), usize::from(lines.0));
+    // Serial lines and some terminals do not know theirs.
+    (size.0 > 0 && size.1 > 0).then_some(size)
+}
+
+/// Whether the locale's characters are UTF-8: locale(7).
+fn is_utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// The name of this machine.

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::cli::args::{Engine, TraceArgs};
 use crate::model::connection::RequestedFields;
-use crate::trace::{self, Attached, Remark, Sampler, Start, Targets, Tracer};
+use crate::trace::{self, Attached, Owner, Remark, Sampler, Start, Targets, Tracer};
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use super::live::{Watch, watch};
 use super::message;
@@ -60,6 +62,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
             _ => watch(|| stop().inspect(|t| say(t.remarks())), what),
         };
     }
+    let missing: Vec<i32> = pids.iter().copied().filter(|pid| !exists(*pid)).collect();
     let targets = Targets { pids, children: !args.no_children };
     let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
     let result = match args.engine {
@@ -71,7 +74,26 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
-    result.map_err(|error| advise(error, args.engine, &port))
+    let status = result.map_err(|error| advise(error, args.engine, &port))?;
+    Ok(status_with(status, &missing))
+}
+
+/// Whether a process or thread of this id exists.
+fn exists(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// The exit status if some of the given processes did not exist. As with `parse`, the others are counted.
+fn status_with(status: i32, missing: &[i32]) -> i32 {
+    if missing.is_empty() {
+        return status;
+    }
+    let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    message::error(format_args!(
+        "exit status 1: no such process, so not counted: {} (of the given ones)",
+        list.join(", ")
+    ));
+    if status == 0 { 1 } else { status }
 }
 
 /// An error of tracing, and other commands or options that can help.
@@ -180,18 +202,58 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     let owners = trace::owners(ports)
         .map_err(|error| advise(error.into(), args.engine, &list))
         .with_context(|| format!("port {list}"))?;
-    for owner in &owners {
-        let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
-        let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
-        message::notice(
-            args.count.quiet,
-            format_args!(
-                "process {} ({}) listens on {}{place}",
-                owner.pid,
-                owner.comm,
-                listens.join(", ")
-            ),
-        );
+    for line in listening(&owners) {
+        message::notice(args.count.quiet, line);
     }
     Ok(owners.into_iter().map(|o| o.pid).collect())
+}
+
+/// Who listens where, a line for all processes that have the name and the sockets in common.
+fn listening(owners: &[Owner]) -> Vec<String> {
+    let mut groups: Vec<(&Owner, usize)> = Vec::new();
+    for owner in owners {
+        let is_alike = |other: &Owner| {
+            (&other.comm, &other.listens, &other.namespace)
+                == (&owner.comm, &owner.listens, &owner.namespace)
+        };
+        match groups.iter_mut().find(|(other, _)| is_alike(other)) {
+            Some((_, n)) => *n += 1,
+            None => groups.push((owner, 1)),
+        }
+    }
+    let line = |(owner, n): (&Owner, usize)| {
+        let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
+        let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
+        let listens = listens.join(", ");
+        match n {
+            1 => format!("process {} ({}) listens on {listens}{place}", owner.pid, owner.comm),
+            _ => format!("{}: {n} processes listen on {listens}{place}", owner.comm),
+        }
+    };
+    groups.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_listen_alike_are_one_line() {
+        let owner = |pid, comm: &str, port: u16| Owner {
+            pid,
+            comm: comm.into(),
+            listens: vec![([0, 0, 0, 0], port).into()],
+            namespace: None,
+        };
+        let owners = [
+            owner(1, "nginx", 80),
+            owner(2, "nginx", 80),
+            owner(3, "nginx", 80),
+            owner(4, "x", 80),
+        ];
+        assert_eq!(
+            listening(&owners),
+            ["nginx: 3 processes listen on 0.0.0.0:80", "process 4 (x) listens on 0.0.0.0:80"]
+        );
+    }
 }

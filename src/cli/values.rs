@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use crate::count::key::Key;
 use crate::count::order::Sort;
 use crate::count::tcp_stats::Column;
+use crate::filter::{Ports, PortsError};
 use crate::format::OutputFormat;
 use crate::parse::registry;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::civil::Date;
+
+use super::services;
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -67,6 +70,29 @@ const FORMATS: &[Choice<OutputFormat>] = &[
     (OutputFormat::Svg, "svg", "The timeline as a picture"),
     (OutputFormat::Parquet, "parquet", "For databases: typed columns (give -o FILE)"),
 ];
+
+/// Parses the value of `--port`: numbers, ranges, and names of services(5).
+pub(super) fn ports(text: &str) -> Result<Ports, NotPorts> {
+    let part = |part: &str| -> Result<String, NotPorts> {
+        let name = part.trim();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return Ok(name.to_owned());
+        }
+        let port = services::port_of(name).ok_or_else(|| NotPorts::Name(name.to_owned()))?;
+        Ok(port.to_string())
+    };
+    let parts = text.split(',').map(part).collect::<Result<Vec<_>, _>>()?;
+    parts.join(",").parse().map_err(NotPorts::Numbers)
+}
+
+/// Why the value of `--port` is no list of ports.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum NotPorts {
+    #[error("there is no service '{0}' in /etc/services; give the number, as in 80,443,8000-8010")]
+    Name(String),
+    #[error(transparent)]
+    Numbers(PortsError),
+}
 
 /// Parses a value of `--by`.
 pub(super) fn key() -> impl TypedValueParser<Value = Key> {

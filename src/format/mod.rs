@@ -24,7 +24,9 @@ pub(crate) use self::histograms::TcpHistograms;
 pub(crate) use self::openmetrics::CONTENT_TYPE;
 pub(crate) use self::report::MetricsSections;
 use self::report::Row;
+pub(crate) use self::report::WindowSize;
 pub use self::report::{Format, RenderOptions, Report, ReportSection};
+pub(crate) use self::text::wrap;
 
 /// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,13 +15,22 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
 use crate::{Connection, RecordTime, SourceStatus};
 
+/// Returns the columns and lines of a terminal.
+pub(crate) type WindowSize = fn() -> Option<(usize, usize)>;
+
 /// How an output is rendered.
 #[derive(Clone, Debug)]
 pub struct RenderOptions {
     /// Whether to use colours.
     pub color: bool,
-    /// Width of the terminal in columns.
+    /// Width in columns, where the output is no terminal.
     pub width: usize,
+    /// Returns the columns and lines of the terminal that is written to, which may change meanwhile.
+    pub terminal: Option<WindowSize>,
+    /// How the reader gets all rows, if only as many are shown as fit the terminal.
+    pub fit_hint: Option<&'static str>,
+    /// Whether bars are drawn with ASCII characters.
+    pub ascii: bool,
     /// The time zone in which times are shown to people.
     pub zone: TimeZone,
     /// Whether there are intervals besides the total.
@@ -33,6 +42,17 @@ pub struct RenderOptions {
     /// Whether a table has a chart of connections over time.
     pub histogram: bool,
 }
+
+impl RenderOptions {
+    /// The columns of the output now, and the lines of a terminal.
+    pub(crate) fn window(&self) -> (usize, Option<usize>) {
+        let window = self.terminal.and_then(|size| size());
+        window.map_or((self.width, None), |(columns, lines)| (columns.max(MIN_WIDTH), Some(lines)))
+    }
+}
+
+/// A narrower terminal is not believed.
+const MIN_WIDTH: usize = 40;
 
 /// A format of reports and events. All intervals are written before the report.
 pub trait Format: Send {

@@ -1,7 +1,7 @@
 //! Lines of text for people.
 
 /// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -392,8 +392,13 @@ fn recognise(head: &[u8]) -> Option<&'static RecordFormat> {
 /// Says what else a text is that users take for a record of connections.
 fn other_kind(head: &[u8]) -> &'static str {
     let has = |text: &str| memchr::memmem::find(head, text.as_bytes()).is_some();
-    if [" HTTP/1.", " HTTP/2", " HTTP/3"].iter().any(|version| has(version)) {
-        " (an access log has requests, not connections: one connection may carry many)"
+    // A version of the protocol, or a request without one, as of clients that speak something else.
+    const REQUESTS: [&str; 6] =
+        [" HTTP/1.", " HTTP/2", " HTTP/3", " \"GET /", " \"POST /", "] \"-\" 400 "];
+    if REQUESTS.iter().any(|request| has(request)) {
+        " (an access log has requests, not connections: one connection may carry many, or none; 'tcptally \
+         watch' counts the connections to the server's port, and a log of HAProxy with 'option tcplog' \
+         has them)"
     } else if has("srcaddr dstaddr") || has(" ACCEPT OK") && has(" eni-") {
         " (a VPC flow log without the field tcp-flags and the header line does not tell which flows begin a \
          connection; add the field to the format of the flow log)"

@@ -260,7 +260,8 @@ impl Attached {
             self.ready.push_back(Event::Connection(connection));
         }
         let status = sampler.status();
-        if has_counted || !status.is_complete() {
+        // A tracer that watches all says the rest.
+        if has_counted || !status.is_complete() || self.tracer.is_none() {
             self.sampled = Some(status);
         }
         Ok(())

@@ -299,13 +299,20 @@ pub enum NoListener {
     },
 }
 
+/// How many ports a message names. A screen has room for no more than these.
+const MAX_NAMED_PORTS: usize = 20;
+
 fn nobody_listens(others: &[u16]) -> String {
     if others.is_empty() {
         return "no process listens on any TCP port in this network namespace; start the server \
                 first, or let tcptally start it: tcptally trace -- COMMAND"
             .into();
     }
-    let list: Vec<String> = others.iter().map(u16::to_string).collect();
+    let mut list: Vec<String> = others.iter().take(MAX_NAMED_PORTS).map(u16::to_string).collect();
+    let more = others.len().saturating_sub(MAX_NAMED_PORTS);
+    if more > 0 {
+        list.push(format!("and {more} more ('ss -ltn' lists them)"));
+    }
     format!(
         "no process listens on it; listeners in this network namespace: {}. A server in another \
          one, such as a container, may belong to another user: run tcptally as root, or give its \

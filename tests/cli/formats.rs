@@ -15,7 +15,7 @@ ADDRESS                                 COUNT   SHARE            FIRST      LAST
 total                                       4                 11:30:05  11:31:20
 
 4 connections from 3 addresses, 2026-11-22 11:30:05 to 11:31:20 UTC; 2 others
-were excluded by the options
+were excluded by your filters
 "
     );
     assert_eq!((gave.err.as_str(), gave.status), ("", Some(0)));

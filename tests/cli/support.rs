@@ -8,7 +8,13 @@ use tempfile::TempDir;
 /// The program, in a zone and a locale that do not depend on the machine.
 pub fn tcptally(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-    command.args(args).env("TZ", "UTC").env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+        .args(args)
+        .env("TZ", "UTC")
+        .env_remove("NO_COLOR")
+        .env("LC_ALL", "C.UTF-8")
+        .env("TCPTALLY_CONFIG", "")
+        .stdin(Stdio::null());
     command
 }
 

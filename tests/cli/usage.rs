@@ -5,7 +5,7 @@ use crate::support::{Record, run, tcptally};
 #[test]
 fn a_bad_option_is_2_with_a_hint() {
     for (args, hint) in [
-        (&["parse", "--port", "http"][..], "80,443,8000-8010"),
+        (&["parse", "--port", "nosuchservice"][..], "80,443,8000-8010"),
         (&["parse", "--port", "90-80"], "the lower port first"),
         (&["parse", "--from", "example.org"], "192.0.2.0/24"),
         (&["parse", "--since", "noon"], "11:30:05"),
@@ -26,10 +26,12 @@ fn a_bad_option_is_2_with_a_hint() {
         (&["trace", "--duration", "0", "--", "true"], "90s"),
         (&["trace"], "tcptally trace -- COMMAND"),
         (&["trace", "--metrics", "0.0.0.0:9435", "--", "true"], "--metrics-allow-remote"),
+        (&["trace", "--live-or-die"], "for all options: tcptally trace --help"),
+        (&["trace", "-p", "nginx"], "tcptally trace -p \"$(pidof nginx)\""),
         (&["watch", "--port", "9", "--by", "pid"], "tcptally trace --port 9"),
         (&["watch", "--port", "9", "--by", "ip,comm"], "--by comm"),
         (&["watch", "--port", "9", "--since", "10m ago"], "has passed"),
-        (&["frobnicate"], "Usage"),
+        (&["frobnicate"], "tcptally trace -- frobnicate"),
         (&[], "Usage"),
     ] {
         let gave = run(&mut tcptally(args));
@@ -73,11 +75,69 @@ fn an_output_that_cannot_be_written_is_named_with_one_cause() {
 #[test]
 fn pages_and_completions_are_made_from_the_options() {
     let man = run(&mut tcptally(&["man", "parse"]));
-    assert!(man.out.contains(".TH tcptally-parse 1") && man.out.contains("\\-\\-since"));
-    assert!(run(&mut tcptally(&["man"])).out.contains(".TH tcptally 1"));
+    assert!(man.out.contains(".TH TCPTALLY-PARSE 1") && man.out.contains("\\-\\-since"));
+    assert!(run(&mut tcptally(&["man"])).out.contains(".TH TCPTALLY 1"));
     assert_eq!(run(&mut tcptally(&["man", "cook"])).status, Some(2));
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&mut tcptally(&["completions", shell])).out.contains("max-keys"), "{shell}");
     }
     assert!(!run(&mut tcptally(&["--help"])).out.contains("completions"));
+}
+
+#[test]
+fn the_help_of_h_fits_one_screen() {
+    for args in [&["-h"][..], &["trace", "-h"], &["watch", "-h"], &["parse", "-h"]] {
+        let help = run(tcptally(args).env("COLUMNS", "80"));
+        assert_eq!(help.status, Some(0));
+        let lines: Vec<&str> = help.out.lines().collect();
+        assert!(lines.len() < 24, "{} lines for the prompt below:\n{}", lines.len(), help.out);
+        assert!(lines.iter().all(|line| line.len() <= 80), "{}", help.out);
+        assert!(help.out.contains("Examples:") && help.out.contains("--help"), "{}", help.out);
+    }
+}
+
+#[test]
+fn no_advice_passes_an_unknown_option_on_to_the_command() {
+    for args in [&["trace", "--live-or-die"][..], &["trace", "--json"], &["trace", "-p", "1", "-z"]]
+    {
+        let gave = run(&mut tcptally(args));
+        assert_eq!(gave.status, Some(2));
+        assert!(!gave.err.contains("-- -"), "{}", gave.err);
+        assert!(
+            gave.err.starts_with("tcptally: ") && gave.err.lines().count() <= 4,
+            "{}",
+            gave.err
+        );
+    }
+}
+
+#[test]
+fn ports_may_be_names_of_services() {
+    let record = Record::small();
+    assert_eq!(record.plain(&["--port", "https"]), record.plain(&["--port", "443"]));
+    assert_eq!(record.plain(&["--port", "http,443"]), record.plain(&["--port", "80,443"]));
+}
+
+#[test]
+fn manual_pages_have_the_usual_sections_and_please_mandoc() {
+    for page in [&["man"][..], &["man", "trace"], &["man", "watch"], &["man", "parse"]] {
+        let text = run(&mut tcptally(page)).out;
+        for section in ["OPTIONS", "EXAMPLES", "ENVIRONMENT", "FILES", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{page:?} {section}");
+        }
+        assert_eq!(text.contains(".SH EXIT STATUS\n"), page.len() > 1, "{page:?}");
+        let record = Record::new(&text);
+        let mandoc =
+            std::process::Command::new("mandoc").args(["-T", "lint"]).arg(&record.path).output();
+        match mandoc {
+            Ok(gave) => {
+                assert!(
+                    gave.stdout.is_empty(),
+                    "{page:?} {}",
+                    String::from_utf8_lossy(&gave.stdout)
+                );
+            }
+            Err(_) => eprintln!("skipped: lint of {page:?}: there is no mandoc"),
+        }
+    }
 }

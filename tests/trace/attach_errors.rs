@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use crate::harness::*;
 
 /// `tcptally trace ARGUMENTS`: its exit status, and what it says.
@@ -125,7 +127,7 @@ fn tcptally_refuses_to_attach_to_its_tracer() {
 }
 
 #[test]
-fn a_missing_process_among_several_is_a_warning() {
+fn a_missing_process_among_several_is_status_1_and_the_others_count() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -136,8 +138,16 @@ fn a_missing_process_among_several_is_a_warning() {
     let mut run = Run::attach(&stage, user, &["-p", &both], &[plain.pid]);
     assert!(run.session.stderr().contains(&none), "{}", run.session.stderr());
     let made = server.clients(1, 20, 3).run();
-    let report = run.end_attached();
+    run.session.signal(Signal::SIGINT);
+    let (status, report) = run.finish();
+    assert_eq!(status.code(), Some(1), "{}", run.session.stderr());
     assert_eq!(report.counts(), made);
+    assert!(report.warnings().contains(&none), "{}", report.warnings());
+    assert!(run.session.stderr().contains("exit status 1"), "{}", run.session.stderr());
+    // Also in a report of no connections after a duration.
+    let mut run = Run::attach(&stage, user, &["-d", "200ms", "-p", &both], &[plain.pid]);
+    let (status, report) = run.finish();
+    assert_eq!(status.code(), Some(1), "{}", run.session.stderr());
     assert!(report.warnings().contains(&none), "{}", report.warnings());
 }
 

@@ -66,8 +66,9 @@ pub(super) fn watch<L: Live>(
         {
             INCOMPLETE
         }
-        // No exit status of a command has to be passed on.
-        Ending::Detached | Ending::CommandDetached(_) => i32::from(!written) * 125,
+        Ending::Detached => i32::from(!written),
+        // The command's own status may be 1.
+        Ending::CommandDetached(_) => i32::from(!written) * 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => crate::sys::die_of(signal),
     })

@@ -16,10 +16,11 @@ use crate::cli::metrics::Metrics;
 use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
-use crate::cli::request::Request;
+use crate::cli::request::{Request, Stream};
 use crate::cli::rotation::Rotation;
 use crate::cli::screen::{REQUEST_INTERVAL, Screen};
 use crate::cli::service::Service;
+use crate::cli::status_line::StatusLine;
 
 /// Maximum age of the [`SourceStatus`] in metrics.
 const STATUS_MAX_AGE: Duration = Duration::from_secs(1);
@@ -53,6 +54,10 @@ pub(super) struct State {
     /// When a report in one document is written anew.
     refresh_at: Option<RecordTime>,
     service: Service,
+    /// `None` where nobody sees it, and where the command owns the terminal.
+    status_line: Option<StatusLine>,
+    /// Whether the report or the events go to a terminal.
+    writes_to_terminal: bool,
     /// When the status in metrics is updated next.
     tell_at: Option<Instant>,
     /// When counting ends.
@@ -76,6 +81,7 @@ impl State {
         let refresh_at =
             interval.filter(|_| refreshes).map(|interval| interval.around(RecordTime::now()).1);
         wake::reopen_at_hangup(output.can_reopen());
+        let writes_to_terminal = output.stream().is_some_and(Stream::is_terminal);
         let mut headings = Vec::new();
         if request.events {
             events.event_headings(&mut headings)?;
@@ -94,6 +100,8 @@ impl State {
             rotation,
             refresh_at,
             service: Service::new(has_command),
+            status_line: None,
+            writes_to_terminal,
             tell_at: None,
             end,
             stop_at: None,
@@ -118,6 +126,11 @@ impl State {
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
         self.service.ready();
+        let request = &self.reporter.request;
+        let is_seen_elsewhere = self.screen.is_some() || request.events && self.writes_to_terminal;
+        if !self.has_command && !request.quiet && !is_seen_elsewhere {
+            self.status_line = StatusLine::start(request.zone.clone());
+        }
         Ok(())
     }
 
@@ -171,6 +184,9 @@ impl State {
         } else if self.reporter.request.count.passes(&c) {
             c.machine = Some(self.reporter.request.event_host.clone());
             self.event_writer.event(c);
+        }
+        if let Some(line) = &self.status_line {
+            line.set(self.reporter.request.count.sums.total);
         }
     }
 
@@ -295,9 +311,11 @@ impl State {
     /// whether it was.
     pub(super) fn finish(self, mut status: SourceStatus) -> bool {
         status.ended.get_or_insert_with(RecordTime::now);
-        let State { mut reporter, screen, mut event_writer, place, counting, .. } = self;
+        let State { mut reporter, screen, status_line, mut event_writer, place, counting, .. } =
+            self;
         // The report follows on the terminal that the screen was on.
         drop(screen);
+        drop(status_line);
         if counting {
             event_writer.text(reporter.rest(Some(RecordTime::now())));
         }
@@ -308,7 +326,12 @@ impl State {
         } else if let (true, Some(mut output)) = (counting, output)
             && !error.as_ref().is_some_and(closed)
         {
-            error = output.write(|out| reporter.report(&status, out)).err().or(error);
+            let start = output.stream().map(Stream::line_start).unwrap_or_default();
+            let written = output.write(|out| {
+                out.write_all(start.as_bytes())?;
+                reporter.report(&status, out)
+            });
+            error = written.err().or(error);
         }
         if dropped > 0 {
             message::error(format_args!(

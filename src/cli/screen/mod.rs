@@ -209,6 +209,9 @@ fn write_report(
     let mut format = kind.format(RenderOptions {
         color: false,
         width: 100,
+        terminal: None,
+        fit_hint: None,
+        ascii: false,
         zone,
         intervals: false,
         headings: true,

@@ -24,6 +24,8 @@ pub(super) struct Columns {
     statistics: Vec<usize>,
     /// The colour of bars, if any.
     style: Option<Style>,
+    /// Whether bars are ASCII.
+    ascii: bool,
 }
 
 /// The texts of a line.
@@ -58,7 +60,8 @@ impl Columns {
         let asked = keys.iter().chain(&statistics);
         let taken: usize = asked.map(|w| w + GAP).sum::<usize>() + count;
         let plain = statistics.is_empty();
-        let mut columns = Columns { keys, count, share: 0, bar: 0, time: 0, statistics, style };
+        let mut columns =
+            Columns { keys, count, share: 0, bar: 0, time: 0, statistics, style, ascii: false };
         let mut left = width.saturating_sub(taken);
         let mut take = |width: usize, n: usize| {
             let fits = width > 0 && left >= (width + GAP) * n;
@@ -79,6 +82,11 @@ impl Columns {
         columns
     }
 
+    /// Draws bars in ASCII.
+    pub(super) fn ascii(self, ascii: bool) -> Columns {
+        Columns { ascii, ..self }
+    }
+
     /// Lays out a line, without a line feed.
     pub(super) fn line(&self, line: &Line) -> String {
         let mut text = String::new();
@@ -91,7 +99,7 @@ impl Columns {
         }
         if self.bar > 0 {
             let (bar, columns) =
-                line.bar.map(|(n, most)| draw(n, most, self.bar)).unwrap_or_default();
+                line.bar.map(|(n, most)| bar(n, most, self.bar, self.ascii)).unwrap_or_default();
             let blank = self.bar - columns;
             let _ = match self.style.filter(|_| columns > 0) {
                 Some(style) => write!(text, "{:GAP$}{style}{bar}{style:#}{:blank$}", "", ""),
@@ -111,8 +119,20 @@ impl Columns {
     }
 }
 
+/// A bar for `n` of `most`, and its width in columns.
+pub(super) fn bar(n: u64, most: u64, width: usize, ascii: bool) -> (String, usize) {
+    if ascii { draw_ascii(n, most, width) } else { draw(n, most, width) }
+}
+
+/// A bar for `n` of `most` in ASCII, and its width in columns.
+fn draw_ascii(n: u64, most: u64, width: usize) -> (String, usize) {
+    let columns = u128::from(n.min(most)) * width as u128;
+    let columns = columns.div_ceil(u128::from(most.max(1))) as usize;
+    ("#".repeat(columns), columns)
+}
+
 /// A bar for `n` of `most`, to an eighth of a column, and its width in columns.
-pub(super) fn draw(n: u64, most: u64, width: usize) -> (String, usize) {
+fn draw(n: u64, most: u64, width: usize) -> (String, usize) {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = u128::from(n.min(most)) * width as u128 * 8;
     let eighths = eighths.div_ceil(u128::from(most.max(1))) as usize;
@@ -180,6 +200,8 @@ mod tests {
         assert_eq!(draw(1, 1000, 4), ("▏".into(), 1));
         assert_eq!(draw(0, 8, 4), (String::new(), 0));
         assert_eq!(draw(0, 0, 4), (String::new(), 0));
+        assert_eq!(draw_ascii(5, 8, 4), ("###".into(), 3));
+        assert_eq!(draw_ascii(0, 0, 4), (String::new(), 0));
         assert_eq!(draw(u64::MAX, u64::MAX, 4), ("████".into(), 4));
     }
 }

@@ -21,31 +21,34 @@ pub(super) fn write(
     options: &RenderOptions,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let chart = Chart::new(report, 0, options.width.saturating_sub(12).max(10));
+    let chart = Chart::new(report, 0, options.window().0.saturating_sub(12).max(10));
     let (most, bars) = (chart.most(), chart.bars.len());
     if bars == 0 || most == 0 {
         return Ok(());
     }
     let label = grouped(most).len();
     // Few intervals have wide bars, and none is wider than a fifth of the chart.
-    let room = options.width.saturating_sub(label + 3).max(bars);
+    let room = options.window().0.saturating_sub(label + 3).max(bars);
     let wide = (room / bars).clamp(1, 12);
     let length = chart.bar_length().map(|l| format!(", each bar {l}")).unwrap_or_default();
     let styled = |style: anstyle::Style, text: &str| {
         if options.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     };
     writeln!(out, "{}{length}", styled(HEADING, "Connections over time"))?;
+    let (side, corner, bottom) =
+        if options.ascii { ("|", "+", "-") } else { ("│", "└", "─") };
     for line in (0..HEIGHT).rev() {
         let text: String =
             chart.bars.iter().map(|bar| block(bar.total, most, line, wide)).collect();
+        let text = if options.ascii { text.replace(&EIGHTHS[1..], "#") } else { text };
         let label_text = match line {
             line if line + 1 == HEIGHT => grouped(most),
             line if line + 1 == HEIGHT / 2 => grouped(most.div_ceil(2)),
             _ => String::new(),
         };
-        writeln!(out, "{label_text:>label$} │{}", styled(BAR, text.trim_end()))?;
+        writeln!(out, "{label_text:>label$} {side}{}", styled(BAR, text.trim_end()))?;
     }
-    writeln!(out, "{:>label$} └{}", 0, "─".repeat(bars * wide))?;
+    writeln!(out, "{:>label$} {corner}{}", 0, bottom.repeat(bars * wide))?;
     let mut axis = String::new();
     for tick in chart.ticks(&options.zone, (bars * wide / LABEL_WIDTH).max(1)) {
         let at = tick.bar * wide;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::columns::draw;
+use super::columns::bar;
 use super::styles::{BAR, HEADING};
 use crate::RecordTime;
 use crate::count::order::{Order, Sort};
@@ -112,7 +112,7 @@ impl Rows {
     fn fitting(&self, options: &RenderOptions) -> usize {
         let statistics: usize = fields(options.columns).map(|f| f.heading.len().max(9) + GAP).sum();
         let fixed = 10 + GAP + COUNT_WIDTH + statistics + GAP + BAR_WIDTH + GAP + COUNT_WIDTH;
-        let mut left = options.width.saturating_sub(fixed);
+        let mut left = options.window().0.saturating_sub(fixed);
         let fits = |(_, name): &&(Vec<u8>, String)| {
             let width = width(name) + GAP;
             let fits = left >= width;
@@ -154,7 +154,7 @@ impl Rows {
             let width = field.heading.len().max(9);
             let _ = write!(text, "{:GAP$}{:>width$}", "", field.show(&section.stats()));
         }
-        let (bar, taken) = draw(total, self.scale, BAR_WIDTH);
+        let (bar, taken) = bar(total, self.scale, BAR_WIDTH, options.ascii);
         let blank = BAR_WIDTH - taken;
         let bar = if taken > 0 { styled(options, BAR, &bar) } else { bar };
         let _ = write!(text, "{:GAP$}{bar}{:blank$}", "", "");

@@ -26,6 +26,12 @@ use crate::count::value::Value;
 use crate::model::plural;
 use crate::model::text::printable;
 
+/// Maximum width of lines of text.
+const MAX_TEXT_WIDTH: usize = 120;
+
+/// Minimum number of rows in a small window.
+const MIN_ROWS: usize = 5;
+
 /// A table with count, share, bar and the times of the first and the last connection; below it a
 /// summary and the notes.
 pub(super) struct Format {
@@ -44,6 +50,40 @@ impl Format {
         if self.options.color { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 
+    /// The width of lines of text, which are hard to read if they are long.
+    fn text_width(&self) -> usize {
+        self.options.window().0.min(MAX_TEXT_WIDTH)
+    }
+
+    /// The lines of a note.
+    fn note(&self, text: &str) -> Vec<String> {
+        let lines = wrap(&printable(text), self.text_width().saturating_sub(6));
+        let prefix = |i| if i == 0 { self.styled(NOTE, "note:") } else { "     ".into() };
+        lines.iter().enumerate().map(|(i, line)| format!("{} {line}", prefix(i))).collect()
+    }
+
+    /// As many of the rows as fit the window above `below` lines, and how to get the others.
+    fn fit<'a>(
+        &self,
+        section: &ReportSection<'a>,
+        below: usize,
+    ) -> (ReportSection<'a>, Option<String>) {
+        let mut section = section.clone();
+        let lines = self.options.window().1;
+        let (Some(hint), Some(lines)) = (self.options.fit_hint, lines) else {
+            return (section, None);
+        };
+        // Headings, the others, the total, an empty line, the hint, and the shell's prompt.
+        const AROUND: usize = 7;
+        let fitting = lines.saturating_sub(AROUND + below).max(MIN_ROWS);
+        let all = section.select().rows.len();
+        if section.order.top.is_some() || all <= fitting {
+            return (section, None);
+        }
+        section.order.top = Some(fitting);
+        (section, Some(format!("{fitting} of {all} rows are shown; {hint}")))
+    }
+
     fn bars(&self) -> Option<Style> {
         self.options.color.then_some(BAR)
     }
@@ -60,7 +100,8 @@ impl Format {
         let count = all.count.to_string().len();
         let statistics = self.measure_stats(section, &selection);
         let columns =
-            Columns::fit(self.options.width, widths, count, statistics, time, self.bars());
+            Columns::fit(self.options.window().0, widths, count, statistics, time, self.bars())
+                .ascii(self.options.ascii);
 
         let head = columns.line(&Line {
             keys: headings,
@@ -127,7 +168,7 @@ impl Format {
         }
         if report.sums.filtered > 0 {
             let others = plural(report.sums.filtered, "other was", "others were");
-            let _ = write!(text, "; {others} excluded by the options");
+            let _ = write!(text, "; {others} excluded by your filters");
         }
         text
     }
@@ -155,19 +196,18 @@ impl super::Format for Format {
         if self.options.histogram && report.intervals.is_some() {
             histogram::write(report, &self.options, out)?;
         }
-        if report.sums.total > 0 {
-            self.rows(&report.whole, out)?;
-            writeln!(out)?;
-        }
-        for line in wrap(&self.caption(report), self.options.width) {
-            writeln!(out, "{line}")?;
-        }
+        let mut below = wrap(&self.caption(report), self.text_width());
         for note in &report.notes {
-            let lines = wrap(&printable(note), self.options.width.saturating_sub(6));
-            for (i, line) in lines.iter().enumerate() {
-                let prefix = if i == 0 { self.styled(NOTE, "note:") } else { "     ".into() };
-                writeln!(out, "{prefix} {line}")?;
-            }
+            below.extend(self.note(note));
+        }
+        if report.sums.total > 0 {
+            let (section, hint) = self.fit(&report.whole, below.len());
+            self.rows(&section, out)?;
+            writeln!(out)?;
+            below.extend(hint.iter().flat_map(|hint| self.note(hint)));
+        }
+        for line in below {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     }

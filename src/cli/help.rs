@@ -1,0 +1,133 @@
+//! The command line as clap sees it: the definitions of `args`, and the short help of `-h`, which fits one
+//! screen of 80 columns and 24 lines.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, Command, CommandFactory};
+
+use super::args::Cli;
+
+/// An option and what the short help says of it.
+type Brief = (&'static str, &'static str);
+
+const PORTS: Brief = ("ports", "Ports, ranges or names: 443,8000-8010,https");
+const DURATION: Brief = ("duration", "Stop after this time: 90s, 5m, 1h30m");
+const BY: Brief = ("by", "Count by ip, net, port, local, pid, comm or host");
+const TOP: Brief = ("top", "Show the N largest rows");
+const INTERVAL: Brief = ("interval", "Count per interval, too: 20s, 1m, 1h, 1d");
+const EVENTS: Brief = ("events", "Write each connection when it happens");
+const FORMAT: Brief = ("format", "table, plain, csv, json, jsonl, html, svg, ...");
+const OUTPUT: Brief = ("output", "Write the report to this file");
+
+/// The options in the short help of a command, the most used first.
+const SHORT_HELP: &[(&str, &[Brief])] = &[
+    (
+        "trace",
+        &[
+            ("pids", "Attach to these processes"),
+            PORTS,
+            DURATION,
+            BY,
+            TOP,
+            INTERVAL,
+            EVENTS,
+            FORMAT,
+            OUTPUT,
+        ],
+    ),
+    (
+        "watch",
+        &[
+            PORTS,
+            DURATION,
+            ("by", "Count by ip, net, port, local, bytes, duration or rtt"),
+            TOP,
+            INTERVAL,
+            ("columns", "Show bytes, duration or rtt"),
+            EVENTS,
+            FORMAT,
+            OUTPUT,
+        ],
+    ),
+    (
+        "parse",
+        &[
+            PORTS,
+            ("since", "Count from then on: '2026-11-22 11:30', 11:30, +90s"),
+            ("until", "Count until before then"),
+            BY,
+            TOP,
+            INTERVAL,
+            EVENTS,
+            FORMAT,
+            OUTPUT,
+        ],
+    ),
+];
+
+/// The command line for these arguments, the name of the program first.
+pub(super) fn command(args: &[OsString]) -> Command {
+    let command = Cli::command();
+    if own(args).any(|arg| asks_for_short_help(arg)) { shortened(command) } else { command }
+}
+
+/// Whether the configuration file is to be ignored. Known before the line is parsed, which needs the file.
+pub(super) fn is_without_config(args: &[OsString]) -> bool {
+    own(args).any(|arg| arg == "--no-config")
+}
+
+/// The arguments that are not those of a command to be started.
+fn own(args: &[OsString]) -> impl Iterator<Item = &OsString> {
+    args.iter().skip(1).take_while(|arg| *arg != "--")
+}
+
+/// Whether it is `-h`, alone or behind other letters.
+fn asks_for_short_help(arg: &OsStr) -> bool {
+    let arg = arg.as_encoded_bytes();
+    arg.starts_with(b"-") && !arg.starts_with(b"--") && arg.contains(&b'h')
+}
+
+/// Leaves the most used options in one block, and says where the others are.
+fn shortened(command: Command) -> Command {
+    let mut command = command.mut_arg("no_config", |arg| arg.hide_short_help(true));
+    for (name, shown) in SHORT_HELP {
+        command = command.mut_subcommand(name, |command| {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let more = format!("{examples}\n  tcptally {name} --help{:>33}", "all options");
+            let command = command.after_help(more).next_help_heading(None);
+            command.mut_args(|arg| shorten(arg, shown))
+        });
+    }
+    command
+}
+
+fn shorten(arg: Arg, shown: &[Brief]) -> Arg {
+    if arg.is_positional() {
+        return arg.hide(true);
+    }
+    let place = shown.iter().position(|(id, _)| arg.get_id() == *id);
+    let Some(place) = place else { return arg.hide_short_help(true) };
+    let arg = arg.help(shown[place].1).help_heading(None).display_order(place);
+    // clap has these settings for options with values only.
+    if arg.get_action().takes_values() {
+        arg.hide_possible_values(true).hide_default_value(true)
+    } else {
+        arg
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_help_names_options_that_exist() {
+        let command = Cli::command();
+        for (name, shown) in SHORT_HELP {
+            let command = command.find_subcommand(name).expect("it is a subcommand");
+            for (id, _) in *shown {
+                assert!(command.get_arguments().any(|arg| arg.get_id() == *id), "{name}: {id}");
+            }
+        }
+    }
+}
