@@ -51,6 +51,36 @@ impl Seed {
     }
 }
 
+/// An address in whole words. Of an [`IpAddr`], the processor would have to read words that it has just
+/// written in other parts, and wait until they are in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// IPv4, in host order.
+    V4(u32),
+    /// The high and the low half of an IPv6 address that is no IPv4 address.
+    V6([u64; 2]),
+}
+
+impl Address {
+    /// An IPv6 address, or the IPv4 address that is mapped into it.
+    #[inline(always)]
+    pub(crate) fn of_v6(ip: Ipv6Addr) -> Address {
+        let bits = ip.to_bits();
+        match bits >> 32 {
+            0xffff => Address::V4(bits as u32),
+            _ => Address::V6([(bits >> 64) as u64, bits as u64]),
+        }
+    }
+
+    /// The address.
+    pub(crate) fn ip(self) -> IpAddr {
+        match self {
+            Address::V4(ip) => ip.ip(),
+            Address::V6(ip) => ip.ip(),
+        }
+    }
+}
+
 /// An address as a key.
 trait Key: Copy + Eq + Default {
     /// The hash of the address and the place of its local end.
@@ -189,11 +219,6 @@ const KINDS: usize = 3;
 /// Connections whose slots are loaded at the same time.
 const GROUP: usize = 32;
 
-#[inline]
-fn key6(ip: Ipv6Addr) -> [u64; 2] {
-    [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64]
-}
-
 /// The kind of a time, and its value.
 #[inline]
 fn kind(time: Option<RecordTime>) -> (usize, i64) {
@@ -220,7 +245,13 @@ impl Coalescer {
             return sink.take(c);
         };
         match self.place((c.local_ip, c.local_port)) {
-            Some(place) => self.add(ip, place, c.time, sink),
+            Some(place) => {
+                let ip = match ip {
+                    IpAddr::V4(ip) => Address::V4(ip.into()),
+                    IpAddr::V6(ip) => Address::of_v6(ip),
+                };
+                self.add(ip, place, c.time, sink);
+            }
             None => sink.take(c),
         }
     }
@@ -231,19 +262,19 @@ impl Coalescer {
         &mut self,
         briefs: &[T],
         locals: &[Local],
-        mut brief: impl FnMut(&T) -> (IpAddr, usize, Option<RecordTime>),
+        mut brief: impl FnMut(&T) -> (Address, usize, Option<RecordTime>),
         sink: &mut dyn Sink,
     ) {
         let places: Vec<Option<u32>> = locals.iter().map(|local| self.place(*local)).collect();
         // The slots of many clients do not fit into the cache. Without this, each addition would
         // wait for memory; so the processor loads the slots of a group at the same time.
-        let mut group = [(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, None); GROUP];
+        let mut group = [(Address::V4(0), 0, None); GROUP];
         for briefs in briefs.chunks(GROUP) {
             let mut touched = 0;
             for (copy, b) in group.iter_mut().zip(briefs) {
-                *copy = brief(b);
-                let (ip, local, time) = *copy;
+                let (ip, local, time) = brief(b);
                 touched ^= self.touch(ip, places.get(local).copied().flatten(), time);
+                *copy = (ip, local, time);
             }
             std::hint::black_box(touched);
             for (ip, local, time) in &group[..briefs.len()] {
@@ -251,7 +282,7 @@ impl Coalescer {
                     Some(place) => self.add(*ip, place, *time, sink),
                     None => {
                         let local = locals.get(*local).copied().unwrap_or_default();
-                        give_one(*ip, local, *time, sink);
+                        give_one(ip.ip(), local, *time, sink);
                     }
                 }
             }
@@ -259,26 +290,26 @@ impl Coalescer {
     }
 
     #[inline]
-    fn touch(&self, ip: IpAddr, place: Option<u32>, time: Option<RecordTime>) -> u32 {
+    fn touch(&self, ip: Address, place: Option<u32>, time: Option<RecordTime>) -> u32 {
         let (kind, place) = (kind(time).0, place.unwrap_or(0));
         match ip {
-            IpAddr::V4(ip) => self.v4[kind].touch(ip.into(), place),
-            IpAddr::V6(ip) => self.v6[kind].touch(key6(ip), place),
+            Address::V4(ip) => self.v4[kind].touch(ip, place),
+            Address::V6(ip) => self.v6[kind].touch(ip, place),
         }
     }
 
     /// `place` is that of the local end.
     #[inline]
-    fn add(&mut self, ip: IpAddr, place: u32, time: Option<RecordTime>, sink: &mut dyn Sink) {
+    fn add(&mut self, ip: Address, place: u32, time: Option<RecordTime>, sink: &mut dyn Sink) {
         let (kind, time) = kind(time);
         match ip {
-            IpAddr::V4(ip) => {
-                if let Some(old) = self.v4[kind].add(ip.into(), place, time) {
+            Address::V4(ip) => {
+                if let Some(old) = self.v4[kind].add(ip, place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
-            IpAddr::V6(ip) => {
-                if let Some(old) = self.v6[kind].add(key6(ip), place, time) {
+            Address::V6(ip) => {
+                if let Some(old) = self.v6[kind].add(ip, place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }

@@ -1,10 +1,9 @@
 //! What the fast path reads of a line: which part of a call it holds, and a successful accept.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::call::{Call, Name, Returned};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::sockaddr::{End, Shown};
+use crate::parse::coalesce::Address;
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
 
@@ -40,7 +39,7 @@ pub struct Accepted {
     /// The descriptor that listens; -1 if this part of the line has none.
     pub listener: i32,
     /// The client's address.
-    pub ip: IpAddr,
+    pub(crate) ip: Address,
     /// Its port.
     pub port: u16,
     /// The new descriptor.
@@ -64,7 +63,7 @@ impl Default for Accepted {
             stamp: Stamp::None,
             spent: 0,
             listener: -1,
-            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            ip: Address::V4(0),
             port: 0,
             fd: 0,
             length: 0,
@@ -84,7 +83,7 @@ impl Accepted {
     /// The call as any other is told; `line` is where it was read.
     #[inline]
     pub fn call(&self, line: &[u8]) -> Call {
-        let end = End { ip: self.ip, port: self.port };
+        let end = End { ip: self.ip.ip(), port: self.port };
         let mut call = Call {
             fd: self.listener,
             returned: Returned::Value(self.fd as i32),

@@ -1,11 +1,9 @@
 //! [`Briefs`]: connections whose requested fields are all in one line.
 
-use std::net::IpAddr;
-
 use super::accepted::Accepted;
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::sockaddr::End;
-use crate::parse::coalesce::Local;
+use crate::parse::coalesce::{Address, Local};
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
 use crate::sys;
@@ -17,7 +15,7 @@ const FDS: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct CompactAccept {
     /// Its address.
-    pub ip: IpAddr,
+    pub(crate) ip: Address,
     /// Its local end: an index into [`Briefs::locals`].
     pub local: u8,
     /// When accept returned, as in a [fact](super::block::Fact).

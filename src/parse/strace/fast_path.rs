@@ -2,15 +2,13 @@
 //! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
 //! what is read here, it would read the same.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::accepted::{Accepted, LinePart, Range};
 use super::call::{Call, Name, Returned, named};
 use super::compact::Recent;
 use super::ipv6::ipv6;
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::syscalls::is_syscall;
-use crate::model::connection::canonical;
+use crate::parse::coalesce::Address;
 use crate::parse::digits::few_of_eight;
 use crate::parse::timestamp::Stamp;
 use crate::sys;
@@ -122,7 +120,7 @@ impl<'a> Window<'a> {
 
     /// Four numbers below 256 with points between them, in at most 15 of the bytes that were marked.
     #[inline(always)]
-    fn ipv4(&mut self) -> Option<Ipv4Addr> {
+    fn ipv4(&mut self) -> Option<u32> {
         // A byte before each octet, since four bytes are read for its three.
         let text = self.bytes.get(self.at.checked_sub(1)?..)?.first_chunk::<20>()?;
         let mut others = self.others >> ((self.at - self.marked) & 63);
@@ -149,7 +147,7 @@ impl<'a> Window<'a> {
             start = end + 1;
         }
         self.at += start as usize - 1;
-        (too_large < 256).then_some(Ipv4Addr::from(ip))
+        (too_large < 256).then_some(ip)
     }
 
     /// The end of the line.
@@ -469,7 +467,7 @@ fn from_address(mut w: Window<'_>, accepted: &mut Accepted) -> Option<()> {
 }
 
 #[inline(always)]
-fn address4(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
+fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     w.mark::<48>()?;
     let from = w.at;
@@ -480,12 +478,12 @@ fn address4(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
     let ip = w.ipv4()?;
     let ip_text = (from, w.at);
     w.eat(b"\")}, [")?;
-    Some((ip.into(), port, [ip_text, port_text]))
+    Some((Address::V4(ip), port, [ip_text, port_text]))
 }
 
 /// The form of strace 5.0 and later.
 #[inline(always)]
-fn address6(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
+fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
     w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
     w.mark::<16>()?;
     let from = w.at;
@@ -504,5 +502,5 @@ fn address6(w: &mut Window<'_>) -> Option<(IpAddr, u16, [Range; 2])> {
     let ip_text = (w.at, w.at + length);
     w.at += length;
     w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?;
-    Some((canonical(ip.into()), port, [ip_text, port_text]))
+    Some((Address::of_v6(ip), port, [ip_text, port_text]))
 }
