@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::record::{Record, decode_all};
+use crate::sys::capability::{self, Duty};
 use crate::sys::cpu;
 use crate::sys::perf_ring::{Ring, monotonic_now};
 
@@ -104,7 +105,12 @@ impl Rings {
         let signals = Arc::new(Signals { filled: event()?, stop: event()? });
         let thread = {
             let (shared, signals) = (self.shared.clone(), signals.clone());
-            Builder::new().name("rings".into()).spawn(move || shared.collect(&signals))?
+            Builder::new().name("rings".into()).spawn(move || {
+                // It may be started before a command is. Failure is harmless: nothing is executed.
+                let _ = capability::renounce_new();
+                let _ = capability::give_up_beyond(Duty::Observe);
+                shared.collect(&signals);
+            })?
         };
         self.collector = Some(Collector { thread: Some(thread), signals });
         Ok(())
