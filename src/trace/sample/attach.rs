@@ -170,14 +170,14 @@ impl Sampler {
     /// Settles threads that create no other one just now. Returns whether all are settled and none
     /// has been added meanwhile.
     pub(super) fn settle(&mut self) -> bool {
-        let events = self.families.opened();
+        let next = self.families.next();
         let unsettled = self.threads.unsettled();
         let quiet: Vec<Tid> =
             unsettled.iter().map(|t| t.tid).filter(|tid| self.progress.has_settled(*tid)).collect();
         // Threads that they created before are told by now.
         self.round_past(monotonic_now());
         quiet.into_iter().for_each(|tid| self.threads.settle(tid));
-        self.families.opened() == events && self.threads.unsettled().is_empty()
+        self.families.next() == next && self.threads.unsettled().is_empty()
     }
 
     /// The threads that /proc shows and that may have no events yet, and whether it shows all.

@@ -1,6 +1,6 @@
 //! The events of threads: what makes their accepts samples, and the kernel's own count of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
 
@@ -12,6 +12,7 @@ use crate::sys::ptrace::Tid;
 use crate::trace::perf::Refused;
 use crate::trace::perf::tracepoint::Tracepoints;
 
+use super::counters::{Counters, FamilyId, Place};
 use super::learning::Mode;
 use super::rings::Rings;
 
@@ -30,10 +31,6 @@ const EVENTS_PER_THREAD: u64 = 1;
 /// Descriptors that events leave to others, who look up sockets and read /proc.
 const SPARE: u64 = 32;
 
-/// Names the events that were opened on one thread, and that others have inherited from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FamilyId(u32);
-
 /// The events that were opened on one thread: of each CPU, and of accept and accept4.
 #[derive(Debug)]
 pub(super) struct Family {
@@ -50,34 +47,17 @@ pub(super) struct Family {
     pub mode: Mode,
 }
 
-/// What an event tells of: one call on one CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    cpu: u32,
-    is_accept4: bool,
-}
-
-/// How many samples an event has brought.
-#[derive(Debug)]
-struct Counter {
-    family: FamilyId,
-    place: Place,
-    seen: u64,
-    /// What the kernel had counted when the event was closed, and when that was.
-    closed: Option<(u64, u64)>,
-}
-
 /// All events.
 #[derive(Debug)]
 pub(super) struct Families {
     // Before the tracepoints, which must be dropped last to make closing quick.
     families: HashMap<FamilyId, Family>,
-    counters: HashMap<u64, Counter>,
+    counters: Counters,
     /// The tracepoints of calls of accept and accept4, and events that keep them switched on.
     entries: Option<([u16; 2], [Event; 2])>,
     tracepoints: Tracepoints,
     inherit: Inherit,
-    next: u32,
+    next: FamilyId,
     /// Without a living thread when that was last looked at.
     unused: HashSet<FamilyId>,
     /// Whether events that are closed saw an io_uring.
@@ -94,11 +74,11 @@ impl Families {
         let tracepoints = Tracepoints::find_counting()?;
         Ok(Families {
             families: HashMap::new(),
-            counters: HashMap::new(),
+            counters: Counters::default(),
             entries: tracepoints.find_entries(),
             tracepoints,
             inherit,
-            next: 0,
+            next: FamilyId::default(),
             unused: HashSet::new(),
             closed_io_uring: false,
         })
@@ -123,13 +103,12 @@ impl Families {
         if !files::has_room(SPARE, newest) && !files::raise_limit() {
             return Err(Refused::Files);
         }
-        let id = FamilyId(self.next);
-        self.next += 1;
+        let id = self.next;
+        self.next = id.next();
         for (pair, ring) in events.chunks(2).zip(rings.each()) {
             for (event, is_accept4) in pair.iter().zip([false, true]) {
                 let place = Place { cpu: ring.cpu(), is_accept4 };
-                let counter = Counter { family: id, place, seen: 0, closed: None };
-                self.counters.insert(event.id(), counter);
+                self.counters.add(event.id(), id, place);
             }
         }
         let entries = Vec::new();
@@ -210,10 +189,8 @@ impl Families {
     }
 
     /// Notes a sample.
-    pub(super) fn see(&mut self, event: u64) {
-        if let Some(counter) = self.counters.get_mut(&event) {
-            counter.seen += 1;
-        }
+    pub(super) fn see(&mut self, event: u64, time: u64) {
+        self.counters.see(event, time);
     }
 
     /// Whether an io_uring was set up since the events were opened.
@@ -224,12 +201,12 @@ impl Families {
 
     /// The events that an event belongs to.
     pub(super) fn family_of(&self, event: u64) -> Option<FamilyId> {
-        self.counters.get(&event).map(|counter| counter.family)
+        self.place_of(event).map(|(family, _)| family)
     }
 
     /// The same, and what it tells of.
     pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
-        self.counters.get(&event).map(|counter| (counter.family, counter.place))
+        self.counters.place_of(event)
     }
 
     /// One of them, unless it is closed.
@@ -258,11 +235,10 @@ impl Families {
             let io_uring = family.io_uring.as_ref().map(Event::count);
             self.closed_io_uring |= io_uring.is_some_and(|count| count.is_ok_and(|n| n > 0));
             for event in &family.events {
-                let Some(counter) = self.counters.get_mut(&event.id()) else { continue };
                 // Nothing is counted between the last look and the end.
                 let is_disabled = event.disable().is_ok();
-                let count = event.count().ok().filter(|_| is_disabled).unwrap_or(counter.seen);
-                counter.closed = Some((count, monotonic_now()));
+                let count = event.count().ok().filter(|_| is_disabled);
+                self.counters.close(event.id(), count, monotonic_now());
             }
         }
     }
@@ -271,11 +247,7 @@ impl Families {
     /// thread has had since this was last called, if there are many. All records before
     /// `processed_until` have been processed.
     pub(super) fn close_unused(&mut self, processed_until: u64) {
-        self.counters.retain(|_, counter| {
-            counter
-                .closed
-                .is_none_or(|(count, time)| count > counter.seen || time > processed_until)
-        });
+        self.counters.forget_closed(processed_until);
         if self.families.len() < MANY_FAMILIES {
             return;
         }
@@ -291,17 +263,26 @@ impl Families {
     pub(super) fn counts(&self) -> io::Result<Vec<(u64, u64)>> {
         let open = self.families.values().flat_map(|family| &family.events);
         let open = open.map(|event| Ok((event.id(), event.count()?)));
-        let closed = self.counters.iter().filter_map(|(id, c)| Some(Ok((*id, c.closed?.0))));
-        open.chain(closed).collect()
+        open.chain(self.counters.closed().map(Ok)).collect()
     }
 
     /// How many of the counted accepts brought no sample.
     pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
-        let missing = |(id, count): &(u64, u64)| {
-            let seen = self.counters.get(id).map_or(*count, |counter| counter.seen);
-            count.saturating_sub(seen)
-        };
-        counts.iter().map(missing).sum()
+        self.counters.missing(counts)
+    }
+
+    /// Events that are opened from now on replace these, and count the same accepts.
+    pub(super) fn begin_replacement(&mut self, former: &BTreeSet<FamilyId>) {
+        self.counters.begin_overlap(former);
+    }
+
+    /// Closes the events that were replaced.
+    pub(super) fn end_replacement(&mut self, former: BTreeSet<FamilyId>) {
+        let open = self.families.values().flat_map(|family| &family.events);
+        let counts: HashMap<u64, u64> =
+            open.filter_map(|event| Some((event.id(), event.count().ok()?))).collect();
+        self.counters.end_overlap(|event| counts.get(&event).copied(), monotonic_now());
+        self.close(former);
     }
 
     /// Whether samples of living threads wake up the reader at once.
@@ -309,8 +290,8 @@ impl Families {
         self.families.values().any(|family| family.threads > 0 && family.mode.wakes_at_once)
     }
 
-    /// How often events were opened on a thread.
-    pub(super) fn opened(&self) -> u32 {
+    /// What the events that are opened next will be named. It changes whenever events are opened on a thread.
+    pub(super) fn next(&self) -> FamilyId {
         self.next
     }
 

@@ -32,6 +32,7 @@
 
 mod answers;
 mod attach;
+mod counters;
 mod covered;
 mod events;
 mod evidence;

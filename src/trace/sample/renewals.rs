@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::events::FamilyId;
+use super::counters::FamilyId;
 use super::evidence::Program;
 
 /// Programs whose events are opened anew.

@@ -16,8 +16,8 @@ use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::SocketLookup;
 
 use super::answers::confirms;
+use super::counters::FamilyId;
 use super::covered::Fate;
-use super::events::FamilyId;
 use super::evidence::Verdict;
 use super::listeners::{Answer, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
@@ -85,7 +85,7 @@ impl Sampler {
         let Sampler { rings, families, listeners, options, programs, started, covered, .. } = self;
         let horizon = rings.drain(|record| match &record.what {
             What::Accept(accept) => {
-                families.see(record.event);
+                families.see(record.event, record.time);
                 let (pid, fd) = (accept.thread.pid, accept.listener);
                 let is_unclear = programs.get(pid).is_none_or(|known| known.wants_answer(accept));
                 let is_local_unclear = options.requested.local

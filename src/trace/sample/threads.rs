@@ -21,7 +21,8 @@ use std::sync::Arc;
 use crate::sys::ptrace::Tid;
 use crate::trace::procfs;
 
-use super::events::{Families, FamilyId, Place};
+use super::counters::{FamilyId, Place};
+use super::events::Families;
 use super::record::{Accept, Fork, Thread};
 
 /// A thread id may be used again this long after its thread was created, at the earliest.

@@ -1,0 +1,202 @@
+//! How many samples each event has brought, and how many it should have.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// Names the events that were opened on one thread, and that others have inherited from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct FamilyId(u32);
+
+impl FamilyId {
+    /// The one after it.
+    pub(super) fn next(self) -> FamilyId {
+        FamilyId(self.0 + 1)
+    }
+}
+
+/// What an event tells of: one call on one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub cpu: u32,
+    pub is_accept4: bool,
+}
+
+/// How many samples an event has brought.
+#[derive(Debug)]
+struct Counter {
+    family: FamilyId,
+    place: Place,
+    seen: u64,
+    /// What the kernel had counted when the event was closed, and when that was.
+    closed: Option<(u64, u64)>,
+    overlap: Option<Overlap>,
+}
+
+/// Part of a replacement of events, in which the former and the new ones count the same accepts.
+#[derive(Clone, Copy, Debug)]
+enum Overlap {
+    Former(u32),
+    New {
+        overlap: u32,
+        /// What the kernel had counted when the former ones were closed, and when that was.
+        end: Option<(u64, u64)>,
+        /// How many of its samples are older than the end.
+        seen: u64,
+    },
+}
+
+/// The counters of all events.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    counters: HashMap<u64, Counter>,
+    /// The number of replacements that were begun.
+    overlaps: u32,
+    /// Whether the last one has not ended yet.
+    is_overlapping: bool,
+}
+
+impl Counters {
+    /// Adds an event.
+    pub(super) fn add(&mut self, event: u64, family: FamilyId, place: Place) {
+        let new = Overlap::New { overlap: self.overlaps, end: None, seen: 0 };
+        let overlap = self.is_overlapping.then_some(new);
+        self.counters.insert(event, Counter { family, place, seen: 0, closed: None, overlap });
+    }
+
+    /// Notes a sample.
+    pub(super) fn see(&mut self, event: u64, time: u64) {
+        let Some(counter) = self.counters.get_mut(&event) else { return };
+        counter.seen += 1;
+        if let Some(Overlap::New { end, seen, .. }) = &mut counter.overlap
+            && end.is_none_or(|(_, end)| time <= end)
+        {
+            *seen += 1;
+        }
+    }
+
+    /// The events that an event belongs to, and what it tells of.
+    pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
+        self.counters.get(&event).map(|counter| (counter.family, counter.place))
+    }
+
+    /// From now on, events that are added count the same accepts as these.
+    pub(super) fn begin_overlap(&mut self, former: &BTreeSet<FamilyId>) {
+        self.overlaps += 1;
+        self.is_overlapping = true;
+        for counter in self.counters.values_mut().filter(|c| former.contains(&c.family)) {
+            counter.overlap = Some(Overlap::Former(self.overlaps));
+        }
+    }
+
+    /// The former events are about to be closed. `count` is what the kernel has counted by now.
+    pub(super) fn end_overlap(&mut self, count: impl Fn(u64) -> Option<u64>, now: u64) {
+        self.is_overlapping = false;
+        for (event, counter) in &mut self.counters {
+            if let Some(Overlap::New { overlap, end, .. }) = &mut counter.overlap
+                && *overlap == self.overlaps
+            {
+                let closed = counter.closed.map(|(count, _)| count);
+                *end = count(*event).or(closed).map(|count| (count, now));
+            }
+        }
+    }
+
+    /// An event was closed. `count` is what the kernel had counted, if it says so.
+    pub(super) fn close(&mut self, event: u64, count: Option<u64>, now: u64) {
+        if let Some(counter) = self.counters.get_mut(&event) {
+            counter.closed = Some((count.unwrap_or(counter.seen), now));
+        }
+    }
+
+    /// What the kernel had counted of the closed events.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.counters.iter().filter_map(|(event, counter)| Some((*event, counter.closed?.0)))
+    }
+
+    /// Forgets closed events whose samples have all been processed. All records before
+    /// `processed_until` have been processed.
+    pub(super) fn forget_closed(&mut self, processed_until: u64) {
+        self.counters.retain(|_, counter| {
+            counter
+                .closed
+                .is_none_or(|(count, time)| count > counter.seen || time > processed_until)
+        });
+    }
+
+    /// How many of the counted accepts brought no sample. What former and new events both missed
+    /// counts once.
+    pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
+        let mut total = 0;
+        // Of each replacement: what the former and the new events missed until its end.
+        let mut twice: HashMap<u32, (u64, u64)> = HashMap::new();
+        for (event, count) in counts {
+            let Some(counter) = self.counters.get(event) else {
+                total += count;
+                continue;
+            };
+            let missing = count.saturating_sub(counter.seen);
+            total += missing;
+            match counter.overlap {
+                Some(Overlap::Former(overlap)) => twice.entry(overlap).or_default().0 += missing,
+                Some(Overlap::New { overlap, end, seen }) => {
+                    let count = end.map_or(*count, |(count, _)| count);
+                    twice.entry(overlap).or_default().1 += count.saturating_sub(seen).min(missing);
+                }
+                None => {}
+            }
+        }
+        total - twice.into_values().map(|(former, new)| former.min(new)).sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMER: u64 = 1;
+    const NEW: u64 = 2;
+
+    /// An event whose accepts new ones count, too, from now on.
+    fn overlapping() -> Counters {
+        let mut counters = Counters::default();
+        let [former, new] = [FamilyId::default(), FamilyId::default().next()];
+        counters.add(FORMER, former, Place::default());
+        counters.begin_overlap(&BTreeSet::from([former]));
+        counters.add(NEW, new, Place::default());
+        counters
+    }
+
+    #[test]
+    fn what_former_and_new_events_miss_counts_once() {
+        let mut counters = overlapping();
+        counters.see(FORMER, 10);
+        counters.see(NEW, 10);
+        assert_eq!(counters.missing(&[(FORMER, 101), (NEW, 101)]), 100);
+        counters.end_overlap(|event| (event == NEW).then_some(101), 20);
+        counters.close(FORMER, Some(101), 20);
+        assert_eq!(counters.missing(&[(FORMER, 101), (NEW, 101)]), 100);
+        // A sample of before comes late.
+        counters.see(FORMER, 15);
+        counters.see(NEW, 15);
+        assert_eq!(counters.missing(&[(FORMER, 101), (NEW, 101)]), 99);
+    }
+
+    #[test]
+    fn what_is_missed_after_the_replacement_counts() {
+        let mut counters = overlapping();
+        counters.end_overlap(|event| (event == NEW).then_some(100), 20);
+        counters.close(FORMER, Some(100), 20);
+        assert_eq!(counters.missing(&[(FORMER, 100), (NEW, 150)]), 150);
+        (0..30).for_each(|_| counters.see(NEW, 21));
+        assert_eq!(counters.missing(&[(FORMER, 100), (NEW, 150)]), 120);
+    }
+
+    #[test]
+    fn what_only_one_of_them_misses_counts() {
+        let mut counters = overlapping();
+        (0..100).for_each(|_| counters.see(NEW, 10));
+        assert_eq!(counters.missing(&[(FORMER, 100), (NEW, 100)]), 100);
+        counters.end_overlap(|event| (event == NEW).then_some(100), 20);
+        counters.close(FORMER, Some(100), 20);
+        assert_eq!(counters.missing(&[(FORMER, 100), (NEW, 101)]), 101);
+    }
+}
