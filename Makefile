@@ -17,10 +17,14 @@ SOAK_SECONDS ?= 600
 KERNELS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test soak test-needs kernels lint bench bench-overhead fuzz fuzz-corpora pictures install help
+.PHONY: build static demo test soak test-engines test-needs kernels lint bench bench-overhead fuzz fuzz-corpora pictures install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
+
+static: ## a static binary that needs no library: target/x86_64-unknown-linux-gnu/release/tcptally
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --bin tcptally \
+		--target x86_64-unknown-linux-gnu
 
 demo: ## a small server under tcptally, its clients, and the table
 	$(CARGO) build --release --locked --bin tcptally --example demo --example demo_server
@@ -30,6 +34,11 @@ demo: ## a small server under tcptally, its clients, and the table
 # One test at a time: traced servers share the CPUs, and tracers of one user the memory for ring buffers.
 test: test-needs ## all tests; installs the servers they trace where it may
 	env --default-signal=HUP,INT,QUIT RUST_TEST_THREADS=1 PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --locked
+
+test-engines: ## DuckDB, ClickHouse and Spark (pip, 700 MB; Spark needs Java) answer as tcptally does
+	python3 -m venv target/engines
+	target/engines/bin/pip install --quiet duckdb chdb pyspark
+	$(CARGO) test --locked --test engines -- --nocapture
 
 test-needs:
 	@tests/needs.sh

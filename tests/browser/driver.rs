@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -179,8 +180,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !self.session.is_empty() && !std::thread::panicking() {
-            self.send("DELETE", "", &Value::Null);
+        if !self.session.is_empty() {
+            // Ends Chromium, also when the test has failed and chromedriver answers no more.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.send("DELETE", "", &Value::Null)));
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

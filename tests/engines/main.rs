@@ -1,6 +1,6 @@
 //! Events in engines for data: DuckDB, ClickHouse (chDB) and Spark answer as tcptally does.
 //!
-//! Their Python packages are in target/engines (`make test-needs` installs them) or where `python3` finds
+//! Their Python packages are in target/engines (`make test-engines` installs them there) or where `python3` finds
 //! them; what is missing is skipped.
 
 use std::collections::BTreeMap;
