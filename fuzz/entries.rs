@@ -228,13 +228,7 @@ fn options(format: Option<&str>) -> Options {
         format: format.map(str::to_owned),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields {
-            local: true,
-            local_ip: true,
-            comm: true,
-            pid: true,
-            container: true,
-        },
+        requested: RequestedFields::ALL,
         threads: Some(1),
         ..Options::default()
     }

@@ -25,13 +25,7 @@ fn options(kind: &str, threads: usize, chunk: Option<usize>) -> Options {
         format: Some(kind.to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields {
-            local: true,
-            local_ip: true,
-            comm: true,
-            pid: true,
-            container: true,
-        },
+        requested: RequestedFields::ALL,
         threads: Some(threads),
         chunk,
         ..Options::default()

@@ -83,6 +83,12 @@ pub struct RequestedFields {
     pub container: bool,
 }
 
+impl RequestedFields {
+    /// All of them.
+    pub const ALL: RequestedFields =
+        RequestedFields { local: true, local_ip: true, comm: true, pid: true, container: true };
+}
+
 /// Converts an IPv4-mapped IPv6 address to the IPv4 address, which is what is counted.
 pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()

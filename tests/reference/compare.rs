@@ -35,13 +35,7 @@ fn read(text: &str) -> (Vec<Accepted>, u64) {
         format: Some("strace".to_owned()),
         date: Some(jiff::civil::date(2026, 11, 22)),
         tz: Some(jiff::tz::TimeZone::UTC),
-        requested: RequestedFields {
-            local: true,
-            local_ip: true,
-            comm: true,
-            pid: true,
-            container: true,
-        },
+        requested: RequestedFields::ALL,
         threads: Some(1),
         ..Options::default()
     };
