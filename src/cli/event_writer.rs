@@ -162,7 +162,7 @@ fn write(
                 None
             };
         }
-        if error.is_none() {
+        if error.is_none() && !text.is_empty() {
             error = output.write(|out| out.write_all(&text)).err();
             if error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
                 closed.store(true, Ordering::Relaxed);
@@ -181,7 +181,11 @@ fn write(
     }
     if error.is_none() {
         let finished = format.finish(&mut text);
-        let written = finished.and_then(|()| output.write(|out| out.write_all(&text)));
+        // Most formats end with nothing. An empty text would replace a report.
+        let written = finished.and_then(|()| match text.is_empty() {
+            true => Ok(()),
+            false => output.write(|out| out.write_all(&text)),
+        });
         error = written.and_then(|()| output.complete()).err();
     }
     (output, error)
