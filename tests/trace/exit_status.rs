@@ -110,7 +110,7 @@ fn commands_that_cannot_be_started_return_126_or_127() {
         (&["--", plain.to_str().expect("an ASCII path")], 126, "plain"),
         (&["--", "/"], 126, "/"),
         (&["--engnie", "syscall", "--", "true"], 2, "--engine"),
-        (&["--port", "http", "--", "true"], 2, "http"),
+        (&["--port", "no-such-service", "--", "true"], 2, "no-such-service"),
     ];
     for user in User::all() {
         for (arguments, status, named) in cases {
