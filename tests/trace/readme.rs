@@ -60,12 +60,20 @@ fn documented_commands_do_what_they_say() {
         let programs_folder = open_folder();
         programs(&stage, &program, programs_folder.path());
         let work = open_folder();
-        fs::write(work.path().join("strace.log"), LOG).expect("our folder");
+        fs::create_dir(work.path().join("logs")).expect("our folder");
+        for name in ["strace.log", "logs/web1.log"] {
+            fs::write(work.path().join(name), LOG).expect("our folder");
+        }
+        fs::write(work.path().join("hosts.txt"), "web1\n").expect("our folder");
         let example = Example { stage: &stage, command, programs: programs_folder.path() };
-        if command.contains("tcptally parse") {
+        if command.contains("--live") {
+            // They need a terminal: tests/cli/screen.rs.
+        } else if command.contains("tcptally parse") {
             let mut run = example.start(work.path());
             assert!(run.wait().success(), "{command}: {}", run.stderr());
-            assert!(run.stdout().contains("127.0.0.9"), "{command}: {}", run.stdout());
+            let file = fs::read_to_string(work.path().join("report.html")).unwrap_or_default();
+            let told = run.stdout() + &file;
+            assert!(told.contains("127.0.0.9"), "{command}: {told}");
         } else {
             example.count(&program, work.path());
         }
