@@ -162,8 +162,8 @@ fn write(
                 None
             };
         }
-        if error.is_none() && !text.is_empty() {
-            error = output.write(|out| out.write_all(&text)).err();
+        if error.is_none() {
+            error = output.write_text(&text).err();
             if error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
                 closed.store(true, Ordering::Relaxed);
             }
@@ -181,11 +181,7 @@ fn write(
     }
     if error.is_none() {
         let finished = format.finish(&mut text);
-        // Most formats end with nothing. An empty text would replace a report.
-        let written = finished.and_then(|()| match text.is_empty() {
-            true => Ok(()),
-            false => output.write(|out| out.write_all(&text)),
-        });
+        let written = finished.and_then(|()| output.write_text(&text));
         error = written.and_then(|()| output.complete()).err();
     }
     (output, error)
@@ -196,7 +192,7 @@ fn reopen(output: &mut Output, headings: &[u8], is_new: &AtomicBool) -> io::Resu
     match output.reopen() {
         Ok(()) if !output.continues() => {
             is_new.store(true, Ordering::Relaxed);
-            output.write(|out| out.write_all(headings))
+            output.write_text(headings)
         }
         Ok(()) => Ok(()),
         Err(e) => {
@@ -217,7 +213,7 @@ fn rotate(
     let mut text = Vec::new();
     if is_beside {
         format.finish(&mut text)?;
-        output.write(|out| out.write_all(&text))?;
+        output.write_text(&text)?;
     }
     match output.rotate(&former.suffix) {
         Err(e) if is_beside => return Err(e),
@@ -236,7 +232,7 @@ fn rotate(
     if is_beside {
         text.clear();
         format.event_headings(&mut text)?;
-        return output.write(|out| out.write_all(&text));
+        return output.write_text(&text);
     }
-    output.write(|out| out.write_all(headings))
+    output.write_text(headings)
 }

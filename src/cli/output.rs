@@ -172,6 +172,11 @@ impl Output {
         Ok(())
     }
 
+    /// Writes a text. An empty one changes nothing: it would replace a report.
+    pub(super) fn write_text(&mut self, text: &[u8]) -> io::Result<()> {
+        if text.is_empty() { Ok(()) } else { self.write(|out| out.write_all(text)) }
+    }
+
     /// Writes the output with `write`, and replaces the file if it is [`Output::Replace`].
     pub(super) fn write(
         &mut self,

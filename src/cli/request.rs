@@ -221,7 +221,7 @@ impl Request {
     }
 }
 
-/// Refuses an order of rows that cannot be had in bounded memory.
+/// Refuses an order of rows that is not exact in bounded memory.
 fn check_sort(args: &CountArgs) -> Result<(), Usage> {
     if args.sort == Sort::Bytes && args.max_keys.is_some() {
         return Err(Usage(

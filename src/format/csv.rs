@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::event::{self, Event};
+use super::event::Event;
 use super::tcp_stats::fields;
 use super::{RenderOptions, Report, ReportSection};
 use crate::count::table::Entry;
 use crate::count::tcp_stats::TcpStats;
 use crate::count::value::Value;
+use crate::model::connection::EVENT_FIELDS;
 use crate::model::text::escape_cell;
 use crate::{Connection, RecordTime};
 
@@ -108,7 +109,7 @@ impl super::Format for Format {
 
     fn event_headings(&mut self, out: &mut dyn Write) -> io::Result<()> {
         if std::mem::take(&mut self.headings) {
-            writeln!(out, "{}", event::FIELDS.join(","))?;
+            writeln!(out, "{}", EVENT_FIELDS.join(","))?;
         }
         Ok(())
     }

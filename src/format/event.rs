@@ -34,27 +34,6 @@ pub(super) struct Event<'a> {
     rtt: Option<f64>,
 }
 
-/// The names of the fields, in order.
-pub(super) const FIELDS: [&str; 17] = [
-    "time",
-    "elapsed",
-    "time_uncertainty",
-    "host",
-    "pid",
-    "tid",
-    "comm",
-    "fd",
-    "local_ip",
-    "local_port",
-    "peer_ip",
-    "peer_port",
-    "bytes_in",
-    "bytes_out",
-    "duration",
-    "duration_uncertainty",
-    "rtt",
-];
-
 /// The client: its address, or its name if the record has nothing else.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -118,6 +97,7 @@ fn seconds(d: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::connection::EVENT_FIELDS;
 
     #[test]
     fn events_have_the_same_fields_whatever_is_known() {
@@ -127,7 +107,10 @@ mod tests {
             String::from_utf8(out.into_inner().unwrap()).unwrap()
         };
         let nothing = record(&Connection::default());
-        assert_eq!(nothing, format!("{}\n{}\n", FIELDS.join(","), ",".repeat(FIELDS.len() - 1)));
+        assert_eq!(
+            nothing,
+            format!("{}\n{}\n", EVENT_FIELDS.join(","), ",".repeat(EVENT_FIELDS.len() - 1))
+        );
         let elapsed =
             Connection { time: Some(RecordTime::Elapsed(1_500_000_999)), ..Connection::default() };
         assert!(record(&elapsed).lines().nth(1).unwrap().starts_with(",1.5,,"));

@@ -31,10 +31,6 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         write_line(&Document { report, kind: None, rows: true }, out)
     }

@@ -32,10 +32,6 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         let registry = registry(report);
         let mut text = Text { out, error: None };

@@ -96,10 +96,6 @@ impl super::Format for Format {
         true
     }
 
-    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         let intervals = report.intervals.is_some();
         let (keys, columns) = (report.whole.keys.list(), report.whole.order.columns);

@@ -64,8 +64,10 @@ pub trait Format: Send {
     /// Takes note of the counts of all time so far, before intervals are written.
     fn prepare_intervals(&mut self, _whole: &ReportSection<'_>) {}
 
-    /// Writes one interval.
-    fn interval(&mut self, section: &ReportSection<'_>, out: &mut dyn Write) -> io::Result<()>;
+    /// Writes one interval. One document has them in its report.
+    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Writes the report.
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()>;

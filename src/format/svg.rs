@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::chart::{Bar, Chart, count_marks, counted_by};
 use super::clock::Clock;
 use super::markup::{caption, escape, grouped, period};
-use super::{RenderOptions, Report, ReportSection};
+use super::{RenderOptions, Report};
 use crate::Connection;
 use crate::model::plural;
 
@@ -66,10 +66,6 @@ impl Format {
 impl super::Format for Format {
     fn one_document(&self) -> bool {
         true
-    }
-
-    fn interval(&mut self, _: &ReportSection<'_>, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
     }
 
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -89,6 +89,27 @@ impl RequestedFields {
         RequestedFields { local: true, local_ip: true, comm: true, pid: true, container: true };
 }
 
+/// The names of the fields of events, in order: the same for all sources and formats.
+pub(crate) const EVENT_FIELDS: [&str; 17] = [
+    "time",
+    "elapsed",
+    "time_uncertainty",
+    "host",
+    "pid",
+    "tid",
+    "comm",
+    "fd",
+    "local_ip",
+    "local_port",
+    "peer_ip",
+    "peer_port",
+    "bytes_in",
+    "bytes_out",
+    "duration",
+    "duration_uncertainty",
+    "rtt",
+];
+
 /// Converts an IPv4-mapped IPv6 address to the IPv4 address, which is what is counted.
 pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()

@@ -15,6 +15,7 @@ use super::input::{Input, copy_to_temporary_file};
 use super::reader::{Context, RecordFormat};
 use super::report::{Reports, add_rows};
 use crate::RecordTime;
+use crate::model::connection::EVENT_FIELDS;
 
 /// What `--format parquet` writes.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -32,31 +33,11 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
 /// Begins and ends each file.
 const MAGIC: &[u8] = b"PAR1";
 
-/// The columns of events that are read.
-const EVENT_COLUMNS: [&str; 19] = [
-    "time",
-    "elapsed",
-    "time_uncertainty",
-    "host",
-    "pid",
-    "tid",
-    "comm",
-    "fd",
-    "local_ip",
-    "local_port",
-    "peer_ip",
-    "peer_port",
-    "bytes_in",
-    "bytes_out",
-    "duration",
-    "duration_uncertainty",
-    "rtt",
-    "local_ip16",
-    "peer_ip16",
-];
+/// The columns of events that are read besides [`EVENT_FIELDS`]: addresses as bytes.
+const ADDRESS_COLUMNS: [&str; 2] = ["local_ip16", "peer_ip16"];
 
 /// The columns of rows that are read.
-const ROW_COLUMNS: [&str; 15] = [
+const ROW_COLUMNS: [&str; 16] = [
     "kind",
     "start",
     "end",
@@ -72,6 +53,7 @@ const ROW_COLUMNS: [&str; 15] = [
     "comm",
     "host",
     "bytes_in",
+    "bytes_out",
 ];
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -95,7 +77,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             reports.end(cx);
         } else if table.has("local_port") && (table.has("peer_ip") || table.has("peer_ip16")) {
             events.begin(cx);
-            let end = guarded(|| table.rows(&EVENT_COLUMNS, |row| events.take(event(&row), cx)));
+            let columns = [&EVENT_FIELDS[..], &ADDRESS_COLUMNS].concat();
+            let end = guarded(|| table.rows(&columns, |row| events.take(event(&row), cx)));
             fail(&input, end, cx);
             events.end(&input, FORMAT.name, cx);
         } else {
@@ -207,7 +190,7 @@ fn read_report(
     cx: &mut Context<'_>,
 ) -> Result<(), ParquetError> {
     let mut rows = Vec::new();
-    table.rows(&[&ROW_COLUMNS[..], &["bytes_out"]].concat(), |row| rows.push(row_value(&row)))?;
+    table.rows(&ROW_COLUMNS, |row| rows.push(row_value(&row)))?;
     let head = table.text("tcptally.report").unwrap_or_default();
     add_rows(head, rows, reports, cx).map_err(|e| ParquetError::General(e.to_string()))
 }
@@ -215,7 +198,7 @@ fn read_report(
 /// A row as the object that it is in jsonl.
 fn row_value(row: &Row<'_>) -> Value {
     let mut object = Map::new();
-    for (n, name) in ROW_COLUMNS.into_iter().chain(["bytes_out"]).enumerate() {
+    for (n, name) in ROW_COLUMNS.into_iter().enumerate() {
         let cell = row.cell(n);
         let value = match (name, cell) {
             ("first_elapsed" | "last_elapsed", Cell::Double(seconds)) => {
