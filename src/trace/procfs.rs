@@ -1,8 +1,13 @@
 //! Reads facts about processes from /proc: proc(5).
 
+mod container;
+mod sockets;
+
+pub(crate) use container::container;
+pub(crate) use sockets::{SocketEntry, TcpSocket, inode_of_link, listeners, socket, socket_inode};
+
 use std::fs;
-use std::io::{self, BufRead};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -275,58 +280,6 @@ pub(crate) fn network_namespace(pid: Tid) -> Option<String> {
     Some(link.to_str()?.to_owned())
 }
 
-/// A socket in `/proc/PID/net/tcp` or `tcp6`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TcpSocket {
-    /// The local address.
-    pub local: SocketAddr,
-    /// The remote address; unspecified for a listener.
-    pub peer: SocketAddr,
-    /// Whether it listens.
-    pub is_listener: bool,
-    /// Its inode, which links of descriptors contain.
-    pub inode: u64,
-}
-
-/// Reads the TCP sockets of the network namespace of a process: for each family the listeners, then
-/// the connections. Takes milliseconds if there are many.
-fn tcp_sockets(pid: Tid, table: &str) -> io::Result<impl Iterator<Item = io::Result<TcpSocket>>> {
-    let lines: Box<dyn BufRead> = match fs::File::open(format!("/proc/{pid}/net/{table}")) {
-        Ok(file) => Box::new(io::BufReader::new(file)),
-        // A kernel without IPv6 has no tcp6.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Box::new(io::empty()),
-        Err(e) => return Err(e),
-    };
-    Ok(lines.lines().skip(1).filter_map(|line| line.map(|l| decode_tcp_socket(&l)).transpose()))
-}
-
-fn decode_tcp_socket(line: &str) -> Option<TcpSocket> {
-    const LISTEN: &str = "0A";
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1).and_then(address)?;
-    let peer = fields.next().and_then(address)?;
-    let is_listener = fields.next()? == LISTEN;
-    let inode = fields.nth(5)?.parse().ok()?;
-    Some(TcpSocket { local, peer, is_listener, inode })
-}
-
-/// Returns the listening TCP sockets of the network namespace of a process.
-pub(crate) fn listeners(pid: Tid) -> io::Result<Vec<TcpSocket>> {
-    let mut found = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        for socket in tcp_sockets(pid, table)? {
-            let socket = socket?;
-            // The listeners come first, and reading the rest takes long if there are many
-            // connections.
-            if !socket.is_listener {
-                break;
-            }
-            found.push(socket);
-        }
-    }
-    Ok(found)
-}
-
 /// The file name of the program that a process executes.
 pub(crate) fn program(pid: Tid) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
@@ -357,72 +310,6 @@ pub(crate) fn accept_under_way(tid: Tid) -> Option<AcceptCall> {
     Some(AcceptCall { address, length, stack_pointer: words.nth(3)?? })
 }
 
-/// The inode of the socket behind a thread's descriptor.
-pub(crate) fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
-    let link = fs::read_link(format!("/proc/{tid}/fd/{fd}")).ok()?;
-    inode_of_link(link.to_str()?)
-}
-
-/// `socket:[4711]`
-pub(crate) fn inode_of_link(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// A socket as the tables of its network namespace describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketEntry {
-    /// A TCP socket.
-    Tcp {
-        /// The local address.
-        local: SocketAddr,
-        /// The remote address.
-        peer: SocketAddr,
-    },
-    /// Not a TCP socket.
-    NotTcp,
-}
-
-/// Looks up a thread's descriptor in the socket tables of its network namespace. Takes milliseconds
-/// if there are many sockets. Returns `None` if no table contains it, as for a TCP socket that was
-/// closed.
-pub(crate) fn socket(tid: Tid, fd: i32) -> Option<SocketEntry> {
-    let inode = socket_inode(tid, fd)?;
-    for table in ["tcp", "tcp6"] {
-        let Ok(mut sockets) = tcp_sockets(tid, table) else { continue };
-        let is_it = |s: &io::Result<TcpSocket>| s.as_ref().is_ok_and(|s| s.inode == inode);
-        if let Some(Ok(TcpSocket { local, peer, .. })) = sockets.find(is_it) {
-            return Some(SocketEntry::Tcp { local, peer });
-        }
-    }
-    let unix = fs::read_to_string(format!("/proc/{tid}/net/unix")).ok()?;
-    let inode = inode.to_string();
-    let is_unix =
-        unix.lines().skip(1).any(|l| l.split_ascii_whitespace().nth(6) == Some(inode.as_str()));
-    is_unix.then_some(SocketEntry::NotTcp)
-}
-
-/// `0100007F:1F90`, or an IPv6 address of four such words, each in the machine's byte order.
-fn address(field: &str) -> Option<SocketAddr> {
-    let (ip, port) = field.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |i: usize| {
-        let hex = ip.get(i * 8..i * 8 + 8)?;
-        Some(u32::from_str_radix(hex, 16).ok()?.to_ne_bytes())
-    };
-    let ip = match ip.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let mut bytes = [0; 16];
-            for i in 0..4 {
-                bytes[i * 4..i * 4 + 4].copy_from_slice(&word(i)?);
-            }
-            IpAddr::V6(Ipv6Addr::from(bytes))
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
-}
-
 /// Returns the path of the program that `tid` has just executed, if its file is setuid or setgid
 /// and the process does not have the user or group of the file.
 pub(crate) fn program_without_its_setuid(tid: Tid) -> Option<String> {
@@ -439,69 +326,13 @@ pub(crate) fn program_without_its_setuid(tid: Tid) -> Option<String> {
     })
 }
 
-/// Returns the container that a process is in; `none` if it is in none.
-pub(crate) fn container(tid: Tid) -> Option<Arc<str>> {
-    let cgroups = std::fs::read_to_string(format!("/proc/{tid}/cgroup")).ok()?;
-    Some(container_of(&cgroups).unwrap_or("none").into())
-}
-
-/// Length of the beginning of an id that container engines show.
-const CONTAINER_ID_DIGITS: usize = 12;
-
-/// Finds the container in the paths of control groups: cgroups(7). Engines name its group by an id of 64
-/// hexadecimal digits, LXC and systemd-nspawn by its name.
-fn container_of(cgroups: &str) -> Option<&str> {
-    let names = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    names.flat_map(|path| path.split('/')).find_map(|name| {
-        let name = name.strip_suffix(".scope").unwrap_or(name);
-        let is_id = |id: &&str| id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(id) = name.rsplit(['-', ':']).next().filter(is_id) {
-            return id.get(..CONTAINER_ID_DIGITS);
-        }
-        let prefixes = ["lxc.payload.", "machine-"];
-        prefixes.into_iter().find_map(|prefix| name.strip_prefix(prefix))
-    })
-}
-
-#[cfg(test)]
-mod container_tests {
-    use super::container_of;
-
-    #[test]
-    fn containers_are_named_by_their_control_groups() {
-        let id = "0123456789abcdef".repeat(4);
-        for (path, name) in [
-            (format!("0::/system.slice/docker-{id}.scope"), Some("0123456789ab")),
-            (format!("12:pids:/docker/{id}\n11:cpu:/docker/{id}"), Some("0123456789ab")),
-            (format!("0::/kubepods.slice/pod1/cri-containerd-{id}.scope"), Some("0123456789ab")),
-            (format!("0::/kubepods/pod1/cri-containerd:{id}"), Some("0123456789ab")),
-            (format!("0::/user.slice/libpod-{id}.scope/container"), Some("0123456789ab")),
-            ("0::/lxc.payload.web1/init.scope".into(), Some("web1")),
-            ("0::/machine.slice/machine-web2.scope/payload".into(), Some("web2")),
-            ("0::/system.slice/nginx.service".into(), None),
-            ("0::/".into(), None),
-        ] {
-            assert_eq!(container_of(&path), name, "{path}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn finds_own_connection_by_its_descriptor() {
-        use std::os::fd::AsRawFd;
-        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, peer) = listener.accept().unwrap();
+    fn knows_the_process_of_a_thread() {
         let me = std::process::id() as Tid;
-        let entry = SocketEntry::Tcp { local: listener.local_addr().unwrap(), peer };
-        assert_eq!(socket(me, accepted.as_raw_fd()), Some(entry));
-        assert_eq!(client.local_addr().unwrap(), peer);
-        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert_eq!(socket(me, unix.as_raw_fd()), Some(SocketEntry::NotTcp));
         assert_eq!(process_of(me), Some(me));
     }
 

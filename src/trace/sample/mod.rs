@@ -36,6 +36,7 @@ mod counters;
 mod covered;
 mod events;
 mod evidence;
+mod handover;
 mod learning;
 mod listeners;
 mod record;
