@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{NOON, line, tcptally};
+use crate::support::{NOON, line, tcptally, wait_at_most};
 
 /// The program at work, and the lines that it prints.
 struct AtWork {
@@ -170,15 +170,13 @@ fn hangup_reopens_the_output_file() {
     let folder = tempfile::tempdir().unwrap();
     let [file, former] = ["events", "events.1"].map(|name| folder.path().join(name));
     let lines = |path: &std::path::Path, count: usize| {
-        let until = std::time::Instant::now() + Duration::from_secs(20);
-        loop {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            if text.lines().count() == count {
-                return text;
-            }
-            assert!(std::time::Instant::now() < until, "{count} lines in {path:?}: {text}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut text = String::new();
+        let found = wait_at_most(Duration::from_secs(20), || {
+            text = std::fs::read_to_string(path).unwrap_or_default();
+            (text.lines().count() == count).then_some(())
+        });
+        assert!(found.is_some(), "{count} lines in {path:?}: {text}");
+        text
     };
     let mut work = AtWork::new(&["-e", "-F", "csv", "-o", file.to_str().unwrap()]);
     work.feed(&line(NOON, "192.0.2.7", 80));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{NOON, line, run, tcptally};
+use crate::support::{NOON, line, run, tcptally, wait_at_most, wait_for};
 
 /// A terminal of its own, which ends when this is dropped.
 struct Terminal {
@@ -48,15 +48,13 @@ impl Terminal {
     /// Waits until the terminal shows all of these.
     #[track_caller]
     fn wait_for(&self, texts: &[&str]) -> String {
-        let begin = Instant::now();
-        loop {
-            let shown = self.tmux(&["capture-pane", "-p"]);
-            if texts.iter().all(|text| shown.contains(text)) {
-                return shown;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(60), "{texts:?} in:\n{shown}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let mut shown = String::new();
+        let found = wait_at_most(Duration::from_secs(60), || {
+            shown = self.tmux(&["capture-pane", "-p"]);
+            texts.iter().all(|text| shown.contains(text)).then_some(())
+        });
+        assert!(found.is_some(), "{texts:?} in:\n{shown}");
+        shown
     }
 }
 
@@ -131,15 +129,9 @@ fn a_screen_over_a_started_server_leaves_its_output_in_a_file() {
     );
     let Some(terminal) = Terminal::run(&command) else { return };
     terminal.wait_for(&["tcptally trace", "no connection yet"]);
-    let begin = Instant::now();
-    let port: u16 = loop {
-        let text = fs::read_to_string(folder.path().join("out.log")).unwrap_or_default();
-        if let Ok(port) = text.trim().parse() {
-            break port;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{text}");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let port: u16 = wait_for("the port of the server", || {
+        fs::read_to_string(folder.path().join("out.log")).ok()?.trim().parse().ok()
+    });
     for _ in 0..5 {
         drop(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::tcptally;
+use crate::support::{tcptally, wait_for};
 
 fn receive(socket: &UnixDatagram) -> String {
     let mut message = [0; 256];
@@ -117,15 +117,6 @@ fn server() -> String {
     port
 }
 
-/// Waits for `what`, for a minute.
-fn wait_for(what: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while !what() {
-        assert!(std::time::Instant::now() < end, "it does not happen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// Starts `watch` and waits until it is ready.
 fn watch(folder: &Path, port: &str, args: &[&str]) -> std::process::Child {
     let path = folder.join("notify");
@@ -154,7 +145,7 @@ fn rotated_files_have_each_event_once() {
         let mut child = watch(folder.path(), &port, &args);
         for round in 1..=3 {
             connect(&port, 20);
-            wait_for(|| former(folder.path()).len() >= round);
+            wait_for("a rotated file", || (former(folder.path()).len() >= round).then_some(()));
         }
         kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
         assert!(child.wait().unwrap().success());
@@ -196,7 +187,9 @@ fn old_rotated_files_are_removed() {
         "2",
     ];
     let mut child = watch(folder.path(), &server(), &args);
-    wait_for(|| !folder.path().join("events.20200101T010000Z").exists());
+    wait_for("the removal of the oldest file", || {
+        (!folder.path().join("events.20200101T010000Z").exists()).then_some(())
+    });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(folder.path().join("events.2.keep").exists() && folder.path().join("other").exists());
@@ -233,7 +226,9 @@ fn a_killed_watch_leaves_the_report_of_the_last_interval() {
             let gave = crate::support::run(tcptally(&["parse", "-q", "-F", "plain"]).arg(&report));
             gave.out.trim().to_owned()
         };
-        wait_for(|| report.exists() && total() == "127.0.0.1: 20");
+        wait_for("a report of the connections so far", || {
+            (report.exists() && total() == "127.0.0.1: 20").then_some(())
+        });
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(total(), "127.0.0.1: 20", "{form}");

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -40,6 +41,28 @@ pub fn run(command: &mut Command) -> Gave {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
         status: output.status.code(),
+    }
+}
+
+/// Waits until `condition` gives something, for a minute.
+#[track_caller]
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    let found = wait_at_most(Duration::from_secs(60), condition);
+    found.unwrap_or_else(|| panic!("waited a minute in vain: {what}"))
+}
+
+/// Waits until `condition` gives something, at the longest for `bound`.
+pub fn wait_at_most<T>(bound: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + bound;
+    loop {
+        let is_last = Instant::now() >= end;
+        if let Some(found) = condition() {
+            return Some(found);
+        }
+        if is_last {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
