@@ -1,8 +1,10 @@
 //! Writes a strace log of a given shape, for measuring: `genshapes SHAPE ADDRESSES MEGABYTES`.
 //!
 //! SHAPE joins with `+`: `f` (a process number) or `pid` (`[pid N]`), one of `t`, `tt`, `ttt`, `r`
-//! (times), `T` (durations), `yy` (annotated descriptors), `v6` (IPv6 clients), `half` (every call
-//! in two halves). `none` adds nothing. The clients come equally often.
+//! (times; `r` may follow one of the others), `T` (durations), `yy` (annotated descriptors), `v6`
+//! (IPv6 clients), `half` (every call in two halves), `old` (`accept` instead of `accept4`), `all`
+//! (each connection is read from, written to, waited for and closed, as without `-e`). `none` adds
+//! nothing. The clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
 #[path = "common/random.rs"]
 mod random;
@@ -31,16 +33,19 @@ impl Shape {
     fn time(&self, now: u64, step: u64) -> String {
         let (s, us) = (now / 1_000_000, now % 1_000_000);
         let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
-        if self.has("t") {
+        let time = if self.has("t") {
             format!("{clock} ")
         } else if self.has("tt") {
             format!("{clock}.{us:06} ")
         } else if self.has("ttt") {
             format!("{}.{us:06} ", 1_795_344_802 + s)
-        } else if self.has("r") {
-            format!("     0.{step:06} ")
         } else {
             String::new()
+        };
+        match (self.has("r"), time.is_empty()) {
+            (false, _) => time,
+            (true, true) => format!("     0.{step:06} "),
+            (true, false) => format!("{time}(+     0.{step:06}) "),
         }
     }
 
@@ -73,6 +78,7 @@ fn main() -> std::io::Result<()> {
     let mut random = Random::new(7);
     let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     let (mut written, mut now) = (0, 50_000_000_000);
+    let (mut client, mut turn) = (0, 0_u64);
     let mut line = String::new();
     while written < megabytes * 1_000_000 {
         let step = random.below(40);
@@ -80,7 +86,11 @@ fn main() -> std::io::Result<()> {
         let pid = shape.pid(1001 + random.below(8));
         let time = shape.time(now, step);
         let (port, fd) = (32768 + random.below(28000), 7 + random.below(200));
-        let (ip, address) = shape.address(random.below(addresses), port);
+        if !shape.has("bursts") || turn.is_multiple_of(100) {
+            client = random.below(addresses);
+        }
+        turn += 1;
+        let (ip, address) = shape.address(client, port);
         let (listener, result) = match (shape.has("yy"), shape.has("v6")) {
             (true, true) => {
                 ("<TCPv6:[[::]:80]>", format!("<TCPv6:[[2001:db8::1]:80->{ip}:{port}]>"))
@@ -89,19 +99,27 @@ fn main() -> std::io::Result<()> {
             _ => ("", String::new()),
         };
         let spent = if shape.has("T") { " <0.000046>" } else { "" };
+        let name = if shape.has("old") { "accept" } else { "accept4" };
+        let flags = if shape.has("old") { "" } else { ", SOCK_NONBLOCK" };
         line.clear();
         let _ = if shape.has("half") {
             let (other, next) = (shape.pid(2000), fd + 1);
             write!(
                 line,
-                "{pid}{time}accept4(4{listener},  <unfinished ...>\n{other}{time}close({next})                                = 0\n{pid}{time}<... accept4 resumed>{address}, SOCK_NONBLOCK) = {fd}{result}{spent}\n"
+                "{pid}{time}{name}(4{listener},  <unfinished ...>\n{other}{time}close({next})                                = 0\n{pid}{time}<... {name} resumed>{address}{flags}) = {fd}{result}{spent}\n"
             )
         } else {
-            writeln!(
-                line,
-                "{pid}{time}accept4(4{listener}, {address}, SOCK_NONBLOCK) = {fd}{result}{spent}"
-            )
+            writeln!(line, "{pid}{time}{name}(4{listener}, {address}{flags}) = {fd}{result}{spent}")
         };
+        if shape.has("all") {
+            let _ = write!(
+                line,
+                "{pid}{time}epoll_wait(8, [{{events=EPOLLIN, data={{u32={fd}, u64={fd}}}}}], 512, -1) = 1{spent}\n\
+                 {pid}{time}recvfrom({fd}, \"GET /index.html HTTP/1.1\\r\\nHost: e\"..., 1024, 0, NULL, NULL) = 76{spent}\n\
+                 {pid}{time}writev({fd}, [{{iov_base=\"HTTP/1.1 200 OK\\r\\nServer: nginx/\"..., iov_len=238}}], 1) = 238{spent}\n\
+                 {pid}{time}close({fd})                                = 0{spent}\n"
+            );
+        }
         written += line.len() as u64;
         out.write_all(line.as_bytes())?;
     }

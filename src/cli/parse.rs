@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::RecordTime;
 use crate::cli::args::ParseArgs;
 use crate::parse::{self, Options, Setting, SettingNames};
+use crate::time::local_zone;
 use crate::time::spec::TimeSpec;
 use anyhow::Context;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ use super::{message, piped};
 /// Counts in records and returns the exit status.
 pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
     let tz = args.tz.as_deref().map(zone).transpose()?;
-    let zone = tz.clone().unwrap_or_else(TimeZone::system);
+    let zone = tz.clone().unwrap_or_else(local_zone);
     let mut request =
         Request::new(&args.count, &Times::Record(zone.clone()))?.with_networks(&args.count)?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;

@@ -17,7 +17,7 @@ use crate::format::{Format, OutputFormat, RenderOptions, WindowSize};
 use crate::model::connection::RequestedFields;
 use crate::time::interval::Interval;
 use crate::time::period::{End, PeriodError, Reference, period};
-use crate::time::{Bound, Period};
+use crate::time::{Bound, Period, local_zone};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -69,7 +69,7 @@ impl Request {
     pub(super) fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
         let zone = match times {
             Times::Record(zone) => zone.clone(),
-            Times::Live => TimeZone::system(),
+            Times::Live => local_zone(),
         };
         let reference = match times {
             Times::Record(_) => Reference::Record,

@@ -1,11 +1,10 @@
 //! [`Rotation`]: a new output file for each period of the clock.
 
-use jiff::tz::TimeZone;
-
 use super::args::{CountArgs, RotateArgs};
 use super::request::Usage;
 use crate::RecordTime;
 use crate::time::interval::Interval;
+use crate::time::local_zone;
 
 /// When the next file begins.
 pub(super) struct Rotation {
@@ -34,7 +33,7 @@ impl Rotation {
                     .into(),
             ));
         }
-        let interval = Interval { length, zone: TimeZone::system() };
+        let interval = Interval { length, zone: local_zone() };
         let period = interval.around(RecordTime::now());
         Ok(Some(Rotation { interval, keep: args.keep, period }))
     }

@@ -78,10 +78,12 @@ impl Order {
         }
         // The count and the beginning of the key stand beside each row, so that few comparisons
         // look into the table.
+        let mut shown = 0_u64;
         let mut sorted: Vec<(u64, u64, usize)> = rows
             .into_iter()
             .map(|row| {
                 let (code, entry) = table.row(row);
+                shown = shown.saturating_add(entry.count);
                 let count = if self.sort == Sort::Count { !entry.count } else { 0 };
                 let is_first = matches!(self.sort, Sort::Count | Sort::Key);
                 (count, if is_first { prefix(code) } else { 0 }, row)
@@ -98,7 +100,6 @@ impl Order {
             rest.add(table.entry(*row));
             other_stats.add(&table.stats(*row));
         }
-        let shown = rows.iter().map(|row| table.row(*row).1.count).fold(0, u64::saturating_add);
         Selection {
             rows,
             other_keys: table.error().is_none().then_some(others.len() as u64),

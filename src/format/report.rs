@@ -53,6 +53,8 @@ impl RenderOptions {
 
 /// A narrower terminal is not believed.
 const MIN_WIDTH: usize = 40;
+/// Rows that are brought into the cache at the same time.
+const GROUP: usize = 32;
 
 /// A format of reports and events. All intervals are written before the report.
 pub trait Format: Send {
@@ -207,9 +209,12 @@ impl<'a> ReportSection<'a> {
     /// The selected rows, in order.
     pub fn rows(&self, selection: &Selection) -> impl Iterator<Item = Row<'a>> {
         self.table.into_iter().flat_map(move |table| {
-            selection.rows.iter().map(move |row| {
-                let (code, entry) = table.row(*row);
-                Row { keys: self.keys, code, entry, stats: table.stats(*row) }
+            selection.rows.chunks(GROUP).flat_map(move |rows| {
+                table.touch(rows);
+                rows.iter().map(move |row| {
+                    let (code, entry) = table.row(*row);
+                    Row { keys: self.keys, code, entry, stats: table.stats(*row) }
+                })
             })
         })
     }

@@ -140,11 +140,14 @@ where
         end(&mut job, &mut *mine);
         mine
     };
+    // This thread works too: if it only waited for the others, the scheduler would put one of them
+    // on a processor that is busy, and might leave it there for 20 ms.
     let rest: Vec<Box<dyn Sink>> = std::thread::scope(|scope| {
         let worker = &worker;
-        let threads: Vec<_> =
-            parts.into_iter().map(|mine| scope.spawn(move || worker(mine))).collect();
-        join(threads)
+        let mut parts = parts.into_iter();
+        let own = parts.next();
+        let threads: Vec<_> = parts.map(|mine| scope.spawn(move || worker(mine))).collect();
+        own.map(worker).into_iter().chain(join(threads)).collect()
     });
     if !ordered {
         let (_, sink) = merge.next.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ use super::port_uses::{Direction, PortUses};
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::Calendar;
 use super::{layers, wrapper};
+use crate::time::local_zone;
 use crate::{RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.
@@ -247,7 +248,7 @@ impl File {
 }
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let zone = cx.options.tz.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
     let moment_of = |input: &Input| {
         let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str());
         name.and_then(|name| moment_in(name, &zone)).or(input.modified().map(RecordTime::from))

@@ -5,7 +5,7 @@ use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
 use super::call::{Name, Returned};
 use super::prefix::{Prefix, split};
-use super::{fast_path, line, rescue};
+use super::{fast_path, line, rescue, window};
 use crate::parse::lines;
 
 /// Reads all lines of `text`.
@@ -23,7 +23,7 @@ impl BlockReader<'_> {
         let mut accepts = NextAccept::default();
         let mut entries = OpenEntries::default();
         let mut accepted = Accepted::default();
-        let mut padded = [0; fast_path::WINDOW];
+        let mut padded = [0; window::LENGTH];
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -32,7 +32,7 @@ impl BlockReader<'_> {
                 continue;
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
-            let bytes = fast_path::window(rest, &mut padded);
+            let bytes = window::first_bytes(rest, &mut padded);
             match fast_path::line(bytes, &self.block.briefs.recent, &mut accepted) {
                 Some(fast_path::Line::Accepted) => {
                     self.accepted(&accepted, rest, place);
@@ -209,6 +209,50 @@ mod tests {
             }
         }
         assert!(lines > 5_000, "{lines}");
+    }
+
+    /// The general path takes five times as long, and nothing else would tell.
+    #[test]
+    fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
+        let pids =
+            ["", "7 ", "12345 ", "1234567 ", "[pid 1001] ", "[pid  1001] ", "[pid 1234567] "];
+        let times = [
+            "",
+            "10:53:30 ",
+            "10:53:30.174673 ",
+            "1795344802.927766 ",
+            "     0.004183 ",
+            "   123.004183 ",
+            "10:53:30.174673 (+     0.008233) ",
+            "1795344802.927766 (+   123.315166) ",
+        ];
+        let v4 =
+            "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
+        let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
+        let calls = [
+            format!("accept4(4, {v4}, SOCK_CLOEXEC|SOCK_NONBLOCK) = 12"),
+            format!("accept4(1234567, {v6}, SOCK_NONBLOCK) = 1234567 <0.000019>"),
+            format!("accept(4, {v4}) = 12"),
+            format!(
+                "accept4(4<TCP:[0.0.0.0:80]>, {v4}, 0) = 12<TCP:[192.0.2.1:80->192.0.2.177:40001]>"
+            ),
+            format!("<... accept4 resumed>{v4}, SOCK_CLOEXEC) = 12"),
+            format!("<... accept resumed> {v6}) = 12 <0.000019>"),
+            "accept4(12345,  <unfinished ...>".to_owned(),
+            "close(1234567)                          = 0".to_owned(),
+        ];
+        let block = Block::default();
+        for ((pid, time), call) in pids
+            .iter()
+            .flat_map(|pid| times.map(|time| (pid, time)))
+            .flat_map(|p| calls.iter().map(move |c| (p, c)))
+        {
+            let text = format!("{pid}{time}{call}\n");
+            let mut padded = [0; window::LENGTH];
+            let bytes = window::first_bytes(text.as_bytes(), &mut padded);
+            let read = fast_path::line(bytes, &block.briefs.recent, &mut Accepted::default());
+            assert!(read.is_some(), "{text}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use super::dates::{DATE_AHEAD, first_date, local};
 use super::{ClockSpan, Dates, Stamp};
@@ -11,6 +10,7 @@ use crate::RecordTime;
 use crate::parse::input::Input;
 use crate::parse::lines;
 use crate::parse::reader::{Context, Setting};
+use crate::time::local_zone;
 
 /// Bytes at the end of a file in which its last time is looked for.
 const TAIL: u64 = 256 * 1024;
@@ -35,7 +35,7 @@ impl Calendar {
         cx: &mut Context<'_>,
         stamp: &dyn Fn(&[u8]) -> Stamp,
     ) -> Calendar {
-        let zone = cx.options.tz.clone().unwrap_or_else(TimeZone::system);
+        let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
         let now = input.modified().unwrap_or_else(Timestamp::now);
         let end = zone.to_datetime(now.saturating_add(DATE_AHEAD).unwrap_or(now));
         let mut year = end.year();
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn years_and_days_turn() {
         let first = Some(jiff::civil::date(2025, 12, 31));
-        let dates = Dates::new(TimeZone::UTC, None, first);
+        let dates = Dates::new(jiff::tz::TimeZone::UTC, None, first);
         let mut calendar = Calendar::dated(dates, 2025);
         let mut show = |stamp| calendar.record_time(stamp).unwrap().to_string();
         assert_eq!(show(Stamp::Yearless(12, 31, 0)), "2025-12-31T00:00:00.000000Z");

@@ -1,0 +1,264 @@
+//! [`Window`]: a place in the first bytes of a line, where numbers, addresses and fixed text are read
+//! in few steps and without waiting for the bytes before them.
+
+use super::accepted::Range;
+use super::compact::Recent;
+use crate::parse::digits::few_of_eight;
+use crate::sys;
+
+/// Only lines with so many bytes behind their beginning are looked at.
+pub(super) const LENGTH: usize = 512;
+
+/// A place in the window.
+pub(super) struct Window<'a> {
+    pub(super) bytes: &'a [u8; LENGTH],
+    pub(super) at: usize,
+    /// Which of the bytes from `marked` on are no digits.
+    others: u64,
+    marked: usize,
+    marked_end: usize,
+    recent: &'a Recent,
+}
+
+impl<'a> Window<'a> {
+    #[inline(always)]
+    pub(super) fn new(bytes: &'a [u8; LENGTH], recent: &'a Recent) -> Option<Window<'a>> {
+        let mut w = Window { bytes, at: 0, others: 0, marked: 0, marked_end: 0, recent };
+        w.mark::<32>()?;
+        Some(w)
+    }
+
+    /// Looks for the digits of the next `N` bytes (at most 64) at once: where one number ends, and so
+    /// where the next begins, is then known without waiting for memory. A number that goes on behind
+    /// them seems to end there.
+    #[inline(always)]
+    pub(super) fn mark<const N: usize>(&mut self) -> Option<()> {
+        self.others = !sys::digits::digits::<N>(self.bytes.get(self.at..)?.first_chunk()?);
+        (self.marked, self.marked_end) = (self.at, self.at + N);
+        Some(())
+    }
+
+    /// Looks for the digits of the next `N` bytes (at most 16), if they may go on behind those that
+    /// were marked.
+    #[inline(always)]
+    pub(super) fn mark_again<const N: usize>(&mut self) -> Option<()> {
+        if self.at + N > self.marked_end { self.mark::<16>() } else { Some(()) }
+    }
+
+    #[inline(always)]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline(always)]
+    pub(super) fn eat<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
+        let here = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        if !same(here, text) {
+            return None;
+        }
+        self.at += N;
+        Some(())
+    }
+
+    /// How many digits are here.
+    #[inline(always)]
+    pub(super) fn digits(&self) -> u32 {
+        self.others.checked_shr((self.at - self.marked) as u32).unwrap_or(0).trailing_zeros()
+    }
+
+    /// A number of one to seven digits, and how many they are.
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> Option<(u32, usize)> {
+        let n = self.digits() as usize;
+        if !(1..8).contains(&n) {
+            return None;
+        }
+        let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
+        self.at += n;
+        Some((few_of_eight(*eight, n) as u32, n))
+    }
+
+    /// A number of one to three digits.
+    #[inline(always)]
+    pub(super) fn small(&mut self) -> Option<u32> {
+        let n = self.digits();
+        if !(1..4).contains(&n) {
+            return None;
+        }
+        let four = u32::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?) ^ 0x3030_3030;
+        self.at += n as usize;
+        // Zeros in front.
+        let three = four << (32 - 8 * n);
+        Some((three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24))
+    }
+
+    /// Four numbers below 256 with points between them, in at most 15 of the bytes that were marked.
+    #[inline(always)]
+    pub(super) fn ipv4(&mut self) -> Option<u32> {
+        // A byte before each octet, since four bytes are read for its three.
+        let text = self.bytes.get(self.at.checked_sub(1)?..)?.first_chunk::<20>()?;
+        let mut others = self.others >> ((self.at - self.marked) & 63);
+        let mut ip = 0;
+        let mut start = 0;
+        let mut too_large = 0;
+        for n in 0..4 {
+            let end = others.trailing_zeros();
+            others &= others.wrapping_sub(1);
+            let digits = end.wrapping_sub(start);
+            if !(1..4).contains(&digits) || end > 15 {
+                return None;
+            }
+            let place = start as usize + 1;
+            let four = u32::from_le_bytes(*text.get(place..)?.first_chunk()?) ^ 0x3030_3030;
+            // Zeros in front.
+            let three = four << (32 - 8 * digits);
+            let octet = (three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24);
+            too_large |= octet;
+            ip = ip << 8 | octet;
+            if n < 3 && text.get(end as usize + 1) != Some(&b'.') {
+                return None;
+            }
+            start = end + 1;
+        }
+        self.at += start as usize - 1;
+        (too_large < 256).then_some(ip)
+    }
+
+    /// The end of the line.
+    #[inline(always)]
+    pub(super) fn end(&mut self) -> Option<()> {
+        self.eat(b"\n").or_else(|| self.eat(b"\r\n"))
+    }
+
+    /// `<TCP:[0.0.0.0:80]>`, or nothing.
+    #[inline(always)]
+    pub(super) fn listener(&mut self) -> Option<Range> {
+        if self.peek()? != b'<' {
+            return Some((0, 0));
+        }
+        let from = self.at;
+        if let Some(n) = self.recent.listener.begins(self.bytes.get(from..)?) {
+            self.at += n;
+            return Some((from, self.at));
+        }
+        self.annotation()
+    }
+
+    /// `<TCP:[192.0.2.1:80->192.0.2.77:40001]>`, or nothing. `peer` is where address and port are
+    /// before it in the line.
+    #[inline(always)]
+    pub(super) fn connection(&mut self, peer: [Range; 2]) -> Option<(Range, Option<usize>)> {
+        if self.peek()? != b'<' {
+            return Some(((0, 0), None));
+        }
+        let from = self.at;
+        let here = self.bytes.get(from..)?;
+        for (n, local) in self.recent.locals.iter().enumerate() {
+            let Some(length) = local.begins(here) else { continue };
+            self.at += length;
+            if self.peer(peer).is_some() {
+                return Some(((from, self.at), Some(n)));
+            }
+            self.at = from;
+            break;
+        }
+        Some((self.annotation()?, None))
+    }
+
+    /// `192.0.2.77:40001]>`.
+    #[inline(always)]
+    pub(super) fn peer(&mut self, [ip, port]: [Range; 2]) -> Option<()> {
+        let bracket = self.eat(b"[").is_some();
+        self.again(ip)?;
+        if bracket {
+            self.eat(b"]")?;
+        }
+        self.eat(b":")?;
+        self.again(port)?;
+        self.eat(b"]>")
+    }
+
+    /// The same text as there.
+    #[inline(always)]
+    pub(super) fn again(&mut self, (from, to): Range) -> Option<()> {
+        // Neither an address nor a port is longer.
+        let here = self.bytes.get(self.at..)?.first_chunk::<48>()?;
+        let there = self.bytes.get(from..)?.first_chunk::<48>()?;
+        if sys::digits::shared(here, there) < to - from {
+            return None;
+        }
+        self.at += to - from;
+        Some(())
+    }
+
+    #[inline(always)]
+    pub(super) fn annotation(&mut self) -> Option<Range> {
+        let from = self.at;
+        if self.eat(b"<TCP:[").is_none() {
+            self.eat(b"<TCPv6:[")?;
+        }
+        // The end of the line, quotes and escapes are left to the general path.
+        let is_end = |b: &u8| b.is_ascii_hexdigit() || b":.[]".contains(b);
+        let here = self.bytes.get(self.at..)?;
+        let mut n = here.iter().take_while(|b| is_end(b)).count();
+        if here.get(n..)?.starts_with(b"->") {
+            n += 2;
+            n += here.get(n..)?.iter().take_while(|b| is_end(b)).count();
+        }
+        if here.get(n) != Some(&b'>') || here.get(n.checked_sub(1)?) != Some(&b']') {
+            return None;
+        }
+        self.at += n + 1;
+        self.mark::<16>()?;
+        Some((from, self.at))
+    }
+
+    #[inline(always)]
+    pub(super) fn spaces(&mut self) -> Option<()> {
+        while self.peek()? == b' ' {
+            self.at += 1;
+        }
+        Some(())
+    }
+}
+
+/// Whether both are the same, in as few steps as possible and without a call of memcmp.
+#[inline(always)]
+fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+    // The last step overlaps the one before.
+    let mut differ = 0;
+    if let (Some(a_last), Some(b_last)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+            differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+        }
+        if !N.is_multiple_of(8) {
+            differ |= u64::from_ne_bytes(*a_last) ^ u64::from_ne_bytes(*b_last);
+        }
+    } else if let (Some(a_last), Some(b_last)) = (a.last_chunk::<4>(), b.last_chunk::<4>()) {
+        for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
+            differ |= u64::from(u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b));
+        }
+        if !N.is_multiple_of(4) {
+            differ |= u64::from(u32::from_ne_bytes(*a_last) ^ u32::from_ne_bytes(*b_last));
+        }
+    } else if let (Some(a_last), Some(b_last)) = (a.last_chunk::<2>(), b.last_chunk::<2>()) {
+        let (a_first, b_first) = (a[0], b[0]);
+        differ |= u64::from(u16::from_ne_bytes(*a_last) ^ u16::from_ne_bytes(*b_last));
+        if N == 3 {
+            differ |= u64::from(a_first ^ b_first);
+        }
+    } else {
+        differ = a.iter().zip(b).fold(0, |differ, (a, b)| differ | u64::from(a ^ b));
+    }
+    differ == 0
+}
+
+/// The bytes that `text` begins with; the last ones of a block are copied into `padded`.
+#[inline]
+pub(super) fn first_bytes<'a>(text: &'a [u8], padded: &'a mut [u8; LENGTH]) -> &'a [u8; LENGTH] {
+    text.first_chunk().unwrap_or_else(|| {
+        *padded = [0; LENGTH];
+        padded[..text.len()].copy_from_slice(text);
+        padded
+    })
+}
