@@ -23,6 +23,8 @@ setpriv         util-linux
 chromium        chromium
 tmux            tmux
 chromedriver    chromium-driver
+systemd-analyze systemd
+ip              iproute2
 '
 
 # Daemons are in sbin, which is not on everybody's PATH.

@@ -134,6 +134,7 @@ fn write(
     is_new: &AtomicBool,
 ) -> (Output, Option<io::Error>) {
     let mut error = None;
+    let mut has_failed = false;
     let mut text = Vec::new();
     while let Ok(item) = queue.recv() {
         let mut next = Some(item);
@@ -163,7 +164,8 @@ fn write(
             };
         }
         if error.is_none() {
-            error = output.write_text(&text).err();
+            let written = output.write_text(&text);
+            error = explain(written, &output, &mut has_failed);
             if error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
                 closed.store(true, Ordering::Relaxed);
             }
@@ -185,6 +187,25 @@ fn write(
         error = written.and_then(|()| output.complete()).err();
     }
     (output, error)
+}
+
+/// Says at once that an output cannot be written, such as on a full disk: counting may go on for days. Returns the
+/// error if nothing more can be written; a report that replaces the last one is tried again with the next.
+fn explain(written: io::Result<()>, output: &Output, has_failed: &mut bool) -> Option<io::Error> {
+    let had_failed = std::mem::replace(has_failed, written.is_err());
+    let error = written.err()?;
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Some(error);
+    }
+    let what = output.cannot_write();
+    if output.is_replaced() {
+        if !had_failed {
+            message::error(format_args!("{what}: {error}; the last one stays until the next"));
+        }
+        return None;
+    }
+    message::error(format_args!("{what}: {error}; nothing more is written to it"));
+    Some(error)
 }
 
 /// Reopens the output file. A new one begins with `headings`.

@@ -1,6 +1,7 @@
 //! The notes of a report: what the reader must know beside the counts.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use crate::count::counter::Count;
 use crate::count::key::Key;
@@ -73,7 +74,9 @@ impl Parsed {
         if let Some(reason) = reason_for_zero(outcome, count) {
             outcome.status.warn(reason);
         }
-        Parsed { failures: outcome.failures.clone(), complete: is_complete(&outcome.status, count) }
+        let mut failures = outcome.failures.clone();
+        failures.extend(failed_lookups(count));
+        Parsed { failures, complete: is_complete(&outcome.status, count) }
     }
 }
 
@@ -265,15 +268,14 @@ fn daily(count: &Count) -> Option<String> {
     ))
 }
 
-/// How many lookups of networks failed.
-fn failed_lookups(count: &Count) -> Option<String> {
-    let failures = count.tally.keys.networks().map_or(0, Networks::failures);
-    (failures > 0).then(|| {
-        format!(
-            "{} of a database of networks failed, because it is damaged",
-            plural(failures, "lookup", "lookups")
-        )
-    })
+/// The databases of networks that are damaged.
+fn failed_lookups(count: &Count) -> Vec<String> {
+    let failures = count.tally.keys.networks().into_iter().flat_map(Networks::failures);
+    let text = |(path, failures): (&Path, u64)| {
+        let lookups = plural(failures, "lookup", "lookups");
+        format!("'{}': {lookups} failed, because it is damaged; get it anew", path.display())
+    };
+    failures.map(text).collect()
 }
 
 /// Explains how a period over midnight was understood.

@@ -11,7 +11,12 @@ use serde::Deserialize;
 
 /// Open databases.
 pub struct Networks {
-    databases: Vec<(PathBuf, Reader<Vec<u8>>)>,
+    databases: Vec<Database>,
+}
+
+struct Database {
+    path: PathBuf,
+    reader: Reader<Vec<u8>>,
     failures: AtomicU64,
 }
 
@@ -67,12 +72,12 @@ impl Networks {
         let open = |path: &P| {
             let path = path.as_ref().to_path_buf();
             match Reader::open_readfile(&path) {
-                Ok(reader) => Ok((path, reader)),
+                Ok(reader) => Ok(Database { path, reader, failures: AtomicU64::new(0) }),
                 Err(source) => Err(NetworksError { path, source }),
             }
         };
         let databases = paths.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Networks { databases, failures: AtomicU64::new(0) })
+        Ok(Networks { databases })
     }
 
     /// The number and the name of the autonomous system: `AS64500 Example`.
@@ -85,22 +90,24 @@ impl Networks {
         self.find(ip, Record::country)
     }
 
-    /// How often a database could not be read, because it is damaged.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// The databases that could not be read for some addresses, because they are damaged, and how often.
+    pub fn failures(&self) -> impl Iterator<Item = (&Path, u64)> {
+        let all =
+            self.databases.iter().map(|d| (d.path.as_path(), d.failures.load(Ordering::Relaxed)));
+        all.filter(|(_, failures)| *failures > 0)
     }
 
     fn find(&self, ip: IpAddr, field: impl Fn(Record) -> Option<String>) -> Option<String> {
-        self.databases.iter().find_map(|(_, database)| {
-            let is_v6_in_v4 = ip.is_ipv6() && database.metadata().ip_version == 4;
+        self.databases.iter().find_map(|Database { reader, failures, .. }| {
+            let is_v6_in_v4 = ip.is_ipv6() && reader.metadata().ip_version == 4;
             if is_v6_in_v4 {
                 return None;
             }
-            let record = database.lookup(ip).and_then(|found| found.decode::<Record>());
+            let record = reader.lookup(ip).and_then(|found| found.decode::<Record>());
             match record {
                 Ok(record) => field(record?),
                 Err(_) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    failures.fetch_add(1, Ordering::Relaxed);
                     None
                 }
             }
@@ -110,7 +117,7 @@ impl Networks {
 
 impl fmt::Debug for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.databases.iter().map(|(path, _)| path)).finish()
+        f.debug_list().entries(self.databases.iter().map(|database| &database.path)).finish()
     }
 }
 

@@ -177,6 +177,12 @@ fn clients_that_do_not_ask_for_openmetrics_receive_the_text_format_of_prometheus
         assert!(body.contains(line), "{line}{body}");
     }
     assert!(!body.contains("# EOF"), "{body}");
+    assert_promtool_accepts(body);
+}
+
+/// Panics if promtool complains of metrics.
+#[track_caller]
+fn assert_promtool_accepts(metrics: &str) {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -187,10 +193,35 @@ fn clients_that_do_not_ask_for_openmetrics_receive_the_text_format_of_prometheus
         eprintln!("skipped: there is no promtool");
         return;
     };
-    promtool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
     let checked = promtool.wait_with_output().unwrap();
     let complaints = String::from_utf8_lossy(&checked.stderr).into_owned();
-    assert!(checked.status.success() && complaints.is_empty(), "{complaints}{body}");
+    assert!(checked.status.success() && complaints.is_empty(), "{complaints}{metrics}");
+}
+
+/// A window of the last second: who connected often before does not hide who connects now, and both leave.
+#[test]
+fn recent_series_are_those_of_the_window_and_leave_with_it() {
+    if !has_python() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let traced = Traced::new(&["--metrics-window", "1s", "--top", "1"]);
+    let has_recent = |text: &str, ip: &str| {
+        text.contains(&format!("tcptally_recent_connections{{ip=\"{ip}\"}} "))
+    };
+    let scrape = || traced.scrape_as("curl/8", "*/*");
+    traced.connect_from([127, 0, 0, 5], 50);
+    let first = "tcptally_top_connections_total{ip=\"127.0.0.5\"} 50\n";
+    wait_for("the busiest client", || scrape().contains(first).then_some(()));
+    wait_for("its end", || (!has_recent(&scrape(), "127.0.0.5")).then_some(()));
+    let text = wait_for("a new client", || {
+        traced.connect_from([127, 0, 0, 6], 1);
+        let text = scrape();
+        has_recent(&text, "127.0.0.6").then_some(text)
+    });
+    assert!(text.contains(first) && !has_recent(&text, "127.0.0.5"), "{text}");
+    wait_for("no series", || (!scrape().contains("tcptally_recent_connections{ip")).then_some(()));
 }
 
 #[test]
@@ -225,6 +256,7 @@ fn metrics_of_watch_have_open_connections_and_histograms() {
         (closed && text.contains("tcptally_open_connections 2\n")).then_some(text)
     });
     drop(open);
+    assert_promtool_accepts(text.split_once("\r\n\r\n").unwrap().1);
     nix::sys::signal::kill(Pid::from_raw(watch.0.id() as i32), Signal::SIGTERM).unwrap();
     assert!(watch.0.wait().unwrap().success());
     for line in [
@@ -336,11 +368,69 @@ fn alert_rules_and_dashboard_use_metrics_that_exist() {
         names += 1;
     }
     assert!(names > 8, "{names}");
-    let Ok(checked) =
-        Command::new("promtool").args(["check", "rules"]).arg(folder.join("alerts.yml")).output()
-    else {
-        eprintln!("skipped: there is no promtool");
-        return;
-    };
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    // Each query of the dashboard as a rule.
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let queries = dashboard["panels"].as_array().unwrap().iter().enumerate().map(|(n, panel)| {
+        let query = panel["targets"][0]["expr"].as_str().unwrap();
+        let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        serde_json::json!({"record": format!("panel:{n}"), "expr": query})
+    });
+    let queries: Vec<_> = queries.collect();
+    assert!(queries.len() > 5, "{queries:?}");
+    let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": queries}]});
+    let copies = tempfile::tempdir().unwrap();
+    let panels = copies.path().join("panels.yml");
+    std::fs::write(&panels, rules.to_string()).unwrap();
+    // Whether alerts fire when they should.
+    let rules = folder.join("alerts.yml").display().to_string();
+    let tests = copies.path().join("tests.yml");
+    std::fs::write(&tests, ALERT_TESTS.replace("RULES", &rules)).unwrap();
+    for args in [
+        ["check", "rules", &rules],
+        ["check", "rules", panels.to_str().unwrap()],
+        ["test", "rules", tests.to_str().unwrap()],
+    ] {
+        let Ok(checked) = Command::new("promtool").args(args).output() else {
+            eprintln!("skipped: there is no promtool");
+            return;
+        };
+        let said = [checked.stdout, checked.stderr].concat();
+        assert!(checked.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+    }
 }
+
+/// What the rules say of a tcptally that does not answer, one that is not complete, and a client with most connections.
+const ALERT_TESTS: &str = r#"
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="tcptally", instance="a"}', values: '1 1 0x20'}
+      - {series: 'tcptally_complete{instance="a"}', values: '1 1 0x20'}
+      - {series: 'tcptally_complete{instance="b"}', values: '1x20'}
+      - {series: 'tcptally_recent_connections{instance="b", ip="192.0.2.7"}', values: '0 0 2000x20'}
+      - {series: 'tcptally_recent_connections{instance="b", ip="192.0.2.8"}', values: '500x20'}
+      - {series: 'tcptally_recent_connections{instance="c", ip="192.0.2.9"}', values: '900x20'}
+    alert_rule_test:
+      - {eval_time: 1m, alertname: TcptallyDown, exp_alerts: []}
+      - {eval_time: 1m, alertname: TcptallyIncomplete, exp_alerts: []}
+      - {eval_time: 1m, alertname: TcptallyOneClientDominates, exp_alerts: []}
+      - eval_time: 10m
+        alertname: TcptallyDown
+        exp_alerts:
+          - exp_labels: {job: tcptally, instance: a, severity: warning}
+            exp_annotations: {summary: "tcptally on a does not answer"}
+      - eval_time: 10m
+        alertname: TcptallyIncomplete
+        exp_alerts:
+          - exp_labels: {instance: a, severity: warning}
+            exp_annotations:
+              summary: "The counts of a are not complete"
+              description: "Connections may be missing. The report of tcptally says which and why."
+      - eval_time: 10m
+        alertname: TcptallyOneClientDominates
+        exp_alerts:
+          - exp_labels: {instance: b, ip: 192.0.2.7, severity: info}
+            exp_annotations: {summary: "192.0.2.7 opens more than half of the connections to b"}
+"#;

@@ -91,6 +91,14 @@ fn systemd_accepts_the_unit_for_watch() {
         .unwrap();
     let complaints = String::from_utf8_lossy(&analyzed.stderr).into_owned();
     assert!(analyzed.status.success() && complaints.is_empty(), "{complaints}");
+    // Levels: 0 is the most restricted, 100 the least.
+    let exposed = Command::new("systemd-analyze")
+        .args(["security", "--no-pager", "--offline=true", "--threshold=20"])
+        .arg(&instance)
+        .output()
+        .unwrap();
+    let said = [exposed.stdout, exposed.stderr].concat();
+    assert!(exposed.status.success(), "{}", String::from_utf8_lossy(&said));
     // Its command is one that tcptally takes.
     let line = text.lines().find_map(|l| l.strip_prefix("ExecStart=/usr/local/bin/tcptally "));
     let state = folder.path().to_string_lossy().into_owned();
