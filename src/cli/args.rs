@@ -299,6 +299,10 @@ pub(crate) struct TraceArgs {
           conflicts_with = "argv")]
     pub pids: Vec<Pids>,
 
+    /// With --port: wait for a server to listen, and attach again when it is restarted, until Ctrl-C
+    #[arg(help_heading = SOURCE, long, requires = "ports", conflicts_with_all = ["pids", "argv"])]
+    pub wait: bool,
+
     /// Trace only the given processes, without existing and future children
     #[arg(help_heading = SOURCE, long)]
     pub no_children: bool,

@@ -1,10 +1,14 @@
 //! `tcptally trace`: counts the connections that a server accepts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::args::{Engine, TraceArgs};
 use crate::model::connection::RequestedFields;
-use crate::trace::{self, Attached, Owner, Remark, Sampler, Start, Targets, Tracer};
+use crate::trace::{
+    self, Attach, Attached, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
+};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -21,32 +25,14 @@ use super::server_log::ServerLog;
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
     let spawns = !args.argv.is_empty();
-    let pids = if spawns { BTreeSet::new() } else { pids(&args, &request)? };
+    let pids = if spawns || args.wait { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
     let rotation = Rotation::new(&args.rotation, &args.count)?;
     let mode = Mode::of(&args.count).appending(rotation.is_some());
     let output = Output::open(args.count.output.as_deref(), stream, mode)?;
-    let options = trace::Options {
-        requested: requested(&args, &request),
-        no_children: spawns && args.no_children,
-        engine: match args.engine {
-            Engine::Auto | Engine::Sample => None,
-            Engine::Perf => Some(trace::Engine::Perf),
-            Engine::Seccomp => Some(trace::Engine::Seccomp),
-            Engine::Syscall => Some(trace::Engine::Syscall),
-        },
-    };
-    let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
-    let begin = (!spawns).then(|| format!("counting accepted connections{}", request.ending()));
-    let say = move |remarks: &[Remark]| {
-        for remark in remarks.iter().filter(|r| verbose || !r.is_detail) {
-            message::notice_in_background(quiet, &remark.text);
-        }
-        if let Some(begin) = begin.as_ref().filter(|text| text.contains(';')) {
-            message::notice_in_background(quiet, begin);
-        }
-    };
+    let options = options(&args, &request);
+    let say = say(&args, &request);
     let log = server_log(&args)?;
     let endpoint = Endpoint::open(&args.metrics)?;
     let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
@@ -62,9 +48,13 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
             _ => watch(|| stop().inspect(|t| say(t.remarks())), what),
         };
     }
+    let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
+    if args.wait {
+        let engine = args.engine;
+        return wait(&args, options, say, what).map_err(|e| advise(e, engine, &port));
+    }
     let missing: Vec<i32> = pids.iter().copied().filter(|pid| !exists(*pid)).collect();
     let targets = Targets { pids, children: !args.no_children };
-    let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
     let result = match args.engine {
         Engine::Sample => {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
@@ -76,6 +66,65 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     };
     let status = result.map_err(|error| advise(error, args.engine, &port))?;
     Ok(status_with(status, &missing))
+}
+
+/// What is traced, and how.
+fn options(args: &TraceArgs, request: &Request) -> trace::Options {
+    trace::Options {
+        requested: requested(args, request),
+        no_children: !args.argv.is_empty() && args.no_children,
+        engine: match args.engine {
+            Engine::Auto | Engine::Sample => None,
+            Engine::Perf => Some(trace::Engine::Perf),
+            Engine::Seccomp => Some(trace::Engine::Seccomp),
+            Engine::Syscall => Some(trace::Engine::Syscall),
+        },
+    }
+}
+
+/// Prints what a source says at its start, and after the first time how to end it.
+fn say(args: &TraceArgs, request: &Request) -> Say {
+    let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
+    let begin = format!("counting accepted connections{}", request.ending());
+    let has_begun = AtomicBool::new(!args.argv.is_empty() || !begin.contains(';'));
+    Box::new(move |remarks| {
+        for remark in remarks.iter().filter(|r| verbose || !r.is_detail) {
+            message::notice_in_background(quiet, &remark.text);
+        }
+        if !has_begun.swap(true, Ordering::Relaxed) {
+            message::notice_in_background(quiet, &begin);
+        }
+    })
+}
+
+/// Attaches to the servers that listen on the port, one after another.
+fn wait(args: &TraceArgs, options: trace::Options, say: Say, what: Watch) -> anyhow::Result<i32> {
+    fn follow<L: Attach>(
+        wait_for: WaitFor,
+        options: trace::Options,
+        say: Say,
+        what: Watch,
+    ) -> anyhow::Result<i32> {
+        watch(|| Waiting::<L>::start(wait_for, options, say), what)
+    }
+    let has_attached = Arc::new(AtomicBool::new(false));
+    let wait_for = WaitFor {
+        ports: what.request.count.filter.ports.0.clone(),
+        list: args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default(),
+        children: !args.no_children,
+        has_attached: has_attached.clone(),
+    };
+    let list = wait_for.list.clone();
+    let status = match args.engine {
+        Engine::Sample => follow::<Sampler>(wait_for, options, say, what)?,
+        Engine::Auto => follow::<Attached>(wait_for, options, say, what)?,
+        _ => follow::<Tracer>(wait_for, options, say, what)?,
+    };
+    if status == 0 && !has_attached.load(Ordering::Relaxed) {
+        message::error(format_args!("exit status 1: no process listened on port {list}"));
+        return Ok(1);
+    }
+    Ok(status)
 }
 
 /// Whether a process or thread of this id exists.
@@ -202,58 +251,8 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     let owners = trace::owners(ports)
         .map_err(|error| advise(error.into(), args.engine, &list))
         .with_context(|| format!("port {list}"))?;
-    for line in listening(&owners) {
+    for line in trace::describe(&owners) {
         message::notice(args.count.quiet, line);
     }
     Ok(owners.into_iter().map(|o| o.pid).collect())
-}
-
-/// Who listens where, a line for all processes that have the name and the sockets in common.
-fn listening(owners: &[Owner]) -> Vec<String> {
-    let mut groups: Vec<(&Owner, usize)> = Vec::new();
-    for owner in owners {
-        let is_alike = |other: &Owner| {
-            (&other.comm, &other.listens, &other.namespace)
-                == (&owner.comm, &owner.listens, &owner.namespace)
-        };
-        match groups.iter_mut().find(|(other, _)| is_alike(other)) {
-            Some((_, n)) => *n += 1,
-            None => groups.push((owner, 1)),
-        }
-    }
-    let line = |(owner, n): (&Owner, usize)| {
-        let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
-        let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
-        let listens = listens.join(", ");
-        match n {
-            1 => format!("process {} ({}) listens on {listens}{place}", owner.pid, owner.comm),
-            _ => format!("{}: {n} processes listen on {listens}{place}", owner.comm),
-        }
-    };
-    groups.into_iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processes_that_listen_alike_are_one_line() {
-        let owner = |pid, comm: &str, port: u16| Owner {
-            pid,
-            comm: comm.into(),
-            listens: vec![([0, 0, 0, 0], port).into()],
-            namespace: None,
-        };
-        let owners = [
-            owner(1, "nginx", 80),
-            owner(2, "nginx", 80),
-            owner(3, "nginx", 80),
-            owner(4, "x", 80),
-        ];
-        assert_eq!(
-            listening(&owners),
-            ["nginx: 3 processes listen on 0.0.0.0:80", "process 4 (x) listens on 0.0.0.0:80"]
-        );
-    }
 }

@@ -16,6 +16,7 @@ pub(crate) mod perf_ring;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;
 mod signal;
+pub(crate) mod snmp;
 pub(crate) mod sockaddr;
 pub(crate) mod tracee;
 pub(crate) mod tracefs;

@@ -106,6 +106,12 @@ impl Attached {
         &self.remarks
     }
 
+    /// Whether a signal has ended the count.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.tracer.as_ref().is_some_and(|tracer| tracer.is_leaving())
+            || self.sampler.as_ref().is_some_and(|sampler| sampler.is_leaving())
+    }
+
     fn remark(&mut self, text: String) {
         self.remarks.push(Remark { is_detail: false, text });
     }

@@ -30,6 +30,7 @@ pub(crate) mod stop;
 mod target;
 mod tracer;
 mod untraced;
+mod waiting;
 
 /// The shortfall if io_uring is used: accepts through a ring make no system call.
 const IO_URING_SEEN: &str = "io_uring seen: connections accepted through it cannot be seen and are \
@@ -50,8 +51,10 @@ pub use perf::refused::Refused as PerfRefused;
 pub use refusal::{NoListener, Refusal, RefusalKind};
 pub use sample::Sampler;
 pub use spawn::Start;
+pub(crate) use target::describe;
 pub use target::{Owner, owners};
 pub use tracer::{Options, Remark, Tracer};
+pub(crate) use waiting::{Attach, Say, WaitFor, Waiting};
 
 /// Runs `f`, which creates and drops a [`Tracer`], in a thread of its own. When the thread ends,
 /// the kernel detaches the tracees without stopping them (ptrace(2), "Death under ptrace").

@@ -96,6 +96,13 @@ fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
     owners
 }
 
+/// The inodes of the sockets of this network namespace that listen on one of `ports`, whoever owns them.
+pub(super) fn listening_sockets(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<u64>, Error> {
+    let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
+    let is_requested = |l: &&TcpSocket| ports.iter().any(|r| r.contains(&l.local.port()));
+    Ok(all.iter().filter(is_requested).map(|l| l.inode).collect())
+}
+
 /// Returns the owners in another network namespace; `None` if no visible one has a listener.
 fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>> {
     let here = procfs::network_namespace(std::process::id() as Tid)?;
@@ -141,6 +148,31 @@ fn no_owner(sockets: &Sockets) -> NoListener {
     NoListener::Invisible { addresses: sockets.values().copied().collect(), remedy }
 }
 
+/// Who listens where, a line for all processes that have the name and the sockets in common.
+pub(crate) fn describe(owners: &[Owner]) -> Vec<String> {
+    let mut groups: Vec<(&Owner, usize)> = Vec::new();
+    for owner in owners {
+        let is_alike = |other: &Owner| {
+            (&other.comm, &other.listens, &other.namespace)
+                == (&owner.comm, &owner.listens, &owner.namespace)
+        };
+        match groups.iter_mut().find(|(other, _)| is_alike(other)) {
+            Some((_, n)) => *n += 1,
+            None => groups.push((owner, 1)),
+        }
+    }
+    let line = |(owner, n): (&Owner, usize)| {
+        let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
+        let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
+        let listens = listens.join(", ");
+        match n {
+            1 => format!("process {} ({}) listens on {listens}{place}", owner.pid, owner.comm),
+            _ => format!("{}: {n} processes listen on {listens}{place}", owner.comm),
+        }
+    };
+    groups.into_iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +193,25 @@ mod tests {
         let me = std::process::id() as Tid;
         let parent = procfs::parent(me).unwrap();
         assert!(with_descendants(&BTreeSet::from([parent])).contains(&me));
+    }
+
+    #[test]
+    fn processes_that_listen_alike_are_one_line() {
+        let owner = |pid, comm: &str, port: u16| Owner {
+            pid,
+            comm: comm.into(),
+            listens: vec![([0, 0, 0, 0], port).into()],
+            namespace: None,
+        };
+        let owners = [
+            owner(1, "nginx", 80),
+            owner(2, "nginx", 80),
+            owner(3, "nginx", 80),
+            owner(4, "x", 80),
+        ];
+        assert_eq!(
+            describe(&owners),
+            ["nginx: 3 processes listen on 0.0.0.0:80", "process 4 (x) listens on 0.0.0.0:80"]
+        );
     }
 }

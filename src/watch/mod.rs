@@ -25,7 +25,6 @@ mod options;
 mod ports;
 mod receiver;
 mod signals;
-mod snmp;
 mod sockdiag;
 mod tracepoint;
 mod tracker;

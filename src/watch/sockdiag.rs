@@ -10,6 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::model::connection::{Connection, Transport, canonical};
 use crate::model::live::{Ending, Event, Live};
+use crate::sys::snmp::PassiveOpens;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::age::{Bounds, MAX_NOTICE_DELAY};
@@ -22,7 +23,6 @@ use super::options::Options;
 use super::ports::PortSet;
 use super::receiver::{Notice, Receiver};
 use super::signals::{self, Requests};
-use super::snmp::PassiveOpens;
 use super::tracker::{ObservedSocket, SocketTracker};
 use super::wire::Info;
 

@@ -111,6 +111,7 @@ impl Sampler {
             next_check: Instant::now(),
             io_uring_seen: false,
             phase: Phase::Counting,
+            told_to_end: false,
             asked: false,
             reopen: false,
             notices: BTreeMap::new(),

@@ -99,6 +99,8 @@ pub struct Sampler {
     pub(super) next_check: Instant,
     pub(super) io_uring_seen: bool,
     pub(super) phase: Phase,
+    /// Whether a signal has ended the count.
+    pub(super) told_to_end: bool,
     pub(super) asked: bool,
     /// SIGHUP asked to reopen output files.
     pub(super) reopen: bool,
@@ -189,6 +191,7 @@ impl Sampler {
         }
         // At the hard limit of CPU time the kernel kills: what is known by then is told.
         if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
+            self.told_to_end = true;
             self.finish()?;
         }
         let means = [&ENDS[..], &STOPS, &[libc::SIGUSR1, libc::SIGXCPU]].concat();
@@ -395,6 +398,11 @@ impl Sampler {
     /// Whether it has ended: its processes have, or it was told to.
     pub(in crate::trace) fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
+    }
+
+    /// Whether a signal has ended the count.
+    pub(in crate::trace) fn is_leaving(&self) -> bool {
+        self.told_to_end
     }
 
     /// Waits for records for two milliseconds at most.

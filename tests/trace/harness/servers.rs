@@ -275,7 +275,7 @@ pub fn listening_ports() -> Vec<u16> {
         (state == "0A").then(|| u16::from_str_radix(port, 16).ok())?
     };
     let mut ports = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let Ok(file) = fs::File::open(table) else { continue };
         // The kernel lists the listeners first; to read on would take seconds where tens of
         // thousands of connections have just ended.

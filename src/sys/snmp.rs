@@ -6,16 +6,16 @@ use std::io::{Read, Seek};
 /// Reads `PassiveOpens` of the network namespace in which it was opened (RFC 4022:
 /// tcpPassiveOpens, all ports together).
 #[derive(Debug)]
-pub(super) struct PassiveOpens(File);
+pub(crate) struct PassiveOpens(File);
 
 impl PassiveOpens {
     /// Opens the counter of the calling thread's namespace. `None` if /proc hides it.
-    pub(super) fn open() -> Option<PassiveOpens> {
+    pub(crate) fn open() -> Option<PassiveOpens> {
         File::open("/proc/thread-self/net/snmp").ok().map(PassiveOpens)
     }
 
     /// Reads the counter.
-    pub(super) fn read(&mut self) -> Option<u64> {
+    pub(crate) fn read(&mut self) -> Option<u64> {
         let mut text = String::new();
         self.0.rewind().ok()?;
         self.0.read_to_string(&mut text).ok()?;

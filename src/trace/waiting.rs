@@ -1,0 +1,453 @@
+//! [`Waiting`]: attaches to the processes that listen on a port, whenever there are some.
+//!
+//! # The time between listen and attach
+//!
+//! A server may accept connections before tcptally is attached to it. Their number is bounded by the kernel's own
+//! count of inbound connections (`PassiveOpens`): it is read while nobody listens, and once more when the server is
+//! attached to. If both are equal, nothing has been missed. Otherwise the report is not complete.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::model::connection::Connection;
+use crate::model::live::{Ending, Event, Live};
+use crate::model::plural;
+use crate::sys::ptrace::Tid;
+use crate::sys::snmp::PassiveOpens;
+use crate::sys::wake;
+use crate::{RecordTime, ShortfallKind, SourceStatus};
+
+use super::attach::Targets;
+use super::attached::Attached;
+use super::error::{Doing, Error};
+use super::procfs;
+use super::refusal::NoListener;
+use super::sample::Sampler;
+use super::signals::{ENDS, handled_for_attached};
+use super::target::{self, Owner};
+use super::tracer::{Options, Remark, Tracer};
+
+/// How often it is looked whether a process of this network namespace listens.
+const LOOK: Duration = Duration::from_millis(20);
+/// The same for other network namespaces, and for more listeners while one is attached to.
+const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+/// A listener whose owner cannot be seen for so long belongs to another user. Before, it may have just ended.
+const INVISIBLE: Duration = Duration::from_millis(500);
+/// So many shortfalls of servers that have ended are kept apart.
+const MAX_SHORTFALLS: usize = 100;
+
+/// A source that attaches to running processes.
+pub(crate) trait Attach: Live<Error = Error> + Sized {
+    /// Attaches to processes. When this returns, what they accept counts.
+    fn attach(targets: Targets, options: Options) -> Result<Self, Error>;
+
+    /// What was chosen and why, and what was attached to.
+    fn remarks(&self) -> &[Remark];
+
+    /// Whether a signal has ended the count.
+    fn is_leaving(&self) -> bool;
+}
+
+macro_rules! attach {
+    ($($source:ty),*) => {$(
+        impl Attach for $source {
+            fn attach(targets: Targets, options: Options) -> Result<Self, Error> {
+                <$source>::attach(targets, options)
+            }
+
+            fn remarks(&self) -> &[Remark] {
+                <$source>::remarks(self)
+            }
+
+            fn is_leaving(&self) -> bool {
+                <$source>::is_leaving(self)
+            }
+        }
+    )*};
+}
+
+attach!(Attached, Sampler, Tracer);
+
+/// What to wait for.
+pub(crate) struct WaitFor {
+    /// The ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// The ports as the user wrote them.
+    pub list: String,
+    /// Whether to attach to the descendants of a server, too.
+    pub children: bool,
+    /// Set as soon as a server has been attached to.
+    pub has_attached: Arc<AtomicBool>,
+}
+
+/// Prints remarks.
+pub(crate) type Say = Box<dyn Fn(&[Remark]) + Send + Sync>;
+
+/// Attaches to the processes that listen on a port, and to others when those have ended.
+pub(crate) struct Waiting<L> {
+    ports: Vec<RangeInclusive<u16>>,
+    list: String,
+    children: bool,
+    options: Options,
+    say: Say,
+    attached: Option<L>,
+    /// Processes that are or were attached to.
+    known: BTreeSet<Tid>,
+    /// Their listening sockets, and those that were looked at.
+    known_sockets: BTreeSet<u64>,
+    opens: Option<PassiveOpens>,
+    /// When nobody listened last, and the kernel's count of inbound connections before that.
+    nobody: Option<(Instant, Option<u64>)>,
+    invisible_since: Option<Instant>,
+    next_look_elsewhere: Instant,
+    /// What the servers before could not be seen to do.
+    past: SourceStatus,
+    gaps: Gaps,
+    has_attached: Arc<AtomicBool>,
+    is_over: bool,
+    ready: VecDeque<Event>,
+}
+
+/// Times between listen and attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gaps {
+    /// In how many of them connections were made.
+    number: u64,
+    duration: Duration,
+    /// Connections that were made, at most.
+    most: u64,
+    /// Gaps of which it is not known whether connections were made.
+    unknown: u64,
+}
+
+impl Gaps {
+    /// Records what may be missing.
+    fn record(&self, status: &mut SourceStatus) {
+        if self.number > 0 {
+            let text = format!(
+                "at most {} not counted: accepted after a server began to listen and before tcptally was attached \
+                 to it ({}, {} s in all)",
+                plural(self.most, "connection is", "connections are"),
+                plural(self.number, "time", "times"),
+                self.duration.as_millis() as f64 / 1000.0,
+            );
+            status.record_shortfall(ShortfallKind::Unobservable, self.most, text);
+        }
+        if self.unknown > 0 {
+            let text = "connections are not counted that a server accepted before tcptally was attached to it; it \
+                        listened already when the one before ended, or is in another network namespace";
+            status.record_shortfall(ShortfallKind::Unobservable, self.unknown, text);
+        }
+    }
+}
+
+impl<L: Attach> Waiting<L> {
+    /// Attaches to the processes that listen on one of the `ports`, or waits for some.
+    ///
+    /// # Errors
+    /// Those of attaching to processes that listen already.
+    pub(crate) fn start(what: WaitFor, options: Options, say: Say) -> Result<Waiting<L>, Error> {
+        wake::install(&handled_for_attached()).doing("installing signal handlers")?;
+        let mut past = SourceStatus::new("trace");
+        past.started = Some(RecordTime::now());
+        let mut waiting = Waiting {
+            ports: what.ports,
+            list: what.list,
+            children: what.children,
+            options,
+            say,
+            attached: None,
+            known: BTreeSet::new(),
+            known_sockets: BTreeSet::new(),
+            opens: PassiveOpens::open(),
+            nobody: None,
+            invisible_since: None,
+            next_look_elsewhere: Instant::now(),
+            past,
+            gaps: Gaps::default(),
+            has_attached: what.has_attached,
+            is_over: false,
+            ready: VecDeque::new(),
+        };
+        waiting.look()?;
+        if waiting.attached.is_some() {
+            // Counting begins now, as without waiting.
+            waiting.gaps = Gaps::default();
+        } else {
+            waiting
+                .tell(format!("no process listens on port {} yet; waiting for one", waiting.list));
+        }
+        Ok(waiting)
+    }
+
+    fn tell(&self, text: String) {
+        (self.say)(&[Remark { is_detail: false, text }]);
+    }
+
+    /// Attaches to the processes that listen, if there are some.
+    fn look(&mut self) -> Result<(), Error> {
+        let opens = self.opens.as_mut().and_then(PassiveOpens::read);
+        let sockets = target::listening_sockets(&self.ports)?;
+        if sockets.is_empty() {
+            self.invisible_since = None;
+            if self.next_look_elsewhere > Instant::now() {
+                self.nobody = Some((Instant::now(), opens));
+                return Ok(());
+            }
+            self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
+        }
+        match target::owners(&self.ports) {
+            Ok(owners) => self.attach(&owners, sockets),
+            Err(Error::NoListener(NoListener::Nobody { .. })) => {
+                if sockets.is_empty() {
+                    self.nobody = Some((Instant::now(), opens));
+                }
+                Ok(())
+            }
+            Err(error @ Error::NoListener(NoListener::Invisible { .. })) => {
+                let since = *self.invisible_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < INVISIBLE { Ok(()) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attach(&mut self, owners: &[Owner], sockets: BTreeSet<u64>) -> Result<(), Error> {
+        let pids: BTreeSet<Tid> = owners.iter().map(|owner| owner.pid).collect();
+        let targets = Targets { pids: pids.clone(), children: self.children };
+        let live = match L::attach(targets, self.options) {
+            Ok(live) => live,
+            // Such as the parent of a daemon, which listens as well.
+            Err(_) if pids.iter().all(|pid| procfs::process_has_ended(*pid)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let is_elsewhere = owners.iter().any(|owner| owner.namespace.is_some());
+        let before = self.nobody.take().filter(|_| !is_elsewhere);
+        let opens = self.opens.as_mut().and_then(PassiveOpens::read);
+        self.note_gap(before, opens);
+        let who = target::describe(owners).into_iter();
+        let mut remarks: Vec<Remark> = who.map(|text| Remark { is_detail: false, text }).collect();
+        remarks.extend_from_slice(live.remarks());
+        (self.say)(&remarks);
+        self.known.extend(pids);
+        self.known_sockets = sockets;
+        self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
+        self.attached = Some(live);
+        self.has_attached.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes what may have been accepted since nobody listened.
+    fn note_gap(&mut self, before: Option<(Instant, Option<u64>)>, opens: Option<u64>) {
+        let Some((since, Some(before))) = before else {
+            self.gaps.unknown += 1;
+            return;
+        };
+        match opens {
+            Some(opens) if opens == before => {}
+            Some(opens) => {
+                self.gaps.number += 1;
+                self.gaps.duration += since.elapsed();
+                self.gaps.most += opens.saturating_sub(before);
+            }
+            None => self.gaps.unknown += 1,
+        }
+    }
+
+    /// Looks whether another process has begun to listen, which is not attached to.
+    fn look_for_others(&mut self) -> Result<(), Error> {
+        self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
+        let sockets = target::listening_sockets(&self.ports)?;
+        if sockets.is_subset(&self.known_sockets) {
+            return Ok(());
+        }
+        self.known_sockets.extend(sockets);
+        let Ok(owners) = target::owners(&self.ports) else { return Ok(()) };
+        if self.children {
+            self.known = target::with_descendants(&self.known);
+        }
+        let others: Vec<Owner> =
+            owners.into_iter().filter(|owner| !self.known.contains(&owner.pid)).collect();
+        for text in target::describe(&others) {
+            let text =
+                format!("{text}, too, and is attached to only when the former server has ended");
+            self.note_past(ShortfallKind::Unobservable, 1, text.clone());
+            self.ready.push_back(Event::Notice(text));
+        }
+        Ok(())
+    }
+
+    /// Records a shortfall of a server that is not attached to any more.
+    fn note_past(&mut self, kind: ShortfallKind, count: u64, text: String) {
+        let text = match self.past.shortfalls().len() {
+            n if n < MAX_SHORTFALLS => text,
+            _ => "more servers, one after another, could not be seen completely".into(),
+        };
+        self.past.record_shortfall(kind, count, text);
+    }
+
+    /// Takes over what the server that has ended could not be seen to do.
+    fn detach(&mut self) {
+        let Some(mut live) = self.attached.take() else { return };
+        self.known.clear();
+        self.known_sockets.clear();
+        let status = live.status();
+        let told: u64 = of_lost(&status).map(|s| s.count).sum();
+        self.past.lost += status.lost.saturating_sub(told);
+        for shortfall in status.shortfalls() {
+            self.note_past(shortfall.kind, shortfall.count, shortfall.text.clone());
+        }
+        status.warnings.iter().for_each(|warning| self.past.warn(warning.clone()));
+        self.past.stops = sum(self.past.stops, status.stops);
+        self.past.engine = engines(self.past.engine.take(), status.engine);
+        self.past.tracees = status.tracees.map(|_| 0);
+    }
+
+    /// Deals with signals, and looks for a server.
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        if wake::is_due() {
+            let signals = wake::take();
+            wake::at(None);
+            self.is_over |= ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s));
+            if signals.asks_to_reopen() {
+                self.ready.push_back(Event::Reopen);
+            }
+            if signals.has(libc::SIGUSR1) {
+                self.ready.push_back(Event::Asked);
+            }
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if deadline.is_some_and(|d| d <= now) {
+            return Ok(Some(Event::Deadline));
+        }
+        self.look()?;
+        if self.attached.is_none() {
+            let left = deadline.map_or(LOOK, |d| d.saturating_duration_since(now));
+            std::thread::sleep(left.min(LOOK));
+        }
+        Ok(None)
+    }
+}
+
+fn of_lost(status: &SourceStatus) -> impl Iterator<Item = &crate::Shortfall> {
+    status.shortfalls().iter().filter(|s| s.kind == ShortfallKind::LostConnections)
+}
+
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The names of all engines, each once.
+fn engines(a: Option<String>, b: Option<String>) -> Option<String> {
+    let Some(mut all) = a else { return b };
+    for name in b.iter().flat_map(|b| b.split('+')) {
+        if !all.split('+').any(|known| known == name) {
+            all.push('+');
+            all.push_str(name);
+        }
+    }
+    Some(all)
+}
+
+impl<L: Attach> Live for Waiting<L> {
+    type Error = Error;
+
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            let Some(live) = &mut self.attached else {
+                if self.is_over {
+                    return Ok(Event::Ended(Ending::Detached));
+                }
+                match self.wait(deadline)? {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
+            };
+            let until =
+                deadline.map_or(self.next_look_elsewhere, |d| d.min(self.next_look_elsewhere));
+            match live.next(Some(until))? {
+                Event::Ended(_) if !self.is_over && !live.is_leaving() => {
+                    self.detach();
+                    self.nobody = None;
+                    self.tell(format!(
+                        "the server on port {} has ended; waiting for the next one",
+                        self.list
+                    ));
+                }
+                Event::Ended(ending) => return Ok(Event::Ended(ending)),
+                Event::Deadline if deadline.is_none_or(|d| Instant::now() < d) => {
+                    if !self.is_over && self.next_look_elsewhere <= Instant::now() {
+                        self.look_for_others()?;
+                    }
+                }
+                event => return Ok(event),
+            }
+        }
+    }
+
+    fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
+        self.is_over = true;
+        self.attached.as_mut().map_or(Ok(Vec::new()), Live::stop_counting)
+    }
+
+    fn status(&mut self) -> SourceStatus {
+        let mut status = self.past.clone();
+        if let Some(live) = &mut self.attached {
+            let now = live.status();
+            status.stops = sum(status.stops, now.stops);
+            status.engine = engines(status.engine.take(), now.engine.clone());
+            status.tracees = now.tracees;
+            status.add(now);
+        }
+        if !self.has_attached.load(Ordering::Relaxed) {
+            status.warn(format!("no process listened on port {} so far", self.list));
+        }
+        status.ended = Some(RecordTime::now());
+        self.gaps.record(&mut status);
+        status
+    }
+
+    fn lateness(&self) -> Duration {
+        self.attached.as_ref().map_or(Duration::ZERO, Live::lateness)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_without_connections_leave_the_report_complete() {
+        let told = |gaps: Gaps| {
+            let mut status = SourceStatus::new("trace");
+            gaps.record(&mut status);
+            status.shortfalls().iter().map(|s| (s.count, s.text.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Gaps::default()), []);
+        let duration = Duration::from_millis(250);
+        let some = told(Gaps { number: 2, duration, most: 17, unknown: 0 });
+        assert_eq!(some.len(), 1);
+        assert_eq!(some[0].0, 17);
+        assert!(some[0].1.starts_with("at most 17 connections are not counted"), "{some:?}");
+        assert!(some[0].1.ends_with("(2 times, 0.25 s in all)"), "{some:?}");
+        assert_eq!(told(Gaps { unknown: 1, ..Gaps::default() }).len(), 1);
+    }
+
+    #[test]
+    fn each_engine_is_named_once() {
+        let name = |text: &str| Some(text.to_owned());
+        assert_eq!(engines(None, name("sample")), name("sample"));
+        assert_eq!(engines(name("sample"), name("sample+perf")), name("sample+perf"));
+        assert_eq!(engines(name("perf"), None), name("perf"));
+    }
+}
