@@ -177,6 +177,10 @@ pub(crate) struct CountArgs {
     #[arg(help_heading = SHOWN, long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub min: u64,
 
+    /// Show the names of addresses, by reverse lookups (DNS) when the report is written; takes 5 s at most
+    #[arg(help_heading = SHOWN, long, conflicts_with = "events")]
+    pub resolve: bool,
+
     /// Sort rows by this
     #[arg(help_heading = SHOWN, long, value_parser = values::sort(), value_name = "WHAT", default_value = "count")]
     pub sort: Sort,

@@ -21,6 +21,7 @@ mod parse;
 mod piped;
 mod reporter;
 mod request;
+mod resolve;
 mod rotation;
 mod screen;
 mod server_log;

@@ -20,6 +20,7 @@ use super::intervals::{cover, intervals};
 use super::notes::{INCOMPLETE, Parsed, print_notes, report, say_notes};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
+use super::resolve::name_clients;
 use super::{message, piped};
 
 /// Counts in records and returns the exit status.
@@ -97,8 +98,8 @@ fn whole(
 ) -> anyhow::Result<Parsed> {
     let quiet = request.quiet;
     let mut format = request.format(output.stream(), !output.continues());
-    let mut count = std::mem::take(&mut request.count);
     if request.events {
+        let count = std::mem::take(&mut request.count);
         let mut events = Events::new(count, &request, output);
         let mut outcome = parse::parse(files, options, &mut events);
         events.finish()?;
@@ -107,9 +108,13 @@ fn whole(
         say_notes(&outcome.status, events.count(), quiet);
         return Ok(parsed);
     }
-    let mut outcome = parse::parse(files, options, &mut count);
+    let mut outcome = parse::parse(files, options, &mut request.count);
     expect(expected, &mut outcome);
-    let parsed = Parsed::new(&mut outcome, &count);
+    let parsed = Parsed::new(&mut outcome, &request.count);
+    if request.resolve {
+        name_clients(&mut request, &mut outcome.status);
+    }
+    let mut count = std::mem::take(&mut request.count);
     cover(&mut count, &[]);
     let mut report = report(&outcome.status, &count, request.order);
     let (intervals, left_out) = intervals(&count, request.order, []);

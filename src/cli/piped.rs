@@ -26,6 +26,7 @@ use super::notes::{Parsed, say_notes};
 use super::output::Output;
 use super::reporter::Reporter;
 use super::request::{Request, Stream};
+use super::resolve::name_clients;
 use super::screen::Screen;
 
 /// Exit status of a program that panicked.
@@ -250,9 +251,13 @@ impl Feed {
                 *screen = None;
                 let parsed = Parsed::new(outcome, &reporter.request.count);
                 let start = output.stream().map(Stream::line_start).unwrap_or_default();
+                let rest = reporter.rest(None);
+                if reporter.request.resolve {
+                    name_clients(&mut reporter.request, &mut outcome.status);
+                }
                 let written = output.write(|out| {
                     out.write_all(start.as_bytes())?;
-                    out.write_all(&reporter.rest(None))?;
+                    out.write_all(&rest)?;
                     reporter.report(&outcome.status, out)
                 });
                 written.with_context(|| output.cannot_write())?;

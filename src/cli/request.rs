@@ -48,6 +48,8 @@ pub(super) struct Request {
     pub zone: TimeZone,
     /// Whether a screen shows the counts so far.
     pub live: bool,
+    /// Whether the report has the names of addresses.
+    pub resolve: bool,
     /// The prefix lengths of networks.
     pub mask: Mask,
     histogram: bool,
@@ -100,6 +102,7 @@ impl Request {
             ));
         }
         check_sort(args)?;
+        check_resolve(args)?;
         // Events are not tallied, so no statistics are missing.
         let summed = if args.events { Columns::default() } else { columns };
         let tally = Tally::new(keys, interval, max_keys).with(summed);
@@ -120,6 +123,7 @@ impl Request {
             event_host: host,
             zone,
             live: args.live,
+            resolve: args.resolve,
             mask: args.mask,
             histogram: args.histogram,
             color: args.color,
@@ -228,6 +232,27 @@ fn check_sort(args: &CountArgs) -> Result<(), Usage> {
             "--sort bytes and --max-keys do not go together: what is kept are the keys with \
              the most connections, and those with the most bytes may not be among them; \
              leave out one of the two, or count by less (--by net)"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses names of addresses where there is no place for them.
+fn check_resolve(args: &CountArgs) -> Result<(), Usage> {
+    if !args.resolve {
+        return Ok(());
+    }
+    if !args.by.contains(&Key::Ip) {
+        return Err(Usage(
+            "--resolve shows the names of addresses, so 'ip' must be among the keys of --by".into(),
+        ));
+    }
+    let rows_of_intervals = matches!(args.format, OutputFormat::Csv | OutputFormat::Jsonl);
+    if args.format == OutputFormat::Openmetrics || args.interval.is_some() && rows_of_intervals {
+        return Err(Usage(
+            "--resolve looks names up when the report is written at the end, and this output has no rows \
+             there; give --format table or json, or leave --interval out"
                 .into(),
         ));
     }

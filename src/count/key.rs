@@ -1,5 +1,6 @@
 //! [`Key`]: the fields that connections are counted by, and how the values of a row are encoded.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub enum Key {
     Asn,
     /// The country of the client's address, by [`Networks`]
     Country,
+    /// The name of the client's address, in a report that has looked it up; it follows [`Key::Ip`]
+    Name,
     /// The time that the connection was open, in buckets by powers of ten
     Duration,
     /// Its smoothed round-trip time, in buckets by powers of ten
@@ -57,6 +60,7 @@ impl Key {
             Key::Container => "container",
             Key::Asn => "asn",
             Key::Country => "country",
+            Key::Name => "name",
             Key::Duration => "duration",
             Key::Rtt => "rtt",
             Key::Bytes => "bytes",
@@ -110,7 +114,11 @@ pub struct Keys {
     /// The machine of the record that is read, if that is not `host`.
     record_host: Option<Arc<str>>,
     networks: Option<Arc<Networks>>,
+    names: Option<Arc<Names>>,
 }
+
+/// The names of addresses.
+pub(crate) type Names = HashMap<IpAddr, String>;
 
 impl Default for Keys {
     fn default() -> Keys {
@@ -134,7 +142,7 @@ impl Keys {
                 once.push(*key);
             }
         }
-        Keys { keys: once, mask, host: None, record_host: None, networks: None }
+        Keys { keys: once, mask, host: None, record_host: None, networks: None, names: None }
     }
 
     /// Sets the machine of connections that do not name theirs.
@@ -150,6 +158,14 @@ impl Keys {
     /// The databases for [`Key::Asn`] and [`Key::Country`].
     pub(crate) fn networks(&self) -> Option<&Networks> {
         self.networks.as_deref()
+    }
+
+    /// Shows the name of each address after it. Rows are counted as before.
+    pub(crate) fn show_names(&mut self, names: Arc<Names>) {
+        if let (Some(at), None) = (self.keys.iter().position(|key| *key == Key::Ip), &self.names) {
+            self.keys.insert(at + 1, Key::Name);
+        }
+        self.names = Some(names);
     }
 
     /// Sets the machine of the record that is read; `None`: that of [`Keys::at`].
@@ -213,6 +229,8 @@ impl Keys {
                 Key::Asn | Key::Country => {
                     put_text(self.network_name(*key, c).as_deref(), &mut code);
                 }
+                // Derived from the address.
+                Key::Name => {}
                 Key::Duration | Key::Rtt | Key::Bytes => {
                     put(
                         c.transport.as_deref().and_then(|t| bucket(*key, t)).map(|n| [n]),
@@ -227,12 +245,20 @@ impl Keys {
     /// Decodes the key of a row into its values.
     pub fn decode<'a>(&'a self, code: &'a [u8]) -> impl Iterator<Item = Value> + 'a {
         let mut rest = code;
+        let mut address = None;
         self.keys.iter().map(move |key| match key {
             Key::Ip if rest.first() == Some(&NAME) => {
                 rest = &rest[1..];
                 get_text(&mut rest).map_or(Value::Unknown, Value::Text)
             }
-            Key::Ip => get_ip(&mut rest).map_or(Value::Unknown, Value::Ip),
+            Key::Ip => {
+                address = get_ip(&mut rest);
+                address.map_or(Value::Unknown, Value::Ip)
+            }
+            Key::Name => {
+                let name = self.names.as_ref().and_then(|names| names.get(&address?));
+                name.map_or(Value::Unknown, |name| Value::Text(name.clone()))
+            }
             Key::Net => get_ip(&mut rest).map_or(Value::Unknown, |ip| Value::Net(self.network(ip))),
             Key::Port => get(&mut rest)
                 .map_or(Value::Unknown, |b| Value::Number(u16::from_be_bytes(b).into())),
@@ -376,6 +402,26 @@ mod tests {
         };
         assert_eq!(shown(&c), "nginx: worker 10.1.2.3 10.0.0.0/8 443 [2001:db8::7]:443 70000");
         assert_eq!(shown(&Connection::default()), "unknown ".repeat(6).trim());
+    }
+
+    #[test]
+    fn names_are_shown_for_rows_that_were_counted_without() {
+        let mut keys = Keys::new(&[Key::Port, Key::Ip], Mask::default());
+        let codes: Vec<_> =
+            ["192.0.2.7", "192.0.2.8", "?"].iter().map(|ip| keys.code(&connection(ip))).collect();
+        let names = HashMap::from([([192, 0, 2, 7].into(), "web.example".to_owned())]);
+        keys.show_names(Arc::new(names.clone()));
+        keys.show_names(Arc::new(names));
+        assert_eq!(keys.list(), [Key::Port, Key::Ip, Key::Name]);
+        let shown = codes.iter().map(|code| {
+            keys.decode(code.bytes()).map(|v| v.to_string()).collect::<Vec<_>>().join(" ")
+        });
+        let expected = [
+            "unknown 192.0.2.7 web.example",
+            "unknown 192.0.2.8 unknown",
+            "unknown unknown unknown",
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 
     #[test]

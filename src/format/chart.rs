@@ -209,6 +209,7 @@ pub(super) fn counted_by(keys: &[Key]) -> String {
         Key::Container => "container",
         Key::Asn => "autonomous system",
         Key::Country => "country",
+        Key::Name => "name",
         Key::Duration => "duration",
         Key::Rtt => "round-trip time",
         Key::Bytes => "bytes",

@@ -14,6 +14,7 @@ mod parquet;
 mod periods;
 mod piped;
 mod recipes;
+mod resolve;
 mod rows;
 mod schema;
 mod screen;

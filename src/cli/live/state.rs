@@ -17,6 +17,7 @@ use crate::cli::notes::is_complete;
 use crate::cli::output::Output;
 use crate::cli::reporter::Reporter;
 use crate::cli::request::{Request, Stream};
+use crate::cli::resolve::{NOT_NOW, name_clients};
 use crate::cli::rotation::Rotation;
 use crate::cli::screen::{REQUEST_INTERVAL, Screen};
 use crate::cli::service::Service;
@@ -68,6 +69,8 @@ pub(super) struct State {
     counting: bool,
     /// Whether `--strict` was not met when counting ended.
     incomplete: bool,
+    /// What was counted when counting ended, if the report waits for the source to be gone: names are looked up.
+    deferred: Option<SourceStatus>,
 }
 
 impl State {
@@ -108,6 +111,7 @@ impl State {
             lateness: Duration::ZERO,
             counting: true,
             incomplete: false,
+            deferred: None,
         })
     }
 
@@ -294,13 +298,20 @@ impl State {
     }
 
     /// Writes the tally and stops counting.
-    pub(super) fn end(&mut self, status: SourceStatus) {
+    pub(super) fn end(&mut self, mut status: SourceStatus) {
         self.screen = None;
         self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
-        if self.reporter.request.events {
+        let request = &self.reporter.request;
+        if request.events {
             self.reporter.say_notes(&status);
+        } else if request.resolve && !self.has_command {
+            status.ended.get_or_insert_with(RecordTime::now);
+            self.deferred = Some(status);
         } else {
+            if request.resolve {
+                status.warn(NOT_NOW);
+            }
             self.show(status);
         }
         self.counting = false;
@@ -313,6 +324,9 @@ impl State {
         status.ended.get_or_insert_with(RecordTime::now);
         let State { mut reporter, screen, status_line, mut event_writer, place, counting, .. } =
             self;
+        let deferred = self.deferred;
+        let is_written = !counting && deferred.is_none();
+        status = deferred.unwrap_or(status);
         // The report follows on the terminal that the screen was on.
         drop(screen);
         drop(status_line);
@@ -323,9 +337,12 @@ impl State {
         let (output, mut error) = event_writer.finish();
         if counting && reporter.request.events {
             reporter.say_notes(&status);
-        } else if let (true, Some(mut output)) = (counting, output)
+        } else if let (false, Some(mut output)) = (is_written, output)
             && !error.as_ref().is_some_and(closed)
         {
+            if reporter.request.resolve {
+                name_clients(&mut reporter.request, &mut status);
+            }
             let start = output.stream().map(Stream::line_start).unwrap_or_default();
             let written = output.write(|out| {
                 out.write_all(start.as_bytes())?;

@@ -255,6 +255,7 @@ fn heading(key: Key) -> &'static str {
         Key::Container => "CONTAINER",
         Key::Asn => "AS",
         Key::Country => "COUNTRY",
+        Key::Name => "NAME",
         Key::Duration => "DURATION",
         Key::Rtt => "RTT",
         Key::Bytes => "BYTES",
