@@ -8,6 +8,7 @@ mod events;
 mod expected_hosts;
 mod follow;
 mod help;
+mod hosts;
 mod http;
 mod intervals;
 mod live;

@@ -1,7 +1,7 @@
 //! Parsers for the values of options: the names of the library's enums, with their help texts.
 
 use std::fmt::Debug;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::count::key::Key;
 use crate::count::order::Sort;
@@ -12,7 +12,7 @@ use crate::parse::registry;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::civil::Date;
 
-use super::services;
+use super::{hosts, services};
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -154,16 +154,20 @@ where
 /// Why the value of `--metrics` is no address.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "'{0}' is not an address to listen on; give a port (9435) or ADDRESS:PORT (127.0.0.1:9435, [::1]:9435)"
+    "'{0}' is not an address to listen on; give a port (9435) or ADDRESS:PORT (127.0.0.1:9435, [::1]:9435, or a name in /etc/hosts)"
 )]
 pub(super) struct NotAnAddress(String);
 
-/// Parses `ADDRESS:PORT`, `NAME:PORT`, `:PORT` or `PORT`; without an address it is 127.0.0.1.
+/// Parses `ADDRESS:PORT`, `NAME:PORT` (a name in /etc/hosts), `:PORT` or `PORT`; without an address it is 127.0.0.1.
 pub(super) fn metrics_address(text: &str) -> Result<SocketAddr, NotAnAddress> {
     let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
     let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let named = || text.to_socket_addrs().ok()?.min_by_key(|a| !a.is_ipv4());
-    let address = port.ok().map(local).or_else(named).filter(|a| a.port() != 0);
+    let named = || {
+        let (name, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(hosts::address_of(name)?, port.parse().ok()?))
+    };
+    let given = || text.parse().ok().or_else(named);
+    let address = port.ok().map(local).or_else(given).filter(|a| a.port() != 0);
     address.ok_or_else(|| NotAnAddress(text.to_owned()))
 }
 
