@@ -63,9 +63,11 @@ impl Event {
 }
 
 /// A format with one event a line.
-pub(crate) trait LineLog: Sync {
+pub(crate) trait LineLog: Sync + 'static {
     /// Determines the form of a record from its first lines.
-    fn of(lines: &[&[u8]]) -> Self;
+    fn of(lines: &[&[u8]]) -> Self
+    where
+        Self: Sized;
 
     /// Reads a line.
     fn parse_line(&self, line: &[u8]) -> ParsedLine;
@@ -85,14 +87,22 @@ pub(crate) trait LineLog: Sync {
     }
 }
 
-/// How a record looks: the prefixes of its lines, and its own form.
-struct PrefixedLog<L> {
-    layers: Layers,
-    log: L,
+/// Makes the reader of a format from the first lines of a record. What follows is compiled once and not for each
+/// format: it would take 20 KB of code each.
+type LogOf = fn(&[&[u8]]) -> Box<dyn LineLog>;
+
+fn boxed<L: LineLog>(lines: &[&[u8]]) -> Box<dyn LineLog> {
+    Box::new(L::of(lines))
 }
 
-fn knows<L: LineLog>(lines: &[&[u8]]) -> bool {
-    let log = L::of(lines);
+/// How a record looks: the prefixes of its lines, and its own form.
+struct PrefixedLog {
+    layers: Layers,
+    log: Box<dyn LineLog>,
+}
+
+fn knows(log_of: LogOf, lines: &[&[u8]]) -> bool {
+    let log = log_of(lines);
     lines
         .iter()
         .any(|line| !matches!(log.parse_line(line), ParsedLine::Foreign | ParsedLine::Broken))
@@ -100,17 +110,21 @@ fn knows<L: LineLog>(lines: &[&[u8]]) -> bool {
 
 /// Whether a text that begins with `head` is a log of type `L`.
 pub(crate) fn recognise<L: LineLog>(head: &[u8]) -> bool {
-    let lines = first_lines(head);
-    knows::<L>(&lines) || !Layers::of(head, |lines| knows::<L>(lines)).0.is_empty()
+    is_known(boxed::<L>, head)
 }
 
-impl<L: LineLog> PrefixedLog<L> {
-    fn of(head: &[u8]) -> PrefixedLog<L> {
+fn is_known(log_of: LogOf, head: &[u8]) -> bool {
+    let lines = first_lines(head);
+    knows(log_of, &lines) || !Layers::of(head, |lines| knows(log_of, lines)).0.is_empty()
+}
+
+impl PrefixedLog {
+    fn of(log_of: LogOf, head: &[u8]) -> PrefixedLog {
         let head = lines::without_terminal_sequences(head);
-        let layers = Layers::of(&head, |lines| knows::<L>(lines));
+        let layers = Layers::of(&head, |lines| knows(log_of, lines));
         let bare: Vec<&[u8]> =
             first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
-        PrefixedLog { log: L::of(&bare), layers }
+        PrefixedLog { log: log_of(&bare), layers }
     }
 
     fn stamp(&self, line: &[u8]) -> Stamp {
@@ -157,7 +171,7 @@ struct Block {
 }
 
 impl Block {
-    fn read<L: LineLog>(&mut self, text: &[u8], look: &PrefixedLog<L>) {
+    fn read(&mut self, text: &[u8], look: &PrefixedLog) {
         let mut parsed = std::mem::take(&mut self.parsed);
         parsed.clear();
         *self = Block { parsed, ..Block::default() };
@@ -190,9 +204,14 @@ pub(crate) struct Seen {
 
 /// Reads `inputs`. A reader adds what its format cannot know.
 pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
+    read_logs(boxed::<L>, inputs, cx)
+}
+
+fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let mut deduplicator = Deduplicator::new(cx);
     let name = common_name(inputs.iter());
-    let logs = timestamp::in_order(inputs, cx, PrefixedLog::<L>::of, PrefixedLog::stamp);
+    let look = |head: &[u8]| PrefixedLog::of(log_of, head);
+    let logs = timestamp::in_order(inputs, cx, look, PrefixedLog::stamp);
     let mut seen = Seen::default();
     let (local, established) = (cx.options.local.clone(), cx.options.established);
     let (mut midstream, mut blocked) = (0, 0);
