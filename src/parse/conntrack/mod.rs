@@ -238,11 +238,12 @@ pub(super) fn date_line(line: &[u8]) -> Stamp {
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
 /// `1795345122`.
 pub(super) fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
+    // The crate is built without Unicode's classes, such as \d.
     static DATE: std::sync::LazyLock<Option<Regex>> = std::sync::LazyLock::new(|| {
-        Regex::new(r"(20\d\d)-?(\d\d)-?(\d\d)[-_T. ]?(\d\d)[-_:.h]?(?:(\d\d)[-_:.m]?(\d\d)?)?").ok()
+        Regex::new(r"(20[0-9]{2})-?([0-9]{2})-?([0-9]{2})[-_T. ]?([0-9]{2})[-_:.h]?(?:([0-9]{2})[-_:.m]?([0-9]{2})?)?").ok()
     });
     static EPOCH: std::sync::LazyLock<Option<Regex>> =
-        std::sync::LazyLock::new(|| Regex::new(r"(?:^|\D)(1\d{9})(?:\D|$)").ok());
+        std::sync::LazyLock::new(|| Regex::new(r"(?:^|[^0-9])(1[0-9]{9})(?:[^0-9]|$)").ok());
     if let Some(found) = EPOCH.as_ref()?.captures(name) {
         return Some(jiff::Timestamp::from_second(found[1].parse().ok()?).ok()?.into());
     }
