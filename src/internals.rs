@@ -3,11 +3,11 @@
 pub use crate::format::{Format, OutputFormat, RenderOptions, Report, ReportSection};
 pub use crate::parse::strace::block::Block;
 pub use crate::parse::strace::block_reader::read as read_block;
+pub use crate::trace::abi::is_at_accept_exit;
 pub use crate::trace::perf::accept_signal::AcceptSignal;
 pub use crate::trace::perf::events::Events;
 pub use crate::trace::perf::tracepoint::Tracepoints;
 pub use crate::trace::procfs::status_field;
-pub use crate::trace::registers::CallRegisters;
 pub use crate::trace::stop::{Stop, Until};
 
 /// Decoders of what the kernel writes, on any bytes.

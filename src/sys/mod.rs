@@ -3,6 +3,7 @@
 //!
 //! Errors are [`std::io::Error`]s with the kernel's errno; each function names its man page.
 
+pub(crate) mod arch;
 pub(crate) mod capability;
 pub(crate) mod cpu;
 pub(crate) mod detached_process;

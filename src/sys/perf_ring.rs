@@ -18,16 +18,8 @@ use perf_event_open_sys::bindings::{
 };
 use perf_event_open_sys::{ioctls, perf_event_open};
 
+use super::arch::SAMPLED_REGISTERS;
 use super::ptrace::Tid;
-
-/// The user registers in each sample, by number in the kernel's asm/perf_regs.h. The kernel writes
-/// them in order of these numbers.
-pub(crate) const SAMPLED_REGISTERS: [u32; 5] = [AX, DX, SI, DI, SP];
-const AX: u32 = 0;
-const DX: u32 = 3;
-const SI: u32 = 4;
-const DI: u32 = 5;
-const SP: u32 = 7;
 
 /// perf_event_open(2), `pid`.
 const ALL_PROCESSES: Tid = -1;

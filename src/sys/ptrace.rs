@@ -12,9 +12,6 @@ pub(crate) use libc::{
     PTRACE_O_TRACESECCOMP, PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEVFORK,
 };
 
-/// The general registers of a tracee.
-pub(crate) use libc::user_regs_struct as Registers;
-
 /// Makes a ptrace(2) request.
 pub(super) fn request(
     op: libc::c_uint,
@@ -75,14 +72,6 @@ pub(crate) fn event_message(tid: Tid) -> io::Result<u64> {
 /// Writes a word to a stopped tracee's memory, also where that is mapped read-only and private.
 pub(crate) fn poke(tid: Tid, address: u64, value: u64) -> io::Result<()> {
     request(libc::PTRACE_POKEDATA, tid, address as usize, value as usize).map(drop)
-}
-
-/// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.
-pub(crate) fn registers(tid: Tid) -> io::Result<Registers> {
-    let mut registers = std::mem::MaybeUninit::<Registers>::uninit();
-    request(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr() as usize)?;
-    // SAFETY: PTRACE_GETREGS succeeded, so it filled the whole structure.
-    Ok(unsafe { registers.assume_init() })
 }
 
 /// The `AUDIT_ARCH_*` of the system call that a tracee is in (Linux 5.3). The registers do not show

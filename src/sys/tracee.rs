@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::ptrace::{Registers, Tid, request};
+use super::ptrace::{Tid, request};
 
 /// `PTRACE_GETSIGMASK` and its neighbours in linux/ptrace.h, which libc lacks for some targets.
 const GETSIGMASK: libc::c_uint = 0x420a;
@@ -112,11 +112,6 @@ pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
         }
         from.offset += got as u64;
     }
-}
-
-/// Sets the general registers of a stopped tracee.
-pub(crate) fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
-    request(libc::PTRACE_SETREGS, tid, 0, std::ptr::from_ref(registers) as usize).map(drop)
 }
 
 /// Reads memory of a tracee: process_vm_readv(2).

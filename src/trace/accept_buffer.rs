@@ -13,6 +13,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sys::arch::RED_ZONE_BYTES;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
@@ -30,8 +31,6 @@ pub(crate) struct AcceptBuffer {
 /// A buffer this close to the stack pointer is on the thread's own stack: glibc keeps more than
 /// this above the first frame of a thread.
 const STACK_BYTES: u64 = 2048;
-/// The area below the stack pointer that a function may use, by the ABI of x86-64.
-const RED_ZONE_BYTES: u64 = 128;
 
 /// Where an IPv4 address ends in a `struct sockaddr_in`, and an IPv6 address in a `sockaddr_in6`.
 const INET_END: u32 = 8;

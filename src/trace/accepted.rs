@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 
 use crate::model::connection::{Connection, RequestedFields, canonical};
 use crate::model::record_time::RecordTime;
+use crate::sys::arch::{Arch, Call, Registers, SOCKETCALL_ACCEPTS};
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
 
-use super::abi::{Arch, Call, SOCKETCALL_ACCEPTS};
 use super::accept_buffer::{AcceptBuffer, BufferEvidence};
 use super::procfs;
-use super::registers::CallRegisters;
 use super::sockaddr::{self, PeerAddr};
 use super::socket::{SocketLookup, Sockets};
 
@@ -34,7 +33,7 @@ impl Reader {
         &mut self,
         tid: Tid,
         evidence: &mut BufferEvidence,
-        registers: &CallRegisters,
+        registers: &Registers,
         arch: Arch,
         call: Call,
     ) -> Option<Connection> {
@@ -105,7 +104,7 @@ impl Reader {
 
 impl BufferEvidence {
     /// Reads the length of the buffer of a thread at the entry of a call.
-    pub(super) fn enter(&mut self, tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) {
+    pub(super) fn enter(&mut self, tid: Tid, registers: &Registers, arch: Arch, call: Call) {
         if let Some(buffer) = buffer_of(tid, registers, arch, call) {
             self.read_length(tid, buffer);
         }
@@ -122,7 +121,7 @@ impl PeerAddr {
 }
 
 /// Returns where a call writes the peer's address; `None` if it does not accept.
-fn buffer_of(tid: Tid, registers: &CallRegisters, arch: Arch, call: Call) -> Option<AcceptBuffer> {
+fn buffer_of(tid: Tid, registers: &Registers, arch: Arch, call: Call) -> Option<AcceptBuffer> {
     match call {
         Call::Accept => Some(AcceptBuffer {
             address: registers.argument(1, arch),

@@ -5,9 +5,9 @@
 //! (`sockaddr`) or asks the kernel about the socket (`socket`). [`Sampler`] is the engine `sample`,
 //! which stops nothing.
 //!
-//! Linux 5.3 or newer, x86-64, with 32-bit and x32 tracees.
+//! Linux 5.3 or newer, with 32-bit tracees. What depends on the architecture is in `sys::arch`.
 
-mod abi;
+pub(crate) mod abi;
 mod accept_buffer;
 mod accepted;
 mod attach;
@@ -19,7 +19,6 @@ mod error;
 pub(crate) mod perf;
 pub(crate) mod procfs;
 mod refusal;
-pub(crate) mod registers;
 mod sample;
 mod seccomp;
 mod signals;

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::sys::arch::{Arch, Call, HAS_MIXED_CALLS, SOCKETCALL_ACCEPTS};
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::SignalSet;
 
@@ -184,16 +185,19 @@ pub(crate) fn is_32_bit(pid: Tid) -> Option<bool> {
 /// permission to trace the thread. The number of the call is sufficient: the 64-bit call with the
 /// number of socketcall(2) is getuid(2), which does not block.
 pub(crate) fn accepts_by_int80(tid: Tid) -> bool {
-    const SOCKETCALL: u32 = 102;
-    const ACCEPT4: u32 = 364;
+    if !HAS_MIXED_CALLS {
+        return false;
+    }
     let call = fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
     let mut fields = call.split_ascii_whitespace();
-    match fields.next().and_then(|number| number.parse().ok()) {
-        Some(ACCEPT4) => true,
-        Some(SOCKETCALL) => {
+    let number = fields.next().and_then(|number| number.parse().ok());
+    let mut calls = number.into_iter().flat_map(super::abi::candidates);
+    match calls.find(|c| c.0 == Arch::Compat).map(|c| c.1) {
+        Some(Call::Accept) => true,
+        Some(Call::Socketcall) => {
             let operation = fields.next().and_then(|f| f.strip_prefix("0x"));
             let operation = operation.and_then(|f| u32::from_str_radix(f, 16).ok());
-            operation.is_some_and(|o| super::abi::SOCKETCALL_ACCEPTS.contains(&o))
+            operation.is_some_and(|o| SOCKETCALL_ACCEPTS.contains(&o))
         }
         _ => false,
     }

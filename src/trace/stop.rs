@@ -3,7 +3,8 @@
 
 use std::io;
 
-use crate::sys::ptrace::{self, Registers, Tid};
+use crate::sys::arch::{self, Registers};
+use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait::Change;
 
 /// Until when a resumed tracee runs.
@@ -76,7 +77,7 @@ stops! {
 impl SyscallStop {
     /// The general registers.
     pub fn registers(&self) -> io::Result<Registers> {
-        ptrace::registers(self.tid())
+        arch::registers(self.tid())
     }
 
     /// The `AUDIT_ARCH_*` of the call.
@@ -88,7 +89,7 @@ impl SyscallStop {
 impl SeccompStop {
     /// The general registers.
     pub fn registers(&self) -> io::Result<Registers> {
-        ptrace::registers(self.tid())
+        arch::registers(self.tid())
     }
 
     /// The `AUDIT_ARCH_*` of the call.
@@ -157,7 +158,7 @@ pub struct SignalStop {
 impl SignalStop {
     /// The general registers.
     pub fn registers(&self) -> io::Result<Registers> {
-        ptrace::registers(self.tid())
+        arch::registers(self.tid())
     }
 
     /// The thread that stopped.

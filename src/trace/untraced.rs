@@ -3,11 +3,9 @@
 
 use std::io;
 
+use crate::sys::arch::{self, Arch, Call, Registers, set_registers};
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::tracee;
-
-use super::abi::{Arch, Call};
-use super::registers::CallRegisters;
 
 /// `CLONE_UNTRACED` of linux/sched.h. Nothing but tracing depends on it.
 pub(super) const CLONE_UNTRACED: u32 = 0x0080_0000;
@@ -29,7 +27,7 @@ struct Change {
     is_child_done: bool,
     arch: Arch,
     /// The registers at the entry of the call.
-    registers: CallRegisters,
+    registers: Registers,
     flags: Flags,
 }
 
@@ -58,7 +56,7 @@ impl UntracedClones {
     pub(super) fn enter(
         &mut self,
         tid: Tid,
-        registers: CallRegisters,
+        registers: Registers,
         arch: Arch,
         call: Call,
     ) -> io::Result<bool> {
@@ -97,7 +95,7 @@ impl UntracedClones {
 
     /// Restores what was changed for a thread that is at the exit from a system call. Returns
     /// whether something was changed.
-    pub(super) fn exit(&mut self, tid: Tid, registers: CallRegisters) -> io::Result<bool> {
+    pub(super) fn exit(&mut self, tid: Tid, registers: Registers) -> io::Result<bool> {
         let Some(at) = self.0.iter().position(|c| c.caller == tid && !c.is_caller_done) else {
             return Ok(false);
         };
@@ -114,7 +112,7 @@ impl UntracedClones {
 
     /// Restores what a new thread or process has copied. It is at its first stop.
     pub(super) fn appear(&mut self, tid: Tid) -> io::Result<()> {
-        let registers = CallRegisters(ptrace::registers(tid)?);
+        let registers = arch::registers(tid)?;
         let is_copy = |c: &Change| !c.is_child_done && c.is_copied_in(&registers);
         let Some(at) = self.0.iter().position(is_copy) else { return Ok(()) };
         let change = self.0[at];
@@ -129,9 +127,12 @@ impl UntracedClones {
 }
 
 impl Change {
-    fn put_back(&self, tid: Tid, registers: CallRegisters) -> io::Result<()> {
+    fn put_back(&self, tid: Tid, registers: Registers) -> io::Result<()> {
         match self.flags {
-            Flags::Argument { former } => write(tid, registers, self.arch, self.flags, former),
+            Flags::Argument { former } => match registers.kept_first_argument(self.arch) {
+                Some(_) => write(tid, registers, self.arch, self.flags, former),
+                None => Ok(()),
+            },
             Flags::Memory { address, former } => {
                 let mut bytes = [0; 8];
                 tracee::read_memory(tid, address, &mut bytes)?;
@@ -146,14 +147,14 @@ impl Change {
 
     /// Whether these are the registers of a process created by this call: all but the result and
     /// the stack pointer are copies.
-    fn is_copied_in(&self, child: &CallRegisters) -> bool {
-        let argument = |registers: &CallRegisters, n| registers.argument(n, self.arch);
+    fn is_copied_in(&self, child: &Registers) -> bool {
+        let argument = |registers: &Registers, n| registers.argument(n, self.arch);
         let first = match self.flags {
             Flags::Argument { former } => without(former),
             Flags::Memory { address, .. } => address,
         };
         child.instruction() == self.registers.instruction()
-            && argument(child, 0) == first
+            && child.kept_first_argument(self.arch).is_none_or(|argument| argument == first)
             && (1..4).all(|n| argument(child, n) == argument(&self.registers, n))
     }
 }
@@ -162,18 +163,9 @@ fn without(flags: u64) -> u64 {
     flags & !u64::from(CLONE_UNTRACED)
 }
 
-fn write(
-    tid: Tid,
-    registers: CallRegisters,
-    arch: Arch,
-    flags: Flags,
-    value: u64,
-) -> io::Result<()> {
+fn write(tid: Tid, registers: Registers, arch: Arch, flags: Flags, value: u64) -> io::Result<()> {
     match flags {
-        Flags::Argument { .. } => {
-            let registers = registers.with_first_argument(value, arch);
-            tracee::set_registers(tid, &registers.0)
-        }
+        Flags::Argument { .. } => set_registers(tid, &registers.with_first_argument(value, arch)),
         // Unlike process_vm_writev(2) it also writes to read-only memory.
         Flags::Memory { address, .. } => ptrace::poke(tid, address, value),
     }

@@ -1,5 +1,5 @@
 //! Checks the imports between the modules of `src/`: no cycles, and no forbidden directions. Also
-//! that files named in the documentation exist.
+//! that one folder alone depends on the architecture, and that files named in the documentation exist.
 //!
 //! An import is a `use` declaration or a path in code that starts with `crate`, `super`, `self` or
 //! the name of a child module. An import of a re-exported name counts as an import of the module
@@ -10,7 +10,7 @@ mod graph;
 mod source;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use graph::Graph;
 
@@ -62,6 +62,51 @@ fn parts_of_the_library_import_only_what_is_below_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Words of code that is for one architecture.
+const OF_AN_ARCHITECTURE: [&str; 8] = [
+    "target_arch",
+    "arch::x86_64",
+    "arch::aarch64",
+    "X86_64",
+    "AARCH64",
+    "user_regs_struct",
+    "libc::PTRACE_GETREG",
+    "asm!",
+];
+
+/// Where it belongs.
+const FOLDER_OF_ARCHITECTURES: &str = "src/sys/arch";
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn one_folder_alone_depends_on_the_architecture() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "examples", "benches"].iter().for_each(|f| rust_files(&root.join(f), &mut files));
+    let (own, others): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| file.starts_with(root.join(FOLDER_OF_ARCHITECTURES)));
+    let found = |file: &Path| {
+        let text = std::fs::read_to_string(file).expect("a text");
+        OF_AN_ARCHITECTURE.iter().find(|word| text.contains(**word)).copied()
+    };
+    assert!(own.iter().any(|file| found(file).is_some()), "the words are those that are in use");
+    let wrong: Vec<String> = others
+        .iter()
+        .filter_map(|file| Some(format!("{}: {}", file.display(), found(file)?)))
+        .collect();
+    assert!(wrong.is_empty(), "move to {FOLDER_OF_ARCHITECTURES}:\n{}", wrong.join("\n"));
 }
 
 #[test]

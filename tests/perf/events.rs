@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tcptally::internals::sys::{self, Tid, wait};
 use tcptally::internals::{
-    AcceptSignal, CallRegisters, Events, Stop, Tracepoints, Until, mask, status_field,
+    AcceptSignal, Events, Stop, Tracepoints, Until, is_at_accept_exit, mask, status_field,
 };
 
 use super::support::{next_stop, resume, tracee};
@@ -72,7 +72,7 @@ fn watch() {
                     stop.deliver(Until::AnyStop).unwrap();
                     continue;
                 }
-                if CallRegisters(stop.registers().unwrap()).is_at_accept_exit() {
+                if is_at_accept_exit(&stop.registers().unwrap(), tid).unwrap() {
                     seen.stops += 1;
                 } else {
                     seen.late += 1;

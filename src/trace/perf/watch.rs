@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::sys::arch::Registers;
 use crate::sys::perf_ring::{Inherit, monotonic_now};
-use crate::sys::ptrace::{self, Registers, Tid};
+use crate::sys::ptrace::{self, Tid};
 use crate::sys::tracee::{self, SignalSet};
+use crate::trace::abi::is_at_accept_exit;
 use crate::trace::procfs;
-use crate::trace::registers::CallRegisters;
 use crate::trace::stop::SignalStop;
 
 use super::accept_signal::{AcceptSignal, Unsuitable};
@@ -360,7 +361,7 @@ impl Perf {
             return Ok(AcceptNotice::Late);
         }
         let registers = stop.registers()?;
-        if !CallRegisters(registers).is_at_accept_exit() {
+        if !is_at_accept_exit(&registers, tid)? {
             return Ok(AcceptNotice::Late);
         }
         counters.see(tid);
@@ -381,7 +382,7 @@ impl Perf {
         }
         let registers = stop.registers()?;
         let is_pending = || tracee::pending_descriptor(tid, signal.number());
-        if !CallRegisters(registers).is_at_accept_exit()
+        if !is_at_accept_exit(&registers, tid)?
             || !is_pending()?.is_some_and(|fd| counters.owns(tid, fd))
         {
             return Ok(None);

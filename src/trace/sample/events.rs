@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
+use std::sync::Arc;
 
 use crate::sys::capability;
 use crate::sys::files;
@@ -56,6 +57,8 @@ pub(super) struct Families {
     /// The tracepoints of calls of accept and accept4, and events that keep them switched on.
     entries: Option<([u16; 2], [Event; 2])>,
     tracepoints: Tracepoints,
+    /// The ids of all events of calls that were ever opened: their samples may still come.
+    entry_events: Arc<HashSet<u64>>,
     inherit: Inherit,
     next: FamilyId,
     /// Without a living thread when that was last looked at.
@@ -77,6 +80,7 @@ impl Families {
             counters: Counters::default(),
             entries: tracepoints.find_entries(),
             tracepoints,
+            entry_events: Arc::default(),
             inherit,
             next: FamilyId::default(),
             unused: HashSet::new(),
@@ -148,7 +152,14 @@ impl Families {
         let newest = opened.iter().flatten().map(SampledEvent::descriptor).max();
         if newest.is_some_and(|newest| files::has_room(SPARE, newest)) {
             family.entries = opened.unwrap_or_default();
+            let ids = family.entries.iter().map(SampledEvent::id);
+            Arc::make_mut(&mut self.entry_events).extend(ids);
         }
+    }
+
+    /// The events whose samples are of calls of accept that have not returned.
+    pub(super) fn entry_events(&self) -> Arc<HashSet<u64>> {
+        self.entry_events.clone()
     }
 
     /// The length of the buffers of these threads is known.

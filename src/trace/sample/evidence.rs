@@ -260,7 +260,7 @@ mod tests {
         Accept {
             thread: THREAD,
             fd: Some(7),
-            listener: 3,
+            listener: Some(3),
             site: Site::default(),
             buffer: Buffer::Sampled,
             heard: PeerAddr::Peer(text.parse().unwrap()),

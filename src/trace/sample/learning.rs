@@ -135,7 +135,7 @@ mod tests {
         Accept {
             thread: Thread { pid: 1, tid: 1 },
             fd: Some(7),
-            listener: 3,
+            listener: Some(3),
             site: Site::new(SP + offset, SP + 8, SP),
             buffer,
             heard: PeerAddr::Unclear,

@@ -90,15 +90,16 @@ impl Listeners {
         }
     }
 
-    /// Whether only the connection's own socket can tell its local address.
-    pub(super) fn is_doubtful(&self, pid: Tid, fd: i32) -> bool {
-        let known = self.known.get(&pid).and_then(|known| known.get(&fd));
+    /// Whether only the connection's own socket can tell its local address. `fd`: the listening
+    /// descriptor, if it is known.
+    pub(super) fn is_doubtful(&self, pid: Tid, fd: Option<i32>) -> bool {
+        let known = fd.and_then(|fd| self.known.get(&pid)?.get(&fd));
         known.is_none_or(|known| known.is_fleeting)
     }
 
     /// Whether a descriptor listens on all addresses, so that it does not tell a connection's.
-    pub(super) fn is_wildcard(&self, pid: Tid, fd: i32) -> bool {
-        let known = self.known.get(&pid).and_then(|known| known.get(&fd));
+    pub(super) fn is_wildcard(&self, pid: Tid, fd: Option<i32>) -> bool {
+        let known = fd.and_then(|fd| self.known.get(&pid)?.get(&fd));
         known
             .and_then(|known| known.listening.address())
             .is_some_and(|local| local.ip().to_canonical().is_unspecified())
@@ -107,7 +108,7 @@ impl Listeners {
     /// Whether any descriptor of a process listens on all addresses.
     pub(super) fn has_wildcard(&self, pid: Tid) -> bool {
         let known = self.known.get(&pid);
-        known.is_some_and(|known| known.keys().any(|fd| self.is_wildcard(pid, *fd)))
+        known.is_some_and(|known| known.keys().any(|fd| self.is_wildcard(pid, Some(*fd))))
     }
 
     /// A process has its parent's descriptors.
@@ -133,10 +134,11 @@ impl Listeners {
     pub(super) fn at(
         &mut self,
         (pid, tid): (Tid, Tid),
-        fd: i32,
+        fd: Option<i32>,
         (time, now): (u64, u64),
         sockets: &mut Sockets,
     ) -> Answer {
+        let Some(fd) = fd else { return Answer::Unknown };
         let checked = match self.checked.get(&(pid, fd)) {
             Some(checked) => *checked,
             None => {

@@ -52,7 +52,7 @@ mod threads;
 #[cfg(feature = "internals")]
 pub fn decode_samples(bytes: &[u8]) -> usize {
     let mut records = 0;
-    record::decode_all(bytes, |_| records += 1);
+    record::decode_all(bytes, |_| false, |_| records += 1);
     records
 }
 

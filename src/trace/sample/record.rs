@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::sys::perf_ring::{RECORD_SAMPLE, SAMPLED_REGISTERS, records};
+use crate::sys::arch::{SAMPLED_REGISTERS, SampledCall, sampled_call};
+use crate::sys::perf_ring::{RECORD_SAMPLE, records};
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::{self, MAX_SOCKADDR_BYTES, PeerAddr};
 
@@ -14,8 +15,6 @@ const FORK: u32 = 7;
 /// What each record but a sample ends with: the thread, the time, the event.
 const TRAILER: usize = 24;
 const MISC_COMM_EXEC: u16 = 1 << 13;
-/// What the register of the result holds as long as a call has none: -ENOSYS.
-const ENTERING: u64 = -(libc::ENOSYS as i64) as u64;
 /// `PERF_SAMPLE_REGS_ABI_64`.
 const ABI_64: u64 = 2;
 
@@ -74,8 +73,8 @@ pub(super) struct Accept {
     pub thread: Thread,
     /// What it returned; `None`: no success.
     pub fd: Option<i32>,
-    /// The listening descriptor.
-    pub listener: i32,
+    /// The listening descriptor, if the registers still tell it.
+    pub listener: Option<i32>,
     /// Where in the program it was called.
     pub site: Site,
     /// Where the caller wanted the peer's address.
@@ -134,14 +133,15 @@ pub(super) enum Buffer {
     Unknown,
 }
 
-/// Decodes whole records; what is not known is skipped.
-pub(super) fn decode_all(bytes: &[u8], take: impl FnMut(Record)) {
-    records(bytes).filter_map(|r| decode(r.kind, r.misc, r.body)).for_each(take);
+/// Decodes whole records; what is not known is skipped. `is_entry` says whether an event is one at
+/// the entry of a call, for architectures whose registers do not tell it.
+pub(super) fn decode_all(bytes: &[u8], is_entry: impl Fn(u64) -> bool, take: impl FnMut(Record)) {
+    records(bytes).filter_map(|r| decode(r.kind, r.misc, r.body, &is_entry)).for_each(take);
 }
 
-fn decode(kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
+fn decode(kind: u32, misc: u16, body: &[u8], is_entry: impl Fn(u64) -> bool) -> Option<Record> {
     if kind == RECORD_SAMPLE {
-        return sample(body);
+        return sample(body, is_entry);
     }
     let end = body.len().checked_sub(TRAILER)?;
     let (body, mut trailer) = (&body[..end], Fields(&body[end..]));
@@ -179,7 +179,7 @@ fn decode(kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
     Some(Record { time, event, what })
 }
 
-fn sample(body: &[u8]) -> Option<Record> {
+fn sample(body: &[u8], is_entry: impl Fn(u64) -> bool) -> Option<Record> {
     let mut fields = Fields(body);
     let event = fields.u64()?;
     let thread = Thread { pid: fields.tid()?, tid: fields.tid()? };
@@ -187,7 +187,7 @@ fn sample(body: &[u8]) -> Option<Record> {
     let unreadable = Accept {
         thread,
         fd: None,
-        listener: -1,
+        listener: None,
         site: Site::default(),
         buffer: Buffer::Unknown,
         heard: PeerAddr::Unclear,
@@ -203,33 +203,30 @@ fn sample(body: &[u8]) -> Option<Record> {
         // What the kernel could read; where the room is empty, it says nothing of it.
         let filled = if room == 0 { 0 } else { fields.u64()? as usize };
         let stack = stack.get(..filled)?;
-        if registers[0] == ENTERING {
-            let what = What::Entry(entry(thread, registers, stack)?);
+        let call = sampled_call(registers);
+        if call.is_entry.unwrap_or_else(|| is_entry(event)) {
+            let what = What::Entry(entry(thread, &call, stack)?);
             return Some(Record { time, event, what });
         }
-        accept(thread, registers, stack)
+        accept(thread, &call, stack)
     } else {
         unreadable
     };
     Some(Record { time, event, what: What::Accept(accept) })
 }
 
-/// `registers` in the order of [`SAMPLED_REGISTERS`]; `stack` begins at the stack pointer.
-fn accept(
-    thread: Thread,
-    [result, length, address, listener, sp]: [u64; 5],
-    stack: &[u8],
-) -> Accept {
-    let site = Site::new(address, length, sp);
-    let (buffer, heard) = peer(address, length, sp, stack);
-    let fd = i32::try_from(result as i64).ok().filter(|fd| *fd >= 0);
-    Accept { thread, fd, listener: listener as i32, site, buffer, heard }
+/// `stack` begins at the stack pointer.
+fn accept(thread: Thread, call: &SampledCall, stack: &[u8]) -> Accept {
+    let site = Site::new(call.address, call.length, call.stack_pointer);
+    let (buffer, heard) = peer(call.address, call.length, call.stack_pointer, stack);
+    let fd = i32::try_from(call.result as i64).ok().filter(|fd| *fd >= 0);
+    Accept { thread, fd, listener: call.listener, site, buffer, heard }
 }
 
 /// `None`: the length is not in the sampled part of the stack.
-fn entry(thread: Thread, [_, length, address, _, sp]: [u64; 5], stack: &[u8]) -> Option<Entry> {
-    let site = Site::new(address, length, sp);
-    let offset = usize::try_from(length.checked_sub(sp)?).ok()?;
+fn entry(thread: Thread, call: &SampledCall, stack: &[u8]) -> Option<Entry> {
+    let site = Site::new(call.address, call.length, call.stack_pointer);
+    let offset = usize::try_from(call.length.checked_sub(call.stack_pointer)?).ok()?;
     let bytes = stack.get(offset..)?.first_chunk()?;
     Some(Entry { thread, site, length: u32::from_ne_bytes(*bytes) })
 }
@@ -300,9 +297,12 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::arch::sampled_values;
 
     const SAMPLE: u32 = RECORD_SAMPLE;
     const HEADER: usize = 8;
+    const EVENT: u64 = 77;
+    const ENTRY_EVENT: u64 = 78;
 
     fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = kind.to_ne_bytes().to_vec();
@@ -322,15 +322,20 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> Vec<Record> {
         let mut records = Vec::new();
-        decode_all(bytes, |r| records.push(r));
+        decode_all(bytes, |event| event == ENTRY_EVENT, |r| records.push(r));
         records
     }
 
     /// A sample with the address `offset` bytes above the stack pointer, the length behind it.
-    fn sample_with(stack: &[u8], offset: u64, result: u64) -> Vec<u8> {
-        let sp = 0x7fff_0000;
-        let mut body = words(&[77, pair(10, 11), 5000, ABI_64]);
-        body.extend(words(&[result, sp + offset + 32, sp + offset, 3, sp]));
+    fn sample_with(stack: &[u8], offset: u64, result: Option<u64>) -> Vec<u8> {
+        let stack_pointer = 0x7fff_0000;
+        let (address, length) = (stack_pointer + offset, stack_pointer + offset + 32);
+        let event = if result.is_some() { EVENT } else { ENTRY_EVENT };
+        let mut body = words(&[event, pair(10, 11), 5000, ABI_64]);
+        let is_entry = Some(result.is_none());
+        let (result, listener) = (result.unwrap_or(3), Some(3));
+        let call = SampledCall { result, listener, address, length, stack_pointer, is_entry };
+        body.extend(words(&sampled_values(&call)));
         body.extend(words(&[stack.len() as u64]));
         body.extend(stack);
         body.extend(words(&[stack.len() as u64]));
@@ -346,12 +351,13 @@ mod tests {
 
     #[test]
     fn a_peer_on_the_stack_is_decoded() {
-        let records = decoded(&sample_with(&stack_with_peer(40), 40, 9));
-        let [Record { time: 5000, event: 77, what: What::Accept(accept) }] = records[..] else {
+        let records = decoded(&sample_with(&stack_with_peer(40), 40, Some(9)));
+        let [Record { time: 5000, event: EVENT, what: What::Accept(accept) }] = records[..] else {
             panic!("{records:?}")
         };
         assert_eq!(accept.thread, Thread { pid: 10, tid: 11 });
-        assert_eq!((accept.fd, accept.listener), (Some(9), 3));
+        assert_eq!(accept.fd, Some(9));
+        assert!(accept.listener.is_none_or(|fd| fd == 3));
         assert_eq!(accept.buffer, Buffer::Sampled);
         assert_eq!(accept.heard, PeerAddr::Peer("127.0.0.5:12345".parse().unwrap()));
     }
@@ -359,7 +365,7 @@ mod tests {
     #[test]
     fn a_buffer_beyond_the_sampled_stack_is_elsewhere() {
         for offset in [100, 128, 5000] {
-            let records = decoded(&sample_with(&stack_with_peer(40), offset, 9));
+            let records = decoded(&sample_with(&stack_with_peer(40), offset, Some(9)));
             let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
             assert_eq!(accept.buffer, Buffer::Elsewhere(offset));
             assert_eq!(accept.heard, PeerAddr::Unclear);
@@ -370,17 +376,17 @@ mod tests {
     fn the_entry_tells_the_length_of_the_buffer() {
         let mut stack = stack_with_peer(40);
         stack[72] = 4;
-        let records = decoded(&sample_with(&stack, 40, ENTERING));
+        let records = decoded(&sample_with(&stack, 40, None));
         let [Record { what: What::Entry(entry), .. }] = records[..] else { panic!("{records:?}") };
         assert_eq!(entry.length, 4);
-        let records = decoded(&sample_with(&stack, 40, 9));
+        let records = decoded(&sample_with(&stack, 40, Some(9)));
         let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
         assert_eq!(accept.site, entry.site);
     }
 
     #[test]
     fn an_error_is_no_descriptor() {
-        let records = decoded(&sample_with(&stack_with_peer(0), 0, -11i64 as u64));
+        let records = decoded(&sample_with(&stack_with_peer(0), 0, Some(-11i64 as u64)));
         let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
         assert_eq!(accept.fd, None);
     }
@@ -413,7 +419,7 @@ mod tests {
 
     #[test]
     fn cut_off_records_end_the_decoding() {
-        let whole = sample_with(&stack_with_peer(40), 40, 9);
+        let whole = sample_with(&stack_with_peer(40), 40, Some(9));
         for length in 0..whole.len() {
             assert!(decoded(&whole[..length]).is_empty(), "{length}");
         }

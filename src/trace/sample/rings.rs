@@ -148,8 +148,13 @@ impl Rings {
     }
 
     /// Takes what has come out of the rings; `see` is called for each record, as they come.
-    /// Returns until when all that the kernel has written is now pending.
-    pub(super) fn drain(&mut self, mut see: impl FnMut(&Record)) -> u64 {
+    /// `is_entry` says which events are at the entry of a call. Returns until when all that the
+    /// kernel has written is now pending.
+    pub(super) fn drain(
+        &mut self,
+        is_entry: impl Fn(u64) -> bool,
+        mut see: impl FnMut(&Record),
+    ) -> u64 {
         let horizon = monotonic_now().saturating_sub(WRITING_NS);
         self.bytes.clear();
         {
@@ -164,7 +169,7 @@ impl Rings {
             return horizon;
         }
         let pending = &mut self.pending;
-        decode_all(&self.bytes, |record| {
+        decode_all(&self.bytes, is_entry, |record| {
             see(&record);
             pending.push_back(record);
         });

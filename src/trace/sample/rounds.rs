@@ -83,7 +83,9 @@ impl Sampler {
         let mut questions = Vec::new();
         let (mut lost, mut wrong) = (0, 0);
         let Sampler { rings, families, listeners, options, programs, started, covered, .. } = self;
-        let horizon = rings.drain(|record| match &record.what {
+        let entries = families.entry_events();
+        let is_entry = |event| entries.contains(&event);
+        let horizon = rings.drain(is_entry, |record| match &record.what {
             What::Accept(accept) => {
                 families.see(record.event, record.time);
                 let (pid, fd) = (accept.thread.pid, accept.listener);
@@ -300,7 +302,7 @@ impl Sampler {
                 let port = local.port();
                 let is_served = current.and_then(Listening::address).map(|l| l.port())
                     == Some(port)
-                    || self.listeners.ports(pid).contains(&port);
+                    || self.serves(accept, port);
                 match is_confirmed || is_served {
                     true => (Some(local), peer),
                     false => (None, None),
@@ -337,6 +339,16 @@ impl Sampler {
             self.status.record_shortfall(ShortfallKind::Unobservable, count, TOO_SHORT);
         }
         (peer, verdict != Verdict::Ignored)
+    }
+
+    /// Whether the process of an accept listens on this port, or did.
+    fn serves(&mut self, accept: &Accept, port: u16) -> bool {
+        let Thread { pid, tid } = accept.thread;
+        if accept.listener.is_none() && !self.listeners.ports(pid).contains(&port) {
+            let tid = living_thread(pid, tid).unwrap_or(tid);
+            self.listeners.look_at(pid, tid, monotonic_now());
+        }
+        self.listeners.ports(pid).contains(&port)
     }
 
     /// Where a process listens on one port, it does not matter by which descriptor.
@@ -392,7 +404,10 @@ impl Sampler {
             Buffer::Unknown => "the kernel gives no registers",
             Buffer::Sampled if is_short => "its buffer for addresses is too short",
             Buffer::Sampled if self.options.requested.local && ends.local_port.is_none() => {
-                "it moves its listening descriptors"
+                match accept.listener {
+                    Some(_) => "it moves its listening descriptors",
+                    None => "it listens on several ports, and the registers do not tell which",
+                }
             }
             Buffer::Sampled => return,
         };

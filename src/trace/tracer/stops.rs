@@ -5,13 +5,13 @@ use std::io;
 use crate::ShortfallKind;
 use crate::model::connection::Connection;
 use crate::model::live::Ending;
-use crate::sys::ptrace::{Registers, Tid};
-use crate::trace::abi::{self, Arch, Call};
+use crate::sys::arch::{Arch, Call, Registers};
+use crate::sys::ptrace::Tid;
+use crate::trace::abi;
 use crate::trace::accept_buffer::BufferEvidence;
 use crate::trace::engine::Engine;
 use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
-use crate::trace::registers::CallRegisters;
 use crate::trace::seccomp;
 use crate::trace::stop::{
     CloneStop, EventStop, ExecStop, GroupStop, SeccompStop, SignalStop, Stop, SyscallStop, Until,
@@ -105,11 +105,14 @@ impl Tracees {
         if self.phase != Phase::Counting {
             return Ok(None);
         }
-        let registers = CallRegisters(stop.registers()?);
-        if registers.success().is_none() {
-            if engine == Engine::Syscall && registers.is_entry() {
+        let registers = stop.registers()?;
+        if registers.is_entry() {
+            if engine == Engine::Syscall {
                 self.enter_call(stop, registers)?;
             }
+            return Ok(None);
+        }
+        if registers.success().is_none() {
             return Ok(None);
         }
         let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
@@ -117,8 +120,9 @@ impl Tracees {
             self.record_io_uring();
             return Ok(None);
         }
-        if let ((Arch::X86_64, Call::Accept), Some(perf)) = ((arch, call), &mut self.perf)
-            && !registers.is_x32()
+        if call == Call::Accept
+            && registers.has_tracepoint(arch)
+            && let Some(perf) = &mut self.perf
         {
             perf.see_at_exit(stop.tid());
         }
@@ -129,7 +133,7 @@ impl Tracees {
     fn read_connection(
         &mut self,
         tid: Tid,
-        registers: &CallRegisters,
+        registers: &Registers,
         arch: Arch,
         call: Call,
     ) -> Option<Connection> {
@@ -159,7 +163,7 @@ impl Tracees {
     }
 
     /// Handles the entry to a system call under the engine `syscall`.
-    fn enter_call(&mut self, stop: &SyscallStop, registers: CallRegisters) -> io::Result<()> {
+    fn enter_call(&mut self, stop: &SyscallStop, registers: Registers) -> io::Result<()> {
         let tid = stop.tid();
         if abi::candidates(registers.number()).next().is_none() {
             self.threads.state(tid).is_in_other_call = true;
@@ -193,7 +197,7 @@ impl Tracees {
     }
 
     fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
-        let registers = CallRegisters(stop.registers()?);
+        let registers = stop.registers()?;
         let arch = arch_of(stop.arch(), stop.tid(), registers)?;
         match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
             Some((arch, call)) => self.enter_clone(stop.tid(), registers, arch, call),
@@ -206,7 +210,7 @@ impl Tracees {
     fn enter_clone(
         &mut self,
         tid: Tid,
-        registers: CallRegisters,
+        registers: Registers,
         arch: Arch,
         call: Call,
     ) -> io::Result<bool> {
@@ -238,8 +242,7 @@ impl Tracees {
     }
 
     fn exit_clone(&mut self, stop: &SyscallStop) -> io::Result<bool> {
-        let exit =
-            |clones: &mut UntracedClones| clones.exit(stop.tid(), CallRegisters(stop.registers()?));
+        let exit = |clones: &mut UntracedClones| clones.exit(stop.tid(), stop.registers()?);
         Ok(unless_killed(exit(&mut self.untraced_clones))?.unwrap_or(false))
     }
 
@@ -247,7 +250,6 @@ impl Tracees {
     /// blocked all signals since it started.
     fn await_accept(&mut self, stop: &SyscallStop) -> io::Result<()> {
         let Some(registers) = unless_killed(stop.registers())? else { return Ok(()) };
-        let registers = CallRegisters(registers);
         let is_accept = abi::candidates(registers.number()).any(|c| c.1 == Call::Accept);
         if registers.is_entry() && is_accept {
             self.threads.state(stop.tid()).is_awaiting_accept = false;
@@ -274,9 +276,8 @@ impl Tracees {
         };
         let mut connection = None;
         if let Some(registers) = accept {
-            // Only x86-64 calls hit the tracepoints of these signals.
-            let registers = CallRegisters(registers);
-            connection = self.read_connection(tid, &registers, Arch::X86_64, Call::Accept);
+            // Only 64-bit calls hit the tracepoints of these signals.
+            connection = self.read_connection(tid, &registers, Arch::Native, Call::Accept);
             self.cpu_affinity.note_stop(tid);
         }
         if is_foreign && let Watched::Spawned(command) = &mut self.watched {
@@ -447,7 +448,7 @@ fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Notes the buffer of a thread at the entry of accept.
 fn enter_accept(evidence: &mut BufferEvidence, stop: &SeccompStop) -> io::Result<()> {
-    let registers = CallRegisters(stop.registers()?);
+    let registers = stop.registers()?;
     // The number of a call that accepts has one meaning only, whatever the architecture.
     if let Some((arch, call)) = abi::candidates(registers.number()).next() {
         evidence.enter(stop.tid(), &registers, arch, call);
@@ -459,7 +460,7 @@ fn enter_accept(evidence: &mut BufferEvidence, stop: &SeccompStop) -> io::Result
 fn call_at(
     stop: &SyscallStop,
     engine: Engine,
-    registers: &CallRegisters,
+    registers: &Registers,
 ) -> io::Result<Option<(Arch, Call)>> {
     let mut candidates = abi::candidates(registers.number()).peekable();
     match (engine, candidates.peek()) {
@@ -475,9 +476,9 @@ fn call_at(
 }
 
 /// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
-fn arch_of(told: io::Result<u32>, tid: Tid, registers: CallRegisters) -> io::Result<Option<Arch>> {
+fn arch_of(told: io::Result<u32>, tid: Tid, registers: Registers) -> io::Result<Option<Arch>> {
     match told {
-        Ok(value) => Ok(Arch::from_audit(value)),
+        Ok(value) => Ok(abi::arch_of_audit(value)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
             Ok(registers.arch_by_instruction(tid))
         }
