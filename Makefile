@@ -17,7 +17,7 @@ SOAK_SECONDS ?= 600
 KERNELS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build static demo test soak test-engines test-needs kernels lint bench bench-overhead fuzz fuzz-corpora pictures install help
+.PHONY: build static demo test soak test-engines test-needs kernels lint bench bench-screen bench-overhead fuzz fuzz-corpora pictures install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
@@ -66,6 +66,9 @@ bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes,
 	@benches/parse_shapes.sh $(MEGABYTES)
 	@benches/records.sh $(PERCENT)
 	$(CARGO) bench --locked --bench line
+
+bench-screen: ## how long a frame of --live takes with 100,000 addresses
+	$(CARGO) test --release --locked --lib -- --ignored --nocapture frames_of_a_hundred_thousand
 
 bench-overhead: ## what watching costs a server, against strace (options: ARGS=--help)
 	$(CARGO) build --release --locked --bin tcptally \

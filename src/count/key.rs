@@ -155,6 +155,11 @@ impl Keys {
         Keys { networks: Some(networks), ..self }
     }
 
+    /// Other keys in the place of these.
+    pub(crate) fn replaced(&self, keys: &[Key]) -> Keys {
+        Keys { keys: Keys::new(keys, self.mask).keys, ..self.clone() }
+    }
+
     /// The databases for [`Key::Asn`] and [`Key::Country`].
     pub(crate) fn networks(&self) -> Option<&Networks> {
         self.networks.as_deref()

@@ -112,6 +112,47 @@ fn a_screen_follows_a_growing_log_and_obeys_keys() {
     assert!(!shown.contains("q quit") && !shown.contains("note:"), "{shown}");
 }
 
+/// A terminal with the screen of a log of three clients, after `settings` of the environment.
+fn screen_of_a_log(settings: &str) -> Option<(TempDir, Terminal)> {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |i: u32| line(NOON + f64::from(i), &format!("192.0.2.{}", 1 + i % 3), 443);
+    fs::write(folder.path().join("log"), (0..30).map(at).collect::<String>()).unwrap();
+    let program = env!("CARGO_BIN_EXE_tcptally");
+    let place = folder.path().display();
+    let terminal = Terminal::run(&format!("cd {place} && {settings} {program} parse --live log"))?;
+    terminal.wait_for(&["30 connections", "192.0.2.3", "q quit"]);
+    Some((folder, terminal))
+}
+
+#[test]
+fn a_screen_follows_the_size_of_its_window() {
+    let Some((_folder, terminal)) = screen_of_a_log("") else { return };
+    terminal.tmux(&["resize-window", "-x", "140", "-y", "30"]);
+    let shown = terminal.wait_for(&["SHARE", "LAST 3 MIN", "w write"]);
+    assert!(shown.lines().any(|line| line.chars().count() > 100), "{shown}");
+    terminal.tmux(&["resize-window", "-x", "40", "-y", "10"]);
+    let shown = terminal.wait_for(&["30 connections", "192.0.2.3"]);
+    assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
+    terminal.tmux(&["resize-window", "-x", "39", "-y", "9"]);
+    terminal.wait_for(&["at least 40 x 10"]);
+    terminal.tmux(&["resize-window", "-x", "80", "-y", "24"]);
+    terminal.wait_for(&["30 connections", "q quit"]);
+    terminal.press(&["q"]);
+    terminal.wait_for(&["status 0"]);
+}
+
+#[test]
+fn a_screen_has_no_colour_where_none_is_wanted() {
+    let is_color = |text: &str| text.contains("\x1b[38;5;") || text.contains("\x1b[36m");
+    for (settings, has_color) in [("NO_COLOR=1", false), ("", true)] {
+        let Some((_folder, terminal)) = screen_of_a_log(settings) else { return };
+        let shown = terminal.tmux(&["capture-pane", "-p", "-e"]);
+        assert_eq!(is_color(&shown), has_color, "{settings}: {}", shown.escape_debug());
+        terminal.press(&["q"]);
+        terminal.wait_for(&["status 0"]);
+    }
+}
+
 #[test]
 fn a_screen_over_a_started_server_leaves_its_output_in_a_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -94,7 +94,7 @@ impl Screen {
         let terminal = RawTerminal::open().context("cannot draw on the terminal")?;
         let keys = request.count.tally.keys.clone();
         let has_processes = source != "watch";
-        let model = Model::new(keys, request.mask, has_processes, RecordTime::now());
+        let model = Model::new(keys, has_processes, RecordTime::now());
         let ports = &request.count.filter.ports;
         let title = if ports.0.is_empty() { source.into() } else { format!("{source} :{ports}") };
         let state = State::new(model, title);

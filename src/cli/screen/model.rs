@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use crate::count::key::{Key, Keys, Mask};
+use crate::count::key::{Key, Keys};
 use crate::filter::Network;
 use crate::model::text::printable;
 use crate::{Connection, RecordTime};
@@ -198,15 +198,18 @@ pub(super) struct Model {
 
 impl Model {
     /// Creates an empty model that counts by `keys`, and on request by the address, network and port,
-    /// and by the process if the source knows it.
-    pub(super) fn new(keys: Keys, mask: Mask, has_processes: bool, started: RecordTime) -> Model {
+    /// by the process if the source knows it, and by the system and the country if there is a database.
+    pub(super) fn new(keys: Keys, has_processes: bool, started: RecordTime) -> Model {
         let mut lists = vec![&[Key::Ip][..], &[Key::Net], &[Key::Port]];
         if has_processes {
             lists.push(&[Key::Pid, Key::Comm]);
         }
+        if keys.networks().is_some() {
+            lists.extend([&[Key::Asn][..], &[Key::Country]]);
+        }
         let mut views = vec![keys.clone()];
         views.extend(
-            lists.into_iter().filter(|list| *list != keys.list()).map(|list| Keys::new(list, mask)),
+            lists.into_iter().filter(|list| *list != keys.list()).map(|list| keys.replaced(list)),
         );
         let mut all = vec![Key::Ip, Key::Port, Key::Pid, Key::Comm];
         all.extend(keys.list());
@@ -224,7 +227,7 @@ impl Model {
             sort: Sort::Rate,
             base: Vec::new(),
             base_index: HashMap::new(),
-            all_keys: Keys::new(&all, mask),
+            all_keys: keys.replaced(&all),
             rows: Vec::new(),
             index: HashMap::new(),
             events: VecDeque::new(),

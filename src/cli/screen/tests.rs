@@ -5,7 +5,8 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::*;
-use crate::count::key::{Key, Keys, Mask};
+use crate::count::Networks;
+use crate::count::key::Keys;
 
 /// 2026-11-22T11:30:00Z.
 const NOON: i64 = 1_795_347_000;
@@ -28,7 +29,7 @@ fn connection(seconds: i64, ip: [u8; 4], port: u16) -> Connection {
 
 /// Two minutes: one client often in the last 20 seconds, one all the time, and some others.
 fn state() -> State {
-    let model = Model::new(Keys::new(&[Key::Ip], Mask::default()), Mask::default(), true, at(0));
+    let model = Model::new(Keys::default(), true, at(0));
     let mut state = State::new(model, "trace :443".into());
     for i in 0..120 {
         state.model.add(connection(i, [192, 0, 2, 7], 443));
@@ -129,7 +130,7 @@ fn keys_sort_filter_and_change_what_is_counted_by() {
 /// A record that is followed has connections from before the screen.
 #[test]
 fn rates_of_earlier_connections_are_by_their_own_times() {
-    let model = Model::new(Keys::default(), Mask::default(), true, at(120));
+    let model = Model::new(Keys::default(), true, at(120));
     let mut state = State::new(model, "parse".into());
     (0..120).for_each(|i| state.model.add(connection(i, [192, 0, 2, 7], 443)));
     let rate = state.model.rate(at(120));
@@ -161,22 +162,40 @@ fn other_keys_ask_the_program() {
     assert!(state.paused && draw(&mut state, 80, 24).contains("PAUSED"));
 }
 
-/// A debugging build takes some ten times as long as a release, which has 10 ms.
 #[test]
-fn a_frame_of_a_hundred_thousand_addresses_is_fast() {
-    let model = Model::new(Keys::default(), Mask::default(), false, at(0));
-    let mut state = State::new(model, "watch :443".into());
-    for i in 0..100_000u32 {
-        let [_, a, b, c] = i.to_be_bytes();
-        state.model.add(connection(i64::from(i / 1000), [10, a, b, c], 443));
-    }
+fn with_a_database_it_counts_by_system_and_country() {
+    let database = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/mmdb/made-up.mmdb");
+    let networks = Networks::open(&[database]).unwrap();
+    let keys = Keys::default().with_networks(Arc::new(networks));
+    let mut state = State::new(Model::new(keys, false, at(0)), "watch".into());
+    (0..5).for_each(|i| state.model.add(connection(i, [198, 51, 100, i as u8], 443)));
+    press(&mut state, "bbbc");
+    assert_eq!(state.model.by(), "asn");
+    assert_eq!(labels(&state), ["AS64502 Example Two"]);
+    press(&mut state, "b");
+    assert_eq!((state.model.by().as_str(), labels(&state)), ("country", vec!["US"]));
+}
+
+/// The goals are 10 ms a frame and, with four frames a second, 5 % of a CPU. `make bench-screen` shows it.
+#[test]
+#[ignore = "a measurement"]
+fn frames_of_a_hundred_thousand_addresses() {
+    let mut state = State::new(Model::new(Keys::default(), false, at(0)), "watch :443".into());
     let begin = Instant::now();
-    for _ in 0..10 {
-        assert!(draw(&mut state, 120, 40).contains("100000 rows"));
+    for i in 0..1_000_000u32 {
+        let [_, a, b, c] = (i % 100_000).to_be_bytes();
+        state.model.add(connection(i64::from(i / 10_000), [10, a, b, c], 443));
     }
-    let frame = begin.elapsed() / 10;
-    eprintln!("a frame of 100,000 addresses: {frame:?}");
-    assert!(frame < Duration::from_secs(1), "{frame:?}");
+    println!("a connection: {:?}", begin.elapsed() / 1_000_000);
+    for (name, keys) in [("rate", "r"), ("count", "c"), ("last", "l"), ("key", "a"), ("port", "bb")]
+    {
+        press(&mut state, keys);
+        let begin = Instant::now();
+        for _ in 0..100 {
+            draw(&mut state, 120, 40);
+        }
+        println!("a frame by {name}, {} rows: {:?}", state.model.len(), begin.elapsed() / 100);
+    }
 }
 
 #[test]
