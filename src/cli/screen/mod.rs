@@ -302,6 +302,7 @@ fn run(
 fn drain(state: &mut State, shared: &Shared) {
     let waiting = std::mem::take(&mut *lock(&shared.waiting));
     state.missed += waiting.missed;
+    state.model.total += waiting.missed;
     waiting.connections.into_iter().for_each(|c| state.model.add(c));
     if let Some(status) = lock(&shared.status).take() {
         (state.engine, state.lost, state.complete) = (status.engine, status.lost, status.complete);

@@ -17,7 +17,8 @@ pub(super) const SLOTS: usize = 36;
 /// Slots that a rate is taken from, beside the current one.
 const RATE_SLOTS: i64 = 2;
 
-/// Maximum number of rows by all fields. Connections of more clients are in the total only.
+/// Maximum number of rows by all fields. Then connections are kept without their process, in as many
+/// rows again; those of still more clients are in the total only.
 const MAX_ROWS: usize = 200_000;
 
 /// Single connections that are kept for the rows that the user expands.
@@ -190,6 +191,8 @@ pub(super) struct Model {
     /// A connection for each combination of fields, and its row.
     base: Vec<(Connection, Row)>,
     base_index: HashMap<Vec<u8>, usize>,
+    /// [`MAX_ROWS`], or fewer in tests.
+    pub max_rows: usize,
     all_keys: Keys,
     rows: Vec<Row>,
     index: HashMap<String, usize>,
@@ -227,6 +230,7 @@ impl Model {
             sort: Sort::Rate,
             base: Vec::new(),
             base_index: HashMap::new(),
+            max_rows: MAX_ROWS,
             all_keys: keys.replaced(&all),
             rows: Vec::new(),
             index: HashMap::new(),
@@ -246,23 +250,34 @@ impl Model {
         self.history.add(slot_of(time));
         let mut one = Row { count: 1, last: c.time, ..Row::default() };
         one.history.add(slot_of(time));
-        let code = self.all_keys.code(&c).bytes().to_vec();
-        match self.base_index.get(&code) {
-            Some(at) => self.base[*at].1.add(&one),
-            None if self.base.len() < MAX_ROWS => {
-                self.base_index.insert(code, self.base.len());
-                self.base.push((c.clone(), one.clone()));
-            }
-            None => {
+        if self.keep(&c, &one, self.max_rows) {
+            self.show(&c, &one);
+        } else {
+            let client = Connection { pid: None, comm: None, ..c.clone() };
+            if !self.keep(&client, &one, 2 * self.max_rows) {
                 self.not_in_rows += 1;
                 return;
             }
+            self.show(&client, &one);
         }
-        self.show(&c, &one);
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
         self.events.push_back(c);
+    }
+
+    /// Adds a connection to its row by all fields, or to a new one if there are fewer than `most`.
+    fn keep(&mut self, c: &Connection, one: &Row, most: usize) -> bool {
+        let code = self.all_keys.code(c).bytes().to_vec();
+        match self.base_index.get(&code) {
+            Some(at) => self.base[*at].1.add(one),
+            None if self.base.len() < most => {
+                self.base_index.insert(code, self.base.len());
+                self.base.push((c.clone(), one.clone()));
+            }
+            None => return false,
+        }
+        true
     }
 
     fn show(&mut self, c: &Connection, row: &Row) {

@@ -163,6 +163,33 @@ fn other_keys_ask_the_program() {
 }
 
 #[test]
+fn addresses_are_counted_when_there_are_too_many_processes() {
+    let mut state = State::new(Model::new(Keys::default(), true, at(0)), "trace".into());
+    state.model.max_rows = 10;
+    for n in 0..100 {
+        let c = connection(n, [192, 0, 2, n as u8 % 5], 443);
+        state.model.add(Connection { pid: Some(n as u32), ..c });
+    }
+    press(&mut state, "c");
+    assert_eq!((state.model.len(), state.model.shown(), state.model.not_in_rows), (5, 100, 0));
+    (0..100).for_each(|n| state.model.add(connection(0, [198, 51, 100, n], 443)));
+    assert_eq!((state.model.total, state.model.shown()), (200, 200 - state.model.not_in_rows));
+    assert_eq!(state.model.not_in_rows, 95);
+}
+
+#[test]
+fn connections_that_come_too_fast_are_in_the_total() {
+    let shared = Shared::default();
+    *lock(&shared.waiting) =
+        Waiting { connections: vec![connection(0, [192, 0, 2, 1], 443)], missed: 6 };
+    let mut state = state();
+    let before = state.model.total;
+    drain(&mut state, &shared);
+    assert_eq!(state.model.total, before + 7);
+    assert!(draw(&mut state, 80, 24).contains("in no row 6"));
+}
+
+#[test]
 fn with_a_database_it_counts_by_system_and_country() {
     let database = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/mmdb/made-up.mmdb");
     let networks = Networks::open(&[database]).unwrap();
