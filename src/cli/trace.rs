@@ -25,7 +25,9 @@ use super::server_log::ServerLog;
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
     let spawns = !args.argv.is_empty();
-    let pids = if spawns || args.wait { BTreeSet::new() } else { pids(&args, &request)? };
+    // In a configuration file, `wait` is for where it is possible.
+    let waits = args.wait && !spawns && args.pids.is_empty() && args.count.ports.is_some();
+    let pids = if spawns || waits { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;
     let stream = if spawns { Stream::Stderr } else { Stream::Stdout };
     let rotation = Rotation::new(&args.rotation, &args.count)?;
@@ -49,7 +51,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         };
     }
     let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
-    if args.wait {
+    if waits {
         let engine = args.engine;
         return wait(&args, options, say, what).map_err(|e| advise(e, engine, &port));
     }

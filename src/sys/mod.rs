@@ -19,6 +19,7 @@ pub(crate) mod pidfd;
 pub(crate) mod ptrace;
 mod signal;
 pub(crate) mod snmp;
+pub(crate) mod sock_diag;
 pub(crate) mod sockaddr;
 pub(crate) mod tracee;
 pub(crate) mod tracefs;

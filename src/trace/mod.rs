@@ -16,6 +16,7 @@ mod command;
 mod cpu_affinity;
 mod engine;
 mod error;
+mod listening;
 pub(crate) mod perf;
 pub(crate) mod procfs;
 mod refusal;

@@ -96,13 +96,6 @@ fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
     owners
 }
 
-/// The inodes of the sockets of this network namespace that listen on one of `ports`, whoever owns them.
-pub(super) fn listening_sockets(ports: &[RangeInclusive<u16>]) -> Result<BTreeSet<u64>, Error> {
-    let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
-    let is_requested = |l: &&TcpSocket| ports.iter().any(|r| r.contains(&l.local.port()));
-    Ok(all.iter().filter(is_requested).map(|l| l.inode).collect())
-}
-
 /// Returns the owners in another network namespace; `None` if no visible one has a listener.
 fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>> {
     let here = procfs::network_namespace(std::process::id() as Tid)?;

@@ -23,6 +23,7 @@ use crate::{RecordTime, ShortfallKind, SourceStatus};
 use super::attach::Targets;
 use super::attached::Attached;
 use super::error::{Doing, Error};
+use super::listening::ListeningSockets;
 use super::procfs;
 use super::refusal::NoListener;
 use super::sample::Sampler;
@@ -89,6 +90,7 @@ pub(crate) type Say = Box<dyn Fn(&[Remark]) + Send + Sync>;
 /// Attaches to the processes that listen on a port, and to others when those have ended.
 pub(crate) struct Waiting<L> {
     ports: Vec<RangeInclusive<u16>>,
+    sockets: ListeningSockets,
     list: String,
     children: bool,
     options: Options,
@@ -154,6 +156,7 @@ impl<L: Attach> Waiting<L> {
         let mut past = SourceStatus::new("trace");
         past.started = Some(RecordTime::now());
         let mut waiting = Waiting {
+            sockets: ListeningSockets::open(what.ports.clone()),
             ports: what.ports,
             list: what.list,
             children: what.children,
@@ -190,7 +193,7 @@ impl<L: Attach> Waiting<L> {
     /// Attaches to the processes that listen, if there are some.
     fn look(&mut self) -> Result<(), Error> {
         let opens = self.opens.as_mut().and_then(PassiveOpens::read);
-        let sockets = target::listening_sockets(&self.ports)?;
+        let sockets = self.sockets.inodes()?;
         if sockets.is_empty() {
             self.invisible_since = None;
             if self.next_look_elsewhere > Instant::now() {
@@ -260,7 +263,7 @@ impl<L: Attach> Waiting<L> {
     /// Looks whether another process has begun to listen, which is not attached to.
     fn look_for_others(&mut self) -> Result<(), Error> {
         self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
-        let sockets = target::listening_sockets(&self.ports)?;
+        let sockets = self.sockets.inodes()?;
         if sockets.is_subset(&self.known_sockets) {
             return Ok(());
         }

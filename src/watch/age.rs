@@ -5,7 +5,7 @@
 //! transferred in one of the directions. Otherwise it is a lower bound.
 
 use super::dump::{Nanos, Span, TICK};
-use super::wire::{Info, Socket};
+use crate::sys::sock_diag::{Info, Socket};
 
 /// The maximum delay of a notice after the end of its socket: a worker thread of the kernel sends
 /// it, and may have to wait for a CPU.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::wire::{Info, Socket, state};
+use crate::sys::sock_diag::{Info, Socket, state};
 
 /// A point in time: nanoseconds since 1970.
 pub(super) type Nanos = i64;
@@ -38,7 +38,7 @@ impl Dump {
         for s in &self.sockets {
             *waiting.entry(s.local.1).or_default() += match s.state {
                 state::LISTEN => s.queue.into(),
-                state::ESTABLISHED | state::CLOSE_WAIT if !s.owned => -1,
+                state::ESTABLISHED | state::CLOSE_WAIT if s.inode == 0 => -1,
                 _ => 0,
             };
         }

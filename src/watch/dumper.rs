@@ -2,18 +2,15 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::RecordTime;
 use crate::sys::netlink;
 
 use super::dump::{Dump, Nanos};
-use super::error::{Doing, Error};
+use super::error::Error;
 use super::ports::PortSet;
-use super::wire::{self, Message, Socket, state};
+use crate::sys::sock_diag::{self, Socket, state};
 
 /// The kernel never fills more of a buffer at once.
 const BUFFER: usize = 64 << 10;
@@ -64,37 +61,17 @@ impl Dumper {
     ) -> Result<(), Error> {
         for family in [libc::AF_INET, libc::AF_INET6] {
             self.sequence = self.sequence.wrapping_add(1);
-            let request = wire::request(ports.as_ref(), family, states, info, self.sequence);
-            match self.exchange(&request, &mut each) {
+            let bytecode = ports.as_ref().map(PortSet::bytecode);
+            let request = sock_diag::request(bytecode, family, states, info, self.sequence);
+            let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
+            let answer = sock_diag::ask(socket, buffer, &request, self.sequence, &mut each);
+            match answer.map_err(refused) {
                 // A kernel without IPv6 has no IPv6 sockets.
                 Err(Error::NoDiag(_)) if family == libc::AF_INET6 => {}
                 result => result?,
             }
         }
         Ok(())
-    }
-
-    fn exchange(&mut self, request: &[u8], each: &mut impl FnMut(Socket)) -> Result<(), Error> {
-        const DOING: &str = "requesting the list of sockets from the kernel";
-        let socket = self.socket.as_fd().as_raw_fd();
-        send(socket, request, MsgFlags::empty()).map_err(|e| refused(e.into()))?;
-        loop {
-            let len = match recv(socket, &mut self.buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                result => result.doing(DOING)?,
-            };
-            for (sequence, message) in wire::messages(&self.buffer[..len]) {
-                match message {
-                    _ if sequence != self.sequence => {}
-                    Message::Socket(s) => each(s),
-                    Message::Done(0) => return Ok(()),
-                    Message::Done(errno) => {
-                        return Err(refused(io::Error::from_raw_os_error(errno)));
-                    }
-                    Message::Other => {}
-                }
-            }
-        }
     }
 }
 

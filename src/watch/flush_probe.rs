@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use crate::sys::netlink::{self, Batch};
 
 use super::ports::PortSet;
-use super::wire::{self, Message};
+use crate::sys::sock_diag::{self, Message};
 
 /// How long to wait for the probes. The kernel usually needs less than a millisecond. But its
 /// thread competes for a CPU, and yields after each notice for which a receive buffer is half full.
@@ -52,7 +52,7 @@ pub(super) fn wait() -> io::Result<bool> {
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => break,
             Err(e) => return Err(e),
         }
-        for message in batch.messages().flat_map(wire::messages) {
+        for message in batch.messages().flat_map(sock_diag::messages) {
             if let (_, Message::Socket(socket)) = message {
                 awaited.remove(&socket.cookie);
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::wire::End;
+use crate::sys::sock_diag::End;
 
 /// Listeners by port and address, with the first and the last dump that contained them (see
 /// [`SocketTracker`](super::tracker::SocketTracker)). A server may have many listeners on one port.

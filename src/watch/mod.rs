@@ -6,7 +6,7 @@
 //!
 //! The crate netlink-packet-sock-diag does not support the kernel's port filter in requests, and
 //! netlink-sys supports neither recvmmsg(2) nor socket filters. So the messages are decoded in
-//! `wire`, which reads only a few fields of each.
+//! `sys::sock_diag`, which reads only a few fields of each.
 //!
 //! If this process may use it, the kernel's tracepoint for socket states (`tracepoint`) reports new
 //! connections with exact times instead. [`Watcher`] chooses the engine.
@@ -29,7 +29,6 @@ mod sockdiag;
 mod tracepoint;
 mod tracker;
 mod watcher;
-mod wire;
 
 #[cfg(feature = "internals")]
 pub use tracepoint::decode_state_change;

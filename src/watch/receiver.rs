@@ -16,7 +16,7 @@ use super::dump::Nanos;
 use super::dumper::now;
 use super::error::{Doing, Error};
 use super::ports::PortSet;
-use super::wire::{self, Message, Socket};
+use crate::sys::sock_diag::{self, Message, Socket};
 
 /// The requested buffer size, which only privileged users get. The kernel allocates memory on
 /// demand.
@@ -242,7 +242,7 @@ fn drain(
             Err(_) => return lost,
         }
         let at = now();
-        for message in batch.messages().flat_map(wire::messages) {
+        for message in batch.messages().flat_map(sock_diag::messages) {
             if let (_, Message::Socket(socket)) = message
                 && ports.contains(socket.local.1)
             {

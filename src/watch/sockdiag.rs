@@ -24,7 +24,7 @@ use super::ports::PortSet;
 use super::receiver::{Notice, Receiver};
 use super::signals::{self, Requests};
 use super::tracker::{ObservedSocket, SocketTracker};
-use super::wire::Info;
+use crate::sys::sock_diag::Info;
 
 /// Dumps use at most one part in this many of the time.
 const DUTY: u32 = 20;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::watch::wire::End;
+use crate::sys::sock_diag::End;
 
 /// Offsets into the raw record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

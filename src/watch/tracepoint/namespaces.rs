@@ -14,9 +14,9 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 
 use crate::sys::ptrace::Tid;
+use crate::sys::sock_diag::state;
 use crate::watch::dumper::Dumper;
 use crate::watch::ports::PortSet;
-use crate::watch::wire::state;
 
 use super::unavailable::{ForeignListener, UnseenNamespaces};
 

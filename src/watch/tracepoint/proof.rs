@@ -8,8 +8,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
 
+use crate::sys::sock_diag::state;
 use crate::watch::ports::PortSet;
-use crate::watch::wire::state;
 
 use super::capture::{Capture, Closed, Purpose};
 use super::filter;

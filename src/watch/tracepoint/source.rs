@@ -9,6 +9,7 @@ use crate::model::plural;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::snmp::PassiveOpens;
+use crate::sys::sock_diag::state;
 use crate::sys::tracefs;
 use crate::watch::dumper::Dumper;
 use crate::watch::error::{Doing, Error};
@@ -16,7 +17,6 @@ use crate::watch::options::Options;
 use crate::watch::ports::PortSet;
 use crate::watch::signals::{self, Requests};
 use crate::watch::tracker::SocketTracker;
-use crate::watch::wire::state;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::capture::{Capture, Purpose, Record};

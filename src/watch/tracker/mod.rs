@@ -15,7 +15,7 @@ use super::age::{Age, Bounds, bound};
 use super::dump::{Dump, Nanos, Span, is_connection, opened_here, was_discarded};
 use super::listeners::Listeners;
 use super::ports::PortSet;
-use super::wire::{End, Info, Socket, state};
+use crate::sys::sock_diag::{End, Info, Socket, state};
 
 /// The maximum delay of a notice after which its socket is dropped.
 const FORGET: Nanos = 60_000_000_000;
@@ -352,7 +352,7 @@ fn seen(s: &Socket, began: Span) -> ObservedSocket {
 /// has reported. `steps`: the seconds between them.
 #[cfg(feature = "internals")]
 pub fn track_messages(keep: bool, steps: &[i32], parts: &[&[u8]]) -> usize {
-    use super::wire::{Message, messages};
+    use crate::sys::sock_diag::{Message, messages};
     let mut tracker = SocketTracker::new(keep);
     tracker.open_before(&Dump { start: 1, end: 1, sockets: Vec::new() });
     let (mut now, mut reported) = (1, 0);

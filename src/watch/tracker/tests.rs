@@ -21,7 +21,7 @@ fn socket(cookie: u64, state: u8, peer: u16) -> Socket {
         peer: (ip(if peer == 0 { 0 } else { 2 }), peer),
         remnant: false,
         queue: 0,
-        owned: true,
+        inode: 1,
         info: None,
     }
 }

@@ -1,10 +1,13 @@
 //! Encodes and decodes messages of sock_diag(7): requests for dumps, and descriptions of sockets.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::sys::sockaddr::decode_ip;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::ports::PortSet;
+use super::sockaddr::decode_ip;
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -20,7 +23,7 @@ const INFO: u16 = 2;
 const TIME_WAIT_TIMER: u8 = 3;
 
 /// States of a TCP socket, from the kernel's net/tcp_states.h.
-pub(super) mod state {
+pub(crate) mod state {
     /// A connection.
     pub(crate) const ESTABLISHED: u8 = 1;
     /// Has sent a SYN.
@@ -40,11 +43,11 @@ pub(super) mod state {
 }
 
 /// An address and port as in the socket: IPv4 addresses of IPv6 sockets are mapped.
-pub(super) type End = (IpAddr, u16);
+pub(crate) type End = (IpAddr, u16);
 
 /// A socket as the kernel describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     /// Its cookie, unique until reboot.
     pub cookie: u64,
     /// One of [`state`].
@@ -59,15 +62,15 @@ pub(super) struct Socket {
     pub remnant: bool,
     /// For a listener: the number of connections that wait to be accepted.
     pub queue: u32,
-    /// Whether a process has it open: false before accept and after close.
-    pub owned: bool,
+    /// Its inode, as in the links of descriptors. 0: no process has it open, before accept and after close.
+    pub inode: u32,
     /// Its statistics, if they were requested.
     pub info: Option<Info>,
 }
 
 /// Fields of `struct tcp_info`, see tcp(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Info {
+pub(crate) struct Info {
     /// Milliseconds since data was sent; since the start if none was.
     pub last_data_sent: u32,
     /// Milliseconds since data was received; since the start if none was.
@@ -97,14 +100,14 @@ pub(super) struct Info {
 
 impl Socket {
     /// Whether it has lost its peer's port and most of its tcp_info because its owner has reset it.
-    pub(super) fn is_wiped(&self) -> bool {
+    pub(crate) fn is_wiped(&self) -> bool {
         self.peer.1 == 0
     }
 }
 
 /// One message of a dump.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// A socket.
     Socket(Socket),
     /// The dump has ended, or was refused with this errno.
@@ -113,9 +116,10 @@ pub(super) enum Message {
     Other,
 }
 
-/// Encodes a request for the sockets of one family in a set of states, on `ports` or on all.
-pub(super) fn request(
-    ports: Option<&PortSet>,
+/// Encodes a request for the sockets of one family in a set of states, those that a filter selects
+/// (INET_DIAG_REQ_BYTECODE) or all.
+pub(crate) fn request(
+    bytecode: Option<Vec<u8>>,
     family: i32,
     states: u32,
     info: bool,
@@ -125,7 +129,6 @@ pub(super) fn request(
     const REQUEST: usize = 56;
     /// `INET_DIAG_REQ_BYTECODE`.
     const BYTECODE: u16 = 1;
-    let bytecode = ports.map(PortSet::bytecode);
     let attribute = bytecode.as_ref().map_or(0, |code| 4 + code.len());
     let mut out = Vec::with_capacity(HEADER + REQUEST + attribute);
     out.extend(((HEADER + REQUEST + attribute) as u32).to_ne_bytes());
@@ -145,8 +148,35 @@ pub(super) fn request(
     out
 }
 
+/// Sends a request, and gives each socket of the answer.
+pub(crate) fn ask(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    request: &[u8],
+    sequence: u32,
+    each: &mut impl FnMut(Socket),
+) -> io::Result<()> {
+    let socket = socket.as_raw_fd();
+    send(socket, request, MsgFlags::empty())?;
+    loop {
+        let len = match recv(socket, buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            result => result?,
+        };
+        for (of, message) in messages(&buffer[..len]) {
+            match message {
+                _ if of != sequence => {}
+                Message::Socket(s) => each(s),
+                Message::Done(0) => return Ok(()),
+                Message::Done(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                Message::Other => {}
+            }
+        }
+    }
+}
+
 /// Splits a received buffer into messages with their sequence numbers.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
     std::iter::from_fn(move || {
         let len = u32_at(bytes, 0)? as usize;
         let kind = u16_at(bytes, 4)?;
@@ -175,7 +205,7 @@ fn socket(message: &[u8]) -> Option<Socket> {
         peer: (decode_ip(family, &m[24..40])?, u16::from_be_bytes([m[6], m[7]])),
         remnant: m[2] == TIME_WAIT_TIMER,
         queue: u32_at(m, 56)?,
-        owned: u32_at(m, 68)? != 0,
+        inode: u32_at(m, 68)?,
         info: attribute(&message[HEADER + SOCKET..], INFO).and_then(info),
     })
 }
