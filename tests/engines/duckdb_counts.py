@@ -8,6 +8,11 @@ db = duckdb.connect()
 db.execute("SET TimeZone = 'UTC'")
 types = db.execute(f"SELECT typeof(time), typeof(local_port) FROM '{path}' LIMIT 1").fetchone()
 print(*types, sep=",")
+# A column of mixed types would be JSON, as one without a value is.
+for name, kind in db.execute(f"SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM '{path}')").fetchall():
+    if kind == "JSON":
+        values = db.execute(f'SELECT count("{name}") FROM \'{path}\'').fetchone()[0]
+        assert values == 0, f"{name} has mixed types"
 rows = db.execute(
     f"""SELECT strftime(date_trunc('minute', time), '%Y-%m-%dT%H:%M:%S'), peer_ip, count(*)
         FROM '{path}' WHERE local_port = {port} GROUP BY ALL"""

@@ -33,6 +33,15 @@ fn has(module: &str) -> bool {
     has
 }
 
+/// Whether there is Spark, and the Java that it needs.
+fn has_spark() -> bool {
+    let has_java = Command::new("java").arg("-version").output().is_ok();
+    if !has_java {
+        eprintln!("skipped: Spark needs java");
+    }
+    has_java && has("pyspark")
+}
+
 fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
@@ -84,13 +93,17 @@ fn expected(log: &str) -> Counts {
 fn counted(script: &str, file: &str) -> (String, Counts) {
     let script = root().join("tests/engines").join(script);
     let text = run(Command::new(python()).arg(script).args([file, "443"]).env("TZ", "UTC"));
-    let mut lines = text.lines();
-    let types = lines.next().unwrap_or_default().to_owned();
+    let (types, rows) = text.split_once('\n').unwrap_or_default();
+    (types.to_owned(), counts(rows))
+}
+
+/// Lines with a minute, an address and a count.
+fn counts(rows: &str) -> Counts {
     let row = |line: &str| {
         let cells: Vec<&str> = line.split(',').collect();
         ((cells[0].to_owned(), cells[1].to_owned()), cells[2].parse().unwrap())
     };
-    (types, lines.map(row).collect())
+    rows.lines().map(row).collect()
 }
 
 fn compare(script: &str, types: [(&str, &str); 3]) {
@@ -134,9 +147,75 @@ fn clickhouse_counts_the_same_in_all_formats() {
     }
 }
 
+/// The statements of docs/fleet.md: what the view has is what tcptally counts by minute.
+#[test]
+fn the_clickhouse_recipe_counts_the_same() {
+    if !has("chdb") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = log(folder.path());
+    let expected = expected(&log);
+    let file = folder.path().join("events.parquet").to_str().unwrap().to_owned();
+    tcptally(&["parse", "-e", "-F", "parquet", "-o", &file, &log]);
+    let docs = root().join("docs/fleet.md").to_str().unwrap().to_owned();
+    let script = root().join("tests/engines/clickhouse_recipe.py");
+    let arguments = [&docs, &file, &log, "443", env!("CARGO_BIN_EXE_tcptally")];
+    let text = run(Command::new(python()).arg(script).args(arguments).env("TZ", "UTC"));
+    let (types, rows) = text.split_once('\n').unwrap();
+    assert_eq!(types, "DateTime64(6 UTC),IPv6");
+    assert_eq!(counts(rows), expected);
+}
+
+/// `examples/spark_tally.py` on a cluster of two workers, with 200 records as of 200 hosts.
+#[test]
+fn spark_tallies_many_records_as_one_machine_does() {
+    if !has_spark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(log(folder.path())).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for host in 0..200 {
+        let own = folder.path().join(format!("logs/host{host}"));
+        std::fs::create_dir_all(&own).unwrap();
+        let lines = lines.iter().skip(host % 7).step_by(1 + host % 5);
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = text.replace("192.0.2.", &format!("198.18.{host}."));
+        let text = text.replace("2001:db8::", &format!("2001:db8:{host:x}::"));
+        std::fs::write(own.join("strace.log"), text).unwrap();
+    }
+    let program = env!("CARGO_BIN_EXE_tcptally");
+    let records = format!("file://{}/logs/*/strace.log", folder.path().display());
+    let options = ["--by", "net,host", "--interval", "1m", "--top", "9", "--host-from", "{host}/*"];
+    let report = folder.path().join("report");
+    run(Command::new(python().with_file_name("spark-submit"))
+        .args(["--master", "local-cluster[2,1,1024]", "--files", program])
+        .args(["--conf", "spark.ui.enabled=false", "--conf", "spark.log.level=ERROR"])
+        .arg(root().join("examples/spark_tally.py"))
+        .args(options)
+        .arg("-o")
+        .arg(&report)
+        .args([&records, "--", "--port", "443"])
+        .env("PYSPARK_PYTHON", python())
+        .env("TZ", "UTC"));
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let many = read(&std::fs::read_to_string(report).unwrap());
+    let files = (0..200).map(|host| folder.path().join(format!("logs/host{host}/strace.log")));
+    let files: Vec<String> = files.map(|file| file.display().to_string()).collect();
+    let mut alone = [&["parse", "-q", "-F", "json", "--port", "443"], &options[..]].concat();
+    alone.extend(files.iter().map(String::as_str));
+    let one = read(&tcptally(&alone));
+    let same = ["total", "complete", "rows", "others", "intervals", "unreadable_lines", "warnings"];
+    for field in same {
+        assert_eq!(many[field], one[field], "{field}");
+    }
+    assert_eq!(many["inputs"].as_array().unwrap().len(), 200);
+}
+
 #[test]
 fn spark_counts_the_same_in_all_formats() {
-    if has("pyspark") {
+    if has_spark() {
         compare(
             "spark_counts.py",
             [("jsonl", "timestamp,bigint"), ("csv", "timestamp,int"), ("parquet", "timestamp,int")],
