@@ -9,7 +9,7 @@ use crate::cli::args::{Color, CountArgs};
 use crate::count::Networks;
 use crate::count::Tally;
 use crate::count::counter::Count;
-use crate::count::key::{Key, Keys, Mask};
+use crate::count::key::{Key, Keys};
 use crate::count::order::{Order, Sort};
 use crate::count::tcp_stats::Columns;
 use crate::filter::Filter;
@@ -50,8 +50,6 @@ pub(super) struct Request {
     pub live: bool,
     /// Whether the report has the names of addresses.
     pub resolve: bool,
-    /// The prefix lengths of networks.
-    pub mask: Mask,
     histogram: bool,
     color: Color,
     /// Whether all rows are shown, also on a terminal with fewer lines.
@@ -124,7 +122,6 @@ impl Request {
             zone,
             live: args.live,
             resolve: args.resolve,
-            mask: args.mask,
             histogram: args.histogram,
             color: args.color,
             all: args.all,
