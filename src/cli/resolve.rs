@@ -28,9 +28,9 @@ const THREADS: usize = 16;
 /// Addresses that are looked up: those of the first rows.
 const MAX_ADDRESSES: usize = 1000;
 
-/// The note in a report that is written while a server is traced.
+/// The note in a report that is written while a server is observed.
 pub(super) const NOT_NOW: &str =
-    "names were not looked up (--resolve), because the server is still traced";
+    "names were not looked up (--resolve), because the server is still observed";
 
 /// Adds the names of the clients in the first rows to the report.
 pub(super) fn name_clients(request: &mut Request, status: &mut SourceStatus) {

@@ -18,23 +18,29 @@ fn receive(socket: &UnixDatagram) -> String {
     String::from_utf8_lossy(&message[..n]).into_owned()
 }
 
+/// `trace --wait` is ready when it waits.
 #[test]
-fn watch_tells_the_service_manager_that_it_is_ready_and_alive() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+fn the_service_manager_is_told_that_counting_has_begun_and_goes_on() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port().to_string();
-    let mut watch = tcptally(&["watch", "--port", &port, "-o", "/dev/null", "-q"])
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "400000")
-        .spawn()
-        .unwrap();
-    let messages: Vec<String> = (0..3).map(|_| receive(&socket)).collect();
-    kill(Pid::from_raw(watch.id() as i32), Signal::SIGTERM).unwrap();
-    assert!(watch.wait().unwrap().success());
-    assert_eq!(messages.concat().replace('\n', " "), "READY=1 WATCHDOG=1 WATCHDOG=1 ");
+    for (args, status) in [(&["watch"][..], 0), (&["trace", "--wait"], 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // Nobody listens on port 1.
+        let port = if status == 0 { port.as_str() } else { "1" };
+        let mut child = tcptally(&[args, &["--port", port, "-o", "/dev/null", "-q"]].concat())
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "400000")
+            .spawn()
+            .unwrap();
+        let messages: Vec<String> = (0..3).map(|_| receive(&socket)).collect();
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{args:?}");
+        let messages = messages.concat().replace('\n', " ");
+        assert_eq!(messages, "READY=1 WATCHDOG=1 WATCHDOG=1 ", "{args:?}");
+    }
 }
 
 /// The command is the service; it says itself when it is ready.

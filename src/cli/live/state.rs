@@ -284,6 +284,9 @@ impl State {
             );
             return;
         }
+        if request.resolve {
+            status.warn(NOT_NOW);
+        }
         status.ended.get_or_insert_with(RecordTime::now);
         let mut text = Vec::new();
         if self.reporter.report(&status, &mut text).is_ok() {
@@ -309,9 +312,6 @@ impl State {
             status.ended.get_or_insert_with(RecordTime::now);
             self.deferred = Some(status);
         } else {
-            if request.resolve {
-                status.warn(NOT_NOW);
-            }
             self.show(status);
         }
         self.counting = false;
