@@ -15,16 +15,20 @@ SOAK ?= 200
 SOAK_ROUNDS ?= 20
 SOAK_SECONDS ?= 600
 KERNELS ?=
+TARGET ?=
+CASES ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build static demo test soak test-engines test-needs kernels lint bench bench-screen bench-overhead fuzz fuzz-corpora pictures install help
+.PHONY: build static dist demo test soak test-engines test-dist test-needs kernels lint bench bench-screen bench-overhead fuzz fuzz-corpora pictures install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
 
-static: ## a static binary that needs no library: target/x86_64-unknown-linux-gnu/release/tcptally
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --bin tcptally \
-		--target x86_64-unknown-linux-gnu
+static: ## a small static program that needs no library: target/TARGET/dist/tcptally (TARGET: that of this machine)
+	@CARGO='$(CARGO)' TARGET='$(TARGET)' packaging/dist.sh --only-program
+
+dist: ## the same in packages, in target/packages: .tar.gz, .deb, .rpm, SHA256SUMS, bill of materials
+	@CARGO='$(CARGO)' TARGET='$(TARGET)' packaging/dist.sh
 
 demo: ## a small server under tcptally, its clients, and the table
 	$(CARGO) build --release --locked --bin tcptally --example demo --example demo_server
@@ -40,6 +44,9 @@ test-engines: ## DuckDB, ClickHouse and Spark (pip, 700 MB; Spark needs Java) an
 	@for package in duckdb chdb pyspark; do \
 		target/engines/bin/pip install --quiet $$package || echo "$$package cannot be installed"; done
 	$(CARGO) test --locked --test engines -- --nocapture
+
+test-dist: ## the packages in roots of their own, the image, the crate, and whether two builds are alike (20 minutes)
+	@packaging/test.sh $(CASES)
 
 test-needs:
 	@tests/needs.sh

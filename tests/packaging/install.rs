@@ -33,27 +33,3 @@ fn the_program_its_manual_pages_and_completions() {
     let version = Command::new(folder.path().join(installed)).arg("--version").output();
     assert!(version.expect("it runs").status.success());
 }
-
-#[test]
-fn the_packaged_crate_has_what_its_readme_links_and_no_test_data() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["package", "--list", "--allow-dirty", "--offline"]).current_dir(root);
-    let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let files: Vec<String> =
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-    for file in &files {
-        let is_test = ["testdata/", "tests/", "fuzz/", ".ci/"].iter().any(|f| file.starts_with(f));
-        assert!(!is_test, "{file}");
-    }
-    let size = |file: &String| fs::metadata(root.join(file)).map_or(0, |m| m.len());
-    let bytes: u64 = files.iter().map(size).sum();
-    assert!(bytes < 4 << 20, "{bytes} bytes compress to more than 1 MB");
-    let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
-        let is_there = |file: &String| file == link || file.starts_with(&format!("{link}/"));
-        assert!(files.iter().any(is_there), "README.md links {link}, which is not in the crate");
-    }
-}
