@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::ScopedJoinHandle;
+use std::thread::{Builder, ScopedJoinHandle};
 
 use crate::Sink;
 
@@ -146,7 +146,9 @@ where
         let worker = &worker;
         let mut parts = parts.into_iter();
         let own = parts.next();
-        let threads: Vec<_> = parts.map(|mine| scope.spawn(move || worker(mine))).collect();
+        // Where no more threads can be created, there are fewer.
+        let start = |mine| Builder::new().spawn_scoped(scope, move || worker(mine)).ok();
+        let threads: Vec<_> = parts.filter_map(start).collect();
         own.map(worker).into_iter().chain(join(threads)).collect()
     });
     if !ordered {

@@ -78,7 +78,8 @@ impl LineLog for Zeek {
                 let Some(columns) = &self.columns else { return ParsedLine::Foreign };
                 let words: Vec<&[u8]> =
                     line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
-                if words.len() < 7 || Cursor(words[columns[0].unwrap_or(0)]).seconds().is_none() {
+                let time = columns[0].and_then(|at| words.get(at));
+                if words.len() < 7 || time.is_none_or(|time| Cursor(time).seconds().is_none()) {
                     return if words.len() > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
                 }
                 flow(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
@@ -173,6 +174,17 @@ mod tests {
             ),
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_cut_line_whose_time_is_in_a_late_column_is_broken() {
+        let fields =
+            b"#fields\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tconn_state\tuid\tts";
+        let zeek = Zeek::of(&[fields]);
+        let cut = "198.51.100.7\t40755\t192.0.2.77\t443\ttcp\tSF\tCx1";
+        assert_eq!(shown(&zeek, cut), "Broken");
+        let whole = format!("{cut}\t1795345122.5");
+        assert!(shown(&zeek, &whole).starts_with("Epoch("), "{}", shown(&zeek, &whole));
     }
 
     #[test]

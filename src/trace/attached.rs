@@ -323,21 +323,26 @@ fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
 /// Runs `f`, and reads the rings meanwhile, so that sockets are asked before they are closed.
 fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, Error> {
     let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let sampling = scope.spawn(|| -> Result<(), Error> {
+    let (result, sampled) = std::thread::scope(|scope| {
+        let read = || -> Result<(), Error> {
             while !is_done.load(Ordering::Acquire) {
                 sampler.wait_shortly();
                 sampler.look()?;
             }
             Ok(())
-        });
+        };
+        let sampling =
+            std::thread::Builder::new().name("sampling".into()).spawn_scoped(scope, read);
         let result = f();
         is_done.store(true, Ordering::Release);
-        match sampling.join() {
-            Ok(outcome) => outcome.map(|()| result),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+        (result, sampling.ok().map(std::thread::ScopedJoinHandle::join))
+    });
+    match sampled {
+        Some(Ok(outcome)) => outcome.map(|()| result),
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        // No thread could be created. What the rings could not hold is reported lost.
+        None => sampler.look().map(|()| result),
+    }
 }
 
 /// What both engines could not see.

@@ -186,7 +186,7 @@ impl SockDiagWatcher {
         self.pause = SOONEST.max(took * DUTY);
         self.spacing = self.options.resolution.max(self.pause);
         self.due = Instant::now() + self.spacing;
-        if self.receiver.drops() > self.drops_before + self.missing.drops {
+        if self.drops() > self.missing.drops {
             self.look_for_missing();
         }
         Ok(hidden)
@@ -194,10 +194,16 @@ impl SockDiagWatcher {
 
     /// Compares the counted connections with the kernel's own counter.
     fn look_for_missing(&mut self) {
-        self.missing.drops = self.receiver.drops() - self.drops_before;
+        self.missing.drops = self.missing.drops.max(self.drops());
         self.missing.vanished = self.tracker.vanished();
         self.missing.uncounted = self.uncounted();
         self.status.lost = self.missing.lost();
+    }
+
+    /// Returns how many notices were lost since counting began.
+    fn drops(&self) -> u64 {
+        // The kernel may refuse to tell, which is no loss.
+        self.receiver.drops().saturating_sub(self.drops_before)
     }
 
     /// Returns how many more connections, to any port, the kernel has counted.

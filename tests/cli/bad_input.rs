@@ -293,3 +293,34 @@ fn a_database_that_is_damaged_inside_is_named() {
     }
     assert!(named > 0, "damage was found");
 }
+
+/// User nobody may have one process, which is tcptally itself.
+#[test]
+fn where_no_thread_can_be_created_records_are_read_all_the_same() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can start a program as another user");
+        return;
+    }
+    let record = large();
+    let folder = record.folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let gzip = Command::new("gzip").args(["-k", &record.path]).status();
+    assert!(gzip.unwrap().success());
+    let alone = |file: &str| {
+        let program = env!("CARGO_BIN_EXE_tcptally");
+        let user = ["--nproc=1", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        run(Command::new("prlimit").args(user).args([program, "parse", "-F", "json", file]))
+    };
+    let plain = alone(&record.path);
+    assert!(
+        plain.status == Some(0) && plain.out.replace(" ", "").contains("\"total\":20000"),
+        "{}",
+        plain.err
+    );
+    let compressed = alone(&format!("{}.gz", record.path));
+    if compressed.status != Some(0) {
+        assert!(compressed.err.contains("Resource temporarily unavailable"), "{}", compressed.err);
+        assert_eq!(compressed.status, Some(1));
+        assert!(!compressed.err.contains("panicked"), "{}", compressed.err);
+    }
+}

@@ -10,10 +10,13 @@ use crate::parse::deduplicate::{PacketKind, PacketObservation};
 /// Maximum number of kinds of undecoded packets that are counted separately.
 const MAX_UNREAD: usize = 32;
 
+/// Where those of all further kinds are counted.
+const OTHER_KINDS: Unread = Unread::Named("other kinds");
+
 /// What was read of a part, and between which places of the file.
 #[derive(Default)]
 pub(super) struct Block {
-    /// Packets of inbound connections.
+    /// Packets of inbound connections, and the SYNs of outbound ones, which are marked.
     pub sightings: Vec<PacketObservation>,
     /// Where the first record begins, if one does.
     pub from: Option<u64>,
@@ -54,9 +57,11 @@ impl Sums {
     fn add_unread(&mut self, what: Unread, n: u64) {
         match self.unread.iter().position(|(known, _)| *known == what) {
             Some(at) => self.unread[at].1 += n,
-            None if self.unread.len() < MAX_UNREAD => self.unread.push((what, n)),
+            None if self.unread.len() < MAX_UNREAD || what == OTHER_KINDS => {
+                self.unread.push((what, n));
+            }
             // Somebody sends every number there is.
-            None => self.unread[0].1 += n,
+            None => self.add_unread(OTHER_KINDS, n),
         }
     }
 

@@ -100,7 +100,7 @@ fn decompressed(
     // Lines and their offset; without: an accept in what was passed over.
     let (send, receive) = mpsc::sync_channel::<(Vec<u8>, Option<u64>)>(WAITING_BLOCKS);
     let end = thread::scope(|scope| {
-        let decompress = scope.spawn(move || {
+        let decompress = move || {
             let mut passed = PassedAccept::default();
             lines::pieces(input, |piece| {
                 // The other side ends before this one only if it panics.
@@ -113,7 +113,8 @@ fn decompressed(
                     Piece::Rest(_) => Ok(()),
                 };
             })
-        });
+        };
+        let decompress = thread::Builder::new().spawn_scoped(scope, decompress)?;
         for (text, at) in receive {
             let Some(at) = at else {
                 log.passed_accept();

@@ -214,8 +214,8 @@ impl Capture {
         self.events.iter().try_for_each(|e| e.event.disable())
     }
 
-    /// Returns how many changes the kernel has counted for which no record has been read yet. Call
-    /// it before the rings are read: what is not found there is missing.
+    /// Returns how many changes the kernel has counted, by event. Call it before the rings are read,
+    /// and [`missing`](Capture::missing) afterwards.
     pub(super) fn counts(&self) -> io::Result<Vec<u64>> {
         self.events.iter().map(|e| e.event.count()).collect()
     }
