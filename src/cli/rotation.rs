@@ -18,7 +18,7 @@ pub(super) struct Rotation {
 pub(super) struct Former {
     /// Follows its name and a dot: when its period began, in UTC.
     pub suffix: String,
-    /// So many former files are kept; `None`: all.
+    /// The number of former files that are kept; `None`: all.
     pub keep: Option<usize>,
 }
 

@@ -27,7 +27,7 @@ use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::Value;
 use crate::{Connection, RecordTime};
 
-/// Rows of a row group: so many that columns compress well, and some 20 MB in memory.
+/// Rows of a row group: enough for columns to compress well, and some 20 MB in memory.
 const GROUP_ROWS: usize = 1 << 17;
 
 /// Bytes of text of a row group, because a record may have names of any length.

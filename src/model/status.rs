@@ -64,7 +64,7 @@ fn one() -> u64 {
     1
 }
 
-/// So many different warnings are kept. A record, such as a merged report, may have any number.
+/// Maximum number of different warnings that are kept. A record, such as a merged report, may have any number.
 const MAX_WARNINGS: usize = 1000;
 const MORE_WARNINGS: &str =
     "there are more than 1000 different warnings, and the others are left out";

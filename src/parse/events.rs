@@ -208,7 +208,7 @@ impl EventSink {
 #[derive(Default)]
 struct Hosts(BTreeSet<Box<str>>);
 
-/// So many machines of an input are remembered.
+/// Maximum number of machines of an input that are remembered.
 const MAX_HOSTS: usize = 100_000;
 
 impl Hosts {

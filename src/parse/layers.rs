@@ -92,7 +92,7 @@ impl Layers {
     }
 }
 
-/// So many lines tell which prefixes the others have.
+/// Number of lines from which the prefixes of all lines are learnt.
 const MAX_LINES: usize = 1000;
 
 /// The first lines of a text that are not empty. The last line of `head` may be cut, and is

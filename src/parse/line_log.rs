@@ -40,7 +40,7 @@ pub(crate) enum ParsedLine {
 pub(crate) struct Event {
     /// The time in the line.
     pub stamp: Stamp,
-    /// So many nanoseconds before that time the connection began.
+    /// Nanoseconds between the beginning of the connection and that time.
     pub before: i64,
     /// Who connected to what.
     pub ends: Ends,

@@ -94,7 +94,7 @@ pub(super) enum Piece<'a> {
     Rest(&'a [u8]),
 }
 
-/// So many bytes of a piece come again with the next.
+/// Bytes at the end of a piece that come again with the next.
 pub(super) const OVERLAP: usize = 32;
 
 /// Reads `input` to its end and gives whole lines, many at once, as soon as they are there: from

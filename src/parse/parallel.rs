@@ -48,8 +48,8 @@ impl<A, B> Drop for Alarm<'_, A, B> {
     }
 }
 
-/// Bytes that a thread takes at a time: so many that what must be done in order for each does not
-/// count, and so few that they stay in the cache.
+/// Bytes that a thread takes at a time: enough for what must be done in order for each not to
+/// matter, and few enough to stay in the cache.
 const CHUNK: usize = 256 * 1024;
 
 /// How a file is divided.
@@ -62,7 +62,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Divides so many `bytes` into chunks of that size (`None`: what is fastest), for no more
+    /// Divides `bytes` into chunks of that size (`None`: what is fastest), for no more
     /// threads than there is work for.
     pub(super) fn new(bytes: u64, chunk: Option<usize>, threads: usize) -> Parts {
         let chunk = chunk.unwrap_or(CHUNK).max(1);

@@ -37,7 +37,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 /// A socket is not behind more words.
 const MAX_WORDS: usize = 12;
 
-/// So many sockets of a file wait for its end.
+/// Maximum number of sockets of a file that wait for its end.
 const MAX_SOCKETS: usize = 1 << 20;
 
 /// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no

@@ -302,8 +302,8 @@ impl Attached {
 
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
 const OFF_STACK: [&str; 2] = ["haproxy", "node"];
-/// So many threads of a process are looked at, at most.
-const LOOKED_AT: usize = 64;
+/// Maximum number of threads of a process that are looked at.
+const MAX_INSPECTED_THREADS: usize = 64;
 
 /// Why the samples of a process will not tell all, as far as that shows before its first accept.
 fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
@@ -314,7 +314,7 @@ fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     if sampler.asks_for_wildcard(pid) {
         return Some("the local address is asked for, and it listens on all addresses");
     }
-    let threads = sampler.threads_of(pid).take(LOOKED_AT);
+    let threads = sampler.threads_of(pid).take(MAX_INSPECTED_THREADS);
     let mut buffers = threads.filter_map(procfs::accept_under_way);
     let is_elsewhere = buffers.any(|call| !sample::can_reach(&call));
     is_elsewhere.then_some("its buffer for addresses is elsewhere")

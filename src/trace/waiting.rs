@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
 /// A listener whose owner cannot be seen for so long belongs to another user. Before, it may have just ended.
 const INVISIBLE: Duration = Duration::from_millis(500);
-/// So many shortfalls of servers that have ended are kept apart.
+/// Maximum number of shortfalls of ended servers that are kept apart.
 const MAX_SHORTFALLS: usize = 100;
 
 /// A source that attaches to running processes.

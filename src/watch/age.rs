@@ -20,7 +20,7 @@ pub(super) struct Age {
     pub least: Nanos,
     /// The upper bound, if known.
     pub most: Option<Nanos>,
-    /// The longest time since it was last known to be alive.
+    /// The upper bound of the time since it was last known to be alive.
     pub quiet: Nanos,
 }
 

@@ -313,7 +313,7 @@ fn where_no_thread_can_be_created_records_are_read_all_the_same() {
     };
     let plain = alone(&record.path);
     assert!(
-        plain.status == Some(0) && plain.out.replace(" ", "").contains("\"total\":20000"),
+        plain.status == Some(0) && plain.out.replace(' ', "").contains("\"total\":20000"),
         "{}",
         plain.err
     );

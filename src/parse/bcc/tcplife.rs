@@ -33,7 +33,7 @@ fn header(line: &[u8]) -> Option<Columns> {
     Columns::of(line, &["LADDR", "LPORT", "RADDR", "RPORT", "MS"])
 }
 
-/// So many sessions wait for the end of the record to be decided.
+/// Maximum number of sessions whose direction is decided only at the end of the record.
 const MAX_UNDECIDED: usize = 1 << 20;
 
 /// The connection, as if it were inbound, and both ports.

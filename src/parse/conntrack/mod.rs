@@ -35,7 +35,7 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// So many open flows are remembered of a record of events.
+/// Maximum number of open flows that are remembered of a record of events.
 const MAX_FLOWS: usize = 1 << 21;
 
 fn recognise(head: &[u8]) -> bool {

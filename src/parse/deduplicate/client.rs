@@ -9,10 +9,10 @@ use super::observation::{PacketKind, PacketObservation};
 use crate::model::connection::Connection;
 use crate::parse::host::{Ends, Host};
 
-/// In a record without times, or a flood, so many clients' ports are remembered.
+/// Maximum number of clients' ports that are remembered in a record without times, or a flood.
 pub(super) const MAX_FLOWS: usize = 1 << 20;
 
-/// So many connections of one client's port are looked through. Somebody may scan from one: older
+/// Maximum number of connections of one client's port that are compared. Somebody may scan from one: older
 /// connections are found by their server's end alone.
 const MAX_RECENT: usize = 64;
 
@@ -32,7 +32,7 @@ pub(super) struct Client {
 pub(super) struct Older {
     flows: HashMap<(Host, Option<u16>), SmallVec<[Flow; 1]>, RandomState>,
     pub count: usize,
-    /// At so many, those that are over are forgotten.
+    /// At this number, those that are over are forgotten.
     limit: usize,
 }
 

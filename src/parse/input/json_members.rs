@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
 
-/// So many objects may be around a text.
+/// Maximum number of objects around a text.
 const MAX_DEPTH: usize = 3;
 
 /// Members that hold the text, the surest first.

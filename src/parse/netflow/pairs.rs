@@ -17,7 +17,7 @@ const NEAR: i64 = 7 * SECOND / 2;
 const SPAN: i64 = 130 * SECOND;
 /// Without flags, what comes on the same ports so soon is taken for the same connection.
 const MAX_PAUSE_NS: i64 = 60 * SECOND;
-/// So many pairs of ends wait for more of theirs, twice.
+/// Maximum number of pairs of ends in each of the two generations, the recent and the older one.
 const MAX_OPEN_FLOWS: usize = 1 << 19;
 
 type End = (Host, u16);
@@ -45,11 +45,11 @@ struct Side {
     flags: Option<u8>,
 }
 
-/// A connection: what the lower end sent, and what the higher.
+/// A connection: what each end sent, first the end that sorts first.
 type Sides = [Option<Side>; 2];
 type Map = HashMap<(String, End, End), Vec<Sides>, RandomState>;
 
-/// See the module.
+/// Flows that are joined to connections, two generations of them.
 pub(super) struct Pairs {
     young: Map,
     old: Map,
@@ -60,7 +60,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// As the options ask for it.
+    /// Creates an empty set. `local`: addresses of servers; `established`: only connections with an answer.
     pub(super) fn new(local: &[Host], established: bool) -> Pairs {
         Pairs {
             young: Map::default(),

@@ -58,7 +58,7 @@ pub(super) enum Format {
 pub(super) enum Stop {
     /// The next begins where it is not wanted.
     Limit,
-    /// So many more bytes are needed for the next.
+    /// This number of further bytes is needed for the next.
     Needs(usize),
     /// What comes is no part of a capture.
     Broken(&'static str),
@@ -96,7 +96,7 @@ fn block_at(bytes: &[u8], big_endian: bool) -> Result<&[u8], Stop> {
 }
 
 impl Format {
-    /// Of a file that begins with `head`; and where its records begin.
+    /// Returns the format of a file that begins with `head`, and where its records begin.
     pub(super) fn of(head: &[u8]) -> Result<(Format, usize), Stop> {
         if head.starts_with(&SECTION) {
             // The first block says more.
@@ -112,8 +112,8 @@ impl Format {
         Ok((format, head.len() - rest.len()))
     }
 
-    /// Gives the frames of the records that begin in the first `limit` of `bytes`; and where the
-    /// next record begins. `dropped` counts packets that the capture says it lost.
+    /// Calls `take` for each frame of the records that begin in the first `limit` of `bytes`, and
+    /// returns where the next record begins. `dropped` counts packets that the capture says it lost.
     pub(super) fn each(
         &mut self,
         bytes: &[u8],
@@ -234,7 +234,7 @@ impl Format {
     }
 }
 
-/// Of what may be a record.
+/// The length of what may be a record.
 enum Length {
     Of(usize),
     /// Its bytes end before that is known.

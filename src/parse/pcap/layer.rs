@@ -39,7 +39,7 @@ pub(super) type Step<'a> = Result<Layer<'a>, End>;
 /// Why decoding ends before a TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The bytes end. That is for the capture to explain.
+    /// The bytes end. `packet::read` decides whether the capture cut them.
     Truncated,
     /// The bytes end, and not because of the capture's snap length.
     Short,

@@ -33,7 +33,7 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// So many sorts of packets that are not decoded are listed in a warning.
+/// Maximum number of kinds of undecoded packets that a warning lists.
 const MAX_LISTED: usize = 6;
 
 const MAGICS: &[[u8; 4]] = &[
@@ -48,7 +48,7 @@ const MAGICS: &[[u8; 4]] = &[
 
 fn recognise(head: &[u8]) -> bool {
     let Some(magic) = head.first_chunk::<4>() else { return false };
-    // A pcapng file begins as four ends of lines do; its byte order identifies it.
+    // The magic number of pcapng is four line ends too (0a 0d 0d 0a); its byte order identifies it.
     let orders = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
     MAGICS.contains(magic)
         && (*magic != SECTION || head.get(8..12).is_some_and(|order| orders.contains(&order)))
@@ -64,7 +64,7 @@ fn first_time(head: &[u8]) -> Option<RecordTime> {
 }
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    // The answer to what was asked at the end of one file may be in the next.
+    // The SYN+ACK to a SYN at the end of one file may be in the next.
     inputs.sort_by_cached_key(|input| first_time(input.head()));
     let name = super::common_name(inputs.iter());
     let mut deduplicator = Deduplicator::new(cx);

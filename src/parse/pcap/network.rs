@@ -212,7 +212,7 @@ fn ipv4(packet: &[u8]) -> Step<'_> {
     // Segmentation offload leaves the length 0.
     let end = if total >= length { total.min(packet.len()) } else { packet.len() };
     let (mut protocol, mut start) = (header[9], length);
-    // The authentication header hides nothing.
+    // The authentication header (51) does not encrypt what follows.
     while protocol == 51 {
         protocol = byte_at(packet, start)?;
         start += (usize::from(byte_at(packet, start + 1)?) + 2) * 4;

@@ -21,14 +21,14 @@ use crate::parse::lines::{self, Piece};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::timestamp::{Base, Dates};
 
-/// Where briefs are not certain in so many parts, they will seldom be.
-const TOO_OFTEN: u32 = 4;
-/// They are tried again in every so many parts.
-const RETRY: u64 = 64;
+/// After this number of parts whose briefs were not certain, they are tried seldom.
+const MAX_UNCERTAIN_PARTS: u32 = 4;
+/// From then on they are tried in one part of this number.
+const RETRY_PARTS: u64 = 64;
 
-/// Whether to try briefs in this part, after so many in which they were not certain.
+/// Whether to try briefs in this part, after `again` parts in which they were not certain.
 fn tries_briefs(again: u32, part: u64) -> bool {
-    again < TOO_OFTEN || part.is_multiple_of(RETRY)
+    again < MAX_UNCERTAIN_PARTS || part.is_multiple_of(RETRY_PARTS)
 }
 
 /// Reads `input` to its end.

@@ -11,12 +11,12 @@ use crate::parse::lines::{self, is_end};
 use crate::parse::reader::Context;
 use crate::parse::timestamp::{ClockSpan, DAY, Stamp, first_date};
 
-/// From so many bytes on,
-const LARGE: u64 = 4 * 1024 * 1024;
-/// files are looked at in regions of so many bytes,
-const REGION: u64 = 128 * 1024;
-/// and of each only so many, or if there is no time in them, so many more,
-const SAMPLES: [u64; 2] = [512, 8192];
+/// Files of at least this number of bytes are looked at in regions.
+const LARGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of a region.
+const REGION_BYTES: u64 = 128 * 1024;
+/// Bytes of a region that are read, and those that are read beside if there is no time in them,
+const SAMPLE_BYTES: [u64; 2] = [512, 8192];
 /// if no more time passes in it than this. Only a region in which a whole day and less than this
 /// passes without a trace would be taken for one in which less than this passes.
 const LITTLE: i64 = DAY / 24 / 12;
@@ -48,7 +48,7 @@ fn clock_span(input: &mut Input, cx: &Context<'_>) -> Option<ClockSpan> {
         return Some(head);
     }
     if let Some(plain) = input.plain()
-        && plain.len > LARGE
+        && plain.len > LARGE_BYTES
     {
         return sampled(&plain);
     }
@@ -71,7 +71,7 @@ fn sampled(plain: &Plain<'_>) -> Option<ClockSpan> {
     let mut start = 0;
     let mut here = regions.sample(start);
     while start < plain.len {
-        let next = (start + REGION).min(plain.len);
+        let next = (start + REGION_BYTES).min(plain.len);
         // Lines that begin before `next` and end behind it are in neither part, which is no loss:
         // their neighbours tell the same.
         let there = if next < plain.len { regions.sample(next) } else { None };
@@ -99,7 +99,7 @@ struct Regions<'a> {
 impl Regions<'_> {
     /// How time passes in the first lines behind `start`.
     fn sample(&mut self, start: u64) -> Option<ClockSpan> {
-        let mut samples = SAMPLES.iter().filter_map(|length| self.read(start, *length));
+        let mut samples = SAMPLE_BYTES.iter().filter_map(|length| self.read(start, *length));
         samples.find(|clock_span| clock_span.clock().is_some())
     }
 
@@ -194,7 +194,7 @@ mod tests {
             std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
         let input = Input::open(file.path(), &progress).unwrap();
         let plain = input.plain().unwrap();
-        assert!(plain.len > LARGE);
+        assert!(plain.len > LARGE_BYTES);
         let sampled = sampled(&plain).unwrap();
         assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
         assert_eq!(exact.days(), 2);

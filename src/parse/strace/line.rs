@@ -16,8 +16,8 @@ use crate::parse::{clean, lines};
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
 const GLUED: u8 = 16;
 
-/// An accept that begins so many bytes before the cut of a line may be divided by it.
-const CUT_CALL: usize = 1024;
+/// An accept that begins within this number of bytes before the cut of a line may be divided by it.
+const MAX_CALL_BYTES: usize = 1024;
 
 /// How often parts of one line are tried, so that a line takes no time to speak of, however it is
 /// made.
@@ -68,7 +68,7 @@ impl LineReader<'_> {
         let whole = |fact: &Fact| matches!(fact.part, LinePart::Whole | LinePart::Resumed);
         let unread =
             self.block.unreadable == before.1 && !self.block.facts[before.0..].iter().any(whole);
-        let end = lines::LONGEST - CUT_CALL;
+        let end = lines::LONGEST - MAX_CALL_BYTES;
         let divided = unread && rescue::has_accept(&line[end..lines::LONGEST]);
         let behind = rescue::has_accept(&line[lines::LONGEST - lines::OVERLAP..]);
         self.block.unreadable += u64::from(divided || behind);

@@ -10,8 +10,8 @@ use crate::Connection;
 /// Maximum distance in bytes between accept and such a line.
 const MAX_PENDING_LINES: u64 = 256 * 1024;
 
-/// After so many connections without such a line, others do not wait until one is seen.
-const VAIN: u32 = 1000;
+/// After this number of connections without such a line, others do not wait until one is seen.
+const MAX_WAITS_IN_VAIN: u32 = 1000;
 
 /// A connection that waits.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct PendingConnections {
 impl PendingConnections {
     /// Whether such lines were seen lately.
     pub(super) fn hopeful(&self) -> bool {
-        self.vain < VAIN
+        self.vain < MAX_WAITS_IN_VAIN
     }
 
     /// Takes note of a line that completes connections.

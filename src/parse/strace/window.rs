@@ -6,7 +6,7 @@ use super::compact::Recent;
 use crate::parse::digits::few_of_eight;
 use crate::sys;
 
-/// Only lines with so many bytes behind their beginning are looked at.
+/// Bytes of a window. Only lines with that many bytes behind their beginning are looked at.
 pub(super) const LENGTH: usize = 512;
 
 /// A place in the window.

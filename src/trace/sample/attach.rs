@@ -31,8 +31,8 @@ use super::rings::Rings;
 use super::sampler::{Phase, Sampler};
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
 
-/// So many threads of a process that wait in accept show what its buffers are like.
-const BUFFERS_LOOKED_AT: usize = 8;
+/// Maximum number of threads of a process, waiting in accept, whose buffers are looked at.
+const MAX_INSPECTED_BUFFERS: usize = 8;
 /// How long to wait for moments in which threads create no other ones.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -248,7 +248,7 @@ impl Sampler {
     pub(super) fn open(&mut self, thread: Thread) -> Result<(), Refused> {
         let program = self.programs.program(thread.pid);
         if !self.learning.knows(program) {
-            let threads = procfs::threads(thread.pid).into_iter().take(BUFFERS_LOOKED_AT);
+            let threads = procfs::threads(thread.pid).into_iter().take(MAX_INSPECTED_BUFFERS);
             self.learning.begin(program, threads.filter_map(procfs::accept_under_way));
         }
         let family = self.families.open(thread.tid, self.learning.mode(program), &self.rings)?;
@@ -266,7 +266,7 @@ impl Sampler {
             let threads: Vec<Tid> = self.threads.of_process(*pid).collect();
             let waiting =
                 threads.into_iter().filter(|tid| procfs::accept_under_way(*tid).is_some());
-            for tid in waiting.take(BUFFERS_LOOKED_AT).collect::<Vec<_>>() {
+            for tid in waiting.take(MAX_INSPECTED_BUFFERS).collect::<Vec<_>>() {
                 self.look_at_buffer(Thread { pid: *pid, tid });
             }
         }

@@ -18,7 +18,7 @@ use crate::trace::tracer::CoverageLog;
 pub(super) struct Covered {
     threads: HashMap<Tid, Vec<Window>>,
     undecided: HashMap<Tid, Undecided>,
-    /// When the last window ended that is more than a moment.
+    /// The latest end of a window that is longer than a moment.
     latest: u64,
 }
 
@@ -40,7 +40,7 @@ struct Undecided {
     later: Option<u64>,
 }
 
-/// Whose an accept is.
+/// Which engine counts an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The sampler's.

@@ -1,4 +1,4 @@
-//! The events of threads: what makes their accepts samples, and the kernel's own count of them.
+//! The perf events that sample the accepts of threads, and the kernel's own count of them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CStr;
@@ -19,12 +19,12 @@ use super::rings::Rings;
 
 /// accept's errors are negative; what it may return besides is a descriptor.
 const SUCCESS: &CStr = c"ret >= 0";
-/// Calls without a buffer tell nothing.
+/// A call with a length of NULL has no buffer that could be measured.
 const WITH_LENGTH: &CStr = c"upeer_addrlen != 0";
-/// So many families have samples of calls of accept from the start; others get them by need.
+/// Maximum number of families whose calls of accept are sampled from the start; others get that by need.
 const MAX_FAMILIES_WITH_ENTRIES: usize = 64;
-/// Fewer are kept open: what is closed too early counts nothing any more.
-const MANY_FAMILIES: usize = 512;
+/// Unused families are closed above this number only, because a closed one counts nothing any more.
+const MAX_UNUSED_KEPT: usize = 512;
 /// Of accept and accept4 each: where it is called, and where it returns.
 const EVENTS_PER_CPU: u64 = 4;
 /// That of io_uring_setup.
@@ -91,7 +91,7 @@ impl Families {
     /// Opens events on a thread.
     ///
     /// # Errors
-    /// [`Refused`], in which the remedy stands.
+    /// [`Refused`], which names the remedy.
     pub(super) fn open(
         &mut self,
         tid: Tid,
@@ -230,7 +230,7 @@ impl Families {
         self.families.get(&id)
     }
 
-    /// Whether so many more events can be opened, with all that a thread gets.
+    /// Whether the events of this number of further threads can be opened.
     pub(super) fn has_room_for(&self, threads: usize, rings: &Rings) -> bool {
         let each = EVENTS_PER_CPU * rings.cpus() as u64 + EVENTS_PER_THREAD;
         let open = self.families.values().flat_map(|family| &family.events);
@@ -259,7 +259,7 @@ impl Families {
     /// `processed_until` have been processed.
     pub(super) fn close_unused(&mut self, processed_until: u64) {
         self.counters.forget_closed(processed_until);
-        if self.families.len() < MANY_FAMILIES {
+        if self.families.len() < MAX_UNUSED_KEPT {
             return;
         }
         let unused = self.families.iter().filter(|(_, family)| family.threads == 0);

@@ -21,13 +21,13 @@ use crate::trace::sockaddr::PeerAddr;
 use super::answers::confirms;
 use super::record::{Accept, Entry, Site};
 
-/// So many answers that all name other ports refute a buffer of less than four bytes.
+/// Number of answers, all with other ports, that refute a buffer of less than four bytes.
 const MAX_DIFFERING: u64 = 8;
 /// Where an IPv4 address ends in a `sockaddr_in`, and an IPv6 address in a `sockaddr_in6`.
 const INET_END: u32 = 8;
 const INET6_END: u32 = 24;
 
-/// A program file: device and inode. Where that is not known, 0 and a process.
+/// A program file: device and inode; 0 and a process ID if that is not known.
 pub(super) type Program = (u64, u64);
 
 /// What is known of each program.
@@ -129,7 +129,7 @@ pub(super) enum Verdict {
     Open,
     /// The answer is that of another socket.
     Ignored,
-    /// So many may be wrong.
+    /// This number of connections may be wrong.
     Refuted(u64),
 }
 

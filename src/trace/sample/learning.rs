@@ -1,6 +1,6 @@
 //! How much of the stack the samples of a program must hold, and how soon they must be read.
 //!
-//! That shows by its first accepts. Until then samples are large, and each wakes up the reader, so
+//! Its first accepts show that. Until then samples are large, and each wakes up the reader, so
 //! that sockets can be asked before the server closes them. From then on they are as small as its
 //! buffers allow, so that the rings hold many.
 
@@ -18,9 +18,9 @@ const UNKNOWN_STACK_BYTES: u32 = 512;
 const MIN_STACK_BYTES: u32 = 128;
 const MAX_STACK_BYTES: u32 = 4096;
 const STACK_STEP_BYTES: u32 = 8;
-/// So many accepts whose samples tell the peer show what a program's samples must hold.
-const LEARNT: u32 = 4;
-/// So often the events of a program are opened anew.
+/// Number of accepts whose samples hold the peer, after which the size of a program's samples is chosen.
+const ACCEPTS_TO_LEARN: u32 = 4;
+/// Maximum number of times that the events of a program are replaced.
 const MAX_CHANGES: u32 = 8;
 
 /// What samples hold, and when they are read.
@@ -51,7 +51,7 @@ pub(super) struct Learning(HashMap<Program, Learnt>);
 
 #[derive(Debug, Default)]
 struct Learnt {
-    /// So many samples told all since the last that did not.
+    /// Number of samples that held the peer since the last that did not.
     told: u32,
     /// How far above the stack pointer its buffers reach, as far as samples can.
     reach: u32,
@@ -87,7 +87,7 @@ impl Learning {
             learnt.note(accept.site);
         }
         learnt.told = if is_told { learnt.told + 1 } else { 0 };
-        let mode = match learnt.told >= LEARNT {
+        let mode = match learnt.told >= ACCEPTS_TO_LEARN {
             true => Mode { stack_bytes: learnt.small(), wakes_at_once: false },
             false if learnt.told == 0 => Mode { stack_bytes: learnt.large(), wakes_at_once: true },
             false => learnt.mode,

@@ -124,7 +124,7 @@ impl Listeners {
         self.known.remove(&pid);
     }
 
-    /// What is looked at from now on is looked at again.
+    /// Forgets what was looked at in the round before.
     pub(super) fn begin_round(&mut self) {
         self.checked.clear();
         self.looked_at.clear();

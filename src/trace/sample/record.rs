@@ -44,7 +44,7 @@ pub(super) enum What {
     Comm(Thread, Arc<str>),
     /// A process executes another program, and has this name from now on.
     Exec(Thread, Arc<str>),
-    /// So many records found no room in the ring.
+    /// The ring had no room for this number of records.
     Lost(u64),
 }
 
@@ -127,7 +127,7 @@ pub(super) enum Buffer {
     Sampled,
     /// Nowhere: it passed NULL.
     Null,
-    /// So far above the stack pointer, in bytes; the sample does not reach there.
+    /// This many bytes above the stack pointer, beyond the end of the sample.
     Elsewhere(u64),
     /// The sample has no registers.
     Unknown,
@@ -200,7 +200,7 @@ fn sample(body: &[u8], is_entry: impl Fn(u64) -> bool) -> Option<Record> {
         let room = fields.u64()? as usize;
         let stack = fields.0.get(..room)?;
         fields.skip(room)?;
-        // What the kernel could read; where the room is empty, it says nothing of it.
+        // dyn_size: the bytes that the kernel could copy. It is absent where the room is 0.
         let filled = if room == 0 { 0 } else { fields.u64()? as usize };
         let stack = stack.get(..filled)?;
         let call = sampled_call(registers);

@@ -34,8 +34,8 @@ const KEPT_BYTES: usize = 4 << 20;
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A record is in its ring this long after its time, at the latest, save where the CPU was taken
-/// away from the kernel itself.
+/// A record is in its ring within this time, unless the CPU was taken away from the kernel itself
+/// (as a hypervisor does).
 const WRITING_NS: u64 = 1_000_000;
 
 /// The rings of all CPUs.
@@ -147,9 +147,9 @@ impl Rings {
         }
     }
 
-    /// Takes what has come out of the rings; `see` is called for each record, as they come.
-    /// `is_entry` says which events are at the entry of a call. Returns until when all that the
-    /// kernel has written is now pending.
+    /// Moves the records of the rings to those that are pending; calls `see` for each.
+    /// `is_entry` says which events are at the entry of a call. Returns the time before which
+    /// every record is pending now.
     pub(super) fn drain(
         &mut self,
         is_entry: impl Fn(u64) -> bool,

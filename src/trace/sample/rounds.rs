@@ -26,7 +26,7 @@ use super::threads::{CREATED_UNSEEN, Inheritance};
 
 const ROUND_PAUSE: Duration = Duration::from_micros(300);
 
-/// So many sockets are asked in one round, those of the latest accepts.
+/// Maximum number of sockets that are queried in one round, those of the latest accepts.
 const MAX_QUESTIONS: usize = 256;
 
 const TOO_SHORT: &str = "connections may have been counted with the address of another client: \
@@ -131,7 +131,7 @@ impl Sampler {
             // By now it is known which program a new process executes.
             What::Entry(entry) => self.enter(&entry),
             What::Fork(fork) => self.forked(fork, time, self.families.family_of(record.event)),
-            // The end of its events alone.
+            // Only its events have ended, not the thread.
             What::Exit(thread) if self.executed_setuid.remove(&thread.tid) => {}
             What::Exit(thread) => {
                 self.threads.ended(thread, &mut self.families);
@@ -416,7 +416,7 @@ impl Sampler {
 }
 
 /// Whether the program that a process has just executed has other privileges than whoever
-/// executed it, or is hidden from him: the kernel ends its events then.
+/// executed it, or cannot be read by that user: the kernel ends its events then.
 fn ends_events(pid: Tid) -> bool {
     use std::os::unix::fs::MetadataExt;
     const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;

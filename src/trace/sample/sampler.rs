@@ -41,10 +41,10 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 const CHECK_SHARE: u32 = 50;
 /// How long to look for a sample that the kernel has counted already.
 const SAMPLE_TIMEOUT: Duration = Duration::from_millis(300);
-/// So many processes, and threads of each, are looked at for the length of their buffers.
+/// Maximum number of processes, and of threads of each, whose buffer lengths are read when counting begins.
 const MAX_INSPECTED: usize = 16;
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// A connection is given this long after its time, at the latest, as a rule.
+/// A connection is usually given within this time.
 const LATENESS: Duration = Duration::from_millis(250);
 
 const LOST: &str = "connections were accepted while the kernel's ring buffer was full: tcptally was \
@@ -101,6 +101,7 @@ pub struct Sampler {
     pub(super) phase: Phase,
     /// Whether a signal has ended the count.
     pub(super) told_to_end: bool,
+    /// Whether SIGUSR1 asked for the tally.
     pub(super) asked: bool,
     /// SIGHUP asked to reopen output files.
     pub(super) reopen: bool,
@@ -189,7 +190,7 @@ impl Sampler {
             }
             return Ok(());
         }
-        // At the hard limit of CPU time the kernel kills: what is known by then is told.
+        // SIGXCPU: at the hard limit of CPU time the kernel kills, so report before.
         if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
             self.told_to_end = true;
             self.finish()?;

@@ -70,7 +70,7 @@ struct Told {
     others: Vec<u64>,
 }
 
-/// What is to be done about a new thread.
+/// Whether a new thread has inherited the events of the one that created it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inheritance {
     /// It has its creator's events, or events of its own.
@@ -258,10 +258,10 @@ impl Threads {
     /// accept, as a thread may have events of its own and inherited ones. A thread that is not
     /// known yet is noted.
     ///
-    /// The next accept may look the same and be told by other events first. Then these are taken
-    /// to tell of the former, and the accept counts by the event that had told of the former, so
-    /// that the number is right in any case: an event that tells of one tells of the next one on
-    /// the same CPU, or its sample is known to be lost.
+    /// Two accepts of a thread may look the same. Say that A1 is the only sample of the first, and
+    /// B2 and A2, in this order, are those of the second. Then B2 is taken for another sample of the
+    /// first accept, and A2 counts. So the number is right in any case: an event that samples one
+    /// accept samples the next one on the same CPU too, or its sample is known to be lost.
     pub(super) fn counts(
         &mut self,
         accept: &Accept,
@@ -321,7 +321,7 @@ impl Threads {
     }
 }
 
-/// How threads behave that may be creating another one: whether they have left that call.
+/// Whether threads that may have been inside clone(2) have left it since.
 #[derive(Debug, Default)]
 pub(super) struct Progress(HashMap<Tid, u64>);
 

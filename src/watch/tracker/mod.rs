@@ -17,7 +17,7 @@ use super::listeners::Listeners;
 use super::ports::PortSet;
 use crate::sys::sock_diag::{End, Info, Socket, state};
 
-/// The maximum delay of a notice after which its socket is dropped.
+/// A socket that dumps no longer have is forgotten after this time without a notice.
 const FORGET: Nanos = 60_000_000_000;
 
 /// A connection that counts.
