@@ -1,9 +1,12 @@
 //! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2 and `netstat -tan`
-//! of net-tools and of the BSDs.
+//! of net-tools and of the BSDs. Also the sockets that `ss -E` shows when they are destroyed.
 //!
 //! A list does not show who opened a connection. Where it has the listening sockets, it is inbound
 //! if something listens on its local port; otherwise the ports decide, see [`PortUses`]. Each list
 //! begins with its header line; a connection in several lists counts once.
+//!
+//! A destroyed socket of TCP has the state UNCONN and both ends, which no socket in a list has. If the program
+//! that closed it discarded what was not sent (SO_LINGER), the port of the peer is `*`.
 
 use std::io;
 use std::path::Path;
@@ -13,13 +16,14 @@ use super::conntrack::tables::Tables;
 use super::conntrack::{date_line, moment_in};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
+use super::layers;
 use super::lines;
 use super::port_uses::{Direction, PortUses};
 use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::Calendar;
-use super::{layers, wrapper};
+use super::timestamp::{Calendar, Stamp};
+use super::wrapper::{self, Stripped};
 use crate::time::local_zone;
-use crate::{RecordTime, ShortfallKind};
+use crate::{Connection, RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -78,8 +82,12 @@ enum Line {
     Listening(u16),
     /// A connection, as if it were inbound, and its rank.
     Socket(Ends, u8),
+    /// A TCP socket that was destroyed, as if it were inbound.
+    Destroyed(Ends),
     /// A TCP socket that cannot be read.
     Broken,
+    /// A socket that is bound to a port only. Without the column of the protocol, that is one of UDP.
+    Unconnected,
     /// A socket without a connection, or of another protocol.
     OtherSocket,
     /// Anything else.
@@ -122,14 +130,17 @@ fn is_header(line: &[u8]) -> bool {
     has("Recv-Q") && has("Send-Q") && has("Local Address")
 }
 
-/// Reads a line, which may have prefixes.
-fn line(text: &[u8]) -> Line {
+/// Reads a line, which may have prefixes, and the time in these.
+fn line(text: &[u8]) -> (Stamp, Line) {
     if is_header(text) {
-        return Line::Header;
+        return (Stamp::None, Line::Header);
     }
-    let inner = wrapper::without_prefixes(text).map(|stripped| stripped.rest);
-    let mut read = std::iter::once(text).chain(inner).take(wrapper::MAX_LAYERS).map(bare);
-    read.find(|line| *line != Line::Other).unwrap_or_else(|| behind_words(text))
+    let whole = Stripped { stamp: Stamp::None, rest: text };
+    let all = std::iter::once(whole).chain(wrapper::without_prefixes(text));
+    let mut read =
+        all.take(wrapper::MAX_LAYERS).map(|stripped| (stripped.stamp, bare(stripped.rest)));
+    let found = read.find(|(_, line)| *line != Line::Other);
+    found.unwrap_or_else(|| (Stamp::None, behind_words(text)))
 }
 
 /// Reads a line behind any words, if one of these is the state of a connection.
@@ -171,8 +182,10 @@ fn bare(text: &[u8]) -> Line {
     }
     // net-tools shortens long addresses of IPv6.
     let is_short = |end: &[u8]| is_netstat && first == b"tcp6" && end.len() >= 22;
+    let is_unconnected = state.is_some_and(|(name, _)| *name == b"UNCONN");
     let state = state.map_or(Some(2), |(_, rank)| *rank);
     match (end(local), end(peer), state) {
+        (Some(local), Some(peer), None) if is_unconnected => destroyed(local, peer, is_tcp),
         (Some(End { port: Some(port), .. }), _, None)
             if words.iter().any(|word| *word == b"LISTEN") =>
         {
@@ -194,13 +207,29 @@ fn bare(text: &[u8]) -> Line {
     }
 }
 
+/// A socket in the state UNCONN.
+fn destroyed(local: End, peer: End, has_protocol: bool) -> Line {
+    let is_known = |host: &Host| host.ip().is_none_or(|ip| !ip.is_unspecified());
+    match (local, peer) {
+        (End { host: Some(server), port: Some(port) }, End { host: Some(client), port: to })
+            if is_known(&server) && is_known(&client) =>
+        {
+            Line::Destroyed(Ends { client, client_port: to, server, server_port: Some(port) })
+        }
+        (_, End { port: None, .. }) if !has_protocol => Line::Unconnected,
+        _ => Line::OtherSocket,
+    }
+}
+
 fn recognise(head: &[u8]) -> bool {
     let mut found = false;
     lines::each(head, |text, _| found = found || is_header(text));
     found || {
         // A list that grep has made has no header.
         let lines = layers::first_lines(head);
-        let known = |text: &&&[u8]| matches!(line(text), Line::Socket(..) | Line::Listening(_));
+        let known = |text: &&&[u8]| {
+            matches!(line(text).1, Line::Socket(..) | Line::Listening(_) | Line::Destroyed(_))
+        };
         !lines.is_empty() && lines.iter().filter(known).count() * 2 > lines.len()
     }
 }
@@ -217,35 +246,104 @@ struct File {
     date: Option<RecordTime>,
     broken: u64,
     too_many: u64,
+    /// Destroyed sockets whose direction the numbers of the ports do not tell.
+    undecided: Vec<(Ends, Option<RecordTime>)>,
+    /// How many sockets were destroyed.
+    destroyed: u64,
+    /// Whether there are sockets as UDP has them, and whether there are some that only TCP has.
+    has_unconnected: bool,
+    has_tcp: bool,
 }
 
 impl File {
-    fn read(&mut self, input: &mut Input, calendar: &mut Calendar) -> io::Result<()> {
+    /// Reads the file, and gives the destroyed sockets of clients.
+    fn read(
+        &mut self,
+        input: &mut Input,
+        calendar: &mut Calendar,
+        uses: &mut PortUses,
+        local: &[Host],
+        give: &mut dyn FnMut(Connection),
+    ) -> io::Result<()> {
         lines::blocks(input, |block, _| {
-            lines::each(block, |text, _| match line(text) {
-                Line::Header => {
-                    let date = self.date.take();
-                    self.lists.push(date);
-                }
-                Line::Listening(port) => self.listening.push(port),
-                Line::Socket(ends, rank) if self.sockets.len() < MAX_SOCKETS => {
-                    if self.lists.is_empty() {
+            lines::each(block, |text, _| {
+                let (stamp, line) = line(text);
+                self.has_tcp |= match &line {
+                    Line::Socket(_, rank) => *rank != ESTABLISHED,
+                    Line::Listening(_) | Line::Destroyed(_) => true,
+                    _ => false,
+                };
+                match line {
+                    Line::Header => {
                         let date = self.date.take();
                         self.lists.push(date);
                     }
-                    self.sockets.push((self.lists.len() as u64 - 1, ends, rank));
-                }
-                Line::Socket(..) => self.too_many += 1,
-                Line::Broken => self.broken += 1,
-                Line::OtherSocket => {}
-                Line::Other => {
-                    let time = calendar.record_time(date_line(text));
-                    self.date = time.or(self.date.take());
+                    Line::Listening(port) => self.listening.push(port),
+                    Line::Socket(ends, rank) if self.sockets.len() < MAX_SOCKETS => {
+                        if self.lists.is_empty() {
+                            let date = self.date.take();
+                            self.lists.push(date);
+                        }
+                        self.sockets.push((self.lists.len() as u64 - 1, ends, rank));
+                    }
+                    Line::Socket(..) => self.too_many += 1,
+                    Line::Destroyed(ends) => {
+                        let time = calendar.record_time(stamp);
+                        self.destroyed(ends, time, uses, local, give);
+                    }
+                    Line::Broken => self.broken += 1,
+                    Line::Unconnected => self.has_unconnected = true,
+                    Line::OtherSocket => {}
+                    Line::Other => {
+                        let time = calendar.record_time(date_line(text));
+                        self.date = time.or(self.date.take());
+                    }
                 }
             });
         })
     }
+
+    fn destroyed(
+        &mut self,
+        ends: Ends,
+        time: Option<RecordTime>,
+        uses: &mut PortUses,
+        local: &[Host],
+        give: &mut dyn FnMut(Connection),
+    ) {
+        self.destroyed += 1;
+        let (here, there) = (ends.server_port.unwrap_or(0), ends.client_port);
+        uses.add(here, there.unwrap_or(0));
+        if !ends.inbound(local) {
+            return;
+        }
+        match (uses.by_number(here, there.unwrap_or(u16::MAX)), there) {
+            (Direction::Inbound, _) => give(Connection { time, ..ends.connection() }),
+            // A client's port, and the peer's port is not shown.
+            (Direction::Outbound, _) | (Direction::Unknown, None) => {}
+            (Direction::Unknown, Some(_)) if self.undecided.len() < MAX_SOCKETS => {
+                self.undecided.push((ends, time));
+            }
+            (Direction::Unknown, Some(_)) => self.too_many += 1,
+        }
+    }
+
+    /// Gives the destroyed sockets whose direction the uses of the ports tell. Returns how many are left.
+    fn decide(&mut self, uses: &PortUses, give: &mut dyn FnMut(Connection)) -> u64 {
+        let mut unknown = 0;
+        for (ends, time) in self.undecided.drain(..) {
+            match uses.direction(ends.server_port.unwrap_or(0), ends.client_port.unwrap_or(0)) {
+                Direction::Inbound => give(Connection { time, ..ends.connection() }),
+                Direction::Outbound => {}
+                Direction::Unknown => unknown += 1,
+            }
+        }
+        unknown
+    }
 }
+
+/// The rank of an established connection.
+const ESTABLISHED: u8 = 2;
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
@@ -257,16 +355,26 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
     let mut uses = PortUses::new(cx.options.port);
-    let mut unknown = 0;
+    let local = cx.options.local.clone();
+    let (mut unknown, mut lists, mut destroyed) = (0, 0, 0);
     for mut input in inputs {
         let moment = moment_of(&input);
-        let mut calendar = Calendar::new(&mut input, cx, &date_line);
+        let mut calendar = Calendar::new(&mut input, cx, &|text| match line(text) {
+            (stamp, Line::Destroyed(_)) => stamp,
+            _ => date_line(text),
+        });
         let mut file = File::default();
-        let end = file.read(&mut input, &mut calendar);
+        let sink = &mut *cx.sink;
+        let mut give = |connection| sink.take(connection);
+        let end = file.read(&mut input, &mut calendar, &mut uses, &local, &mut give);
+        unknown += file.decide(&uses, &mut give);
+        destroyed += file.destroyed;
         file.listening.sort_unstable();
         for (_, ends, _) in &file.sockets {
             uses.add(ends.server_port.unwrap_or(0), ends.client_port.unwrap_or(0));
         }
+        report_file(&mut file, &input, cx);
+        lists += u64::from(!file.sockets.is_empty() || file.destroyed == 0);
         let mut sockets = file.sockets.into_iter().peekable();
         for (number, date) in file.lists.iter().enumerate() {
             tables.begin(date.or(moment));
@@ -281,26 +389,47 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
                 }
             }
         }
-        cx.status.record_unreadable_lines(input.name(), file.broken);
-        cx.status.record_shortfall(
-            ShortfallKind::UnreadInput,
-            file.too_many,
-            format!(
-                "{}: {} sockets are more than are remembered of one file; give each list in a file \
-                 of its own",
-                input.name(),
-                file.too_many
-            ),
-        );
         if let Err(e) = end {
             cx.record_read_error(&input, &e);
         }
     }
-    report(&name, unknown, tables.count(), cx);
+    report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);
+    if destroyed > 0 {
+        cx.status.warn(format!(
+            "{name}: ss -E shows a socket when it is closed, so connections that were still open are not in it; \
+             nor are those that the kernel could not tell ss in time"
+        ));
+    }
+}
+
+/// Reports what of a file may hide connections.
+fn report_file(file: &mut File, input: &Input, cx: &mut Context<'_>) {
+    let name = input.name();
+    cx.status.record_unreadable_lines(name, file.broken);
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        file.too_many,
+        format!(
+            "{name}: {} sockets are more than are remembered of one file; give each list in a file of its own",
+            file.too_many
+        ),
+    );
+    if file.has_unconnected && !file.has_tcp {
+        let count = file.sockets.len() as u64;
+        file.sockets.clear();
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadableLines,
+            count,
+            format!(
+                "{name}: {count} sockets are left out because the list seems to be of UDP, and does not say so; \
+                 ss -tan lists those of TCP, and ss -tuan says which is which"
+            ),
+        );
+    }
 }
 
 /// Reports what the lists do not show.
-fn report(name: &str, unknown: u64, lists: u64, cx: &mut Context<'_>) {
+fn report(name: &str, unknown: u64, lists: Option<u64>, cx: &mut Context<'_>) {
     cx.status.record_shortfall(
         ShortfallKind::UnreadableLines,
         unknown,
@@ -310,6 +439,7 @@ fn report(name: &str, unknown: u64, lists: u64, cx: &mut Context<'_>) {
             cx.options.name(Setting::Port)
         ),
     );
+    let Some(lists) = lists else { return };
     cx.status.warn(match lists {
         0 | 1 => format!(
             "{name}: a list shows the sockets of one moment; connections that had ended by then are \
@@ -343,7 +473,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        match line(text.as_bytes()) {
+        match line(text.as_bytes()).1 {
             Line::Socket(e, rank) => format!(
                 "{} {} {} {} {rank}",
                 e.client.ip().unwrap(),
@@ -378,12 +508,35 @@ mod tests {
     }
 
     #[test]
+    fn destroyed_sockets_have_both_ends() {
+        let read = |text: &str| match line(text.as_bytes()) {
+            (stamp, Line::Destroyed(e)) => {
+                format!("{stamp:?} {:?} {:?}", e.client_port, e.server_port)
+            }
+            (_, other) => format!("{other:?}"),
+        };
+        for text in [
+            "UNCONN 1      0      [::ffff:192.0.2.77]:8080  [::ffff:198.51.100.7]:60143       ",
+            "tcp   UNCONN 1      0      192.0.2.77:8080  198.51.100.7:60143 ino:0 sk:815083 ts sack",
+        ] {
+            assert_eq!(read(text), "None Some(60143) Some(8080)", "{text}");
+        }
+        assert_eq!(read("UNCONN 0 9 192.0.2.77:8080 198.51.100.7:*"), "None None Some(8080)");
+        let stamped = read("2026-11-22T10:58:42Z UNCONN 0 9 192.0.2.77:8080 198.51.100.7:6");
+        assert_eq!(stamped, "Epoch(1795345122000000000) Some(6) Some(8080)");
+    }
+
+    #[test]
     fn other_rows() {
         for (text, want) in [
             ("LISTEN 0 511 0.0.0.0:443 0.0.0.0:*", "Listening(443)"),
             ("LISTEN 0 511 *:443 *:*", "Listening(443)"),
             ("tcp6 0 0 :::443 :::* LISTEN", "Listening(443)"),
             ("tcp4 0 0 *.443 *.* LISTEN", "Listening(443)"),
+            ("UNCONN 0 0 0.0.0.0:68 0.0.0.0:*", "Unconnected"),
+            ("UNCONN 0 0 *:8080 *:*", "Unconnected"),
+            ("tcp UNCONN 0 0 *:8080 *:*", "OtherSocket"),
+            ("tcp UNCONN 0 3 0.0.0.0:47874 192.0.2.77:*", "OtherSocket"),
             ("SYN-SENT 0 1 192.0.2.77:40001 198.51.100.7:80", "OtherSocket"),
             ("udp 0 0 192.0.2.77:68 192.0.2.1:67 ESTABLISHED", "OtherSocket"),
             ("ESTAB 0 0 192.0.2.77:https client.example:40755", "Broken"),
