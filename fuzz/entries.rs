@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 25] = [
+pub const FORMATS: [&str; 31] = [
     "asa",
     "conntrack",
     "events",
@@ -59,6 +59,12 @@ pub const FORMATS: [&str; 25] = [
     "zeek",
     "tshark",
     "parquet",
+    "gvisor",
+    "perf-trace",
+    "truss",
+    "tshark-fields",
+    "tshark-json",
+    "gcp-flow",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

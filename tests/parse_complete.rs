@@ -92,6 +92,19 @@ const PFIREWALL: &str = "#Fields: date time action protocol src-ip dst-ip src-po
     2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77 40755 3389 0 - 0 0 0 - - - RECEIVE\n";
 const SOCKETS: &str = "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n\
     ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755\n";
+const GVISOR: &str = "I1122 10:58:42.200113       1 strace.go:614] [   1:   1] nginx X accept4(0x6 socket:[2], \
+    0x7ed5d0 {Family: AF_INET, Addr: 198.51.100.7, Port: 40755}, 0x7ed5cc {length=16}, SOCK_NONBLOCK) = 11 (0xb) \
+    (28.684µs)\n";
+const PERF: &str = "  4583.125 ( 0.002 ms): nginx/14597 accept4(fd: 3<socket:[631034]>, upeer_sockaddr: \
+    0x7ffc3059b420, upeer_addrlen: 0x7ffc3059b3c4, flags: NONBLOCK) = 6\n";
+const TRUSS: &str = "6428:\taccept(3, 0x08047B3C, 0x08047C3C, SOV_DEFAULT, 0) = 4\n\
+    6428:\tAF_INET  name = 198.51.100.7  port = 40755\n";
+const FIELDS: &str = "frame.time_epoch\tip.src\tip.dst\ttcp.srcport\ttcp.dstport\ttcp.flags\n\
+    1795345122.200113000\t198.51.100.7\t192.0.2.77\t40755\t443\t0x0002\n";
+const TSHARK: &str = r#"{"timestamp":"1795345122200","layers":{"ip_src":["198.51.100.7"],"ip_dst":["192.0.2.77"],"tcp_srcport":["40755"],"tcp_dstport":["443"],"tcp_flags":["0x0002"]}}
+"#;
+const GCP: &str = r#"{"jsonPayload":{"connection":{"dest_ip":"192.0.2.77","dest_port":443,"protocol":6,"src_ip":"198.51.100.7","src_port":40755},"reporter":"DEST","start_time":"2026-11-22T10:58:42.2Z"}}
+"#;
 const TRACKED: &str = "tcp 6 431923 ESTABLISHED src=198.51.100.30 dst=192.0.2.77 sport=33557 \
     dport=80 src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557 [ASSURED]\n";
 const MACSEC: [u8; 34] = {
@@ -284,6 +297,89 @@ fn table() -> Vec<Row> {
              ACCEPT OK\n",
             0,
             &["vpc.flagless is not in a known record format", "tcp-flags"],
+        ),
+        row(
+            "gvisor.cut",
+            format!("{GVISOR}{}", cut(GVISOR, 12)),
+            1,
+            &["gvisor.cut: 1 line could not"],
+        ),
+        row(
+            "gvisor.untraced",
+            GVISOR.replace("accept4", "read"),
+            0,
+            &["gvisor.untraced: no call of accept is in it", "--strace-syscalls"],
+        ),
+        row(
+            "perf.cut",
+            format!("{PERF}{}", cut(PERF, 5)),
+            1,
+            &["perf.cut: 1 line could not be read"],
+        ),
+        row(
+            "perf.lost",
+            format!("{PERF}LOST 12 events!\n"),
+            1,
+            &["perf.lost: the record itself says that it lost events"],
+        ),
+        row(
+            "perf.untraced",
+            PERF.replace("accept4", "epoll_wait"),
+            0,
+            &["no call of accept is in it", "perf trace -e"],
+        ),
+        row("truss.cut", format!("{TRUSS}{}", &TRUSS[..40]), 1, &["truss.cut: 1 line could not"]),
+        row(
+            "truss.quoted",
+            format!("{TRUSS}app: {TRUSS}"),
+            1,
+            &["truss.quoted: 1 such lines stand behind the prefix of another program"],
+        ),
+        row(
+            "fields.cut",
+            format!("{FIELDS}{}", &FIELDS[FIELDS.len() - 40..FIELDS.len() - 4]),
+            1,
+            &["fields.cut: 1 line"],
+        ),
+        row(
+            "fields.tunnel",
+            format!("{FIELDS}1\t198.51.100.7,198.51.100.8\t192.0.2.77\t40755\t443\t0x0002\n"),
+            1,
+            &["fields.tunnel: 1 line could not be read"],
+        ),
+        row(
+            "fields.flagless",
+            FIELDS.replace("tcp.flags", "tcp.len").replace("0x0002", "0"),
+            0,
+            &["fields.flagless is not in a known record format", "-e tcp.flags"],
+        ),
+        row(
+            "fields.addresses",
+            "198.51.100.7\n198.51.100.8\n",
+            0,
+            &["columns of addresses alone do not tell connections", "-E header=y"],
+        ),
+        row(
+            "tshark.cut",
+            format!("{TSHARK}{}", cut(TSHARK, 9)),
+            1,
+            &["tshark.cut: 1 line could not"],
+        ),
+        row(
+            "tshark.flagless",
+            r#"{"timestamp":"1795345122200","layers":{"ip_src":["198.51.100.7"]}}"#,
+            0,
+            &["tshark.flagless: no packet in it has the flags of TCP", "tcp.flags"],
+        ),
+        row("gcp.cut", format!("{GCP}{}", cut(GCP, 30)), 1, &["gcp.cut: 1 line could not be read"]),
+        row(
+            "gcp.direction",
+            GCP.replace("443", "40001"),
+            0,
+            &[
+                "gcp.direction: 1 connections are left out because it is not known which end",
+                "--port",
+            ],
         ),
         row(
             "windows.lost",
@@ -565,6 +661,8 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
             "report.schema",
             "netflow.statistics",
             "vpc.flagless",
+            "fields.flagless",
+            "fields.addresses",
         ]
         .contains(&name);
         assert_eq!(status, Some(i32::from(refused)), "{name}");
@@ -632,10 +730,22 @@ fn lines_of_another_format_make_the_report_incomplete() {
         assert!(report["total"].as_u64().unwrap() > 0, "{name}: {report}");
         (report["complete"].as_bool().unwrap(), warnings)
     };
-    for (first, one) in all {
+    // Compared with some of the others, because each pair takes its time.
+    let further = [
+        ("gvisor", GVISOR),
+        ("perf-trace", PERF),
+        ("truss", TRUSS),
+        ("tshark-fields", FIELDS),
+        ("tshark-json", TSHARK),
+        ("gcp-flow", GCP),
+    ];
+    for (at, (first, one)) in all.into_iter().chain(further).enumerate() {
         let (is_complete, warnings) = complete(first, one.repeat(3).as_bytes());
         assert!(is_complete, "{first}: {warnings}");
-        for (second, other) in all.iter().filter(|(second, _)| *second != first) {
+        let others = if at < all.len() { &all } else { &all[..3] };
+        let more = if at < 3 { &further[..] } else { &[] };
+        let pairs = [others, more].concat();
+        for (second, other) in pairs.iter().filter(|(second, _)| *second != first) {
             let name = format!("{first} and {second}");
             let text = one.repeat(3) + &other.repeat(3);
             let (is_complete, warnings) = complete(&name, text.as_bytes());

@@ -59,10 +59,11 @@ impl Host {
         }
     }
 
+    /// The name; `None` if it is an address, or empty because it is not known.
     fn name(&self) -> Option<Arc<str>> {
         match self {
-            Host::Ip(_) => None,
-            Host::Name(name) => Some(Arc::clone(name)),
+            Host::Name(name) if !name.is_empty() => Some(Arc::clone(name)),
+            Host::Ip(_) | Host::Name(_) => None,
         }
     }
 

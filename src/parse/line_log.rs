@@ -4,8 +4,10 @@
 //! before every line, the order of several files, times, directions and the reasons for an incomplete
 //! report are handled here.
 
+use super::calls::{Call, Calls, SeenCalls, Step};
 use super::deduplicate::{Deduplicator, PacketObservation};
-use super::host::{Ends, Host};
+pub(crate) use super::event::Event;
+use super::host::Host;
 use super::input::{Input, common_name};
 use super::layers::{Layers, first_lines};
 use super::reader::{Context, Setting};
@@ -21,6 +23,8 @@ pub(crate) enum ParsedLine {
     Connection(Box<Event>),
     /// A packet that belongs to a connection attempt; its `time` is that of the stamp.
     Packet(Stamp, Box<PacketObservation>),
+    /// A system call; what it means may depend on those before.
+    Call(Box<Call>),
     /// Of this format, and not of a connection that counts.
     Other,
     /// Of this format, and perhaps of a connection, but its fields cannot be read.
@@ -35,30 +39,17 @@ pub(crate) enum ParsedLine {
     Foreign,
 }
 
-/// A connection in a line.
-#[derive(Debug)]
-pub(crate) struct Event {
-    /// The time in the line.
-    pub stamp: Stamp,
-    /// Nanoseconds between the beginning of the connection and that time.
-    pub before: i64,
-    /// Who connected to what.
-    pub ends: Ends,
-    /// Whether the connection was established, if the line shows it.
-    pub established: Option<bool>,
-    /// Other values in the line. The ends and the time are set from the fields above.
-    pub more: Connection,
-}
-
 impl Event {
-    /// A connection between `ends` at the time of the line.
-    pub(crate) fn new(stamp: Stamp, ends: Ends, established: Option<bool>) -> Event {
-        Event { stamp, before: 0, ends, established, more: Connection::default() }
-    }
-
     /// The parsed line of this event.
     pub(crate) fn parsed(self) -> ParsedLine {
         ParsedLine::Connection(Box::new(self))
+    }
+}
+
+impl Call {
+    /// The parsed line of this call.
+    pub(crate) fn parsed(self) -> ParsedLine {
+        ParsedLine::Call(Box::new(self))
     }
 }
 
@@ -72,6 +63,12 @@ pub(crate) trait LineLog: Sync + 'static {
     /// Reads a line.
     fn parse_line(&self, line: &[u8]) -> ParsedLine;
 
+    /// Where the log's own text begins in a line, if `at` is behind what looks like the prefixes of other programs:
+    /// they may have a form in common.
+    fn begin(&self, _line: &[u8], at: usize) -> usize {
+        at
+    }
+
     /// Whether a line that can be read may still lack its end, such as digits of a port.
     fn may_be_cut(&self, _line: &[u8]) -> bool {
         false
@@ -82,6 +79,7 @@ pub(crate) trait LineLog: Sync + 'static {
         match self.parse_line(line) {
             ParsedLine::Connection(event) => event.stamp,
             ParsedLine::Packet(stamp, _) => stamp,
+            ParsedLine::Call(call) => call.stamp,
             _ => Stamp::None,
         }
     }
@@ -127,8 +125,14 @@ impl PrefixedLog {
         PrefixedLog { log: log_of(&bare), layers }
     }
 
+    /// Strips the prefixes.
+    fn strip<'a>(&self, line: &'a [u8]) -> (Stamp, &'a [u8]) {
+        let (outer, rest) = self.layers.strip(line);
+        (outer, &line[self.log.begin(line, line.len() - rest.len())..])
+    }
+
     fn stamp(&self, line: &[u8]) -> Stamp {
-        let (outer, line) = self.layers.strip(line);
+        let (outer, line) = self.strip(line);
         match self.log.stamp(line) {
             Stamp::None => outer,
             own => own,
@@ -137,24 +141,27 @@ impl PrefixedLog {
 
     /// Reads a line with its prefixes.
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
-        let (outer, line) = self.layers.strip(line);
+        let (outer, line) = self.strip(line);
         match self.log.parse_line(line) {
             ParsedLine::Connection(mut event) if event.stamp == Stamp::None => {
                 event.stamp = outer;
                 ParsedLine::Connection(event)
             }
             ParsedLine::Packet(Stamp::None, packet) => ParsedLine::Packet(outer, packet),
+            ParsedLine::Call(mut call) if call.stamp == Stamp::None => {
+                call.stamp = outer;
+                ParsedLine::Call(call)
+            }
             parsed => parsed,
         }
     }
 
     /// Whether a line contains an event behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
-        wrapper::without_prefixes(line).any(|stripped| {
-            matches!(
-                self.log.parse_line(stripped.rest),
-                ParsedLine::Connection(_) | ParsedLine::Packet(..)
-            )
+        wrapper::without_prefixes(line).any(|stripped| match self.log.parse_line(stripped.rest) {
+            ParsedLine::Connection(_) | ParsedLine::Packet(..) => true,
+            ParsedLine::Call(call) => matches!(call.step, Step::Accepted { .. }),
+            _ => false,
         })
     }
 }
@@ -177,7 +184,7 @@ impl Block {
         *self = Block { parsed, ..Block::default() };
         let whole = text.last().copied().is_some_and(lines::is_end);
         lines::each(text, |line, at| match look.parse_line(line) {
-            ParsedLine::Connection(_) | ParsedLine::Packet(..)
+            ParsedLine::Connection(_) | ParsedLine::Packet(..) | ParsedLine::Call(_)
                 if !whole && at + line.len() == text.len() && look.log.may_be_cut(line) =>
             {
                 self.broken += 1;
@@ -200,6 +207,31 @@ pub(crate) struct Seen {
     pub connections: u64,
     /// Connections that may not have been established: the record does not show it.
     pub undecided: u64,
+    /// Packets of TCP.
+    pub packets: u64,
+    /// Calls of accept.
+    pub calls: SeenCalls,
+}
+
+/// The events of a run that count.
+struct Events {
+    local: Vec<Host>,
+    established: bool,
+    seen: Seen,
+}
+
+impl Events {
+    /// Adds the connection of an event to `found`, if it counts.
+    fn take(&mut self, event: Event, time: Option<RecordTime>, found: &mut Vec<Connection>) {
+        let wanted = !self.established || event.established != Some(false);
+        self.seen.connections += 1;
+        // A log of a server's own connections may not name its address.
+        let own = event.ends.server == Host::Name("".into());
+        if wanted && (own || event.ends.inbound(&self.local)) {
+            self.seen.undecided += u64::from(event.established.is_none());
+            found.push(connection(event, time));
+        }
+    }
 }
 
 /// Reads `inputs`. A reader adds what its format cannot know.
@@ -212,8 +244,9 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let name = common_name(inputs.iter());
     let look = |head: &[u8]| PrefixedLog::of(log_of, head);
     let logs = timestamp::in_order(inputs, cx, look, PrefixedLog::stamp);
-    let mut seen = Seen::default();
     let (local, established) = (cx.options.local.clone(), cx.options.established);
+    let mut events = Events { local, established, seen: Seen::default() };
+    let mut calls = Calls::default();
     let (mut midstream, mut blocked) = (0, 0);
     for Dated { mut input, mut calendar, look, .. } in logs {
         let (mut broken, mut lost, mut elsewhere) = (0, 0, 0);
@@ -228,19 +261,17 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
                 match parsed {
                     ParsedLine::Connection(event) => {
                         let time = calendar.record_time(event.stamp);
-                        let wanted = !established || event.established != Some(false);
-                        seen.connections += 1;
-                        // A log of a server's own connections may not name its address.
-                        let own = event.ends.server == Host::Name("".into());
-                        if wanted && (own || event.ends.inbound(&local)) {
-                            seen.undecided += u64::from(event.established.is_none());
-                            found.push(connection(*event, time));
-                        }
+                        events.take(*event, time, found);
                     }
                     ParsedLine::Packet(stamp, packet) => {
                         let time = calendar.record_time(stamp);
+                        events.seen.packets += 1;
                         deduplicator
                             .see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
+                    }
+                    ParsedLine::Call(call) => {
+                        let time = calendar.record_time(call.stamp);
+                        calls.see(*call, time, &mut |event, time| events.take(event, time, found));
                     }
                     _ => {}
                 }
@@ -251,6 +282,10 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
             cx.record_read_error(&input, &e);
         }
     }
+    let mut last = Vec::new();
+    let seen_calls = calls.finish(&mut |event, time| events.take(event, time, &mut last));
+    last.into_iter().for_each(|connection| cx.sink.take(connection));
+    let seen = Seen { calls: seen_calls, ..events.seen };
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
     report_left_out(&name, blocked, midstream, cx);
     if established && seen.undecided > 0 {

@@ -10,9 +10,9 @@ use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
-    asa, bcc, conntrack, events, filterlog, fortigate, haproxy, mikrotik, netfilter, netflow,
-    parquet, pasted, pcap, report, socket_list, strace, suricata, sysdig, systemtap, tcpdump,
-    tshark, vpc_flow, windows_firewall, zeek,
+    asa, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines, mikrotik,
+    netfilter, netflow, parquet, pasted, pcap, perf_trace, report, socket_list, strace, suricata,
+    sysdig, systemtap, tcpdump, truss, tshark, vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 
@@ -23,6 +23,9 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &pcap::FORMAT,
     &report::FORMAT,
     &events::FORMAT,
+    &gvisor::FORMAT,
+    &perf_trace::FORMAT,
+    &truss::FORMAT,
     &strace::FORMAT,
     &conntrack::FORMAT,
     &filterlog::FORMAT,
@@ -35,6 +38,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &windows_firewall::FORMAT,
     &mikrotik::FORMAT,
     &vpc_flow::FORMAT,
+    &gcp::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
@@ -42,7 +46,9 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &bcc::tcptracer::FORMAT,
     &systemtap::FORMAT,
     &socket_list::FORMAT,
-    &tshark::FORMAT,
+    &tshark::list::FORMAT,
+    &tshark::json::FORMAT,
+    &tshark::fields::FORMAT,
     &tcpdump::FORMAT,
 ];
 
@@ -319,7 +325,10 @@ fn detect(
         let head = input.head();
         // Readers check the first line themselves.
         let enough = head.len() >= FIRST_LINE_BYTES || head.contains(&b'\n');
-        if enough && !is_json_record(head, forced) && input.unwrap_json_if_wrapped() {
+        if enough
+            && !is_json_record(head, forced)
+            && (divide_json_if_record(input, forced) || input.unwrap_json_if_wrapped())
+        {
             continue;
         }
         let head = input.head();
@@ -350,7 +359,9 @@ fn detect_at_end(
     input: &mut Input,
     forced: Option<&'static RecordFormat>,
 ) -> std::io::Result<Option<&'static RecordFormat>> {
-    if !is_json_record(input.head(), forced) && input.unwrap_json_if_wrapped() {
+    if !is_json_record(input.head(), forced)
+        && (divide_json_if_record(input, forced) || input.unwrap_json_if_wrapped())
+    {
         return detect(input, forced);
     }
     let format = forced.or_else(|| recognise(input.head()));
@@ -383,6 +394,12 @@ fn is_json_record(head: &[u8], forced: Option<&'static RecordFormat>) -> bool {
     }
 }
 
+/// Makes a line of each JSON object, if that makes the text a record. Returns whether it did.
+fn divide_json_if_record(input: &mut Input, forced: Option<&'static RecordFormat>) -> bool {
+    let lines = json_lines::of_head(input.head());
+    lines.is_some_and(|lines| is_json_record(&lines, forced) && input.convert(json_lines::convert))
+}
+
 /// Finds the format of a record that begins with `head`.
 fn recognise(head: &[u8]) -> Option<&'static RecordFormat> {
     let head = lines::without_terminal_sequences(head);
@@ -402,6 +419,10 @@ fn other_kind(head: &[u8]) -> &'static str {
     } else if has("srcaddr dstaddr") || has(" ACCEPT OK") && has(" eni-") {
         " (a VPC flow log without the field tcp-flags and the header line does not tell which flows begin a \
          connection; add the field to the format of the flow log)"
+    } else if tshark::fields::is_not_enough(head) {
+        " (columns of addresses alone do not tell connections; let tshark print these fields with their names: \
+         -T fields -E header=y -e frame.time_epoch -e ip.src -e ip.dst -e ipv6.src -e ipv6.dst -e tcp.srcport \
+         -e tcp.dstport -e tcp.flags -e tcp.seq_raw -e tcp.ack_raw)"
     } else if has("sshd[") || has("sshd-session[") {
         " (a log of sshd has logins, not all connections)"
     } else {

@@ -8,14 +8,14 @@
 
 use memchr::memmem;
 
-use super::cursor::Cursor;
-use super::deduplicate::{PacketKind, PacketObservation, point};
-use super::host::{Ends, Host};
-use super::input::Input;
-use super::line_log::{self, LineLog, ParsedLine};
-use super::reader::{Context, RecordFormat};
-use super::tcpdump::services;
-use super::timestamp::{SECOND, Stamp};
+use crate::parse::cursor::Cursor;
+use crate::parse::deduplicate::{PacketKind, PacketObservation, point};
+use crate::parse::host::{Ends, Host};
+use crate::parse::input::Input;
+use crate::parse::line_log::{self, LineLog, ParsedLine};
+use crate::parse::reader::{Context, RecordFormat};
+use crate::parse::tcpdump::services;
+use crate::parse::timestamp::{SECOND, Stamp};
 
 /// The text of tshark.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
