@@ -9,7 +9,7 @@ use super::reader::Context;
 use super::timestamp::Stamp;
 use crate::{RecordTime, ShortfallKind};
 
-/// So many sockets, and threads within a call, are remembered. Servers have few.
+/// Maximum number of sockets, and of threads within a call, that are remembered. Servers have few.
 const MAX_KNOWN: usize = 1 << 16;
 
 /// Who made a call. A number that the log does not have is 0.

@@ -36,7 +36,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 /// Google Cloud forgets a connection without packets after ten minutes, in nanoseconds.
 const IDLE: i64 = 600 * SECOND;
 
-/// So many pairs of ends are remembered.
+/// Maximum number of pairs of ends that are remembered.
 const MAX_PAIRS: usize = 1 << 20;
 
 /// What a line says.
