@@ -25,6 +25,7 @@ tmux            tmux
 chromedriver    chromium-driver
 systemd-analyze systemd
 ip              iproute2
+parallel        parallel
 '
 
 # Daemons are in sbin, which is not on everybody's PATH.

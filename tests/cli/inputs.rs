@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -221,4 +222,38 @@ fn an_interval_report_is_not_made_of_plain_reports() {
         save("hours", &["-F", form, "-i", "1h"]);
         assert_eq!(merge("hours", "1m").status, Some(1), "{form}");
     }
+}
+
+/// The command of docs/fleet.md.
+#[test]
+fn parts_that_gnu_parallel_reads_and_a_merge_count_as_one_run() {
+    let version = Command::new("parallel").arg("--version").output();
+    if !version.is_ok_and(|output| output.stdout.starts_with(b"GNU parallel")) {
+        eprintln!("skipped: there is no GNU parallel");
+        return;
+    }
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fleet.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let recipe = docs.lines().find_map(|line| line.strip_prefix("$ parallel ")).unwrap();
+    let logs = logs(7);
+    let folder = logs.path();
+    let bin = folder.join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tcptally"), bin.join("tcptally")).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let merged = run(Command::new("sh")
+        .args(["-c", &format!("parallel {recipe} --format json")])
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("PATH", path)
+        .env("TCPTALLY_CONFIG", "")
+        .env("TZ", "UTC")
+        .stdin(Stdio::null()));
+    assert_eq!(merged.status, Some(0), "{merged:?}");
+    let (merged, alone) =
+        (report(&merged), report(&parse(folder, &["-F", "json", "--by", "ip"], 7)));
+    for field in ["total", "complete", "rows"] {
+        assert_eq!(merged[field], alone[field], "{field}");
+    }
+    assert_eq!(merged["inputs"].as_array().unwrap().len(), 7);
 }
