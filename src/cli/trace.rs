@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cli::args::{Engine, TraceArgs};
 use crate::model::connection::RequestedFields;
 use crate::trace::{
-    self, Attach, Attached, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
+    self, Attach, AutoEngine, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
 };
 use anyhow::Context;
 use nix::errno::Errno;
@@ -62,7 +62,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
         }
         Engine::Auto => {
-            watch(|| Attached::attach(targets, options).inspect(|a| say(a.remarks())), what)
+            watch(|| AutoEngine::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
@@ -119,7 +119,7 @@ fn wait(args: &TraceArgs, options: trace::Options, say: Say, what: Watch) -> any
     let list = wait_for.list.clone();
     let status = match args.engine {
         Engine::Sample => follow::<Sampler>(wait_for, options, say, what)?,
-        Engine::Auto => follow::<Attached>(wait_for, options, say, what)?,
+        Engine::Auto => follow::<AutoEngine>(wait_for, options, say, what)?,
         _ => follow::<Tracer>(wait_for, options, say, what)?,
     };
     if status == 0 && !has_attached.load(Ordering::Relaxed) {

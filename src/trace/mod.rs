@@ -11,7 +11,7 @@ pub(crate) mod abi;
 mod accept_buffer;
 mod accepted;
 mod attach;
-mod attached;
+mod auto_engine;
 mod command;
 mod cpu_affinity;
 mod engine;
@@ -43,7 +43,7 @@ pub use sample::decode_samples;
 pub use sockaddr::decode_peer;
 
 pub use attach::Targets;
-pub use attached::Attached;
+pub use auto_engine::AutoEngine;
 pub(crate) use command::supervise;
 pub use engine::Engine;
 pub use error::{Error, ExecError};

@@ -21,7 +21,7 @@ use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
-use super::attached::Attached;
+use super::auto_engine::AutoEngine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
 use super::procfs;
@@ -70,7 +70,7 @@ macro_rules! attach {
     )*};
 }
 
-attach!(Attached, Sampler, Tracer);
+attach!(AutoEngine, Sampler, Tracer);
 
 /// What to wait for.
 pub(crate) struct WaitFor {

@@ -9,7 +9,7 @@ use crate::{RecordTime, SourceStatus};
 
 use super::error::Error;
 use super::options::{Engine, Options};
-use super::sockdiag::SockDiagWatcher;
+use super::sockdiag::source::SockDiagWatcher;
 use super::tracepoint::source::{Obstacle, Step, TracepointWatcher};
 
 #[derive(Debug)]

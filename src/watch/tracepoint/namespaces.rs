@@ -15,8 +15,8 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::sys::ptrace::Tid;
 use crate::sys::sock_diag::state;
-use crate::watch::dumper::Dumper;
 use crate::watch::ports::PortSet;
+use crate::watch::sockdiag::dumper::Dumper;
 
 use super::unavailable::{ForeignListener, UnseenNamespaces};
 

@@ -11,12 +11,12 @@ use crate::sys::ptrace::Tid;
 use crate::sys::snmp::PassiveOpens;
 use crate::sys::sock_diag::state;
 use crate::sys::tracefs;
-use crate::watch::dumper::Dumper;
 use crate::watch::error::{Doing, Error};
 use crate::watch::options::Options;
 use crate::watch::ports::PortSet;
 use crate::watch::signals::{self, Requests};
-use crate::watch::tracker::SocketTracker;
+use crate::watch::sockdiag::dumper::Dumper;
+use crate::watch::sockdiag::tracker::SocketTracker;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::capture::{Capture, Purpose, Record};

@@ -14,9 +14,9 @@ use crate::sys::netlink::{self, Batch};
 
 use super::dump::Nanos;
 use super::dumper::now;
-use super::error::{Doing, Error};
-use super::ports::PortSet;
 use crate::sys::sock_diag::{self, Message, Socket};
+use crate::watch::error::{Doing, Error};
+use crate::watch::ports::PortSet;
 
 /// The requested buffer size, which only privileged users get. The kernel allocates memory on
 /// demand.

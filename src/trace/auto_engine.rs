@@ -1,5 +1,5 @@
-//! [`Attached`]: watches running processes with the engine `sample`, and with `perf` or `syscall`
-//! those whose samples do not tell all.
+//! [`AutoEngine`], the engine `auto`: watches running processes with the engine `sample`, and those
+//! whose samples do not tell all with `perf` or `syscall`.
 //!
 //! # No gap, no double count
 //!
@@ -38,7 +38,7 @@ const LOOK_SOON: Duration = Duration::from_millis(2);
 
 /// Watches each of the running processes with the engine that does the least to it and tells all.
 #[derive(Debug)]
-pub struct Attached {
+pub struct AutoEngine {
     targets: Targets,
     options: Options,
     /// `None` once a tracer watches all.
@@ -59,13 +59,13 @@ pub struct Attached {
     next_look: Instant,
 }
 
-impl Attached {
+impl AutoEngine {
     /// Attaches to processes. When this returns, what they accept counts.
     ///
     /// # Errors
     /// Those of [`Tracer::attach`].
-    pub fn attach(targets: Targets, options: Options) -> Result<Attached, Error> {
-        let mut attached = Attached {
+    pub fn attach(targets: Targets, options: Options) -> Result<AutoEngine, Error> {
+        let mut attached = AutoEngine {
             targets,
             options,
             sampler: None,
@@ -171,7 +171,8 @@ impl Attached {
     /// Lets a tracer watch a process whose samples do not tell all, and those that execute the same
     /// program. Returns whether there was one.
     fn hand_over(&mut self) -> Result<bool, Error> {
-        let Attached { sampler: Some(sampler), tracer, handed_over, is_refused: false, .. } = self
+        let AutoEngine { sampler: Some(sampler), tracer, handed_over, is_refused: false, .. } =
+            self
         else {
             return Ok(false);
         };
@@ -357,7 +358,7 @@ fn join(mut status: SourceStatus, sampled: &SourceStatus) -> SourceStatus {
     status
 }
 
-impl Live for Attached {
+impl Live for AutoEngine {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

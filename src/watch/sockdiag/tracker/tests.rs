@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::watch::age::MAX_NOTICE_DELAY;
-use crate::watch::dump::TICK;
+use crate::watch::sockdiag::age::MAX_NOTICE_DELAY;
+use crate::watch::sockdiag::dump::TICK;
 
 const PORT: u16 = 80;
 

@@ -9,13 +9,13 @@ use crate::sys::sock_diag::{Info, Socket};
 
 /// The maximum delay of a notice after the end of its socket: a worker thread of the kernel sends
 /// it, and may have to wait for a CPU.
-pub(super) const MAX_NOTICE_DELAY: Nanos = 100_000_000;
+pub(in crate::watch) const MAX_NOTICE_DELAY: Nanos = 100_000_000;
 
 const MILLISECOND: Nanos = 1_000_000;
 
 /// The age of a connection when its tcp_info was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Age {
+pub(in crate::watch) struct Age {
     /// The lower bound.
     pub least: Nanos,
     /// The upper bound, if known.
@@ -26,7 +26,7 @@ pub(super) struct Age {
 
 /// Bounds of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(in crate::watch) struct Bounds {
     /// The lower bound.
     pub least: Nanos,
     /// The upper bound.
@@ -35,13 +35,13 @@ pub(super) struct Bounds {
 
 impl Age {
     /// Returns the age of a socket if the kernel returned its tcp_info.
-    pub(super) fn of(s: &Socket) -> Option<Age> {
+    pub(in crate::watch) fn of(s: &Socket) -> Option<Age> {
         s.info.map(|info| Age::of_info(&info, s.is_wiped()))
     }
 
     /// A `wiped` socket (see [`Socket::is_wiped`]) has lost its counters and the time of the last
     /// received data.
-    pub(super) fn of_info(info: &Info, wiped: bool) -> Age {
+    pub(in crate::watch) fn of_info(info: &Info, wiped: bool) -> Age {
         let ms = |n: u32| i64::from(n) * MILLISECOND;
         let (sent, received) = (ms(info.last_data_sent), ms(info.last_data_received));
         let acked = ms(info.last_ack_received);
@@ -64,7 +64,7 @@ impl Age {
 
     /// The maximum delay with which a notice with this age can have been sent: the connection was
     /// alive when it last sent or received something.
-    pub(super) fn notice_delay(age: Option<Age>) -> Nanos {
+    pub(in crate::watch) fn notice_delay(age: Option<Age>) -> Nanos {
         age.map_or(MAX_NOTICE_DELAY, |age| age.quiet.min(MAX_NOTICE_DELAY))
     }
 }
@@ -72,7 +72,7 @@ impl Age {
 /// Narrows the time at which a connection began, by its age at some time in `read`. Also bounds its
 /// duration until its end, which was between `end` and `read.before`. If the two contradict each
 /// other (the clock was set), the age is ignored.
-pub(super) fn bound(
+pub(in crate::watch) fn bound(
     began: Span,
     age: Option<Age>,
     read: Span,

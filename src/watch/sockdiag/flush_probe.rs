@@ -19,8 +19,8 @@ use nix::unistd::Pid;
 
 use crate::sys::netlink::{self, Batch};
 
-use super::ports::PortSet;
 use crate::sys::sock_diag::{self, Message};
+use crate::watch::ports::PortSet;
 
 /// How long to wait for the probes. The kernel usually needs less than a millisecond. But its
 /// thread competes for a CPU, and yields after each notice for which a receive buffer is half full.

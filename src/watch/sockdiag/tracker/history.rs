@@ -4,7 +4,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::watch::dump::{Nanos, Span};
+use crate::watch::sockdiag::dump::{Nanos, Span};
 
 /// Minimum number of dumps that are kept: notices are very rarely later.
 const DUMPS: usize = 32;

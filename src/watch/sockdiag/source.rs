@@ -16,15 +16,15 @@ use crate::{RecordTime, ShortfallKind, SourceStatus};
 use super::age::{Bounds, MAX_NOTICE_DELAY};
 use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
-use super::error::{Doing, Error};
 use super::flush_probe;
 use super::missing::Missing;
-use super::options::Options;
-use super::ports::PortSet;
 use super::receiver::{Notice, Receiver};
-use super::signals::{self, Requests};
 use super::tracker::{ObservedSocket, SocketTracker};
 use crate::sys::sock_diag::Info;
+use crate::watch::error::{Doing, Error};
+use crate::watch::options::Options;
+use crate::watch::ports::PortSet;
+use crate::watch::signals::{self, Requests};
 
 /// Dumps use at most one part in this many of the time.
 const DUTY: u32 = 20;
@@ -44,7 +44,7 @@ const STRAGGLERS: Duration = Duration::from_millis(100);
 
 /// Watches ports by sock_diag(7).
 #[derive(Debug)]
-pub(super) struct SockDiagWatcher {
+pub(in crate::watch) struct SockDiagWatcher {
     options: Options,
     ports: PortSet,
     receiver: Receiver,
@@ -72,7 +72,7 @@ pub(super) struct SockDiagWatcher {
 impl SockDiagWatcher {
     /// Starts to watch, in the network namespace of the calling thread. Connections that are open
     /// when this returns do not count; later ones do.
-    pub(super) fn start(options: Options) -> Result<SockDiagWatcher, Error> {
+    pub(in crate::watch) fn start(options: Options) -> Result<SockDiagWatcher, Error> {
         let ports: PortSet = options.ports.iter().cloned().collect();
         if ports.is_empty() {
             return Err(Error::NoPort);
@@ -127,17 +127,17 @@ impl SockDiagWatcher {
     }
 
     /// The number of connections that were open at the start. They do not count.
-    pub(super) fn opened_before(&self) -> u64 {
+    pub(in crate::watch) fn opened_before(&self) -> u64 {
         self.tracker.opened_before()
     }
 
     /// The watched ports without a listener.
-    pub(super) fn unused(&self) -> Vec<(u16, u16)> {
+    pub(in crate::watch) fn unused(&self) -> Vec<(u16, u16)> {
         self.tracker.unused(&self.ports)
     }
 
     /// The total size of the receive buffers in bytes, as the kernel counts them.
-    pub(super) fn buffers(&self) -> usize {
+    pub(in crate::watch) fn buffers(&self) -> usize {
         self.receiver.buffers()
     }
 

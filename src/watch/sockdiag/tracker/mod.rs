@@ -14,15 +14,15 @@ use self::history::{Forgotten, History};
 use super::age::{Age, Bounds, bound};
 use super::dump::{Dump, Nanos, Span, is_connection, opened_here, was_discarded};
 use super::listeners::Listeners;
-use super::ports::PortSet;
 use crate::sys::sock_diag::{End, Info, Socket, state};
+use crate::watch::ports::PortSet;
 
 /// A socket that dumps no longer have is forgotten after this time without a notice.
 const FORGET: Nanos = 60_000_000_000;
 
 /// A connection that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ObservedSocket {
+pub(in crate::watch) struct ObservedSocket {
     /// The local address.
     pub local: End,
     /// The client.
@@ -71,7 +71,7 @@ struct Undecided {
 
 /// The state of the sockets on the watched ports.
 #[derive(Debug)]
-pub(super) struct SocketTracker {
+pub(in crate::watch) struct SocketTracker {
     /// Report connections when they close, with their statistics, instead of at once.
     keep: bool,
     open: HashMap<u64, Open>,
@@ -95,7 +95,7 @@ pub(super) struct SocketTracker {
 
 impl SocketTracker {
     /// Returns a tracker without sockets. With `keep`, it reports connections when they close.
-    pub(super) fn new(keep: bool) -> SocketTracker {
+    pub(in crate::watch) fn new(keep: bool) -> SocketTracker {
         SocketTracker {
             keep,
             open: HashMap::new(),
@@ -114,7 +114,7 @@ impl SocketTracker {
     }
 
     /// Records which sockets are open before counting starts.
-    pub(super) fn open_before(&mut self, dump: &Dump) {
+    pub(in crate::watch) fn open_before(&mut self, dump: &Dump) {
         let taken = self.begin_dump(dump);
         let this = self.history.last();
         (self.started, self.mark) = (dump.start, (this, dump.start));
@@ -128,12 +128,12 @@ impl SocketTracker {
     }
 
     /// Records a closed socket before counting starts.
-    pub(super) fn ended_before(&mut self, s: &Socket) {
+    pub(in crate::watch) fn ended_before(&mut self, s: &Socket) {
         self.open.remove(&s.cookie);
     }
 
     /// Updates the state with a dump.
-    pub(super) fn dumped(&mut self, dump: &Dump) {
+    pub(in crate::watch) fn dumped(&mut self, dump: &Dump) {
         let former = self.history.last_start().unwrap_or(dump.start);
         let taken = self.begin_dump(dump);
         let this = self.history.last();
@@ -175,7 +175,7 @@ impl SocketTracker {
     }
 
     /// Processes the notice of a closed socket, sent and received in this span.
-    pub(super) fn ended(&mut self, s: &Socket, told: Span) {
+    pub(in crate::watch) fn ended(&mut self, s: &Socket, told: Span) {
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.history.last()),
@@ -226,7 +226,7 @@ impl SocketTracker {
 
     /// Ends counting: decides undecided connections, and reports those that were kept until their
     /// end.
-    pub(super) fn finish(&mut self) {
+    pub(in crate::watch) fn finish(&mut self) {
         self.decide(true);
         for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
             open.what = What::Given;
@@ -235,46 +235,46 @@ impl SocketTracker {
     }
 
     /// Removes and returns the connections that count since the last call.
-    pub(super) fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
+    pub(in crate::watch) fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
         self.given.drain(..)
     }
 
     /// The number of connections that were open before counting started.
-    pub(super) fn opened_before(&self) -> u64 {
+    pub(in crate::watch) fn opened_before(&self) -> u64 {
         self.opened_before
     }
 
     /// The number of known connections that have begun since.
     #[cfg(test)]
-    pub(super) fn passive(&self) -> u64 {
+    pub(in crate::watch) fn passive(&self) -> u64 {
         self.passive
     }
 
     /// The number of known sockets that the kernel has counted as inbound connections since: also those that it made
     /// for a handshake and discarded.
-    pub(super) fn counted_by_kernel(&self) -> u64 {
+    pub(in crate::watch) fn counted_by_kernel(&self) -> u64 {
         self.passive + self.discarded
     }
 
     /// The ranges of `ports` on which the last dump has no listener.
-    pub(super) fn unused(&self, ports: &PortSet) -> Vec<(u16, u16)> {
+    pub(in crate::watch) fn unused(&self, ports: &PortSet) -> Vec<(u16, u16)> {
         let listens = |low, high| self.listeners.has_port(low..=high, self.history.last());
         ports.ranges().iter().copied().filter(|(low, high)| !listens(*low, *high)).collect()
     }
 
     /// The number of sockets that are missing in the last dumps and had no notice.
-    pub(super) fn vanished(&self) -> u64 {
+    pub(in crate::watch) fn vanished(&self) -> u64 {
         let last = self.history.last();
         self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
     }
 
     /// Whether there is a connection that is still undecided.
-    pub(super) fn is_undecided(&self) -> bool {
+    pub(in crate::watch) fn is_undecided(&self) -> bool {
         !self.undecided.is_empty()
     }
 
     /// The number of connections that count and are not reported yet because they are open.
-    pub(super) fn kept(&self) -> u64 {
+    pub(in crate::watch) fn kept(&self) -> u64 {
         self.open.values().filter(|o| o.what == What::Kept).count() as u64
     }
 

@@ -8,16 +8,16 @@ use crate::RecordTime;
 use crate::sys::netlink;
 
 use super::dump::{Dump, Nanos};
-use super::error::Error;
-use super::ports::PortSet;
 use crate::sys::sock_diag::{self, Socket, state};
+use crate::watch::error::Error;
+use crate::watch::ports::PortSet;
 
 /// The kernel never fills more of a buffer at once.
 const BUFFER: usize = 64 << 10;
 
 /// A socket for requests, with buffers for the answers.
 #[derive(Debug)]
-pub(super) struct Dumper {
+pub(in crate::watch) struct Dumper {
     socket: OwnedFd,
     ports: PortSet,
     sequence: u32,
@@ -27,13 +27,13 @@ pub(super) struct Dumper {
 
 impl Dumper {
     /// Opens it in the network namespace of the calling thread.
-    pub(super) fn open(ports: PortSet) -> Result<Dumper, Error> {
+    pub(in crate::watch) fn open(ports: PortSet) -> Result<Dumper, Error> {
         let socket = netlink::open(false).map_err(Error::Refused)?;
         Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
     }
 
     /// Requests all sockets; with `info` also their tcp_info, which takes longer.
-    pub(super) fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
+    pub(in crate::watch) fn dump(&mut self, info: bool) -> Result<&Dump, Error> {
         let states = state::CONNECTED | 1 << state::LISTEN;
         let mut sockets = std::mem::take(&mut self.dump.sockets);
         sockets.clear();
@@ -46,7 +46,7 @@ impl Dumper {
     }
 
     /// Whether there is a listener on any other port.
-    pub(super) fn listens_elsewhere(&mut self) -> Result<bool, Error> {
+    pub(in crate::watch) fn listens_elsewhere(&mut self) -> Result<bool, Error> {
         let mut others = Vec::new();
         self.ask(None, 1 << state::LISTEN, false, |s| others.push(s.local.1))?;
         Ok(others.iter().any(|port| !self.ports.contains(*port)))
@@ -99,7 +99,7 @@ fn refused(error: io::Error) -> Error {
 }
 
 /// The current time.
-pub(super) fn now() -> Nanos {
+pub(in crate::watch) fn now() -> Nanos {
     match RecordTime::now() {
         RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => ns,
     }
