@@ -128,9 +128,9 @@ fn whole(
         report.notes.retain(|note| !parsed.failures.contains(note));
     }
     let written = output.write(|out| {
-        if request.has_timeline() || format.one_document() && count.tally.has_intervals() {
+        if request.has_timeline() || request.kind.is_one_document() && count.tally.has_intervals() {
             report.intervals = Some(intervals);
-        } else if count.tally.has_intervals() && !format.one_document() {
+        } else if count.tally.has_intervals() && !request.kind.is_one_document() {
             format.prepare_intervals(&report.whole);
             intervals.iter().try_for_each(|part| format.interval(part, out))?;
         }

@@ -74,7 +74,7 @@ impl Reporter {
     /// Whether intervals are written when they end.
     fn rolls(&self) -> bool {
         !self.request.events
-            && !self.format.one_document()
+            && !self.request.kind.is_one_document()
             && self.request.count.tally.has_intervals()
     }
 
@@ -215,7 +215,7 @@ impl Reporter {
         let mut report = report(status, count, *order);
         if count.tally.interval.is_some()
             && (self.request.has_timeline()
-                || self.format.one_document() && count.tally.has_intervals())
+                || self.request.kind.is_one_document() && count.tally.has_intervals())
         {
             let (mut parts, left_out) = intervals(count, *order, also);
             if let Some((started, ended)) = self.observed(status) {

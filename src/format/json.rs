@@ -23,10 +23,6 @@ pub(super) const SCHEMA: u32 = 2;
 pub(super) struct Format;
 
 impl super::Format for Format {
-    fn one_document(&self) -> bool {
-        true
-    }
-
     fn tells_notes(&self) -> bool {
         true
     }

@@ -1,5 +1,5 @@
-//! Report formats, one file each. A new format is a file that implements [`Format`], and a line in
-//! [`OutputFormat::format`].
+//! Report formats, one file each. A new format is a file that implements [`Format`], and an arm in
+//! [`OutputFormat::format`]; CONTRIBUTING.md has the other places.
 
 mod chart;
 mod clock;

@@ -28,10 +28,6 @@ pub(super) struct Format;
 type Labels = Vec<(&'static str, String)>;
 
 impl super::Format for Format {
-    fn one_document(&self) -> bool {
-        true
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         let registry = registry(report);
         let mut text = Text { out, error: None };

@@ -92,10 +92,6 @@ pub(super) struct Format {
 }
 
 impl super::Format for Format {
-    fn one_document(&self) -> bool {
-        true
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         let intervals = report.intervals.is_some();
         let (keys, columns) = (report.whole.keys.list(), report.whole.order.columns);

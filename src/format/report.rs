@@ -58,11 +58,6 @@ const GROUP: usize = 32;
 
 /// A format of reports and events. All intervals are written before the report.
 pub trait Format: Send {
-    /// Whether the intervals are part of one document with the report.
-    fn one_document(&self) -> bool {
-        false
-    }
-
     /// Takes note of the counts of all time so far, before intervals are written.
     fn prepare_intervals(&mut self, _whole: &ReportSection<'_>) {}
 
@@ -101,7 +96,7 @@ pub struct Report<'a> {
     pub sums: Sums,
     /// The counts of the whole time.
     pub whole: ReportSection<'a>,
-    /// The counts of each interval, for formats that are [one document](Format::one_document).
+    /// The counts of each interval, for formats that have them in one document with the report.
     pub intervals: Option<Vec<ReportSection<'a>>>,
     /// What only a metrics server knows.
     pub metrics: Option<MetricsSections<'a>>,

@@ -64,10 +64,6 @@ impl Format {
 }
 
 impl super::Format for Format {
-    fn one_document(&self) -> bool {
-        true
-    }
-
     fn report(&mut self, report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         const WIDTH: usize = 960;
         const MARGIN: usize = 24;

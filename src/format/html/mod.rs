@@ -46,10 +46,6 @@ impl Format {
 }
 
 impl super::Format for Format {
-    fn one_document(&self) -> bool {
-        true
-    }
-
     fn tells_notes(&self) -> bool {
         true
     }
