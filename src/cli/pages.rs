@@ -23,6 +23,16 @@ const USAGE: (&str, &str) = ("2", "Wrong usage, or a configuration file that can
 const STRICT: (&str, &str) =
     ("3", "With --strict: connections may be missing from the report (it is not complete).");
 
+const STATUS: Section<'_> = (
+    "EXIT STATUS",
+    &[
+        ("0", "Counted."),
+        ("1", "Something could not be attached to, watched, read or written; a message names it."),
+        USAGE,
+        STRICT,
+        ("other", "That of a command that 'tcptally trace' started; see tcptally-trace(1)."),
+    ],
+);
 const TRACE_STATUS: Section<'_> = (
     "EXIT STATUS",
     &[
@@ -105,6 +115,7 @@ const FILES: Section<'_> = (
             "Options that are always given, as 'name = value'. The tables [trace], [watch] and [parse] hold those of one command. The command line replaces them; --no-config ignores the file.",
         ),
         ("/etc/services", "Names of ports for --port."),
+        ("/etc/hosts", "Names for --metrics."),
     ],
 );
 
@@ -125,7 +136,7 @@ fn rest(name: &str) -> (Vec<Section<'static>>, &'static str) {
             with(&[PARSE_STATUS]),
             "tcptally(1), strace(1), tcpdump(1), conntrack(8), iptables-extensions(8), journalctl(1)",
         ),
-        _ => (common.to_vec(), "tcptally-trace(1), tcptally-watch(1), tcptally-parse(1)"),
+        _ => (with(&[STATUS]), "tcptally-trace(1), tcptally-watch(1), tcptally-parse(1)"),
     }
 }
 
@@ -247,8 +258,12 @@ fn option(page: &mut String, arg: &Arg) {
 
 /// A term, which is escaped already, and what it means.
 fn entry(page: &mut String, term: &str, what: &str) {
-    let _ = writeln!(page, ".TP\n.B {term}");
-    text(page, if what.trim().is_empty() { "See above." } else { what });
+    if what.trim().is_empty() {
+        let _ = writeln!(page, ".PP\n.B {term}");
+    } else {
+        let _ = writeln!(page, ".TP\n.B {term}");
+        text(page, what);
+    }
 }
 
 fn text(page: &mut String, text: &str) {
