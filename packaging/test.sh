@@ -299,6 +299,32 @@ case_image_by_buildah() {
         /tcptally --version
 }
 
+# What docs/packaging.md promises of CAP_PERFMON: an ordinary user attaches to another user's server.
+case_capability() {
+    as_root
+    need busybox busybox-static
+    need setcap libcap2-bin
+    [ "$(cat /proc/sys/kernel/perf_event_paranoid)" -le 2 ] || skip "kernel.perf_event_paranoid is above 2"
+    mkdir -p "$work/cap/www"
+    cp "$work/first/root/usr/bin/tcptally" "$work/cap/"
+    chmod 755 "$work" "$work/cap"
+    port=$(free_port)
+    setpriv --reuid=1 --regid=1 --clear-groups busybox httpd -f -p "127.0.0.1:$port" -h "$work/cap/www" &
+    server=$!
+    until_listening "$port"
+    trace() { setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nonexistent "$work/cap/tcptally" \
+        trace --no-config -p "$server" -F plain "$@"; }
+    ! trace -d 1s || fail "it needs no capability"
+    setcap cap_perfmon+ep "$work/cap/tcptally"
+    trace -d 20s >"$work/cap/count" 2>"$work/cap/log" &
+    for _ in $(seq 300); do grep -q 'attached to' "$work/cap/log" && break; sleep 0.1; done
+    for _ in 1 2 3; do busybox wget -q -O /dev/null "http://127.0.0.1:$port/" || true; done
+    wait $! || true
+    kill "$server"
+    cat "$work/cap/log" "$work/cap/count"
+    grep -qx '127.0.0.1: 3' "$work/cap/count" || fail "not counted"
+}
+
 # What `cargo install` gets, which has neither .git nor the tests.
 case_crate() {
     git clone -q . "$work/c"
@@ -337,7 +363,7 @@ case_reproducible() {
 }
 
 export work
-cases=${*:-build sums binary bare_root alpine_like_root rpm deb lintian image image_by_buildah daemonset crate reproducible}
+cases=${*:-build sums binary bare_root alpine_like_root rpm deb lintian image image_by_buildah capability daemonset crate reproducible}
 case " $cases " in *' build '*) ;; *) [ -n "${DIST:-}" ] && cp -r "$DIST" "$work/first" ;; esac
 [ -z "$(git status --porcelain --untracked-files=no)" ] || echo "The tree has changes that are not committed; the last commit is tested."
 for name in $cases; do run "$name"; done
