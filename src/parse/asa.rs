@@ -68,8 +68,11 @@ impl LineLog for Asa {
 /// name of a user may follow an end.
 fn ends(text: &[u8]) -> Option<Ends> {
     let end = |text: &[u8]| {
-        let word = Cursor(text).word();
-        // Names of interfaces have no colon, addresses of IPv6 have.
+        // Names of interfaces have no colon, and may have blanks: `NP Identity Ifc`. Addresses of IPv6
+        // have colons.
+        let begin =
+            memchr::memrchr(b' ', &text[..memchr::memchr(b':', text)?]).map_or(0, |n| n + 1);
+        let word = Cursor(&text[begin..]).word();
         let colon = memchr::memchr(b':', word)?;
         let slash = memchr::memrchr(b'/', word)?;
         let port = word[slash + 1..].split(|b| *b == b'(').next()?;
@@ -132,6 +135,13 @@ mod tests {
         let ipv6 = "Nov 22 2026 10:58:42: %ASA-6-302013: Built inbound TCP connection 7 for \
             outside:2001:db8::7/40755 (2001:db8::7/40755) to dmz:2001:db8:77::1/80 (2001:db8:77::1/80)";
         assert_eq!(shown(ipv6), "2001:db8::7:40755 2001:db8:77::1:80");
+    }
+
+    #[test]
+    fn connections_to_the_device_itself_count() {
+        let text = "Sep  7 06:25:28 fw %PIX-6-302013: Built inbound TCP connection 9 for db:198.51.100.7/60749 \
+            (198.51.100.7/60749) to NP Identity Ifc:192.0.2.77/22 (192.0.2.77/22)";
+        assert_eq!(shown(text), "198.51.100.7:60749 192.0.2.77:22");
     }
 
     #[test]

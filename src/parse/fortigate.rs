@@ -42,8 +42,14 @@ impl LineLog for Fortigate {
             }
             line => line,
         };
+        // So may the name of the device, without the tag of a program.
+        let begins = |line: &[u8]| line.starts_with(b"date=") || line.starts_with(b"logver=");
+        let word = Cursor(line).word();
+        let behind = line.get(word.len() + 1..).unwrap_or_default();
+        let is_named = !word.contains(&b'=') && begins(behind);
+        let line = if is_named { behind } else { line };
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
-        if !(line.starts_with(b"date=") || line.starts_with(b"logver=")) || !has(" type=") {
+        if !begins(line) || !has(" type=") {
             return ParsedLine::Foreign;
         }
         if !has("type=\"traffic\"") && !has("type=traffic") {

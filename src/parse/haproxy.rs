@@ -36,7 +36,7 @@ impl LineLog for Haproxy {
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if memmem::find(line, b"haproxy").is_none() {
-            return ParsedLine::Foreign;
+            return untagged(line);
         }
         let (stamp, rest) = frame::split(line);
         let mut cursor = Cursor(rest);
@@ -49,10 +49,20 @@ impl LineLog for Haproxy {
         let behind =
             tag.strip_prefix(b"haproxy").filter(|b| matches!(b.first(), Some(b':' | b'[')));
         if behind.is_none() {
-            return ParsedLine::Foreign;
+            return untagged(line);
         }
         cursor.blanks();
         text(stamp, cursor.0)
+    }
+}
+
+/// Reads a line of a container, whose standard output has no tag: the time of the accept tells what it is.
+fn untagged(line: &[u8]) -> ParsedLine {
+    let is_session = line.first().is_some_and(u8::is_ascii_hexdigit)
+        && memmem::find(&line[..line.len().min(64)], b" [").is_some();
+    match text(Stamp::None, if is_session { line } else { b"" }) {
+        ParsedLine::Other => ParsedLine::Foreign,
+        parsed => parsed,
     }
 }
 
@@ -72,10 +82,14 @@ fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
         };
     }
     let mut cursor = Cursor(text);
-    let Some((client, client_port)) = end(cursor.word()) else { return ParsedLine::Other };
+    let word = cursor.word();
     // The time of the accept: `[22/Nov/2026:10:58:42.200]`.
     let Some(accepted) = cursor.0.strip_prefix(b" [").and_then(accept_time) else {
         return ParsedLine::Other;
+    };
+    let Some((client, client_port)) = end(word) else {
+        // `unix:1`, or an address that was made unreadable.
+        return if word.starts_with(b"unix:") { ParsedLine::Other } else { ParsedLine::Broken };
     };
     if memchr::memchr(b'"', cursor.0).is_some() || memmem::find(cursor.0, b"<BADREQ>").is_some() {
         // A request.
@@ -145,5 +159,19 @@ mod tests {
         let http = "fnt~ bck/s 0/0/0/69/69 200 2750 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"";
         assert_eq!(shown(&format!("{at} {http}")), "Broken");
         assert_eq!(shown("Proxy fnt started."), "Other");
+        // Somebody made the address unreadable.
+        let rest = "[22/Nov/2026:10:58:42.200] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0";
+        assert_eq!(shown(&format!("xxx.51.100.xxx:40755 {rest}")), "Broken");
+        assert_eq!(shown(&format!("unix:1 {rest}")), "Other");
+    }
+
+    #[test]
+    fn lines_of_a_container_have_no_tag() {
+        let session = b"198.51.100.7:40755 [22/Nov/2026:10:58:42.200] fnt bck/srv1 0/0/7 212 -- 0/0/0/0/3 0/0";
+        assert!(matches!(Haproxy.parse_line(session), ParsedLine::Connection(_)));
+        for other in ["192.0.2.9 - - [22/Nov/2026:10:58:42 +0000] \"GET / HTTP/1.1\" 200 612", "x"]
+        {
+            assert!(matches!(Haproxy.parse_line(other.as_bytes()), ParsedLine::Foreign), "{other}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
+use super::tcpdump::services;
 use super::timestamp::Stamp;
 
 /// sysdig's text.
@@ -94,8 +95,9 @@ fn event(line: &[u8]) -> Option<Fields<'_>> {
     let rest = cursor.0;
     let arrow = [&b") < "[..], b") > "].iter().filter_map(|a| memmem::find(rest, a)).min()?;
     let open = memchr::memrchr(b'(', &rest[..arrow])?;
-    // The process and its thread, or the thread alone.
-    let thread = rest[open + 1..arrow].rsplit(|b| *b == b'.').next().and_then(number)?;
+    // The process and its thread, or the thread alone; with `-pc` also the thread in its container.
+    let ids = rest[open + 1..arrow].split(|b| *b == b':').next().unwrap_or_default();
+    let thread = ids.rsplit(|b| *b == b'.').next().and_then(number)?;
     let mut behind = Cursor(&rest[arrow + 4..]);
     let name = behind.word();
     if rest[arrow + 2] == b'>' {
@@ -103,7 +105,9 @@ fn event(line: &[u8]) -> Option<Fields<'_>> {
         return Some(Fields { stamp, comm: &[], thread: None, name: b">", info: &[] });
     }
     behind.eat(b" ");
-    let comm = rest[..open].trim_ascii();
+    // `-pc` writes the container and its identifier before the process.
+    let begin = memmem::rfind(&rest[..open], b") ").map_or(0, |at| at + 2);
+    let comm = rest[begin..open].trim_ascii();
     Some(Fields { stamp, comm, thread: Some(thread), name, info: behind.0 })
 }
 
@@ -112,7 +116,7 @@ fn ends(tuple: &[u8]) -> Option<Ends> {
     let arrow = memmem::find(tuple, b"->")?;
     let end = |text: &[u8]| {
         let colon = memchr::memrchr(b':', text)?;
-        Some((Host::address(&text[..colon])?, number(&text[colon + 1..])?))
+        Some((Host::address(&text[..colon])?, services::port(&text[colon + 1..])?))
     };
     let ((client, client_port), (server, server_port)) =
         (end(&tuple[..arrow])?, end(&tuple[arrow + 2..])?);
@@ -155,6 +159,7 @@ mod tests {
             "1234 10:58:42.200113456 3 my app (900.907) < accept4 flags=0 ",
             "1234 1795345122.200113456 0 my app (907) < accept ",
             "1234 0.200113456 0 my app (907) < accept ",
+            "1234 10:58:42.200113456 0 web-1 (730a6f492270) my app (907:6) < accept ",
         ] {
             assert_eq!(
                 shown(&format!("{before}{info}")),
@@ -164,6 +169,10 @@ mod tests {
         let before = "1234 10:58:42.200113456 0 nginx (907) ";
         let ipv6 = "< accept fd=7(<6t>2001:db8::7:40755->2001:db8:77::1:443) tuple=x queuepct=0";
         assert!(shown(&format!("{before}{ipv6}")).starts_with("2001:db8::7 443"));
+        assert!(
+            shown(&format!("{before}{}", ipv6.replace(":443)", ":https)")))
+                .starts_with("2001:db8::7 443")
+        );
         for (rest, want) in [
             ("> accept flags=0", "Other"),
             ("< accept fd=-11(EAGAIN) tuple=NULL queuepct=0", "Other"),

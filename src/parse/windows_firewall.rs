@@ -63,6 +63,8 @@ impl LineLog for Pfirewall {
             columns.map(|at| words.get(at).copied());
         match (action, protocol, path) {
             (Some(b"ALLOW"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => {}
+            // Windows XP and Server 2003 write no path.
+            (Some(b"OPEN-INBOUND"), Some(b"TCP" | b"6"), _) => {}
             (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return ParsedLine::Blocked,
             (Some(b"INFO-EVENTS-LOST"), ..) => return ParsedLine::Lost,
             (Some(_), Some(_), Some(_)) => return ParsedLine::Other,
@@ -111,6 +113,8 @@ mod tests {
             ))
         };
         assert_eq!(row("ALLOW", "TCP", "RECEIVE"), "3389 None");
+        assert_eq!(row("OPEN-INBOUND", "TCP", "-"), "3389 None");
+        assert_eq!(row("OPEN", "TCP", "-"), "Other");
         assert_eq!(row("DROP", "TCP", "RECEIVE"), "Blocked");
         assert_eq!(row("ALLOW", "TCP", "SEND"), "Other");
         assert_eq!(row("ALLOW", "UDP", "RECEIVE"), "Other");

@@ -338,7 +338,12 @@ impl Objects {
             return true;
         }
         let text = std::mem::take(&mut self.partial);
-        let prefix = if self.stamped { json_members::prefix(object) } else { String::new() };
+        // An object of another record has its own time.
+        let is_object = text.starts_with('{');
+        let prefix = match self.stamped && !is_object {
+            true => json_members::prefix(object),
+            false => String::new(),
+        };
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             self.text.extend_from_slice(prefix.as_bytes());
             self.text.extend_from_slice(line.as_bytes());
@@ -409,6 +414,10 @@ mod tests {
             ),
             (r#"{"preview":false,"result":{"_raw":"a\nb"}}"#, "a\nb\n".into()),
             (r#"{"log":"{\"message\":\"a\"}"}"#, "a\n".into()),
+            (
+                r#"{"log":"{\"event_type\":\"flow\"}\n","time":"2026-11-22T10:58:42.5Z"}"#,
+                "{\"event_type\":\"flow\"}\n".into(),
+            ),
             // Lines that have their time keep it; what is no JSON stays.
             (
                 r#"{"log":"10:58:42.1 IP a","time":"2026-11-22T10:58:42.5Z"}"#,

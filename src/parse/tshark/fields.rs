@@ -424,13 +424,18 @@ pub(crate) fn is_not_enough(head: &[u8]) -> bool {
     if let Some(fields) = header(first) {
         return !fields.is_enough();
     }
-    let separator = if first.contains(&b'\t') { b'\t' } else { b',' };
-    let is_address = |line: &&&[u8]| {
-        split(line, separator)
-            .iter()
-            .any(|cell| Host::address(cell).is_some_and(|h| h.ip().is_some()))
+    let ip = |cell: &[u8]| Host::address(cell).is_some_and(|host| host.ip().is_some());
+    let is_cell = |cell: &[u8]| {
+        let is_number = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'x' | b'.');
+        ip(cell) || cell.iter().all(is_number)
     };
-    lines.iter().take(20).filter(is_address).count() * 2 > lines.len().min(20)
+    let is_row = |line: &&&[u8]| {
+        let separator = if line.contains(&b'\t') { b'\t' } else { b',' };
+        let cells = split(line, separator);
+        cells.iter().any(|cell| ip(cell)) && cells.iter().all(|cell| is_cell(cell))
+    };
+    let few = lines.iter().take(20);
+    few.clone().filter(is_row).count() * 2 >= few.len()
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -443,6 +448,78 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         cx.status.warn(format!(
             "{name}: the columns have no names and were recognised by their content: addresses, ports and flags, \
              the source first; tshark -E header=y names them"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(lines: &[&str], row: &str) -> String {
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        match Fields::of(&lines).parse_line(row.as_bytes()) {
+            ParsedLine::Packet(stamp, p) => {
+                let port = p.ends.server_port.unwrap();
+                format!("{stamp:?} {:?} {} {port} {:?}", p.part, p.ends.client.ip().unwrap(), p.isn)
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    const SYN_ROW: &str = "1795345122.200113000\t198.51.100.7\t192.0.2.77\t40755\t443\t0x0002";
+    const ANSWER: &str = "1795345122.200213000\t192.0.2.77\t198.51.100.7\t443\t40755\t0x0012";
+
+    #[test]
+    fn columns_are_known_by_their_names() {
+        let at = "Epoch(1795345122200113000) Syn 198.51.100.7 443";
+        for (head, row, want) in [
+            (
+                "frame.time_epoch\tip.src\tip.dst\ttcp.srcport\ttcp.dstport\ttcp.flags",
+                SYN_ROW,
+                format!("{at} None"),
+            ),
+            (
+                "\"ip.addr\",\"tcp.port\",\"tcp.flags.syn\",\"tcp.flags.ack\",\"tcp.seq_raw\",\"frame.time\"",
+                "\"198.51.100.7,192.0.2.77\",\"40755,443\",\"True\",\"False\",\"7\",\"Nov 22, 2026 10:58:42.200113000 UTC\"",
+                format!("{at} Some(7)"),
+            ),
+            (
+                "ip.src;ip.dst;tcp.srcport;tcp.dstport;_ws.col.Info;frame.time_epoch",
+                "198.51.100.7;192.0.2.77;40755;443;40755 → 443 [SYN] Seq=0;1795345122.200113000",
+                format!("{at} None"),
+            ),
+        ] {
+            assert_eq!(shown(&[head], row), want, "{row}");
+            assert_eq!(shown(&[head], head), "Other");
+        }
+    }
+
+    #[test]
+    fn columns_without_names_must_be_certain() {
+        let syn = "Epoch(1795345122200113000) Syn 198.51.100.7 443 None";
+        assert_eq!(shown(&[SYN_ROW, ANSWER], SYN_ROW), syn);
+        assert_eq!(shown(&[SYN_ROW], SYN_ROW), syn);
+        let turned = "1.000000000\t192.0.2.77\t198.51.100.7\t443\t40755\t0x0002";
+        for lines in [
+            // The SYN goes from the server's port; another small number; old flags of IP; no flags.
+            vec![turned],
+            vec!["1.0\t198.51.100.7\t192.0.2.77\t40755\t443\t0x0002\t7"],
+            vec!["1.0\t198.51.100.7\t192.0.2.77\t40755\t443\t0x00000002"],
+            vec!["1.0\t198.51.100.7\t192.0.2.77\t40755\t443"],
+        ] {
+            assert_eq!(shown(&lines, lines[0]), "Foreign", "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn columns_that_are_not_enough_are_told() {
+        for text in ["198.51.100.7\n", "ip.src\tip.dst\n", "198.51.100.7\t192.0.2.77\t48034\t80\n"]
+        {
+            assert!(is_not_enough(text.as_bytes()), "{text}");
+        }
+        assert!(!is_not_enough(
+            b"filterlog[7]: 1,,,9,em0,match,block,in,4,203.0.113.104,10.10.50.10\n"
         ));
     }
 }
