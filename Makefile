@@ -19,10 +19,13 @@ TARGET ?=
 CASES ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build static dist demo test soak test-engines test-dist test-needs kernels lint bench bench-screen bench-overhead fuzz fuzz-corpora pictures install help
+.PHONY: build build-aarch64 static dist demo test soak test-engines test-dist test-needs kernels test-aarch64 lint bench bench-screen bench-overhead fuzz fuzz-corpora pictures install help
 
 build: ## the release: target/release/tcptally
 	$(CARGO) build --release --locked
+
+build-aarch64: ## the static program for AArch64, also on another machine (gcc-aarch64-linux-gnu): target/aarch64-unknown-linux-gnu/dist
+	@CARGO='$(CARGO)' TARGET=aarch64-unknown-linux-gnu packaging/dist.sh --only-program
 
 static: ## a small static program that needs no library: target/TARGET/dist/tcptally (TARGET: that of this machine)
 	@CARGO='$(CARGO)' TARGET='$(TARGET)' packaging/dist.sh --only-program
@@ -59,6 +62,9 @@ lint: ## format, clippy, imports between modules and documentation, each without
 
 kernels: ## each engine inside Debian's kernels, in virtual machines (KERNELS='6.1 6.12'; needs qemu-system-x86)
 	@tests/kernels/kernels.sh $(KERNELS)
+
+test-aarch64: ## the same inside Debian's kernels for AArch64, emulated (KERNELS='6.1 6.12'; needs qemu-system-arm)
+	@ARCH=arm64 tests/kernels/kernels.sh $(KERNELS)
 
 soak: test-needs ## faults and detaches by the hundred, attaching for SOAK_SECONDS at a time (SOAK, SOAK_ROUNDS)
 	env --default-signal=HUP,INT,QUIT TCPTALLY_SOAK=$(SOAK) \
@@ -113,6 +119,6 @@ install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions
 	$(BIN) completions fish > '$(ROOT)/share/fish/vendor_completions.d/tcptally.fish'
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r name what; do \
 			printf '  make %-15s %s\n' "$$name" "$$what"; done

@@ -63,8 +63,11 @@ flags() {
 }
 
 compiler=cc
+builder=$cargo
 if [ "$target" != "$host" ]; then
     compiler=$arch-linux-gnu-gcc
+    # It finds a standard library for the target also where rustup has none.
+    [ "$target" != aarch64-unknown-linux-gnu ] || builder=contrib/cargo-aarch64
 fi
 
 build() {
@@ -81,7 +84,7 @@ build() {
         eval "export $linker=\${$linker:-$compiler}"
     fi
     env "CFLAGS_$name=$cflags" CARGO_ENCODED_RUSTFLAGS="$(flags)" \
-        "$cargo" build --locked --profile "$profile" --bin tcptally --target "$target"
+        "$builder" build --locked --profile "$profile" --bin tcptally --target "$target"
 }
 
 # What is installed, as it is in the packages.

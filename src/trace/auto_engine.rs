@@ -312,6 +312,9 @@ fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     if OFF_STACK.contains(&program.as_str()) {
         return Some("its buffers for addresses are not on the stack");
     }
+    if sampler.cannot_tell_port(pid) {
+        return Some(sample::SEVERAL_PORTS);
+    }
     if sampler.asks_for_wildcard(pid) {
         return Some("the local address is asked for, and it listens on all addresses");
     }

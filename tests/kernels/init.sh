@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The first process of the virtual machine: prepares it, runs what /run-these says, and switches off.
-# Results go to the second serial port, messages of the kernel to the first.
+# Results go to the second serial port, messages of the kernel to the first. Where there is one only, the kernel's
+# command line names it as `results`, which is a variable here, and the kernel says nothing there from now on.
 /bin/busybox --install -s /bin
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 
@@ -21,9 +22,10 @@ done
 ulimit -Hn 524288
 ulimit -c 0
 
+[ -z "${results:-}" ] || dmesg -n 1
 {
     echo "@kernel $(uname -r) $(uname -v)"
     . /run-these
     echo "@end"
-} </dev/null >/dev/ttyS1 2>&1
+} </dev/null >"/dev/${results:-ttyS1}" 2>&1
 poweroff -f

@@ -29,7 +29,12 @@ fn settled_signals(pid: u32) -> Vec<Vec<Option<String>>> {
 
 /// Whether a thread is in a call that ends with a client or a signal: proc_pid_syscall(5).
 fn awaits_clients(task: &str) -> bool {
-    const CALLS: [i64; 4] = [libc::SYS_accept, libc::SYS_accept4, libc::SYS_poll, libc::SYS_pause];
+    // Newer architectures have no poll and pause; ppoll(2) does for them.
+    #[cfg(target_arch = "x86_64")]
+    const CALLS: &[i64] =
+        &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_poll, libc::SYS_ppoll, libc::SYS_pause];
+    #[cfg(not(target_arch = "x86_64"))]
+    const CALLS: &[i64] = &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_ppoll];
     let call = std::fs::read_to_string(format!("/proc/{task}/syscall")).unwrap_or_default();
     let number = call.split_whitespace().next().and_then(|n| n.parse().ok());
     number.is_some_and(|n| CALLS.contains(&n))

@@ -7,6 +7,9 @@
 
 use std::io;
 
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
 use super::call::{Arch, Call, SampledCall};
 use crate::sys::ptrace::{Tid, request};
 
@@ -121,12 +124,16 @@ impl Registers {
         let Some(address) = self.words[PC].checked_sub(4).filter(|_| !self.is_32_bit) else {
             return Ok(false);
         };
-        let mut bytes = [0; 4];
-        match crate::sys::tracee::read_memory(tid, address, &mut bytes) {
-            Ok(()) => Ok(u32::from_le_bytes(bytes) & !IMMEDIATE == SVC),
-            // Code can be unreadable only where it is not that of a call.
-            Err(e) if e.raw_os_error() == Some(libc::EFAULT) => Ok(false),
-            Err(e) => Err(e),
+        // An aligned word, which cannot reach into another page. Unlike process_vm_readv(2), ptrace
+        // also reads code that is mapped for execution only.
+        match nix::sys::ptrace::read(Pid::from_raw(tid), (address & !7) as *mut _) {
+            Ok(word) => {
+                let instruction = (word as u64 >> (8 * (address & 4))) as u32;
+                Ok(instruction & !IMMEDIATE == SVC)
+            }
+            // Nothing is mapped there any more.
+            Err(Errno::EIO | Errno::EFAULT) => Ok(false),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -170,6 +177,9 @@ impl Registers {
 /// The user registers in each sample, by number in the kernel's asm/perf_regs.h. The kernel writes
 /// them in order of these numbers: x0, x1, x2, sp.
 pub(crate) const SAMPLED_REGISTERS: [u32; 4] = [0, 1, 2, 31];
+
+/// Whether they hold the listening descriptor after the call.
+pub(crate) const SAMPLES_TELL_LISTENER: bool = false;
 
 /// Returns what the values of [`SAMPLED_REGISTERS`] tell.
 pub(crate) fn sampled_call(

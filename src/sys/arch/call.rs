@@ -16,6 +16,7 @@ pub(crate) enum Call {
     Accept,
     /// socketcall(2) of i386: the operation, and a pointer to its arguments. [`SOCKETCALL_ACCEPTS`]
     /// are two of the operations.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only i386 has it"))]
     Socketcall,
     /// io_uring_setup(2): connections accepted through a ring do not use accept(2).
     IoUringSetup,

@@ -33,6 +33,6 @@ compile_error!(
 #[cfg(test)]
 pub(crate) use this::sampled_values;
 pub(crate) use this::{
-    AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS, digits,
-    registers, sampled_call, set_registers, shared,
+    AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS,
+    SAMPLES_TELL_LISTENER, digits, registers, sampled_call, set_registers, shared,
 };

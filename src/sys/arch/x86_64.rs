@@ -144,6 +144,9 @@ impl Registers {
 /// them in order of these numbers: AX, DX, SI, DI, SP.
 pub(crate) const SAMPLED_REGISTERS: [u32; 5] = [0, 3, 4, 5, 7];
 
+/// Whether they hold the listening descriptor after the call.
+pub(crate) const SAMPLES_TELL_LISTENER: bool = true;
+
 /// Returns what the values of [`SAMPLED_REGISTERS`] tell.
 pub(crate) fn sampled_call(
     [result, length, address, listener, stack_pointer]: [u64; SAMPLED_REGISTERS.len()],

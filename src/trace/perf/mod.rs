@@ -22,8 +22,8 @@
 //! # What a connection costs the tracer
 //!
 //! Five system calls: wait4, PTRACE_GETSIGINFO, one that reads the registers, process_vm_readv,
-//! PTRACE_CONT; and another process_vm_readv where the registers do not show that the thread is
-//! directly after a call. Why none can be omitted:
+//! PTRACE_CONT; and PTRACE_PEEKDATA where the registers do not show that the thread is directly
+//! after a call. Why none can be omitted:
 //!
 //! * The registers do not distinguish the signal of an event from another one with the same number.
 //!   A signal sent while the thread is at the exit from accept stops it again with the same

@@ -57,4 +57,5 @@ pub fn decode_samples(bytes: &[u8]) -> usize {
 }
 
 pub(super) use learning::can_reach;
+pub(super) use rounds::SEVERAL_PORTS;
 pub use sampler::Sampler;

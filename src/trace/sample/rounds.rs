@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::connection::{Connection, canonical};
 use crate::model::record_time::RecordTime;
 use crate::model::status::ShortfallKind;
+use crate::sys::arch::SAMPLES_TELL_LISTENER;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
@@ -32,6 +33,14 @@ const MAX_QUESTIONS: usize = 256;
 const TOO_SHORT: &str = "connections may have been counted with the address of another client: \
                          the server gives accept a buffer that is too short; '--engine perf' asks \
                          the kernel";
+
+/// Why samples do not tell the local port, where they lack the listening descriptor.
+pub(in crate::trace) const SEVERAL_PORTS: &str =
+    "it listens on several ports, and the kernel's samples do not tell which on this processor";
+
+const UNKNOWN_PORT: &str = "connections were counted without their local port: the server listens on \
+                            several, and on this processor the engine sample can ask a socket only \
+                            before the server closes it; use '--engine perf'";
 
 /// Both ends of a connection, as far as they are known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -239,6 +248,10 @@ impl Sampler {
         let ends = self.ends(time, accept, answer);
         if let Some(ends) = &ends {
             self.learn(family, accept, ends);
+            let is_unknown = ends.local_port.is_none() && self.options.requested.local;
+            if is_unknown && !SAMPLES_TELL_LISTENER && !self.covered.has(accept.thread.tid) {
+                self.status.record_shortfall(ShortfallKind::Unobservable, 1, UNKNOWN_PORT);
+            }
         }
         let tid = accept.thread.tid;
         let connection = ends.map(|ends| self.connection(time, accept, &ends));
@@ -406,7 +419,7 @@ impl Sampler {
             Buffer::Sampled if self.options.requested.local && ends.local_port.is_none() => {
                 match accept.listener {
                     Some(_) => "it moves its listening descriptors",
-                    None => "it listens on several ports, and the registers do not tell which",
+                    None => SEVERAL_PORTS,
                 }
             }
             Buffer::Sampled => return,

@@ -8,6 +8,7 @@ use crate::model::connection::Connection;
 use crate::model::live::{Ending, Event, Live};
 use crate::model::record_time::RecordTime;
 use crate::model::status::ShortfallKind;
+use crate::sys::arch::SAMPLES_TELL_LISTENER;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::wake;
@@ -409,6 +410,14 @@ impl Sampler {
     /// Waits for records for two milliseconds at most.
     pub(in crate::trace) fn wait_shortly(&self) {
         self.rings.wait(SHORT_READ_INTERVAL_MS);
+    }
+
+    /// Whether a process listens on several ports, the local one is asked for, and the samples do not
+    /// tell the listening descriptor.
+    pub(in crate::trace) fn cannot_tell_port(&self, pid: Tid) -> bool {
+        !SAMPLES_TELL_LISTENER
+            && self.options.requested.local
+            && self.listeners.ports(pid).len() > 1
     }
 
     /// Whether connections of a process have local addresses that the samples do not tell.
