@@ -5,6 +5,10 @@
 //! description.txt of OPNsense's port of filterlog. pf passes the packets of a known state without
 //! looking at the rules, so a `pass` rule logs the SYN of a connection alone.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::cursor::Cursor;
 use super::deduplicate::{PacketObservation, point};
 use super::digits::number;
@@ -36,7 +40,8 @@ impl LineLog for Filterlog {
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         // Every line has it, in its tag.
-        if memchr::memmem::find(line, b"filterlog").is_none() {
+        static TAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("filterlog"));
+        if TAG.find(line).is_none() {
             return ParsedLine::Foreign;
         }
         let (stamp, rest) = frame::split(line);

@@ -49,8 +49,8 @@ type Columns = [Option<usize>; NAMES.len()];
 
 struct VpcFlow {
     columns: Option<Columns>,
-    /// How many columns there are.
-    width: usize,
+    /// What each column is, as a place in [`NAMES`].
+    places: Vec<Option<usize>>,
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -72,23 +72,26 @@ fn columns(line: &[u8]) -> Option<(Columns, usize)> {
 
 impl LineLog for VpcFlow {
     fn of(lines: &[&[u8]]) -> VpcFlow {
-        let found = lines.iter().find_map(|line| columns(line));
-        VpcFlow { columns: found.map(|f| f.0), width: found.map_or(0, |f| f.1) }
+        let Some((columns, width)) = lines.iter().find_map(|line| columns(line)) else {
+            return VpcFlow { columns: None, places: Vec::new() };
+        };
+        let place = |at: usize| columns.iter().position(|column| *column == Some(at));
+        VpcFlow { columns: Some(columns), places: (0..width).map(place).collect() }
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(wanted) = &self.columns else { return ParsedLine::Foreign };
         let mut values: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
         let mut width = 0;
-        for (at, word) in words(line).enumerate() {
-            width += 1;
-            for (value, column) in values.iter_mut().zip(wanted) {
-                if *column == Some(at) {
-                    *value = word;
-                }
+        for word in words(line) {
+            if let Some(Some(place)) = self.places.get(width) {
+                values[*place] = word;
             }
+            width += 1;
         }
-        if memchr::memmem::find(line, b"srcaddr").is_some() {
+        // Only what is no flow, or has no data, has no number here.
+        let has_protocol = values[4].first().is_some_and(u8::is_ascii_digit);
+        if !has_protocol && memchr::memmem::find(line, b"srcaddr").is_some() {
             return match columns(line) {
                 Some((columns, _)) if columns == *wanted => ParsedLine::Other,
                 _ => ParsedLine::Broken,
@@ -96,12 +99,13 @@ impl LineLog for VpcFlow {
         }
         match width {
             0 | 1 => ParsedLine::Foreign,
-            _ if line.ends_with(b"SKIPDATA")
-                || memchr::memmem::find(line, b" SKIPDATA").is_some() =>
+            _ if !has_protocol
+                && (line.ends_with(b"SKIPDATA")
+                    || memchr::memmem::find(line, b" SKIPDATA").is_some()) =>
             {
                 ParsedLine::Lost
             }
-            _ if width != self.width => ParsedLine::Broken,
+            _ if width != self.places.len() => ParsedLine::Broken,
             _ => flow(&values),
         }
     }

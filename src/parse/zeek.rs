@@ -47,6 +47,8 @@ const NAMES: [&str; 10] = [
 /// Where the columns of a log are, in the order of [`NAMES`].
 struct Zeek {
     columns: Option<[Option<usize>; NAMES.len()]>,
+    /// What each column is, as a place in [`NAMES`].
+    places: Vec<Option<usize>>,
 }
 
 /// The values of a line, in the order of [`NAMES`]. `-` is no value.
@@ -63,7 +65,11 @@ fn columns(line: &[u8]) -> Option<[Option<usize>; NAMES.len()]> {
 
 impl LineLog for Zeek {
     fn of(lines: &[&[u8]]) -> Zeek {
-        Zeek { columns: lines.iter().find_map(|line| columns(line)) }
+        let columns = lines.iter().find_map(|line| columns(line));
+        let known = columns.unwrap_or_default();
+        let width = known.iter().flatten().max().map_or(0, |last| last + 1);
+        let place = |at: usize| known.iter().position(|column| *column == Some(at));
+        Zeek { columns, places: (0..width).map(place).collect() }
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
@@ -75,14 +81,21 @@ impl LineLog for Zeek {
                 _ => ParsedLine::Other,
             },
             Some(_) => {
-                let Some(columns) = &self.columns else { return ParsedLine::Foreign };
-                let words: Vec<&[u8]> =
-                    line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
-                let time = columns[0].and_then(|at| words.get(at));
-                if words.len() < 7 || time.is_none_or(|time| Cursor(time).seconds().is_none()) {
-                    return if words.len() > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
+                if self.columns.is_none() {
+                    return ParsedLine::Foreign;
                 }
-                flow(&columns.map(|at| words.get(at?).copied().filter(|word| *word != b"-")))
+                let mut values: Values<'_> = [None; NAMES.len()];
+                let mut width = 0;
+                for word in line.split(|b| *b == b'\t') {
+                    if let Some(Some(place)) = self.places.get(width) {
+                        values[*place] = Some(word.trim_ascii());
+                    }
+                    width += 1;
+                }
+                if width < 7 || values[0].is_none_or(|time| Cursor(time).seconds().is_none()) {
+                    return if width > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
+                }
+                flow(&values.map(|value| value.filter(|word| *word != b"-")))
             }
             None => ParsedLine::Foreign,
         }
