@@ -98,7 +98,7 @@ fn accept(text: &[u8], comm: &[u8], thread: Thread, stamp: Stamp) -> Option<Step
     let end = memmem::rfind(text, b") = ")?;
     let (args, result) = (&text[..end], text[end + 4..].trim_ascii_end());
     // The time that it took is the last part.
-    if !result.ends_with(b")") {
+    if !result.ends_with(b"s)") {
         return None;
     }
     if memmem::find(result, b" errno=").is_some() {
