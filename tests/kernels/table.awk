@@ -89,4 +89,8 @@ END {
             totals[kernels[c], "incomplete"] + 0 " / " totals[kernels[c], "WRONG"] + 0 \
             (ended[kernels[c]] ? "" : ", cut short")
     line("exact / refused / incomplete / wrong")
+    for (c = 1; c <= columns; c++)
+        if (totals[kernels[c], "WRONG"] || !ended[kernels[c]])
+            failed = 1
+    exit failed
 }
