@@ -174,7 +174,7 @@ pub(crate) fn install(signals: &[i32]) -> io::Result<()> {
         let mut event: libc::sigevent = std::mem::zeroed();
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = libc::SIGALRM;
-        event.sigev_notify_thread_id = libc::gettid();
+        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_pid();
         let mut timer: libc::timer_t = std::ptr::null_mut();
         check(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer))?;
         timer

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_buffer_outside_of_the_stack_is_trusted_only_without_other_threads() {
         // The test runner has several threads.
-        let me = nix::unistd::gettid().as_raw();
+        let me = rustix::thread::gettid().as_raw_pid();
         let mut evidence = with_length(16);
         assert!(evidence.is_trusted(me, SP, BUFFER, true, 0));
         std::thread::scope(|scope| {

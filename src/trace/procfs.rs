@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn knows_the_cpu_of_a_thread() {
         let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
-        let mine = nix::unistd::gettid().as_raw();
+        let mine = rustix::thread::gettid().as_raw_pid();
         assert!(here.is_set(last_cpu(mine).unwrap()).unwrap());
         let fields = stat_fields(mine).unwrap();
         assert!(fields.len() > 36, "{fields:?}");

@@ -90,7 +90,8 @@ impl Tracepoints {
 
     /// Checks whether a signal arrives before the call returns.
     fn which_notify(self) -> Result<Tracepoints, Refused> {
-        let notify = Some(Notify { tid: nix::unistd::gettid().as_raw(), signal: libc::SIGURG });
+        let notify =
+            Some(Notify { tid: rustix::thread::gettid().as_raw_pid(), signal: libc::SIGURG });
         let tracepoint = Tracepoint {
             id: self.ids.accept,
             raw: false,

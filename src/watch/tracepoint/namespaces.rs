@@ -178,6 +178,6 @@ mod tests {
             Err(why) => eprintln!("skipped: {why}"),
         }
         assert!(network_inode(Path::new("/proc/thread-self")).is_some());
-        assert_eq!(is_in_ours(nix::unistd::gettid().as_raw()), Some(true));
+        assert_eq!(is_in_ours(rustix::thread::gettid().as_raw_pid()), Some(true));
     }
 }
