@@ -262,25 +262,32 @@ case_image() {
     server=$!
     until_listening "$port"
     unshare --mount sh -c 'mount -t proc proc "$1/proc" && exec setpriv --bounding-set=-all,+sys_chroot,+setuid,+setgid \
-        chroot --userspec="$2" "$1" "$3" watch --no-config --port "$4" -F plain --duration 4s' \
-        sh "$image" "$user" "$entry" "$port" >"$work/watched" &
+        chroot --userspec="$2" "$1" "$3" watch --no-config --port "$4" -F plain' \
+        sh "$image" "$user" "$entry" "$port" >"$work/watched" 2>"$work/watching" &
     watcher=$!
     # As `docker run --pid=host --cap-add=SYS_PTRACE --cap-add=PERFMON --user=0` does it, with Docker's capabilities.
     docker=+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap
     unshare --mount sh -c 'mount -t proc proc "$1/proc" && exec setpriv --bounding-set="-all,$5,+sys_ptrace,+perfmon" \
-        chroot "$1" "$3" trace --no-config --port "$4" -F plain --duration 4s' \
-        sh "$image" "$user" "$entry" "$port" "$docker" >"$work/traced" &
+        chroot "$1" "$3" trace --no-config --port "$4" -F plain' \
+        sh "$image" "$user" "$entry" "$port" "$docker" >"$work/traced" 2>"$work/tracing" &
     tracer=$!
-    sleep 2
+    until_says "$work/watching" 'watching port'
+    until_says "$work/tracing" 'attached to'
     for _ in 1 2 3; do python3 -c "import socket; socket.create_connection(('127.0.0.1', $port)).recv(0)"; done
+    kill "$watcher" "$tracer"
     wait "$watcher" "$tracer" || true
     kill "$server"
-    cat "$work/watched" "$work/traced"
+    cat "$work/watching" "$work/tracing" "$work/watched" "$work/traced"
     grep -qx '127.0.0.1: 3' "$work/watched" || fail "watch"
     grep -qx '127.0.0.1: 3' "$work/traced" || fail "trace"
 }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+until_says() { # FILE TEXT
+    for _ in $(seq 1200); do grep -q "$2" "$1" && return; sleep 0.05; done
+    fail "no '$2' in $(cat "$1")"
+}
 
 until_listening() { # PORT
     for _ in $(seq 200); do ss -ltn | grep -q ":$1 " && return; sleep 0.05; done
