@@ -64,8 +64,11 @@ fn statistics_are_in_intervals() {
     assert_eq!(sums(&all), expected, "{}", report.0);
     for row in all {
         let number = |name: &str| row[name].as_f64().expect("a number");
-        // Short ones are known less well than they are long.
-        assert!(row["duration_mean"].as_f64() <= row["duration_max"].as_f64(), "{row}");
+        // Short ones are known less well than they are long, and one that is known as a bound only may
+        // have been the longest.
+        if let Some(longest) = row["duration_max"].as_f64() {
+            assert!(row["duration_mean"].as_f64().is_some_and(|mean| mean <= longest), "{row}");
+        }
         assert!(0.0 < number("rtt_mean") && number("rtt_mean") <= number("rtt_max"), "{row}");
     }
 }
