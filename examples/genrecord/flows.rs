@@ -35,7 +35,7 @@ pub fn write(out: &mut impl Write, kind: &str, size: u64, mut random: Random) ->
     while written < size {
         now += random.below(40_000) as i64;
         let attempt = clients.next(&mut random);
-        // One line in eight is not of a connection that came in.
+        // One line in eight is not of a connection that came in, or of the other direction of one.
         let is_other = random.below(8) == 0;
         let line = match kind {
             "zeek" => zeek(&attempt, now, is_other),
@@ -70,11 +70,12 @@ fn zeek(a: &Attempt, now: i64, is_udp: bool) -> String {
     )
 }
 
-fn vpc(a: &Attempt, now: i64, is_answer: bool) -> String {
+fn vpc(a: &Attempt, now: i64, has_answer: bool) -> String {
     let (start, end) = (now / 1_000_000, now / 1_000_000 + 8);
     let Attempt { ip, port, to, id, .. } = a;
-    if is_answer {
-        return format!("192.0.2.77 {ip} {to} {port} 6 8 {id} {start} {end} ACCEPT 18\n");
+    let request = format!("{ip} 192.0.2.77 {port} {to} 6 9 {id} {start} {end} ACCEPT 2\n");
+    if has_answer {
+        return format!("{request}192.0.2.77 {ip} {to} {port} 6 8 {id} {start} {end} ACCEPT 18\n");
     }
-    format!("{ip} 192.0.2.77 {port} {to} 6 9 {id} {start} {end} ACCEPT 2\n")
+    request
 }
