@@ -25,8 +25,7 @@ use super::{message, piped};
 
 /// Counts in records and returns the exit status.
 pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
-    let tz = args.tz.as_deref().map(zone).transpose()?;
-    let zone = tz.clone().unwrap_or_else(local_zone);
+    let zone = args.tz.as_deref().map(zone).transpose()?.unwrap_or_else(local_zone);
     let mut request =
         Request::new(&args.count, &Times::Record(zone.clone()))?.with_networks(&args.count)?;
     let start = args.start.as_ref().map(|spec| start(spec, &zone)).transpose()?;
@@ -35,7 +34,7 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         format: args.kind,
         start,
         date: args.date,
-        tz,
+        tz: Some(zone.clone()),
         local: args.local_ip,
         established: args.established,
         outer: args.outer,

@@ -13,6 +13,7 @@ use super::host_pattern::HostPattern;
 use super::input::Input;
 use crate::model::connection::RequestedFields;
 use crate::time::interval::Interval;
+use crate::time::local_zone;
 use crate::{InputResult, RecordTime, ShortfallKind, Sink, SourceStatus};
 
 /// A record format and its reader.
@@ -153,6 +154,11 @@ impl Context<'_> {
     /// Returns the number of threads to use.
     pub(crate) fn threads(&self) -> usize {
         self.options.threads()
+    }
+
+    /// Returns the time zone of local times.
+    pub(crate) fn zone(&self) -> TimeZone {
+        self.options.tz.clone().unwrap_or_else(local_zone)
     }
 
     /// What could not be read so far, to compare with [`record_input`](Context::record_input).

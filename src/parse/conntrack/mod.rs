@@ -19,7 +19,6 @@ use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp};
-use crate::time::local_zone;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
@@ -57,7 +56,7 @@ fn has(head: &[u8], text: &str, xml: &str) -> bool {
 }
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
+    let zone = cx.zone();
     let moment_of = |name: &str| moment_in(name, &zone);
     inputs.sort_by_cached_key(|input| {
         let path = input.path().and_then(Path::file_name).and_then(|n| n.to_str());

@@ -35,7 +35,6 @@ use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Dates, first_date};
 use crate::ShortfallKind;
-use crate::time::local_zone;
 
 /// strace logs.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -64,7 +63,7 @@ fn run(path: &Path) -> Option<String> {
 
 /// Reads a log, or the files of a `-ff` run.
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
+    let zone = cx.zone();
     let firsts = match &mut inputs[..] {
         [input] if is_read_at_once(input, cx) => match read_at_once(input, &zone, cx) {
             Some(first) => vec![Some(first)],

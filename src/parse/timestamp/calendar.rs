@@ -10,7 +10,6 @@ use crate::RecordTime;
 use crate::parse::input::Input;
 use crate::parse::lines;
 use crate::parse::reader::{Context, Setting};
-use crate::time::local_zone;
 
 /// Bytes at the end of a file in which its last time is looked for.
 const TAIL: u64 = 256 * 1024;
@@ -35,7 +34,7 @@ impl Calendar {
         cx: &mut Context<'_>,
         stamp: &dyn Fn(&[u8]) -> Stamp,
     ) -> Calendar {
-        let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
+        let zone = cx.zone();
         let now = input.modified().unwrap_or_else(Timestamp::now);
         let end = zone.to_datetime(now.saturating_add(DATE_AHEAD).unwrap_or(now));
         let mut year = end.year();
