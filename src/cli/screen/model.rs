@@ -33,7 +33,7 @@ pub(super) struct History {
 }
 
 impl History {
-    fn add(&mut self, slot: i64) {
+    fn add(&mut self, slot: i64, connections: u32) {
         if self.counts.is_empty() || slot > self.last + SLOTS as i64 {
             self.counts.clear();
             self.counts.push_back(0);
@@ -47,7 +47,7 @@ impl History {
             self.counts.pop_front();
         }
         if let Some(count) = self.counts.len().checked_sub(1 + (self.last - slot) as usize) {
-            self.counts[count] = self.counts[count].saturating_add(1);
+            self.counts[count] = self.counts[count].saturating_add(connections);
         }
     }
 
@@ -60,8 +60,9 @@ impl History {
 
     fn merge(&mut self, other: &History) {
         for slot in other.last - other.counts.len() as i64 + 1..=other.last {
-            for _ in 0..other.get(slot) {
-                self.add(slot);
+            match other.get(slot) {
+                0 => {}
+                connections => self.add(slot, connections),
             }
         }
     }
@@ -247,9 +248,9 @@ impl Model {
         self.total += 1;
         self.first = self.first.min(time);
         self.unknown += u64::from(c.ip.is_none() && c.host.is_none());
-        self.history.add(slot_of(time));
+        self.history.add(slot_of(time), 1);
         let mut one = Row { count: 1, last: c.time, ..Row::default() };
-        one.history.add(slot_of(time));
+        one.history.add(slot_of(time), 1);
         if self.keep(&c, &one, self.max_rows) {
             self.show(&c, &one);
         } else {

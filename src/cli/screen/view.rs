@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
-use super::model::{Model, Row, SLOTS, slot_of};
+use super::model::{History, Row, SLOTS, slot_of};
 use super::state::{Mode, State};
 use crate::RecordTime;
 use crate::count::value::Value;
@@ -153,15 +153,14 @@ fn head(buffer: &mut Buffer, state: &State, now: RecordTime, theme: Theme) {
     let x = put(buffer, 0, 2, label, theme.quiet());
     let room = usize::from(width - x);
     let wide = (room / SLOTS).max(1);
-    spark(buffer, (x, 2), model, &model.history, (room.min(SLOTS), wide), now, theme);
+    spark(buffer, (x, 2), &model.history, (room.min(SLOTS), wide), now, theme);
 }
 
 /// Draws the last slots of a history.
 fn spark(
     buffer: &mut Buffer,
     (x, y): (u16, u16),
-    _model: &Model,
-    history: &super::model::History,
+    history: &History,
     (slots, wide): (usize, usize),
     now: RecordTime,
     theme: Theme,
@@ -278,7 +277,7 @@ fn line(
     }
     if columns.spark > 0 {
         let place = (x + 1, y);
-        spark(buffer, place, &state.model, &row.history, (columns.spark, 1), now, theme);
+        spark(buffer, place, &row.history, (columns.spark, 1), now, theme);
     }
 }
 
