@@ -243,22 +243,3 @@ pub(crate) fn shared<const N: usize>(a: &[u8; N], b: &[u8; N]) -> usize {
     };
     (!bits(masks)).trailing_zeros() as usize
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_numbers_are_those_of_the_c_library() {
-        let number = |call: libc::c_long| call as u32;
-        let expected = [
-            (number(libc::SYS_accept), Call::Accept),
-            (number(libc::SYS_accept4), Call::Accept),
-            (number(libc::SYS_io_uring_setup), Call::IoUringSetup),
-            (number(libc::SYS_clone), Call::Clone),
-            (number(libc::SYS_clone3), Call::Clone3),
-        ];
-        let native = CALLS.iter().filter(|c| c.0 == Arch::Native);
-        assert_eq!(native.map(|c| (c.1, c.2)).collect::<Vec<_>>(), expected);
-    }
-}

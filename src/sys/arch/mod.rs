@@ -36,3 +36,23 @@ pub(crate) use this::{
     AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS,
     SAMPLES_TELL_LISTENER, digits, registers, sampled_call, set_registers, shared,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_c_library() {
+        let number = |call: libc::c_long| call as u32;
+        let expected = [
+            (number(libc::SYS_accept), Call::Accept),
+            (number(libc::SYS_accept4), Call::Accept),
+            (number(libc::SYS_io_uring_setup), Call::IoUringSetup),
+            (number(libc::SYS_clone), Call::Clone),
+            (number(libc::SYS_clone3), Call::Clone3),
+        ];
+        // The C library has no numbers of x32, which have this bit.
+        let native = CALLS.iter().filter(|c| c.0 == Arch::Native && c.1 & 0x4000_0000 == 0);
+        assert_eq!(native.map(|c| (c.1, c.2)).collect::<Vec<_>>(), expected);
+    }
+}

@@ -42,6 +42,7 @@ pub(crate) mod mask;
 mod realtime;
 pub(crate) mod refused;
 pub(crate) mod tracepoint;
+mod tracepoint_ids;
 pub(crate) mod watch;
 
 pub(crate) use refused::Refused;
