@@ -25,6 +25,15 @@ fn words(stage: &Stage, words: &[&str]) -> Vec<OsString> {
     [stage.tcptally(), "trace".into()].into_iter().chain(words.iter().map(OsString::from)).collect()
 }
 
+/// Attaches to a server, with these options, and waits until it says so.
+#[track_caller]
+fn attach(stage: &Stage, user: User, folder: &Path, options: &[&str], pid: u32) -> Session {
+    let argv = words(stage, &[options, &["-p", &pid.to_string()]].concat());
+    let session = Session::start(stage, user, folder, &argv);
+    wait_for("it attaches", || session.stderr().contains("attached").then_some(()));
+    session
+}
+
 /// The headings of csv events, and so many events.
 fn assert_events(path: &Path, count: usize) {
     let text = fs::read_to_string(path).expect("a file of events");
@@ -43,10 +52,8 @@ fn hangup_reopens_the_file_of_events_and_none_is_lost() {
         let mut plain = server.start(&stage, user);
         let folder = open_folder();
         let [file, former] = ["events.csv", "events.csv.1"].map(|name| folder.path().join(name));
-        let options = ["-e", "-F", "csv", "-o", "events.csv", "--engine", engine, "-p"];
-        let argv = words(&stage, &[&options[..], &[&plain.pid.to_string()]].concat());
-        let mut session = Session::start(&stage, user, folder.path(), &argv);
-        wait_for("it attaches", || session.stderr().contains("attached").then_some(()));
+        let options = ["-e", "-F", "csv", "-o", "events.csv", "--engine", engine];
+        let mut session = attach(&stage, user, folder.path(), &options, plain.pid);
         server.clients(1, 20, 3).run();
         await_lines(&file, 21);
         fs::rename(&file, &former).expect("our file");
@@ -111,10 +118,8 @@ fn a_file_that_cannot_be_reopened_is_named_and_the_former_is_kept() {
     let inner = folder.path().join("logs");
     fs::create_dir(&inner).expect("our folder");
     set_mode(&inner, 0o777);
-    let options = ["-e", "-F", "jsonl", "-o", "logs/events", "--engine", "syscall", "-p"];
-    let argv = words(&stage, &[&options[..], &[&plain.pid.to_string()]].concat());
-    let mut session = Session::start(&stage, user, folder.path(), &argv);
-    wait_for("it attaches", || session.stderr().contains("attached").then_some(()));
+    let options = ["-e", "-F", "jsonl", "-o", "logs/events", "--engine", "syscall"];
+    let mut session = attach(&stage, user, folder.path(), &options, plain.pid);
     let former = folder.path().join("elsewhere");
     fs::rename(&inner, &former).expect("our folder");
     session.signal(Signal::SIGHUP);
@@ -138,9 +143,8 @@ fn a_new_file_of_intervals_has_headings() {
     let plain = server.start(&stage, user);
     let folder = open_folder();
     let [file, former] = ["rows.csv", "rows.csv.1"].map(|name| folder.path().join(name));
-    let options = ["-i", "100ms", "-F", "csv", "-o", "rows.csv", "--engine", "syscall", "-p"];
-    let argv = words(&stage, &[&options[..], &[&plain.pid.to_string()]].concat());
-    let mut session = Session::start(&stage, user, folder.path(), &argv);
+    let options = ["-i", "100ms", "-F", "csv", "-o", "rows.csv", "--engine", "syscall"];
+    let mut session = attach(&stage, user, folder.path(), &options, plain.pid);
     wait_for("a row", || (lines(&file) > 1).then_some(()));
     fs::rename(&file, &former).expect("our file");
     session.signal(Signal::SIGHUP);
