@@ -8,21 +8,22 @@
 //! A destroyed socket of TCP has the state UNCONN and both ends, which no socket in a list has. If the program
 //! that closed it discarded what was not sent (SO_LINGER), the port of the peer is `*`.
 
+mod line;
+
 use std::io;
 use std::path::Path;
 
-use super::conntrack::entry::Entry;
-use super::conntrack::tables::Tables;
-use super::conntrack::{date_line, moment_in};
-use super::host::{Ends, Host};
-use super::input::{Input, common_name};
-use super::layers;
-use super::lines;
-use super::port_uses::{Direction, PortUses};
-use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::{Calendar, Stamp};
-use super::wrapper::{self, Stripped};
-use crate::time::local_zone;
+use self::line::{Line, is_header, line};
+use crate::parse::conntrack::entry::Entry;
+use crate::parse::conntrack::tables::Tables;
+use crate::parse::conntrack::{date_line, moment_in};
+use crate::parse::host::{Ends, Host};
+use crate::parse::input::{Input, common_name};
+use crate::parse::layers;
+use crate::parse::lines;
+use crate::parse::port_uses::{Direction, PortUses};
+use crate::parse::reader::{Context, RecordFormat, Setting};
+use crate::parse::timestamp::Calendar;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.
@@ -38,188 +39,8 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// A socket is not behind more words.
-const MAX_WORDS: usize = 12;
-
 /// Maximum number of sockets of a file that wait for its end.
 const MAX_SOCKETS: usize = 1 << 20;
-
-/// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no
-/// connection.
-const STATES: &[(&[u8], Option<u8>)] = &[
-    (b"ESTAB", Some(2)),
-    (b"ESTABLISHED", Some(2)),
-    (b"SYN-RECV", Some(1)),
-    (b"SYN_RECV", Some(1)),
-    (b"SYN_RCVD", Some(1)),
-    (b"FIN-WAIT-1", Some(3)),
-    (b"FIN_WAIT1", Some(3)),
-    (b"FIN_WAIT_1", Some(3)),
-    (b"FIN-WAIT-2", Some(3)),
-    (b"FIN_WAIT2", Some(3)),
-    (b"FIN_WAIT_2", Some(3)),
-    (b"CLOSE-WAIT", Some(3)),
-    (b"CLOSE_WAIT", Some(3)),
-    (b"CLOSING", Some(3)),
-    (b"LAST-ACK", Some(4)),
-    (b"LAST_ACK", Some(4)),
-    (b"TIME-WAIT", Some(5)),
-    (b"TIME_WAIT", Some(5)),
-    (b"LISTEN", None),
-    (b"UNCONN", None),
-    (b"CLOSED", None),
-    (b"CLOSE", None),
-    (b"SYN-SENT", None),
-    (b"SYN_SENT", None),
-];
-
-/// A line of a list.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    /// The header.
-    Header,
-    /// Something listens on a port.
-    Listening(u16),
-    /// A connection, as if it were inbound, and its rank.
-    Socket(Ends, u8),
-    /// A TCP socket that was destroyed, as if it were inbound.
-    Destroyed(Ends),
-    /// A TCP socket that cannot be read.
-    Broken,
-    /// A socket that is bound to a port only. Without the column of the protocol, that is one of UDP.
-    Unconnected,
-    /// A socket without a connection, or of another protocol.
-    OtherSocket,
-    /// Anything else.
-    Other,
-}
-
-/// An end: an address, perhaps any, and a port, perhaps any.
-#[derive(Debug, PartialEq, Eq)]
-struct End {
-    host: Option<Host>,
-    port: Option<u16>,
-}
-
-/// Reads `192.0.2.1:22`, `[2001:db8::1]:22`, `*:*`, `0.0.0.0%eth0:68`, and with a point before the
-/// port as the BSDs print it. `None`: it cannot be read.
-fn end(word: &[u8]) -> Option<End> {
-    let mark = match memchr::memrchr(b':', word) {
-        Some(colon) if !word[colon..].contains(&b'.') => colon,
-        _ => memchr::memrchr(b'.', word)?,
-    };
-    let (host, port) = (&word[..mark], &word[mark + 1..]);
-    let port = match port {
-        b"*" => None,
-        port => Some(super::digits::number(port)?),
-    };
-    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
-    let host = match host {
-        b"*" => None,
-        host => {
-            let bare = host.split(|b| *b == b'%').next().unwrap_or(host);
-            let bare = bare.strip_suffix(b"]").unwrap_or(bare);
-            Some(Host::address(bare)?)
-        }
-    };
-    Some(End { host, port })
-}
-
-fn is_header(line: &[u8]) -> bool {
-    let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
-    has("Recv-Q") && has("Send-Q") && has("Local Address")
-}
-
-/// Reads a line, which may have prefixes, and the time in these.
-fn line(text: &[u8]) -> (Stamp, Line) {
-    if is_header(text) {
-        return (Stamp::None, Line::Header);
-    }
-    let whole = Stripped { stamp: Stamp::None, rest: text };
-    let all = std::iter::once(whole).chain(wrapper::without_prefixes(text));
-    let mut read =
-        all.take(wrapper::MAX_LAYERS).map(|stripped| (stripped.stamp, bare(stripped.rest)));
-    let found = read.find(|(_, line)| *line != Line::Other);
-    found.unwrap_or_else(|| (Stamp::None, behind_words(text)))
-}
-
-/// Reads a line behind any words, if one of these is the state of a connection.
-fn behind_words(text: &[u8]) -> Line {
-    let is_state = |word: &[u8]| STATES.iter().any(|(name, _)| *name == word);
-    if !text.split(u8::is_ascii_whitespace).any(is_state) {
-        return Line::Other;
-    }
-    let starts = (1..text.len())
-        .filter(|at| text[at - 1].is_ascii_whitespace() && !text[*at].is_ascii_whitespace());
-    let read = starts.take(MAX_WORDS).map(|at| bare(&text[at..]));
-    read.into_iter().find(|line| *line != Line::Other).unwrap_or(Line::Other)
-}
-
-fn bare(text: &[u8]) -> Line {
-    let mut words = text.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
-    let Some(first) = words.peek().copied() else { return Line::Other };
-    let is_tcp = matches!(first, b"tcp" | b"tcp4" | b"tcp6" | b"tcp46");
-    let is_netstat = is_tcp;
-    if is_tcp {
-        words.next();
-    } else if matches!(first, b"udp" | b"udp4" | b"udp6" | b"udp46" | b"u_str" | b"u_dgr" | b"raw")
-    {
-        return Line::OtherSocket;
-    }
-    let words: Vec<&[u8]> = words.take(8).collect();
-    let state = words.iter().find_map(|word| STATES.iter().find(|(name, _)| name == word));
-    let queues = words.windows(2).position(|pair| {
-        pair.iter().all(|word| word.iter().all(u8::is_ascii_digit)) && pair[0].len() < 11
-    });
-    let Some(queues) = queues.filter(|at| *at <= 1) else { return Line::Other };
-    let (Some(local), Some(peer)) = (words.get(queues + 2), words.get(queues + 3)) else {
-        return if state.is_some() { Line::Broken } else { Line::Other };
-    };
-    // `ss state established` has no column for it.
-    let is_socket = state.is_some() || local.contains(&b':') && peer.contains(&b':') && queues == 0;
-    if !is_socket {
-        return Line::Other;
-    }
-    // net-tools shortens long addresses of IPv6.
-    let is_short = |end: &[u8]| is_netstat && first == b"tcp6" && end.len() >= 22;
-    let is_unconnected = state.is_some_and(|(name, _)| *name == b"UNCONN");
-    let state = state.map_or(Some(2), |(_, rank)| *rank);
-    match (end(local), end(peer), state) {
-        (Some(local), Some(peer), None) if is_unconnected => destroyed(local, peer, is_tcp),
-        (Some(End { port: Some(port), .. }), _, None)
-            if words.iter().any(|word| *word == b"LISTEN") =>
-        {
-            Line::Listening(port)
-        }
-        (_, _, None) => Line::OtherSocket,
-        _ if is_short(local) || is_short(peer) => Line::Broken,
-        (Some(local), Some(peer), Some(rank)) => {
-            let (Some(server), Some(client)) = (local.host, peer.host) else {
-                return Line::OtherSocket;
-            };
-            let ends = Ends { client, client_port: peer.port, server, server_port: local.port };
-            if ends.client_port.is_none() || ends.server_port.is_none() {
-                return Line::OtherSocket;
-            }
-            Line::Socket(ends, rank)
-        }
-        _ => Line::Broken,
-    }
-}
-
-/// A socket in the state UNCONN.
-fn destroyed(local: End, peer: End, has_protocol: bool) -> Line {
-    let is_known = |host: &Host| host.ip().is_none_or(|ip| !ip.is_unspecified());
-    match (local, peer) {
-        (End { host: Some(server), port: Some(port) }, End { host: Some(client), port: to })
-            if is_known(&server) && is_known(&client) =>
-        {
-            Line::Destroyed(Ends { client, client_port: to, server, server_port: Some(port) })
-        }
-        (_, End { port: None, .. }) if !has_protocol => Line::Unconnected,
-        _ => Line::OtherSocket,
-    }
-}
 
 fn recognise(head: &[u8]) -> bool {
     let mut found = false;
@@ -346,7 +167,7 @@ impl File {
 const ESTABLISHED: u8 = 2;
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
-    let zone = cx.options.tz.clone().unwrap_or_else(local_zone);
+    let zone = cx.zone();
     let moment_of = |input: &Input| {
         let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str());
         name.and_then(|name| moment_in(name, &zone)).or(input.modified().map(RecordTime::from))
@@ -465,87 +286,5 @@ fn direction(ends: &Ends, listening: &[u16], uses: &PortUses, local: &[Host]) ->
     match listening.binary_search(&here) {
         Ok(_) => Direction::Inbound,
         Err(_) => Direction::Outbound,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> String {
-        match line(text.as_bytes()).1 {
-            Line::Socket(e, rank) => format!(
-                "{} {} {} {} {rank}",
-                e.client.ip().unwrap(),
-                e.client_port.unwrap(),
-                e.server.ip().unwrap(),
-                e.server_port.unwrap()
-            ),
-            other => format!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn rows_of_many_tools() {
-        let want = "198.51.100.7 40755 192.0.2.77 443 2";
-        for text in [
-            "ESTAB      0      0      192.0.2.77:443       198.51.100.7:40755",
-            "ESTAB 0 0 192.0.2.77%eth0:443 198.51.100.7:40755 users:((\"nginx\",pid=9,fd=7))",
-            "ESTAB 0 0 [::ffff:192.0.2.77]:443 [::ffff:198.51.100.7]:40755 uid:33 ino:7 sk:1 <->",
-            "tcp   ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
-            "0      0      192.0.2.77:443       198.51.100.7:40755",
-            "tcp        0      0 192.0.2.77:443     198.51.100.7:40755   ESTABLISHED 9/nginx",
-            "tcp4       0      0 192.0.2.77.443     198.51.100.7.40755   ESTABLISHED",
-            "web-1 nginx {x} ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
-            "gw1: ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
-        ] {
-            assert_eq!(shown(text), want, "{text}");
-        }
-        assert_eq!(
-            shown("tcp6 0 0 2001:db8::1:443 2001:db8::7:40755 TIME_WAIT"),
-            "2001:db8::7 40755 2001:db8::1 443 5"
-        );
-    }
-
-    #[test]
-    fn destroyed_sockets_have_both_ends() {
-        let read = |text: &str| match line(text.as_bytes()) {
-            (stamp, Line::Destroyed(e)) => {
-                format!("{stamp:?} {:?} {:?}", e.client_port, e.server_port)
-            }
-            (_, other) => format!("{other:?}"),
-        };
-        for text in [
-            "UNCONN 1      0      [::ffff:192.0.2.77]:8080  [::ffff:198.51.100.7]:60143       ",
-            "tcp   UNCONN 1      0      192.0.2.77:8080  198.51.100.7:60143 ino:0 sk:815083 ts sack",
-        ] {
-            assert_eq!(read(text), "None Some(60143) Some(8080)", "{text}");
-        }
-        assert_eq!(read("UNCONN 0 9 192.0.2.77:8080 198.51.100.7:*"), "None None Some(8080)");
-        let stamped = read("2026-11-22T10:58:42Z UNCONN 0 9 192.0.2.77:8080 198.51.100.7:6");
-        assert_eq!(stamped, "Epoch(1795345122000000000) Some(6) Some(8080)");
-    }
-
-    #[test]
-    fn other_rows() {
-        for (text, want) in [
-            ("LISTEN 0 511 0.0.0.0:443 0.0.0.0:*", "Listening(443)"),
-            ("LISTEN 0 511 *:443 *:*", "Listening(443)"),
-            ("tcp6 0 0 :::443 :::* LISTEN", "Listening(443)"),
-            ("tcp4 0 0 *.443 *.* LISTEN", "Listening(443)"),
-            ("UNCONN 0 0 0.0.0.0:68 0.0.0.0:*", "Unconnected"),
-            ("UNCONN 0 0 *:8080 *:*", "Unconnected"),
-            ("tcp UNCONN 0 0 *:8080 *:*", "OtherSocket"),
-            ("tcp UNCONN 0 3 0.0.0.0:47874 192.0.2.77:*", "OtherSocket"),
-            ("SYN-SENT 0 1 192.0.2.77:40001 198.51.100.7:80", "OtherSocket"),
-            ("udp 0 0 192.0.2.77:68 192.0.2.1:67 ESTABLISHED", "OtherSocket"),
-            ("ESTAB 0 0 192.0.2.77:https client.example:40755", "Broken"),
-            ("tcp6 0 0 2001:db8:77:1:2:3:4:443 2001:db8::7:40755 ESTABLISHED", "Broken"),
-            ("\t cubic wscale:10,10 rto:204 rtt:0.5/0.25", "Other"),
-            ("State Recv-Q Send-Q Local Address:Port Peer Address:Port", "Header"),
-            ("Active Internet connections (servers and established)", "Other"),
-        ] {
-            assert_eq!(shown(text), want, "{text}");
-        }
     }
 }
