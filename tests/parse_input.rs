@@ -1,11 +1,12 @@
 //! What `tcptally parse` says of inputs that are not as they should be, and how it reads those
 //! that come bit by bit.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tcptally::parse::{ArchiveError, InputError, Options, ReportError, parse};
 use tempfile::TempDir;
 
 const LINE: &str = "accept(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"192.0.2.9\")}, [16]) = 4\n";
@@ -444,4 +445,38 @@ fn a_ring_buffer_in_json_counts_as_the_same_in_text() {
         ["dmesg.json", "dmesg.txt"].map(|file| place.parse(&["--port", "4711", file]).stdout);
     assert_eq!(String::from_utf8_lossy(&json), String::from_utf8_lossy(&text));
     assert_eq!(String::from_utf8_lossy(&json).lines().next(), Some("198.51.100.10: 5"));
+}
+
+#[test]
+fn a_program_can_tell_the_kinds_of_failures() {
+    let place = Place::new();
+    let missing = place.0.path().join("missing");
+    let text = place.file("text", "not a log\n");
+    let report = r#"{"schema": 99, "source": "parse", "complete": true, "total": 0, "keys": [], "rows": []}"#;
+    let report = place.file("report", report);
+    let mut only_a_folder = tar::Builder::new(Vec::new());
+    only_a_folder.append_dir("folder", place.0.path()).unwrap();
+    let empty_archive = place.file("archive", only_a_folder.into_inner().unwrap());
+    let mut connections = Vec::new();
+    let kinds = |path: PathBuf, connections: &mut Vec<_>| {
+        parse(&[path], &Options::default(), connections).failures
+    };
+    let not_found = kinds(missing, &mut connections);
+    assert!(
+        matches!(&not_found[..], [InputError::Open { error, .. }] if error.kind() == ErrorKind::NotFound),
+        "{not_found:?}"
+    );
+    let unknown = kinds(text, &mut connections);
+    assert!(matches!(unknown[..], [InputError::NotRecognised { .. }]), "{unknown:?}");
+    let newer = kinds(report, &mut connections);
+    assert!(
+        matches!(newer[..], [InputError::Report(ReportError::Schema { schema: 99, .. })]),
+        "{newer:?}"
+    );
+    let no_files = kinds(empty_archive, &mut connections);
+    assert!(
+        matches!(no_files[..], [InputError::Archive(ArchiveError::NoFiles { .. })]),
+        "{no_files:?}"
+    );
+    assert!(connections.is_empty());
 }

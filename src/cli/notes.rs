@@ -62,7 +62,7 @@ pub(super) fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) 
 
 /// Results that are printed after the report or decide the exit status.
 pub(super) struct Parsed {
-    /// Inputs that could not be read or recognised.
+    /// Inputs that could not be read or recognised, and other failures: a message each.
     pub failures: Vec<String>,
     /// Whether the report is complete.
     pub complete: bool,
@@ -74,7 +74,7 @@ impl Parsed {
         if let Some(reason) = reason_for_zero(outcome, count) {
             outcome.status.warn(reason);
         }
-        let mut failures = outcome.failures.clone();
+        let mut failures: Vec<_> = outcome.failures.iter().map(ToString::to_string).collect();
         failures.extend(failed_lookups(count));
         Parsed { failures, complete: is_complete(&outcome.status, count) }
     }

@@ -156,7 +156,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         };
         cx.status.record_unreadable_lines(input.name(), unreadable);
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
         sink.end(&input, FORMAT.name, cx);
     }

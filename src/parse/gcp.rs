@@ -196,7 +196,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         flows.allowed.drain(..).for_each(|connection| cx.sink.take(connection));
         cx.status.record_unreadable_lines(input.name(), broken);
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     let (has_flows, denied, too_many) = (flows.has_flows, flows.denied, flows.too_many);

@@ -279,7 +279,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         });
         report(&input, broken, lost, elsewhere, cx);
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     let mut last = Vec::new();

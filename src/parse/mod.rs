@@ -13,6 +13,7 @@ mod conntrack;
 mod cursor;
 mod deduplicate;
 mod digits;
+mod error;
 mod event;
 mod events;
 mod filterlog;
@@ -61,6 +62,7 @@ mod zeek;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::error::{ArchiveError, InputError, NfdumpError, ReportError};
 pub use self::host::{Host, HostError};
 pub use self::host_pattern::{HostPattern, HostPatternError};
 use self::input::{Input, common_name};
@@ -74,8 +76,8 @@ use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 pub struct Outcome {
     /// For the report.
     pub status: SourceStatus,
-    /// Inputs that could not be read or recognised, each a message for the user.
-    pub failures: Vec<String>,
+    /// Why inputs could not be read or recognised, or only in part.
+    pub failures: Vec<InputError>,
     /// The reason of a total of 0: how each record was read, and what would have been a
     /// connection in it.
     pub read_as: Vec<String>,
@@ -132,7 +134,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         outcome.status.engine = Some(engines.join(", "));
     }
     for failure in &outcome.failures {
-        outcome.status.record_shortfall(ShortfallKind::RefusedInput, 1, failure);
+        outcome.status.record_shortfall(ShortfallKind::RefusedInput, 1, failure.to_string());
     }
     outcome
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use jiff::tz::TimeZone;
 
+use super::error::InputError;
 use super::host::Host;
 use super::host_pattern::HostPattern;
 use super::input::Input;
@@ -146,8 +147,8 @@ pub(crate) struct Context<'a> {
     pub sink: &'a mut dyn Sink,
     /// What the record could not show.
     pub status: &'a mut SourceStatus,
-    /// Inputs that could not be read to their end: one message for the user each.
-    pub failures: &'a mut Vec<String>,
+    /// Why inputs could not be read to their end.
+    pub failures: &'a mut Vec<InputError>,
 }
 
 impl Context<'_> {
@@ -192,14 +193,14 @@ impl Context<'_> {
 
     /// Records that reading `input` ended with `error`: a truncated compressed file is a shortfall,
     /// any other error a failure.
-    pub(crate) fn record_read_error(&mut self, input: &Input, error: &io::Error) {
+    pub(crate) fn record_read_error(&mut self, input: &Input, error: io::Error) {
         let name = input.name();
         if input.is_compressed() && error.kind() == io::ErrorKind::UnexpectedEof {
             let text =
                 format!("{name}: the compressed file is truncated; only its readable part counts");
             self.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
         } else {
-            self.failures.push(format!("{name}: {error}; only the part before counts"));
+            self.failures.push(InputError::interrupted(name, error));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::lines;
 use super::progress::Progress;
@@ -79,8 +80,8 @@ pub(super) struct Sorted<'a> {
     pub runs: Vec<Run>,
     /// Inputs without content.
     pub empty: Vec<Input>,
-    /// Inputs that cannot be read or recognised: one message for the user each.
-    pub failures: Vec<String>,
+    /// Why inputs cannot be read or recognised.
+    pub failures: Vec<InputError>,
     /// The same inputs, and the members that are left out of archives.
     pub refused: Vec<InputResult>,
     /// Archives in which some members are not records: the number of those members, and a message
@@ -109,8 +110,8 @@ pub(super) fn sort<'a>(
         Some(name) => {
             let format = FORMATS.iter().find(|format| format.name == name).copied();
             if format.is_none() {
-                let text = format!("unknown record format {name:?}; known are: {}", known());
-                sorted.failures.push(text);
+                let given = name.to_owned();
+                sorted.failures.push(InputError::NoSuchFormat { given, known: known() });
                 return sorted;
             }
             format
@@ -130,7 +131,7 @@ pub(super) fn sort<'a>(
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,
             Err(error) => {
-                sorted.refuse(path.display().to_string(), Some(path), error.to_string());
+                sorted.refuse(path.display().to_string(), Some(path), error);
                 continue;
             }
         };
@@ -140,13 +141,13 @@ pub(super) fn sort<'a>(
         }
         let sample: Vec<u8> = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
         if let Some(name) = sorted.add(input, forced) {
-            let message = format!(
-                "{name} is not in a known record format{}; known are: {} ({} forces one)",
-                other_kind(&sample),
-                known(),
-                options.name(Setting::Format)
-            );
-            sorted.refuse(name, Some(path), message);
+            let error = InputError::NotRecognised {
+                name: name.clone(),
+                hint: other_kind(&sample),
+                known: known(),
+                option: options.name(Setting::Format),
+            };
+            sorted.refuse(name, Some(path), error);
         }
     }
     sorted
@@ -169,8 +170,8 @@ impl<'a> Sorted<'a> {
     }
 
     /// Adds an input that is not read, and why.
-    fn refuse(&mut self, name: String, path: Option<&Path>, message: String) {
-        self.failures.push(message);
+    fn refuse(&mut self, name: String, path: Option<&Path>, error: InputError) {
+        self.failures.push(error);
         self.leave_out(name, path);
     }
 
@@ -207,19 +208,16 @@ impl<'a> Sorted<'a> {
         }
         let Some(first) = unknown.first() else {
             if all == 0 {
-                let message = format!("{archive_name}: the archive contains no files");
-                self.refuse(archive_name, None, message);
+                let error = ArchiveError::NoFiles { name: archive_name.clone() };
+                self.refuse(archive_name, None, error.into());
             }
             return;
         };
-        let text = format!(
-            "{} of {all} files in {archive_name} are in no known record format and are left out, \
-             for example {first}",
-            unknown.len()
-        );
         if unknown.len() == all {
-            self.failures.push(text);
+            let (name, first) = (archive_name, first.clone());
+            self.failures.push(ArchiveError::NotRecognised { name, files: all, first }.into());
         } else {
+            let text = unknown_members(&archive_name, unknown.len(), all, first);
             self.left_out.push((unknown.len() as u64, text));
         }
     }
@@ -233,9 +231,10 @@ impl<'a> Sorted<'a> {
             }
             Ok(Some(format)) => format,
             Ok(None) => return Some(input.name().to_owned()),
-            Err(e) => {
-                let message = format!("cannot read {}: {e}", input.name());
-                self.refuse(input.name().to_owned(), input.path(), message);
+            Err(error) => {
+                let name = input.name().to_owned();
+                let failure = InputError::Read { name: name.clone(), error };
+                self.refuse(name, input.path(), failure);
                 return None;
             }
         };

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::error::InputError;
 use super::input::{Input, UnwrapStatus, common_name};
 use super::reader::{Context, Options, Setting};
 use super::registry::Run;
@@ -16,8 +17,8 @@ const SMALL_RUN_BYTES: u64 = 2 * 1024 * 1024;
 pub(super) struct RunOutcome {
     /// What it could not show.
     pub status: SourceStatus,
-    /// Inputs that could not be read to their end.
-    pub failures: Vec<String>,
+    /// Why inputs could not be read to their end.
+    pub failures: Vec<InputError>,
     /// Why a total of 0 is to be believed.
     pub read_as: String,
 }

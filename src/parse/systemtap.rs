@@ -125,7 +125,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             ));
         }
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
 }

@@ -166,7 +166,7 @@ pub(super) fn read(
         format!("{name}: the tracing tool says that {lost} of its events were lost"),
     );
     if let Err(e) = end {
-        cx.record_read_error(input, &e);
+        cx.record_read_error(input, e);
     }
 }
 

@@ -70,7 +70,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
         let end = text(&mut input, record_time, &mut tables, cx);
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     match tables.count() {

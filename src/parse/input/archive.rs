@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::source::{Counted, Source};
 use super::{Input, spool};
+use crate::parse::error::{ArchiveError, InputError};
 
 /// Bytes of a header, and of what headers and contents are multiples of.
 const BLOCK: usize = 512;
@@ -42,8 +43,8 @@ fn ends_with_zeros(file: &File, end: u64) -> bool {
 pub(crate) struct Members {
     /// The files, each ready to be read.
     pub inputs: Vec<Input>,
-    /// Why the archive or a member could not be read to its end, for the user.
-    pub failures: Vec<String>,
+    /// Why the archive or a member could not be read to its end.
+    pub failures: Vec<InputError>,
 }
 
 /// A member, before its content was looked at.
@@ -56,13 +57,12 @@ struct Member {
 impl Members {
     fn add(&mut self, member: Member) {
         if member.is_cut {
-            let name = member.input.name();
-            let text = format!("{name}: the archive is cut off here; what came before counts");
-            self.failures.push(text);
+            let name = member.input.name().to_owned();
+            self.failures.push(ArchiveError::CutOff { name }.into());
         }
         match member.input.prepare() {
             Ok(input) => self.inputs.push(input),
-            Err(error) => self.failures.push(error.to_string()),
+            Err(error) => self.failures.push(error),
         }
     }
 }
@@ -86,9 +86,8 @@ impl Input {
         let mut members = Members { inputs: Vec::new(), failures: Vec::new() };
         let (file, start, end) = match self.in_a_file(&mut members.failures) {
             Ok(place) => place,
-            Err(e) => {
-                let text = format!("cannot copy {} to a temporary file (TMPDIR): {e}", self.name);
-                members.failures.push(text);
+            Err(error) => {
+                members.failures.push(ArchiveError::Copy { name: self.name, error }.into());
                 return members;
             }
         };
@@ -104,8 +103,8 @@ impl Input {
         archive.set_ignore_zeros(true);
         let entries = match archive.entries_with_seek() {
             Ok(entries) => entries,
-            Err(e) => {
-                members.failures.push(format!("{}: {e}", self.name));
+            Err(error) => {
+                members.failures.push(ArchiveError::List { name: self.name, error }.into());
                 return members;
             }
         };
@@ -113,33 +112,32 @@ impl Input {
             match entry.and_then(|entry| self.member(&file, start, end, entry)) {
                 Ok(None) => {}
                 Ok(Some(member)) => members.add(member),
-                Err(e) => {
-                    let text = format!("{}: {e}; the members before count", self.name);
-                    members.failures.push(text);
+                Err(error) => {
+                    let error = ArchiveError::Interrupted { name: self.name, error };
+                    members.failures.push(error.into());
                     return members;
                 }
             }
         }
         if members.failures.is_empty() && !ends_with_zeros(&file, end) {
-            let text = format!("{}: the archive has no end; it may be cut off", self.name);
-            members.failures.push(text);
+            members.failures.push(ArchiveError::NoEnd { name: self.name }.into());
         }
         members
     }
 
     /// The file that has the archive, and where in it.
-    fn in_a_file(&mut self, failures: &mut Vec<String>) -> io::Result<(Arc<File>, u64, u64)> {
+    fn in_a_file(&mut self, failures: &mut Vec<InputError>) -> io::Result<(Arc<File>, u64, u64)> {
         if let Source::Plain { file, at, end } = &self.source {
             return Ok((Arc::clone(file), *at, *end));
         }
         let mut copy = tempfile::tempfile()?;
         let copied = spool::copy(self, &mut copy);
         let end = copy.stream_position()?;
-        if let Err(e) = copied {
+        if let Err(error) = copied {
             if end == 0 {
-                return Err(e);
+                return Err(error);
             }
-            failures.push(format!("{}: {e}; the members before count", self.name));
+            failures.push(ArchiveError::Interrupted { name: self.name.clone(), error }.into());
         }
         Ok((Arc::new(copy), 0, end))
     }

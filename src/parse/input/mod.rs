@@ -26,6 +26,7 @@ use self::samples::Samples;
 pub(crate) use self::source::Plain;
 use self::source::{CountedStream, Source};
 pub(super) use self::spool::copy as copy_to_temporary_file;
+use super::error::InputError;
 use super::progress::Progress;
 
 /// Bytes that one read asks for.
@@ -56,46 +57,6 @@ pub(crate) struct Input {
     /// Pieces of a stream, if they are wanted.
     samples: Option<Arc<Mutex<Samples>>>,
     progress: Arc<Progress>,
-}
-
-/// Why an input cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InputError {
-    /// open(2) or fstat(2) failed.
-    #[error("cannot open {name}: {error}")]
-    Open {
-        /// The name of the input.
-        name: String,
-        /// The error of the system call; not the source, because the message contains it.
-        error: io::Error,
-    },
-    /// read(2) or the decompression of the first bytes failed.
-    #[error("cannot read {name}: {error}")]
-    Read {
-        /// The name of the input.
-        name: String,
-        /// The error.
-        error: io::Error,
-    },
-    /// The standard input is a directory.
-    #[error("stdin is a directory")]
-    StdinIsDirectory,
-    /// A directory was given.
-    #[error("{name} is a directory; give the files in it: {name}/*")]
-    Directory {
-        /// Its path.
-        name: String,
-    },
-    /// A compression that only another program reads.
-    #[error(
-        "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
-    )]
-    Compression {
-        /// The name of the input.
-        name: String,
-        /// The command that decompresses it.
-        tool: &'static str,
-    },
 }
 
 /// Makes another text of the text of an input.

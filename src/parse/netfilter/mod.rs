@@ -81,7 +81,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             ),
         );
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));

@@ -3,14 +3,15 @@
 pub(super) mod form;
 mod pairs;
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use memchr::memmem;
 
 use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
+use super::error::{InputError, NfdumpError, flow_statistics};
 use super::input::{Input, copy_to_temporary_file};
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
@@ -84,7 +85,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             match through_nfdump(&mut input, &mut text) {
                 Ok(()) => Ok(()),
                 Err(error) => {
-                    cx.failures.push(format!("{}: {error}", input.name()));
+                    let name = input.name().to_owned();
+                    cx.failures.push(InputError::Nfdump { name, error });
                     continue;
                 }
             }
@@ -102,7 +104,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         own.report_statistics(&input, cx);
         seen.add(&own);
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     pairs.finish(&mut |connection| cx.sink.take(connection));
@@ -150,14 +152,11 @@ impl Seen {
     /// Reports that `input` has statistics. It is refused if it has nothing else.
     fn report_statistics(&self, input: &Input, cx: &mut Context<'_>) {
         let rows = self.statistics;
-        let text = format!(
-            "{}: {rows} rows are statistics of nfdump (-s or -A), which tell of no single flow; \
-             nfdump -r FILE -o long prints the flows",
-            input.name()
-        );
+        let name = input.name();
         if self.flows == 0 && rows > 0 {
-            cx.failures.push(text);
+            cx.failures.push(InputError::FlowStatistics { name: name.into(), rows });
         } else {
+            let text = flow_statistics(name, rows);
             cx.status.record_shortfall(ShortfallKind::UnreadInput, rows, text);
         }
     }
@@ -286,17 +285,6 @@ impl Text<'_> {
             Line::OtherFlow | Line::Other => {}
         }
     }
-}
-
-/// Why the flows of an nfcapd file could not be printed.
-#[derive(Debug, thiserror::Error)]
-enum NfdumpError {
-    #[error("nfcapd files are read through nfdump, which cannot be run ({0}); install nfdump")]
-    NotRun(io::Error),
-    #[error("nfdump could not read it ({0}); what it printed counts")]
-    Failed(ExitStatus),
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// Has nfdump print the flows of `input`.

@@ -10,6 +10,7 @@ use parquet::errors::ParquetError;
 use serde_json::{Map, Value};
 
 use self::table::{Cell, Row, Table};
+use super::error::InputError;
 use super::events::{Event, EventSink};
 use super::input::{Input, copy_to_temporary_file};
 use super::reader::{Context, RecordFormat};
@@ -63,7 +64,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let table = match file(&mut input).map_err(ParquetError::from).and_then(open) {
             Ok(table) => table,
             Err(e) => {
-                cx.failures.push(format!("{} is no whole parquet file: {e}", input.name()));
+                cx.failures.push(InputError::damaged(input.name(), "parquet file", e));
                 let host = cx.options.host_of(input.path());
                 let before = cx.shortfalls() - 1;
                 cx.record_input(input.name(), FORMAT.name, host.as_deref(), before);
@@ -82,11 +83,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             fail(&input, end, cx);
             events.end(&input, FORMAT.name, cx);
         } else {
-            cx.failures.push(format!(
-                "{} has neither the columns of events (time, local_port, peer_ip) nor those of a \
-                 report (kind, count)",
-                input.name()
-            ));
+            cx.failures.push(InputError::Columns { name: input.name().into() });
         }
     }
     events.warn(cx);
@@ -104,7 +101,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
 
 fn fail(input: &Input, end: Result<(), ParquetError>, cx: &mut Context<'_>) {
     if let Err(e) = end {
-        cx.failures.push(format!("{}: {e}; only the part before counts", input.name()));
+        cx.failures.push(InputError::interrupted(input.name(), e));
     }
 }
 

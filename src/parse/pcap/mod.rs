@@ -16,6 +16,7 @@ use self::frames::{Format, SECTION};
 use self::packet::Selection;
 use self::parts::End;
 use super::deduplicate::Deduplicator;
+use super::error::InputError;
 use super::input::Input;
 use super::reader::{Context, RecordFormat, Setting};
 use crate::{RecordTime, ShortfallKind};
@@ -85,9 +86,9 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
                 cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
             }
             End::Broken(what) => {
-                cx.failures.push(format!("{name}: there is {what}; what came before counts"));
+                cx.failures.push(InputError::Capture { name: name.into(), what });
             }
-            End::Failed(e) => cx.record_read_error(&input, &e),
+            End::Failed(e) => cx.record_read_error(&input, e),
         }
     }
     warn(&name, &sums, cx);

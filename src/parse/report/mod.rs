@@ -8,6 +8,7 @@ use std::path::Path;
 
 pub(in crate::parse) use self::tally::Reports;
 use self::tally::{FORMAT_NAME, Report, Row};
+use super::error::{InputError, ReportError};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 
@@ -68,11 +69,12 @@ fn documents(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_>) {
         match report {
             Ok(report) if report.rows.is_some() => reports.add(report, cx),
             Ok(_) => {
-                cx.failures.push(format!("{} is no whole report: it has no rows", reports.name));
+                let name = reports.name.clone();
+                cx.failures.push(ReportError::NoRows { name }.into());
                 break;
             }
             Err(e) => {
-                cx.failures.push(format!("{} is no whole report: {e}", reports.name));
+                cx.failures.push(InputError::damaged(&reports.name, "report", e));
                 break;
             }
         }

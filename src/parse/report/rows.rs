@@ -50,7 +50,7 @@ pub(super) fn read(input: &mut Input, reports: &mut Reports, cx: &mut Context<'_
     };
     cx.status.record_unreadable_lines(input.name(), unreadable);
     if let Err(e) = end {
-        cx.record_read_error(input, &e);
+        cx.record_read_error(input, e);
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::model::connection::Transport;
 use crate::model::text::unescape_cell;
+use crate::parse::error::ReportError;
 use crate::parse::host::Host;
 use crate::parse::input::Input;
 use crate::parse::reader::{Context, Setting};
@@ -245,13 +246,9 @@ impl Reports {
     /// Adds a report. If it continues the one before, it has all of its connections.
     pub(super) fn add(&mut self, report: Report, cx: &mut Context<'_>) {
         if !SCHEMAS.contains(&report.schema) {
-            cx.failures.push(format!(
-                "{} is a report of schema {}, and this program understands up to {}; use the \
-                 version that wrote it",
-                self.name,
-                report.schema,
-                SCHEMAS.end()
-            ));
+            let (name, schema) = (self.name.clone(), report.schema);
+            let newest = *SCHEMAS.end();
+            cx.failures.push(ReportError::Schema { name, schema, newest }.into());
             return;
         }
         if !self.last.as_ref().is_some_and(|last| report.continues(last)) {
@@ -319,11 +316,7 @@ fn divides(rows: &[Row], interval: &time::interval::Interval) -> bool {
 /// The failure of a report that does not tell in which interval its connections were made.
 pub(super) fn refuse_without_intervals(name: &str, cx: &mut Context<'_>) {
     let option = cx.options.name(Setting::Interval);
-    cx.failures.push(format!(
-        "{name} is a report that does not tell the times of its connections finely enough for \
-         {option}, and is left out; give the record, its events, or a report that was made with \
-         {option} and an interval that divides this one"
-    ));
+    cx.failures.push(ReportError::TooCoarse { name: name.into(), option }.into());
 }
 
 fn take(report: Report, name: &str, cx: &mut Context<'_>) {

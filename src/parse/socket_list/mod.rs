@@ -211,7 +211,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             }
         }
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);

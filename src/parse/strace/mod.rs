@@ -95,7 +95,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = file::read(input, &mut log, cx.options, cx.sink, threads);
         log.end(|connection| cx.sink.take(connection));
         if let Err(e) = end {
-            cx.record_read_error(input, &e);
+            cx.record_read_error(input, e);
         }
     }
     say(&inputs, &log, cx);
@@ -128,7 +128,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     }
     cx.sink.merge(part);
     if let Err(e) = end {
-        cx.record_read_error(input, &e);
+        cx.record_read_error(input, e);
     }
     say(std::slice::from_ref(input), &log, cx);
     None

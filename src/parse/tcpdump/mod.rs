@@ -150,7 +150,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         dropped += text.dropped;
         cut += text.cut;
         if let Err(e) = end {
-            cx.record_read_error(&input, &e);
+            cx.record_read_error(&input, e);
         }
     }
     cx.status.record_unreadable_lines(&name, cut);
