@@ -194,30 +194,31 @@ pub(crate) fn accept_nothing_notified(which: Accept, signal: i32) -> io::Result<
     }
 }
 
-/// Makes each system call of the kernel's net/socket.c with an invalid descriptor.
-pub(crate) fn call_all_of_sockets() {
-    for call in [
-        libc::SYS_socket,
-        libc::SYS_socketpair,
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_accept4,
-        libc::SYS_accept,
-        libc::SYS_connect,
-        libc::SYS_getsockname,
-        libc::SYS_getpeername,
-        libc::SYS_sendto,
-        libc::SYS_recvfrom,
-        libc::SYS_setsockopt,
-        libc::SYS_getsockopt,
-        libc::SYS_shutdown,
-        libc::SYS_sendmsg,
-        libc::SYS_sendmmsg,
-        libc::SYS_recvmsg,
-        libc::SYS_recvmmsg,
-    ] {
-        call_on_nothing(call);
-    }
+/// The system calls of the kernel's net/socket.c, in the order in which they stand there.
+pub(crate) const SOCKET_CALLS: [libc::c_long; 18] = [
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept4,
+    libc::SYS_accept,
+    libc::SYS_connect,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+];
+
+/// Makes one of [`SOCKET_CALLS`] with an invalid descriptor, for a tracepoint to count.
+pub(crate) fn call_of_sockets(index: usize) {
+    call_on_nothing(SOCKET_CALLS[index]);
 }
 
 fn call_on_nothing(call: libc::c_long) {

@@ -112,6 +112,28 @@ fn servers_serve_through_many_attaches_and_detaches() {
     }
 }
 
+/// While the kernel closes the tracepoints that were tried, threads of a process with inherited
+/// events can neither be created nor end.
+#[test]
+fn the_search_for_tracepoints_is_over_when_a_server_is_attached_to() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    // Root reads their ids, and a new home has no cache of them.
+    let user = User::plain();
+    for engine in attach_engines(user).into_iter().filter(|engine| *engine != "syscall") {
+        let server = Server::c(&program, &["thread"], &[Listens::V4]);
+        let plain = server.start(&stage, user);
+        let options = ["--engine", engine, "-p", &plain.pid.to_string()];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        // It has closed its events, and has nothing to do but to end.
+        let is_alone = || session_members(run.session.pid) == [run.session.pid];
+        let alone = wait_at_most(Duration::from_secs(1), || is_alone().then_some(()));
+        assert!(alone.is_some(), "{engine}: a process still closes events");
+        let made = server.clients(1, 50, 3).run();
+        run.end_attached().assert_counts(&made);
+    }
+}
+
 #[test]
 fn signal_masks_and_dispositions_are_restored() {
     let stage = Stage::get();

@@ -122,6 +122,10 @@ fn servers_that_are_detached_at_random_moments_come_to_no_harm() {
     let mut random = Random(29);
     let detach = |a: &Attempt<'_>| {
         let mut run = Run::attach(a.stage, a.user, &a.options, &[]);
+        if a.round == 0 {
+            // Some of them are accepted after the attach.
+            wait_for_more(a.load, 100, a.name);
+        }
         std::thread::sleep(Duration::from_micros(random.below(1_000_000)));
         run.end_attached().number("total")
     };

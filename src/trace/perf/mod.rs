@@ -41,6 +41,7 @@ pub(crate) mod inherited;
 pub(crate) mod mask;
 mod realtime;
 pub(crate) mod refused;
+mod search;
 pub(crate) mod tracepoint;
 mod tracepoint_ids;
 pub(crate) mod watch;
