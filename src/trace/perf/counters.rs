@@ -20,7 +20,6 @@ const SPARE_DESCRIPTORS: u64 = 24;
 /// The events of all threads, each from its first stop to its end, with their counts.
 #[derive(Debug)]
 pub(crate) struct EventCounters {
-    // Declared before the tracepoints, which must be dropped last to make closing fast.
     open: HashMap<Tid, Counted>,
     /// Descriptors of events that were closed before their thread ended: a signal of theirs may
     /// still be pending.

@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
 use crate::sys::capability;
 use crate::sys::perf::{
@@ -20,14 +21,25 @@ use super::refused::{NoTracepoints, Refused};
 use super::search::Search;
 use super::tracepoint_ids::{Cache, Ids};
 
-/// The enabled tracepoints. While this exists, opening and closing further events of them takes
-/// microseconds. Closing the last one takes tens of milliseconds.
+/// The tracepoints at the exit from accept: found, verified and switched on.
 #[derive(Debug)]
 pub struct Tracepoints {
     ids: Ids,
-    _switched_on: [Event; 2],
+}
+
+/// Events that keep tracepoints switched on until this process ends. While they exist, opening and
+/// closing further events of these tracepoints takes microseconds. The kernel takes tens of
+/// milliseconds to close the last one, and a server with events waits meanwhile (`search`).
+#[derive(Debug)]
+struct SwitchedOn {
+    ids: Ids,
+    _accepts: [Event; 2],
     _io_uring_setup: Option<Event>,
 }
+
+static EXITS: OnceLock<SwitchedOn> = OnceLock::new();
+/// Those of the calls of accept and accept4, if there are any.
+static ENTRIES: OnceLock<Option<([u16; 2], [Event; 2])>> = OnceLock::new();
 
 impl Tracepoints {
     /// Finds and verifies them, and verifies that their signals arrive before the call returns.
@@ -46,34 +58,14 @@ impl Tracepoints {
     /// # Errors
     /// [`Refused`], in which the remedy stands.
     pub fn find_counting() -> Result<Tracepoints, Refused> {
-        let mut refused = None;
-        let cache = Cache::of_this_user();
-        let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
-        for ids in known.into_iter().flatten() {
-            match prove(ids) {
-                Ok(Some(proven)) => return Ok(proven),
-                Ok(None) => {}
-                Err(error) => refused = Some(Refused::own(error)),
-            }
-        }
-        may_open()?;
-        let (ids, search) = Search::run()?;
-        let Some(ids) = ids else {
-            return Err(refused.unwrap_or_else(|| Refused::Tracepoints(NoTracepoints::reason())));
+        let exits = match EXITS.get() {
+            Some(exits) => exits,
+            None => EXITS.get_or_init({
+                let found = find_exits()?;
+                || found
+            }),
         };
-        let proven = prove(ids);
-        search.wait_for_end();
-        match proven {
-            Ok(Some(proven)) => {
-                if let Some(cache) = cache {
-                    // Without a cache the next start takes half a second longer.
-                    let _ = cache.write(ids);
-                }
-                Ok(proven)
-            }
-            Ok(None) => Err(Refused::Tracepoints(NoTracepoints::reason())),
-            Err(error) => Err(Refused::own(error)),
-        }
+        Ok(Tracepoints { ids: exits.ids })
     }
 
     /// Checks whether a signal arrives before the call returns.
@@ -100,23 +92,57 @@ impl Tracepoints {
         }
     }
 
-    /// Finds the tracepoints at which accept and accept4 are entered: their ids, and events that keep
-    /// them switched on. The kernel gives each call's two tracepoints successive ids.
-    pub(crate) fn find_entries(&self) -> Option<([u16; 2], [Event; 2])> {
+    /// The ids of the tracepoints at which accept and accept4 are entered. The kernel gives each
+    /// call's two tracepoints successive ids.
+    pub(crate) fn entries(&self) -> Option<[u16; 2]> {
         let find = |exit: u16, call, other| {
             [exit.checked_add(1)?, exit.checked_sub(1)?].into_iter().find_map(|id| {
                 let event = open_here(id, false).ok()?;
                 sees_entry(&event, call, other).then_some((id, event))
             })
         };
-        let accept = find(self.ids.accept, Accept::Accept, Accept::Accept4)?;
-        let accept4 = find(self.ids.accept4, Accept::Accept4, Accept::Accept)?;
-        Some(([accept.0, accept4.0], [accept.1, accept4.1]))
+        let both = || {
+            let accept = find(self.ids.accept, Accept::Accept, Accept::Accept4)?;
+            let accept4 = find(self.ids.accept4, Accept::Accept4, Accept::Accept)?;
+            Some(([accept.0, accept4.0], [accept.1, accept4.1]))
+        };
+        ENTRIES.get_or_init(both).as_ref().map(|(ids, _)| *ids)
     }
 
     /// Their ids.
     pub fn ids(&self) -> Ids {
         self.ids
+    }
+}
+
+fn find_exits() -> Result<SwitchedOn, Refused> {
+    let mut refused = None;
+    let cache = Cache::of_this_user();
+    let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
+    for ids in known.into_iter().flatten() {
+        match prove(ids) {
+            Ok(Some(proven)) => return Ok(proven),
+            Ok(None) => {}
+            Err(error) => refused = Some(Refused::own(error)),
+        }
+    }
+    may_open()?;
+    let (ids, search) = Search::run()?;
+    let Some(ids) = ids else {
+        return Err(refused.unwrap_or_else(|| Refused::Tracepoints(NoTracepoints::reason())));
+    };
+    let proven = prove(ids);
+    search.wait_for_end();
+    match proven {
+        Ok(Some(proven)) => {
+            if let Some(cache) = cache {
+                // Without a cache the next start takes half a second longer.
+                let _ = cache.write(ids);
+            }
+            Ok(proven)
+        }
+        Ok(None) => Err(Refused::Tracepoints(NoTracepoints::reason())),
+        Err(error) => Err(Refused::own(error)),
     }
 }
 
@@ -139,7 +165,7 @@ pub(super) fn may_open() -> Result<(), Refused> {
 pub(super) const OWN_CALL: &CStr = c"ret == -9";
 
 /// Opens both and checks that each counts exactly its own test call of this thread.
-fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
+fn prove(ids: Ids) -> io::Result<Option<SwitchedOn>> {
     let events = [open_here(ids.accept, false)?, open_here(ids.accept4, false)?];
     for event in &events {
         match event.set_filter(OWN_CALL) {
@@ -157,7 +183,7 @@ fn prove(ids: Ids) -> io::Result<Option<Tracepoints>> {
     }
     let io_uring = ids.io_uring_setup.and_then(seen_io_uring_setup);
     let ids = Ids { io_uring_setup: ids.io_uring_setup.filter(|_| io_uring.is_some()), ..ids };
-    Ok(Some(Tracepoints { ids, _switched_on: events, _io_uring_setup: io_uring }))
+    Ok(Some(SwitchedOn { ids, _accepts: events, _io_uring_setup: io_uring }))
 }
 
 /// Whether an event on the calling thread sees where this call is entered, and not the other one.

@@ -51,11 +51,10 @@ pub(super) struct Family {
 /// All events.
 #[derive(Debug)]
 pub(super) struct Families {
-    // Before the tracepoints, which must be dropped last to make closing quick.
     families: HashMap<FamilyId, Family>,
     counters: Counters,
-    /// The tracepoints of calls of accept and accept4, and events that keep them switched on.
-    entries: Option<([u16; 2], [Event; 2])>,
+    /// The tracepoints of calls of accept and accept4.
+    entries: Option<[u16; 2]>,
     tracepoints: Tracepoints,
     /// The ids of all events of calls that were ever opened: their samples may still come.
     entry_events: Arc<HashSet<u64>>,
@@ -78,7 +77,7 @@ impl Families {
         Ok(Families {
             families: HashMap::new(),
             counters: Counters::default(),
-            entries: tracepoints.find_entries(),
+            entries: tracepoints.entries(),
             tracepoints,
             entry_events: Arc::default(),
             inherit,
@@ -127,7 +126,7 @@ impl Families {
     /// Samples the calls of accept of a thread and its descendants as well, if that is possible and
     /// not so yet.
     pub(super) fn open_entries(&mut self, id: FamilyId, tid: Tid, rings: &Rings) {
-        let Some((ids, _)) = &self.entries else { return };
+        let Some(ids) = self.entries else { return };
         let Some(family) = self.families.get_mut(&id).filter(|f| f.entries.is_empty()) else {
             return;
         };
