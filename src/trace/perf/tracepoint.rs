@@ -5,7 +5,6 @@
 //! In any case the id is used only after the tracepoint has counted test calls of accept by this
 //! process.
 
-use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,12 +12,12 @@ use std::sync::OnceLock;
 
 use crate::sys::capability;
 use crate::sys::perf::{
-    Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified, set_up_no_io_uring,
+    Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified,
 };
 
 use super::realtime;
 use super::refused::{NoTracepoints, Refused};
-use super::search::Search;
+use super::search::{OWN_CALL, Search, sees_io_uring_setup};
 use super::tracepoint_ids::{Cache, Ids};
 
 /// The tracepoints at the exit from accept: found, verified and switched on.
@@ -161,9 +160,6 @@ pub(super) fn may_open() -> Result<(), Refused> {
     }
 }
 
-/// Only tracepoints of exits have a field `ret`, and only calls with an invalid descriptor pass.
-pub(super) const OWN_CALL: &CStr = c"ret == -9";
-
 /// Opens both and checks that each counts exactly its own test call of this thread.
 fn prove(ids: Ids) -> io::Result<Option<SwitchedOn>> {
     let events = [open_here(ids.accept, false)?, open_here(ids.accept4, false)?];
@@ -203,18 +199,6 @@ fn sees_entry(event: &Event, call: Accept, other: Accept) -> bool {
 fn seen_io_uring_setup(id: u16) -> Option<Event> {
     let event = open_here(id, false).ok()?;
     sees_io_uring_setup(&event).then_some(event)
-}
-
-pub(super) fn sees_io_uring_setup(event: &Event) -> bool {
-    // The call fails, and only tracepoints of exits have a field `ret`.
-    let count = || event.count().ok();
-    event.set_filter(c"ret < 0").is_ok() && {
-        let before = count();
-        set_up_no_io_uring();
-        let after = count();
-        accept_nothing(Accept::Accept);
-        before.map(|n| n + 1) == after && after == count()
-    }
 }
 
 /// Reads the ids from tracefs; only root may.
