@@ -22,8 +22,10 @@ use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
 use super::auto_engine::AutoEngine;
+use super::engine::Engine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
+use super::perf::tracepoint::Tracepoints;
 use super::procfs;
 use super::refusal::NoListener;
 use super::sample::Sampler;
@@ -180,6 +182,10 @@ impl<L: Attach> Waiting<L> {
             // Counting begins now, as without waiting.
             waiting.gaps = Gaps::default();
         } else {
+            if waiting.options.engine != Some(Engine::Syscall) {
+                // A search takes a moment that a new server does not wait. The attach tells of errors.
+                let _ = Tracepoints::find_counting();
+            }
             waiting
                 .tell(format!("no process listens on port {} yet; waiting for one", waiting.list));
         }

@@ -247,10 +247,12 @@ fn a_stopped_server_stays_stopped_until_it_is_continued() {
 
             // Attached and detached: still stopped.
             let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
-            assert!(run.all_stopped(plain.pid), "{engine} {mode}");
+            let what = format!("{engine} {mode}: stopped as before");
+            wait_for(&what, || run.all_stopped(plain.pid).then_some(()));
             assert_eq!(run.end_attached().number("total"), 0);
-            let still = threads(plain.pid).iter().all(|t| state(t) == Some('T'));
-            assert!(still, "{engine} {mode}: stopped as before");
+            // The kernel runs a stopped thread for a moment when a tracer lets it go.
+            let still = || threads(plain.pid).iter().all(|t| state(t) == Some('T'));
+            wait_for(&what, || still().then_some(()));
 
             // Continued while it is traced: it serves, and is counted.
             let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
@@ -260,9 +262,7 @@ fn a_stopped_server_stays_stopped_until_it_is_continued() {
             signal(plain.pid, Signal::SIGSTOP);
             wait_for("the server stops", || run.all_stopped(plain.pid).then_some(()));
             run.end_attached().assert_counts(&made);
-            wait_for("still stopped", || {
-                threads(plain.pid).iter().all(|t| state(t) == Some('T')).then_some(())
-            });
+            wait_for(&what, || still().then_some(()));
             assert_eq!(signals(plain.pid), before, "{engine} {mode}: restored while it is stopped");
             signal(plain.pid, Signal::SIGCONT);
             server.assert_serves();
