@@ -81,6 +81,8 @@ const FORTI: &str = "date=2026-11-22 time=10:58:42 tz=\"+0100\" logid=\"00000000
     action=\"close\" proto=6 duration=2 srcip=198.51.100.7 srcport=40755 dstip=192.0.2.77 dstport=443\n";
 const HAPROXY: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/Nov/2026:10:58:42.200] fnt \
     bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0\n";
+const HANDSHAKE: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/Nov/2026:10:58:42.200] fnt/1: \
+    SSL handshake failure\n";
 const MIKROTIK: &str = "Nov 22 10:58:42 gw1 firewall,info web input: in:ether1 out:(unknown 0), proto \
     TCP (SYN), 198.51.100.7:40755->192.0.2.77:443, len 60\n";
 const VPC: &str = "srcaddr dstaddr srcport dstport protocol start end action tcp-flags log-status\n\
@@ -225,6 +227,13 @@ fn table() -> Vec<Row> {
             1,
             &["netfilter.broken: 1 line could not be read"],
         ),
+        // A relay cut off the beginnings.
+        row(
+            "netfilter.headless",
+            format!("{LOG}Nov 22 10:58:42 gw kernel: {}", &LOG[LOG.find("TL=64").unwrap()..]),
+            1,
+            &["netfilter.headless: 1 line could not be read"],
+        ),
         row(
             "netfilter.ipchains",
             format!(
@@ -271,6 +280,19 @@ fn table() -> Vec<Row> {
             format!("{HAPROXY}{}", HAPROXY.replace("--", "\"GET / HTTP/1.1\"")),
             1,
             &["haproxy.http: 1 line could not be read"],
+        ),
+        row(
+            "haproxy.custom",
+            format!("{HAPROXY}{}", HAPROXY.replace("198.51", "Failed 198.51")),
+            1,
+            &["haproxy.custom: 1 line could not be read"],
+        ),
+        // In mode http, two requests of one connection.
+        row(
+            "haproxy.requests",
+            format!("{HAPROXY}{}", HAPROXY.replace(".200]", ".201]")),
+            1,
+            &["haproxy.requests: HAProxy writes a line for each request in mode http; 1 line is"],
         ),
         row("sysdig.cut", format!("{SYSDIG}{}", cut(SYSDIG, 40)), 1, &["sysdig.cut: 1 line could"]),
         row(
@@ -716,7 +738,7 @@ fn lines_of_another_format_make_the_report_incomplete() {
         ("filterlog", FILTERLOG),
         ("asa", ASA),
         ("fortigate", FORTI),
-        ("haproxy", HAPROXY),
+        ("haproxy", HANDSHAKE),
         ("sysdig", SYSDIG),
         ("mikrotik", MIKROTIK),
         ("sockets", SOCKETS),

@@ -1,6 +1,7 @@
 //! [`Event`]: a connection in a line of a log, of one event or of a call that was joined.
 
 use super::host::Ends;
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
 use crate::Connection;
 
@@ -15,6 +16,8 @@ pub(crate) struct Event {
     pub ends: Ends,
     /// Whether the connection was established, if the line shows it.
     pub established: Option<bool>,
+    /// What the line is written for.
+    pub written_for: WrittenFor,
     /// Other values in the line. The ends and the time are set from the fields above.
     pub more: Connection,
 }
@@ -22,6 +25,7 @@ pub(crate) struct Event {
 impl Event {
     /// A connection between `ends` at the time of the line.
     pub(crate) fn new(stamp: Stamp, ends: Ends, established: Option<bool>) -> Event {
-        Event { stamp, before: 0, ends, established, more: Connection::default() }
+        let written_for = WrittenFor::Connection;
+        Event { stamp, before: 0, ends, established, written_for, more: Connection::default() }
     }
 }

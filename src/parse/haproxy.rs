@@ -1,7 +1,9 @@
 //! HAProxy's logs of TCP connections: `option tcplog`, the default form, and errors of a handshake.
 //!
 //! The forms are those of HAProxy's configuration manual, chapter 8.2. Lines of `option httplog` are
-//! requests. One connection may carry many requests, so a log of requests only is refused.
+//! requests. One connection may carry many requests, so a log of requests only is refused. In `mode http`
+//! the other forms have a line for each request, too (seen with HAProxy 2.6): what follows on the line before of the same
+//! client's port is not counted again.
 
 use memchr::memmem;
 
@@ -12,7 +14,9 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat, Setting};
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
+use crate::ShortfallKind;
 
 /// HAProxy's text.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -76,7 +80,11 @@ fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
         return match (end(from), to) {
             (Some((client, client_port)), Some((server, server_port))) => {
                 let ends = Ends { client, client_port, server, server_port };
-                Event::new(stamp, ends, Some(true)).parsed()
+                let mut event = Event::new(stamp, ends, Some(true));
+                if memmem::find(cursor.0, b"/HTTP)").is_some() {
+                    event.written_for = WrittenFor::Request;
+                }
+                event.parsed()
             }
             _ => ParsedLine::Broken,
         };
@@ -85,7 +93,10 @@ fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
     let word = cursor.word();
     // The time of the accept: `[22/Nov/2026:10:58:42.200]`.
     let Some(accepted) = cursor.0.strip_prefix(b" [").and_then(accept_time) else {
-        return ParsedLine::Other;
+        // With a log format of one's own, something else may come first.
+        let mut times = memmem::find_iter(text, b" [");
+        let has_time = times.any(|at| accept_time(&text[at + 2..]).is_some());
+        return if has_time { ParsedLine::Broken } else { ParsedLine::Other };
     };
     let Some((client, client_port)) = end(word) else {
         // `unix:1`, or an address that was made unreadable.
@@ -96,7 +107,21 @@ fn text(stamp: Stamp, text: &[u8]) -> ParsedLine {
         return ParsedLine::Broken;
     }
     let ends = Ends { client, client_port, server: Host::Name("".into()), server_port: None };
-    Event::new(accepted, ends, Some(true)).parsed()
+    let mut event = Event::new(accepted, ends, Some(true));
+    if let Some(lasted) = lasted(cursor.0) {
+        event.written_for = WrittenFor::Either(lasted);
+    }
+    event.parsed()
+}
+
+/// How long a session of tcplog lasted, in nanoseconds: the last of the times behind the frontend and the server,
+/// `[22/Nov/2026:10:58:42.200] fnt bck/srv1 0/0/5007`.
+fn lasted(text: &[u8]) -> Option<i64> {
+    let times = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(3)?;
+    let total = times.rsplit(|b| *b == b'/').next()?;
+    // `+`: the session had not ended.
+    let ms: i64 = number(total.strip_prefix(b"+").unwrap_or(total))?;
+    ms.checked_mul(1_000_000)
 }
 
 fn end(word: &[u8]) -> Option<(Host, Option<u16>)> {
@@ -106,21 +131,25 @@ fn end(word: &[u8]) -> Option<(Host, Option<u16>)> {
 
 /// `22/Nov/2026:10:58:42.200]`.
 fn accept_time(text: &[u8]) -> Option<Stamp> {
-    let inside = &text[..memchr::memchr(b']', text)?];
-    let (day, rest) = (inside.get(..2)?, inside.get(2..)?);
-    let month = rest.get(1..4)?;
-    let joined = [month, b" ", day].concat();
-    let (month, day) = Cursor(&joined).month_and_day()?;
-    let mut cursor = Cursor(rest.get(5..)?);
-    let year = i16::try_from(cursor.number_up_to(4)?).ok()?;
-    cursor.require(b":")?;
-    let ns = cursor.clock()?;
-    Some(Stamp::Civil(jiff::civil::Date::new(year, month, day).ok()?, ns))
+    let mut cursor = Cursor(text);
+    // Access logs have a zone.
+    let is_own = |stamp: &Stamp| matches!(stamp, Stamp::Civil(..));
+    cursor.common_log_time().filter(is_own).filter(|_| cursor.eat(b"]"))
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
-    line_log::read::<Haproxy>(inputs, cx);
+    let requests = line_log::read::<Haproxy>(inputs, cx).requests;
+    let lines = if requests == 1 { "line is" } else { "lines are" };
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        requests,
+        format!(
+            "{name}: HAProxy writes a line for each request in mode http; {requests} {lines} left out as further \
+             requests of connections that count; connections with pauses may count several times ('tcptally watch' \
+             counts connections)"
+        ),
+    );
     if cx.options.port.is_some() {
         cx.status.warn(format!(
             "{name}: lines of tcplog name the frontend and not its port, so {} cannot be decided for \
@@ -159,6 +188,10 @@ mod tests {
         let http = "fnt~ bck/s 0/0/0/69/69 200 2750 - - ---- 1/1/1/1/0 0/0 \"GET / HTTP/1.1\"";
         assert_eq!(shown(&format!("{at} {http}")), "Broken");
         assert_eq!(shown("Proxy fnt started."), "Other");
+        assert_eq!(
+            shown(&format!("Failed at lb {at} fnt~ 81/81 SSL handshake failure -")),
+            "Broken"
+        );
         // Somebody made the address unreadable.
         let rest = "[22/Nov/2026:10:58:42.200] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0";
         assert_eq!(shown(&format!("xxx.51.100.xxx:40755 {rest}")), "Broken");

@@ -11,6 +11,7 @@ use super::host::Host;
 use super::input::{Input, common_name};
 use super::layers::{Layers, first_lines};
 use super::reader::{Context, Setting};
+use super::requests::Requests;
 use super::timestamp::{self, Dated, Stamp};
 use super::wrapper;
 use super::{lines, text};
@@ -211,18 +212,25 @@ pub(crate) struct Seen {
     pub packets: u64,
     /// Calls of accept.
     pub calls: SeenCalls,
+    /// Lines that were left out, because a line before is of the same connection.
+    pub requests: u64,
 }
 
 /// The events of a run that count.
 struct Events {
     local: Vec<Host>,
     established: bool,
+    requests: Requests,
     seen: Seen,
 }
 
 impl Events {
     /// Adds the connection of an event to `found`, if it counts.
     fn take(&mut self, event: Event, time: Option<RecordTime>, found: &mut Vec<Connection>) {
+        if self.requests.is_further(event.written_for, &event.ends, time) {
+            self.seen.requests += 1;
+            return;
+        }
         let wanted = !self.established || event.established != Some(false);
         self.seen.connections += 1;
         // A log of a server's own connections may not name its address.
@@ -245,7 +253,8 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let look = |head: &[u8]| PrefixedLog::of(log_of, head);
     let logs = timestamp::in_order(inputs, cx, look, PrefixedLog::stamp);
     let (local, established) = (cx.options.local.clone(), cx.options.established);
-    let mut events = Events { local, established, seen: Seen::default() };
+    let mut events =
+        Events { local, established, requests: Requests::default(), seen: Seen::default() };
     let mut calls = Calls::default();
     let (mut midstream, mut blocked) = (0, 0);
     for Dated { mut input, mut calendar, look, .. } in logs {

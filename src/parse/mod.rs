@@ -43,6 +43,7 @@ mod progress;
 mod reader;
 pub(crate) mod registry;
 mod report;
+mod requests;
 mod runs;
 mod socket_list;
 pub(crate) mod strace;

@@ -214,14 +214,14 @@ fn label(line: &[u8]) -> Option<&[u8]> {
 
 /// `12:`, `12-`, `12)`, `file:`, `file:12:`, `file-12-` of grep and of listings with numbers.
 fn location(line: &[u8]) -> Option<&[u8]> {
+    let is_address = |text: &[u8]| begins_with_ipv6(text) && !begins_with_ipv6(&text[5..]);
     let numbered = |text: &'_ [u8]| {
         let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
         let mark = text.get(n).filter(|b| n > 0 && b":-)|.".contains(b))?;
         // `1.2.3.4` and `0.004183` are no numbers of lines.
         let dot = *mark == b'.' && text.get(n + 1) != Some(&b' ');
         // Nor is the first group of an IPv6 address.
-        let address = begins_with_ipv6(text) && !begins_with_ipv6(&text[n + 1..]);
-        (!dot && !address).then_some(n + 1)
+        (!dot && !is_address(text)).then_some(n + 1)
     };
     if let Some(n) = numbered(line) {
         return Some(&line[n..]);
@@ -234,7 +234,10 @@ fn location(line: &[u8]) -> Option<&[u8]> {
         .filter(|at| matches!(path[*at], b':' | b'-'))
         // The time of a line behind the name of its file.
         .map_while(|at| clock(&mut Cursor(&line[at + 1..])).is_none().then_some(at))
-        .find_map(|at| numbered(&line[at + 1..]).map(|n| at + 1 + n));
+        .find_map(|at| match &line[at + 1..] {
+            text if is_address(text) => Some(at + 1),
+            text => numbered(text).map(|n| at + 1 + n),
+        });
     if let Some(at) = place {
         return Some(&line[at..]);
     }
@@ -242,7 +245,7 @@ fn location(line: &[u8]) -> Option<&[u8]> {
     Some(&line[colon + 1..])
 }
 
-/// Whether a text begins with an IPv6 address, perhaps with a port behind a point. Its first group has
+/// Whether a text begins with an IPv6 address, perhaps with a port behind a point or a colon. Its first group has
 /// four digits, as those of all networks in use.
 fn begins_with_ipv6(text: &[u8]) -> bool {
     let word = text.split(|b| b" \t,".contains(b)).next().unwrap_or_default();
@@ -252,7 +255,9 @@ fn begins_with_ipv6(text: &[u8]) -> bool {
     let group = word.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     group == 4
         && word.get(4) == Some(&b':')
-        && (parses(word) || memchr::memrchr(b'.', word).is_some_and(|dot| parses(&word[..dot])))
+        && (parses(word)
+            || memchr::memrchr(b'.', word).is_some_and(|dot| parses(&word[..dot]))
+            || memchr::memrchr(b':', word).is_some_and(|colon| parses(&word[..colon])))
 }
 
 /// `strace[1499]: ` or `strace: `.
@@ -359,6 +364,8 @@ mod tests {
         for (line, rest) in [
             ("x.out:2001:db8::7 2001:db8::1 443", "2001:db8::7 2001:db8::1 443"),
             ("x.out:12:2001:db8::7 443", "2001:db8::7 443"),
+            ("x.out:2001:db8:c::10:56041 [", "2001:db8:c::10:56041 ["),
+            ("x.out:12:2001:db8:c::10:443 [", "2001:db8:c::10:443 ["),
             ("1234:2001:db8::7.443 > x", "2001:db8::7.443 > x"),
         ] {
             let stripped = strip(line.as_bytes()).map(|stripped| stripped.rest);

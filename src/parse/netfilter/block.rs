@@ -177,7 +177,7 @@ impl Block {
             return;
         }
         let Some(at) = body::find(line) else {
-            self.broken += u64::from(body::is_of_ipchains(line));
+            self.broken += u64::from(body::is_of_ipchains(line) || body::is_headless(line));
             return;
         };
         let (stamp, rest) = forwarder.split(line);

@@ -41,10 +41,38 @@ static OUT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" OUT="));
 /// Finds the body in `line`: it begins at the `IN=` whose value ends at ` OUT=`. The prefix before
 /// it is free text.
 pub(crate) fn find(line: &[u8]) -> Option<usize> {
-    OUT.find_iter(line).find_map(|out| {
+    let both = OUT.find_iter(line).find_map(|out| {
         let word = line[..out].iter().rposition(|b| *b == b' ').map_or(0, |n| n + 1);
         line[word..out].windows(3).rposition(|w| w == b"IN=").map(|n| word + n)
-    })
+    });
+    both.or_else(|| find_single(line))
+}
+
+/// Finds a body that has `IN=` or `OUT=` alone: Proxmox leaves out the other one, which the kernel writes without a value.
+fn find_single(line: &[u8]) -> Option<usize> {
+    let mut end = SRC.find(line)?;
+    loop {
+        let word = line[..end].iter().rposition(|b| *b == b' ')? + 1;
+        match &line[word..end] {
+            [b'I', b'N', b'=', _, ..] | [b'O', b'U', b'T', b'=', _, ..] => return Some(word),
+            [b'M', b'A', b'C', b'=', ..] | [b'P', b'H', b'Y', b'S', ..] => end = word - 1,
+            _ => return None,
+        }
+    }
+}
+
+/// Whether `line`, which has no body, is the rest of a LOG line of a SYN whose beginning was cut off.
+pub(crate) fn is_headless(line: &[u8]) -> bool {
+    let Some(at) = memmem::find(line, b"PROTO=TCP SPT=") else { return false };
+    let rest = &line[at..];
+    memmem::find(rest, b" DPT=").is_some()
+        && memmem::find(rest, b" RES=").is_some_and(|at| {
+            let mut flags = rest[at..]
+                .split(|b| *b == b' ')
+                .skip(2)
+                .take_while(|word| !word.starts_with(b"URGP="));
+            flags.clone().any(|flag| flag == b"SYN") && !flags.any(|flag| flag == b"ACK")
+        })
 }
 
 /// Whether `line` is a LOG line, of any packet.

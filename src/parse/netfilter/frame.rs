@@ -61,16 +61,22 @@ fn stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
             *cursor = inner;
             Some(stamp)
         }
-        b'0'..=b'9' => cursor.iso().or_else(|| kmsg(cursor)).or_else(|| {
-            let mut copy = *cursor;
-            let ns = copy.seconds()?;
-            if !copy.0.starts_with(b" ") {
-                return None;
-            }
-            *cursor = copy;
-            // Ten digits are seconds since 1970, fewer since the boot.
-            Some(if ns >= 100_000_000_000_000_000 { Stamp::Epoch(ns) } else { Stamp::Uptime(ns) })
-        }),
+        b'0'..=b'9' => {
+            cursor.iso().or_else(|| kmsg(cursor)).or_else(|| proxmox(cursor)).or_else(|| {
+                let mut copy = *cursor;
+                let ns = copy.seconds()?;
+                if !copy.0.starts_with(b" ") {
+                    return None;
+                }
+                *cursor = copy;
+                // Ten digits are seconds since 1970, fewer since the boot.
+                Some(if ns >= 100_000_000_000_000_000 {
+                    Stamp::Epoch(ns)
+                } else {
+                    Stamp::Uptime(ns)
+                })
+            })
+        }
         b'A'..=b'Z' => cursor.syslog_time(),
         _ => None,
     }
@@ -89,6 +95,21 @@ fn kmsg(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     copy.0 = &copy.0[end + 1..];
     *cursor = copy;
     Some(Stamp::Uptime(us.checked_mul(1000)?))
+}
+
+/// `101 1 tap101i0-IN 22/Nov/2026:10:58:42 +0100`, as the firewall of Proxmox writes it (pvefw-logger): the guest, the
+/// level, and the chain come before the time.
+fn proxmox(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+    let mut copy = *cursor;
+    copy.number_up_to(9)?;
+    copy.require(b" ")?;
+    copy.number_up_to(1)?;
+    copy.require(b" ")?;
+    copy.word();
+    copy.require(b" ")?;
+    let stamp = copy.common_log_time()?;
+    *cursor = copy;
+    Some(stamp)
 }
 
 /// The program that wrote a line, from the text between its stamp and its body.
@@ -207,6 +228,7 @@ mod tests {
             ("Sun Nov 22 10:58:42 2026 kern.warn kernel: [ 1.2] P", Stamp::Civil(day, at)),
             ("2026-11-22T10:58:42,202182+00:00 P", Stamp::utc(day, us)),
             ("4,347,1485291490,-;P", up),
+            ("101 1 tap101i0-IN 22/Nov/2026:11:58:42 +0100 DROP: P", Stamp::utc(day, at)),
             ("4,347,1485291490,-,caller=T1;P", up),
             ("P", Stamp::None),
             ("[UFW ALLOW] P", Stamp::None),

@@ -57,6 +57,27 @@ impl Cursor<'_> {
         })
     }
 
+    /// As access logs (Common Log Format) write it: `22/Nov/2026:10:58:42 +0000`, also without the zone.
+    pub(crate) fn common_log_time(&mut self) -> Option<Stamp> {
+        let mut cursor = *self;
+        let day = cursor.two_digits()?;
+        let date = cursor.0.get(..9)?;
+        let [b'/', month @ .., b'/', _, _, _, _] = date else { return None };
+        let month = month_of(month)?;
+        let year = Cursor(&date[5..]).number_up_to(4)?;
+        let date = Date::new(year as i16, month, day as i8).ok()?;
+        cursor.0 = &cursor.0[9..];
+        cursor.require(b":")?;
+        let ns = cursor.clock()?;
+        let mut zone = cursor;
+        let offset = zone.eat(b" ").then(|| zone.utc_offset()).flatten();
+        *self = if offset.is_some() { zone } else { cursor };
+        Some(match offset {
+            Some(offset) => Stamp::utc(date, ns - offset),
+            None => Stamp::Civil(date, ns),
+        })
+    }
+
     /// `Z`, `+00:00`, `+0000`, as nanoseconds east of UTC.
     fn utc_offset(&mut self) -> Option<i64> {
         if self.eat(b"Z") {
@@ -90,14 +111,14 @@ impl Cursor<'_> {
 
     /// `Nov 22`; there may be two blanks before the day.
     pub(crate) fn month_and_day(&mut self) -> Option<(i8, i8)> {
-        const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
         let mut cursor = *self;
-        let month = MONTHS.chunks(3).position(|month| cursor.eat(month))?;
+        let month = month_of(cursor.0.get(..3)?)?;
+        cursor.skip(3);
         cursor.require(b" ")?;
         cursor.blanks();
         let day = cursor.number_up_to(2).filter(|d| (1..=31).contains(d))?;
         *self = cursor;
-        Some((month as i8 + 1, day as i8))
+        Some((month, day as i8))
     }
 
     /// The three letters of a day of the week and a blank.
@@ -139,6 +160,12 @@ impl Cursor<'_> {
     }
 }
 
+/// The number of a month, by the first three letters of its name.
+fn month_of(name: &[u8]) -> Option<i8> {
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    MONTHS.chunks(3).position(|month| month == name).map(|at| at as i8 + 1)
+}
+
 /// Whether an abbreviation of a time zone is that of UTC. Others are ambiguous (`CST`, `IST`).
 pub(super) fn is_utc(zone: &[u8]) -> bool {
     matches!(zone, b"UTC" | b"GMT")
@@ -173,6 +200,14 @@ mod tests {
         assert_eq!(Stamp::utc(date(9999, 1, 1), 0), Stamp::None);
         assert_eq!(Cursor(b"2026/11/22 10:58:42").iso(), Some(Stamp::Civil(day, at)));
         assert_eq!(Cursor(b"2026/11-22 10:58:42").iso(), None);
+        let common = |s: &str| Cursor(s.as_bytes()).common_log_time();
+        assert_eq!(common("22/Nov/2026:10:58:42 +0130]"), Some(Stamp::utc(day, at - 90 * MINUTE)));
+        assert_eq!(common("22/Nov/2026:10:58:42.5] x"), Some(Stamp::Civil(day, at + SECOND / 2)));
+        for damaged in
+            ["22/Now/2026:10:58:42", "32/Nov/2026:10:58:42", "22/Nov/2026 10:58:42", "22/Nov"]
+        {
+            assert_eq!(common(damaged), None, "{damaged}");
+        }
         let ctime = |s: &str| Cursor(s.as_bytes()).ctime();
         let want = Stamp::Civil(date(2026, 11, 2), at + 5 * SECOND);
         assert_eq!(ctime("Sun Nov  2 10:58:47 2026"), Some(want));

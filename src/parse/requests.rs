@@ -1,0 +1,107 @@
+//! [`Requests`]: recognises the further requests of a connection, in logs that have a line for each request.
+
+use std::collections::HashMap;
+
+use super::host::{Ends, Host};
+use super::timestamp::SECOND;
+use crate::RecordTime;
+
+/// Servers close a connection on which no request comes for about this time, and a client's port is not used again
+/// for as long (TIME_WAIT of Linux), in nanoseconds.
+const IDLE: i64 = 60 * SECOND;
+
+/// The time between the end of a request and the beginning of the next, if the log rounds both to milliseconds.
+const ROUNDING: i64 = 2_000_000;
+
+/// Maximum number of clients' ports that are remembered: twice this.
+const MAX_PORTS: usize = 1 << 19;
+
+/// What a line of a log is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WrittenFor {
+    /// A connection.
+    #[default]
+    Connection,
+    /// A request, when it begins.
+    Request,
+    /// A connection or one of its requests, which the line does not show. It lasted for so many nanoseconds.
+    Either(i64),
+}
+
+/// A client's end, and the server's port.
+type Key = (Host, u16, Option<u16>);
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Requests {
+    /// When the last request of a port ended. A port is in one of the two: in `young` if it was seen lately.
+    young: HashMap<Key, i64>,
+    old: HashMap<Key, i64>,
+    begun: i64,
+}
+
+impl Requests {
+    /// Whether a line is of a connection that has had a line before.
+    pub(crate) fn is_further(
+        &mut self,
+        line: WrittenFor,
+        ends: &Ends,
+        time: Option<RecordTime>,
+    ) -> bool {
+        let (pause, lasted) = match line {
+            WrittenFor::Connection => return false,
+            WrittenFor::Request => (IDLE, 0),
+            WrittenFor::Either(lasted) => (ROUNDING, lasted),
+        };
+        let (Some(port), Some(RecordTime::Clock(now) | RecordTime::Elapsed(now))) =
+            (ends.client_port, time)
+        else {
+            return false;
+        };
+        if self.young.len() >= MAX_PORTS || now.abs_diff(self.begun) > IDLE.unsigned_abs() {
+            self.begun = now;
+            self.old = std::mem::take(&mut self.young);
+        }
+        let key = (ends.client.clone(), port, ends.server_port);
+        let end = now.saturating_add(lasted);
+        let before = self.young.get(&key).copied().or_else(|| self.old.remove(&key));
+        self.young.insert(key, before.map_or(end, |before| end.max(before)));
+        before.is_some_and(|before| now <= before.saturating_add(pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_follows_at_once_is_a_further_request() {
+        let ends = |port| Ends {
+            client: Host::address(b"198.51.100.7").unwrap(),
+            client_port: Some(port),
+            server: Host::Name("".into()),
+            server_port: None,
+        };
+        let mut requests = Requests::default();
+        let mut is_further = |line, port, ms: i64| {
+            let time = Some(RecordTime::Clock(ms * 1_000_000));
+            requests.is_further(line, &ends(port), time)
+        };
+        for (line, port, ms, want) in [
+            (WrittenFor::Connection, 1, 0, false),
+            (WrittenFor::Request, 1, 0, false),
+            (WrittenFor::Request, 2, 10, false),
+            (WrittenFor::Request, 1, 30_000, true),
+            (WrittenFor::Request, 1, 90_000, true),
+            (WrittenFor::Request, 1, 150_001, false),
+            (WrittenFor::Either(200_000_000), 3, 150_100, false),
+            (WrittenFor::Either(500_000_000), 3, 150_301, true),
+            // A stream of HTTP/2 that began and ended within another one.
+            (WrittenFor::Either(0), 3, 150_400, true),
+            (WrittenFor::Either(0), 3, 150_801, true),
+            (WrittenFor::Either(0), 3, 150_900, false),
+        ] {
+            assert_eq!(is_further(line, port, ms), want, "{line:?} {port} {ms}");
+        }
+    }
+}
