@@ -55,10 +55,7 @@ pub(super) fn attach(
             tracees.perf = Some(perf);
             tracees.check.postpone();
         }
-        Some(Err(refused)) => tracees.remark(format!(
-            "engine perf unavailable: {refused}. The engine syscall is used, which stops the \
-             server at every system call instead of once per connection"
-        )),
+        Some(Err(refused)) => tracees.remark(without_perf(&refused)),
         None => {}
     }
     begin(&mut tracees, &seized.threads, signals)?;
@@ -115,6 +112,13 @@ fn open_perf(
     }
 }
 
+fn without_perf(reason: &Refused) -> String {
+    format!(
+        "engine perf unavailable: {reason}. The engine syscall is used, which stops the server at \
+         every system call instead of once per connection"
+    )
+}
+
 /// Fails if `perf` is requested and cannot watch one of the given processes.
 fn require_perf(targets: &Targets) -> Result<(), Error> {
     let unsuitable = |pid: &Tid| Perf::unsuitable(*pid).map(|reason| unsuitable(*pid, &reason));
@@ -149,6 +153,7 @@ fn choose_engines(
     tracees: &mut Tracees,
     processes: &BTreeMap<Tid, BTreeSet<Tid>>,
 ) -> Result<(), Error> {
+    let mut has_told = false;
     for (&pid, threads) in processes {
         match tracees.perf.as_mut().map(|perf| perf.begin(pid)) {
             Some(Ok(opened)) => {
@@ -164,6 +169,12 @@ fn choose_engines(
             Some(Err(reason)) => {
                 if let Some(perf) = &mut tracees.perf {
                     perf.begin_at_first_stop(threads);
+                }
+                // Unlike other reasons, it is not the process that must be changed.
+                if let Unwatchable::Event(refused) = &reason
+                    && !std::mem::replace(&mut has_told, true)
+                {
+                    tracees.remark(without_perf(refused));
                 }
                 tracees.fall_back(pid, &reason);
             }
