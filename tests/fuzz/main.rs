@@ -3,6 +3,7 @@
 
 #[path = "../../fuzz/entries.rs"]
 mod entries;
+mod mutate;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +36,31 @@ fn no_file_of_a_corpus_makes_its_target_fail_or_hang() {
             let result = catch_unwind(AssertUnwindSafe(|| entry(&bytes)));
             assert!(result.is_ok(), "{target} fails on {}", file.display());
             assert!(begin.elapsed() < TIME_OF_A_FILE, "{target} is too slow on {}", file.display());
+        }
+    }
+}
+
+/// `TCPTALLY_MUTATIONS` is how often each file is changed; `TCPTALLY_MUTATION_SEED` chooses other changes.
+#[test]
+fn changed_records_make_no_reader_panic_hang_or_contradict_itself() {
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => default,
+    };
+    let rounds = number("TCPTALLY_MUTATIONS", 3);
+    let mut mutator = mutate::Mutator::new(number("TCPTALLY_MUTATION_SEED", 11));
+    let files: Vec<Vec<u8>> = files("records").iter().map(|file| fs::read(file).unwrap()).collect();
+    for round in 0..rounds {
+        for (at, file) in files.iter().enumerate() {
+            let other = &files[(at + 1 + round as usize) % files.len()];
+            let changed = mutator.change(file, other);
+            let begin = Instant::now();
+            let result = catch_unwind(AssertUnwindSafe(|| entries::records(&changed)));
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changed-record");
+            if result.is_err() || begin.elapsed() > TIME_OF_A_FILE {
+                fs::write(&kept, &changed).unwrap();
+                panic!("put this into testdata/fuzz/records: {}", kept.display());
+            }
         }
     }
 }
