@@ -203,16 +203,18 @@ fn last_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// What pf did with a packet, by `rule 3/0(match): pass in on em0: …` of its log interface (`-i pflog0
-/// -e`): whether it came in, and whether it was blocked.
+/// -e`), or `rule 3/(match) pass in on em0: …` of OpenBSD's tcpdump: whether it came in, and whether it was blocked.
 fn pf_rule(head: &[u8]) -> Option<(bool, bool)> {
     let at = memmem::find(head, b"rule ")?;
     let rule = (at == 0 || head[at - 1] == b' ').then(|| &head[at + 5..])?;
-    let mut words = rule[memmem::find(rule, b": ")? + 2..].split(|b| *b == b' ');
-    let (action, direction) = (words.next()?, words.next()?);
-    let inward = match direction {
-        b"in" => true,
-        b"out" => false,
-        _ => return None,
+    let mut action: &[u8] = b"";
+    let mut words = rule.split(|b| *b == b' ');
+    let inward = loop {
+        match words.next()? {
+            b"in" => break true,
+            b"out" => break false,
+            word => action = word,
+        }
     };
     Some((inward, action == b"block"))
 }
@@ -276,6 +278,12 @@ mod tests {
                 "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 out",
             ),
             ("rule 0/0(match): block in on em0", "Blocked"),
+            ("rule 39/(match) pass in on em1", "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 in"),
+            (
+                "rule 39/(match) [uid 0, pid 7] pass out on em1",
+                "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 out",
+            ),
+            ("rule def/(match) block in on em1", "Blocked"),
         ] {
             assert_eq!(shown(&format!("10:58:42.200113 {rule}: {a}")), want, "{rule}");
         }
