@@ -313,7 +313,7 @@ pub(crate) struct TraceArgs {
 
     /// How accepts are observed: seccomp for started servers only
     #[arg(help_heading = SOURCE, long, value_enum, default_value = "auto")]
-    pub engine: Engine,
+    pub engine: TraceEngineArg,
 
     /// Let io_uring_setup fail with ENOSYS, so that the server falls back to accept
     #[arg(help_heading = SOURCE, long)]
@@ -357,7 +357,7 @@ fn pid_list(text: &str) -> Result<Pids, PidsError> {
 
 /// How accepts are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Engine {
+pub(crate) enum TraceEngineArg {
     /// The cheapest engine that is safe and exact
     Auto,
     /// No stop: the kernel writes each accept into a buffer
@@ -372,7 +372,7 @@ pub(crate) enum Engine {
 
 /// How new connections are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WatchEngine {
+pub(crate) enum WatchEngineArg {
     /// The tracepoint if it is available and has what is requested, otherwise sockdiag
     Auto,
     /// Requests for open sockets and messages about closed ones, by sock_diag(7); for every user
@@ -399,7 +399,7 @@ pub(crate) struct WatchArgs {
 
     /// How new connections are observed
     #[arg(help_heading = SOURCE, long, value_enum, default_value = "auto")]
-    pub engine: WatchEngine,
+    pub engine: WatchEngineArg,
 
     /// Engine sockdiag: time between two requests for the open connections, which is how exactly
     /// their beginning is known [default: 1s, or half of --interval if that is less]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cli::args::{Engine, TraceArgs};
+use crate::cli::args::{TraceArgs, TraceEngineArg};
 use crate::model::connection::RequestedFields;
 use crate::trace::{
     self, Attach, AutoEngine, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
@@ -46,7 +46,7 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
         let sample = || with_log(log, || Sampler::spawn(start.clone(), options));
         let stop = || with_log(log, || Tracer::spawn(start.clone(), options));
         return match args.engine {
-            Engine::Sample => watch(|| sample().inspect(|s| say(s.remarks())), what),
+            TraceEngineArg::Sample => watch(|| sample().inspect(|s| say(s.remarks())), what),
             _ => watch(|| stop().inspect(|t| say(t.remarks())), what),
         };
     }
@@ -58,10 +58,10 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let missing: Vec<i32> = pids.iter().copied().filter(|pid| !exists(*pid)).collect();
     let targets = Targets { pids, children: !args.no_children };
     let result = match args.engine {
-        Engine::Sample => {
+        TraceEngineArg::Sample => {
             watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
         }
-        Engine::Auto => {
+        TraceEngineArg::Auto => {
             watch(|| AutoEngine::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
         _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
@@ -76,10 +76,10 @@ fn options(args: &TraceArgs, request: &Request) -> trace::Options {
         requested: requested(args, request),
         no_children: !args.argv.is_empty() && args.no_children,
         engine: match args.engine {
-            Engine::Auto | Engine::Sample => None,
-            Engine::Perf => Some(trace::Engine::Perf),
-            Engine::Seccomp => Some(trace::Engine::Seccomp),
-            Engine::Syscall => Some(trace::Engine::Syscall),
+            TraceEngineArg::Auto | TraceEngineArg::Sample => None,
+            TraceEngineArg::Perf => Some(trace::PtraceEngine::Perf),
+            TraceEngineArg::Seccomp => Some(trace::PtraceEngine::Seccomp),
+            TraceEngineArg::Syscall => Some(trace::PtraceEngine::Syscall),
         },
     }
 }
@@ -118,8 +118,8 @@ fn wait(args: &TraceArgs, options: trace::Options, say: Say, what: Watch) -> any
     };
     let list = wait_for.list.clone();
     let status = match args.engine {
-        Engine::Sample => follow::<Sampler>(wait_for, options, say, what)?,
-        Engine::Auto => follow::<AutoEngine>(wait_for, options, say, what)?,
+        TraceEngineArg::Sample => follow::<Sampler>(wait_for, options, say, what)?,
+        TraceEngineArg::Auto => follow::<AutoEngine>(wait_for, options, say, what)?,
         _ => follow::<Tracer>(wait_for, options, say, what)?,
     };
     if status == 0 && !has_attached.load(Ordering::Relaxed) {
@@ -157,13 +157,13 @@ struct Advised {
 }
 
 /// Names the engine and the command that need fewer permissions, if a permission is missing.
-fn advise(error: anyhow::Error, engine: Engine, port: &str) -> anyhow::Error {
+fn advise(error: anyhow::Error, engine: TraceEngineArg, port: &str) -> anyhow::Error {
     let error = match error.downcast::<trace::Error>() {
         Ok(error) => error,
         Err(other) => return other,
     };
     let mut advice = String::new();
-    if error.is_yama() && matches!(engine, Engine::Perf | Engine::Syscall) {
+    if error.is_yama() && matches!(engine, TraceEngineArg::Perf | TraceEngineArg::Syscall) {
         advice.push_str("; or '--engine sample', which needs no ptrace");
     }
     if error.is_permission() {
@@ -218,7 +218,7 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
         ));
     }
     let attaches = args.argv.is_empty();
-    if attaches && args.engine == Engine::Seccomp {
+    if attaches && args.engine == TraceEngineArg::Seccomp {
         return Err(Usage(
             "--engine seccomp needs a filter in the server from its start, so it works only with \
              'tcptally trace -- COMMAND'; for a running server use perf or syscall"

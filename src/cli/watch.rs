@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cli::args::{WatchArgs, WatchEngine};
+use crate::cli::args::{WatchArgs, WatchEngineArg};
 use crate::count::key::Key;
 use crate::time::interval::IntervalLength;
-use crate::watch::{Engine, Options, RESOLUTION, Watcher};
+use crate::watch::{Options, RESOLUTION, WatchEngine, Watcher};
 
 use super::live::{Watch, watch};
 use super::message;
@@ -51,12 +51,13 @@ fn options(args: &WatchArgs, request: &Request) -> Result<Options, Usage> {
     Ok(Options {
         ports: request.count.filter.ports.0.clone(),
         engine: match args.engine {
-            WatchEngine::Auto => Engine::Auto,
-            WatchEngine::Sockdiag => Engine::SockDiag,
-            WatchEngine::Tracepoint => Engine::Tracepoint,
+            WatchEngineArg::Auto => WatchEngine::Auto,
+            WatchEngineArg::Sockdiag => WatchEngine::SockDiag,
+            WatchEngineArg::Tracepoint => WatchEngine::Tracepoint,
         },
         resolution: resolution(args)?,
-        transport: request.has_stats() || request.events && args.engine != WatchEngine::Tracepoint,
+        transport: request.has_stats()
+            || request.events && args.engine != WatchEngineArg::Tracepoint,
         uncertainty: request.count.tally.has_intervals(),
         buffer: args.buffer.map(|b| b as usize),
     })
@@ -67,7 +68,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
     if options.ports.is_empty() {
         return Err(Usage("give the port, for example --port 443".into()));
     }
-    if options.engine == Engine::Tracepoint && request.has_stats() {
+    if options.engine == WatchEngine::Tracepoint && request.has_stats() {
         return Err(Usage(
             "engine tracepoint has no bytes, duration and round-trip time; leave out \
              --engine, or --columns and what needs them"
@@ -102,7 +103,7 @@ fn announce(watcher: &Watcher, quiet: bool, verbose: bool) {
     if verbose {
         let kib = watcher.buffers() / 1024;
         let (name, buffer) = match watcher.engine().0 {
-            Engine::Tracepoint => ("tracepoint", "ring buffers for the kernel's records have"),
+            WatchEngine::Tracepoint => ("tracepoint", "ring buffers for the kernel's records have"),
             _ => ("sockdiag", "socket buffer for the kernel's messages has"),
         };
         let why = watcher.engine().1;
@@ -136,7 +137,7 @@ fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
     if resolution < MIN_RESOLUTION {
         return Err(Usage(format!("--resolution must be at least {MIN_RESOLUTION:?}")));
     }
-    if interval < 2 * resolution && args.engine != WatchEngine::Tracepoint {
+    if interval < 2 * resolution && args.engine != WatchEngineArg::Tracepoint {
         return Err(Usage(format!(
             "--interval must be at least twice --resolution ({resolution:?}): when a connection \
              began is known no better than that"

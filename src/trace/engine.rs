@@ -6,7 +6,7 @@ use super::stop::Until;
 
 /// A way to make tracees stop at the return from accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Engine {
+pub enum PtraceEngine {
     /// One stop per accept that succeeds: the signal of a perf event.
     Perf,
     /// Two stops per accept call: the seccomp filter's, and the exit from the call.
@@ -15,22 +15,22 @@ pub enum Engine {
     Syscall,
 }
 
-impl Engine {
+impl PtraceEngine {
     /// Until when a tracee runs after a stop.
     pub(crate) fn until(self) -> Until {
         match self {
-            Engine::Perf | Engine::Seccomp => Until::AnyStop,
-            Engine::Syscall => Until::SyscallStop,
+            PtraceEngine::Perf | PtraceEngine::Seccomp => Until::AnyStop,
+            PtraceEngine::Syscall => Until::SyscallStop,
         }
     }
 }
 
-impl fmt::Display for Engine {
+impl fmt::Display for PtraceEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Engine::Perf => "perf",
-            Engine::Seccomp => "seccomp",
-            Engine::Syscall => "syscall",
+            PtraceEngine::Perf => "perf",
+            PtraceEngine::Seccomp => "seccomp",
+            PtraceEngine::Syscall => "syscall",
         })
     }
 }

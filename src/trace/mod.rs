@@ -1,6 +1,6 @@
 //! Traces processes and reports the connections that they accept: ptrace(2), perf_event_open(2).
 //!
-//! [`Tracer`] is the main loop. An [`Engine`] decides how tracees are stopped. Each engine stops a
+//! [`Tracer`] is the main loop. A [`PtraceEngine`] decides how tracees are stopped. Each engine stops a
 //! thread whose accept has returned; `accepted` then reads the connection from the tracee's memory
 //! (`sockaddr`) or asks the kernel about the socket (`socket`). [`Sampler`] is the engine `sample`,
 //! which stops nothing.
@@ -45,7 +45,7 @@ pub use sockaddr::decode_peer;
 pub use attach::Targets;
 pub use auto_engine::AutoEngine;
 pub(crate) use command::supervise;
-pub use engine::Engine;
+pub use engine::PtraceEngine;
 pub use error::{Error, ExecError};
 pub use perf::refused::Refused as PerfRefused;
 pub use refusal::{NoListener, Refusal, RefusalKind};

@@ -7,7 +7,7 @@ use crate::sys::fork::{self, Preparation, Released, Said, StoppedChild};
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
 
-use super::engine::Engine;
+use super::engine::PtraceEngine;
 use super::error::{Doing, Error, ExecError};
 use super::refusal;
 use super::seccomp::Program;
@@ -27,7 +27,7 @@ pub(crate) struct Starting {
     /// Its process.
     pub pid: Tid,
     start: Start,
-    engine: Option<Engine>,
+    engine: Option<PtraceEngine>,
     released: Released,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Starting {
 #[derive(Debug)]
 pub(crate) struct Started {
     /// The engine that stops the command.
-    pub engine: Engine,
+    pub engine: PtraceEngine,
     /// Warnings for the report.
     pub warnings: Vec<String>,
 }
@@ -48,8 +48,8 @@ pub(super) const OPTIONS: i32 = ptrace::PTRACE_O_TRACESYSGOOD
     | ptrace::PTRACE_O_TRACEEXEC
     | ptrace::PTRACE_O_TRACESECCOMP;
 
-fn needs_filter(engine: Option<Engine>) -> bool {
-    matches!(engine, None | Some(Engine::Seccomp))
+fn needs_filter(engine: Option<PtraceEngine>) -> bool {
+    matches!(engine, None | Some(PtraceEngine::Seccomp))
 }
 
 impl Start {
@@ -77,7 +77,7 @@ impl Start {
 
     /// Forks and seizes the command, and releases it for its exec. Without an `engine` it gets the
     /// cheapest one that is safe and exact.
-    pub(crate) fn begin(self, engine: Option<Engine>) -> Result<Starting, Error> {
+    pub(crate) fn begin(self, engine: Option<PtraceEngine>) -> Result<Starting, Error> {
         let held = self.hold(needs_filter(engine))?;
         // With the filter and without a tracer, each accept would fail with ENOSYS.
         let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
@@ -139,11 +139,11 @@ impl Starting {
         }
         let errno = match said {
             Said { filter: None, .. } => {
-                let engine = self.engine.unwrap_or(Engine::Syscall);
+                let engine = self.engine.unwrap_or(PtraceEngine::Syscall);
                 return Ok(Started { engine, warnings: Vec::new() });
             }
             Said { filter: Some(Ok(_)), .. } => {
-                let engine = self.engine.unwrap_or(Engine::Seccomp);
+                let engine = self.engine.unwrap_or(PtraceEngine::Seccomp);
                 return Ok(Started { engine, warnings: Vec::new() });
             }
             Said { filter: Some(Err(errno)), .. } => errno,
@@ -151,7 +151,7 @@ impl Starting {
         let error = std::io::Error::from_raw_os_error(errno);
         let mut warnings = Vec::new();
         match self.engine {
-            Some(Engine::Seccomp) => {
+            Some(PtraceEngine::Seccomp) => {
                 return Err(Error::Seccomp(error));
             }
             None => warnings.push(format!(
@@ -163,7 +163,7 @@ impl Starting {
         if self.start.deny_io_uring {
             warnings.push(io_uring_not_denied(errno));
         }
-        Ok(Started { engine: Engine::Syscall, warnings })
+        Ok(Started { engine: PtraceEngine::Syscall, warnings })
     }
 }
 

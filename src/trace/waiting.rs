@@ -22,7 +22,7 @@ use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
 use super::auto_engine::AutoEngine;
-use super::engine::Engine;
+use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
 use super::perf::tracepoint::Tracepoints;
@@ -182,7 +182,7 @@ impl<L: Attach> Waiting<L> {
             // Counting begins now, as without waiting.
             waiting.gaps = Gaps::default();
         } else {
-            if waiting.options.engine != Some(Engine::Syscall) {
+            if waiting.options.engine != Some(PtraceEngine::Syscall) {
                 // A search takes a moment that a new server does not wait. The attach tells of errors.
                 let _ = Tracepoints::find_counting();
             }

@@ -24,7 +24,7 @@ pub use tracepoint::decode_state_change;
 pub use error::Error;
 pub use namespace::Namespace;
 pub(crate) use options::RESOLUTION;
-pub use options::{Engine, Options};
+pub use options::{Options, WatchEngine};
 pub use sockdiag::open_connections;
 pub use tracepoint::unavailable::{ForeignListener, Unavailable, UnseenNamespaces};
 pub use watcher::Watcher;

@@ -8,7 +8,7 @@ pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
 
 /// How new connections are observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
+pub enum WatchEngine {
     /// The tracepoint if it is available and has all requested fields, otherwise sock_diag.
     #[default]
     Auto,
@@ -24,7 +24,7 @@ pub struct Options {
     /// Local ports.
     pub ports: Vec<RangeInclusive<u16>>,
     /// How new connections are observed.
-    pub engine: Engine,
+    pub engine: WatchEngine,
     /// The time between dumps. The tracepoint needs none.
     pub resolution: Duration,
     /// Report each connection when it closes, with its statistics, instead of at once. Only
@@ -42,7 +42,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             ports: Vec::new(),
-            engine: Engine::Auto,
+            engine: WatchEngine::Auto,
             resolution: RESOLUTION,
             transport: false,
             uncertainty: false,

@@ -8,7 +8,7 @@ use crate::model::live::{Event, Live};
 use crate::{RecordTime, SourceStatus};
 
 use super::error::Error;
-use super::options::{Engine, Options};
+use super::options::{Options, WatchEngine};
 use super::sockdiag::source::SockDiagWatcher;
 use super::tracepoint::source::{Obstacle, Step, TracepointWatcher};
 
@@ -51,10 +51,10 @@ impl Watcher {
     }
 
     /// The engine, and why it was chosen.
-    pub fn engine(&self) -> (Engine, &str) {
+    pub fn engine(&self) -> (WatchEngine, &str) {
         let engine = match &self.source {
-            Source::SockDiag(_) => Engine::SockDiag,
-            Source::Tracepoint(_) => Engine::Tracepoint,
+            Source::SockDiag(_) => WatchEngine::SockDiag,
+            Source::Tracepoint(_) => WatchEngine::Tracepoint,
         };
         (engine, &self.reason)
     }
@@ -115,12 +115,12 @@ fn choose(options: &Options) -> Result<(Source, String), Error> {
     let tracepoint =
         || TracepointWatcher::start(options).map(|watcher| Source::Tracepoint(Box::new(watcher)));
     match options.engine {
-        Engine::SockDiag => Ok((sockdiag()?, "as requested".into())),
-        Engine::Tracepoint => Ok((tracepoint()?, "as requested".into())),
-        Engine::Auto if options.transport => {
+        WatchEngine::SockDiag => Ok((sockdiag()?, "as requested".into())),
+        WatchEngine::Tracepoint => Ok((tracepoint()?, "as requested".into())),
+        WatchEngine::Auto if options.transport => {
             Ok((sockdiag()?, "only sock_diag has bytes, duration and round-trip time".into()))
         }
-        Engine::Auto => match tracepoint() {
+        WatchEngine::Auto => match tracepoint() {
             Ok(source) => Ok((source, "exact times, least overhead".into())),
             Err(Error::Tracepoint(why)) => Ok((sockdiag()?, why.to_string())),
             Err(error) => Err(error),

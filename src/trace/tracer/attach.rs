@@ -9,7 +9,7 @@ use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 use crate::sys::wake;
 use crate::trace::attach::Targets;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::Error;
 use crate::trace::perf::Refused;
 use crate::trace::perf::watch::{Perf, Unwatchable};
@@ -39,7 +39,7 @@ pub(super) fn attach(
     let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
     let perf = open_perf(options.engine, inherit)?;
     let notes = targets.resolve_threads();
-    if options.engine == Some(Engine::Perf) {
+    if options.engine == Some(PtraceEngine::Perf) {
         require_perf(&targets)?;
     }
     let seized = targets.seize()?;
@@ -99,12 +99,12 @@ fn begin(
 /// Prepares the engine `perf` unless another engine is requested. Fails if `perf` is requested and
 /// unavailable.
 fn open_perf(
-    requested: Option<Engine>,
+    requested: Option<PtraceEngine>,
     inherit: Inherit,
 ) -> Result<Option<Result<Perf, Refused>>, Error> {
     match requested {
-        Some(Engine::Syscall | Engine::Seccomp) => Ok(None),
-        Some(Engine::Perf) => match Perf::new(inherit) {
+        Some(PtraceEngine::Syscall | PtraceEngine::Seccomp) => Ok(None),
+        Some(PtraceEngine::Perf) => match Perf::new(inherit) {
             Ok(perf) => Ok(Some(Ok(perf))),
             Err(refused) => Err(Error::PerfEvents { engine: "perf", cause: refused }),
         },
@@ -158,11 +158,11 @@ fn choose_engines(
         match tracees.perf.as_mut().map(|perf| perf.begin(pid)) {
             Some(Ok(opened)) => {
                 tracees.coverage.add(opened);
-                threads.iter().for_each(|tid| tracees.threads.set_engine(*tid, Engine::Perf));
+                threads.iter().for_each(|tid| tracees.threads.set_engine(*tid, PtraceEngine::Perf));
                 tracees.check.add_process(pid);
                 tracees.detail(format!("process {pid}: engine perf"));
             }
-            Some(Err(reason)) if tracees.is_required(Engine::Perf, pid) => {
+            Some(Err(reason)) if tracees.is_required(PtraceEngine::Perf, pid) => {
                 detach::detach(tracees)?;
                 return Err(Error::NothingAttached(vec![unsuitable(pid, &reason)]));
             }

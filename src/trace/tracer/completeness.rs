@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::ShortfallKind;
 use crate::sys::ptrace::Tid;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::counters::Snapshot;
 use crate::trace::perf::watch::{Perf, Unwatchable};
@@ -36,7 +36,7 @@ pub(super) fn compare(tracees: &mut Tracees) -> Result<(), Error> {
     let alive = new_threads.into_iter().filter(|tid| tracees.threads.is_recorded(*tid));
     perf.interrupt_blocked(alive);
     for (pid, reason) in perf.change_handled_signals() {
-        if tracees.threads.engine(pid) == Engine::Perf {
+        if tracees.threads.engine(pid) == PtraceEngine::Perf {
             tracees.fall_back(pid, &reason);
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn compare(tracees: &mut Tracees) -> Result<(), Error> {
     if !has_grown || tracees.phase != Phase::Counting {
         return Ok(());
     }
-    let threads = tracees.threads.with_engine(Engine::Perf);
+    let threads = tracees.threads.with_engine(PtraceEngine::Perf);
     let Some(perf) = &mut tracees.perf else { return Ok(()) };
     let is_blocked = perf.interrupt_blocked(threads.iter().copied()) > 0;
     tracees.check.has_seen_blocked |= is_blocked;
@@ -74,7 +74,7 @@ pub(super) fn compare(tracees: &mut Tracees) -> Result<(), Error> {
 /// Records the processes that have started to accept by int 0x80, each once, and returns them. Their
 /// accepts before this were not seen.
 fn record_int80(tracees: &mut Tracees) -> Vec<Tid> {
-    let threads = tracees.threads.with_engine(Engine::Perf);
+    let threads = tracees.threads.with_engine(PtraceEngine::Perf);
     let Some(perf) = &mut tracees.perf else { return Vec::new() };
     let processes = perf.new_int80_processes(&threads);
     for pid in &processes {
@@ -139,7 +139,7 @@ fn read(tracees: &mut Tracees) -> Result<Snapshot, Error> {
 fn count_untraced(tracees: &mut Tracees, first: &Snapshot) -> Result<(), Error> {
     // Accepts in progress of threads without events are in that number; so the least of several readings
     // counts.
-    let is_mixed = tracees.threads.engines_used().contains(&Engine::Syscall);
+    let is_mixed = tracees.threads.engines_used().contains(&PtraceEngine::Syscall);
     let begin = Instant::now();
     let mut least = first.untraced;
     let mut is_exact = first.is_exact;

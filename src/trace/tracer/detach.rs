@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::sys::ptrace::Tid;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::Error;
 use crate::trace::perf::watch::Perf;
 use crate::trace::procfs;
@@ -29,7 +29,7 @@ pub(super) fn detach(tracees: &mut Tracees) -> Result<(), Error> {
     if tracees.phase != Phase::Counting {
         return Ok(());
     }
-    if tracees.threads.engines_used().contains(&Engine::Seccomp) {
+    if tracees.threads.engines_used().contains(&PtraceEngine::Seccomp) {
         tracees.phase = Phase::Supervising;
         return Ok(());
     }
@@ -51,7 +51,7 @@ fn detach_perf(tracees: &mut Tracees) -> Result<(), Error> {
     }
     test_step("closed");
     let is_process = |tid: &Tid| procfs::process_of(*tid) == Some(*tid);
-    let threads = tracees.threads.with_engine(Engine::Perf);
+    let threads = tracees.threads.with_engine(PtraceEngine::Perf);
     // The engine perf does not see io_uring_setup.
     tracees.check_io_uring(threads.into_iter().filter(is_process));
     if let Some(perf) = &mut tracees.perf {

@@ -1,7 +1,7 @@
 //! What to trace, and what a tracer tells the user at its start.
 
 use crate::model::connection::RequestedFields;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 
 /// What to trace, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,7 @@ pub struct Options {
     /// Count only the spawned process, neither its children nor its descendants.
     pub no_children: bool,
     /// How tracees are made to stop; `None`: the cheapest engine that is safe and exact.
-    pub engine: Option<Engine>,
+    pub engine: Option<PtraceEngine>,
 }
 
 /// Something to tell the user before the first connection comes.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::live::Event;
 use crate::sys::wake::{self, Sent, Signals};
 use crate::trace::command::Command;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::signals::{self, ENDS, STOPS};
 
@@ -87,7 +87,7 @@ impl SignalHandler {
         signals: Signals,
     ) -> Result<(), Error> {
         let ends = ENDS.into_iter().filter(|s| signals.has(*s)).collect::<Vec<_>>();
-        if !ends.is_empty() && !tracees.threads.engines_used().contains(&Engine::Seccomp) {
+        if !ends.is_empty() && !tracees.threads.engines_used().contains(&PtraceEngine::Seccomp) {
             return detach(tracees);
         }
         let Watched::Spawned(command) = &tracees.watched else { return Ok(()) };

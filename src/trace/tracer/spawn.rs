@@ -5,7 +5,7 @@ use std::io;
 use crate::sys::perf_ring::Inherit;
 use crate::sys::wait;
 use crate::trace::command::Command;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::watch::Perf;
 use crate::trace::spawn::{self, Start, Started, Starting};
@@ -18,14 +18,14 @@ use super::tracees::{Tracees, Watched};
 /// Starts a command. Returns when the command has been executed.
 pub(super) fn spawn(start: Start, options: Options) -> Result<Tracees, Error> {
     let perf = match options.engine {
-        Some(Engine::Perf) => Some(
+        Some(PtraceEngine::Perf) => Some(
             Perf::new(Inherit::All).map_err(|cause| Error::PerfEvents { engine: "perf", cause })?,
         ),
         _ => None,
     };
     let command = start.begin(options.engine)?;
     let watched = Watched::Spawned(Command::new(command.pid));
-    let threads = Threads::with_common_engine(Engine::Syscall);
+    let threads = Threads::with_common_engine(PtraceEngine::Syscall);
     let mut tracees = Tracees::new(options, watched, threads)?;
     tracees.perf = perf;
     wait_for_exec(&mut tracees, command)?;
@@ -54,9 +54,9 @@ fn wait_for_exec(tracees: &mut Tracees, starting: Starting) -> Result<(), Error>
 /// Starts to trace the command with its engine. It is stopped at its exec.
 fn begin(tracees: &mut Tracees, stop: ExecStop, started: Started) -> Result<(), Error> {
     let pid = stop.tid();
-    if started.engine == Engine::Perf {
+    if started.engine == PtraceEngine::Perf {
         tracees.threads = Threads::recorded([pid]);
-        tracees.threads.set_engine(pid, Engine::Perf);
+        tracees.threads.set_engine(pid, PtraceEngine::Perf);
     } else {
         tracees.threads = Threads::with_common_engine(started.engine);
     }
@@ -65,11 +65,11 @@ fn begin(tracees: &mut Tracees, stop: ExecStop, started: Started) -> Result<(), 
     }
     let reason = match started.engine {
         _ if tracees.options.engine.is_some() => "as requested",
-        Engine::Seccomp => "a filter stops the command at its accepts only",
+        PtraceEngine::Seccomp => "a filter stops the command at its accepts only",
         _ => "no seccomp filter could be installed",
     };
     tracees.detail(format!("the command is traced with engine {}: {reason}", started.engine));
-    if started.engine != Engine::Seccomp {
+    if started.engine != PtraceEngine::Seccomp {
         stop.set_options(spawn::OPTIONS).doing("setting ptrace options")?;
     }
     if tracees.perf.is_some() {

@@ -9,7 +9,7 @@ use crate::sys::arch::{Arch, Call, Registers};
 use crate::sys::ptrace::Tid;
 use crate::trace::abi;
 use crate::trace::accept_buffer::BufferEvidence;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
 use crate::trace::seccomp;
@@ -100,14 +100,14 @@ impl Tracees {
     fn accept_at_exit(
         &mut self,
         stop: &SyscallStop,
-        engine: Engine,
+        engine: PtraceEngine,
     ) -> io::Result<Option<Connection>> {
         if self.phase != Phase::Counting {
             return Ok(None);
         }
         let registers = stop.registers()?;
         if registers.is_entry() {
-            if engine == Engine::Syscall {
+            if engine == PtraceEngine::Syscall {
                 self.enter_call(stop, registers)?;
             }
             return Ok(None);
@@ -169,7 +169,7 @@ impl Tracees {
             self.threads.state(tid).is_in_other_call = true;
             return Ok(());
         }
-        if let Some((arch, call)) = call_at(stop, Engine::Syscall, &registers)? {
+        if let Some((arch, call)) = call_at(stop, PtraceEngine::Syscall, &registers)? {
             let evidence = &mut self.threads.state(tid).buffer;
             if evidence.needs_length() {
                 evidence.enter(tid, &registers, arch, call);
@@ -328,7 +328,8 @@ impl Tracees {
         if is_new {
             self.coverage.begin(tid);
         }
-        if is_new && self.phase == Phase::Counting && self.threads.engine(tid) == Engine::Perf {
+        if is_new && self.phase == Phase::Counting && self.threads.engine(tid) == PtraceEngine::Perf
+        {
             self.add_to_perf(tid);
         }
         self.update_mask(tid, is_new)?;
@@ -353,7 +354,7 @@ impl Tracees {
     /// detaching. Then opens the events of a thread that was stopped for its mask.
     fn update_mask(&mut self, tid: Tid, is_new: bool) -> io::Result<()> {
         let Some(perf) = &mut self.perf else { return Ok(()) };
-        if !perf.is_detaching() && self.threads.engine(tid) != Engine::Perf {
+        if !perf.is_detaching() && self.threads.engine(tid) != PtraceEngine::Perf {
             return Ok(());
         }
         perf.see_to_mask(tid, is_new)?;
@@ -407,7 +408,7 @@ impl Tracees {
             ));
         }
         if self.phase == Phase::Counting
-            && self.threads.engine(tid) == Engine::Perf
+            && self.threads.engine(tid) == PtraceEngine::Perf
             && let Some(perf) = &mut self.perf
             && let Err(reason) = perf.exec(tid, former)
         {
@@ -459,7 +460,7 @@ fn enter_accept(evidence: &mut BufferEvidence, stop: &SeccompStop) -> io::Result
 /// Returns the call that the tracee is in, if it is one in the table.
 fn call_at(
     stop: &SyscallStop,
-    engine: Engine,
+    engine: PtraceEngine,
     registers: &Registers,
 ) -> io::Result<Option<(Arch, Call)>> {
     let mut candidates = abi::candidates(registers.number()).peekable();
@@ -467,8 +468,8 @@ fn call_at(
         (_, None) => Ok(None),
         // The filter has compared architecture and number, and the number of a call that accepts
         // has one meaning only.
-        (Engine::Seccomp, Some(_)) => Ok(candidates.next()),
-        (Engine::Perf | Engine::Syscall, Some(_)) => {
+        (PtraceEngine::Seccomp, Some(_)) => Ok(candidates.next()),
+        (PtraceEngine::Perf | PtraceEngine::Syscall, Some(_)) => {
             let arch = arch_of(stop.arch(), stop.tid(), *registers)?;
             Ok(candidates.find(|c| Some(c.0) == arch))
         }

@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::sys::ptrace::Tid;
 use crate::trace::accept_buffer::BufferEvidence;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::procfs;
 
 /// The state of one traced thread.
 #[derive(Debug, Default)]
 pub(super) struct Thread {
-    engine: Option<Engine>,
+    engine: Option<PtraceEngine>,
     creation: Creation,
     /// Whether it was interrupted to switch to the engine `syscall` and has not stopped since.
     is_interrupted: bool,
@@ -49,23 +49,23 @@ pub(super) struct Threads {
     by_tid: HashMap<Tid, Thread>,
     /// The engine of all threads. Then threads without other state have no entry in the map,
     /// which saves work for servers that create a thread per connection.
-    common_engine: Option<Engine>,
+    common_engine: Option<PtraceEngine>,
     /// Threads that ended before the stop of their creator was seen.
     ended_unannounced: HashSet<Tid>,
     interrupted: usize,
-    engines_used: BTreeSet<Engine>,
+    engines_used: BTreeSet<PtraceEngine>,
 }
 
 impl Threads {
     /// Threads that all use the same engine.
-    pub(super) fn with_common_engine(engine: Engine) -> Threads {
+    pub(super) fn with_common_engine(engine: PtraceEngine) -> Threads {
         let engines_used = BTreeSet::from([engine]);
         Threads { common_engine: Some(engine), engines_used, ..Threads::recorded([]) }
     }
 
     /// These threads, each with an engine of its own: `syscall` until [`Threads::set_engine`].
     pub(super) fn recorded(tids: impl IntoIterator<Item = Tid>) -> Threads {
-        let thread = || Thread { engine: Some(Engine::Syscall), ..Thread::default() };
+        let thread = || Thread { engine: Some(PtraceEngine::Syscall), ..Thread::default() };
         Threads {
             by_tid: tids.into_iter().map(|tid| (tid, thread())).collect(),
             common_engine: None,
@@ -78,7 +78,7 @@ impl Threads {
     /// Adds threads that have been attached to, each with an engine of its own.
     pub(super) fn add(&mut self, tids: impl IntoIterator<Item = Tid>) {
         for tid in tids {
-            let thread = Thread { engine: Some(Engine::Syscall), ..Thread::default() };
+            let thread = Thread { engine: Some(PtraceEngine::Syscall), ..Thread::default() };
             self.by_tid.entry(tid).or_insert(thread);
         }
     }
@@ -100,7 +100,7 @@ impl Threads {
 
     /// Returns the engine of a thread. A thread or child process whose creator has not stopped
     /// yet gets the engine of its process or parent.
-    pub(super) fn engine(&mut self, tid: Tid) -> Engine {
+    pub(super) fn engine(&mut self, tid: Tid) -> PtraceEngine {
         if let Some(engine) = self.common_engine {
             return engine;
         }
@@ -110,13 +110,13 @@ impl Threads {
         }
         let process = procfs::process_of(tid);
         let relatives = [process, process.and_then(procfs::parent)];
-        let engine = relatives.iter().flatten().find_map(recorded).unwrap_or(Engine::Syscall);
+        let engine = relatives.iter().flatten().find_map(recorded).unwrap_or(PtraceEngine::Syscall);
         self.state(tid).engine = Some(engine);
         engine
     }
 
     /// Sets the engine of a thread.
-    pub(super) fn set_engine(&mut self, tid: Tid, engine: Engine) {
+    pub(super) fn set_engine(&mut self, tid: Tid, engine: PtraceEngine) {
         self.engines_used.insert(engine);
         if self.common_engine.is_none() {
             self.state(tid).engine = Some(engine);
@@ -127,7 +127,7 @@ impl Threads {
     }
 
     /// All engines that were ever used.
-    pub(super) fn engines_used(&self) -> &BTreeSet<Engine> {
+    pub(super) fn engines_used(&self) -> &BTreeSet<PtraceEngine> {
         &self.engines_used
     }
 
@@ -153,7 +153,7 @@ impl Threads {
     }
 
     /// The recorded threads that use `engine`.
-    pub(super) fn with_engine(&self, engine: Engine) -> Vec<Tid> {
+    pub(super) fn with_engine(&self, engine: PtraceEngine) -> Vec<Tid> {
         self.all().filter(|tid| self.by_tid[tid].engine == Some(engine)).collect()
     }
 
@@ -254,18 +254,18 @@ mod tests {
     #[test]
     fn a_new_thread_has_the_engine_of_its_creator() {
         let mut threads = Threads::recorded([100, 200]);
-        threads.set_engine(100, Engine::Perf);
+        threads.set_engine(100, PtraceEngine::Perf);
         assert!(threads.announce(100, 1) && threads.announce(200, 2));
-        assert_eq!(threads.engine(1), Engine::Perf);
-        assert_eq!(threads.engine(2), Engine::Syscall);
-        assert_eq!(threads.engines_used(), &BTreeSet::from([Engine::Perf]));
+        assert_eq!(threads.engine(1), PtraceEngine::Perf);
+        assert_eq!(threads.engine(2), PtraceEngine::Syscall);
+        assert_eq!(threads.engines_used(), &BTreeSet::from([PtraceEngine::Perf]));
     }
 
     #[test]
     fn threads_with_a_common_engine_are_not_counted() {
-        let mut threads = Threads::with_common_engine(Engine::Seccomp);
+        let mut threads = Threads::with_common_engine(PtraceEngine::Seccomp);
         threads.state(1).is_in_other_call = true;
-        assert_eq!(threads.engine(1), Engine::Seccomp);
+        assert_eq!(threads.engine(1), PtraceEngine::Seccomp);
         assert_eq!((threads.count(), threads.all().count()), (None, 0));
         assert!(!threads.is_recorded(1));
     }

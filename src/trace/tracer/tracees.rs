@@ -12,7 +12,7 @@ use crate::trace::accepted::Reader;
 use crate::trace::attach::Targets;
 use crate::trace::command::Command;
 use crate::trace::cpu_affinity::CpuAffinity;
-use crate::trace::engine::Engine;
+use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::watch::Perf;
 use crate::trace::procfs;
@@ -138,7 +138,7 @@ impl Tracees {
     /// system call.
     pub(super) fn switch_to_syscall(&mut self, threads: impl IntoIterator<Item = Tid>) {
         for tid in threads {
-            self.threads.set_engine(tid, Engine::Syscall);
+            self.threads.set_engine(tid, PtraceEngine::Syscall);
             self.threads.state(tid).is_awaiting_accept = false;
             // A thread that has ended needs no stop.
             if ptrace::interrupt(tid).is_ok() {
@@ -159,12 +159,12 @@ impl Tracees {
 
     /// Switches one stopped thread to the engine `syscall` because `perf` is not possible.
     pub(super) fn fall_back_thread(&mut self, tid: Tid, reason: &impl Display) {
-        self.threads.set_engine(tid, Engine::Syscall);
+        self.threads.set_engine(tid, PtraceEngine::Syscall);
         self.report_fallback(tid, reason);
     }
 
     /// Whether a given process must be watched with this engine or not at all.
-    pub(super) fn is_required(&self, engine: Engine, pid: Tid) -> bool {
+    pub(super) fn is_required(&self, engine: PtraceEngine, pid: Tid) -> bool {
         let Watched::Attached(targets) = &self.watched else { return false };
         self.options.engine == Some(engine) && targets.pids.contains(&pid)
     }
@@ -172,7 +172,7 @@ impl Tracees {
     /// Reports that `perf` is not possible: as a notice if it was requested, else as a detail.
     pub(super) fn report_fallback(&mut self, tid: Tid, reason: &impl Display) {
         let text = format!("process {tid}: engine syscall, since {reason}");
-        if self.options.engine == Some(Engine::Perf) {
+        if self.options.engine == Some(PtraceEngine::Perf) {
             self.remark(text);
         } else {
             self.detail(text);
