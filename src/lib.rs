@@ -39,7 +39,7 @@
 //!
 //! ```no_run
 //! use tcptally::trace::{Options, Start, Tracer};
-//! use tcptally::{Event, Live};
+//! use tcptally::{Event, EventSource};
 //!
 //! # fn main() -> Result<(), tcptally::trace::Error> {
 //! let start = Start { argv: vec!["redis-server".into()], deny_io_uring: false };
@@ -59,7 +59,7 @@
 //! use std::time::{Duration, Instant};
 //!
 //! use tcptally::watch::{Options, Watcher};
-//! use tcptally::{Event, Live};
+//! use tcptally::{Event, EventSource};
 //!
 //! # fn main() -> Result<(), tcptally::watch::Error> {
 //! let mut watcher = Watcher::start(Options { ports: vec![443..=443], ..Options::default() })?;
@@ -97,7 +97,7 @@ pub mod trace;
 pub mod watch;
 
 pub use model::connection::{RequestedFields, Transport};
-pub use model::live::{Ending, Event, Live};
+pub use model::event_source::{Ending, Event, EventSource};
 pub use model::record_time::RecordTimeError;
 pub use model::status::Shortfall;
 pub use model::{Connection, InputResult, RecordTime, ShortfallKind, Sink, SourceStatus, Summary};

@@ -233,7 +233,7 @@ impl Reporter {
         Ok(report.notes)
     }
 
-    /// The times from and until which a live source observed connections.
+    /// The times from and until which an event source observed connections.
     fn observed(&self, status: &SourceStatus) -> Option<(RecordTime, RecordTime)> {
         let (mut started, ended) = self.observed_from.and(status.started).zip(status.ended)?;
         if let Some(Bound::At(since)) = &self.request.count.filter.period.since {

@@ -61,7 +61,7 @@ pub(super) enum Times {
     /// A record, in this time zone.
     Record(TimeZone),
     /// The future, by the clock of this machine.
-    Live,
+    Now,
 }
 
 impl Request {
@@ -69,11 +69,11 @@ impl Request {
     pub(super) fn new(args: &CountArgs, times: &Times) -> Result<Request, Usage> {
         let zone = match times {
             Times::Record(zone) => zone.clone(),
-            Times::Live => local_zone(),
+            Times::Now => local_zone(),
         };
         let reference = match times {
             Times::Record(_) => Reference::Record,
-            Times::Live => Reference::Now,
+            Times::Now => Reference::Now,
         };
         let (since, until) = (args.since.as_ref(), args.until.as_ref());
         let period =
@@ -293,7 +293,7 @@ fn check_format(args: &CountArgs) -> Result<(), Usage> {
 /// Refuses a start in the past if counting starts now.
 fn check_since(times: &Times, period: &Period) -> Result<(), Usage> {
     match (times, &period.since) {
-        (Times::Live, Some(Bound::At(since)))
+        (Times::Now, Some(Bound::At(since)))
             if since.shifted(SignedDuration::from_secs(1)) < RecordTime::now() =>
         {
             Err(Usage(format!(

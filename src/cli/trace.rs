@@ -13,9 +13,9 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::live::{Watch, watch};
 use super::message;
 use super::metrics::Endpoint;
+use super::observe::{Observation, observe};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 use super::rotation::Rotation;
@@ -23,7 +23,7 @@ use super::server_log::ServerLog;
 
 /// Starts the server or attaches to it, counts until it ends, and returns the exit status.
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
-    let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
+    let request = Request::new(&args.count, &Times::Now)?.with_networks(&args.count)?;
     let spawns = !args.argv.is_empty();
     // In a configuration file, `wait` is for where it is possible.
     let waits = args.wait && !spawns && args.pids.is_empty() && args.count.ports.is_some();
@@ -39,15 +39,16 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let endpoint = Endpoint::open(&args.metrics)?;
     let metrics = endpoint.map(|e| e.serve(&request, "trace", Box::new(|| None))).transpose()?;
     let has_command = !args.argv.is_empty();
-    let what = Watch { request, output, rotation, duration: args.duration, metrics, has_command };
+    let what =
+        Observation { request, output, rotation, duration: args.duration, metrics, has_command };
     if spawns {
         let start = Start { argv: args.argv, deny_io_uring: args.deny_io_uring };
         let log = log.as_ref();
         let sample = || with_log(log, || Sampler::spawn(start.clone(), options));
         let stop = || with_log(log, || Tracer::spawn(start.clone(), options));
         return match args.engine {
-            TraceEngineArg::Sample => watch(|| sample().inspect(|s| say(s.remarks())), what),
-            _ => watch(|| stop().inspect(|t| say(t.remarks())), what),
+            TraceEngineArg::Sample => observe(|| sample().inspect(|s| say(s.remarks())), what),
+            _ => observe(|| stop().inspect(|t| say(t.remarks())), what),
         };
     }
     let port = args.count.ports.as_ref().map_or("PORT".into(), ToString::to_string);
@@ -59,12 +60,12 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let targets = Targets { pids, children: !args.no_children };
     let result = match args.engine {
         TraceEngineArg::Sample => {
-            watch(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
+            observe(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
         }
         TraceEngineArg::Auto => {
-            watch(|| AutoEngine::attach(targets, options).inspect(|a| say(a.remarks())), what)
+            observe(|| AutoEngine::attach(targets, options).inspect(|a| say(a.remarks())), what)
         }
-        _ => watch(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
+        _ => observe(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
     };
     let status = result.map_err(|error| advise(error, args.engine, &port))?;
     Ok(status_with(status, &missing))
@@ -100,14 +101,19 @@ fn say(args: &TraceArgs, request: &Request) -> Say {
 }
 
 /// Attaches to the servers that listen on the port, one after another.
-fn wait(args: &TraceArgs, options: trace::Options, say: Say, what: Watch) -> anyhow::Result<i32> {
+fn wait(
+    args: &TraceArgs,
+    options: trace::Options,
+    say: Say,
+    what: Observation,
+) -> anyhow::Result<i32> {
     fn follow<L: Attach>(
         wait_for: WaitFor,
         options: trace::Options,
         say: Say,
-        what: Watch,
+        what: Observation,
     ) -> anyhow::Result<i32> {
-        watch(|| Waiting::<L>::start(wait_for, options, say), what)
+        observe(|| Waiting::<L>::start(wait_for, options, say), what)
     }
     let has_attached = Arc::new(AtomicBool::new(false));
     let wait_for = WaitFor {

@@ -7,9 +7,9 @@ use crate::count::key::Key;
 use crate::time::interval::IntervalLength;
 use crate::watch::{Options, RESOLUTION, WatchEngine, Watcher};
 
-use super::live::{Watch, watch};
 use super::message;
 use super::metrics::Endpoint;
+use super::observe::{Observation, observe};
 use super::output::{Mode, Output};
 use super::request::{Request, Stream, Times, Usage};
 use super::rotation::Rotation;
@@ -19,7 +19,7 @@ const MIN_RESOLUTION: Duration = Duration::from_millis(10);
 
 /// Counts until a signal or the end of the period, and returns the exit status.
 pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
-    let request = Request::new(&args.count, &Times::Live)?.with_networks(&args.count)?;
+    let request = Request::new(&args.count, &Times::Now)?.with_networks(&args.count)?;
     let options = options(&args, &request)?;
     check(&options, &request)?;
     let rotation = Rotation::new(&args.rotation, &args.count)?;
@@ -42,9 +42,15 @@ pub(super) fn run(args: WatchArgs) -> anyhow::Result<i32> {
         let open = opened_before(watcher);
         message::notice(quiet, format_args!("watching port {ports}{open}{ending}"));
     };
-    let what =
-        Watch { request, output, rotation, duration: args.duration, metrics, has_command: false };
-    watch(|| Watcher::start(options).inspect(say), what)
+    let what = Observation {
+        request,
+        output,
+        rotation,
+        duration: args.duration,
+        metrics,
+        has_command: false,
+    };
+    observe(|| Watcher::start(options).inspect(say), what)
 }
 
 fn options(args: &WatchArgs, request: &Request) -> Result<Options, Usage> {

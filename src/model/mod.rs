@@ -1,7 +1,7 @@
 //! Types shared by all sources, the filter, the counters and the formats.
 
 pub(crate) mod connection;
-pub(crate) mod live;
+pub(crate) mod event_source;
 pub(crate) mod record_time;
 pub(crate) mod sink;
 pub(crate) mod status;

@@ -14,7 +14,7 @@ pub(crate) enum Reference {
     /// A record of the past: a time of day applies to every day, and an offset counts from the
     /// beginning of the record.
     Record,
-    /// Live counting: a time of day is its next occurrence, and an offset counts from now.
+    /// Observing: a time of day is its next occurrence, and an offset counts from now.
     Now,
 }
 

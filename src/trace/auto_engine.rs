@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::SourceStatus;
 use crate::model::connection::Connection;
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::model::plural;
 use crate::sys::ptrace::Tid;
 
@@ -361,7 +361,7 @@ fn join(mut status: SourceStatus, sampled: &SourceStatus) -> SourceStatus {
     status
 }
 
-impl Live for AutoEngine {
+impl EventSource for AutoEngine {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

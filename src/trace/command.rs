@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::model::live::Ending;
+use crate::model::event_source::Ending;
 use crate::sys;
 use crate::sys::ptrace::Tid;
 use crate::sys::wait::{self, Change};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::model::connection::Connection;
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::model::plural;
 use crate::sys::ptrace::Tid;
 use crate::sys::snmp::PassiveOpens;
@@ -43,7 +43,7 @@ const INVISIBLE: Duration = Duration::from_millis(500);
 const MAX_SHORTFALLS: usize = 100;
 
 /// A source that attaches to running processes.
-pub(crate) trait Attach: Live<Error = Error> + Sized {
+pub(crate) trait Attach: EventSource<Error = Error> + Sized {
     /// Attaches to processes. When this returns, what they accept counts.
     fn attach(targets: Targets, options: Options) -> Result<Self, Error>;
 
@@ -365,7 +365,7 @@ fn engines(a: Option<String>, b: Option<String>) -> Option<String> {
     Some(all)
 }
 
-impl<L: Attach> Live for Waiting<L> {
+impl<L: Attach> EventSource for Waiting<L> {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {
@@ -406,7 +406,7 @@ impl<L: Attach> Live for Waiting<L> {
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
         self.is_over = true;
-        self.attached.as_mut().map_or(Ok(Vec::new()), Live::stop_counting)
+        self.attached.as_mut().map_or(Ok(Vec::new()), EventSource::stop_counting)
     }
 
     fn status(&mut self) -> SourceStatus {
@@ -427,7 +427,7 @@ impl<L: Attach> Live for Waiting<L> {
     }
 
     fn lateness(&self) -> Duration {
-        self.attached.as_ref().map_or(Duration::ZERO, Live::lateness)
+        self.attached.as_ref().map_or(Duration::ZERO, EventSource::lateness)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::model::live::Event;
+use crate::model::event_source::Event;
 use crate::sys::wake;
 
 use super::error::{Doing, Error};

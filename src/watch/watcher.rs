@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::model::connection::Connection;
-use crate::model::live::{Event, Live};
+use crate::model::event_source::{Event, EventSource};
 use crate::{RecordTime, SourceStatus};
 
 use super::error::Error;
@@ -128,7 +128,7 @@ fn choose(options: &Options) -> Result<(Source, String), Error> {
     }
 }
 
-impl Live for Watcher {
+impl EventSource for Watcher {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::SourceStatus;
 use crate::model::connection::Connection;
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::model::record_time::RecordTime;
 use crate::model::status::ShortfallKind;
 use crate::sys::arch::SAMPLES_TELL_LISTENER;
@@ -453,7 +453,7 @@ impl Sampler {
     }
 }
 
-impl Live for Sampler {
+impl EventSource for Sampler {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

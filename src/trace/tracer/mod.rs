@@ -19,7 +19,7 @@ mod tracees;
 use std::time::Instant;
 
 use crate::model::connection::Connection;
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::model::plural;
 use crate::model::record_time::RecordTime;
 use crate::sys::wake;
@@ -146,7 +146,7 @@ impl Tracer {
     }
 }
 
-impl Live for Tracer {
+impl EventSource for Tracer {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

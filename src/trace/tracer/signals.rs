@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::model::live::Event;
+use crate::model::event_source::Event;
 use crate::sys::wake::{self, Sent, Signals};
 use crate::trace::command::Command;
 use crate::trace::engine::PtraceEngine;

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::ShortfallKind;
 use crate::model::connection::Connection;
-use crate::model::live::Ending;
+use crate::model::event_source::Ending;
 use crate::sys::arch::{Arch, Call, Registers};
 use crate::sys::ptrace::Tid;
 use crate::trace::abi;

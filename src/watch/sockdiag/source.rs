@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::model::connection::{Connection, Transport, canonical};
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::sys::snmp::PassiveOpens;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
@@ -267,7 +267,7 @@ impl SockDiagWatcher {
     }
 }
 
-impl Live for SockDiagWatcher {
+impl EventSource for SockDiagWatcher {
     type Error = Error;
 
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Error> {

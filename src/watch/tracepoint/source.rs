@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::model::connection::{Connection, canonical};
-use crate::model::live::{Ending, Event};
+use crate::model::event_source::{Ending, Event};
 use crate::model::plural;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;

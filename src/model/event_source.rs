@@ -1,11 +1,11 @@
-//! [`Live`]: the interface of sources that observe connections as they happen, `trace` and `watch`.
+//! [`EventSource`]: the interface of sources that observe connections as they happen, `trace` and `watch`.
 
 use std::time::{Duration, Instant};
 
 use crate::{Connection, SourceStatus};
 
 /// A source that reports connections as they happen. The caller asks for the next event.
-pub trait Live {
+pub trait EventSource {
     /// Why observing failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -13,14 +13,14 @@ pub trait Live {
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Self::Error>;
 
     /// Stops counting. Detaches if that is safe, otherwise keeps supervising silently. Returns
-    /// the connections that were accepted by then; call [`next`](Live::next) until it returns
+    /// the connections that were accepted by then; call [`next`](EventSource::next) until it returns
     /// [`Event::Ended`].
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Self::Error>;
 
     /// The status so far.
     fn status(&mut self) -> SourceStatus;
 
-    /// Whether a late call of [`next`](Live::next) does not harm a server.
+    /// Whether a late call of [`next`](EventSource::next) does not harm a server.
     fn can_wait(&self) -> bool {
         false
     }
@@ -31,7 +31,7 @@ pub trait Live {
     }
 }
 
-/// An event of a [`Live`] source.
+/// An event of an [`EventSource`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A connection was accepted.

@@ -1,4 +1,4 @@
-//! Counts the connections of a [`Live`] source until it ends.
+//! Counts the connections of an [`EventSource`] until it ends.
 
 mod state;
 
@@ -6,13 +6,13 @@ use std::sync::mpsc::channel;
 
 use anyhow::Context;
 
-use crate::model::live::{Ending, Event, Live};
+use crate::model::event_source::{Ending, Event, EventSource};
 use crate::sys::capability::{self, Duty};
 use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, trace};
 
+pub(super) use self::state::Observation;
 use self::state::State;
-pub(super) use self::state::Watch;
 use super::message;
 use super::notes::INCOMPLETE;
 
@@ -20,9 +20,9 @@ use super::notes::INCOMPLETE;
 ///
 /// The source runs in a thread of its own. That thread has ended before the last report is written,
 /// so that a server is detached by then, however slow the reader of the report is.
-pub(super) fn watch<L: Live>(
+pub(super) fn observe<L: EventSource>(
     start: impl FnOnce() -> Result<L, L::Error> + Send,
-    what: Watch,
+    what: Observation,
 ) -> anyhow::Result<i32> {
     let duration = what.duration;
     let mut state = State::new(what)?;
@@ -30,13 +30,13 @@ pub(super) fn watch<L: Live>(
     let run = || -> anyhow::Result<_> {
         // Dropped here when the start fails.
         let has_started = has_started;
-        let mut live = start()?;
+        let mut source = start()?;
         give_up_privileges();
         // The other thread waits for it.
         let _ = has_started.send(());
-        state.begin(duration, live.status().source)?;
-        let ending = follow(&mut live, &mut state);
-        let mut status = live.status();
+        state.begin(duration, source.status().source)?;
+        let ending = follow(&mut source, &mut state);
+        let mut status = source.status();
         if ending.is_err() {
             let text = "observing failed before its end; later connections are not counted";
             status.record_shortfall(ShortfallKind::Unobservable, 1, text);
@@ -80,30 +80,30 @@ fn give_up_privileges() {
     let _ = capability::give_up_beyond(Duty::Observe);
 }
 
-fn follow<L: Live>(live: &mut L, state: &mut State) -> anyhow::Result<Ending> {
-    state.event_writer.waits = live.can_wait();
-    state.tell(live);
+fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<Ending> {
+    state.event_writer.waits = source.can_wait();
+    state.tell(source);
     loop {
-        state.lateness = live.lateness();
-        let event = live.next(state.deadline())?;
+        state.lateness = source.lateness();
+        let event = source.next(state.deadline())?;
         // Earlier connections may have become known while it waited.
-        state.lateness = live.lateness().max(state.lateness);
+        state.lateness = source.lateness().max(state.lateness);
         match event {
             Event::Connection(c) => state.take(c),
             Event::Deadline => {}
-            Event::Asked => state.show(live.status()),
+            Event::Asked => state.show(source.status()),
             Event::Reopen => state.reopen(),
             Event::Notice(text) => message::notice_in_background(false, text),
             Event::Ended(ending) => return Ok(ending),
         }
-        state.tell(live);
+        state.tell(source);
         state.show_intervals(RecordTime::now());
-        state.renew(live);
+        state.renew(source);
         if state.is_over() {
-            for connection in live.stop_counting()? {
+            for connection in source.stop_counting()? {
                 state.take(connection);
             }
-            state.end(live.status());
+            state.end(source.status());
         }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         can_wait: bool,
     }
 
-    impl Live for Script {
+    impl EventSource for Script {
         type Error = io::Error;
 
         fn next(&mut self, deadline: Option<Instant>) -> io::Result<Event> {
@@ -166,11 +166,11 @@ mod tests {
     }
 
     /// What `tcptally trace` with these options is asked for.
-    fn asked(args: &[&str], output: Output) -> Watch {
+    fn asked(args: &[&str], output: Output) -> Observation {
         let args = [&["tcptally", "trace"], args, &["--", "true"]].concat();
         let Command::Trace(args) = Cli::parse_from(args).command else { unreachable!() };
-        let request = Request::new(&args.count, &Times::Live).unwrap();
-        Watch {
+        let request = Request::new(&args.count, &Times::Now).unwrap();
+        Observation {
             request,
             output,
             rotation: None,
@@ -187,7 +187,7 @@ mod tests {
         let file = File::create(&path).unwrap();
         let output = Output::Direct { path: path.clone(), file };
         let script = Script { events: events.into(), stopped: false, can_wait: false };
-        let status = watch(|| Ok(script), asked(args, output)).unwrap();
+        let status = observe(|| Ok(script), asked(args, output)).unwrap();
         (std::fs::read_to_string(path).unwrap(), status)
     }
 
@@ -226,7 +226,7 @@ mod tests {
             arrived = Instant::now();
             Ok(Script { events: vec![Event::Deadline].into(), stopped: false, can_wait: false })
         };
-        watch(start, asked(&["-d", "50ms"], output)).unwrap();
+        observe(start, asked(&["-d", "50ms"], output)).unwrap();
         assert!(arrived.elapsed() >= duration);
     }
 
@@ -284,7 +284,7 @@ mod tests {
         let watching = std::thread::spawn(move || {
             let events = vec![connection(1); MANY].into();
             let script = Script { events, stopped: false, can_wait: true };
-            watch(|| Ok(script), asked(&["-e", "-F", "plain"], output)).unwrap();
+            observe(|| Ok(script), asked(&["-e", "-F", "plain"], output)).unwrap();
             tell.send(()).unwrap();
         });
         // Time enough to drop most, were it not to wait.

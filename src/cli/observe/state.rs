@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::model::live::Live;
+use crate::model::event_source::EventSource;
 use crate::sys::wake;
 use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
@@ -27,7 +27,7 @@ use crate::cli::status_line::StatusLine;
 const STATUS_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// What to do with the connections of a source.
-pub(crate) struct Watch {
+pub(crate) struct Observation {
     /// What is counted, and the report.
     pub request: Request,
     /// The output of the report.
@@ -74,8 +74,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(what: Watch) -> anyhow::Result<State> {
-        let Watch { mut request, output, metrics, rotation, has_command, .. } = what;
+    pub(super) fn new(what: Observation) -> anyhow::Result<State> {
+        let Observation { mut request, output, metrics, rotation, has_command, .. } = what;
         let format = request.format(output.stream(), !output.continues());
         let mut events = request.format(output.stream(), !output.continues());
         let place = output.name();
@@ -195,14 +195,14 @@ impl State {
     }
 
     /// Updates the status in metrics, if it is too old.
-    pub(super) fn tell(&mut self, live: &mut impl Live) {
+    pub(super) fn tell(&mut self, source: &mut impl EventSource) {
         self.service.alive();
         let is_told = self.metrics.is_some() || self.screen.is_some();
         let now = Instant::now();
         if !is_told || !self.counting || self.tell_at.is_some_and(|at| at > now) {
             return;
         }
-        let status = live.status();
+        let status = source.status();
         self.tell_at = now.checked_add(STATUS_MAX_AGE);
         if let Some(screen) = &self.screen {
             self.tell_at = now.checked_add(REQUEST_INTERVAL);
@@ -232,7 +232,7 @@ impl State {
     }
 
     /// Begins a new output file, or writes the report so far, if it is time.
-    pub(super) fn renew(&mut self, live: &mut impl Live) {
+    pub(super) fn renew(&mut self, source: &mut impl EventSource) {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = RecordTime::now().shifted(-lateness);
         if !self.counting {
@@ -247,7 +247,7 @@ impl State {
         if self.refresh_at.is_some_and(|at| at <= now) {
             let interval = self.reporter.request.count.tally.interval.as_ref();
             self.refresh_at = interval.map(|interval| interval.around(now).1);
-            let mut status = live.status();
+            let mut status = source.status();
             status.ended.get_or_insert_with(RecordTime::now);
             let mut text = Vec::new();
             // Its notes are in the last one, too.
