@@ -1,4 +1,4 @@
-//! Why perf_event_open(2) is refused to this process, and what helps on this kernel.
+//! [`PerfAccessError`]: why this process may not use perf_event_open(2), and what helps on this kernel.
 //!
 //! Upstream, `kernel.perf_event_paranoid` has no level above 2, and CAP_PERFMON stands above every level.
 //! The kernels of Debian (level 3) and Ubuntu (level 4) carry a patch that asks for CAP_SYS_ADMIN in the
@@ -14,9 +14,9 @@ use super::capability;
 /// Upstream kernels know no level above this one.
 const MAX_UPSTREAM_LEVEL: i32 = 2;
 
-/// Why perf events are refused to this process. Displays the cause and a remedy.
+/// Why this process may not open perf events. Displays the cause and a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum PerfAccessError {
     /// The sysctl of a distribution's kernel forbids them.
     Level {
         /// Its value.
@@ -69,9 +69,9 @@ struct Facts {
     is_locked_down: bool,
 }
 
-impl Denied {
-    /// Determines why events were refused with this error. `None` if it is not about permission.
-    pub fn of(error: &io::Error, scope: Scope) -> Option<Denied> {
+impl PerfAccessError {
+    /// Determines why opening events failed with this error. `None` if it is not about permission.
+    pub fn of(error: &io::Error, scope: Scope) -> Option<PerfAccessError> {
         let errno = error.raw_os_error()?;
         if ![libc::EPERM, libc::EACCES].contains(&errno) {
             return None;
@@ -89,7 +89,7 @@ impl Denied {
     }
 }
 
-fn decide(facts: Facts) -> Denied {
+fn decide(facts: Facts) -> PerfAccessError {
     let forbids = |level: &i32| {
         *level > MAX_UPSTREAM_LEVEL && !(facts.has_sys_admin && facts.is_initial_user_namespace)
     };
@@ -102,12 +102,12 @@ fn decide(facts: Facts) -> Denied {
     let has_privilege =
         facts.is_initial_user_namespace && (facts.has_perfmon || facts.has_sys_admin);
     match (facts.errno, level) {
-        (libc::EACCES, Some(level)) => Denied::Level { level, by },
+        (libc::EACCES, Some(level)) => PerfAccessError::Level { level, by },
         (libc::EACCES, None) if facts.scope == Scope::AllProcesses && !has_privilege => {
-            Denied::Unprivileged
+            PerfAccessError::Unprivileged
         }
-        _ if facts.is_locked_down => Denied::Lockdown,
-        _ => Denied::Filter { level },
+        _ if facts.is_locked_down => PerfAccessError::Lockdown,
+        _ => PerfAccessError::Filter { level },
     }
 }
 
@@ -122,10 +122,12 @@ fn is_locked_down() -> bool {
         .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
-impl fmt::Display for Denied {
+impl std::error::Error for PerfAccessError {}
+
+impl fmt::Display for PerfAccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Denied::Level { level, by } => {
+            PerfAccessError::Level { level, by } => {
                 write!(f, "kernel.perf_event_paranoid is {level}, and this kernel allows perf events ")?;
                 f.write_str(match by {
                     Caller::User => {
@@ -145,14 +147,14 @@ impl fmt::Display for Denied {
                     }
                 })
             }
-            Denied::Unprivileged => {
+            PerfAccessError::Unprivileged => {
                 f.write_str("events on all processes need root of the host, or CAP_PERFMON")
             }
-            Denied::Lockdown => f.write_str(
+            PerfAccessError::Lockdown => f.write_str(
                 "the kernel is locked down in the mode confidentiality, which forbids perf events to \
                  everyone; boot with 'lockdown=integrity'",
             ),
-            Denied::Filter { level } => {
+            PerfAccessError::Filter { level } => {
                 f.write_str(
                     "a seccomp filter or security module forbids perf_event_open (usually in a \
                      container); run tcptally outside of it, or the container with \
@@ -256,9 +258,9 @@ mod tests {
     fn other_errors_are_not_about_permission() {
         for errno in [libc::EINVAL, libc::EMFILE, libc::ENOSYS] {
             let error = io::Error::from_raw_os_error(errno);
-            assert_eq!(Denied::of(&error, Scope::OwnProcesses), None);
+            assert_eq!(PerfAccessError::of(&error, Scope::OwnProcesses), None);
         }
         let error = io::Error::from_raw_os_error(libc::EPERM);
-        assert!(Denied::of(&error, Scope::OwnProcesses).is_some());
+        assert!(PerfAccessError::of(&error, Scope::OwnProcesses).is_some());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use super::perf::Refused as PerfRefused;
+use super::perf::PerfError;
 use super::refusal::{NoListener, Refusal, RefusalKind};
 
 /// Why a process could not be traced.
@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// ptrace(2) is forbidden.
     #[error("the command cannot be traced: {0}")]
-    Refused(Refusal),
+    NotTraceable(Refusal),
     /// None of the processes could be attached: the cause for each.
     #[error("{}", join(.0))]
     NothingAttached(Vec<Refusal>),
@@ -40,7 +40,7 @@ pub enum Error {
         /// The name of the engine.
         engine: &'static str,
         /// The cause, and a remedy.
-        cause: PerfRefused,
+        cause: PerfError,
     },
     /// The requested engine `seccomp` cannot be used.
     #[error("engine 'seccomp' cannot be used: {0}; without --engine, 'syscall' is used instead")]
@@ -77,7 +77,7 @@ impl Error {
     /// Whether a permission is missing, so that what needs less of them can help.
     pub(crate) fn is_permission(&self) -> bool {
         match self {
-            Error::Refused(refusal) => refusal.kind != RefusalKind::Other,
+            Error::NotTraceable(refusal) => refusal.kind != RefusalKind::Other,
             Error::NothingAttached(all) => all.iter().any(|r| r.kind != RefusalKind::Other),
             Error::NoListener(cause) => matches!(cause, NoListener::Invisible { .. }),
             Error::PerfEvents { cause, .. } => cause.is_permission(),
@@ -88,7 +88,7 @@ impl Error {
     /// Whether Yama forbids ptrace(2), which does not concern the engine `sample`.
     pub(crate) fn is_yama(&self) -> bool {
         match self {
-            Error::Refused(refusal) => refusal.kind == RefusalKind::Yama,
+            Error::NotTraceable(refusal) => refusal.kind == RefusalKind::Yama,
             Error::NothingAttached(all) => all.iter().any(|r| r.kind == RefusalKind::Yama),
             _ => false,
         }

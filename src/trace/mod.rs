@@ -47,7 +47,7 @@ pub use auto_engine::AutoEngine;
 pub(crate) use command::supervise;
 pub use engine::PtraceEngine;
 pub use error::{Error, ExecError};
-pub use perf::refused::Refused as PerfRefused;
+pub use perf::error::PerfError;
 pub use refusal::{NoListener, Refusal, RefusalKind};
 pub use sample::Sampler;
 pub use spawn::Start;

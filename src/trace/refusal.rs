@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::sys::ptrace::Tid;
 
-use super::perf::Refused;
+use super::perf::PerfError;
 use super::procfs;
 
 /// Why a process cannot be attached. Displays the cause and a remedy.
@@ -47,7 +47,7 @@ impl Refusal {
     }
 
     /// Why perf events cannot be opened on a process.
-    pub(super) fn perf_event(pid: Tid, cause: &Refused) -> Refusal {
+    pub(super) fn perf_event(pid: Tid, cause: &PerfError) -> Refusal {
         let text = format!("process {pid}: {cause}");
         match cause.is_permission() {
             true => Refusal::permission(text),

@@ -84,7 +84,7 @@ impl Start {
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-                return Err(Error::Refused(refusal::of_own_child()));
+                return Err(Error::NotTraceable(refusal::of_own_child()));
             }
             Err(source) => return Err(Error::System { doing: "seizing the command", source }),
         }

@@ -24,7 +24,7 @@ pub struct AcceptSignal(i32);
 
 /// Why events cannot send signals to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsuitable {
+pub enum AcceptSignalError {
     /// A spurious signal might have an effect.
     #[error("it handles SIGURG and SIGWINCH itself")]
     Handled,
@@ -38,9 +38,9 @@ pub enum Unsuitable {
 
 impl AcceptSignal {
     /// Chooses the signal for a process, its threads and the children that it creates.
-    pub fn choose(pid: Tid) -> Result<AcceptSignal, Unsuitable> {
+    pub fn choose(pid: Tid) -> Result<AcceptSignal, AcceptSignalError> {
         if !may_always_signal(pid) {
-            return Err(Unsuitable::User);
+            return Err(AcceptSignalError::User);
         }
         let caught = procfs::signals(pid, "SigCgt").unwrap_or_default();
         if is_go(caught) {
@@ -55,7 +55,7 @@ impl AcceptSignal {
             free.iter().find(|s| !read.iter().any(|mask| mask.contains(**s)))
         };
         let unblocked = free.iter().find(|s| !blocked.contains(**s));
-        unblocked.or_else(unread).map(|s| AcceptSignal(*s)).ok_or(Unsuitable::Handled)
+        unblocked.or_else(unread).map(|s| AcceptSignal(*s)).ok_or(AcceptSignalError::Handled)
     }
 
     /// Its number.

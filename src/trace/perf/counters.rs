@@ -8,7 +8,7 @@ use crate::sys::files;
 use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 
-use super::Refused;
+use super::PerfError;
 use super::accept_signal::AcceptSignal;
 use super::events::Events;
 use super::inherited::Inherited;
@@ -65,7 +65,7 @@ pub(crate) struct Snapshot {
 
 impl EventCounters {
     /// Finds the tracepoints. Nothing is counted yet.
-    pub(crate) fn new(inherit: Inherit) -> Result<EventCounters, Refused> {
+    pub(crate) fn new(inherit: Inherit) -> Result<EventCounters, PerfError> {
         Ok(EventCounters {
             inherited: Some(Inherited::new(inherit)),
             open: HashMap::new(),
@@ -76,7 +76,7 @@ impl EventCounters {
     }
 
     /// Adds a thread that was not watched before. Also counts accepts of its descendants.
-    pub(crate) fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    pub(crate) fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), PerfError> {
         if self.open.contains_key(&tid) {
             return Ok(());
         }
@@ -93,10 +93,10 @@ impl EventCounters {
     pub(crate) fn open_inherited(&mut self, tid: Tid) {
         let Some(inherited) = &mut self.inherited else { return };
         let opened = match inherited.open(&self.tracepoints, tid) {
-            Err(Refused::Files) if files::raise_limit() => inherited.open(&self.tracepoints, tid),
+            Err(PerfError::Files) if files::raise_limit() => inherited.open(&self.tracepoints, tid),
             result => result,
         };
-        if opened.is_err_and(|why| !matches!(why, Refused::Gone)) {
+        if opened.is_err_and(|why| !matches!(why, PerfError::Gone)) {
             self.inherited = None;
         }
     }
@@ -124,18 +124,18 @@ impl EventCounters {
     }
 
     /// Counts the accepts of a thread from now on. Does nothing if it is counted already.
-    pub(crate) fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    pub(crate) fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), PerfError> {
         if self.open.contains_key(&tid) {
             return Ok(());
         }
         let open = || Events::open(&self.tracepoints, tid, signal);
         let events = match open() {
-            Err(Refused::Files) if files::raise_limit() => open()?,
+            Err(PerfError::Files) if files::raise_limit() => open()?,
             result => result?,
         };
         let [first, second] = events.descriptors();
         if !files::has_room(SPARE_DESCRIPTORS, first.max(second)) && !files::raise_limit() {
-            return Err(Refused::Files);
+            return Err(PerfError::Files);
         }
         self.open.insert(tid, Counted { events, seen: 0, lost: 0 });
         Ok(())

@@ -8,7 +8,7 @@ use crate::sys::capability;
 use crate::sys::perf::{Event, Notify, Tracepoint};
 use crate::sys::ptrace::Tid;
 
-use super::Refused;
+use super::PerfError;
 use super::accept_signal::AcceptSignal;
 use super::tracepoint::Tracepoints;
 
@@ -28,18 +28,18 @@ impl Events {
     /// signal before the call returns.
     ///
     /// # Errors
-    /// [`Refused`], with the remedy.
+    /// [`PerfError`], with the remedy.
     pub fn open(
         tracepoints: &Tracepoints,
         tid: Tid,
         signal: AcceptSignal,
-    ) -> Result<Events, Refused> {
+    ) -> Result<Events, PerfError> {
         let ids = tracepoints.ids();
         let _raised = capability::raised();
         let notify = Some(Notify { tid, signal: signal.number() });
         let open = |id| {
             let event = Tracepoint { id, raw: false, notify, filter: Some(SUCCESS), inherit: None };
-            Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
+            Event::open(&event, tid).map_err(|e| PerfError::on_thread(e, tid))
         };
         Ok(Events { pair: [open(ids.accept)?, open(ids.accept4)?], signal })
     }

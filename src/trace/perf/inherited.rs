@@ -15,7 +15,7 @@ use crate::sys::perf::{Event, Tracepoint};
 use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 
-use super::Refused;
+use super::PerfError;
 use super::events::{Events, SUCCESS};
 use super::tracepoint::Tracepoints;
 
@@ -53,7 +53,7 @@ impl Inherited {
     }
 
     /// Opens the events on a thread before it is watched.
-    pub(super) fn open(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), Refused> {
+    pub(super) fn open(&mut self, tracepoints: &Tracepoints, tid: Tid) -> Result<(), PerfError> {
         if self.families.iter().any(|family| family.tid == tid) {
             return Ok(());
         }
@@ -65,13 +65,13 @@ impl Inherited {
         &mut self,
         tracepoints: &Tracepoints,
         tid: Tid,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), PerfError> {
         let ids = tracepoints.ids();
         let _raised = capability::raised();
         let open = |id| {
             let inherit = Some(self.inherit);
             let event = Tracepoint { id, raw: false, notify: None, filter: Some(SUCCESS), inherit };
-            Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
+            Event::open(&event, tid).map_err(|e| PerfError::on_thread(e, tid))
         };
         let accepts = [open(ids.accept)?, open(ids.accept4)?];
         let io_uring = ids.io_uring_setup.map(open).transpose()?;

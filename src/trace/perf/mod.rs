@@ -36,14 +36,14 @@
 
 pub(crate) mod accept_signal;
 pub(crate) mod counters;
+pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod inherited;
 pub(crate) mod mask;
 mod realtime;
-pub(crate) mod refused;
 mod search;
 pub(crate) mod tracepoint;
 mod tracepoint_ids;
 pub(crate) mod watch;
 
-pub(crate) use refused::Refused;
+pub(crate) use error::PerfError;

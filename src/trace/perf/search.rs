@@ -16,7 +16,7 @@ use crate::sys::perf::{
 };
 use crate::sys::{capability, files};
 
-use super::refused::Refused;
+use super::error::PerfError;
 use super::tracepoint_ids::Ids;
 
 /// Only tracepoints of exits have a field `ret`, and only calls with an invalid descriptor pass.
@@ -34,24 +34,24 @@ impl Search {
     /// Searches.
     ///
     /// # Errors
-    /// [`Refused`], in which the remedy stands.
-    pub(super) fn run() -> Result<(Option<Ids>, Search), Refused> {
+    /// [`PerfError`], in which the remedy stands.
+    pub(super) fn run() -> Result<(Option<Ids>, Search), PerfError> {
         Search::begin(with_least_privilege)
     }
 
     fn begin(
         work: fn() -> ([u8; RESULT_BYTES], Vec<Event>),
-    ) -> Result<(Option<Ids>, Search), Refused> {
+    ) -> Result<(Option<Ids>, Search), PerfError> {
         let mut search = detached_process::run(work).map_err(|e| match e.raw_os_error() {
-            Some(libc::EAGAIN) => Refused::Processes(e),
-            _ => Refused::own(e),
+            Some(libc::EAGAIN) => PerfError::Processes(e),
+            _ => PerfError::own(e),
         })?;
         let result = search.result(TIMEOUT_MS).map_err(|e| {
             let text = format!("no tracepoint of accept was found in {TIMEOUT_MS} ms");
             let is_late = e.kind() == io::ErrorKind::TimedOut;
-            Refused::own(if is_late { io::Error::new(e.kind(), text) } else { e })
+            PerfError::own(if is_late { io::Error::new(e.kind(), text) } else { e })
         })?;
-        Ok((from_bytes(result).map_err(Refused::own)?, Search(search)))
+        Ok((from_bytes(result).map_err(PerfError::own)?, Search(search)))
     }
 
     /// Waits until the kernel has closed the events of the search.

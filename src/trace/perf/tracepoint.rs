@@ -15,8 +15,8 @@ use crate::sys::perf::{
     Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified,
 };
 
+use super::error::{PerfError, TracepointsError};
 use super::realtime;
-use super::refused::{NoTracepoints, Refused};
 use super::search::{OWN_CALL, Search, sees_io_uring_setup};
 use super::tracepoint_ids::{Cache, Ids};
 
@@ -44,10 +44,10 @@ impl Tracepoints {
     /// Finds and verifies them, and verifies that their signals arrive before the call returns.
     ///
     /// # Errors
-    /// [`Refused`], in which the remedy stands.
-    pub fn find() -> Result<Tracepoints, Refused> {
+    /// [`PerfError`], in which the remedy stands.
+    pub fn find() -> Result<Tracepoints, PerfError> {
         if realtime::is_harmed_by_signals() {
-            return Err(Refused::Realtime);
+            return Err(PerfError::Realtime);
         }
         Tracepoints::find_counting()?.which_notify()
     }
@@ -55,8 +55,8 @@ impl Tracepoints {
     /// Finds and verifies them for events that only count or write samples.
     ///
     /// # Errors
-    /// [`Refused`], in which the remedy stands.
-    pub fn find_counting() -> Result<Tracepoints, Refused> {
+    /// [`PerfError`], in which the remedy stands.
+    pub fn find_counting() -> Result<Tracepoints, PerfError> {
         let exits = match EXITS.get() {
             Some(exits) => exits,
             None => EXITS.get_or_init({
@@ -68,7 +68,7 @@ impl Tracepoints {
     }
 
     /// Checks whether a signal arrives before the call returns.
-    fn which_notify(self) -> Result<Tracepoints, Refused> {
+    fn which_notify(self) -> Result<Tracepoints, PerfError> {
         let notify =
             Some(Notify { tid: rustix::thread::gettid().as_raw_pid(), signal: libc::SIGURG });
         let tracepoint = Tracepoint {
@@ -86,8 +86,8 @@ impl Tracepoints {
         };
         match told() {
             Ok(true) => Ok(self),
-            Ok(false) => Err(Refused::NotAtOnce),
-            Err(error) => Err(Refused::own(error)),
+            Ok(false) => Err(PerfError::NotAtOnce),
+            Err(error) => Err(PerfError::own(error)),
         }
     }
 
@@ -114,7 +114,7 @@ impl Tracepoints {
     }
 }
 
-fn find_exits() -> Result<SwitchedOn, Refused> {
+fn find_exits() -> Result<SwitchedOn, PerfError> {
     let mut refused = None;
     let cache = Cache::of_this_user();
     let known = [tracefs(), cache.as_ref().and_then(Cache::read)];
@@ -122,13 +122,13 @@ fn find_exits() -> Result<SwitchedOn, Refused> {
         match prove(ids) {
             Ok(Some(proven)) => return Ok(proven),
             Ok(None) => {}
-            Err(error) => refused = Some(Refused::own(error)),
+            Err(error) => refused = Some(PerfError::own(error)),
         }
     }
     may_open()?;
     let (ids, search) = Search::run()?;
     let Some(ids) = ids else {
-        return Err(refused.unwrap_or_else(|| Refused::Tracepoints(NoTracepoints::reason())));
+        return Err(refused.unwrap_or_else(|| PerfError::Tracepoints(TracepointsError::reason())));
     };
     let proven = prove(ids);
     search.wait_for_end();
@@ -140,8 +140,8 @@ fn find_exits() -> Result<SwitchedOn, Refused> {
             }
             Ok(proven)
         }
-        Ok(None) => Err(Refused::Tracepoints(NoTracepoints::reason())),
-        Err(error) => Err(Refused::own(error)),
+        Ok(None) => Err(PerfError::Tracepoints(TracepointsError::reason())),
+        Err(error) => Err(PerfError::own(error)),
     }
 }
 
@@ -152,10 +152,10 @@ fn open_here(id: u16, raw: bool) -> io::Result<Event> {
 }
 
 /// No tracepoint has id 0. The kernel looks up the id after it has checked permissions.
-pub(super) fn may_open() -> Result<(), Refused> {
+pub(super) fn may_open() -> Result<(), PerfError> {
     match open_here(0, true) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(()),
-        Err(e) => Err(Refused::own(e)),
+        Err(e) => Err(PerfError::own(e)),
         Ok(_) => Ok(()),
     }
 }

@@ -12,9 +12,9 @@ use crate::trace::abi::is_at_accept_exit;
 use crate::trace::procfs;
 use crate::trace::stop::SignalStop;
 
-use super::accept_signal::{AcceptSignal, Unsuitable};
+use super::accept_signal::{AcceptSignal, AcceptSignalError};
 use super::counters::{EventCounters, Snapshot};
-use super::{Refused, mask};
+use super::{PerfError, mask};
 
 /// A thread, and between which times its events were opened: CLOCK_MONOTONIC.
 pub(crate) type Opening = (Tid, (u64, u64));
@@ -59,7 +59,7 @@ pub(crate) enum AcceptNotice {
 
 /// Why this engine cannot watch a process or thread.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unwatchable {
+pub(crate) enum PerfWatchError {
     /// The tracepoints of accept do not see such calls.
     #[error("it accepts by int 0x80")]
     Int80,
@@ -71,22 +71,22 @@ pub(crate) enum Unwatchable {
     UnknownParent,
     /// No signal can be sent to it.
     #[error(transparent)]
-    Signal(#[from] Unsuitable),
+    Signal(#[from] AcceptSignalError),
     /// Its events cannot be opened.
     #[error(transparent)]
-    Event(#[from] Refused),
+    Event(#[from] PerfError),
 }
 
-fn choose_signal(pid: Tid) -> Result<AcceptSignal, Unwatchable> {
+fn choose_signal(pid: Tid) -> Result<AcceptSignal, PerfWatchError> {
     if procfs::is_32_bit(pid) == Some(true) {
-        return Err(Unwatchable::Program32);
+        return Err(PerfWatchError::Program32);
     }
     Ok(AcceptSignal::choose(pid)?)
 }
 
 impl Perf {
     /// Finds the tracepoints. No process is affected yet.
-    pub(crate) fn new(inherit: Inherit) -> Result<Perf, Refused> {
+    pub(crate) fn new(inherit: Inherit) -> Result<Perf, PerfError> {
         Ok(Perf {
             counters: Some(EventCounters::new(inherit)?),
             former: HashMap::new(),
@@ -101,9 +101,9 @@ impl Perf {
     }
 
     /// Why this engine cannot watch a process, as far as that shows before it is touched.
-    pub(crate) fn unsuitable(pid: Tid) -> Option<Unwatchable> {
+    pub(crate) fn unsupported(pid: Tid) -> Option<PerfWatchError> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Some(Unwatchable::Int80);
+            return Some(PerfWatchError::Int80);
         }
         choose_signal(pid).err()
     }
@@ -111,9 +111,9 @@ impl Perf {
     /// Opens the events of all threads of a seized process. Threads that it creates in the meantime
     /// stop at their start. Returns the threads that have events, and the times between which these
     /// were opened.
-    pub(crate) fn begin(&mut self, pid: Tid) -> Result<Vec<Opening>, Unwatchable> {
+    pub(crate) fn begin(&mut self, pid: Tid) -> Result<Vec<Opening>, PerfWatchError> {
         if procfs::threads(pid).into_iter().any(procfs::accepts_by_int80) {
-            return Err(Unwatchable::Int80);
+            return Err(PerfWatchError::Int80);
         }
         let mut opened = Vec::new();
         let Some(signal) = self.enter(pid)? else { return Ok(opened) };
@@ -161,16 +161,16 @@ impl Perf {
         }
     }
 
-    fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    fn open_first(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), PerfError> {
         let Some(counters) = &mut self.counters else { return Ok(()) };
         match counters.open_first(tid, signal) {
-            Err(Refused::Gone) => Ok(()),
+            Err(PerfError::Gone) => Ok(()),
             result => result,
         }
     }
 
     /// Chooses the signal for a process with a new program. `None`: counting has stopped.
-    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, Unwatchable> {
+    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, PerfWatchError> {
         if self.counters.is_none() {
             return Ok(None);
         }
@@ -179,11 +179,11 @@ impl Perf {
         Ok(Some(signal))
     }
 
-    fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), Refused> {
+    fn open(&mut self, tid: Tid, signal: AcceptSignal) -> Result<(), PerfError> {
         let Some(counters) = &mut self.counters else { return Ok(()) };
         match counters.open(tid, signal) {
             // A thread that has ended needs none.
-            Err(Refused::Gone) => Ok(()),
+            Err(PerfError::Gone) => Ok(()),
             result => result,
         }
     }
@@ -195,11 +195,11 @@ impl Perf {
     }
 
     /// Handles the first stop of a new thread or process, before its first instruction.
-    pub(crate) fn add(&mut self, tid: Tid) -> Result<(), Unwatchable> {
+    pub(crate) fn add(&mut self, tid: Tid) -> Result<(), PerfWatchError> {
         let Some(signal) = self.inherited_signal(tid) else {
-            return Err(Unwatchable::UnknownParent);
+            return Err(PerfWatchError::UnknownParent);
         };
-        self.open(tid, signal).map_err(Unwatchable::from)
+        self.open(tid, signal).map_err(PerfWatchError::from)
     }
 
     /// A new thread has the signal handlers of its process, a child process those of its parent.
@@ -221,7 +221,7 @@ impl Perf {
 
     /// Handles an exec by thread `former` of a process. Some programs end the events of a thread,
     /// and the id of the thread may have changed, so it gets new events.
-    pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), Unwatchable> {
+    pub(crate) fn exec(&mut self, pid: Tid, former: Tid) -> Result<(), PerfWatchError> {
         self.close(former);
         self.close(pid);
         let is_first = self.counters.as_ref().is_some_and(EventCounters::is_first);
@@ -235,7 +235,7 @@ impl Perf {
         let Some(signal) = self.enter(pid)? else { return Ok(()) };
         // The spawned command.
         let open = if is_first { Perf::open_first } else { Perf::open };
-        open(self, pid, signal).map_err(Unwatchable::from)
+        open(self, pid, signal).map_err(PerfWatchError::from)
     }
 
     /// Whether every mask is as required.
@@ -245,7 +245,7 @@ impl Perf {
 
     /// Gives up waiting for threads that do not stop. What they accept while they block their
     /// signal is reported as missing.
-    pub(crate) fn give_up(&mut self) -> Vec<(Tid, Unwatchable)> {
+    pub(crate) fn give_up(&mut self) -> Vec<(Tid, PerfWatchError)> {
         let late: Vec<Tid> = self.awaited.keys().copied().collect();
         late.into_iter().filter_map(|tid| Some((tid, self.open_awaited(tid).err()?))).collect()
     }
@@ -273,9 +273,9 @@ impl Perf {
     }
 
     /// Opens the events of a thread that was interrupted and has the required mask.
-    pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), Unwatchable> {
+    pub(crate) fn open_awaited(&mut self, tid: Tid) -> Result<(), PerfWatchError> {
         let Some(signal) = self.awaited.remove(&tid) else { return Ok(()) };
-        self.open_first(tid, signal).map_err(Unwatchable::from)
+        self.open_first(tid, signal).map_err(PerfWatchError::from)
     }
 
     /// Whether a thread was interrupted to change its mask.
@@ -449,17 +449,17 @@ impl Perf {
 
     /// Changes the signal of processes that have started to handle theirs. Returns those for which
     /// no signal is left, with the reason.
-    pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, Unsuitable)> {
+    pub(crate) fn change_handled_signals(&mut self) -> Vec<(Tid, AcceptSignalError)> {
         let handled = self.signals.iter().filter(|(pid, signal)| signal.is_handled(**pid));
         let handled: Vec<Tid> = handled.map(|(pid, _)| *pid).collect();
-        let mut unsuitable = Vec::new();
+        let mut unsupported = Vec::new();
         for pid in handled {
             match AcceptSignal::choose(pid) {
                 Ok(signal) => self.change_signal(pid, signal),
-                Err(why) => unsuitable.push((pid, why)),
+                Err(why) => unsupported.push((pid, why)),
             }
         }
-        unsuitable
+        unsupported
     }
 
     fn change_signal(&mut self, pid: Tid, signal: AcceptSignal) {

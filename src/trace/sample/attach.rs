@@ -12,7 +12,7 @@ use crate::sys::wake;
 use crate::trace::Options;
 use crate::trace::attach::Targets;
 use crate::trace::error::{Doing, Error};
-use crate::trace::perf::Refused;
+use crate::trace::perf::PerfError;
 use crate::trace::procfs;
 use crate::trace::refusal::{self, Refusal};
 use crate::trace::signals::handled_for_attached;
@@ -80,7 +80,7 @@ impl Sampler {
     ) -> Result<Sampler, Error> {
         let inherit = if targets.children { Inherit::All } else { Inherit::Threads };
         let families = Families::new(inherit).map_err(engine_error)?;
-        let rings = Rings::map().map_err(|e| engine_error(Refused::rings(e)))?;
+        let rings = Rings::map().map_err(|e| engine_error(PerfError::rings(e)))?;
         wake::install(handled_signals).doing("installing signal handlers")?;
         Ok(Sampler {
             options,
@@ -131,8 +131,8 @@ impl Sampler {
             for thread in unknown {
                 match self.open(thread) {
                     Ok(()) => has_news = true,
-                    Err(Refused::Gone) => {}
-                    Err(why @ (Refused::Thread(_) | Refused::Other(_))) => {
+                    Err(PerfError::Gone) => {}
+                    Err(why @ (PerfError::Thread(_) | PerfError::Other(_))) => {
                         refused.insert(thread.pid, Refusal::perf_event(thread.pid, &why));
                     }
                     Err(why) => return Err(engine_error(why)),
@@ -237,7 +237,7 @@ impl Sampler {
         let mut missing = Missing { has_some: !unknown.is_empty(), failed: None, is_whole };
         for thread in unknown {
             match self.open(thread) {
-                Ok(()) | Err(Refused::Gone) => {}
+                Ok(()) | Err(PerfError::Gone) => {}
                 Err(why) => missing.failed = Some(why.to_string()),
             }
         }
@@ -245,7 +245,7 @@ impl Sampler {
     }
 
     /// Opens events on a thread.
-    pub(super) fn open(&mut self, thread: Thread) -> Result<(), Refused> {
+    pub(super) fn open(&mut self, thread: Thread) -> Result<(), PerfError> {
         let program = self.programs.program(thread.pid);
         if !self.learning.knows(program) {
             let threads = procfs::threads(thread.pid).into_iter().take(MAX_INSPECTED_BUFFERS);
@@ -303,6 +303,6 @@ fn unfit(pid: Tid) -> Option<String> {
     })
 }
 
-pub(super) fn engine_error(refused: Refused) -> Error {
+pub(super) fn engine_error(refused: PerfError) -> Error {
     Error::PerfEvents { engine: "sample", cause: refused }
 }

@@ -10,7 +10,7 @@ use crate::sys::files;
 use crate::sys::perf::{Event, Tracepoint};
 use crate::sys::perf_ring::{Inherit, SampledEvent, SampledTracepoint, monotonic_now};
 use crate::sys::ptrace::Tid;
-use crate::trace::perf::Refused;
+use crate::trace::perf::PerfError;
 use crate::trace::perf::tracepoint::Tracepoints;
 
 use super::counters::{Counters, FamilyId, Place};
@@ -72,7 +72,7 @@ type Opened = (Vec<SampledEvent>, Option<Event>, (u64, u64));
 
 impl Families {
     /// Finds the tracepoints; nothing is counted yet.
-    pub(super) fn new(inherit: Inherit) -> Result<Families, Refused> {
+    pub(super) fn new(inherit: Inherit) -> Result<Families, PerfError> {
         let tracepoints = Tracepoints::find_counting()?;
         Ok(Families {
             families: HashMap::new(),
@@ -90,21 +90,21 @@ impl Families {
     /// Opens events on a thread.
     ///
     /// # Errors
-    /// [`Refused`], which names the remedy.
+    /// [`PerfError`], which names the remedy.
     pub(super) fn open(
         &mut self,
         tid: Tid,
         mode: Mode,
         rings: &Rings,
-    ) -> Result<FamilyId, Refused> {
+    ) -> Result<FamilyId, PerfError> {
         let events = match self.events(tid, mode, rings) {
-            Err(Refused::Files) if files::raise_limit() => self.events(tid, mode, rings)?,
+            Err(PerfError::Files) if files::raise_limit() => self.events(tid, mode, rings)?,
             result => result?,
         };
         let (events, io_uring, opened) = events;
         let newest = events.iter().map(SampledEvent::descriptor).max().unwrap_or(0);
         if !files::has_room(SPARE, newest) && !files::raise_limit() {
-            return Err(Refused::Files);
+            return Err(PerfError::Files);
         }
         let id = self.next;
         self.next = id.next();
@@ -168,7 +168,7 @@ impl Families {
         }
     }
 
-    fn events(&self, tid: Tid, mode: Mode, rings: &Rings) -> Result<Opened, Refused> {
+    fn events(&self, tid: Tid, mode: Mode, rings: &Rings) -> Result<Opened, PerfError> {
         let ids = self.tracepoints.ids();
         let _raised = capability::raised();
         let begun = monotonic_now();
@@ -185,17 +185,17 @@ impl Families {
                     filter: SUCCESS,
                 };
                 let event = SampledEvent::open(&tracepoint, tid, ring);
-                events.push(event.map_err(|e| Refused::on_thread(e, tid))?);
+                events.push(event.map_err(|e| PerfError::on_thread(e, tid))?);
             }
         }
         Ok((events, io_uring, (begun, monotonic_now())))
     }
 
     /// An event that only counts.
-    fn counting(&self, id: u16, tid: Tid) -> Result<Event, Refused> {
+    fn counting(&self, id: u16, tid: Tid) -> Result<Event, PerfError> {
         let inherit = Some(self.inherit);
         let event = Tracepoint { id, raw: false, notify: None, filter: Some(SUCCESS), inherit };
-        Event::open(&event, tid).map_err(|e| Refused::on_thread(e, tid))
+        Event::open(&event, tid).map_err(|e| PerfError::on_thread(e, tid))
     }
 
     /// Notes a sample.

@@ -11,7 +11,7 @@ use crate::sys::arch::SAMPLES_TELL_LISTENER;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee;
-use crate::trace::perf::Refused;
+use crate::trace::perf::PerfError;
 use crate::trace::procfs;
 use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::SocketLookup;
@@ -170,7 +170,7 @@ impl Sampler {
         let inheritance = self.threads.forked(fork, time, told, &mut self.families);
         if inheritance == Inheritance::Doubtful {
             match self.open(fork.child) {
-                Ok(()) | Err(Refused::Gone) => {}
+                Ok(()) | Err(PerfError::Gone) => {}
                 // It has the events that are being replaced.
                 Err(_) if self.renewals.are_in_progress() => {}
                 Err(refused) => self.incomplete(refused),

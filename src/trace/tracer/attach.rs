@@ -11,8 +11,8 @@ use crate::sys::wake;
 use crate::trace::attach::Targets;
 use crate::trace::engine::PtraceEngine;
 use crate::trace::error::Error;
-use crate::trace::perf::Refused;
-use crate::trace::perf::watch::{Perf, Unwatchable};
+use crate::trace::perf::PerfError;
+use crate::trace::perf::watch::{Perf, PerfWatchError};
 use crate::trace::procfs;
 use crate::trace::refusal::Refusal;
 use crate::{RecordTime, ShortfallKind};
@@ -101,7 +101,7 @@ fn begin(
 fn open_perf(
     requested: Option<PtraceEngine>,
     inherit: Inherit,
-) -> Result<Option<Result<Perf, Refused>>, Error> {
+) -> Result<Option<Result<Perf, PerfError>>, Error> {
     match requested {
         Some(PtraceEngine::Syscall | PtraceEngine::Seccomp) => Ok(None),
         Some(PtraceEngine::Perf) => match Perf::new(inherit) {
@@ -121,13 +121,13 @@ fn without_perf(reason: &Refused) -> String {
 
 /// Fails if `perf` is requested and cannot watch one of the given processes.
 fn require_perf(targets: &Targets) -> Result<(), Error> {
-    let unsuitable = |pid: &Tid| Perf::unsuitable(*pid).map(|reason| unsuitable(*pid, &reason));
+    let unsupported = |pid: &Tid| Perf::unsupported(*pid).map(|reason| unsupported(*pid, &reason));
     let exist = targets.pids.iter().filter(|pid| procfs::exists(**pid));
-    let causes: Vec<Refusal> = exist.filter_map(unsuitable).collect();
+    let causes: Vec<Refusal> = exist.filter_map(unsupported).collect();
     if causes.is_empty() { Ok(()) } else { Err(Error::nothing_attached(causes)) }
 }
 
-fn unsuitable(pid: Tid, reason: &Unwatchable) -> Refusal {
+fn unsupported(pid: Tid, reason: &PerfWatchError) -> Refusal {
     Refusal::other(format!(
         "process {pid}: engine 'perf' cannot be used, since {reason}; without '--engine', another \
          engine is used for such a process"
@@ -164,7 +164,7 @@ fn choose_engines(
             }
             Some(Err(reason)) if tracees.is_required(PtraceEngine::Perf, pid) => {
                 detach::detach(tracees)?;
-                return Err(Error::NothingAttached(vec![unsuitable(pid, &reason)]));
+                return Err(Error::NothingAttached(vec![unsupported(pid, &reason)]));
             }
             Some(Err(reason)) => {
                 if let Some(perf) = &mut tracees.perf {

@@ -7,7 +7,7 @@ use crate::sys::ptrace::Tid;
 use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::counters::Snapshot;
-use crate::trace::perf::watch::{Perf, Unwatchable};
+use crate::trace::perf::watch::{Perf, PerfWatchError};
 
 use super::tracees::{Phase, Tracees};
 
@@ -41,7 +41,7 @@ pub(super) fn compare(tracees: &mut Tracees) -> Result<(), Error> {
         }
     }
     for pid in record_int80(tracees) {
-        tracees.fall_back(pid, &Unwatchable::Int80);
+        tracees.fall_back(pid, &PerfWatchError::Int80);
     }
     let missing = count_missing(tracees, false)?;
     let has_grown = missing > tracees.check.lost;

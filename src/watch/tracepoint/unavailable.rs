@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::sys::perf_access::{Denied, Scope};
+use crate::sys::perf_access::{PerfAccessError, Scope};
 
 /// A listener in another network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub enum Unavailable {
 }
 
 fn describe_refusal(error: &io::Error) -> String {
-    match Denied::of(error, Scope::AllProcesses) {
+    match PerfAccessError::of(error, Scope::AllProcesses) {
         Some(denied) => denied.to_string(),
         None => format!("perf_event_open(2) failed: {error}"),
     }

@@ -2,14 +2,14 @@
 
 use std::io::{self, BufRead, BufReader};
 
-use crate::sys::perf_access::{Denied, Scope};
+use crate::sys::perf_access::{PerfAccessError, Scope};
 
 /// Why perf events are unavailable.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum PerfError {
     /// This process may not open them.
     #[error("{0}")]
-    Denied(Denied),
+    NotPermitted(PerfAccessError),
     /// EACCES for one thread.
     #[error(
         "no perf event on thread {0}: it belongs to another user or is more privileged than tcptally"
@@ -38,7 +38,7 @@ pub enum Refused {
     NotAtOnce,
     /// No tracepoint counts the accepts of this process.
     #[error("{0}")]
-    Tracepoints(NoTracepoints),
+    Tracepoints(TracepointsError),
     /// Each thread needs two descriptors.
     #[error("too many open files: each traced thread needs two descriptors; raise 'ulimit -n'")]
     Files,
@@ -64,7 +64,7 @@ pub enum Refused {
 
 /// Why no tracepoint of accept is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoTracepoints {
+pub enum TracepointsError {
     /// The kernel was built without them.
     #[error(
         "this kernel has no tracepoints of accept (sys_exit_accept, sys_exit_accept4): they need \
@@ -86,16 +86,16 @@ pub enum NoTracepoints {
     NotFound,
 }
 
-impl NoTracepoints {
+impl TracepointsError {
     /// Determines the reason: /proc/kallsyms names the functions of the kernel.
-    pub fn reason() -> NoTracepoints {
+    pub fn reason() -> TracepointsError {
         match std::fs::File::open("/proc/kallsyms") {
-            Ok(file) => NoTracepoints::by_symbols(BufReader::new(file)),
-            Err(_) => NoTracepoints::NotFound,
+            Ok(file) => TracepointsError::by_symbols(BufReader::new(file)),
+            Err(_) => TracepointsError::NotFound,
         }
     }
 
-    fn by_symbols(symbols: impl BufRead) -> NoTracepoints {
+    fn by_symbols(symbols: impl BufRead) -> TracepointsError {
         let mut is_empty = true;
         // kernel/trace/trace_syscalls.c
         let has = symbols.lines().map_while(Result::ok).any(|line| {
@@ -103,45 +103,45 @@ impl NoTracepoints {
             line.split_ascii_whitespace().nth(2) == Some("perf_syscall_exit")
         });
         match (has, is_empty) {
-            (true, _) => NoTracepoints::Silent,
-            (false, false) => NoTracepoints::NotInKernel,
-            (false, true) => NoTracepoints::NotFound,
+            (true, _) => TracepointsError::Silent,
+            (false, false) => TracepointsError::NotInKernel,
+            (false, true) => TracepointsError::NotFound,
         }
     }
 }
 
-impl Refused {
+impl PerfError {
     /// Returns why an event on a thread of tcptally itself failed.
-    pub fn own(error: io::Error) -> Refused {
+    pub fn own(error: io::Error) -> PerfError {
         match error.raw_os_error() {
-            Some(libc::ENOSYS) => Refused::Kernel,
+            Some(libc::ENOSYS) => PerfError::Kernel,
             // The error of an older kernel for an unknown attribute or flag.
-            Some(libc::E2BIG | libc::EINVAL) => Refused::Attribute(error),
-            Some(libc::EMFILE | libc::ENFILE) => Refused::Files,
-            _ => Denied::of(&error, Scope::OwnProcesses)
-                .map_or_else(|| Refused::Other(error), Refused::Denied),
+            Some(libc::E2BIG | libc::EINVAL) => PerfError::Attribute(error),
+            Some(libc::EMFILE | libc::ENFILE) => PerfError::Files,
+            _ => PerfAccessError::of(&error, Scope::OwnProcesses)
+                .map_or_else(|| PerfError::Other(error), PerfError::NotPermitted),
         }
     }
 
     /// Whether this process lacks a permission.
     pub(crate) fn is_permission(&self) -> bool {
-        matches!(self, Refused::Denied(_) | Refused::Thread(_))
+        matches!(self, PerfError::NotPermitted(_) | PerfError::Thread(_))
     }
 
     /// Returns why ring buffers cannot be mapped, while events on tcptally itself work.
-    pub fn rings(error: io::Error) -> Refused {
+    pub fn rings(error: io::Error) -> PerfError {
         match error.raw_os_error() {
-            Some(libc::EPERM) => Refused::LockedMemory,
-            _ => Refused::own(error),
+            Some(libc::EPERM) => PerfError::LockedMemory,
+            _ => PerfError::own(error),
         }
     }
 
     /// Returns why an event on thread `tid` failed, while events on tcptally itself work.
-    pub fn on_thread(error: io::Error, tid: i32) -> Refused {
+    pub fn on_thread(error: io::Error, tid: i32) -> PerfError {
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Refused::Thread(tid),
-            Some(libc::ESRCH) => Refused::Gone,
-            _ => Refused::own(error),
+            Some(libc::EPERM | libc::EACCES) => PerfError::Thread(tid),
+            Some(libc::ESRCH) => PerfError::Gone,
+            _ => PerfError::own(error),
         }
     }
 }
@@ -154,15 +154,15 @@ mod tests {
     fn symbols_of_the_kernel_tell_why_tracepoints_are_unusable() {
         let with = "0000000000000000 T sys_bpf\n0000000000000000 t perf_syscall_exit\n";
         let without = "0000000000000000 T sys_bpf\n0000000000000000 t perf_syscall_exit_x\n";
-        let reason = |text: &str| NoTracepoints::by_symbols(text.as_bytes());
-        assert_eq!(reason(with), NoTracepoints::Silent);
-        assert_eq!(reason(without), NoTracepoints::NotInKernel);
-        assert_eq!(reason(""), NoTracepoints::NotFound);
+        let reason = |text: &str| TracepointsError::by_symbols(text.as_bytes());
+        assert_eq!(reason(with), TracepointsError::Silent);
+        assert_eq!(reason(without), TracepointsError::NotInKernel);
+        assert_eq!(reason(""), TracepointsError::NotFound);
     }
 
     #[test]
     fn errors_of_perf_event_open_are_told_apart() {
-        let own = |errno| Refused::own(io::Error::from_raw_os_error(errno)).to_string();
+        let own = |errno| PerfError::own(io::Error::from_raw_os_error(errno)).to_string();
         assert!(own(libc::ENOSYS).contains("CONFIG_PERF_EVENTS"));
         assert!(own(libc::EINVAL).contains("Linux 5.13"));
         assert!(own(libc::EMFILE).contains("ulimit -n"));
