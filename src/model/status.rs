@@ -94,6 +94,8 @@ pub enum ShortfallKind {
     RefusedInput,
     /// Connections that were made in a way the source cannot see.
     Unobservable,
+    /// Connections of a process that may accept through io_uring, which makes no system call.
+    IoUring,
 }
 
 impl SourceStatus {
@@ -203,7 +205,9 @@ mod tests {
         status.warn("a warning");
         status.record_shortfall(UnreadInput, 0, "none");
         assert!(status.is_complete() && status.shortfalls().is_empty());
-        for kind in [UnreadableLines, LostConnections, UnreadInput, RefusedInput, Unobservable] {
+        for kind in
+            [UnreadableLines, LostConnections, UnreadInput, RefusedInput, Unobservable, IoUring]
+        {
             let mut status = SourceStatus::new("parse");
             status.record_shortfall(kind, 2, "two");
             status.record_shortfall(kind, 1, "two");

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::plural;
 use crate::sys::ptrace::{self, Tid};
 
+use super::attach_error::{self, AttachError};
 use super::error::Error;
 use super::procfs;
-use super::refusal::{self, Refusal};
 use super::target;
 
 /// The processes to attach to.
@@ -25,7 +25,7 @@ pub(crate) struct Seized {
     /// The seized threads, by process.
     pub threads: BTreeMap<Tid, BTreeSet<Tid>>,
     /// Processes that could not be seized, each with the cause and a remedy.
-    pub refused: BTreeMap<Tid, Refusal>,
+    pub failed: BTreeMap<Tid, AttachError>,
 }
 
 impl Targets {
@@ -86,7 +86,7 @@ impl Targets {
             self.seize_process(pid, &mut seized);
         }
         if seized.threads.is_empty() {
-            let causes = seized.refused.into_values().collect();
+            let causes = seized.failed.into_values().collect();
             return Err(Error::nothing_attached(causes));
         }
         loop {
@@ -96,7 +96,7 @@ impl Targets {
             for pid in processes {
                 // tcptally may be a child of the shell that it watches.
                 let is_self = pid == std::process::id() as Tid;
-                if !is_self && !seized.refused.contains_key(&pid) {
+                if !is_self && !seized.failed.contains_key(&pid) {
                     has_new |= self.seize_process(pid, &mut seized);
                 }
             }
@@ -109,11 +109,11 @@ impl Targets {
     /// Seizes the threads of a process. Returns whether one had not been seized before.
     fn seize_process(&self, pid: Tid, seized: &mut Seized) -> bool {
         let mut has_new = false;
-        // A process that was seized has been checked, and its end is no refusal.
+        // A process that was seized has been checked, and its end is no error.
         if !seized.threads.contains_key(&pid)
-            && let Some(reason) = refusal::before_attach(pid)
+            && let Some(reason) = attach_error::before_attach(pid)
         {
-            self.refuse(pid, reason, seized);
+            self.fail(pid, reason, seized);
             return false;
         }
         for tid in procfs::threads(pid) {
@@ -127,7 +127,7 @@ impl Targets {
                 // The thread has ended, for which the kernel may return EPERM.
                 Err(_) if procfs::has_ended(tid) => continue,
                 Err(e) => {
-                    self.refuse(pid, refusal::of_process(pid, &e), seized);
+                    self.fail(pid, attach_error::of_process(pid, &e), seized);
                     return has_new;
                 }
             }
@@ -135,15 +135,15 @@ impl Targets {
             has_new = true;
         }
         if !seized.threads.contains_key(&pid) {
-            self.refuse(pid, refusal::gone(pid), seized);
+            self.fail(pid, attach_error::gone(pid), seized);
         }
         has_new
     }
 
     /// Records that a process could not be seized, unless it is a descendant that has ended.
-    fn refuse(&self, pid: Tid, reason: Refusal, seized: &mut Seized) {
+    fn fail(&self, pid: Tid, reason: AttachError, seized: &mut Seized) {
         if self.pids.contains(&pid) || !procfs::process_has_ended(pid) {
-            seized.refused.insert(pid, reason);
+            seized.failed.insert(pid, reason);
         }
     }
 }
@@ -160,23 +160,23 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_seized_process_is_no_refusal() {
+    fn the_end_of_a_seized_process_is_no_error() {
         let pid = ended();
         let targets = Targets { pids: [pid].into(), children: true };
         let mut seized = Seized::default();
         seized.threads.insert(pid, [pid].into());
         assert!(!targets.seize_process(pid, &mut seized));
-        assert!(seized.refused.is_empty(), "{:?}", seized.refused);
+        assert!(seized.failed.is_empty(), "{:?}", seized.failed);
     }
 
     #[test]
-    fn an_ended_process_is_refused_only_if_it_was_given() {
+    fn an_ended_process_is_an_error_only_if_it_was_given() {
         let pid = ended();
         for given in [true, false] {
             let pids = if given { [pid].into() } else { BTreeSet::new() };
             let mut seized = Seized::default();
             assert!(!Targets { pids, children: true }.seize_process(pid, &mut seized));
-            assert_eq!(seized.refused.contains_key(&pid), given, "{:?}", seized.refused);
+            assert_eq!(seized.failed.contains_key(&pid), given, "{:?}", seized.failed);
         }
     }
 }

@@ -51,8 +51,8 @@ pub struct AutoEngine {
     sampled: Option<SourceStatus>,
     /// Processes that a tracer was asked to watch.
     handed_over: HashSet<Tid>,
-    /// Whether no tracer can watch them.
-    is_refused: bool,
+    /// Whether no tracer can watch them, so that the sampler goes on alone.
+    cannot_hand_over: bool,
     remarks: Vec<Remark>,
     /// Connections and notices to be given next.
     ready: VecDeque<Event>,
@@ -73,14 +73,14 @@ impl AutoEngine {
             is_tracer_idle: true,
             sampled: None,
             handed_over: HashSet::new(),
-            is_refused: false,
+            cannot_hand_over: false,
             remarks: Vec::new(),
             ready: VecDeque::new(),
             next_look: Instant::now(),
         };
         match Sampler::attach(attached.targets.clone(), options) {
-            Ok(sampler) if sampler.has_refused() || sampler.ring_bytes() < MIN_RING_BYTES => {
-                let why = match sampler.has_refused() {
+            Ok(sampler) if sampler.is_partial() || sampler.ring_bytes() < MIN_RING_BYTES => {
+                let why = match sampler.is_partial() {
                     true => "it cannot watch all of them",
                     false => {
                         "its ring buffers would be too small (perf_event_mlock_kb; each \
@@ -141,8 +141,8 @@ impl AutoEngine {
         let Some(sampler) = &mut self.sampler else { return Ok(()) };
         let processes: Vec<Tid> = sampler.processes().collect();
         for pid in processes {
-            if let Some(why) = known_unfit(sampler, pid) {
-                sampler.note_unfit_process(pid, why);
+            if let Some(why) = known_insufficient(sampler, pid) {
+                sampler.note_insufficient_process(pid, why);
             }
         }
         while self.hand_over()? {}
@@ -171,12 +171,13 @@ impl AutoEngine {
     /// Lets a tracer watch a process whose samples do not tell all, and those that execute the same
     /// program. Returns whether there was one.
     fn hand_over(&mut self) -> Result<bool, Error> {
-        let AutoEngine { sampler: Some(sampler), tracer, handed_over, is_refused: false, .. } =
-            self
+        let AutoEngine {
+            sampler: Some(sampler), tracer, handed_over, cannot_hand_over: false, ..
+        } = self
         else {
             return Ok(false);
         };
-        let Some((mut pids, why)) = sampler.unfit(handed_over) else { return Ok(false) };
+        let Some((mut pids, why)) = sampler.insufficient(handed_over) else { return Ok(false) };
         // The child of a traced process is traced, too; its first stop has not been handled yet.
         pids.retain(|pid| !procfs::is_traced_by_us(*pid));
         let Some(&pid) = pids.first() else { return Ok(false) };
@@ -215,7 +216,7 @@ impl AutoEngine {
                 return Ok(true);
             }
             Err(error) => {
-                self.is_refused = true;
+                self.cannot_hand_over = true;
                 format!(
                     "process {pid}{name}: {why}, so that some clients' addresses may be unknown{others}; \
                  no other engine is possible: {error}"
@@ -307,7 +308,7 @@ const OFF_STACK: [&str; 2] = ["haproxy", "node"];
 const MAX_INSPECTED_THREADS: usize = 64;
 
 /// Why the samples of a process will not tell all, as far as that shows before its first accept.
-fn known_unfit(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
+fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     let program = procfs::program(pid).unwrap_or_default();
     if OFF_STACK.contains(&program.as_str()) {
         return Some("its buffers for addresses are not on the stack");

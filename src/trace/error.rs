@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use super::attach_error::{AttachError, AttachErrorKind, ListenerError};
 use super::perf::PerfError;
-use super::refusal::{NoListener, Refusal, RefusalKind};
 
 /// Why a process could not be traced.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +27,13 @@ pub enum Error {
     },
     /// ptrace(2) is forbidden.
     #[error("the command cannot be traced: {0}")]
-    NotTraceable(Refusal),
+    NotTraceable(AttachError),
     /// None of the processes could be attached: the cause for each.
     #[error("{}", join(.0))]
-    NothingAttached(Vec<Refusal>),
+    NothingAttached(Vec<AttachError>),
     /// No listening process was found.
     #[error("{0}")]
-    NoListener(NoListener),
+    NoListener(ListenerError),
     /// The requested engine needs perf events, and they are unavailable.
     #[error("engine '{engine}' cannot be used: {cause}")]
     PerfEvents {
@@ -61,25 +61,25 @@ pub enum Error {
 impl Error {
     /// The error if no process could be attached. Without a free descriptor /proc cannot be read, so
     /// that any other cause may be wrong.
-    pub(crate) fn nothing_attached(refusals: Vec<Refusal>) -> Error {
+    pub(crate) fn nothing_attached(errors: Vec<AttachError>) -> Error {
         match File::open("/proc/self/stat") {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                Error::NothingAttached(vec![Refusal::other(FILES)])
+                Error::NothingAttached(vec![AttachError::other(FILES)])
             }
-            Err(error) if refusals.is_empty() => {
+            Err(error) if errors.is_empty() => {
                 let text = format!("/proc cannot be read: {error}");
-                Error::NothingAttached(vec![Refusal::other(text)])
+                Error::NothingAttached(vec![AttachError::other(text)])
             }
-            _ => Error::NothingAttached(refusals),
+            _ => Error::NothingAttached(errors),
         }
     }
 
     /// Whether a permission is missing, so that what needs less of them can help.
     pub(crate) fn is_permission(&self) -> bool {
         match self {
-            Error::NotTraceable(refusal) => refusal.kind != RefusalKind::Other,
-            Error::NothingAttached(all) => all.iter().any(|r| r.kind != RefusalKind::Other),
-            Error::NoListener(cause) => matches!(cause, NoListener::Invisible { .. }),
+            Error::NotTraceable(error) => error.kind != AttachErrorKind::Other,
+            Error::NothingAttached(all) => all.iter().any(|r| r.kind != AttachErrorKind::Other),
+            Error::NoListener(cause) => matches!(cause, ListenerError::Invisible { .. }),
             Error::PerfEvents { cause, .. } => cause.is_permission(),
             _ => false,
         }
@@ -88,8 +88,8 @@ impl Error {
     /// Whether Yama forbids ptrace(2), which does not concern the engine `sample`.
     pub(crate) fn is_yama(&self) -> bool {
         match self {
-            Error::NotTraceable(refusal) => refusal.kind == RefusalKind::Yama,
-            Error::NothingAttached(all) => all.iter().any(|r| r.kind == RefusalKind::Yama),
+            Error::NotTraceable(error) => error.kind == AttachErrorKind::Yama,
+            Error::NothingAttached(all) => all.iter().any(|r| r.kind == AttachErrorKind::Yama),
             _ => false,
         }
     }
@@ -130,8 +130,8 @@ pub enum ExecError {
     Other(io::Error),
 }
 
-fn join(refusals: &[Refusal]) -> String {
-    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn join(errors: &[AttachError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The cause and the remedy if no descriptor is free.

@@ -7,9 +7,9 @@ use crate::sys::fork::{self, Preparation, Released, Said, StoppedChild};
 use crate::sys::ptrace::{self, Tid};
 use crate::sys::wait;
 
+use super::attach_error;
 use super::engine::PtraceEngine;
 use super::error::{Doing, Error, ExecError};
-use super::refusal;
 use super::seccomp::Program;
 
 /// How a command is started.
@@ -84,7 +84,7 @@ impl Start {
         match ptrace::seize(held.pid, OPTIONS | exit_kill) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-                return Err(Error::NotTraceable(refusal::of_own_child()));
+                return Err(Error::NotTraceable(attach_error::of_own_child()));
             }
             Err(source) => return Err(Error::System { doing: "seizing the command", source }),
         }

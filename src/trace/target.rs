@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use crate::sys::ptrace::Tid;
 
+use super::attach_error::{self, ListenerError};
 use super::error::{Doing, Error};
 use super::procfs::{self, TcpSocket};
-use super::refusal::{self, NoListener};
 
 /// A process that holds a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
 /// visible.
 pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
     if !procfs::is_mounted() {
-        return Err(Error::NoListener(NoListener::NoProc));
+        return Err(Error::NoListener(ListenerError::NoProc));
     }
     let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
     let sockets = requested(&all, ports);
@@ -60,7 +60,7 @@ pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
             let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
             others.sort_unstable();
             others.dedup();
-            Err(Error::NoListener(NoListener::Nobody { others }))
+            Err(Error::NoListener(ListenerError::Nobody { others }))
         });
     }
     let owners = owners_of(&sockets, None);
@@ -127,18 +127,18 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
                 format!("-p {} ({}, {namespace})", owner.pid, owner.comm)
             };
             let owners = found.iter().flatten().map(one).collect();
-            Some(Err(Error::NoListener(NoListener::Several { owners })))
+            Some(Err(Error::NoListener(ListenerError::Several { owners })))
         }
     }
 }
 
-fn no_owner(sockets: &Sockets) -> NoListener {
-    let remedy = if refusal::is_root_without_ptrace() {
-        refusal::GIVE_PTRACE
+fn no_owner(sockets: &Sockets) -> ListenerError {
+    let remedy = if attach_error::is_root_without_ptrace() {
+        attach_error::GIVE_PTRACE
     } else {
         "run tcptally as that user or as root"
     };
-    NoListener::Invisible { addresses: sockets.values().copied().collect(), remedy }
+    ListenerError::Invisible { addresses: sockets.values().copied().collect(), remedy }
 }
 
 /// Who listens where, a line for all processes that have the name and the sockets in common.

@@ -21,13 +21,13 @@ use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
+use super::attach_error::ListenerError;
 use super::auto_engine::AutoEngine;
 use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
 use super::perf::tracepoint::Tracepoints;
 use super::procfs;
-use super::refusal::NoListener;
 use super::sample::Sampler;
 use super::signals::{ENDS, handled_for_attached};
 use super::target::{self, Owner};
@@ -210,13 +210,13 @@ impl<L: Attach> Waiting<L> {
         }
         match target::owners(&self.ports) {
             Ok(owners) => self.attach(&owners, sockets),
-            Err(Error::NoListener(NoListener::Nobody { .. })) => {
+            Err(Error::NoListener(ListenerError::Nobody { .. })) => {
                 if sockets.is_empty() {
                     self.nobody = Some((Instant::now(), opens));
                 }
                 Ok(())
             }
-            Err(error @ Error::NoListener(NoListener::Invisible { .. })) => {
+            Err(error @ Error::NoListener(ListenerError::Invisible { .. })) => {
                 let since = *self.invisible_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < INVISIBLE { Ok(()) } else { Err(error) }
             }

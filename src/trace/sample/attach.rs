@@ -11,10 +11,10 @@ use crate::sys::ptrace::Tid;
 use crate::sys::wake;
 use crate::trace::Options;
 use crate::trace::attach::Targets;
+use crate::trace::attach_error::{self, AttachError};
 use crate::trace::error::{Doing, Error};
 use crate::trace::perf::PerfError;
 use crate::trace::procfs;
-use crate::trace::refusal::{self, Refusal};
 use crate::trace::signals::handled_for_attached;
 use crate::trace::socket::Sockets;
 use crate::trace::target;
@@ -94,7 +94,7 @@ impl Sampler {
             programs: Programs::default(),
             learning: Learning::default(),
             renewals: Renewals::default(),
-            unfit: HashMap::new(),
+            insufficient: HashMap::new(),
             progress: Progress::default(),
             covered: Covered::default(),
             processed_until: 0,
@@ -123,17 +123,17 @@ impl Sampler {
     }
 
     fn open_all(&mut self) -> Result<(), Error> {
-        let mut refused = BTreeMap::new();
+        let mut failed = BTreeMap::new();
         let end = Instant::now() + SETTLE_TIMEOUT;
         let (is_settled, is_whole) = loop {
-            let (unknown, is_whole) = self.unknown_threads(&mut refused);
+            let (unknown, is_whole) = self.unknown_threads(&mut failed);
             let mut has_news = false;
             for thread in unknown {
                 match self.open(thread) {
                     Ok(()) => has_news = true,
                     Err(PerfError::Gone) => {}
                     Err(why @ (PerfError::Thread(_) | PerfError::Other(_))) => {
-                        refused.insert(thread.pid, Refusal::perf_event(thread.pid, &why));
+                        failed.insert(thread.pid, AttachError::perf_event(thread.pid, &why));
                     }
                     Err(why) => return Err(engine_error(why)),
                 }
@@ -148,16 +148,16 @@ impl Sampler {
                 break (is_settled, is_whole);
             }
         };
-        let is_refused = |pid| refused.contains_key(pid);
-        if self.threads.count() == 0 || self.targets.pids.iter().all(is_refused) {
-            return Err(Error::nothing_attached(refused.into_values().collect()));
+        let has_failed = |pid| failed.contains_key(pid);
+        if self.threads.count() == 0 || self.targets.pids.iter().all(has_failed) {
+            return Err(Error::nothing_attached(failed.into_values().collect()));
         }
         if !is_whole {
             self.incomplete(CREATED_UNSEEN);
         } else if !is_settled {
             self.detail("some threads never waited while tcptally attached");
         }
-        for (pid, why) in refused {
+        for (pid, why) in failed {
             let text = format!("not watched: {why}");
             match procfs::exists(pid) {
                 true => self.incomplete(text),
@@ -182,7 +182,7 @@ impl Sampler {
     }
 
     /// The threads that /proc shows and that may have no events yet, and whether it shows all.
-    fn unknown_threads(&mut self, refused: &mut BTreeMap<Tid, Refusal>) -> (Vec<Thread>, bool) {
+    fn unknown_threads(&mut self, failed: &mut BTreeMap<Tid, AttachError>) -> (Vec<Thread>, bool) {
         let mut processes = self.targets.pids.clone();
         processes.extend(self.threads.processes());
         if self.targets.children {
@@ -193,17 +193,17 @@ impl Sampler {
         let mut is_whole = true;
         for pid in processes {
             let is_known = self.threads.of_process(pid).next().is_some();
-            if refused.contains_key(&pid) {
+            if failed.contains_key(&pid) {
                 continue;
             }
             let why = if is_known {
                 None
             } else {
-                refusal::unwatchable(pid).or_else(|| unfit(pid).map(Refusal::other))
+                attach_error::unsupported(pid).or_else(|| unsupported(pid).map(AttachError::other))
             };
             if let Some(why) = why {
                 if self.targets.pids.contains(&pid) || !procfs::process_has_ended(pid) {
-                    refused.insert(pid, why);
+                    failed.insert(pid, why);
                 }
                 continue;
             }
@@ -221,19 +221,18 @@ impl Sampler {
 
     /// Opens events on all threads that may lack them, after records were lost.
     pub(super) fn open_uncertain(&mut self) {
-        let mut refused = BTreeMap::new();
-        let missing = self.open_missing(&mut refused);
-        let failed = missing
-            .failed
-            .or_else(|| refused.into_values().next().map(|refusal| refusal.to_string()));
+        let mut failed = BTreeMap::new();
+        let missing = self.open_missing(&mut failed);
+        let failed =
+            missing.failed.or_else(|| failed.into_values().next().map(|error| error.to_string()));
         if let Some(why) = failed.or_else(|| (!missing.is_whole).then(|| CREATED_UNSEEN.into())) {
             self.incomplete(why);
         }
     }
 
     /// Opens events on all threads that may lack them.
-    pub(super) fn open_missing(&mut self, refused: &mut BTreeMap<Tid, Refusal>) -> Missing {
-        let (unknown, is_whole) = self.unknown_threads(refused);
+    pub(super) fn open_missing(&mut self, failed: &mut BTreeMap<Tid, AttachError>) -> Missing {
+        let (unknown, is_whole) = self.unknown_threads(failed);
         let mut missing = Missing { has_some: !unknown.is_empty(), failed: None, is_whole };
         for thread in unknown {
             match self.open(thread) {
@@ -288,7 +287,7 @@ impl Sampler {
     }
 }
 
-fn unfit(pid: Tid) -> Option<String> {
+fn unsupported(pid: Tid) -> Option<String> {
     if procfs::is_32_bit(pid) == Some(true) {
         return Some(format!(
             "process {pid} is a 32-bit program, whose calls the kernel's tracepoints do not show; \
@@ -303,6 +302,6 @@ fn unfit(pid: Tid) -> Option<String> {
     })
 }
 
-pub(super) fn engine_error(refused: PerfError) -> Error {
-    Error::PerfEvents { engine: "sample", cause: refused }
+pub(super) fn engine_error(cause: PerfError) -> Error {
+    Error::PerfEvents { engine: "sample", cause }
 }

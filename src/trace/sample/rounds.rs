@@ -390,7 +390,7 @@ impl Sampler {
                 self.renewals.ask(program);
             }
         }
-        self.note_unfit(accept, is_told, ends);
+        self.note_insufficient(accept, is_told, ends);
         if !is_told && accept.buffer == Buffer::Sampled {
             self.look_at_buffer(accept.thread);
         }
@@ -402,10 +402,10 @@ impl Sampler {
     }
 
     /// Notes why the samples of a process do not tell all.
-    fn note_unfit(&mut self, accept: &Accept, is_told: bool, ends: &Ends) {
+    fn note_insufficient(&mut self, accept: &Accept, is_told: bool, ends: &Ends) {
         let pid = accept.thread.pid;
         let program = self.programs.program(pid);
-        if self.unfit.contains_key(&program) {
+        if self.insufficient.contains_key(&program) {
             return;
         }
         let is_refuted = self.programs.of(pid).is_refuted(accept);
@@ -424,7 +424,7 @@ impl Sampler {
             }
             Buffer::Sampled => return,
         };
-        self.unfit.insert(program, why);
+        self.insufficient.insert(program, why);
     }
 }
 

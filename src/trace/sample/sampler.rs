@@ -71,7 +71,7 @@ pub struct Sampler {
     pub(super) learning: Learning,
     pub(super) renewals: Renewals,
     /// Programs whose samples do not tell all, and why.
-    pub(super) unfit: HashMap<Program, &'static str>,
+    pub(super) insufficient: HashMap<Program, &'static str>,
     pub(super) progress: Progress,
     pub(super) covered: Covered,
     /// All records before this time have been processed.
@@ -136,19 +136,19 @@ impl Sampler {
         &self.remarks
     }
 
-    /// Processes that execute a program whose samples do not tell all, and why. Those that are
+    /// Processes that execute a program whose samples are insufficient: they do not tell all, and why. Those that are
     /// excluded are not among them, nor those that a tracer watches already.
-    pub(in crate::trace) fn unfit(
+    pub(in crate::trace) fn insufficient(
         &mut self,
         excluded: &HashSet<Tid>,
     ) -> Option<(BTreeSet<Tid>, &'static str)> {
-        let processes: Vec<Tid> = match self.unfit.is_empty() {
+        let processes: Vec<Tid> = match self.insufficient.is_empty() {
             true => Vec::new(),
             false => self.threads.processes().filter(|pid| !excluded.contains(pid)).collect(),
         };
         let mut found: Option<(BTreeSet<Tid>, &'static str)> = None;
         for pid in processes {
-            let Some(why) = self.unfit.get(&self.programs.program(pid)) else { continue };
+            let Some(why) = self.insufficient.get(&self.programs.program(pid)) else { continue };
             let mut threads = self.threads.of_process(pid);
             if threads.any(|tid| !self.covered.has(tid)) {
                 let (pids, first) = found.get_or_insert_with(|| (BTreeSet::new(), why));
@@ -174,7 +174,7 @@ impl Sampler {
 
     pub(super) fn warn_of_io_uring(&mut self) {
         self.io_uring_seen = true;
-        self.incomplete(crate::trace::IO_URING_SEEN);
+        self.status.record_shortfall(ShortfallKind::IoUring, 1, crate::trace::IO_URING_SEEN);
     }
 
     /// Deals with the signals that have come.
@@ -253,7 +253,7 @@ impl Sampler {
                 && self.threads.of_process(pid).any(procfs::accepts_by_int80)
             {
                 self.by_int80.insert(pid);
-                self.note_unfit_process(pid, "it accepts by int 0x80");
+                self.note_insufficient_process(pid, "it accepts by int 0x80");
                 self.incomplete(format!(
                     "process {pid} calls accept by int 0x80, as 32-bit code does, which the engine \
                      sample does not see; connections that it accepted so are not counted; \
@@ -426,8 +426,8 @@ impl Sampler {
     }
 
     /// Notes that the samples of a process will not tell all.
-    pub(in crate::trace) fn note_unfit_process(&mut self, pid: Tid, why: &'static str) {
-        self.unfit.entry(self.programs.program(pid)).or_insert(why);
+    pub(in crate::trace) fn note_insufficient_process(&mut self, pid: Tid, why: &'static str) {
+        self.insufficient.entry(self.programs.program(pid)).or_insert(why);
     }
 
     /// Whether sockets are to be asked as soon as their samples come.
@@ -440,9 +440,9 @@ impl Sampler {
         self.rings.ring_bytes()
     }
 
-    /// Whether a part of what was to be watched cannot be.
-    pub(in crate::trace) fn has_refused(&self) -> bool {
-        self.status.shortfalls().iter().any(|s| s.text != crate::trace::IO_URING_SEEN)
+    /// Whether a part of what was to be watched cannot be, which another engine may be able to watch.
+    pub(in crate::trace) fn is_partial(&self) -> bool {
+        self.status.shortfalls().iter().any(|s| s.kind != ShortfallKind::IoUring)
     }
 
     fn wait(&self, deadline: Option<Instant>) {

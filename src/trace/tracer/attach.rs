@@ -9,12 +9,12 @@ use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
 use crate::sys::wake;
 use crate::trace::attach::Targets;
+use crate::trace::attach_error::AttachError;
 use crate::trace::engine::PtraceEngine;
 use crate::trace::error::Error;
 use crate::trace::perf::PerfError;
 use crate::trace::perf::watch::{Perf, PerfWatchError};
 use crate::trace::procfs;
-use crate::trace::refusal::Refusal;
 use crate::{RecordTime, ShortfallKind};
 
 use super::detach;
@@ -49,13 +49,13 @@ pub(super) fn attach(
         tracees.coverage.collect();
     }
     notes.into_iter().for_each(|note| tracees.remark(note));
-    report_refused(&mut tracees, seized.refused);
+    report_failed(&mut tracees, seized.failed);
     match perf {
         Some(Ok(perf)) => {
             tracees.perf = Some(perf);
             tracees.check.postpone();
         }
-        Some(Err(refused)) => tracees.remark(without_perf(&refused)),
+        Some(Err(error)) => tracees.remark(without_perf(&error)),
         None => {}
     }
     begin(&mut tracees, &seized.threads, signals)?;
@@ -74,7 +74,7 @@ pub(super) fn attach_more(
     if let Watched::Attached(former) = &mut tracees.watched {
         former.pids.extend(targets.pids.iter().copied());
     }
-    report_refused(tracees, seized.refused);
+    report_failed(tracees, seized.failed);
     begin(tracees, &seized.threads, signals)
 }
 
@@ -106,13 +106,13 @@ fn open_perf(
         Some(PtraceEngine::Syscall | PtraceEngine::Seccomp) => Ok(None),
         Some(PtraceEngine::Perf) => match Perf::new(inherit) {
             Ok(perf) => Ok(Some(Ok(perf))),
-            Err(refused) => Err(Error::PerfEvents { engine: "perf", cause: refused }),
+            Err(error) => Err(Error::PerfEvents { engine: "perf", cause: error }),
         },
         None => Ok(Some(Perf::new(inherit))),
     }
 }
 
-fn without_perf(reason: &Refused) -> String {
+fn without_perf(reason: &PerfError) -> String {
     format!(
         "engine perf unavailable: {reason}. The engine syscall is used, which stops the server at \
          every system call instead of once per connection"
@@ -123,20 +123,20 @@ fn without_perf(reason: &Refused) -> String {
 fn require_perf(targets: &Targets) -> Result<(), Error> {
     let unsupported = |pid: &Tid| Perf::unsupported(*pid).map(|reason| unsupported(*pid, &reason));
     let exist = targets.pids.iter().filter(|pid| procfs::exists(**pid));
-    let causes: Vec<Refusal> = exist.filter_map(unsupported).collect();
+    let causes: Vec<AttachError> = exist.filter_map(unsupported).collect();
     if causes.is_empty() { Ok(()) } else { Err(Error::nothing_attached(causes)) }
 }
 
-fn unsupported(pid: Tid, reason: &PerfWatchError) -> Refusal {
-    Refusal::other(format!(
+fn unsupported(pid: Tid, reason: &PerfWatchError) -> AttachError {
+    AttachError::other(format!(
         "process {pid}: engine 'perf' cannot be used, since {reason}; without '--engine', another \
          engine is used for such a process"
     ))
 }
 
 /// Reports the processes that could not be seized, each with the reason.
-fn report_refused(tracees: &mut Tracees, refused: BTreeMap<Tid, Refusal>) {
-    for (pid, reason) in refused {
+fn report_failed(tracees: &mut Tracees, failed: BTreeMap<Tid, AttachError>) {
+    for (pid, reason) in failed {
         let text = format!("not watched: {reason}");
         if procfs::exists(pid) {
             tracees.status.record_shortfall(ShortfallKind::Unobservable, 1, text);
@@ -171,10 +171,10 @@ fn choose_engines(
                     perf.begin_at_first_stop(threads);
                 }
                 // Unlike other reasons, it is not the process that must be changed.
-                if let Unwatchable::Event(refused) = &reason
+                if let PerfWatchError::Event(error) = &reason
                     && !std::mem::replace(&mut has_told, true)
                 {
-                    tracees.remark(without_perf(refused));
+                    tracees.remark(without_perf(error));
                 }
                 tracees.fall_back(pid, &reason);
             }
@@ -195,8 +195,8 @@ fn wait_until_settled(tracees: &mut Tracees, signals: &mut SignalHandler) -> Res
             wake::at(Some(end));
         }
         if Instant::now() >= end {
-            let refused = tracees.perf.as_mut().map(Perf::give_up).unwrap_or_default();
-            for (tid, reason) in refused {
+            let failed = tracees.perf.as_mut().map(Perf::give_up).unwrap_or_default();
+            for (tid, reason) in failed {
                 tracees.report_fallback(tid, &reason);
                 tracees.switch_to_syscall([tid]);
             }

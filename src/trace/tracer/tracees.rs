@@ -188,6 +188,6 @@ impl Tracees {
 
     /// Records that a tracee uses io_uring.
     pub(super) fn record_io_uring(&mut self) {
-        self.status.record_shortfall(ShortfallKind::Unobservable, 1, IO_URING_SEEN);
+        self.status.record_shortfall(ShortfallKind::IoUring, 1, IO_URING_SEEN);
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no process to trace, with remedies: [`Refusal`] of a process, [`NoListener`] of a port.
+//! Why there is no process to trace, with remedies: [`AttachError`] of a process, [`ListenerError`] of a port.
 
 use std::fmt;
 use std::fs;
@@ -12,16 +12,16 @@ use super::procfs;
 
 /// Why a process cannot be attached. Displays the cause and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct AttachError {
     /// The kind of cause.
-    pub kind: RefusalKind,
+    pub kind: AttachErrorKind,
     text: String,
 }
 
-/// The kinds of causes of a [`Refusal`]. They decide which other command or engine can help.
+/// The kinds of causes of an [`AttachError`]. They decide which other command or engine can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RefusalKind {
+pub enum AttachErrorKind {
     /// Yama forbids ptrace(2): kernel.yama.ptrace_scope.
     Yama,
     /// Another permission is missing: the process belongs to another user or is not dumpable, or a
@@ -31,37 +31,39 @@ pub enum RefusalKind {
     Other,
 }
 
-impl Refusal {
-    fn new(kind: RefusalKind, text: impl Into<String>) -> Refusal {
-        Refusal { kind, text: text.into() }
+impl AttachError {
+    fn new(kind: AttachErrorKind, text: impl Into<String>) -> AttachError {
+        AttachError { kind, text: text.into() }
     }
 
-    /// A refusal for want of a permission.
-    pub(super) fn permission(text: impl Into<String>) -> Refusal {
-        Refusal::new(RefusalKind::Permission, text)
+    /// An error for lack of a permission.
+    pub(super) fn permission(text: impl Into<String>) -> AttachError {
+        AttachError::new(AttachErrorKind::Permission, text)
     }
 
-    /// A refusal for another cause.
-    pub(super) fn other(text: impl Into<String>) -> Refusal {
-        Refusal::new(RefusalKind::Other, text)
+    /// An error for another cause.
+    pub(super) fn other(text: impl Into<String>) -> AttachError {
+        AttachError::new(AttachErrorKind::Other, text)
     }
 
     /// Why perf events cannot be opened on a process.
-    pub(super) fn perf_event(pid: Tid, cause: &PerfError) -> Refusal {
+    pub(super) fn perf_event(pid: Tid, cause: &PerfError) -> AttachError {
         let text = format!("process {pid}: {cause}");
         match cause.is_permission() {
-            true => Refusal::permission(text),
-            false => Refusal::other(text),
+            true => AttachError::permission(text),
+            false => AttachError::other(text),
         }
     }
 
     /// Puts `start` before the text.
-    fn behind(self, start: &str) -> Refusal {
-        Refusal { text: format!("{start}{}", self.text), ..self }
+    fn behind(self, start: &str) -> AttachError {
+        AttachError { text: format!("{start}{}", self.text), ..self }
     }
 }
 
-impl fmt::Display for Refusal {
+impl std::error::Error for AttachError {}
+
+impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -86,11 +88,11 @@ fn yama_scope() -> Option<u32> {
 }
 
 /// Describes why a child of tcptally cannot be traced.
-pub(super) fn of_own_child() -> Refusal {
+pub(super) fn of_own_child() -> AttachError {
     let me = std::process::id() as Tid;
     if let Some(thread) = procfs::tracer_of(me) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
-        return Refusal::other(format!(
+        return AttachError::other(format!(
             "tcptally is itself traced, by process {tracer} (strace -f or a debugger), which also \
              traces its children; run tcptally without that tracer"
         ));
@@ -99,7 +101,11 @@ pub(super) fn of_own_child() -> Refusal {
 }
 
 /// Yama forbids PTRACE_SEIZE of a child at scope 2 as well, unless the tracer has CAP_SYS_PTRACE.
-fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: bool) -> Refusal {
+fn describe_own_child(
+    yama: Option<u32>,
+    has_capability: bool,
+    is_root_without: bool,
+) -> AttachError {
     const WATCH: &str = "start the server by itself and count with 'tcptally watch --port PORT'";
     let text = match yama {
         Some(3..) => format!("{YAMA_3}; or {WATCH}"),
@@ -110,13 +116,13 @@ fn describe_own_child(yama: Option<u32>, has_capability: bool, is_root_without: 
              tcptally as root, or {WATCH}"
         ),
         _ => {
-            return Refusal::permission(
+            return AttachError::permission(
                 "a seccomp filter or security module forbids ptrace (usually in a container); run \
                  the container with '--cap-add=SYS_PTRACE' or a seccomp profile that allows ptrace",
             );
         }
     };
-    Refusal::new(RefusalKind::Yama, text)
+    AttachError::new(AttachErrorKind::Yama, text)
 }
 
 /// Without it nothing is known of any process.
@@ -124,34 +130,34 @@ pub(super) const NO_PROC: &str =
     "/proc is not mounted here, and tcptally reads it: 'mount -t proc proc /proc'";
 
 /// Describes that a process does not exist.
-pub(super) fn gone(pid: Tid) -> Refusal {
+pub(super) fn gone(pid: Tid) -> AttachError {
     if !procfs::is_mounted() {
-        return Refusal::other(format!("process {pid}: {NO_PROC}"));
+        return AttachError::other(format!("process {pid}: {NO_PROC}"));
     }
-    Refusal::other(format!(
+    AttachError::other(format!(
         "process {pid}: no such process here (it has ended, or the PID is that of another PID \
          namespace, such as a container; 'pidof NAME' and 'pgrep NAME' show the PIDs of this one)"
     ))
 }
 
 /// Describes why no engine can watch a process; `None` if one can.
-pub(super) fn unwatchable(pid: Tid) -> Option<Refusal> {
+pub(super) fn unsupported(pid: Tid) -> Option<AttachError> {
     if !procfs::exists(pid) {
         return Some(gone(pid));
     }
     let me = std::process::id() as Tid;
     if pid == me {
-        return Some(Refusal::other(format!(
+        return Some(AttachError::other(format!(
             "process {pid} is tcptally itself, which cannot watch itself"
         )));
     }
     if procfs::is_kernel_thread(pid) {
-        return Some(Refusal::other(format!(
+        return Some(AttachError::other(format!(
             "process {pid} is a kernel thread, which does not call accept"
         )));
     }
     if procfs::process_has_ended(pid) {
-        return Some(Refusal::other(format!(
+        return Some(AttachError::other(format!(
             "process {pid} has ended; its parent has not collected it yet (a zombie)"
         )));
     }
@@ -159,21 +165,21 @@ pub(super) fn unwatchable(pid: Tid) -> Option<Refusal> {
 }
 
 /// Describes why attaching to a process will fail; `None` if no reason is known.
-pub(super) fn before_attach(pid: Tid) -> Option<Refusal> {
-    if let Some(why) = unwatchable(pid) {
+pub(super) fn before_attach(pid: Tid) -> Option<AttachError> {
+    if let Some(why) = unsupported(pid) {
         return Some(why);
     }
     if let Some(thread) = procfs::tracer_of(pid).filter(|_| !procfs::is_traced_by_us(pid)) {
         let tracer = procfs::process_of(thread).unwrap_or(thread);
         let name = procfs::comm(tracer).map(|c| format!(" ({c})")).unwrap_or_default();
-        return Some(Refusal::other(format!(
+        return Some(AttachError::other(format!(
             "process {pid} is already traced, by process {tracer}{name}, and a process can have \
              only one tracer; end that tracer first"
         )));
     }
     let tracer_of_mine = procfs::tracer_of(std::process::id() as Tid);
     if tracer_of_mine.and_then(procfs::process_of) == Some(pid) {
-        return Some(Refusal::other(format!(
+        return Some(AttachError::other(format!(
             "process {pid} traces tcptally itself; run tcptally outside of it"
         )));
     }
@@ -194,11 +200,11 @@ struct Facts {
 }
 
 /// Describes why ptrace failed on an existing process.
-pub(super) fn of_process(pid: Tid, error: &io::Error) -> Refusal {
+pub(super) fn of_process(pid: Tid, error: &io::Error) -> AttachError {
     let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
     let start = format!("process {pid}{name} cannot be attached: ");
     if error.raw_os_error() != Some(libc::EPERM) {
-        return Refusal::other(format!("{start}{error}"));
+        return AttachError::other(format!("{start}{error}"));
     }
     let uids = |pid| procfs::status_field(pid, "Uid").unwrap_or_default();
     let (mine, theirs) = (uids(std::process::id() as Tid), uids(pid));
@@ -214,11 +220,11 @@ pub(super) fn of_process(pid: Tid, error: &io::Error) -> Refusal {
     describe_attach(&facts).behind(&start)
 }
 
-fn describe_attach(facts: &Facts) -> Refusal {
+fn describe_attach(facts: &Facts) -> AttachError {
     let user = &facts.user;
-    let mut kind = RefusalKind::Permission;
+    let mut kind = AttachErrorKind::Permission;
     let mut yama = |text: String| {
-        kind = RefusalKind::Yama;
+        kind = AttachErrorKind::Yama;
         text
     };
     let text = match facts.yama {
@@ -260,13 +266,13 @@ fn describe_attach(facts: &Facts) -> Refusal {
              host; {SPAWN_INSTEAD}, if ptrace is allowed at all"
         ),
     };
-    Refusal::new(kind, text)
+    AttachError::new(kind, text)
 }
 
 /// Why no process was found that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoListener {
+pub enum ListenerError {
     /// /proc is not mounted.
     #[error("{NO_PROC}")]
     NoProc,
@@ -383,10 +389,10 @@ mod tests {
             ),
         ];
         for (name, facts, has, lacks) in cases {
-            let refusal = describe_attach(&facts);
-            check(name, &refusal.to_string(), has, lacks);
-            let names_yama = refusal.to_string().contains("ptrace_scope");
-            assert_eq!(refusal.kind == RefusalKind::Yama, names_yama, "{name}");
+            let error = describe_attach(&facts);
+            check(name, &error.to_string(), has, lacks);
+            let names_yama = error.to_string().contains("ptrace_scope");
+            assert_eq!(error.kind == AttachErrorKind::Yama, names_yama, "{name}");
         }
     }
 
@@ -402,8 +408,8 @@ mod tests {
             ("scope 1", Some(1), false, false, &["seccomp filter"], &["yama"]),
         ];
         for (name, yama, has_capability, is_root_without, has, lacks) in cases {
-            let refusal = describe_own_child(yama, has_capability, is_root_without);
-            check(name, &refusal.to_string(), has, lacks);
+            let error = describe_own_child(yama, has_capability, is_root_without);
+            check(name, &error.to_string(), has, lacks);
         }
     }
 }
