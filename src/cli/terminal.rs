@@ -5,7 +5,7 @@ use std::io;
 
 /// Why there is no screen.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoScreen {
+pub(super) enum ScreenError {
     #[error(
         "--live needs a terminal; --interval 20s prints a line for each interval to anything, and --metrics serves the counts"
     )]
@@ -17,12 +17,12 @@ pub(super) enum NoScreen {
 }
 
 /// Checks whether there can be a screen.
-pub(super) fn check() -> Result<(), NoScreen> {
+pub(super) fn check() -> Result<(), ScreenError> {
     let kind = std::env::var("TERM").unwrap_or_default();
     if kind.is_empty() || kind == "dumb" {
-        return Err(NoScreen::Dumb(kind));
+        return Err(ScreenError::Dumb(kind));
     }
-    tty().map(drop).map_err(|_| NoScreen::NoTerminal)
+    tty().map(drop).map_err(|_| ScreenError::NoTerminal)
 }
 
 /// Opens the terminal of this process.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::tracepoint::unavailable::Unavailable;
+use super::tracepoint::error::TracepointError;
 
 /// Why a port cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum Error {
          (seccomp, SELinux, AppArmor) may forbid netlink sockets: run tcptally outside of it, \
          or count with `tcptally trace`"
     )]
-    Refused(io::Error),
+    NotPermitted(io::Error),
     /// The kernel lacks sock_diag for TCP.
     #[error(
         "this kernel has no socket diagnostics for TCP ({0}): it needs CONFIG_INET_DIAG and \
@@ -42,7 +42,7 @@ pub enum Error {
          user namespace that owns it, who must give a process in it instead: --netns PID",
         path.display()
     )]
-    NamespaceRefused {
+    NamespaceNotPermitted {
         /// Its path.
         path: PathBuf,
         /// The error of the system call.
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// The tracepoint cannot be used.
     #[error("engine tracepoint unavailable: {0}; --engine sockdiag works for every user")]
-    Tracepoint(Unavailable),
+    Tracepoint(TracepointError),
     /// A system call failed unexpectedly.
     #[error("{doing}")]
     System {
@@ -62,8 +62,8 @@ pub enum Error {
 }
 
 // Not a `#[from]`: the message contains the cause, so it must not be the source, too.
-impl From<Unavailable> for Error {
-    fn from(why: Unavailable) -> Error {
+impl From<TracepointError> for Error {
+    fn from(why: TracepointError) -> Error {
         Error::Tracepoint(why)
     }
 }

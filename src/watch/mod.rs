@@ -26,5 +26,5 @@ pub use namespace::Namespace;
 pub(crate) use options::RESOLUTION;
 pub use options::{Options, WatchEngine};
 pub use sockdiag::open_connections;
-pub use tracepoint::unavailable::{ForeignListener, Unavailable, UnseenNamespaces};
+pub use tracepoint::error::{ForeignListener, NamespacesError, TracepointError};
 pub use watcher::Watcher;

@@ -42,12 +42,12 @@ impl Namespace {
             Namespace::Of(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
             Namespace::At(path) => path.clone(),
         };
-        let refused =
-            |path, errno: Errno| Err(Error::NamespaceRefused { path, source: errno.into() });
+        let not_permitted =
+            |path, errno: Errno| Err(Error::NamespaceNotPermitted { path, source: errno.into() });
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Error::NamespaceRefused { path, source });
+                return Err(Error::NamespaceNotPermitted { path, source });
             }
             Err(source) => return Err(Error::NoNamespace { path, source }),
         };
@@ -61,14 +61,14 @@ impl Namespace {
                 let both = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
                 match pidfd::open_process(*pid).map(|process| setns(process, both)) {
                     Ok(Ok(())) => Ok(()),
-                    _ => refused(path, Errno::EPERM),
+                    _ => not_permitted(path, Errno::EPERM),
                 }
             }
             (Err(Errno::EINVAL), _) => {
                 let source = std::io::Error::other("this is no network namespace");
                 Err(Error::NoNamespace { path, source })
             }
-            (Err(errno), _) => refused(path, errno),
+            (Err(errno), _) => not_permitted(path, errno),
         }
     }
 }

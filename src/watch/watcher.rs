@@ -10,7 +10,7 @@ use crate::{RecordTime, SourceStatus};
 use super::error::Error;
 use super::options::{Options, WatchEngine};
 use super::sockdiag::source::SockDiagWatcher;
-use super::tracepoint::source::{Obstacle, Step, TracepointWatcher};
+use super::tracepoint::source::{Step, StopReason, TracepointWatcher};
 
 #[derive(Debug)]
 enum Source {
@@ -84,24 +84,13 @@ impl Watcher {
     }
 
     /// Continues with sock_diag when the tracepoint can no longer be used.
-    fn replace(&mut self, obstacle: &Obstacle) -> Result<(), Error> {
+    fn replace(&mut self, reason: &StopReason) -> Result<(), Error> {
         let Source::Tracepoint(former) = &mut self.source else { return Ok(()) };
         let next = SockDiagWatcher::start(self.options.clone())?;
-        let ready = former.give_up(obstacle)?;
+        let ready = former.give_up(reason)?;
         self.former = Some(former.status()?);
         self.queue.extend(ready.into_iter().map(Event::Connection));
-        let why = match obstacle {
-            Obstacle::Foreign(listener) => format!(
-                "another network namespace ({}) now has a listener on port {}",
-                listener.namespace.display(),
-                listener.port
-            ),
-            Obstacle::Unseen(why) => {
-                format!("other network namespaces can no longer be seen ({why})")
-            }
-            Obstacle::Cpus => "the CPUs that are online have changed".into(),
-        };
-        self.queue.push_back(Event::Notice(format!("{why}: continuing with engine sockdiag")));
+        self.queue.push_back(Event::Notice(format!("{reason}: continuing with engine sockdiag")));
         self.source = Source::SockDiag(Box::new(next));
         Ok(())
     }
@@ -142,7 +131,7 @@ impl EventSource for Watcher {
             };
             match step {
                 Step::Event(event) => return Ok(event),
-                Step::Stopped(obstacle) => self.replace(&obstacle)?,
+                Step::Stopped(reason) => self.replace(&reason)?,
             }
         }
     }

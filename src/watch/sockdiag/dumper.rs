@@ -28,7 +28,7 @@ pub(in crate::watch) struct Dumper {
 impl Dumper {
     /// Opens it in the network namespace of the calling thread.
     pub(in crate::watch) fn open(ports: PortSet) -> Result<Dumper, Error> {
-        let socket = netlink::open(false).map_err(Error::Refused)?;
+        let socket = netlink::open(false).map_err(Error::NotPermitted)?;
         Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
     }
 
@@ -65,7 +65,7 @@ impl Dumper {
             let request = sock_diag::request(bytecode, family, states, info, self.sequence);
             let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
             let answer = sock_diag::ask(socket, buffer, &request, self.sequence, &mut each);
-            match answer.map_err(refused) {
+            match answer.map_err(dump_error) {
                 // A kernel without IPv6 has no IPv6 sockets.
                 Err(Error::NoDiag(_)) if family == libc::AF_INET6 => {}
                 result => result?,
@@ -79,16 +79,16 @@ impl Dumper {
 /// namespace: those in the states ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK and CLOSING.
 ///
 /// # Errors
-/// As sock_diag(7) refuses it.
+/// Those of sock_diag(7).
 pub fn open_connections(ports: &[RangeInclusive<u16>]) -> Result<u64, Error> {
     let mut dumper = Dumper::open(ports.iter().cloned().collect())?;
     let sockets = &dumper.dump(false)?.sockets;
     Ok(sockets.iter().filter(|s| s.state != state::LISTEN).count() as u64)
 }
 
-fn refused(error: io::Error) -> Error {
+fn dump_error(error: io::Error) -> Error {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => Error::Refused(error),
+        Some(libc::EPERM | libc::EACCES) => Error::NotPermitted(error),
         Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => {
             Error::NoDiag(error)
         }

@@ -78,7 +78,7 @@ impl Receiver {
         check: Duration,
     ) -> Result<Receiver, Error> {
         let open = || -> Result<(OwnedFd, usize), Error> {
-            let socket = netlink::open(true).map_err(Error::Refused)?;
+            let socket = netlink::open(true).map_err(Error::NotPermitted)?;
             let size = netlink::enlarge(socket.as_fd(), buffer.unwrap_or(BUFFER))
                 .doing("setting the receive buffer's size")?;
             Ok((socket, size))

@@ -15,9 +15,9 @@
 pub use layout::decode_state_change;
 
 mod capture;
+pub(super) mod error;
 mod filter;
 mod layout;
 mod namespaces;
 mod proof;
 pub(super) mod source;
-pub(super) mod unavailable;

@@ -18,7 +18,7 @@ use crate::sys::sock_diag::state;
 use crate::watch::ports::PortSet;
 use crate::watch::sockdiag::dumper::Dumper;
 
-use super::unavailable::{ForeignListener, UnseenNamespaces};
+use super::error::{ForeignListener, NamespacesError};
 
 /// `PROC_PID_INIT_INO` of the kernel's linux/proc_ns.h.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -36,7 +36,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// The reason if not all of them are visible.
-pub(super) fn look(ports: &PortSet) -> Result<Found, UnseenNamespaces> {
+pub(super) fn look(ports: &PortSet) -> Result<Found, NamespacesError> {
     let own = own().map_err(|e| unreadable("/proc/thread-self/ns/net", e))?;
     let mut all = all()?;
     all.remove(&own);
@@ -54,7 +54,7 @@ pub(super) fn look(ports: &PortSet) -> Result<Found, UnseenNamespaces> {
                 let listener = Some(ForeignListener { port, namespace: path });
                 return Ok(Found { listener, others });
             }
-            Err(cause) => return Err(UnseenNamespaces::Listeners { path, cause }),
+            Err(cause) => return Err(NamespacesError::Listeners { path, cause }),
         }
     }
     Ok(Found { listener: None, others })
@@ -75,21 +75,21 @@ fn link(path: &Path) -> io::Result<String> {
     Ok(fs::read_link(path)?.to_string_lossy().into_owned())
 }
 
-fn unreadable(path: impl Into<PathBuf>, cause: io::Error) -> UnseenNamespaces {
-    UnseenNamespaces::File { path: path.into(), cause }
+fn unreadable(path: impl Into<PathBuf>, cause: io::Error) -> NamespacesError {
+    NamespacesError::File { path: path.into(), cause }
 }
 
 /// Returns all network namespaces by name, with a file of each.
-fn all() -> Result<HashMap<String, PathBuf>, UnseenNamespaces> {
+fn all() -> Result<HashMap<String, PathBuf>, NamespacesError> {
     let pid_namespace = link(Path::new("/proc/self/ns/pid"));
     if pid_namespace.ok().as_deref() != Some(INITIAL_PID_NAMESPACE) {
-        return Err(UnseenNamespaces::PidNamespace);
+        return Err(NamespacesError::PidNamespace);
     }
     let mut found = HashMap::new();
     let mut mount_namespaces = HashSet::new();
     // Threads whose namespace link is not readable often share a namespace with other threads.
     let mut readable: HashSet<u64> = HashSet::new();
-    let mut refused = Vec::new();
+    let mut unreadable_links = Vec::new();
     let processes = fs::read_dir("/proc").map_err(|e| unreadable("/proc", e))?;
     for process in processes.flatten() {
         let process = process.path();
@@ -109,7 +109,7 @@ fn all() -> Result<HashMap<String, PathBuf>, UnseenNamespaces> {
                 }
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     let inode = network_inode(&thread.path());
-                    refused.push((inode, unreadable(path, e)));
+                    unreadable_links.push((inode, unreadable(path, e)));
                 }
                 // It has ended.
                 Err(_) => {}
@@ -120,7 +120,7 @@ fn all() -> Result<HashMap<String, PathBuf>, UnseenNamespaces> {
         }
     }
     let unknown = |inode: &Option<u64>| inode.is_none_or(|inode| !readable.contains(&inode));
-    match refused.into_iter().find(|(inode, _)| unknown(inode)) {
+    match unreadable_links.into_iter().find(|(inode, _)| unknown(inode)) {
         Some((_, why)) => Err(why),
         None => Ok(found),
     }

@@ -12,13 +12,13 @@ use crate::sys::sock_diag::state;
 use crate::watch::ports::PortSet;
 
 use super::capture::{Capture, Closed, Purpose};
+use super::error::TracepointError;
 use super::filter;
-use super::unavailable::Unavailable;
 
 /// Connects to itself on 127.0.0.1 and compares the records with this connection. Returns the
 /// events, which close faster while other events of the tracepoint are open.
-pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailable> {
-    let unproven = |e: io::Error| Unavailable::Unproven(e.to_string());
+pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, TracepointError> {
+    let unproven = |e: io::Error| TracepointError::Unproven(e.to_string());
     let listener = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|e| unproven(e.into()))?;
     let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
@@ -28,7 +28,7 @@ pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailabl
     let ports: PortSet = std::iter::once(server.port()..=server.port()).collect();
     let (connections, others) = (filter::connections(&ports), filter::others(&ports));
     let filters = [(Purpose::Connections, &*connections), (Purpose::Others, &*others)];
-    capture.open(id, &filters).map_err(Unavailable::Refused)?;
+    capture.open(id, &filters).map_err(TracepointError::PerfEvents)?;
     let backlog = Backlog::new(1).map_err(|e| unproven(e.into()))?;
     listen(&listener, backlog).map_err(|e| unproven(e.into()))?;
     let client = TcpStream::connect(server).map_err(unproven)?;
@@ -47,13 +47,13 @@ pub(super) fn prove(capture: &mut Capture, id: u16) -> Result<Closed, Unavailabl
         match record.purpose {
             Purpose::Connections if is_client => connected += 1,
             Purpose::Others if is_listener => listened += 1,
-            _ => return Err(Unavailable::Unproven(format!("{change:?}"))),
+            _ => return Err(TracepointError::Unproven(format!("{change:?}"))),
         }
     }
     if (connected, listened) != (1, 1) {
         let found =
             format!("{listened} listeners and {connected} connections instead of 1 of each");
-        return Err(Unavailable::Unproven(found));
+        return Err(TracepointError::Unproven(found));
     }
     Ok(capture.take_events())
 }

@@ -20,11 +20,11 @@ use crate::watch::sockdiag::tracker::SocketTracker;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::capture::{Capture, Purpose, Record};
+use super::error::{ForeignListener, NamespacesError, TracepointError};
 use super::filter;
 use super::layout::Layout;
 use super::namespaces;
 use super::proof::prove;
-use super::unavailable::{ForeignListener, Unavailable, UnseenNamespaces};
 
 /// The folder of the tracepoint in tracefs.
 const NAME: &str = "sock/inet_sock_set_state";
@@ -40,13 +40,19 @@ const LATENESS: Duration = Duration::from_millis(150);
 const READING: &str = "reading the tracepoint's counts";
 
 /// Why counting by the tracepoint cannot continue.
-#[derive(Debug)]
-pub(crate) enum Obstacle {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StopReason {
     /// Another network namespace has a listener now.
+    #[error(
+        "another network namespace ({}) now has a listener on port {}",
+        .0.namespace.display(), .0.port
+    )]
     Foreign(ForeignListener),
     /// It is no longer known whether another namespace has one.
-    Unseen(UnseenNamespaces),
+    #[error("other network namespaces can no longer be seen ({0})")]
+    Unseen(NamespacesError),
     /// The set of online CPUs has changed.
+    #[error("the CPUs that are online have changed")]
     Cpus,
 }
 
@@ -56,7 +62,7 @@ pub(crate) enum Step {
     /// An event for the caller.
     Event(Event),
     /// Another engine must continue.
-    Stopped(Obstacle),
+    Stopped(StopReason),
 }
 
 /// A new listener.
@@ -102,11 +108,12 @@ impl TracepointWatcher {
     pub(crate) fn start(options: &Options) -> Result<TracepointWatcher, Error> {
         let ports: PortSet = options.ports.iter().cloned().collect();
         let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Unavailable::NotInKernel,
-            _ => Unavailable::Tracefs(e),
+            std::io::ErrorKind::NotFound => TracepointError::NotInKernel,
+            _ => TracepointError::Tracefs(e),
         })?;
-        let layout = Layout::parse(&description.format).ok_or(Unavailable::Fields)?;
-        let mut capture = Capture::map(layout, options.buffer).map_err(Unavailable::Refused)?;
+        let layout = Layout::parse(&description.format).ok_or(TracepointError::Fields)?;
+        let mut capture =
+            Capture::map(layout, options.buffer).map_err(TracepointError::PerfEvents)?;
         let proven = prove(&mut capture, description.id)?;
         signals::install()?;
         let mut before = SocketTracker::new(false);
@@ -115,7 +122,7 @@ impl TracepointWatcher {
         let passive = opens.as_mut().and_then(PassiveOpens::read);
         let (connections, others) = (filter::connections(&ports), filter::others(&ports));
         let filters = [(Purpose::Connections, &*connections), (Purpose::Others, &*others)];
-        capture.open(description.id, &filters).map_err(Unavailable::Refused)?;
+        capture.open(description.id, &filters).map_err(TracepointError::PerfEvents)?;
         drop(proven);
         let mut status = SourceStatus::new("watch");
         status.started = Some(RecordTime::now());
@@ -140,9 +147,9 @@ impl TracepointWatcher {
             ports,
         };
         // After the events are open: a later listener makes a record.
-        let found = namespaces::look(&watcher.ports).map_err(Unavailable::Unseen)?;
+        let found = namespaces::look(&watcher.ports).map_err(TracepointError::Unseen)?;
         match found.listener {
-            Some(listener) => Err(Unavailable::Foreign(listener).into()),
+            Some(listener) => Err(TracepointError::Foreign(listener).into()),
             None => Ok(watcher),
         }
     }
@@ -162,7 +169,7 @@ impl TracepointWatcher {
         self.capture.ring_bytes()
     }
 
-    /// Waits for the next event or obstacle, at most until `deadline`.
+    /// Waits for the next event or a reason to stop, at most until `deadline`.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Step, Error> {
         loop {
             if self.requests.take_signals() {
@@ -183,15 +190,15 @@ impl TracepointWatcher {
                 let until = (now + READ_EVERY).min(deadline.unwrap_or(now + READ_EVERY));
                 self.capture.wait(until - now);
             }
-            let obstacle = match self.check_at <= now {
+            let reason = match self.check_at <= now {
                 true => self.check()?,
                 false => {
                     self.read(None);
                     self.look_at_listeners()
                 }
             };
-            if let Some(obstacle) = obstacle {
-                return Ok(Step::Stopped(obstacle));
+            if let Some(reason) = reason {
+                return Ok(Step::Stopped(reason));
             }
         }
     }
@@ -201,17 +208,17 @@ impl TracepointWatcher {
         if !self.stopped {
             self.status.ended = Some(RecordTime::now());
             self.ended = Some(monotonic_now());
-            if let Some(obstacle) = self.close()? {
-                self.leave_out_unsure(&obstacle);
+            if let Some(reason) = self.close()? {
+                self.leave_out_unsure(&reason);
             }
         }
         Ok(())
     }
 
-    /// Stops because of an obstacle. Returns the connections that came before.
-    pub(crate) fn give_up(&mut self, obstacle: &Obstacle) -> Result<Vec<Connection>, Error> {
+    /// Stops for a reason. Returns the connections that came before.
+    pub(crate) fn give_up(&mut self, reason: &StopReason) -> Result<Vec<Connection>, Error> {
         let more = self.close()?;
-        self.leave_out_unsure(more.as_ref().unwrap_or(obstacle));
+        self.leave_out_unsure(more.as_ref().unwrap_or(reason));
         Ok(self.ready.drain(..).collect())
     }
 
@@ -291,16 +298,16 @@ impl TracepointWatcher {
     }
 
     /// Checks whether the new listeners are in another network namespace.
-    fn look_at_listeners(&mut self) -> Option<Obstacle> {
+    fn look_at_listeners(&mut self) -> Option<StopReason> {
         if self.listened.is_empty() {
             return None;
         }
         let found = match namespaces::look(&self.ports) {
             Ok(found) => found,
-            Err(why) => return Some(Obstacle::Unseen(why)),
+            Err(why) => return Some(StopReason::Unseen(why)),
         };
         if let Some(listener) = found.listener {
-            return Some(Obstacle::Foreign(listener));
+            return Some(StopReason::Foreign(listener));
         }
         // A listener that has closed again may have been in another namespace.
         let is_ours = |l: &Listened| namespaces::is_in_ours(l.tid) == Some(true);
@@ -321,7 +328,7 @@ impl TracepointWatcher {
     }
 
     /// Compares the records with the kernel's own counts, and reads the rings.
-    fn check(&mut self) -> Result<Option<Obstacle>, Error> {
+    fn check(&mut self) -> Result<Option<StopReason>, Error> {
         self.check_at = Instant::now() + CHECK_EVERY;
         self.compare()?;
         if self.capture.have_cpus_changed() {
@@ -331,7 +338,7 @@ impl TracepointWatcher {
                 "the CPUs that are online have changed: connections of a new CPU may be missing \
                  for up to a second",
             );
-            return Ok(Some(Obstacle::Cpus));
+            return Ok(Some(StopReason::Cpus));
         }
         Ok(self.look_at_listeners())
     }
@@ -352,14 +359,14 @@ impl TracepointWatcher {
     }
 
     /// Disables the events and reads all records.
-    fn close(&mut self) -> Result<Option<Obstacle>, Error> {
+    fn close(&mut self) -> Result<Option<StopReason>, Error> {
         self.stopped = true;
         self.capture.disable().doing("stopping the tracepoint")?;
         self.read(Some(u64::MAX));
         self.compare()?;
-        let obstacle = self.look_at_listeners();
+        let reason = self.look_at_listeners();
         self.say_what_is_missing();
-        Ok(obstacle)
+        Ok(reason)
     }
 
     fn say_what_is_missing(&mut self) {
@@ -391,11 +398,11 @@ impl TracepointWatcher {
     }
 
     /// Drops the connections that may belong to another network namespace.
-    fn leave_out_unsure(&mut self, obstacle: &Obstacle) {
-        let is_unsure = |c: &Connection| match obstacle {
-            Obstacle::Foreign(listener) => c.local_port == Some(listener.port),
-            Obstacle::Unseen(_) => true,
-            Obstacle::Cpus => false,
+    fn leave_out_unsure(&mut self, reason: &StopReason) {
+        let is_unsure = |c: &Connection| match reason {
+            StopReason::Foreign(listener) => c.local_port == Some(listener.port),
+            StopReason::Unseen(_) => true,
+            StopReason::Cpus => false,
         };
         let (left_out, counted): (Vec<_>, Vec<_>) = self.unsure.drain(..).partition(is_unsure);
         self.ready.extend(counted);

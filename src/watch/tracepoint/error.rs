@@ -1,4 +1,4 @@
-//! [`Unavailable`]: why the tracepoint cannot be used.
+//! [`TracepointError`]: why the tracepoint cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct ForeignListener {
 
 /// Why a listener in another network namespace may exist and not be seen.
 #[derive(Debug, thiserror::Error)]
-pub enum UnseenNamespaces {
+pub enum NamespacesError {
     /// Processes of other PID namespaces are not visible.
     #[error("this PID namespace shows only some of the machine's processes")]
     PidNamespace,
@@ -46,7 +46,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Why the tracepoint cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
+pub enum TracepointError {
     /// tracefs is not readable.
     #[error(
         "the tracepoint's description in tracefs cannot be read ({0}); root may read it, in the \
@@ -63,8 +63,8 @@ pub enum Unavailable {
     #[error("the tracepoint sock:inet_sock_set_state of this kernel has unknown fields")]
     Fields,
     /// perf_event_open(2) or mmap(2) failed.
-    #[error("{}", describe_refusal(.0))]
-    Refused(io::Error),
+    #[error("{}", describe_perf_error(.0))]
+    PerfEvents(io::Error),
     /// A connection to itself did not appear as expected.
     #[error("a test connection on 127.0.0.1 was not recorded as expected: {0}")]
     Unproven(String),
@@ -73,7 +73,7 @@ pub enum Unavailable {
         "the tracepoint does not name network namespaces, and it is not known whether \
          another one has a listener on the port ({0})"
     )]
-    Unseen(UnseenNamespaces),
+    Unseen(NamespacesError),
     /// Another network namespace has a listener, too.
     #[error(
         "the tracepoint does not name network namespaces, and the one of {} has a listener \
@@ -83,7 +83,7 @@ pub enum Unavailable {
     Foreign(ForeignListener),
 }
 
-fn describe_refusal(error: &io::Error) -> String {
+fn describe_perf_error(error: &io::Error) -> String {
     match PerfAccessError::of(error, Scope::AllProcesses) {
         Some(denied) => denied.to_string(),
         None => format!("perf_event_open(2) failed: {error}"),
