@@ -50,12 +50,12 @@ pub(super) fn say_notes(status: &SourceStatus, count: &Count, quiet: bool) {
     print_notes(&notes(status, count), status, quiet);
 }
 
-/// Prints notes to stderr, except refused inputs, which are printed as errors.
+/// Prints notes to stderr, except failed inputs, which are printed as errors.
 pub(super) fn print_notes(notes: &[String], status: &SourceStatus, quiet: bool) {
     let all = status.shortfalls().iter();
-    let refused = all.filter(|s| s.kind == ShortfallKind::RefusedInput);
-    let refused: HashSet<&str> = refused.map(|s| s.text.as_str()).collect();
-    for note in notes.iter().filter(|note| !refused.contains(note.as_str())) {
+    let failed = all.filter(|s| s.kind == ShortfallKind::FailedInput);
+    let failed: HashSet<&str> = failed.map(|s| s.text.as_str()).collect();
+    for note in notes.iter().filter(|note| !failed.contains(note.as_str())) {
         message::notice(quiet, note);
     }
 }

@@ -123,7 +123,7 @@ fn whole(
         && std::io::stdout().is_terminal()
         && std::io::stderr().is_terminal();
     if both_seen {
-        // Refused inputs are printed as errors.
+        // Failed inputs are printed as errors.
         report.notes.retain(|note| !parsed.failures.contains(note));
     }
     let written = output.write(|out| {

@@ -90,8 +90,8 @@ pub enum ShortfallKind {
     LostConnections,
     /// Parts of an input: an encapsulation, a link type, the rest of a truncated file.
     UnreadInput,
-    /// Whole inputs that were refused.
-    RefusedInput,
+    /// Inputs that could not be read, or only in part: `Outcome::failures` of `parse`.
+    FailedInput,
     /// Connections that were made in a way the source cannot see.
     Unobservable,
     /// Connections of a process that may accept through io_uring, which makes no system call.
@@ -206,7 +206,7 @@ mod tests {
         status.record_shortfall(UnreadInput, 0, "none");
         assert!(status.is_complete() && status.shortfalls().is_empty());
         for kind in
-            [UnreadableLines, LostConnections, UnreadInput, RefusedInput, Unobservable, IoUring]
+            [UnreadableLines, LostConnections, UnreadInput, FailedInput, Unobservable, IoUring]
         {
             let mut status = SourceStatus::new("parse");
             status.record_shortfall(kind, 2, "two");

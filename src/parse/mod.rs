@@ -98,7 +98,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
     let sorted = registry::sort(files, options, &progress);
-    let Sorted { runs, empty, failures, refused, left_out, unlike, twice, unnamed, .. } = sorted;
+    let Sorted { runs, empty, failures, failed, left_out, unlike, twice, unnamed, .. } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {
         outcome.status.record_shortfall(ShortfallKind::UnreadInput, count, text);
@@ -124,7 +124,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
             engines.push(run.format.name);
         }
     }
-    outcome.status.inputs = refused.into_iter().chain(empty_results(&empty, options)).collect();
+    outcome.status.inputs = failed.into_iter().chain(empty_results(&empty, options)).collect();
     for run in runs::read_all(runs, options, sink) {
         outcome.status.add(run.status);
         outcome.failures.extend(run.failures);
@@ -135,7 +135,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
         outcome.status.engine = Some(engines.join(", "));
     }
     for failure in &outcome.failures {
-        outcome.status.record_shortfall(ShortfallKind::RefusedInput, 1, failure.to_string());
+        outcome.status.record_shortfall(ShortfallKind::FailedInput, 1, failure.to_string());
     }
     outcome
 }

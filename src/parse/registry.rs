@@ -83,7 +83,7 @@ pub(super) struct Sorted<'a> {
     /// Why inputs cannot be read or recognised.
     pub failures: Vec<InputError>,
     /// The same inputs, and the members that are left out of archives.
-    pub refused: Vec<InputResult>,
+    pub failed: Vec<InputResult>,
     /// Archives in which some members are not records: the number of those members, and a message
     /// for the user.
     pub left_out: Vec<(u64, String)>,
@@ -131,7 +131,7 @@ pub(super) fn sort<'a>(
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,
             Err(error) => {
-                sorted.refuse(path.display().to_string(), Some(path), error);
+                sorted.fail(path.display().to_string(), Some(path), error);
                 continue;
             }
         };
@@ -147,7 +147,7 @@ pub(super) fn sort<'a>(
                 known: known(),
                 option: options.name(Setting::Format),
             };
-            sorted.refuse(name, Some(path), error);
+            sorted.fail(name, Some(path), error);
         }
     }
     sorted
@@ -159,7 +159,7 @@ impl<'a> Sorted<'a> {
             runs: Vec::new(),
             empty: Vec::new(),
             failures: Vec::new(),
-            refused: Vec::new(),
+            failed: Vec::new(),
             left_out: Vec::new(),
             unlike: Vec::new(),
             twice: Vec::new(),
@@ -170,13 +170,13 @@ impl<'a> Sorted<'a> {
     }
 
     /// Adds an input that is not read, and why.
-    fn refuse(&mut self, name: String, path: Option<&Path>, error: InputError) {
+    fn fail(&mut self, name: String, path: Option<&Path>, error: InputError) {
         self.failures.push(error);
         self.leave_out(name, path);
     }
 
     fn leave_out(&mut self, name: String, path: Option<&Path>) {
-        self.refused.push(InputResult {
+        self.failed.push(InputResult {
             name,
             files: 1,
             host: self.options.host_of(path).as_deref().map(Into::into),
@@ -209,7 +209,7 @@ impl<'a> Sorted<'a> {
         let Some(first) = unknown.first() else {
             if all == 0 {
                 let error = ArchiveError::NoFiles { name: archive_name.clone() };
-                self.refuse(archive_name, None, error.into());
+                self.fail(archive_name, None, error.into());
             }
             return;
         };
@@ -234,7 +234,7 @@ impl<'a> Sorted<'a> {
             Err(error) => {
                 let name = input.name().to_owned();
                 let failure = InputError::Read { name: name.clone(), error };
-                self.refuse(name, input.path(), failure);
+                self.fail(name, input.path(), failure);
                 return None;
             }
         };
