@@ -107,7 +107,7 @@ pictures: ## the pictures of README.md, made again (tmux, chromium, python3; aft
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.
 install: ## to $(DESTDIR)$(PREFIX): the program, manual pages, completions
-	@[ -x $(BIN) ] || { echo 'Run make first.' >&2; exit 1; }
+	@[ -x $(BIN) ] || { echo 'Run `make` first.' >&2; exit 1; }
 	install -D -m 755 $(BIN) '$(ROOT)/bin/tcptally'
 	install -d '$(ROOT)/share/man/man1' '$(ROOT)/share/bash-completion/completions' \
 		'$(ROOT)/share/zsh/site-functions' '$(ROOT)/share/fish/vendor_completions.d'
