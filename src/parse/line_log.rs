@@ -5,15 +5,15 @@
 //! report are handled here.
 
 use super::calls::{Call, Calls, SeenCalls, Step};
+use super::decoration::layers::{Layers, first_lines};
+use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
 use super::host::Host;
 use super::input::{Input, common_name};
-use super::layers::{Layers, first_lines};
 use super::reader::{Context, Setting};
 use super::requests::Requests;
 use super::timestamp::{self, Dated, Stamp};
-use super::wrapper;
 use super::{lines, text};
 use crate::{Connection, RecordTime, ShortfallKind};
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::decoration::pasted;
 use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::lines;
@@ -12,8 +13,8 @@ use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
     asa, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines, mikrotik,
-    netfilter, netflow, parquet, pasted, pcap, perf_trace, report, socket_list, strace, suricata,
-    sysdig, systemtap, tcpdump, truss, tshark, vpc_flow, windows_firewall, zeek,
+    netfilter, netflow, parquet, pcap, perf_trace, report, socket_list, strace, suricata, sysdig,
+    systemtap, tcpdump, truss, tshark, vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 

@@ -3,10 +3,10 @@
 use memchr::memmem;
 
 use crate::parse::cursor::Cursor;
+use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{self, Stripped};
 
 /// What happened to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

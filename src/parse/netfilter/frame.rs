@@ -1,8 +1,8 @@
 //! What stands before the body of a line: the time, the host and the program that wrote it.
 
 use crate::parse::cursor::Cursor;
+use crate::parse::decoration::wrapper;
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper;
 
 /// The stamp of a line and what follows it.
 pub(crate) fn split(line: &[u8]) -> (Stamp, &[u8]) {

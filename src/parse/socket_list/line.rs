@@ -1,9 +1,9 @@
 //! Reads the lines of such lists.
 
+use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{self, Stripped};
 
 /// A socket is not behind more words.
 const MAX_WORDS: usize = 12;

@@ -8,10 +8,11 @@ use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::prefix::{Prefix, split};
 use super::rescue;
 use crate::parse::cursor::Cursor;
+use crate::parse::decoration::clean;
+use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::input::unwrap_line;
+use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{self, Stripped};
-use crate::parse::{clean, lines};
 
 /// A line can be glued to another, cut one, and that to a third: but not for ever.
 const GLUED: u8 = 16;

@@ -8,8 +8,8 @@ use super::call::named;
 use super::prefix::{Prefix, split};
 pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
-use crate::parse::clean;
 use crate::parse::cursor::Cursor;
+use crate::parse::decoration::clean;
 use crate::parse::timestamp::Stamp;
 
 /// The prefixes of strace itself are no longer than this.

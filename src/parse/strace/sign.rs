@@ -6,8 +6,9 @@ use super::call::named;
 
 use super::prefix::split;
 use super::rescue;
+use crate::parse::decoration::{clean, wrapper};
+use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
-use crate::parse::{clean, lines, wrapper};
 
 /// How the table of `-c` begins.
 const SUMMARY: &[u8] = b"% time     seconds  usecs/call";

@@ -10,9 +10,9 @@ use memchr::memmem;
 
 use self::line::{Line, Packet};
 use self::packets::Packets;
+use super::decoration::layers::Layers;
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
-use super::layers::Layers;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated, Stamp};

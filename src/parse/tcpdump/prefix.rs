@@ -6,9 +6,9 @@
 
 use super::line::{self, Line};
 use super::packets::Packets;
-use crate::parse::layers::{Layer, Layers, first_lines};
+use crate::parse::decoration::layers::{Layer, Layers, first_lines};
+use crate::parse::decoration::wrapper::{MAX_LAYERS, Stripped};
 use crate::parse::timestamp::Stamp;
-use crate::parse::wrapper::{MAX_LAYERS, Stripped};
 
 /// The prefixes of a text that begins with `head`.
 pub(super) fn of(head: &[u8]) -> Layers {

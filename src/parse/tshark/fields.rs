@@ -7,9 +7,9 @@
 
 use super::columns::{Fields, header, join_date, split};
 use super::guess::guess;
+use crate::parse::decoration::layers::first_lines;
 use crate::parse::host::Host;
 use crate::parse::input::{Input, common_name};
-use crate::parse::layers::first_lines;
 use crate::parse::line_log::{self, LineLog, ParsedLine};
 use crate::parse::reader::{Context, RecordFormat};
 

@@ -1,8 +1,8 @@
 //! [`Layers`]: the prefixes that every line of a text has.
 
-use super::cursor::Cursor;
-use super::timestamp::Stamp;
 use super::wrapper::{MAX_LAYERS, Stripped, strip};
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// A prefix that every line of a text has. It is stripped exactly: the blanks behind it belong to
 /// the line.

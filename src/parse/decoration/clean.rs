@@ -45,7 +45,7 @@ const ELEMENTS: &[&[u8]] = &[
 ];
 
 /// Whether [`pieces`] would change anything.
-pub(super) fn is_dirty(line: &[u8]) -> bool {
+pub(in crate::parse) fn is_dirty(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     line.iter().enumerate().any(|(at, byte)| match byte {
         b'\t' => false,
@@ -58,7 +58,7 @@ pub(super) fn is_dirty(line: &[u8]) -> bool {
 
 /// The line without terminal sequences, entities and look-alike characters. A carriage return
 /// begins another piece: what follows it was written over what came before.
-pub(super) fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
+pub(in crate::parse) fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;
@@ -89,7 +89,7 @@ pub(super) fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The line without entities, tags and look-alike characters. Control characters are left.
-pub(super) fn without_markup(line: &[u8]) -> Vec<u8> {
+pub(in crate::parse) fn without_markup(line: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;
     while let Some(byte) = rest.first() {
@@ -106,7 +106,7 @@ pub(super) fn without_markup(line: &[u8]) -> Vec<u8> {
 }
 
 /// The line without terminal sequences and the like, in one piece.
-pub(super) fn joined(line: &[u8]) -> Cow<'_, [u8]> {
+pub(in crate::parse) fn joined(line: &[u8]) -> Cow<'_, [u8]> {
     if is_dirty(line) { Cow::Owned(pieces(line).join(&b'\n')) } else { Cow::Borrowed(line) }
 }
 

@@ -4,12 +4,12 @@
 //! A reader tries a line as it is first. Only if that is nothing it knows, it asks [`strip`] for
 //! what the line looks like without the outermost of these prefixes, and tries again.
 
-use super::cursor::Cursor;
-use super::timestamp::Stamp;
+use crate::parse::cursor::Cursor;
+use crate::parse::timestamp::Stamp;
 
 /// A line without one of its prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stripped<'a> {
+pub(in crate::parse) struct Stripped<'a> {
     /// The time that the prefix tells; [`Stamp::None`] if it tells none.
     pub stamp: Stamp,
     /// What follows the prefix.
@@ -17,13 +17,13 @@ pub(super) struct Stripped<'a> {
 }
 
 /// More prefixes than this are not before a line.
-pub(super) const MAX_LAYERS: usize = 10;
+pub(in crate::parse) const MAX_LAYERS: usize = 10;
 
 /// Prefixes are no longer than this.
 const MAX_PREFIX: usize = 512;
 
 /// Strips the outermost prefix of a line; `None` if it begins with none.
-pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
+pub(in crate::parse) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     let blanks = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     if blanks > 0 {
         return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });
@@ -46,7 +46,7 @@ pub(super) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
 
 /// What follows the first prefix of a line, the first two, and so on. The stamp is that of the
 /// innermost prefix so far that has one.
-pub(super) fn without_prefixes(line: &[u8]) -> impl Iterator<Item = Stripped<'_>> {
+pub(in crate::parse) fn without_prefixes(line: &[u8]) -> impl Iterator<Item = Stripped<'_>> {
     let mut outer = Stripped { stamp: Stamp::None, rest: line };
     let next = move || {
         let Stripped { stamp, rest } = strip(outer.rest)?;

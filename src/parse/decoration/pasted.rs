@@ -6,8 +6,8 @@
 use std::io::Read;
 
 use super::clean;
-use super::input::source::{Convert, Converted};
-use super::lines::LONGEST;
+use crate::parse::input::source::{Convert, Converted};
+use crate::parse::lines::LONGEST;
 
 /// Entities that stand for the characters between the words of records.
 const ENTITIES: &[&[u8]] = &[b"&gt;", b"&lt;", b"&quot;", b"&#34;", b"&#60;", b"&#62;"];

@@ -1,0 +1,8 @@
+//! What the lines of a record have beside what its program wrote: prefixes of loggers, container
+//! engines and shells (`wrapper`), those that every line has (`layers`), and what a terminal, an editor
+//! or a web page changed (`pasted` for whole texts, `clean` for a line).
+
+pub(super) mod clean;
+pub(super) mod layers;
+pub(super) mod pasted;
+pub(super) mod wrapper;
