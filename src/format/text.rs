@@ -1,4 +1,11 @@
-//! Lines of text for people.
+//! Text for people: styles of a terminal, and lines broken between words.
+
+use anstyle::{AnsiColor, Style};
+
+pub(super) const HEADING: Style = Style::new().bold();
+pub(super) const BAR: Style = AnsiColor::Green.on_default();
+pub(super) const NOTE: Style = AnsiColor::Yellow.on_default();
+pub(super) const QUIET: Style = Style::new().dimmed();
 
 /// Breaks a text between words into lines of at most `width` columns. A longer word is not broken.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {

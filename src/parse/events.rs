@@ -1,9 +1,10 @@
 //! Our own events, as lines of JSON or comma-separated values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,11 +12,10 @@ use serde::Deserialize;
 use super::host::Host;
 use super::input::Input;
 use super::lines;
-use super::observers::Observers;
 use super::reader::{Context, RecordFormat};
 use crate::model::connection::{Transport, canonical};
 use crate::model::text::unescape_cell;
-use crate::{Connection, RecordTime};
+use crate::{Connection, RecordTime, SourceStatus};
 
 /// What `--events` writes with `--format jsonl`, `json` or `csv`.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -242,4 +242,54 @@ fn csv(
         }
     }
     Ok(())
+}
+
+/// Maximum number of servers that are compared.
+const MAX_SERVERS: usize = 4096;
+
+/// The machine and the port.
+type Server = (Option<Arc<str>>, u16);
+
+/// The times of the first and the last event.
+type Span = Option<(RecordTime, RecordTime)>;
+
+/// The times of the events of each server, by what observed it, `trace` or `watch`.
+#[derive(Default)]
+struct Observers(HashMap<Server, [Span; 2]>);
+
+impl Observers {
+    /// Notes an event. Only `trace` knows the descriptor, and only `watch` has statistics.
+    fn note(&mut self, event: &Connection) {
+        let observer = match (event.fd, &event.transport) {
+            (Some(_), None) => 0,
+            (None, Some(_)) => 1,
+            _ => return,
+        };
+        let (Some(port), Some(time)) = (event.local_port, event.time) else { return };
+        let is_full = self.0.len() >= MAX_SERVERS;
+        let server = (event.machine.clone(), port);
+        if is_full && !self.0.contains_key(&server) {
+            return;
+        }
+        let span = &mut self.0.entry(server).or_default()[observer];
+        *span = Some(span.map_or((time, time), |(a, b)| (a.min(time), b.max(time))));
+    }
+
+    /// Warns of each server that both have observed at the same time.
+    fn warn(&self, status: &mut SourceStatus) {
+        let overlap = |spans: &[Span; 2]| match spans {
+            [Some(a), Some(b)] => a.0 <= b.1 && b.0 <= a.1,
+            _ => false,
+        };
+        let mut both: Vec<&Server> =
+            self.0.iter().filter(|(_, spans)| overlap(spans)).map(|(server, _)| server).collect();
+        both.sort();
+        for (machine, port) in both {
+            let machine = machine.as_deref().unwrap_or("an unknown machine");
+            status.warn(format!(
+                "port {port} of {machine} was observed by trace and by watch at the same time: a \
+                 connection that is in the events of both counts twice"
+            ));
+        }
+    }
 }

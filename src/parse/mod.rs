@@ -31,7 +31,6 @@ mod mikrotik;
 mod mixed;
 mod netfilter;
 mod netflow;
-mod observers;
 mod parallel;
 mod parquet;
 mod pcap;

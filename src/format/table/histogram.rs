@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::styles::{BAR, HEADING};
 use crate::format::chart::Chart;
 use crate::format::markup::grouped;
+use crate::format::text::{BAR, HEADING};
 use crate::format::{RenderOptions, Report};
 
 /// Lines of the bars.

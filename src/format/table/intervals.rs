@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::columns::bar;
-use super::styles::{BAR, HEADING};
 use crate::RecordTime;
 use crate::count::order::{Order, Sort};
 use crate::format::chart::name;
 use crate::format::clock::{Clock, Detail};
 use crate::format::tcp_stats::fields;
+use crate::format::text::{BAR, HEADING};
 use crate::format::{RenderOptions, ReportSection};
 
 /// Lines after which the headings are repeated.

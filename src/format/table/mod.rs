@@ -3,7 +3,6 @@
 mod columns;
 mod histogram;
 mod intervals;
-mod styles;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,10 +11,10 @@ use anstyle::Style;
 
 use self::columns::{Columns, Line};
 use self::intervals::Rows;
-use self::styles::{BAR, HEADING, NOTE, QUIET};
+
 use super::clock::{Clock, Detail};
 use super::tcp_stats::{fields, fields_of_one};
-use super::text::wrap;
+use super::text::{BAR, HEADING, NOTE, QUIET, wrap};
 use super::{RenderOptions, Report, ReportSection, Row};
 use crate::Connection;
 use crate::count::key::Key;
