@@ -7,7 +7,7 @@ use std::path::Path;
 
 use clap::error::{Error, ErrorKind};
 
-use super::services;
+use super::name_files;
 
 /// Prints why the command line is refused and what to write instead, and returns the exit status.
 pub(crate) fn explain(error: &Error, args: &[OsString]) -> i32 {
@@ -74,7 +74,7 @@ fn correction(words: &[&str]) -> Option<String> {
         ("trace", Some(word)) if !word.starts_with('-') => {
             Some(start_or_attach(word, &rest.join(" ")))
         }
-        ("watch", Some(word)) if is_number(word) || services::port_of(word).is_some() => {
+        ("watch", Some(word)) if is_number(word) || name_files::port_of(word).is_some() => {
             Some(format!("tcptally watch --port {word}"))
         }
         ("watch", Some(word)) if is_name(word) => Some(format!(

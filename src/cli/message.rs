@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::service::is_journal;
+use super::service_manager::is_journal;
 use super::status_line::OtherText;
 use crate::model::text::{printable, printable_lines};
 use crate::sys::capability::{self, Duty};

@@ -12,7 +12,7 @@ use crate::parse::registry;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::civil::Date;
 
-use super::{hosts, services};
+use super::name_files;
 
 /// A value, its name on the command line, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -78,7 +78,7 @@ pub(super) fn ports(text: &str) -> Result<Ports, NotPorts> {
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Ok(name.to_owned());
         }
-        let port = services::port_of(name).ok_or_else(|| NotPorts::Name(name.to_owned()))?;
+        let port = name_files::port_of(name).ok_or_else(|| NotPorts::Name(name.to_owned()))?;
         Ok(port.to_string())
     };
     let parts = text.split(',').map(part).collect::<Result<Vec<_>, _>>()?;
@@ -164,7 +164,7 @@ pub(super) fn metrics_address(text: &str) -> Result<SocketAddr, NotAnAddress> {
     let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let named = || {
         let (name, port) = text.rsplit_once(':')?;
-        Some(SocketAddr::new(hosts::address_of(name)?, port.parse().ok()?))
+        Some(SocketAddr::new(name_files::address_of(name)?, port.parse().ok()?))
     };
     let given = || text.parse().ok().or_else(named);
     let address = port.ok().map(local).or_else(given).filter(|a| a.port() != 0);

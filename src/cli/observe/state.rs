@@ -20,7 +20,7 @@ use crate::cli::request::{Request, Stream};
 use crate::cli::resolve::{NOT_NOW, name_clients};
 use crate::cli::rotation::Rotation;
 use crate::cli::screen::{REQUEST_INTERVAL, Screen};
-use crate::cli::service::Service;
+use crate::cli::service_manager::ServiceManager;
 use crate::cli::status_line::StatusLine;
 
 /// Maximum age of the [`SourceStatus`] in metrics.
@@ -54,7 +54,7 @@ pub(super) struct State {
     rotation: Option<Rotation>,
     /// When a report in one document is written anew.
     refresh_at: Option<RecordTime>,
-    service: Service,
+    service_manager: ServiceManager,
     /// `None` where nobody sees it, and where the command owns the terminal.
     status_line: Option<StatusLine>,
     /// Whether the report or the events go to a terminal.
@@ -102,7 +102,7 @@ impl State {
             has_command,
             rotation,
             refresh_at,
-            service: Service::new(has_command),
+            service_manager: ServiceManager::new(has_command),
             status_line: None,
             writes_to_terminal,
             tell_at: None,
@@ -129,7 +129,7 @@ impl State {
         }
         self.stop_at =
             duration.and_then(|d| Instant::now().checked_add(Duration::try_from(d).ok()?));
-        self.service.ready();
+        self.service_manager.ready();
         let request = &self.reporter.request;
         let is_seen_elsewhere = self.screen.is_some() || request.events && self.writes_to_terminal;
         if !self.has_command && !request.quiet && !is_seen_elsewhere {
@@ -151,7 +151,7 @@ impl State {
         let late = |t: RecordTime| instant(t)?.checked_add(self.lateness);
         let rotate = self.rotation.as_ref().and_then(|rotation| late(rotation.end()));
         let refresh = self.refresh_at.and_then(late);
-        [self.stop_at, self.tell_at, self.service.deadline(), until, close, rotate, refresh]
+        [self.stop_at, self.tell_at, self.service_manager.deadline(), until, close, rotate, refresh]
             .into_iter()
             .flatten()
             .min()
@@ -196,7 +196,7 @@ impl State {
 
     /// Updates the status in metrics, if it is too old.
     pub(super) fn tell(&mut self, source: &mut impl EventSource) {
-        self.service.alive();
+        self.service_manager.alive();
         let is_told = self.metrics.is_some() || self.screen.is_some();
         let now = Instant::now();
         if !is_told || !self.counting || self.tell_at.is_some_and(|at| at > now) {

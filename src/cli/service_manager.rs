@@ -1,4 +1,4 @@
-//! [`Service`]: what a service manager such as systemd is told: sd_notify(3), and priorities of messages
+//! [`ServiceManager`]: what a service manager such as systemd is told: sd_notify(3), and priorities of messages
 //! in the journal (sd-daemon(3)).
 
 use std::time::{Duration, Instant};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use sd_notify::{NotifyState, notify};
 
 /// Tells the service manager that counting has begun, and that it still goes on (WatchdogSec=).
-pub(super) struct Service {
+pub(super) struct ServiceManager {
     /// How often the watchdog wants to hear, halved as sd_watchdog_enabled(3) advises.
     interval: Option<Duration>,
     next: Option<Instant>,
     has_command: bool,
 }
 
-impl Service {
+impl ServiceManager {
     /// Reads what the service manager asks for. A started command has NOTIFY_SOCKET for itself, so
     /// nothing is sent then.
-    pub(super) fn new(has_command: bool) -> Service {
+    pub(super) fn new(has_command: bool) -> ServiceManager {
         let interval = sd_notify::watchdog_enabled().filter(|_| !has_command);
-        Service { interval: interval.map(|interval| interval / 2), next: None, has_command }
+        ServiceManager { interval: interval.map(|interval| interval / 2), next: None, has_command }
     }
 
     /// Counting has begun.
