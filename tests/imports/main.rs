@@ -130,6 +130,34 @@ fn files_named_in_the_documentation_exist() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// `faults: a_name`, or a name alone: a test, or a file of tests.
+#[test]
+fn tests_named_in_the_documentation_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
+    let code: String =
+        files.iter().map(|file| std::fs::read_to_string(file).expect("a text")).collect();
+    let text = std::fs::read_to_string(root.join("docs/reliability.md")).expect("a text");
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for words in text.split('`').skip(1).step_by(2) {
+        let (group, names) = words.split_once(": ").unwrap_or(("", words));
+        // Without a group, only long names are certainly those of tests.
+        let is_test = |name: &str| {
+            let is_word = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            is_word && (!group.is_empty() || name.matches('_').count() > 4)
+        };
+        for name in names.split(", ").filter(|name| is_test(name)) {
+            seen += 1;
+            let exists = code.contains(&format!("fn {name}")) || code.contains(&format!("mod {name};"));
+            missing.extend((!exists).then(|| name.to_owned()));
+        }
+    }
+    assert!(seen > 30, "only {seen} were found");
+    assert!(missing.is_empty(), "docs/reliability.md names tests that do not exist: {missing:?}");
+}
+
 /// The top-level module that a module is in; empty for the crate root.
 fn part(module: &str) -> &str {
     module.split("::").next().unwrap_or(module)
