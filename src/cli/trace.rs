@@ -256,10 +256,10 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
         .into());
     }
     let list = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
-    let owners = trace::owners(ports)
+    let owners = trace::port_owners(ports)
         .map_err(|error| advise(error.into(), args.engine, &list))
         .with_context(|| format!("port {list}"))?;
-    for line in trace::describe(&owners) {
+    for line in trace::describe_owners(&owners) {
         message::notice(args.count.quiet, line);
     }
     Ok(owners.into_iter().map(|o| o.pid).collect())

@@ -8,7 +8,6 @@ use crate::sys::ptrace::{self, Tid};
 use super::attach_error::{self, AttachError};
 use super::error::Error;
 use super::procfs;
-use super::target;
 
 /// The processes to attach to.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +58,7 @@ impl Targets {
     fn unwatched_children(&self) -> Option<String> {
         let others = match self.children {
             true => 0,
-            false => target::with_descendants(&self.pids).difference(&self.pids).count(),
+            false => procfs::with_descendants(&self.pids).difference(&self.pids).count(),
         };
         (others > 0).then(|| {
             format!(
@@ -91,7 +90,7 @@ impl Targets {
         }
         loop {
             let ours = seized.threads.keys().copied().collect();
-            let processes = if self.children { target::with_descendants(&ours) } else { ours };
+            let processes = if self.children { procfs::with_descendants(&ours) } else { ours };
             let mut has_new = false;
             for pid in processes {
                 // tcptally may be a child of the shell that it watches.

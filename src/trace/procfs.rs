@@ -6,6 +6,7 @@ mod sockets;
 pub(crate) use container::container;
 pub(crate) use sockets::{SocketEntry, TcpSocket, inode_of_link, listeners, socket, socket_inode};
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -330,6 +331,26 @@ pub(crate) fn program_without_its_setuid(tid: Tid) -> Option<String> {
     })
 }
 
+/// Returns `pids` and their running descendants.
+pub(crate) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
+    let mut children: BTreeMap<Tid, Vec<Tid>> = BTreeMap::new();
+    for pid in processes() {
+        if let Some(parent) = parent(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = pids.clone();
+    let mut left: Vec<Tid> = pids.iter().copied().collect();
+    while let Some(pid) = left.pop() {
+        for &child in children.get(&pid).into_iter().flatten() {
+            if found.insert(child) {
+                left.push(child);
+            }
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,5 +368,12 @@ mod tests {
         assert!(here.is_set(last_cpu(mine).unwrap()).unwrap());
         let fields = stat_fields(mine).unwrap();
         assert!(fields.len() > 36, "{fields:?}");
+    }
+
+    #[test]
+    fn a_process_descends_from_its_parent() {
+        let me = std::process::id() as Tid;
+        let parent = parent(me).unwrap();
+        assert!(with_descendants(&BTreeSet::from([parent])).contains(&me));
     }
 }

@@ -27,10 +27,10 @@ use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
 use super::perf::tracepoint::Tracepoints;
+use super::port_owners::{self, PortOwner};
 use super::procfs;
 use super::sample::Sampler;
 use super::signals::{ENDS, handled_for_attached};
-use super::target::{self, Owner};
 use super::tracer::{Options, Remark, Tracer};
 
 /// How often it is looked whether a process of this network namespace listens.
@@ -208,7 +208,7 @@ impl<L: Attach> Waiting<L> {
             }
             self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
         }
-        match target::owners(&self.ports) {
+        match port_owners::port_owners(&self.ports) {
             Ok(owners) => self.attach(&owners, sockets),
             Err(Error::NoListener(ListenerError::Nobody { .. })) => {
                 if sockets.is_empty() {
@@ -224,7 +224,7 @@ impl<L: Attach> Waiting<L> {
         }
     }
 
-    fn attach(&mut self, owners: &[Owner], sockets: BTreeSet<u64>) -> Result<(), Error> {
+    fn attach(&mut self, owners: &[PortOwner], sockets: BTreeSet<u64>) -> Result<(), Error> {
         let pids: BTreeSet<Tid> = owners.iter().map(|owner| owner.pid).collect();
         let targets = Targets { pids: pids.clone(), children: self.children };
         let live = match L::attach(targets, self.options) {
@@ -237,7 +237,7 @@ impl<L: Attach> Waiting<L> {
         let before = self.nobody.take().filter(|_| !is_elsewhere);
         let opens = self.opens.as_mut().and_then(PassiveOpens::read);
         self.note_gap(before, opens);
-        let who = target::describe(owners).into_iter();
+        let who = port_owners::describe(owners).into_iter();
         let mut remarks: Vec<Remark> = who.map(|text| Remark { is_detail: false, text }).collect();
         remarks.extend_from_slice(live.remarks());
         (self.say)(&remarks);
@@ -274,13 +274,13 @@ impl<L: Attach> Waiting<L> {
             return Ok(());
         }
         self.known_sockets.extend(sockets);
-        let Ok(owners) = target::owners(&self.ports) else { return Ok(()) };
+        let Ok(owners) = port_owners::port_owners(&self.ports) else { return Ok(()) };
         if self.children {
-            self.known = target::with_descendants(&self.known);
+            self.known = procfs::with_descendants(&self.known);
         }
-        let others: Vec<Owner> =
+        let others: Vec<PortOwner> =
             owners.into_iter().filter(|owner| !self.known.contains(&owner.pid)).collect();
-        for text in target::describe(&others) {
+        for text in port_owners::describe(&others) {
             let text =
                 format!("{text}, too, and is attached to only when the former server has ended");
             self.note_past(ShortfallKind::Unobservable, 1, text.clone());

@@ -150,7 +150,8 @@ fn tests_named_in_the_documentation_exist() {
         };
         for name in names.split(", ").filter(|name| is_test(name)) {
             seen += 1;
-            let exists = code.contains(&format!("fn {name}")) || code.contains(&format!("mod {name};"));
+            let exists =
+                code.contains(&format!("fn {name}")) || code.contains(&format!("mod {name};"));
             missing.extend((!exists).then(|| name.to_owned()));
         }
     }

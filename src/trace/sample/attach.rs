@@ -17,7 +17,6 @@ use crate::trace::perf::PerfError;
 use crate::trace::procfs;
 use crate::trace::signals::handled_for_attached;
 use crate::trace::socket::Sockets;
-use crate::trace::target;
 
 use super::answers::Answers;
 use super::covered::Covered;
@@ -186,7 +185,7 @@ impl Sampler {
         let mut processes = self.targets.pids.clone();
         processes.extend(self.threads.processes());
         if self.targets.children {
-            processes = target::with_descendants(&processes);
+            processes = procfs::with_descendants(&processes);
         }
         processes.remove(&(std::process::id() as Tid));
         let mut found = Vec::new();

@@ -1,6 +1,6 @@
-//! Finds the processes to attach to.
+//! [`port_owners`]: finds the processes that listen on a port.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ use super::procfs::{self, TcpSocket};
 
 /// A process that holds a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct PortOwner {
     /// The process.
     pub pid: Tid,
     /// Its name.
@@ -23,33 +23,13 @@ pub struct Owner {
     pub namespace: Option<String>,
 }
 
-/// Returns `pids` and their running descendants.
-pub(super) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
-    let mut children: BTreeMap<Tid, Vec<Tid>> = BTreeMap::new();
-    for pid in procfs::processes() {
-        if let Some(parent) = procfs::parent(pid) {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut found = pids.clone();
-    let mut left: Vec<Tid> = pids.iter().copied().collect();
-    while let Some(pid) = left.pop() {
-        for &child in children.get(&pid).into_iter().flatten() {
-            if found.insert(child) {
-                left.push(child);
-            }
-        }
-    }
-    found
-}
-
 /// Returns the processes that hold a listening TCP socket on one of `ports`: in this network
 /// namespace, or in another one if this one has no such socket.
 ///
 /// # Errors
 /// [`Error::NoListener`] names the ports that do have listeners, or says that the owner is not
 /// visible.
-pub fn owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<Owner>, Error> {
+pub fn port_owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<PortOwner>, Error> {
     if !procfs::is_mounted() {
         return Err(Error::NoListener(ListenerError::NoProc));
     }
@@ -79,7 +59,7 @@ fn requested(listeners: &[TcpSocket], ports: &[RangeInclusive<u16>]) -> Sockets 
     listeners.map(|l| (format!("socket:[{}]", l.inode), l.local)).collect()
 }
 
-fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
+fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<PortOwner> {
     let mut owners = Vec::new();
     for pid in procfs::processes() {
         let mut listens: Vec<SocketAddr> = procfs::descriptors(pid)
@@ -90,14 +70,14 @@ fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<Owner> {
         listens.dedup();
         if !listens.is_empty() {
             let comm = procfs::comm(pid).map(|c| c.to_string()).unwrap_or_default();
-            owners.push(Owner { pid, comm, listens, namespace: namespace.map(Into::into) });
+            owners.push(PortOwner { pid, comm, listens, namespace: namespace.map(Into::into) });
         }
     }
     owners
 }
 
 /// Returns the owners in another network namespace; `None` if no visible one has a listener.
-fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>> {
+fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<PortOwner>, Error>> {
     let here = procfs::network_namespace(std::process::id() as Tid)?;
     let mut namespaces: BTreeMap<String, Tid> = BTreeMap::new();
     for pid in procfs::processes() {
@@ -105,7 +85,7 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
             namespaces.entry(namespace).or_insert(pid);
         }
     }
-    let mut found: Vec<Vec<Owner>> = Vec::new();
+    let mut found: Vec<Vec<PortOwner>> = Vec::new();
     let mut unseen = Sockets::new();
     for (namespace, pid) in namespaces {
         // The process may have ended.
@@ -122,7 +102,7 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<Owner>, Error>>
         0 => Some(Err(Error::NoListener(no_owner(&unseen)))),
         1 => found.pop().map(Ok),
         _ => {
-            let one = |owner: &Owner| {
+            let one = |owner: &PortOwner| {
                 let namespace = owner.namespace.as_deref().unwrap_or_default();
                 format!("-p {} ({}, {namespace})", owner.pid, owner.comm)
             };
@@ -142,10 +122,10 @@ fn no_owner(sockets: &Sockets) -> ListenerError {
 }
 
 /// Who listens where, a line for all processes that have the name and the sockets in common.
-pub(crate) fn describe(owners: &[Owner]) -> Vec<String> {
-    let mut groups: Vec<(&Owner, usize)> = Vec::new();
+pub(crate) fn describe(owners: &[PortOwner]) -> Vec<String> {
+    let mut groups: Vec<(&PortOwner, usize)> = Vec::new();
     for owner in owners {
-        let is_alike = |other: &Owner| {
+        let is_alike = |other: &PortOwner| {
             (&other.comm, &other.listens, &other.namespace)
                 == (&owner.comm, &owner.listens, &owner.namespace)
         };
@@ -154,7 +134,7 @@ pub(crate) fn describe(owners: &[Owner]) -> Vec<String> {
             None => groups.push((owner, 1)),
         }
     }
-    let line = |(owner, n): (&Owner, usize)| {
+    let line = |(owner, n): (&PortOwner, usize)| {
         let listens: Vec<String> = owner.listens.iter().map(ToString::to_string).collect();
         let place = if owner.namespace.is_some() { ", in another network namespace" } else { "" };
         let listens = listens.join(", ");
@@ -175,22 +155,15 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let port = address.port();
-        let found = owners(&[port..=port]).unwrap();
+        let found = port_owners(&[port..=port]).unwrap();
         let me = std::process::id() as Tid;
         assert!(found.iter().any(|o| o.pid == me && o.listens == [address]), "{found:?}");
         drop(listener);
     }
 
     #[test]
-    fn a_process_descends_from_its_parent() {
-        let me = std::process::id() as Tid;
-        let parent = procfs::parent(me).unwrap();
-        assert!(with_descendants(&BTreeSet::from([parent])).contains(&me));
-    }
-
-    #[test]
     fn processes_that_listen_alike_are_one_line() {
-        let owner = |pid, comm: &str, port: u16| Owner {
+        let owner = |pid, comm: &str, port: u16| PortOwner {
             pid,
             comm: comm.into(),
             listens: vec![([0, 0, 0, 0], port).into()],
