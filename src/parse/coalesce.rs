@@ -241,19 +241,43 @@ impl Coalescer {
     /// Takes a connection. One with more fields than the ends and the time is given to the sink at once.
     #[inline]
     pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
-        let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else {
-            return sink.take(c);
-        };
-        match self.place((c.local_ip, c.local_port)) {
-            Some(place) => {
-                let ip = match ip {
-                    IpAddr::V4(ip) => Address::V4(ip.into()),
-                    IpAddr::V6(ip) => Address::of_v6(ip),
-                };
-                self.add(ip, place, c.time, sink);
-            }
+        match self.ends(&c) {
+            Some((ip, place)) => self.add(ip, place, c.time, sink),
             None => sink.take(c),
         }
+    }
+
+    /// Takes at most [`GROUP`] connections.
+    fn take_group(&mut self, group: &[Connection], sink: &mut dyn Sink) {
+        let mut ends = [None; GROUP];
+        // As in `take_briefs`, the slots are loaded at the same time.
+        let mut touched = 0;
+        for (ends, c) in ends.iter_mut().zip(group) {
+            *ends = self.ends(c);
+            if let Some((ip, place)) = *ends {
+                touched ^= self.touch(ip, Some(place), c.time);
+            }
+        }
+        std::hint::black_box(touched);
+        for (ends, c) in ends.iter().zip(group) {
+            match ends {
+                Some((ip, place)) => self.add(*ip, *place, c.time, sink),
+                None => sink.take(c.clone()),
+            }
+        }
+    }
+
+    /// The address of a connection and the place of its local end. `None`: it has more fields, or there are
+    /// too many local ends.
+    #[inline]
+    fn ends(&mut self, c: &Connection) -> Option<(Address, u32)> {
+        let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else { return None };
+        let place = self.place((c.local_ip, c.local_port))?;
+        let ip = match ip {
+            IpAddr::V4(ip) => Address::V4(ip.into()),
+            IpAddr::V6(ip) => Address::of_v6(ip),
+        };
+        Some((ip, place))
     }
 
     /// Takes connections of which no more than this is known: the address, the local end as an
@@ -393,7 +417,8 @@ impl ConnectionBuffer {
     pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
         let ConnectionBuffer { all, waiting } = self;
         if alike {
-            all.drain(..).for_each(|connection| waiting.take(connection, sink));
+            all.chunks(GROUP).for_each(|group| waiting.take_group(group, sink));
+            all.clear();
         } else {
             all.drain(..).for_each(|connection| sink.take(connection));
         }

@@ -97,11 +97,18 @@ impl<'a> Cursor<'a> {
 
     /// Steps over the next digits, `most` of them at most (18), and returns their number.
     pub(crate) fn number_up_to(&mut self, most: usize) -> Option<i64> {
-        let n = self.0.iter().take(most.min(18)).take_while(|b| b.is_ascii_digit()).count();
+        let (mut value, mut n) = (0, 0);
+        for b in &self.0[..self.0.len().min(most.min(18))] {
+            let digit = b.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value * 10 + i64::from(digit);
+            n += 1;
+        }
         if n == 0 {
             return None;
         }
-        let value = self.0[..n].iter().fold(0, |value, b| value * 10 + i64::from(b - b'0'));
         self.0 = &self.0[n..];
         Some(value)
     }

@@ -6,35 +6,46 @@ use std::net::Ipv4Addr;
 #[inline]
 pub(super) fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
     // So many digits fit in any case.
-    if text.is_empty() || text.len() > 19 || !text.iter().all(u8::is_ascii_digit) {
+    if text.is_empty() || text.len() > 19 {
         return None;
     }
-    let value = text.iter().fold(0, |value, b| value * 10 + u64::from(b - b'0'));
+    let mut value = 0;
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
     N::try_from(value).ok()
 }
 
 /// An IPv4 address, as [`Ipv4Addr`] itself reads it: without leading zeros.
 #[inline]
 pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut rest = text;
-    let mut address = 0_u32;
-    for place in 0..4 {
-        if place > 0 {
-            rest = rest.strip_prefix(b".")?;
-        }
-        let digits = rest.iter().take(3).take_while(|b| b.is_ascii_digit()).count();
-        let (octet, after) = rest.split_at(digits);
-        if digits == 0 || digits > 1 && octet[0] == b'0' {
-            return None;
-        }
-        let octet = octet.iter().fold(0, |value, b| value * 10 + u32::from(b - b'0'));
-        if octet > 255 {
-            return None;
-        }
-        address = address << 8 | octet;
-        rest = after;
+    if !(7..=15).contains(&text.len()) {
+        return None;
     }
-    rest.is_empty().then(|| Ipv4Addr::from(address))
+    let (mut address, mut points) = (0_u32, 0);
+    // The octet that is being read, and how many digits it has.
+    let (mut octet, mut digits) = (0_u32, 0);
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit < 10 {
+            if digits > 0 && octet == 0 {
+                return None;
+            }
+            octet = octet * 10 + u32::from(digit);
+            digits += 1;
+        } else if *b == b'.' && digits > 0 && octet < 256 {
+            address = address << 8 | octet;
+            points += 1;
+            (octet, digits) = (0, 0);
+        } else {
+            return None;
+        }
+    }
+    (points == 3 && digits > 0 && octet < 256).then(|| Ipv4Addr::from(address << 8 | octet))
 }
 
 /// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
@@ -73,8 +84,16 @@ pub(crate) fn few_of_eight(eight: [u8; 8], n: usize) -> u64 {
 
 /// The same at the end of a line.
 fn few_digits(text: &[u8]) -> (u64, usize) {
-    let n = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    (text[..n].iter().fold(0, |value, b| value * 10 + u64::from(b - b'0')), n)
+    let (mut value, mut n) = (0, 0);
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value * 10 + u64::from(digit);
+        n += 1;
+    }
+    (value, n)
 }
 
 #[cfg(test)]

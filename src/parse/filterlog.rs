@@ -81,7 +81,7 @@ fn values(rest: &[u8]) -> Option<&[u8]> {
 /// What the values say.
 enum Packet {
     /// A SYN that came in, or the answer to one.
-    Passed(Box<PacketObservation>),
+    Passed(PacketObservation),
     /// A SYN that came in and was blocked.
     Blocked,
     /// Another packet.
@@ -131,14 +131,14 @@ fn packet(values: &[u8]) -> Option<Packet> {
     let ends =
         Ends { client: from, client_port: Some(from_port), server: to, server_port: Some(to_port) };
     let acked = number::<u32>(acked).map(|n| n.wrapping_sub(1));
-    Some(Packet::Passed(Box::new(PacketObservation {
+    Some(Packet::Passed(PacketObservation {
         isn: if answer { acked } else { seq },
         server_isn: seq.filter(|_| answer),
         id: id.filter(|id| *id != 0 && !answer),
         // A rule that translates addresses logs the packet, and a rule that passes it once more.
         point: Some(point((rule, interface, action))),
         ..PacketObservation::of_packet(ends, answer)
-    })))
+    }))
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {

@@ -9,11 +9,11 @@ use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
-use super::host::Host;
+use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::reader::{Context, Setting};
-use super::requests::Requests;
-use super::timestamp::{self, Dated, Stamp};
+use super::requests::{Requests, WrittenFor};
+use super::timestamp::{self, Calendar, Dated, Stamp};
 use super::{lines, text};
 use crate::{Connection, RecordTime, ShortfallKind};
 
@@ -22,8 +22,10 @@ use crate::{Connection, RecordTime, ShortfallKind};
 pub(crate) enum ParsedLine {
     /// A connection. Its `time` is that of the stamp, less what [`Event::before`] says.
     Connection(Box<Event>),
+    /// The same if the line tells no more than the time, the ends, and perhaps whether it was established.
+    Ends(Stamp, Ends, Option<bool>),
     /// A packet that belongs to a connection attempt; its `time` is that of the stamp.
-    Packet(Stamp, Box<PacketObservation>),
+    Packet(Stamp, PacketObservation),
     /// A system call; what it means may depend on those before.
     Call(Box<Call>),
     /// Of this format, and not of a connection that counts.
@@ -64,6 +66,23 @@ pub(crate) trait LineLog: Sync + 'static {
     /// Reads a line.
     fn parse_line(&self, line: &[u8]) -> ParsedLine;
 
+    /// Reads a line of which nothing but the ends and the time of a connection is used.
+    fn parse_ends(&self, line: &[u8]) -> ParsedLine {
+        self.parse_line(line)
+    }
+
+    /// Whether a line is certainly of this log, even if it does not count.
+    fn is_own(&self, line: &[u8]) -> bool {
+        matches!(
+            self.parse_ends(line),
+            ParsedLine::Connection(_)
+                | ParsedLine::Ends(..)
+                | ParsedLine::Packet(..)
+                | ParsedLine::Midstream
+                | ParsedLine::Blocked
+        )
+    }
+
     /// Where the log's own text begins in a line, if `at` is behind what looks like the prefixes of other programs:
     /// they may have a form in common.
     fn begin(&self, _line: &[u8], at: usize) -> usize {
@@ -79,7 +98,7 @@ pub(crate) trait LineLog: Sync + 'static {
     fn stamp(&self, line: &[u8]) -> Stamp {
         match self.parse_line(line) {
             ParsedLine::Connection(event) => event.stamp,
-            ParsedLine::Packet(stamp, _) => stamp,
+            ParsedLine::Packet(stamp, _) | ParsedLine::Ends(stamp, ..) => stamp,
             ParsedLine::Call(call) => call.stamp,
             _ => Stamp::None,
         }
@@ -140,13 +159,16 @@ impl PrefixedLog {
         }
     }
 
-    /// Reads a line with its prefixes.
-    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+    /// Reads a line with its prefixes. `ends_only`: nothing but the ends and the time of a connection is used.
+    fn parse_line(&self, line: &[u8], ends_only: bool) -> ParsedLine {
         let (outer, line) = self.strip(line);
-        match self.log.parse_line(line) {
+        match if ends_only { self.log.parse_ends(line) } else { self.log.parse_line(line) } {
             ParsedLine::Connection(mut event) if event.stamp == Stamp::None => {
                 event.stamp = outer;
                 ParsedLine::Connection(event)
+            }
+            ParsedLine::Ends(Stamp::None, ends, established) => {
+                ParsedLine::Ends(outer, ends, established)
             }
             ParsedLine::Packet(Stamp::None, packet) => ParsedLine::Packet(outer, packet),
             ParsedLine::Call(mut call) if call.stamp == Stamp::None => {
@@ -157,20 +179,24 @@ impl PrefixedLog {
         }
     }
 
+    /// Whether a line with its prefixes is certainly of this log.
+    fn is_own(&self, line: &[u8]) -> bool {
+        self.log.is_own(self.strip(line).1)
+    }
+
     /// Whether a line contains an event behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
         wrapper::without_prefixes(line).any(|stripped| match self.log.parse_line(stripped.rest) {
-            ParsedLine::Connection(_) | ParsedLine::Packet(..) => true,
+            ParsedLine::Connection(_) | ParsedLine::Ends(..) | ParsedLine::Packet(..) => true,
             ParsedLine::Call(call) => matches!(call.step, Step::Accepted { .. }),
             _ => false,
         })
     }
 }
 
-/// What the lines of a block say.
-#[derive(Default)]
-struct Block {
-    parsed: Vec<ParsedLine>,
+/// Numbers of lines that do not count, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeftOut {
     broken: u64,
     lost: u64,
     elsewhere: u64,
@@ -178,26 +204,83 @@ struct Block {
     blocked: u64,
 }
 
+impl LeftOut {
+    fn add(&mut self, other: LeftOut) {
+        self.broken += other.broken;
+        self.lost += other.lost;
+        self.elsewhere += other.elsewhere;
+        self.midstream += other.midstream;
+        self.blocked += other.blocked;
+    }
+}
+
+/// How the blocks of an input are read.
+struct BlockReader<'a> {
+    look: &'a PrefixedLog,
+    events: &'a EventFilter,
+    /// The calendar at the beginning of the input.
+    calendar: Calendar,
+}
+
+/// What the lines of a block say.
+#[derive(Default)]
+struct Block {
+    /// Connections before the first of `parsed`. Neither their times nor whether they count depends on another
+    /// line.
+    found: Vec<Connection>,
+    /// What must be taken in the order of the lines.
+    parsed: Vec<ParsedLine>,
+    seen: Seen,
+    left_out: LeftOut,
+    calendar: Option<Calendar>,
+}
+
 impl Block {
-    fn read(&mut self, text: &[u8], look: &PrefixedLog) {
-        let mut parsed = std::mem::take(&mut self.parsed);
-        parsed.clear();
-        *self = Block { parsed, ..Block::default() };
+    fn read(&mut self, text: &[u8], reader: &BlockReader<'_>) {
+        self.found.clear();
+        self.parsed.clear();
+        self.seen = Seen::default();
+        self.left_out = LeftOut::default();
+        let look = reader.look;
         let whole = text.last().copied().is_some_and(lines::is_end);
-        lines::each(text, |line, at| match look.parse_line(line) {
-            ParsedLine::Connection(_) | ParsedLine::Packet(..) | ParsedLine::Call(_)
+        lines::each(text, |line, at| match look.parse_line(line, reader.events.ends_only) {
+            ParsedLine::Connection(_)
+            | ParsedLine::Ends(..)
+            | ParsedLine::Packet(..)
+            | ParsedLine::Call(_)
                 if !whole && at + line.len() == text.len() && look.log.may_be_cut(line) =>
             {
-                self.broken += 1;
+                self.left_out.broken += 1;
+            }
+            ParsedLine::Connection(event)
+                if self.parsed.is_empty()
+                    && Calendar::is_independent(event.stamp)
+                    && event.written_for == WrittenFor::Connection =>
+            {
+                let time = self.time(event.stamp, reader);
+                reader.events.take(*event, time, &mut self.seen, &mut self.found);
+            }
+            ParsedLine::Ends(stamp, ends, established)
+                if self.parsed.is_empty() && Calendar::is_independent(stamp) =>
+            {
+                let time = self.time(stamp, reader);
+                let (seen, found) = (&mut self.seen, &mut self.found);
+                reader.events.take_ends(ends, established, time, seen, found);
             }
             ParsedLine::Other => {}
-            ParsedLine::Broken => self.broken += 1,
-            ParsedLine::Lost => self.lost += 1,
-            ParsedLine::Midstream => self.midstream += 1,
-            ParsedLine::Blocked => self.blocked += 1,
-            ParsedLine::Foreign => self.elsewhere += u64::from(look.is_elsewhere(line)),
+            ParsedLine::Broken => self.left_out.broken += 1,
+            ParsedLine::Lost => self.left_out.lost += 1,
+            ParsedLine::Midstream => self.left_out.midstream += 1,
+            ParsedLine::Blocked => self.left_out.blocked += 1,
+            ParsedLine::Foreign => self.left_out.elsewhere += u64::from(look.is_elsewhere(line)),
             parsed => self.parsed.push(parsed),
         });
+    }
+
+    /// The time of a stamp that depends on no other.
+    fn time(&mut self, stamp: Stamp, reader: &BlockReader<'_>) -> Option<RecordTime> {
+        let calendar = self.calendar.get_or_insert_with(|| reader.calendar.clone());
+        calendar.record_time(stamp)
     }
 }
 
@@ -216,31 +299,65 @@ pub(crate) struct Seen {
     pub requests: u64,
 }
 
-/// The events of a run that count.
-struct Events {
-    local: Vec<Host>,
-    established: bool,
-    requests: Requests,
-    seen: Seen,
-}
-
-impl Events {
-    /// Adds the connection of an event to `found`, if it counts.
-    fn take(&mut self, event: Event, time: Option<RecordTime>, found: &mut Vec<Connection>) {
-        if self.requests.is_further(event.written_for, &event.ends, time) {
-            self.seen.requests += 1;
-            return;
-        }
-        let wanted = !self.established || event.established != Some(false);
-        self.seen.connections += 1;
-        // A log of a server's own connections may not name its address.
-        let own = event.ends.server == Host::Name("".into());
-        if wanted && (own || event.ends.inbound(&self.local)) {
-            self.seen.undecided += u64::from(event.established.is_none());
-            found.push(connection(event, time));
-        }
+impl Seen {
+    /// Adds what was seen of a block; its calls are not known yet.
+    fn add(&mut self, block: &Seen) {
+        self.connections += block.connections;
+        self.undecided += block.undecided;
+        self.packets += block.packets;
     }
 }
+
+/// Which events count.
+struct EventFilter {
+    local: Vec<Host>,
+    established: bool,
+    /// Whether nothing but the ends and the time of a connection is used.
+    ends_only: bool,
+}
+
+impl EventFilter {
+    /// Adds the connection of an event to `found`, if it counts.
+    fn take(
+        &self,
+        event: Event,
+        time: Option<RecordTime>,
+        seen: &mut Seen,
+        found: &mut Vec<Connection>,
+    ) {
+        if self.counts(&event.ends, event.established, seen) {
+            found.push(connection(event, time, self.ends_only));
+        }
+    }
+
+    /// Adds a connection of which no more is known to `found`, if it counts.
+    fn take_ends(
+        &self,
+        ends: Ends,
+        established: Option<bool>,
+        time: Option<RecordTime>,
+        seen: &mut Seen,
+        found: &mut Vec<Connection>,
+    ) {
+        if self.counts(&ends, established, seen) {
+            found.push(Connection { time, ..ends.into_connection() });
+        }
+    }
+
+    /// Whether a connection counts, which is noted in `seen`.
+    fn counts(&self, ends: &Ends, established: Option<bool>, seen: &mut Seen) -> bool {
+        let wanted = !self.established || established != Some(false);
+        seen.connections += 1;
+        // A log of a server's own connections may not name its address.
+        let own = matches!(&ends.server, Host::Name(name) if name.is_empty());
+        let counts = wanted && (own || ends.inbound(&self.local));
+        seen.undecided += u64::from(counts && established.is_none());
+        counts
+    }
+}
+
+/// Maximum number of inputs of a run whose forms are remembered, to tell their lines from others.
+const MAX_LOOKS: usize = 8;
 
 /// Reads `inputs`. A reader adds what its format cannot know.
 pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
@@ -248,55 +365,41 @@ pub(crate) fn read<L: LineLog>(inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen
 }
 
 fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
-    let mut deduplicator = Deduplicator::new(cx);
     let name = common_name(inputs.iter());
     let look = |head: &[u8]| PrefixedLog::of(log_of, head);
     let logs = timestamp::in_order(inputs, cx, look, PrefixedLog::stamp);
-    let (local, established) = (cx.options.local.clone(), cx.options.established);
-    let mut events =
-        Events { local, established, requests: Requests::default(), seen: Seen::default() };
-    let mut calls = Calls::default();
-    let (mut midstream, mut blocked) = (0, 0);
+    let established = cx.options.established;
+    let ends_only = cx.sink.can_coalesce();
+    let events = EventFilter { local: cx.options.local.clone(), established, ends_only };
+    let mut run = RunReader {
+        events: &events,
+        deduplicator: Deduplicator::new(cx),
+        calls: Calls::default(),
+        requests: Requests::default(),
+        seen: Seen::default(),
+    };
+    let mut left_out = LeftOut::default();
+    let mut looks = Vec::new();
     for Dated { mut input, mut calendar, look, .. } in logs {
-        let (mut broken, mut lost, mut elsewhere) = (0, 0, 0);
-        let of_lines = |text: &[u8], block: &mut Block| block.read(text, &look);
+        let mut of_input = LeftOut::default();
+        let reader = BlockReader { look: &look, events: &events, calendar: calendar.clone() };
+        let of_lines = |text: &[u8], block: &mut Block| block.read(text, &reader);
         let end = text::read(&mut input, cx, of_lines, |_, block, found| {
-            broken += block.broken;
-            lost += block.lost;
-            elsewhere += block.elsewhere;
-            midstream += block.midstream;
-            blocked += block.blocked;
-            for parsed in block.parsed.drain(..) {
-                match parsed {
-                    ParsedLine::Connection(event) => {
-                        let time = calendar.record_time(event.stamp);
-                        events.take(*event, time, found);
-                    }
-                    ParsedLine::Packet(stamp, packet) => {
-                        let time = calendar.record_time(stamp);
-                        events.seen.packets += 1;
-                        deduplicator
-                            .see(PacketObservation { time, ..*packet }, &mut |c| found.push(c));
-                    }
-                    ParsedLine::Call(call) => {
-                        let time = calendar.record_time(call.stamp);
-                        calls.see(*call, time, &mut |event, time| events.take(event, time, found));
-                    }
-                    _ => {}
-                }
-            }
+            of_input.add(block.left_out);
+            run.take(block, &mut calendar, found);
         });
-        report(&input, broken, lost, elsewhere, cx);
+        if looks.len() < MAX_LOOKS {
+            looks.push(look);
+        }
+        report(&input, of_input, cx);
+        left_out.add(of_input);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
     }
-    let mut last = Vec::new();
-    let seen_calls = calls.finish(&mut |event, time| events.take(event, time, &mut last));
-    last.into_iter().for_each(|connection| cx.sink.take(connection));
-    let seen = Seen { calls: seen_calls, ..events.seen };
-    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
-    report_left_out(&name, blocked, midstream, cx);
+    cx.is_own_line = Some(Box::new(move |line| looks.iter().any(|look| look.is_own(line))));
+    let seen = run.finish(&name, cx);
+    report_left_out(&name, left_out, cx);
     if established && seen.undecided > 0 {
         cx.status.warn(format!(
             "{name}: the record does not show whether {} connections were established; {} \
@@ -308,8 +411,67 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     seen
 }
 
+/// What is known from one block of a run to the next.
+struct RunReader<'a> {
+    events: &'a EventFilter,
+    deduplicator: Deduplicator,
+    calls: Calls,
+    requests: Requests,
+    seen: Seen,
+}
+
+impl RunReader<'_> {
+    /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
+    fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut Vec<Connection>) {
+        let RunReader { events, deduplicator, calls, requests, seen } = self;
+        seen.add(&block.seen);
+        std::mem::swap(found, &mut block.found);
+        for parsed in block.parsed.drain(..) {
+            match parsed {
+                ParsedLine::Connection(event) => {
+                    let time = calendar.record_time(event.stamp);
+                    if requests.is_further(event.written_for, &event.ends, time) {
+                        seen.requests += 1;
+                    } else {
+                        events.take(*event, time, seen, found);
+                    }
+                }
+                ParsedLine::Ends(stamp, ends, established) => {
+                    let time = calendar.record_time(stamp);
+                    events.take_ends(ends, established, time, seen, found);
+                }
+                ParsedLine::Packet(stamp, mut packet) => {
+                    packet.time = calendar.record_time(stamp);
+                    seen.packets += 1;
+                    deduplicator.see(packet, &mut |c| found.push(c));
+                }
+                ParsedLine::Call(call) => {
+                    let time = calendar.record_time(call.stamp);
+                    calls.see(*call, time, &mut |event, time| {
+                        events.take(event, time, seen, found);
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the run: gives what was held back, and reports what the run does not show.
+    fn finish(self, name: &str, cx: &mut Context<'_>) -> Seen {
+        let RunReader { events, mut deduplicator, mut calls, mut seen, .. } = self;
+        let mut last = Vec::new();
+        let seen_calls =
+            calls.finish(&mut |event, time| events.take(event, time, &mut seen, &mut last));
+        seen.calls = seen_calls;
+        last.into_iter().for_each(|connection| cx.sink.take(connection));
+        deduplicator.finish(name, cx.status, &mut |connection| cx.sink.take(connection));
+        seen
+    }
+}
+
 /// Reports how many lines of a run do not count, by kind.
-fn report_left_out(name: &str, blocked: u64, midstream: u64, cx: &mut Context<'_>) {
+fn report_left_out(name: &str, left_out: LeftOut, cx: &mut Context<'_>) {
+    let LeftOut { blocked, midstream, .. } = left_out;
     if blocked > 0 {
         cx.status.warn(format!(
             "{name}: {blocked} TCP packets or sessions that the firewall blocked are left out"
@@ -322,11 +484,18 @@ fn report_left_out(name: &str, blocked: u64, midstream: u64, cx: &mut Context<'_
     }
 }
 
-/// The connection of an event at `time`.
-fn connection(event: Event, time: Option<RecordTime>) -> Connection {
-    let ends = event.ends.connection();
+/// The connection of an event at `time`; `ends_only`: without other values.
+fn connection(event: Event, time: Option<RecordTime>, ends_only: bool) -> Connection {
+    let ends = event.ends.into_connection();
+    let time = match event.before {
+        0 => time,
+        before => time.map(|t| t.shifted(jiff::SignedDuration::from_nanos(-before))),
+    };
+    if ends_only {
+        return Connection { time, machine: event.more.machine, ..ends };
+    }
     Connection {
-        time: time.map(|t| t.shifted(jiff::SignedDuration::from_nanos(-event.before))),
+        time,
         ip: ends.ip,
         host: ends.host,
         port: ends.port,
@@ -337,7 +506,8 @@ fn connection(event: Event, time: Option<RecordTime>) -> Connection {
 }
 
 /// Reports what of an input may hide connections.
-fn report(input: &Input, broken: u64, lost: u64, elsewhere: u64, cx: &mut Context<'_>) {
+fn report(input: &Input, left_out: LeftOut, cx: &mut Context<'_>) {
+    let LeftOut { broken, lost, elsewhere, .. } = left_out;
     let name = input.name();
     cx.status.record_unreadable_lines(name, broken);
     cx.status.record_shortfall(

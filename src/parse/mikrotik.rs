@@ -62,7 +62,7 @@ impl LineLog for Mikrotik {
             return ParsedLine::Other;
         };
         match packet(&line[..inward], &line[inward + 1..proto], flags) {
-            Some(Some(packet)) => ParsedLine::Packet(stamp, Box::new(packet)),
+            Some(Some(packet)) => ParsedLine::Packet(stamp, packet),
             Some(None) => ParsedLine::Other,
             None => ParsedLine::Broken,
         }

@@ -1,7 +1,7 @@
 //! Finds lines of other record formats in a record, which its reader ignores.
 //!
-//! Each input is sampled, see [`samples`](super::input::samples). Lines that its own format
-//! recognises are dropped. If another format recognises one of the others, its reader reads them.
+//! Each input is sampled, see [`samples`](super::input::samples). Lines that its own reader
+//! knows or its format recognises are dropped. If another format recognises one of the others, its reader reads them.
 //! If that finds a connection, the record is reported as not complete.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,12 @@ use super::reader::{Context, Options, RecordFormat};
 use super::registry::FORMATS;
 use crate::{Connection, ShortfallKind, SourceStatus};
 
-/// Reports that `samples` of a record in the format `own` contain connections in other formats.
+/// Reports that `samples` of a record in the format `own` contain connections in other formats. `is_own`
+/// tells whether a line is in that format.
 pub(super) fn report_other_formats(
     name: &str,
     own: &RecordFormat,
+    is_own: impl Fn(&[u8]) -> bool,
     samples: Vec<Arc<Mutex<Samples>>>,
     options: &Options,
     status: &mut SourceStatus,
@@ -30,7 +32,7 @@ pub(super) fn report_other_formats(
         let samples = std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));
         let sampled = samples.into_pieces().join(&b'\n');
         lines::each(&lines::without_terminal_sequences(&sampled), |line, _| {
-            if !line.is_empty() && !(own.recognise)(line) {
+            if !line.is_empty() && !is_own(line) {
                 rest.extend_from_slice(line);
                 rest.push(b'\n');
             }
@@ -60,6 +62,7 @@ fn finds_connection(format: &RecordFormat, text: &[u8], options: &Options) -> bo
         sink: &mut sink,
         status: &mut SourceStatus::new("parse"),
         failures: &mut Vec::new(),
+        is_own_line: None,
     };
     (format.read)(vec![Input::from_text(text)], &mut context);
     // An address alone may stand in the output of any program.

@@ -8,6 +8,7 @@ mod asa;
 mod bcc;
 mod calls;
 mod coalesce;
+mod columns;
 mod conntrack;
 mod cursor;
 mod decoration;

@@ -149,7 +149,13 @@ pub(crate) struct Context<'a> {
     pub status: &'a mut SourceStatus,
     /// Why inputs could not be read to their end.
     pub failures: &'a mut Vec<InputError>,
+    /// Set by the reader: whether a line is certainly one of the record. Where a heading says what the
+    /// columns are, [`RecordFormat::recognise`] cannot tell it of a line alone.
+    pub is_own_line: Option<LineTest>,
 }
+
+/// Tests a line.
+pub(crate) type LineTest = Box<dyn Fn(&[u8]) -> bool>;
 
 impl Context<'_> {
     /// Returns the number of threads to use.

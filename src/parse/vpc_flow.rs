@@ -6,6 +6,7 @@
 //! that connects, 18 a server that answers. Without this field a flow does not show whether a
 //! connection began in it.
 
+use super::columns::{each_word, words};
 use super::deduplicate::PacketObservation;
 use super::digits::number;
 use super::host::{Ends, Host};
@@ -53,14 +54,10 @@ struct VpcFlow {
     places: Vec<Option<usize>>,
 }
 
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
-}
-
 /// The columns that a header line names.
 fn columns(line: &[u8]) -> Option<(Columns, usize)> {
     memchr::memmem::find(line, b"srcaddr")?;
-    let names: Vec<&[u8]> = words(line).collect();
+    let names = words(line);
     // Amazon's console writes tcp-flags, its services tcp_flags too.
     let same = |a: &[u8], b: &str| {
         a.len() == b.len()
@@ -68,6 +65,23 @@ fn columns(line: &[u8]) -> Option<(Columns, usize)> {
     };
     let columns = NAMES.map(|name| names.iter().position(|n| same(n, name)));
     columns[..NEEDED].iter().all(Option::is_some).then_some((columns, names.len()))
+}
+
+type Values<'a> = [&'a [u8]; NAMES.len()];
+
+impl VpcFlow {
+    /// The values of a line, in the order of [`NAMES`], and the number of its columns.
+    fn values<'a>(&self, line: &'a [u8]) -> (Values<'a>, usize) {
+        let mut values: Values<'a> = [b""; NAMES.len()];
+        let mut width = 0;
+        each_word(line, |word| {
+            if let Some(Some(place)) = self.places.get(width) {
+                values[*place] = word;
+            }
+            width += 1;
+        });
+        (values, width)
+    }
 }
 
 impl LineLog for VpcFlow {
@@ -79,16 +93,18 @@ impl LineLog for VpcFlow {
         VpcFlow { columns: Some(columns), places: (0..width).map(place).collect() }
     }
 
+    fn is_own(&self, line: &[u8]) -> bool {
+        let (values, width) = self.values(line);
+        let [from, to, from_port, to_port, protocol, ..] = values;
+        let ends_are_valid = Host::address(from).is_some()
+            && Host::address(to).is_some()
+            && [from_port, to_port].iter().all(|port| number::<u16>(port).is_some());
+        width == self.places.len() && number::<u8>(protocol).is_some() && ends_are_valid
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(wanted) = &self.columns else { return ParsedLine::Foreign };
-        let mut values: [&[u8]; NAMES.len()] = [b""; NAMES.len()];
-        let mut width = 0;
-        for word in words(line) {
-            if let Some(Some(place)) = self.places.get(width) {
-                values[*place] = word;
-            }
-            width += 1;
-        }
+        let (values, width) = self.values(line);
         // Only what is no flow, or has no data, has no number here.
         let has_protocol = values[4].first().is_some_and(u8::is_ascii_digit);
         if !has_protocol && memchr::memmem::find(line, b"srcaddr").is_some() {
@@ -111,7 +127,7 @@ impl LineLog for VpcFlow {
     }
 }
 
-fn flow(values: &[&[u8]; NAMES.len()]) -> ParsedLine {
+fn flow(values: &Values<'_>) -> ParsedLine {
     let [from, to, from_port, to_port, protocol, start, flags, action, direction] = *values;
     // `-`: no data in this interval.
     if protocol != b"6" {
@@ -143,7 +159,7 @@ fn flow(values: &[&[u8]; NAMES.len()]) -> ParsedLine {
         return ParsedLine::Blocked;
     }
     let packet = PacketObservation::of_packet(ends, answer);
-    ParsedLine::Packet(Stamp::Epoch(i64::from(start) * SECOND), Box::new(packet))
+    ParsedLine::Packet(Stamp::Epoch(i64::from(start) * SECOND), packet)
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {

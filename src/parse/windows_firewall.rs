@@ -4,6 +4,7 @@
 //! The fields are those of the header line `#Fields:`, as Microsoft describes it ("Interpreting the
 //! Windows Firewall log"). `path` contains the direction since Windows Vista.
 
+use super::columns::words;
 use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
@@ -34,16 +35,12 @@ struct Pfirewall {
 }
 
 fn columns(line: &[u8]) -> Option<[usize; NAMES.len()]> {
-    let names: Vec<&[u8]> = words(line.strip_prefix(b"#Fields:")?).collect();
+    let names: Vec<&[u8]> = words(line.strip_prefix(b"#Fields:")?);
     let mut columns = [0; NAMES.len()];
     for (column, name) in columns.iter_mut().zip(NAMES) {
         *column = names.iter().position(|n| *n == name.as_bytes())?;
     }
     Some(columns)
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
 impl LineLog for Pfirewall {
@@ -56,7 +53,7 @@ impl LineLog for Pfirewall {
         if line.first() == Some(&b'#') {
             return ParsedLine::Other;
         }
-        let words: Vec<&[u8]> = words(line).collect();
+        let words = words(line);
         let mut cursor = Cursor(line);
         let Some(stamp) = cursor.iso() else { return ParsedLine::Foreign };
         let [_, _, action, protocol, from, to, from_port, to_port, path] =

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::columns::each_tabbed;
 use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
@@ -73,8 +74,48 @@ impl LineLog for Zeek {
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        self.parse(line, true)
+    }
+
+    fn parse_ends(&self, line: &[u8]) -> ParsedLine {
+        self.parse(line, false)
+    }
+
+    fn is_own(&self, line: &[u8]) -> bool {
+        let (Some(first), true) = (line.first(), self.columns.is_some()) else { return false };
+        let (values, _) = self.values(line);
+        let [ts, orig, orig_port, resp, resp_port, ..] = values;
+        let is_address = |value: Option<&[u8]>| value.is_some_and(|v| Host::address(v).is_some());
+        let is_port = |value: Option<&[u8]>| value.is_some_and(|v| number::<u16>(v).is_some());
+        first.is_ascii_digit()
+            && ts.is_some_and(|ts| Cursor(ts).seconds().is_some())
+            && is_address(orig)
+            && is_address(resp)
+            && is_port(orig_port)
+            && is_port(resp_port)
+    }
+}
+
+impl Zeek {
+    /// The values of a line in columns, in the order of [`NAMES`], and how many columns it has, as far as
+    /// they are used.
+    fn values<'a>(&self, line: &'a [u8]) -> (Values<'a>, usize) {
+        let mut values: Values<'a> = [None; NAMES.len()];
+        let mut places = self.places.iter();
+        each_tabbed(line, |column| {
+            let Some(place) = places.next() else { return false };
+            if let Some(place) = place {
+                values[*place] = Some(column.trim_ascii());
+            }
+            true
+        });
+        (values, self.places.len() - places.len())
+    }
+
+    /// Reads a line. Values beside the ends and the time are read `with_statistics` only.
+    fn parse(&self, line: &[u8], with_statistics: bool) -> ParsedLine {
         match line.first() {
-            Some(b'{') => json(line),
+            Some(b'{') => json(line, with_statistics),
             Some(b'#') if self.columns.is_some() => match columns(line) {
                 // Logs with other columns, one behind the other.
                 Some(columns) if self.columns != Some(columns) => ParsedLine::Broken,
@@ -84,26 +125,28 @@ impl LineLog for Zeek {
                 if self.columns.is_none() {
                     return ParsedLine::Foreign;
                 }
-                let mut values: Values<'_> = [None; NAMES.len()];
-                let mut width = 0;
-                for word in line.split(|b| *b == b'\t') {
-                    if let Some(Some(place)) = self.places.get(width) {
-                        values[*place] = Some(word.trim_ascii());
-                    }
-                    width += 1;
-                }
-                if width < 7 || values[0].is_none_or(|time| Cursor(time).seconds().is_none()) {
+                let (values, width) = self.values(line);
+                let Some(stamp) = values[0].and_then(stamp).filter(|_| width >= 7) else {
                     return if width > 1 { ParsedLine::Broken } else { ParsedLine::Foreign };
-                }
-                flow(&values.map(|value| value.filter(|word| *word != b"-")))
+                };
+                flow(stamp, &values, with_statistics)
             }
             None => ParsedLine::Foreign,
         }
     }
 }
 
+/// A time in seconds since 1970, or in ISO 8601.
+fn stamp(ts: &[u8]) -> Option<Stamp> {
+    let mut cursor = Cursor(ts);
+    // No year has five digits.
+    let is_date = !ts.iter().take(5).all(u8::is_ascii_digit);
+    let date = is_date.then(|| cursor.iso()).flatten();
+    date.or_else(|| cursor.seconds().map(Stamp::Epoch))
+}
+
 /// Reads an object.
-fn json(line: &[u8]) -> ParsedLine {
+fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     if memchr::memmem::find(line, b"\"conn_state\"").is_none()
         && memchr::memmem::find(line, b"\"id.orig_h\"").is_none()
     {
@@ -121,11 +164,14 @@ fn json(line: &[u8]) -> ParsedLine {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     });
-    flow(&texts.each_ref().map(|text| text.as_deref().map(str::as_bytes)))
+    let values = texts.each_ref().map(|text| text.as_deref().map(str::as_bytes));
+    flow(values[0].and_then(stamp).unwrap_or(Stamp::None), &values, with_statistics)
 }
 
-fn flow(values: &Values<'_>) -> ParsedLine {
-    let [ts, orig, orig_port, resp, resp_port, protocol, state, duration, sent, received] = *values;
+fn flow(stamp: Stamp, values: &Values<'_>, with_statistics: bool) -> ParsedLine {
+    // `-` is no value.
+    let value = |n: usize| values[n].filter(|value| *value != b"-");
+    let (protocol, state) = (value(5), value(6));
     if protocol.is_some_and(|p| p != b"tcp") {
         return ParsedLine::Other;
     }
@@ -137,23 +183,22 @@ fn flow(values: &Values<'_>) -> ParsedLine {
     };
     let ends = || {
         Some(Ends {
-            client: Host::address(orig?)?,
-            client_port: Some(number(orig_port?)?),
-            server: Host::address(resp?)?,
-            server_port: Some(number(resp_port?)?),
+            client: Host::address(value(1)?)?,
+            client_port: Some(number(value(2)?)?),
+            server: Host::address(value(3)?)?,
+            server_port: Some(number(value(4)?)?),
         })
     };
     let Some(ends) = ends() else { return ParsedLine::Broken };
-    let stamp = ts.map_or(Stamp::None, |ts| {
-        let mut cursor = Cursor(ts);
-        cursor.iso().or_else(|| cursor.seconds().map(Stamp::Epoch)).unwrap_or(Stamp::None)
-    });
-    let seconds = duration.and_then(|d| std::str::from_utf8(d).ok()?.parse().ok());
+    if !with_statistics {
+        return ParsedLine::Ends(stamp, ends, established);
+    }
     let mut event = Event::new(stamp, ends, established);
+    let seconds = value(7).and_then(|d| std::str::from_utf8(d).ok()?.parse().ok());
     event.more.transport = Some(Box::new(Transport {
         duration: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
-        bytes_in: sent.and_then(number),
-        bytes_out: received.and_then(number),
+        bytes_in: value(8).and_then(number),
+        bytes_out: value(9).and_then(number),
         ..Transport::default()
     }));
     event.parsed()

@@ -19,6 +19,7 @@ impl Bench {
             sink: &mut Vec::new(),
             status: &mut SourceStatus::new("parse"),
             failures: &mut Vec::new(),
+            is_own_line: None,
         };
         Bench { deduplicator: Deduplicator::new(&cx), given: Vec::new() }
     }

@@ -164,6 +164,10 @@ fn read_common(body: &[u8]) -> Option<Body> {
 
 /// Returns whether `IN=` and `OUT=` have values; `None` if anything but `MAC=` follows.
 fn interfaces(front: &[u8]) -> Option<(bool, bool)> {
+    // A bracket that ends a value is no part of it.
+    if memchr::memchr(b']', front).is_some() {
+        return None;
+    }
     let mut rest = Cursor(front);
     rest.require(b"IN=")?;
     let inward = !rest.word().is_empty();
@@ -395,6 +399,12 @@ mod tests {
         {
             assert!(read_common(SYN_WITH_SEQ.replace(from, to).as_bytes()).is_some(), "{to}");
         }
+    }
+
+    #[test]
+    fn a_bracket_behind_an_interface_is_no_interface() {
+        let body = SYN_WITH_SEQ.replace("ens19", "").replace("OUT=", "OUT=]");
+        assert_eq!(read(body.as_bytes()), read_general(body.as_bytes()));
     }
 
     proptest! {

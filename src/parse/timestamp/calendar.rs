@@ -96,6 +96,12 @@ impl Calendar {
         self.dates.record_time(stamp)
     }
 
+    /// Whether the time of `stamp` is the same whatever stamps come before it. Then any copy of a calendar
+    /// gives it, in any order.
+    pub(crate) fn is_independent(stamp: Stamp) -> bool {
+        matches!(stamp, Stamp::None | Stamp::Epoch(_) | Stamp::Elapsed(_) | Stamp::Civil(..))
+    }
+
     /// What [`record_time`](Calendar::record_time) will return for the first stamp.
     pub(crate) fn peek(&self, stamp: Stamp) -> Option<RecordTime> {
         self.clone().record_time(stamp)

@@ -52,7 +52,7 @@ impl LineLog for Tshark {
             return ParsedLine::Other;
         }
         match packet(&columns) {
-            Ok(Some(packet)) => ParsedLine::Packet(stamp, Box::new(packet)),
+            Ok(Some(packet)) => ParsedLine::Packet(stamp, packet),
             Ok(None) => ParsedLine::Other,
             Err(Unreadable) => ParsedLine::Broken,
         }

@@ -63,7 +63,7 @@ impl Packet<'_> {
         let mut packet = PacketObservation::of_packet(ends, part == PacketKind::SynAck);
         packet.part = part;
         if part == PacketKind::Onward {
-            return ParsedLine::Packet(self.time, Box::new(packet));
+            return ParsedLine::Packet(self.time, packet);
         }
         // Relative numbers, 0 and 1, are the same for all connections. tshark gives each connection a
         // number of its own.
@@ -77,7 +77,7 @@ impl Packet<'_> {
             let acknowledged = || number::<u32>(self.acknowledged).map(|n| n.wrapping_sub(1));
             packet.isn = stream.or_else(|| sequence.and_then(|_| acknowledged()));
         }
-        ParsedLine::Packet(self.time, Box::new(packet))
+        ParsedLine::Packet(self.time, packet)
     }
 }
 
