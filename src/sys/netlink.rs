@@ -27,16 +27,16 @@ const ROOM: usize = 1024;
 /// One instruction of a classic BPF program, see linux/filter.h.
 pub(crate) type Instruction = libc::sock_filter;
 
-/// Opens a socket for requests. With `notices`, it receives a message for each TCP socket that is
+/// Opens a socket for requests. With `destroy_events`, it receives a message for each TCP socket that is
 /// destroyed in this network namespace.
-pub(crate) fn open(notices: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open(destroy_events: bool) -> io::Result<OwnedFd> {
     let fd = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    let groups = if notices { TCP_DESTROY } else { 0 };
+    let groups = if destroy_events { TCP_DESTROY } else { 0 };
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(fd)
 }

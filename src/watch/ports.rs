@@ -7,7 +7,7 @@ use crate::sys::netlink::Instruction;
 /// Maximum number of ranges in a kernel filter: the kernel limits the length of filter programs.
 const MAX_FILTER_PORTS: usize = 256;
 
-/// Offsets into a notice: `struct nlmsghdr` has 16 bytes, `struct inet_diag_msg` follows.
+/// Offsets into a destroy event: `struct nlmsghdr` has 16 bytes, `struct inet_diag_msg` follows.
 const SPORT: u32 = 16 + 4;
 /// The least significant byte of the socket's cookie.
 const COOKIE: u32 = 16 + 44 + if cfg!(target_endian = "little") { 0 } else { 3 };
@@ -85,7 +85,7 @@ impl PortSet {
         code
     }
 
-    /// Returns the classic BPF program that drops notices of other ports. Each of `shares` sockets
+    /// Returns the classic BPF program that drops destroy events of other ports. Each of `shares` sockets
     /// (a power of two) gets an equal share of the remaining ones.
     pub(super) fn filter(&self, share: u8, shares: u8) -> Vec<Instruction> {
         use libc::{BPF_ABS, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K};
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_notice_passes_exactly_one_share() {
+    fn every_destroy_event_passes_exactly_one_share() {
         let set = ports(&[(443, 443)]);
         for cookie in 0..=255 {
             let passing = (0..8).filter(|share| run_filter(&set.filter(*share, 8), 443, cookie));

@@ -7,9 +7,9 @@
 use super::dump::{Nanos, Span, TICK};
 use crate::sys::sock_diag::{Info, Socket};
 
-/// The maximum delay of a notice after the end of its socket: a worker thread of the kernel sends
+/// The maximum delay of a destroy event after the end of its socket: a worker thread of the kernel sends
 /// it, and may have to wait for a CPU.
-pub(in crate::watch) const MAX_NOTICE_DELAY: Nanos = 100_000_000;
+pub(in crate::watch) const MAX_EVENT_DELAY: Nanos = 100_000_000;
 
 const MILLISECOND: Nanos = 1_000_000;
 
@@ -62,10 +62,10 @@ impl Age {
         }
     }
 
-    /// The maximum delay with which a notice with this age can have been sent: the connection was
+    /// The maximum delay with which a destroy event with this age can have been sent: the connection was
     /// alive when it last sent or received something.
-    pub(in crate::watch) fn notice_delay(age: Option<Age>) -> Nanos {
-        age.map_or(MAX_NOTICE_DELAY, |age| age.quiet.min(MAX_NOTICE_DELAY))
+    pub(in crate::watch) fn event_delay(age: Option<Age>) -> Nanos {
+        age.map_or(MAX_EVENT_DELAY, |age| age.quiet.min(MAX_EVENT_DELAY))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Flush probes: sockets of this process whose close notices show that all earlier notices have
+//! Flush probes: sockets of this process whose destroy events show that all earlier destroy events have
 //! arrived.
 //!
-//! The kernel sends notices from one work queue per CPU, in order, each to all subscribed sockets.
-//! When the notice of a probe that was closed on a CPU has arrived at one socket, the notices of
+//! The kernel sends destroy events from one work queue per CPU, in order, each to all subscribed sockets.
+//! When the destroy event of a probe that was closed on a CPU has arrived at one socket, the destroy events of
 //! sockets closed earlier on that CPU have arrived at all.
 
 use std::collections::HashSet;
@@ -23,15 +23,15 @@ use crate::sys::sock_diag::{self, Message};
 use crate::watch::ports::PortSet;
 
 /// How long to wait for the probes. The kernel usually needs less than a millisecond. But its
-/// thread competes for a CPU, and yields after each notice for which a receive buffer is half full.
+/// thread competes for a CPU, and yields after each destroy event for which a receive buffer is half full.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until the kernel has sent the notices of all sockets closed so far. Returns whether that
+/// Waits until the kernel has sent the destroy events of all sockets closed so far. Returns whether that
 /// is certain.
 pub(super) fn wait() -> io::Result<bool> {
-    let notices = netlink::open(true)?;
+    let events = netlink::open(true)?;
     // Probes have no port.
-    netlink::filter(notices.as_fd(), &[0..=0].into_iter().collect::<PortSet>().filter(0, 1))?;
+    netlink::filter(events.as_fd(), &[0..=0].into_iter().collect::<PortSet>().filter(0, 1))?;
     let mut awaited: HashSet<u64> = leave().into_iter().collect();
     let until = Instant::now() + FLUSH_TIMEOUT;
     let mut batch = Batch::default();
@@ -40,15 +40,15 @@ pub(super) fn wait() -> io::Result<bool> {
         if left.is_zero() {
             break;
         }
-        let mut polled = [PollFd::new(notices.as_fd(), PollFlags::POLLIN)];
+        let mut polled = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        match batch.receive(notices.as_fd()) {
+        match batch.receive(events.as_fd()) {
             Ok(_) => {}
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => continue,
-            // Notices were lost, perhaps those of probes.
+            // Destroy events were lost, perhaps those of probes.
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => break,
             Err(e) => return Err(e),
         }

@@ -3,9 +3,9 @@
 /// Evidence of connections that were not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Notices that were dropped because the receive buffers were full.
+    /// Destroy events that were dropped because the receive buffers were full.
     pub drops: u64,
-    /// Known sockets that disappeared without a notice. They are counted already, or are no
+    /// Known sockets that disappeared without a destroy event. They are counted already, or are no
     /// connections.
     pub vanished: u64,
     /// Connections that have ended and still wait to be accepted.
@@ -21,7 +21,7 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// Returns how many connections were missed. Each lost notice of an unknown socket counts as a
+    /// Returns how many connections were missed. Each lost destroy event of an unknown socket counts as a
     /// missed connection, although it may be that of a listener or of an outbound connection,
     /// unless the kernel has counted fewer.
     pub(super) fn lost(&self) -> u64 {
@@ -41,7 +41,7 @@ impl Missing {
         }
         if self.drops > self.vanished {
             reasons.push(format!(
-                "{} of the kernel's notices found no room in the receive buffer: root may have a \
+                "{} of the kernel's messages found no room in the receive buffer: root may have a \
                  larger one, and others with a larger net.core.rmem_max (sysctl)",
                 self.drops
             ));

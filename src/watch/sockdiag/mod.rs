@@ -1,7 +1,7 @@
 //! The engine `sockdiag`, for every user.
 //!
 //! NETLINK_SOCK_DIAG lists the TCP sockets of a network namespace (dumps: `dumper`), and reports each
-//! socket that is closed (notices: `receiver`). The `tracker` combines both, and `source` decides when
+//! socket that is closed (destroy events: `receiver`). The `tracker` combines both, and `source` decides when
 //! to dump.
 //!
 //! The crate netlink-packet-sock-diag does not support the kernel's port filter in requests, and

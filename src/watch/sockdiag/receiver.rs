@@ -1,4 +1,4 @@
-//! [`Receiver`]: a thread that empties the receive buffers of notices.
+//! [`Receiver`]: a thread that empties the receive buffers of destroy events.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,23 +22,23 @@ use crate::watch::ports::PortSet;
 /// demand.
 const BUFFER: usize = 64 << 20;
 
-/// If a buffer is smaller than this, several sockets share the notices.
+/// If a buffer is smaller than this, several sockets share the destroy events.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
-/// Maximum number of sockets, a power of two: the kernel filters every notice for each.
+/// Maximum number of sockets, a power of two: the kernel filters every destroy event for each.
 const MAX_BATCHES: usize = 8;
 
-/// Maximum size of a notice in a receive buffer.
-const NOTICE: usize = 2304;
+/// Maximum size of a destroy event in a receive buffer.
+const MAX_EVENT_BYTES: usize = 2304;
 
-/// How long notices are collected before they are read together. Waking up for each one would cost
+/// How long destroy events are collected before they are read together. Waking up for each one would cost
 /// several times as much, and take CPU time from the server.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// A notice of a closed socket.
+/// A destroy event of a closed socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Notice {
-    /// The last time at which the receive buffer was empty: the kernel sent the notice later.
+pub(super) struct DestroyEvent {
+    /// The last time at which the receive buffer was empty: the kernel sent the destroy event later.
     pub since: Nanos,
     /// When it was received.
     pub at: Nanos,
@@ -48,7 +48,7 @@ pub(super) struct Notice {
 
 #[derive(Debug)]
 struct Inbox {
-    notices: Mutex<Vec<Notice>>,
+    events: Mutex<Vec<DestroyEvent>>,
     filled: EventFd,
     /// Wakes the thread to stop or to flush.
     poke: EventFd,
@@ -59,7 +59,7 @@ struct Inbox {
     flushed: AtomicU64,
 }
 
-/// Receives notices until it is dropped.
+/// Receives destroy events until it is dropped.
 #[derive(Debug)]
 pub(super) struct Receiver {
     sockets: Arc<[OwnedFd]>,
@@ -69,9 +69,9 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Subscribes to notices of closed TCP sockets on `ports` in the network namespace of the
+    /// Subscribes to destroy events of closed TCP sockets on `ports` in the network namespace of the
     /// calling thread. Receive buffers have `buffer` bytes if given, otherwise as many as allowed.
-    /// Without notices they are checked every `check`, so that [`Notice::since`] is not older.
+    /// Without destroy events they are checked every `check`, so that [`DestroyEvent::since`] is not older.
     pub(super) fn start(
         ports: &PortSet,
         buffer: Option<usize>,
@@ -97,7 +97,7 @@ impl Receiver {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = || EventFd::from_value_and_flags(0, flags).doing("making an eventfd");
         let inbox = Inbox {
-            notices: Mutex::default(),
+            events: Mutex::default(),
             filled: event()?,
             poke: event()?,
             stop: AtomicBool::new(false),
@@ -117,7 +117,7 @@ impl Receiver {
         }
         let (sockets, inbox) = (receiver.sockets.clone(), receiver.inbox.clone());
         let ports = ports.clone();
-        let room = receiver.buffers / NOTICE;
+        let room = receiver.buffers / MAX_EVENT_BYTES;
         let thread = thread::Builder::new()
             .name("receiver".into())
             .spawn(move || run(&sockets, &ports, &inbox, room, check))
@@ -126,7 +126,7 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Starts to empty the receive buffers. When that is [done](Receiver::flushed), all notices
+    /// Starts to empty the receive buffers. When that is [done](Receiver::flushed), all destroy events
     /// that have arrived by now can be taken.
     pub(super) fn flush(&self) {
         self.inbox.flush.fetch_add(1, Ordering::AcqRel);
@@ -138,26 +138,26 @@ impl Receiver {
         self.inbox.flushed.load(Ordering::Acquire) == self.inbox.flush.load(Ordering::Acquire)
     }
 
-    /// Returns a descriptor that becomes readable when there are notices.
+    /// Returns a descriptor that becomes readable when there are destroy events.
     pub(super) fn filled(&self) -> &EventFd {
         &self.inbox.filled
     }
 
-    /// Swaps the notices that have arrived into `into`.
-    pub(super) fn take(&self, into: &mut Vec<Notice>) {
+    /// Swaps the destroy events that have arrived into `into`.
+    pub(super) fn take(&self, into: &mut Vec<DestroyEvent>) {
         into.clear();
         // The counter value does not matter; the read resets it.
         let _ = self.inbox.filled.read();
-        let mut notices = self.inbox.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *notices, into);
+        let mut events = self.inbox.events.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *events, into);
     }
 
-    /// Whether notices were lost since the last call.
+    /// Whether destroy events were lost since the last call.
     pub(super) fn overrun(&self) -> bool {
         self.inbox.overrun.swap(false, Ordering::AcqRel)
     }
 
-    /// How many notices were lost since the start.
+    /// How many destroy events were lost since the start.
     pub(super) fn drops(&self) -> u64 {
         self.sockets.iter().map(|s| u64::from(netlink::drops(s.as_fd()).unwrap_or_default())).sum()
     }
@@ -204,10 +204,10 @@ fn run(sockets: &[OwnedFd], ports: &PortSet, inbox: &Inbox, room: usize, check: 
         }
         let calm = fresh.len() < room / 8;
         if !fresh.is_empty() {
-            let mut notices = inbox.notices.lock().unwrap_or_else(PoisonError::into_inner);
-            let was_empty = notices.is_empty();
-            notices.append(&mut fresh);
-            drop(notices);
+            let mut events = inbox.events.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_empty = events.is_empty();
+            events.append(&mut fresh);
+            drop(events);
             if was_empty {
                 let _ = inbox.filled.write(1);
             }
@@ -221,13 +221,13 @@ fn run(sockets: &[OwnedFd], ports: &PortSet, inbox: &Inbox, room: usize, check: 
     }
 }
 
-/// Reads all notices of one socket. Returns whether it has lost some.
+/// Reads all destroy events of one socket. Returns whether it has lost some.
 fn drain(
     socket: &OwnedFd,
     ports: &PortSet,
     since: Nanos,
     batch: &mut Batch,
-    into: &mut Vec<Notice>,
+    into: &mut Vec<DestroyEvent>,
 ) -> bool {
     let mut lost = false;
     loop {
@@ -246,7 +246,7 @@ fn drain(
             if let (_, Message::Socket(socket)) = message
                 && ports.contains(socket.local.1)
             {
-                into.push(Notice { since, at, socket });
+                into.push(DestroyEvent { since, at, socket });
             }
         }
         if !matches!(more, Ok(true)) {

@@ -1,4 +1,4 @@
-//! [`SockDiagWatcher`]: counts connections by dumps and notices of sock_diag(7).
+//! [`SockDiagWatcher`]: counts connections by dumps and destroy events of sock_diag(7).
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -13,12 +13,12 @@ use crate::model::event_source::{Ending, Event, EventSource};
 use crate::sys::snmp::PassiveOpens;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
-use super::age::{Bounds, MAX_NOTICE_DELAY};
+use super::age::{Bounds, MAX_EVENT_DELAY};
 use super::dump::{Nanos, Span};
 use super::dumper::Dumper;
 use super::flush_probe;
 use super::missing::Missing;
-use super::receiver::{Notice, Receiver};
+use super::receiver::{DestroyEvent, Receiver};
 use super::tracker::{ObservedSocket, SocketTracker};
 use crate::sys::sock_diag::Info;
 use crate::watch::error::{Doing, Error};
@@ -32,8 +32,8 @@ const DUTY: u32 = 20;
 /// The minimum time between dumps, however urgent they are.
 const SOONEST: Duration = Duration::from_millis(5);
 
-/// The minimum and the maximum interval of checks for waiting notices.
-const NOTICE_CHECK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
+/// The minimum and the maximum interval of checks for waiting destroy events.
+const EVENT_CHECK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
 
 /// The rounding error of times and durations in whole microseconds.
 const ROUNDING: Nanos = 2_000;
@@ -52,7 +52,7 @@ pub(in crate::watch) struct SockDiagWatcher {
     tracker: SocketTracker,
     opens: Option<(PassiveOpens, u64)>,
     status: SourceStatus,
-    notices: Vec<Notice>,
+    events: Vec<DestroyEvent>,
     ready: VecDeque<Connection>,
     /// The time between dumps.
     spacing: Duration,
@@ -63,7 +63,7 @@ pub(in crate::watch) struct SockDiagWatcher {
     /// Whether no other port had a listener at the start.
     alone: bool,
     missing: Missing,
-    /// Whether all notices had arrived at the last flush.
+    /// Whether all destroy events had arrived at the last flush.
     told: bool,
     stopped: bool,
     requests: Requests,
@@ -79,9 +79,9 @@ impl SockDiagWatcher {
         }
         signals::install()?;
         let mut dumper = Dumper::open(ports.clone())?;
-        // The first dump also loads the kernel module, without which no notices are sent.
+        // The first dump also loads the kernel module, without which no destroy events are sent.
         dumper.dump(false)?;
-        let receiver = Receiver::start(&ports, options.buffer, notice_check(options.resolution))?;
+        let receiver = Receiver::start(&ports, options.buffer, event_check(options.resolution))?;
         let tracker = SocketTracker::new(options.transport);
         let mut watcher = SockDiagWatcher {
             ports,
@@ -90,7 +90,7 @@ impl SockDiagWatcher {
             tracker,
             opens: None,
             status: SourceStatus::new("watch"),
-            notices: Vec::new(),
+            events: Vec::new(),
             ready: VecDeque::new(),
             spacing: options.resolution,
             due: Instant::now(),
@@ -116,9 +116,9 @@ impl SockDiagWatcher {
         let dump = self.dumper.dump(false)?;
         self.status.started = Some(RecordTime::Clock(dump.start));
         self.tracker.open_before(dump);
-        self.await_notices()?;
-        self.receiver.take(&mut self.notices);
-        self.notices.iter().for_each(|notice| self.tracker.ended_before(&notice.socket));
+        self.await_destroy_events()?;
+        self.receiver.take(&mut self.events);
+        self.events.iter().for_each(|event| self.tracker.ended_before(&event.socket));
         self.opens = opens.zip(before);
         self.drops_before = self.receiver.drops();
         self.alone = !self.dumper.listens_elsewhere()?;
@@ -141,19 +141,19 @@ impl SockDiagWatcher {
         self.receiver.buffers()
     }
 
-    /// Waits until the notices of all sockets closed so far have been received.
-    fn await_notices(&mut self) -> Result<(), Error> {
-        self.told = flush_probe::wait().doing("waiting for the kernel's notices")?;
+    /// Waits until the destroy events of all sockets closed so far have been received.
+    fn await_destroy_events(&mut self) -> Result<(), Error> {
+        self.told = flush_probe::wait().doing("waiting for the kernel's messages")?;
         self.receiver.flush();
         while !self.receiver.flushed() {
             self.wait(Instant::now() + self.spacing)?;
-            // The buffer may be full of notices already.
+            // The buffer may be full of destroy events already.
             let _ = self.receiver.filled().read();
         }
         Ok(())
     }
 
-    /// Waits for notices, a signal, or the given time.
+    /// Waits for destroy events, a signal, or the given time.
     fn wait(&self, until: Instant) -> Result<(), Error> {
         let left = until.saturating_duration_since(Instant::now());
         // Rounded up, so that the time has passed when the wait ends.
@@ -161,22 +161,22 @@ impl SockDiagWatcher {
         let mut filled = [PollFd::new(self.receiver.filled().as_fd(), PollFlags::POLLIN)];
         match poll(&mut filled, left) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(e) => Err(e).doing("waiting for the kernel's notices"),
+            Err(e) => Err(e).doing("waiting for the kernel's messages"),
         }
     }
 
-    fn on_notices(&mut self) {
-        self.receiver.take(&mut self.notices);
-        for notice in &self.notices {
-            let told = Span { after: notice.since, before: notice.at };
-            self.tracker.ended(&notice.socket, told);
+    fn on_destroy_events(&mut self) {
+        self.receiver.take(&mut self.events);
+        for event in &self.events {
+            let told = Span { after: event.since, before: event.at };
+            self.tracker.ended(&event.socket, told);
         }
         self.give();
     }
 
     /// Returns how many connections it could not show.
     fn dump(&mut self, info: bool) -> Result<u64, Error> {
-        self.on_notices();
+        self.on_destroy_events();
         let before = busy();
         let dump = self.dumper.dump(info)?;
         let took = nanoseconds(dump.end - dump.start).min(busy().saturating_sub(before));
@@ -200,7 +200,7 @@ impl SockDiagWatcher {
         self.status.lost = self.missing.lost();
     }
 
-    /// Returns how many notices were lost since counting began.
+    /// Returns how many destroy events were lost since counting began.
     fn drops(&self) -> u64 {
         // The kernel may refuse to tell, which is no loss.
         self.receiver.drops().saturating_sub(self.drops_before)
@@ -241,12 +241,12 @@ impl SockDiagWatcher {
             hidden = hidden.min(self.dump(self.options.transport)?);
         }
         self.missing.hidden = hidden;
-        self.await_notices()?;
-        self.on_notices();
+        self.await_destroy_events()?;
+        self.on_destroy_events();
         let until = Instant::now() + STRAGGLERS;
         while self.uncounted().is_some_and(|n| n > 0) && Instant::now() < until {
             self.wait(until)?;
-            self.on_notices();
+            self.on_destroy_events();
         }
         self.tracker.finish();
         self.give();
@@ -294,7 +294,7 @@ impl EventSource for SockDiagWatcher {
                 continue;
             }
             self.wait(deadline.map_or(self.due, |d| d.min(self.due)))?;
-            self.on_notices();
+            self.on_destroy_events();
         }
     }
 
@@ -310,8 +310,8 @@ impl EventSource for SockDiagWatcher {
     fn lateness(&self) -> Duration {
         // A connection without a known listener waits for two more dumps.
         let dumps = if self.tracker.is_undecided() { 3 } else { 1 };
-        let notice = notice_check(self.options.resolution) + nanoseconds(MAX_NOTICE_DELAY);
-        self.spacing * dumps + self.spacing / DUTY + notice
+        let check = event_check(self.options.resolution) + nanoseconds(MAX_EVENT_DELAY);
+        self.spacing * dumps + self.spacing / DUTY + check
     }
 
     fn status(&mut self) -> SourceStatus {
@@ -365,9 +365,9 @@ fn middle(least: Nanos, most: Nanos) -> (Nanos, Duration) {
     (least + half, nanoseconds(half + ROUNDING))
 }
 
-/// The interval of checks of the receive buffers while no notice arrives.
-fn notice_check(resolution: Duration) -> Duration {
-    let [least, most] = NOTICE_CHECK;
+/// The interval of checks of the receive buffers while no destroy event arrives.
+fn event_check(resolution: Duration) -> Duration {
+    let [least, most] = EVENT_CHECK;
     (resolution / 10).clamp(least, most)
 }
 

@@ -1,12 +1,12 @@
 //! What the tracker remembers of the past. [`History`]: the times of the last dumps, which bound when
-//! connections began. [`Forgotten`]: cookies of sockets that were dropped; a late notice about one is
+//! connections began. [`Forgotten`]: cookies of sockets that were dropped; a late destroy event about one is
 //! not of a new connection.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::watch::sockdiag::dump::{Nanos, Span};
 
-/// Minimum number of dumps that are kept: notices are very rarely later.
+/// Minimum number of dumps that are kept: destroy events are very rarely later.
 const DUMPS: usize = 32;
 
 /// The last dumps, by number.

@@ -1,9 +1,9 @@
-//! [`SocketTracker`]: combines dumps and notices so that every connection counts once.
+//! [`SocketTracker`]: combines dumps and destroy events so that every connection counts once.
 //!
-//! A connection is identified by the cookie of its socket. It is seen in a dump, in the notice of
-//! its end, or in both. The tracker must get them in this order: notices received before a dump was
-//! requested, the dump, later notices. Then an unknown socket in a dump is new, because the notice
-//! of its end has not been processed yet. A notice of an unknown socket is of one that was opened
+//! A connection is identified by the cookie of its socket. It is seen in a dump, in the destroy event of
+//! its end, or in both. The tracker must get them in this order: destroy events received before a dump was
+//! requested, the dump, later destroy events. Then an unknown socket in a dump is new, because the destroy event
+//! of its end has not been processed yet. A destroy event of an unknown socket is of one that was opened
 //! and closed after the previous dump.
 
 mod history;
@@ -17,7 +17,7 @@ use super::listeners::Listeners;
 use crate::sys::sock_diag::{End, Info, Socket, state};
 use crate::watch::ports::PortSet;
 
-/// A socket that dumps no longer have is forgotten after this time without a notice.
+/// A socket that dumps no longer have is forgotten after this time without a destroy event.
 const FORGET: Nanos = 60_000_000_000;
 
 /// A connection that counts.
@@ -35,7 +35,7 @@ pub(in crate::watch) struct ObservedSocket {
     pub info: Option<Info>,
 }
 
-/// A socket whose notice has not been received.
+/// A socket whose destroy event has not been received.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     seen: ObservedSocket,
@@ -162,7 +162,7 @@ impl SocketTracker {
         }
     }
 
-    /// Drops sockets that disappeared long ago: their notices were lost, or the clients have reset the connections and
+    /// Drops sockets that disappeared long ago: their destroy events were lost, or the clients have reset the connections and
     /// the server still has them open.
     fn forget(&mut self) {
         for (cookie, gone) in self.open.extract_if(|_, open| open.dump < self.mark.0) {
@@ -174,7 +174,7 @@ impl SocketTracker {
         }
     }
 
-    /// Processes the notice of a closed socket, sent and received in this span.
+    /// Processes the destroy event of a closed socket, sent and received in this span.
     pub(in crate::watch) fn ended(&mut self, s: &Socket, told: Span) {
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
@@ -209,7 +209,7 @@ impl SocketTracker {
         if before < self.started || s.info.as_ref().is_some_and(outbound) {
             return;
         }
-        let (from, after) = self.history.before(told.after - Age::notice_delay(age));
+        let (from, after) = self.history.before(told.after - Age::event_delay(age));
         let after = after.unwrap_or(self.started);
         let began = Span { after, before: told.before.max(after) };
         let unseen = ObservedSocket { info: None, ..seen(s, began) };
@@ -262,7 +262,7 @@ impl SocketTracker {
         ports.ranges().iter().copied().filter(|(low, high)| !listens(*low, *high)).collect()
     }
 
-    /// The number of sockets that are missing in the last dumps and had no notice.
+    /// The number of sockets that are missing in the last dumps and had no destroy event.
     pub(in crate::watch) fn vanished(&self) -> u64 {
         let last = self.history.last();
         self.vanished + self.open.values().filter(|o| o.dump + 1 < last).count() as u64
@@ -327,11 +327,11 @@ impl SocketTracker {
     }
 }
 
-/// Returns what is known of a closed connection, by a notice that was sent and received in `told`.
+/// Returns what is known of a closed connection, by a destroy event that was sent and received in `told`.
 /// It was alive at the time `alive`.
 fn ended(seen: ObservedSocket, s: &Socket, told: Span, alive: Nanos) -> ObservedSocket {
     let age = Age::of(s);
-    let delay = Age::notice_delay(age);
+    let delay = Age::event_delay(age);
     let (began, duration) = bound(seen.began, age, told, alive.max(told.after - delay), delay);
     let info = if s.is_wiped() { seen.info } else { s.info };
     ObservedSocket { began, duration: Some(duration), info, ..seen }
@@ -348,7 +348,7 @@ fn seen(s: &Socket, began: Span) -> ObservedSocket {
     ObservedSocket { local: s.local, peer: s.peer, began, duration: None, info: s.info }
 }
 
-/// Gives a tracker the messages in `parts`, by turns as a dump and as notices, and returns how many connections it
+/// Gives a tracker the messages in `parts`, by turns as a dump and as destroy events, and returns how many connections it
 /// has reported. `steps`: the seconds between them.
 #[cfg(feature = "internals")]
 pub fn track_messages(keep: bool, steps: &[i32], parts: &[&[u8]]) -> usize {

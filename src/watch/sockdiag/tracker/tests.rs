@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::watch::sockdiag::age::MAX_NOTICE_DELAY;
+use crate::watch::sockdiag::age::MAX_EVENT_DELAY;
 use crate::watch::sockdiag::dump::TICK;
 
 const PORT: u16 = 80;
@@ -96,7 +96,7 @@ fn the_age_of_a_connection_bounds_its_beginning() {
     tracker.dumped(&dump(10, []));
     tracker.dumped(&dump(20, []));
     tracker.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
-    // Its notice may have been under way while the dump was taken.
+    // Its destroy event may have been under way while the dump was taken.
     tracker.ended(&over(6), told(20 * SECOND + 2000));
     let began: Vec<Span> = tracker.take().map(|s| s.began).collect();
     let before = 21 * SECOND - 300_000_000 + TICK;
@@ -114,13 +114,13 @@ fn a_connection_needs_a_listener() {
     let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
     let mut tracker = SocketTracker::new(false);
     tracker.open_before(&no_listener(1));
-    tracker.ended(&over(5), told(SECOND + MAX_NOTICE_DELAY));
+    tracker.ended(&over(5), told(SECOND + MAX_EVENT_DELAY));
     tracker.dumped(&no_listener(2));
     // A listener that came and went: of now, and not of then.
     tracker.dumped(&no_listener(3));
-    tracker.ended(&over(6), told(3 * SECOND + MAX_NOTICE_DELAY));
+    tracker.ended(&over(6), told(3 * SECOND + MAX_EVENT_DELAY));
     tracker
-        .ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + MAX_NOTICE_DELAY));
+        .ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + MAX_EVENT_DELAY));
     tracker.dumped(&no_listener(4));
     tracker.dumped(&no_listener(5));
     tracker.finish();
@@ -202,7 +202,7 @@ fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
 }
 
 #[test]
-fn what_was_gone_long_ago_without_a_notice_is_given_and_forgotten() {
+fn what_was_gone_long_ago_without_a_destroy_event_is_given_and_forgotten() {
     let mut tracker = begun(true);
     tracker.dumped(&dump(2, [open(5), open(6)]));
     for at in [3, 30, 70, 100] {
@@ -217,8 +217,8 @@ fn what_was_gone_long_ago_without_a_notice_is_given_and_forgotten() {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order notices come and however late, as long as the
-    /// order between notices and dumps is kept.
+    /// Whatever happens, in whatever order destroy events come and however late, as long as the
+    /// order between destroy events and dumps is kept.
     #[test]
     fn every_connection_counts_once(
         steps in proptest::collection::vec((0u8..6, any::<u8>()), 0..200),
@@ -227,7 +227,7 @@ proptest! {
         let mut tracker = SocketTracker::new(keep);
         tracker.open_before(&dump(1, (100..110).map(open)));
         let mut now: BTreeSet<u64> = (100..110).collect();
-        let mut notices: Vec<u64> = Vec::new();
+        let mut events: Vec<u64> = Vec::new();
         let mut next = 200;
         let mut at = 2;
         for (what, which) in steps {
@@ -240,11 +240,11 @@ proptest! {
                 2 => {
                     if let Some(cookie) = now.iter().copied().nth(pick(now.len())) {
                         now.remove(&cookie);
-                        notices.push(cookie);
+                        events.push(cookie);
                     }
                 }
-                3 if !notices.is_empty() => {
-                    let cookie = notices.remove(pick(notices.len()));
+                3 if !events.is_empty() => {
+                    let cookie = events.remove(pick(events.len()));
                     tracker.ended(&over(cookie), told(at * SECOND));
                 }
                 4 => {
@@ -257,7 +257,7 @@ proptest! {
                     let before: Vec<u64> = now.iter().copied().collect();
                     if let Some(cookie) = before.get(pick(before.len())) {
                         now.remove(cookie);
-                        notices.push(*cookie);
+                        events.push(*cookie);
                     }
                     tracker.dumped(&dump(at, before.into_iter().map(open)));
                 }
@@ -265,7 +265,7 @@ proptest! {
             }
         }
         tracker.dumped(&dump(at + 1, now.iter().copied().map(open)));
-        for cookie in notices {
+        for cookie in events {
             tracker.ended(&over(cookie), told((at + 1) * SECOND));
         }
         tracker.finish();
