@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::host::{Ends, Host};
 use crate::Sink;
 use crate::{Connection, RecordTime};
 
@@ -69,6 +70,15 @@ impl Address {
         match bits >> 32 {
             0xffff => Address::V4(bits as u32),
             _ => Address::V6([(bits >> 64) as u64, bits as u64]),
+        }
+    }
+
+    /// An address of either family.
+    #[inline]
+    fn of(ip: IpAddr) -> Address {
+        match ip {
+            IpAddr::V4(ip) => Address::V4(ip.into()),
+            IpAddr::V6(ip) => Address::of_v6(ip),
         }
     }
 
@@ -241,43 +251,11 @@ impl Coalescer {
     /// Takes a connection. One with more fields than the ends and the time is given to the sink at once.
     #[inline]
     pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
-        match self.ends(&c) {
+        let place = peer(&c).and_then(|ip| Some((ip, self.place((c.local_ip, c.local_port))?)));
+        match place {
             Some((ip, place)) => self.add(ip, place, c.time, sink),
             None => sink.take(c),
         }
-    }
-
-    /// Takes at most [`GROUP`] connections.
-    fn take_group(&mut self, group: &[Connection], sink: &mut dyn Sink) {
-        let mut ends = [None; GROUP];
-        // As in `take_briefs`, the slots are loaded at the same time.
-        let mut touched = 0;
-        for (ends, c) in ends.iter_mut().zip(group) {
-            *ends = self.ends(c);
-            if let Some((ip, place)) = *ends {
-                touched ^= self.touch(ip, Some(place), c.time);
-            }
-        }
-        std::hint::black_box(touched);
-        for (ends, c) in ends.iter().zip(group) {
-            match ends {
-                Some((ip, place)) => self.add(*ip, *place, c.time, sink),
-                None => sink.take(c.clone()),
-            }
-        }
-    }
-
-    /// The address of a connection and the place of its local end. `None`: it has more fields, or there are
-    /// too many local ends.
-    #[inline]
-    fn ends(&mut self, c: &Connection) -> Option<(Address, u32)> {
-        let (Some(ip), None, None) = (c.ip, &c.machine, &c.transport) else { return None };
-        let place = self.place((c.local_ip, c.local_port))?;
-        let ip = match ip {
-            IpAddr::V4(ip) => Address::V4(ip.into()),
-            IpAddr::V6(ip) => Address::of_v6(ip),
-        };
-        Some((ip, place))
     }
 
     /// Takes connections of which no more than this is known: the address, the local end as an
@@ -377,7 +355,6 @@ impl Coalescer {
     }
 }
 
-#[cold]
 fn give_one(
     ip: IpAddr,
     (local_ip, local_port): Local,
@@ -404,24 +381,117 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
     sink.take_many(connection, slot.count.into(), time(kind, slot.last));
 }
 
-/// What was found in a part of a record.
+/// The peer of a connection that has no more fields than the ends and the time.
+#[inline]
+fn peer(c: &Connection) -> Option<Address> {
+    match (c.ip, &c.machine, &c.transport) {
+        (Some(ip), None, None) => Some(Address::of(ip)),
+        _ => None,
+    }
+}
+
+/// A connection in a quarter of the memory.
+#[derive(Clone, Copy)]
+struct Brief {
+    ip: Address,
+    /// Its local end: a place in [`Found::locals`].
+    local: u8,
+    time: Option<RecordTime>,
+}
+
+/// Maximum number of local ends of a [`Found`].
+const MAX_FOUND_LOCALS: usize = 256;
+
+/// Connections that were found in a part of a record.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Whether nothing but the ends and the time is used, and the order does not matter.
+    pub ends_only: bool,
+    /// In the order of the record.
+    all: Vec<Connection>,
+    /// Those that have no more fields than ends and time, with `ends_only`.
+    briefs: Vec<Brief>,
+    locals: Vec<Local>,
+    /// The place of the last local end.
+    local: u8,
+}
+
+impl Found {
+    /// Adds a connection.
+    #[inline]
+    pub(super) fn push(&mut self, c: Connection) {
+        if self.ends_only
+            && let Some(ip) = peer(&c)
+            && let Some(local) = self.place((c.local_ip, c.local_port))
+        {
+            self.briefs.push(Brief { ip, local, time: c.time });
+        } else {
+            self.all.push(c);
+        }
+    }
+
+    /// Adds a connection of which no more is known than its ends and its time.
+    #[inline]
+    pub(super) fn push_ends(&mut self, ends: Ends, time: Option<RecordTime>) {
+        if self.ends_only
+            && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
+            && let Some(local) = self.place((Some(*server), ends.server_port))
+        {
+            self.briefs.push(Brief { ip: Address::of(*client), local, time });
+        } else {
+            self.all.push(Connection { time, ..ends.connection() });
+        }
+    }
+
+    /// The place of a local end. `None`: there are too many.
+    #[inline]
+    fn place(&mut self, local: Local) -> Option<u8> {
+        if self.locals.get(usize::from(self.local)) == Some(&local) {
+            return Some(self.local);
+        }
+        let known = self.locals.iter().position(|known| *known == local);
+        let place = known.unwrap_or(self.locals.len());
+        if place == MAX_FOUND_LOCALS {
+            return None;
+        }
+        if known.is_none() {
+            self.locals.push(local);
+        }
+        self.local = place as u8;
+        Some(self.local)
+    }
+
+    /// Empties it.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.briefs.clear();
+        self.locals.clear();
+    }
+}
+
+/// What was found in a part of a record, and what waits for more like it.
 #[derive(Default)]
 pub(super) struct ConnectionBuffer {
-    /// In the order of the record.
-    pub all: Vec<Connection>,
+    /// What was found.
+    pub found: Found,
     waiting: Coalescer,
 }
 
 impl ConnectionBuffer {
     /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
     pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
-        let ConnectionBuffer { all, waiting } = self;
+        let ConnectionBuffer { found: Found { all, briefs, locals, .. }, waiting } = self;
+        let brief = |brief: &Brief| (brief.ip, usize::from(brief.local), brief.time);
         if alike {
-            all.chunks(GROUP).for_each(|group| waiting.take_group(group, sink));
-            all.clear();
+            waiting.take_briefs(briefs, locals, brief, sink);
+            all.drain(..).for_each(|connection| waiting.take(connection, sink));
         } else {
+            for (ip, local, time) in briefs.iter().map(brief) {
+                give_one(ip.ip(), locals.get(local).copied().unwrap_or_default(), time, sink);
+            }
             all.drain(..).for_each(|connection| sink.take(connection));
         }
+        self.found.clear();
     }
 
     /// Gives what has waited for more like it.

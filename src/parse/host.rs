@@ -130,20 +130,6 @@ impl Ends {
         self.client == self.server || self.server.is_loopback()
     }
 
-    /// A connection between these ends, which are not needed any more.
-    pub(super) fn into_connection(self) -> Connection {
-        match (self.client, self.server) {
-            (Host::Ip(client), Host::Ip(server)) => Connection {
-                ip: Some(client),
-                port: self.client_port,
-                local_ip: Some(server),
-                local_port: self.server_port,
-                ..Connection::default()
-            },
-            (client, server) => Ends { client, server, ..self }.connection(),
-        }
-    }
-
     /// A connection between these ends.
     pub(super) fn connection(&self) -> Connection {
         Connection {

@@ -5,6 +5,7 @@
 //! report are handled here.
 
 use super::calls::{Call, Calls, SeenCalls, Step};
+use super::coalesce::{ConnectionBuffer, Found};
 use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
@@ -227,7 +228,7 @@ struct BlockReader<'a> {
 struct Block {
     /// Connections before the first of `parsed`. Neither their times nor whether they count depends on another
     /// line.
-    found: Vec<Connection>,
+    found: Found,
     /// What must be taken in the order of the lines.
     parsed: Vec<ParsedLine>,
     seen: Seen,
@@ -238,6 +239,7 @@ struct Block {
 impl Block {
     fn read(&mut self, text: &[u8], reader: &BlockReader<'_>) {
         self.found.clear();
+        self.found.ends_only = reader.events.ends_only;
         self.parsed.clear();
         self.seen = Seen::default();
         self.left_out = LeftOut::default();
@@ -318,13 +320,7 @@ struct EventFilter {
 
 impl EventFilter {
     /// Adds the connection of an event to `found`, if it counts.
-    fn take(
-        &self,
-        event: Event,
-        time: Option<RecordTime>,
-        seen: &mut Seen,
-        found: &mut Vec<Connection>,
-    ) {
+    fn take(&self, event: Event, time: Option<RecordTime>, seen: &mut Seen, found: &mut Found) {
         if self.counts(&event.ends, event.established, seen) {
             found.push(connection(event, time, self.ends_only));
         }
@@ -337,10 +333,10 @@ impl EventFilter {
         established: Option<bool>,
         time: Option<RecordTime>,
         seen: &mut Seen,
-        found: &mut Vec<Connection>,
+        found: &mut Found,
     ) {
         if self.counts(&ends, established, seen) {
-            found.push(Connection { time, ..ends.into_connection() });
+            found.push_ends(ends, time);
         }
     }
 
@@ -422,7 +418,7 @@ struct RunReader<'a> {
 
 impl RunReader<'_> {
     /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
-    fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut Vec<Connection>) {
+    fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut Found) {
         let RunReader { events, deduplicator, calls, requests, seen } = self;
         seen.add(&block.seen);
         std::mem::swap(found, &mut block.found);
@@ -459,11 +455,10 @@ impl RunReader<'_> {
     /// Ends the run: gives what was held back, and reports what the run does not show.
     fn finish(self, name: &str, cx: &mut Context<'_>) -> Seen {
         let RunReader { events, mut deduplicator, mut calls, mut seen, .. } = self;
-        let mut last = Vec::new();
-        let seen_calls =
-            calls.finish(&mut |event, time| events.take(event, time, &mut seen, &mut last));
-        seen.calls = seen_calls;
-        last.into_iter().for_each(|connection| cx.sink.take(connection));
+        let mut last = ConnectionBuffer::default();
+        let found = &mut last.found;
+        seen.calls = calls.finish(&mut |event, time| events.take(event, time, &mut seen, found));
+        last.give(false, cx.sink);
         deduplicator.finish(name, cx.status, &mut |connection| cx.sink.take(connection));
         seen
     }
@@ -486,7 +481,7 @@ fn report_left_out(name: &str, left_out: LeftOut, cx: &mut Context<'_>) {
 
 /// The connection of an event at `time`; `ends_only`: without other values.
 fn connection(event: Event, time: Option<RecordTime>, ends_only: bool) -> Connection {
-    let ends = event.ends.into_connection();
+    let ends = event.ends.connection();
     let time = match event.before {
         0 => time,
         before => time.map(|t| t.shifted(jiff::SignedDuration::from_nanos(-before))),

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use super::coalesce::ConnectionBuffer;
+use super::coalesce::{ConnectionBuffer, Found};
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
 use super::reader::Context;
-use crate::Connection;
 use crate::Sink;
 
 /// What a thread works on.
@@ -42,14 +41,14 @@ pub(super) fn read<B: Default>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,
-    mut in_order: impl FnMut(&[u8], &mut B, &mut Vec<Connection>) + Send,
+    mut in_order: impl FnMut(&[u8], &mut B, &mut Found) + Send,
 ) -> io::Result<()> {
     let Some(plain) = input.plain() else {
         let mut block = B::default();
         let mut found = ConnectionBuffer::default();
         return lines::blocks(input, |text, _| {
             read(text, &mut block);
-            in_order(text, &mut block, &mut found.all);
+            in_order(text, &mut block, &mut found.found);
             found.give(false, cx.sink);
             cx.sink.pause();
         });
@@ -82,7 +81,8 @@ pub(super) fn read<B: Default>(
                 if failed.is_some() {
                     return false;
                 }
-                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.all);
+                job.found.found.ends_only = alike;
+                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.found);
                 true
             },
             give: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.give(alike, sink),

@@ -14,12 +14,13 @@ use self::block::Block;
 use self::body::Packet;
 use self::entries::Entries;
 use self::frame::Forwarder;
+use super::coalesce::{ConnectionBuffer, Found};
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated};
 use super::{lines, text};
-use crate::{Connection, ShortfallKind};
+use crate::ShortfallKind;
 
 /// Kernel logs with LOG lines.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -60,9 +61,9 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             let forwarder = &forwarder;
             move |text, block, found| log.take(text, block, deduplicator, found, forwarder)
         });
-        let mut last = Vec::new();
-        log.end(&mut deduplicator, &mut last);
-        last.into_iter().for_each(|connection| cx.sink.take(connection));
+        let mut last = ConnectionBuffer::default();
+        log.end(&mut deduplicator, &mut last.found);
+        last.give(false, cx.sink);
         cx.status.record_unreadable_lines(input.name(), log.broken);
         for (program, count) in log.programs {
             cx.status.record_shortfall(
@@ -113,7 +114,7 @@ impl Log {
         text: &[u8],
         block: &mut Block,
         deduplicator: &mut Deduplicator,
-        found: &mut Vec<Connection>,
+        found: &mut Found,
         forwarder: &Forwarder,
     ) {
         if block.joined || self.entries.is_open() {
@@ -122,7 +123,7 @@ impl Log {
         self.deduplicate(block, deduplicator, found);
     }
 
-    fn end(&mut self, deduplicator: &mut Deduplicator, found: &mut Vec<Connection>) {
+    fn end(&mut self, deduplicator: &mut Deduplicator, found: &mut Found) {
         let mut block = Block::default();
         self.entries.end(&mut block);
         self.deduplicate(&mut block, deduplicator, found);
@@ -132,7 +133,7 @@ impl Log {
         &mut self,
         block: &mut Block,
         deduplicator: &mut Deduplicator,
-        found: &mut Vec<Connection>,
+        found: &mut Found,
     ) {
         self.broken += block.broken;
         self.missed |= block.missed;

@@ -10,9 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use super::block::Block;
 use super::frames::{Format, Stop};
 use super::packet::Selection;
-use crate::Connection;
 use crate::Sink;
-use crate::parse::coalesce::ConnectionBuffer;
+use crate::parse::coalesce::{ConnectionBuffer, Found};
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
@@ -39,7 +38,7 @@ pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
     selection: Selection,
-    in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
+    in_order: impl FnMut(&mut Block, &mut Found) + Send,
 ) -> End {
     if input.plain().is_none() {
         return stream(input, cx, selection, in_order);
@@ -104,7 +103,7 @@ fn in_parts(
     selection: Selection,
     (format, begin): (Format, u64),
     head: &[u8],
-    mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>) + Send,
+    mut in_order: impl FnMut(&mut Block, &mut Found) + Send,
 ) -> End {
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let alike = cx.sink.can_coalesce();
@@ -157,7 +156,8 @@ fn in_parts(
                     usual.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&after);
                     format = after;
                 }
-                in_order(&mut job.block, &mut job.found.all);
+                job.found.found.ends_only = alike;
+                in_order(&mut job.block, &mut job.found.found);
                 match ended(&mut job.block) {
                     Some(stopped) => end = stopped,
                     None => return true,
@@ -185,7 +185,7 @@ fn stream(
     input: &mut Input,
     cx: &mut Context<'_>,
     selection: Selection,
-    mut in_order: impl FnMut(&mut Block, &mut Vec<Connection>),
+    mut in_order: impl FnMut(&mut Block, &mut Found),
 ) -> End {
     let mut buffer = Vec::new();
     let mut block = Block::default();
@@ -231,7 +231,7 @@ fn stream(
             *format = after;
         }
         buffer.drain(..block.to as usize);
-        in_order(&mut block, &mut found.all);
+        in_order(&mut block, &mut found.found);
         found.give(false, cx.sink);
         cx.sink.pause();
         match block.stop.take() {
