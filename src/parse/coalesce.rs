@@ -4,7 +4,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::host::{Ends, Host};
 use crate::Sink;
 use crate::{Connection, RecordTime};
 
@@ -75,7 +74,7 @@ impl Address {
 
     /// An address of either family.
     #[inline]
-    fn of(ip: IpAddr) -> Address {
+    pub(super) fn of(ip: IpAddr) -> Address {
         match ip {
             IpAddr::V4(ip) => Address::V4(ip.into()),
             IpAddr::V6(ip) => Address::of_v6(ip),
@@ -355,7 +354,8 @@ impl Coalescer {
     }
 }
 
-fn give_one(
+/// Gives a connection to the sink.
+pub(super) fn give_one(
     ip: IpAddr,
     (local_ip, local_port): Local,
     time: Option<RecordTime>,
@@ -383,120 +383,10 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
 
 /// The peer of a connection that has no more fields than the ends and the time.
 #[inline]
-fn peer(c: &Connection) -> Option<Address> {
+pub(super) fn peer(c: &Connection) -> Option<Address> {
     match (c.ip, &c.machine, &c.transport) {
         (Some(ip), None, None) => Some(Address::of(ip)),
         _ => None,
-    }
-}
-
-/// A connection in a quarter of the memory.
-#[derive(Clone, Copy)]
-struct Brief {
-    ip: Address,
-    /// Its local end: a place in [`Found::locals`].
-    local: u8,
-    time: Option<RecordTime>,
-}
-
-/// Maximum number of local ends of a [`Found`].
-const MAX_FOUND_LOCALS: usize = 256;
-
-/// Connections that were found in a part of a record.
-#[derive(Default)]
-pub(super) struct Found {
-    /// Whether nothing but the ends and the time is used, and the order does not matter.
-    pub ends_only: bool,
-    /// In the order of the record.
-    all: Vec<Connection>,
-    /// Those that have no more fields than ends and time, with `ends_only`.
-    briefs: Vec<Brief>,
-    locals: Vec<Local>,
-    /// The place of the last local end.
-    local: u8,
-}
-
-impl Found {
-    /// Adds a connection.
-    #[inline]
-    pub(super) fn push(&mut self, c: Connection) {
-        if self.ends_only
-            && let Some(ip) = peer(&c)
-            && let Some(local) = self.place((c.local_ip, c.local_port))
-        {
-            self.briefs.push(Brief { ip, local, time: c.time });
-        } else {
-            self.all.push(c);
-        }
-    }
-
-    /// Adds a connection of which no more is known than its ends and its time.
-    #[inline]
-    pub(super) fn push_ends(&mut self, ends: Ends, time: Option<RecordTime>) {
-        if self.ends_only
-            && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
-            && let Some(local) = self.place((Some(*server), ends.server_port))
-        {
-            self.briefs.push(Brief { ip: Address::of(*client), local, time });
-        } else {
-            self.all.push(Connection { time, ..ends.connection() });
-        }
-    }
-
-    /// The place of a local end. `None`: there are too many.
-    #[inline]
-    fn place(&mut self, local: Local) -> Option<u8> {
-        if self.locals.get(usize::from(self.local)) == Some(&local) {
-            return Some(self.local);
-        }
-        let known = self.locals.iter().position(|known| *known == local);
-        let place = known.unwrap_or(self.locals.len());
-        if place == MAX_FOUND_LOCALS {
-            return None;
-        }
-        if known.is_none() {
-            self.locals.push(local);
-        }
-        self.local = place as u8;
-        Some(self.local)
-    }
-
-    /// Empties it.
-    pub(super) fn clear(&mut self) {
-        self.all.clear();
-        self.briefs.clear();
-        self.locals.clear();
-    }
-}
-
-/// What was found in a part of a record, and what waits for more like it.
-#[derive(Default)]
-pub(super) struct ConnectionBuffer {
-    /// What was found.
-    pub found: Found,
-    waiting: Coalescer,
-}
-
-impl ConnectionBuffer {
-    /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
-    pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
-        let ConnectionBuffer { found: Found { all, briefs, locals, .. }, waiting } = self;
-        let brief = |brief: &Brief| (brief.ip, usize::from(brief.local), brief.time);
-        if alike {
-            waiting.take_briefs(briefs, locals, brief, sink);
-            all.drain(..).for_each(|connection| waiting.take(connection, sink));
-        } else {
-            for (ip, local, time) in briefs.iter().map(brief) {
-                give_one(ip.ip(), locals.get(local).copied().unwrap_or_default(), time, sink);
-            }
-            all.drain(..).for_each(|connection| sink.take(connection));
-        }
-        self.found.clear();
-    }
-
-    /// Gives what has waited for more like it.
-    pub(super) fn end(&mut self, sink: &mut dyn Sink) {
-        self.waiting.end(sink);
     }
 }
 

@@ -5,11 +5,11 @@
 //! report are handled here.
 
 use super::calls::{Call, Calls, SeenCalls, Step};
-use super::coalesce::{ConnectionBuffer, Found};
 use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
+use super::found::{ConnectionBuffer, Found};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::reader::{Context, Setting};

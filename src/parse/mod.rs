@@ -19,6 +19,7 @@ mod event;
 mod events;
 mod filterlog;
 mod fortigate;
+mod found;
 mod gcp;
 mod gvisor;
 mod haproxy;

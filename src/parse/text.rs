@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use super::coalesce::{ConnectionBuffer, Found};
+use super::found::{ConnectionBuffer, Found};
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};

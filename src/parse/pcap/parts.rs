@@ -11,7 +11,7 @@ use super::block::Block;
 use super::frames::{Format, Stop};
 use super::packet::Selection;
 use crate::Sink;
-use crate::parse::coalesce::{ConnectionBuffer, Found};
+use crate::parse::found::{ConnectionBuffer, Found};
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
