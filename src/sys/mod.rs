@@ -17,6 +17,7 @@ pub(crate) mod perf_access;
 pub(crate) mod perf_ring;
 pub(crate) mod pidfd;
 pub(crate) mod ptrace;
+pub(crate) mod realtime;
 mod signal;
 pub(crate) mod snmp;
 pub(crate) mod sock_diag;

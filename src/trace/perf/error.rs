@@ -24,10 +24,11 @@ pub enum PerfError {
          without its children needs Linux 5.13"
     )]
     Attribute(io::Error),
-    /// The signals of events do harm on this kernel.
+    /// Events get lost uncounted, and their signals do harm.
     #[error(
-        "this kernel is PREEMPT_RT and older than Linux 6.12, where signals of perf events make the \
-         kernel fail (\"BUG: scheduling while atomic\"); the engine sample sends none"
+        "this kernel is PREEMPT_RT and older than Linux 6.12, where perf events miss some accepts, and \
+         their signals make the kernel fail (\"BUG: scheduling while atomic\"); 'tcptally watch \
+         --port' counts without them"
     )]
     Realtime,
     /// The signal came after the call had returned.

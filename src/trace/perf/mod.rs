@@ -40,7 +40,6 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod inherited;
 pub(crate) mod mask;
-mod realtime;
 mod search;
 pub(crate) mod tracepoint;
 mod tracepoint_ids;

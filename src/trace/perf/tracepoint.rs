@@ -10,13 +10,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 
-use crate::sys::capability;
 use crate::sys::perf::{
     Accept, Event, Notify, Tracepoint, accept_nothing, accept_nothing_notified,
 };
+use crate::sys::{capability, realtime};
 
 use super::error::{PerfError, TracepointsError};
-use super::realtime;
 use super::search::{OWN_CALL, Search, sees_io_uring_setup};
 use super::tracepoint_ids::{Cache, Ids};
 
@@ -46,9 +45,6 @@ impl Tracepoints {
     /// # Errors
     /// [`PerfError`], in which the remedy stands.
     pub fn find() -> Result<Tracepoints, PerfError> {
-        if realtime::is_harmed_by_signals() {
-            return Err(PerfError::Realtime);
-        }
         Tracepoints::find_counting()?.which_notify()
     }
 
@@ -57,6 +53,9 @@ impl Tracepoints {
     /// # Errors
     /// [`PerfError`], in which the remedy stands.
     pub fn find_counting() -> Result<Tracepoints, PerfError> {
+        if realtime::loses_perf_events() {
+            return Err(PerfError::Realtime);
+        }
         let exits = match EXITS.get() {
             Some(exits) => exits,
             None => EXITS.get_or_init({

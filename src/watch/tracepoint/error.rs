@@ -59,6 +59,12 @@ pub enum TracepointError {
          CONFIG_FTRACE and CONFIG_PERF_EVENTS"
     )]
     NotInKernel,
+    /// Events get lost uncounted.
+    #[error(
+        "this kernel is PREEMPT_RT and older than Linux 6.12, where perf events of tracepoints get lost \
+         uncounted"
+    )]
+    Realtime,
     /// The tracepoint has other fields.
     #[error("the tracepoint sock:inet_sock_set_state of this kernel has unknown fields")]
     Fields,

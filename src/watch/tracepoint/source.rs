@@ -8,6 +8,7 @@ use crate::model::event_source::{Ending, Event};
 use crate::model::plural;
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
+use crate::sys::realtime;
 use crate::sys::snmp::PassiveOpens;
 use crate::sys::sock_diag::state;
 use crate::sys::tracefs;
@@ -106,6 +107,9 @@ impl TracepointWatcher {
     /// # Errors
     /// [`Error::Tracepoint`] if another engine can be used.
     pub(crate) fn start(options: &Options) -> Result<TracepointWatcher, Error> {
+        if realtime::loses_perf_events() {
+            return Err(TracepointError::Realtime.into());
+        }
         let ports: PortSet = options.ports.iter().cloned().collect();
         let description = tracefs::describe(NAME).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => TracepointError::NotInKernel,
