@@ -32,7 +32,8 @@ pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     for b in text {
         let digit = b.wrapping_sub(b'0');
         if digit < 10 {
-            if digits > 0 && octet == 0 {
+            // A leading zero, or too many digits.
+            if digits > 0 && octet == 0 || digits == 3 {
                 return None;
             }
             octet = octet * 10 + u32::from(digit);
@@ -125,6 +126,8 @@ mod tests {
             "1..2.3",
             "1.2.3.4 ",
             "1.2.3.1000",
+            "999999999999999",
+            "1.1.1.999999999",
             "",
             "2001:db8::1",
         ] {
