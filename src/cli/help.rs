@@ -8,19 +8,19 @@ use clap::{Arg, Command, CommandFactory};
 use super::args::Cli;
 
 /// An option and what the short help says of it.
-type Brief = (&'static str, &'static str);
+type OptionSummary = (&'static str, &'static str);
 
-const PORTS: Brief = ("ports", "Ports, ranges or names: 443,8000-8010,https");
-const DURATION: Brief = ("duration", "Stop after this time: 90s, 5m, 1h30m");
-const BY: Brief = ("by", "Count by ip, net, port, local, pid, comm or host");
-const TOP: Brief = ("top", "Show the N largest rows");
-const INTERVAL: Brief = ("interval", "Count per interval, too: 20s, 1m, 1h, 1d");
-const EVENTS: Brief = ("events", "Write each connection when it happens");
-const FORMAT: Brief = ("format", "table, plain, csv, json, jsonl, html, svg, ...");
-const OUTPUT: Brief = ("output", "Write the report to this file");
+const PORTS: OptionSummary = ("ports", "Ports, ranges or names: 443,8000-8010,https");
+const DURATION: OptionSummary = ("duration", "Stop after this time: 90s, 5m, 1h30m");
+const BY: OptionSummary = ("by", "Count by ip, net, port, local, pid, comm or host");
+const TOP: OptionSummary = ("top", "Show the N largest rows");
+const INTERVAL: OptionSummary = ("interval", "Count per interval, too: 20s, 1m, 1h, 1d");
+const EVENTS: OptionSummary = ("events", "Write each connection when it happens");
+const FORMAT: OptionSummary = ("format", "table, plain, csv, json, jsonl, html, svg, ...");
+const OUTPUT: OptionSummary = ("output", "Write the report to this file");
 
 /// The options in the short help of a command, the most used first.
-const SHORT_HELP: &[(&str, &[Brief])] = &[
+const SHORT_HELP: &[(&str, &[OptionSummary])] = &[
     (
         "trace",
         &[
@@ -101,7 +101,7 @@ fn shortened(command: Command) -> Command {
     command
 }
 
-fn shorten(arg: Arg, shown: &[Brief]) -> Arg {
+fn shorten(arg: Arg, shown: &[OptionSummary]) -> Arg {
     if arg.is_positional() {
         return arg.hide(true);
     }

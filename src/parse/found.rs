@@ -1,4 +1,4 @@
-//! [`Found`]: the connections in a part of a record, until they are given to the sink.
+//! [`FoundConnections`]: the connections in a part of a record, until they are given to the sink.
 
 use super::coalesce::{Address, Coalescer, Local, give_one, peer};
 use super::host::{Ends, Host};
@@ -6,31 +6,31 @@ use crate::{Connection, RecordTime, Sink};
 
 /// A connection in a quarter of the memory.
 #[derive(Clone, Copy)]
-struct Brief {
+struct CompactConnection {
     ip: Address,
-    /// Its local end: a place in [`Found::locals`].
+    /// Its local end: a place in [`FoundConnections::locals`].
     local: u8,
     time: Option<RecordTime>,
 }
 
-/// Maximum number of local ends of a [`Found`].
+/// Maximum number of local ends of a [`FoundConnections`].
 const MAX_FOUND_LOCALS: usize = 256;
 
 /// Connections that were found in a part of a record.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundConnections {
     /// Whether nothing but the ends and the time is used, and the order does not matter.
     pub ends_only: bool,
     /// In the order of the record.
     all: Vec<Connection>,
     /// Those that have no more fields than ends and time, with `ends_only`.
-    briefs: Vec<Brief>,
+    briefs: Vec<CompactConnection>,
     locals: Vec<Local>,
     /// The place of the last local end.
     local: u8,
 }
 
-impl Found {
+impl FoundConnections {
     /// Adds a connection.
     #[inline]
     pub(super) fn push(&mut self, c: Connection) {
@@ -38,7 +38,7 @@ impl Found {
             && let Some(ip) = peer(&c)
             && let Some(local) = self.place((c.local_ip, c.local_port))
         {
-            self.briefs.push(Brief { ip, local, time: c.time });
+            self.briefs.push(CompactConnection { ip, local, time: c.time });
         } else {
             self.all.push(c);
         }
@@ -51,7 +51,7 @@ impl Found {
             && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
             && let Some(local) = self.place((Some(*server), ends.server_port))
         {
-            self.briefs.push(Brief { ip: Address::of(*client), local, time });
+            self.briefs.push(CompactConnection { ip: Address::of(*client), local, time });
         } else {
             self.all.push(Connection { time, ..ends.connection() });
         }
@@ -87,15 +87,16 @@ impl Found {
 #[derive(Default)]
 pub(super) struct ConnectionBuffer {
     /// What was found.
-    pub found: Found,
+    pub found: FoundConnections,
     waiting: Coalescer,
 }
 
 impl ConnectionBuffer {
     /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
     pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
-        let ConnectionBuffer { found: Found { all, briefs, locals, .. }, waiting } = self;
-        let brief = |brief: &Brief| (brief.ip, usize::from(brief.local), brief.time);
+        let ConnectionBuffer { found: FoundConnections { all, briefs, locals, .. }, waiting } =
+            self;
+        let brief = |brief: &CompactConnection| (brief.ip, usize::from(brief.local), brief.time);
         if alike {
             waiting.take_briefs(briefs, locals, brief, sink);
             all.drain(..).for_each(|connection| waiting.take(connection, sink));

@@ -9,7 +9,7 @@ use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
-use super::found::{ConnectionBuffer, Found};
+use super::found::{ConnectionBuffer, FoundConnections};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::reader::{Context, Setting};
@@ -228,7 +228,7 @@ struct BlockReader<'a> {
 struct Block {
     /// Connections before the first of `parsed`. Neither their times nor whether they count depends on another
     /// line.
-    found: Found,
+    found: FoundConnections,
     /// What must be taken in the order of the lines.
     parsed: Vec<ParsedLine>,
     seen: Seen,
@@ -320,7 +320,13 @@ struct EventFilter {
 
 impl EventFilter {
     /// Adds the connection of an event to `found`, if it counts.
-    fn take(&self, event: Event, time: Option<RecordTime>, seen: &mut Seen, found: &mut Found) {
+    fn take(
+        &self,
+        event: Event,
+        time: Option<RecordTime>,
+        seen: &mut Seen,
+        found: &mut FoundConnections,
+    ) {
         if self.counts(&event.ends, event.established, seen) {
             found.push(connection(event, time, self.ends_only));
         }
@@ -333,7 +339,7 @@ impl EventFilter {
         established: Option<bool>,
         time: Option<RecordTime>,
         seen: &mut Seen,
-        found: &mut Found,
+        found: &mut FoundConnections,
     ) {
         if self.counts(&ends, established, seen) {
             found.push_ends(ends, time);
@@ -418,7 +424,7 @@ struct RunReader<'a> {
 
 impl RunReader<'_> {
     /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
-    fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut Found) {
+    fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut FoundConnections) {
         let RunReader { events, deduplicator, calls, requests, seen } = self;
         seen.add(&block.seen);
         std::mem::swap(found, &mut block.found);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use super::found::{ConnectionBuffer, Found};
+use super::found::{ConnectionBuffer, FoundConnections};
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
@@ -41,7 +41,7 @@ pub(super) fn read<B: Default>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,
-    mut in_order: impl FnMut(&[u8], &mut B, &mut Found) + Send,
+    mut in_order: impl FnMut(&[u8], &mut B, &mut FoundConnections) + Send,
 ) -> io::Result<()> {
     let Some(plain) = input.plain() else {
         let mut block = B::default();

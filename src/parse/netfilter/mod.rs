@@ -15,7 +15,7 @@ use self::body::Packet;
 use self::entries::Entries;
 use self::frame::Forwarder;
 use super::deduplicate::{Deduplicator, PacketObservation};
-use super::found::{ConnectionBuffer, Found};
+use super::found::{ConnectionBuffer, FoundConnections};
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated};
@@ -114,7 +114,7 @@ impl Log {
         text: &[u8],
         block: &mut Block,
         deduplicator: &mut Deduplicator,
-        found: &mut Found,
+        found: &mut FoundConnections,
         forwarder: &Forwarder,
     ) {
         if block.joined || self.entries.is_open() {
@@ -123,7 +123,7 @@ impl Log {
         self.deduplicate(block, deduplicator, found);
     }
 
-    fn end(&mut self, deduplicator: &mut Deduplicator, found: &mut Found) {
+    fn end(&mut self, deduplicator: &mut Deduplicator, found: &mut FoundConnections) {
         let mut block = Block::default();
         self.entries.end(&mut block);
         self.deduplicate(&mut block, deduplicator, found);
@@ -133,7 +133,7 @@ impl Log {
         &mut self,
         block: &mut Block,
         deduplicator: &mut Deduplicator,
-        found: &mut Found,
+        found: &mut FoundConnections,
     ) {
         self.broken += block.broken;
         self.missed |= block.missed;

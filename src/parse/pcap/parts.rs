@@ -11,7 +11,7 @@ use super::block::Block;
 use super::frames::{Format, Stop};
 use super::packet::Selection;
 use crate::Sink;
-use crate::parse::found::{ConnectionBuffer, Found};
+use crate::parse::found::{ConnectionBuffer, FoundConnections};
 use crate::parse::input::{Input, Plain};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
@@ -38,7 +38,7 @@ pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
     selection: Selection,
-    in_order: impl FnMut(&mut Block, &mut Found) + Send,
+    in_order: impl FnMut(&mut Block, &mut FoundConnections) + Send,
 ) -> End {
     if input.plain().is_none() {
         return stream(input, cx, selection, in_order);
@@ -103,7 +103,7 @@ fn in_parts(
     selection: Selection,
     (format, begin): (Format, u64),
     head: &[u8],
-    mut in_order: impl FnMut(&mut Block, &mut Found) + Send,
+    mut in_order: impl FnMut(&mut Block, &mut FoundConnections) + Send,
 ) -> End {
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let alike = cx.sink.can_coalesce();
@@ -185,7 +185,7 @@ fn stream(
     input: &mut Input,
     cx: &mut Context<'_>,
     selection: Selection,
-    mut in_order: impl FnMut(&mut Block, &mut Found),
+    mut in_order: impl FnMut(&mut Block, &mut FoundConnections),
 ) -> End {
     let mut buffer = Vec::new();
     let mut block = Block::default();

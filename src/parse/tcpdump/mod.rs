@@ -93,17 +93,17 @@ impl Clocks {
 }
 
 /// How a text looks.
-struct Look {
+struct LineForm {
     prefixes: Layers,
     clocks: Clocks,
 }
 
-impl Look {
-    fn of(head: &[u8]) -> Look {
+impl LineForm {
+    fn of(head: &[u8]) -> LineForm {
         let head = lines::without_terminal_sequences(head);
         let prefixes = prefix::of(&head);
         let clocks = Clocks::of(&head, &prefixes);
-        Look { prefixes, clocks }
+        LineForm { prefixes, clocks }
     }
 
     /// The stamp of a line: its own, or that of a prefix.
@@ -118,7 +118,7 @@ impl Look {
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut deduplicator = Deduplicator::new(cx);
-    let texts = timestamp::in_order(inputs, cx, Look::of, Look::stamp);
+    let texts = timestamp::in_order(inputs, cx, LineForm::of, LineForm::stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
     let (mut quick, mut blocked, mut flagged, mut dropped, mut cut) = (0, 0, false, 0, 0);
     for Dated { mut input, calendar, look, .. } in texts {
@@ -179,7 +179,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
 /// The lines of one text, in their order.
 struct Text<'a> {
     calendar: Calendar,
-    look: Look,
+    look: LineForm,
     packets: Packets,
     /// Of the line read last that had a stamp.
     time: Option<RecordTime>,

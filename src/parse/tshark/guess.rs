@@ -9,7 +9,7 @@ use crate::parse::timestamp::Stamp;
 
 /// What all cells of a column look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum CellKind {
     Empty,
     Ipv4,
     Ipv6,
@@ -20,27 +20,27 @@ enum Look {
     Other,
 }
 
-fn look(cells: &[&[u8]]) -> Look {
+fn look(cells: &[&[u8]]) -> CellKind {
     let cells: Vec<&[u8]> = cells.iter().copied().filter(|cell| !cell.is_empty()).collect();
     let all = |is: &dyn Fn(&[u8]) -> bool| cells.iter().all(|cell| is(cell));
     let ip = |cell: &[u8]| Host::address(cell).and_then(|host| host.ip());
     let is_v4 = |cell: &[u8]| !cell.contains(&b':') && ip(cell).is_some();
     if cells.is_empty() {
-        Look::Empty
+        CellKind::Empty
     } else if all(&is_v4) {
-        Look::Ipv4
+        CellKind::Ipv4
     } else if all(&|cell| cell.contains(&b':') && ip(cell).is_some()) {
-        Look::Ipv6
+        CellKind::Ipv6
     } else if all(&|cell| number::<u16>(cell).is_some_and(|port| port > 0)) {
-        Look::Port
+        CellKind::Port
     } else if all(&|cell| cell.iter().all(u8::is_ascii_digit)) {
-        Look::Number
+        CellKind::Number
     } else if are_flags(&cells) {
-        Look::Flags
+        CellKind::Flags
     } else if all(&|cell| cell.contains(&b'.') && packet::stamp(cell) != Stamp::None) {
-        Look::Time
+        CellKind::Time
     } else {
-        Look::Other
+        CellKind::Other
     }
 }
 
@@ -74,9 +74,9 @@ pub(super) fn guess(lines: &[&[u8]]) -> Option<Fields> {
         return None;
     }
     let column = |at: usize| rows.iter().map(|row| row[at]).collect::<Vec<_>>();
-    let looks: Vec<Look> = (0..width).map(|at| look(&column(at))).collect();
+    let looks: Vec<CellKind> = (0..width).map(|at| look(&column(at))).collect();
     let mut columns: Vec<Option<Field>> = vec![None; width];
-    let mut pair = |kind: Look, first: Field, second: Field| {
+    let mut pair = |kind: CellKind, first: Field, second: Field| {
         let found: Vec<usize> = (0..width).filter(|at| looks[*at] == kind).collect();
         match found[..] {
             [] => Some(false),
@@ -87,15 +87,15 @@ pub(super) fn guess(lines: &[&[u8]]) -> Option<Fields> {
             _ => None,
         }
     };
-    let v4 = pair(Look::Ipv4, Field::Source, Field::Destination)?;
-    let v6 = pair(Look::Ipv6, Field::Source, Field::Destination)?;
-    let ports = pair(Look::Port, Field::SourcePort, Field::DestinationPort)?;
-    let only = |kind: Look| {
+    let v4 = pair(CellKind::Ipv4, Field::Source, Field::Destination)?;
+    let v6 = pair(CellKind::Ipv6, Field::Source, Field::Destination)?;
+    let ports = pair(CellKind::Port, Field::SourcePort, Field::DestinationPort)?;
+    let only = |kind: CellKind| {
         let mut found = (0..width).filter(|at| looks[*at] == kind);
         found.next().filter(|_| found.next().is_none())
     };
-    columns[only(Look::Flags)?] = Some(Field::Flags);
-    if let Some(at) = looks.iter().position(|look| *look == Look::Time) {
+    columns[only(CellKind::Flags)?] = Some(Field::Flags);
+    if let Some(at) = looks.iter().position(|look| *look == CellKind::Time) {
         columns[at] = Some(Field::Time);
     }
     let fields = Fields { separator, columns, is_named: false };

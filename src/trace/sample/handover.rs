@@ -3,7 +3,7 @@
 use crate::sys::ptrace::Tid;
 use crate::trace::tracer::CoverageLog;
 
-use super::sampler::{Held, Sampler};
+use super::sampler::{Sampler, WithheldEvent};
 
 impl Sampler {
     /// Gives no connection until [`release`](Sampler::release): a tracer attaches to some threads.
@@ -20,8 +20,8 @@ impl Sampler {
     pub(in crate::trace) fn release(&mut self) {
         for held in self.held.take().unwrap_or_default() {
             match held {
-                Held::Accept(tid, time, connection) => self.give(tid, time, connection),
-                Held::Exit(tid, time) => self.end(tid, time),
+                WithheldEvent::Accept(tid, time, connection) => self.give(tid, time, connection),
+                WithheldEvent::Exit(tid, time) => self.end(tid, time),
             }
         }
     }

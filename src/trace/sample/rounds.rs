@@ -22,7 +22,7 @@ use super::covered::Fate;
 use super::evidence::Verdict;
 use super::listeners::{Answer, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
-use super::sampler::{Held, Phase, Sampler};
+use super::sampler::{Phase, Sampler, WithheldEvent};
 use super::threads::{CREATED_UNSEEN, Inheritance};
 
 const ROUND_PAUSE: Duration = Duration::from_micros(300);
@@ -146,7 +146,7 @@ impl Sampler {
                 self.threads.ended(thread, &mut self.families);
                 self.sockets.forget(thread.tid);
                 match &mut self.held {
-                    Some(held) => held.push(Held::Exit(thread.tid, time)),
+                    Some(held) => held.push(WithheldEvent::Exit(thread.tid, time)),
                     None => self.end(thread.tid, time),
                 }
                 if self.threads.of_process(thread.pid).next().is_none() {
@@ -256,7 +256,7 @@ impl Sampler {
         let tid = accept.thread.tid;
         let connection = ends.map(|ends| self.connection(time, accept, &ends));
         match &mut self.held {
-            Some(held) => held.push(Held::Accept(tid, time, connection)),
+            Some(held) => held.push(WithheldEvent::Accept(tid, time, connection)),
             None => self.give(tid, time, connection),
         }
     }

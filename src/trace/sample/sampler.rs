@@ -77,7 +77,7 @@ pub struct Sampler {
     /// All records before this time have been processed.
     pub(super) processed_until: u64,
     /// What happened to watched threads while a tracer attaches to some of them; `None`: none does.
-    pub(super) held: Option<Vec<Held>>,
+    pub(super) held: Option<Vec<WithheldEvent>>,
     /// Whether a connection has been given.
     pub(super) has_counted: bool,
     /// Processes that have come to accept by int 0x80.
@@ -117,7 +117,7 @@ pub struct Sampler {
 
 /// What happened to a thread, whose fate is not known yet.
 #[derive(Debug)]
-pub(super) enum Held {
+pub(super) enum WithheldEvent {
     /// It accepted; `None`: not an internet socket.
     Accept(Tid, u64, Option<Connection>),
     /// It ended.

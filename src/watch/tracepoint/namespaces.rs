@@ -25,7 +25,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// The result of the search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ForeignListeners {
     /// A listener on one of the ports, if there is one.
     pub listener: Option<ForeignListener>,
     /// The number of other network namespaces.
@@ -36,7 +36,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// The reason if not all of them are visible.
-pub(super) fn look(ports: &PortSet) -> Result<Found, NamespacesError> {
+pub(super) fn look(ports: &PortSet) -> Result<ForeignListeners, NamespacesError> {
     let own = own().map_err(|e| unreadable("/proc/thread-self/ns/net", e))?;
     let mut all = all()?;
     all.remove(&own);
@@ -52,12 +52,12 @@ pub(super) fn look(ports: &PortSet) -> Result<Found, NamespacesError> {
             Ok(None) => {}
             Ok(Some(port)) => {
                 let listener = Some(ForeignListener { port, namespace: path });
-                return Ok(Found { listener, others });
+                return Ok(ForeignListeners { listener, others });
             }
             Err(cause) => return Err(NamespacesError::Listeners { path, cause }),
         }
     }
-    Ok(Found { listener: None, others })
+    Ok(ForeignListeners { listener: None, others })
 }
 
 /// Whether a thread is in the calling thread's network namespace; `None` if it has ended.
