@@ -149,6 +149,10 @@ impl Listeners {
         };
         match (checked.before, checked.now) {
             (None, None) => Answer::Unknown,
+            // TCP sockets are noted before they are accepted from, so it was none before either.
+            (None, Some(current)) if current.listening == Listening::NotInet => {
+                Answer::Was(current.listening)
+            }
             (None, Some(current)) => Answer::Is(current.listening),
             (Some(before), current) if before.is_fleeting || before.since > time => {
                 Answer::Is(current.unwrap_or(before).listening)

@@ -305,6 +305,10 @@ impl Sampler {
         } else {
             Answer::Unknown
         };
+        // The new descriptor may be that of a later connection by now, and the answer tell of it.
+        if listening == Answer::Was(Listening::NotInet) && accept.heard == PeerAddr::Unclear {
+            return None;
+        }
         let current = match listening {
             Answer::Was(listening) | Answer::Is(listening) => Some(listening),
             Answer::Unknown => None,
