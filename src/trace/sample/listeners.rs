@@ -149,7 +149,7 @@ impl Listeners {
         };
         match (checked.before, checked.now) {
             (None, None) => Answer::Unknown,
-            // TCP sockets are noted before they are accepted from, so it was none before either.
+            // The TCP sockets of a process are noted when it is attached to.
             (None, Some(current)) if current.listening == Listening::NotInet => {
                 Answer::Was(current.listening)
             }
