@@ -4,19 +4,20 @@
 //! before every line, the order of several files, times, directions and the reasons for an incomplete
 //! report are handled here.
 
-use super::calls::{Call, Calls, SeenCalls, Step};
+use super::calls::{Call, Calls, Step};
 use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
+use super::event_filter::{EventFilter, Seen};
 use super::found::{ConnectionBuffer, FoundConnections};
-use super::host::{Ends, Host};
+use super::host::Ends;
 use super::input::{Input, common_name};
 use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
 use super::timestamp::{self, Calendar, Dated, Stamp};
 use super::{lines, text};
-use crate::{Connection, RecordTime, ShortfallKind};
+use crate::{RecordTime, ShortfallKind};
 
 /// What a line says.
 #[derive(Debug)]
@@ -286,78 +287,6 @@ impl Block {
     }
 }
 
-/// What was seen of all inputs.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Connections in the record, in both directions.
-    pub connections: u64,
-    /// Connections that may not have been established: the record does not show it.
-    pub undecided: u64,
-    /// Packets of TCP.
-    pub packets: u64,
-    /// Calls of accept.
-    pub calls: SeenCalls,
-    /// Lines that were left out, because a line before is of the same connection.
-    pub requests: u64,
-}
-
-impl Seen {
-    /// Adds what was seen of a block; its calls are not known yet.
-    fn add(&mut self, block: &Seen) {
-        self.connections += block.connections;
-        self.undecided += block.undecided;
-        self.packets += block.packets;
-    }
-}
-
-/// Which events count.
-struct EventFilter {
-    local: Vec<Host>,
-    established: bool,
-    /// Whether nothing but the ends and the time of a connection is used.
-    ends_only: bool,
-}
-
-impl EventFilter {
-    /// Adds the connection of an event to `found`, if it counts.
-    fn take(
-        &self,
-        event: Event,
-        time: Option<RecordTime>,
-        seen: &mut Seen,
-        found: &mut FoundConnections,
-    ) {
-        if self.counts(&event.ends, event.established, seen) {
-            found.push(connection(event, time, self.ends_only));
-        }
-    }
-
-    /// Adds a connection of which no more is known to `found`, if it counts.
-    fn take_ends(
-        &self,
-        ends: Ends,
-        established: Option<bool>,
-        time: Option<RecordTime>,
-        seen: &mut Seen,
-        found: &mut FoundConnections,
-    ) {
-        if self.counts(&ends, established, seen) {
-            found.push_ends(ends, time);
-        }
-    }
-
-    /// Whether a connection counts, which is noted in `seen`.
-    fn counts(&self, ends: &Ends, established: Option<bool>, seen: &mut Seen) -> bool {
-        let wanted = !self.established || established != Some(false);
-        seen.connections += 1;
-        // A log of a server's own connections may not name its address.
-        let own = matches!(&ends.server, Host::Name(name) if name.is_empty());
-        let counts = wanted && (own || ends.inbound(&self.local));
-        seen.undecided += u64::from(counts && established.is_none());
-        counts
-    }
-}
-
 /// Maximum number of inputs of a run whose forms are remembered, to tell their lines from others.
 const MAX_LOOKS: usize = 8;
 
@@ -482,27 +411,6 @@ fn report_left_out(name: &str, left_out: LeftOut, cx: &mut Context<'_>) {
         cx.status.warn(format!(
             "{name}: {midstream} connections that had begun before the record are left out"
         ));
-    }
-}
-
-/// The connection of an event at `time`; `ends_only`: without other values.
-fn connection(event: Event, time: Option<RecordTime>, ends_only: bool) -> Connection {
-    let ends = event.ends.connection();
-    let time = match event.before {
-        0 => time,
-        before => time.map(|t| t.shifted(jiff::SignedDuration::from_nanos(-before))),
-    };
-    if ends_only {
-        return Connection { time, machine: event.more.machine, ..ends };
-    }
-    Connection {
-        time,
-        ip: ends.ip,
-        host: ends.host,
-        port: ends.port,
-        local_ip: ends.local_ip,
-        local_port: ends.local_port,
-        ..event.more
     }
 }
 

@@ -16,6 +16,7 @@ mod deduplicate;
 mod digits;
 mod error;
 mod event;
+mod event_filter;
 mod events;
 mod filterlog;
 mod fortigate;
