@@ -66,6 +66,29 @@ fn auto_hands_over_without_a_gap_and_without_a_double_count() {
     }
 }
 
+/// Former and larger samples tell of the same accepts while events are opened anew.
+#[test]
+fn connections_count_once_while_samples_grow() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    for mode in ["loop", "storm=3"] {
+        for round in 0..rounds(3) {
+            // It waits in poll(2), so that its buffer shows with the first accept.
+            let server = Server::c(&program, &[mode, "address=deep"], &[Listens::V4; 2]);
+            let plain = server.start(&stage, user);
+            let pid = plain.pid.to_string();
+            let mut run = Run::attach(&stage, user, &options(&["-p", &pid]), &[plain.pid]);
+            let made = server.clients(round as u64, 3000, 9).run();
+            run.end_attached().assert_counts_or_unknown(&made);
+            assert_free(plain.pid);
+        }
+    }
+}
+
 /// What /proc shows of each thread, and the open descriptors.
 fn traces(pid: u32) -> Vec<String> {
     let mut found = Vec::new();

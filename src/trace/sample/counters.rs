@@ -25,6 +25,8 @@ pub(super) struct Place {
 struct Counter {
     family: FamilyId,
     place: Place,
+    /// When it was about to be opened, and when all events of its family were open: CLOCK_MONOTONIC.
+    opened: (u64, u64),
     seen: u64,
     /// What the kernel had counted when the event was closed, and when that was.
     closed: Option<(u64, u64)>,
@@ -56,10 +58,16 @@ pub(super) struct Counters {
 
 impl Counters {
     /// Adds an event.
-    pub(super) fn add(&mut self, event: u64, family: FamilyId, place: Place) {
+    pub(super) fn add(
+        &mut self,
+        event: u64,
+        (family, opened): (FamilyId, (u64, u64)),
+        place: Place,
+    ) {
         let new = Overlap::New { overlap: self.overlaps, end: None, seen: 0 };
         let overlap = self.is_overlapping.then_some(new);
-        self.counters.insert(event, Counter { family, place, seen: 0, closed: None, overlap });
+        self.counters
+            .insert(event, Counter { family, place, opened, seen: 0, closed: None, overlap });
     }
 
     /// Notes a sample.
@@ -76,6 +84,12 @@ impl Counters {
     /// The events that an event belongs to, and what it tells of.
     pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
         self.counters.get(&event).map(|counter| (counter.family, counter.place))
+    }
+
+    /// Whether an event was open at this time, on the threads that it was opened on; `None`: it was just being opened.
+    pub(super) fn was_open(&self, event: u64, time: u64) -> Option<bool> {
+        let (begun, end) = self.counters.get(&event)?.opened;
+        if time < begun { Some(false) } else { Some(true).filter(|_| time >= end) }
     }
 
     /// From now on, events that are added count the same accepts as these.
@@ -159,10 +173,18 @@ mod tests {
     fn overlapping() -> Counters {
         let mut counters = Counters::default();
         let [former, new] = [FamilyId::default(), FamilyId::default().next()];
-        counters.add(FORMER, former, Place::default());
+        counters.add(FORMER, (former, (1, 2)), Place::default());
         counters.begin_overlap(&BTreeSet::from([former]));
-        counters.add(NEW, new, Place::default());
+        counters.add(NEW, (new, (5, 6)), Place::default());
         counters
+    }
+
+    #[test]
+    fn whether_an_event_was_open_is_unknown_while_it_is_opened() {
+        let counters = overlapping();
+        let was_open = |time| counters.was_open(NEW, time);
+        assert_eq!([4, 5, 6].map(was_open), [Some(false), None, Some(true)]);
+        assert_eq!(counters.was_open(NEW + 1, 6), None);
     }
 
     #[test]

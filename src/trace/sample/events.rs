@@ -111,7 +111,7 @@ impl Families {
         for (pair, ring) in events.chunks(2).zip(rings.each()) {
             for (event, is_accept4) in pair.iter().zip([false, true]) {
                 let place = Place { cpu: ring.cpu(), is_accept4 };
-                self.counters.add(event.id(), id, place);
+                self.counters.add(event.id(), (id, opened), place);
             }
         }
         let entries = Vec::new();
@@ -217,6 +217,11 @@ impl Families {
     /// The same, and what it tells of.
     pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
         self.counters.place_of(event)
+    }
+
+    /// Whether an event was open at this time; `None`: it was just being opened.
+    pub(super) fn was_open(&self, event: u64, time: u64) -> Option<bool> {
+        self.counters.was_open(event, time)
     }
 
     /// One of them, unless it is closed.

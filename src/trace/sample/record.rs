@@ -83,6 +83,15 @@ pub(super) struct Accept {
     pub heard: PeerAddr,
 }
 
+impl Accept {
+    /// Whether both may be samples of the same accept. Samples of different sizes tell different parts
+    /// of it.
+    pub(super) fn is_alike(&self, other: &Accept) -> bool {
+        let call = |accept: &Accept| (accept.thread, accept.fd, accept.listener, accept.site);
+        call(self) == call(other)
+    }
+}
+
 /// A call of accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {

@@ -27,7 +27,8 @@ use super::record::{Accept, Fork, Thread};
 
 /// A thread id may be used again this long after its thread was created, at the earliest.
 const REUSE_NS: u64 = 1_000_000;
-/// Two samples of the same accept are not further apart, unless the CPU was taken away between.
+/// Two samples of the same accept are not further apart, unless the CPU was taken away between: used
+/// only where it is not known whether both events were open.
 const SAME_ACCEPT_NS: u64 = 20_000_000;
 
 /// Why a report is incomplete if threads may lack events.
@@ -68,6 +69,31 @@ struct Told {
     /// The event that told of it first, and those that told of it later.
     event: u64,
     others: Vec<u64>,
+}
+
+impl Told {
+    /// Whether another event's sample, which comes later, is of this accept, too. `was_open` says whether
+    /// that event was open at a time.
+    ///
+    /// An event that was open when an accept was sampled samples that accept, too, before any later
+    /// one on the same CPU, or its sample is known to be lost. So its first sample after the one that
+    /// counted is of the same accept, however long the CPU was taken away between the two, and of a
+    /// later one if it was not open yet. While it was being opened, both are possible, and two accepts
+    /// of a thread may look the same. Say that A1 is the only sample of the first, and B2 and A2, in
+    /// this order, are those of the second. Then B2 is taken for another sample of the first accept,
+    /// and A2 counts, so that the number is right.
+    fn is_told_by(
+        &self,
+        accept: &Accept,
+        (time, event): (u64, u64),
+        was_open: impl Fn(u64) -> Option<bool>,
+    ) -> bool {
+        self.event != event
+            && !self.others.contains(&event)
+            && self.accept.is_alike(accept)
+            && was_open(self.time)
+                .unwrap_or_else(|| time.saturating_sub(self.time) < SAME_ACCEPT_NS)
+    }
 }
 
 /// Whether a new thread has inherited the events of the one that created it.
@@ -257,11 +283,6 @@ impl Threads {
     /// Whether a sample of an event of `family` counts: not if other events have told of the same
     /// accept, as a thread may have events of its own and inherited ones. A thread that is not
     /// known yet is noted.
-    ///
-    /// Two accepts of a thread may look the same. Say that A1 is the only sample of the first, and
-    /// B2 and A2, in this order, are those of the second. Then B2 is taken for another sample of the
-    /// first accept, and A2 counts. So the number is right in any case: an event that samples one
-    /// accept samples the next one on the same CPU too, or its sample is known to be lost.
     pub(super) fn counts(
         &mut self,
         accept: &Accept,
@@ -289,12 +310,10 @@ impl Threads {
         if known.opened.is_some_and(|(_, end)| time > end) {
             self.unsettled.remove(&tid);
         }
+        let was_open = |at| families.was_open(event, at);
         if let Some(told) = &mut known.last
-            && told.accept == *accept
             && told.place == place
-            && time.saturating_sub(told.time) < SAME_ACCEPT_NS
-            && told.event != event
-            && !told.others.contains(&event)
+            && told.is_told_by(accept, (time, event), was_open)
         {
             told.others.push(event);
             return false;
@@ -354,7 +373,9 @@ fn recount(from: Option<FamilyId>, to: Option<FamilyId>, families: &mut Families
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::{Buffer, Site};
     use super::*;
+    use crate::trace::sockaddr::PeerAddr;
 
     fn known(opened: Option<(u64, u64)>, is_certain: bool) -> Known {
         Known {
@@ -376,6 +397,42 @@ mod tests {
             threads.unsettled.insert(tid);
         }
         threads
+    }
+
+    fn accept(buffer: Buffer, heard: PeerAddr) -> Accept {
+        let site = Site::new(5_000, 6_000, 4_000);
+        let thread = Thread { pid: 1, tid: 1 };
+        Accept { thread, fd: Some(7), listener: Some(3), site, buffer, heard }
+    }
+
+    /// The sample of an event, 100, at time 1000.
+    fn told() -> Told {
+        let accept = accept(Buffer::Elsewhere(1_000), PeerAddr::Unclear);
+        Told { time: 1_000, accept, place: Place::default(), event: 100, others: Vec::new() }
+    }
+
+    #[test]
+    fn samples_of_one_accept_by_two_open_events_count_once() {
+        let heard = PeerAddr::Peer(([127, 0, 0, 5], 1).into());
+        let larger = accept(Buffer::Sampled, heard);
+        // The CPU was taken away for a minute.
+        let later = (60_000_000_000, 101);
+        let mut told = told();
+        assert!(told.is_told_by(&larger, later, |_| Some(true)));
+        assert!(!told.is_told_by(&larger, later, |_| Some(false)), "it was opened since");
+        assert!(!told.is_told_by(&larger, (1_001, 100), |_| Some(true)), "the same event again");
+        let other = Accept { fd: Some(8), ..larger };
+        assert!(!told.is_told_by(&other, (1_001, 101), |_| Some(true)), "another descriptor");
+        told.others.push(101);
+        assert!(!told.is_told_by(&larger, later, |_| Some(true)), "it has told of it before");
+    }
+
+    #[test]
+    fn time_decides_of_events_that_were_just_being_opened() {
+        let alike = accept(Buffer::Sampled, PeerAddr::Unclear);
+        for (time, is_same) in [(1_500, true), (1_000 + SAME_ACCEPT_NS, false)] {
+            assert_eq!(told().is_told_by(&alike, (time, 101), |_| None), is_same, "{time}");
+        }
     }
 
     #[test]

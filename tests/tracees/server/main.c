@@ -17,6 +17,7 @@
  *   address=heap            into a buffer on the heap, one per thread
  *   address=shared          into one buffer for all threads
  *   address=rewritten       into a buffer that another thread overwrites all the time
+ *   address=deep            into a buffer 1,500 bytes above the stack pointer, by accept(2)
  *   bad=WHAT,WHAT...        every second call gets arguments that bad.c lists
  *   mute                    close at once, without the greeting
  *
@@ -113,8 +114,9 @@ static int call_named(const char *name)
 
 static int address_named(const char *name)
 {
-    static const char *const names[] = {"full", "null", "short", "stale", "heap", "shared", "rewritten"};
-    for (int i = FULL; i <= REWRITTEN; i++)
+    static const char *const names[] = {"full", "null", "short", "stale", "heap", "shared", "rewritten",
+                                        "deep"};
+    for (int i = FULL; i <= DEEP; i++)
         if (!strcmp(name, names[i]))
             return i;
     fail(name);

@@ -18,7 +18,7 @@ enum { MAX_LISTENERS = 16 };
 /* What the command line asked for. */
 struct options {
     enum { ACCEPT, ACCEPT4, SOCKETCALL, SOCKETCALL4, INT80 } call;
-    enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN } address;
+    enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN, DEEP } address;
     int mute, reuse_port, block_signals, reset_signals, die_of_segv, exit_status;
     long exit_after;
     /* The bad arguments that every second call gets; NULL for none. */

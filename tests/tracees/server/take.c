@@ -59,8 +59,25 @@ static int accept_int80(int fd)
 }
 #endif
 
+/* The buffer is farther above the stack pointer than usual. */
+__attribute__((noinline)) static int take_deep(int fd)
+{
+    struct {
+        volatile char below[1500];
+        struct buffer buffer;
+    } deep;
+    deep.below[0] = 0;
+    deep.buffer.size = sizeof deep.buffer.peer;
+    /* The call must not be this function's last act, which would free its part of the stack. */
+    int result = accept(fd, (void *)&deep.buffer.peer, &deep.buffer.size);
+    deep.below[1] = (char)result;
+    return result;
+}
+
 int take(int fd)
 {
+    if (options.address == DEEP)
+        return take_deep(fd);
     static __thread struct buffer *heap;
     struct buffer stack, *buffer = &stack;
     switch (options.address) {
