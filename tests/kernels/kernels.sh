@@ -140,6 +140,10 @@ install_programs() {
         install_program "$path"
     done
     cp -L "$(command -v busybox)" "$root/bin/busybox"
+    # Busybox's own shell runs its pidof and setpriv, whatever PATH says.
+    install_program "$(command -v dash)"
+    mkdir -p "$root/bin"
+    cp -L "$(command -v dash)" "$root/bin/sh"
 }
 
 # The same from Debian's packages, with all that these depend on.
@@ -150,7 +154,7 @@ unpack_programs() {
         mkdir -p "$base/root"
         update_suite bookworm
         in_suite bookworm apt-get -y --no-install-recommends --download-only install \
-            busybox-static util-linux nginx-light redis-server python3 tzdata
+            busybox-static dash util-linux nginx-light redis-server python3 tzdata
         for deb in "$home"/apt/bookworm/cache/archives/*.deb; do
             dpkg-deb -x "$deb" "$base/root"
         done
