@@ -24,20 +24,26 @@ fn size(pid: u32) -> (u64, usize) {
 }
 
 #[test]
-#[ignore = "`make soak` runs it for SOAK_SECONDS per server and pair of engines"]
-fn attached_and_detached_for_hours_under_load() {
+#[ignore = "`make soak` runs it for SOAK_SECONDS per pair of engines"]
+fn nginx_is_attached_to_and_detached_from_for_hours_under_load() {
+    need!(Server::nginx(), "nginx", "it is not installed");
+    soak_each_pair("nginx", |_| Server::nginx());
+}
+
+#[test]
+#[ignore = "`make soak` runs it for SOAK_SECONDS per pair of engines"]
+fn a_thread_per_connection_is_attached_to_and_detached_from_for_hours_under_load() {
+    soak_each_pair("a thread per connection", |stage| {
+        Some(Server::c(&stage.server()?, &["thread"], &[Listens::V4]))
+    });
+}
+
+fn soak_each_pair(name: &str, server: impl Fn(&Stage) -> Option<Server>) {
     let stage = Stage::get();
     let user = User::plain();
-    let program = need!(stage.server(), "the C server", "there is no C compiler");
-    need!(Server::nginx(), "nginx", "it is not installed");
-    for (name, is_nginx) in [("nginx", true), ("a thread per connection", false)] {
-        for (stays, come) in PAIRS.into_iter().filter(|(s, _)| attach_to(user).contains(s)) {
-            let server = match is_nginx {
-                true => Server::nginx().expect("it was there"),
-                false => Server::c(&program, &["thread"], &[Listens::V4]),
-            };
-            soak(&stage, user, server, stays, come, &format!("{name}, {stays} stays"));
-        }
+    for (stays, come) in PAIRS.into_iter().filter(|(s, _)| attach_to(user).contains(s)) {
+        let server = need!(server(&stage), name, "it cannot be started");
+        soak(&stage, user, server, stays, come, &format!("{name}, {stays} stays"));
     }
 }
 
