@@ -12,6 +12,11 @@ pub trait EventSource {
     /// Waits for the next event, at most until `deadline`.
     fn next(&mut self, deadline: Option<Instant>) -> Result<Event, Self::Error>;
 
+    /// The next connection that is known already, if it precedes all other events.
+    fn next_known(&mut self) -> Option<Connection> {
+        None
+    }
+
     /// Stops counting. Detaches if that is safe, otherwise keeps supervising silently. Returns
     /// the connections that were accepted by then; call [`next`](EventSource::next) until it returns
     /// [`Event::Ended`].

@@ -386,6 +386,13 @@ impl EventSource for AutoEngine {
         }
     }
 
+    fn next_known(&mut self) -> Option<Connection> {
+        if !self.ready.is_empty() || !self.is_tracer_idle {
+            return None;
+        }
+        self.sampler.as_mut()?.take()
+    }
+
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
         let mut connections = match &mut self.tracer {
             Some(tracer) => tracer.stop_counting()?,

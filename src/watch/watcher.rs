@@ -136,6 +136,13 @@ impl EventSource for Watcher {
         }
     }
 
+    fn next_known(&mut self) -> Option<Connection> {
+        match &mut self.source {
+            Source::Tracepoint(watcher) if self.queue.is_empty() => watcher.next_ready(),
+            _ => None,
+        }
+    }
+
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
         let mut connections: Vec<Connection> = Vec::new();
         self.queue.retain(|event| match event {

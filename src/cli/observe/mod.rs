@@ -16,6 +16,9 @@ use self::state::State;
 use super::message;
 use super::notes::INCOMPLETE;
 
+/// How many further connections are taken before it is looked whether anything else is due: some 100 µs.
+const MAX_AT_ONCE: usize = 256;
+
 /// Runs the source that `start` creates until it ends, and returns the exit status.
 ///
 /// The source runs in a thread of its own. That thread has ended before the last report is written,
@@ -89,7 +92,12 @@ fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<E
         // Earlier connections may have become known while it waited.
         state.lateness = source.lateness().max(state.lateness);
         match event {
-            Event::Connection(c) => state.take(c),
+            Event::Connection(c) => {
+                state.take(c);
+                // What is due is looked for once for all of them.
+                let known = std::iter::from_fn(|| source.next_known());
+                known.take(MAX_AT_ONCE).for_each(|c| state.take(c));
+            }
             Event::Deadline => {}
             Event::Asked => state.show(source.status()),
             Event::Reopen => state.reopen(),

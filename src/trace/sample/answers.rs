@@ -1,7 +1,9 @@
 //! What the new sockets themselves say, asked as soon as their samples have been read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+
+use foldhash::HashMap;
 
 use crate::model::connection::canonical;
 use crate::sys::perf_ring::monotonic_now;

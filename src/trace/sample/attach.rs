@@ -1,6 +1,6 @@
 //! Opens the events of processes that run already.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::RecordTime;
@@ -93,7 +93,7 @@ impl Sampler {
             programs: Programs::default(),
             learning: Learning::default(),
             renewals: Renewals::default(),
-            insufficient: HashMap::new(),
+            insufficient: foldhash::HashMap::default(),
             progress: Progress::default(),
             covered: Covered::default(),
             processed_until: 0,

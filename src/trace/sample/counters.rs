@@ -1,6 +1,8 @@
 //! How many samples each event has brought, and how many it should have.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
 
 /// Names the events that were opened on one thread, and that others have inherited from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,7 +143,7 @@ impl Counters {
     pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
         let mut total = 0;
         // Of each replacement: what the former and the new events missed until its end.
-        let mut twice: HashMap<u32, (u64, u64)> = HashMap::new();
+        let mut twice: HashMap<u32, (u64, u64)> = HashMap::default();
         for (event, count) in counts {
             let Some(counter) = self.counters.get(event) else {
                 total += count;

@@ -6,7 +6,7 @@
 //! thread decides. It stands still there, so the latest sample before that stop is of the same
 //! accept, and all earlier ones are of accepts that the tracer does not see.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::model::connection::Connection;
 use crate::sys::ptrace::Tid;

@@ -1,9 +1,11 @@
 //! The perf events that sample the accepts of threads, and the kernel's own count of them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::sys::capability;
 use crate::sys::files;

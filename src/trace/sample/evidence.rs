@@ -12,8 +12,9 @@
 //! the ports differ, too. So a different address proves a short buffer only if the port, which lies
 //! before it, is the same, or if no answer ever confirmed one.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+
+use foldhash::HashMap;
 
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;

@@ -4,7 +4,7 @@
 //! that sockets can be asked before the server closes them. From then on they are as small as its
 //! buffers allow, so that the rings hold many.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::trace::procfs::AcceptCall;
 

@@ -4,8 +4,10 @@
 //! connections are given, and where it is another one, or was not known before, only the
 //! connection's own socket can tell.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::sys::ptrace::Tid;
 use crate::trace::procfs;

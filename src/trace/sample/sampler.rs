@@ -1,7 +1,9 @@
 //! [`Sampler`]: the source of connections.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
 
 use crate::SourceStatus;
 use crate::model::connection::Connection;
@@ -462,6 +464,10 @@ impl EventSource for Sampler {
                 return Ok(event);
             }
         }
+    }
+
+    fn next_known(&mut self) -> Option<Connection> {
+        self.take()
     }
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {

@@ -15,8 +15,10 @@
 //! accept that returned since, or once it was seen to wait. What a settled thread creates is
 //! watched from its start; see [`Threads::unsettled`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::sys::ptrace::Tid;
 use crate::trace::procfs;

@@ -226,6 +226,11 @@ impl TracepointWatcher {
         Ok(self.ready.drain(..).collect())
     }
 
+    /// Removes and returns the next connection that is ready.
+    pub(crate) fn next_ready(&mut self) -> Option<Connection> {
+        self.ready.pop_front()
+    }
+
     /// Removes and returns the connections that are ready.
     pub(crate) fn take_ready(&mut self) -> Vec<Connection> {
         self.ready.drain(..).collect()
