@@ -75,7 +75,7 @@ fn connections_count_once_while_samples_grow() {
     if !may_sample(user) {
         return;
     }
-    for mode in ["loop", "storm=3"] {
+    for mode in ["loop", "storm=3", "prefork=4"] {
         for round in 0..rounds(3) {
             // It waits in poll(2), so that its buffer shows with the first accept.
             let server = Server::c(&program, &[mode, "address=deep"], &[Listens::V4; 2]);

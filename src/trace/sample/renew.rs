@@ -8,10 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::trace::sockaddr::PeerAddr;
-
 use super::evidence::Program;
-use super::record::{Accept, What};
+use super::record::Accept;
 use super::renewals::Renewal;
 use super::sampler::{Phase, Sampler};
 
@@ -35,27 +33,6 @@ impl Sampler {
     /// Whether larger samples will tell the peer that this one does not.
     pub(super) fn will_reach(&self, program: Program, accept: &Accept) -> bool {
         self.learning.will_reach(program, accept) && !self.renewals.are_stuck()
-    }
-
-    /// What tells the most of an accept: its sample, or that of an event which is replaced or replaces
-    /// the one that wrote it.
-    pub(super) fn fullest(&mut self, accept: Accept, (time, event): (u64, u64)) -> Accept {
-        if !self.renewals.are_in_progress() || accept.heard != PeerAddr::Unclear {
-            return accept;
-        }
-        let Sampler { rings, families, .. } = self;
-        let place = |event| families.place_of(event).map(|(_, place)| place);
-        let later = rings.pending().iter().filter_map(|record| match record.what {
-            What::Accept(other) if other.is_alike(&accept) => Some((record.event, other)),
-            _ => None,
-        });
-        later
-            .filter(|(other, _)| place(*other) == place(event))
-            .take_while(|(other, _)| *other != event)
-            .filter(|(other, _)| families.was_open(*other, time) == Some(true))
-            .map(|(_, other)| other)
-            .find(|other| other.heard != PeerAddr::Unclear)
-            .unwrap_or(accept)
     }
 
     fn begin_renewal(&mut self) {

@@ -134,7 +134,6 @@ impl Sampler {
                     && self.started.is_some_and(|t| t <= time)
                     && self.ended.is_none_or(|t| time <= t)
                 {
-                    let accept = self.fullest(accept, told);
                     self.accepted(time, &accept, answer, family);
                 }
             }

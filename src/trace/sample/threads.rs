@@ -29,9 +29,6 @@ use super::record::{Accept, Fork, Thread};
 
 /// A thread id may be used again this long after its thread was created, at the earliest.
 const REUSE_NS: u64 = 1_000_000;
-/// Two samples of the same accept are not further apart, unless the CPU was taken away between: used
-/// only where it is not known whether both events were open.
-const SAME_ACCEPT_NS: u64 = 20_000_000;
 
 /// Why a report is incomplete if threads may lack events.
 pub(super) const CREATED_UNSEEN: &str = "threads were created while tcptally attached or while the \
@@ -74,27 +71,25 @@ struct Told {
 }
 
 impl Told {
-    /// Whether another event's sample, which comes later, is of this accept, too. `was_open` says whether
-    /// that event was open at a time.
+    /// Whether a sample of another event, which comes later, is of this accept, too. `was_open` says
+    /// whether that event was open at a time; `None`: it was just being opened.
     ///
     /// An event that was open when an accept was sampled samples that accept, too, before any later
     /// one on the same CPU, or its sample is known to be lost. So its first sample after the one that
     /// counted is of the same accept, however long the CPU was taken away between the two, and of a
-    /// later one if it was not open yet. While it was being opened, both are possible, and two accepts
-    /// of a thread may look the same. Say that A1 is the only sample of the first, and B2 and A2, in
-    /// this order, are those of the second. Then B2 is taken for another sample of the first accept,
-    /// and A2 counts, so that the number is right.
+    /// later one if it was not open yet. While it was being opened, the order decides: of several
+    /// events the kernel samples the newest first, so that its sample does not follow another of the
+    /// same accept.
     fn is_told_by(
         &self,
         accept: &Accept,
-        (time, event): (u64, u64),
+        event: u64,
         was_open: impl Fn(u64) -> Option<bool>,
     ) -> bool {
         self.event != event
             && !self.others.contains(&event)
             && self.accept.is_alike(accept)
-            && was_open(self.time)
-                .unwrap_or_else(|| time.saturating_sub(self.time) < SAME_ACCEPT_NS)
+            && was_open(self.time) == Some(true)
     }
 }
 
@@ -315,7 +310,7 @@ impl Threads {
         let was_open = |at| families.was_open(event, at);
         if let Some(told) = &mut known.last
             && told.place == place
-            && told.is_told_by(accept, (time, event), was_open)
+            && told.is_told_by(accept, event, was_open)
         {
             told.others.push(event);
             return false;
@@ -415,26 +410,19 @@ mod tests {
 
     #[test]
     fn samples_of_one_accept_by_two_open_events_count_once() {
-        let heard = PeerAddr::Peer(([127, 0, 0, 5], 1).into());
-        let larger = accept(Buffer::Sampled, heard);
-        // The CPU was taken away for a minute.
-        let later = (60_000_000_000, 101);
+        let larger = accept(Buffer::Sampled, PeerAddr::Peer(([127, 0, 0, 5], 1).into()));
         let mut told = told();
-        assert!(told.is_told_by(&larger, later, |_| Some(true)));
-        assert!(!told.is_told_by(&larger, later, |_| Some(false)), "it was opened since");
-        assert!(!told.is_told_by(&larger, (1_001, 100), |_| Some(true)), "the same event again");
+        assert!(told.is_told_by(&larger, 101, |time| Some(time == 1_000)));
+        assert!(!told.is_told_by(&larger, 101, |_| Some(false)), "it was opened since");
+        assert!(
+            !told.is_told_by(&larger, 101, |_| None),
+            "it was opened then: the newest is first"
+        );
+        assert!(!told.is_told_by(&larger, 100, |_| Some(true)), "the same event again");
         let other = Accept { fd: Some(8), ..larger };
-        assert!(!told.is_told_by(&other, (1_001, 101), |_| Some(true)), "another descriptor");
+        assert!(!told.is_told_by(&other, 101, |_| Some(true)), "another descriptor");
         told.others.push(101);
-        assert!(!told.is_told_by(&larger, later, |_| Some(true)), "it has told of it before");
-    }
-
-    #[test]
-    fn time_decides_of_events_that_were_just_being_opened() {
-        let alike = accept(Buffer::Sampled, PeerAddr::Unclear);
-        for (time, is_same) in [(1_500, true), (1_000 + SAME_ACCEPT_NS, false)] {
-            assert_eq!(told().is_told_by(&alike, (time, 101), |_| None), is_same, "{time}");
-        }
+        assert!(!told.is_told_by(&larger, 101, |_| Some(true)), "it has told of it before");
     }
 
     #[test]
