@@ -253,7 +253,7 @@ fn table() -> Vec<Row> {
             "filterlog.relay",
             format!("{FILTERLOG}Nov 26 12:00:00 gw1 relay[7]: {FILTERLOG}"),
             1,
-            &["filterlog.relay: 1 such lines stand behind the prefix of another program"],
+            &["filterlog.relay: 1 such line is behind the prefix of another program"],
         ),
         row(
             "zeek.cut",
@@ -273,7 +273,61 @@ fn table() -> Vec<Row> {
             0,
             &["no TCP event of type flow", "eve-log"],
         ),
+        row(
+            "asa.other",
+            ASA.replace("302013", "302014"),
+            0,
+            &["asa.other: it has no message 302013 at all", "logging trap informational"],
+        ),
+        row(
+            "asa.bypass",
+            format!(
+                "{ASA}{}",
+                ASA.replace("302013: Built inbound TCP", "302303: Built TCP state-bypass")
+            ),
+            1,
+            &["asa.bypass: 1 line could not be read"],
+        ),
         row("asa.cut", format!("{ASA}{}", cut(ASA, 60)), 1, &["asa.cut: 1 line could not be read"]),
+        row(
+            "forti.denied",
+            FORTI.replace("\"close\"", "\"deny\""),
+            0,
+            &["forti.denied: only what was blocked is in it", "1 TCP packet or session that the"],
+        ),
+        row(
+            "forti.events",
+            FORTI.replace("\"traffic\"", "\"event\""),
+            0,
+            &["forti.events: it has no TCP session in a traffic log at all", "logtraffic"],
+        ),
+        row(
+            "haproxy.events",
+            "Nov 22 10:58:42 lb haproxy[7]: client_ip=198.51.100.7 client_port=40755\n",
+            0,
+            &["haproxy.events: it has no line of a connection", "option tcplog"],
+        ),
+        row(
+            "filterlog.blocked",
+            FILTERLOG.replace(",pass,", ",block,"),
+            0,
+            &["filterlog.blocked: only what was blocked is in it", "log those, too"],
+        ),
+        row(
+            "tcpdump.gtp",
+            format!("{DUMP}10:58:43.1 IP 203.0.113.1.2152 > 203.0.113.2.2152: UDP, length 48\n"),
+            1,
+            &[
+                "tcpdump.gtp: tcpdump does not show what 1 packet of a tunnel contains",
+                "tcpdump -w",
+            ],
+        ),
+        row(
+            "tcpdump.short",
+            format!("{DUMP}10:58:43.1 IP 203.0.113.1 > 203.0.113.2: IP  [|ip]\n"),
+            1,
+            &["tcpdump.short: 1 line could not be read"],
+        ),
         row("forti.cut", format!("{FORTI}{}", cut(FORTI, 60)), 1, &["forti.cut: 1 line could not"]),
         row(
             "haproxy.http",
@@ -355,7 +409,7 @@ fn table() -> Vec<Row> {
             "truss.quoted",
             format!("{TRUSS}app: {TRUSS}"),
             1,
-            &["truss.quoted: 1 such lines stand behind the prefix of another program"],
+            &["truss.quoted: 1 such line is behind the prefix of another program"],
         ),
         row(
             "fields.cut",
@@ -399,7 +453,7 @@ fn table() -> Vec<Row> {
             GCP.replace("443", "40001"),
             0,
             &[
-                "gcp.direction: 1 connections are left out because it is not known which end",
+                "gcp.direction: 1 connection is left out because it is not known which end",
                 "--port",
             ],
         ),
@@ -409,7 +463,7 @@ fn table() -> Vec<Row> {
                 "{PFIREWALL}2026-11-22 10:58:42 INFO-EVENTS-LOST - - - - - 7 - - - - - - - -\n"
             ),
             1,
-            &["windows.lost: the record itself says that it lost events, 1 times"],
+            &["windows.lost: the record itself says that it lost events, 1 time"],
         ),
         row(
             "sockets.names",
@@ -422,7 +476,7 @@ fn table() -> Vec<Row> {
             "ESTAB 0 0 192.0.2.77:40001 198.51.100.7:40002\n",
             0,
             &[
-                "sockets.direction: 1 sockets are left out because it is not known which end is the server",
+                "sockets.direction: 1 socket is left out because it is not known which end is the server",
                 "--port",
             ],
         ),
@@ -490,13 +544,13 @@ fn table() -> Vec<Row> {
             "conntrack.cut",
             format!("{TRACKED}{}", &TRACKED[..50]),
             1,
-            &["the addresses or ports of 1 TCP flows cannot be read"],
+            &["the addresses or ports of 1 TCP flow cannot be read"],
         ),
         row(
             "esp.pcap",
             capture(1, 99, &ethernet_ipv4(50)),
             0,
-            &["1 of 1 packets are not decoded", "ESP (IP protocol 50): 1"],
+            &["1 of 1 packet is not decoded", "ESP (IP protocol 50): 1"],
         ),
         row("macsec.pcap", capture(1, 34, &MACSEC), 0, &["encrypted MACsec (ethertype 0x88e5): 1"]),
         row("bluetooth.pcap", capture(187, 4, &[1, 2, 3, 4]), 0, &["link type 187: 1"]),
@@ -505,7 +559,7 @@ fn table() -> Vec<Row> {
             "short.pcap",
             capture(1, 60, &ethernet_ipv4(6)),
             0,
-            &["1 of 1 packets were captured too short"],
+            &["1 of 1 packet was captured too short"],
         ),
         row("tcpaccept.cut", cut(ACCEPTED, 2), 0, &["tcpaccept.cut: 1 line could not be read"]),
         row(
@@ -565,7 +619,7 @@ fn table() -> Vec<Row> {
             "tcplife.undecided",
             LIFE.replace("443", "40000"),
             0,
-            &["1 sessions are left out because it is not known which end is the server"],
+            &["1 session is left out because it is not known which end is the server"],
         ),
         row(
             "tcplife.unreadable",
@@ -795,7 +849,7 @@ fn a_total_of_0_has_a_reason() {
         row("empty", "", 0, &["empty is empty"]),
         Row {
             options: &["--from", "10.0.0.0/8"],
-            ..row("filtered", ACCEPT, 0, &["none of the 1 connections", "matches the options"])
+            ..row("filtered", ACCEPT, 0, &["none of the 1 connection in", "matches the options"])
         },
         Row {
             options: &["--local-ip", "192.0.2.1"],

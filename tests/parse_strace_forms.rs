@@ -77,6 +77,18 @@ fn only_accepts_that_returned_a_descriptor_count() {
     }
 }
 
+/// As a program prints what it read from strace: three calls on a line, between escapes.
+#[test]
+fn calls_between_escaped_line_feeds_are_counted_or_unreadable() {
+    let call = |fd: u8| format!("accept4(3, {PEER}, [16], SOCK_CLOEXEC) = {fd}");
+    for (before, feed) in [("b'", "\\n"), ("b'", "\\x0a"), ("out: ", "\\r\\n"), ("", "\\n")] {
+        let text = format!("{before}{}{feed}{}{feed}{}'\n", call(4), call(5), call(6));
+        let (found, outcome) = read(&text);
+        let unreadable = outcome.status.unreadable_lines();
+        assert!(found.len() as u64 + unreadable >= 3, "{} and {unreadable} of {text}", found.len());
+    }
+}
+
 #[test]
 fn lengths_and_flags_in_any_form_are_read() {
     for rest in [

@@ -89,12 +89,16 @@ fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     if sums.filtered > 0 {
         // With a period, another note says when the connections were made.
         return count.seen.is_none().then(|| {
-            format!("none of the {} connections in the records matches the options", sums.filtered)
+            format!(
+                "none of the {} in the records matches the options",
+                plural(sums.filtered, "connection", "connections")
+            )
         });
     }
     let (first, more) = outcome.read_as.split_first()?;
     Some(match more.len() {
         0 => first.clone(),
+        1 => format!("{first}; another record has none either"),
         n => format!("{first}; {n} other records have none either"),
     })
 }

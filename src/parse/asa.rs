@@ -1,4 +1,4 @@
-//! Syslog messages of Cisco ASA, FTD and PIX: 302013 is logged for each TCP connection that was built.
+//! Syslog messages of Cisco ASA, FTD, FWSM and PIX: 302013 is logged for each TCP connection that was built.
 //!
 //! The messages are those of Cisco's "ASA Series Syslog Messages". The address in parentheses is the
 //! mapped one; the first of each end is that of the machine itself.
@@ -12,6 +12,7 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
+use crate::ShortfallKind;
 
 /// Messages of Cisco's firewalls.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -35,32 +36,59 @@ impl LineLog for Asa {
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(at) = memchr::memchr_iter(b'%', line).find(|at| {
-            [&b"%ASA-"[..], b"%FTD-", b"%PIX-"].iter().any(|tag| line[*at..].starts_with(tag))
+            [&b"%ASA-"[..], b"%FTD-", b"%PIX-", b"%FWSM-"]
+                .iter()
+                .any(|tag| line[*at..].starts_with(tag))
         }) else {
             return ParsedLine::Foreign;
         };
         // Another program may quote a message: before it stand the time and the host alone.
-        let (stamp, rest) = frame::split(line);
+        let (stamp, rest) = frame::split(without_emblem(line));
         let Some(between) = line.get(line.len() - rest.len()..at) else {
             return ParsedLine::Foreign;
         };
-        let words = between.split(u8::is_ascii_whitespace).filter(|w| !matches!(*w, b"" | b":"));
-        if words.count() > 1 {
+        let is_zone = |word: &[u8]| word.len() <= 5 && word.iter().all(u8::is_ascii_uppercase);
+        let words = between.split(|b| b.is_ascii_whitespace() || *b == b':');
+        if words.filter(|word| !word.is_empty() && !is_zone(word)).count() > 1 {
             return ParsedLine::Foreign;
         }
         let message = &line[at..];
         let colon = message.iter().position(|b| *b == b':').unwrap_or(message.len());
         let (tag, text) = message.split_at(colon);
         let text = text.strip_prefix(b":").unwrap_or(text).trim_ascii();
+        if tag.ends_with(b"-302303") {
+            // A connection in state-bypass: the message does not tell its direction.
+            return ParsedLine::Broken;
+        }
         if !tag.ends_with(b"-302013") {
             return ParsedLine::Other;
         }
-        let Some(inbound) = text.strip_prefix(b"Built inbound TCP connection ") else {
-            let out = text.starts_with(b"Built outbound TCP connection ")
-                || text.starts_with(b"Built Outbound TCP connection ");
-            return if out { ParsedLine::Other } else { ParsedLine::Broken };
+        let (way, connection) = text
+            .strip_prefix(b"Built ")
+            .and_then(|rest| rest.split_at_checked(Cursor(rest).word().len()))
+            .unwrap_or_default();
+        let connection = connection.strip_prefix(b" Probe").unwrap_or(connection);
+        let Some(connection) = connection.strip_prefix(b" TCP connection ") else {
+            return ParsedLine::Broken;
         };
-        ends(inbound).map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
+        if way.eq_ignore_ascii_case(b"outbound") {
+            return ParsedLine::Outbound;
+        }
+        if way != b"inbound" {
+            return ParsedLine::Broken;
+        }
+        ends(connection).map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
+    }
+}
+
+/// A line without the colon that `logging device-id` in the format EMBLEM puts behind the priority.
+fn without_emblem(line: &[u8]) -> &[u8] {
+    let near = &line[..line.len().min(6)];
+    match memchr::memchr(b'>', near) {
+        Some(end) if line.first() == Some(&b'<') && line.get(end + 1) == Some(&b':') => {
+            &line[end + 2..]
+        }
+        _ => line,
     }
 }
 
@@ -86,7 +114,15 @@ fn ends(text: &[u8]) -> Option<Ends> {
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
-    line_log::read::<Asa>(inputs, cx);
+    let seen = line_log::read::<Asa>(inputs, cx);
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        u64::from(seen.connections + seen.outbound == 0),
+        format!(
+            "{name}: it has no message 302013 at all, so nothing shows that the device logs connections; \
+             'logging trap informational' does (messages 430002 and 430003 of FTD are not read)"
+        ),
+    );
     cx.status.warn(format!(
         "{name}: the firewall builds a connection at its SYN, so attempts that the server refused count \
          too"
@@ -122,6 +158,9 @@ mod tests {
             "Nov 22 10:58:42 192.0.2.1 %FTD-6-302013: ",
             "2026-11-22T10:58:42Z asa1 %ASA-session-6-302013: ",
             "%PIX-6-302013: ",
+            "Nov 22 2026 10:58:42 fwsm1 : %FWSM-6-302013: ",
+            "<166>:Nov 22 10:58:42.123 UTC: %ASA-session-6-302013: ",
+            "<166>:Nov 22 10:58:42 CEST: asa1 : %ASA-session-6-302013: ",
         ] {
             assert_eq!(
                 shown(&format!("{before}{BUILT}")),
@@ -148,7 +187,13 @@ mod tests {
     fn other_messages_do_not_count() {
         let line =
             |number: &str, text: &str| format!("Nov 22 2026 10:58:42: %ASA-6-{number}: {text}");
-        assert_eq!(shown(&line("302013", &BUILT.replace("inbound", "outbound"))), "Other");
+        assert_eq!(shown(&line("302013", &BUILT.replace("inbound", "outbound"))), "Outbound");
+        assert_eq!(
+            shown(&line("302303", "Built TCP state-bypass connection 7 from outside:x")),
+            "Broken"
+        );
+        let probe = BUILT.replace("inbound", "inbound Probe");
+        assert_eq!(shown(&line("302013", &probe)), "198.51.100.7:40755 192.0.2.77:443");
         assert_eq!(shown(&line("302014", "Teardown TCP connection 76118 for outside:x")), "Other");
         assert_eq!(shown(&line("302013", &BUILT[..80])), "Broken");
         let quoted = format!("Nov 22 10:58:42 gw1 app[7]: saw %ASA-6-302013: {BUILT}");

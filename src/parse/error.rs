@@ -266,7 +266,7 @@ pub(super) fn flow_statistics(name: &str, rows: u64) -> String {
 /// Says that some members of an archive are not records.
 pub(super) fn unknown_members(archive: &str, unknown: usize, all: usize, first: &str) -> String {
     format!(
-        "{unknown} of {all} files in {archive} are in no known record format and are left out, for \
-         example {first}"
+        "{unknown} of {all} files in {archive} {} in no known record format and left out, for example {first}",
+        if unknown == 1 { "is" } else { "are" }
     )
 }

@@ -13,6 +13,10 @@ pub(crate) struct Seen {
     pub connections: u64,
     /// Connections that may not have been established: the record does not show it.
     pub undecided: u64,
+    /// Connections that the record calls outbound.
+    pub outbound: u64,
+    /// Packets and sessions that were blocked.
+    pub blocked: u64,
     /// Packets of TCP.
     pub packets: u64,
     /// Calls of accept.

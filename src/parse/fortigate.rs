@@ -12,7 +12,7 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{SECOND, Stamp};
-use crate::Transport;
+use crate::{ShortfallKind, Transport};
 
 /// FortiGate's log of traffic.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -43,7 +43,12 @@ impl LineLog for Fortigate {
             line => line,
         };
         // So may the name of the device, without the tag of a program.
-        let begins = |line: &[u8]| line.starts_with(b"date=") || line.starts_with(b"logver=");
+        // FortiAnalyzer puts its own pairs first.
+        let begins = |line: &[u8]| {
+            [&b"date="[..], b"logver=", b"itime=", b"id=", b"eventtime=", b"devname="]
+                .iter()
+                .any(|pair| line.starts_with(pair))
+        };
         let word = Cursor(line).word();
         let behind = line.get(word.len() + 1..).unwrap_or_default();
         let is_named = !word.contains(&b'=') && begins(behind);
@@ -84,7 +89,7 @@ fn pairs(line: &[u8]) -> HashMap<&[u8], &[u8]> {
 /// Reads a session; `None`: its fields cannot be read.
 fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
     let get = |key: &str| pairs.get(key.as_bytes()).copied();
-    if get("proto")? != b"6" {
+    if !matches!(get("proto")?, b"6" | b"tcp" | b"TCP") {
         return Some(ParsedLine::Other);
     }
     if get("logid").is_some_and(|id| id.ends_with(b"000020")) {
@@ -130,12 +135,24 @@ fn stamp(pairs: &HashMap<&[u8], &[u8]>) -> Stamp {
         });
         Some(zone.map_or(Stamp::Civil(date, ns), |zone| Stamp::utc(date, ns - zone)))
     };
-    read().unwrap_or(Stamp::None)
+    let received = || {
+        let seconds: u32 = get("itime").and_then(number)?;
+        Some(Stamp::Epoch(i64::from(seconds) * SECOND))
+    };
+    read().or_else(received).unwrap_or(Stamp::None)
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
-    line_log::read::<Fortigate>(inputs, cx);
+    let seen = line_log::read::<Fortigate>(inputs, cx);
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        u64::from(seen.connections + seen.blocked == 0),
+        format!(
+            "{name}: it has no TCP session in a traffic log at all, so nothing shows that sessions are logged; \
+             'set logtraffic all' in the policies does"
+        ),
+    );
     cx.status.warn(format!(
         "{name}: a session is in the log when it has ended, so those that were still open are not in \
          it, nor are those of policies that do not log"
@@ -184,5 +201,8 @@ mod tests {
             assert_eq!(shown(&CLOSE.replace(from, to)), want, "{to}");
         }
         assert_eq!(shown("date=2026-11-22 x"), "Foreign");
+        // FortiAnalyzer.
+        let received = CLOSE.replace("date=2026-11-22 time=10:58:42", "itime=1795341522 vd=root");
+        assert_eq!(shown(&received), want);
     }
 }

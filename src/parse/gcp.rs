@@ -18,6 +18,7 @@ use super::lines;
 use super::port_uses::{Direction, PortUses};
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{SECOND, Stamp};
+use crate::model::plural;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// Google's logs.
@@ -205,8 +206,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadableLines,
         unknown,
         format!(
-            "{name}: {unknown} connections are left out because it is not known which end is the server; {} \
-             decides it",
+            "{name}: {} left out because it is not known which end is the server; {} decides it",
+            plural(unknown, "connection is", "connections are"),
             cx.options.name(Setting::Port)
         ),
     );
@@ -214,12 +215,14 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadInput,
         too_many,
         format!(
-            "{name}: {too_many} flows are of more ends than are remembered; give the days apart"
+            "{name}: {} of more ends than are remembered; give the days apart",
+            plural(too_many, "flow is", "flows are")
         ),
     );
     if denied > 0 {
-        cx.status
-            .warn(format!("{name}: {denied} connections that the firewall blocked are left out"));
+        let what = "connection that the firewall blocked is";
+        let many = "connections that the firewall blocked are";
+        cx.status.warn(format!("{name}: {} left out", plural(denied, what, many)));
     }
     if has_flows {
         cx.status.warn(format!(

@@ -139,7 +139,16 @@ fn accept_time(text: &[u8]) -> Option<Stamp> {
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
-    let requests = line_log::read::<Haproxy>(inputs, cx).requests;
+    let seen = line_log::read::<Haproxy>(inputs, cx);
+    let requests = seen.requests;
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        u64::from(seen.connections == 0),
+        format!(
+            "{name}: it has no line of a connection that can be read, so nothing shows that connections are logged; \
+             'option tcplog' does (a log format of one's own is not read)"
+        ),
+    );
     let lines = if requests == 1 { "line is" } else { "lines are" };
     cx.status.record_shortfall(
         ShortfallKind::UnreadableLines,

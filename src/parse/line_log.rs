@@ -17,6 +17,7 @@ use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
 use super::timestamp::{self, Calendar, Dated, Stamp};
 use super::{lines, text};
+use crate::model::plural;
 use crate::{RecordTime, ShortfallKind};
 
 /// What a line says.
@@ -40,6 +41,8 @@ pub(crate) enum ParsedLine {
     Midstream,
     /// Of this format, and of a TCP packet or session that the recording machine blocked.
     Blocked,
+    /// Of this format, and of a connection that the record calls outbound.
+    Outbound,
     /// Not of this format.
     Foreign,
 }
@@ -82,6 +85,7 @@ pub(crate) trait LineLog: Sync + 'static {
                 | ParsedLine::Packet(..)
                 | ParsedLine::Midstream
                 | ParsedLine::Blocked
+                | ParsedLine::Outbound
         )
     }
 
@@ -204,6 +208,7 @@ struct LeftOut {
     elsewhere: u64,
     midstream: u64,
     blocked: u64,
+    outbound: u64,
 }
 
 impl LeftOut {
@@ -213,6 +218,7 @@ impl LeftOut {
         self.elsewhere += other.elsewhere;
         self.midstream += other.midstream;
         self.blocked += other.blocked;
+        self.outbound += other.outbound;
     }
 }
 
@@ -275,6 +281,7 @@ impl Block {
             ParsedLine::Lost => self.left_out.lost += 1,
             ParsedLine::Midstream => self.left_out.midstream += 1,
             ParsedLine::Blocked => self.left_out.blocked += 1,
+            ParsedLine::Outbound => self.left_out.outbound += 1,
             ParsedLine::Foreign => self.left_out.elsewhere += u64::from(look.is_elsewhere(line)),
             parsed => self.parsed.push(parsed),
         });
@@ -329,14 +336,15 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         }
     }
     cx.is_own_line = Some(Box::new(move |line| looks.iter().any(|look| look.is_own(line))));
-    let seen = run.finish(&name, cx);
-    report_left_out(&name, left_out, cx);
+    let mut seen = run.finish(&name, cx);
+    (seen.outbound, seen.blocked) = (left_out.outbound, left_out.blocked);
+    report_left_out(&name, left_out, &seen, cx);
     if established && seen.undecided > 0 {
         cx.status.warn(format!(
-            "{name}: the record does not show whether {} connections were established; {} \
-             counts them",
-            seen.undecided,
-            cx.options.name(Setting::Established)
+            "{name}: the record does not show whether {} established; {} counts {}",
+            plural(seen.undecided, "connection was", "connections were"),
+            cx.options.name(Setting::Established),
+            if seen.undecided == 1 { "it" } else { "them" }
         ));
     }
     seen
@@ -400,18 +408,37 @@ impl RunReader<'_> {
 }
 
 /// Reports how many lines of a run do not count, by kind.
-fn report_left_out(name: &str, left_out: LeftOut, cx: &mut Context<'_>) {
-    let LeftOut { blocked, midstream, .. } = left_out;
-    if blocked > 0 {
-        cx.status.warn(format!(
-            "{name}: {blocked} TCP packets or sessions that the firewall blocked are left out"
-        ));
-    }
-    if midstream > 0 {
-        cx.status.warn(format!(
-            "{name}: {midstream} connections that had begun before the record are left out"
-        ));
-    }
+fn report_left_out(name: &str, left_out: LeftOut, seen: &Seen, cx: &mut Context<'_>) {
+    let LeftOut { blocked, midstream, outbound, .. } = left_out;
+    let mut warn = |n: u64, one: &str, many: &str| {
+        if n > 0 {
+            cx.status.warn(format!("{name}: {} left out", plural(n, one, many)));
+        }
+    };
+    warn(
+        blocked,
+        "TCP packet or session that the firewall blocked is",
+        "TCP packets or sessions that the firewall blocked are",
+    );
+    warn(
+        midstream,
+        "connection that had begun before the record is",
+        "connections that had begun before the record are",
+    );
+    warn(
+        outbound,
+        "connection that the firewall calls outbound is",
+        "connections that the firewall calls outbound are",
+    );
+    let only_blocked = blocked > 0 && seen.connections == 0 && seen.packets == 0;
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        only_blocked.into(),
+        format!(
+            "{name}: only what was blocked is in it, which does not show that accepted connections are logged; \
+             log those, too"
+        ),
+    );
 }
 
 /// Reports what of an input may hide connections.
@@ -422,14 +449,18 @@ fn report(input: &Input, left_out: LeftOut, cx: &mut Context<'_>) {
     cx.status.record_shortfall(
         ShortfallKind::LostConnections,
         lost,
-        format!("{name}: the record itself says that it lost events, {lost} times"),
+        format!(
+            "{name}: the record itself says that it lost events, {}",
+            plural(lost, "time", "times")
+        ),
     );
     cx.status.record_shortfall(
         ShortfallKind::UnreadableLines,
         elsewhere,
         format!(
-            "{name}: {elsewhere} such lines stand behind the prefix of another program, which the \
-             other lines do not have, and are left out; give them in a file of their own"
+            "{name}: {} behind the prefix of another program, which the other lines do not have, left out; give \
+             them in a file of their own",
+            plural(elsewhere, "such line is", "such lines are")
         ),
     );
 }

@@ -58,10 +58,16 @@ type Values<'a> = [Option<&'a [u8]>; NAMES.len()];
 /// The columns that the header line `#fields` names; `None` for other lines and other logs.
 fn columns(line: &[u8]) -> Option<[Option<usize>; NAMES.len()]> {
     let names: Vec<&[u8]> = line.strip_prefix(b"#fields\t")?.split(|b| *b == b'\t').collect();
-    let find = |name: &str| names.iter().position(|n| n.trim_ascii() == name.as_bytes());
+    let find = |name: &str| names.iter().position(|n| is_same_name(n.trim_ascii(), name));
     let columns = NAMES.map(find);
     // Other logs of Zeek have the ends too.
     columns[..7].iter().all(Option::is_some).then_some(columns)
+}
+
+/// Whether `name` is that of a field, with any separator of `Log::default_scope_sep`.
+fn is_same_name(name: &[u8], field: &str) -> bool {
+    let same = |(a, b): (&u8, u8)| *a == b || b == b'.' && a.is_ascii_punctuation();
+    name.len() == field.len() && name.iter().zip(field.bytes()).all(same)
 }
 
 impl LineLog for Zeek {
@@ -148,18 +154,22 @@ fn stamp(ts: &[u8]) -> Option<Stamp> {
 /// Reads an object.
 fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     if memchr::memmem::find(line, b"\"conn_state\"").is_none()
-        && memchr::memmem::find(line, b"\"id.orig_h\"").is_none()
+        && memchr::memmem::find(line, b"orig_h\"").is_none()
     {
         return ParsedLine::Foreign;
     }
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
         return ParsedLine::Broken;
     };
-    if !["id.orig_h", "proto", "conn_state"].iter().all(|name| object.contains_key(*name)) {
+    let get = |name: &str| {
+        let is_same = |(key, _): &(&String, &Value)| is_same_name(key.as_bytes(), name);
+        object.get(name).or_else(|| object.iter().find(is_same).map(|(_, value)| value))
+    };
+    if !["id.orig_h", "proto", "conn_state"].iter().all(|name| get(name).is_some()) {
         // An object of another log of Zeek.
         return ParsedLine::Foreign;
     }
-    let texts = NAMES.map(|name| match object.get(name)? {
+    let texts = NAMES.map(|name| match get(name)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
@@ -270,6 +280,16 @@ mod tests {
             assert_eq!(shown(&zeek, &line), want("Some(true)"));
             assert_eq!(shown(&zeek, &line[..120]), "Broken");
         }
+    }
+
+    #[test]
+    fn names_have_any_separator_of_scopes() {
+        let fields = String::from_utf8(FIELDS.to_vec()).unwrap().replace("id.", "id_");
+        let zeek = Zeek::of(&[fields.as_bytes()]);
+        let row = "1795345122.5\tC\t198.51.100.7\t40755\t192.0.2.77\t443\ttcp\t-\t1.5\t9\t8\tSF";
+        assert!(shown(&zeek, row).starts_with("Epoch("));
+        let object = r#"{"ts":1795345122.5,"id_orig_h":"198.51.100.7","id_orig_p":1,"id_resp_h":"192.0.2.77","id_resp_p":443,"proto":"tcp","conn_state":"SF"}"#;
+        assert!(shown(&zeek, object).starts_with("Epoch("));
     }
 
     #[test]

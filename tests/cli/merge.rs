@@ -267,7 +267,7 @@ fn reports_of_one_run_count_once() {
     let rolling = row(2, &minute(0)) + &head(3) + &row(3, &minute(1)) + &head(6);
     let gave = Record::new(&rolling).parse(&["-F", "plain"]);
     assert_eq!(gave.out, "192.0.2.7: 5\nunknown: 1\n");
-    assert!(gave.err.contains("1 connections in no interval"), "{}", gave.err);
+    assert!(gave.err.contains("1 connection in no interval"), "{}", gave.err);
     let documents = whole.replace("\"kind\":\"report\",", "\"rows\":[],");
     let documents: String =
         documents.split_inclusive('\n').filter(|line| line.contains("schema")).collect();

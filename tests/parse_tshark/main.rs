@@ -371,3 +371,48 @@ fn sections_and_units_of_time() {
         same(&both.concat(), 11, "two sections");
     }
 }
+
+/// The text that tcpdump prints of `capture`; `None` if it is not installed.
+fn tcpdump(capture: &Path, options: &str) -> Option<Vec<u8>> {
+    let mut command = Command::new("tcpdump");
+    command.args(["-nn", "-r"]).arg(capture).args(options.split_whitespace());
+    Some(command.output().ok()?.stdout)
+}
+
+/// Packets of every tunnel behind one without, as tcpdump prints them. It does not decode all tunnels; then the
+/// report says so.
+#[test]
+fn text_of_tcpdump_counts_what_is_in_tunnels_or_is_incomplete() {
+    let mut wrong = Vec::new();
+    for encapsulation in encapsulations::ALL.iter().filter(|encapsulation| encapsulation.link == 1)
+    {
+        // The port of TZSP is one that clients may have, and pseudowires are printed as MPLS alone.
+        if encapsulation.name == "TZSP" || encapsulation.name.starts_with("MPLS pseudowire") {
+            continue;
+        }
+        for v6 in [false, true] {
+            let kind: [u8; 2] = if v6 { [0x86, 0xdd] } else { [8, 0] };
+            let plain = [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2], &kind[..], &syn(1, v6)].concat();
+            let inner = (2..5).map(|n| (encapsulation.frame)(&syn(n, v6)));
+            let frames: Vec<Vec<u8>> = std::iter::once(plain).chain(inner).collect();
+            let mut capture = tempfile::Builder::new().suffix(".pcap").tempfile().unwrap();
+            capture.write_all(&pcap(1, false, false, &frames)).unwrap();
+            for options in ["", "-v", "-vv -e", "-e", "-t -v", "-# -vvv", "-v -X", "-A", "-q"] {
+                let Some(text) = tcpdump(capture.path(), options) else {
+                    eprintln!("skipped: tcpdump is not installed");
+                    return;
+                };
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                file.write_all(&text).unwrap();
+                let mut found: Vec<tcptally::Connection> = Vec::new();
+                let outcome = parse(&[file.path().to_owned()], &Options::default(), &mut found);
+                if found.len() != 4 && outcome.status.is_complete() && outcome.failures.is_empty() {
+                    let (name, n) = (encapsulation.name, found.len());
+                    let text = String::from_utf8_lossy(&text);
+                    wrong.push(format!("{name}, v6 {v6}, tcpdump {options}: {n}\n{text}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}

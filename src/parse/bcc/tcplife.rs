@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 use super::table::{self, Columns, Row};
 use crate::model::connection::Transport;
+use crate::model::plural;
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
@@ -106,8 +107,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadableLines,
         unknown,
         format!(
-            "{name}: {unknown} sessions are left out because it is not known which end is the \
-             server; {} selects the server's port",
+            "{name}: {} left out because it is not known which end is the server; {} selects the server's port",
+            plural(unknown, "session is", "sessions are"),
             cx.options.name(Setting::Port)
         ),
     );

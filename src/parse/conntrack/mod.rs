@@ -19,6 +19,7 @@ use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp};
+use crate::model::plural;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// conntrack's text, and the kernel's.
@@ -165,8 +166,8 @@ fn text(
 /// Says how many flows could not be read.
 fn warn_damaged(name: &str, damaged: u64, cx: &mut Context<'_>) {
     let text = format!(
-        "{name}: the addresses or ports of {damaged} TCP flows cannot be read; these connections are \
-         missing"
+        "{name}: the addresses or ports of {} cannot be read; connections are missing",
+        plural(damaged, "TCP flow", "TCP flows")
     );
     cx.status.record_shortfall(ShortfallKind::UnreadableLines, damaged, text);
 }

@@ -25,6 +25,7 @@ pub(super) use self::observation::{PacketKind, PacketObservation, point};
 use super::host::Host;
 use super::reader::{Context, Setting};
 use crate::model::connection::Connection;
+use crate::model::plural;
 use crate::{RecordTime, SourceStatus};
 
 /// See the module.
@@ -238,9 +239,12 @@ impl Deduplicator {
         }
         if self.outbound > 0 {
             status.warn(format!(
-                "{name}: {} connections that the recording machine opened itself are left out: the \
-                 record marks their SYNs as outgoing",
-                self.outbound
+                "{name}: {} left out: the record marks the SYNs as outgoing",
+                plural(
+                    self.outbound,
+                    "connection that the recording machine opened itself is",
+                    "connections that the recording machine opened itself are"
+                )
             ));
         }
         if !self.established || !self.saw_any || self.saw_onward {

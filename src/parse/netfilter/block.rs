@@ -36,6 +36,8 @@ pub(crate) struct Block {
     pub broken: u64,
     /// Lines with a SYN that a program wrote and not the kernel, by the name of the program.
     pub programs: BTreeMap<Box<[u8]>, u64>,
+    /// SYNs of rules that refuse what they log, see [`body::is_of_refusal`].
+    pub refused: u64,
     /// Whether the log says that messages are missing.
     pub missed: bool,
     /// Whether some lines belong together. Then the result is not valid and the lines must be read
@@ -129,6 +131,7 @@ impl Block {
         self.facts.clear();
         self.broken = 0;
         self.programs.clear();
+        self.refused = 0;
         self.missed = false;
         self.joined = false;
     }
@@ -204,6 +207,7 @@ impl Block {
     fn body(&mut self, stamp: Stamp, prefix: &[u8], body: &[u8]) {
         match body::read(body) {
             Body::Tells(packet) => {
+                self.refused += u64::from(body::is_of_refusal(prefix));
                 self.facts.push(Fact { stamp, packet, point: body::point(prefix, body) });
             }
             Body::Broken => self.broken += 1,

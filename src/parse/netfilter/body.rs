@@ -216,6 +216,27 @@ pub(crate) fn point(prefix: &[u8], body: &[u8]) -> u32 {
     deduplicate::point((without_uptime(prefix), interfaces))
 }
 
+/// Whether the prefix of a rule says that it refuses what it logs: `[UFW BLOCK] `, `DROP`, `filter_IN_public_REJECT: `, or `[WAN_IN-3001-D]` of
+/// VyOS and UniFi.
+pub(crate) fn is_of_refusal(prefix: &[u8]) -> bool {
+    const WORDS: [&str; 9] = [
+        "BLOCK",
+        "BLOCKED",
+        "DROP",
+        "DROPPED",
+        "REJECT",
+        "REJECTED",
+        "DENY",
+        "DENIED",
+        "BLACKLIST",
+    ];
+    let rule = without_uptime(prefix).trim_ascii();
+    let is_word = |word: &[u8]| WORDS.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
+    rule.split(|b| !b.is_ascii_alphanumeric()).any(is_word)
+        || rule.ends_with(b"-D]")
+        || rule.ends_with(b"-R]")
+}
+
 /// Removes the kernel's own stamp, such as `[ 1485.291490] `, and what precedes it.
 fn without_uptime(prefix: &[u8]) -> &[u8] {
     let stamp = memchr::memchr_iter(b'[', prefix).find_map(|open| {
@@ -310,6 +331,25 @@ mod tests {
     const SYN_WITH_SEQ: &str = "IN=ens19 OUT= MAC=02:00:5e:77:00:01:02:00:5e:77:00:fe:08:00 \
         SRC=198.51.100.10 DST=192.0.2.77 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=27356 DF PROTO=TCP \
         SPT=40755 DPT=4711 SEQ=4294967295 ACK=0 WINDOW=64240 RES=0x00 SYN URGP=0 ";
+
+    #[test]
+    fn prefixes_of_rules_that_refuse() {
+        for (prefix, want) in [
+            (" gw1 kernel: [ 1234.567890] [UFW BLOCK] ", true),
+            (" gw1 kernel: DROP ", true),
+            (" gw1 kernel: \"filter_IN_public_REJECT: \"", true),
+            (" gw1 kernel: Shorewall:net2fw:DROP:", true),
+            (" gw1 kernel: Firewall: *TCP_IN Blocked* ", true),
+            (" kernel: [ 1.2] reject wan in: ", true),
+            (" UDM kernel: [WAN_IN-3001-D]", true),
+            (" UDM kernel: [WAN_IN-3001-A]", false),
+            (" gw1 kernel: [ 1234.567890] [UFW ALLOW] ", false),
+            (" gw1 kernel: DROPBOX ", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_refusal(prefix.as_bytes()), want, "{prefix}");
+        }
+    }
 
     fn tells(body: &str) -> Option<String> {
         let at = find(body.as_bytes())?;

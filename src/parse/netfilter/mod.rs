@@ -21,6 +21,7 @@ use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated};
 use super::{lines, text};
 use crate::ShortfallKind;
+use crate::model::plural;
 
 /// Kernel logs with LOG lines.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -53,6 +54,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             entries: Entries::default(),
             broken: 0,
             programs: BTreeMap::new(),
+            refused: 0,
             missed: false,
         };
         let of_lines = |text: &[u8], block: &mut Block| block.read(text, &forwarder);
@@ -71,6 +73,14 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 count,
                 left_out(input.name(), &program.escape_ascii().to_string(), count),
             );
+        }
+        if log.refused > 0 {
+            cx.status.warn(format!(
+                "{}: {} a prefix by which firewalls mark what they refuse, such as BLOCK, DROP or REJECT, and \
+                 counted as attempts; leave such lines out (grep -v) to count what was let through",
+                input.name(),
+                plural(log.refused, "SYN was logged with", "SYNs were logged with")
+            ));
         }
         cx.status.record_shortfall(
             ShortfallKind::UnreadInput,
@@ -104,6 +114,7 @@ struct Log {
     entries: Entries,
     broken: u64,
     programs: BTreeMap<Box<[u8]>, u64>,
+    refused: u64,
     missed: bool,
 }
 
@@ -136,6 +147,7 @@ impl Log {
         found: &mut FoundConnections,
     ) {
         self.broken += block.broken;
+        self.refused += block.refused;
         self.missed |= block.missed;
         for (program, count) in std::mem::take(&mut block.programs) {
             *self.programs.entry(program).or_default() += count;

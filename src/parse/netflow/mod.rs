@@ -16,6 +16,7 @@ use super::input::{Input, copy_to_temporary_file};
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp};
+use crate::model::plural;
 use crate::{ShortfallKind, SourceStatus};
 
 /// nfdump's text and files.
@@ -167,8 +168,8 @@ impl Seen {
             ShortfallKind::UnreadableLines,
             shortened,
             format!(
-                "{name}: {shortened} flows have addresses that nfdump shortened, and are left \
-                 out; print them with nfdump -6"
+                "{name}: {} left out because nfdump shortened the addresses; print them with nfdump -6",
+                plural(shortened, "flow is", "flows are")
             ),
         );
         status.record_unreadable_lines(name, unreadable);

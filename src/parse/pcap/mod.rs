@@ -19,6 +19,7 @@ use super::deduplicate::Deduplicator;
 use super::error::InputError;
 use super::input::Input;
 use super::reader::{Context, RecordFormat, Setting};
+use crate::model::plural;
 use crate::{RecordTime, ShortfallKind};
 
 /// Captures.
@@ -103,8 +104,9 @@ fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
         ShortfallKind::UnreadableLines,
         *short,
         format!(
-            "{name}: {short} of {seen} packets were captured too short to see their TCP flags; \
-             tcpdump -s 256 captures enough, also in tunnels"
+            "{name}: {short} of {} captured too short to see TCP flags; tcpdump -s 256 captures enough, also in \
+             tunnels",
+            plural(*seen, "packet was", "packets were")
         ),
     );
     let all: u64 = unread.iter().map(|(_, n)| n).sum();
@@ -119,8 +121,8 @@ fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
         ShortfallKind::UnreadInput,
         all,
         format!(
-            "{name}: {all} of {seen} packets are not decoded, and connections in them are not \
-             counted ({})",
+            "{name}: {all} of {} not decoded, and connections in them are not counted ({})",
+            plural(*seen, "packet is", "packets are"),
             list.join(", ")
         ),
     );
@@ -128,13 +130,14 @@ fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
         ShortfallKind::UnreadInput,
         *dropped,
         format!(
-            "{name}: the capture says that {dropped} packets were dropped; connections may be \
-             missing"
+            "{name}: the capture says that {} dropped; connections may be missing",
+            plural(*dropped, "packet was", "packets were")
         ),
     );
     if *tunnelled > 0 {
         status.warn(format!(
-            "{name}: {tunnelled} SYN packets inside tunnels are left out because of {}",
+            "{name}: {} left out because of {}",
+            plural(*tunnelled, "SYN packet inside a tunnel is", "SYN packets inside tunnels are"),
             cx.options.name(Setting::Outer)
         ));
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::model::connection::Transport;
+use crate::model::plural;
 use crate::model::text::unescape_cell;
 use crate::parse::error::ReportError;
 use crate::parse::host::Host;
@@ -329,9 +330,10 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         status.warn(format!("{of}: {warning}"));
     }
     let unreadable = report.unreadable_lines;
-    let text = format!("{of}: its report could not read {unreadable} lines");
+    let text = format!("{of}: its report could not read {}", plural(unreadable, "line", "lines"));
     status.record_shortfall(ShortfallKind::UnreadableLines, unreadable, text);
-    let text = format!("{of}: its report lost {} connections", report.lost);
+    let text =
+        format!("{of}: its report lost {}", plural(report.lost, "connection", "connections"));
     status.record_shortfall(ShortfallKind::LostConnections, report.lost, text);
     let text = format!("{of}: its report is not complete");
     status.record_shortfall(ShortfallKind::UnreadInput, (!report.complete).into(), text);
@@ -357,7 +359,8 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         let unknown = Connection { machine: host.clone(), ..Connection::default() };
         cx.sink.take_many(unknown, missing, None);
         cx.status.warn(format!(
-            "{name} has {missing} connections in no interval: their addresses are not known"
+            "{name} has {} in no interval: their addresses are not known",
+            plural(missing, "connection", "connections")
         ));
     }
     let marked = rows.iter().filter(|row| row.is_others()).count();

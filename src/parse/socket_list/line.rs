@@ -16,6 +16,7 @@ const STATES: &[(&[u8], Option<u8>)] = &[
     (b"SYN-RECV", Some(1)),
     (b"SYN_RECV", Some(1)),
     (b"SYN_RCVD", Some(1)),
+    (b"SYN_RECEIVED", Some(1)),
     (b"FIN-WAIT-1", Some(3)),
     (b"FIN_WAIT1", Some(3)),
     (b"FIN_WAIT_1", Some(3)),
@@ -77,21 +78,29 @@ fn end(word: &[u8]) -> Option<End> {
         b"*" => None,
         port => Some(number(port)?),
     };
-    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
-    let host = match host {
+    // The interface may stand within the brackets or behind them.
+    let host = match host.split(|b| *b == b'%').next().unwrap_or(host) {
         b"*" => None,
         host => {
-            let bare = host.split(|b| *b == b'%').next().unwrap_or(host);
-            let bare = bare.strip_suffix(b"]").unwrap_or(bare);
-            Some(Host::address(bare)?)
+            let bare = host.strip_prefix(b"[").unwrap_or(host);
+            Some(Host::address(bare.strip_suffix(b"]").unwrap_or(bare))?)
         }
     };
     Some(End { host, port })
 }
 
+/// Whether a line is the header of a list. netstat translates the names of the addresses.
 pub(super) fn is_header(line: &[u8]) -> bool {
     let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
-    has("Recv-Q") && has("Send-Q") && has("Local Address")
+    has("Recv-Q") && has("Send-Q") && (has("Local Address") || has("Proto "))
+        || is_windows_header(line)
+}
+
+/// Whether a line is the header of netstat on Windows, whose other words are translated.
+pub(super) fn is_windows_header(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let words = || line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+    line.starts_with(b"Proto  ") && (4..=9).contains(&words())
 }
 
 /// Reads a line, which may have prefixes, and the time in these.
@@ -131,6 +140,9 @@ fn bare(text: &[u8]) -> Line {
         return Line::OtherSocket;
     }
     let words: Vec<&[u8]> = words.take(8).collect();
+    if let [b"TCP", local, peer, state, ..] = words[..] {
+        return windows(local, peer, state);
+    }
     let state = words.iter().find_map(|word| STATES.iter().find(|(name, _)| name == word));
     let queues = words.windows(2).position(|pair| {
         pair.iter().all(|word| word.iter().all(u8::is_ascii_digit)) && pair[0].len() < 11
@@ -168,6 +180,29 @@ fn bare(text: &[u8]) -> Line {
             Line::Socket(ends, rank)
         }
         _ => Line::Broken,
+    }
+}
+
+/// A socket as netstat of Windows prints it, without queues. The states are translated: where something listens, the
+/// peer has the port 0.
+fn windows(local: &[u8], peer: &[u8], state: &[u8]) -> Line {
+    let is_end = |word: &[u8]| word.contains(&b':');
+    if !is_end(local) || !is_end(peer) {
+        return Line::Other;
+    }
+    let (Some(local), Some(peer)) = (end(local), end(peer)) else { return Line::Broken };
+    let rank = STATES.iter().find(|(name, _)| *name == state).map_or(Some(2), |(_, rank)| *rank);
+    match (local, peer, rank) {
+        (End { port: Some(port), .. }, End { port: Some(0), .. }, _) => Line::Listening(port),
+        (
+            End { host: Some(server), port: Some(server_port) },
+            End { host: Some(client), port: Some(client_port) },
+            Some(rank),
+        ) if !state.starts_with(b"SYN_S") => {
+            let (client_port, server_port) = (Some(client_port), Some(server_port));
+            Line::Socket(Ends { client, client_port, server, server_port }, rank)
+        }
+        _ => Line::OtherSocket,
     }
 }
 
@@ -215,6 +250,9 @@ mod tests {
             "tcp4       0      0 192.0.2.77.443     198.51.100.7.40755   ESTABLISHED",
             "web-1 nginx {x} ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
             "gw1: ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
+            "tcp 0 0 192.0.2.77:443 198.51.100.7:40755 VERBUNDEN 9/nginx",
+            "  TCP    192.0.2.77:443         198.51.100.7:40755     ESTABLISHED     1234",
+            "  TCP    192.0.2.77:443         198.51.100.7:40755     HERGESTELLT     1234",
         ] {
             assert_eq!(shown(text), want, "{text}");
         }
@@ -222,6 +260,18 @@ mod tests {
             shown("tcp6 0 0 2001:db8::1:443 2001:db8::7:40755 TIME_WAIT"),
             "2001:db8::7 40755 2001:db8::1 443 5"
         );
+    }
+
+    #[test]
+    fn interfaces_of_local_addresses_are_no_part_of_them() {
+        let want = "fe80::7 40755 fe80::1 22 2";
+        for text in [
+            "ESTAB 0 0 [fe80::1]%eth0:22 [fe80::7]:40755",
+            "ESTAB 0 0 [fe80::1%eth0]:22 [fe80::7%eth0]:40755",
+            "  TCP    [fe80::1%12]:22    [fe80::7%12]:40755    ESTABLISHED",
+        ] {
+            assert_eq!(shown(text), want, "{text}");
+        }
     }
 
     #[test]
@@ -250,6 +300,12 @@ mod tests {
             ("LISTEN 0 511 *:443 *:*", "Listening(443)"),
             ("tcp6 0 0 :::443 :::* LISTEN", "Listening(443)"),
             ("tcp4 0 0 *.443 *.* LISTEN", "Listening(443)"),
+            ("  TCP    0.0.0.0:443   0.0.0.0:0   LISTENING   1234", "Listening(443)"),
+            ("  TCP    [::]:443      [::]:0      ESCUCHA", "Listening(443)"),
+            ("  TCP    192.0.2.77:50123   203.0.113.9:443   SYN_SENT", "OtherSocket"),
+            ("  TCP    192.0.2.77:443   client:40755   ESTABLISHED", "Broken"),
+            ("  Proto  Lokale Adresse         Remoteadresse          Status", "Header"),
+            ("Proto Recv-Q Send-Q Adresse locale  Adresse distante  Etat", "Header"),
             ("UNCONN 0 0 0.0.0.0:68 0.0.0.0:*", "Unconnected"),
             ("UNCONN 0 0 *:8080 *:*", "Unconnected"),
             ("tcp UNCONN 0 0 *:8080 *:*", "OtherSocket"),

@@ -1,5 +1,5 @@
 //! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2 and `netstat -tan`
-//! of net-tools and of the BSDs. Also the sockets that `ss -E` shows when they are destroyed.
+//! of net-tools, of the BSDs and of Windows. Also the sockets that `ss -E` shows when they are destroyed.
 //!
 //! A list does not show who opened a connection. Where it has the listening sockets, it is inbound
 //! if something listens on its local port; otherwise the ports decide, see [`PortUses`]. Each list
@@ -13,7 +13,8 @@ mod line;
 use std::io;
 use std::path::Path;
 
-use self::line::{Line, is_header, line};
+use self::line::{Line, is_header, is_windows_header, line};
+use crate::model::plural;
 use crate::parse::conntrack::entry::Entry;
 use crate::parse::conntrack::tables::Tables;
 use crate::parse::conntrack::{date_line, moment_in};
@@ -43,15 +44,19 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 const MAX_SOCKETS: usize = 1 << 20;
 
 fn recognise(head: &[u8]) -> bool {
-    let mut found = false;
-    lines::each(head, |text, _| found = found || is_header(text));
-    found || {
+    let (mut header, mut weak_header) = (false, false);
+    lines::each(head, |text, _| {
+        header |= is_header(text) && !is_windows_header(text);
+        weak_header |= is_windows_header(text);
+    });
+    header || {
         // A list that grep has made has no header.
         let lines = layers::first_lines(head);
         let known = |text: &&&[u8]| {
             matches!(line(text).1, Line::Socket(..) | Line::Listening(_) | Line::Destroyed(_))
         };
-        !lines.is_empty() && lines.iter().filter(known).count() * 2 > lines.len()
+        let known = lines.iter().filter(known).count();
+        known > 0 && (weak_header || known * 2 > lines.len())
     }
 }
 
@@ -242,8 +247,9 @@ fn report_file(file: &mut File, input: &Input, cx: &mut Context<'_>) {
             ShortfallKind::UnreadableLines,
             count,
             format!(
-                "{name}: {count} sockets are left out because the list seems to be of UDP, and does not say so; \
-                 ss -tan lists those of TCP, and ss -tuan says which is which"
+                "{name}: {} left out because the list seems to be of UDP, and does not say so; ss -tan lists those of \
+                 TCP, and ss -tuan says which is which",
+                plural(count, "socket is", "sockets are")
             ),
         );
     }
@@ -255,8 +261,9 @@ fn report(name: &str, unknown: u64, lists: Option<u64>, cx: &mut Context<'_>) {
         ShortfallKind::UnreadableLines,
         unknown,
         format!(
-            "{name}: {unknown} sockets are left out because it is not known which end is the server; \
-             {} decides it, and so does a list with the listening sockets (ss -tan)",
+            "{name}: {} left out because it is not known which end is the server; {} decides it, and so does a list \
+             with the listening sockets (ss -tan)",
+            plural(unknown, "socket is", "sockets are"),
             cx.options.name(Setting::Port)
         ),
     );

@@ -422,6 +422,8 @@ impl LineReader<'_> {
 
     /// Reads a call that follows other text on the same line.
     fn behind_text(&mut self, line: &[u8], at: u32, depth: u8) -> bool {
+        // Connections that the line shows and that another way to read it leaves out.
+        let mut left_out = 0;
         for place in rescue::calls(line) {
             // Whatever looks like a call within a string is none, unless it can be read to its end.
             if self.attempts == 0 {
@@ -439,9 +441,11 @@ impl LineReader<'_> {
                     self.block.unreadable += u64::from(self.block.has_accepted(before.0));
                     self.block.facts.truncate(before.0);
                 }
+                self.block.unreadable += left_out;
                 return true;
             }
             // What follows may be the call; this was not.
+            left_out += u64::from(self.block.has_accepted(before.0));
             self.block.facts.truncate(before.0);
             self.block.unreadable = before.1;
         }

@@ -24,6 +24,8 @@ pub(crate) enum Line {
     Cut,
     /// A SYN that pf blocked, by its log.
     Blocked,
+    /// A packet of a tunnel whose content tcpdump does not show.
+    Hidden,
     /// Anything else.
     Other,
 }
@@ -103,6 +105,16 @@ pub(crate) fn is_cut(line: &[u8]) -> bool {
     }
 }
 
+/// UDP ports of tunnels that tcpdump does not decode, all of them with `-q`. None is among those that clients get.
+const TUNNEL_PORTS: [u16; 10] = [1701, 2152, 3544, 4341, 4789, 8472, 4790, 5247, 6081, 6635];
+
+/// Ethertypes of tunnels that tcpdump does not decode: provider backbone bridges, 802.1BR, VN-Tag, TRILL, FabricPath, Cisco metadata, MACsec.
+const TUNNEL_TYPES: [&[u8]; 7] =
+    [b"0x88e7", b"0x893f", b"0x8926", b"0x22f3", b"0x8903", b"0x8909", b"0x88e5"];
+
+/// The same for numbers of IP protocols: EtherIP, MPLS, Ethernet.
+const TUNNEL_PROTOCOLS: [u8; 3] = [97, 137, 143];
+
 static FLAGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b": Flags ["));
 static ARROW: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b" > "));
 
@@ -112,8 +124,15 @@ pub(crate) fn read(text: &[u8]) -> Line {
     let (head, body) = match flags {
         Some(at) => (&text[..at], &text[at + 9..]),
         None => {
-            let Some((head, body)) = head_and_body(text) else { return header(text) };
-            (head, body)
+            let Some((head, body)) = head_and_body(text) else {
+                return match text {
+                    _ if text.starts_with(b"gre-proto-0x") => Line::Hidden,
+                    _ if is_short(text) => Line::Cut,
+                    _ if is_hidden_frame(text) => Line::Hidden,
+                    _ => header(text),
+                };
+            };
+            (head, body.trim_ascii_start())
         }
     };
     let told = if flags.is_some() { new_flags(body) } else { old_flags(body) };
@@ -121,7 +140,10 @@ pub(crate) fn read(text: &[u8]) -> Line {
         return match body {
             _ if flags.is_none() && is_unreadable_syn(head, body) => Line::Cut,
             b if b.starts_with(b"tcp ") => Line::Quick,
-            b if b.starts_with(b"[|tcp]") || b.starts_with(b"truncated-tcp") => Line::Cut,
+            b if b.starts_with(b"[|tcp]") || b.starts_with(b"truncated-tcp") || is_short(b) => {
+                Line::Cut
+            }
+            _ if is_hidden(head, body) || is_hidden_frame(text) => Line::Hidden,
             _ => header(text),
         };
     };
@@ -154,11 +176,50 @@ fn head_and_body(text: &[u8]) -> Option<(&[u8], &[u8])> {
     })
 }
 
+/// Whether a line ends with the name of a header that was captured too short, `[|ip]`, and TCP may have been behind it.
+fn is_short(text: &[u8]) -> bool {
+    const LAYERS: [&[u8]; 15] = [
+        b"tcp", b"ip", b"ip6", b"ether", b"vlan", b"llc", b"snap", b"mpls", b"ppp", b"pppoe",
+        b"gre", b"vxlan", b"geneve", b"l2tp", b"udp",
+    ];
+    let Some(name) = text.trim_ascii_end().strip_suffix(b"]") else { return false };
+    let Some(open) = memmem::rfind(name, b"[|") else { return false };
+    LAYERS.iter().any(|layer| name[open + 2..].eq_ignore_ascii_case(layer))
+}
+
+/// Whether a packet is of a tunnel that tcpdump does not decode.
+fn is_hidden(head: &[u8], body: &[u8]) -> bool {
+    // `-vv`: `[no cksum] UDP, length 48`.
+    let body = match memchr::memchr(b']', body) {
+        Some(end) if body.starts_with(b"[") => body[end + 1..].trim_ascii_start(),
+        _ => body,
+    };
+    if body.starts_with(b"UDP, ") {
+        return ends(head).is_some_and(|Ends { client_port, server_port, .. }| {
+            [client_port, server_port].iter().flatten().any(|port| TUNNEL_PORTS.contains(port))
+        });
+    }
+    if let Some(protocol) = body.strip_prefix(b"ip-proto-") {
+        let number = Cursor(protocol).number_up_to(3).and_then(|n| u8::try_from(n).ok());
+        return number.is_some_and(|number| TUNNEL_PROTOCOLS.contains(&number));
+    }
+    let is_gre = || memmem::find(body, b": gre-proto-0x").is_some();
+    body.starts_with(b"ESP(spi=") || body.starts_with(b"GREv") && is_gre()
+}
+
+/// Whether a frame is of a tunnel that tcpdump does not decode: `… ethertype Unknown (0x88e7), length 72:`.
+fn is_hidden_frame(text: &[u8]) -> bool {
+    memmem::find(text, b", ethertype Unknown (").is_some_and(|at| {
+        text.get(at + 21..at + 27).is_some_and(|number| TUNNEL_TYPES.contains(&number))
+    })
+}
+
+/// The IP header of the next line's packet. With `-e` it stands behind the header of the link.
 fn header(text: &[u8]) -> Line {
-    if !text.starts_with(b"IP") && memmem::find(text, b"proto TCP (6)").is_none() {
+    let Some(open) = memmem::find(text, b"(tos ") else { return Line::Other };
+    if !text.starts_with(b"IP") && memmem::find(&text[open..], b", proto ").is_none() {
         return Line::Other;
     }
-    let Some(open) = memmem::find(text, b"(tos ") else { return Line::Other };
     let id = memmem::find(&text[open..], b", id ")
         .and_then(|at| Cursor(&text[open + at + 5..]).number_up_to(5));
     Line::Header(id.and_then(|id| u16::try_from(id).ok()).filter(|id| *id != 0))
@@ -401,7 +462,23 @@ mod tests {
             ("IP 198.51.100.1.5 > 192.0.2.77.80: S [|tcp]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: S [bad hdr length 40 - too long, > 24]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: SWE", "Cut"),
-            ("IP 198.51.100.1.5 > 192.0.2.77.80: P [|tcp]", "Other"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: P [|tcp]", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80:  [|tcp]", "Cut"),
+            ("IP 198.51.100.1 > 192.0.2.77: IP  [|ip]", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.53:  [|domain]", "Other"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.2152: UDP, length 48", "Hidden"),
+            ("    198.51.100.1.5 > 192.0.2.77.2152: [no cksum] UDP, length 48", "Hidden"),
+            ("IP 198.51.100.1 > 192.0.2.77: ESP(spi=0x0000000b,seq=0x1), length 100", "Hidden"),
+            ("IP 198.51.100.1 > 192.0.2.77: GREv0, seq 1, length 70: gre-proto-0x88be", "Hidden"),
+            ("IP 198.51.100.1 > 192.0.2.77:  ip-proto-97 56", "Hidden"),
+            (
+                "02:00:00:00:00:02 > 02:00:00:00:00:01, ethertype Unknown (0x88e7), length 72: ",
+                "Hidden",
+            ),
+            (
+                "02:00:00:00:00:02 > 02:00:00:00:00:01, ethertype Unknown (0x8899), length 60: ",
+                "Other",
+            ),
             ("IP 198.51.100.1 > 192.0.2.77: ip-proto-6", "Other"),
             ("IP 198.51.100.1.5 > 192.0.2.77.53: 4242+ A? S.example. (27)", "Other"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: UDP, length 20", "Other"),
@@ -409,6 +486,11 @@ mod tests {
             (
                 "IP (tos 0x0, ttl 64, id 27356, offset 0, flags [DF], proto TCP (6), length 60)",
                 "Header(Some(27356))",
+            ),
+            (
+                "02:00:00:00:00:02 > 02:00:00:00:00:01, ethertype IPv4 (0x0800), length 82: (tos 0x0, ttl 64, id 7, \
+                 offset 0, flags [DF], proto ICMP (1), length 68)",
+                "Header(Some(7))",
             ),
             ("", "Other"),
         ] {

@@ -9,13 +9,14 @@ pub(super) mod services;
 use memchr::memmem;
 
 use self::line::{Line, Packet};
-use self::packets::Packets;
+use self::packets::{Packets, ReadLine};
 use super::decoration::layers::Layers;
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated, Stamp};
+use crate::model::plural;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
@@ -40,7 +41,12 @@ fn recognise(head: &[u8]) -> bool {
 fn is_tcpdumps(text: &[u8]) -> bool {
     let (stamp, rest) = line::stamp(text);
     match line::read(rest) {
-        Line::Packet(_) | Line::Quick | Line::Cut | Line::Blocked | Line::Header(_) => true,
+        Line::Packet(_)
+        | Line::Quick
+        | Line::Cut
+        | Line::Blocked
+        | Line::Hidden
+        | Line::Header(_) => true,
         Line::Other => {
             let own = rest.starts_with(b"reading from file ") || rest.starts_with(b"listening on ");
             own && memmem::find(rest, b"link-type ").is_some()
@@ -120,18 +126,14 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut deduplicator = Deduplicator::new(cx);
     let texts = timestamp::in_order(inputs, cx, LineForm::of, LineForm::stamp);
     let name = super::common_name(texts.iter().map(|text| &text.input));
-    let (mut quick, mut blocked, mut flagged, mut dropped, mut cut) = (0, 0, false, 0, 0);
+    let mut seen = Seen::default();
     for Dated { mut input, calendar, look, .. } in texts {
         let mut text = Text {
             calendar,
             look,
             packets: Packets::default(),
             time: None,
-            quick: 0,
-            blocked: 0,
-            flagged: false,
-            cut: 0,
-            dropped: 0,
+            seen: &mut seen,
             deduplicator: &mut deduplicator,
             give: &mut |connection| cx.sink.take(connection),
         };
@@ -143,37 +145,69 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             });
         });
         // The line of its packet is missing.
-        text.cut += u64::from(text.packets.awaits_packet());
-        quick += text.quick;
-        blocked += text.blocked;
-        flagged |= text.flagged;
-        dropped += text.dropped;
-        cut += text.cut;
+        text.seen.cut += u64::from(text.packets.awaits_packet());
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
     }
-    cx.status.record_unreadable_lines(&name, cut);
-    if blocked > 0 {
-        cx.status.warn(format!("{name}: {blocked} SYNs that pf blocked are left out"));
-    }
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadInput,
-        quick,
-        format!(
-            "{name}: {quick} lines without TCP flags (tcpdump -q) do not show new connections; {}",
-            if flagged { "they are left out" } else { "nothing could be counted" }
-        ),
-    );
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadInput,
-        dropped,
-        format!(
-            "{name}: tcpdump says that the kernel dropped {dropped} packets; connections may be \
-             missing"
-        ),
-    );
+    seen.report(&name, cx);
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+}
+
+/// What was seen of all texts, beside packets that count.
+#[derive(Default)]
+struct Seen {
+    /// Packets without flags.
+    quick: u64,
+    /// SYNs that pf blocked.
+    blocked: u64,
+    /// Whether there were packets with flags.
+    flagged: bool,
+    /// Packets of tunnels without their content.
+    hidden: u64,
+    cut: u64,
+    dropped: u64,
+}
+
+impl Seen {
+    fn report(&self, name: &str, cx: &mut Context<'_>) {
+        let Seen { quick, blocked, flagged, hidden, cut, dropped } = *self;
+        cx.status.record_unreadable_lines(name, cut);
+        if blocked > 0 {
+            let syns = plural(blocked, "SYN that pf blocked is", "SYNs that pf blocked are");
+            cx.status.warn(format!("{name}: {syns} left out"));
+        }
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            quick,
+            format!(
+                "{name}: {} not show new connections; {}",
+                plural(
+                    quick,
+                    "line without TCP flags (tcpdump -q) does",
+                    "lines without TCP flags (tcpdump -q) do"
+                ),
+                if flagged { "they are left out" } else { "nothing could be counted" }
+            ),
+        );
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            hidden,
+            format!(
+                "{name}: tcpdump does not show what {} (ESP, ERSPAN, GTP; with -q also VXLAN, Geneve and L2TP); \
+                 connections may be in them; tcpdump -w writes a capture, in which all but ESP can be read",
+                plural(hidden, "packet of a tunnel contains", "packets of tunnels contain")
+            ),
+        );
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            dropped,
+            format!(
+                "{name}: tcpdump says that the kernel dropped {}; connections may be missing",
+                plural(dropped, "packet", "packets")
+            ),
+        );
+    }
 }
 
 /// The lines of one text, in their order.
@@ -183,13 +217,7 @@ struct Text<'a> {
     packets: Packets,
     /// Of the line read last that had a stamp.
     time: Option<RecordTime>,
-    /// Packets without flags.
-    quick: u64,
-    /// SYNs that pf blocked.
-    blocked: u64,
-    flagged: bool,
-    cut: u64,
-    dropped: u64,
+    seen: &'a mut Seen,
     deduplicator: &'a mut Deduplicator,
     give: &'a mut dyn FnMut(Connection),
 }
@@ -197,17 +225,15 @@ struct Text<'a> {
 impl Text<'_> {
     fn line(&mut self, text: &[u8]) {
         let (outer, text) = self.look.prefixes.strip(text);
-        let awaited = self.packets.awaits_packet();
-        let (stamp, read, id) = self.packets.next(text, line::stamp);
+        let ReadLine { stamp, line: read, id, is_continued } = self.packets.next(text, line::stamp);
         if read == Line::Other
             && let Some(at) = memmem::find(text, b" packets dropped by kernel")
         {
             let n = std::str::from_utf8(&text[..at]).ok().and_then(|n| n.trim().parse().ok());
-            self.dropped += n.unwrap_or(0);
+            self.seen.dropped += n.unwrap_or(0);
         }
-        let is_second_line = awaited && text.starts_with(b"    ");
         // Times that build on those before need every line, and each only once.
-        if !is_second_line {
+        if !is_continued {
             match stamp {
                 Stamp::None if outer == Stamp::None || read == Line::Other => {}
                 Stamp::None => self.time = self.calendar.record_time(outer),
@@ -220,7 +246,7 @@ impl Text<'_> {
     /// Takes a line that does not end: tcpdump was killed while it wrote.
     fn last_line(&mut self, text: &[u8]) {
         if line::is_cut(self.look.prefixes.strip(text).1) {
-            self.cut += 1;
+            self.seen.cut += 1;
         } else {
             self.line(text);
         }
@@ -229,12 +255,13 @@ impl Text<'_> {
     fn take(&mut self, line: Line, id: Option<u16>) {
         let packet = match line {
             Line::Packet(packet) => packet,
-            Line::Quick => return self.quick += 1,
-            Line::Blocked => return self.blocked += 1,
-            Line::Cut => return self.cut += 1,
+            Line::Quick => return self.seen.quick += 1,
+            Line::Blocked => return self.seen.blocked += 1,
+            Line::Cut => return self.seen.cut += 1,
+            Line::Hidden => return self.seen.hidden += 1,
             Line::Header(_) | Line::Other => return,
         };
-        self.flagged = true;
+        self.seen.flagged = true;
         let Packet { ends, part, isn, server_isn, inward, point } = packet;
         let Some(part) = part else { return };
         let outbound = match part {

@@ -1,57 +1,223 @@
-//! [`Packets`]: finds packets in lines. `-v` writes two lines for a packet, `-x` more.
+//! [`Packets`]: finds packets in lines. `-v` writes two lines for a packet, `-x` more. A packet in a tunnel has
+//! lines of its own.
+
+use memchr::memmem;
 
 use super::line::{self, Line};
 use crate::parse::timestamp::Stamp;
 
+/// A line, as the lines before it tell to read it.
+#[derive(Debug)]
+pub(super) struct ReadLine {
+    /// The stamp of the packet.
+    pub stamp: Stamp,
+    /// What the line is.
+    pub line: Line,
+    /// The IP ID of its packet, from the line before.
+    pub id: Option<u16>,
+    /// Whether it belongs to a packet whose first line came before.
+    pub is_continued: bool,
+}
+
+/// What may follow on further lines of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Inner {
+    /// Nothing but dumps (`-x`, `-X`).
+    #[default]
+    Dump,
+    /// The packet in a tunnel, behind a tab.
+    Tunnel,
+    /// The frame in a tunnel, as if it were one of its own, but without a stamp: VXLAN, OTV, NSH.
+    Frame,
+    /// The packet that an ICMP error is about, behind a tab.
+    Quoted,
+}
+
+impl Inner {
+    /// What follows a line of a packet that is not TCP.
+    fn of(text: &[u8]) -> Inner {
+        let has = |word: &str| memmem::find(text, word.as_bytes()).is_some();
+        match text {
+            _ if has(": ICMP") => Inner::Quoted,
+            _ if ["VXLAN", "OTV, ", "NSH, "].iter().any(|name| has(name)) => Inner::Frame,
+            _ => Inner::Tunnel,
+        }
+    }
+}
+
 /// The lines of one text, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Packets {
+pub(super) struct Packets {
     /// All packets have stamps of one kind; what has another is a payload (`-A`).
     style: Option<std::mem::Discriminant<Stamp>>,
-    /// The IP header of the next line's packet: its stamp and its IP ID.
+    /// The IP header of the next line's packet: the stamp of the frame and the IP ID.
     header: Option<(Stamp, Option<u16>)>,
+    /// The stamp of the frame of the last line.
+    stamp: Stamp,
+    inner: Inner,
 }
 
 impl Packets {
-    /// Reads the next line, which `split` divides into its stamp and the rest. Gives the stamp of
-    /// the packet, what the line is, and the IP ID from the line before.
-    pub(crate) fn next(
+    /// Reads the next line, which `split` divides into its stamp and the rest.
+    pub(super) fn next(
         &mut self,
         text: &[u8],
         split: impl Fn(&[u8]) -> (Stamp, &[u8]),
-    ) -> (Stamp, Line, Option<u16>) {
+    ) -> ReadLine {
+        let inner = std::mem::take(&mut self.inner);
         match text {
-            [] => return (Stamp::None, Line::Other, None),
-            // A dump (-x, -X), or the packet that an ICMP error is about (-v).
-            [b'\t', ..] => {
-                self.header = None;
-                return (Stamp::None, Line::Other, None);
-            }
+            [] => return self.continued(Line::Other, None),
+            [b'\t', rest @ ..] => return self.behind_tab(rest, inner),
             _ => {}
         }
-        if let (Some((stamp, id)), Some(text)) = (self.header, text.strip_prefix(b"    "))
+        if let (Some((_, id)), Some(text)) = (self.header, text.strip_prefix(b"    "))
             && !text.starts_with(b" ")
         {
             self.header = None;
-            return (stamp, line::read(text), id);
+            if inner == Inner::Quoted {
+                return self.continued(Line::Other, None);
+            }
+            let line = line::read(text);
+            self.expect(&line, text);
+            return self.continued(line, id);
         }
         let (stamp, rest) = split(text);
         let style = std::mem::discriminant(&stamp);
         // No need to look closer at what cannot be a packet.
         let fits = self.style.is_none_or(|known| known == style);
-        let read = if fits { line::read(rest) } else { Line::Other };
-        if read != Line::Other {
+        if !fits && stamp == Stamp::None && inner == Inner::Frame {
+            let text = text.trim_ascii_start();
+            let line = line::read(text);
+            self.expect(&line, text);
+            return self.continued(line, None);
+        }
+        let line = if fits { line::read(rest) } else { Line::Other };
+        self.header = None;
+        if fits {
+            self.stamp = stamp;
+            self.expect(&line, rest);
+        }
+        if line != Line::Other {
             self.style = Some(style);
         }
-        self.header = match read {
-            Line::Header(id) => Some((stamp, id)),
-            _ => None,
-        };
-        (if fits { stamp } else { Stamp::None }, read, None)
+        ReadLine {
+            stamp: if fits { stamp } else { Stamp::None },
+            line,
+            id: None,
+            is_continued: false,
+        }
+    }
+
+    /// Reads a line that begins with a tab: a dump, or a packet in another.
+    fn behind_tab(&mut self, text: &[u8], inner: Inner) -> ReadLine {
+        self.header = None;
+        let text = text.trim_ascii_start();
+        if inner == Inner::Dump || text.starts_with(b"0x") {
+            return self.continued(Line::Other, None);
+        }
+        let line = line::read(text);
+        match (inner, &line) {
+            (Inner::Quoted, _) => {
+                if let Line::Header(id) = line {
+                    self.header = Some((self.stamp, id));
+                }
+                self.inner = inner;
+                return self.continued(Line::Other, None);
+            }
+            // Another layer of the tunnel.
+            (_, Line::Other) => self.inner = Inner::of(text),
+            _ => self.expect(&line, text),
+        }
+        self.continued(line, None)
+    }
+
+    /// Notes what may follow `line`, whose text is `text`.
+    fn expect(&mut self, line: &Line, text: &[u8]) {
+        match line {
+            Line::Header(id) => self.header = Some((self.stamp, *id)),
+            Line::Other => self.inner = Inner::of(text),
+            _ => {}
+        }
+    }
+
+    /// A line of the packet that has begun.
+    fn continued(&mut self, line: Line, id: Option<u16>) -> ReadLine {
+        if line != Line::Other {
+            self.style.get_or_insert(std::mem::discriminant(&self.stamp));
+        }
+        ReadLine { stamp: self.stamp, line, id, is_continued: true }
     }
 
     /// Whether the line of a packet is missing whose header came before.
-    pub(crate) fn awaits_packet(&self) -> bool {
+    pub(super) fn awaits_packet(&self) -> bool {
         self.header.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::tcpdump::line::Line;
+
+    /// The client ports of the TCP packets in `text`.
+    fn packets(text: &str) -> Vec<u16> {
+        let mut packets = Packets::default();
+        let lines = text.lines().map(|text| packets.next(text.as_bytes(), line::stamp).line);
+        let tcp = lines.filter_map(|line| match line {
+            Line::Packet(packet) => packet.ends.client_port,
+            _ => None,
+        });
+        tcp.collect()
+    }
+
+    const PLAIN: &str = "10:58:42.1 IP 198.51.100.7.1 > 192.0.2.77.443: Flags [S], seq 1, win 1\n";
+    const INNER: &str =
+        "    198.51.100.7.2 > 192.0.2.77.443: Flags [S], cksum 0x845f (correct), seq 1, win 1\n";
+
+    #[test]
+    fn packets_in_tunnels_are_read_with_v() {
+        let head = "IP (tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6), length 40)";
+        let outer = |protocol: &str, text: &str| {
+            format!(
+                "10:58:42.2 IP (tos 0x0, ttl 64, id 8, proto {protocol}, length 64)\n    203.0.113.1{text}\n"
+            )
+        };
+        for tunnel in [
+            outer("GRE (47)", " > 203.0.113.2: GREv0, Flags [none], length 44") + "\t" + head,
+            outer("UDP (17)", ".4 > 203.0.113.2.6081: [no cksum] Geneve, Flags [none], vni 0xa")
+                + "\t"
+                + head,
+            outer("UDP (17)", ".4 > 203.0.113.2.4789: VXLAN, flags [I] (0x08), vni 100") + head,
+            outer("UDP (17)", ".4 > 203.0.113.2.8472: [no cksum] OTV, flags [I] (0x08), overlay 0")
+                + head,
+            outer("GRE (47)", " > 203.0.113.2: GREv0, length 48")
+                + "\tMPLS (label 17, tc 0, [S], ttl 64)\n\t"
+                + head,
+            outer("IPIP (4)", &format!(" > 203.0.113.2: {head}")).trim_end().to_owned(),
+            format!("10:58:42.2 MPLS (label 100, tc 0, [S], ttl 64)\n\t{head}"),
+        ] {
+            assert_eq!(packets(&format!("{PLAIN}{tunnel}\n{INNER}{PLAIN}")), [1, 2, 1], "{tunnel}");
+        }
+        let vxlan =
+            "10:58:42.2 IP 203.0.113.1.4 > 203.0.113.2.4789: VXLAN, flags [I] (0x08), vni 100\n";
+        let inner = "IP 198.51.100.7.2 > 192.0.2.77.443: Flags [S], seq 1, win 1\n";
+        assert_eq!(packets(&format!("{PLAIN}{vxlan}{inner}")), [1, 2]);
+        // Without the tunnel it is a payload (-A).
+        assert_eq!(packets(&format!("{PLAIN}{inner}")), [1]);
+    }
+
+    #[test]
+    fn packets_that_icmp_is_about_do_not_count() {
+        let icmp =
+            "    192.0.2.77 > 198.51.100.7: ICMP 192.0.2.77 tcp port 443 unreachable, length 48\n";
+        let quoted = "(tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6), length 40)\n";
+        let mac = "02:00:00:00:00:02 > 02:00:00:00:00:01, ethertype IPv4 (0x0800), length 82: ";
+        for (stamp, link, ip) in
+            [("10:58:42.2 ", "IP ", "IP "), ("", "IP ", "IP "), ("10:58:42.2 ", mac, "")]
+        {
+            let head = "(tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto ICMP (1), length 68)\n";
+            let text = format!("{stamp}{link}{head}{icmp}\t{ip}{quoted}{INNER}");
+            assert_eq!(packets(&text), [0; 0], "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! anything.
 
 use super::line::{self, Line};
-use super::packets::Packets;
+use super::packets::{Packets, ReadLine};
 use crate::parse::decoration::layers::{Layer, Layers, first_lines};
 use crate::parse::decoration::wrapper::{MAX_LAYERS, Stripped};
 use crate::parse::timestamp::Stamp;
@@ -60,7 +60,7 @@ fn count(lines: &[&[u8]]) -> Count {
     let mut count = Count { packets: 0, stamped: 0 };
     let mut packets = Packets::default();
     for text in lines {
-        let (stamp, line, _) = packets.next(text, line::stamp);
+        let ReadLine { stamp, line, .. } = packets.next(text, line::stamp);
         if !matches!(line, Line::Other | Line::Header(_)) {
             count.packets += 1;
             count.stamped += usize::from(stamp != Stamp::None);

@@ -94,9 +94,18 @@ fn columns(line: &[u8], has_heading: bool) -> Option<(Stamp, Columns<'_>)> {
     if has_arrow {
         destination = word();
     }
-    let protocol = word();
+    let mut protocol = word();
     if !has_arrow && !has_heading || protocol.is_empty() {
         return None;
+    }
+    cursor.blanks();
+    let behind = cursor.0;
+    // `GTP <TCP>`: a packet in a tunnel.
+    let inner = cursor.word();
+    if let Some(inner) = inner.strip_prefix(b"<").and_then(|inner| inner.strip_suffix(b">")) {
+        protocol = inner;
+    } else {
+        cursor.0 = behind;
     }
     cursor.blanks();
     let mut length = cursor;
@@ -218,6 +227,7 @@ mod tests {
     fn versions() {
         let syn = "Syn Some(40755) None";
         for line in [
+            "    3   5.456047 198.51.100.7 → 192.0.2.77   GTP <TCP> 90 40755 → 80 [SYN] Seq=0 Win=64800 Len=0",
             "    9   5.456047 2001:db8:c::1a → 2001:db8:77::1 TCP 100 40755 → 80 [SYN] Seq=0 Win=64800 Len=0",
             "9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [SYN, ECE, CWR] Seq=0 Win=64240 Len=0",
             "  9   5.456047 198.51.100.7 -> 192.0.2.77 TCP 74 40755 > http [SYN] Seq=0 Win=5840 Len=0 MSS=1460",

@@ -7,6 +7,7 @@ pub(crate) use self::calls::connection;
 use self::calls::{Calls, Out, ends};
 use crate::Connection;
 use crate::model::connection::RequestedFields;
+use crate::model::plural;
 use crate::parse::strace::accepted::LinePart;
 use crate::parse::strace::block::{Block, Fact};
 use crate::parse::strace::call::{Call, Name, Returned};
@@ -298,14 +299,15 @@ impl Seen {
                     .into()
             }
             (0, _, entries) => {
-                format!("accept was called and did not return in the log, {entries} times")
+                let times = plural(entries, "time", "times");
+                format!("accept was called and did not return in the log, {times}")
             }
             (returned, failed, _) if returned == failed => {
-                format!("every accept in the log failed, {returned} times")
+                format!("every accept in the log failed, {}", plural(returned, "time", "times"))
             }
             (returned, failed, _) => format!(
-                "of {returned} calls of accept in the log, {failed} failed and the others \
-                 returned sockets that are not TCP"
+                "of {} of accept in the log, {failed} failed and the others returned sockets that are not TCP",
+                plural(returned, "call", "calls")
             ),
         }
     }
