@@ -303,14 +303,17 @@ impl AutoEngine {
 }
 
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
-const OFF_STACK: [&str; 2] = ["haproxy", "node"];
+const OFF_STACK: [&str; 7] =
+    ["haproxy", "mosquitto", "node", "php", "squid", "uwsgi", "uwsgi-core"];
 /// Maximum number of threads of a process that are looked at.
 const MAX_INSPECTED_THREADS: usize = 64;
 
 /// Why the samples of a process will not tell all, as far as that shows before its first accept.
 fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     let program = procfs::program(pid).unwrap_or_default();
-    if OFF_STACK.contains(&program.as_str()) {
+    // Such as php8.2.
+    let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if OFF_STACK.contains(&program) {
         return Some("its buffers for addresses are not on the stack");
     }
     if sampler.cannot_tell_port(pid) {

@@ -1,4 +1,7 @@
 //! What the new sockets themselves say, asked as soon as their samples have been read.
+//!
+//! A server that creates a process for each connection closes the socket soon, but the new process
+//! has it under the same descriptor: it is asked instead.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,7 +16,10 @@ use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::{SocketLookup, Sockets};
 
 use super::listeners::living_thread;
-use super::record::{Accept, Record, Thread, What};
+use super::record::{Accept, Fork, Record, Thread, What};
+
+/// Maximum number of new processes that are asked for a socket.
+const MAX_CHILDREN: usize = 4;
 
 /// A sample: its time and thread.
 type Key = (u64, Tid);
@@ -27,6 +33,14 @@ struct Answer {
     /// When it was complete: CLOCK_MONOTONIC.
     time: u64,
     socket: SocketLookup,
+    /// The process whose descriptor it was.
+    pid: Tid,
+}
+
+impl Answer {
+    fn tells_peer(&self) -> bool {
+        matches!(self.socket, SocketLookup::Inet { peer: Some(_), .. })
+    }
 }
 
 impl Answers {
@@ -40,16 +54,36 @@ impl Answers {
         sockets: &mut Sockets,
     ) {
         let Some(fd) = accept.fd else { return };
-        if next_with_descriptor(pending, time, accept).is_none() {
-            let Thread { pid, tid } = accept.thread;
-            let mut socket = sockets.find(tid, fd, true);
+        let Thread { pid, tid } = accept.thread;
+        let mut socket = SocketLookup::Unknown;
+        if next_with_descriptor(pending, time, accept, pid).is_none() {
+            socket = sockets.find(tid, fd, true);
             if socket == SocketLookup::Unknown && procfs::has_ended(tid) {
                 // The process has its descriptors still.
                 let other = living_thread(pid, tid);
                 socket = other.map_or(socket, |other| sockets.find(other, fd, true));
             }
-            let answer = Answer { time: monotonic_now(), socket };
-            self.0.insert((time, accept.thread.tid), answer);
+        }
+        let own = Answer { time: monotonic_now(), socket, pid };
+        let answer = match own.tells_peer() {
+            true => own,
+            false => ask_children(time, accept, pending, sockets).unwrap_or(own),
+        };
+        self.0.insert((time, tid), answer);
+    }
+
+    /// Asks the processes that were created since, where the descriptor told no peer.
+    pub(super) fn ask_again(&mut self, pending: &VecDeque<Record>, sockets: &mut Sockets) {
+        if self.0.values().all(Answer::tells_peer) {
+            return;
+        }
+        for record in pending {
+            let What::Accept(accept) = &record.what else { continue };
+            let answer = self.0.get_mut(&(record.time, accept.thread.tid));
+            let Some(answer) = answer.filter(|answer| !answer.tells_peer()) else { continue };
+            if let Some(other) = ask_children(record.time, accept, pending, sockets) {
+                *answer = other;
+            }
         }
     }
 
@@ -77,7 +111,7 @@ impl Answers {
             return None;
         }
         let answer = self.0.remove(&(time, accept.thread.tid))?;
-        let next = next_with_descriptor(pending, time, accept);
+        let next = next_with_descriptor(pending, time, accept, answer.pid);
         next.is_none_or(|next| next > answer.time).then_some(answer.socket)
     }
 
@@ -87,9 +121,39 @@ impl Answers {
     }
 }
 
-/// When an accept of the same process returned the same descriptor after `time`.
-fn next_with_descriptor(pending: &VecDeque<Record>, time: u64, accept: &Accept) -> Option<u64> {
-    let is_same = |other: &Accept| other.thread.pid == accept.thread.pid && other.fd == accept.fd;
+/// The answer of a process that was created after an accept, and before the next one that returned the
+/// same descriptor.
+fn ask_children(
+    time: u64,
+    accept: &Accept,
+    pending: &VecDeque<Record>,
+    sockets: &mut Sockets,
+) -> Option<Answer> {
+    let (fd, pid) = (accept.fd?, accept.thread.pid);
+    let next = next_with_descriptor(pending, time, accept, pid).unwrap_or(u64::MAX);
+    let children = pending.iter().filter_map(|record| match &record.what {
+        What::Fork(Fork { child, parent })
+            if parent.pid == pid && child.pid != pid && (time..next).contains(&record.time) =>
+        {
+            Some(child.pid)
+        }
+        _ => None,
+    });
+    let ask = |child| {
+        let socket = sockets.find(child, fd, true);
+        Answer { time: monotonic_now(), socket, pid: child }
+    };
+    children.take(MAX_CHILDREN).map(ask).find(Answer::tells_peer)
+}
+
+/// When an accept of process `pid` returned the same descriptor after `time`.
+fn next_with_descriptor(
+    pending: &VecDeque<Record>,
+    time: u64,
+    accept: &Accept,
+    pid: Tid,
+) -> Option<u64> {
+    let is_same = |other: &Accept| other.thread.pid == pid && other.fd == accept.fd;
     // Two events may tell of one accept, microseconds apart.
     const SAME_ACCEPT_NS: u64 = 20_000;
     let later = pending.iter().filter(|record| match &record.what {

@@ -22,6 +22,7 @@ use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
+use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
@@ -93,7 +94,7 @@ impl Sampler {
             programs: Programs::default(),
             learning: Learning::default(),
             renewals: Renewals::default(),
-            insufficient: foldhash::HashMap::default(),
+            insufficient: Insufficient::default(),
             progress: Progress::default(),
             covered: Covered::default(),
             processed_until: 0,

@@ -37,6 +37,7 @@ mod covered;
 mod events;
 mod evidence;
 mod handover;
+mod insufficient;
 mod learning;
 mod listeners;
 mod record;

@@ -117,6 +117,7 @@ impl Sampler {
         self.records_lost += lost;
         // Each takes a look at all pending records. Sockets of older accepts are closed by now.
         let skipped = questions.len().saturating_sub(MAX_QUESTIONS);
+        self.answers.ask_again(self.rings.pending(), &mut self.sockets);
         for (time, accept) in questions.into_iter().skip(skipped) {
             self.answers.ask(time, &accept, self.rings.pending(), &mut self.sockets);
         }
@@ -152,6 +153,7 @@ impl Sampler {
                 if self.threads.of_process(thread.pid).next().is_none() {
                     self.listeners.forget(thread.pid);
                     self.programs.forget(thread.pid);
+                    self.insufficient.forget(thread.pid);
                 }
             }
             What::Comm(thread, comm) => self.threads.renamed(thread, comm),
@@ -162,8 +164,11 @@ impl Sampler {
 
     fn forked(&mut self, fork: Fork, time: u64, told_by: Option<FamilyId>) {
         let is_process = fork.child.pid != fork.parent.pid;
-        if is_process && !self.targets.children {
-            return;
+        if is_process {
+            self.insufficient.forked(fork.parent.pid);
+            if !self.targets.children {
+                return;
+            }
         }
         let may_be_reused = self.records_lost > 0;
         let told = (told_by, may_be_reused);
@@ -409,7 +414,7 @@ impl Sampler {
     fn note_insufficient(&mut self, accept: &Accept, is_told: bool, ends: &Ends) {
         let pid = accept.thread.pid;
         let program = self.programs.program(pid);
-        if self.insufficient.contains_key(&program) {
+        if self.insufficient.has(program) {
             return;
         }
         let is_refuted = self.programs.of(pid).is_refuted(accept);
@@ -428,7 +433,7 @@ impl Sampler {
             }
             Buffer::Sampled => return,
         };
-        self.insufficient.insert(program, why);
+        self.insufficient.suspect(pid, program, why);
     }
 }
 

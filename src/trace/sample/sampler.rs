@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use foldhash::HashMap;
-
 use crate::SourceStatus;
 use crate::model::connection::Connection;
 use crate::model::event_source::{Ending, Event, EventSource};
@@ -26,7 +24,8 @@ use crate::trace::tracer::Remark;
 use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
-use super::evidence::{Program, Programs};
+use super::evidence::Programs;
+use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
@@ -73,7 +72,7 @@ pub struct Sampler {
     pub(super) learning: Learning,
     pub(super) renewals: Renewals,
     /// Programs whose samples do not tell all, and why.
-    pub(super) insufficient: HashMap<Program, &'static str>,
+    pub(super) insufficient: Insufficient,
     pub(super) progress: Progress,
     pub(super) covered: Covered,
     /// All records before this time have been processed.
@@ -150,11 +149,11 @@ impl Sampler {
         };
         let mut found: Option<(BTreeSet<Tid>, &'static str)> = None;
         for pid in processes {
-            let Some(why) = self.insufficient.get(&self.programs.program(pid)) else { continue };
+            let Some(why) = self.insufficient.why(self.programs.program(pid)) else { continue };
             let mut threads = self.threads.of_process(pid);
             if threads.any(|tid| !self.covered.has(tid)) {
                 let (pids, first) = found.get_or_insert_with(|| (BTreeSet::new(), why));
-                if first == why {
+                if *first == why {
                     pids.insert(pid);
                 }
             }
@@ -429,7 +428,7 @@ impl Sampler {
 
     /// Notes that the samples of a process will not tell all.
     pub(in crate::trace) fn note_insufficient_process(&mut self, pid: Tid, why: &'static str) {
-        self.insufficient.entry(self.programs.program(pid)).or_insert(why);
+        self.insufficient.note(self.programs.program(pid), why);
     }
 
     /// Whether sockets are to be asked as soon as their samples come.

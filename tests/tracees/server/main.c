@@ -29,6 +29,8 @@
  *   churn=N                 N threads that block in accept; each ends after 5 connections, and
  *                           another takes its place
  *   fork                    a process per connection
+ *   postmaster              a process per connection, until the client leaves; the first process
+ *                           blocks all signals but while it waits (PostgreSQL up to 15)
  *   vfork                   a vforked and executed process per connection
  *   oneshot=N               N processes; each accepts one connection, and another takes its place
  *   oneexec=N               the same, and each executes this program before it accepts
@@ -229,6 +231,8 @@ int main(int argc, char **argv)
         run_threads();
     else if (!strcmp(mode, "fork"))
         run_fork();
+    else if (!strcmp(mode, "postmaster"))
+        run_postmaster();
     else if (!strcmp(mode, "vfork"))
         run_vfork();
     else if (!strncmp(mode, "prefork", 7))

@@ -66,6 +66,7 @@ void run_churn(long threads);
 void run_relay(long threads);
 void run_oneshot(long processes, int executes);
 void run_fork(void);
+void run_postmaster(void);
 void run_vfork(void);
 void run_prefork(long processes);
 void run_leaderless(long threads);

@@ -1,0 +1,73 @@
+//! Servers that create a process for each connection, and ask for addresses elsewhere than on the stack.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::*;
+
+/// A server such as PostgreSQL, whose first process blocks all signals while it accepts. It waits in
+/// poll(2), so that its buffer shows with the first accept.
+fn postmaster(stage: &Stage) -> Option<Server> {
+    Some(Server::c(&stage.server()?, &["postmaster", "address=heap"], &[Listens::V4; 2]))
+}
+
+fn may_sample(user: User) -> bool {
+    attach_engines(user).contains(&"perf")
+}
+
+#[test]
+fn servers_with_a_process_per_connection_stay_with_their_samples() {
+    let stage = Stage::get();
+    let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
+    for user in User::all().into_iter().filter(|user| may_sample(*user)) {
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+        let made = server.clients(1, 600, 9).run();
+        let report = run.end_attached();
+        report.assert_counts_or_unknown(&made);
+        assert_eq!(report.engine(), "sample", "its processes would be stopped");
+        assert_eq!(report.0["complete"], true, "{}", report.warnings());
+        assert_free(plain.pid);
+    }
+}
+
+/// tcptally is stopped until the first process has closed each socket, and has accepted all connections under
+/// the same descriptor.
+#[test]
+fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
+    const CLIENTS: u8 = 8;
+    let stage = Stage::get();
+    let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_sample(user) {
+        return;
+    }
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+    run.session.signal(Signal::SIGSTOP);
+    wait_for("tcptally stops", || run.all_stopped_itself().then_some(()));
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.ports[0].number));
+    let clients: Vec<_> = (1..=CLIENTS)
+        .map(|n| {
+            let client = open(IpAddr::from([127, 0, 9, n]), to).expect("the server listens");
+            wait_for("a process for it", || {
+                (children(plain.pid).len() == usize::from(n)).then_some(())
+            });
+            client
+        })
+        .collect();
+    run.session.signal(Signal::SIGCONT);
+    let known = |report: &Report| report.counts_of_known().values().sum::<u64>();
+    wait_for("their addresses", || {
+        run.session.signal(Signal::SIGUSR1);
+        (known(&run.report_so_far()?) == u64::from(CLIENTS)).then_some(())
+    });
+    drop(clients);
+    let report = run.end_attached();
+    assert_eq!(report.number("total"), u64::from(CLIENTS));
+    assert_eq!(report.counts().len(), usize::from(CLIENTS), "one of each address");
+    assert_free(plain.pid);
+}
