@@ -97,11 +97,9 @@ mod tests {
         let mut insufficient = Insufficient::default();
         for n in 0..20 {
             insufficient.suspect(PID, PROGRAM, "why");
-            // Once it fails.
-            if n != 10 {
-                insufficient.forked(PID);
-            }
-            insufficient.forked(PID);
+            // Once it fails. Several events tell of each.
+            let told = if n == 10 { 0 } else { 2 };
+            (0..told).for_each(|_| insufficient.forked(PID));
         }
         assert!(insufficient.is_empty());
         (0..5).for_each(|_| insufficient.suspect(PID, PROGRAM, "why"));
