@@ -9,8 +9,12 @@ pub(super) fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
     if text.is_empty() || text.len() > 19 {
         return None;
     }
-    let mut value = 0;
-    for b in text {
+    let (mut value, rest) = match text.split_first_chunk() {
+        Some((eight, rest)) if eight_digits(*eight).1 == 8 => (few_of_eight(*eight, 8), rest),
+        Some(_) => return None,
+        None => (0, text),
+    };
+    for b in rest {
         let digit = b.wrapping_sub(b'0');
         if digit > 9 {
             return None;
@@ -23,30 +27,35 @@ pub(super) fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
 /// An IPv4 address, as [`Ipv4Addr`] itself reads it: without leading zeros.
 #[inline]
 pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    if !(7..=15).contains(&text.len()) {
-        return None;
-    }
-    let (mut address, mut points) = (0_u32, 0);
-    // The octet that is being read, and how many digits it has.
-    let (mut octet, mut digits) = (0_u32, 0);
-    for b in text {
-        let digit = b.wrapping_sub(b'0');
-        if digit < 10 {
-            // A leading zero, or too many digits.
-            if digits > 0 && octet == 0 || digits == 3 {
-                return None;
-            }
-            octet = octet * 10 + u32::from(digit);
-            digits += 1;
-        } else if *b == b'.' && digits > 0 && octet < 256 {
-            address = address << 8 | octet;
-            points += 1;
-            (octet, digits) = (0, 0);
-        } else {
+    let (a, rest) = octet(text)?;
+    let (b, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (c, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (d, rest) = octet(rest.strip_prefix(b".")?)?;
+    rest.is_empty().then(|| Ipv4Addr::new(a, b, c, d))
+}
+
+/// The number below 256 that `text` begins with, and what follows it.
+#[inline(always)]
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |n: usize| {
+        let digit = text.get(n)?.wrapping_sub(b'0');
+        (digit < 10).then_some(u32::from(digit))
+    };
+    let mut value = digit(0)?;
+    let mut length = 1;
+    if let Some(tens) = digit(1) {
+        // No leading zero.
+        if value == 0 {
             return None;
         }
+        value = 10 * value + tens;
+        length = 2;
+        if let Some(ones) = digit(2) {
+            value = 10 * value + ones;
+            length = 3;
+        }
     }
-    (points == 3 && digits > 0 && octet < 256).then(|| Ipv4Addr::from(address << 8 | octet))
+    Some((u8::try_from(value).ok()?, &text[length..]))
 }
 
 /// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
@@ -99,13 +108,34 @@ fn few_digits(text: &[u8]) -> (u64, usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn ipv4_reads_what_the_library_reads(ip: u32, text in "[0-9.]{6,16}", octets: [u16; 4]) {
+            let shown = Ipv4Addr::from(ip).to_string();
+            prop_assert_eq!(ipv4(shown.as_bytes()), Some(Ipv4Addr::from(ip)));
+            prop_assert_eq!(ipv4(text.as_bytes()), text.parse().ok());
+            let near = octets.map(|octet| (octet % 300).to_string()).join(".");
+            prop_assert_eq!(ipv4(near.as_bytes()), near.parse().ok());
+        }
+    }
 
     #[test]
     fn numbers() {
         assert_eq!(number(b"65535"), Some(65535_u16));
         assert_eq!(number(b"007"), Some(7_u8));
         assert_eq!(number(b"18446744073709551615"), None::<u64>);
+        assert_eq!(number(b"1234567890123456789"), Some(1_234_567_890_123_456_789_u64));
+        for digits in 1..=19 {
+            let text = &b"1234567890123456789"[..digits];
+            assert_eq!(number::<u64>(text), std::str::from_utf8(text).unwrap().parse().ok());
+            let mut other = text.to_vec();
+            other[digits / 2] = b':';
+            assert_eq!(number::<u64>(&other), None);
+        }
         for text in ["", "+1", "-1", "1 ", "65536", "0x10", "99999999999999999999999"] {
             assert_eq!(number::<u16>(text.as_bytes()), None, "{text}");
         }

@@ -137,6 +137,12 @@ fn flow(values: &Values<'_>) -> ParsedLine {
             ParsedLine::Broken
         };
     }
+    let Some(flags) = number::<u16>(flags) else { return ParsedLine::Broken };
+    let answer = flags & ACK != 0;
+    let away = if answer { &b"ingress"[..] } else { b"egress" };
+    if flags & SYN == 0 || direction == away {
+        return ParsedLine::Other;
+    }
     let ends = || {
         Some(Ends {
             client: Host::address(from)?,
@@ -145,16 +151,9 @@ fn flow(values: &Values<'_>) -> ParsedLine {
             server_port: Some(number(to_port)?),
         })
     };
-    let (Some(ends), Some(flags), Some(start)) =
-        (ends(), number::<u16>(flags), number::<u32>(start))
-    else {
+    let (Some(ends), Some(start)) = (ends(), number::<u32>(start)) else {
         return ParsedLine::Broken;
     };
-    let answer = flags & ACK != 0;
-    let away = if answer { &b"ingress"[..] } else { b"egress" };
-    if flags & SYN == 0 || direction == away {
-        return ParsedLine::Other;
-    }
     if action == b"REJECT" {
         return ParsedLine::Blocked;
     }
