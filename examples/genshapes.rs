@@ -2,9 +2,10 @@
 //!
 //! SHAPE joins with `+`: `f` (a process number) or `pid` (`[pid N]`), one of `t`, `tt`, `ttt`, `r`
 //! (times; `r` may follow one of the others), `T` (durations), `yy` (annotated descriptors), `v6`
-//! (IPv6 clients), `half` (every call in two halves), `old` (`accept` instead of `accept4`), `all`
-//! (each connection is read from, written to, waited for and closed, as without `-e`). `none` adds
-//! nothing. The clients come equally often, in any order; with `bursts`, a hundred times in a row.
+//! (IPv6 clients), `mapped` (IPv4 clients of an IPv6 socket), `half` (every call in two halves), `old`
+//! (`accept` instead of `accept4`), `all` (each connection is read from, written to, waited for and
+//! closed, as without `-e`), `few` (the same with ten requests on each). `none` adds nothing. The
+//! clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
 #[path = "common/random.rs"]
 mod random;
@@ -50,18 +51,42 @@ impl Shape {
     }
 
     fn address(&self, client: u64, port: u64) -> (String, String) {
-        if self.has("v6") {
-            let ip = format!("2001:db8:{:x}::{:x}", client / 65536 + 1, client % 65536 + 1);
+        let ipv4 = format!("10.{}.{}.{}", client >> 16 & 255, client >> 8 & 255, client & 255);
+        if self.has("v6") || self.has("mapped") {
+            let ip = if self.has("mapped") {
+                format!("::ffff:{ipv4}")
+            } else {
+                format!("2001:db8:{:x}::{:x}", client / 65536 + 1, client % 65536 + 1)
+            };
             let address = format!(
                 "{{sa_family=AF_INET6, sin6_port=htons({port}), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"{ip}\", &sin6_addr), sin6_scope_id=0}}, [28]"
             );
             return (format!("[{ip}]"), address);
         }
-        let ip = format!("10.{}.{}.{}", client >> 16 & 255, client >> 8 & 255, client & 255);
         let address = format!(
-            "{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ip}\")}}, [112 => 16]"
+            "{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ipv4}\")}}, [112 => 16]"
         );
-        (ip, address)
+        (ipv4, address)
+    }
+}
+
+impl Shape {
+    /// What a server without `-e` does with a connection; `before` stands before each call.
+    fn write_requests(&self, line: &mut String, before: &str, fd: u64, spent: &str) {
+        let requests = match (self.has("few"), self.has("all")) {
+            (true, _) => 10,
+            (_, true) => 1,
+            _ => return,
+        };
+        for _ in 0..requests {
+            let _ = write!(
+                line,
+                "{before}epoll_wait(8, [{{events=EPOLLIN, data={{u32={fd}, u64={fd}}}}}], 512, -1) = 1{spent}\n\
+                 {before}recvfrom({fd}, \"GET /index.html HTTP/1.1\\r\\nHost: e\"..., 1024, 0, NULL, NULL) = 76{spent}\n\
+                 {before}writev({fd}, [{{iov_base=\"HTTP/1.1 200 OK\\r\\nServer: nginx/\"..., iov_len=238}}], 1) = 238{spent}\n"
+            );
+        }
+        let _ = writeln!(line, "{before}close({fd})                                = 0{spent}");
     }
 }
 
@@ -111,15 +136,7 @@ fn main() -> std::io::Result<()> {
         } else {
             writeln!(line, "{pid}{time}{name}(4{listener}, {address}{flags}) = {fd}{result}{spent}")
         };
-        if shape.has("all") {
-            let _ = write!(
-                line,
-                "{pid}{time}epoll_wait(8, [{{events=EPOLLIN, data={{u32={fd}, u64={fd}}}}}], 512, -1) = 1{spent}\n\
-                 {pid}{time}recvfrom({fd}, \"GET /index.html HTTP/1.1\\r\\nHost: e\"..., 1024, 0, NULL, NULL) = 76{spent}\n\
-                 {pid}{time}writev({fd}, [{{iov_base=\"HTTP/1.1 200 OK\\r\\nServer: nginx/\"..., iov_len=238}}], 1) = 238{spent}\n\
-                 {pid}{time}close({fd})                                = 0{spent}\n"
-            );
-        }
+        shape.write_requests(&mut line, &format!("{pid}{time}"), fd, spent);
         written += line.len() as u64;
         out.write_all(line.as_bytes())?;
     }
