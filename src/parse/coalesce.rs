@@ -147,15 +147,15 @@ struct Slots<K> {
 const EVICTED_PART: usize = 16;
 
 impl<K: Key> Slots<K> {
-    /// Adds a connection. Returns the slot that was evicted for it.
+    /// Adds a connection, whose key and local end have this hash. Returns the slot that was evicted for it.
     #[inline]
-    fn add(&mut self, key: K, local: u32, time: i64) -> Option<Slot<K>> {
+    fn add(&mut self, hash: u64, key: K, local: u32, time: i64) -> Option<Slot<K>> {
         if self.slots.is_empty() {
             self.bits = FEWEST_BITS;
             self.slots.resize(1 << FEWEST_BITS, Slot::default());
         }
         let new = Slot { key, local, count: 1, first: time, last: time };
-        let home = self.home(key, local);
+        let home = self.home(hash);
         for n in 0..PROBES {
             let slot = &mut self.slots[home ^ n];
             if slot.count == 0 {
@@ -173,14 +173,19 @@ impl<K: Key> Slots<K> {
     }
 
     #[inline]
-    fn home(&self, key: K, local: u32) -> usize {
-        (key.hash(local, self.seed) >> (64 - self.bits)) as usize
+    fn hash(&self, key: K, local: u32) -> u64 {
+        key.hash(local, self.seed)
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        (hash >> (64 - self.bits)) as usize
     }
 
     /// The count in the first slot of a client. Reading it brings the slot into the cache.
     #[inline]
-    fn touch(&self, key: K, local: u32) -> u32 {
-        if self.slots.is_empty() { 0 } else { self.slots[self.home(key, local)].count }
+    fn touch(&self, hash: u64) -> u32 {
+        if self.slots.is_empty() { 0 } else { self.slots[self.home(hash)].count }
     }
 
     #[inline(never)]
@@ -196,7 +201,7 @@ impl<K: Key> Slots<K> {
 
     /// Puts a slot into an empty place, or in the place of another.
     fn insert(&mut self, new: Slot<K>) -> Option<Slot<K>> {
-        let home = self.home(new.key, new.local);
+        let home = self.home(self.hash(new.key, new.local));
         let place = (0..PROBES).map(|n| home ^ n).find(|place| self.slots[*place].count == 0);
         let old = std::mem::replace(&mut self.slots[place.unwrap_or(home)], new);
         (old.count > 0).then_some(old)
@@ -228,6 +233,25 @@ const KINDS: usize = 3;
 /// Connections whose slots are loaded at the same time.
 const GROUP: usize = 32;
 
+/// A connection whose slot is known.
+#[derive(Clone, Copy)]
+struct Prepared {
+    ip: Address,
+    /// That of the local end.
+    place: u32,
+    /// That of the time.
+    kind: usize,
+    time: i64,
+    /// Of the address and the place.
+    hash: u64,
+}
+
+impl Default for Prepared {
+    fn default() -> Prepared {
+        Prepared { ip: Address::V4(0), place: 0, kind: 0, time: 0, hash: 0 }
+    }
+}
+
 /// The kind of a time, and its value.
 #[inline]
 fn kind(time: Option<RecordTime>) -> (usize, i64) {
@@ -252,7 +276,11 @@ impl Coalescer {
     pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
         let place = peer(&c).and_then(|ip| Some((ip, self.place((c.local_ip, c.local_port))?)));
         match place {
-            Some((ip, place)) => self.add(ip, place, c.time, sink),
+            Some((ip, place)) => {
+                let (kind, time) = kind(c.time);
+                let hash = self.hash(ip, kind, place);
+                self.add(&Prepared { ip, place, kind, time, hash }, sink);
+            }
             None => sink.take(c),
         }
     }
@@ -269,48 +297,55 @@ impl Coalescer {
         let places: Vec<Option<u32>> = locals.iter().map(|local| self.place(*local)).collect();
         // The slots of many clients do not fit into the cache. Without this, each addition would
         // wait for memory; so the processor loads the slots of a group at the same time.
-        let mut group = [(Address::V4(0), 0, None); GROUP];
+        let mut group = [Prepared::default(); GROUP];
         for briefs in briefs.chunks(GROUP) {
             let mut touched = 0;
-            for (copy, b) in group.iter_mut().zip(briefs) {
+            let mut used = 0;
+            for b in briefs {
                 let (ip, local, time) = brief(b);
-                touched ^= self.touch(ip, places.get(local).copied().flatten(), time);
-                *copy = (ip, local, time);
+                let Some(place) = places.get(local).copied().flatten() else {
+                    let local = locals.get(local).copied().unwrap_or_default();
+                    give_one(ip.ip(), local, time, sink);
+                    continue;
+                };
+                let (kind, time) = kind(time);
+                let hash = self.hash(ip, kind, place);
+                touched ^= self.touch(ip, kind, hash);
+                group[used] = Prepared { ip, place, kind, time, hash };
+                used += 1;
             }
             std::hint::black_box(touched);
-            for (ip, local, time) in &group[..briefs.len()] {
-                match places.get(*local).copied().flatten() {
-                    Some(place) => self.add(*ip, place, *time, sink),
-                    None => {
-                        let local = locals.get(*local).copied().unwrap_or_default();
-                        give_one(ip.ip(), local, *time, sink);
-                    }
-                }
-            }
+            group[..used].iter().for_each(|prepared| self.add(prepared, sink));
         }
     }
 
     #[inline]
-    fn touch(&self, ip: Address, place: Option<u32>, time: Option<RecordTime>) -> u32 {
-        let (kind, place) = (kind(time).0, place.unwrap_or(0));
+    fn hash(&self, ip: Address, kind: usize, place: u32) -> u64 {
         match ip {
-            Address::V4(ip) => self.v4[kind].touch(ip, place),
-            Address::V6(ip) => self.v6[kind].touch(ip, place),
+            Address::V4(ip) => self.v4[kind].hash(ip, place),
+            Address::V6(ip) => self.v6[kind].hash(ip, place),
         }
     }
 
-    /// `place` is that of the local end.
     #[inline]
-    fn add(&mut self, ip: Address, place: u32, time: Option<RecordTime>, sink: &mut dyn Sink) {
-        let (kind, time) = kind(time);
+    fn touch(&self, ip: Address, kind: usize, hash: u64) -> u32 {
+        match ip {
+            Address::V4(_) => self.v4[kind].touch(hash),
+            Address::V6(_) => self.v6[kind].touch(hash),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, prepared: &Prepared, sink: &mut dyn Sink) {
+        let Prepared { ip, place, kind, time, hash } = *prepared;
         match ip {
             Address::V4(ip) => {
-                if let Some(old) = self.v4[kind].add(ip, place, time) {
+                if let Some(old) = self.v4[kind].add(hash, ip, place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
             Address::V6(ip) => {
-                if let Some(old) = self.v6[kind].add(ip, place, time) {
+                if let Some(old) = self.v6[kind].add(hash, ip, place, time) {
                     give(&old, kind, &self.locals, sink);
                 }
             }

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use memchr::{memchr, memchr2, memrchr2};
 
 use super::input::{Input, Plain};
+use crate::sys;
 
 /// What is longer than this is cut; the rest of such a line is passed over.
 pub(super) const LONGEST: usize = 1024 * 1024;
@@ -24,7 +25,18 @@ pub(super) fn is_end(byte: u8) -> bool {
 /// Where the line that `text` begins with ends.
 #[inline]
 pub(super) fn end(text: &[u8]) -> usize {
-    memchr2(b'\n', 0, text).unwrap_or(text.len())
+    // Most lines are short, and a call would take longer.
+    const NEAR_BLOCKS: usize = 8;
+    let (blocks, _) = text.as_chunks::<64>();
+    let near = &blocks[..blocks.len().min(NEAR_BLOCKS)];
+    for (n, block) in near.iter().enumerate() {
+        let ends = sys::digits::line_ends(block);
+        if ends != 0 {
+            return 64 * n + ends.trailing_zeros() as usize;
+        }
+    }
+    let far = near.as_flattened().len();
+    memchr2(b'\n', 0, &text[far..]).map_or(text.len(), |n| far + n)
 }
 
 /// How many NULs `text` begins with.

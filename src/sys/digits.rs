@@ -1,10 +1,10 @@
-//! Finds ASCII digits, and compares bytes, up to 64 at once, with vector instructions.
+//! Finds ASCII digits and ends of lines, and compares bytes, up to 64 at once, with vector instructions.
 
-pub(crate) use super::arch::{digits, shared};
+pub(crate) use super::arch::{digits, line_ends, shared};
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, shared};
+    use super::{digits, line_ends, shared};
 
     #[test]
     fn every_byte_at_every_place() {
@@ -16,6 +16,21 @@ mod tests {
                     let rest = if rest == b'5' { !0 } else { 0 } & !(1 << at);
                     let want = rest | u64::from(byte.is_ascii_digit()) << at;
                     assert_eq!(digits(&bytes), want, "{byte} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_at_line_feeds_and_zeros() {
+        for at in 0..64 {
+            for byte in 0..=u8::MAX {
+                for rest in [b'x', b'\n'] {
+                    let mut bytes = [rest; 64];
+                    bytes[at] = byte;
+                    let rest = if rest == b'\n' { !0 } else { 0 } & !(1 << at);
+                    let want = rest | u64::from(byte == b'\n' || byte == 0) << at;
+                    assert_eq!(line_ends(&bytes), want, "{byte} at {at}");
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Name, Returned};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
+use super::recent::Family;
 use super::sockaddr::{End, Shown};
 use crate::parse::coalesce::Address;
 use crate::parse::cursor::Cursor;
@@ -29,6 +30,7 @@ pub enum LinePart {
 }
 
 /// A call of accept that gave a connection.
+#[derive(Clone, Copy)]
 pub struct Accepted {
     /// The thread; 0 if the line has none.
     pub pid: u32,
@@ -48,36 +50,33 @@ pub struct Accepted {
     pub length: usize,
     /// Where the annotations of the listener and of the new descriptor are.
     pub annotations: [Range; 2],
-    /// Which of [`Recent::locals`](super::compact::Recent::locals) the annotation of the new descriptor begins with, if the peer
+    /// Which of [`Recent::locals`](super::recent::Recent::locals) the annotation of the new descriptor begins with, if the peer
     /// follows.
     pub known_local: Option<usize>,
+    /// What is between the address and the new descriptor, if it is not in [`Recent`](super::recent::Recent).
+    pub new_ending: Option<(Family, Range)>,
 }
 
 /// A part of a line; empty if there is none.
 pub(super) type Range = (usize, usize);
-
-impl Default for Accepted {
-    fn default() -> Accepted {
-        Accepted {
-            pid: 0,
-            stamp: Stamp::None,
-            spent: 0,
-            listener: -1,
-            ip: Address::V4(0),
-            port: 0,
-            fd: 0,
-            length: 0,
-            annotations: [(0, 0); 2],
-            known_local: None,
-        }
-    }
-}
 
 impl Accepted {
     /// Whether a descriptor has an annotation.
     #[inline]
     pub fn has_annotation(&self) -> bool {
         self.annotations != [(0, 0); 2]
+    }
+
+    /// Whether the annotation of the new descriptor is not in [`Recent`](super::recent::Recent).
+    #[inline]
+    pub fn has_new_annotation(&self) -> bool {
+        self.has_annotation() && self.known_local.is_none()
+    }
+
+    /// Whether something of the line is not in [`Recent`](super::recent::Recent).
+    #[inline]
+    pub fn is_new(&self) -> bool {
+        self.new_ending.is_some() || self.has_new_annotation()
     }
 
     /// The call as any other is told; `line` is where it was read.

@@ -5,8 +5,10 @@ use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
 use super::call::{Name, Returned};
 use super::prefix::{Prefix, split};
+use super::recent::Meanings;
 use super::{fast_path, line, rescue, window};
 use crate::parse::lines;
+use crate::parse::timestamp::Stamp;
 
 /// Reads all lines of `text`.
 pub fn read(block: &mut Block, text: &[u8]) {
@@ -22,7 +24,7 @@ impl BlockReader<'_> {
     fn read(&mut self, text: &[u8]) {
         let mut accepts = NextAccept::default();
         let mut entries = OpenEntries::default();
-        let mut accepted = Accepted::default();
+        let mut meanings = Meanings::default();
         let mut padded = [0; window::LENGTH];
         let mut at = 0;
         while at < text.len() {
@@ -33,14 +35,14 @@ impl BlockReader<'_> {
             }
             let place = u32::try_from(at).unwrap_or(u32::MAX);
             let bytes = window::first_bytes(rest, &mut padded);
-            match fast_path::line(bytes, &self.block.briefs.recent, &mut accepted) {
-                Some(fast_path::Line::Accepted) => {
-                    self.accepted(&accepted, rest, place);
+            match fast_path::line(bytes, &self.block.briefs.recent, &mut meanings) {
+                Some(fast_path::Line::Accepted(accepted)) => {
                     at += accepted.length;
+                    self.accepted(accepted, rest, place);
                 }
-                Some(fast_path::Line::Resumed) => {
+                Some(fast_path::Line::Resumed(accepted)) => {
                     at += accepted.length;
-                    self.resumed_accept(&mut accepted, rest, place, &mut entries);
+                    self.resumed_accept(accepted, rest, place, &mut entries);
                 }
                 Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
                     at += length;
@@ -88,34 +90,34 @@ impl BlockReader<'_> {
         self.block.unreadable += u64::from(in_prefix || rescue::is_cut_accept(text));
     }
 
-    #[inline]
-    fn accepted(&mut self, accepted: &Accepted, line: &[u8], at: u32) {
-        let Accepted { pid, stamp, spent, .. } = *accepted;
-        let stamp = self.block.clock_span.see(stamp).plus(spent);
-        if accepted.has_annotation() && accepted.known_local.is_none() {
+    // By value, and without a call where nearly all lines pass: what was just written in parts and is
+    // read as a whole, the processor waits for.
+    #[inline(always)]
+    fn accepted(&mut self, accepted: Accepted, line: &[u8], at: u32) {
+        let stamp = self.block.clock_span.see(accepted.stamp).plus(accepted.spent);
+        if accepted.is_new() {
             self.block.briefs.learn(accepted, line);
         }
         if !self.block.briefs.take(accepted, stamp, line) {
-            let (part, call) = (LinePart::Whole, accepted.call(line));
-            self.block.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
+            self.fact(accepted, stamp, LinePart::Whole, line, at);
         }
     }
 
     /// Takes the second half of an accept that gave a connection.
-    #[inline]
+    #[inline(always)]
     fn resumed_accept(
         &mut self,
-        accepted: &mut Accepted,
+        mut accepted: Accepted,
         line: &[u8],
         at: u32,
         entries: &mut OpenEntries,
     ) {
-        let pid = accepted.pid;
         let stamp = self.block.clock_span.see(accepted.stamp);
-        if accepted.has_annotation() && accepted.known_local.is_none() {
+        if accepted.is_new() {
             self.block.briefs.learn(accepted, line);
         }
-        if let Some(entry) = entries.take(pid).and_then(|n| self.block.facts.get_mut(n)) {
+        let entry = entries.take(accepted.pid).and_then(|n| self.block.facts.get_mut(n));
+        if let Some(entry) = entry {
             accepted.listener = entry.call.fd;
             if self.block.briefs.take(accepted, stamp, line) {
                 // What is left of both halves: the thread has no open call.
@@ -125,7 +127,12 @@ impl BlockReader<'_> {
             }
         }
         accepted.listener = -1;
-        let (part, call) = (LinePart::Resumed, accepted.call(line));
+        self.fact(accepted, stamp, LinePart::Resumed, line, at);
+    }
+
+    #[inline(never)]
+    fn fact(&mut self, accepted: Accepted, stamp: Stamp, part: LinePart, line: &[u8], at: u32) {
+        let (pid, call) = (accepted.pid, accepted.call(line));
         self.block.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
     }
 }
@@ -250,7 +257,7 @@ mod tests {
             let text = format!("{pid}{time}{call}\n");
             let mut padded = [0; window::LENGTH];
             let bytes = window::first_bytes(text.as_bytes(), &mut padded);
-            let read = fast_path::line(bytes, &block.briefs.recent, &mut Accepted::default());
+            let read = fast_path::line(bytes, &block.briefs.recent, &mut Meanings::default());
             assert!(read.is_some(), "{text}");
         }
     }

@@ -1,12 +1,10 @@
 //! [`Briefs`]: connections whose requested fields are all in one line.
 
-use super::accepted::Accepted;
-use super::fd_annotation::{FdAnnotation, fd_annotation};
+use super::accepted::{Accepted, Range};
+use super::recent::{RECENT_LOCALS, Recent};
 use super::sockaddr::End;
 use crate::parse::coalesce::{Address, Local};
-use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
-use crate::sys;
 
 /// Descriptors below this number are remembered.
 const FDS: usize = 1024;
@@ -74,14 +72,14 @@ pub struct Briefs {
     near: [NearSource; 32],
     /// By the annotations in [`Recent`].
     annotated: [u8; RECENT_LOCALS],
-    /// Annotations of the lines before.
+    /// Texts of the lines before.
     pub recent: Recent,
 }
 
 impl Briefs {
     /// Takes one; false: it must become a fact. `line` is where it was read.
-    #[inline]
-    pub fn take(&mut self, accepted: &Accepted, stamp: Stamp, line: &[u8]) -> bool {
+    #[inline(always)]
+    pub fn take(&mut self, accepted: Accepted, stamp: Stamp, line: &[u8]) -> bool {
         let fd = accepted.fd as usize;
         if !self.requested || fd >= FDS {
             return false;
@@ -92,7 +90,7 @@ impl Briefs {
                 Some(n) => self.annotated[n],
                 None if accepted.has_annotation() => 0,
                 None => {
-                    let NearSource { pid, fd, source } = self.near[near(accepted)];
+                    let NearSource { pid, fd, source } = self.near[near(&accepted)];
                     if (pid, fd) == (accepted.pid, accepted.listener) { source } else { 0 }
                 }
             };
@@ -111,7 +109,7 @@ impl Briefs {
     }
 
     #[inline(never)]
-    fn find_source(&mut self, accepted: &Accepted, line: &[u8]) -> Option<u8> {
+    fn find_source(&mut self, accepted: Accepted, line: &[u8]) -> Option<u8> {
         let call = accepted.call(line);
         let source = match call.local {
             Some(local) => LocalSource::Known(local),
@@ -133,19 +131,24 @@ impl Briefs {
             None if accepted.has_annotation() => {}
             None => {
                 let (pid, fd) = (accepted.pid, accepted.listener);
-                self.near[near(accepted)] = NearSource { pid, fd, source: place + 1 };
+                self.near[near(&accepted)] = NearSource { pid, fd, source: place + 1 };
             }
         }
         Some(place)
     }
 
-    /// Remembers the annotations of a line whose local end is not known from those before.
+    /// Remembers the texts of a line that are not known from those before.
     #[inline(never)]
-    pub fn learn(&mut self, accepted: &Accepted, line: &[u8]) {
-        let [listener, result] =
-            accepted.annotations.map(|(from, to)| line.get(from..to).unwrap_or_default());
-        if let Some(n) = self.recent.learn(listener, result) {
-            self.annotated[n] = 0;
+    pub fn learn(&mut self, accepted: Accepted, line: &[u8]) {
+        let text = |(from, to): Range| line.get(from..to).unwrap_or_default();
+        if let Some((family, ending)) = accepted.new_ending {
+            self.recent.learn_ending(family, text(ending));
+        }
+        if accepted.has_new_annotation() {
+            let [listener, result] = accepted.annotations.map(text);
+            if let Some(n) = self.recent.learn_annotations(listener, result) {
+                self.annotated[n] = 0;
+            }
         }
     }
 
@@ -181,7 +184,7 @@ impl Briefs {
         &self.sources
     }
 
-    /// Removes everything but the recent annotations.
+    /// Removes everything but the recent texts.
     pub fn clear(&mut self) {
         self.list.clear();
         self.locals.clear();
@@ -200,72 +203,4 @@ impl Briefs {
 #[inline]
 fn near(accepted: &Accepted) -> usize {
     (accepted.pid ^ (accepted.listener as u32) << 2) as usize % 32
-}
-
-/// Number of local ends of annotations that are remembered.
-pub(crate) const RECENT_LOCALS: usize = 4;
-
-/// Annotations of the lines before. The next line mostly has the same ones.
-#[derive(Debug, Default)]
-pub struct Recent {
-    /// That of a listener: `<TCP:[0.0.0.0:80]>`.
-    pub listener: Text,
-    /// Those of connections, up to the peer: `<TCP:[192.0.2.1:80->`.
-    pub locals: [Text; RECENT_LOCALS],
-    next: usize,
-}
-
-impl Recent {
-    /// Remembers the annotations of a listener and of its connection. Gives the place of the local
-    /// end, if that is a new one.
-    fn learn(&mut self, listener: &[u8], result: &[u8]) -> Option<usize> {
-        if !listener.is_empty() && self.listener.begins(listener).is_none() {
-            self.listener.set(listener);
-        }
-        let ends = fd_annotation(&mut Cursor(result));
-        let n = memchr::memmem::find(result, b"->")?;
-        if !matches!(ends, FdAnnotation::Ends(_, Some(_))) {
-            return None;
-        }
-        self.next = (self.next + 1) % RECENT_LOCALS;
-        self.locals[self.next].set(&result[..n + 2]);
-        Some(self.next)
-    }
-}
-
-/// A short text.
-#[derive(Clone, Copy, Debug)]
-pub struct Text {
-    bytes: [u8; 64],
-    length: usize,
-}
-
-impl Default for Text {
-    fn default() -> Text {
-        Text { bytes: [0; 64], length: 0 }
-    }
-}
-
-impl Text {
-    /// Sets it; nothing if it is too long.
-    fn set(&mut self, text: &[u8]) {
-        self.length = 0;
-        if let Some(place) = self.bytes.get_mut(..text.len()) {
-            place.copy_from_slice(text);
-            self.length = text.len();
-        }
-    }
-
-    /// Its length, if `bytes` begin with it.
-    #[inline(always)]
-    pub fn begins(&self, bytes: &[u8]) -> Option<usize> {
-        let n = self.length;
-        if n == 0 {
-            return None;
-        }
-        match bytes.first_chunk() {
-            Some(first) => (sys::digits::shared(first, &self.bytes) >= n).then_some(n),
-            None => (bytes.get(..n) == self.bytes.get(..n)).then_some(n),
-        }
-    }
 }

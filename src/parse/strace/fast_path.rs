@@ -4,9 +4,9 @@
 
 use super::accepted::{Accepted, LinePart, Range};
 use super::call::{Call, Name, Returned, named};
-use super::compact::Recent;
 use super::ipv6::ipv6;
 use super::prefix::{EPOCH, EPOCH_END, clock};
+use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
 use super::window::{LENGTH, Window};
 use crate::parse::coalesce::Address;
@@ -18,9 +18,9 @@ const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000,
 /// What a line is.
 pub(super) enum Line {
     /// A whole call of accept that gave a connection.
-    Accepted,
-    /// The second half of one.
-    Resumed,
+    Accepted(Accepted),
+    /// The second half of one. It bears the time of the return.
+    Resumed(Accepted),
     /// A call that matters.
     Call {
         /// The thread; 0 if the line has none.
@@ -40,35 +40,37 @@ pub(super) enum Line {
     Other(Stamp),
 }
 
-/// Reads the line that begins the window. `recent` are annotations that it may have. An accepted
-/// connection is written to `accepted`.
+/// Reads the line that begins the window. `recent` and `meanings` are of the lines before.
 #[inline(always)]
-pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, accepted: &mut Accepted) -> Option<Line> {
+pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meanings) -> Option<Line> {
     let mut w = Window::new(bytes, recent)?;
     let pid = pid(&mut w)?;
-    let stamp = time(&mut w)?;
+    let stamp = time(&mut w, meanings)?;
     if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
-        return accept(w, pid, stamp, accepted);
+        return accept(w, pid, stamp);
     }
     if w.eat(b"close(").is_some() {
         return close(w, pid, stamp);
     }
     if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
         w.eat(b" ");
-        from_address(w, accepted)?;
-        (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, -1);
-        accepted.annotations[0] = (0, 0);
-        // The line bears the time of the return.
-        accepted.spent = 0;
-        return Some(Line::Resumed);
+        let accepted = from_address(w)?;
+        return Some(Line::Resumed(Accepted { pid, stamp, spent: 0, ..accepted }));
     }
     let name = w.bytes.get(w.at..)?;
+    let beginning = *name.first_chunk()?;
+    if meanings.is_known_name(beginning) {
+        return Some(Line::Other(stamp));
+    }
     if !matches!(name.first()?, b'a'..=b'z' | b'_') {
         return None;
     }
     let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
-    (name[n] == b'(' && named(&name[..n]).is_none() && is_syscall(&name[..n]))
-        .then_some(Line::Other(stamp))
+    if name[n] != b'(' || named(&name[..n]).is_some() || !is_syscall(&name[..n]) {
+        return None;
+    }
+    meanings.learn_name(beginning, n);
+    Some(Line::Other(stamp))
 }
 
 /// `1234  `, `[pid  1234] `, or nothing, which is 0.
@@ -93,16 +95,17 @@ fn pid(w: &mut Window<'_>) -> Option<u32> {
 /// `10:53:30.174673 `, `1795344802.927766 `, `     0.004183 `, the first with the last in brackets,
 /// or nothing.
 #[inline(always)]
-fn time(w: &mut Window<'_>) -> Option<Stamp> {
+fn time(w: &mut Window<'_>, meanings: &mut Meanings) -> Option<Stamp> {
     let here = w.bytes.get(w.at..)?;
     let (seconds, is_clock) = match w.digits() {
         2 if here[2] == b':' => {
-            let seconds = clock(here)?;
+            let seconds = meanings.time.of(*here.first_chunk()?, |text| clock(&text))?;
             w.at += 8;
             (seconds, true)
         }
         10 => {
-            let hundreds = few_of_eight(*here.first_chunk()?, 8);
+            let read = |text| Some(few_of_eight(text, 8));
+            let hundreds = meanings.time.of(*here.first_chunk()?, read)?;
             let ones = u64::from(here[8] - b'0') * 10 + u64::from(here[9] - b'0');
             w.at += 10;
             let seconds = hundreds * 100 + ones;
@@ -143,7 +146,7 @@ fn relative(w: &mut Window<'_>) -> Option<i64> {
 }
 
 #[inline(always)]
-fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp, accepted: &mut Accepted) -> Option<Line> {
+fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     w.mark_again::<8>()?;
     let fd = w.number()?.0 as i32;
     let annotation = w.listener()?;
@@ -165,10 +168,10 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp, accepted: &mut Accepted) ->
             length: w.at,
         });
     }
-    from_address(w, accepted)?;
+    let mut accepted = from_address(w)?;
     (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, fd);
     accepted.annotations[0] = annotation;
-    Some(Line::Accepted)
+    Some(Line::Accepted(accepted))
 }
 
 #[inline(always)]
@@ -183,25 +186,20 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Whole, call, length: w.at })
 }
 
-/// Reads an accept from its address on into `accepted`.
+/// Reads an accept from its address on, without thread, time and listener.
 #[inline(always)]
-fn from_address(mut w: Window<'_>, accepted: &mut Accepted) -> Option<()> {
-    let (ip, port, peer) = match w.bytes.get(w.at + 18)? {
-        b'6' => address6(&mut w)?,
-        _ => address4(&mut w)?,
+fn from_address(mut w: Window<'_>) -> Option<Accepted> {
+    let (family, (ip, port, peer)) = match w.bytes.get(w.at + 18)? {
+        b'6' => (Family::V6, address6(&mut w)?),
+        _ => (Family::V4, address4(&mut w)?),
     };
-    w.mark::<64>()?;
-    w.small()?;
-    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
-        w.small()?;
+    let from = w.at;
+    let mut new_ending = None;
+    if w.known_ending(family).is_none() {
+        ending(&mut w, family)?;
+        new_ending = Some((family, (from, w.at)));
     }
-    w.eat(b"]")?;
-    if w.eat(b", SOCK_CLOEXEC").is_some() {
-        w.eat(b"|SOCK_NONBLOCK");
-    } else if w.eat(b", SOCK_NONBLOCK").is_some() || w.eat(b", 0").is_some() {
-        // Flags do not matter.
-    }
-    w.eat(b") = ")?;
+    w.mark::<16>()?;
     let (fd, _) = w.number()?;
     let (annotation, known_local) = w.connection(peer)?;
     let mut spent = 0;
@@ -214,10 +212,19 @@ fn from_address(mut w: Window<'_>, accepted: &mut Accepted) -> Option<()> {
         w.eat(b">")?;
     }
     w.end()?;
-    accepted.annotations[1] = annotation;
-    (accepted.ip, accepted.port, accepted.fd) = (ip, port, fd);
-    (accepted.spent, accepted.length, accepted.known_local) = (spent, w.at, known_local);
-    Some(())
+    Some(Accepted {
+        pid: 0,
+        stamp: Stamp::None,
+        spent,
+        listener: -1,
+        ip,
+        port,
+        fd,
+        length: w.at,
+        annotations: [(0, 0), annotation],
+        known_local,
+        new_ending,
+    })
 }
 
 #[inline(always)]
@@ -230,9 +237,7 @@ fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
     w.eat(b"), sin_addr=inet_addr(\"")?;
     let from = w.at;
     let ip = w.ipv4()?;
-    let ip_text = (from, w.at);
-    w.eat(b"\")}, [")?;
-    Some((Address::V4(ip), port, [ip_text, port_text]))
+    Some((Address::V4(ip), port, [(from, w.at), port_text]))
 }
 
 /// The form of strace 5.0 and later.
@@ -244,17 +249,63 @@ fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
     let port = u16::try_from(w.number()?.0).ok()?;
     let port_text = (from, w.at);
     w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"")?;
-    // The longest address has 45 bytes.
-    let text = w.bytes.get(w.at..w.at + 50)?;
-    let (ip, length) = match ipv6(text) {
-        Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
-        _ => {
-            let text = &text[..memchr::memchr(b'"', text)?];
-            (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
+    let from = w.at;
+    let ip = match mapped(w) {
+        Some(ip) => Address::V4(ip),
+        None => {
+            // The longest address has 45 bytes.
+            let text = w.bytes.get(from..from + 50)?;
+            let (ip, length) = match ipv6(text) {
+                Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
+                _ => {
+                    let text = &text[..memchr::memchr(b'"', text)?];
+                    (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
+                }
+            };
+            w.at = from + length;
+            Address::of_v6(ip)
         }
     };
-    let ip_text = (w.at, w.at + length);
-    w.at += length;
-    w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?;
-    Some((Address::of_v6(ip), port, [ip_text, port_text]))
+    Some((ip, port, [(from, w.at), port_text]))
+}
+
+/// `::ffff:192.0.2.77`: the IPv4 address that is mapped into this one.
+#[inline(always)]
+fn mapped(w: &mut Window<'_>) -> Option<u32> {
+    const BEFORE: &[u8; 7] = b"::ffff:";
+    let from = w.at;
+    w.eat(BEFORE)?;
+    w.mark::<16>()?;
+    let address = w.at;
+    // IPv6 addresses have no zeros before an octet.
+    let ip = w.ipv4().filter(|ip| {
+        let length = |octet: u8| 2 + usize::from(octet > 9) + usize::from(octet > 99);
+        w.at - address + 1 == ip.to_be_bytes().map(length).iter().sum::<usize>()
+    });
+    if ip.is_none() || w.peek() != Some(b'"') {
+        w.at = from;
+        return None;
+    }
+    ip
+}
+
+/// What is between an address and the new descriptor.
+#[inline(always)]
+fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
+    match family {
+        Family::V4 => w.eat(b"\")}, [")?,
+        Family::V6 => w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?,
+    }
+    w.mark::<16>()?;
+    w.small()?;
+    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+        w.small()?;
+    }
+    w.eat(b"]")?;
+    if w.eat(b", SOCK_CLOEXEC").is_some() {
+        w.eat(b"|SOCK_NONBLOCK");
+    } else if w.eat(b", SOCK_NONBLOCK").is_some() || w.eat(b", 0").is_some() {
+        // Flags do not matter.
+    }
+    w.eat(b") = ")
 }

@@ -17,6 +17,7 @@ mod line;
 pub(crate) mod log;
 mod pending;
 pub(crate) mod prefix;
+pub(crate) mod recent;
 mod rescue;
 mod result;
 mod sign;

@@ -2,7 +2,7 @@
 //! in few steps and without waiting for the bytes before them.
 
 use super::accepted::Range;
-use super::compact::Recent;
+use super::recent::{Family, Recent};
 use crate::parse::digits::few_of_eight;
 use crate::sys;
 
@@ -24,7 +24,7 @@ impl<'a> Window<'a> {
     #[inline(always)]
     pub(super) fn new(bytes: &'a [u8; LENGTH], recent: &'a Recent) -> Option<Window<'a>> {
         let mut w = Window { bytes, at: 0, others: 0, marked: 0, marked_end: 0, recent };
-        w.mark::<32>()?;
+        w.mark::<48>()?;
         Some(w)
     }
 
@@ -95,39 +95,48 @@ impl<'a> Window<'a> {
     /// Four numbers below 256 with points between them, in at most 15 of the bytes that were marked.
     #[inline(always)]
     pub(super) fn ipv4(&mut self) -> Option<u32> {
-        // A byte before each octet, since four bytes are read for its three.
-        let text = self.bytes.get(self.at.checked_sub(1)?..)?.first_chunk::<20>()?;
+        // Of four bytes, the last ones, without what makes them digits.
+        const LAST: [u32; 4] = [0, 0x0f00_0000, 0x0f0f_0000, 0x0f0f_0f00];
+        // Hundreds, tens and ones meet in the fourth byte.
+        const PLACES: u64 = 100 << 16 | 10 << 8 | 1;
+        // Four bytes before the address, since four are read for the three of an octet.
+        let text = self.bytes.get(self.at.checked_sub(4)?..)?.first_chunk::<24>()?;
         let mut others = self.others >> ((self.at - self.marked) & 63);
-        let mut ip = 0;
-        let mut start = 0;
-        let mut too_large = 0;
+        let (mut start, mut ip, mut wrong, mut above) = (0, 0, 0, 0);
         for n in 0..4 {
-            let end = others.trailing_zeros();
+            let end = others.trailing_zeros() as usize;
             others &= others.wrapping_sub(1);
-            let digits = end.wrapping_sub(start);
-            if !(1..4).contains(&digits) || end > 15 {
-                return None;
-            }
-            let place = start as usize + 1;
-            let four = u32::from_le_bytes(*text.get(place..)?.first_chunk()?) ^ 0x3030_3030;
-            // Zeros in front.
-            let three = four << (32 - 8 * digits);
-            let octet = (three >> 8 & 0xff) * 100 + (three >> 16 & 0xff) * 10 + (three >> 24);
-            too_large |= octet;
-            ip = ip << 8 | octet;
-            if n < 3 && text.get(end as usize + 1) != Some(&b'.') {
+            // One to three: both have no higher bits.
+            let length = end.wrapping_sub(start);
+            wrong |= length.wrapping_sub(1) | length;
+            let four = u32::from_le_bytes(*text[end & 15..].first_chunk()?);
+            let octet = four & LAST[length & 3];
+            ip = ip << 8 | u32::from(((u64::from(octet) * PLACES) >> 24) as u8);
+            // The digits of 255. The first one is compared first.
+            above |= 0x0002_0505_u32.wrapping_sub(octet.swap_bytes());
+            if n < 3 && text[4 + (end & 15)] != b'.' {
                 return None;
             }
             start = end + 1;
         }
-        self.at += start as usize - 1;
-        (too_large < 256).then_some(ip)
+        if wrong > 3 || above >> 31 != 0 {
+            return None;
+        }
+        self.at += start - 1;
+        Some(ip)
     }
 
     /// The end of the line.
     #[inline(always)]
     pub(super) fn end(&mut self) -> Option<()> {
         self.eat(b"\n").or_else(|| self.eat(b"\r\n"))
+    }
+
+    /// What is between an address and the new descriptor, if lines before had the same.
+    #[inline(always)]
+    pub(super) fn known_ending(&mut self, family: Family) -> Option<()> {
+        self.at += self.recent.ending(family, self.bytes.get(self.at..)?)?;
+        Some(())
     }
 
     /// `<TCP:[0.0.0.0:80]>`, or nothing.
@@ -181,10 +190,14 @@ impl<'a> Window<'a> {
     /// The same text as there.
     #[inline(always)]
     pub(super) fn again(&mut self, (from, to): Range) -> Option<()> {
-        // Neither an address nor a port is longer.
-        let here = self.bytes.get(self.at..)?.first_chunk::<48>()?;
-        let there = self.bytes.get(from..)?.first_chunk::<48>()?;
-        if sys::digits::shared(here, there) < to - from {
+        let (here, there) = (self.bytes.get(self.at..)?, self.bytes.get(from..)?);
+        let shared = if to - from <= 16 {
+            sys::digits::shared::<16>(here.first_chunk()?, there.first_chunk()?)
+        } else {
+            // No address is longer.
+            sys::digits::shared::<48>(here.first_chunk()?, there.first_chunk()?)
+        };
+        if shared < to - from {
             return None;
         }
         self.at += to - from;

@@ -62,6 +62,19 @@ impl Dates {
     /// The time of `stamp`, as [`ClockSpan::see`] returned it; `None` if it lacks a date.
     #[inline]
     pub(crate) fn record_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
+        // A log may have millions of each of these.
+        match stamp {
+            Stamp::Clock(ns) if self.day.begin <= ns && ns < self.day.end => {
+                Some(RecordTime::Clock(ns + self.day.shift))
+            }
+            Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),
+            Stamp::Since(ns) if self.start.is_none() => Some(RecordTime::Elapsed(ns)),
+            other => self.other_time(other),
+        }
+    }
+
+    #[inline(never)]
+    fn other_time(&mut self, stamp: Stamp) -> Option<RecordTime> {
         match stamp {
             Stamp::None => None,
             Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),
@@ -71,16 +84,11 @@ impl Dates {
             }),
             Stamp::Civil(date, ns) => self.civil(date, ns),
             Stamp::Yearless(month, day, ns) => self.yearless(month, day, ns),
-            // A log may have millions of one day.
-            Stamp::Clock(ns) if self.day.begin <= ns && ns < self.day.end => {
-                Some(RecordTime::Clock(ns + self.day.shift))
-            }
             Stamp::Clock(ns) => self.counted(ns),
         }
     }
 
     /// The time of a clock time that is not on the same day as the one before.
-    #[inline(never)]
     fn counted(&mut self, ns: i64) -> Option<RecordTime> {
         let number = ns.div_euclid(DAY);
         let begin = number * DAY;

@@ -61,6 +61,7 @@ impl Stamp {
     }
 
     /// `ns` later.
+    #[inline]
     pub(crate) fn plus(self, ns: i64) -> Stamp {
         match self {
             Stamp::None => Stamp::None,

@@ -243,3 +243,19 @@ pub(crate) fn shared<const N: usize>(a: &[u8; N], b: &[u8; N]) -> usize {
     };
     (!bits(masks)).trailing_zeros() as usize
 }
+
+/// Returns which of the bytes end a line, which LF and NUL do; the first byte is the lowest bit.
+#[inline(always)]
+pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
+    use std::arch::aarch64::{vceqq_u8, vceqzq_u8, vdupq_n_u8, vld1q_u8, vorrq_u8};
+    // SAFETY: every AArch64 that runs Linux has NEON, and each load reads 16 bytes of `bytes`.
+    let masks = unsafe {
+        let mut masks = [vdupq_n_u8(0); 4];
+        for (mask, sixteen) in masks.iter_mut().zip(bytes.as_chunks::<16>().0) {
+            let bytes = vld1q_u8(sixteen.as_ptr());
+            *mask = vorrq_u8(vceqq_u8(bytes, vdupq_n_u8(b'\n')), vceqzq_u8(bytes));
+        }
+        masks
+    };
+    bits(masks)
+}

@@ -202,3 +202,24 @@ pub(crate) fn shared<const N: usize>(a: &[u8; N], b: &[u8; N]) -> usize {
     }
     (!mask).trailing_zeros() as usize
 }
+
+/// Returns which of the bytes end a line, which LF and NUL do; the first byte is the lowest bit.
+#[inline(always)]
+pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        _mm_setzero_si128,
+    };
+    let mut ends = 0;
+    for (n, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+        // SAFETY: every x86-64 has SSE2, and the load reads these 16 bytes, aligned or not.
+        let mask = unsafe {
+            let bytes = _mm_loadu_si128(sixteen.as_ptr().cast::<__m128i>());
+            let feeds = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\n' as i8));
+            let zeros = _mm_cmpeq_epi8(bytes, _mm_setzero_si128());
+            _mm_movemask_epi8(_mm_or_si128(feeds, zeros))
+        };
+        ends |= u64::from(mask as u16) << (16 * n);
+    }
+    ends
+}
