@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder, FinderRev};
 
 use super::flags::{Told, new_flags, old_flag_letters, old_flags};
-use super::services;
+use super::{services, tunnel};
 use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::host::{Ends, Host};
@@ -105,16 +105,6 @@ pub(crate) fn is_cut(line: &[u8]) -> bool {
     }
 }
 
-/// UDP ports of tunnels that tcpdump does not decode, all of them with `-q`. None is among those that clients get.
-const TUNNEL_PORTS: [u16; 10] = [1701, 2152, 3544, 4341, 4789, 8472, 4790, 5247, 6081, 6635];
-
-/// Ethertypes of tunnels that tcpdump does not decode: provider backbone bridges, 802.1BR, VN-Tag, TRILL, FabricPath, Cisco metadata, MACsec.
-const TUNNEL_TYPES: [&[u8]; 7] =
-    [b"0x88e7", b"0x893f", b"0x8926", b"0x22f3", b"0x8903", b"0x8909", b"0x88e5"];
-
-/// The same for numbers of IP protocols: EtherIP, MPLS, Ethernet.
-const TUNNEL_PROTOCOLS: [u8; 3] = [97, 137, 143];
-
 static FLAGS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b": Flags ["));
 static ARROW: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b" > "));
 
@@ -128,7 +118,7 @@ pub(crate) fn read(text: &[u8]) -> Line {
                 return match text {
                     _ if text.starts_with(b"gre-proto-0x") => Line::Hidden,
                     _ if is_short(text) => Line::Cut,
-                    _ if is_hidden_frame(text) => Line::Hidden,
+                    _ if tunnel::is_hidden_frame(text) => Line::Hidden,
                     _ => header(text),
                 };
             };
@@ -137,13 +127,18 @@ pub(crate) fn read(text: &[u8]) -> Line {
     };
     let told = if flags.is_some() { new_flags(body) } else { old_flags(body) };
     let Some(told) = told else {
+        let has_port = |ports: &[u16]| {
+            ends(head).is_some_and(|Ends { client_port, server_port, .. }| {
+                [client_port, server_port].iter().flatten().any(|port| ports.contains(port))
+            })
+        };
         return match body {
             _ if flags.is_none() && is_unreadable_syn(head, body) => Line::Cut,
             b if b.starts_with(b"tcp ") => Line::Quick,
             b if b.starts_with(b"[|tcp]") || b.starts_with(b"truncated-tcp") || is_short(b) => {
                 Line::Cut
             }
-            _ if is_hidden(head, body) || is_hidden_frame(text) => Line::Hidden,
+            _ if tunnel::is_hidden(body, has_port) || tunnel::is_hidden_frame(text) => Line::Hidden,
             _ => header(text),
         };
     };
@@ -185,33 +180,6 @@ fn is_short(text: &[u8]) -> bool {
     let Some(name) = text.trim_ascii_end().strip_suffix(b"]") else { return false };
     let Some(open) = memmem::rfind(name, b"[|") else { return false };
     LAYERS.iter().any(|layer| name[open + 2..].eq_ignore_ascii_case(layer))
-}
-
-/// Whether a packet is of a tunnel that tcpdump does not decode.
-fn is_hidden(head: &[u8], body: &[u8]) -> bool {
-    // `-vv`: `[no cksum] UDP, length 48`.
-    let body = match memchr::memchr(b']', body) {
-        Some(end) if body.starts_with(b"[") => body[end + 1..].trim_ascii_start(),
-        _ => body,
-    };
-    if body.starts_with(b"UDP, ") {
-        return ends(head).is_some_and(|Ends { client_port, server_port, .. }| {
-            [client_port, server_port].iter().flatten().any(|port| TUNNEL_PORTS.contains(port))
-        });
-    }
-    if let Some(protocol) = body.strip_prefix(b"ip-proto-") {
-        let number = Cursor(protocol).number_up_to(3).and_then(|n| u8::try_from(n).ok());
-        return number.is_some_and(|number| TUNNEL_PROTOCOLS.contains(&number));
-    }
-    let is_gre = || memmem::find(body, b": gre-proto-0x").is_some();
-    body.starts_with(b"ESP(spi=") || body.starts_with(b"GREv") && is_gre()
-}
-
-/// Whether a frame is of a tunnel that tcpdump does not decode: `… ethertype Unknown (0x88e7), length 72:`.
-fn is_hidden_frame(text: &[u8]) -> bool {
-    memmem::find(text, b", ethertype Unknown (").is_some_and(|at| {
-        text.get(at + 21..at + 27).is_some_and(|number| TUNNEL_TYPES.contains(&number))
-    })
 }
 
 /// The IP header of the next line's packet. With `-e` it stands behind the header of the link.

@@ -5,6 +5,7 @@ pub(super) mod line;
 mod packets;
 mod prefix;
 pub(super) mod services;
+mod tunnel;
 
 use memchr::memmem;
 

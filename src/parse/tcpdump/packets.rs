@@ -77,19 +77,14 @@ impl Packets {
             if inner == Inner::Quoted {
                 return self.continued(Line::Other, None);
             }
-            let line = line::read(text);
-            self.expect(&line, text);
-            return self.continued(line, id);
+            return self.inner_line(text, id);
         }
         let (stamp, rest) = split(text);
         let style = std::mem::discriminant(&stamp);
         // No need to look closer at what cannot be a packet.
         let fits = self.style.is_none_or(|known| known == style);
         if !fits && stamp == Stamp::None && inner == Inner::Frame {
-            let text = text.trim_ascii_start();
-            let line = line::read(text);
-            self.expect(&line, text);
-            return self.continued(line, None);
+            return self.inner_line(text.trim_ascii_start(), None);
         }
         let line = if fits { line::read(rest) } else { Line::Other };
         self.header = None;
@@ -129,6 +124,13 @@ impl Packets {
             _ => self.expect(&line, text),
         }
         self.continued(line, None)
+    }
+
+    /// Reads a further line of the packet that has begun.
+    fn inner_line(&mut self, text: &[u8], id: Option<u16>) -> ReadLine {
+        let line = line::read(text);
+        self.expect(&line, text);
+        self.continued(line, id)
     }
 
     /// Notes what may follow `line`, whose text is `text`.
