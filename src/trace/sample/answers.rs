@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use foldhash::HashMap;
 
@@ -56,7 +57,8 @@ impl Answers {
         let Some(fd) = accept.fd else { return };
         let Thread { pid, tid } = accept.thread;
         let mut socket = SocketLookup::Unknown;
-        if next_with_descriptor(pending, time, accept, pid).is_none() {
+        let next = next_with_descriptor(pending, time, accept, pid);
+        if next.is_none() {
             socket = sockets.find(tid, fd, true);
             if socket == SocketLookup::Unknown && procfs::has_ended(tid) {
                 // The process has its descriptors still.
@@ -67,7 +69,8 @@ impl Answers {
         let own = Answer { time: monotonic_now(), socket, pid };
         let answer = match own.tells_peer() {
             true => own,
-            false => ask_children(time, accept, pending, sockets).unwrap_or(own),
+            false => ask_children(time..next.unwrap_or(u64::MAX), accept, pending, sockets)
+                .unwrap_or(own),
         };
         self.0.insert((time, tid), answer);
     }
@@ -81,7 +84,9 @@ impl Answers {
             let What::Accept(accept) = &record.what else { continue };
             let answer = self.0.get_mut(&(record.time, accept.thread.tid));
             let Some(answer) = answer.filter(|answer| !answer.tells_peer()) else { continue };
-            if let Some(other) = ask_children(record.time, accept, pending, sockets) {
+            let next = next_with_descriptor(pending, record.time, accept, answer.pid);
+            let window = record.time..next.unwrap_or(u64::MAX);
+            if let Some(other) = ask_children(window, accept, pending, sockets) {
                 *answer = other;
             }
         }
@@ -121,19 +126,18 @@ impl Answers {
     }
 }
 
-/// The answer of a process that was created after an accept, and before the next one that returned the
-/// same descriptor.
+/// The answer of a process that was created between an accept and the next one that returned the same
+/// descriptor.
 fn ask_children(
-    time: u64,
+    between: Range<u64>,
     accept: &Accept,
     pending: &VecDeque<Record>,
     sockets: &mut Sockets,
 ) -> Option<Answer> {
     let (fd, pid) = (accept.fd?, accept.thread.pid);
-    let next = next_with_descriptor(pending, time, accept, pid).unwrap_or(u64::MAX);
     let children = pending.iter().filter_map(|record| match &record.what {
         What::Fork(Fork { child, parent })
-            if parent.pid == pid && child.pid != pid && (time..next).contains(&record.time) =>
+            if parent.pid == pid && child.pid != pid && between.contains(&record.time) =>
         {
             Some(child.pid)
         }
