@@ -210,7 +210,7 @@ fn a_server_with_more_threads_than_descriptors_is_restored() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !attach_engines(user).contains(&"perf") {
+    if !may_open_events(user) {
         return;
     }
     let server = Server::c(&program, &["pool=60"], &[Listens::V4]);

@@ -12,15 +12,11 @@ fn postmaster(stage: &Stage) -> Option<Server> {
     Some(Server::c(&stage.server()?, &["postmaster", "address=heap"], &[Listens::V4; 2]))
 }
 
-fn may_sample(user: User) -> bool {
-    attach_engines(user).contains(&"perf")
-}
-
 #[test]
 fn servers_with_a_process_per_connection_stay_with_their_samples() {
     let stage = Stage::get();
     let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
-    for user in User::all().into_iter().filter(|user| may_sample(*user)) {
+    for user in User::all().into_iter().filter(|user| may_open_events(*user)) {
         let plain = server.start(&stage, user);
         let pid = plain.pid.to_string();
         let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
@@ -41,7 +37,7 @@ fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
     let stage = Stage::get();
     let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let plain = server.start(&stage, user);

@@ -48,11 +48,6 @@ fn share(servers: usize) -> usize {
     asked.unwrap_or(FEW).div_ceil(servers.max(1))
 }
 
-/// Whether this user may have the engine.
-fn is_available(user: User) -> bool {
-    attach_engines(user).contains(&"perf")
-}
-
 /// Panics unless the server and all that belongs to it have come to no harm.
 #[track_caller]
 fn assert_unharmed(plain: &mut Session, folder: &Path, what: &str) {
@@ -94,7 +89,7 @@ struct Attempt<'a> {
 fn attempt_at_each_server(mut attempt: impl FnMut(&Attempt<'_>) -> u64, check: impl Fn(u64, u64)) {
     let stage = Stage::get();
     let user = User::plain();
-    if !is_available(user) {
+    if !may_open_events(user) {
         return;
     }
     let servers = servers(&stage);
@@ -160,7 +155,7 @@ fn processes_and_threads_created_or_ended_during_a_detach_come_to_no_harm() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !is_available(user) || !cfg!(debug_assertions) {
+    if !may_open_events(user) || !cfg!(debug_assertions) {
         return;
     }
     for mode in ["relay=3", "oneshot=3", "oneexec=3"] {
@@ -217,7 +212,7 @@ fn descriptors_do_not_grow_with_executed_programs() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !is_available(user) {
+    if !may_open_events(user) {
         return;
     }
     let server = Server::c(&program, &["oneexec=3"], &[Listens::V4]);

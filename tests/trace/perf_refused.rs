@@ -98,7 +98,7 @@ fn an_unsuitable_process_is_an_error_where_perf_is_requested() {
     let stage = Stage::get();
     let python = need!(find_program("python3"), "an unsuitable process", "there is no python3");
     let user = User::plain();
-    if !attach_engines(user).contains(&"perf") {
+    if !may_open_events(user) {
         return;
     }
     let script = "import signal, time\n\

@@ -67,7 +67,7 @@ fn a_command_has_the_privileges_and_descriptors_that_it_has_without_tcptally() {
             let plain = server.start(&stage, user);
             (sets(&plain.pid.to_string()), descriptors(plain.pid))
         };
-        let perf = attach_engines(user).contains(&"perf").then_some("perf");
+        let perf = may_open_events(user).then_some("perf");
         for engine in spawn_engines(user).into_iter().chain(perf) {
             // With -v there is a thread that prints messages.
             let mut run = Run::spawn(&stage, user, &["-v", "--engine", engine], &server);

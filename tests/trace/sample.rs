@@ -9,11 +9,6 @@ use nix::sys::signal::Signal;
 
 use crate::harness::*;
 
-/// Whether this user may open perf events at all.
-fn may_sample(user: User) -> bool {
-    attach_engines(user).contains(&"perf")
-}
-
 fn options<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["--engine", "sample"], more].concat()
 }
@@ -43,7 +38,7 @@ fn auto_hands_over_without_a_gap_and_without_a_double_count() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     // They wait in poll(2) and not in accept(2), so that their buffers show with the first accept.
@@ -72,7 +67,7 @@ fn connections_count_once_while_samples_grow() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     for mode in ["loop", "storm=3", "prefork=4"] {
@@ -115,7 +110,7 @@ fn a_killed_tracer_leaves_nothing_behind() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let mut random = Random(15);
@@ -149,7 +144,7 @@ fn nothing_shows_in_the_server_while_it_is_watched() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
@@ -181,7 +176,7 @@ fn what_comes_while_tcptally_is_stopped_is_counted_or_told_to_be_lost() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let server = Server::c(&program, &["loop"], &[Listens::V4]);
@@ -220,7 +215,7 @@ fn the_given_processes_alone() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     for (mode, parent_accepts) in [("prefork=3", false), ("fork", true)] {
@@ -245,7 +240,7 @@ fn works_where_ptrace_is_refused() {
     let mut word = OsString::from("without=ptrace:EPERM=");
     word.push(stage.tcptally());
     let tcptally = [program.clone().into(), word];
-    for user in User::all().into_iter().filter(|u| may_sample(*u)) {
+    for user in User::all().into_iter().filter(|u| may_open_events(*u)) {
         let server = Server::c(&program, &["pool=3"], &[Listens::V4]);
         let plain = server.start(&stage, user);
         let pid = plain.pid.to_string();
@@ -264,7 +259,7 @@ fn counts_a_server_that_strace_traces_already() {
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let strace = need!(find_program("strace"), "strace", "it is not installed");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let mut server = Server::c(&program, &["pool=2"], &[Listens::V4]);
@@ -304,7 +299,7 @@ fn more_threads_than_files_may_be_open() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    if !may_sample(user) {
+    if !may_open_events(user) {
         return;
     }
     let server = Server::c(&program, &["pool=4", "idle=60"], &[Listens::V4]);

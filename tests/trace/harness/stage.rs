@@ -162,6 +162,11 @@ impl User {
     }
 }
 
+/// Whether this user may open perf events on a process that runs already: engines `sample` and `perf`.
+pub fn may_open_events(user: User) -> bool {
+    attach_engines(user).contains(&"perf")
+}
+
 /// The engines that this user may have for a process that runs already.
 pub fn attach_engines(user: User) -> Vec<&'static str> {
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
