@@ -16,18 +16,25 @@ use crate::trace::procfs;
 use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::{SocketLookup, Sockets};
 
+use super::counters::Counters;
 use super::listeners::living_thread;
 use super::record::{Accept, Fork, Record, Thread, What};
+use super::told::Told;
 
 /// Maximum number of new processes that are asked for a socket.
 const MAX_CHILDREN: usize = 4;
 
-/// A sample: its time and thread.
-type Key = (u64, Tid);
+/// A sample: its time and event.
+type Key = (u64, u64);
 
 /// Answers to samples that have not been processed yet.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<Key, Answer>);
+pub(super) struct Answers {
+    known: HashMap<Key, Answer>,
+    /// The time of the latest record that told of lost ones. A sample that was lost before that is no
+    /// reason to take one of a later accept for it.
+    lost_until: u64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
@@ -45,19 +52,19 @@ impl Answer {
 }
 
 impl Answers {
-    /// Asks the socket of an accept that returned at `time`, unless its descriptor has been
-    /// returned again since.
+    /// Asks the socket of an accept, the sample of which has this time and event, unless its descriptor
+    /// has been returned again since.
     pub(super) fn ask(
         &mut self,
-        time: u64,
+        sample: Key,
         accept: &Accept,
         pending: &VecDeque<Record>,
-        sockets: &mut Sockets,
+        (counters, sockets): (&Counters, &mut Sockets),
     ) {
         let Some(fd) = accept.fd else { return };
         let Thread { pid, tid } = accept.thread;
         let mut socket = SocketLookup::Unknown;
-        let next = next_with_descriptor(pending, time, accept, pid);
+        let next = self.next_with_descriptor(sample, (accept, pid), pending, counters);
         if next.is_none() {
             socket = sockets.find(tid, fd, true);
             if socket == SocketLookup::Unknown && procfs::has_ended(tid) {
@@ -69,60 +76,97 @@ impl Answers {
         let own = Answer { time: monotonic_now(), socket, pid };
         let answer = match own.tells_peer() {
             true => own,
-            false => ask_children(time..next.unwrap_or(u64::MAX), accept, pending, sockets)
+            false => ask_children(sample.0..next.unwrap_or(u64::MAX), accept, pending, sockets)
                 .unwrap_or(own),
         };
-        self.0.insert((time, tid), answer);
+        self.known.insert(sample, answer);
     }
 
     /// Asks the processes that were created since, where the descriptor told no peer.
-    pub(super) fn ask_again(&mut self, pending: &VecDeque<Record>, sockets: &mut Sockets) {
-        if self.0.values().all(Answer::tells_peer) {
+    pub(super) fn ask_again(
+        &mut self,
+        pending: &VecDeque<Record>,
+        (counters, sockets): (&Counters, &mut Sockets),
+    ) {
+        if self.known.values().all(Answer::tells_peer) {
             return;
         }
         for record in pending {
             let What::Accept(accept) = &record.what else { continue };
-            let answer = self.0.get_mut(&(record.time, accept.thread.tid));
-            let Some(answer) = answer.filter(|answer| !answer.tells_peer()) else { continue };
-            let next = next_with_descriptor(pending, record.time, accept, answer.pid);
+            let sample = (record.time, record.event);
+            let answer = self.known.get(&sample).filter(|answer| !answer.tells_peer());
+            let Some(answer) = answer else { continue };
+            let next = self.next_with_descriptor(sample, (accept, answer.pid), pending, counters);
             let window = record.time..next.unwrap_or(u64::MAX);
             if let Some(other) = ask_children(window, accept, pending, sockets) {
-                *answer = other;
+                self.known.insert(sample, other);
             }
         }
     }
 
+    /// A record of this time told of lost ones.
+    pub(super) fn note_lost(&mut self, time: u64) {
+        self.lost_until = self.lost_until.max(time);
+    }
+
     /// Whether nobody waits for anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 
     /// Whether a sample must wait: until `horizon` all accepts are known, and one after that may
     /// have returned the same descriptor before the answer.
     pub(super) fn must_wait(&self, record: &Record, horizon: u64) -> bool {
-        let What::Accept(accept) = &record.what else { return false };
-        !self.0.is_empty()
-            && self.0.get(&(record.time, accept.thread.tid)).is_some_and(|a| a.time > horizon)
+        !self.known.is_empty()
+            && self.known.get(&(record.time, record.event)).is_some_and(|a| a.time > horizon)
     }
 
     /// What the socket of an accept said; nothing where it may have been another socket.
     pub(super) fn take(
         &mut self,
-        time: u64,
+        sample: Key,
         accept: &Accept,
         pending: &VecDeque<Record>,
+        counters: &Counters,
     ) -> Option<SocketLookup> {
-        if self.0.is_empty() {
+        if self.known.is_empty() {
             return None;
         }
-        let answer = self.0.remove(&(time, accept.thread.tid))?;
-        let next = next_with_descriptor(pending, time, accept, answer.pid);
+        let answer = self.known.remove(&sample)?;
+        let next = self.next_with_descriptor(sample, (accept, answer.pid), pending, counters);
         next.is_none_or(|next| next > answer.time).then_some(answer.socket)
     }
 
     /// Forgets the answers to samples before a time: those of accepts that did not count.
     pub(super) fn forget_before(&mut self, time: u64) {
-        self.0.retain(|(sampled, _), _| *sampled >= time);
+        self.known.retain(|(sampled, _), _| *sampled >= time);
+    }
+
+    /// When a later accept of process `pid` returned the same descriptor, if the first sample of this
+    /// one has this time and event.
+    fn next_with_descriptor(
+        &self,
+        (time, event): Key,
+        (accept, pid): (&Accept, Tid),
+        pending: &VecDeque<Record>,
+        counters: &Counters,
+    ) -> Option<u64> {
+        let place = counters.place_of(event).map(|(_, place)| place);
+        let mut told = place
+            .filter(|_| self.lost_until < time)
+            .map(|place| Told::new(accept, (time, event), place));
+        let from = pending.partition_point(|record| record.time < time);
+        let later = pending.range(from..).filter(|r| (r.time, r.event) != (time, event));
+        for record in later {
+            let What::Accept(other) = &record.what else { continue };
+            if other.thread.pid == pid
+                && other.fd == accept.fd
+                && !told.as_mut().is_some_and(|told| told.takes(other, record.event, counters))
+            {
+                return Some(record.time);
+            }
+        }
+        None
     }
 }
 
@@ -150,30 +194,69 @@ fn ask_children(
     children.take(MAX_CHILDREN).map(ask).find(Answer::tells_peer)
 }
 
-/// When an accept of process `pid` returned the same descriptor after `time`.
-fn next_with_descriptor(
-    pending: &VecDeque<Record>,
-    time: u64,
-    accept: &Accept,
-    pid: Tid,
-) -> Option<u64> {
-    let is_same = |other: &Accept| other.thread.pid == pid && other.fd == accept.fd;
-    // Two events may tell of one accept, microseconds apart.
-    const SAME_ACCEPT_NS: u64 = 20_000;
-    let later = pending.iter().filter(|record| match &record.what {
-        What::Accept(other) => {
-            let is_other_thread = other.thread.tid != accept.thread.tid;
-            is_same(other) && record.time > time + if is_other_thread { 0 } else { SAME_ACCEPT_NS }
-        }
-        _ => false,
-    });
-    later.map(|record| record.time).min()
-}
-
 /// Whether an answer names the peer that the sample names.
 pub(super) fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
     let (PeerAddr::Peer(heard) | PeerAddr::Perhaps(heard)) = heard else { return false };
     peer.is_some_and(|peer| {
         canonical(peer.ip()) == canonical(heard.ip()) && peer.port() == heard.port()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::{FamilyId, Place};
+    use super::super::record::{Buffer, Site};
+    use super::*;
+
+    const THREAD: Thread = Thread { pid: 1, tid: 1 };
+    /// Two events of the thread, and one of another.
+    const EVENTS: [u64; 3] = [100, 101, 102];
+    /// When the accept was sampled, and when its socket was asked.
+    const SAMPLED: u64 = 1_000;
+    const ASKED: u64 = SAMPLED + 80_000_000;
+    /// The CPU was taken away in between.
+    const LATER: u64 = SAMPLED + 50_000_000;
+
+    fn accept(thread: Thread) -> Accept {
+        Accept {
+            thread,
+            fd: Some(7),
+            listener: Some(3),
+            site: Site::default(),
+            buffer: Buffer::Null,
+            heard: PeerAddr::Unclear,
+        }
+    }
+
+    /// Whether the answer counts if an event of a thread samples an accept with the same descriptor
+    /// later, but before the socket was asked.
+    fn counts(event: u64, thread: Thread, lost: Option<u64>) -> bool {
+        let mut counters = Counters::default();
+        for event in EVENTS {
+            counters.add(event, (FamilyId::default(), (1, 2)), Place::default());
+        }
+        let peer = Some(([127, 0, 0, 5], 1).into());
+        let socket = SocketLookup::Inet { local: None, peer };
+        let sample = (SAMPLED, EVENTS[0]);
+        let mut answers = Answers::default();
+        answers.known.insert(sample, Answer { time: ASKED, socket, pid: THREAD.pid });
+        lost.into_iter().for_each(|time| answers.note_lost(time));
+        let later = Record { time: LATER, event, what: What::Accept(accept(thread)) };
+        answers.take(sample, &accept(THREAD), &VecDeque::from([later]), &counters) == Some(socket)
+    }
+
+    #[test]
+    fn a_second_sample_of_an_accept_does_not_invalidate_its_answer() {
+        assert!(counts(EVENTS[1], THREAD, None));
+        assert!(counts(EVENTS[1], THREAD, Some(SAMPLED - 1)));
+    }
+
+    #[test]
+    fn a_later_accept_with_the_same_descriptor_invalidates_an_answer() {
+        let other = Thread { pid: 1, tid: 2 };
+        assert!(!counts(EVENTS[0], THREAD, None), "an event samples an accept once");
+        assert!(!counts(EVENTS[2], other, None), "another thread");
+        let lost = Some(SAMPLED);
+        assert!(!counts(EVENTS[1], THREAD, lost), "its sample of the first may be lost");
+    }
 }

@@ -221,9 +221,9 @@ impl Families {
         self.counters.place_of(event)
     }
 
-    /// Whether an event was open at this time; `None`: it was just being opened.
-    pub(super) fn was_open(&self, event: u64, time: u64) -> Option<bool> {
-        self.counters.was_open(event, time)
+    /// What is known of each event.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// One of them, unless it is closed.

@@ -91,7 +91,8 @@ impl Sampler {
     fn read(&mut self) -> u64 {
         let mut questions = Vec::new();
         let (mut lost, mut wrong) = (0, 0);
-        let Sampler { rings, families, listeners, options, programs, started, covered, .. } = self;
+        let Sampler { rings, families, listeners, options, programs, .. } = self;
+        let Sampler { started, covered, answers, .. } = self;
         let entries = families.entry_events();
         let is_entry = |event| entries.contains(&event);
         let horizon = rings.drain(is_entry, |record| match &record.what {
@@ -104,22 +105,26 @@ impl Sampler {
                         || options.requested.local_ip && listeners.is_wildcard(pid, fd));
                 let is_asked = (is_unclear || is_local_unclear) && !covered.has(accept.thread.tid);
                 if is_asked && started.is_some_and(|t| t <= record.time) {
-                    questions.push((record.time, *accept));
+                    questions.push(((record.time, record.event), *accept));
                 }
             }
             What::Entry(entry) => {
                 wrong += programs.get(entry.thread.pid).map_or(0, |known| known.enter(entry));
             }
-            What::Lost(count) => lost += count,
+            What::Lost(count) => {
+                lost += count;
+                answers.note_lost(record.time);
+            }
             _ => {}
         });
         self.status.record_shortfall(ShortfallKind::Unobservable, wrong, TOO_SHORT);
         self.records_lost += lost;
         // Each takes a look at all pending records. Sockets of older accepts are closed by now.
         let skipped = questions.len().saturating_sub(MAX_QUESTIONS);
-        self.answers.ask_again(self.rings.pending(), &mut self.sockets);
-        for (time, accept) in questions.into_iter().skip(skipped) {
-            self.answers.ask(time, &accept, self.rings.pending(), &mut self.sockets);
+        let Sampler { answers, rings, families, sockets, .. } = self;
+        answers.ask_again(rings.pending(), (families.counters(), sockets));
+        for (sample, accept) in questions.into_iter().skip(skipped) {
+            answers.ask(sample, &accept, rings.pending(), (families.counters(), sockets));
         }
         horizon
     }
@@ -128,9 +133,10 @@ impl Sampler {
         let time = record.time;
         match record.what {
             What::Accept(accept) => {
-                let answer = self.answers.take(time, &accept, self.rings.pending());
-                let Some((family, place)) = self.families.place_of(record.event) else { return };
                 let told = (time, record.event);
+                let counters = self.families.counters();
+                let answer = self.answers.take(told, &accept, self.rings.pending(), counters);
+                let Some((family, place)) = self.families.place_of(record.event) else { return };
                 if self.threads.counts(&accept, told, (family, place), &mut self.families)
                     && self.started.is_some_and(|t| t <= time)
                     && self.ended.is_none_or(|t| time <= t)

@@ -26,6 +26,7 @@ use crate::trace::procfs;
 use super::counters::{FamilyId, Place};
 use super::events::Families;
 use super::record::{Accept, Fork, Thread};
+use super::told::Told;
 
 /// A thread id may be used again this long after its thread was created, at the earliest.
 const REUSE_NS: u64 = 1_000_000;
@@ -57,40 +58,6 @@ struct Known {
     is_certain: bool,
     comm: Option<Arc<str>>,
     last: Option<Told>,
-}
-
-/// The last accept of a thread, and which events have told of it.
-#[derive(Debug)]
-struct Told {
-    time: u64,
-    accept: Accept,
-    place: Place,
-    /// The event that told of it first, and those that told of it later.
-    event: u64,
-    others: Vec<u64>,
-}
-
-impl Told {
-    /// Whether a sample of another event, which comes later, is of this accept, too. `was_open` says
-    /// whether that event was open at a time; `None`: it was just being opened.
-    ///
-    /// An event that was open when an accept was sampled samples that accept, too, before any later
-    /// one on the same CPU, or its sample is known to be lost. So its first sample after the one that
-    /// counted is of the same accept, however long the CPU was taken away between the two, and of a
-    /// later one if it was not open yet. While it was being opened, the order decides: of several
-    /// events the kernel samples the newest first, so that its sample does not follow another of the
-    /// same accept.
-    fn is_told_by(
-        &self,
-        accept: &Accept,
-        event: u64,
-        was_open: impl Fn(u64) -> Option<bool>,
-    ) -> bool {
-        self.event != event
-            && !self.others.contains(&event)
-            && self.accept.is_alike(accept)
-            && was_open(self.time) == Some(true)
-    }
 }
 
 /// Whether a new thread has inherited the events of the one that created it.
@@ -307,15 +274,10 @@ impl Threads {
         if known.opened.is_some_and(|(_, end)| time > end) {
             self.unsettled.remove(&tid);
         }
-        let was_open = |at| families.was_open(event, at);
-        if let Some(told) = &mut known.last
-            && told.place == place
-            && told.is_told_by(accept, event, was_open)
-        {
-            told.others.push(event);
+        if known.last.as_mut().is_some_and(|told| told.takes(accept, event, families.counters())) {
             return false;
         }
-        known.last = Some(Told { time, accept: *accept, place, event, others: Vec::new() });
+        known.last = Some(Told::new(accept, (time, event), place));
         true
     }
 
@@ -370,9 +332,7 @@ fn recount(from: Option<FamilyId>, to: Option<FamilyId>, families: &mut Families
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Buffer, Site};
     use super::*;
-    use crate::trace::sockaddr::PeerAddr;
 
     fn known(opened: Option<(u64, u64)>, is_certain: bool) -> Known {
         Known {
@@ -394,35 +354,6 @@ mod tests {
             threads.unsettled.insert(tid);
         }
         threads
-    }
-
-    fn accept(buffer: Buffer, heard: PeerAddr) -> Accept {
-        let site = Site::new(5_000, 6_000, 4_000);
-        let thread = Thread { pid: 1, tid: 1 };
-        Accept { thread, fd: Some(7), listener: Some(3), site, buffer, heard }
-    }
-
-    /// The sample of an event, 100, at time 1000.
-    fn told() -> Told {
-        let accept = accept(Buffer::Elsewhere(1_000), PeerAddr::Unclear);
-        Told { time: 1_000, accept, place: Place::default(), event: 100, others: Vec::new() }
-    }
-
-    #[test]
-    fn samples_of_one_accept_by_two_open_events_count_once() {
-        let larger = accept(Buffer::Sampled, PeerAddr::Peer(([127, 0, 0, 5], 1).into()));
-        let mut told = told();
-        assert!(told.is_told_by(&larger, 101, |time| Some(time == 1_000)));
-        assert!(!told.is_told_by(&larger, 101, |_| Some(false)), "it was opened since");
-        assert!(
-            !told.is_told_by(&larger, 101, |_| None),
-            "it was opened then: the newest is first"
-        );
-        assert!(!told.is_told_by(&larger, 100, |_| Some(true)), "the same event again");
-        let other = Accept { fd: Some(8), ..larger };
-        assert!(!told.is_told_by(&other, 101, |_| Some(true)), "another descriptor");
-        told.others.push(101);
-        assert!(!told.is_told_by(&larger, 101, |_| Some(true)), "it has told of it before");
     }
 
     #[test]
