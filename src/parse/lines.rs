@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memchr2, memrchr2};
 
-use super::input::{Input, Plain};
+use super::input::{Input, Plain, push_zeros};
 use crate::sys;
 
 /// What is longer than this is cut; the rest of such a line is passed over.
@@ -131,7 +131,7 @@ pub(super) fn pieces(input: &mut Input, mut give: impl FnMut(Piece<'_>)) -> io::
     loop {
         // What is left from before has no end of a line in it.
         let mut searched = buffer.len();
-        buffer.resize(searched + READ, 0);
+        push_zeros(&mut buffer, READ);
         let read = input.read(&mut buffer[searched..]);
         buffer.truncate(searched + *read.as_ref().unwrap_or(&0));
         if !matches!(read, Ok(1..)) {
@@ -179,7 +179,8 @@ pub(super) fn load(
     let before = usize::from(start > 0);
     let left = usize::try_from(plain.len - start).unwrap_or(usize::MAX);
     let own = before + chunk.min(left);
-    buffer.resize(own, 0);
+    buffer.truncate(own);
+    push_zeros(buffer, own - buffer.len());
     let read = plain.read_at(buffer, start - before as u64)?;
     buffer.truncate(read);
     let own = own.min(read);
@@ -212,7 +213,7 @@ pub(super) fn load(
         let more = (searched - last).clamp(512, 64 * 1024);
         let left = plain.len - (start - before as u64) - searched as u64;
         let more = more.min(usize::try_from(left).unwrap_or(more));
-        buffer.resize(searched + more, 0);
+        push_zeros(buffer, more);
         let read =
             plain.read_at(&mut buffer[searched..], start - before as u64 + searched as u64)?;
         buffer.truncate(searched + read);

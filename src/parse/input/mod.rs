@@ -80,6 +80,18 @@ pub(super) fn size(files: &[PathBuf]) -> Option<u64> {
         .sum::<Option<u64>>()
 }
 
+/// Appends `n` zeros, to read into. `Vec::resize` does so a byte at a time where code is optimised for size.
+pub(super) fn push_zeros(buffer: &mut Vec<u8>, n: usize) {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    buffer.reserve(n);
+    let mut left = n;
+    while left > 0 {
+        let piece = left.min(ZEROS.len());
+        buffer.extend_from_slice(&ZEROS[..piece]);
+        left -= piece;
+    }
+}
+
 impl Input {
     /// Opens `path`; `-` is stdin.
     pub(super) fn open(path: &Path, progress: &Arc<Progress>) -> Result<Input, InputError> {
@@ -262,7 +274,7 @@ impl Input {
         }
         let old = self.head.len();
         let mut head = std::mem::take(&mut self.head);
-        head.resize(old + READ_AT_ONCE, 0);
+        push_zeros(&mut head, READ_AT_ONCE);
         let read = self.fetch(&mut head[old..], old as u64);
         head.truncate(old + *read.as_ref().unwrap_or(&0));
         self.head = head;
@@ -287,8 +299,9 @@ impl Input {
                     data.ok().and_then(|at| u64::try_from(at).ok()).unwrap_or(*at + seen).min(*end);
                 seen = 0;
             }
-            self.head.resize(READ_AT_ONCE, 0);
             let mut head = std::mem::take(&mut self.head);
+            head.clear();
+            push_zeros(&mut head, READ_AT_ONCE);
             let n = self.fetch(&mut head, seen)?;
             head.truncate(n);
             if n == 0 {

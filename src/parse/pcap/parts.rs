@@ -12,7 +12,7 @@ use super::frames::{Format, Stop};
 use super::packet::Selection;
 use crate::Sink;
 use crate::parse::found::{ConnectionBuffer, FoundConnections};
-use crate::parse::input::{Input, Plain};
+use crate::parse::input::{Input, Plain, push_zeros};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
 
@@ -75,7 +75,10 @@ impl Job {
         self.limit = start.saturating_add(chunk as u64).min(plain.len);
         self.block.from = None;
         self.error = None;
-        self.buffer.resize((self.limit - self.start) as usize, 0);
+        let length = (self.limit - self.start) as usize;
+        self.buffer.truncate(length);
+        let more = length - self.buffer.len();
+        push_zeros(&mut self.buffer, more);
         match plain.read_at(&mut self.buffer, self.start) {
             Ok(read) => self.buffer.truncate(read),
             Err(error) => self.error = Some(error),
@@ -88,7 +91,7 @@ impl Job {
         let Job { start, limit, buffer, block, .. } = self;
         let read = block.read(format, (buffer, *start), (from, *limit), selection, |buffer, n| {
             let old = buffer.len();
-            buffer.resize(old + n, 0);
+            push_zeros(buffer, n);
             let read = plain.read_at(&mut buffer[old..], *start + old as u64)?;
             buffer.truncate(old + read);
             Ok(())
@@ -197,7 +200,7 @@ fn stream(
         let enough = buffer.len() + needed;
         while buffer.len() < enough {
             let old = buffer.len();
-            buffer.resize(old.max(enough - 1) + READ, 0);
+            push_zeros(&mut buffer, old.max(enough - 1) - old + READ);
             let read = input.read(&mut buffer[old..]);
             buffer.truncate(old + *read.as_ref().unwrap_or(&0));
             match read {

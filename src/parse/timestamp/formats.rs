@@ -123,11 +123,10 @@ impl Cursor<'_> {
 
     /// The three letters of a day of the week and a blank.
     pub(super) fn weekday(&mut self) -> bool {
-        let mut cursor = *self;
-        let days = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
-        let found = days.iter().any(|day| cursor.eat(*day)) && cursor.eat(b" ");
+        let Some((day, [b' ', rest @ ..])) = self.0.split_first_chunk() else { return false };
+        let found = matches!(day, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun");
         if found {
-            *self = cursor;
+            self.0 = rest;
         }
         found
     }
@@ -162,8 +161,21 @@ impl Cursor<'_> {
 
 /// The number of a month, by the first three letters of its name.
 fn month_of(name: &[u8]) -> Option<i8> {
-    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    MONTHS.chunks(3).position(|month| month == name).map(|at| at as i8 + 1)
+    Some(match name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    })
 }
 
 /// Whether an abbreviation of a time zone is that of UTC. Others are ambiguous (`CST`, `IST`).
