@@ -54,7 +54,7 @@ fn find_text_in(object: &Map<String, Value>, depth: usize) -> Option<(&'static s
         };
         if depth < MAX_DEPTH
             && text.trim_start().starts_with('{')
-            && let Ok(Value::Object(inner)) = serde_json::from_str(&text)
+            && let Ok(Value::Object(inner)) = serde_json::from_slice(text.as_bytes())
             && let Some((_, text)) = find_text_in(&inner, depth + 1)
         {
             return Some((key, text));

@@ -55,7 +55,7 @@ pub(super) fn add_rows(
     reports: &mut Reports,
     cx: &mut Context<'_>,
 ) -> serde_json::Result<()> {
-    let mut report: Report = serde_json::from_str(head)?;
+    let mut report: Report = serde_json::from_slice(head.as_bytes())?;
     let rows: serde_json::Result<Vec<Row>> =
         rows.into_iter().map(|row| serde_json::from_value(row).map(Row::in_interval)).collect();
     report.rows = Some(rows?);
