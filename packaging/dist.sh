@@ -79,8 +79,11 @@ build() {
         cflags="$cflags -DZSTD_EXCLUDE_${compressor}_BLOCK_COMPRESSOR"
     done
     name=$(echo "$target" | tr - _)
-    if [ "$target" != "$host" ]; then
-        linker=CARGO_TARGET_$(echo "$name" | tr '[:lower:]' '[:upper:]')_LINKER
+    linker=CARGO_TARGET_$(echo "$name" | tr '[:lower:]' '[:upper:]')_LINKER
+    if [ "$arch" = aarch64 ]; then
+        # rustc makes static programs for this target that are not position-independent.
+        eval "export STATIC_PIE_COMPILER=\"\${$linker:-$compiler}\" $linker=\"\$PWD/packaging/static-pie-gcc\""
+    elif [ "$target" != "$host" ]; then
         eval "export $linker=\${$linker:-$compiler}"
     fi
     env "CFLAGS_$name=$cflags" CARGO_ENCODED_RUSTFLAGS="$(flags)" \
