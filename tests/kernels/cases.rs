@@ -14,8 +14,10 @@ use crate::watching::Watch;
 const CONNECTIONS: usize = 200;
 /// Addresses that they come from.
 const ADDRESSES: usize = 7;
-/// A thread per connection, one thread, and what people run.
-const SERVERS: [&str; 3] = ["thread", "loop", "nginx"];
+/// The C server with a thread per connection and with one thread, and what people run.
+const SERVERS: [&str; 6] = ["thread", "loop", "nginx", "redis", "python", "asyncio"];
+/// Servers that must outlive a killed tcptally.
+const KILLED: [&str; 4] = ["thread", "nginx", "redis", "python"];
 /// How often tcptally is killed in a case.
 const KILLS: u64 = 5;
 
@@ -53,8 +55,10 @@ impl Case {
             }
         }
         if setting.is_usual() {
-            for engine in ["sample", "perf", "syscall", "seccomp"] {
-                all.push(case(Way::Kill, engine, "thread"));
+            for server in KILLED {
+                for engine in ["sample", "perf", "syscall", "seccomp"] {
+                    all.push(case(Way::Kill, engine, server));
+                }
             }
         }
         let selected = std::env::var("TCPTALLY_KERNEL_CASES").unwrap_or_default();
@@ -97,6 +101,9 @@ impl Case {
     fn server(&self, stage: &Stage) -> Option<Server> {
         match self.server {
             "nginx" => Server::nginx(),
+            "redis" => Server::redis(),
+            "python" => Server::python_threads(),
+            "asyncio" => Server::python_asyncio(),
             mode => {
                 let listens = if has_ipv6() { Listens::Dual } else { Listens::V4 };
                 Some(Server::c(&stage.server()?, &[mode], &[listens]))

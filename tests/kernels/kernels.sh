@@ -8,6 +8,7 @@
 # emulated, which takes some minutes for each kernel (QEMU="..." replaces the whole choice).
 # ARCH=arm64 does so for AArch64, in emulation: with Debian's own packages for arm64 as the root, and with
 # contrib/cargo-aarch64, qemu-system-arm and gcc-aarch64-linux-gnu (also gcc-arm-linux-gnueabihf, for 32-bit servers).
+# PROGRAM=FILE is tested instead of the development build: what `make static` or `make build-aarch64` made.
 # FETCH_ONLY=1 downloads the kernels alone. SUITE='FILTER...' runs these tests of tests/trace too; CASES=WORD and SETTINGS=WORD select.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -139,6 +140,12 @@ install_programs() {
         path=$(PATH=$PATH:/usr/sbin:/sbin command -v $program) || continue
         install_program "$path"
     done
+    if [ -x /usr/bin/python3 ]; then
+        install_program /usr/bin/python3
+        mkdir -p "$root/usr/lib"
+        cp -r /usr/lib/python3.* "$root/usr/lib/"
+        rm -rf "$root"/usr/lib/python3.*/test "$root"/usr/lib/python3.*/config-*
+    fi
     cp -L "$(command -v busybox)" "$root/bin/busybox"
     # Busybox's own shell runs its pidof and setpriv, whatever PATH says.
     install_program "$(command -v dash)"
@@ -197,7 +204,7 @@ build_root() {
     fi
     # The tests know the program, the C server and the documents by their absolute names.
     mkdir -p "$root$built/debug" "$root$built/tmp" "$root$PWD/docs"
-    "${tools}strip" "$built/debug/tcptally" -o "$root$built/debug/tcptally"
+    "${tools}strip" "${PROGRAM:-$built/debug/tcptally}" -o "$root$built/debug/tcptally"
     cp README.md "$root$PWD/"
     cp docs/*.md "$root$PWD/docs/"
     $compiler -O1 -pthread -o "$root/server" tests/tracees/server/*.c
