@@ -183,7 +183,7 @@ impl<K: Key> Slots<K> {
     }
 
     /// The count in the first slot of a client. Reading it brings the slot into the cache.
-    #[inline]
+    #[inline(always)]
     fn touch(&self, hash: u64) -> u32 {
         if self.slots.is_empty() { 0 } else { self.slots[self.home(hash)].count }
     }
@@ -319,7 +319,7 @@ impl Coalescer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(&self, ip: Address, kind: usize, place: u32) -> u64 {
         match ip {
             Address::V4(ip) => self.v4[kind].hash(ip, place),

@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over spaces and tabs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn blanks(&mut self) {
         let n = self.0.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
         self.0 = &self.0[n..];
@@ -97,7 +97,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the next digits, `most` of them at most (18), and returns their number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn number_up_to(&mut self, most: usize) -> Option<i64> {
         let (mut value, mut n) = (0, 0);
         for b in &self.0[..self.0.len().min(most.min(18))] {

@@ -25,7 +25,7 @@ pub(super) fn number<N: TryFrom<u64>>(text: &[u8]) -> Option<N> {
 }
 
 /// An IPv4 address, as [`Ipv4Addr`] itself reads it: without leading zeros.
-#[inline]
+#[inline(always)]
 pub(super) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let (a, rest) = octet(text)?;
     let (b, rest) = octet(rest.strip_prefix(b".")?)?;
@@ -59,7 +59,7 @@ fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// The number that `text` begins with, and how many digits it has; 8 stands for 8 or more.
-#[inline]
+#[inline(always)]
 pub(super) fn leading_digits(text: &[u8]) -> (u64, usize) {
     match text.first_chunk::<8>() {
         Some(eight) => eight_digits(*eight),

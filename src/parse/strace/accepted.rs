@@ -80,7 +80,7 @@ impl Accepted {
     }
 
     /// The call as any other is told; `line` is where it was read.
-    #[inline]
+    #[inline(always)]
     pub fn call(&self, line: &[u8]) -> Call {
         let end = End { ip: self.ip.ip(), port: self.port };
         let mut call = Call {
