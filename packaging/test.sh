@@ -5,13 +5,14 @@
 #
 #   packaging/test.sh [CASE]...     the cases are the functions below, case_NAME
 #
-# MIRROR is that of debootstrap. DIST=FOLDER takes packages that are there instead of building them (case reproducible is then skipped).
+# MIRROR is that of debootstrap. ARCH=aarch64 DIST=target/packages packaging/test.sh sums binary foreign tests the packages for
+# another architecture, as far as emulation can. DIST=FOLDER takes packages that are there instead of building them (case reproducible is then skipped).
 set -uo pipefail
 umask 022
 cd "$(dirname "$0")/.."
 repo=$PWD
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-arch=$(uname -m)
+arch=${ARCH:-$(uname -m)}
 limit=6000000
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -228,6 +229,40 @@ case_deb() {
 }
 
 inside_keeping_tmp() { chroot "$1" /bin/sh -c "$2"; }
+
+# Packages for another architecture: what they contain, and the program in emulation, which knows no ptrace(2).
+case_foreign() {
+    [ "$arch" != "$(uname -m)" ] || skip "the packages are for this machine"
+    need "qemu-$arch-static" qemu-user-static
+    need rpm2cpio rpm2cpio
+    need busybox busybox-static
+    root=$work/foreign
+    mkdir -p "$root"
+    dpkg-deb -x "$work"/first/*.deb "$root"
+    has_files "$root" usr/share/zsh/vendor-completions/_tcptally
+    [ "$(dpkg-deb -f "$work"/first/*.deb Architecture)" = "${arch/aarch64/arm64}" ] || fail "architecture of the .deb"
+    [ "$(rpm -qp --qf '%{arch}' "$work"/first/*.rpm)" = "$arch" ] || fail "architecture of the .rpm"
+    (mkdir "$work/foreign-rpm" && cd "$work/foreign-rpm" && rpm2cpio "$work"/first/*.rpm | busybox cpio -id)
+    has_files "$work/foreign-rpm" usr/share/zsh/site-functions/_tcptally
+    cmp "$root/usr/bin/tcptally" "$work/foreign-rpm/usr/bin/tcptally"
+    tar -xzf "$work"/first/*.tar.gz --strip-components=1 -C "$work/foreign-rpm"
+    cmp "$root/usr/bin/tcptally" "$work/foreign-rpm/bin/tcptally"
+    emulated() { "qemu-$arch-static" "$root/usr/bin/tcptally" "$@"; }
+    emulated --version | grep -qx "tcptally $version"
+    # Manual pages and completions are those of this program, whatever printed them.
+    emulated man trace | cmp - <(gunzip -c "$root/usr/share/man/man1/tcptally-trace.1.gz")
+    emulated completions bash | cmp - "$root/usr/share/bash-completion/completions/tcptally"
+    record='12:00:00.000001 accept4(3, {sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr("127.0.0.1")}, [16], 0) = 5'
+    [ "$(emulated parse --no-config -F plain <<<"$record")" = '127.0.0.1: 1' ] || fail "parse"
+    for packer in gzip xz bzip2 zstd lz4; do
+        command -v $packer >/dev/null || { say "no $packer"; continue; }
+        $packer -c <<<"$record" >"$work/packed"
+        [ "$(emulated parse --no-config -F plain "$work/packed")" = '127.0.0.1: 1' ] || fail "a record packed by $packer"
+    done
+    emulated parse --no-config -F parquet -o "$work/foreign.parquet" <<<"$record"
+    [ "$(emulated parse --no-config -F plain "$work/foreign.parquet")" = '127.0.0.1: 1' ] || fail "parquet"
+    say "$arch by $("qemu-$arch-static" --version | head -n 1 | cut -d' ' -f1,3)"
+}
 
 case_lintian() {
     need lintian lintian

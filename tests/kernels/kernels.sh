@@ -9,7 +9,8 @@
 # ARCH=arm64 does so for AArch64, in emulation: with Debian's own packages for arm64 as the root, and with
 # contrib/cargo-aarch64, qemu-system-arm and gcc-aarch64-linux-gnu (also gcc-arm-linux-gnueabihf, for 32-bit servers).
 # PROGRAM=FILE is tested instead of the development build: what `make static` or `make build-aarch64` made.
-# FETCH_ONLY=1 downloads the kernels alone. SUITE='FILTER...' runs these tests of tests/trace too; CASES=WORD and SETTINGS=WORD select.
+# FETCH_ONLY=1 downloads the kernels alone. SUITE='FILTER...' runs these tests of tests/trace too; CASES='WORD...' and SETTINGS=WORD select
+# cases and settings, and with CASES nothing else runs.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -230,11 +231,16 @@ END
     {
         # Debian's own value is 3. The last setting of the cases cannot be taken back.
         echo 'echo 2 >/proc/sys/kernel/perf_event_paranoid'
-        [ -z "$units" ] || echo 'test-units --test-threads=1'
-        echo "test-trace --nocapture --test-threads=1 readme && echo '@recipes'"
+        if [ -z "${CASES:-}" ]; then
+            [ -z "$units" ] || echo 'test-units --test-threads=1'
+            echo "test-trace --nocapture --test-threads=1 readme && echo '@recipes'"
+        fi
         [ -z "${SUITE:-}" ] || echo "test-trace --test-threads=1 $SUITE"
-        echo "export TCPTALLY_KERNEL_CASES='${CASES:-}' TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}'"
-        echo 'TCPTALLY_MAY_SET_SYSCTLS=1 test-kernels --ignored --nocapture --test-threads=1 each_count'
+        echo "export TCPTALLY_MAY_SET_SYSCTLS=1 TCPTALLY_KERNEL_SETTINGS='${SETTINGS:-}'"
+        for word in ${CASES:-all}; do
+            [ -n "${CASES:-}" ] || word=
+            echo "TCPTALLY_KERNEL_CASES='$word' test-kernels --ignored --nocapture --test-threads=1 each_count"
+        done
         # shellcheck disable=SC2016 # The shell inside does.
         echo 'dmesg | grep -E "BUG|WARNING|Oops|Call Trace|lockdep|hung task|soft lockup" | sed "s/^/@complaint /"'
     } >"$root/run-these"
