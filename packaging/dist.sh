@@ -45,6 +45,8 @@ flags() {
     sysroot=$(rustc --print sysroot)
     hash=$(rustc -vV | sed -n 's/^commit-hash: //p')
     printf '%s\037' -Ctarget-feature=+crt-static
+    # Functions are inlined where they are small, and everywhere only if they are marked #[inline(always)].
+    printf '%s\037' -Cllvm-args=-inlinehint-threshold=100 -Cllvm-args=-inline-threshold=30
     # No path of this machine in the program.
     printf '%s\037' "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     printf '%s\037' "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$hash"
@@ -71,10 +73,11 @@ if [ "$target" != "$host" ]; then
 fi
 
 build() {
-    # For the C code of zstd and xz: of the compressors of zstd only the one that parquet uses, and no tables for
-    # unwinding, since no Rust is called from it.
+    # For the C code of zstd and xz: of the compressors of zstd only the one that parquet uses, of its two decoders for
+    # Huffman codes the smaller, and no tables for unwinding, since no Rust is called from it.
     cflags="-ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$PWD=/tcptally"
     cflags="$cflags -fno-asynchronous-unwind-tables -fno-unwind-tables"
+    cflags="$cflags -DHUF_FORCE_DECOMPRESS_X1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT"
     for compressor in DFAST GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do
         cflags="$cflags -DZSTD_EXCLUDE_${compressor}_BLOCK_COMPRESSOR"
     done
