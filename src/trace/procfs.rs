@@ -291,9 +291,11 @@ pub(crate) fn program(pid: Tid) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-/// A call of accept(2) or accept4(2) in which a thread is blocked: addresses in its memory.
+/// A call of accept(2) or accept4(2) in which a thread is blocked, with addresses in its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AcceptCall {
+    /// The listening descriptor.
+    pub listener: i32,
     /// Where the peer's address is to be written.
     pub address: u64,
     /// Where the length of the buffer is.
@@ -311,8 +313,8 @@ pub(crate) fn accept_under_way(tid: Tid) -> Option<AcceptCall> {
         return None;
     }
     let mut words = words.map(|w| u64::from_str_radix(w.strip_prefix("0x")?, 16).ok());
-    let (address, length) = (words.nth(1)??, words.next()??);
-    Some(AcceptCall { address, length, stack_pointer: words.nth(3)?? })
+    let (listener, address, length) = (words.next()?? as i32, words.next()??, words.next()??);
+    Some(AcceptCall { listener, address, length, stack_pointer: words.nth(3)?? })
 }
 
 /// Returns the path of the program that `tid` has just executed, if its file is setuid or setgid

@@ -1,4 +1,4 @@
-"""A server on an event loop, on the port that is the argument. It accepts until EAGAIN."""
+"""A server on an event loop. The arguments are its port and addresses. It accepts until EAGAIN."""
 import asyncio
 import sys
 
@@ -14,7 +14,7 @@ async def serve(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=512)
+    server = await asyncio.start_server(serve, sys.argv[2:], int(sys.argv[1]), backlog=512)
     await server.serve_forever()
 
 

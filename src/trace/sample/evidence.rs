@@ -4,7 +4,8 @@
 //! one the kernel writes the beginning of the address; the rest is what was on the stack before,
 //! another client's address perhaps. So calls of accept are sampled, too, until the length of each
 //! buffer is known. It is taken to be the same for all processes that execute the same program and
-//! call accept at the same place in it.
+//! call accept at the same place in it, on listening sockets of the same address family: Python gives
+//! 16 bytes for IPv4 and 28 for IPv6.
 //!
 //! Where these samples are unavailable, the addresses are compared with what the sockets say, until
 //! two of them differ in the last byte: the kernel has written that far. A socket that answers may
@@ -20,6 +21,7 @@ use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;
 
 use super::answers::confirms;
+use super::listeners::AddressFamily;
 use super::record::{Accept, Entry, Site};
 
 /// Number of answers, all with other ports, that refute a buffer of less than four bytes.
@@ -102,15 +104,21 @@ pub(super) struct Evidence {
 /// What is known of a buffer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Proof {
-    /// The least length that was given to accept.
-    length: Option<u32>,
-    ipv4: Confirmed,
-    ipv6: Confirmed,
-    is_refuted: bool,
+    ipv4: FamilyProof,
+    ipv6: FamilyProof,
     /// Answers that name another port, until one confirms an address.
     differing: u64,
-    /// Addresses that were believed without proof: IPv4, IPv6.
-    trusted: [u64; 2],
+}
+
+/// The same for listening sockets of one address family.
+#[derive(Clone, Copy, Debug, Default)]
+struct FamilyProof {
+    /// The least length that was given to accept.
+    length: Option<u32>,
+    confirmed: Confirmed,
+    is_refuted: bool,
+    /// Number of addresses that were believed without proof.
+    trusted: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,14 +154,21 @@ impl Evidence {
     }
 
     /// A call of accept tells the length of its buffer: how many addresses were believed that may
-    /// be wrong.
-    pub(super) fn enter(&mut self, entry: &Entry) -> u64 {
+    /// be wrong. `family`: that of the listening socket; unknown, it may be either.
+    pub(super) fn enter(&mut self, entry: &Entry, family: Option<AddressFamily>) -> u64 {
         let proof = self.sites.entry(entry.site).or_default();
-        proof.length = Some(proof.length.map_or(entry.length, |known| known.min(entry.length)));
         let mut wrong = 0;
-        for (trusted, end) in proof.trusted.iter_mut().zip([INET_END, INET6_END]) {
-            let believed = std::mem::take(trusted);
-            wrong += if entry.length < end { believed } else { 0 };
+        let both = [
+            (AddressFamily::Ipv4, &mut proof.ipv4, INET_END),
+            (AddressFamily::Ipv6, &mut proof.ipv6, INET6_END),
+        ];
+        for (of, proof, end) in both {
+            if family.is_none_or(|family| family == of) {
+                let least = proof.length.map_or(entry.length, |known| known.min(entry.length));
+                proof.length = Some(least);
+                let believed = std::mem::take(&mut proof.trusted);
+                wrong += if entry.length < end { believed } else { 0 };
+            }
         }
         wrong
     }
@@ -181,9 +196,12 @@ impl Evidence {
         if is_other_socket && !proof.is_short(told) {
             return (proof.unanswered(heard, told), Verdict::Ignored);
         }
-        proof.is_refuted = true;
-        let believed = std::mem::take(&mut proof.trusted);
-        (Some(peer), Verdict::Refuted(believed.iter().sum()))
+        let mut believed = 0;
+        for proof in [&mut proof.ipv4, &mut proof.ipv6] {
+            proof.is_refuted = true;
+            believed += std::mem::take(&mut proof.trusted);
+        }
+        (Some(peer), Verdict::Refuted(believed))
     }
 
     /// Whether a buffer of this program is too short.
@@ -194,19 +212,27 @@ impl Evidence {
 }
 
 impl Proof {
+    fn of(&self, told: SocketAddr) -> &FamilyProof {
+        if told.is_ipv4() { &self.ipv4 } else { &self.ipv6 }
+    }
+
+    fn of_mut(&mut self, told: SocketAddr) -> &mut FamilyProof {
+        if told.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 }
+    }
+
     /// Whether the kernel is known to have written the whole of such an address.
     fn covers(&self, told: SocketAddr) -> bool {
-        let is_confirmed =
-            self.ipv6 == Confirmed::Two || told.is_ipv4() && self.ipv4 == Confirmed::Two;
-        match self.length {
+        let proof = self.of(told);
+        match proof.length {
             Some(length) => length >= end_of(told),
-            None => !self.is_refuted && is_confirmed,
+            None => !proof.is_refuted && self.is_proven(proof),
         }
     }
 
     /// Whether the kernel is known not to have written it.
     fn is_short(&self, told: SocketAddr) -> bool {
-        self.length.map_or(self.is_refuted, |length| length < end_of(told))
+        let proof = self.of(told);
+        proof.length.map_or(proof.is_refuted, |length| length < end_of(told))
     }
 
     fn unanswered(&mut self, heard: PeerAddr, told: SocketAddr) -> Option<SocketAddr> {
@@ -218,26 +244,30 @@ impl Proof {
         }
         // An IPv4 address has zeroes behind it, which a short buffer lacks, as a rule.
         let is_likely = matches!(heard, PeerAddr::Peer(_)) || told.is_ipv6();
-        self.trusted[usize::from(told.is_ipv6())] += u64::from(is_likely);
+        self.of_mut(told).trusted += u64::from(is_likely);
         Some(told).filter(|_| is_likely)
     }
 
+    /// Whether two different addresses were right: those of IPv6 are longer.
+    fn is_proven(&self, proof: &FamilyProof) -> bool {
+        self.ipv6.confirmed == Confirmed::Two || proof.confirmed == Confirmed::Two
+    }
+
     fn unproven(&self) -> u64 {
-        let [ipv4, ipv6] = self.trusted;
-        let is_proven = |confirmed| self.ipv6 == Confirmed::Two || confirmed == Confirmed::Two;
-        let ipv4 = if is_proven(self.ipv4) { 0 } else { ipv4 };
-        ipv4 + if is_proven(self.ipv6) { 0 } else { ipv6 }
+        let unproven = |proof: &FamilyProof| if self.is_proven(proof) { 0 } else { proof.trusted };
+        unproven(&self.ipv4) + unproven(&self.ipv6)
     }
 
     fn has_confirmed(&self) -> bool {
-        self.ipv4 != Confirmed::None || self.ipv6 != Confirmed::None
+        self.ipv4.confirmed != Confirmed::None || self.ipv6.confirmed != Confirmed::None
     }
 
     fn confirm(&mut self, told: SocketAddr) {
-        let (confirmed, last) = match told.ip() {
-            IpAddr::V4(ip) => (&mut self.ipv4, ip.octets()[3]),
-            IpAddr::V6(ip) => (&mut self.ipv6, ip.octets()[15]),
+        let last = match told.ip() {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(ip) => ip.octets()[15],
         };
+        let confirmed = &mut self.of_mut(told).confirmed;
         *confirmed = match *confirmed {
             Confirmed::Two => Confirmed::Two,
             Confirmed::One(former) if former != last => Confirmed::Two,
@@ -269,7 +299,7 @@ mod tests {
     }
 
     fn entry(length: u32) -> Entry {
-        Entry { thread: THREAD, site: Site::default(), length }
+        Entry { thread: THREAD, site: Site::default(), listener: Some(3), length }
     }
 
     #[test]
@@ -320,11 +350,24 @@ mod tests {
                 assert!(evidence.peer(&accept(text), None).0.is_some(), "believed for now");
             }
             let wrong = u64::from(!ipv4) + u64::from(!ipv6);
-            assert_eq!(evidence.enter(&entry(length)), wrong, "{length}");
+            assert_eq!(evidence.enter(&entry(length), None), wrong, "{length}");
             for (text, is_known) in [("127.0.0.5:1", ipv4), ("[::1]:1", ipv6)] {
                 assert_eq!(evidence.peer(&accept(text), None).0.is_some(), is_known, "{length}");
                 assert_eq!(evidence.is_refuted(&accept(text)), !is_known);
             }
+        }
+    }
+
+    #[test]
+    fn listeners_of_each_family_may_have_buffers_of_their_own_length() {
+        let mut evidence = Evidence::default();
+        evidence.enter(&entry(16), Some(AddressFamily::Ipv4));
+        assert!(evidence.wants_answer(&accept("[::1]:1")), "not known yet");
+        evidence.enter(&entry(28), Some(AddressFamily::Ipv6));
+        evidence.enter(&entry(16), Some(AddressFamily::Ipv4));
+        for text in ["127.0.0.5:1", "[::1]:1", "[::ffff:127.0.0.5]:1"] {
+            assert!(!evidence.wants_answer(&accept(text)), "{text}");
+            assert!(evidence.peer(&accept(text), None).0.is_some(), "{text}");
         }
     }
 }

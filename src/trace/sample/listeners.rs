@@ -22,7 +22,22 @@ pub(super) enum Listening {
     NotInet,
 }
 
+/// The address family of a listening TCP socket, and so of the addresses that accept writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AddressFamily {
+    Ipv4,
+    /// IPv4 clients have IPv4-mapped addresses.
+    Ipv6,
+}
+
 impl Listening {
+    fn family(self) -> Option<AddressFamily> {
+        self.address().map(|local| match local {
+            SocketAddr::V4(_) => AddressFamily::Ipv4,
+            SocketAddr::V6(_) => AddressFamily::Ipv6,
+        })
+    }
+
     /// Its address, if it is a TCP socket.
     pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
@@ -105,6 +120,12 @@ impl Listeners {
         known
             .and_then(|known| known.listening.address())
             .is_some_and(|local| local.ip().to_canonical().is_unspecified())
+    }
+
+    /// The address family of a descriptor that has been the same socket since it is known.
+    pub(super) fn family(&self, pid: Tid, fd: Option<i32>) -> Option<AddressFamily> {
+        let known = self.known.get(&pid)?.get(&fd?)?;
+        if known.is_fleeting { None } else { known.listening.family() }
     }
 
     /// Whether any descriptor of a process listens on all addresses.

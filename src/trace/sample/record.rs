@@ -99,6 +99,8 @@ pub(super) struct Entry {
     pub thread: Thread,
     /// Where in the program.
     pub site: Site,
+    /// The listening descriptor, if the registers tell it.
+    pub listener: Option<i32>,
     /// The length of the buffer for the address.
     pub length: u32,
 }
@@ -237,7 +239,8 @@ fn entry(thread: Thread, call: &SampledCall, stack: &[u8]) -> Option<Entry> {
     let site = Site::new(call.address, call.length, call.stack_pointer);
     let offset = usize::try_from(call.length.checked_sub(call.stack_pointer)?).ok()?;
     let bytes = stack.get(offset..)?.first_chunk()?;
-    Some(Entry { thread, site, length: u32::from_ne_bytes(*bytes) })
+    let length = u32::from_ne_bytes(*bytes);
+    Some(Entry { thread, site, listener: call.listener, length })
 }
 
 fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) {

@@ -109,7 +109,14 @@ impl Sampler {
                 }
             }
             What::Entry(entry) => {
-                wrong += programs.get(entry.thread.pid).map_or(0, |known| known.enter(entry));
+                let pid = entry.thread.pid;
+                let family = listeners.family(pid, entry.listener);
+                // A descriptor that is not known yet is looked at when this is processed.
+                if (family.is_some() || entry.listener.is_none())
+                    && let Some(known) = programs.get(pid)
+                {
+                    wrong += known.enter(entry, family);
+                }
             }
             What::Lost(count) => {
                 lost += count;
@@ -197,7 +204,13 @@ impl Sampler {
     }
 
     fn enter(&mut self, entry: &Entry) {
-        let wrong = self.programs.of(entry.thread.pid).enter(entry);
+        let Thread { pid, tid } = entry.thread;
+        if entry.listener.is_some() && self.listeners.family(pid, entry.listener).is_none() {
+            let now = monotonic_now();
+            self.listeners.at((pid, tid), entry.listener, (now, now), &mut self.sockets);
+        }
+        let family = self.listeners.family(pid, entry.listener);
+        let wrong = self.programs.of(pid).enter(entry, family);
         self.status.record_shortfall(ShortfallKind::Unobservable, wrong, TOO_SHORT);
     }
 
@@ -214,7 +227,8 @@ impl Sampler {
             && waits() == before
         {
             let site = Site::new(call.address, call.length, call.stack_pointer);
-            self.enter(&Entry { thread, site, length: u32::from_ne_bytes(length) });
+            let (listener, length) = (Some(call.listener), u32::from_ne_bytes(length));
+            self.enter(&Entry { thread, site, listener, length });
         }
     }
 

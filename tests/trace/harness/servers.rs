@@ -134,8 +134,15 @@ impl Server {
         Server::script("python3", include_str!("../../tracees/threads.py"))
     }
 
+    /// A listening socket for each address family. Its buffer is as long as the addresses of the family.
     pub fn python_asyncio() -> Option<Server> {
-        Server::script("python3", include_str!("../../tracees/asyncio.py"))
+        let mut server = Server::script("python3", include_str!("../../tracees/asyncio.py"))?;
+        server.argv.push("127.0.0.1".into());
+        if has_ipv6() {
+            server.argv.push("::1".into());
+            server.ports[0].v6 = true;
+        }
+        Some(server)
     }
 
     /// It asks accept for no address.
