@@ -4,6 +4,9 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+
 use super::ptrace::{Tid, request};
 
 /// `PTRACE_GETSIGMASK` and its neighbours in linux/ptrace.h, which libc lacks for some targets.
@@ -114,15 +117,38 @@ pub fn pending_descriptor(tid: Tid, signal: i32) -> io::Result<Option<RawFd>> {
     }
 }
 
-/// Reads memory of a tracee: process_vm_readv(2).
+/// Reads memory of a tracee by process_vm_readv(2). Where that is refused (a kernel without
+/// CONFIG_CROSS_MEMORY_ATTACH, a seccomp filter), the tracee must be stopped: ptrace(2) reads words.
 pub(crate) fn read_memory(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: into.len() };
     // SAFETY: the local vector is `into`, which the kernel fills; the remote one is checked there.
-    whole(
-        unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) },
-        into,
-    )
+    let moved =
+        unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    match whole(moved, into) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            peek_words(tid, address, into)
+        }
+        read => read,
+    }
+}
+
+/// Reads memory of a stopped tracee by PTRACE_PEEKDATA. Aligned words never extend into a page that
+/// `into` does not need.
+fn peek_words(tid: Tid, address: u64, into: &mut [u8]) -> io::Result<()> {
+    const WORD: u64 = size_of::<libc::c_long>() as u64;
+    let mut at = address;
+    let mut rest = into;
+    while !rest.is_empty() {
+        let offset = (at % WORD) as usize;
+        let word = ptrace::read(Pid::from_raw(tid), (at - at % WORD) as *mut _)?.to_ne_bytes();
+        let length = rest.len().min(word.len() - offset);
+        let (now, later) = rest.split_at_mut(length);
+        now.copy_from_slice(&word[offset..offset + length]);
+        at = at.wrapping_add(length as u64);
+        rest = later;
+    }
+    Ok(())
 }
 
 fn whole(moved: libc::ssize_t, of: &[u8]) -> io::Result<()> {

@@ -99,12 +99,7 @@ fn accepts_by_int80_are_counted_without_get_syscall_info() {
     need!(stage.server_32(), "int 0x80", "this machine runs no 32-bit programs");
     let words = tcptally_without(&stage, &program, "PTRACE_GET_SYSCALL_INFO:EIO");
     let server = Server::c(&program, &["call=int80"], &[Listens::V4]);
-    let mut arguments: Vec<OsString> = ["--engine", "syscall", "--"].map(OsString::from).into();
-    arguments.extend(server.argv.iter().cloned());
-    let mut run = Run::program(&stage, User::plain(), &words, &arguments);
-    server.wait_until_it_listens(&mut run.session);
-    let made = server.clients(1, 80, 5).run();
-    run.end().assert_counts(&made);
+    assert_counts_started(&stage, &words, "syscall", &server);
 }
 
 #[test]
@@ -123,5 +118,26 @@ fn watch_without_sock_diag_names_the_cause_and_another_command() {
 /// Neither the memory nor the socket of the server can be read then.
 #[test]
 fn connections_are_counted_without_any_way_to_ask_for_the_peer() {
-    check("process_vm_readv,pidfd_getfd,pidfd_open:EPERM", Outcome::Counted);
+    check("process_vm_readv,PTRACE_PEEKDATA,pidfd_getfd,pidfd_open:EPERM", Outcome::Counted);
+}
+
+/// Starts the server and compares all its connections with those of the clients.
+fn assert_counts_started(stage: &Stage, words: &[OsString], engine: &str, server: &Server) {
+    let mut arguments: Vec<OsString> = ["--engine", engine, "--"].map(OsString::from).into();
+    arguments.extend(server.argv.iter().cloned());
+    let mut run = Run::program(stage, User::plain(), words, &arguments);
+    server.wait_until_it_listens(&mut run.session);
+    let made = server.clients(1, 80, 5).run();
+    run.end().assert_counts(&made);
+}
+
+#[test]
+fn a_process_created_untraced_is_counted_without_process_vm_readv() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let words = tcptally_without(&stage, &program, "process_vm_readv:ENOSYS");
+    for engine in ["seccomp", "syscall"] {
+        let server = Server::c(&program, &["untraced3"], &[Listens::V4]);
+        assert_counts_started(&stage, &words, engine, &server);
+    }
 }

@@ -34,6 +34,7 @@ static const struct call {
     {"process_vm_readv", __NR_process_vm_readv, ANY, 0},
     {"SO_PEERNAME", __NR_getsockopt, 2, 28},
     {"PTRACE_GET_SYSCALL_INFO", __NR_ptrace, 0, 0x420e},
+    {"PTRACE_PEEKDATA", __NR_ptrace, 0, 2},
     {"NETLINK_SOCK_DIAG", __NR_socket, 2, 4},
 };
 
