@@ -56,7 +56,7 @@ impl UntracedClones {
     pub(super) fn enter(
         &mut self,
         tid: Tid,
-        registers: Registers,
+        registers: &Registers,
         arch: Arch,
         call: Call,
     ) -> io::Result<bool> {
@@ -87,7 +87,7 @@ impl UntracedClones {
             is_caller_done: false,
             is_child_done: false,
             arch,
-            registers,
+            registers: *registers,
             flags,
         });
         Ok(true)
@@ -95,7 +95,7 @@ impl UntracedClones {
 
     /// Restores what was changed for a thread that is at the exit from a system call. Returns
     /// whether something was changed.
-    pub(super) fn exit(&mut self, tid: Tid, registers: Registers) -> io::Result<bool> {
+    pub(super) fn exit(&mut self, tid: Tid, registers: &Registers) -> io::Result<bool> {
         let Some(at) = self.0.iter().position(|c| c.caller == tid && !c.is_caller_done) else {
             return Ok(false);
         };
@@ -116,7 +116,7 @@ impl UntracedClones {
         let is_copy = |c: &Change| !c.is_child_done && c.is_copied_in(&registers);
         let Some(at) = self.0.iter().position(is_copy) else { return Ok(()) };
         let change = self.0[at];
-        change.put_back(tid, registers)?;
+        change.put_back(tid, &registers)?;
         if change.is_caller_done {
             self.0.remove(at);
         } else {
@@ -127,7 +127,7 @@ impl UntracedClones {
 }
 
 impl Change {
-    fn put_back(&self, tid: Tid, registers: Registers) -> io::Result<()> {
+    fn put_back(&self, tid: Tid, registers: &Registers) -> io::Result<()> {
         match self.flags {
             Flags::Argument { former } => match registers.kept_first_argument(self.arch) {
                 Some(_) => write(tid, registers, self.arch, self.flags, former),
@@ -163,7 +163,7 @@ fn without(flags: u64) -> u64 {
     flags & !u64::from(CLONE_UNTRACED)
 }
 
-fn write(tid: Tid, registers: Registers, arch: Arch, flags: Flags, value: u64) -> io::Result<()> {
+fn write(tid: Tid, registers: &Registers, arch: Arch, flags: Flags, value: u64) -> io::Result<()> {
     match flags {
         Flags::Argument { .. } => set_registers(tid, &registers.with_first_argument(value, arch)),
         // Unlike process_vm_writev(2) it also writes to read-only memory.

@@ -108,7 +108,7 @@ impl Tracees {
         let registers = stop.registers()?;
         if registers.is_entry() {
             if engine == PtraceEngine::Syscall {
-                self.enter_call(stop, registers)?;
+                self.enter_call(stop, &registers)?;
             }
             return Ok(None);
         }
@@ -163,16 +163,16 @@ impl Tracees {
     }
 
     /// Handles the entry to a system call under the engine `syscall`.
-    fn enter_call(&mut self, stop: &SyscallStop, registers: Registers) -> io::Result<()> {
+    fn enter_call(&mut self, stop: &SyscallStop, registers: &Registers) -> io::Result<()> {
         let tid = stop.tid();
         if abi::candidates(registers.number()).next().is_none() {
             self.threads.state(tid).is_in_other_call = true;
             return Ok(());
         }
-        if let Some((arch, call)) = call_at(stop, PtraceEngine::Syscall, &registers)? {
+        if let Some((arch, call)) = call_at(stop, PtraceEngine::Syscall, registers)? {
             let evidence = &mut self.threads.state(tid).buffer;
             if evidence.needs_length() {
-                evidence.enter(tid, &registers, arch, call);
+                evidence.enter(tid, registers, arch, call);
             }
             self.enter_clone(tid, registers, arch, call)?;
         }
@@ -198,9 +198,9 @@ impl Tracees {
 
     fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
         let registers = stop.registers()?;
-        let arch = arch_of(stop.arch(), stop.tid(), registers)?;
+        let arch = arch_of(stop.arch(), stop.tid(), &registers)?;
         match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
-            Some((arch, call)) => self.enter_clone(stop.tid(), registers, arch, call),
+            Some((arch, call)) => self.enter_clone(stop.tid(), &registers, arch, call),
             None => Ok(false),
         }
     }
@@ -210,7 +210,7 @@ impl Tracees {
     fn enter_clone(
         &mut self,
         tid: Tid,
-        registers: Registers,
+        registers: &Registers,
         arch: Arch,
         call: Call,
     ) -> io::Result<bool> {
@@ -242,7 +242,7 @@ impl Tracees {
     }
 
     fn exit_clone(&mut self, stop: &SyscallStop) -> io::Result<bool> {
-        let exit = |clones: &mut UntracedClones| clones.exit(stop.tid(), stop.registers()?);
+        let exit = |clones: &mut UntracedClones| clones.exit(stop.tid(), &stop.registers()?);
         Ok(unless_killed(exit(&mut self.untraced_clones))?.unwrap_or(false))
     }
 
@@ -470,14 +470,14 @@ fn call_at(
         // has one meaning only.
         (PtraceEngine::Seccomp, Some(_)) => Ok(candidates.next()),
         (PtraceEngine::Perf | PtraceEngine::Syscall, Some(_)) => {
-            let arch = arch_of(stop.arch(), stop.tid(), *registers)?;
+            let arch = arch_of(stop.arch(), stop.tid(), registers)?;
             Ok(candidates.find(|c| Some(c.0) == arch))
         }
     }
 }
 
 /// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
-fn arch_of(told: io::Result<u32>, tid: Tid, registers: Registers) -> io::Result<Option<Arch>> {
+fn arch_of(told: io::Result<u32>, tid: Tid, registers: &Registers) -> io::Result<Option<Arch>> {
     match told {
         Ok(value) => Ok(abi::arch_of_audit(value)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
