@@ -99,7 +99,7 @@ impl Example<'_> {
     /// A server for a command that attaches or watches.
     fn serve(&self, program: &Path) -> (Server, Session) {
         let argv = vec![program.into(), PORT.to_string().into(), "prefork=2".into()];
-        let ports = vec![Port { number: PORT, v4: true, v6: false }];
+        let ports = vec![Port { number: PORT, v4: true, v6: false, is_dual: false }];
         let server = Server { argv, ports, protocol: GREETED, folder: open_folder() };
         let session = server.start(self.stage, User::plain());
         fs::write(self.programs.join("pid"), session.pid.to_string()).expect("our folder");

@@ -237,6 +237,8 @@ pub struct Port {
     pub number: u16,
     pub v4: bool,
     pub v6: bool,
+    /// Whether one socket serves both.
+    pub is_dual: bool,
 }
 
 /// splitmix64: the same numbers from the same seed, everywhere.

@@ -43,6 +43,7 @@ impl Server {
             number: free_port(),
             v4: *l != Listens::V6,
             v6: *l != Listens::V4,
+            is_dual: *l == Listens::Dual,
         });
         let ports: Vec<Port> = ports.collect();
         let mut argv = vec![program.into()];
@@ -87,7 +88,7 @@ impl Server {
     /// Four threads, one port by IPv4, one dual-stack.
     pub fn haproxy() -> Option<Server> {
         let program = find_program("haproxy")?;
-        let ports = [v4(), both()];
+        let ports = [v4(), Port { is_dual: true, ..both() }];
         let second = if ports[1].v6 { ":::" } else { "*:" };
         let config = format!(
             "global\n nbthread 4\n maxconn 2000\n\
@@ -109,7 +110,10 @@ impl Server {
         let port = both();
         let mut argv: Vec<OsString> = vec![find_program("redis-server")?.into()];
         let number = port.number.to_string();
-        let options = ["--port", &number, "--save", "", "--appendonly", "no"];
+        // In protected mode, version 7.0 refuses all clients but 127.0.0.1, and closes their connections
+        // with the request unread: then a reset follows the message, and may overtake it.
+        let options = ["--protected-mode", "no", "--save", "", "--appendonly", "no"];
+        argv.extend(["--port", &number].map(OsString::from));
         argv.extend(options.map(OsString::from));
         argv.extend(["--bind", "127.0.0.1"].map(OsString::from));
         if port.v6 {
@@ -231,9 +235,21 @@ impl Server {
             if let Some(status) = session.ended() {
                 panic!("ended before it listened: {status}; stderr:\n{}", session.stderr());
             }
-            let listening = listening_ports();
-            self.ports.iter().all(|p| listening.contains(&p.number)).then_some(())
+            self.listens().then_some(())
         });
+    }
+
+    /// Whether it listens on all its ports, for IPv4 and for IPv6 where clients come by both.
+    pub fn listens(&self) -> bool {
+        let [v4, v6] = listening_tables();
+        self.ports.iter().all(|port| {
+            let (in_v4, in_v6) = (v4.contains(&port.number), v6.contains(&port.number));
+            match (port.v4, port.v6) {
+                (true, true) => in_v6 && (port.is_dual || in_v4),
+                (true, false) => in_v4 || in_v6,
+                (false, _) => in_v6,
+            }
+        })
     }
 
     /// Panics unless it answers on every port.
@@ -248,11 +264,11 @@ impl Server {
 }
 
 fn v4() -> Port {
-    Port { number: free_port(), v4: true, v6: false }
+    Port { number: free_port(), v4: true, v6: false, is_dual: false }
 }
 
 fn both() -> Port {
-    Port { number: free_port(), v4: true, v6: has_ipv6() }
+    Port { number: free_port(), v4: true, v6: has_ipv6(), is_dual: false }
 }
 
 /// Whether this machine has ::1.
@@ -275,19 +291,22 @@ pub fn free_port() -> u16 {
 
 /// The TCP ports that somebody in this network namespace listens on.
 pub fn listening_ports() -> Vec<u16> {
+    listening_tables().concat()
+}
+
+/// The same, of IPv4 sockets and of IPv6 sockets.
+fn listening_tables() -> [Vec<u16>; 2] {
     let port = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
         let (_, port) = local.rsplit_once(':')?;
         (state == "0A").then(|| u16::from_str_radix(port, 16).ok())?
     };
-    let mut ports = Vec::new();
-    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        let Ok(file) = fs::File::open(table) else { continue };
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].map(|table| {
+        let Ok(file) = fs::File::open(table) else { return Vec::new() };
         // The kernel lists the listeners first; to read on would take seconds where tens of
         // thousands of connections have just ended.
         let lines = BufReader::new(file).lines().skip(1).map_while(Result::ok);
-        ports.extend(lines.map_while(|line| port(&line)));
-    }
-    ports
+        lines.map_while(|line| port(&line)).collect()
+    })
 }
