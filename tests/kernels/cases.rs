@@ -1,5 +1,6 @@
 //! The cases: each engine, attached and started, and what a SIGKILL of it leaves.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const CONNECTIONS: usize = 200;
 /// Addresses that they come from.
 const ADDRESSES: usize = 7;
 /// The C server with a thread per connection and with one thread, and what people run.
-const SERVERS: [&str; 6] = ["thread", "loop", "nginx", "redis", "python", "asyncio"];
+const SERVERS: [&str; 10] =
+    ["thread", "loop", "nginx", "redis", "python", "asyncio", "haproxy", "memcached", "node", "go"];
 /// Servers that must outlive a killed tcptally.
 const KILLED: [&str; 4] = ["thread", "nginx", "redis", "python"];
 /// How often tcptally is killed in a case.
@@ -23,6 +25,8 @@ const KILLS: u64 = 5;
 
 #[derive(Clone, Copy)]
 enum Way {
+    /// No tcptally: what the server and the clients do by themselves.
+    Alone,
     Attach,
     Spawn,
     Watch,
@@ -43,6 +47,7 @@ impl Case {
         let mut all = Vec::new();
         let servers = if setting.is_usual() { &SERVERS[..] } else { &SERVERS[..1] };
         for &server in servers {
+            all.push(case(Way::Alone, "tcptally", server));
             for engine in ["auto", "sample", "perf", "syscall"] {
                 all.push(case(Way::Attach, engine, server));
             }
@@ -69,6 +74,7 @@ impl Case {
     /// Its name in the table.
     pub fn what(&self) -> String {
         let way = match self.way {
+            Way::Alone => "without",
             Way::Attach => "attach",
             Way::Spawn => "start",
             Way::Watch => "watch",
@@ -77,33 +83,44 @@ impl Case {
         format!("{way} {}", self.engine)
     }
 
-    /// Runs it. A check that fails is a wrong outcome.
-    pub fn run(&self, stage: &Stage, user: User) -> Outcome {
-        let run = || {
-            let server = self.server(stage)?;
-            Some(match (self.way, self.engine) {
-                (Way::Attach, _) => self.attach(stage, user, &server),
-                (Way::Spawn, _) => self.spawn(stage, user, &server),
-                (Way::Watch, _) => self.watch(stage, user, &server),
-                (Way::Kill, "seccomp") => self.kill_with_command(stage, user, &server),
-                (Way::Kill, _) => self.kill(stage, user, &server),
-            })
+    /// Runs it. A check that fails is a wrong outcome. Returns `None` if the server is not installed.
+    pub fn run(&self, stage: &Stage, user: User) -> Option<Outcome> {
+        let server = self.server(stage, user)?;
+        let run = || match (self.way, self.engine) {
+            (Way::Alone, _) => self.alone(stage, user, &server),
+            (Way::Attach, _) => self.attach(stage, user, &server),
+            (Way::Spawn, _) => self.spawn(stage, user, &server),
+            (Way::Watch, _) => self.watch(stage, user, &server),
+            (Way::Kill, "seccomp") => self.kill_with_command(stage, user, &server),
+            (Way::Kill, _) => self.kill(stage, user, &server),
         };
-        match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) => Outcome::Refused("the server is not installed".into()),
-            Err(panic) => Outcome::Wrong(
-                panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into()),
-            ),
-        }
+        Some(catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let panic = panic.downcast_ref::<String>().map_or("a panic", String::as_str);
+            Outcome::Wrong(format!("{panic}; {}", Case::last_words(&server)))
+        }))
     }
 
-    fn server(&self, stage: &Stage) -> Option<Server> {
+    /// The end of what a server has written, where it was started by itself.
+    fn last_words(server: &Server) -> String {
+        let end = |name| {
+            let text = fs::read(server.folder.path().join(name)).unwrap_or_default();
+            let text =
+                String::from_utf8_lossy(&text[text.len().saturating_sub(1000)..]).into_owned();
+            format!("{name} of the server: {text:?}")
+        };
+        ["stdout", "stderr"].map(end).join("; ")
+    }
+
+    fn server(&self, stage: &Stage, user: User) -> Option<Server> {
         match self.server {
             "nginx" => Server::nginx(),
             "redis" => Server::redis(),
             "python" => Server::python_threads(),
             "asyncio" => Server::python_asyncio(),
+            "haproxy" => Server::haproxy(),
+            "memcached" => Server::memcached(user),
+            "node" => Server::node(),
+            "go" => Server::go(),
             mode => {
                 let listens = if has_ipv6() { Listens::Dual } else { Listens::V4 };
                 Some(Server::c(&stage.server()?, &[mode], &[listens]))
@@ -113,6 +130,16 @@ impl Case {
 
     fn clients(server: &Server) -> Clients {
         server.clients(7, CONNECTIONS, ADDRESSES)
+    }
+
+    /// What fails here fails in the other cases of the server for the same reason.
+    fn alone(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
+        let mut plain = server.start(stage, user);
+        for _ in 0..KILLS {
+            Case::clients(server).run();
+        }
+        assert!(plain.ended().is_none(), "the server has ended: {}", plain.stderr());
+        Outcome::Exact("served".into())
     }
 
     fn attach(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
@@ -133,13 +160,9 @@ impl Case {
 
     fn spawn(&self, stage: &Stage, user: User, server: &Server) -> Outcome {
         let mut run = Run::command(stage, user, &["--engine", self.engine], &server.argv);
-        let listens = || {
-            let listening = listening_ports();
-            server.ports.iter().all(|p| listening.contains(&p.number)).then_some(())
-        };
         let ready = wait_for("the server listens", || match run.session.ended() {
             Some(_) => Some(Err(run.session.stderr())),
-            None => listens().map(Ok),
+            None => server.listens().then_some(Ok(())),
         });
         if let Err(message) = ready {
             return Outcome::Refused(message);

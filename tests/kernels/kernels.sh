@@ -137,7 +137,7 @@ install_program() {
 
 # The programs that the tests call, copied from this machine.
 install_programs() {
-    for program in setsid setpriv prlimit nginx redis-server; do
+    for program in setsid setpriv prlimit nginx redis-server haproxy memcached node; do
         path=$(PATH=$PATH:/usr/sbin:/sbin command -v $program) || continue
         install_program "$path"
     done
@@ -157,17 +157,20 @@ install_programs() {
 # The same from Debian's packages, with all that these depend on.
 unpack_programs() {
     base=$home/base
-    if [ ! -e "$base/complete" ]; then
+    programs='busybox-static dash util-linux nginx-light redis-server haproxy memcached nodejs python3 tzdata'
+    if [ "$(cat "$base/complete" 2>/dev/null)" != "$programs" ]; then
         rm -rf "$base"
         mkdir -p "$base/root"
         update_suite bookworm
-        in_suite bookworm apt-get -y --no-install-recommends --download-only install \
-            busybox-static dash util-linux nginx-light redis-server python3 tzdata
+        # shellcheck disable=SC2086 # Several words.
+        in_suite bookworm apt-get -y --no-install-recommends --download-only install $programs
         for deb in "$home"/apt/bookworm/cache/archives/*.deb; do
             dpkg-deb -x "$deb" "$base/root"
         done
+        # Busybox's own shell runs its pidof, whatever PATH says.
+        ln -sf dash "$base/root/bin/sh"
         (cd "$base/root" && rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/perl* usr/lib/*/perl* usr/share/info)
-        touch "$base/complete"
+        echo "$programs" >"$base/complete"
     fi
     cp -a "$base/root/." "$root/"
 }
@@ -223,6 +226,12 @@ done
 while [ "$1" != -o ]; do shift; done
 cp $server "$2"
 END
+    if command -v go >/dev/null; then
+        GO111MODULE=off CGO_ENABLED=0 GOARCH=$arch GOCACHE=$home/go go build -o "$root/go-server" tests/tracees/server.go
+        cp "$root/bin/cc" "$root/bin/go"
+        sed -i 's/^# .*/# Compiles one program: the Go server of the tests./; s/^server=.*/server=\/go-server/' "$root/bin/go"
+        chmod 755 "$root/bin/go"
+    fi
     chmod 755 "$root/bin/cc"
     cp tests/kernels/init.sh "$root/init"
     chmod 755 "$root/init"

@@ -23,9 +23,9 @@ $1 == "@" {
     outcome = $6
     # An engine that was not asked for is part of the outcome.
     split($4, asked, " ")
-    if (outcome == "exact" && $4 !~ /^SIGKILL/ && asked[2] != $7 && $7 != "sock_diag")
+    if (outcome == "exact" && $4 !~ /^(SIGKILL|without)/ && asked[2] != $7 && $7 != "sock_diag")
         outcome = "exact by " $7
-    if ($4 ~ /^SIGKILL/ && outcome == "exact")
+    if ($4 ~ /^(SIGKILL|without)/ && outcome == "exact")
         outcome = $7
     cell = kernel SUBSEP row
     if (!((cell, outcome) in count))

@@ -31,18 +31,20 @@ pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until `condition` gives something, at the longest for `bound`.
+/// Waits until `condition` gives something, at the longest for `bound`. A step counts for a second
+/// at most: a machine may be stopped for minutes, as virtual ones are.
 pub fn wait_at_most<T>(bound: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + bound;
+    let mut left = bound;
     loop {
-        let last = Instant::now() > deadline;
+        let begin = Instant::now();
         if let Some(value) = condition() {
             return Some(value);
         }
-        if last {
+        if left.is_zero() {
             return None;
         }
         std::thread::sleep(Duration::from_millis(3));
+        left = left.saturating_sub(begin.elapsed().min(Duration::from_secs(1)));
     }
 }
 
