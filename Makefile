@@ -54,9 +54,12 @@ test-dist: ## the packages in roots of their own, the image, the crate, and whet
 test-needs:
 	@tests/needs.sh
 
-lint: ## format, clippy, imports between modules and documentation, each without a complaint
+lint: ## format, clippy (for AArch64 too, where its tools are), imports between modules, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@missing=$$(contrib/cargo-aarch64 --missing); \
+	if [ -n "$$missing" ]; then echo "clippy for AArch64 is skipped; missing: $$missing"; \
+	else contrib/cargo-aarch64 clippy --locked --all-targets -- -D warnings; fi
 	$(CARGO) test --locked --quiet --test imports
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
