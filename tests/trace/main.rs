@@ -22,6 +22,7 @@ mod exit_status;
 mod forking;
 mod io_uring;
 mod job_control;
+mod other_privileges;
 mod output;
 mod peer_buffers;
 mod peers;

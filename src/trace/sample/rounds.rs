@@ -38,6 +38,9 @@ const TOO_SHORT: &str = "connections may have been counted with the address of a
 pub(in crate::trace) const SEVERAL_PORTS: &str =
     "it listens on several ports, and the kernel's samples do not tell which on this processor";
 
+const OTHER_PRIVILEGES: &str =
+    "it executes programs with other privileges, at which the kernel ends its events";
+
 const UNKNOWN_PORT: &str = "connections were counted without their local port: the server listens on \
                             several, and on this processor the engine sample can ask a socket only \
                             before the server closes it; use '--engine perf'";
@@ -246,6 +249,12 @@ impl Sampler {
             let refused = self.open(thread).err();
             if refused.is_none() {
                 self.executed_setuid.insert(thread.tid);
+                // A tracer stops it at the exec, and has new events before it accepts.
+                for pid in procfs::parent(thread.pid).into_iter().chain([thread.pid]) {
+                    if self.threads.of_process(pid).next().is_some() {
+                        self.note_insufficient_process(pid, OTHER_PRIVILEGES);
+                    }
+                }
             }
             self.incomplete(format!(
                 "process {} executes {comm}, which has other privileges, so that the kernel ended \

@@ -1,0 +1,46 @@
+//! Servers whose processes execute a program with other privileges before they accept, as Dovecot's do.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use crate::harness::*;
+
+/// Without CAP_SETUID the kernel would let a traced process have no other privileges, so this is for root.
+#[test]
+fn root_hands_over_a_server_that_executes_set_user_id_programs() {
+    const NOBODY: u32 = 65_534;
+    const CLIENTS: u8 = 60;
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if !User::Oneself.is_root() || !may_open_events(User::Oneself) {
+        return println!("skipped: this needs root and perf events");
+    }
+    let folder = open_folder();
+    let copy = folder.path().join("server");
+    std::fs::copy(&program, &copy).expect("a folder to write in");
+    chown(&copy, Some(NOBODY), Some(NOBODY)).expect("root may");
+    let permissions = std::fs::Permissions::from_mode(0o4755);
+    std::fs::set_permissions(&copy, permissions).expect("it is ours");
+    let server = Server::c(&copy, &["oneexec=3"], &[Listens::V4]);
+    let plain = server.start(&stage, User::Oneself);
+    let pid = plain.pid.to_string();
+    let mut run = Run::attach(&stage, User::Oneself, &["-p", &pid], &[]);
+    wait_for("another engine", || {
+        server.clients(1, 3, 1).run();
+        run.session.stderr().contains("stopped at its accepts").then_some(())
+    });
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.ports[0].number));
+    for n in 1..=CLIENTS {
+        let mut client = open(IpAddr::from([127, 0, 9, n]), to).expect("the server listens");
+        client.read_to_end(&mut Vec::new()).expect("the server answers and closes");
+    }
+    let report = run.end_attached();
+    assert_eq!(report.0["complete"], false, "the first ones were accepted without events");
+    let is_later = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[2] == 9);
+    let counts = report.counts_of_known();
+    let later: Vec<u64> =
+        counts.iter().filter(|((ip, _), _)| is_later(*ip)).map(|c| *c.1).collect();
+    assert_eq!(later, [1; CLIENTS as usize], "{}", report.warnings());
+    assert_free(plain.pid);
+}
