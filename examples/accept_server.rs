@@ -4,11 +4,14 @@
 
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Accepts and closes, in one of several ways.
 #[derive(Parser)]
@@ -32,6 +35,9 @@ enum Model {
     PerConnection,
     /// So many threads that wait in accept on one listener
     Acceptors,
+    /// One thread that waits until a connection is there, and accepts and closes it; each line on stdin
+    /// prints how long such an accept took, in nanoseconds: the median of all since the line before
+    Timed,
     /// Nobody accepts: one thread spins and so many sleep a quarter of a second at a time; each
     /// line on stdin prints the longest that either was held up since the line before, in
     /// microseconds
@@ -66,6 +72,11 @@ fn main() -> io::Result<()> {
             announce()?;
             accept(&listener, drop)
         }),
+        Model::Timed => {
+            small().spawn(tell_median)?;
+            announce()?;
+            accept_timed(&listener)
+        }
         Model::Sleepers => {
             for _ in 0..args.threads {
                 small().spawn(sleep)?;
@@ -94,6 +105,34 @@ fn accept(listener: &TcpListener, mut take: impl FnMut(std::net::TcpStream)) -> 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+static NANOSECONDS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+fn accept_timed(listener: &TcpListener) -> io::Result<()> {
+    loop {
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::NONE).is_err() {
+            continue;
+        }
+        let before = Instant::now();
+        let accepted = listener.accept();
+        let took = before.elapsed();
+        if accepted.is_ok() {
+            let mut all = NANOSECONDS.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(took.as_nanos() as u64);
+        }
+    }
+}
+
+fn tell_median() {
+    for _ in io::stdin().lines() {
+        let mut all = NANOSECONDS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.sort_unstable();
+        println!("{}", all.get(all.len() / 2).copied().unwrap_or(0));
+        let _ = io::stdout().flush();
+        all.clear();
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod cpu;
 mod goals;
 mod many;
+mod markdown;
 mod processes;
 mod record;
 mod results;
@@ -76,6 +77,9 @@ struct Args {
     /// The tcptally to measure; by default the one built beside this
     #[arg(long)]
     tcptally: Option<PathBuf>,
+    /// Print the tables of README.md in Markdown, and measure what stands in them
+    #[arg(long)]
+    markdown: bool,
     /// Tell which setups and cases there are
     #[arg(long)]
     list: bool,
@@ -85,7 +89,16 @@ struct Args {
 const SECONDS: f64 = 0.4;
 
 fn main() -> Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.markdown {
+        args.parts = vec!["rounds".to_owned()];
+        if args.setups.is_empty() {
+            args.setups = markdown::SETUPS.map(|(setup, _)| setup.to_owned()).into();
+        }
+        if args.cases.is_empty() {
+            args.cases = markdown::CASES.map(|(case, _)| case.to_owned()).into();
+        }
+    }
     if args.list {
         println!("setups: {}", SETUPS.map(|s| s.name).join(" "));
         println!("cases:  {}", CASES.iter().map(|c| c.0).collect::<Vec<_>>().join(" "));
@@ -121,7 +134,11 @@ fn main() -> Result<()> {
         let outcome = bench.rounds(began, &mut results);
         let cases: Vec<_> = bench.cases.iter().map(|c| c.0).collect();
         results.table(&bench.setups, &cases, &mut stdout())?;
-        goals::show(&results, &mut stdout())?;
+        if args.markdown {
+            markdown::show(&results, &mut stdout())?;
+        } else {
+            goals::show(&results, &mut stdout())?;
+        }
         // What was measured until then is shown all the same.
         outcome?;
     }

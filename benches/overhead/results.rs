@@ -120,6 +120,7 @@ impl<W: Write> Csv<W> {
             "tracer_us",
             "lost",
             "extra",
+            "accept_us",
         ])?;
         Ok(Csv(writer))
     }
@@ -139,6 +140,7 @@ impl<W: Write> Csv<W> {
             format!("{:.2}", m.tracer_us),
             m.lost.to_string(),
             m.extra.to_string(),
+            m.accept_us.map(|us| format!("{us:.2}")).unwrap_or_default(),
         ])?;
         Ok(self.0.flush()?)
     }

@@ -13,7 +13,7 @@ use crate::client::{self, Amount};
 use crate::cpu;
 use crate::processes::{self, Started, wait_for};
 use crate::record;
-use crate::server::Kind;
+use crate::server::{Kind, TIMED};
 
 /// The kernel gives packets to tcpdump after a second at the latest; what it has not given when
 /// tcpdump ends is lost.
@@ -44,6 +44,8 @@ pub struct Measured {
     pub extra: u64,
     /// The tracer's system calls per unit.
     pub calls: Option<f64>,
+    /// How long an accept took as the server saw it, where it measures that.
+    pub accept_us: Option<f64>,
 }
 
 /// Starts all, measures, ends all.
@@ -54,7 +56,7 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
     let command = load.kind.command(&tools.accept_server, dir)?;
     let command = case.starts(tools, dir, command);
     let process = cpu::on(load.server_cpu, || processes::start(&command, dir))?;
-    let server = load.kind.ready(process, dir)?;
+    let mut server = load.kind.ready(process, dir)?;
     let tracer_cpu = if case.follows() { load.server_cpu } else { load.amount.cpu };
     let mut attached = match case.attach(tools, dir, &server.pids, server.address.port()) {
         Some(argv) => {
@@ -80,6 +82,7 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
 
     let calls = calls.map(Calls::end).transpose()?;
     let accepts = (load.kind == Kind::KeepAlive).then(|| server.accepts()).transpose()?;
+    let accept_us = (load.kind == Kind::Own(TIMED)).then(|| server.accept_us()).transpose()?;
     if let Some(tracer) = &mut attached {
         tracer.must_run()?;
         if case == Case::Tcpdump {
@@ -114,6 +117,7 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
         lost,
         extra,
         calls: calls.map(|n| n as f64 / outcome.units as f64),
+        accept_us,
     })
 }
 

@@ -25,6 +25,9 @@ pub enum Kind {
     Haproxy(u32),
 }
 
+/// The model of `accept_server` that measures how long each accept takes.
+pub const TIMED: &str = "timed";
+
 /// A server that listens.
 pub struct Server {
     /// The first is the one that was started.
@@ -174,6 +177,16 @@ impl Server {
         let numbers = answer.lines().skip_while(|l| !l.starts_with("server accepts")).nth(1);
         let first = numbers.and_then(|l| l.split_ascii_whitespace().next());
         Ok(first.context("nginx gives no status")?.parse()?)
+    }
+
+    /// How long an accept took as the server saw it, in µs: the median.
+    pub fn accept_us(&mut self) -> Result<f64> {
+        use std::io::Write;
+        let child = &mut self.process.child;
+        child.stdin.as_mut().context("no stdin")?.write_all(b"\n")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().context("no stdout")?).read_line(&mut line)?;
+        Ok(line.trim().parse::<f64>()? / 1e3)
     }
 
     /// Ends it; a tracer that started it ends with it.

@@ -1,6 +1,6 @@
 //! Which server, where.
 
-use crate::server::Kind;
+use crate::server::{Kind, TIMED};
 
 /// A server under a certain load, in a certain place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ const LOOP: Kind = Kind::Own("loop");
 const PER_CONNECTION: Kind = Kind::Own("per-connection");
 const ACCEPTORS: Kind = Kind::Own("acceptors");
 
-pub const SETUPS: [Setup; 13] = [
+pub const SETUPS: [Setup; 14] = [
+    setup("one-accept/free", Kind::Own(TIMED), false, false),
     setup("accept/pinned", LOOP, true, true),
     setup("accept/free", LOOP, false, true),
     setup("nginx-1/pinned", Kind::Nginx(1), true, true),
