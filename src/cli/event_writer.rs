@@ -37,10 +37,19 @@ enum Item {
     Rotate(Vec<u8>, Former),
 }
 
+/// What is left when everything is written.
+pub(super) struct Finished {
+    pub output: Output,
+    /// Why not everything could be written.
+    pub error: Option<io::Error>,
+    /// Whether the error was printed when it occurred.
+    pub is_reported: bool,
+}
+
 /// Writes events and texts asynchronously. Drops what does not fit in the queue.
 pub(super) struct EventWriter {
     queue: SyncSender<Item>,
-    thread: JoinHandle<(Output, Option<io::Error>)>,
+    thread: JoinHandle<Finished>,
     closed: Arc<AtomicBool>,
     /// Whether the file was reopened and is empty.
     is_new: Arc<AtomicBool>,
@@ -116,13 +125,10 @@ impl EventWriter {
         self.dropped += u64::from(result.is_err());
     }
 
-    /// Waits until everything is written, and returns the output.
-    pub(super) fn finish(self) -> (Option<Output>, Option<io::Error>) {
+    /// Waits until everything is written. `None` if the thread panicked, which has been printed.
+    pub(super) fn finish(self) -> Option<Finished> {
         drop(self.queue);
-        match self.thread.join() {
-            Ok((output, error)) => (Some(output), error),
-            Err(_) => (None, None),
-        }
+        self.thread.join().ok()
     }
 }
 
@@ -132,9 +138,10 @@ fn write(
     queue: &Receiver<Item>,
     closed: &AtomicBool,
     is_new: &AtomicBool,
-) -> (Output, Option<io::Error>) {
+) -> Finished {
     let mut error = None;
     let mut has_failed = false;
+    let mut is_reported = false;
     let mut text = Vec::new();
     while let Ok(item) = queue.recv() {
         let mut next = Some(item);
@@ -166,8 +173,10 @@ fn write(
         if error.is_none() {
             let written = output.write_text(&text);
             error = explain(written, &output, &mut has_failed);
-            if error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
-                closed.store(true, Ordering::Relaxed);
+            match error.as_ref().map(io::Error::kind) {
+                Some(io::ErrorKind::BrokenPipe) => closed.store(true, Ordering::Relaxed),
+                Some(_) => is_reported = true,
+                None => {}
             }
         }
         text.clear();
@@ -186,7 +195,7 @@ fn write(
         let written = finished.and_then(|()| output.write_text(&text));
         error = written.and_then(|()| output.complete()).err();
     }
-    (output, error)
+    Finished { output, error, is_reported }
 }
 
 /// Says at once that an output cannot be written, such as on a full disk: counting may go on for days. Returns the

@@ -46,7 +46,10 @@ const TRACE_STATUS: Section<'_> = (
         ),
         USAGE,
         STRICT,
-        ("125", "With a command: tcptally itself failed."),
+        (
+            "125",
+            "With a command: tcptally itself failed, or the command succeeded and the report could not be written to FILE (-o).",
+        ),
         ("126, 127", "With a command: it cannot be executed, or does not exist."),
         (
             "other",

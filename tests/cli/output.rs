@@ -64,10 +64,13 @@ fn a_full_disk_is_said_and_never_harms_what_is_watched() {
     let gave = record.parse(&["-o", "/dev/full"]);
     assert_eq!(gave.status, Some(1));
     assert!(gave.err.contains("No space left"), "{}", gave.err);
-    for events in [&[][..], &["-e"]] {
-        let args = [&["trace", "-o", "/dev/full"], events, &["--", "sh", "-c", "exit 7"]].concat();
-        let gave = run(&mut tcptally(&args));
-        assert_eq!(gave.status, Some(7), "{}", gave.err);
+    for events in [&[][..], &["-e", "-F", "csv"]] {
+        for (command, status) in [("exit 7", 7), ("exit 0", 125)] {
+            let args = [&["trace", "-o", "/dev/full"], events, &["--", "sh", "-c", command]];
+            let gave = run(&mut tcptally(&args.concat()));
+            assert_eq!(gave.status, Some(status), "{events:?} {}", gave.err);
+            assert_eq!(gave.err.matches("No space left").count(), 1, "{}", gave.err);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn observe<L: EventSource>(
     what: Observation,
 ) -> anyhow::Result<i32> {
     let duration = what.duration;
+    let has_output_file = what.output.stream().is_none();
     let mut state = State::new(what)?;
     let (has_started, started) = channel();
     let run = || -> anyhow::Result<_> {
@@ -72,6 +73,8 @@ pub(super) fn observe<L: EventSource>(
         Ending::Detached => i32::from(!written),
         // The command's own status may be 1.
         Ending::CommandDetached(_) => i32::from(!written) * 125,
+        // Where the report goes to stderr, its reader may have gone before the command ended.
+        Ending::Exited(0) if has_output_file && !written => 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => crate::sys::die_of(signal),
     })

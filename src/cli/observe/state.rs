@@ -334,7 +334,10 @@ impl State {
             event_writer.text(reporter.rest(Some(RecordTime::now())));
         }
         let dropped = event_writer.dropped;
-        let (output, mut error) = event_writer.finish();
+        let finished = event_writer.finish();
+        let is_reported = finished.as_ref().is_some_and(|f| f.is_reported);
+        let (output, error) = finished.map(|f| (f.output, f.error)).unzip();
+        let mut error = error.flatten();
         if counting && reporter.request.events {
             reporter.say_notes(&status);
         } else if let (false, Some(mut output)) = (is_written, output)
@@ -358,7 +361,9 @@ impl State {
         }
         match error {
             Some(e) if !closed(&e) => {
-                message::error(format_args!("cannot write the report to {place}: {e}"));
+                if !is_reported {
+                    message::error(format_args!("cannot write the report to {place}: {e}"));
+                }
                 false
             }
             _ => true,
