@@ -21,6 +21,7 @@ use crate::sys::ptrace::Tid;
 
 use super::attach::Targets;
 use super::error::Error;
+use super::known_programs::KnownPrograms;
 use super::procfs;
 use super::sample::{self, Sampler};
 use super::tracer::{Options, Remark, Tracer};
@@ -51,6 +52,8 @@ pub struct AutoEngine {
     sampled: Option<SourceStatus>,
     /// Processes that a tracer was asked to watch.
     handed_over: HashSet<Tid>,
+    /// Programs of which earlier runs found out that their samples do not tell all.
+    known: KnownPrograms,
     /// Whether no tracer can watch them, so that the sampler goes on alone.
     cannot_hand_over: bool,
     remarks: Vec<Remark>,
@@ -73,6 +76,7 @@ impl AutoEngine {
             is_tracer_idle: true,
             sampled: None,
             handed_over: HashSet::new(),
+            known: KnownPrograms::default(),
             cannot_hand_over: false,
             remarks: Vec::new(),
             ready: VecDeque::new(),
@@ -139,9 +143,11 @@ impl AutoEngine {
     /// first accept.
     fn hand_over_known(&mut self) -> Result<(), Error> {
         let Some(sampler) = &mut self.sampler else { return Ok(()) };
+        self.known = KnownPrograms::of_this_user();
         let processes: Vec<Tid> = sampler.processes().collect();
         for pid in processes {
-            if let Some(why) = known_insufficient(sampler, pid) {
+            let why = known_insufficient(sampler, pid).or_else(|| self.known.cause(pid));
+            if let Some(why) = why {
                 sampler.note_insufficient_process(pid, why);
             }
         }
@@ -204,6 +210,7 @@ impl AutoEngine {
         let notice = match result {
             Ok(()) => {
                 self.is_tracer_idle = false;
+                self.known.add(pids.iter().copied(), why);
                 let engine = self.tracer.as_mut().and_then(|tracer| tracer.status().engine);
                 format!(
                     "process {pid}{name}: {why}; it is stopped at its accepts from now on (engine \

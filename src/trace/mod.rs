@@ -17,6 +17,7 @@ mod command;
 mod cpu_affinity;
 mod engine;
 mod error;
+mod known_programs;
 mod listening;
 pub(crate) mod perf;
 mod port_owners;
@@ -30,6 +31,7 @@ mod spawn;
 pub(crate) mod stop;
 mod tracer;
 mod untraced;
+mod user_cache;
 mod waiting;
 
 /// The shortfall if io_uring is used: accepts through a ring make no system call.

@@ -61,6 +61,41 @@ fn auto_hands_over_without_a_gap_and_without_a_double_count() {
     }
 }
 
+/// It waits in poll(2), so that its buffer shows with the first accept.
+#[test]
+fn auto_knows_a_program_that_it_has_handed_over_before() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_open_events(user) {
+        return;
+    }
+    let server = Server::c(&program, &["address=null", "mute"], &[Listens::V4; 2]);
+    let cache = open_folder();
+    let home = [OsString::from("env"), format!("XDG_CACHE_HOME={}", cache.path().display()).into()];
+    let tcptally: Vec<OsString> = home.into_iter().chain([stage.tcptally()]).collect();
+    for is_known in [false, true] {
+        let plain = server.start(&stage, user);
+        let arguments = ["-v".into(), "-p".into(), plain.pid.to_string().into()];
+        let mut run = Run::program(&stage, user, &tcptally, &arguments);
+        wait_for("it attaches", || run.session.stderr().contains("attached to").then_some(()));
+        let is_stopped =
+            || run.session.stderr().contains("it asks accept for no address").then_some(());
+        if is_known {
+            wait_for("another engine before any connection", is_stopped);
+            let made = server.clients(2, 1000, 9).run();
+            let report = run.end_attached();
+            report.assert_counts(&made);
+            assert_eq!(report.number("unknown_peer"), 0);
+        } else {
+            let made = server.clients(1, 100, 9).run();
+            wait_for("another engine", is_stopped);
+            run.end_attached().assert_counts_or_unknown(&made);
+        }
+        assert_free(plain.pid);
+    }
+}
+
 /// Former and larger samples tell of the same accepts while events are opened anew.
 #[test]
 fn connections_count_once_while_samples_grow() {

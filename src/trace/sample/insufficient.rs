@@ -10,6 +10,20 @@ use crate::sys::ptrace::Tid;
 
 use super::evidence::Program;
 
+pub(super) const NO_ADDRESS: &str = "it asks accept for no address";
+pub(super) const OFF_STACK: &str = "its buffer for addresses is not on the stack";
+pub(super) const TOO_SHORT_BUFFER: &str = "its buffer for addresses is too short";
+pub(super) const OTHER_PRIVILEGES: &str =
+    "it executes programs with other privileges, at which the kernel ends its events";
+
+/// Causes that lie in the program, so that they will be the same in later runs; each with a short name.
+pub(in crate::trace) const LASTING_CAUSES: [(&str, &str); 4] = [
+    ("null", NO_ADDRESS),
+    ("elsewhere", OFF_STACK),
+    ("short", TOO_SHORT_BUFFER),
+    ("privileges", OTHER_PRIVILEGES),
+];
+
 /// One in this many connections may come without a new process.
 const MIN_FORKS_PER_OTHER: u64 = 4;
 

@@ -59,6 +59,7 @@ pub fn decode_samples(bytes: &[u8]) -> usize {
     records
 }
 
+pub(super) use insufficient::LASTING_CAUSES;
 pub(super) use learning::can_reach;
 pub(super) use rounds::SEVERAL_PORTS;
 pub use sampler::Sampler;

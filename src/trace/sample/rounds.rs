@@ -20,6 +20,7 @@ use super::answers::confirms;
 use super::counters::FamilyId;
 use super::covered::Fate;
 use super::evidence::Verdict;
+use super::insufficient::{NO_ADDRESS, OFF_STACK, OTHER_PRIVILEGES, TOO_SHORT_BUFFER};
 use super::listeners::{Answer, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
 use super::sampler::{Phase, Sampler, WithheldEvent};
@@ -37,9 +38,6 @@ const TOO_SHORT: &str = "connections may have been counted with the address of a
 /// Why samples do not tell the local port, where they lack the listening descriptor.
 pub(in crate::trace) const SEVERAL_PORTS: &str =
     "it listens on several ports, and the kernel's samples do not tell which on this processor";
-
-const OTHER_PRIVILEGES: &str =
-    "it executes programs with other privileges, at which the kernel ends its events";
 
 const UNKNOWN_PORT: &str = "connections were counted without their local port: the server listens on \
                             several, and on this processor the engine sample can ask a socket only \
@@ -449,11 +447,11 @@ impl Sampler {
         let is_refuted = self.programs.of(pid).is_refuted(accept);
         let is_short = !is_told && accept.heard == PeerAddr::Unclear || is_refuted;
         let why = match accept.buffer {
-            Buffer::Null => "it asks accept for no address",
+            Buffer::Null => NO_ADDRESS,
             Buffer::Elsewhere(_) if self.will_reach(program, accept) => return,
-            Buffer::Elsewhere(_) => "its buffer for addresses is not on the stack",
+            Buffer::Elsewhere(_) => OFF_STACK,
             Buffer::Unknown => "the kernel gives no registers",
-            Buffer::Sampled if is_short => "its buffer for addresses is too short",
+            Buffer::Sampled if is_short => TOO_SHORT_BUFFER,
             Buffer::Sampled if self.options.requested.local && ends.local_port.is_none() => {
                 match accept.listener {
                     Some(_) => "it moves its listening descriptors",
