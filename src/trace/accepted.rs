@@ -40,13 +40,20 @@ impl Reader {
         let fd = registers.success()?;
         let buffer = buffer_of(tid, registers, arch, call)?;
         let time = RecordTime::now();
-        let (local, peer) = self.ends(tid, fd, evidence, buffer, registers.stack_pointer())?;
+        let accept = Accepted {
+            tid,
+            fd,
+            listener: listener_of(registers, arch, call),
+            buffer,
+            stack_pointer: registers.stack_pointer(),
+        };
+        let (local, peer) = self.ends(&accept, evidence)?;
         Some(Connection {
             time: Some(time),
             ip: peer.map(|p| canonical(p.ip())),
             host: None,
             port: peer.map(|p| p.port()),
-            local_ip: local.map(|l| canonical(l.ip())),
+            local_ip: local.map(|l| canonical(l.ip())).filter(|ip| !ip.is_unspecified()),
             local_port: local.map(|l| l.port()),
             pid: if self.requested.pid { procfs::process_of(tid).map(|p| p as u32) } else { None },
             tid: Some(tid as u32),
@@ -67,21 +74,25 @@ impl Reader {
     /// internet socket.
     fn ends(
         &mut self,
-        tid: Tid,
-        fd: i32,
+        accept: &Accepted,
         evidence: &mut BufferEvidence,
-        buffer: AcceptBuffer,
-        stack_pointer: u64,
     ) -> Option<(Option<SocketAddr>, Option<SocketAddr>)> {
+        let Accepted { tid, fd, listener, buffer, stack_pointer } = *accept;
         let read = sockaddr::read(tid, buffer.address, buffer.length);
         let in_memory = read.peer();
         let is_ipv4 = in_memory.is_none_or(|p| p.is_ipv4());
         let is_trusted =
             evidence.is_trusted(tid, stack_pointer, buffer, is_ipv4, self.threads_created);
-        if let (PeerAddr::Peer(peer), true, false) = (read, is_trusted, self.requested.local) {
-            return Some((None, Some(peer)));
-        }
-        match self.sockets.find(tid, fd, self.requested.local) {
+        let found = match read {
+            PeerAddr::Peer(peer) if is_trusted => {
+                if !self.requested.local {
+                    return Some((None, Some(peer)));
+                }
+                self.sockets.find_local(tid, fd, (listener, peer), self.requested.local_ip)
+            }
+            _ => self.sockets.find(tid, fd, self.requested.local),
+        };
+        match found {
             SocketLookup::NotInet => {
                 evidence.note_other_family();
                 None
@@ -99,6 +110,25 @@ impl Reader {
     /// Drops the pidfd of a thread that has ended or executed another program.
     pub(super) fn forget(&mut self, tid: Tid) {
         self.sockets.forget(tid);
+    }
+}
+
+/// An accept that has returned.
+struct Accepted {
+    tid: Tid,
+    /// The descriptor of the connection.
+    fd: i32,
+    /// The descriptor that accept was called on, if the registers still have it.
+    listener: Option<i32>,
+    buffer: AcceptBuffer,
+    stack_pointer: u64,
+}
+
+/// Returns the descriptor that a call accepts from; `None` if the registers do not have it any more.
+fn listener_of(registers: &Registers, arch: Arch, call: Call) -> Option<i32> {
+    match call {
+        Call::Accept => registers.kept_first_argument(arch).map(|fd| fd as i32),
+        _ => None,
     }
 }
 

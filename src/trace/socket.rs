@@ -37,19 +37,45 @@ const SPARE: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pidfds: HashMap<Tid, OwnedFd>,
+    /// Addresses of listening sockets by inode.
+    listeners: HashMap<u64, SocketAddr>,
 }
 
 impl Sockets {
     /// Finds the remote address of descriptor `fd` of the stopped thread `tid`, and the local
     /// address if `wants_local` is set.
     pub(super) fn find(&mut self, tid: Tid, fd: i32, wants_local: bool) -> SocketLookup {
-        self.by_pidfd(tid, fd, wants_local).unwrap_or_else(|_| match procfs::socket(tid, fd) {
-            Some(SocketEntry::Tcp { local, peer }) => {
-                SocketLookup::Inet { local: Some(local), peer: Some(peer) }
+        self.by_pidfd(tid, fd, wants_local).unwrap_or_else(|_| by_table(tid, fd))
+    }
+
+    /// Like [`Sockets::find`] for a socket that was accepted from descriptor `listener` and whose
+    /// peer is known. Where pidfd_getfd(2) is refused, as in containers without CAP_SYS_PTRACE, the
+    /// listener has the local port; its address may be unspecified unless `wants_ip` is set. To
+    /// find each connection in the table of all sockets would stop the server for milliseconds.
+    pub(super) fn find_local(
+        &mut self,
+        tid: Tid,
+        fd: i32,
+        (listener, peer): (Option<i32>, SocketAddr),
+        wants_ip: bool,
+    ) -> SocketLookup {
+        self.by_pidfd(tid, fd, true).unwrap_or_else(|_| {
+            let local = listener.and_then(|listener| self.listener_address(tid, listener));
+            match local.filter(|local| !wants_ip || !local.ip().is_unspecified()) {
+                Some(local) => SocketLookup::Inet { local: Some(local), peer: Some(peer) },
+                None => by_table(tid, fd),
             }
-            Some(SocketEntry::NotTcp) => SocketLookup::NotInet,
-            None => SocketLookup::Unknown,
         })
+    }
+
+    /// Returns the address of a listening socket.
+    fn listener_address(&mut self, tid: Tid, fd: i32) -> Option<SocketAddr> {
+        let inode = procfs::socket_inode(tid, fd)?;
+        if !self.listeners.contains_key(&inode) {
+            let listeners = procfs::listeners(tid).ok()?;
+            self.listeners = listeners.into_iter().map(|l| (l.inode, l.local)).collect();
+        }
+        self.listeners.get(&inode).copied()
     }
 
     fn by_pidfd(&mut self, tid: Tid, fd: i32, wants_local: bool) -> io::Result<SocketLookup> {
@@ -78,6 +104,16 @@ impl Sockets {
     /// reused.
     pub(super) fn forget(&mut self, tid: Tid) {
         self.pidfds.remove(&tid);
+    }
+}
+
+fn by_table(tid: Tid, fd: i32) -> SocketLookup {
+    match procfs::socket(tid, fd) {
+        Some(SocketEntry::Tcp { local, peer }) => {
+            SocketLookup::Inet { local: Some(local), peer: Some(peer) }
+        }
+        Some(SocketEntry::NotTcp) => SocketLookup::NotInet,
+        None => SocketLookup::Unknown,
     }
 }
 
