@@ -249,8 +249,8 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Ring {
-    /// Maps a ring of `size` bytes (a power of two of pages) for events on a CPU. poll(2) on its
-    /// descriptor returns when `watermark` bytes have been written.
+    /// Maps a ring of `size` bytes (a power of two), or a page if that is more, for events on a CPU.
+    /// poll(2) on its descriptor returns when `watermark` bytes have been written.
     ///
     /// # Errors
     /// EPERM if the limits perf_event_mlock_kb and RLIMIT_MEMLOCK do not allow the size.
@@ -258,7 +258,9 @@ impl Ring {
         let mut attr = attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY.into());
         attr.__bindgen_anon_2.wakeup_watermark = watermark;
         let owner = open(&mut attr, 0, cpu, -1, PERF_FLAG_FD_CLOEXEC)?;
+        // AArch64 also has pages of 16 and 64 KiB.
         let page = page_size();
+        let size = size.max(page);
         // SAFETY: a new shared mapping, at an address that the kernel chooses.
         let start = unsafe {
             libc::mmap(
@@ -417,6 +419,19 @@ mod tests {
                 ring.take(&mut taken);
                 assert!(taken == written, "{start} {length}");
             }
+        }
+    }
+
+    /// Where pages are larger than the ring that was asked for, the kernel writes into the whole page.
+    #[test]
+    #[cfg_attr(miri, ignore = "it has no perf events")]
+    fn a_ring_has_the_size_that_the_kernel_uses() {
+        for size in [page_size() / 4, page_size(), 4 * page_size()] {
+            let Ok(ring) = Ring::map(0, size, 1) else { return };
+            let mapping = ring.mapping.lock().unwrap();
+            let control = mapping.start.as_ptr().cast::<perf_event_mmap_page>();
+            // SAFETY: the first page of the mapping is a perf_event_mmap_page.
+            assert_eq!(unsafe { (*control).data_size }, mapping.size as u64);
         }
     }
 
