@@ -1,4 +1,4 @@
-//! The options of the command line, with their help texts. Nothing else.
+//! The definitions of all command-line options, with their help texts.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -118,7 +118,7 @@ pub(super) fn is_filter(id: &str) -> bool {
     args.filter(|arg| arg.get_id() == id).any(|arg| arg.get_help_heading() == Some(WHICH))
 }
 
-/// Options that are the same for every source: what is counted, and the output.
+/// Options that all sources share: what is counted, and the output.
 #[derive(Debug, Args)]
 pub(crate) struct CountArgs {
     /// Count only these local ports: 80,443,8000-8010 or names: https
@@ -252,15 +252,15 @@ pub(crate) enum Color {
     Never,
 }
 
-/// Options for output files that begin anew.
+/// Options for the rotation of output files.
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
-    /// Begin a new file for each DUR (1h, 1d), aligned to the clock; the name of the former one gets the
-    /// time at which it began
+    /// Start a new file for each DUR (1h, 1d), aligned to the clock; the start time is appended to the name
+    /// of the old file
     #[arg(long, value_name = "DUR", requires = "output", help_heading = SHOWN)]
     pub rotate: Option<IntervalLength>,
 
-    /// Keep N former files, and remove older ones
+    /// Keep N old files, and remove older ones
     #[arg(long, value_name = "N", requires = "rotate", help_heading = SHOWN)]
     pub keep: Option<usize>,
 }

@@ -1,5 +1,4 @@
-//! The configuration file: options that a user always gives. They become the defaults of the command line, so
-//! that options given there replace them.
+//! The configuration file: default values for command-line options. Options on the command line override them.
 
 use std::env;
 use std::io;
@@ -15,7 +14,7 @@ use super::args::is_filter;
 /// The environment variable that names another file. If it is empty, no file is read.
 pub(super) const VARIABLE: &str = "TCPTALLY_CONFIG";
 
-/// Options that would make no sense in a file.
+/// Options that a configuration file cannot set.
 const NOT_CONFIGURABLE: &[&str] = &["help", "version", "no-config", "pid"];
 
 /// Why the configuration file cannot be used.
@@ -35,14 +34,14 @@ pub(super) enum ConfigError {
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
     command: &'static str,
-    /// How clap identifies it.
+    /// The id of the option in clap.
     id: String,
     /// The long name.
     name: String,
     values: Vec<String>,
 }
 
-/// The file, as far as it was read.
+/// The settings that were read from the file.
 #[derive(Debug, Default)]
 pub(super) struct Config {
     path: String,
@@ -60,7 +59,7 @@ impl Config {
         match std::fs::read_to_string(&path) {
             Ok(text) => Config::parse(name, &text, command),
             Err(e) if e.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Config::default()),
-            // Another user's home, as with sudo, is nobody's mistake.
+            // With sudo, HOME can be another user's directory. That is not a mistake of the user.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !must_exist => {
                 Ok(Config::default())
             }
@@ -116,7 +115,7 @@ impl Config {
         command
     }
 
-    /// Says which settings decide about what is counted, and with `all` which others are in use.
+    /// Describes the settings that affect what is counted, and with `all` the other settings in use.
     pub(super) fn notice(&self, matches: &ArgMatches, all: bool) -> Option<String> {
         let (command, matches) = matches.subcommand()?;
         let used = self.settings.iter().filter(|s| s.command == command);
@@ -230,7 +229,7 @@ mod tests {
             (args.count.top, args.count.by.len(), args.count.not_from.len()),
             (Some(3), 1, 1)
         );
-        // A conflict with what is set in the file is none.
+        // An option on the command line overrides a conflicting setting in the file.
         assert!(watch(FILE, "--events --port 1").count.events);
         assert!(watch("quiet = false", "").count.top.is_none());
     }

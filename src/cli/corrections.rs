@@ -1,4 +1,4 @@
-//! Corrections of command lines that clap refuses: what the user probably meant.
+//! Suggests corrections for invalid command lines.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -23,7 +23,7 @@ pub(crate) fn explain(error: &Error, args: &[OsString]) -> i32 {
     let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
     let given = if unknown { correction(&words) } else { correction_of_value(&words) };
     if let Some(correction) = given {
-        // clap's tip would be another word that looks alike.
+        // clap would suggest another word of similar spelling.
         let kept: Vec<&str> = text.lines().filter(|line| !line.contains("tip: ")).collect();
         text = kept.join("\n");
         let _ = write!(text, "\n  try: {correction}");
@@ -37,8 +37,8 @@ pub(crate) fn explain(error: &Error, args: &[OsString]) -> i32 {
 
 const COMMANDS: [&str; 3] = ["trace", "watch", "parse"];
 
-/// The words of clap without its usage, which would fill the screen, and without its advice to pass an
-/// unknown option on to the command, which would hide the mistake.
+/// Returns clap's message without the usage, which would fill the screen, and without the advice to pass an
+/// unknown option to the command, which would hide the mistake.
 fn brief(text: &str) -> String {
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
     let lines = text.lines().filter(|line| {

@@ -1,5 +1,5 @@
-//! [`EventWriter`]: writes the output in a thread of its own, so that a slow reader does not slow down
-//! a traced server.
+//! [`EventWriter`]: writes the output in a separate thread, so that a slow reader does not slow down a
+//! traced server.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const QUEUE_ITEMS: usize = 1 << 15;
 /// Bytes that are collected before a write.
 const WRITE_BYTES: usize = 1 << 16;
 
-/// Time after which a reader that takes nothing counts as stuck.
+/// Time after which a reader that reads nothing is treated as stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time between two attempts to append to a full queue.
@@ -37,10 +37,10 @@ enum Item {
     Rotate(Vec<u8>, Former),
 }
 
-/// What is left when everything is written.
+/// The state when everything has been written.
 pub(super) struct Finished {
     pub output: Output,
-    /// Why not everything could be written.
+    /// Why the output could not be written completely.
     pub error: Option<io::Error>,
     /// Whether the error was printed when it occurred.
     pub is_reported: bool,
@@ -198,8 +198,8 @@ fn write(
     Finished { output, error, is_reported }
 }
 
-/// Says at once that an output cannot be written, such as on a full disk: counting may go on for days. Returns the
-/// error if nothing more can be written; a report that replaces the last one is tried again with the next.
+/// Reports a failed write (such as a full disk) at once, because counting may continue for days. Returns the error
+/// if the output cannot be used any more. If each report replaces the previous one, the next report is a new attempt.
 fn explain(written: io::Result<()>, output: &Output, has_failed: &mut bool) -> Option<io::Error> {
     let had_failed = std::mem::replace(has_failed, written.is_err());
     let error = written.err()?;

@@ -27,7 +27,7 @@ pub(super) struct Events {
     options: RenderOptions,
     format: Box<dyn Format>,
     text: Vec<u8>,
-    /// Connections of a part, if the format needs all of them in one writer.
+    /// Connections of one part, if the format needs a single writer for all of them.
     held: Vec<Connection>,
     output: Option<Output>,
     error: Option<io::Error>,
@@ -39,7 +39,7 @@ impl Events {
         let options = request.render_options(output.stream(), !output.continues());
         let host = request.event_host.clone();
         let mut events = Events::with(count, host, request.kind, options, Some(output));
-        // Parts of the work write no headings, and one of them may be first.
+        // Parts write no headings, and a part may be written first.
         let result = events.format.event_headings(&mut events.text);
         events.keep(result);
         events

@@ -1,4 +1,4 @@
-//! [`ExpectedHosts`]: the hosts that a report must have a record of.
+//! [`ExpectedHosts`]: the hosts of `--expect-hosts`, for each of which there must be a record.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,11 +37,11 @@ impl ExpectedHosts {
     }
 }
 
-/// Notes the expected hosts without a record that could be read, and those that were not expected.
+/// Adds notes about expected hosts without a readable record, and about hosts that were not expected.
 pub(super) fn expect(expected: Option<&ExpectedHosts>, outcome: &mut Outcome) {
     let Some(ExpectedHosts { path, names }) = expected else { return };
     let status = &outcome.status;
-    // An empty log is there; one that could not be read is not.
+    // An empty log counts as a record; an unreadable one does not.
     let read = status.inputs.iter().filter(|input| input.format.is_some() || input.complete);
     let found: BTreeSet<&str> =
         read.flat_map(|input| input.hosts.iter().chain(&input.host)).map(String::as_str).collect();

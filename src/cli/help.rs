@@ -1,4 +1,4 @@
-//! The command line as clap sees it: the definitions of `args`, and the short help of `-h`, which fits one
+//! Builds the clap command from the definitions in `args`, and the short help of `-h`, which fits a
 //! screen of 80 columns and 24 lines.
 
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::args::Cli;
 
-/// An option and what the short help says of it.
+/// An option and its text in the short help.
 type OptionSummary = (&'static str, &'static str);
 
 const PORTS: OptionSummary = ("ports", "Ports, ranges or names: 443,8000-8010,https");
@@ -71,7 +71,8 @@ pub(super) fn command(args: &[OsString]) -> Command {
     if own(args).any(|arg| asks_for_short_help(arg)) { shortened(command) } else { command }
 }
 
-/// Whether the configuration file is to be ignored. Known before the line is parsed, which needs the file.
+/// Whether the configuration file is to be ignored. Parsing the command line needs the file, so this is checked
+/// first.
 pub(super) fn is_without_config(args: &[OsString]) -> bool {
     own(args).any(|arg| arg == "--no-config")
 }
@@ -87,7 +88,7 @@ fn asks_for_short_help(arg: &OsStr) -> bool {
     arg.starts_with(b"-") && !arg.starts_with(b"--") && arg.contains(&b'h')
 }
 
-/// Leaves the most used options in one block, and says where the others are.
+/// Shows only the most used options, in one block, and a reference to the others.
 fn shortened(command: Command) -> Command {
     let mut command = command.mut_arg("no_config", |arg| arg.hide_short_help(true));
     for (name, shown) in SHORT_HELP {

@@ -16,9 +16,9 @@ use crate::sys::capability::{self, Duty};
 /// Limits for clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The time for the request and the answer together.
+    /// The time limit for the request and the response together.
     pub total: Duration,
-    /// Clients at the same time; more of them wait.
+    /// Maximum number of simultaneous clients; further ones wait.
     pub clients: usize,
 }
 
@@ -28,7 +28,7 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of a request at most.
+/// Maximum length of a request in bytes.
 const MAX_REQUEST_BYTES: usize = 8192;
 
 /// Bytes that are written between two checks of the deadline.
@@ -37,7 +37,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// The delay before accept is retried after it has failed, for example without free descriptors.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What a client asks for.
+/// An HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HttpRequest {
     /// GET, HEAD or another method.
@@ -48,13 +48,13 @@ pub(super) struct HttpRequest {
     pub accept: String,
     /// See `accept`.
     pub user_agent: String,
-    /// Whether it is a scraper that stores the samples. Prometheus and its kin tell their time-out.
+    /// Whether it is a scraper that stores the samples. Prometheus and compatible scrapers send their time-out.
     pub is_scraper: bool,
     /// The client's address.
     pub client: Option<IpAddr>,
 }
 
-/// The answer for a path.
+/// The response for a path.
 pub(super) struct Resource {
     /// The media type of the body.
     pub content_type: &'static str,
@@ -62,7 +62,7 @@ pub(super) struct Resource {
     pub body: Vec<u8>,
 }
 
-/// Answers clients of `listener` in threads, with what `find` returns for a request.
+/// Serves the clients of `listener` in threads. `find` returns the response to a request.
 pub(super) fn serve(
     listener: TcpListener,
     limits: Limits,
@@ -74,7 +74,7 @@ pub(super) fn serve(
         let _ = free.try_send(());
     }
     Builder::new().name("metrics".into()).spawn(move || {
-        // Clients may be anybody. Failure is harmless: nothing is executed.
+        // Clients are not trusted. Failure is harmless: nothing is executed.
         let _ = capability::renounce_new();
         let _ = capability::give_up_beyond(Duty::Answer);
         while slots.recv().is_ok() {
@@ -140,7 +140,7 @@ fn answer(
 }
 
 /// Reads a request with all its headers: closing a connection with unread data
-/// would reset it before the client has the answer. `None`: the request is too long.
+/// would reset it before the client has the response. `None`: the request is too long.
 fn read_request(mut stream: &TcpStream, deadline: Instant) -> io::Result<Option<HttpRequest>> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
@@ -247,7 +247,7 @@ mod tests {
         drop(silent);
     }
 
-    /// Each of them takes the only place; the next client has it when their time is over.
+    /// Each of them occupies the only slot; the next client gets it after the time limit.
     #[test]
     fn slow_clients_are_disconnected_after_the_total_time() {
         let total = Duration::from_millis(300);

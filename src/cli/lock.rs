@@ -1,4 +1,4 @@
-//! Locks what threads share.
+//! Locks a mutex, even if another thread panicked while holding it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -27,22 +27,22 @@ pub(super) fn error_lines(text: impl Display) {
     print(Priority::Error, &printable_lines(&text.to_string()));
 }
 
-/// Priorities of syslog(3), as the journal takes them before a line.
+/// Priorities of syslog(3), as the journal reads them at the start of a line.
 #[derive(Clone, Copy)]
 enum Priority {
     Error = 3,
     Notice = 5,
 }
 
-/// Messages that wait for the end of the screen.
+/// Messages held back until the screen ends.
 static HELD: Mutex<Option<Vec<(Priority, String)>>> = Mutex::new(None);
 
-/// Keeps messages back while a screen is shown.
+/// Holds messages back while a screen is shown.
 pub(super) fn hold() {
     HELD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
 }
 
-/// Prints the messages that were kept back.
+/// Prints the messages that were held back.
 pub(super) fn release() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     held.into_iter().flatten().for_each(|(priority, text)| print(priority, &text));

@@ -1,4 +1,4 @@
-//! Addresses of hosts and ports of services by their names, from /etc/hosts and /etc/services.
+//! Looks up host names in /etc/hosts and names of services in /etc/services.
 //!
 //! getaddrinfo(3) and getservbyname(3) are not used: a statically linked program cannot load the modules of
 //! nsswitch.conf(5) for them, nor the C library that they were made for.
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 const HOSTS: &str = "/etc/hosts";
 const SERVICES: &str = "/etc/services";
 
-/// Services for machines without /etc/services, such as most containers.
+/// Well-known services, for machines without /etc/services, such as most containers.
 const USUAL: &[(&str, u16)] = &[
     ("ssh", 22),
     ("smtp", 25),

@@ -1,4 +1,4 @@
-//! The notes of a report: what the reader must know beside the counts.
+//! The notes of a report: what is missing from the counts, and how to interpret them.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -163,8 +163,7 @@ impl Output {
         matches!(self, Output::Direct { file, .. } if file.metadata().is_ok_and(|m| m.is_file()))
     }
 
-    /// Opens the file again by its name, which may have been given to another file since: log rotation. Writes to the
-    /// former file if that fails.
+    /// Reopens the file by its name, as log rotation requires. If that fails, keeps writing to the old file.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Output::Direct { path, file } = self {
             *file = OpenOptions::new().append(true).create(true).open(path)?;

@@ -1,4 +1,4 @@
-//! `tcptally man` and `tcptally completions`: made from the definitions of the command line.
+//! `tcptally man` and `tcptally completions`: generated from the definitions of the command line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use super::request::Usage;
 
-/// The date in manual pages, of the last change to them. That of the build would differ between two builds.
+/// The date in manual pages: that of their last change. The date of the build would make builds irreproducible.
 const DATE: &str = "2026-11-26";
 
 /// Width of lines of text. mandoc(1) complains of more than 80 bytes, and escapes take some.

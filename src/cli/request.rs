@@ -38,7 +38,7 @@ pub(super) struct Request {
     pub kind: OutputFormat,
     /// Whether events are written instead of a report.
     pub events: bool,
-    /// Whether only errors are printed.
+    /// `--quiet`: only errors are printed.
     pub quiet: bool,
     /// Whether a report that is not complete is a failure.
     pub strict: bool,
@@ -147,7 +147,7 @@ impl Request {
         Ok(self)
     }
 
-    /// Tells a user at a terminal when counting starts and ends.
+    /// Prints on a terminal when counting starts and ends.
     pub(super) fn ending(&self) -> String {
         let shown = |bound: &Option<Bound>| match bound {
             Some(Bound::At(t)) => {
@@ -222,7 +222,7 @@ impl Request {
     }
 }
 
-/// Refuses an order of rows that is not exact in bounded memory.
+/// Rejects an order of rows that is not exact in bounded memory.
 fn check_sort(args: &CountArgs) -> Result<(), Usage> {
     if args.sort == Sort::Bytes && args.max_keys.is_some() {
         return Err(Usage(
@@ -235,7 +235,7 @@ fn check_sort(args: &CountArgs) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Refuses names of addresses where there is no place for them.
+/// Rejects names of addresses for reports that cannot contain them.
 fn check_resolve(args: &CountArgs) -> Result<(), Usage> {
     if !args.resolve {
         return Ok(());
@@ -256,7 +256,7 @@ fn check_resolve(args: &CountArgs) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Refuses a format that does not suit the request.
+/// Rejects a format that does not suit the request.
 fn check_format(args: &CountArgs) -> Result<(), Usage> {
     if args.histogram && args.format != OutputFormat::Table {
         return Err(Usage(
@@ -290,7 +290,7 @@ fn check_format(args: &CountArgs) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Refuses a start in the past if counting starts now.
+/// Rejects a start in the past if counting starts now.
 fn check_since(times: &Times, period: &Period) -> Result<(), Usage> {
     match (times, &period.since) {
         (Times::Now, Some(Bound::At(since)))

@@ -1,7 +1,7 @@
 //! `--resolve`: the names of the clients in a report, by reverse lookups of their addresses.
 //!
-//! They are looked up when the report is written, after counting: a slow name server delays the report by a bounded
-//! time, and never a server.
+//! Names are looked up after counting, when the report is written. So a slow name server delays the report by a
+//! bounded time, and never the observed server.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use crate::sys::wake;
 use super::lock::lock;
 use super::request::Request;
 
-/// How long a report may be delayed.
+/// Maximum delay of a report.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether the user does not want to wait.
+/// Time between two checks whether the user has cancelled the lookups.
 const TICK: Duration = Duration::from_millis(100);
-/// Lookups at the same time.
+/// Maximum number of simultaneous lookups.
 const THREADS: usize = 16;
-/// Addresses that are looked up: those of the first rows.
+/// Maximum number of addresses that are looked up, from the first rows on.
 const MAX_ADDRESSES: usize = 1000;
 
 /// The note in a report that is written while a server is observed.
@@ -65,7 +65,8 @@ fn addresses(request: &Request) -> (Vec<IpAddr>, bool) {
     (first.filter(|ip| seen.insert(*ip)).collect(), rows.len() <= MAX_ADDRESSES)
 }
 
-/// Asks for the names of addresses, and returns those that are known in time, and how many addresses had no answer.
+/// Looks up the names of addresses. Returns the names that were found in time, and how many lookups failed or timed
+/// out.
 fn look_up(addresses: &[IpAddr], within: Duration, ask: fn(IpAddr) -> Answer) -> (Names, usize) {
     let end = Instant::now() + within;
     let left = Arc::new(Mutex::new(addresses.to_vec()));
@@ -108,12 +109,13 @@ fn look_up(addresses: &[IpAddr], within: Duration, ask: fn(IpAddr) -> Answer) ->
     (names, addresses.len() - answered)
 }
 
-/// Whether a signal says that the user does not want to wait any longer.
+/// Whether the user has cancelled the lookups by a signal.
 fn is_interrupted() -> bool {
     wake::is_due() && [libc::SIGINT, libc::SIGTERM].iter().any(|s| wake::take().has(*s))
 }
 
-/// Whether it is a name as hosts have it: RFC 1123, and underscores. Who owns an address decides what its name is.
+/// Whether it is a valid host name: RFC 1123, and underscores. The owner of an address chooses its name, so the name
+/// is not trusted.
 fn is_host_name(name: &str) -> bool {
     let is_usual = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     !name.is_empty() && !name.starts_with('-') && name.bytes().all(is_usual)

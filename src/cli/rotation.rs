@@ -14,11 +14,11 @@ pub(super) struct Rotation {
     period: (RecordTime, RecordTime),
 }
 
-/// What becomes of a file when the next begins.
+/// How the old file is renamed and how many old files are kept.
 pub(super) struct Former {
-    /// Follows its name and a dot: when its period began, in UTC.
+    /// The suffix of its name, after a dot: the start of its period, in UTC.
     pub suffix: String,
-    /// The number of former files that are kept; `None`: all.
+    /// The number of old files that are kept; `None`: all.
     pub keep: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ impl Rotation {
         self.period.1
     }
 
-    /// Goes on to the period of `now`. Returns what becomes of the file of the one before.
+    /// Advances to the period of `now`. Returns how the file of the previous period is renamed.
     pub(super) fn advance(&mut self, now: RecordTime) -> Former {
         let began = self.period.0;
         self.period = self.interval.around(now);

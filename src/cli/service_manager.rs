@@ -1,41 +1,41 @@
-//! [`ServiceManager`]: what a service manager such as systemd is told: sd_notify(3), and priorities of messages
-//! in the journal (sd-daemon(3)).
+//! [`ServiceManager`]: notifies a service manager such as systemd (sd_notify(3)), and detects whether stderr goes
+//! to the journal, which reads priorities (sd-daemon(3)).
 
 use std::time::{Duration, Instant};
 
 use sd_notify::{NotifyState, notify};
 
-/// Tells the service manager that counting has begun, and that it still goes on (WatchdogSec=).
+/// Notifies the service manager that counting has started, and that it is still running (WatchdogSec=).
 pub(super) struct ServiceManager {
-    /// How often the watchdog wants to hear, halved as sd_watchdog_enabled(3) advises.
+    /// Time between two watchdog notifications: half the watchdog timeout, as sd_watchdog_enabled(3) advises.
     interval: Option<Duration>,
     next: Option<Instant>,
     has_command: bool,
 }
 
 impl ServiceManager {
-    /// Reads what the service manager asks for. A started command has NOTIFY_SOCKET for itself, so
-    /// nothing is sent then.
+    /// Reads the watchdog timeout from the environment. If a command is started, NOTIFY_SOCKET is for the command,
+    /// so nothing is sent.
     pub(super) fn new(has_command: bool) -> ServiceManager {
         let interval = sd_notify::watchdog_enabled().filter(|_| !has_command);
         ServiceManager { interval: interval.map(|interval| interval / 2), next: None, has_command }
     }
 
-    /// Counting has begun.
+    /// Reports that counting has started (READY=1).
     pub(super) fn ready(&mut self) {
         if !self.has_command {
-            // Nobody may listen.
+            // Failure is harmless: there may be no listener.
             let _ = notify(&[NotifyState::Ready]);
             self.next = self.interval.and_then(|interval| Instant::now().checked_add(interval));
         }
     }
 
-    /// When the watchdog wants to hear next.
+    /// When the next watchdog notification is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Counting goes on.
+    /// Reports that counting is still running (WATCHDOG=1), if that is due.
     pub(super) fn alive(&mut self) {
         // Called for each connection: without a watchdog no clock is read.
         let Some((interval, at)) = self.interval.zip(self.next) else { return };

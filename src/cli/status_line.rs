@@ -21,7 +21,7 @@ const DRAW_INTERVAL: Duration = Duration::from_secs(1);
 /// Whether the line is on the terminal now. The lock is held while it is drawn or erased.
 static IS_DRAWN: Mutex<bool> = Mutex::new(false);
 
-/// How many writers of other text there are now.
+/// Number of threads that are writing other text now.
 static WRITERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Text other than the line is written to the terminal as long as this exists.
@@ -54,7 +54,7 @@ pub(super) struct StatusLine {
 }
 
 impl StatusLine {
-    /// Starts to draw, where somebody sees it; `None` elsewhere.
+    /// Starts to draw on a terminal; `None` if stderr is not a terminal of this job.
     pub(super) fn start(zone: TimeZone) -> Option<StatusLine> {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         if is_dumb || !io::stderr().is_terminal() {

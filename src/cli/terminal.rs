@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 
-/// Why there is no screen.
+/// Why the screen cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScreenError {
     #[error(

@@ -25,7 +25,7 @@ use super::server_log::ServerLog;
 pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     let request = Request::new(&args.count, &Times::Now)?.with_networks(&args.count)?;
     let spawns = !args.argv.is_empty();
-    // In a configuration file, `wait` is for where it is possible.
+    // A `wait` in the configuration file applies only where it is possible.
     let waits = args.wait && !spawns && args.pids.is_empty() && args.count.ports.is_some();
     let pids = if spawns || waits { BTreeSet::new() } else { pids(&args, &request)? };
     check(&args, &request)?;
@@ -85,7 +85,7 @@ fn options(args: &TraceArgs, request: &Request) -> trace::Options {
     }
 }
 
-/// Prints what a source says at its start, and after the first time how to end it.
+/// Prints the messages of a source at its start, and once how to end it.
 fn say(args: &TraceArgs, request: &Request) -> Say {
     let (quiet, verbose) = (args.count.quiet, args.count.verbose && !args.count.quiet);
     let begin = format!("counting accepted connections{}", request.ending());
@@ -153,7 +153,7 @@ fn status_with(status: i32, missing: &[i32]) -> i32 {
     if status == 0 { 1 } else { status }
 }
 
-/// An error of tracing, and other commands or options that can help.
+/// The message for an error of tracing, with commands or options that avoid it.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}{advice}")]
 struct Advised {
@@ -197,7 +197,7 @@ fn with_log<T>(log: Option<&ServerLog>, spawn: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Opens the file for the output of a command, whose place on the terminal the screen has.
+/// Opens the file for the output of a command while the screen uses the terminal.
 fn server_log(args: &TraceArgs) -> anyhow::Result<Option<ServerLog>> {
     match &args.server_log {
         Some(path) => {

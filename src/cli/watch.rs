@@ -69,7 +69,7 @@ fn options(args: &WatchArgs, request: &Request) -> Result<Options, Usage> {
     })
 }
 
-/// Refuses what no engine can do, or the requested one cannot.
+/// Rejects options that no engine supports, or that the requested engine does not support.
 fn check(options: &Options, request: &Request) -> Result<(), Usage> {
     if options.ports.is_empty() {
         return Err(Usage("give the port, for example --port 443".into()));
@@ -104,7 +104,7 @@ fn check(options: &Options, request: &Request) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Says what is watched and how.
+/// Describes what is watched and how.
 fn announce(watcher: &Watcher, quiet: bool, verbose: bool) {
     if verbose {
         let kib = watcher.buffers() / 1024;

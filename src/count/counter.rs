@@ -8,7 +8,7 @@ use crate::filter::{Filter, Verdict};
 use crate::model::sink::{self, Sink, Summary};
 use crate::{Connection, RecordTime};
 
-/// Connections that are counted before progress is shown. The threads share the number.
+/// Number of connections between two updates of the progress, which all threads share.
 const PROGRESS_STEP: u64 = 1000;
 
 /// A filter and a tally, with the number of connections that the filter could not decide on.
@@ -22,11 +22,11 @@ pub struct Count {
     pub sums: Sums,
     /// Times of the first and the last connection, passed or not, if the filter has a period.
     pub seen: Option<(RecordTime, RecordTime)>,
-    /// Where connections are added up while a long record is read, those of all parts of the work.
+    /// The progress counter shared by all threads that read a record.
     pub(crate) progress: Option<Arc<AtomicU64>>,
-    /// How many of the connections are in `progress`.
+    /// How many of the connections have been added to `progress`.
     in_progress: u64,
-    /// What passed since [`Sink::take_summary`] was called last.
+    /// The connections that passed since the last call of [`Sink::take_summary`].
     recent: Summary,
 }
 

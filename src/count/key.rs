@@ -155,7 +155,7 @@ impl Keys {
         Keys { networks: Some(networks), ..self }
     }
 
-    /// Other keys in the place of these.
+    /// Returns a copy with other keys.
     pub(crate) fn replaced(&self, keys: &[Key]) -> Keys {
         Keys { keys: Keys::new(keys, self.mask).keys, ..self.clone() }
     }

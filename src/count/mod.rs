@@ -43,7 +43,7 @@ pub struct Tally {
     pub intervals: BTreeMap<RecordTime, Table>,
     /// The interval of the previous connection, mostly that of the next one too.
     current: Option<(RecordTime, RecordTime)>,
-    /// Makes the intervals longer when there are too many, if nobody asked for a length.
+    /// Lengthens the intervals when there are too many, unless a length was requested.
     timeline: Option<Timeline>,
 }
 
@@ -70,7 +70,7 @@ impl Tally {
         self
     }
 
-    /// Whether somebody asked for intervals of this length.
+    /// Whether intervals of this length were requested.
     pub(crate) fn has_intervals(&self) -> bool {
         self.interval.is_some() && self.timeline.is_none()
     }

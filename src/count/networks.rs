@@ -28,7 +28,7 @@ pub struct NetworksError {
     source: MaxMindDbError,
 }
 
-/// What a database has of a network. The names are those of GeoLite2 and of IPinfo.
+/// The entry of a network in a database. The field names are those of GeoLite2 and of IPinfo.
 #[derive(Default, Deserialize)]
 struct Record {
     autonomous_system_number: Option<u32>,

@@ -1,5 +1,5 @@
-//! [`Timeline`]: the length of intervals that nobody asked for, so that a report can show connections over
-//! time. It grows with the period.
+//! [`Timeline`]: chooses the length of intervals automatically, so that a report without `--interval` can show
+//! connections over time. The length grows with the period.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Timeline {
         Timeline { step: 0, rows: 0 }
     }
 
-    /// The same for a part of the work.
+    /// Returns an empty timeline with the same length, for a part of the input.
     pub(super) fn part(&self) -> Timeline {
         Timeline { step: self.step, rows: 0 }
     }

@@ -64,7 +64,7 @@ impl OutputFormat {
         )
     }
 
-    /// Whether connections over time are shown even if nobody asked for intervals.
+    /// Whether connections over time are shown even if no intervals were requested.
     pub(crate) fn has_timeline(self) -> bool {
         matches!(self, OutputFormat::Html | OutputFormat::Svg)
     }

@@ -62,7 +62,7 @@ fn registry(report: &Report<'_>) -> Registry {
     registry
 }
 
-/// Numbers of connections by what became of them.
+/// Numbers of connections by the result of the filter.
 fn register_sums(registry: &mut Registry, report: &Report<'_>) {
     let (status, sums) = (report.status, &report.sums);
     let mut counter = |name: &str, help: &str, value: u64| {

@@ -25,9 +25,9 @@ pub struct RenderOptions {
     pub color: bool,
     /// Width in columns, where the output is no terminal.
     pub width: usize,
-    /// Returns the columns and lines of the terminal that is written to, which may change meanwhile.
+    /// Returns the current columns and lines of the output terminal.
     pub terminal: Option<WindowSize>,
-    /// How the reader gets all rows, if only as many are shown as fit the terminal.
+    /// How the reader gets all rows, if only those that fit the terminal are shown.
     pub fit_hint: Option<&'static str>,
     /// Whether bars are drawn with ASCII characters.
     pub ascii: bool,
@@ -51,14 +51,14 @@ impl RenderOptions {
     }
 }
 
-/// A narrower terminal is not believed.
+/// Minimum width of a terminal; a smaller reported width is taken for an error.
 const MIN_WIDTH: usize = 40;
 /// Rows that are brought into the cache at the same time.
 const GROUP: usize = 32;
 
 /// A format of reports and events. All intervals are written before the report.
 pub trait Format: Send {
-    /// Takes note of the counts of all time so far, before intervals are written.
+    /// Receives the total counts so far, before intervals are written.
     fn prepare_intervals(&mut self, _whole: &ReportSection<'_>) {}
 
     /// Writes one interval. One document has them in its report.
@@ -98,7 +98,7 @@ pub struct Report<'a> {
     pub whole: ReportSection<'a>,
     /// The counts of each interval, for formats that have them in one document with the report.
     pub intervals: Option<Vec<ReportSection<'a>>>,
-    /// What only a metrics server knows.
+    /// Sections that only a metrics server has.
     pub metrics: Option<MetricsSections<'a>>,
     /// Notes for the reader, a sentence each.
     pub notes: Vec<String>,
@@ -148,7 +148,7 @@ pub struct ReportSection<'a> {
     pub order: Order,
 }
 
-/// What only a metrics server knows.
+/// Sections that only a metrics server has.
 #[derive(Clone)]
 pub struct MetricsSections<'a> {
     /// The counts by local port.

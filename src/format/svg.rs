@@ -22,7 +22,7 @@ pub(super) const BARS: usize = 480;
 const PLOT_HEIGHT: u64 = 200;
 const AXIS_HEIGHT: u64 = 28;
 
-/// Room above the highest mark, for its label.
+/// Space above the highest mark for its label.
 const TOP: u64 = 16;
 
 /// The height of [`plot`] in pixels.

@@ -1,17 +1,17 @@
-//! [`Sink`]: takes the connections of a source.
+//! [`Sink`]: receives the connections of a source.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use crate::{Connection, RecordTime};
 
-/// Takes connections from a source that reads at its own pace. A source with several threads gives
+/// Receives connections from a source that reads at its own pace. A source with several threads gives
 /// each thread a sink made by [`part`](Sink::part), and merges them in the order of the record.
 pub trait Sink: Any + Send {
     /// Takes one connection.
     fn take(&mut self, connection: Connection);
 
-    /// The source has no more connections at the moment: what was taken may be shown.
+    /// Called when the source has no more connections at the moment, so that the counts can be shown.
     fn pause(&mut self) {}
 
     /// Takes `count` connections. Only the times of the first one (that of `connection`) and of the

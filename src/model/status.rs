@@ -1,4 +1,4 @@
-//! [`SourceStatus`]: what a source could not see, and how it worked.
+//! [`SourceStatus`]: what a source could not observe, its engine, and its inputs.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RecordTime;
 
-/// How a source worked, and what it could not see.
+/// What a source could not observe, its engine, and its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// `trace`, `parse` or `watch`.
@@ -24,7 +24,7 @@ pub struct SourceStatus {
     pub stops: Option<u64>,
     /// Threads that are traced now; `None` if the source traces none.
     pub tracees: Option<u64>,
-    /// What each input gave; of `parse` only.
+    /// The results of each input; of `parse` only.
     pub inputs: Vec<InputResult>,
     /// Notes for the reader of the report, a sentence each. A warning alone leaves the report
     /// complete; see [`record_shortfall`](SourceStatus::record_shortfall).
@@ -35,7 +35,7 @@ pub struct SourceStatus {
     seen_warnings: HashSet<String>,
 }
 
-/// What one input of `parse` gave.
+/// The result of one input of `parse`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputResult {
     /// Its name, or that of the first of several files that are one record.

@@ -1,4 +1,4 @@
-//! The text that a scraper receives: the form that it accepts, and new series beginning at 0.
+//! The text of a scrape: in the media type that the scraper accepts, and with new series starting at 0.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -13,18 +13,18 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Counters of clients and ports, whose series appear while tcptally runs.
 const GROWING: [&str; 2] = ["tcptally_top_connections_total{", "tcptally_port_connections_total{"];
 
-/// Scrapers whose series are remembered. Those beyond see the counts at once.
+/// Maximum number of scrapers whose series are remembered. Further scrapers get the counts at once.
 const MAX_SCRAPERS: usize = 64;
 
-/// Series that are remembered of one scraper. Those beyond are shown with their counts at once.
+/// Maximum number of series remembered for one scraper. Further series start with their counts.
 const MAX_SERIES: usize = 100_000;
 
 /// What has been shown to each scraper.
 ///
-/// `increase()` of Prometheus is the difference of samples, so the first value of a series counts
-/// for nothing. A client that connects 200 times between two scrapes would be invisible. So a series
-/// that is new since a scraper's first scrape has the value 0 once, then its count. Scrapers
-/// are distinguished by address and User-Agent. Other clients, such as curl, see the counts.
+/// `increase()` of Prometheus is the difference of samples, so it ignores the first value of a series.
+/// A client that connects 200 times between two scrapes would be invisible. So a series that is new
+/// since a scraper's first scrape has the value 0 once, then its count. Scrapers are distinguished by
+/// address and User-Agent. Other clients, such as curl, get the counts.
 #[derive(Default)]
 pub(super) struct Scrapers(HashMap<(Option<IpAddr>, String), HashSet<String>>);
 
@@ -57,8 +57,8 @@ impl Scrapers {
     }
 }
 
-/// The media type and the text in a form that the client accepts: OpenMetrics if it names that,
-/// else the text format of Prometheus.
+/// The media type and the text in a format that the client accepts: OpenMetrics if its `Accept` header
+/// names that, otherwise the text format of Prometheus.
 pub(super) fn negotiate(accept: &str, openmetrics: String) -> (&'static str, String) {
     let refuses = |parameters: &str| {
         let quality = parameters.split(';').find_map(|p| p.trim().strip_prefix("q="));

@@ -27,7 +27,7 @@ use recent::RecentCounts;
 /// Default of `--metrics-window`.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Tells how many connections are open now.
+/// Returns how many connections are open now.
 pub(super) type OpenConnections = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// Default maximum of keys. A scrape must not keep the tracer waiting.
@@ -47,7 +47,7 @@ struct Shared {
     options: RenderOptions,
 }
 
-/// A listening socket for metrics that nobody answers yet.
+/// The listening socket for metrics, before clients are served.
 pub(super) struct Endpoint {
     listener: TcpListener,
     window: Duration,
@@ -74,7 +74,7 @@ impl Endpoint {
         Ok(Some(Endpoint { listener, window }))
     }
 
-    /// Starts to answer, in threads.
+    /// Starts to serve clients, in threads.
     pub(super) fn serve(
         self,
         request: &Request,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::Connection;
 use crate::count::Tally;
 
-/// Parts of the window that are kept apart. A part is left out when all of it is too old, so the
-/// counts are those of the window and at most one part more.
+/// Number of parts that the window is divided into. A part expires as a whole, so the counts cover the
+/// window and at most one part more.
 const PARTS: u32 = 60;
 
 /// Counts of a moving window.

@@ -16,7 +16,7 @@ use self::state::State;
 use super::message;
 use super::notes::INCOMPLETE;
 
-/// How many further connections are taken before it is looked whether anything else is due: some 100 µs.
+/// How many connections are taken before deadlines are checked: some 100 µs of work.
 const MAX_AT_ONCE: usize = 256;
 
 /// Runs the source that `start` creates until it ends, and returns the exit status.
@@ -32,7 +32,7 @@ pub(super) fn observe<L: EventSource>(
     let mut state = State::new(what)?;
     let (has_started, started) = channel();
     let run = || -> anyhow::Result<_> {
-        // Dropped here when the start fails.
+        // Dropped here if the start fails.
         let has_started = has_started;
         let mut source = start()?;
         give_up_privileges();
@@ -47,7 +47,7 @@ pub(super) fn observe<L: EventSource>(
         }
         Ok((ending, status))
     };
-    // A command that `start` has started has the privileges of this process; from then on nobody needs them.
+    // A started command has inherited the privileges of this process. They are not needed from here on.
     let meanwhile = move || {
         if started.recv().is_ok() {
             give_up_privileges();
@@ -73,14 +73,14 @@ pub(super) fn observe<L: EventSource>(
         Ending::Detached => i32::from(!written),
         // The command's own status may be 1.
         Ending::CommandDetached(_) => i32::from(!written) * 125,
-        // Where the report goes to stderr, its reader may have gone before the command ended.
+        // If the report goes to stderr, its reader may have exited before the command ended.
         Ending::Exited(0) if has_output_file && !written => 125,
         Ending::Exited(status) => status,
         Ending::Killed(signal) => crate::sys::die_of(signal),
     })
 }
 
-/// Gives up, in the calling thread, what only the start needed. Failure is harmless: nothing is executed.
+/// Drops the privileges of the calling thread that only the start needed. Failure is harmless: nothing is executed.
 fn give_up_privileges() {
     let _ = capability::renounce_new();
     let _ = capability::give_up_beyond(Duty::Observe);
@@ -97,7 +97,7 @@ fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<E
         match event {
             Event::Connection(c) => {
                 state.take(c);
-                // What is due is looked for once for all of them.
+                // Deadlines are checked once for all of them.
                 let known = std::iter::from_fn(|| source.next_known());
                 known.take(MAX_AT_ONCE).for_each(|c| state.take(c));
             }

@@ -42,7 +42,7 @@ pub(crate) struct Observation {
     pub has_command: bool,
 }
 
-/// What has been counted and written, and when there is more to do.
+/// What has been counted and written, and the next deadline.
 pub(super) struct State {
     reporter: Reporter,
     pub event_writer: EventWriter,
@@ -52,10 +52,10 @@ pub(super) struct State {
     screen: Option<Screen>,
     has_command: bool,
     rotation: Option<Rotation>,
-    /// When a report in one document is written anew.
+    /// When a report in one document is written again.
     refresh_at: Option<RecordTime>,
     service_manager: ServiceManager,
-    /// `None` where nobody sees it, and where the command owns the terminal.
+    /// `None` if there is no terminal, or if the command uses the terminal.
     status_line: Option<StatusLine>,
     /// Whether the report or the events go to a terminal.
     writes_to_terminal: bool,
@@ -69,7 +69,7 @@ pub(super) struct State {
     counting: bool,
     /// Whether `--strict` was not met when counting ended.
     incomplete: bool,
-    /// What was counted when counting ended, if the report waits for the source to be gone: names are looked up.
+    /// The counts at the end, if the report is written after the source has ended because names are looked up.
     deferred: Option<SourceStatus>,
 }
 
@@ -115,14 +115,14 @@ impl State {
         })
     }
 
-    /// Starts `duration`, when the source is ready: to attach may take long.
+    /// Starts the time of `duration`. Called when the source is ready, because attaching may take long.
     pub(super) fn begin(
         &mut self,
         duration: Option<SignedDuration>,
         source: &str,
     ) -> anyhow::Result<()> {
         if self.reporter.request.live {
-            // So that what was said until now is not on the screen.
+            // Prevents earlier messages from appearing on the screen.
             message::finish();
             let screen = Screen::start(&self.reporter.request, source, self.has_command);
             self.screen = Some(screen?);

@@ -1,5 +1,5 @@
-//! [`Screen`]: a screen like that of top(1), in a thread of its own. It never slows a source: connections are
-//! handed over in a list that is locked only to append to it, or to take it as a whole.
+//! [`Screen`]: a screen like that of top(1), in a separate thread. It never slows a source: connections are
+//! passed in a list that is locked only to append to it, or to take it as a whole.
 
 mod model;
 mod state;
@@ -45,16 +45,16 @@ use crate::{Connection, RecordTime, SourceStatus};
 /// Time between two frames.
 const FRAME: Duration = Duration::from_millis(250);
 
-/// Time between two looks whether the screen is to end.
+/// Time between two checks whether the screen is to end.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Time between two looks at what the user wants, for the thread of the source.
+/// Time between two checks of the user's requests by the thread of the source.
 pub(super) const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Connections that wait for the screen. More are counted, but in no row.
+/// Maximum number of connections queued for the screen. Further ones are in the total, but in no row.
 const MAX_WAITING: usize = 1 << 20;
 
-/// What both threads use.
+/// State shared by both threads.
 #[derive(Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
@@ -71,7 +71,7 @@ struct Waiting {
     missed: u64,
 }
 
-/// What the source says of itself.
+/// The status of the source.
 struct Status {
     engine: String,
     lost: u64,
@@ -104,7 +104,7 @@ impl Screen {
         let thread = std::thread::Builder::new().name("screen".into()).spawn({
             let (shared, zone) = (shared.clone(), request.zone.clone());
             move || {
-                // The terminal is restored whatever happens. If it is gone, counting goes on.
+                // The terminal is restored in every case. If the terminal is gone, counting continues.
                 let _ = run(terminal, state, &shared, theme, &zone, has_command);
             }
         });
@@ -121,7 +121,7 @@ impl Screen {
         }
     }
 
-    /// Shows what the source says of itself.
+    /// Shows the status of the source.
     pub(super) fn update(&self, status: &SourceStatus) {
         *lock(&self.shared.status) = Some(Status {
             engine: status.engine.clone().unwrap_or_default(),
@@ -246,7 +246,7 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Draws frames and obeys keys until the screen is to end.
+/// Draws frames and handles keys until the screen is to end.
 fn run(
     mut raw: RawTerminal,
     mut state: State,

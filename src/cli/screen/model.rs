@@ -17,8 +17,8 @@ pub(super) const SLOTS: usize = 36;
 /// Slots that a rate is taken from, beside the current one.
 const RATE_SLOTS: i64 = 2;
 
-/// Maximum number of rows by all fields. Then connections are kept without their process, in as many
-/// rows again; those of still more clients are in the total only.
+/// Maximum number of rows by all fields. Beyond it, connections are kept without their process, in up to as many
+/// additional rows. Connections of further clients are in the total only.
 const MAX_ROWS: usize = 200_000;
 
 /// Single connections that are kept for the rows that the user expands.

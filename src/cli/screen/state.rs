@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    /// Does what a key means. Returns what is left to the program.
+    /// Handles a key. Returns the action that the program must take.
     pub(super) fn press(&mut self, key: KeyEvent, lines: u16) -> Action {
         self.message = None;
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {

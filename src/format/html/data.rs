@@ -18,14 +18,14 @@ use crate::count::table::Table;
 use crate::count::tcp_stats::{Columns, TcpStats};
 use crate::count::value::{Value, bucket_names};
 
-/// Maximum number of counts of rows in bars. With more, the page cannot count the rows of a part of the
-/// time, and says so.
+/// Maximum number of counts of rows in bars. Beyond it, the page shows a note that it cannot count the rows of a
+/// selected part of the time.
 const MAX_COUNTS: usize = 400_000;
 
 /// Maximum number of changes of the UTC offset that the page knows.
 const MAX_OFFSETS: usize = 1000;
 
-/// What the script needs.
+/// The data for the script.
 pub(super) struct Data<'a> {
     pub report: &'a Report<'a>,
     pub chart: &'a Chart,

@@ -72,7 +72,7 @@ fn style() -> String {
     COLOURS.to_owned() + STYLE
 }
 
-/// What the page shows.
+/// The content of the page.
 struct Page<'a> {
     report: &'a Report<'a>,
     options: &'a RenderOptions,

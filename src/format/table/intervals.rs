@@ -202,7 +202,7 @@ fn counts(section: &ReportSection<'_>, columns: &[(Vec<u8>, String)]) -> Vec<u64
     counts
 }
 
-/// How much of the time is shown: days begin at midnight, and short intervals within a second.
+/// The detail in which times are shown: days begin at midnight, short intervals within a second.
 fn detail(section: &ReportSection<'_>) -> Detail {
     let (Some(RecordTime::Clock(start)), Some(RecordTime::Clock(end))) =
         (section.start, section.end)
