@@ -42,7 +42,7 @@ impl LineLog for Asa {
         }) else {
             return ParsedLine::Foreign;
         };
-        // Another program may quote a message: before it stand the time and the host alone.
+        // Another program may quote a message. A genuine one follows the time and the host directly.
         let (stamp, rest) = frame::split(without_emblem(line));
         let Some(between) = line.get(line.len() - rest.len()..at) else {
             return ParsedLine::Foreign;

@@ -12,7 +12,7 @@ use crate::{RecordTime, ShortfallKind};
 /// Maximum number of sockets, and of threads within a call, that are remembered. Servers have few.
 const MAX_KNOWN: usize = 1 << 16;
 
-/// Who made a call. A number that the log does not have is 0.
+/// The process and thread that made a call. A number that the log does not have is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Thread {
     pub pid: u32,
@@ -73,20 +73,20 @@ pub(crate) enum Step {
     Other,
 }
 
-/// The ends of a connection of which nothing is known.
+/// The ends of a connection if both are unknown.
 pub(crate) fn unknown_ends() -> Ends {
     let unknown = || Host::Name("".into());
     Ends { client: unknown(), client_port: None, server: unknown(), server_port: None }
 }
 
-/// What waits for the next line of a thread.
+/// What the next line of a thread may complete.
 enum Pending {
     Accepts(Socket),
     Accepted(Box<Event>, Option<RecordTime>),
     Binds(Socket),
 }
 
-/// What was seen of the calls of accept.
+/// Which calls of accept the log contains.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SeenCalls {
     /// Whether accept was called.
@@ -107,7 +107,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Takes the calls in their order; passes accepted connections to `give`.
+    /// Processes the calls in their order; passes accepted connections to `give`.
     pub(crate) fn see(
         &mut self,
         call: Call,
@@ -172,7 +172,7 @@ impl Calls {
         }
     }
 
-    /// Gives what waits for lines that do not come.
+    /// Gives the connections that wait for further lines, at the end of the log.
     pub(crate) fn finish(&mut self, give: &mut dyn FnMut(Event, Option<RecordTime>)) -> SeenCalls {
         for (_, pending) in std::mem::take(&mut self.pending) {
             if let Pending::Accepted(event, time) = pending {

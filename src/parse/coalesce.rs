@@ -23,7 +23,7 @@ const MAX_LOCALS: usize = 64;
 /// The address and the port of a local end.
 pub(super) type Local = (Option<IpAddr>, Option<u16>);
 
-/// Two random numbers, so that nobody can choose addresses that share their slots.
+/// Two random numbers, so that an attacker cannot choose addresses that share slots.
 #[derive(Clone, Copy)]
 struct Seed([u64; 2]);
 

@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         self.0 = &self.0[n..];
     }
 
-    /// Steps over spaces and says how many there were.
+    /// Steps over spaces and returns their number.
     #[inline]
     pub(crate) fn spaces(&mut self) -> usize {
         let n = self.0.iter().take_while(|b| **b == b' ').count();
@@ -165,7 +165,7 @@ impl<'a> Cursor<'a> {
         Some(value)
     }
 
-    /// Steps over a quoted string and gives what is between the quotes, still escaped.
+    /// Steps over a quoted string and returns the text between the quotes, still escaped.
     pub(crate) fn quoted(&mut self) -> Option<&'a [u8]> {
         let text = self.0.strip_prefix(b"\"")?;
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! [`InputError`]: why an input is not read, or only in part. The texts of all of them are here.
+//! [`InputError`]: why an input was not read, or only in part, with all messages.
 
 use std::error::Error;
 use std::io;

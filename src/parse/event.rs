@@ -12,11 +12,11 @@ pub(crate) struct Event {
     pub stamp: Stamp,
     /// Nanoseconds between the beginning of the connection and that time.
     pub before: i64,
-    /// Who connected to what.
+    /// The client and the server.
     pub ends: Ends,
     /// Whether the connection was established, if the line shows it.
     pub established: Option<bool>,
-    /// What the line is written for.
+    /// What causes the log to contain the line: a connection or a request.
     pub written_for: WrittenFor,
     /// Other values in the line. The ends and the time are set from the fields above.
     pub more: Connection,

@@ -1,4 +1,4 @@
-//! [`EventFilter`]: which events of a log count, and what was seen of all.
+//! [`EventFilter`]: selects the events of a log that count, and counts events by kind.
 
 use super::calls::SeenCalls;
 use super::event::Event;
@@ -6,7 +6,7 @@ use super::found::FoundConnections;
 use super::host::{Ends, Host};
 use crate::{Connection, RecordTime};
 
-/// What was seen of all inputs.
+/// Numbers of events by kind, of all inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Connections in the record, in both directions.

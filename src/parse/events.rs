@@ -1,4 +1,4 @@
-//! Our own events, as lines of JSON or comma-separated values.
+//! Events of tcptally, as lines of JSON or comma-separated values.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;

@@ -78,7 +78,7 @@ fn values(rest: &[u8]) -> Option<&[u8]> {
     places.find(|text| begins(text))
 }
 
-/// What the values say.
+/// The meaning of the values.
 enum Packet {
     /// A SYN that came in, or the answer to one.
     Passed(PacketObservation),
@@ -183,17 +183,17 @@ mod tests {
 
     #[test]
     fn other_packets_and_programs_do_not_count() {
-        let told = |values: &str| {
+        let parse = |values: &str| {
             Filterlog.parse_line(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
         };
         for (from, to) in
             [(",in,4", ",out,4"), (",S,", ",SA,"), (",S,", ",A,"), (",6,tcp", ",17,udp")]
         {
-            assert!(matches!(told(&IPV4.replace(from, to)), ParsedLine::Other), "{to}");
+            assert!(matches!(parse(&IPV4.replace(from, to)), ParsedLine::Other), "{to}");
         }
-        assert!(matches!(told(&IPV4.replace("pass", "block")), ParsedLine::Blocked));
+        assert!(matches!(parse(&IPV4.replace("pass", "block")), ParsedLine::Blocked));
         for cut in [&IPV4[..100], &IPV4.replace("198.51.100.10", "x")] {
-            assert!(matches!(told(cut), ParsedLine::Broken), "{cut}");
+            assert!(matches!(parse(cut), ParsedLine::Broken), "{cut}");
         }
         let quoted = format!("Nov 22 10:58:42 fw sshd[7]: filterlog {IPV4}");
         assert!(matches!(Filterlog.parse_line(quoted.as_bytes()), ParsedLine::Foreign));

@@ -1,7 +1,7 @@
 //! Traffic logs of FortiGate: `key=value` pairs, a line for each session when it has ended.
 //!
 //! The fields are those of Fortinet's "FortiOS Log Message Reference" (type traffic). `srcip` opened
-//! the session. Sessions that last have lines in between (log id 20), which do not count.
+//! the session. Long sessions have intermediate lines (log id 20), which do not count.
 
 use std::collections::HashMap;
 

@@ -83,7 +83,7 @@ impl FoundConnections {
     }
 }
 
-/// What was found in a part of a record, and what waits for more like it.
+/// The connections of a part of a record, and a coalescer for those with the same ends.
 #[derive(Default)]
 pub(super) struct ConnectionBuffer {
     /// What was found.

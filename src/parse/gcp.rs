@@ -40,7 +40,7 @@ const IDLE: i64 = 600 * SECOND;
 /// Maximum number of pairs of ends that are remembered.
 const MAX_PAIRS: usize = 1 << 20;
 
-/// What a line says.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     /// A flow between the reporting end and another, and the times of its first and last packet.
@@ -137,7 +137,7 @@ fn recognise(head: &[u8]) -> bool {
     found
 }
 
-/// What the entries of all inputs say.
+/// The flows and counts of all inputs.
 #[derive(Default)]
 struct Flows {
     /// The times of the flows of each pair, in order and apart from each other.

@@ -201,7 +201,7 @@ mod tests {
             shown(&format!("Failed at lb {at} fnt~ 81/81 SSL handshake failure -")),
             "Broken"
         );
-        // Somebody made the address unreadable.
+        // The address was anonymised.
         let rest = "[22/Nov/2026:10:58:42.200] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0";
         assert_eq!(shown(&format!("xxx.51.100.xxx:40755 {rest}")), "Broken");
         assert_eq!(shown(&format!("unix:1 {rest}")), "Other");

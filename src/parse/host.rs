@@ -24,7 +24,7 @@ impl Host {
         }
         let text = std::str::from_utf8(text).ok()?;
         let address = text.parse::<IpAddr>().ok().or_else(|| {
-            // The zone of a link-local address is the recording machine's own affair.
+            // The zone of a link-local address has a meaning on the recording machine only.
             text.split_once('%')?.0.parse().ok()
         });
         address.map(Host::from)
@@ -95,14 +95,14 @@ impl FromStr for Host {
     }
 }
 
-/// Who opened a connection, and to what.
+/// The client and the server of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// The one that opened it.
+    /// The client.
     pub client: Host,
     /// Its port, if known.
     pub client_port: Option<u16>,
-    /// What it asked for.
+    /// The server.
     pub server: Host,
     /// The server's port, if known.
     pub server_port: Option<u16>,

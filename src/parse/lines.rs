@@ -11,7 +11,7 @@ use memchr::{memchr, memchr2, memrchr2};
 use super::input::{Input, Plain, push_zeros};
 use crate::sys;
 
-/// What is longer than this is cut; the rest of such a line is passed over.
+/// Maximum length of a line; the rest of a longer line is skipped.
 pub(super) const LONGEST: usize = 1024 * 1024;
 
 /// Bytes that one read asks for.

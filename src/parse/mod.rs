@@ -71,15 +71,15 @@ pub use self::reader::{Options, Setting, SettingNames};
 use self::registry::{Run, Sorted};
 use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 
-/// What reading gave, beside the connections.
+/// The result of reading, besides the connections.
 #[derive(Debug)]
 pub struct Outcome {
-    /// For the report.
+    /// The status for the report.
     pub status: SourceStatus,
     /// Why inputs could not be read or recognised, or only in part.
     pub failures: Vec<InputError>,
-    /// The reason of a total of 0: how each record was read, and what would have been a
-    /// connection in it.
+    /// The reason for a total of 0: how each record was read, and what counts as a connection
+    /// in it.
     pub read_as: Vec<String>,
 }
 

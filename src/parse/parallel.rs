@@ -1,4 +1,4 @@
-//! Work on the parts of a file in several threads, with one step of each part done in order.
+//! Processes the parts of a file in several threads, with one step of each part done in order.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

@@ -1,11 +1,11 @@
-//! [`PortUses`]: infers who opened a connection from the ports, for records that do not show it.
+//! [`PortUses`]: infers the direction of a connection from the ports, for records that do not show it.
 
 /// Linux gives clients ports from here on by default (`net.ipv4.ip_local_port_range`).
 const FIRST_EPHEMERAL_PORT: u16 = 32768;
 /// Only servers of root have ports below.
 const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
-/// Who opened a connection.
+/// Which end opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// The other end.
@@ -18,7 +18,7 @@ pub(crate) enum Direction {
 
 /// How many sessions used each port, at the local end and at the remote end.
 pub(crate) struct PortUses {
-    /// The port that is asked for, which is a server's of this machine.
+    /// The port of `--port`, which is a server's port of this machine.
     port: Option<u16>,
     local: Vec<u32>,
     remote: Vec<u32>,

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// Shorter readings show nothing.
+/// Minimum duration before progress is shown.
 const SHOW_AFTER: Duration = Duration::from_secs(1);
 
-/// Counts the bytes that were read, and shows them where somebody is there to see it.
+/// Counts the bytes that were read, and shows them on a terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
     requested: bool,
@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// Takes note of `bytes` more.
+    /// Adds `bytes` that were read.
     pub(super) fn add(&self, bytes: usize) {
         let read = self.read.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if self.requested && self.started.elapsed() > SHOW_AFTER {
@@ -65,7 +65,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub(super) fn finish(&self) {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();

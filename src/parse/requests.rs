@@ -16,7 +16,7 @@ const ROUNDING: i64 = 2_000_000;
 /// Maximum number of clients' ports that are remembered: twice this.
 const MAX_PORTS: usize = 1 << 19;
 
-/// What a line of a log is written for.
+/// What causes a log to contain a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WrittenFor {
     /// A connection.

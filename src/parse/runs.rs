@@ -13,13 +13,13 @@ use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 /// A run of more bytes is large: it has enough parts for several threads.
 const SMALL_RUN_BYTES: u64 = 2 * 1024 * 1024;
 
-/// What reading a run gave, beside the connections.
+/// The result of reading a run, besides the connections.
 pub(super) struct RunOutcome {
     /// What it could not show.
     pub status: SourceStatus,
     /// Why inputs could not be read to their end.
     pub failures: Vec<InputError>,
-    /// Why a total of 0 is to be believed.
+    /// The explanation of a total of 0.
     pub read_as: String,
 }
 

@@ -1,5 +1,4 @@
-//! Reads a text many lines at a time: in several threads where its parts can be read in any
-//! order, else as it comes.
+//! Reads a text many lines at a time: a file in several threads, a stream in one.
 
 use std::borrow::Cow;
 use std::io;
@@ -35,8 +34,8 @@ impl<B: Default> Default for Job<B> {
 }
 
 /// Reads `input` to its end. `read` reads whole lines, each by itself, and
-/// `in_order` makes connections of that. What comes of it is the same however the lines are
-/// divided, if these two see to that.
+/// `in_order` makes connections of the result. Both must give the same result however the lines are
+/// divided.
 pub(super) fn read<B: Default>(
     input: &mut Input,
     cx: &mut Context<'_>,

@@ -29,7 +29,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// How the lines look.
+/// The form of the lines.
 struct Truss {
     /// Whether a line has the version argument of a socket call.
     has_sockets: bool,

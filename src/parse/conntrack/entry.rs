@@ -26,11 +26,11 @@ pub(crate) struct Entry {
     pub event: Option<Event>,
     /// When.
     pub stamp: Stamp,
-    /// Of the original direction: who asked for what.
+    /// The client and the server: source and destination of the original direction.
     pub ends: Ends,
     /// The state of the connection: 0 SYN_SENT, 1 SYN_RECV, 2 ESTABLISHED, 3 and more: it ends.
     pub rank: u8,
-    /// Seconds until it is forgotten.
+    /// Seconds until the kernel removes it.
     pub timeout: Option<i64>,
     /// Both directions were seen beyond the handshake.
     pub assured: bool,
@@ -71,7 +71,7 @@ impl Entry {
     }
 }
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A TCP flow.

@@ -51,7 +51,7 @@ fn recognise(head: &[u8]) -> bool {
     found
 }
 
-/// What the beginning of a record of events has.
+/// Whether `head` contains `text`, or `xml` in the XML format.
 fn has(head: &[u8], text: &str, xml: &str) -> bool {
     memmem::find(head, text.as_bytes()).is_some() || memmem::find(head, xml.as_bytes()).is_some()
 }
@@ -163,7 +163,7 @@ fn text(
     end
 }
 
-/// Says how many flows could not be read.
+/// Reports how many flows could not be read.
 fn warn_damaged(name: &str, damaged: u64, cx: &mut Context<'_>) {
     let text = format!(
         "{name}: the addresses or ports of {} cannot be read; connections are missing",
@@ -262,7 +262,7 @@ struct Events {
     established: bool,
     /// Flows that have begun; with the connection, if it waits to be established.
     open: HashMap<FlowKey, Option<Connection>, foldhash::quality::RandomState>,
-    /// Flows that waited to be established when there were too many.
+    /// Number of flows dropped before they were established, because there were too many.
     forgotten: usize,
     seen: bool,
 }

@@ -1,4 +1,4 @@
-//! Lines as they were before a terminal, an editor or a web page changed them.
+//! Restores lines that a terminal, an editor or a web page changed.
 
 use std::borrow::Cow;
 

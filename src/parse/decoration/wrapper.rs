@@ -1,8 +1,8 @@
-//! What other programs put before each line of a log: loggers, container engines, `ts`, grep,
+//! Strips prefixes that other programs add to each line of a log: loggers, container engines, `ts`, grep,
 //! quotations and prompts.
 //!
-//! A reader tries a line as it is first. Only if that is nothing it knows, it asks [`strip`] for
-//! what the line looks like without the outermost of these prefixes, and tries again.
+//! A reader tries a line unchanged first. Only if it does not recognise the line, it calls [`strip`] to remove
+//! the outermost prefix, and tries again.
 
 use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
@@ -10,16 +10,16 @@ use crate::parse::timestamp::Stamp;
 /// A line without one of its prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::parse) struct Stripped<'a> {
-    /// The time that the prefix tells; [`Stamp::None`] if it tells none.
+    /// The time in the prefix; [`Stamp::None`] if it has none.
     pub stamp: Stamp,
     /// What follows the prefix.
     pub rest: &'a [u8],
 }
 
-/// More prefixes than this are not before a line.
+/// Maximum number of prefixes of a line.
 pub(in crate::parse) const MAX_LAYERS: usize = 10;
 
-/// Prefixes are no longer than this.
+/// Maximum length of a prefix.
 const MAX_PREFIX: usize = 512;
 
 /// Strips the outermost prefix of a line; `None` if it begins with none.
@@ -92,7 +92,7 @@ fn rfc5424(line: &[u8]) -> Option<Stripped<'_>> {
     Some(Stripped { stamp, rest })
 }
 
-/// A stamp that is no call's own, with the brackets round it.
+/// A stamp that does not belong to a call, with the brackets around it.
 fn stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     let mut inner = *cursor;
     let bracket = inner.eat(b"[");

@@ -12,14 +12,14 @@ use crate::parse::host::{Ends, Host};
 /// Maximum number of clients' ports that are remembered in a record without times, or a flood.
 pub(super) const MAX_FLOWS: usize = 1 << 20;
 
-/// Maximum number of connections of one client's port that are compared. Somebody may scan from one: older
-/// connections are found by their server's end alone.
+/// Maximum number of connections of one client's port that are compared. A scanner may use a single port; older
+/// connections are found by their server's end only.
 const MAX_RECENT: usize = 64;
 
-/// Older connections of a port, before those that are over are looked for.
+/// Number of older connections of a port at which closed ones are removed.
 pub(super) const MIN_OLDER: usize = 1024;
 
-/// All that was seen from a client's port.
+/// All connections of a client's port.
 pub(super) struct Client {
     pub host: Host,
     pub port: u16,
@@ -27,16 +27,16 @@ pub(super) struct Client {
     pub older: Option<Box<Older>>,
 }
 
-/// What was seen from a client's port before its recent connections.
+/// The older connections of a client's port.
 #[derive(Default)]
 pub(super) struct Older {
     flows: HashMap<(Host, Option<u16>), SmallVec<[Flow; 1]>, RandomState>,
     pub count: usize,
-    /// At this number, those that are over are forgotten.
+    /// At this number, closed ones are removed.
     limit: usize,
 }
 
-/// Which connections count of those that were held.
+/// Which of the held connections count.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     pub established: bool,
@@ -44,7 +44,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// What of `flow` counts at its end.
+    /// The connection of `flow` that counts at its end, if any.
     pub(super) fn end(self, flow: Flow) -> Option<Unconfirmed> {
         flow.end(self.incomplete, self.established)
     }
@@ -54,7 +54,7 @@ impl Rules {
 pub(super) enum Known {
     Yes,
     No,
-    /// It was taken for one that the recording machine opened, and is forwarded instead.
+    /// It seemed to be opened by the recording machine, and is forwarded instead.
     AsOutbound,
 }
 
@@ -194,7 +194,7 @@ impl Client {
 }
 
 impl Older {
-    /// Forgets what is over, or all if that is not enough.
+    /// Removes closed connections, or all if that is not enough.
     fn forget(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
         let mut ended: Vec<Unconfirmed> = Vec::new();
         let mut flows: Vec<Flow> = self.flows.drain().flat_map(|(_, flows)| flows).collect();

@@ -16,17 +16,17 @@ use crate::Connection;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::SECOND;
 
-/// Longer than any system waits between two tries (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
+/// Longer than the maximum retransmission timeout of any system (TCP_RTO_MAX of Linux is 120 s), in nanoseconds.
 pub(super) const SPAN: u64 = 130 * SECOND.unsigned_abs();
 
-/// The ports alone do not distinguish a connection from the next on the same ports. The first try is
-/// repeated after 1 to 3 s, and each pause is at most twice as long as all before.
+/// The ports alone do not distinguish a connection from the next on the same ports. The first SYN is
+/// retransmitted after 1 to 3 s, and each pause is at most twice as long as all before.
 const FIRST_PAUSE: u64 = 3_500_000_000;
 
 /// A SYN may carry data (RFC 7413), which the SYN+ACK acknowledges: at most a segment.
 const FAST_OPEN: u32 = 9000;
 
-/// How far the IP ID runs on through tries that the record does not show.
+/// How far the IP ID may advance through retransmissions that the record does not show.
 const ID_STEPS: u16 = 8;
 
 /// Address translation shows a packet a second time within this time.
@@ -47,7 +47,7 @@ pub(super) enum Translation {
     Unlikely,
 }
 
-/// A connection that more may be seen of.
+/// A connection of which more packets may follow.
 pub(super) struct Flow {
     server: Host,
     server_port: Option<u16>,
@@ -65,7 +65,7 @@ pub(super) struct Flow {
     timed: bool,
     first: i64,
     last: i64,
-    /// Not given yet, since it is not known whether it counts.
+    /// The held connection: not given yet, because it is not known whether it counts.
     unconfirmed: Option<Box<Unconfirmed>>,
 }
 
@@ -174,7 +174,7 @@ impl Flow {
         self.answered
     }
 
-    /// Whether it is too long ago for anything to belong to it.
+    /// Whether it is so old that no further packet can belong to it.
     pub(super) fn is_over(&self, now: i64) -> bool {
         self.timed && now.abs_diff(self.last) > SPAN
     }
@@ -257,7 +257,7 @@ impl Flow {
         self.isn == s.isn && self.id == s.id
     }
 
-    /// Takes note of another packet of it.
+    /// Records another packet of this connection.
     pub(super) fn note(&mut self, s: &PacketObservation, now: i64) {
         self.last = self.last.max(now);
         if let Some(point) = s.point

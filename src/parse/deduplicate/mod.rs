@@ -1,7 +1,7 @@
-//! [`Deduplicator`]: makes one connection of all that a record shows of it.
+//! [`Deduplicator`]: joins all packets of a connection, so that it counts once.
 //!
-//! A SYN is sent again while nothing answers, two rules or two interfaces show it twice, and the
-//! SYN+ACK belongs to the same connection. `Flow` decides what belongs together. A
+//! A SYN is retransmitted until it is answered, two rules or two interfaces may record it twice, and the
+//! SYN+ACK belongs to the same connection. `Flow` decides which packets belong together. A
 //! connection is given when it is first seen, so its time is that of the first SYN.
 //!
 //! A connection that may be another one behind address translation is held until its answers show
@@ -105,7 +105,7 @@ impl Deduplicator {
             Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => ns,
             None => 0,
         };
-        // What connections are known must not depend on whether anybody asks for their end.
+        // The set of known connections must not depend on whether `established` was requested.
         if s.part != PacketKind::Onward {
             self.turn_over(s.time, now, give);
         }

@@ -1,4 +1,4 @@
-//! What one packet of a record shows of a connection.
+//! [`PacketObservation`]: a packet of a connection, as a record shows it.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -10,7 +10,7 @@ use crate::parse::host::Ends;
 /// The role of a packet in its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketKind {
-    /// The client asks.
+    /// The SYN of the client.
     Syn,
     /// The server answers. The ends are those of the connection, not of the packet.
     SynAck,
@@ -21,11 +21,11 @@ pub(crate) enum PacketKind {
 /// One packet of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct PacketObservation {
-    /// Whose connection it is.
+    /// The ends of the connection.
     pub ends: Ends,
     /// When it was recorded.
     pub time: Option<RecordTime>,
-    /// What it says.
+    /// Its role in the connection.
     pub part: PacketKind,
     /// The client's initial sequence number: of a SYN+ACK what it acknowledges, less one.
     pub isn: Option<u32>,

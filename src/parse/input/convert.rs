@@ -1,5 +1,5 @@
-//! What is put between the bytes of an input and its reader: decompression, decoding of UTF-16,
-//! unwrapping of JSON.
+//! Converts an input before its reader reads it: decompression, decoding of UTF-16, unwrapping of
+//! JSON.
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Text encodings: what is not UTF-8 with line feeds is made so before any reader sees it.
+//! Text encodings: converts text to UTF-8 with line feeds before a reader reads it.
 //!
 //! Editors and PowerShell put a byte order mark in front, PowerShell writes UTF-16, old terminals
 //! and some copies end lines with a carriage return alone.

@@ -1,4 +1,4 @@
-//! The members of JSON objects that wrap lines: which hold the text, the time, and who says it.
+//! The members of JSON objects that wrap lines: the text, the time, and the source of the text.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};

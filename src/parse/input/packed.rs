@@ -1,4 +1,4 @@
-//! Compressed inputs: which compression, and how it is undone.
+//! Compressed inputs: detects the compression, and decompresses.
 
 use std::io::{self, BufRead, Read};
 
@@ -6,11 +6,11 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use lz4_flex::frame::FrameDecoder;
 
-/// Compressions that somebody else must undo: magic number and the command that does.
+/// Compressions that only another program reads: magic number, and the command that decompresses.
 const FOREIGN: &[(&[u8], &str)] = &[(b"PK\x03\x04", "unzip -p")];
 
-/// The command that undoes the compression of what begins with `magic`, if it is one that is not
-/// read here.
+/// The command that decompresses an input that begins with `magic`, if its compression is not
+/// supported here.
 pub(super) fn foreign(magic: &[u8]) -> Option<&'static str> {
     FOREIGN.iter().find(|(begin, _)| magic.starts_with(begin)).map(|(_, tool)| *tool)
 }
@@ -38,7 +38,7 @@ impl Packing {
         }
     }
 
-    /// What `raw` is, decompressed.
+    /// The decompressed content of `raw`.
     pub(super) fn unpack(self, raw: Box<dyn BufRead + Send>) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Packing::Gzip => Box::new(Gzip::new(raw)),

@@ -1,4 +1,4 @@
-//! Where the bytes of an input come from: a file whose parts can be read in any order, or a stream.
+//! [`Source`]: the bytes of an input, from a file whose parts can be read in any order, or from a stream.
 //! [`Converted`] converts a text while it is read.
 
 use std::fs::File;
@@ -33,7 +33,7 @@ impl Plain<'_> {
         Ok(filled)
     }
 
-    /// The same, without being progress.
+    /// The same, but not counted as progress.
     pub(crate) fn peek_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {

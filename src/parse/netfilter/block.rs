@@ -1,4 +1,4 @@
-//! [`Block`]: reads many lines of a kernel log, each by itself.
+//! [`Block`]: reads many lines of a kernel log, each independently of the others.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use crate::parse::timestamp::Stamp;
 
 /// Maximum number of programs that are reported by name.
 const MAX_PROGRAMS: usize = 16;
-/// What the others are called.
+/// The name under which all further programs are counted.
 const OTHER_PROGRAMS: &[u8] = b"others";
 
 /// A logged packet of a connection attempt.
@@ -115,7 +115,7 @@ impl Entry {
 }
 
 impl Block {
-    /// Reads lines, each by itself.
+    /// Reads lines, each independently of the others.
     pub(crate) fn read(&mut self, text: &[u8], forwarder: &Forwarder) {
         self.clear();
         lines::each(text, |line, _| match Line::of(line) {

@@ -1,4 +1,4 @@
-//! What stands before the body of a line: the time, the host and the program that wrote it.
+//! Reads the text before the body of a line: the time, the host and the program that wrote it.
 
 use crate::parse::cursor::Cursor;
 use crate::parse::decoration::wrapper;

@@ -1,7 +1,7 @@
 //! Lines of netfilter's LOG target and nftables' `log`, in every kind of log that contains them.
 //!
-//! [`Block`] makes facts of lines, each by itself, so that several threads can read a log; the
-//! few forms of the journal whose entries go over many lines are read in order by [`Entries`].
+//! [`Block`] reads each line independently, so that several threads can read a log. Journal formats whose
+//! entries have many lines are read in order by [`Entries`].
 
 pub(super) mod block;
 pub(super) mod body;
@@ -98,7 +98,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
-/// Says that lines of a program were left out.
+/// Reports that lines of a program were left out.
 fn left_out(name: &str, program: &str, count: u64) -> String {
     let (lines, are) = if count == 1 { ("line", "is") } else { ("lines", "are") };
     format!(

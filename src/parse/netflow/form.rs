@@ -66,7 +66,7 @@ fn is_tcp(text: &[u8]) -> bool {
     matches!(text.trim_ascii(), b"TCP" | b"6")
 }
 
-/// What a header announces that is no list of single flows.
+/// Kinds of output that are no list of single flows, as their header announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Summary {
     /// A table of statistics (`-s`), or flows summed up by some of their fields (`-A`).
@@ -99,7 +99,7 @@ pub(crate) fn begins_with_time(line: &[u8]) -> bool {
     Cursor(line.trim_ascii_start()).iso().is_some()
 }
 
-/// Where a CSV has what.
+/// The positions of the columns of CSV.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
     first: usize,

@@ -32,12 +32,12 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// What nfcapd files begin with.
+/// The magic number of nfcapd files.
 const NFCAPD: &[&[u8]] = &[&[0x0c, 0xa5], &[0xa5, 0x0c]];
-/// No flow of nfdump's JSON is longer.
+/// Maximum length of a flow in nfdump's JSON.
 const OBJECT: usize = 64 * 1024;
 
-/// What nfdump is asked to print of its files, and the header of that.
+/// The output format that is requested from nfdump, and its header.
 const NFDUMP_FORMAT: &str = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%flg";
 /// Members of nfdump's JSON that only flows have.
 const SOURCES: [&[u8]; 2] = [b"\"src4_addr\"", b"\"src6_addr\""];
@@ -122,7 +122,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
 }
 
-/// What was seen beside flows that can be read.
+/// Numbers of lines by kind.
 #[derive(Debug, Default)]
 struct Seen {
     /// Lines that are flows.

@@ -1,4 +1,4 @@
-//! [`Pairs`]: joins the flows of both directions, and those that one connection was cut into.
+//! [`Pairs`]: joins the flows of a connection: both directions, and flows that were split in time.
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -11,11 +11,11 @@ use crate::{Connection, RecordTime};
 pub(super) const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-/// The two directions begin so close together, with a SYN sent again in between.
+/// Maximum time between the starts of both directions, with a SYN retransmitted in between.
 const NEAR: i64 = 7 * SECOND / 2;
-/// No system waits longer before it sends a SYN again.
+/// Maximum time before a SYN is retransmitted.
 const SPAN: i64 = 130 * SECOND;
-/// Without flags, what comes on the same ports so soon is taken for the same connection.
+/// Without flags, a flow on the same ports within this time belongs to the same connection.
 const MAX_PAUSE_NS: i64 = 60 * SECOND;
 /// Maximum number of pairs of ends in each of the two generations, the recent and the older one.
 const MAX_OPEN_FLOWS: usize = 1 << 19;
@@ -131,7 +131,7 @@ impl Pairs {
         all.push(sides);
     }
 
-    /// Gives what waits.
+    /// Gives the connections that wait for further flows.
     pub(super) fn finish(&mut self, give: &mut dyn FnMut(Connection)) {
         for map in [std::mem::take(&mut self.old), std::mem::take(&mut self.young)] {
             self.give_all(map, give);

@@ -1,4 +1,4 @@
-//! Our own events and reports as parquet, also those that a database wrote of them.
+//! Events and reports of tcptally as parquet, also if a database wrote them.
 
 mod table;
 

@@ -1,4 +1,4 @@
-//! Reads the frames of a part of a capture, each by itself.
+//! Reads the frames of a part of a capture, each independently of the others.
 
 use smallvec::SmallVec;
 
@@ -13,7 +13,7 @@ const MAX_UNREAD: usize = 32;
 /// Where those of all further kinds are counted.
 const OTHER_KINDS: Unread = Unread::Named("other kinds");
 
-/// What was read of a part, and between which places of the file.
+/// The packets of a part, and its position in the file.
 #[derive(Default)]
 pub(super) struct Block {
     /// Packets of inbound connections, and the SYNs of outbound ones, which are marked.
@@ -60,7 +60,7 @@ impl Sums {
             None if self.unread.len() < MAX_UNREAD || what == OTHER_KINDS => {
                 self.unread.push((what, n));
             }
-            // Somebody sends every number there is.
+            // Bounds memory against a sender that uses every number.
             None => self.add_unread(OTHER_KINDS, n),
         }
     }

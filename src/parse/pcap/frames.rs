@@ -9,10 +9,10 @@ use pcap_parser::{
 
 use crate::RecordTime;
 
-/// No packet is longer.
+/// Maximum length of a packet.
 const LONGEST: usize = 1 << 26;
 
-/// What pcapng files begin with, in either byte order.
+/// The magic number of pcapng files, the same in both byte orders.
 pub(super) const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// The block type of packets in the first versions of pcapng.
@@ -44,7 +44,7 @@ pub(super) struct Interface {
     offset: i64,
 }
 
-/// How the records that follow are to be read.
+/// The format of the following records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// pcap: what its header says.
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(time(u64::MAX, &interface), None);
     }
 
-    /// A block that promises more than it has must not make anybody wait for the rest.
+    /// A block whose stated length exceeds the file must not make the reader wait for the rest.
     #[test]
     fn blocks_that_are_not_as_they_should_be() {
         let section = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, !0, !0]));

@@ -1,11 +1,11 @@
-//! Link types: what stands before the network layer, and what it says of the packet's way.
+//! Link types: decodes the headers before the network layer, with the direction and place of the packet.
 //!
 //! The list: <https://www.tcpdump.org/linktypes.html>.
 
 use super::layer::{End, Layer, Step, Unread, after, byte_at, u16_at};
 use super::network::snap;
 
-/// What the link layer says of a packet, beside its content.
+/// Facts about a packet from the link layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Way {
     /// Whether the packet came in or went out.

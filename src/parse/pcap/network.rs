@@ -146,7 +146,7 @@ pub(super) fn mpls(mut rest: &[u8]) -> Step<'_> {
     }
 }
 
-/// Whether an IP header stands here.
+/// Whether `bytes` begin with an IP header.
 pub(super) fn looks_like_ip(bytes: &[u8]) -> Result<bool, End> {
     match byte_at(bytes, 0)? >> 4 {
         4 => {

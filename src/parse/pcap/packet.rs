@@ -1,7 +1,7 @@
-//! From a frame to what its TCP header says.
+//! Decodes a frame down to its innermost TCP header.
 //!
-//! Each function of `link`, `network` and `tunnel` takes one header off; the loop here goes on
-//! with what is inside, down to the innermost TCP header.
+//! Each function of `link`, `network` and `tunnel` removes one header; the loop here continues
+//! with the content.
 
 use super::layer::{End, Layer, Segment, Step, Unread};
 use super::link::{self, Way};
@@ -10,10 +10,10 @@ use super::tunnel;
 use crate::parse::deduplicate::PacketKind;
 use crate::parse::host::{Ends, Host};
 
-/// More layers than that are no honest frame.
+/// Maximum number of layers; a frame with more is malformed.
 const MAX_LAYERS: usize = 40;
 
-/// What a frame holds.
+/// The content of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     /// A TCP packet of a connection.
@@ -31,9 +31,9 @@ pub(crate) enum Packet {
 /// The part of a TCP packet that matters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tcp {
-    /// Whose connection it is: of a SYN+ACK the source is the server.
+    /// The ends of the connection; of a SYN+ACK, the source is the server.
     pub ends: Ends,
-    /// What it says.
+    /// Its role in the connection.
     pub part: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
@@ -123,7 +123,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn packet(&self, segment: &Segment<'_>, cut: bool, selection: Selection) -> Packet {
-        // Without the flags there is nothing to know.
+        // Without the flags the packet is of no use.
         let Some(tcp) = segment.bytes.first_chunk::<FLAGS_END>() else {
             return if cut || self.tunnelled { Packet::Short } else { Packet::Other };
         };

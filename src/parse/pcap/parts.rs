@@ -1,8 +1,8 @@
-//! Reads a capture: in several threads if it is a file, else as it comes.
+//! Reads a capture: a file in several threads, a stream in one.
 //!
-//! Where a record begins follows from the one before. So the parts of a file are read from where a
-//! record seems to begin, and when the parts before are done, it is seen whether that was right;
-//! if not, the part is read again.
+//! The start of a record follows from the record before. So each part of a file is read from where a
+//! record seems to begin. When the parts before it are done, the guess is checked; if it was wrong,
+//! the part is read again.
 
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
@@ -19,15 +19,15 @@ use crate::parse::reader::Context;
 /// Bytes that are read at a time from a stream.
 const READ: usize = 256 * 1024;
 
-/// How reading ended.
+/// Why reading ended.
 #[derive(Debug, Default)]
 pub(super) enum End {
-    /// As it should.
+    /// At the end of the capture.
     #[default]
     Whole,
     /// In the middle of a packet.
     Cut,
-    /// With something that is no capture.
+    /// At bytes that are not part of a capture.
     Broken(&'static str),
     /// The input failed.
     Failed(io::Error),

@@ -1,7 +1,7 @@
-//! Tunnels: what IP packets carry that has frames or packets of its own inside.
+//! Tunnels: IP payloads that contain frames or packets.
 //!
-//! UDP ports are no proof. Where the bytes do not look like the tunnel of their port, they are
-//! taken for other UDP.
+//! A UDP port does not prove a tunnel. If the bytes do not look like the tunnel of their port, they are
+//! treated as other UDP.
 
 use super::layer::{End, Layer, Step, Unread, after, byte_at, u16_at};
 use super::network::{looks_like_ethernet, looks_like_ip, service_header};

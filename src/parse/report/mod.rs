@@ -1,5 +1,5 @@
-//! Our own reports, so that the tallies of many machines merge: JSON documents here, lines of JSON
-//! and comma-separated values in `rows`.
+//! Reports of tcptally, so that the tallies of many machines can be merged: JSON documents here, lines of
+//! JSON and comma-separated values in `rows`.
 
 mod rows;
 mod tally;
@@ -25,8 +25,8 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// Any order of fields, and any white space: jq may have been at it. A first line that is a whole
-/// object of another sort begins something else.
+/// Fields may be in any order with any white space, because jq may have rewritten the report. A first line
+/// that is a complete object of another kind is not a report.
 fn recognise(head: &[u8]) -> bool {
     let has = |text: &[u8], field: &[u8]| memchr::memmem::find(text, field).is_some();
     let head = head.trim_ascii_start();

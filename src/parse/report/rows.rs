@@ -1,4 +1,4 @@
-//! Our own reports with a row a line: `--format jsonl` and `--format csv`.
+//! Reports of tcptally with one row per line: `--format jsonl` and `--format csv`.
 //!
 //! In jsonl, the line of kind `report` comes after its rows. In csv there is none, so that neither
 //! the host nor what the report lacks is known.

@@ -1,4 +1,4 @@
-//! [`Report`] and [`Row`], as a report has them, and [`Reports`], which gives their connections.
+//! [`Report`] and [`Row`] as parsed from a report, and [`Reports`], which gives their connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -203,7 +203,7 @@ pub(in crate::parse) struct Reports {
     results: Results,
 }
 
-/// What the reports of one input tell of theirs.
+/// Facts about the inputs of reports, from the reports of one input.
 #[derive(Default)]
 struct Results {
     /// The host that its path names.

@@ -1,11 +1,11 @@
-//! Reads the lines of such lists.
+//! Reads the lines of lists of sockets.
 
 use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Stamp;
 
-/// A socket is not behind more words.
+/// Maximum number of words before a socket.
 const MAX_WORDS: usize = 12;
 
 /// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no
@@ -43,7 +43,7 @@ const STATES: &[(&[u8], Option<u8>)] = &[
 pub(super) enum Line {
     /// The header.
     Header,
-    /// Something listens on a port.
+    /// A listening socket.
     Listening(u16),
     /// A connection, as if it were inbound, and its rank.
     Socket(Ends, u8),

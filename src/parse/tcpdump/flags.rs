@@ -5,19 +5,25 @@ use memchr::memmem;
 use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::PacketKind;
 
-/// What the flags and numbers of a packet say.
-pub(super) struct Told {
+/// The flags and sequence numbers of a packet.
+pub(super) struct PacketFlags {
     /// `None`: nothing about a connection.
-    pub part: Option<PacketKind>,
+    pub kind: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The server's, of a SYN+ACK.
     pub server_isn: Option<u32>,
 }
 
-fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option<u32>) -> Told {
+fn packet_flags(
+    syn: bool,
+    ack: bool,
+    end: (bool, bool),
+    seq: Option<u32>,
+    acked: Option<u32>,
+) -> PacketFlags {
     let (fin, rst) = end;
-    let part = match (syn, ack) {
+    let kind = match (syn, ack) {
         // No system opens a connection with these.
         (true, _) if fin || rst => None,
         (true, false) => Some(PacketKind::Syn),
@@ -25,16 +31,16 @@ fn told(syn: bool, ack: bool, end: (bool, bool), seq: Option<u32>, acked: Option
         (false, true) if !rst => Some(PacketKind::Onward),
         (false, _) => None,
     };
-    let isn = match part {
+    let isn = match kind {
         Some(PacketKind::Syn) => seq,
         Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
         _ => None,
     };
-    Told { part, isn, server_isn: seq.filter(|_| part == Some(PacketKind::SynAck)) }
+    PacketFlags { kind, isn, server_isn: seq.filter(|_| kind == Some(PacketKind::SynAck)) }
 }
 
 /// `S.], seq 121917192, ack 3510996926, win …`
-pub(super) fn new_flags(body: &[u8]) -> Option<Told> {
+pub(super) fn new_flags(body: &[u8]) -> Option<PacketFlags> {
     let close = memchr::memchr(b']', &body[..body.len().min(16)])?;
     let flags = &body[..close];
     let has = |flag: u8| flags.contains(&flag);
@@ -43,9 +49,9 @@ pub(super) fn new_flags(body: &[u8]) -> Option<Told> {
         u32::try_from(Cursor(&body[at..]).number_up_to(10)?).ok()
     };
     if !has(b'S') {
-        return Some(told(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
+        return Some(packet_flags(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
     }
-    Some(told(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
+    Some(packet_flags(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
 }
 
 /// The flags that a body begins with as before 4.0, and what follows them.
@@ -92,7 +98,7 @@ fn bracketed(text: &[u8]) -> Option<usize> {
 }
 
 /// `S 121917192:121917192(0) ack 3510996926 win …`, as before 4.0.
-pub(super) fn old_flags(body: &[u8]) -> Option<Told> {
+pub(super) fn old_flags(body: &[u8]) -> Option<PacketFlags> {
     let (flags, rest) = old_flag_letters(body)?;
     let mut cursor = Cursor(rest);
     let has = |flag: u8| flags.contains(&flag);
@@ -117,5 +123,5 @@ pub(super) fn old_flags(body: &[u8]) -> Option<Told> {
     };
     let acked = acked.and_then(|at| Cursor(&cursor.0[at..]).number_up_to(10));
     let acked_number = acked.and_then(|n| u32::try_from(n).ok());
-    Some(told(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
+    Some(packet_flags(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder, FinderRev};
 
-use super::flags::{Told, new_flags, old_flag_letters, old_flags};
+use super::flags::{PacketFlags, new_flags, old_flag_letters, old_flags};
 use super::{services, tunnel};
 use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{self, PacketKind};
@@ -35,7 +35,7 @@ pub(crate) enum Line {
 pub(crate) struct Packet {
     /// The source is the client.
     pub ends: Ends,
-    /// What it says, if anything; of a SYN+ACK, the source is the server.
+    /// Its role in the connection, if known; of a SYN+ACK, the source is the server.
     pub part: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
@@ -47,7 +47,7 @@ pub(crate) struct Packet {
     pub point: Option<u32>,
 }
 
-/// Takes the packet number (`-#`) and the stamp off. A clock time may be a difference as well
+/// Removes the packet number (`-#`) and the stamp. A clock time may also be a difference
 /// (`-ttt`, `-ttttt`); the line does not show which.
 pub(crate) fn stamp(line: &[u8]) -> (Stamp, &[u8]) {
     let mut cursor = Cursor(line);
@@ -125,8 +125,8 @@ pub(crate) fn read(text: &[u8]) -> Line {
             (head, body.trim_ascii_start())
         }
     };
-    let told = if flags.is_some() { new_flags(body) } else { old_flags(body) };
-    let Some(told) = told else {
+    let decoded = if flags.is_some() { new_flags(body) } else { old_flags(body) };
+    let Some(decoded) = decoded else {
         let has_port = |ports: &[u16]| {
             ends(head).is_some_and(|Ends { client_port, server_port, .. }| {
                 [client_port, server_port].iter().flatten().any(|port| ports.contains(port))
@@ -144,14 +144,14 @@ pub(crate) fn read(text: &[u8]) -> Line {
     };
     let Some(ends) = ends(head) else {
         // Only what would have counted is missed.
-        return if told.part.is_some_and(|p| p != PacketKind::Onward) {
+        return if decoded.kind.is_some_and(|p| p != PacketKind::Onward) {
             Line::Cut
         } else {
             Line::Other
         };
     };
-    let ends = if told.part == Some(PacketKind::SynAck) { ends.turned() } else { ends };
-    let Told { part, isn, server_isn } = told;
+    let ends = if decoded.kind == Some(PacketKind::SynAck) { ends.turned() } else { ends };
+    let PacketFlags { kind: part, isn, server_isn } = decoded;
     let point = part.filter(|part| *part != PacketKind::Onward).and_then(|_| point(head));
     let (inward, blocked) = match pf_rule(head) {
         Some((inward, blocked)) => (Some(inward), blocked),

@@ -1,4 +1,4 @@
-//! What tcpdump prints, from 3.x to 4.99, with any of its options for the look of it.
+//! Output of tcpdump 3.x to 4.99, with any of its output options.
 
 mod flags;
 pub(super) mod line;
@@ -59,7 +59,7 @@ fn is_tcpdumps(text: &[u8]) -> bool {
     }
 }
 
-/// What a clock time stands for.
+/// The meaning of a clock time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clocks {
     /// The time of day.
@@ -99,7 +99,7 @@ impl Clocks {
     }
 }
 
-/// How a text looks.
+/// The form of a text: its prefixes and its kind of stamp.
 struct LineForm {
     prefixes: Layers,
     clocks: Clocks,
@@ -155,7 +155,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
-/// What was seen of all texts, beside packets that count.
+/// Numbers of packets that do not count, by kind.
 #[derive(Default)]
 struct Seen {
     /// Packets without flags.

@@ -1,4 +1,4 @@
-//! What other programs put before every line of tcpdump's output.
+//! Detects prefixes that other programs add to every line of tcpdump's output.
 //!
 //! They are found by the beginning of the text as a whole. One line is not enough: tcpdump
 //! itself begins lines with blanks, tabs, numbers and stamps, and a payload (`-A`) may look like

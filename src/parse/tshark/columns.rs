@@ -67,7 +67,7 @@ const NAMES: &[(&str, Field)] = &[
     ("ip.id", Field::Id),
 ];
 
-/// How the lines look.
+/// The form of the lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fields {
     pub separator: u8,

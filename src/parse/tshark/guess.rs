@@ -1,4 +1,4 @@
-//! Recognises the columns of `tshark -T fields` by their content, where no line names them.
+//! Recognises the columns of `tshark -T fields` by their content, if there is no header line.
 
 use super::columns::{Field, Fields, split};
 use super::packet::{self, ACK, FIN, RST, SYN};

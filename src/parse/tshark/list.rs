@@ -30,7 +30,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-/// How the lines look.
+/// The form of the lines.
 struct Tshark {
     /// Whether a heading names the columns. Only then there may be no arrow between the addresses.
     has_heading: bool,

@@ -77,10 +77,10 @@ mod tests {
     #[test]
     fn a_reason_for_each() {
         assert!(Missing { drops: 9, vanished: 9, ..Missing::default() }.reasons().is_empty());
-        let told = |m: Missing| m.reasons().join("; ");
+        let reasons = |m: Missing| m.reasons().join("; ");
         let drops = Missing { drops: 9, ..Missing::default() };
-        assert!(told(drops).contains("rmem_max") && !told(drops).contains("accepted"));
+        assert!(reasons(drops).contains("rmem_max") && !reasons(drops).contains("accepted"));
         let hidden = Missing { hidden: 9, ..Missing::default() };
-        assert!(!told(hidden).contains("rmem_max") && told(hidden).contains("accepted"));
+        assert!(!reasons(hidden).contains("rmem_max") && reasons(hidden).contains("accepted"));
     }
 }
