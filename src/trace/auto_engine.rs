@@ -1,12 +1,12 @@
 //! [`AutoEngine`], the engine `auto`: watches running processes with the engine `sample`, and those
-//! whose samples do not tell all with `perf` or `syscall`.
+//! whose samples lack an address with `perf` or `syscall`.
 //!
 //! # No gap, no double count
 //!
-//! While a tracer attaches to a process, the sampler watches it, too, and gives no connection. The
-//! tracer tells from when on it sees the accepts of each thread: what was accepted before counts by
-//! its sample, and what is accepted later counts by its stop; `sample::covered` decides of which
-//! kind an accept at that very moment is. Threads that the tracer has not got stay the sampler's.
+//! While a tracer attaches to a process, the sampler watches it, too, and withholds connections. The
+//! tracer reports from which time on it sees the accepts of each thread. An earlier accept counts by
+//! its sample, a later one by its stop. `sample::covered` decides about accepts at that very moment.
+//! The sampler keeps the threads to which the tracer could not attach.
 //! Both engines compare with the kernel's own counts.
 
 use std::collections::{HashSet, VecDeque};
@@ -26,35 +26,35 @@ use super::procfs;
 use super::sample::{self, Sampler};
 use super::tracer::{Options, Remark, Tracer};
 
-/// How often the sampler reads its rings at least while a tracer waits for stops.
+/// Maximum interval at which the sampler reads its rings while a tracer waits for stops.
 const LOOK: Duration = Duration::from_millis(20);
 /// Smaller rings are full before a busy machine gives the reader CPU time: this holds some 800 accepts
 /// of each CPU.
 const MIN_RING_BYTES: usize = 512 << 10;
-/// How long to wait until it is known which connections are whose.
+/// Maximum time to wait until it is known which engine counts each connection.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// The same while sockets must be asked at once.
+/// The same while sockets must be queried at once.
 const LOOK_SOON: Duration = Duration::from_millis(2);
 
-/// Watches each of the running processes with the engine that does the least to it and tells all.
+/// Watches each of the running processes with the least intrusive engine that provides all requested fields.
 #[derive(Debug)]
 pub struct AutoEngine {
     targets: Targets,
     options: Options,
-    /// `None` once a tracer watches all.
+    /// `None` once a tracer watches all processes.
     sampler: Option<Box<Sampler>>,
-    /// `None` as long as the samples tell all.
+    /// `None` as long as samples are sufficient for all processes.
     tracer: Option<Box<Tracer>>,
-    /// Whether the tracer has nobody to trace.
+    /// Whether the tracer has no process to trace.
     is_tracer_idle: bool,
-    /// What the sampler told of itself, once it has ended.
+    /// The last status of the sampler, once it has ended.
     sampled: Option<SourceStatus>,
     /// Processes that a tracer was asked to watch.
     handed_over: HashSet<Tid>,
-    /// Programs of which earlier runs found out that their samples do not tell all.
+    /// Programs for which earlier runs found that samples lack an address.
     known: KnownPrograms,
-    /// Whether no tracer can watch them, so that the sampler goes on alone.
+    /// Whether no tracer can watch them, so that the sampler continues alone.
     cannot_hand_over: bool,
     remarks: Vec<Remark>,
     /// Connections and notices to be given next.
@@ -105,7 +105,7 @@ impl AutoEngine {
         Ok(attached)
     }
 
-    /// What was chosen and why, and what was attached to.
+    /// Notices: the chosen engine and the reason, and the attached processes.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
@@ -139,7 +139,7 @@ impl AutoEngine {
         Ok(())
     }
 
-    /// Hands over the processes whose samples will not tell all, as far as that shows before the
+    /// Hands over the processes whose samples will lack an address, as far as that is known before the
     /// first accept.
     fn hand_over_known(&mut self) -> Result<(), Error> {
         let Some(sampler) = &mut self.sampler else { return Ok(()) };
@@ -158,7 +158,7 @@ impl AutoEngine {
             std::thread::sleep(POLL_INTERVAL);
         }
         if self.sampler.is_none() {
-            // It has told nothing but how it began.
+            // Its only notices so far are those of its start.
             self.remarks.clear();
         }
         if let Some(tracer) = &self.tracer {
@@ -174,8 +174,8 @@ impl AutoEngine {
         Ok(())
     }
 
-    /// Lets a tracer watch a process whose samples do not tell all, and those that execute the same
-    /// program. Returns whether there was one.
+    /// Hands over to a tracer the processes of a program whose samples lack an address. Returns whether there was
+    /// one.
     fn hand_over(&mut self) -> Result<bool, Error> {
         let AutoEngine {
             sampler: Some(sampler), tracer, handed_over, cannot_hand_over: false, ..
@@ -235,7 +235,7 @@ impl AutoEngine {
         Ok(true)
     }
 
-    /// Reads the rings while a tracer is there, too.
+    /// Reads the rings while a tracer is attached, too.
     fn look(&mut self) -> Result<(), Error> {
         let (Some(sampler), Some(tracer)) = (&mut self.sampler, &mut self.tracer) else {
             return Ok(());
@@ -275,14 +275,14 @@ impl AutoEngine {
             self.ready.push_back(Event::Connection(connection));
         }
         let status = sampler.status();
-        // A tracer that watches all says the rest.
+        // A tracer that watches all processes reports the rest.
         if has_counted || !status.is_complete() || self.tracer.is_none() {
             self.sampled = Some(status);
         }
         Ok(())
     }
 
-    /// Waits for what the tracer tells, and looks at the samples meanwhile.
+    /// Waits for an event of the tracer, and reads samples meanwhile.
     fn trace(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
         if self.sampler.is_some() && self.next_look <= Instant::now() {
             self.look()?;
@@ -312,10 +312,10 @@ impl AutoEngine {
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
 const OFF_STACK: [&str; 7] =
     ["haproxy", "mosquitto", "node", "php", "squid", "uwsgi", "uwsgi-core"];
-/// Maximum number of threads of a process that are looked at.
+/// Maximum number of threads of a process that are checked.
 const MAX_INSPECTED_THREADS: usize = 64;
 
-/// Why the samples of a process will not tell all, as far as that shows before its first accept.
+/// Why the samples of a process will lack an address, as far as that is known before its first accept.
 fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     let program = procfs::program(pid).unwrap_or_default();
     // Such as php8.2.
@@ -335,7 +335,7 @@ fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     is_elsewhere.then_some("its buffer for addresses is elsewhere")
 }
 
-/// Runs `f`, and reads the rings meanwhile, so that sockets are asked before they are closed.
+/// Runs `f`, and reads the rings meanwhile, so that sockets are queried before they are closed.
 fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, Error> {
     let is_done = AtomicBool::new(false);
     let (result, sampled) = std::thread::scope(|scope| {
@@ -360,7 +360,7 @@ fn while_sampling<T>(sampler: &mut Sampler, f: impl FnOnce() -> T) -> Result<T, 
     }
 }
 
-/// What both engines could not see.
+/// The sum of what both engines could not observe.
 fn join(mut status: SourceStatus, sampled: &SourceStatus) -> SourceStatus {
     status.started = sampled.started;
     let engine = status.engine.take().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! [`KnownPrograms`]: programs whose samples do not tell all, as earlier runs of this user found out.
+//! [`KnownPrograms`]: a cache of programs that the engine `sample` does not suit, from earlier runs of this user.
 //!
-//! Such a program goes over to another engine at its second accept, and the peers of the connections
-//! until then may be unknown. With this, that happens once for each program. A false entry costs
-//! stops and makes no count wrong.
+//! Such a program is handed over to another engine at its second accept, and the peers of the connections
+//! until then may be unknown. With the cache, that happens once for each program. A wrong entry causes
+//! stops, but no wrong count.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -26,8 +26,8 @@ pub(super) struct KnownPrograms {
     programs: Vec<(Identity, &'static str)>,
 }
 
-/// A file that is executed with certain arguments: what an interpreter executes is among them. A file
-/// that was written since is another one.
+/// An executed file with its arguments, because an interpreter's script is among them. A file that was
+/// modified is another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -46,7 +46,7 @@ impl KnownPrograms {
         KnownPrograms { cache, programs }
     }
 
-    /// Why the samples of a process will not tell all, if that is known.
+    /// Why the engine `sample` does not suit a process, if that is known.
     pub(super) fn cause(&self, pid: Tid) -> Option<&'static str> {
         if self.programs.is_empty() {
             return None;
@@ -55,7 +55,7 @@ impl KnownPrograms {
         self.programs.iter().find(|(known, _)| *known == identity).map(|(_, cause)| *cause)
     }
 
-    /// Notes what processes have turned out to execute, if the cause will be the same in later runs.
+    /// Adds the programs of processes that `sample` does not suit, if the cause will be the same in later runs.
     pub(super) fn add(&mut self, pids: impl Iterator<Item = Tid>, cause: &'static str) {
         let Some(cache) = &self.cache else { return };
         if LASTING_CAUSES.iter().all(|(_, lasting)| *lasting != cause) {
@@ -77,7 +77,7 @@ impl KnownPrograms {
         all.extend(new.into_iter().map(|identity| (identity, cause)));
         let surplus = all.len().saturating_sub(MAX_PROGRAMS);
         all.drain(..surplus);
-        // Without it, later runs find it out again.
+        // Without the cache, later runs find it out again.
         let _ = cache.write(FILE, &to_text(&all));
         self.programs = all;
     }

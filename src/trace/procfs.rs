@@ -42,7 +42,7 @@ pub(crate) fn exists(tid: Tid) -> bool {
 pub(crate) fn has_ended(tid: Tid) -> bool {
     match fs::read(format!("/proc/{tid}/status")) {
         Ok(status) => field_of(&status, "State").is_none_or(|s| s.starts_with(['Z', 'X'])),
-        // Without a free descriptor nothing is known.
+        // Without a free descriptor /proc cannot be read.
         Err(error) => is_absence(&error),
     }
 }

@@ -1,4 +1,4 @@
-//! [`Waiting`]: attaches to the processes that listen on a port, whenever there are some.
+//! [`Waiting`]: waits for processes that listen on a port, and attaches to them.
 //!
 //! # The time between listen and attach
 //!
@@ -33,13 +33,14 @@ use super::sample::Sampler;
 use super::signals::{ENDS, handled_for_attached};
 use super::tracer::{Options, Remark, Tracer};
 
-/// How often it is looked whether a process of this network namespace listens.
+/// Time between two checks for a listening process in this network namespace.
 const LOOK: Duration = Duration::from_millis(20);
-/// The same for other network namespaces, and for more listeners while one is attached to.
+/// The same for other network namespaces, and for further listeners while a server is attached.
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
-/// A listener whose owner cannot be seen for so long belongs to another user. Before, it may have just ended.
+/// Time after which a listener without a visible owner is reported as another user's. Before, the owner may have
+/// just ended.
 const INVISIBLE: Duration = Duration::from_millis(500);
-/// Maximum number of shortfalls of ended servers that are kept apart.
+/// Maximum number of separate shortfalls of ended servers.
 const MAX_SHORTFALLS: usize = 100;
 
 /// A source that attaches to running processes.
@@ -47,7 +48,7 @@ pub(crate) trait Attach: EventSource<Error = Error> + Sized {
     /// Attaches to processes. When this returns, what they accept counts.
     fn attach(targets: Targets, options: Options) -> Result<Self, Error>;
 
-    /// What was chosen and why, and what was attached to.
+    /// Notices: the chosen engine and the reason, and the attached processes.
     fn remarks(&self) -> &[Remark];
 
     /// Whether a signal has ended the count.
@@ -103,11 +104,11 @@ pub(crate) struct Waiting<L> {
     /// Their listening sockets, and those that were looked at.
     known_sockets: BTreeSet<u64>,
     opens: Option<PassiveOpens>,
-    /// When nobody listened last, and the kernel's count of inbound connections before that.
+    /// The last time without a listener, and the kernel's count of inbound connections before that.
     nobody: Option<(Instant, Option<u64>)>,
     invisible_since: Option<Instant>,
     next_look_elsewhere: Instant,
-    /// What the servers before could not be seen to do.
+    /// Shortfalls of the servers before.
     past: SourceStatus,
     gaps: Gaps,
     has_attached: Arc<AtomicBool>,
@@ -118,12 +119,12 @@ pub(crate) struct Waiting<L> {
 /// Times between listen and attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Gaps {
-    /// In how many of them connections were made.
+    /// Number of gaps in which connections were made.
     number: u64,
     duration: Duration,
-    /// Connections that were made, at most.
+    /// Maximum number of connections that were made in gaps.
     most: u64,
-    /// Gaps of which it is not known whether connections were made.
+    /// Number of gaps for which the kernel's count is unavailable.
     unknown: u64,
 }
 
@@ -183,7 +184,7 @@ impl<L: Attach> Waiting<L> {
             waiting.gaps = Gaps::default();
         } else {
             if waiting.options.engine != Some(PtraceEngine::Syscall) {
-                // A search takes a moment that a new server does not wait. The attach tells of errors.
+                // A search takes a moment, in which a new server may accept. The attach reports errors.
                 let _ = Tracepoints::find_counting();
             }
             waiting
@@ -249,7 +250,7 @@ impl<L: Attach> Waiting<L> {
         Ok(())
     }
 
-    /// Notes what may have been accepted since nobody listened.
+    /// Records connections that may have been accepted since there was no listener.
     fn note_gap(&mut self, before: Option<(Instant, Option<u64>)>, opens: Option<u64>) {
         let Some((since, Some(before))) = before else {
             self.gaps.unknown += 1;
@@ -266,7 +267,7 @@ impl<L: Attach> Waiting<L> {
         }
     }
 
-    /// Looks whether another process has begun to listen, which is not attached to.
+    /// Checks whether another process has started to listen, which is not attached.
     fn look_for_others(&mut self) -> Result<(), Error> {
         self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
         let sockets = self.sockets.inodes()?;
@@ -298,14 +299,14 @@ impl<L: Attach> Waiting<L> {
         self.past.record_shortfall(kind, count, text);
     }
 
-    /// Takes over what the server that has ended could not be seen to do.
+    /// Adds the shortfalls of the server that has ended.
     fn detach(&mut self) {
         let Some(mut live) = self.attached.take() else { return };
         self.known.clear();
         self.known_sockets.clear();
         let status = live.status();
-        let told: u64 = of_lost(&status).map(|s| s.count).sum();
-        self.past.lost += status.lost.saturating_sub(told);
+        let reported: u64 = of_lost(&status).map(|s| s.count).sum();
+        self.past.lost += status.lost.saturating_sub(reported);
         for shortfall in status.shortfalls() {
             self.note_past(shortfall.kind, shortfall.count, shortfall.text.clone());
         }
@@ -315,7 +316,7 @@ impl<L: Attach> Waiting<L> {
         self.past.tracees = status.tracees.map(|_| 0);
     }
 
-    /// Deals with signals, and looks for a server.
+    /// Handles signals, and looks for a server.
     fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
         if wake::is_due() {
             let signals = wake::take();
@@ -437,19 +438,19 @@ mod tests {
 
     #[test]
     fn gaps_without_connections_leave_the_report_complete() {
-        let told = |gaps: Gaps| {
+        let shortfalls = |gaps: Gaps| {
             let mut status = SourceStatus::new("trace");
             gaps.record(&mut status);
             status.shortfalls().iter().map(|s| (s.count, s.text.clone())).collect::<Vec<_>>()
         };
-        assert_eq!(told(Gaps::default()), []);
+        assert_eq!(shortfalls(Gaps::default()), []);
         let duration = Duration::from_millis(250);
-        let some = told(Gaps { number: 2, duration, most: 17, unknown: 0 });
+        let some = shortfalls(Gaps { number: 2, duration, most: 17, unknown: 0 });
         assert_eq!(some.len(), 1);
         assert_eq!(some[0].0, 17);
         assert!(some[0].1.starts_with("at most 17 connections are not counted"), "{some:?}");
         assert!(some[0].1.ends_with("(2 times, 0.25 s in all)"), "{some:?}");
-        assert_eq!(told(Gaps { unknown: 1, ..Gaps::default() }).len(), 1);
+        assert_eq!(shortfalls(Gaps { unknown: 1, ..Gaps::default() }).len(), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn install() -> Result<(), Error> {
     wake::install(&[&ENDING[..], &[TALLY]].concat()).doing("installing signal handlers")
 }
 
-/// What has been requested and not been answered.
+/// The requests that have not been answered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     tally: bool,

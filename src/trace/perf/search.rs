@@ -3,7 +3,7 @@
 //! The kernel takes tens of milliseconds to close the last event of a tracepoint. Until then nobody
 //! can open or close events of tracepoints (`event_mutex` in kernel/trace/trace_event_perf.c), so a
 //! process with inherited ones can create and end no thread. Therefore the search opens few
-//! tracepoints, and is over before a server gets events.
+//! tracepoints, and ends before a server gets events.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -34,7 +34,7 @@ impl Search {
     /// Searches.
     ///
     /// # Errors
-    /// [`PerfError`], in which the remedy stands.
+    /// [`PerfError`], with the remedy.
     pub(super) fn run() -> Result<(Option<Ids>, Search), PerfError> {
         Search::begin(with_least_privilege)
     }

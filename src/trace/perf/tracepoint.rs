@@ -77,13 +77,13 @@ impl Tracepoints {
             filter: Some(OWN_CALL),
             inherit: None,
         };
-        let told = || {
+        let is_notified = || {
             let _raised = capability::raised();
             let event = Event::open(&tracepoint, 0)?;
-            let told = accept_nothing_notified(Accept::Accept, libc::SIGURG)?;
-            Ok(told == Some(event.as_raw_fd()))
+            let descriptor = accept_nothing_notified(Accept::Accept, libc::SIGURG)?;
+            Ok(descriptor == Some(event.as_raw_fd()))
         };
-        match told() {
+        match is_notified() {
             Ok(true) => Ok(self),
             Ok(false) => Err(PerfError::NotAtOnce),
             Err(error) => Err(PerfError::own(error)),
@@ -232,8 +232,8 @@ mod tests {
         search.wait_for_end();
         let swapped = Ids { accept: ids.accept4, accept4: ids.accept, ..ids };
         assert!(prove(swapped).unwrap().is_none());
-        if let Some(told) = tracefs() {
-            assert_eq!(ids, told);
+        if let Some(from_tracefs) = tracefs() {
+            assert_eq!(ids, from_tracefs);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the new sockets themselves say, asked as soon as their samples have been read.
+//! `Answers`: queries the addresses of new sockets as soon as their samples have been read.
 //!
-//! A server that creates a process for each connection closes the socket soon, but the new process
-//! has it under the same descriptor: it is asked instead.
+//! A server that creates a process for each connection closes the socket soon. But the new process
+//! has it under the same descriptor, so its descriptor is queried instead.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,29 +19,29 @@ use crate::trace::socket::{SocketLookup, Sockets};
 use super::counters::Counters;
 use super::listeners::living_thread;
 use super::record::{Accept, Fork, Record, Thread, What};
-use super::told::Told;
+use super::same_accept::SampledAccept;
 
-/// Maximum number of new processes that are asked for a socket.
+/// Maximum number of new processes whose descriptor is queried.
 const MAX_CHILDREN: usize = 4;
 
 /// A sample: its time and event.
 type Key = (u64, u64);
 
-/// Answers to samples that have not been processed yet.
+/// Results of queries for samples that have not been processed yet.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     known: HashMap<Key, Answer>,
-    /// The time of the latest record that told of lost ones. A sample that was lost before that is no
-    /// reason to take one of a later accept for it.
+    /// The time of the latest PERF_RECORD_LOST. If a sample may have been lost before that, the sample of a
+    /// later accept must not be mistaken for it.
     lost_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    /// When it was complete: CLOCK_MONOTONIC.
+    /// The time of the result: CLOCK_MONOTONIC.
     time: u64,
     socket: SocketLookup,
-    /// The process whose descriptor it was.
+    /// The process whose descriptor was queried.
     pid: Tid,
 }
 
@@ -52,8 +52,8 @@ impl Answer {
 }
 
 impl Answers {
-    /// Asks the socket of an accept, the sample of which has this time and event, unless its descriptor
-    /// has been returned again since.
+    /// Queries the socket of an accept, whose sample has this time and event, unless a later accept has
+    /// returned the same descriptor.
     pub(super) fn ask(
         &mut self,
         sample: Key,
@@ -68,7 +68,7 @@ impl Answers {
         if next.is_none() {
             socket = sockets.find(tid, fd, true);
             if socket == SocketLookup::Unknown && procfs::has_ended(tid) {
-                // The process has its descriptors still.
+                // The process still has its descriptors.
                 let other = living_thread(pid, tid);
                 socket = other.map_or(socket, |other| sockets.find(other, fd, true));
             }
@@ -82,7 +82,7 @@ impl Answers {
         self.known.insert(sample, answer);
     }
 
-    /// Asks the processes that were created since, where the descriptor told no peer.
+    /// Queries the processes that were created since, if the descriptor gave no peer.
     pub(super) fn ask_again(
         &mut self,
         pending: &VecDeque<Record>,
@@ -104,24 +104,24 @@ impl Answers {
         }
     }
 
-    /// A record of this time told of lost ones.
+    /// Handles a PERF_RECORD_LOST of this time.
     pub(super) fn note_lost(&mut self, time: u64) {
         self.lost_until = self.lost_until.max(time);
     }
 
-    /// Whether nobody waits for anything.
+    /// Whether there are no results.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Whether a sample must wait: until `horizon` all accepts are known, and one after that may
-    /// have returned the same descriptor before the answer.
+    /// Whether a sample must wait. All accepts until `horizon` are known; a later one may have returned the
+    /// same descriptor before the query.
     pub(super) fn must_wait(&self, record: &Record, horizon: u64) -> bool {
         !self.known.is_empty()
             && self.known.get(&(record.time, record.event)).is_some_and(|a| a.time > horizon)
     }
 
-    /// What the socket of an accept said; nothing where it may have been another socket.
+    /// Removes and returns the result for an accept; `None` if it may be that of another socket.
     pub(super) fn take(
         &mut self,
         sample: Key,
@@ -137,13 +137,13 @@ impl Answers {
         next.is_none_or(|next| next > answer.time).then_some(answer.socket)
     }
 
-    /// Forgets the answers to samples before a time: those of accepts that did not count.
+    /// Removes the results for samples before a time: those of accepts that did not count.
     pub(super) fn forget_before(&mut self, time: u64) {
         self.known.retain(|(sampled, _), _| *sampled >= time);
     }
 
-    /// When a later accept of process `pid` returned the same descriptor, if the first sample of this
-    /// one has this time and event.
+    /// Returns when a later accept of process `pid` returned the same descriptor. The first sample of
+    /// `accept` has this time and event.
     fn next_with_descriptor(
         &self,
         (time, event): Key,
@@ -152,16 +152,18 @@ impl Answers {
         counters: &Counters,
     ) -> Option<u64> {
         let place = counters.place_of(event).map(|(_, place)| place);
-        let mut told = place
+        let mut sampled = place
             .filter(|_| self.lost_until < time)
-            .map(|place| Told::new(accept, (time, event), place));
+            .map(|place| SampledAccept::new(accept, (time, event), place));
         let from = pending.partition_point(|record| record.time < time);
         let later = pending.range(from..).filter(|r| (r.time, r.event) != (time, event));
         for record in later {
             let What::Accept(other) = &record.what else { continue };
             if other.thread.pid == pid
                 && other.fd == accept.fd
-                && !told.as_mut().is_some_and(|told| told.takes(other, record.event, counters))
+                && !sampled
+                    .as_mut()
+                    .is_some_and(|sampled| sampled.add_sample(other, record.event, counters))
             {
                 return Some(record.time);
             }
@@ -170,7 +172,7 @@ impl Answers {
     }
 }
 
-/// The answer of a process that was created between an accept and the next one that returned the same
+/// Queries the processes that were created between an accept and the next one that returned the same
 /// descriptor.
 fn ask_children(
     between: Range<u64>,
@@ -194,7 +196,7 @@ fn ask_children(
     children.take(MAX_CHILDREN).map(ask).find(Answer::tells_peer)
 }
 
-/// Whether an answer names the peer that the sample names.
+/// Whether the socket has the peer that the sample contains.
 pub(super) fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
     let (PeerAddr::Peer(heard) | PeerAddr::Perhaps(heard)) = heard else { return false };
     peer.is_some_and(|peer| {
@@ -211,10 +213,10 @@ mod tests {
     const THREAD: Thread = Thread { pid: 1, tid: 1 };
     /// Two events of the thread, and one of another.
     const EVENTS: [u64; 3] = [100, 101, 102];
-    /// When the accept was sampled, and when its socket was asked.
+    /// When the accept was sampled, and when its socket was queried.
     const SAMPLED: u64 = 1_000;
     const ASKED: u64 = SAMPLED + 80_000_000;
-    /// The CPU was taken away in between.
+    /// A time in between, as if the thread had been preempted.
     const LATER: u64 = SAMPLED + 50_000_000;
 
     fn accept(thread: Thread) -> Accept {
@@ -228,8 +230,8 @@ mod tests {
         }
     }
 
-    /// Whether the answer counts if an event of a thread samples an accept with the same descriptor
-    /// later, but before the socket was asked.
+    /// Whether the result counts if an event of a thread samples an accept with the same descriptor
+    /// later, but before the query.
     fn counts(event: u64, thread: Thread, lost: Option<u64>) -> bool {
         let mut counters = Counters::default();
         for event in EVENTS {

@@ -1,28 +1,28 @@
-//! How many samples each event has brought, and how many it should have.
+//! Compares the number of samples of each event with the kernel's count.
 
 use std::collections::BTreeSet;
 
 use foldhash::HashMap;
 
-/// Names the events that were opened on one thread, and that others have inherited from it.
+/// The id of a family: the events that were opened on one thread, and that others have inherited from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FamilyId(u32);
 
 impl FamilyId {
-    /// The one after it.
+    /// The next id.
     pub(super) fn next(self) -> FamilyId {
         FamilyId(self.0 + 1)
     }
 }
 
-/// What an event tells of: one call on one CPU.
+/// What an event samples: one call on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
     pub cpu: u32,
     pub is_accept4: bool,
 }
 
-/// How many samples an event has brought.
+/// The samples and the count of an event.
 #[derive(Debug)]
 struct Counter {
     family: FamilyId,
@@ -30,18 +30,18 @@ struct Counter {
     /// When it was about to be opened, and when all events of its family were open: CLOCK_MONOTONIC.
     opened: (u64, u64),
     seen: u64,
-    /// What the kernel had counted when the event was closed, and when that was.
+    /// The kernel's count when the event was closed, and the time.
     closed: Option<(u64, u64)>,
     overlap: Option<Overlap>,
 }
 
-/// Part of a replacement of events, in which the former and the new ones count the same accepts.
+/// Part of a replacement of events, in which the old and the new ones count the same accepts.
 #[derive(Clone, Copy, Debug)]
 enum Overlap {
     Former(u32),
     New {
         overlap: u32,
-        /// What the kernel had counted when the former ones were closed, and when that was.
+        /// The kernel's count when the old ones were closed, and the time.
         end: Option<(u64, u64)>,
         /// How many of its samples are older than the end.
         seen: u64,
@@ -52,7 +52,7 @@ enum Overlap {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     counters: HashMap<u64, Counter>,
-    /// The number of replacements that were begun.
+    /// The number of replacements that were started.
     overlaps: u32,
     /// Whether the last one has not ended yet.
     is_overlapping: bool,
@@ -72,7 +72,7 @@ impl Counters {
             .insert(event, Counter { family, place, opened, seen: 0, closed: None, overlap });
     }
 
-    /// Notes a sample.
+    /// Counts a sample.
     pub(super) fn see(&mut self, event: u64, time: u64) {
         let Some(counter) = self.counters.get_mut(&event) else { return };
         counter.seen += 1;
@@ -83,7 +83,7 @@ impl Counters {
         }
     }
 
-    /// The events that an event belongs to, and what it tells of.
+    /// The family of an event, and what it samples.
     pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
         self.counters.get(&event).map(|counter| (counter.family, counter.place))
     }
@@ -103,7 +103,7 @@ impl Counters {
         }
     }
 
-    /// The former events are about to be closed. `count` is what the kernel has counted by now.
+    /// Records that the old events are about to be closed. `count` is the kernel's count now.
     pub(super) fn end_overlap(&mut self, count: impl Fn(u64) -> Option<u64>, now: u64) {
         self.is_overlapping = false;
         for (event, counter) in &mut self.counters {
@@ -116,20 +116,20 @@ impl Counters {
         }
     }
 
-    /// An event was closed. `count` is what the kernel had counted, if it says so.
+    /// Records that an event was closed. `count` is the kernel's count, if it could be read.
     pub(super) fn close(&mut self, event: u64, count: Option<u64>, now: u64) {
         if let Some(counter) = self.counters.get_mut(&event) {
             counter.closed = Some((count.unwrap_or(counter.seen), now));
         }
     }
 
-    /// What the kernel had counted of the closed events.
+    /// The kernel's count of the closed events.
     pub(super) fn closed(&self) -> impl Iterator<Item = (u64, u64)> {
         self.counters.iter().filter_map(|(event, counter)| Some((*event, counter.closed?.0)))
     }
 
-    /// Forgets closed events whose samples have all been processed. All records before
-    /// `processed_until` have been processed.
+    /// Removes closed events whose samples have all been processed: all records before
+    /// `processed_until`.
     pub(super) fn forget_closed(&mut self, processed_until: u64) {
         self.counters.retain(|_, counter| {
             counter
@@ -138,7 +138,7 @@ impl Counters {
         });
     }
 
-    /// How many of the counted accepts brought no sample. What former and new events both missed
+    /// How many of the counted accepts have no sample. An accept that old and new events both missed
     /// counts once.
     pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
         let mut total = 0;
@@ -198,7 +198,7 @@ mod tests {
         counters.end_overlap(|event| (event == NEW).then_some(101), 20);
         counters.close(FORMER, Some(101), 20);
         assert_eq!(counters.missing(&[(FORMER, 101), (NEW, 101)]), 100);
-        // A sample of before comes late.
+        // A sample from before arrives late.
         counters.see(FORMER, 15);
         counters.see(NEW, 15);
         assert_eq!(counters.missing(&[(FORMER, 101), (NEW, 101)]), 99);

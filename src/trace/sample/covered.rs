@@ -1,10 +1,10 @@
-//! Threads that a tracer watches as well, each from a time on: the accepts before are the sampler's
-//! and those after are the tracer's.
+//! [`Covered`]: threads that a tracer watches as well, each from a certain time. The sampler counts the
+//! accepts before that time, and the tracer counts those after it.
 //!
-//! That time is when the tracer's events were opened on the thread, which lasts some microseconds.
-//! An accept within them is the tracer's if the thread stopped for it. So the first stop of the
-//! thread decides. It stands still there, so the latest sample before that stop is of the same
-//! accept, and all earlier ones are of accepts that the tracer does not see.
+//! The time is that of opening the tracer's events on the thread, which takes some microseconds (the
+//! window). The tracer counts an accept within the window if the thread stopped for it. So the first
+//! stop of the thread decides: the latest sample before that stop is of the same accept, and all earlier
+//! ones are of accepts that the tracer does not see.
 
 use foldhash::HashMap;
 
@@ -43,11 +43,11 @@ struct Undecided {
 /// Which engine counts an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The sampler's.
+    /// The sampler counts it.
     Counts,
-    /// The tracer's.
+    /// The tracer counts it.
     Covered,
-    /// That shows later.
+    /// Not known yet.
     Undecided,
 }
 
@@ -57,17 +57,18 @@ impl Covered {
         self.threads.contains_key(&tid)
     }
 
-    /// Whether it is known whose all accepts are, if all samples up to this time have been seen.
+    /// Whether it is known for all accepts which engine counts them, if all samples up to this time have
+    /// been seen.
     pub(super) fn is_decided(&self, seen_until: u64) -> bool {
         self.undecided.is_empty() && self.latest < seen_until
     }
 
-    /// Whether the fate of any accept is undecided.
+    /// Whether any accept is undecided.
     pub(super) fn has_undecided(&self) -> bool {
         !self.undecided.is_empty()
     }
 
-    /// Adds what a tracer has come to watch, and when threads have stopped for an accept.
+    /// Adds threads that a tracer has started to watch, and the times at which threads stopped for an accept.
     pub(super) fn add(&mut self, log: CoverageLog) {
         for (tid, (begin, end)) in log.covered {
             let windows = self.threads.entry(tid).or_default();
@@ -84,7 +85,7 @@ impl Covered {
         }
     }
 
-    /// Whose an accept of a thread is, if its sample has this time.
+    /// Returns which engine counts an accept of a thread whose sample has this time.
     pub(super) fn fate(&mut self, tid: Tid, time: u64) -> Fate {
         let Some(window) = self.threads.get(&tid).and_then(|windows| windows.first()) else {
             return Fate::Counts;
@@ -101,13 +102,13 @@ impl Covered {
         Fate::Covered
     }
 
-    /// Keeps an accept until its fate shows.
+    /// Keeps an undecided accept.
     pub(super) fn keep(&mut self, tid: Tid, time: u64, connection: Option<Connection>) {
         self.undecided.entry(tid).or_default().accepts.push((time, connection));
     }
 
-    /// Gives the accepts that have turned out to be the sampler's, if all samples up to `horizon`
-    /// have been seen.
+    /// Returns the undecided accepts that the sampler must count, if all samples up to `horizon` have been
+    /// seen.
     pub(super) fn decide(&mut self, horizon: u64) -> Vec<Connection> {
         let mut counted = Vec::new();
         self.undecided.retain(|tid, undecided| {
@@ -122,15 +123,15 @@ impl Covered {
         counted
     }
 
-    /// Threads that wait, and whose fate is undecided: once all stops up to now are known, those
-    /// that have none did not stop for their last accept.
+    /// Returns the waiting threads with undecided accepts. Once all stops up to now are known, those without a
+    /// stop did not stop for their last accept.
     pub(super) fn quiet(&self) -> Vec<Tid> {
         let is_quiet =
             |tid: &Tid| !matches!(procfs::state_and_user_time(*tid), Some(('R' | 'D' | 't', _)));
         self.undecided.keys().copied().filter(is_quiet).collect()
     }
 
-    /// Gives the accepts of a thread that did not stop for them.
+    /// Returns the accepts of a thread that did not stop for them.
     pub(super) fn give_up(&mut self, tid: Tid) -> Vec<Connection> {
         let window = self.threads.get(&tid).and_then(|windows| windows.first());
         if window.is_some_and(|window| window.first_stop.is_some()) {
@@ -139,13 +140,13 @@ impl Covered {
         self.undecided.remove(&tid).unwrap_or_default().all()
     }
 
-    /// Gives those of all threads.
+    /// Returns those of all threads.
     pub(super) fn give_up_all(&mut self) -> Vec<Connection> {
         let tids: Vec<Tid> = self.undecided.keys().copied().collect();
         tids.into_iter().flat_map(|tid| self.give_up(tid)).collect()
     }
 
-    /// A thread has ended at this time: gives the accepts that have turned out to be the sampler's.
+    /// Removes a thread that ended at this time. Returns the undecided accepts that the sampler must count.
     pub(super) fn forget(&mut self, tid: Tid, time: u64) -> Vec<Connection> {
         let Some(windows) = self.threads.get_mut(&tid) else { return Vec::new() };
         let first_stop = windows.first().and_then(|window| window.first_stop);
@@ -156,7 +157,7 @@ impl Covered {
         let undecided = self.undecided.remove(&tid);
         undecided.map_or_else(Vec::new, |mut undecided| match first_stop {
             Some(stop) => undecided.before(stop),
-            // It was killed before it stopped.
+            // The thread was killed before it stopped.
             None => undecided.all(),
         })
     }
@@ -167,7 +168,7 @@ impl Undecided {
         std::mem::take(&mut self.accepts).into_iter().filter_map(|(_, c)| c).collect()
     }
 
-    /// Takes the accepts for which the thread did not stop, if its first stop was at this time.
+    /// Removes and returns the accepts for which the thread did not stop, if its first stop was at this time.
     fn before(&mut self, stop: u64) -> Vec<Connection> {
         let times = self.accepts.iter().map(|(time, _)| *time).chain(self.later);
         let latest = times.filter(|time| *time < stop).max();

@@ -19,26 +19,26 @@ use super::counters::{Counters, FamilyId, Place};
 use super::learning::Mode;
 use super::rings::Rings;
 
-/// accept's errors are negative; what it may return besides is a descriptor.
+/// The filter for successful accepts: errors are negative, descriptors are not.
 const SUCCESS: &CStr = c"ret >= 0";
-/// A call with a length of NULL has no buffer that could be measured.
+/// The filter for calls of accept: a call whose length is NULL has no buffer to measure.
 const WITH_LENGTH: &CStr = c"upeer_addrlen != 0";
-/// Maximum number of families whose calls of accept are sampled from the start; others get that by need.
+/// Maximum number of families whose calls of accept are sampled from the start; for others, on demand.
 const MAX_FAMILIES_WITH_ENTRIES: usize = 64;
-/// Unused families are closed above this number only, because a closed one counts nothing any more.
+/// Number of families above which unused ones are closed. A closed family counts nothing any more.
 const MAX_UNUSED_KEPT: usize = 512;
-/// Of accept and accept4 each: where it is called, and where it returns.
+/// Number of events on each CPU: entry and exit of accept and of accept4.
 const EVENTS_PER_CPU: u64 = 4;
-/// That of io_uring_setup.
+/// Number of events on any CPU: that of io_uring_setup.
 const EVENTS_PER_THREAD: u64 = 1;
-/// Descriptors that events leave to others, who look up sockets and read /proc.
+/// Number of descriptors that events leave free for socket look-ups and /proc.
 const SPARE: u64 = 32;
 
 /// The events that were opened on one thread: of each CPU, and of accept and accept4.
 #[derive(Debug)]
 pub(super) struct Family {
     events: Vec<SampledEvent>,
-    /// Counts what sets up an io_uring.
+    /// Counts calls of io_uring_setup.
     io_uring: Option<Event>,
     /// Samples of calls of accept, as long as the length of the buffer is not known.
     entries: Vec<SampledEvent>,
@@ -46,7 +46,7 @@ pub(super) struct Family {
     pub opened: (u64, u64),
     /// Living threads that have these events and no others.
     pub threads: u64,
-    /// What their samples hold.
+    /// The content of their samples.
     pub mode: Mode,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Families {
     entry_events: Arc<HashSet<u64>>,
     inherit: Inherit,
     next: FamilyId,
-    /// Without a living thread when that was last looked at.
+    /// Families without a living thread at the last check.
     unused: HashSet<FamilyId>,
     /// Whether events that are closed saw an io_uring.
     closed_io_uring: bool,
@@ -149,7 +149,7 @@ impl Families {
                 SampledEvent::open(&tracepoint, tid, ring)
             })
             .collect();
-        // Without them, the sockets have to tell.
+        // Without these samples, the sockets are queried.
         let newest = opened.iter().flatten().map(SampledEvent::descriptor).max();
         if newest.is_some_and(|newest| files::has_room(SPARE, newest)) {
             family.entries = opened.unwrap_or_default();
@@ -200,7 +200,7 @@ impl Families {
         Event::open(&event, tid).map_err(|e| PerfError::on_thread(e, tid))
     }
 
-    /// Notes a sample.
+    /// Counts a sample.
     pub(super) fn see(&mut self, event: u64, time: u64) {
         self.counters.see(event, time);
     }
@@ -211,12 +211,12 @@ impl Families {
         self.closed_io_uring || events.any(|event| event.count().is_ok_and(|n| n > 0))
     }
 
-    /// The events that an event belongs to.
+    /// The family of an event.
     pub(super) fn family_of(&self, event: u64) -> Option<FamilyId> {
         self.place_of(event).map(|(family, _)| family)
     }
 
-    /// The same, and what it tells of.
+    /// The family of an event, and what it samples.
     pub(super) fn place_of(&self, event: u64) -> Option<(FamilyId, Place)> {
         self.counters.place_of(event)
     }
@@ -283,7 +283,7 @@ impl Families {
         open.chain(self.counters.closed().map(Ok)).collect()
     }
 
-    /// How many of the counted accepts brought no sample.
+    /// How many of the counted accepts have no sample.
     pub(super) fn missing(&self, counts: &[(u64, u64)]) -> u64 {
         self.counters.missing(counts)
     }
@@ -307,7 +307,7 @@ impl Families {
         self.families.values().any(|family| family.threads > 0 && family.mode.wakes_at_once)
     }
 
-    /// What the events that are opened next will be named. It changes whenever events are opened on a thread.
+    /// The id of the next family. It changes whenever events are opened on a thread.
     pub(super) fn next(&self) -> FamilyId {
         self.next
     }

@@ -1,17 +1,17 @@
-//! Whether the buffers that a program gives accept are long enough for the whole address.
+//! Determines whether the buffers that a program passes to accept are long enough for the whole address.
 //!
-//! The length that accept returns is that of the address and not of the buffer. Into a shorter
-//! one the kernel writes the beginning of the address; the rest is what was on the stack before,
-//! another client's address perhaps. So calls of accept are sampled, too, until the length of each
-//! buffer is known. It is taken to be the same for all processes that execute the same program and
-//! call accept at the same place in it, on listening sockets of the same address family: Python gives
-//! 16 bytes for IPv4 and 28 for IPv6.
+//! accept returns the length of the address, not of the buffer. Into a shorter buffer the kernel writes
+//! the beginning of the address. The rest is the old content of the stack, perhaps another client's
+//! address. So calls of accept are sampled, too, until the length of each buffer is known. The length is
+//! assumed to be the same for all processes that execute the same program and call accept at the same
+//! place in it, on listening sockets of the same address family: Python passes 16 bytes for IPv4 and 28
+//! for IPv6.
 //!
-//! Where these samples are unavailable, the addresses are compared with what the sockets say, until
-//! two of them differ in the last byte: the kernel has written that far. A socket that answers may
-//! be another one: a thread has just got the same descriptor, and its sample is not there yet. Then
-//! the ports differ, too. So a different address proves a short buffer only if the port, which lies
-//! before it, is the same, or if no answer ever confirmed one.
+//! If these samples are unavailable, the sampled addresses are compared with those of the sockets, until
+//! two of them differ in the last byte: then the kernel has written the whole address. The queried
+//! socket may be another one: a thread has just got the same descriptor, and its sample has not arrived
+//! yet. Then the ports differ, too. So a different address proves a short buffer only if the port, which
+//! precedes it, is the same, or if no query ever confirmed an address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,7 +24,7 @@ use super::answers::confirms;
 use super::listeners::AddressFamily;
 use super::record::{Accept, Entry, Site};
 
-/// Number of answers, all with other ports, that refute a buffer of less than four bytes.
+/// Number of query results, all with other ports, that prove a buffer of less than four bytes.
 const MAX_DIFFERING: u64 = 8;
 /// Where an IPv4 address ends in a `sockaddr_in`, and an IPv6 address in a `sockaddr_in6`.
 const INET_END: u32 = 8;
@@ -82,7 +82,7 @@ impl Programs {
         self.former.remove(&pid);
     }
 
-    /// Addresses that were believed without proof.
+    /// Number of addresses that were accepted without proof.
     pub(super) fn unproven(&self) -> u64 {
         self.known.values().flat_map(|evidence| evidence.sites.values()).map(Proof::unproven).sum()
     }
@@ -117,7 +117,7 @@ struct FamilyProof {
     length: Option<u32>,
     confirmed: Confirmed,
     is_refuted: bool,
-    /// Number of addresses that were believed without proof.
+    /// Number of addresses that were accepted without proof.
     trusted: u64,
 }
 
@@ -131,19 +131,19 @@ enum Confirmed {
     Two,
 }
 
-/// What an answer says of the addresses that were believed before.
+/// The conclusion from a query result about the addresses that were accepted without proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing new.
     Open,
-    /// The answer is that of another socket.
+    /// The result is that of another socket.
     Ignored,
     /// This number of connections may be wrong.
     Refuted(u64),
 }
 
 impl Evidence {
-    /// Whether the socket should be asked although the sample may tell the peer.
+    /// Whether the socket should be queried although the sample may contain the peer.
     pub(super) fn wants_answer(&self, accept: &Accept) -> bool {
         match accept.heard {
             PeerAddr::Peer(peer) | PeerAddr::Perhaps(peer) => {
@@ -153,8 +153,8 @@ impl Evidence {
         }
     }
 
-    /// A call of accept tells the length of its buffer: how many addresses were believed that may
-    /// be wrong. `family`: that of the listening socket; unknown, it may be either.
+    /// Records the buffer length of a call of accept. Returns how many addresses that may be wrong were
+    /// accepted before. `family` is that of the listening socket; `None`: either.
     pub(super) fn enter(&mut self, entry: &Entry, family: Option<AddressFamily>) -> u64 {
         let proof = self.sites.entry(entry.site).or_default();
         let mut wrong = 0;
@@ -173,7 +173,7 @@ impl Evidence {
         wrong
     }
 
-    /// The peer, of what the sample tells and of what the socket has answered, if it has.
+    /// Determines the peer from the sample and, if there is one, from the query result.
     pub(super) fn peer(
         &mut self,
         accept: &Accept,

@@ -1,4 +1,4 @@
-//! Hands threads over to a tracer, so that each connection counts once.
+//! Hands threads over from the sampler to a tracer, so that each connection counts once.
 
 use crate::sys::ptrace::Tid;
 use crate::trace::tracer::CoverageLog;
@@ -6,17 +6,17 @@ use crate::trace::tracer::CoverageLog;
 use super::sampler::{Sampler, WithheldEvent};
 
 impl Sampler {
-    /// Gives no connection until [`release`](Sampler::release): a tracer attaches to some threads.
+    /// Withholds connections until [`release`](Sampler::release), while a tracer attaches to some threads.
     pub(in crate::trace) fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// A tracer watches these threads as well, and counts their connections from then on.
+    /// Records that a tracer watches these threads as well, and counts their connections from then on.
     pub(in crate::trace) fn cover(&mut self, log: CoverageLog) {
         self.covered.add(log);
     }
 
-    /// Gives connections again, without those that a tracer counts.
+    /// Releases the withheld connections, without those that a tracer counts.
     pub(in crate::trace) fn release(&mut self) {
         for held in self.held.take().unwrap_or_default() {
             match held {
@@ -47,7 +47,7 @@ impl Sampler {
         }
     }
 
-    /// All stops of threads are known.
+    /// Called when all stops of threads are known.
     pub(in crate::trace) fn decide_all(&mut self) {
         let connections = self.covered.give_up_all();
         self.ready.extend(connections);

@@ -1,8 +1,7 @@
-//! Which programs' samples do not tell all, so that another engine is to watch them.
+//! `Insufficient`: programs whose samples lack an address, so that another engine must watch them.
 //!
-//! A server that creates a process for nearly each connection is left to its samples: sockets are asked in
-//! the new processes, while a tracer would stop each of them, and would find signals blocked in many
-//! such servers (PostgreSQL).
+//! A server that creates a process for nearly each connection stays with the sampler. Sockets are queried in
+//! the new processes. A tracer would stop each of them, and many such servers (PostgreSQL) block signals.
 
 use foldhash::HashMap;
 
@@ -16,7 +15,7 @@ pub(super) const TOO_SHORT_BUFFER: &str = "its buffer for addresses is too short
 pub(super) const OTHER_PRIVILEGES: &str =
     "it executes programs with other privileges, at which the kernel ends its events";
 
-/// Causes that lie in the program, so that they will be the same in later runs; each with a short name.
+/// Causes in the program, which will be the same in later runs; each with a short name for the cache.
 pub(in crate::trace) const LASTING_CAUSES: [(&str, &str); 4] = [
     ("null", NO_ADDRESS),
     ("elsewhere", OFF_STACK),
@@ -24,50 +23,50 @@ pub(in crate::trace) const LASTING_CAUSES: [(&str, &str); 4] = [
     ("privileges", OTHER_PRIVILEGES),
 ];
 
-/// One in this many connections may come without a new process.
+/// Minimum number of connections with a new process for each one without.
 const MIN_FORKS_PER_OTHER: u64 = 4;
 
-/// The programs, and what is known of processes that may turn out to be like them.
+/// Unsuitable programs with the cause, and processes that may turn out to be unsuitable.
 #[derive(Debug, Default)]
 pub(super) struct Insufficient {
     programs: HashMap<Program, &'static str>,
     suspects: HashMap<Tid, Suspect>,
 }
 
-/// A process with accepts whose samples did not tell all.
+/// A process with accepts whose samples lacked an address.
 #[derive(Debug, Default)]
 struct Suspect {
-    /// Accepts that were followed by a new process before the next one.
+    /// Number of accepts that were followed by a new process before the next accept.
     forked: u64,
-    /// Those that were not.
+    /// Number of accepts that were not.
     others: u64,
-    /// Whether the latest has not been followed by a new process yet.
+    /// Whether the latest accept has not been followed by a new process yet.
     is_open: bool,
 }
 
 impl Insufficient {
-    /// Whether it is known of a program.
+    /// Whether a program is unsuitable.
     pub(super) fn has(&self, program: Program) -> bool {
         self.programs.contains_key(&program)
     }
 
-    /// Why, if it is known of a program.
+    /// Why a program is unsuitable, if it is.
     pub(super) fn why(&self, program: Program) -> Option<&'static str> {
         self.programs.get(&program).copied()
     }
 
-    /// Whether it is known of no program.
+    /// Whether no program is unsuitable.
     pub(super) fn is_empty(&self) -> bool {
         self.programs.is_empty()
     }
 
-    /// It is known of a program, whatever its processes do.
+    /// Adds a program, whatever its processes do.
     pub(super) fn note(&mut self, program: Program, why: &'static str) {
         self.programs.entry(program).or_insert(why);
     }
 
-    /// The sample of an accept of a process does not tell all. Whether it creates a process for each
-    /// connection shows at the next one.
+    /// Records an accept of a process whose sample lacks an address. Whether the process creates another one
+    /// for each connection is known at the next accept.
     pub(super) fn suspect(&mut self, pid: Tid, program: Program, why: &'static str) {
         let suspect = self.suspects.entry(pid).or_default();
         suspect.others += u64::from(std::mem::replace(&mut suspect.is_open, true));
@@ -77,14 +76,14 @@ impl Insufficient {
         }
     }
 
-    /// A process has created another one.
+    /// Records that a process has created another one.
     pub(super) fn forked(&mut self, parent: Tid) {
         if let Some(suspect) = self.suspects.get_mut(&parent) {
             suspect.forked += u64::from(std::mem::take(&mut suspect.is_open));
         }
     }
 
-    /// A process has ended.
+    /// Removes a process that has ended.
     pub(super) fn forget(&mut self, pid: Tid) {
         self.suspects.remove(&pid);
     }
@@ -111,7 +110,7 @@ mod tests {
         let mut insufficient = Insufficient::default();
         for n in 0..20 {
             insufficient.suspect(PID, PROGRAM, "why");
-            // Once it fails. Several events tell of each.
+            // One fork fails. Several events report each fork.
             let told = if n == 10 { 0 } else { 2 };
             (0..told).for_each(|_| insufficient.forked(PID));
         }

@@ -1,8 +1,9 @@
-//! How much of the stack the samples of a program must hold, and how soon they must be read.
+//! [`Learning`]: determines how much of the stack the samples of a program must contain, and how soon they must
+//! be read.
 //!
-//! Its first accepts show that. Until then samples are large, and each wakes up the reader, so
-//! that sockets can be asked before the server closes them. From then on they are as small as its
-//! buffers allow, so that the rings hold many.
+//! The first accepts of the program show that. Until then samples are large, and each wakes up the reader,
+//! so that sockets can be queried before the server closes them. From then on samples are as small as the
+//! program's buffers allow, so that the rings hold many.
 
 use foldhash::HashMap;
 
@@ -23,7 +24,7 @@ const ACCEPTS_TO_LEARN: u32 = 4;
 /// Maximum number of times that the events of a program are replaced.
 const MAX_CHANGES: u32 = 8;
 
-/// What samples hold, and when they are read.
+/// The size of samples, and when they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mode {
     /// Bytes of the stack in each.
@@ -45,13 +46,13 @@ pub(crate) fn can_reach(call: &AcceptCall) -> bool {
     site.reach().is_some_and(|reach| reach <= MAX_STACK_BYTES)
 }
 
-/// What has been learnt of each program.
+/// The modes of all programs.
 #[derive(Debug, Default)]
 pub(super) struct Learning(HashMap<Program, Learnt>);
 
 #[derive(Debug, Default)]
 struct Learnt {
-    /// Number of samples that held the peer since the last that did not.
+    /// Number of samples that contained the peer since the last that did not.
     told: u32,
     /// How far above the stack pointer its buffers reach, as far as samples can.
     reach: u32,
@@ -60,7 +61,7 @@ struct Learnt {
 }
 
 impl Learning {
-    /// What the samples of a program are to hold.
+    /// The mode for the samples of a program.
     pub(super) fn mode(&self, program: Program) -> Mode {
         self.0.get(&program).map_or_else(Mode::default, |learnt| learnt.mode)
     }
@@ -74,13 +75,12 @@ impl Learning {
         learnt.mode.stack_bytes = learnt.large();
     }
 
-    /// Whether anything was noted of a program.
+    /// Whether a program is known.
     pub(super) fn knows(&self, program: Program) -> bool {
         self.0.contains_key(&program)
     }
 
-    /// Notes an accept, and whether its sample told all. Returns what samples are to hold from now
-    /// on, if that is another mode.
+    /// Records an accept, and whether its sample contained the peer. Returns the new mode if it changes.
     pub(super) fn see(&mut self, program: Program, accept: &Accept, is_told: bool) -> Option<Mode> {
         let learnt = self.0.entry(program).or_default();
         if accept.buffer != Buffer::Unknown {
@@ -100,7 +100,7 @@ impl Learning {
         Some(mode)
     }
 
-    /// Whether larger samples of a program will tell what this one does not.
+    /// Whether larger samples of a program will contain the peer that this one lacks.
     pub(super) fn will_reach(&self, program: Program, accept: &Accept) -> bool {
         let reach = accept.site.reach().filter(|_| matches!(accept.buffer, Buffer::Elsewhere(_)));
         reach.is_some_and(|reach| reach <= self.mode(program).stack_bytes)

@@ -1,8 +1,8 @@
-//! The local address of a connection: that of the listening socket that accept was called on.
+//! [`Listeners`]: the local address of a connection, which is that of the listening socket.
 //!
-//! A descriptor may come to be another socket. So the inode behind it is compared whenever its
-//! connections are given, and where it is another one, or was not known before, only the
-//! connection's own socket can tell.
+//! A descriptor may be reused for another socket. So its inode is compared whenever its connections are
+//! given. If the inode changed or was not known before, the local address must be queried from the
+//! connection's own socket.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::sys::ptrace::Tid;
 use crate::trace::procfs;
 use crate::trace::socket::{SocketLookup, Sockets};
 
-/// What a descriptor that accept is called on is.
+/// A socket that accept is called on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listening {
     /// A TCP socket with this address.
@@ -51,27 +51,27 @@ impl Listening {
 struct Known {
     inode: u64,
     listening: Listening,
-    /// Since when it is known: CLOCK_MONOTONIC.
+    /// Known since this time: CLOCK_MONOTONIC.
     since: u64,
-    /// It has been closed or has become another socket, and may do so again.
+    /// Whether it was once closed or reused for another socket, which may happen again.
     is_fleeting: bool,
 }
 
-/// What was known of a descriptor before this round, and what it is now.
+/// The socket of a descriptor before this round, and now.
 #[derive(Clone, Copy, Debug)]
 struct Checked {
     before: Option<Known>,
     now: Option<Known>,
 }
 
-/// What is known of a listening descriptor at the time of an accept.
+/// The socket of a listening descriptor at the time of an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It was this one.
+    /// It was certainly this one.
     Was(Listening),
-    /// It is this one now, and may have been another.
+    /// It is this one now, and may have been another one then.
     Is(Listening),
-    /// Nothing.
+    /// It is not known.
     Unknown,
 }
 
@@ -107,14 +107,14 @@ impl Listeners {
         }
     }
 
-    /// Whether only the connection's own socket can tell its local address. `fd`: the listening
+    /// Whether the local address must be queried from the connection's own socket. `fd`: the listening
     /// descriptor, if it is known.
     pub(super) fn is_doubtful(&self, pid: Tid, fd: Option<i32>) -> bool {
         let known = fd.and_then(|fd| self.known.get(&pid)?.get(&fd));
         known.is_none_or(|known| known.is_fleeting)
     }
 
-    /// Whether a descriptor listens on all addresses, so that it does not tell a connection's.
+    /// Whether a descriptor listens on all addresses, so that it does not have the connection's address.
     pub(super) fn is_wildcard(&self, pid: Tid, fd: Option<i32>) -> bool {
         let known = fd.and_then(|fd| self.known.get(&pid)?.get(&fd));
         known
@@ -134,7 +134,7 @@ impl Listeners {
         known.is_some_and(|known| known.keys().any(|fd| self.is_wildcard(pid, Some(*fd))))
     }
 
-    /// A process has its parent's descriptors.
+    /// Copies the descriptors of its parent to a new process.
     pub(super) fn inherit(&mut self, child: Tid, parent: Tid) {
         if let Some(known) = self.known.get(&parent) {
             let known = known.clone();
@@ -142,18 +142,18 @@ impl Listeners {
         }
     }
 
-    /// A process has ended.
+    /// Removes a process that has ended.
     pub(super) fn forget(&mut self, pid: Tid) {
         self.known.remove(&pid);
     }
 
-    /// Forgets what was looked at in the round before.
+    /// Starts a round: forgets the checks of the previous one.
     pub(super) fn begin_round(&mut self) {
         self.checked.clear();
         self.looked_at.clear();
     }
 
-    /// What descriptor `fd` of a thread was when accept returned at `time`.
+    /// Returns which socket descriptor `fd` of a thread was when accept returned at `time`.
     pub(super) fn at(
         &mut self,
         (pid, tid): (Tid, Tid),
@@ -203,7 +203,7 @@ impl Listeners {
         let mut asked = living_thread(pid, tid);
         while let Some(thread) = asked {
             current = look_up(thread, fd, now, before, sockets);
-            // A thread that has ended in between says nothing of its process' descriptors.
+            // A thread that has ended in between does not show the descriptors of its process.
             asked = match current {
                 None if procfs::has_ended(thread) => living_thread(pid, thread),
                 _ => break,

@@ -11,7 +11,7 @@
 //! * [`events`]: one event for each thread, CPU and call. Threads and processes inherit them.
 //!   Events that are inherited can be mapped only where they belong to one CPU, hence the CPUs.
 //! * `rings`: the ring buffers. `record`: what is in them. `threads`: who is watched.
-//! * `told`: which samples are of the same accept.
+//! * `same_accept`: recognises several samples of one accept.
 //! * `learning`: how large samples must be. `renew`: opens events anew where that changes.
 //! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
@@ -46,10 +46,10 @@ mod renew;
 mod renewals;
 mod rings;
 mod rounds;
+mod same_accept;
 mod sampler;
 mod spawn;
 mod threads;
-mod told;
 
 /// Decodes the records of a ring buffer, and returns how many there are.
 #[cfg(feature = "internals")]

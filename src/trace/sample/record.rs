@@ -12,7 +12,7 @@ const LOST: u32 = 2;
 const COMM: u32 = 3;
 const EXIT: u32 = 4;
 const FORK: u32 = 7;
-/// What each record but a sample ends with: the thread, the time, the event.
+/// Size of the fields at the end of each record but a sample: thread, time, event.
 const TRAILER: usize = 24;
 const MISC_COMM_EXEC: u16 = 1 << 13;
 /// `PERF_SAMPLE_REGS_ABI_64`.
@@ -25,11 +25,11 @@ pub(super) struct Record {
     pub time: u64,
     /// The event that wrote it.
     pub event: u64,
-    /// What happened.
+    /// The content.
     pub what: What,
 }
 
-/// What a record tells.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// An accept has returned.
@@ -79,13 +79,13 @@ pub(super) struct Accept {
     pub site: Site,
     /// Where the caller wanted the peer's address.
     pub buffer: Buffer,
-    /// The peer, as far as the sample tells.
+    /// The peer in the sample.
     pub heard: PeerAddr,
 }
 
 impl Accept {
-    /// Whether both may be samples of the same accept. Samples of different sizes tell different parts
-    /// of it.
+    /// Whether both may be samples of the same accept. Samples of different sizes contain different parts of
+    /// the stack.
     pub(super) fn is_alike(&self, other: &Accept) -> bool {
         let call = |accept: &Accept| (accept.thread, accept.fd, accept.listener, accept.site);
         call(self) == call(other)
@@ -105,8 +105,8 @@ pub(super) struct Entry {
     pub length: u32,
 }
 
-/// Tells a call of accept in a program from others: how far above the stack pointer the address and
-/// its length are to be written.
+/// Identifies a call of accept in a program by the offsets of the address and its length from the stack
+/// pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Site {
     address: u64,
@@ -122,8 +122,8 @@ impl Site {
         }
     }
 
-    /// How much of the stack a sample must hold to tell the whole address, in bytes; `None` if it is
-    /// not on the stack.
+    /// How many bytes of the stack a sample must contain for the whole address; `None` if it is not on the
+    /// stack.
     pub(super) fn reach(self) -> Option<u32> {
         let address = self.address.checked_add(MAX_SOCKADDR_BYTES as u64)?;
         let length = self.length.checked_add(size_of::<libc::socklen_t>() as u64)?;
@@ -260,7 +260,7 @@ fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) 
     let length = u32::from_ne_bytes([length[0], length[1], length[2], length[3]]);
     let heard = sockaddr::decode(length as usize, &bytes, have);
     let has_leftovers = match heard {
-        // No client comes from there: the kernel has written none of it.
+        // No client has this address: the kernel has written none of it.
         PeerAddr::Perhaps(peer) if peer.ip().to_canonical().is_unspecified() => true,
         // The kernel writes zeroes there: something else was left by an earlier use of the stack.
         PeerAddr::Perhaps(SocketAddr::V6(_)) => {
@@ -272,9 +272,9 @@ fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) 
     (Buffer::Sampled, if has_leftovers { PeerAddr::Unclear } else { heard })
 }
 
-/// Where a `sockaddr_in6` has what is 0 unless somebody asks for it.
+/// Position of the flow information in a `sockaddr_in6`, which is 0 unless it was requested.
 const FLOW_INFO: std::ops::Range<usize> = 4..8;
-/// Where it has the interface, for link-local addresses.
+/// Position of the scope id, the interface of link-local addresses.
 const SCOPE_ID: std::ops::Range<usize> = 24..28;
 
 /// fe80::/10

@@ -1,9 +1,9 @@
-//! Opens the events of a program anew, since its samples are to hold more of the stack or less.
+//! Replaces the events of a program by events that sample more or less of the stack.
 //!
-//! The size of samples is fixed when an event is opened. The former events stay open until it is
-//! certain, as at the attach, that each thread has new ones and passes them on. Until then both write
-//! samples of the same accepts, and `threads` counts each of them once. So nothing is missed, and
-//! nothing counts twice, nor is anything lost twice if the rings overflow within that time.
+//! The size of samples is fixed when an event is opened. The old events stay open until each thread
+//! certainly has new ones that its children inherit, as at the attach. Until then both sample the same
+//! accepts, and `threads` counts each accept once. So no accept is missed or counted twice, and if the
+//! rings overflow in that time, none is reported lost twice.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,8 +17,7 @@ use super::sampler::{Phase, Sampler};
 const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Sampler {
-    /// Opens events anew where that is asked for, and closes the former ones once they are not
-    /// needed.
+    /// Opens the requested new events, and closes the old ones once they are not needed.
     pub(super) fn renew(&mut self) {
         if self.phase != Phase::Counting {
             return;
@@ -30,13 +29,13 @@ impl Sampler {
         }
     }
 
-    /// Whether larger samples will tell the peer that this one does not.
+    /// Whether larger samples will contain the peer that this one lacks.
     pub(super) fn will_reach(&self, program: Program, accept: &Accept) -> bool {
         self.learning.will_reach(program, accept) && !self.renewals.are_stuck()
     }
 
     fn begin_renewal(&mut self) {
-        // Nobody must lack the events that are there.
+        // No thread must lack the present events.
         if self.renewals.asked.is_empty() || !self.threads.unsettled().is_empty() {
             return;
         }
@@ -59,7 +58,7 @@ impl Sampler {
     }
 
     fn go_on_renewing(&mut self) {
-        // Processes that are refused have no former events, or tell so at their exec.
+        // Processes that are refused have no old events, or are reported at their exec.
         let missing = self.open_missing(&mut BTreeMap::new());
         let is_settled = missing.is_whole && !missing.has_some && self.settle();
         let Some(current) = &mut self.renewals.current else { return };

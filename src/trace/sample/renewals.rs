@@ -1,4 +1,4 @@
-//! Which programs' events are to be opened anew, and how far that is.
+//! [`Renewals`]: the programs whose events are being replaced, and the progress.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -6,12 +6,12 @@ use std::time::Instant;
 use super::counters::FamilyId;
 use super::evidence::Program;
 
-/// Programs whose events are opened anew.
+/// Programs whose events are being replaced.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
-    /// Those that wait for their turn.
+    /// The programs that wait for their turn.
     pub asked: VecDeque<Program>,
-    /// The one that is being done.
+    /// The program whose events are being replaced now.
     pub current: Option<Renewal>,
 }
 
@@ -22,19 +22,19 @@ pub(super) struct Renewal {
     pub former: BTreeSet<FamilyId>,
     /// Some threads cannot get new events: these stay open.
     pub is_stuck: bool,
-    /// When to look next whether all threads have new ones.
+    /// Time of the next check whether all threads have new ones.
     pub next_look: Instant,
 }
 
 impl Renewals {
-    /// The events of this program are to be opened anew.
+    /// Requests a replacement of the events of this program.
     pub(super) fn ask(&mut self, program: Program) {
         if !self.asked.contains(&program) {
             self.asked.push_back(program);
         }
     }
 
-    /// Whether threads have former events that are still needed.
+    /// Whether threads have old events that are still needed.
     pub(super) fn are_in_progress(&self) -> bool {
         self.current.is_some()
     }

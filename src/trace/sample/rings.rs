@@ -1,7 +1,7 @@
 //! A ring buffer for each CPU, and the records of all in the order of time.
 //!
-//! A thread moves the records out of the rings whenever these ask for it. So the rings must hold only
-//! what comes until that thread gets a CPU, however long the count of earlier records takes.
+//! A thread moves the records out of the rings whenever their watermark is reached. So the rings must hold
+//! only the records until that thread gets a CPU, however long the processing of earlier records takes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,17 +19,17 @@ use crate::sys::capability::{self, Duty};
 use crate::sys::cpu;
 use crate::sys::perf_ring::{Ring, monotonic_now};
 
-/// All rings together are at most this large.
+/// Maximum size of all rings together.
 const MAX_BYTES: usize = 64 << 20;
-/// One ring is at most this large: more than a second of 30,000 connections.
+/// Maximum size of one ring: more than a second at 30,000 connections per second.
 const MAX_RING_BYTES: usize = 8 << 20;
-/// A ring that cannot be at least this large is of no use.
+/// Minimum size of a ring.
 const MIN_RING_BYTES: usize = 64 << 10;
-/// A ring asks to be read when this part of it is full.
+/// Watermark: the reader is woken up when this part of a ring is full.
 const WATERMARK_SHARE: u32 = 8;
-/// More than this is left in the rings, so that memory is bounded: some 300,000 records.
+/// Maximum bytes of records outside the rings, some 300,000 records. Further records are left in the rings.
 const MAX_COLLECTED_BYTES: usize = 64 << 20;
-/// Memory for more is given back once it has been read.
+/// Capacity above which memory is freed once its records have been read.
 const KEPT_BYTES: usize = 4 << 20;
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
@@ -199,7 +199,7 @@ impl Shared {
         collected
     }
 
-    /// Empties the rings when they ask for it, until it is told to stop.
+    /// Empties the rings at their watermarks, until it is stopped.
     fn collect(&self, signals: &Signals) {
         loop {
             let rings = self.rings.iter().map(AsFd::as_fd);

@@ -13,9 +13,9 @@ use super::record::Thread;
 use super::sampler::Sampler;
 
 impl Sampler {
-    /// Starts a command. Events are opened on its process before that executes the command, so all
-    /// that it ever accepts counts. The command is neither traced nor changed in any way, and runs
-    /// on if this process is killed.
+    /// Starts a command. Events are opened on its process before it executes the command, so all its accepts
+    /// count. The command is neither traced nor changed in any way, and continues if this process is
+    /// killed.
     ///
     /// # Errors
     /// Those of [`Sampler::attach`], or why the command could not be executed.

@@ -1,7 +1,7 @@
-//! The watched threads: which events each has, to which process it belongs, what it is called.
+//! [`Threads`]: the watched threads, with their events, processes and names.
 //!
-//! PERF_RECORD_FORK, EXIT and COMM tell it without a look at /proc, where short-lived threads and
-//! processes are gone by the time that somebody looks.
+//! PERF_RECORD_FORK, EXIT and COMM report threads. /proc would miss short-lived threads and
+//! processes.
 //!
 //! # Which threads have events
 //!
@@ -26,7 +26,7 @@ use crate::trace::procfs;
 use super::counters::{FamilyId, Place};
 use super::events::Families;
 use super::record::{Accept, Fork, Thread};
-use super::told::Told;
+use super::same_accept::SampledAccept;
 
 /// A thread id may be used again this long after its thread was created, at the earliest.
 const REUSE_NS: u64 = 1_000_000;
@@ -52,12 +52,12 @@ struct Known {
     since: u64,
     /// When events were opened on this very thread, which may have inherited some as well.
     opened: Option<(u64, u64)>,
-    /// Whether a record told of its creation.
+    /// Whether a PERF_RECORD_FORK reported its creation.
     is_forked: bool,
     /// Whether it has had a family's events since its start.
     is_certain: bool,
     comm: Option<Arc<str>>,
-    last: Option<Told>,
+    last: Option<SampledAccept>,
 }
 
 /// Whether a new thread has inherited the events of the one that created it.
@@ -101,12 +101,12 @@ impl Threads {
         self.unsettled.iter().filter_map(known).collect()
     }
 
-    /// A thread creates nobody just now, or began to do so after its events were opened.
+    /// Records that a thread is not creating another one, or started to do so after its events were opened.
     pub(super) fn settle(&mut self, tid: Tid) {
         self.unsettled.remove(&tid);
     }
 
-    /// Whether a thread may lack events: none were opened on it, and nobody knows what it has
+    /// Whether a thread may lack events: none were opened on it, and it is not known which it has
     /// inherited.
     pub(super) fn is_uncertain(&self, tid: Tid) -> bool {
         self.known.get(&tid).is_none_or(|known| !known.is_certain && known.opened.is_none())
@@ -123,15 +123,15 @@ impl Threads {
         self.known.values().filter(|known| families.contains(&known.family)).count()
     }
 
-    /// Others are opened in place of these events: nobody is certain to have them yet. That nobody
-    /// lacks the former ones must be certain.
+    /// Records that these events are being replaced: no thread certainly has the new ones yet. All threads
+    /// must certainly have the old ones.
     pub(super) fn renew(&mut self, former: &BTreeSet<FamilyId>) {
         for known in self.known.values_mut().filter(|known| former.contains(&known.family)) {
             (known.opened, known.is_forked, known.is_certain) = (None, false, false);
         }
     }
 
-    /// Events were opened on this thread.
+    /// Records that events were opened on this thread.
     pub(super) fn opened(
         &mut self,
         thread: Thread,
@@ -156,7 +156,7 @@ impl Threads {
     }
 
     /// A thread was created at `time`, as events of the family `told_by` tell. `may_be_reused`:
-    /// the end of another thread with the same id may not have been told.
+    /// the end of another thread with the same id may not have been reported.
     pub(super) fn forked(
         &mut self,
         fork: Fork,
@@ -169,7 +169,7 @@ impl Threads {
         if self.known.get(&child.tid).is_some_and(is_new) {
             self.ended(child, families);
         }
-        // Each event of the creator tells of it.
+        // Each event of the creator reports it.
         if self.known.get(&child.tid).is_some_and(|known| known.is_forked) {
             return Inheritance::Certain;
         }
@@ -202,35 +202,35 @@ impl Threads {
         inheritance
     }
 
-    /// What a thread that `parent` creates inherits, if the record of it has this time.
+    /// Returns which events a thread created by `parent` has inherited, if its record has this time.
     fn inheritance(&mut self, parent: Tid, time: u64) -> Inheritance {
         let Some(known) = self.known.get(&parent) else { return Inheritance::Doubtful };
         match known.opened {
             _ if known.is_certain => Inheritance::Certain,
             None => Inheritance::Doubtful,
             Some((_, end)) if time < end => Inheritance::Doubtful,
-            // The first one is told by now.
+            // The first one has been reported by now.
             Some(_) if self.unsettled.remove(&parent) => Inheritance::Doubtful,
             Some(_) => Inheritance::Certain,
         }
     }
 
-    /// A thread has ended.
+    /// Removes a thread that has ended.
     pub(super) fn ended(&mut self, thread: Thread, families: &mut Families) {
         if let Some(known) = self.remove(thread.tid) {
             recount(Some(known.family), None, families);
         }
     }
 
-    /// A thread has another name.
+    /// Sets the name of a thread.
     pub(super) fn renamed(&mut self, thread: Thread, comm: Arc<str>) {
         if let Some(known) = self.known.get_mut(&thread.tid) {
             known.comm = Some(comm);
         }
     }
 
-    /// A process executes another program. Whichever thread called exec, it has the id of the
-    /// process from now on, and the end of all others was told before.
+    /// Handles an exec. Whichever thread called exec, it has the id of the process from now on, and the end of
+    /// all other threads was reported before.
     pub(super) fn executed(&mut self, thread: Thread, comm: Arc<str>, families: &mut Families) {
         let others: Vec<Tid> = self.of_process(thread.pid).filter(|t| *t != thread.tid).collect();
         for tid in others {
@@ -244,9 +244,9 @@ impl Threads {
         self.renamed(thread, comm);
     }
 
-    /// Whether a sample of an event of `family` counts: not if other events have told of the same
-    /// accept, as a thread may have events of its own and inherited ones. A thread that is not
-    /// known yet is noted.
+    /// Whether a sample of an event of `family` counts. It does not if another event has sampled the same
+    /// accept, because a thread may have events of its own and inherited ones. Adds a thread that is not
+    /// known yet.
     pub(super) fn counts(
         &mut self,
         accept: &Accept,
@@ -274,10 +274,14 @@ impl Threads {
         if known.opened.is_some_and(|(_, end)| time > end) {
             self.unsettled.remove(&tid);
         }
-        if known.last.as_mut().is_some_and(|told| told.takes(accept, event, families.counters())) {
+        if known
+            .last
+            .as_mut()
+            .is_some_and(|last| last.add_sample(accept, event, families.counters()))
+        {
             return false;
         }
-        known.last = Some(Told::new(accept, (time, event), place));
+        known.last = Some(SampledAccept::new(accept, (time, event), place));
         true
     }
 
@@ -320,7 +324,7 @@ impl Progress {
     }
 }
 
-/// A thread goes from one family to another.
+/// Moves a thread from one family to another.
 fn recount(from: Option<FamilyId>, to: Option<FamilyId>, families: &mut Families) {
     if let Some(family) = to.and_then(|id| families.get_mut(id)) {
         family.threads += 1;

@@ -28,7 +28,7 @@ use super::tracees::{Phase, Tracees, Watched};
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Attaches to running processes. When this returns, their accepts are counted.
-/// `collects_coverage`: somebody else watches them, too.
+/// `collects_coverage`: a sampler watches them, too.
 pub(super) fn attach(
     mut targets: Targets,
     options: Options,

@@ -135,7 +135,7 @@ fn read(tracees: &mut Tracees) -> Result<Snapshot, Error> {
     snapshot.doing("reading the kernel's count of accepts")
 }
 
-/// Updates how many accepts processes of the tree made that are not traced.
+/// Updates the number of accepts by untraced processes of the tree.
 fn count_untraced(tracees: &mut Tracees, first: &Snapshot) -> Result<(), Error> {
     // Accepts in progress of threads without events are in that number; so the least of several readings
     // counts.

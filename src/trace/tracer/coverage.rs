@@ -1,29 +1,29 @@
-//! From when on a tracer sees the accepts of each thread, for who watches the same threads
-//! otherwise.
+//! [`Coverage`]: records from which time on a tracer sees the accepts of each thread, for a sampler that
+//! watches the same threads.
 
 use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 
-/// What has become known since this was taken last. Times are CLOCK_MONOTONIC.
+/// Coverage since the last call of [`Coverage::take`]. Times are CLOCK_MONOTONIC.
 #[derive(Debug, Default)]
 pub(in crate::trace) struct CoverageLog {
-    /// Threads, and between which times their accepts began to be seen.
+    /// Threads, with the span within which their accepts began to be seen.
     pub covered: Vec<(Tid, (u64, u64))>,
-    /// Threads that stood still at this time where an accept had returned.
+    /// Threads that were stopped at the exit from an accept, with the time.
     pub stops: Vec<(Tid, u64)>,
 }
 
-/// Collects a [`CoverageLog`], if somebody wants one.
+/// Collects a [`CoverageLog`], if one is requested.
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Coverage(Option<CoverageLog>);
 
 impl Coverage {
-    /// Collects from now on.
+    /// Starts to collect.
     pub(super) fn collect(&mut self) {
         self.0.get_or_insert_default();
     }
 
-    /// A thread stands still, and what it accepts from now on is seen.
+    /// Records a stopped thread whose accepts are seen from now on.
     pub(super) fn begin(&mut self, tid: Tid) {
         if let Some(log) = &mut self.0 {
             let now = monotonic_now();
@@ -31,21 +31,21 @@ impl Coverage {
         }
     }
 
-    /// What threads accept has been seen since some moment within these times.
+    /// Records threads whose accepts have been seen since some moment within a span.
     pub(super) fn add(&mut self, covered: impl IntoIterator<Item = (Tid, (u64, u64))>) {
         if let Some(log) = &mut self.0 {
             log.covered.extend(covered);
         }
     }
 
-    /// A thread stands still where an accept has returned.
+    /// Records a thread that is stopped at the exit from an accept.
     pub(super) fn stop(&mut self, tid: Tid) {
         if let Some(log) = &mut self.0 {
             log.stops.push((tid, monotonic_now()));
         }
     }
 
-    /// Takes what has been collected.
+    /// Removes and returns the collected log.
     pub(super) fn take(&mut self) -> CoverageLog {
         self.0.as_mut().map(std::mem::take).unwrap_or_default()
     }

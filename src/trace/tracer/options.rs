@@ -1,4 +1,4 @@
-//! What to trace, and what a tracer tells the user at its start.
+//! [`Options`] of a tracer, and its notices to the user.
 
 use crate::model::connection::RequestedFields;
 use crate::trace::engine::PtraceEngine;
@@ -14,7 +14,7 @@ pub struct Options {
     pub engine: Option<PtraceEngine>,
 }
 
-/// Something to tell the user before the first connection comes.
+/// A notice to the user before the first connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
     /// Whether it is shown only with `--verbose`.

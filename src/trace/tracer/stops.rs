@@ -477,8 +477,12 @@ fn call_at(
 }
 
 /// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
-fn arch_of(told: io::Result<u32>, tid: Tid, registers: &Registers) -> io::Result<Option<Arch>> {
-    match told {
+fn arch_of(
+    audit_arch: io::Result<u32>,
+    tid: Tid,
+    registers: &Registers,
+) -> io::Result<Option<Arch>> {
+    match audit_arch {
         Ok(value) => Ok(abi::arch_of_audit(value)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
             Ok(registers.arch_by_instruction(tid))

@@ -1,4 +1,4 @@
-//! [`Tracees`]: the traced threads, what is known of them, and the engine of each.
+//! [`Tracees`]: the traced threads, their state and engines.
 
 use std::collections::VecDeque;
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! What the tracker remembers of the past. [`History`]: the times of the last dumps, which bound when
+//! The history of a tracker. [`History`]: the times of the last dumps, which bound when
 //! connections began. [`Forgotten`]: cookies of sockets that were dropped; a late destroy event about one is
 //! not of a new connection.
 

@@ -1,27 +1,27 @@
-//! Which samples are of the same accept: a thread may have several events, its own and inherited ones,
-//! or former and larger ones, and each of them samples it.
+//! [`SampledAccept`]: recognises several samples of one accept. A thread may have several events, its own and
+//! inherited ones, or old and new ones, and each of them samples the accept.
 
 use super::counters::{Counters, Place};
 use super::record::Accept;
 
-/// An accept, and which events have told of it.
+/// An accept, and the events that have sampled it.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct SampledAccept {
     time: u64,
     accept: Accept,
     place: Place,
-    /// The event that told of it first, and those that told of it later.
+    /// The event that sampled it first, and those that sampled it later.
     event: u64,
     others: Vec<u64>,
 }
 
-impl Told {
-    /// An accept, as the first sample tells of it: that of an event at this time.
-    pub(super) fn new(accept: &Accept, (time, event): (u64, u64), place: Place) -> Told {
-        Told { time, accept: *accept, place, event, others: Vec::new() }
+impl SampledAccept {
+    /// Creates it from the first sample, with its time and event.
+    pub(super) fn new(accept: &Accept, (time, event): (u64, u64), place: Place) -> SampledAccept {
+        SampledAccept { time, accept: *accept, place, event, others: Vec::new() }
     }
 
-    /// Whether a sample of another event, which comes later, is of this accept, too.
+    /// Whether a later sample of another event is of this accept, too. If so, records the event.
     ///
     /// An event that was open when an accept was sampled samples that accept, too, before any later
     /// one on the same CPU, or its sample is known to be lost. So its first sample after the one that
@@ -29,7 +29,7 @@ impl Told {
     /// later one if it was not open yet. While it was being opened, the order decides: of several
     /// events the kernel samples the newest first, so that its sample does not follow another of the
     /// same accept.
-    pub(super) fn takes(&mut self, accept: &Accept, event: u64, counters: &Counters) -> bool {
+    pub(super) fn add_sample(&mut self, accept: &Accept, event: u64, counters: &Counters) -> bool {
         let is_same = self.event != event
             && !self.others.contains(&event)
             && self.accept.is_alike(accept)
@@ -66,12 +66,12 @@ mod tests {
             let mut counters = Counters::default();
             counters.add(100, (former, (1, 2)), Place::default());
             counters.add(101, (new, opened), place);
-            let mut told = Told::new(&smaller, (1_000, 100), Place::default());
-            assert!(!told.takes(&larger, 100, &counters), "the same event again");
-            [told.takes(accept, 101, &counters), told.takes(accept, 101, &counters)]
+            let mut sampled = SampledAccept::new(&smaller, (1_000, 100), Place::default());
+            assert!(!sampled.add_sample(&larger, 100, &counters), "the same event again");
+            [sampled.add_sample(accept, 101, &counters), sampled.add_sample(accept, 101, &counters)]
         };
         let here = Place::default();
-        assert_eq!(takes(here, (10, 20), &larger), [true, false], "it has told of it before");
+        assert_eq!(takes(here, (10, 20), &larger), [true, false], "it has sampled it before");
         assert_eq!(takes(here, (1_001, 1_002), &larger), [false; 2], "it was opened since");
         assert_eq!(takes(here, (999, 1_001), &larger), [false; 2], "the newest is first");
         assert_eq!(takes(here, (10, 20), &other_descriptor), [false; 2]);
