@@ -83,14 +83,13 @@ impl Reader {
         let is_ipv4 = in_memory.is_none_or(|p| p.is_ipv4());
         let is_trusted =
             evidence.is_trusted(tid, stack_pointer, buffer, is_ipv4, self.threads_created);
-        let found = match read {
-            PeerAddr::Peer(peer) if is_trusted => {
-                if !self.requested.local {
-                    return Some((None, Some(peer)));
-                }
-                self.sockets.find_local(tid, fd, (listener, peer), self.requested.local_ip)
-            }
-            _ => self.sockets.find(tid, fd, self.requested.local),
+        let certain = in_memory.filter(|_| is_trusted);
+        if let (PeerAddr::Peer(peer), true, false) = (read, is_trusted, self.requested.local) {
+            return Some((None, Some(peer)));
+        }
+        let found = match certain {
+            Some(peer) => self.sockets.find_accepted(tid, fd, (listener, peer), self.requested),
+            None => self.sockets.find(tid, fd, self.requested.local),
         };
         match found {
             SocketLookup::NotInet => {
@@ -101,9 +100,9 @@ impl Reader {
                 if let Some(peer) = peer {
                     evidence.compare(in_memory, peer);
                 }
-                Some((local, peer.or(in_memory.filter(|_| is_trusted))))
+                Some((local, peer.or(certain)))
             }
-            SocketLookup::Unknown => Some((None, in_memory.filter(|_| is_trusted))),
+            SocketLookup::Unknown => Some((None, certain)),
         }
     }
 

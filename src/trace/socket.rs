@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use crate::model::connection::RequestedFields;
 use crate::sys::files;
 use crate::sys::pidfd::{self, Name};
 use crate::sys::ptrace::Tid;
@@ -49,19 +50,19 @@ impl Sockets {
     }
 
     /// Like [`Sockets::find`] for a socket that was accepted from descriptor `listener` and whose
-    /// peer is known. Where pidfd_getfd(2) is refused, as in containers without CAP_SYS_PTRACE, the
-    /// listener has the local port; its address may be unspecified unless `wants_ip` is set. To
-    /// find each connection in the table of all sockets would stop the server for milliseconds.
-    pub(super) fn find_local(
+    /// `peer` is known. Where pidfd_getfd(2) is refused, as in containers without CAP_SYS_PTRACE, the
+    /// listener has the local port; its address may be unspecified unless `local_ip` is requested.
+    /// To find each connection in the table of all sockets would stop the server for milliseconds.
+    pub(super) fn find_accepted(
         &mut self,
         tid: Tid,
         fd: i32,
         (listener, peer): (Option<i32>, SocketAddr),
-        wants_ip: bool,
+        requested: RequestedFields,
     ) -> SocketLookup {
-        self.by_pidfd(tid, fd, true).unwrap_or_else(|_| {
+        self.by_pidfd(tid, fd, requested.local).unwrap_or_else(|_| {
             let local = listener.and_then(|listener| self.listener_address(tid, listener));
-            match local.filter(|local| !wants_ip || !local.ip().is_unspecified()) {
+            match local.filter(|local| !requested.local_ip || !local.ip().is_unspecified()) {
                 Some(local) => SocketLookup::Inet { local: Some(local), peer: Some(peer) },
                 None => by_table(tid, fd),
             }
