@@ -30,6 +30,7 @@ arm64) kernels='
 5.10      bullseye linux-image-arm64
 6.1       bookworm linux-image-arm64
 6.12      trixie   linux-image-arm64
+6.12-16k  trixie   linux-image-arm64-16k
 7.2       forky    linux-image-arm64
 ' ;;
 *) echo "$0: ARCH is amd64 or arm64" >&2 && exit 1 ;;
@@ -259,8 +260,9 @@ END
 # How to run a virtual machine here.
 machine() {
     if [ "$arch" = arm64 ]; then
-        # This processor also runs 32-bit programs.
-        echo 'qemu-system-aarch64 -M virt -cpu cortex-a57 -accel tcg -smp 2'
+        # This processor also runs 32-bit programs. Its clock counts instructions, so that no test waits in vain where
+        # this machine is busy, or stops the virtual one for minutes.
+        echo 'qemu-system-aarch64 -M virt -cpu cortex-a57 -accel tcg -smp 2 -icount shift=4,sleep=off'
     elif [ -w /dev/kvm ] && timeout 20 qemu-system-x86_64 -accel kvm -cpu host -nodefaults -display none -no-reboot \
         -kernel "$1" -append 'panic=-1' >/dev/null 2>&1; then
         echo 'qemu-system-x86_64 -accel kvm -cpu host -smp 2'
