@@ -30,7 +30,6 @@ arm64) kernels='
 5.10      bullseye linux-image-arm64
 6.1       bookworm linux-image-arm64
 6.12      trixie   linux-image-arm64
-6.12-16k  trixie   linux-image-arm64-16k
 7.2       forky    linux-image-arm64
 ' ;;
 *) echo "$0: ARCH is amd64 or arm64" >&2 && exit 1 ;;
