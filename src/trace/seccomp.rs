@@ -20,8 +20,11 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
-/// The data of RET_TRACE for clone and clone3.
-pub(super) const CLONE_DATA: u64 = 1;
+/// The data of RET_TRACE for clone and clone3. The other data are those of a filter of the server's own: of two filters
+/// that return RET_TRACE, the kernel takes the newer one.
+pub(super) const CLONE_DATA: u64 = 0x7c1a;
+/// The same for accept and io_uring_setup.
+pub(super) const ACCEPT_DATA: u64 = 0x7c1b;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -46,7 +49,7 @@ impl Program {
             Call::Clone | Call::Clone3 if self.trace => {
                 Some(libc::SECCOMP_RET_TRACE | CLONE_DATA as u32)
             }
-            _ if self.trace => Some(libc::SECCOMP_RET_TRACE),
+            _ if self.trace => Some(libc::SECCOMP_RET_TRACE | ACCEPT_DATA as u32),
             _ => None,
         }
     }
@@ -121,7 +124,7 @@ mod tests {
     const TRACE: Program = Program { trace: true, deny_io_uring: false };
     const DENY: Program = Program { trace: false, deny_io_uring: true };
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    const STOP: u32 = libc::SECCOMP_RET_TRACE;
+    const STOP: u32 = libc::SECCOMP_RET_TRACE | ACCEPT_DATA as u32;
     const CLONE: u32 = libc::SECCOMP_RET_TRACE | CLONE_DATA as u32;
 
     /// Each number that can be a call, on each architecture, with its call if it is in the table.

@@ -40,13 +40,16 @@ pub(crate) struct Started {
     pub warnings: Vec<String>,
 }
 
-/// The ptrace options of every spawned tracee.
+/// The ptrace options of every spawned tracee. Not PTRACE_O_TRACESECCOMP: calls for which a filter of the server's own
+/// returns RET_TRACE must fail with ENOSYS, as they do without a tracer.
 pub(super) const OPTIONS: i32 = ptrace::PTRACE_O_TRACESYSGOOD
     | ptrace::PTRACE_O_TRACECLONE
     | ptrace::PTRACE_O_TRACEFORK
     | ptrace::PTRACE_O_TRACEVFORK
-    | ptrace::PTRACE_O_TRACEEXEC
-    | ptrace::PTRACE_O_TRACESECCOMP;
+    | ptrace::PTRACE_O_TRACEEXEC;
+
+/// Those of a tracee with the filter of tcptally. Without a tracer, each of its accepts would fail with ENOSYS.
+const FILTERED: i32 = OPTIONS | ptrace::PTRACE_O_TRACESECCOMP | ptrace::PTRACE_O_EXITKILL;
 
 fn needs_filter(engine: Option<PtraceEngine>) -> bool {
     matches!(engine, None | Some(PtraceEngine::Seccomp))
@@ -79,9 +82,8 @@ impl Start {
     /// cheapest one that is safe and exact.
     pub(crate) fn begin(self, engine: Option<PtraceEngine>) -> Result<Starting, Error> {
         let held = self.hold(needs_filter(engine))?;
-        // With the filter and without a tracer, each accept would fail with ENOSYS.
-        let exit_kill = if needs_filter(engine) { ptrace::PTRACE_O_EXITKILL } else { 0 };
-        match ptrace::seize(held.pid, OPTIONS | exit_kill) {
+        let options = if needs_filter(engine) { FILTERED } else { OPTIONS };
+        match ptrace::seize(held.pid, options) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
                 return Err(Error::NotTraceable(attach_error::of_own_child()));

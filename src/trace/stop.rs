@@ -101,6 +101,11 @@ impl SeccompStop {
     pub fn data(&self) -> io::Result<u64> {
         ptrace::event_message(self.tid())
     }
+
+    /// Makes the call fail with ENOSYS, as the kernel does if nobody traces: seccomp(2).
+    pub fn fail_call(&self) -> io::Result<()> {
+        arch::fail_call(self.tid())
+    }
 }
 
 impl EventStop {

@@ -19,6 +19,7 @@ mod containers;
 mod daemon;
 mod events;
 mod exit_status;
+mod filters;
 mod forking;
 mod io_uring;
 mod job_control;

@@ -90,6 +90,20 @@ pub(crate) fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
     get_or_set(libc::PTRACE_SETREGSET, tid, &mut vector)
 }
 
+/// Makes the call of a tracee that is at its entry fail with ENOSYS.
+pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
+    /// Of linux/elf.h.
+    const NT_ARM_SYSTEM_CALL: usize = 0x404;
+    let mut registers = registers(tid)?;
+    registers.words[0] = (-i64::from(libc::ENOSYS)).cast_unsigned();
+    set_registers(tid, &registers)?;
+    let mut number = -1i32;
+    let mut vector =
+        libc::iovec { iov_base: (&raw mut number).cast(), iov_len: size_of_val(&number) };
+    let address = std::ptr::from_mut(&mut vector) as usize;
+    request(libc::PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, address).map(drop)
+}
+
 /// `vector` is of a live buffer.
 fn get_or_set(op: libc::c_uint, tid: Tid, vector: &mut libc::iovec) -> io::Result<()> {
     request(op, tid, libc::NT_PRSTATUS as usize, std::ptr::from_mut(vector) as usize).map(drop)

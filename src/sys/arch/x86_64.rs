@@ -59,6 +59,14 @@ pub(crate) fn set_registers(tid: Tid, registers: &Registers) -> io::Result<()> {
     request(libc::PTRACE_SETREGS, tid, 0, (&raw const registers.0) as usize).map(drop)
 }
 
+/// Makes the call of a tracee that is at its entry fail with ENOSYS.
+pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
+    let mut registers = registers(tid)?;
+    registers.0.orig_rax = u64::MAX;
+    registers.0.rax = (-ENOSYS).cast_unsigned();
+    set_registers(tid, &registers)
+}
+
 impl Registers {
     /// Returns the number of the call.
     pub(crate) fn number(&self) -> u64 {

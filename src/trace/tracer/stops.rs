@@ -181,17 +181,23 @@ impl Tracees {
 
     fn on_seccomp(&mut self, stop: SeccompStop) -> io::Result<()> {
         let Some(data) = unless_killed(stop.data())? else { return Ok(()) };
-        let stops_at_exit = if data == seccomp::CLONE_DATA {
-            unless_killed(self.enter_clone_of(&stop))?.unwrap_or(false)
-        } else {
-            let is_counting = self.phase == Phase::Counting;
-            if is_counting {
-                let evidence = &mut self.threads.state(stop.tid()).buffer;
-                if evidence.needs_length() {
-                    unless_killed(enter_accept(evidence, &stop))?;
+        let stops_at_exit = match data {
+            seccomp::CLONE_DATA => unless_killed(self.enter_clone_of(&stop))?.unwrap_or(false),
+            seccomp::ACCEPT_DATA => {
+                let is_counting = self.phase == Phase::Counting;
+                if is_counting {
+                    let evidence = &mut self.threads.state(stop.tid()).buffer;
+                    if evidence.needs_length() {
+                        unless_killed(enter_accept(evidence, &stop))?;
+                    }
                 }
+                is_counting
             }
-            is_counting
+            // A filter of the server's own. To continue would allow what it does not.
+            _ => {
+                unless_killed(stop.fail_call())?;
+                false
+            }
         };
         stop.resume(if stops_at_exit { Until::SyscallStop } else { Until::AnyStop })
     }

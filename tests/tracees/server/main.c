@@ -65,9 +65,12 @@
  *   after=N                 after N connections, exit with the status given by
  *   status=N                this, or by default 0
  *   segv                    instead of the exit, die of SIGSEGV
+ *   tracer=DATA             enter a seccomp filter that returns RET_TRACE with DATA for getppid, which
+ *                           must fail with ENOSYS; the exit status is 72 if it does not
  *   child=PROGRAM           run PROGRAM with the arguments that follow, as a child, and wait
  *   without=CALLS:ERRNO=PROGRAM  as the only argument but those of PROGRAM: execute it where these
- *                           system calls (without.c) fail, as in many containers
+ *                           system calls (without.c) fail, as in many containers, or perf_event_open with
+ *                           a field that older kernels do not know
  */
 #include "server.h"
 
@@ -169,6 +172,8 @@ int main(int argc, char **argv)
             options.exit_status = atoi(given);
         else if ((given = value(a, "later")))
             do_later(given);
+        else if ((given = value(a, "tracer")))
+            leave_call_to_tracer(atoi(given));
         else if ((given = value(a, "idle")))
             idle = atol(given);
         else if ((given = value(a, "child"))) {

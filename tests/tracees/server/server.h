@@ -74,6 +74,9 @@ void run_pass(void);
 void run_untraced(const char *how);
 void run_daemon(void);
 int run_child(char **argv);
+/* upset.c */
+void leave_call_to_tracer(unsigned data);
+
 /* without.c */
 int run_without(char *what, char **argv);
 void run_signals(void);

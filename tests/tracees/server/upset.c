@@ -27,6 +27,25 @@ static void enter_filter(void)
         fail("seccomp");
 }
 
+/* A filter that leaves a call to a tracer: without one it fails, and so it must with one that has not asked for it. */
+void leave_call_to_tracer(unsigned data)
+{
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getppid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | data),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {4, program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
+        fail("seccomp");
+    errno = 0;
+    if (syscall(__NR_getppid) != -1 || errno != ENOSYS) {
+        fprintf(stderr, "server: a call that its filter does not allow was executed\n");
+        exit(72);
+    }
+}
+
 static void run_out_of_memory(void)
 {
     struct rlimit limit = {64 << 20, 64 << 20};
