@@ -102,6 +102,33 @@ fn accepts_by_int80_are_counted_without_get_syscall_info() {
     assert_counts_started(&stage, &words, "syscall", &server);
 }
 
+/// Linux before 5.13 does not know this field of perf_event_attr.
+#[test]
+fn connections_are_counted_without_inherit_thread() {
+    check("inherit_thread:EINVAL", Outcome::Exact);
+}
+
+/// No event of `sample` can be inherited by threads alone then.
+#[test]
+fn one_process_without_its_children_is_counted_without_inherit_thread() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let words = tcptally_without(&stage, &program, "inherit_thread:EINVAL");
+    let user = User::plain();
+    let server = Server::c(&program, &["pool=3"], &[Listens::V4]);
+    let plain = server.start(&stage, user);
+    let pid = plain.pid.to_string();
+    let arguments = ["--no-children", "-p", &pid].map(OsString::from);
+    let mut run = Run::program(&stage, user, &words, &arguments);
+    run.wait_until_attached(&[plain.pid]);
+    let made = server.clients(1, 80, 5).run();
+    let report = run.end_attached();
+    report.assert_counts(&made);
+    assert!(!report.engine().contains("sample"), "{}", report.engine());
+    assert_free(plain.pid);
+    server.assert_serves();
+}
+
 #[test]
 fn watch_without_sock_diag_names_the_cause_and_another_command() {
     let stage = Stage::get();
