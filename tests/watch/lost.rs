@@ -1,5 +1,6 @@
 //! What finds no room in the receive buffer is missed, and said to be: number for number.
 
+use std::fs;
 use std::net::Ipv4Addr;
 
 use nix::sys::signal::Signal;
@@ -30,10 +31,13 @@ fn overrun(seen: usize, unseen: usize) {
     let stopped = |t: &String| state(t) == Some('T');
     let pid = watch.session.pid;
     wait_for("it stops", || threads(pid).iter().all(stopped).then_some(()));
+    let before = dropped_messages(pid);
     drop(known);
     for n in 0..unseen {
         reset(come(n).0);
     }
+    // The kernel sends the messages from a work queue, on a busy machine much later.
+    wait_for("no room for messages", || (dropped_messages(pid) > before).then_some(()));
     watch.session.signal(Signal::SIGCONT);
     watch.session.signal(Signal::SIGTERM);
     assert!(watch.session.wait().success(), "{}", watch.session.stderr());
@@ -44,6 +48,20 @@ fn overrun(seen: usize, unseen: usize) {
     assert!(lost > 0 && lost <= unseen as u64, "{}", report.0);
     assert_eq!(report.0["complete"], false);
     assert!(report.warnings().contains(&format!("{lost} connections were lost")), "{}", report.0);
+}
+
+/// How many netlink messages found no room in the receive buffers of this process.
+fn dropped_messages(pid: u32) -> u64 {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+    let links = fds.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let sockets: Vec<String> = links
+        .filter_map(|l| Some(l.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
+    let table = fs::read_to_string("/proc/net/netlink").expect("the netlink sockets");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let own = rows.filter(|row| row.get(9).is_some_and(|inode| sockets.iter().any(|s| s == inode)));
+    own.map(|row| row[8].parse::<u64>().expect("a number")).sum()
 }
 
 /// The last report on stdout.
