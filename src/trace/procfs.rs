@@ -160,17 +160,22 @@ pub(crate) fn all_threads(pid: Tid) -> (Vec<Tid>, bool) {
     (all.into_iter().collect(), false)
 }
 
-/// Whether a process has memory: one that is about to end has given it back.
-pub(crate) fn has_memory(pid: Tid) -> bool {
-    let size = stat_fields(pid).and_then(|fields| fields.get(20)?.parse::<u64>().ok());
-    size.is_some_and(|size| size > 0)
+/// Whether a thread has ended or is about to: the kernel has begun do_exit() for it.
+pub(crate) fn is_ending(tid: Tid) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    has_flag(tid, PF_EXITING).unwrap_or(true)
 }
 
 /// Whether this is a kernel thread.
 pub(crate) fn is_kernel_thread(pid: Tid) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let flags = stat_fields(pid).and_then(|f| f.get(6)?.parse::<u64>().ok());
-    flags.is_some_and(|f| f & PF_KTHREAD != 0)
+    has_flag(pid, PF_KTHREAD).unwrap_or(false)
+}
+
+/// Whether a thread has a flag of the kernel's include/linux/sched.h.
+fn has_flag(tid: Tid, flag: u64) -> Option<bool> {
+    let flags: u64 = stat_fields(tid)?.get(6)?.parse().ok()?;
+    Some(flags & flag != 0)
 }
 
 /// Whether a process is 32-bit, by the ELF header of its program; `None` if that cannot be read.

@@ -7,14 +7,21 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use crate::harness::*;
 
 /// Without CAP_SETUID the kernel would let a traced process have no other privileges, so this is for root.
+fn may_test() -> bool {
+    let may = User::Oneself.is_root() && may_open_events(User::Oneself);
+    if !may {
+        println!("skipped: this needs root and perf events");
+    }
+    may
+}
+
 #[test]
 fn root_hands_over_a_server_that_executes_set_user_id_programs() {
     const NOBODY: u32 = 65_534;
-    const CLIENTS: u8 = 60;
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    if !User::Oneself.is_root() || !may_open_events(User::Oneself) {
-        return println!("skipped: this needs root and perf events");
+    if !may_test() {
+        return;
     }
     let folder = open_folder();
     let copy = folder.path().join("server");
@@ -22,7 +29,40 @@ fn root_hands_over_a_server_that_executes_set_user_id_programs() {
     chown(&copy, Some(NOBODY), Some(NOBODY)).expect("root may");
     let permissions = std::fs::Permissions::from_mode(0o4755);
     std::fs::set_permissions(&copy, permissions).expect("it is ours");
-    let server = Server::c(&copy, &["oneexec=3"], &[Listens::V4]);
+    check_handed_over(&Server::c(&copy, &["oneexec=3"], &[Listens::V4]));
+}
+
+/// /proc does not show that they had others.
+#[test]
+fn root_hands_over_a_server_that_gives_up_other_privileges_after_its_exec() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if may_test() {
+        check_handed_over(&Server::c(&program, &["oneexec=3", "regain"], &[Listens::V4]));
+    }
+}
+
+#[test]
+fn processes_without_events_after_their_exec_make_the_report_incomplete() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if !may_test() {
+        return;
+    }
+    let server = Server::c(&program, &["oneexec=3", "regain"], &[Listens::V4]);
+    let plain = server.start(&stage, User::Oneself);
+    let options = ["--engine", "sample", "-p", &plain.pid.to_string()];
+    let mut run = Run::attach(&stage, User::Oneself, &options, &[plain.pid]);
+    let made: u64 = server.clients(1, 40, 3).run().values().sum();
+    let report = run.end_attached();
+    assert!(report.number("total") <= made);
+    assert_eq!(report.0["complete"], false);
+    assert!(report.warnings().contains("with other privileges"), "{}", report.warnings());
+}
+
+fn check_handed_over(server: &Server) {
+    const CLIENTS: u8 = 60;
+    let stage = Stage::get();
     let plain = server.start(&stage, User::Oneself);
     let pid = plain.pid.to_string();
     let mut run = Run::attach(&stage, User::Oneself, &["-p", &pid], &[]);

@@ -22,6 +22,7 @@ use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
+use super::executions::Executions;
 use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
@@ -101,7 +102,7 @@ impl Sampler {
             held: None,
             has_counted: false,
             by_int80: HashSet::new(),
-            executed_setuid: HashSet::new(),
+            executions: Executions::default(),
             records_lost_before: 0,
             started: None,
             ended: None,

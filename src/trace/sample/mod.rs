@@ -15,7 +15,7 @@
 //! * `learning`: how large samples must be. `renew`: opens events anew where that changes.
 //! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
-//! * `covered`: threads that a tracer watches as well.
+//! * `covered`: threads that a tracer watches as well. `executions`: processes that lose their events.
 //! * [`sampler`]: the source of connections.
 //!
 //! # Complete
@@ -37,6 +37,8 @@ mod counters;
 mod covered;
 mod events;
 mod evidence;
+mod executed;
+mod executions;
 mod handover;
 mod insufficient;
 mod learning;

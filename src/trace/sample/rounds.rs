@@ -2,6 +2,7 @@
 //! connections of what happened before a moment ago, in the order of time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::connection::{Connection, canonical};
@@ -20,7 +21,7 @@ use super::answers::confirms;
 use super::counters::FamilyId;
 use super::covered::Fate;
 use super::evidence::Verdict;
-use super::insufficient::{NO_ADDRESS, OFF_STACK, OTHER_PRIVILEGES, TOO_SHORT_BUFFER};
+use super::insufficient::{NO_ADDRESS, OFF_STACK, TOO_SHORT_BUFFER};
 use super::listeners::{Answer, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
 use super::sampler::{Phase, Sampler, WithheldEvent};
@@ -155,8 +156,7 @@ impl Sampler {
             // By now it is known which program a new process executes.
             What::Entry(entry) => self.enter(&entry),
             What::Fork(fork) => self.forked(fork, time, self.families.family_of(record.event)),
-            // Only its events have ended, not the thread.
-            What::Exit(thread) if self.executed_setuid.remove(&thread.tid) => {}
+            What::Exit(thread) if self.goes_on(thread, time) => {}
             What::Exit(thread) => {
                 self.threads.ended(thread, &mut self.families);
                 self.sockets.forget(thread.tid);
@@ -171,7 +171,7 @@ impl Sampler {
                 }
             }
             What::Comm(thread, comm) => self.threads.renamed(thread, comm),
-            What::Exec(thread, comm) => self.executed(thread, comm),
+            What::Exec(thread, comm) => self.executed(thread, time, comm),
             What::Lost(_) => {}
         }
     }
@@ -199,6 +199,7 @@ impl Sampler {
             }
         }
         if is_process {
+            self.executions.created(fork.child.pid, fork.parent.pid);
             self.listeners.inherit(fork.child.pid, fork.parent.pid);
             self.programs.fork(fork.child.pid, fork.parent.pid);
         }
@@ -233,7 +234,7 @@ impl Sampler {
         }
     }
 
-    fn executed(&mut self, thread: Thread, comm: std::sync::Arc<str>) {
+    fn executed(&mut self, thread: Thread, time: u64, comm: Arc<str>) {
         self.threads.executed(thread, comm.clone(), &mut self.families);
         self.programs.exec(thread.pid);
         if procfs::is_32_bit(thread.pid) == Some(true) {
@@ -242,28 +243,8 @@ impl Sampler {
                  sample cannot see; use '--engine syscall'",
                 thread.pid
             ));
-        } else if ends_events(thread.pid) {
-            // Only root gets events for it.
-            let refused = self.open(thread).err();
-            if refused.is_none() {
-                self.executed_setuid.insert(thread.tid);
-                // A tracer stops it at the exec, and has new events before it accepts.
-                for pid in procfs::parent(thread.pid).into_iter().chain([thread.pid]) {
-                    if self.threads.of_process(pid).next().is_some() {
-                        self.note_insufficient_process(pid, OTHER_PRIVILEGES);
-                    }
-                }
-            }
-            self.incomplete(format!(
-                "process {} executes {comm}, which has other privileges, so that the kernel ended \
-                 its events; {}",
-                thread.pid,
-                match refused {
-                    Some(_) => "its connections are not counted from then on; run tcptally as root",
-                    None => "connections may have been missed at that time",
-                }
-            ));
         }
+        self.executions.executed(thread.tid, time, comm);
     }
 
     fn accepted(
@@ -462,17 +443,6 @@ impl Sampler {
         };
         self.insufficient.suspect(pid, program, why);
     }
-}
-
-/// Whether the program that a process has just executed has other privileges than whoever
-/// executed it, or cannot be read by that user: the kernel ends its events then.
-fn ends_events(pid: Tid) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    const SET_IDS: u32 = libc::S_ISUID | libc::S_ISGID;
-    let program = std::fs::metadata(format!("/proc/{pid}/exe"));
-    // The files of a process that is about to end belong to root, too.
-    procfs::is_undumpable(pid) && procfs::has_memory(pid)
-        || program.is_ok_and(|program| program.mode() & SET_IDS != 0)
 }
 
 /// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, by the quickest of several readings.

@@ -25,6 +25,7 @@ use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
+use super::executions::Executions;
 use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
@@ -83,9 +84,8 @@ pub struct Sampler {
     pub(super) has_counted: bool,
     /// Processes that have come to accept by int 0x80.
     pub(super) by_int80: HashSet<Tid>,
-    /// Threads whose events ended as they executed a program, and that have new ones: a record of
-    /// their end is to come.
-    pub(super) executed_setuid: HashSet<Tid>,
+    /// Processes that have executed a program.
+    pub(super) executions: Executions,
     /// From when on accepts count: CLOCK_MONOTONIC.
     pub(super) started: Option<u64>,
     /// Until when.

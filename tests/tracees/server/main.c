@@ -34,6 +34,8 @@
  *   vfork                   a vforked and executed process per connection
  *   oneshot=N               N processes; each accepts one connection, and another takes its place
  *   oneexec=N               the same, and each executes this program before it accepts
+ *   regain                  with oneexec: at the exec they have another effective group, which they
+ *                           give up before they accept
  *   prefork=N               N processes that block in accept
  *   leaderless=N            a process whose first thread ends, with N threads that block in accept
  *   dup                     accept on duplicates of the listener, move the new descriptor about
@@ -196,7 +198,11 @@ int main(int argc, char **argv)
             options.block_signals = 1;
         else if (!strcmp(a, "reuse"))
             continue;
-        else if (!strcmp(a, "undumpable"))
+        else if (!strcmp(a, "regain")) {
+            options.regain = 1;
+            if (setegid(getgid()) < 0)
+                fail("setegid");
+        } else if (!strcmp(a, "undumpable"))
             prctl(PR_SET_DUMPABLE, 0);
         else if (!strcmp(a, "segv"))
             options.die_of_segv = 1;

@@ -97,8 +97,16 @@ static pid_t start_oneshot(int listener, int executes)
     if (executes) {
         char fd[16];
         snprintf(fd, sizeof fd, "fd=%d", listener);
-        char *reset = options.reset_signals ? "reset" : NULL;
-        execl("/proc/self/exe", "server", fd, "after=1", "loop", reset, NULL);
+        char *argv[8] = {"server", fd, "after=1", "loop"};
+        int n = 4;
+        if (options.reset_signals)
+            argv[n++] = "reset";
+        if (options.regain) {
+            argv[n++] = "regain";
+            if (setegid(65534) < 0)
+                fail("setegid");
+        }
+        execv("/proc/self/exe", argv);
         fail("exec");
     }
     greet(take(listener));
