@@ -20,7 +20,8 @@ shapes=("$@")
     f+r:100 f+r:5000 f+r:100000 r:5000 t:5000 tt:5000 ttt:5000 tt+T:5000 none:5000
     pid+tt:5000 f+ttt:5000 pid+ttt:5000 f+ttt+r:5000 f+tt:100 f+tt:5000 f+tt:100000
     f+tt+bursts:5000 f+tt+old:5000 f+tt+yy:5000 f+tt+yy+T:5000 f+tt+v6:5000 f+tt+v6+yy:5000
-    f+tt+mapped:5000 f+tt+half:5000 f+r+half:5000 f+tt+all:5000 r+all:5000 f+tt+few:5000
+    f+tt+y:5000 f+tt+comm:5000 f+tt+k:5000 f+tt+again:5000
+    f+tt+mapped:5000 f+tt+half:5000 f+r+half:5000 f+tt+all:5000 r+all:5000 f+tt+half+all:5000 f+tt+few:5000
 )
 
 cargo build --release --locked --quiet --bin tcptally --example genshapes

@@ -3,7 +3,8 @@
 //! SHAPE joins with `+`: `f` (a process number) or `pid` (`[pid N]`), one of `t`, `tt`, `ttt`, `r`
 //! (times; `r` may follow one of the others), `T` (durations), `yy` (annotated descriptors), `v6`
 //! (IPv6 clients), `mapped` (IPv4 clients of an IPv6 socket), `half` (every call in two halves), `old`
-//! (`accept` instead of `accept4`), `all` (each connection is read from, written to, waited for and
+//! (`accept` instead of `accept4`), `y` (descriptors with inodes), `comm` (names of threads), `k` (stack frames
+//! behind each call), `again` (each accept is tried once more, in vain), `all` (each connection is read from, written to, waited for and
 //! closed, as without `-e`), `few` (the same with ten requests on each). `none` adds nothing. The
 //! clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
@@ -24,6 +25,7 @@ impl Shape {
 
     fn pid(&self, pid: u64) -> String {
         match (self.has("f"), self.has("pid")) {
+            (true, _) if self.has("comm") => format!("{pid}<nginx> "),
             (true, _) => format!("{pid:<5} "),
             (_, true) => format!("[pid {pid:>5}] "),
             _ => String::new(),
@@ -67,6 +69,29 @@ impl Shape {
             "{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr(\"{ipv4}\")}}, [112 => 16]"
         );
         (ipv4, address)
+    }
+}
+
+impl Shape {
+    /// What follows an accept: its stack, and another one for which nobody waits.
+    fn write_rest_of_accept(&self, line: &mut String, call: &str) {
+        let lines = line.lines().count();
+        if self.has("again") {
+            let _ = writeln!(
+                line,
+                "{call}, 0x7ffd5a5c2c60, [112], SOCK_NONBLOCK) = -1 EAGAIN (Resource temporarily unavailable)"
+            );
+        }
+        if self.has("k") {
+            for _ in 0..lines {
+                line.push_str(
+                    " > /usr/lib/x86_64-linux-gnu/libc.so.6(accept4+0x50) [0x11e1a0]\n \
+                     > /usr/sbin/nginx(ngx_event_accept+0x9f) [0x4f0b2]\n \
+                     > /usr/sbin/nginx(ngx_epoll_process_events+0x1c4) [0x58a21]\n \
+                     > /usr/sbin/nginx(main+0x8c3) [0x2c1ab]\n",
+                );
+            }
+        }
     }
 }
 
@@ -121,6 +146,9 @@ fn main() -> std::io::Result<()> {
                 ("<TCPv6:[[::]:80]>", format!("<TCPv6:[[2001:db8::1]:80->{ip}:{port}]>"))
             }
             (true, false) => ("<TCP:[0.0.0.0:80]>", format!("<TCP:[192.0.2.1:80->{ip}:{port}]>")),
+            _ if shape.has("y") => {
+                ("<socket:[31337]>", format!("<socket:[{}]>", 100_000 + random.below(900_000)))
+            }
             _ => ("", String::new()),
         };
         let spent = if shape.has("T") { " <0.000046>" } else { "" };
@@ -136,6 +164,7 @@ fn main() -> std::io::Result<()> {
         } else {
             writeln!(line, "{pid}{time}{name}(4{listener}, {address}{flags}) = {fd}{result}{spent}")
         };
+        shape.write_rest_of_accept(&mut line, &format!("{pid}{time}{name}(4{listener}"));
         shape.write_requests(&mut line, &format!("{pid}{time}"), fd, spent);
         written += line.len() as u64;
         out.write_all(line.as_bytes())?;

@@ -49,28 +49,55 @@ pub struct Accepted {
     /// The bytes of the line with its line feed.
     pub length: usize,
     /// Where the annotations of the listener and of the new descriptor are.
-    pub annotations: [Range; 2],
+    pub(super) annotations: [Range; 2],
+    /// Whether the listener has no annotation, or the one in [`Recent`](super::recent::Recent).
+    pub known_listener: bool,
     /// Which of [`Recent::locals`](super::recent::Recent::locals) the annotation of the new descriptor begins with, if the peer
     /// follows.
-    pub known_local: Option<usize>,
+    pub known_local: Option<u8>,
     /// What is between the address and the new descriptor, if it is not in [`Recent`](super::recent::Recent).
-    pub new_ending: Option<(Family, Range)>,
+    pub(super) new_ending: Option<(Family, Range)>,
 }
 
-/// A part of a line; empty if there is none.
-pub(super) type Range = (usize, usize);
+/// A part of the beginning of a line; empty if there is none. It is short, so that [`Accepted`] is, which
+/// is copied for every line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Range {
+    from: u16,
+    to: u16,
+}
+
+impl Range {
+    /// Places in a window of [`LENGTH`](super::window::LENGTH) bytes.
+    #[inline(always)]
+    pub(super) fn new(from: usize, to: usize) -> Range {
+        Range { from: from as u16, to: to as u16 }
+    }
+
+    /// The text of this part of `line`.
+    #[inline(always)]
+    pub(super) fn of(self, line: &[u8]) -> &[u8] {
+        line.get(usize::from(self.from)..usize::from(self.to)).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.from == self.to
+    }
+}
 
 impl Accepted {
     /// Whether a descriptor has an annotation.
     #[inline]
     pub fn has_annotation(&self) -> bool {
-        self.annotations != [(0, 0); 2]
+        self.annotations.iter().any(|text| !text.is_empty())
     }
 
-    /// Whether the annotation of the new descriptor is not in [`Recent`](super::recent::Recent).
+    /// Whether an annotation that matters is not in [`Recent`](super::recent::Recent): that of the new
+    /// descriptor, or without it that of the listener.
     #[inline]
     pub fn has_new_annotation(&self) -> bool {
-        self.has_annotation() && self.known_local.is_none()
+        self.known_local.is_none() && (!self.annotations[1].is_empty() || !self.known_listener)
     }
 
     /// Whether something of the line is not in [`Recent`](super::recent::Recent).
@@ -89,10 +116,8 @@ impl Accepted {
             shown: Shown::Inet(end),
             ..Call::new(Name::Accept)
         };
-        let [listener, result] = self.annotations.map(|(from, to)| {
-            let text = line.get(from..to).unwrap_or_default();
-            fd_annotation(&mut Cursor(text))
-        });
+        let [listener, result] =
+            self.annotations.map(|text| fd_annotation(&mut Cursor(text.of(line))));
         match listener {
             FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => call.inode = inode,
             FdAnnotation::Ends(local, _) => call.local = Some(local),

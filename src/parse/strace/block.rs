@@ -50,6 +50,8 @@ pub struct Block {
     pub clock_span: ClockSpan,
     /// Lines that should have told of a connection and could not be read.
     pub unreadable: u64,
+    /// Calls of accept that failed, and are no facts.
+    pub failed_accepts: u64,
     /// Whether io_uring was used.
     pub uring: bool,
     /// What is to be given, as [`log`](super::log) found out.
@@ -71,7 +73,30 @@ impl Block {
         self.briefs.clear();
         self.clock_span = ClockSpan::default();
         self.unreadable = 0;
+        self.failed_accepts = 0;
         self.uring = false;
+    }
+
+    /// Removes the last fact if its place among the others does not matter: a call that failed, or a
+    /// connection of which no more is requested than its line tells.
+    pub(super) fn settle(&mut self) {
+        let Some(Fact { pid, part: LinePart::Whole, stamp, call, .. }) = self.facts.last() else {
+            return;
+        };
+        let is_accept = call.name == Name::Accept;
+        let is_settled = match (call.returned, call.shown) {
+            (Returned::Failed, _) => {
+                self.failed_accepts += u64::from(is_accept);
+                true
+            }
+            (Returned::Value(_), Shown::Inet(end)) if is_accept && !call.foreign => {
+                self.briefs.take_call(*pid, call, end, *stamp)
+            }
+            _ => false,
+        };
+        if is_settled {
+            self.facts.pop();
+        }
     }
 
     /// Takes the time of a line.

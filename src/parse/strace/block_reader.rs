@@ -1,9 +1,11 @@
 //! Reads all lines of a text into a [`Block`]: by the fast path, and those that are not in its forms
 //! by the general path.
 
+use std::ops::Range;
+
 use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
-use super::call::{Name, Returned};
+use super::call::{Call, Name, Returned};
 use super::prefix::{Prefix, split};
 use super::recent::Meanings;
 use super::{fast_path, line, rescue, window};
@@ -22,60 +24,95 @@ struct BlockReader<'a> {
 
 impl BlockReader<'_> {
     fn read(&mut self, text: &[u8]) {
-        let mut accepts = NextAccept::default();
-        let mut entries = OpenEntries::default();
-        let mut meanings = Meanings::default();
-        let mut padded = [0; window::LENGTH];
+        let meanings = Meanings::new(self.block.want_comms);
+        let mut state = State { meanings, ..State::default() };
         let mut at = 0;
         while at < text.len() {
-            let rest = &text[at..];
-            if rest[0] == 0 {
-                at += lines::hole(rest);
-                continue;
-            }
-            let place = u32::try_from(at).unwrap_or(u32::MAX);
-            let bytes = window::first_bytes(rest, &mut padded);
-            match fast_path::line(bytes, &self.block.briefs.recent, &mut meanings) {
-                Some(fast_path::Line::Accepted(accepted)) => {
-                    at += accepted.length;
-                    self.accepted(accepted, rest, place);
-                }
-                Some(fast_path::Line::Resumed(accepted)) => {
-                    at += accepted.length;
-                    self.resumed_accept(accepted, rest, place, &mut entries);
-                }
-                Some(fast_path::Line::Call { pid, stamp, spent, part, call, length }) => {
-                    at += length;
-                    let stamp = self.block.clock_span.see(stamp).plus(spent);
-                    if call.name == Name::Close && self.block.briefs.close(call.fd) {
-                        continue;
-                    }
-                    if part == LinePart::Entry {
-                        entries.add(pid, self.block.facts.len());
-                    }
-                    let (leader, comm) = (pid, 0);
-                    self.block.facts.push(Fact { at: place, pid, leader, comm, part, stamp, call });
-                }
-                other => {
-                    let end = lines::end(rest);
-                    match other {
-                        Some(fast_path::Line::Other(stamp)) if !accepts.within(text, at, end) => {
-                            self.block.clock_span.see(stamp);
-                        }
-                        _ => {
-                            let before = self.block.facts.len();
-                            line::read(self.block, &rest[..end], place);
-                            if self.block.facts.len() > before {
-                                entries = OpenEntries::default();
-                            }
-                        }
-                    }
-                    at += end + 1;
-                }
-            }
+            at += self.line(text, at, &mut state);
         }
         if let Some(line) = text.rsplit(|b| lines::is_end(*b)).next().filter(|l| !l.is_empty()) {
             self.last_line(line);
+        }
+    }
+
+    /// Reads the line at `start` of `text`, and gives its length with its end.
+    #[inline(always)]
+    fn line(&mut self, text: &[u8], start: usize, state: &mut State) -> usize {
+        let rest = &text[start..];
+        let at = u32::try_from(start).unwrap_or(u32::MAX);
+        let bytes = window::first_bytes(rest, &mut state.padded);
+        match fast_path::line(bytes, &self.block.briefs.recent, &mut state.meanings) {
+            Some(fast_path::Line::Accepted(accepted)) => {
+                self.accepted(accepted, rest, at);
+                accepted.length
+            }
+            Some(fast_path::Line::Resumed(accepted)) => {
+                self.resumed_accept(accepted, rest, at, &mut state.entries);
+                accepted.length
+            }
+            Some(fast_path::Line::Entry { pid, stamp, fd, length }) => {
+                let stamp = self.block.clock_span.see(stamp);
+                state.entries.add(pid, self.block.facts.len());
+                let call = Call { fd, ..Call::new(Name::Accept) };
+                self.fact(at, pid, stamp, LinePart::Entry, call);
+                length
+            }
+            Some(fast_path::Line::Close { pid, stamp, spent, fd, length }) => {
+                let stamp = self.block.clock_span.see(stamp).plus(spent);
+                if !self.block.briefs.close(fd) {
+                    let returned = Returned::Value(0);
+                    let call = Call { fd, returned, ..Call::new(Name::Close) };
+                    self.fact(at, pid, stamp, LinePart::Whole, call);
+                }
+                length
+            }
+            Some(fast_path::Line::Failed(stamp, length)) => {
+                self.block.clock_span.see(stamp);
+                self.block.failed_accepts += 1;
+                length
+            }
+            Some(fast_path::Line::Other(stamp)) => {
+                let end = lines::end(rest);
+                if state.accepts.within(text, start..start + end) {
+                    self.any_line(&rest[..end], at, state);
+                } else {
+                    self.block.clock_span.see(stamp);
+                }
+                end + 1
+            }
+            None if rest[0] == 0 => lines::hole(rest),
+            None => {
+                let end = lines::end(rest);
+                let line = &rest[..end];
+                if !line::is_stack_frame(line) {
+                    self.any_line(line, at, state);
+                }
+                end + 1
+            }
+        }
+    }
+
+    /// Reads a line that begins at `at`, in any form.
+    #[inline(never)]
+    fn any_line(&mut self, line: &[u8], at: u32, state: &mut State) {
+        let before = self.block.facts.len();
+        line::read(self.block, line, at);
+        match &self.block.facts[before..] {
+            [] => {}
+            [Fact { pid, part: LinePart::Entry, call, .. }] if call.name == Name::Accept => {
+                state.entries.add(*pid, before);
+            }
+            [Fact { pid, part, .. }] => match part {
+                LinePart::Whole => {
+                    self.block.settle();
+                }
+                // The thread is in no call of accept.
+                LinePart::Entry | LinePart::Resumed | LinePart::Exit => {
+                    state.entries.take(*pid);
+                }
+                _ => state.entries = OpenEntries::default(),
+            },
+            _ => state.entries = OpenEntries::default(),
         }
     }
 
@@ -99,7 +136,7 @@ impl BlockReader<'_> {
             self.block.briefs.learn(accepted, line);
         }
         if !self.block.briefs.take(accepted, stamp, line) {
-            self.fact(accepted, stamp, LinePart::Whole, line, at);
+            self.fact(at, accepted.pid, stamp, LinePart::Whole, accepted.call(line));
         }
     }
 
@@ -119,7 +156,12 @@ impl BlockReader<'_> {
         let entry = entries.take(accepted.pid).and_then(|n| self.block.facts.get_mut(n));
         if let Some(entry) = entry {
             accepted.listener = entry.call.fd;
-            if self.block.briefs.take(accepted, stamp, line) {
+            // Its annotation may tell the local end.
+            let is_alone = entry.call.inode == 0 && entry.call.local.is_none();
+            if (is_alone || !self.block.briefs.want_local)
+                && !entry.call.foreign
+                && self.block.briefs.take(accepted, stamp, line)
+            {
                 // What is left of both halves: the thread has no open call.
                 entry.part = LinePart::Resumed;
                 entry.call.returned = Returned::Failed;
@@ -127,13 +169,31 @@ impl BlockReader<'_> {
             }
         }
         accepted.listener = -1;
-        self.fact(accepted, stamp, LinePart::Resumed, line, at);
+        self.fact(at, accepted.pid, stamp, LinePart::Resumed, accepted.call(line));
     }
 
     #[inline(never)]
-    fn fact(&mut self, accepted: Accepted, stamp: Stamp, part: LinePart, line: &[u8], at: u32) {
-        let (pid, call) = (accepted.pid, accepted.call(line));
+    fn fact(&mut self, at: u32, pid: u32, stamp: Stamp, part: LinePart, call: Call) {
         self.block.facts.push(Fact { at, pid, leader: pid, comm: 0, part, stamp, call });
+    }
+}
+
+/// What is known from one line of a text to the next.
+struct State {
+    accepts: NextAccept,
+    entries: OpenEntries,
+    meanings: Meanings,
+    padded: [u8; window::LENGTH],
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            accepts: NextAccept::default(),
+            entries: OpenEntries::default(),
+            meanings: Meanings::default(),
+            padded: [0; window::LENGTH],
+        }
     }
 }
 
@@ -172,9 +232,10 @@ impl Default for NextAccept {
 }
 
 impl NextAccept {
-    /// Whether one is in the `length` bytes of `text` from `from` on. `from` never goes back.
+    /// Whether one is in a part of `text`. Parts never go back.
     #[inline]
-    fn within(&mut self, text: &[u8], from: usize, length: usize) -> bool {
+    fn within(&mut self, text: &[u8], part: Range<usize>) -> bool {
+        let from = part.start;
         let next = match self.at {
             Some(at) if at >= from => at,
             _ => {
@@ -183,7 +244,7 @@ impl NextAccept {
                 at
             }
         };
-        next < from + length
+        next < part.end
     }
 }
 
@@ -195,11 +256,17 @@ mod tests {
     use crate::parse::timestamp::ClockSpan;
 
     /// What a line says where [`fast_path`] sees it first, and what it says to the general path.
-    fn both(line: &[u8]) -> [(Vec<Fact>, ClockSpan, u64, bool); 2] {
+    fn both(line: &[u8]) -> [(Vec<Fact>, ClockSpan, [u64; 2], bool); 2] {
         let [mut fast, mut general] = [Block::default(), Block::default()];
         super::read(&mut fast, line);
-        lines::each(line, |line, at| line::read(&mut general, line, at as u32));
-        [fast, general].map(|block| (block.facts, block.clock_span, block.unreadable, block.uring))
+        lines::each(line, |line, at| {
+            let mut reader = BlockReader { block: &mut general };
+            reader.any_line(line, at as u32, &mut State::default());
+        });
+        [fast, general].map(|block| {
+            let counts = [block.unreadable, block.failed_accepts];
+            (block.facts, block.clock_span, counts, block.uring)
+        })
     }
 
     #[test]
@@ -221,8 +288,16 @@ mod tests {
     /// The general path takes five times as long, and nothing else would tell.
     #[test]
     fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
-        let pids =
-            ["", "7 ", "12345 ", "1234567 ", "[pid 1001] ", "[pid  1001] ", "[pid 1234567] "];
+        let pids = [
+            "",
+            "7 ",
+            "12345 ",
+            "1234567 ",
+            "1001<nginx> ",
+            "[pid 1001] ",
+            "[pid  1001] ",
+            "[pid 1234567] ",
+        ];
         let times = [
             "",
             "10:53:30 ",
@@ -245,6 +320,10 @@ mod tests {
             ),
             format!("<... accept4 resumed>{v4}, SOCK_CLOEXEC) = 12"),
             format!("<... accept resumed> {v6}) = 12 <0.000019>"),
+            format!("accept4(4<socket:[31337]>, {v4}, 0) = 12<socket:[314159]> <0.000019>"),
+            "accept4(4, NULL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)".to_owned(),
+            "<... epoll_wait resumed>[], 512, 5) = 0".to_owned(),
+            "close(7</tmp/a>)                        = 0 <0.000019>".to_owned(),
             "accept4(12345,  <unfinished ...>".to_owned(),
             "close(1234567)                          = 0".to_owned(),
         ];
@@ -269,19 +348,19 @@ mod tests {
         fn both_paths_read_lines_that_nearly_look_right_alike(
             pid in prop::sample::select(vec![
                 "", "1 ", "12 ", "123   ", "1234567 ", "12345678 ", "[pid 7] ", "[pid    77]  ",
-                "[pid7] ", "[pid  7 ", "7<a> ", "99999999999 ",
+                "[pid7] ", "[pid  7 ", "7<a> ", "7<(a b)>  ", "[pid 7<a>] ", "7<a->b> ", "99999999999 ",
             ]),
             time in prop::sample::select(vec![
                 "", "10:53:30 ", "10:53:30.1 ", "23:59:60.123456 ", "24:00:00 ", "10:53:30.12345678 ",
                 "1795344802.927766 ", "1795344802 ", "9999999999.5 ", "0000000001.5 ",
                 "179534480.927766 ", "17953448021.9 ", "1795344802. ", "     0.004183 ",
-                "10:53:30.174673 (+     0.008233) ", "     0 ", "      12.654334 ", "1795344802.927766 (+     1.5) ", "[ 288] ", "1795344802.927766036 ",
+                "10:53:30.174673 (+     0.008233) ", "     0 ", "      12.654334 ", "1795344802.927766 (+     1.5) ", "[ 288] ", "[ 288] [00007f7a49728f63] ", "10:53:30 [00007f7a49728f63] ", "[x] ", "1795344802.927766036 ",
             ]),
             call in prop::sample::select(vec![
                 "accept4(", "accept(", "<... accept4 resumed>", "<... accept resumed> ",
-                "close(", "read(", "socket(", "accept5(", "_x(", "9(", "accept4", "",
+                "close(", "read(", "socket(", "<... read resumed>", "<... close resumed>", "<... reed resumed>", "accept5(", "_x(", "9(", "accept4", "",
             ]),
-            first in prop::sample::select(vec!["", "3", "3, ", "3<TCP:[0.0.0.0:80]>, ", "3<TCPv6:[[::]:80]>, ", "3<TCP:[77]>, ", "3<UDP:[1.2.3.4:5]>, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
+            first in prop::sample::select(vec!["", "3", "3, ", "3<TCP:[0.0.0.0:80]>, ", "3<TCPv6:[[::]:80]>, ", "3<TCP:[77]>, ", "3<socket:[77]>, ", "3<socket:[77]>", "3</a/b->c>", "3<TCP:[[::1]:80->[::1]:81]>", "3<anon_inode:[a]>", "3<UDP:[1.2.3.4:5]>, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
             address in prop::sample::select(vec![
                 "{sa_family=AF_INET, sin_port=htons(36459), sin_addr=inet_addr(\"127.0.0.3\")}",
                 "{sa_family=AF_INET, sin_port=htons(66459), sin_addr=inet_addr(\"127.0.0.3\")}",
@@ -291,16 +370,20 @@ mod tests {
                 "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}",
                 "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::ffff:1.2.3.4\", &sin6_addr), sin6_scope_id=0}",
                 "{sa_family=AF_INET6, sin6_port=htons(41565), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"1.2.3.4\", &sin6_addr), sin6_scope_id=0}",
-                "{sa_family=AF_UNIX}", "NULL", "0x7f", "",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_flowinfo=0, sin6_scope_id=0}",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_flowinfo=htonl(0), sin6_scope_id=0}",
+                "{sa_family=AF_INET6, sin6_port=htons(41565), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}",
+                "{sa_family=AF_UNIX}", "NULL", "0x7f", "0x7ffd5a5c2c60", "",
             ]),
-            length in prop::sample::select(vec![", [16]", ", [128 => 16]", ", [128->16]", ", [1234]", ", NULL", ""]),
+            length in prop::sample::select(vec![", [16]", ", [128 => 16]", ", [128->16]", ", [1234]", ", NULL", ", 0x7ffd5a5c2c5c", ""]),
             flags in prop::sample::select(vec![
                 "", ", 0", ", SOCK_CLOEXEC", ", SOCK_NONBLOCK", ", SOCK_CLOEXEC|SOCK_NONBLOCK", ", SOCK_X",
             ]),
             end in prop::sample::select(vec![
                 ") = 7\n", ") = 7<TCP:[192.0.2.1:80->192.0.2.7:40001]>\n", ") = 7<TCPv6:[[::1]:80->[::1]:40001]> <0.000019>\r\n", ") = 7<TCP:[9]>\n", ") = 12345678\n", ")                = 0\n", ") = 7 <0.000019>\n", ") = 7 <0.123456789>\n",
                 ") = -1 EAGAIN (Resource temporarily unavailable)\n", ") = ?\n", ") = 7 x\n", ") = 7\r\n", "\n",
-                ") = 7<socket:[9]>\n",
+                ") = 7<socket:[9]>\n", ") = 7<socket:[9]> <0.000019>\n", ") = 7<socket:[x]>\n", ") = 0\n", ") = 0 <0.000019>\n",
+                ") = -1 EAGAIN (Resource temporarily unavailable) <0.000019>\n", ") = -1 EAGAIN (Resource temporarily unavailable)\r\n",
             ]),
             damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>())),
         ) {

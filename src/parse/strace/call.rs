@@ -236,6 +236,8 @@ fn descriptor(c: &mut Cursor<'_>, call: &mut Call) -> bool {
     match fd_annotation(c) {
         // Such a call does not succeed on a file.
         FdAnnotation::File if !matches!(call.name, Name::Dup | Name::Close) => {}
+        // What is closed is known by its number.
+        _ if call.name == Name::Close => {}
         annotation => call.noted(annotation),
     }
     true

@@ -1,6 +1,7 @@
 //! [`Briefs`]: connections whose requested fields are all in one line.
 
-use super::accepted::{Accepted, Range};
+use super::accepted::Accepted;
+use super::call::{Call, Returned};
 use super::recent::{RECENT_LOCALS, Recent};
 use super::sockaddr::End;
 use crate::parse::coalesce::{Address, Local};
@@ -9,16 +10,22 @@ use crate::parse::timestamp::Stamp;
 /// Descriptors below this number are remembered.
 const FDS: usize = 1024;
 
-/// A connection with the requested fields only.
+/// A connection with the requested fields only, in as little memory as possible: millions of them pass
+/// through the cache.
 #[derive(Clone, Copy, Debug)]
-pub struct CompactAccept {
+pub(crate) struct CompactAccept<Ip> {
     /// Its address.
-    pub(crate) ip: Address,
+    pub ip: Ip,
     /// Its local end: an index into [`Briefs::locals`].
     pub local: u8,
-    /// When accept returned, as in a [fact](super::block::Fact).
-    pub stamp: Stamp,
+    /// The kind of its time: an index into the kinds of the block.
+    kind: u8,
+    /// The nanoseconds of its time.
+    ns: i64,
 }
+
+/// Maximum number of kinds of time, such as the dates of a wrapper.
+const MAX_KINDS: usize = 255;
 
 /// The source of the local address of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +53,20 @@ const MAX_SOURCES: usize = 255;
 struct NearSource {
     pid: u32,
     fd: i32,
+    /// Whether the listener has the annotation that is in [`Recent`].
+    is_annotated: bool,
     /// Its place, from 1; 0: none.
     source: u8,
+}
+
+impl NearSource {
+    /// The place of the source of `accepted`, from 1; 0: not known.
+    #[inline(always)]
+    fn of(&self, accepted: &Accepted) -> u8 {
+        let is_same = (self.pid, self.fd, self.is_annotated)
+            == (accepted.pid, accepted.listener, accepted.has_annotation());
+        if is_same { self.source } else { 0 }
+    }
 }
 
 /// Connections of a block that are kept apart from its facts, which are more work. Whether that
@@ -60,7 +79,12 @@ pub struct Briefs {
     pub want_local: bool,
     /// The local ends, as [`log`](super::log) found out: one for each source.
     pub locals: Vec<Local>,
-    list: Vec<CompactAccept>,
+    v4: Vec<CompactAccept<u32>>,
+    v6: Vec<CompactAccept<[u64; 2]>>,
+    /// The kinds of their times, each without nanoseconds.
+    kinds: Vec<Stamp>,
+    /// The kind of the last one.
+    kind: u8,
     /// The new descriptors, a bit each.
     fds: [u64; FDS / 64],
     /// The descriptors that were closed, a bit each.
@@ -87,12 +111,9 @@ impl Briefs {
         let mut local = 0;
         if self.want_local {
             let known = match accepted.known_local {
-                Some(n) => self.annotated[n],
-                None if accepted.has_annotation() => 0,
-                None => {
-                    let NearSource { pid, fd, source } = self.near[near(&accepted)];
-                    if (pid, fd) == (accepted.pid, accepted.listener) { source } else { 0 }
-                }
+                Some(n) => self.annotated[usize::from(n)],
+                None if accepted.has_new_annotation() => 0,
+                None => self.near[near(&accepted)].of(&accepted),
             };
             local = match known {
                 0 => match self.find_source(accepted, line) {
@@ -101,21 +122,79 @@ impl Briefs {
                 },
                 n => n - 1,
             };
+        }
+        self.add(fd, accepted.ip, local, stamp)
+    }
+
+    /// Takes a call of accept that gave a connection from `peer`; false: it must stay a fact.
+    pub(super) fn take_call(&mut self, pid: u32, call: &Call, peer: End, stamp: Stamp) -> bool {
+        let Returned::Value(fd) = call.returned else { return false };
+        let fd = usize::try_from(fd).unwrap_or(FDS);
+        if !self.requested || fd >= FDS {
+            return false;
+        }
+        let local = if self.want_local { self.source(pid, call) } else { Some(0) };
+        let Some(local) = local else { return false };
+        self.add(fd, Address::of(peer.ip), local, stamp)
+    }
+
+    /// Adds one; false: its time is of one kind too many.
+    #[inline(always)]
+    fn add(&mut self, fd: usize, ip: Address, local: u8, stamp: Stamp) -> bool {
+        let (kind, ns) = stamp.split();
+        if self.kinds.get(usize::from(self.kind)) != Some(&kind) && !self.find_kind(kind) {
+            return false;
+        }
+        if self.want_local {
             self.sources[usize::from(local)].1 += 1;
         }
         self.fds[fd / 64] |= 1 << (fd % 64);
-        self.list.push(CompactAccept { ip: accepted.ip, local, stamp });
+        let kind = self.kind;
+        match ip {
+            Address::V4(ip) => self.v4.push(CompactAccept { ip, local, kind, ns }),
+            Address::V6(ip) => self.v6.push(CompactAccept { ip, local, kind, ns }),
+        }
+        true
+    }
+
+    /// Makes `kind` the one that the last connection had; false: there are too many.
+    #[inline(never)]
+    fn find_kind(&mut self, kind: Stamp) -> bool {
+        let known = self.kinds.iter().position(|known| *known == kind);
+        let place = known.unwrap_or(self.kinds.len());
+        if place >= MAX_KINDS {
+            return false;
+        }
+        if known.is_none() {
+            self.kinds.push(kind);
+        }
+        self.kind = place as u8;
         true
     }
 
     #[inline(never)]
     fn find_source(&mut self, accepted: Accepted, line: &[u8]) -> Option<u8> {
-        let call = accepted.call(line);
+        let source = self.source(accepted.pid, &accepted.call(line))?;
+        match accepted.known_local {
+            Some(n) => self.annotated[usize::from(n)] = source + 1,
+            None if accepted.has_new_annotation() => {}
+            None => {
+                let (pid, fd) = (accepted.pid, accepted.listener);
+                let is_annotated = accepted.has_annotation();
+                self.near[near(&accepted)] =
+                    NearSource { pid, fd, is_annotated, source: source + 1 };
+            }
+        }
+        Some(source)
+    }
+
+    /// The place of the source of a call's local end. `None`: it cannot be one.
+    fn source(&mut self, pid: u32, call: &Call) -> Option<u8> {
         let source = match call.local {
             Some(local) => LocalSource::Known(local),
             // The facts of the block may tell of other descriptors.
             None if !(0..FDS as i32).contains(&call.fd) => return None,
-            None => LocalSource::Listener { pid: accepted.pid, fd: call.fd, inode: call.inode },
+            None => LocalSource::Listener { pid, fd: call.fd, inode: call.inode },
         };
         let known = self.sources.iter().position(|(known, _)| *known == source);
         let place = known.unwrap_or(self.sources.len());
@@ -125,28 +204,21 @@ impl Briefs {
         if known.is_none() {
             self.sources.push((source, 0));
         }
-        let place = place as u8;
-        match accepted.known_local {
-            Some(n) => self.annotated[n] = place + 1,
-            None if accepted.has_annotation() => {}
-            None => {
-                let (pid, fd) = (accepted.pid, accepted.listener);
-                self.near[near(&accepted)] = NearSource { pid, fd, source: place + 1 };
-            }
-        }
-        Some(place)
+        Some(place as u8)
     }
 
     /// Remembers the texts of a line that are not known from those before.
     #[inline(never)]
     pub fn learn(&mut self, accepted: Accepted, line: &[u8]) {
-        let text = |(from, to): Range| line.get(from..to).unwrap_or_default();
         if let Some((family, ending)) = accepted.new_ending {
-            self.recent.learn_ending(family, text(ending));
+            self.recent.learn_ending(family, ending.of(line));
         }
         if accepted.has_new_annotation() {
-            let [listener, result] = accepted.annotations.map(text);
-            if let Some(n) = self.recent.learn_annotations(listener, result) {
+            let [listener, result] = accepted.annotations.map(|text| text.of(line));
+            if self.recent.learn_listener(listener) {
+                self.near = [NearSource::default(); 32];
+            }
+            if let Some(n) = self.recent.learn_local(result) {
                 self.annotated[n] = 0;
             }
         }
@@ -163,20 +235,40 @@ impl Briefs {
         true
     }
 
-    /// Whether any descriptor that is new or was closed is one that `may_be_known`.
-    pub fn any_fd(&self, mut may_be_known: impl FnMut(i32) -> bool) -> bool {
-        let all = |n: usize| self.fds[n] | self.closed[n];
-        (0..FDS).any(|fd| all(fd / 64) >> (fd % 64) & 1 == 1 && may_be_known(fd as i32))
+    /// Whether any descriptor that is new is one that `may_be_known`.
+    pub fn any_new(&self, may_be_known: impl FnMut(i32) -> bool) -> bool {
+        any(&self.fds, may_be_known)
+    }
+
+    /// Whether any descriptor that was closed is one that `may_be_known`.
+    pub fn any_closed(&self, may_be_known: impl FnMut(i32) -> bool) -> bool {
+        any(&self.closed, may_be_known)
     }
 
     /// Whether no line of the block came here.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.closed == [0; FDS / 64]
+        !self.has_accepts() && self.closed == [0; FDS / 64]
     }
 
-    /// In the order of the lines.
-    pub fn list(&self) -> &[CompactAccept] {
-        &self.list
+    /// Whether a connection came here.
+    pub fn has_accepts(&self) -> bool {
+        !(self.v4.is_empty() && self.v6.is_empty())
+    }
+
+    /// Those of IPv4 clients, in the order of the lines.
+    pub(crate) fn v4(&self) -> &[CompactAccept<u32>] {
+        &self.v4
+    }
+
+    /// Those of IPv6 clients, in the order of the lines.
+    pub(crate) fn v6(&self) -> &[CompactAccept<[u64; 2]>] {
+        &self.v6
+    }
+
+    /// When accept returned, as in a [fact](super::block::Fact).
+    #[inline(always)]
+    pub(crate) fn stamp<Ip>(&self, accept: &CompactAccept<Ip>) -> Stamp {
+        self.kinds.get(usize::from(accept.kind)).map_or(Stamp::None, |kind| kind.plus(accept.ns))
     }
 
     /// The sources of local ends, and how many connections each has.
@@ -186,7 +278,9 @@ impl Briefs {
 
     /// Removes everything but the recent texts.
     pub fn clear(&mut self) {
-        self.list.clear();
+        self.v4.clear();
+        self.v6.clear();
+        self.kinds.clear();
         self.locals.clear();
         self.sources.clear();
         if !self.want_local {
@@ -203,4 +297,9 @@ impl Briefs {
 #[inline]
 fn near(accepted: &Accepted) -> usize {
     (accepted.pid ^ (accepted.listener as u32) << 2) as usize % 32
+}
+
+/// Whether any of the descriptors is one that `may_be_known`.
+fn any(fds: &[u64; FDS / 64], mut may_be_known: impl FnMut(i32) -> bool) -> bool {
+    (0..FDS).any(|fd| fds[fd / 64] >> (fd % 64) & 1 == 1 && may_be_known(fd as i32))
 }

@@ -2,13 +2,13 @@
 //! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
 //! what is read here, it would read the same.
 
-use super::accepted::{Accepted, LinePart, Range};
-use super::call::{Call, Name, Returned, named};
+use super::accepted::{Accepted, Range};
+use super::call::named;
 use super::ipv6::ipv6;
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
-use super::window::{LENGTH, Window};
+use super::window::{LENGTH, Place, Window};
 use crate::parse::coalesce::Address;
 use crate::parse::digits::few_of_eight;
 use crate::parse::timestamp::Stamp;
@@ -21,21 +21,32 @@ pub(super) enum Line {
     Accepted(Accepted),
     /// The second half of one. It bears the time of the return.
     Resumed(Accepted),
-    /// A call that matters.
-    Call {
+    /// The first half of an accept.
+    Entry {
         /// The thread; 0 if the line has none.
         pid: u32,
         /// What the prefix says.
         stamp: Stamp,
-        /// The nanoseconds that the whole call took, or 0.
-        spent: i64,
-        /// Which part of it the line holds.
-        part: LinePart,
-        /// The call.
-        call: Call,
+        /// The descriptor that listens.
+        fd: i32,
         /// The bytes of the line with its line feed.
         length: usize,
     },
+    /// A whole call of close.
+    Close {
+        /// The thread; 0 if the line has none.
+        pid: u32,
+        /// What the prefix says.
+        stamp: Stamp,
+        /// The nanoseconds that the call took, or 0.
+        spent: i64,
+        /// The descriptor.
+        fd: i32,
+        /// The bytes of the line with its line feed.
+        length: usize,
+    },
+    /// A call of accept for which no connection waited, and the bytes of the line with its line feed.
+    Failed(Stamp, usize),
     /// A call that does not matter.
     Other(Stamp),
 }
@@ -44,38 +55,55 @@ pub(super) enum Line {
 #[inline(always)]
 pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meanings) -> Option<Line> {
     let mut w = Window::new(bytes, recent)?;
-    let pid = pid(&mut w)?;
+    let pid = pid(&mut w, meanings.want_comms)?;
     let stamp = time(&mut w, meanings)?;
+    w.brackets()?;
     if w.eat(b"accept4(").is_some() || w.eat(b"accept(").is_some() {
         return accept(w, pid, stamp);
     }
     if w.eat(b"close(").is_some() {
         return close(w, pid, stamp);
     }
-    if w.eat(b"<... accept4 resumed>").is_some() || w.eat(b"<... accept resumed>").is_some() {
+    if w.eat(b"<... ").is_some() {
+        return resumed(w, pid, stamp, meanings);
+    }
+    other(&w, b'(', stamp, meanings)
+}
+
+#[inline(always)]
+fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -> Option<Line> {
+    if w.eat(b"accept4 resumed>").is_some() || w.eat(b"accept resumed>").is_some() {
         w.eat(b" ");
         let accepted = from_address(w)?;
         return Some(Line::Resumed(Accepted { pid, stamp, spent: 0, ..accepted }));
     }
+    other(&w, b' ', stamp, meanings)
+}
+
+/// A call that does not matter, or its second half, behind whose name stands `end`.
+#[inline(always)]
+fn other(w: &Window<'_>, end: u8, stamp: Stamp, meanings: &mut Meanings) -> Option<Line> {
     let name = w.bytes.get(w.at..)?;
     let beginning = *name.first_chunk()?;
-    if meanings.is_known_name(beginning) {
-        return Some(Line::Other(stamp));
+    let goes_on =
+        |n: usize| end == b'(' || name.get(n..).is_some_and(|rest| rest.starts_with(b" resumed>"));
+    if let Some(n) = meanings.known_name(beginning, end) {
+        return goes_on(n).then_some(Line::Other(stamp));
     }
     if !matches!(name.first()?, b'a'..=b'z' | b'_') {
         return None;
     }
     let n = name.iter().position(|b| !matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))?;
-    if name[n] != b'(' || named(&name[..n]).is_some() || !is_syscall(&name[..n]) {
+    if name[n] != end || !goes_on(n) || named(&name[..n]).is_some() || !is_syscall(&name[..n]) {
         return None;
     }
-    meanings.learn_name(beginning, n);
+    meanings.learn_name(beginning, n, end);
     Some(Line::Other(stamp))
 }
 
-/// `1234  `, `[pid  1234] `, or nothing, which is 0.
+/// `1234  `, `[pid  1234] `, either with a name behind the number, or nothing, which is 0.
 #[inline(always)]
-fn pid(w: &mut Window<'_>) -> Option<u32> {
+fn pid(w: &mut Window<'_>, wants_name: bool) -> Option<u32> {
     let bracket = w.peek()? == b'[';
     if bracket {
         w.eat(b"[pid ")?;
@@ -84,6 +112,15 @@ fn pid(w: &mut Window<'_>) -> Option<u32> {
         return Some(0);
     }
     let (pid, _) = w.number()?;
+    if w.peek()? == b'<' {
+        if wants_name {
+            return None;
+        }
+        let here = w.bytes.get(w.at..)?;
+        w.at += here.iter().position(|b| matches!(b, b'>' | b'\n' | 0))?;
+        w.eat(b">")?;
+        w.mark::<48>()?;
+    }
     if bracket {
         w.eat(b"]")?;
     }
@@ -149,41 +186,69 @@ fn relative(w: &mut Window<'_>) -> Option<i64> {
 fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     w.mark_again::<8>()?;
     let fd = w.number()?.0 as i32;
-    let annotation = w.listener()?;
+    let (annotation, known_listener) = w.listener()?;
     w.eat(b", ")?;
+    if matches!(w.peek()?, b'N' | b'0') {
+        return failed(w, stamp);
+    }
     if w.peek()? == b' ' {
         // The general path reads the annotation.
-        if annotation != (0, 0) {
+        if !annotation.is_empty() {
             return None;
         }
         w.eat(b" <unfinished ...>")?;
         w.end()?;
-        let call = Call { fd, ..Call::new(Name::Accept) };
-        return Some(Line::Call {
-            pid,
-            stamp,
-            spent: 0,
-            part: LinePart::Entry,
-            call,
-            length: w.at,
-        });
+        return Some(Line::Entry { pid, stamp, fd, length: w.at });
     }
     let mut accepted = from_address(w)?;
     (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, fd);
     accepted.annotations[0] = annotation;
+    accepted.known_listener = known_listener;
     Some(Line::Accepted(accepted))
+}
+
+/// `NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)`.
+#[inline(never)]
+fn failed(mut w: Window<'_>, stamp: Stamp) -> Option<Line> {
+    pointer(&mut w)?;
+    w.eat(b", ")?;
+    if w.eat(b"[").is_some() {
+        w.mark::<16>()?;
+        w.number()?;
+        w.eat(b"]")?;
+    } else {
+        pointer(&mut w)?;
+    }
+    flags(&mut w);
+    w.eat(b") = -1 EAGAIN (Resource temporarily unavailable)")?;
+    spent(&mut w)?;
+    w.end()?;
+    Some(Line::Failed(stamp, w.at))
+}
+
+/// `NULL`, `0x7ffd5a5c2c60`.
+fn pointer(w: &mut Window<'_>) -> Option<()> {
+    if w.eat(b"NULL").is_some() {
+        return Some(());
+    }
+    w.eat(b"0x")?;
+    let here = w.bytes.get(w.at..)?;
+    let n = here.iter().position(|b| !b.is_ascii_hexdigit())?;
+    w.at += n;
+    (1..=16).contains(&n).then_some(())
 }
 
 #[inline(always)]
 fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     w.mark_again::<8>()?;
     let fd = w.number()?.0 as i32;
+    w.any_annotation()?;
     w.eat(b")")?;
     w.spaces()?;
     w.eat(b"= 0")?;
+    let spent = spent(&mut w)?;
     w.end()?;
-    let call = Call { fd, returned: Returned::Value(0), ..Call::new(Name::Close) };
-    Some(Line::Call { pid, stamp, spent: 0, part: LinePart::Whole, call, length: w.at })
+    Some(Line::Close { pid, stamp, spent, fd, length: w.at })
 }
 
 /// Reads an accept from its address on, without thread, time and listener.
@@ -197,20 +262,12 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
     let mut new_ending = None;
     if w.known_ending(family).is_none() {
         ending(&mut w, family)?;
-        new_ending = Some((family, (from, w.at)));
+        new_ending = Some((family, Range::new(from, w.at)));
     }
     w.mark::<16>()?;
     let (fd, _) = w.number()?;
     let (annotation, known_local) = w.connection(peer)?;
-    let mut spent = 0;
-    if w.eat(b" <").is_some() {
-        w.mark::<16>()?;
-        spent = i64::from(w.number()?.0) * 1_000_000_000;
-        w.eat(b".")?;
-        let (fraction, n) = w.number()?;
-        spent += i64::from(fraction) * NANOS[n] as i64;
-        w.eat(b">")?;
-    }
+    let spent = spent(&mut w)?;
     w.end()?;
     Some(Accepted {
         pid: 0,
@@ -221,14 +278,29 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
         port,
         fd,
         length: w.at,
-        annotations: [(0, 0), annotation],
+        annotations: [Range::default(), annotation],
+        known_listener: true,
         known_local,
         new_ending,
     })
 }
 
+/// ` <0.000019>`, or nothing, in nanoseconds.
 #[inline(always)]
-fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
+fn spent(w: &mut Window<'_>) -> Option<i64> {
+    if w.eat(b" <").is_none() {
+        return Some(0);
+    }
+    w.mark::<16>()?;
+    let seconds = i64::from(w.number()?.0) * 1_000_000_000;
+    w.eat(b".")?;
+    let (fraction, n) = w.number()?;
+    w.eat(b">")?;
+    Some(seconds + i64::from(fraction) * NANOS[n] as i64)
+}
+
+#[inline(always)]
+fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     w.mark::<48>()?;
     let from = w.at;
@@ -240,15 +312,17 @@ fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
     Some((Address::V4(ip), port, [(from, w.at), port_text]))
 }
 
-/// The form of strace 5.0 and later.
+/// The forms of strace 5.0 and later, and of those before.
 #[inline(always)]
-fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Range; 2])> {
+fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
     w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
     w.mark::<16>()?;
     let from = w.at;
     let port = u16::try_from(w.number()?.0).ok()?;
     let port_text = (from, w.at);
-    w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"")?;
+    if w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"").is_none() {
+        w.eat(b"), inet_pton(AF_INET6, \"")?;
+    }
     let from = w.at;
     let ip = match mapped(w) {
         Some(ip) => Address::V4(ip),
@@ -294,7 +368,13 @@ fn mapped(w: &mut Window<'_>) -> Option<u32> {
 fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
     match family {
         Family::V4 => w.eat(b"\")}, [")?,
-        Family::V6 => w.eat(b"\", &sin6_addr), sin6_scope_id=0}, [")?,
+        Family::V6 => {
+            w.eat(b"\", &sin6_addr), ")?;
+            if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
+                w.eat(b"sin6_flowinfo=0, ");
+            }
+            w.eat(b"sin6_scope_id=0}, [")?;
+        }
     }
     w.mark::<16>()?;
     w.small()?;
@@ -302,10 +382,16 @@ fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
         w.small()?;
     }
     w.eat(b"]")?;
+    flags(w);
+    w.eat(b") = ")
+}
+
+/// `, SOCK_CLOEXEC|SOCK_NONBLOCK`, or nothing. Flags do not matter.
+#[inline(always)]
+fn flags(w: &mut Window<'_>) {
     if w.eat(b", SOCK_CLOEXEC").is_some() {
         w.eat(b"|SOCK_NONBLOCK");
-    } else if w.eat(b", SOCK_NONBLOCK").is_some() || w.eat(b", 0").is_some() {
-        // Flags do not matter.
+    } else if w.eat(b", SOCK_NONBLOCK").is_none() {
+        w.eat(b", 0");
     }
-    w.eat(b") = ")
 }

@@ -9,17 +9,17 @@ use std::thread;
 
 use super::block::{Block, Given};
 use super::block_reader;
-use super::compact::CompactAccept;
+use super::compact::{Briefs, CompactAccept};
 use super::log::{Log, connection};
 use super::rescue;
 use crate::Connection;
 use crate::Sink;
 use crate::parse::Options;
-use crate::parse::coalesce::Coalescer;
+use crate::parse::coalesce::{Address, Coalescer};
 use crate::parse::input::{Input, Plain};
 use crate::parse::lines::{self, Piece};
 use crate::parse::parallel::{self, Parts};
-use crate::parse::timestamp::{Base, Dates};
+use crate::parse::timestamp::{Base, Dates, Stamp};
 
 /// After this number of parts whose briefs were not certain, they are tried seldom.
 const MAX_UNCERTAIN_PARTS: u32 = 4;
@@ -150,10 +150,18 @@ fn give_block(
     sink: &mut dyn Sink,
 ) {
     let Some(alike) = alike else { return give(block, base, dates, |c| sink.take(c)) };
-    let brief = |brief: &CompactAccept| {
-        (brief.ip, usize::from(brief.local), dates.record_time(base.apply(brief.stamp)))
+    let Briefs { locals, .. } = &block.briefs;
+    let mut time = |stamp: Stamp| dates.record_time(base.apply(stamp));
+    let v4 = |brief: &CompactAccept<u32>| {
+        let time = time(block.briefs.stamp(brief));
+        (Address::V4(brief.ip), usize::from(brief.local), time)
     };
-    alike.take_briefs(block.briefs.list(), &block.briefs.locals, brief, sink);
+    alike.take_briefs(block.briefs.v4(), locals, v4, sink);
+    let v6 = |brief: &CompactAccept<[u64; 2]>| {
+        let time = time(block.briefs.stamp(brief));
+        (Address::V6(brief.ip), usize::from(brief.local), time)
+    };
+    alike.take_briefs(block.briefs.v6(), locals, v6, sink);
     give(block, base, dates, |c| alike.take(c, sink));
 }
 

@@ -453,6 +453,20 @@ impl LineReader<'_> {
     }
 }
 
+/// ` > /usr/lib/libc.so.6(accept4+0x50) [0x11e1a0]`: a frame of `-k`, in which nothing is called and
+/// nothing returned.
+pub(super) fn is_stack_frame(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_frame = line.starts_with(b" > ")
+        && line.ends_with(b"]")
+        && memchr::memrchr(b'[', line).is_some_and(|at| line[at..].starts_with(b"[0x"));
+    // A result, a string, half of a call; what a terminal or a web page may have made of them.
+    is_frame
+        && memchr::memchr3(b'=', b'"', b'<', line).is_none()
+        && memchr::memchr2(b'&', 0x1b, line).is_none()
+        && !rescue::has_accept(line)
+}
+
 /// Whether two lines have the same prefixes, as those of runs with the same options have.
 fn is_alike(a: &Prefix<'_>, b: &Prefix<'_>) -> bool {
     (a.pid.is_some(), a.comm.is_some()) == (b.pid.is_some(), b.comm.is_some())

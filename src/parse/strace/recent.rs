@@ -26,7 +26,7 @@ pub struct Recent {
 
 /// How a line shows an address.
 #[derive(Clone, Copy, Debug)]
-pub enum Family {
+pub(crate) enum Family {
     /// `inet_addr("192.0.2.77")`.
     V4,
     /// `inet_pton(AF_INET6, "2001:db8::7", &sin6_addr)`.
@@ -34,12 +34,17 @@ pub enum Family {
 }
 
 impl Recent {
-    /// Remembers the annotations of a listener and of its connection. Gives the place of the local
-    /// end, if that is a new one.
-    pub(super) fn learn_annotations(&mut self, listener: &[u8], result: &[u8]) -> Option<usize> {
-        if !listener.is_empty() && self.listener.begins(listener).is_none() {
+    /// Remembers the annotation of a listener. Whether it is another one than before.
+    pub(super) fn learn_listener(&mut self, listener: &[u8]) -> bool {
+        let is_new = !listener.is_empty() && self.listener.begins(listener).is_none();
+        if is_new {
             self.listener.set(listener);
         }
+        is_new
+    }
+
+    /// Remembers the local end of a connection's annotation, and gives its place.
+    pub(super) fn learn_local(&mut self, result: &[u8]) -> Option<usize> {
         let ends = fd_annotation(&mut Cursor(result));
         let n = memchr::memmem::find(result, b"->")?;
         if !matches!(ends, FdAnnotation::Ends(_, Some(_))) {
@@ -124,8 +129,10 @@ impl Text {
 pub(super) struct Meanings {
     /// The first eight bytes of a time.
     pub(super) time: Meaning,
-    /// Names of calls that do not matter, with their parenthesis.
+    /// Names of calls that do not matter, with what ends them.
     names: KnownNames,
+    /// Whether names of threads in prefixes are wanted.
+    pub(super) want_comms: bool,
 }
 
 /// The meaning of eight bytes.
@@ -152,36 +159,44 @@ impl Meaning {
 }
 
 impl Meanings {
-    /// Whether `text` begins with the name of a call that does not matter, and a parenthesis.
-    #[inline(always)]
-    pub(super) fn is_known_name(&self, text: [u8; 16]) -> bool {
-        self.names.has(text)
+    /// Nothing is known yet.
+    pub(super) fn new(want_comms: bool) -> Meanings {
+        Meanings { want_comms, ..Meanings::default() }
     }
 
-    /// Remembers a name with which `text` begins, which has `length` bytes without its parenthesis.
+    /// The length of the name that `text` begins with, if it is that of a call that does not matter and
+    /// `end` follows: a parenthesis, or a space in the second half of a call.
+    #[inline(always)]
+    pub(super) fn known_name(&self, text: [u8; 16], end: u8) -> Option<usize> {
+        self.names.length(text, end)
+    }
+
+    /// Remembers a name with which `text` begins, which has `length` bytes before `end`.
     #[inline(never)]
-    pub(super) fn learn_name(&mut self, text: [u8; 16], length: usize) {
-        self.names.learn(text, length);
+    pub(super) fn learn_name(&mut self, text: [u8; 16], length: usize, end: u8) {
+        self.names.learn(text, length, end);
     }
 }
 
 /// Number of names that are remembered, as a power of two.
 const NAMES_BITS: u32 = 6;
 
-/// A name and its parenthesis in two words, with zeros behind them.
+/// A name and what ends it in two words, with zeros behind them.
 #[derive(Clone, Copy, Default)]
 struct KnownName {
     first: u64,
     second: u64,
     /// The bits of the second word that belong to it.
     mask: u64,
+    /// Of the name alone.
+    length: usize,
 }
 
 struct KnownNames([KnownName; 1 << NAMES_BITS]);
 
 impl Default for KnownNames {
     fn default() -> KnownNames {
-        // Of no text, since there is something behind the parenthesis.
+        // Of no text, since there is something behind its end.
         let first = u64::from_le_bytes([b'('; 8]);
         KnownNames([KnownName { first, ..KnownName::default() }; 1 << NAMES_BITS])
     }
@@ -189,14 +204,15 @@ impl Default for KnownNames {
 
 impl KnownNames {
     #[inline(always)]
-    fn has(&self, text: [u8; 16]) -> bool {
-        let ([first, second], []) = text.as_chunks::<8>() else { return false };
-        let (first, second) = (to_parenthesis(*first), u64::from_le_bytes(*second));
+    fn length(&self, text: [u8; 16], end: u8) -> Option<usize> {
+        let ([first, second], []) = text.as_chunks::<8>() else { return None };
+        let (first, second) = (up_to(end, *first), u64::from_le_bytes(*second));
         let known = &self.0[slot(first)];
-        known.first == first && (known.second ^ second) & known.mask == 0
+        let is_same = known.first == first && (known.second ^ second) & known.mask == 0;
+        is_same.then_some(known.length)
     }
 
-    fn learn(&mut self, text: [u8; 16], length: usize) {
+    fn learn(&mut self, text: [u8; 16], length: usize, end: u8) {
         let ([first, second], []) = text.as_chunks::<8>() else { return };
         // With the parenthesis.
         let behind = (length + 1).saturating_sub(8);
@@ -204,16 +220,17 @@ impl KnownNames {
             return;
         }
         let mask = u64::MAX.checked_shr(64 - 8 * behind as u32).unwrap_or(0);
-        let first = to_parenthesis(*first);
-        self.0[slot(first)] = KnownName { first, second: u64::from_le_bytes(*second) & mask, mask };
+        let first = up_to(end, *first);
+        self.0[slot(first)] =
+            KnownName { first, second: u64::from_le_bytes(*second) & mask, mask, length };
     }
 }
 
-/// The bytes up to the first parenthesis, which is included, or all.
+/// The bytes up to the first `end`, which is included, or all.
 #[inline(always)]
-fn to_parenthesis(eight: [u8; 8]) -> u64 {
+fn up_to(end: u8, eight: [u8; 8]) -> u64 {
     let x = u64::from_le_bytes(eight);
-    let differ = x ^ u64::from_le_bytes([b'('; 8]);
+    let differ = x ^ u64::from_le_bytes([end; 8]);
     // The highest bit of each byte that does not differ; those above the first may be wrong.
     let marks = differ.wrapping_sub(0x0101_0101_0101_0101) & !differ & 0x8080_8080_8080_8080;
     x & (marks ^ marks.wrapping_sub(1))
@@ -269,16 +286,19 @@ mod tests {
         for call in calls {
             let mut meanings = Meanings::default();
             let length = call.find('(').unwrap();
-            assert!(!calls.iter().any(|c| meanings.is_known_name(sixteen(c))), "{call}");
-            meanings.learn_name(sixteen(call), length);
+            assert!(
+                !calls.iter().any(|c| meanings.known_name(sixteen(c), b'(').is_some()),
+                "{call}"
+            );
+            meanings.learn_name(sixteen(call), length, b'(');
             for other in calls {
-                let is_same = other == call && length < 16;
-                assert_eq!(meanings.is_known_name(sixteen(other)), is_same, "{call} {other}");
+                let want = Some(length).filter(|n| other == call && *n < 16);
+                assert_eq!(meanings.known_name(sixteen(other), b'('), want, "{call} {other}");
             }
             let other = call.replacen('(', "x(", 1);
-            assert!(!meanings.is_known_name(sixteen(&other)), "{other}");
+            assert!(meanings.known_name(sixteen(&other), b'(').is_none(), "{other}");
         }
-        assert!(!Meanings::default().is_known_name([0; 16]));
-        assert!(!Meanings::default().is_known_name([b'('; 16]));
+        assert!(Meanings::default().known_name([0; 16], b'(').is_none());
+        assert!(Meanings::default().known_name([b'('; 16], b'(').is_none());
     }
 }

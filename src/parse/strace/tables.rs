@@ -108,6 +108,8 @@ pub(crate) struct Tables {
     inherited: NumberMap<u32, (Arc<Map>, u32)>,
     /// Numbers below 1024 that any process ever had something under.
     touched: Touched,
+    /// Those of them that were a socket of another kind.
+    touched_foreign: Touched,
     reading: Reading,
 }
 
@@ -290,6 +292,11 @@ impl Tables {
         self.touched.may_have(fd)
     }
 
+    /// Whether `fd` may be known as a socket that is not TCP, in any process.
+    pub(crate) fn may_be_foreign(&self, fd: i32) -> bool {
+        self.touched_foreign.may_have(fd)
+    }
+
     /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
     pub(crate) fn known(&self) -> [u64; 16] {
         self.touched.0
@@ -313,6 +320,9 @@ impl Tables {
         }
         t.frozen = None;
         self.touched.add(fd);
+        if matches!(entry, Entry::Open(Socket { foreign: true, .. })) {
+            self.touched_foreign.add(fd);
+        }
         let old = t.own.insert(fd, entry);
         if let Some(Entry::Open(Socket { strong: true, .. })) = old {
             self.withdraw(table, fd, time);

@@ -9,6 +9,9 @@ use crate::sys;
 /// Bytes of a window. Only lines with that many bytes behind their beginning are looked at.
 pub(super) const LENGTH: usize = 512;
 
+/// Where a text in the window begins and ends.
+pub(super) type Place = (usize, usize);
+
 /// A place in the window.
 pub(super) struct Window<'a> {
     pub(super) bytes: &'a [u8; LENGTH],
@@ -139,26 +142,26 @@ impl<'a> Window<'a> {
         Some(())
     }
 
-    /// `<TCP:[0.0.0.0:80]>`, or nothing.
+    /// `<TCP:[0.0.0.0:80]>`, or nothing, and whether [`Recent`] has it.
     #[inline(always)]
-    pub(super) fn listener(&mut self) -> Option<Range> {
+    pub(super) fn listener(&mut self) -> Option<(Range, bool)> {
         if self.peek()? != b'<' {
-            return Some((0, 0));
+            return Some((Range::default(), true));
         }
         let from = self.at;
         if let Some(n) = self.recent.listener.begins(self.bytes.get(from..)?) {
             self.at += n;
-            return Some((from, self.at));
+            return Some((Range::new(from, self.at), true));
         }
-        self.annotation()
+        Some((self.annotation()?, false))
     }
 
     /// `<TCP:[192.0.2.1:80->192.0.2.77:40001]>`, or nothing. `peer` is where address and port are
     /// before it in the line.
     #[inline(always)]
-    pub(super) fn connection(&mut self, peer: [Range; 2]) -> Option<(Range, Option<usize>)> {
+    pub(super) fn connection(&mut self, peer: [Place; 2]) -> Option<(Range, Option<u8>)> {
         if self.peek()? != b'<' {
-            return Some(((0, 0), None));
+            return Some((Range::default(), None));
         }
         let from = self.at;
         let here = self.bytes.get(from..)?;
@@ -166,17 +169,20 @@ impl<'a> Window<'a> {
             let Some(length) = local.begins(here) else { continue };
             self.at += length;
             if self.peer(peer).is_some() {
-                return Some(((from, self.at), Some(n)));
+                return Some((Range::new(from, self.at), Some(n as u8)));
             }
             self.at = from;
             break;
         }
-        Some((self.annotation()?, None))
+        let annotation = self.annotation()?;
+        // Its inode tells nothing of the connection.
+        let is_inode = self.bytes.get(from..)?.starts_with(b"<socket:");
+        Some((if is_inode { Range::default() } else { annotation }, None))
     }
 
     /// `192.0.2.77:40001]>`.
     #[inline(always)]
-    pub(super) fn peer(&mut self, [ip, port]: [Range; 2]) -> Option<()> {
+    pub(super) fn peer(&mut self, [ip, port]: [Place; 2]) -> Option<()> {
         let bracket = self.eat(b"[").is_some();
         self.again(ip)?;
         if bracket {
@@ -189,7 +195,7 @@ impl<'a> Window<'a> {
 
     /// The same text as there.
     #[inline(always)]
-    pub(super) fn again(&mut self, (from, to): Range) -> Option<()> {
+    pub(super) fn again(&mut self, (from, to): Place) -> Option<()> {
         let (here, there) = (self.bytes.get(self.at..)?, self.bytes.get(from..)?);
         let shared = if to - from <= 16 {
             sys::digits::shared::<16>(here.first_chunk()?, there.first_chunk()?)
@@ -207,6 +213,17 @@ impl<'a> Window<'a> {
     #[inline(always)]
     pub(super) fn annotation(&mut self) -> Option<Range> {
         let from = self.at;
+        if self.eat(b"<socket:[").is_some() {
+            self.mark::<16>()?;
+            let n = self.digits() as usize;
+            if !(1..16).contains(&n) {
+                return None;
+            }
+            self.at += n;
+            self.eat(b"]>")?;
+            self.mark::<16>()?;
+            return Some(Range::new(from, self.at));
+        }
         if self.eat(b"<TCP:[").is_none() {
             self.eat(b"<TCPv6:[")?;
         }
@@ -223,7 +240,46 @@ impl<'a> Window<'a> {
         }
         self.at += n + 1;
         self.mark::<16>()?;
-        Some((from, self.at))
+        Some(Range::new(from, self.at))
+    }
+
+    /// An annotation of any kind, or nothing. Nothing in it may be escaped or quoted.
+    #[inline(always)]
+    pub(super) fn any_annotation(&mut self) -> Option<()> {
+        if self.peek()? != b'<' {
+            return Some(());
+        }
+        let here = self.bytes.get(self.at + 1..)?;
+        let (mut before, mut depth) = (b'<', 0);
+        for (n, byte) in here.iter().enumerate() {
+            match byte {
+                b'>' if depth <= 0 || before != b'-' => {
+                    self.at += n + 2;
+                    return Some(());
+                }
+                b'[' => depth += 1,
+                b']' => depth -= 1,
+                b'"' | b'\\' | b'\n' | b'(' => return None,
+                _ => {}
+            }
+            before = *byte;
+        }
+        None
+    }
+
+    /// `[ 288] `, `[00007f7a49728f63] `: numbers between brackets, or nothing.
+    #[inline(always)]
+    pub(super) fn brackets(&mut self) -> Option<()> {
+        for _ in 0..3 {
+            if self.peek()? != b'[' {
+                break;
+            }
+            let here = self.bytes.get(self.at + 1..)?;
+            let n = here.iter().position(|b| !b.is_ascii_hexdigit() && *b != b' ')?;
+            self.at += 1 + n;
+            self.eat(b"] ")?;
+        }
+        Some(())
     }
 
     #[inline(always)]

@@ -69,6 +69,7 @@ impl Dates {
             }
             Stamp::Epoch(ns) => Some(RecordTime::Clock(ns)),
             Stamp::Since(ns) if self.start.is_none() => Some(RecordTime::Elapsed(ns)),
+            Stamp::None => None,
             other => self.other_time(other),
         }
     }

@@ -60,6 +60,21 @@ impl Stamp {
         }
     }
 
+    /// The same kind of time with no nanoseconds, and the nanoseconds.
+    #[inline(always)]
+    pub(super) fn split(self) -> (Stamp, i64) {
+        match self {
+            Stamp::None => (self, 0),
+            Stamp::Epoch(ns) => (Stamp::Epoch(0), ns),
+            Stamp::Uptime(ns) => (Stamp::Uptime(0), ns),
+            Stamp::Elapsed(ns) => (Stamp::Elapsed(0), ns),
+            Stamp::Since(ns) => (Stamp::Since(0), ns),
+            Stamp::Civil(date, ns) => (Stamp::Civil(date, 0), ns),
+            Stamp::Yearless(month, day, ns) => (Stamp::Yearless(month, day, 0), ns),
+            Stamp::Clock(ns) => (Stamp::Clock(0), ns),
+        }
+    }
+
     /// `ns` later.
     #[inline]
     pub(crate) fn plus(self, ns: i64) -> Stamp {

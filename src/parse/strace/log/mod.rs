@@ -98,15 +98,31 @@ impl Log {
         let may_wait = local && self.calls.pending.hopeful();
         let wants_ip = self.calls.requested.local_ip;
         let wanted = |local: End| !wants_ip || !local.ip.is_unspecified();
+        // Where nobody wants the port, all that matters of a descriptor is whether it is TCP.
+        let matters = |fd: i32| match local {
+            true => self.calls.tables.may_know(fd),
+            false => self.calls.tables.may_be_foreign(fd),
+        };
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
                 !local || !self.calls.tables.may_know(fact.call.fd)
             }
             (Name::Accept, LinePart::Entry) => true,
+            // They make other processes known, and where a TCP socket listens.
+            (
+                Name::Clone | Name::GetSockName | Name::GetPeerName,
+                LinePart::Whole | LinePart::Entry | LinePart::Resumed,
+            )
+            | (_, LinePart::Exit) => !local,
             (Name::Accept, LinePart::Whole | LinePart::Resumed) => {
                 let waits = may_wait && !fact.call.local.is_some_and(wanted);
-                let shown = matches!(fact.call.shown, Shown::Inet(_));
-                shown && !waits || fact.call.returned == Returned::Failed
+                match (fact.call.returned, fact.call.shown) {
+                    (Returned::Failed, _) => true,
+                    (_, Shown::Inet(_)) => !waits,
+                    // It takes the number of a descriptor that nobody knew.
+                    (Returned::Value(fd), Shown::Foreign) => !self.calls.tables.may_know(fd),
+                    _ => false,
+                }
             }
             _ => false,
         };
@@ -114,7 +130,8 @@ impl Log {
             || !self.calls.learning
                 && self.calls.pending.is_empty()
                 && block.facts.iter().all(harmless)
-                && !block.briefs.any_fd(|fd| self.calls.tables.may_know(fd))
+                && !block.briefs.any_new(matters)
+                && !block.briefs.any_closed(|fd| self.calls.tables.may_know(fd))
                 && block.briefs.sources().iter().all(|(source, _)| {
                     let follows_time =
                         matches!(source, LocalSource::Listener { .. }) && self.calls.timed;
@@ -164,7 +181,9 @@ impl Log {
             self.unreadable += block.unreadable;
             self.uring |= block.uring;
         }
-        self.seen.connections |= !block.briefs.list().is_empty();
+        self.seen.returned += block.failed_accepts;
+        self.seen.failed += block.failed_accepts;
+        self.seen.connections |= block.briefs.has_accepts();
         self.find_locals(&mut block.briefs);
         let Block { facts, comms, given, .. } = block;
         let mut out = Out { given, comms };
