@@ -1,8 +1,11 @@
 //! Servers whose processes execute a program with other privileges before they accept, as Dovecot's do.
 
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::harness::*;
 
@@ -20,16 +23,52 @@ fn root_hands_over_a_server_that_executes_set_user_id_programs() {
     const NOBODY: u32 = 65_534;
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
-    if !may_test() {
+    if may_test() {
+        let folder = open_folder();
+        let copy = set_user_id(&program, folder.path(), NOBODY);
+        check_handed_over(&Server::c(&copy, &["oneexec=3"], &[Listens::V4]));
+    }
+}
+
+/// Under a tracer without CAP_SYS_PTRACE, programs would not get their other privileges.
+#[test]
+fn a_user_does_not_stop_a_process_that_executes_set_user_id_programs() {
+    const ROOT: u32 = 0;
+    const RUNS: usize = 30;
+    let stage = Stage::get();
+    let id = need!(find_program("id"), "id", "it is not installed");
+    let user = User::plain();
+    if !may_test() || user.is_root() || !may_open_events(user) {
         return;
     }
     let folder = open_folder();
-    let copy = folder.path().join("server");
-    std::fs::copy(&program, &copy).expect("a folder to write in");
-    chown(&copy, Some(NOBODY), Some(NOBODY)).expect("root may");
+    set_user_id(&id, folder.path(), ROOT);
+    let script = "while read -r line; do ./server -u; done";
+    let argv = ["sh", "-c", script].map(OsString::from);
+    let mut shell = Session::start_with(&stage, user, folder.path(), &argv, Stdio::piped(), &[]);
+    let pid = shell.pid.to_string();
+    let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+    let mut input = shell.stdin().expect("a pipe");
+    for n in 1..=RUNS {
+        input.write_all(b"\n").expect("it reads");
+        wait_for("the next one", || (shell.stdout().lines().count() == n).then_some(()));
+    }
+    drop(input);
+    shell.wait();
+    assert!(shell.stdout().lines().all(|line| line == "0"), "{}", shell.stdout());
+    let report = run.end_attached();
+    assert_eq!(report.engine(), "sample");
+    assert_eq!(report.0["complete"], false);
+}
+
+/// A copy of a program that is executed as this user.
+fn set_user_id(program: &Path, folder: &Path, user: u32) -> PathBuf {
+    let copy = folder.join("server");
+    std::fs::copy(program, &copy).expect("a folder to write in");
+    chown(&copy, Some(user), Some(user)).expect("root may");
     let permissions = std::fs::Permissions::from_mode(0o4755);
     std::fs::set_permissions(&copy, permissions).expect("it is ours");
-    check_handed_over(&Server::c(&copy, &["oneexec=3"], &[Listens::V4]));
+    copy
 }
 
 /// /proc does not show that they had others.

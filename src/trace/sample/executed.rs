@@ -40,7 +40,8 @@ impl Sampler {
                 Err(_) => "their connections are not counted from then on; run tcptally as root",
             }
         ));
-        if matches!(opened, Ok(()) | Err(PerfError::Gone)) {
+        // Under a tracer without CAP_SYS_PTRACE, programs would not get their other privileges: ptrace(2).
+        if matches!(opened, Ok(()) | Err(PerfError::Gone)) && procfs::has_ptrace_capability() {
             // A tracer stops its successors at the exec, and has new events before they accept.
             let creator = self.executions.creator(thread.pid);
             for pid in
