@@ -1,5 +1,6 @@
 //! What the tests, benchmarks and fuzz targets use of the modules below the public interface.
 
+pub use crate::cli::panics::install as install_panic_hook;
 pub use crate::format::{Format, OutputFormat, RenderOptions, Report, ReportSection};
 pub use crate::parse::strace::block::Block;
 pub use crate::parse::strace::block_reader::read as read_block;

@@ -77,11 +77,18 @@ fn correction(words: &[&str]) -> Option<String> {
         ("watch", Some(word)) if is_number(word) || name_files::port_of(word).is_some() => {
             Some(format!("tcptally watch --port {word}"))
         }
+        ("watch", Some(word)) if port_of_address(word).is_some() => {
+            port_of_address(word).map(|port| format!("tcptally watch --port {port}"))
+        }
         ("watch", Some(word)) if is_name(word) => Some(format!(
             "tcptally trace -p \"$(pidof {word})\", or with its port: tcptally watch --port PORT"
         )),
         ("trace" | "watch" | "parse", _) => None,
+        ("--", Some(_)) => Some(format!("tcptally trace {all}")),
         (word, _) if word.starts_with('-') => None,
+        (word, _) if port_of_address(word).is_some() => {
+            port_of_address(word).map(|port| format!("tcptally watch --port {port}"))
+        }
         (word, _) if is_number(word) => Some(format!(
             "tcptally watch --port {word}  (a port), or: tcptally trace -p {word}  (a process)"
         )),
@@ -124,6 +131,13 @@ fn is_name(word: &str) -> bool {
     !word.starts_with('-') && !is_number(word) && word.bytes().all(is_usual) && !word.is_empty()
 }
 
+/// The port of an address such as `:443`, `localhost:443`, `[::]:443`.
+fn port_of_address(word: &str) -> Option<u16> {
+    let (host, port) = word.rsplit_once(':')?;
+    let is_host = !host.contains('/') && (!host.contains(':') || host.starts_with('['));
+    port.parse().ok().filter(|port| *port > 0 && is_host)
+}
+
 fn is_number(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit())
 }
@@ -145,7 +159,11 @@ mod tests {
                 "tcptally trace -- nosuchserver  (start it), or once it runs: tcptally trace -p",
             ),
             ("nosuch.log", "tcptally parse nosuch.log  (but there is no file"),
+            (":443", "tcptally watch --port 443"),
+            ("127.0.0.1:443", "tcptally watch --port 443"),
+            ("watch [::]:443", "tcptally watch --port 443"),
             ("watch https", "tcptally watch --port https"),
+            ("-- ./server -x", "tcptally trace -- ./server -x"),
             ("--port 4711", "tcptally watch --port 4711"),
             ("-p 1", "tcptally trace -p 1"),
             ("trace 4711", "tcptally trace --port 4711"),

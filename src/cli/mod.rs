@@ -18,6 +18,7 @@ mod notes;
 mod observe;
 mod output;
 mod pages;
+pub(crate) mod panics;
 mod parse;
 mod piped;
 mod reporter;
@@ -47,6 +48,7 @@ use request::Usage;
 
 /// Parses the arguments of this process, runs the command and returns the exit status.
 pub(crate) fn main() -> i32 {
+    panics::install();
     // Failure is harmless: programs that are executed gain no capability.
     let _ = capability::lower();
     let args: Vec<OsString> = std::env::args_os().collect();

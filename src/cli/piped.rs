@@ -2,7 +2,6 @@
 //! final.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -28,9 +27,6 @@ use super::reporter::Reporter;
 use super::request::{Request, Stream};
 use super::resolve::name_clients;
 use super::screen::Screen;
-
-/// Exit status of a program that panicked.
-const PANICKED: i32 = 101;
 
 /// Maximum delay of a line on the output.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,10 +78,7 @@ pub(super) fn run(
     spawn("parse", {
         let mut tap = Tap(shared.clone());
         move || {
-            let read = || parse::parse(&files, &options, &mut tap);
-            // If its thread panics, nothing else would end the program.
-            let outcome = catch_unwind(AssertUnwindSafe(read));
-            let outcome = outcome.unwrap_or_else(|_| std::process::exit(PANICKED));
+            let outcome = parse::parse(&files, &options, &mut tap);
             drop(sender.send(News::Ended(Box::new(outcome))));
         }
     })?;

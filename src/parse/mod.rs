@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod event_filter;
 mod events;
+pub(crate) mod expendable;
 mod filterlog;
 mod fortigate;
 mod found;

@@ -28,4 +28,4 @@ pub mod wait;
 pub(crate) mod wake;
 
 pub use signal::kill;
-pub(crate) use signal::{die_of, is_ignored, queue, wait as wait_for_signal};
+pub(crate) use signal::{die_of, exit_at_once, is_ignored, queue, wait as wait_for_signal};

@@ -98,6 +98,20 @@ fn damaged_parquet_is_named_and_the_others_count() {
     }
 }
 
+/// The footer of this file names a wrong place for a dictionary, at which the library panics.
+#[test]
+fn a_panic_of_the_parquet_library_is_an_error_of_that_file_only() {
+    let record = record();
+    let good = record.beside("good");
+    parse(&["-e", "-F", "parquet", "-o", &good], &record.path);
+    let bad = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/parquet/no-dictionary.parquet");
+    let gave = run(&mut tcptally(&["parse", "-F", "json", bad, &good, bad]));
+    assert_eq!(gave.status, Some(1), "{gave:?}");
+    assert!(gave.err.contains("no-dictionary.parquet: Parquet error: it is damaged"), "{gave:?}");
+    assert!(!gave.err.contains("panicked") && !gave.err.contains("internal error"), "{gave:?}");
+    assert!(gave.out.contains("\"total\":3000,"), "{gave:?}");
+}
+
 #[test]
 fn a_file_of_parquet_is_replaced_only_when_it_is_whole() {
     let record = record();

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tcptally::trace::{Options, PtraceEngine, Targets, Tracer, detach_at_end};
+use tcptally::{Event, EventSource};
 
 use crate::harness::*;
 use crate::support::*;
@@ -110,5 +112,64 @@ fn closed_streams_cost_nothing_but_the_messages() {
         );
         assert!(plain.ended().is_none(), "{engine}: the server is dead");
         assert_free(plain.pid);
+    }
+}
+
+/// What the process of the next test does: it attaches to process PANIC_PID and panics after some connections.
+#[test]
+#[ignore = "ends its process; another test runs it"]
+fn attaches_and_panics() {
+    tcptally::internals::install_panic_hook();
+    let pid = std::env::var("PANIC_PID").expect("a process id").parse().expect("a number");
+    let engine = match std::env::var("PANIC_ENGINE").as_deref() {
+        Ok("perf") => PtraceEngine::Perf,
+        _ => PtraceEngine::Syscall,
+    };
+    let trace = || {
+        let targets = Targets { pids: [pid].into(), children: true };
+        let options = Options { engine: Some(engine), ..Options::default() };
+        let mut tracer = Tracer::attach(targets, options).expect("it attaches");
+        let mut left = 30;
+        while left > 0 {
+            if let Event::Connection(_) = tracer.next(None).expect("it traces") {
+                left -= 1;
+            }
+        }
+        panic!("the panic of a test");
+    };
+    detach_at_end(trace).expect("a thread");
+}
+
+/// A defect of tcptally ends it, and the kernel detaches its tracees.
+#[test]
+fn a_panicking_tracer_ends_and_leaves_servers_running() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let myself = std::env::current_exe().expect("the path of this test");
+    for mode in ["pool=3", "thread", "prefork=3"] {
+        for engine in
+            attach_to(User::Oneself).into_iter().filter(|e| ["perf", "syscall"].contains(e))
+        {
+            let server = Server::c(&program, &[mode], &[Listens::V4]);
+            let mut plain = server.start(&stage, User::Oneself);
+            let load = server.clients(1, 200, 9).at_once(4).keep_coming();
+            let ended = std::process::Command::new(&myself)
+                .args(["--ignored", "--exact", "tracer::attaches_and_panics"])
+                .env("PANIC_PID", plain.pid.to_string())
+                .env("PANIC_ENGINE", engine)
+                .output()
+                .expect("it starts");
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(101), "{engine} {mode}: {said}");
+            assert!(said.contains("tcptally: internal error at tests/faults/tracer.rs:"), "{said}");
+            assert!(
+                said.contains("the panic of a test") && said.contains("please report"),
+                "{said}"
+            );
+            assert!(!load.stop().is_empty(), "{engine} {mode}: nobody was refused");
+            assert!(plain.ended().is_none(), "{engine} {mode}: the server is dead");
+            session_members(plain.pid).into_iter().for_each(assert_free);
+            server.assert_serves();
+        }
     }
 }

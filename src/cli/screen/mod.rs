@@ -23,7 +23,8 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, poll, read};
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    is_raw_mode_enabled, size,
 };
 use ratatui::crossterm::{cursor, execute};
 
@@ -242,6 +243,16 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         let backend = self.terminal.backend_mut();
         let _ = execute!(backend, cursor::Show, LeaveAlternateScreen);
+        let _ = disable_raw_mode();
+    }
+}
+
+/// Restores the terminal if the screen is shown, for a program that ends at once.
+pub(super) fn leave() {
+    if is_raw_mode_enabled().unwrap_or(false) {
+        if let Ok(mut tty) = tty() {
+            let _ = execute!(tty, cursor::Show, LeaveAlternateScreen);
+        }
         let _ = disable_raw_mode();
     }
 }

@@ -4,14 +4,15 @@ mod table;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use parquet::errors::ParquetError;
 use serde_json::{Map, Value};
 
-use self::table::{Cell, Row, Table};
+use self::table::{Batch, Cell, Row, Table};
 use super::error::InputError;
 use super::events::{Event, EventSink};
+use super::expendable::{self, Panicked};
 use super::input::{Input, copy_to_temporary_file};
 use super::reader::{Context, RecordFormat};
 use super::report::{Reports, add_rows};
@@ -73,13 +74,13 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         };
         if table.has("count") && table.has("kind") {
             reports.begin(&input, cx);
-            let end = guarded(|| read_report(&table, &mut reports, cx));
+            let end = read_report(&table, &mut reports, cx);
             fail(&input, end, cx);
             reports.end(cx);
         } else if table.has("local_port") && (table.has("peer_ip") || table.has("peer_ip16")) {
             events.begin(cx);
             let columns = [&EVENT_FIELDS[..], &ADDRESS_COLUMNS].concat();
-            let end = guarded(|| table.rows(&columns, |row| events.take(event(&row), cx)));
+            let end = rows(&table, columns, |row| events.take(event(row), cx));
             fail(&input, end, cx);
             events.end(&input, FORMAT.name, cx);
         } else {
@@ -89,14 +90,28 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     events.warn(cx);
 }
 
-fn open(file: File) -> Result<Table, ParquetError> {
-    guarded(|| Table::open(file))
+/// Reads the footer.
+fn open(file: File) -> Result<Arc<Table>, ParquetError> {
+    let file = Arc::new(file);
+    let work = move |_: &mut dyn FnMut(())| Table::open(file).map(Arc::new);
+    expendable::run(work, |()| ()).unwrap_or_else(damaged)
 }
 
-/// Calls the library, whose panics at damaged files are errors here.
-fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    let damaged = |_| Err(ParquetError::General("it is damaged".into()));
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
+/// Gives each row, with the columns of these names. Those that are missing are null.
+fn rows(
+    table: &Arc<Table>,
+    columns: Vec<&'static str>,
+    mut take: impl FnMut(&Row<'_>),
+) -> Result<(), ParquetError> {
+    let table = table.clone();
+    let work = move |give: &mut dyn FnMut(Batch)| table.read(&columns, give);
+    let take = |batch: Batch| batch.rows().for_each(|row| take(&row));
+    expendable::run(work, take).unwrap_or_else(damaged)
+}
+
+/// The library panics at some damaged files.
+fn damaged<T>(_: Panicked) -> Result<T, ParquetError> {
+    Err(ParquetError::General("it is damaged".into()))
 }
 
 fn fail(input: &Input, end: Result<(), ParquetError>, cx: &mut Context<'_>) {
@@ -182,14 +197,14 @@ fn event(row: &Row<'_>) -> Event {
 
 /// Reads the rows of a report, whose other fields are in the footer.
 fn read_report(
-    table: &Table,
+    table: &Arc<Table>,
     reports: &mut Reports,
     cx: &mut Context<'_>,
 ) -> Result<(), ParquetError> {
-    let mut rows = Vec::new();
-    table.rows(&ROW_COLUMNS, |row| rows.push(row_value(&row)))?;
+    let mut values = Vec::new();
+    rows(table, ROW_COLUMNS.into(), |row| values.push(row_value(row)))?;
     let head = table.text("tcptally.report").unwrap_or_default();
-    add_rows(head, rows, reports, cx).map_err(|e| ParquetError::General(e.to_string()))
+    add_rows(head, values, reports, cx).map_err(|e| ParquetError::General(e.to_string()))
 }
 
 /// A row as the object that it is in jsonl.

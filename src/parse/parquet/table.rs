@@ -26,6 +26,18 @@ pub(super) enum Cell {
     Time(i64),
 }
 
+/// Rows: the values of the columns that are asked for.
+pub(super) struct Batch {
+    columns: Vec<Vec<Cell>>,
+    rows: usize,
+}
+
+impl Batch {
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        (0..self.rows).map(|at| Row { columns: &self.columns, at })
+    }
+}
+
 /// An open file. The library's trait objects for files and row groups would link its reader of
 /// nested rows, which nobody calls: 0.2 MB.
 pub(super) struct Table {
@@ -33,7 +45,7 @@ pub(super) struct Table {
     metadata: ParquetMetaData,
 }
 
-/// One row: the values of the columns that are asked for.
+/// One of them.
 pub(super) struct Row<'a> {
     columns: &'a [Vec<Cell>],
     at: usize,
@@ -48,9 +60,9 @@ impl Row<'_> {
 
 impl Table {
     /// Reads the footer.
-    pub(super) fn open(file: File) -> Result<Table, ParquetError> {
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
-        Ok(Table { file: Arc::new(file), metadata })
+    pub(super) fn open(file: Arc<File>) -> Result<Table, ParquetError> {
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&*file)?;
+        Ok(Table { file, metadata })
     }
 
     /// Whether there is a column of this name.
@@ -75,11 +87,11 @@ impl Table {
         })
     }
 
-    /// Gives each row, with the columns of these names. Those that are missing are null.
-    pub(super) fn rows(
+    /// Gives all rows, with the columns of these names. Those that are missing are null.
+    pub(super) fn read(
         &self,
         names: &[&str],
-        mut give: impl FnMut(Row<'_>),
+        give: &mut dyn FnMut(Batch),
     ) -> Result<(), ParquetError> {
         let places: Vec<Option<usize>> = names.iter().map(|name| self.place(name)).collect();
         for group in self.metadata.row_groups() {
@@ -103,7 +115,7 @@ impl Table {
                         None => Vec::new(),
                     });
                 }
-                (0..rows).for_each(|at| give(Row { columns: &columns, at }));
+                give(Batch { columns, rows });
                 left -= rows;
             }
         }
