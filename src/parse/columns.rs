@@ -1,40 +1,30 @@
-//! Finds the columns of a line, eight bytes at a time.
+//! Finds the columns of a line, 64 bytes at a time.
 
-const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-const HIGH_BITS: u64 = !LOW_BITS;
-
-/// The high bit of each byte that is at most 0x20: blanks and control characters.
-#[inline(always)]
-fn up_to_blank(x: u64) -> u64 {
-    !(((x & LOW_BITS) + 0x5f5f_5f5f_5f5f_5f5f) | x) & HIGH_BITS
-}
-
-/// The high bit of each byte that is a tab.
-#[inline(always)]
-fn tabs(x: u64) -> u64 {
-    let x = x ^ 0x0909_0909_0909_0909;
-    !(((x & LOW_BITS) + LOW_BITS) | x) & HIGH_BITS
-}
+use crate::sys;
 
 /// Passes the parts of `line` between the bytes that are separators to `column`, until that returns false.
-/// `may_separate` has the high bit of each byte that may be one.
+/// No separator is above `highest`.
 #[inline(always)]
 fn each<'a>(
     line: &'a [u8],
-    may_separate: impl Fn(u64) -> u64,
+    highest: u8,
     separates: impl Fn(u8) -> bool,
     mut column: impl FnMut(&'a [u8]) -> bool,
 ) {
     let mut from = 0;
-    for at in (0..line.len()).step_by(8) {
-        let eight = line[at..].first_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0xff; 8];
-            padded[..line.len() - at].copy_from_slice(&line[at..]);
-            padded
-        });
-        let mut found = may_separate(u64::from_le_bytes(eight));
+    for at in (0..line.len()).step_by(64) {
+        let mut found = match (line[at..].first_chunk(), line.last_chunk()) {
+            (Some(block), _) => sys::digits::at_most(block, highest),
+            // The last 64 bytes, without those that were looked at.
+            (None, Some(last)) => sys::digits::at_most(last, highest) >> (at + 64 - line.len()),
+            (None, None) => {
+                let mut padded = [0xff; 64];
+                padded[..line.len()].copy_from_slice(line);
+                sys::digits::at_most(&padded, highest)
+            }
+        };
         while found != 0 {
-            let to = at + found.trailing_zeros() as usize / 8;
+            let to = at + found.trailing_zeros() as usize;
             found &= found - 1;
             if separates(line[to]) {
                 if !column(&line[from..to]) {
@@ -50,7 +40,7 @@ fn each<'a>(
 /// Passes the columns of `line`, which are separated by single tabs, to `column`, until that returns false.
 #[inline]
 pub(super) fn each_tabbed<'a>(line: &'a [u8], column: impl FnMut(&'a [u8]) -> bool) {
-    each(line, tabs, |_| true, column);
+    each(line, b'\t', |byte| byte == b'\t', column);
 }
 
 /// Passes the words of `line`, between any white space, to `word`.
@@ -58,7 +48,7 @@ pub(super) fn each_tabbed<'a>(line: &'a [u8], column: impl FnMut(&'a [u8]) -> bo
 pub(super) fn each_word<'a>(line: &'a [u8], mut word: impl FnMut(&'a [u8])) {
     each(
         line,
-        up_to_blank,
+        b' ',
         |byte| byte.is_ascii_whitespace(),
         |text| {
             if !text.is_empty() {
@@ -87,7 +77,7 @@ mod tests {
         fn columns_and_words_are_those_of_split(
             line in prop::collection::vec(prop_oneof![
                 3 => any::<u8>(), 3 => prop::sample::select(b"\t \r\n\x0b\x0c\0\x08\x1f\x21".to_vec()), 6 => b'a'..=b'z',
-            ], 0..60),
+            ], 0..200),
             most in 1..20_usize,
         ) {
             let mut columns = Vec::new();

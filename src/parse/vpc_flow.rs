@@ -45,13 +45,15 @@ const NAMES: [&str; 9] = [
     "flow-direction",
 ];
 const NEEDED: usize = 7;
+/// The place of columns that are not used.
+const UNUSED: usize = NAMES.len();
 
 type Columns = [Option<usize>; NAMES.len()];
 
 struct VpcFlow {
     columns: Option<Columns>,
-    /// What each column is, as a place in [`NAMES`].
-    places: Vec<Option<usize>>,
+    /// What each column is: a place in [`NAMES`], or [`UNUSED`].
+    places: Vec<usize>,
 }
 
 /// The columns that a header line names.
@@ -67,17 +69,17 @@ fn columns(line: &[u8]) -> Option<(Columns, usize)> {
     columns[..NEEDED].iter().all(Option::is_some).then_some((columns, names.len()))
 }
 
-type Values<'a> = [&'a [u8]; NAMES.len()];
+/// The values of a line, in the order of [`NAMES`], and one that is not used.
+type Values<'a> = [&'a [u8]; UNUSED + 1];
 
 impl VpcFlow {
-    /// The values of a line, in the order of [`NAMES`], and the number of its columns.
+    /// The values of a line and the number of its columns.
     fn values<'a>(&self, line: &'a [u8]) -> (Values<'a>, usize) {
-        let mut values: Values<'a> = [b""; NAMES.len()];
+        let mut values: Values<'a> = [b""; UNUSED + 1];
         let mut width = 0;
         each_word(line, |word| {
-            if let Some(Some(place)) = self.places.get(width) {
-                values[*place] = word;
-            }
+            let place = self.places.get(width).map_or(UNUSED, |place| *place);
+            values[place] = word;
             width += 1;
         });
         (values, width)
@@ -89,7 +91,8 @@ impl LineLog for VpcFlow {
         let Some((columns, width)) = lines.iter().find_map(|line| columns(line)) else {
             return VpcFlow { columns: None, places: Vec::new() };
         };
-        let place = |at: usize| columns.iter().position(|column| *column == Some(at));
+        let place =
+            |at: usize| columns.iter().position(|column| *column == Some(at)).unwrap_or(UNUSED);
         VpcFlow { columns: Some(columns), places: (0..width).map(place).collect() }
     }
 
@@ -128,7 +131,7 @@ impl LineLog for VpcFlow {
 }
 
 fn flow(values: &Values<'_>) -> ParsedLine {
-    let [from, to, from_port, to_port, protocol, start, flags, action, direction] = *values;
+    let [from, to, from_port, to_port, protocol, start, flags, action, direction, _] = *values;
     // `-`: no data in this interval.
     if protocol != b"6" {
         return if number::<u8>(protocol).is_some() || protocol == b"-" {

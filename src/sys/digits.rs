@@ -1,10 +1,10 @@
-//! Finds ASCII digits and ends of lines, and compares bytes, up to 64 at once, with vector instructions.
+//! Finds ASCII digits, small bytes and ends of lines, and compares bytes, up to 64 at once, with vector instructions.
 
-pub(crate) use super::arch::{digits, line_ends, shared};
+pub(crate) use super::arch::{at_most, digits, line_ends, shared};
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, line_ends, shared};
+    use super::{at_most, digits, line_ends, shared};
 
     #[test]
     fn every_byte_at_every_place() {
@@ -31,6 +31,20 @@ mod tests {
                     let rest = if rest == b'\n' { !0 } else { 0 } & !(1 << at);
                     let want = rest | u64::from(byte == b'\n' || byte == 0) << at;
                     assert_eq!(line_ends(&bytes), want, "{byte} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_bytes_are_found_at_every_place() {
+        for at in 0..64 {
+            for byte in 0..=u8::MAX {
+                for (limit, rest) in [(b' ', b'x'), (b'\t', 0xf0), (0xf0, 0xf1), (0, 1)] {
+                    let mut bytes = [rest; 64];
+                    bytes[at] = byte;
+                    let want = u64::from(byte <= limit) << at;
+                    assert_eq!(at_most(&bytes, limit), want, "{byte} at {at}, {limit}");
                 }
             }
         }

@@ -273,3 +273,18 @@ pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
     };
     bits(masks)
 }
+
+/// Returns which of the bytes are at most `limit`; the first byte is the lowest bit.
+#[inline(always)]
+pub(crate) fn at_most(bytes: &[u8; 64], limit: u8) -> u64 {
+    use std::arch::aarch64::{vcleq_u8, vdupq_n_u8, vld1q_u8};
+    // SAFETY: every AArch64 that runs Linux has NEON, and each load reads 16 bytes of `bytes`.
+    let masks = unsafe {
+        let mut masks = [vdupq_n_u8(0); 4];
+        for (mask, sixteen) in masks.iter_mut().zip(bytes.as_chunks::<16>().0) {
+            *mask = vcleq_u8(vld1q_u8(sixteen.as_ptr()), vdupq_n_u8(limit));
+        }
+        masks
+    };
+    bits(masks)
+}

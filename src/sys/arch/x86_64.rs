@@ -231,3 +231,22 @@ pub(crate) fn line_ends(bytes: &[u8; 64]) -> u64 {
     }
     ends
 }
+
+/// Returns which of the bytes are at most `limit`; the first byte is the lowest bit.
+#[inline(always)]
+pub(crate) fn at_most(bytes: &[u8; 64], limit: u8) -> u64 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi8,
+    };
+    let mut found = 0;
+    for (n, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+        // SAFETY: every x86-64 has SSE2, and the load reads these 16 bytes, aligned or not.
+        let mask = unsafe {
+            let bytes = _mm_loadu_si128(sixteen.as_ptr().cast::<__m128i>());
+            let smaller = _mm_min_epu8(bytes, _mm_set1_epi8(limit as i8));
+            _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, smaller))
+        };
+        found |= u64::from(mask as u16) << (16 * n);
+    }
+    found
+}
