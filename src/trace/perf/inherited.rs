@@ -9,11 +9,13 @@
 //! but not counted here, so the difference may hide as many lost ones.
 
 use std::io;
+use std::time::Duration;
 
 use crate::sys::capability;
 use crate::sys::perf::{Event, Tracepoint};
 use crate::sys::perf_ring::Inherit;
 use crate::sys::ptrace::Tid;
+use crate::trace::procfs;
 
 use super::PerfError;
 use super::events::{Events, SUCCESS};
@@ -21,6 +23,9 @@ use super::tracepoint::Tracepoints;
 
 /// How many times to try to read the counters at a moment at which the thread accepts nothing.
 const TRIES: usize = 20;
+/// How many such readings of a thread that runs are compared, and how much time lies between them.
+const READINGS_OF_RUNNING: u32 = 4;
+const READING_INTERVAL: Duration = Duration::from_micros(50);
 
 /// The inherited events of each thread that existed at the start.
 #[derive(Debug)]
@@ -84,12 +89,20 @@ impl Inherited {
         let Some(family) = self.families.iter_mut().find(|family| family.tid == tid) else {
             return;
         };
+        // An accept increments the thread's own events first, as the newest. A reading in between is too
+        // small by one, which only a thread that runs can cause.
+        let is_running = |tid| matches!(procfs::state_and_user_time(tid), Some(('R', _)));
+        let mut wanted = if is_running(tid) { READINGS_OF_RUNNING } else { 1 };
         for _ in 0..TRIES {
             let counts = [family.count(), events.count().ok(), family.count()];
             if let [Some(first), Some(own), Some(last)] = counts {
-                family.before = first.saturating_sub(own);
+                family.before = family.before.max(first.saturating_sub(own));
                 if first == last {
-                    return;
+                    wanted -= 1;
+                    if wanted == 0 {
+                        return;
+                    }
+                    std::thread::sleep(READING_INTERVAL);
                 }
             }
         }
