@@ -44,7 +44,8 @@ has_glibc() { # MAJOR MINOR
 flags() {
     sysroot=$(rustc --print sysroot)
     hash=$(rustc -vV | sed -n 's/^commit-hash: //p')
-    printf '%s\037' -Ctarget-feature=+crt-static
+    # No panic unwinds, so that the tables for it are of no use.
+    printf '%s\037' -Ctarget-feature=+crt-static -Cforce-unwind-tables=no
     # Functions are inlined where they are small, and everywhere only if they are marked #[inline(always)].
     printf '%s\037' -Cllvm-args=-inlinehint-threshold=100 -Cllvm-args=-inline-threshold=30
     # No path of this machine in the program.
