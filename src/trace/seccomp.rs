@@ -1,6 +1,6 @@
 //! The seccomp filter of a spawned server: RET_TRACE for accept, ALLOW for all else.
 
-use crate::sys::arch::{AUDIT_ARCHES, CALLS, Call, SOCKETCALL_ACCEPTS};
+use crate::sys::arch::{AUDIT_ARCHES, Arch, CALLS, Call, SOCKETCALL_ACCEPTS};
 use crate::sys::fork::Instruction;
 
 use super::untraced::CLONE_UNTRACED;
@@ -19,12 +19,15 @@ pub(super) struct Program {
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 
 /// The data of RET_TRACE for clone and clone3. The other data are those of a filter of the server's own: of two filters
 /// that return RET_TRACE, the kernel takes the newer one.
 pub(super) const CLONE_DATA: u64 = 0x7c1a;
 /// The same for accept and io_uring_setup.
 pub(super) const ACCEPT_DATA: u64 = 0x7c1b;
+/// The same for seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER.
+pub(super) const LISTENER_DATA: u64 = 0x7c1c;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -38,6 +41,20 @@ const fn statement(code: u16, k: u32) -> Instruction {
 /// Continues with the next instruction if equal, otherwise skips `skip` instructions.
 const fn unless_equal_skip(k: u32, skip: u8) -> Instruction {
     Instruction { code: JUMP_IF_EQUAL, jt: 0, jf: skip, k }
+}
+
+/// Returns RET_TRACE where a filter is installed that asks another process: its answer outranks RET_TRACE, so that
+/// accepts may pass unseen. The accumulator holds the number.
+fn stop_at_new_listener() -> [Instruction; 6] {
+    let new_listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    [
+        unless_equal_skip(libc::SYS_seccomp as u32, 5),
+        statement(LOAD, FIRST_ARGUMENT),
+        unless_equal_skip(libc::SECCOMP_SET_MODE_FILTER, 3),
+        statement(LOAD, SECOND_ARGUMENT),
+        Instruction { code: JUMP_IF_SET, jt: 0, jf: 1, k: new_listener },
+        statement(RETURN, libc::SECCOMP_RET_TRACE | LISTENER_DATA as u32),
+    ]
 }
 
 impl Program {
@@ -84,6 +101,9 @@ impl Program {
                     block.extend(inner);
                     block.push(statement(LOAD, NUMBER));
                 }
+            }
+            if self.trace && arch == Arch::Native {
+                block.extend(stop_at_new_listener());
             }
             block.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
             program.push(statement(LOAD, ARCH));

@@ -25,3 +25,22 @@ fn calls_that_a_filter_leaves_to_a_tracer_fail_as_without_tcptally() {
         }
     }
 }
+
+/// What the other process answers outranks the stop by tcptally's filter.
+#[test]
+fn accepts_that_another_process_allows_are_counted_or_told_to_be_missing() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for engine in ["seccomp", "syscall"] {
+        let server = Server::c(&program, &["ask"], &[Listens::V4]);
+        let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
+        let made = server.clients(1, 40, 5).run();
+        let report = run.end();
+        if engine == "syscall" {
+            report.assert_counts(&made);
+            continue;
+        }
+        assert_eq!(report.0["complete"], false, "{}", report.0);
+        assert!(report.warnings().contains("--engine syscall"), "{}", report.0);
+    }
+}

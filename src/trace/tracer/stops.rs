@@ -193,6 +193,15 @@ impl Tracees {
                 }
                 is_counting
             }
+            seccomp::LISTENER_DATA => {
+                self.status.record_shortfall(
+                    ShortfallKind::Unobservable,
+                    1,
+                    "the server lets another process decide on its system calls (seccomp_unotify(2)): if accept \
+                     is among them, its connections are not counted; use '--engine syscall'",
+                );
+                false
+            }
             // A filter of the server's own. To continue would allow what it does not.
             _ => {
                 unless_killed(stop.fail_call())?;

@@ -69,6 +69,7 @@
  *   segv                    instead of the exit, die of SIGSEGV
  *   tracer=DATA             enter a seccomp filter that returns RET_TRACE with DATA for getppid, which
  *                           must fail with ENOSYS; the exit status is 72 if it does not
+ *   ask                     enter a seccomp filter by which another process allows each accept
  *   child=PROGRAM           run PROGRAM with the arguments that follow, as a child, and wait
  *   without=CALLS:ERRNO=PROGRAM  as the only argument but those of PROGRAM: execute it where these
  *                           system calls (without.c) fail, as in many containers, or perf_event_open with
@@ -190,6 +191,8 @@ int main(int argc, char **argv)
             return run_without(what, argv + i);
         } else if (!strcmp(a, "activated"))
             listen_activated();
+        else if (!strcmp(a, "ask"))
+            ask_at_accept();
         else if (!strcmp(a, "mute"))
             options.mute = 1;
         else if (!strcmp(a, "reset"))

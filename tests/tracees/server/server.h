@@ -78,6 +78,7 @@ int run_child(char **argv);
 void leave_call_to_tracer(unsigned data);
 
 /* without.c */
+void ask_at_accept(void);
 int run_without(char *what, char **argv);
 void run_signals(void);
 

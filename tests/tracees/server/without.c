@@ -146,6 +146,40 @@ static int start_answering(unsigned long long refused, int error)
     return -1;
 }
 
+static int install(struct sock_fprog *filter, unsigned flags)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        fail("no_new_privs");
+    int listener = syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, filter);
+    if (listener < 0)
+        fail("seccomp");
+    return listener;
+}
+
+static void give_listener(int other, int listener)
+{
+    char done;
+    if (write(other, &listener, sizeof listener) < 0 || read(other, &done, 1) != 1)
+        fail("the process that answers");
+    close(other);
+    close(listener);
+}
+
+/* Another process allows each accept. */
+void ask_at_accept(void)
+{
+    int other = start_answering(0, 0);
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_accept4, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)__NR_accept, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {5, program};
+    give_listener(other, install(&filter, SECCOMP_FILTER_FLAG_NEW_LISTENER));
+}
+
 /* what: CALL,CALL:ERRNO; in place of CALL a field of perf_event_attr */
 int run_without(char *what, char **argv)
 {
@@ -181,19 +215,10 @@ int run_without(char *what, char **argv)
     program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog filter = {n, program};
     unsigned flags = refused ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        fail("no_new_privs");
     int other = refused ? start_answering(refused, errno_named(colon + 1)) : -1;
-    int listener = syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
-    if (listener < 0)
-        fail("seccomp");
-    if (refused) {
-        char done;
-        if (write(other, &listener, sizeof listener) < 0 || read(other, &done, 1) != 1)
-            fail("the process that answers");
-        close(other);
-        close(listener);
-    }
+    int listener = install(&filter, flags);
+    if (refused)
+        give_listener(other, listener);
     execv(argv[0], argv);
     fail(argv[0]);
     return 1;
