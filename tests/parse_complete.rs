@@ -348,6 +348,83 @@ fn table() -> Vec<Row> {
             1,
             &["haproxy.requests: HAProxy writes a line for each request in mode http; 1 line is"],
         ),
+        // Nothing shows that connections were recorded.
+        row(
+            "sysdig.none",
+            SYSDIG.replace("accept", "read"),
+            0,
+            &["sysdig.none: no call of accept that returned is in it"],
+        ),
+        row(
+            "kernel.log",
+            LOG.replace("SYN", "ACK"),
+            0,
+            &["no LOG line in it is of a SYN that came in"],
+        ),
+        row(
+            "filterlog.udp",
+            FILTERLOG.replace(",6,tcp,", ",17,udp,"),
+            0,
+            &["no SYN that a rule passed in"],
+        ),
+        row(
+            "mikrotik.udp",
+            MIKROTIK.replace("TCP (SYN)", "UDP"),
+            0,
+            &["no SYN that came in is in it"],
+        ),
+        row(
+            "pfirewall.udp",
+            PFIREWALL.replace("TCP", "UDP"),
+            0,
+            &["no allowed connection is in it"],
+        ),
+        row("vpc.udp", VPC.replace(" 6 ", " 17 "), 0, &["no accepted flow of TCP is in it"]),
+        row("tracked.udp", TRACKED.replace("tcp 6 ", "udp 17 "), 0, &["no flow in it is of TCP"]),
+        row("flows.udp", FLOW.replace("TCP ", "UDP "), 0, &["no flow in it is of TCP"]),
+        row(
+            "tcpdump.udp",
+            "10:58:42.200113 IP 198.51.100.10.40755 > 192.0.2.77.4711: UDP, length 9\n",
+            0,
+            &["no packet in it is of TCP"],
+        ),
+        row(
+            "sockets.listening",
+            SOCKETS.replace(
+                "ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755",
+                "LISTEN 0 511 0.0.0.0:443 0.0.0.0:*",
+            ),
+            0,
+            &["no TCP connection in any state is in it"],
+        ),
+        // Lines that hold connections in a form that no reader knows.
+        row(
+            "sockets.quoted",
+            SOCKETS.replace("ESTAB 0", "['ESTAB 0"),
+            0,
+            &["sockets.quoted: 1 line could not be read"],
+        ),
+        row("gcp.behind", format!("{GCP}web: {GCP}"), 1, &["gcp.behind: 1 line could not be read"]),
+        row(
+            "flows.behind",
+            format!("{FLOW}web: {}", FLOW.lines().nth(1).unwrap()),
+            1,
+            &["1 line with addresses is not understood as netflow"],
+        ),
+        row(
+            "conntrack.wrapped",
+            format!("{TRACKED}{}", &TRACKED[..TRACKED.find("dport=").unwrap() + 7]),
+            1,
+            &["of 1 TCP flow cannot be read"],
+        ),
+        row(
+            "lsof.names",
+            "COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\n\
+             nginx 9 www 3u IPv4 70 0t0 TCP 192.0.2.77:443->198.51.100.7:40755 (ESTABLISHED)\n\
+             nginx 9 www 4u IPv4 71 0t0 TCP web:https->client:40756 (ESTABLISHED)\n",
+            1,
+            &["lsof.names: 1 line could not be read"],
+        ),
         row("sysdig.cut", format!("{SYSDIG}{}", cut(SYSDIG, 40)), 1, &["sysdig.cut: 1 line could"]),
         row(
             "mikrotik.cut",
@@ -668,6 +745,12 @@ fn table() -> Vec<Row> {
         },
         row("report.cut", cut(REPORT, 30), 0, &["report.cut is no whole report"]),
         row(
+            "report.more",
+            REPORT.replace("\"count\":1", "\"count\":3"),
+            3,
+            &["report.more: its rows have 2 connections more than its total says"],
+        ),
+        row(
             "tally.jsonl",
             "{\"kind\":\"row\",\"ip\":\"192.0.2.9\",\"count\":1,\"first\":null,\"last\":null}\n",
             1,
@@ -840,11 +923,25 @@ fn lines_of_another_format_make_the_report_incomplete() {
 }
 
 #[test]
+fn a_file_of_zeros_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = row("zeros", [0; 5000], 0, &[]);
+    std::fs::write(folder.path().join("zeros"), [0; 5000]).unwrap();
+    let output = parse(folder.path(), &row, &["-F", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["complete"], false, "{report}");
+    assert!(
+        report["warnings"].to_string().contains("zeros has nothing but zero bytes"),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_total_of_0_has_a_reason() {
     let other = "accept4(3, NULL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)\n";
     let rows = [
         row("strace.log", other, 0, &["strace.log: read as strace", "accept call"]),
-        row("kernel.log", LOG.replace("SYN", "ACK"), 0, &["read as netfilter", "SYN"]),
         row("tcpdump.txt", DUMP.replace("[S]", "[.]"), 0, &["read as tcpdump", "opens"]),
         row("empty", "", 0, &["empty is empty"]),
         Row {

@@ -93,6 +93,12 @@ const DECORATIONS: &[(&str, Decoration)] = &[
         let text = l.replace('\\', "\\\\").replace('"', "\\\"").replace('\t', "\\t");
         format!("time=\"2026-11-26T{}Z\" level=info msg=\"{text}\"", clock(n))
     }),
+    ("GELF", |l, n| {
+        json!({"version": "1.1", "host": "web", "short_message": l, "timestamp": 1_795_694_400 + n})
+            .to_string()
+    }),
+    ("OpenTelemetry", |l, _| json!({"body": {"stringValue": l}}).to_string()),
+    ("Insights", |l, _| json!({"@message": l}).to_string()),
     ("HTML", |l, _| html(l)),
     ("HTML numbers", |l, _| l.replace('"', "&#34;").replace('>', "&gt;")),
     ("no-break spaces", |l, _| l.replace(' ', "\u{a0}")),
@@ -104,6 +110,43 @@ const DECORATIONS: &[(&str, Decoration)] = &[
     ("numbered quotation", |l, n| format!("{}: > {l}", n + 1)),
     ("log of a container", |l, n| format!("web-1  | 2026-11-26T{}.1Z {l}", clock(n))),
     ("grep of a log", |l, n| format!("x.log:{}:Nov 26 {} myhost relay[9]: {l}", n + 1, clock(n))),
+];
+
+/// Makes of a text what another program makes of it.
+type Wrapping = fn(&str) -> String;
+
+/// Texts in strings, and in lists of them.
+const WRAPPINGS: &[(&str, Wrapping)] = &[
+    ("a string of JSON", |text| json!(text).to_string()),
+    ("a result of Ansible", |text| {
+        format!(
+            "ok: [web] => {}\n",
+            json!({"changed": true, "rc": 0, "stdout": "", "stderr": text})
+        )
+    }),
+    ("a result of Ansible over many lines", |text| {
+        let result = json!({"changed": true, "rc": 0, "stdout": text, "stdout_lines": [text]});
+        format!("TASK [debug] ****\nok: [web] => {result:#}\n")
+    }),
+    ("a stream of Loki", |text| {
+        let lines = text.lines().enumerate();
+        let values: Vec<_> = lines
+            .map(|(n, line)| json!([(1_795_694_400_000_000_000_u64 + n as u64).to_string(), line]))
+            .collect();
+        json!({"data": {"result": [{"stream": {"app": "web"}, "values": values}]}}).to_string()
+    }),
+    ("a table of CSV", |text| {
+        let lines = text.lines().map(|line| format!("\"{}\"\n", line.replace('"', "\"\"")));
+        format!("\"_raw\"\n{}", lines.collect::<String>())
+    }),
+    ("lines of 80 characters", |text| {
+        let wrapped = |line: &str| {
+            let characters: Vec<char> = line.chars().collect();
+            let parts = characters.chunks(80).map(|part| part.iter().collect::<String>() + "\n");
+            parts.collect::<String>()
+        };
+        text.lines().map(wrapped).collect()
+    }),
 ];
 
 /// What `parse` made of files.
@@ -211,6 +254,13 @@ fn decorated_records_are_read_or_reported_incomplete() {
             }
             if let Some(fault) = fault(&answer, &plain) {
                 faults.push(format!("{} behind {name}: {fault}", path.display()));
+            }
+        }
+        for (name, wrap) in WRAPPINGS {
+            let file = directory.path().join("record");
+            std::fs::write(&file, wrap(&text)).unwrap();
+            if let Some(fault) = fault(&ask(&[file], &truth), &plain) {
+                faults.push(format!("{} in {name}: {fault}", path.display()));
             }
         }
     }

@@ -53,6 +53,15 @@ pub enum InputError {
         /// The command that decompresses it.
         tool: &'static str,
     },
+    /// It has bytes, and all are zero.
+    #[error(
+        "{name} has nothing but zero bytes: what was written there is lost (a full disk, a crash, or a log that was \
+         truncated while a program had it open); make the record again"
+    )]
+    Zeros {
+        /// The name of the input.
+        name: String,
+    },
     /// No format recognises the content.
     #[error(
         "{name} is not in a known record format{hint}; known are: {known} ({option} forces one)"

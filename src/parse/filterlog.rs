@@ -38,6 +38,13 @@ impl LineLog for Filterlog {
         Filterlog
     }
 
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(
+            "no SYN that a rule passed in is in it, so nothing shows that such rules log; switch on 'Log packets' in \
+             the rule that passes the connections",
+        )
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         // Every line has it, in its tag.
         static TAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("filterlog"));

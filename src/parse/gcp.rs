@@ -66,10 +66,20 @@ struct Pair {
     there_port: u16,
 }
 
-fn line(text: &[u8]) -> Line {
+/// What a line is that is no whole entry of a connection; `None`: it is one.
+fn no_entry(text: &[u8]) -> Option<Line> {
     let has = |name: &[u8]| memchr::memmem::find(text, name).is_some();
-    if text.first() != Some(&b'{') || !has(b"\"connection\":") || !has(b"\"src_ip\":") {
-        return Line::Foreign;
+    match (text.first() == Some(&b'{'), has(b"\"connection\":"), has(b"\"src_ip\":")) {
+        (true, true, true) => None,
+        // A part of an entry, or one behind other text.
+        (false, _, true) => Some(Line::Broken),
+        _ => Some(Line::Foreign),
+    }
+}
+
+fn line(text: &[u8]) -> Line {
+    if let Some(line) = no_entry(text) {
+        return line;
     }
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(text) else {
         return Line::Broken;

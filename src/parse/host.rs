@@ -1,6 +1,6 @@
 //! [`Host`]: one end of a connection as a record names it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -143,6 +143,30 @@ impl Ends {
     }
 }
 
+/// Whether a line has two addresses of IP or more.
+pub(crate) fn has_two_addresses(line: &[u8]) -> bool {
+    let is_part = |b: &u8| b.is_ascii_hexdigit() || b".:".contains(b);
+    line.split(|b| !is_part(b)).filter(|word| begins_with_address(word)).nth(1).is_some()
+}
+
+/// Whether a word begins with an address, which a port may follow.
+fn begins_with_address(word: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(word) else { return false };
+    let is_ipv4 = || {
+        let mut parts = text.split(['.', ':']);
+        let byte = |part: Option<&str>| part.is_some_and(|part| part.parse::<u8>().is_ok());
+        text.bytes().filter(|b| *b == b'.').count() >= 3 && (0..4).all(|_| byte(parts.next()))
+    };
+    let is_ipv6 = || {
+        let colons = text.bytes().filter(|b| *b == b':').count();
+        colons >= 2
+            && [text, text.rsplit_once([':', '.']).map_or("", |(host, _)| host)]
+                .iter()
+                .any(|text| text.parse::<Ipv6Addr>().is_ok())
+    };
+    is_ipv4() || is_ipv6()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +197,19 @@ mod tests {
         assert!(!ends("192.0.2.77", "198.51.100.1").inbound(&local));
         assert!(ends("127.0.0.1", "127.0.0.1").inbound(&local));
         assert!(ends("192.0.2.77", "198.51.100.1").inbound(&[]));
+    }
+
+    #[test]
+    fn addresses_in_a_line_are_found() {
+        for line in [
+            "a 192.0.2.77:443 -> 198.51.100.7.40755 b",
+            "src=2001:db8::7 dst=2001:db8:77::1",
+            "{\"a\":\"192.0.2.77\",\"b\":\"[2001:db8::1]:443\"}",
+        ] {
+            assert!(has_two_addresses(line.as_bytes()), "{line}");
+        }
+        for line in ["192.0.2.77 10:58:42 00:11:22:33:44:55", "version 1.2.3 of 192.0.2.77", ""] {
+            assert!(!has_two_addresses(line.as_bytes()), "{line}");
+        }
     }
 }

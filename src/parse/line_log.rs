@@ -33,6 +33,8 @@ pub(crate) enum ParsedLine {
     Call(Box<Call>),
     /// Of this format, and not of a connection that counts.
     Other,
+    /// The same, but such a line is there only if connections are recorded.
+    Evidence,
     /// Of this format, and perhaps of a connection, but its fields cannot be read.
     Broken,
     /// Of this format: the record itself says that it lost events here.
@@ -87,6 +89,12 @@ pub(crate) trait LineLog: Sync + 'static {
                 | ParsedLine::Blocked
                 | ParsedLine::Outbound
         )
+    }
+
+    /// What a record without connections lacks, if some records never have any: what would show that they are
+    /// recorded, and how to record them.
+    fn without_evidence(&self) -> Option<&'static str> {
+        None
     }
 
     /// Where the log's own text begins in a line, if `at` is behind what looks like the prefixes of other programs:
@@ -209,6 +217,7 @@ struct LeftOut {
     midstream: u64,
     blocked: u64,
     outbound: u64,
+    evidence: u64,
 }
 
 impl LeftOut {
@@ -219,6 +228,7 @@ impl LeftOut {
         self.midstream += other.midstream;
         self.blocked += other.blocked;
         self.outbound += other.outbound;
+        self.evidence += other.evidence;
     }
 }
 
@@ -277,6 +287,7 @@ impl Block {
                 reader.events.take_ends(ends, established, time, seen, found);
             }
             ParsedLine::Other => {}
+            ParsedLine::Evidence => self.left_out.evidence += 1,
             ParsedLine::Broken => self.left_out.broken += 1,
             ParsedLine::Lost => self.left_out.lost += 1,
             ParsedLine::Midstream => self.left_out.midstream += 1,
@@ -335,10 +346,17 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
             cx.record_read_error(&input, e);
         }
     }
-    cx.is_own_line = Some(Box::new(move |line| looks.iter().any(|look| look.is_own(line))));
+    let without_evidence = looks.first().and_then(|look| look.log.without_evidence());
+    let looks = std::rc::Rc::new(looks);
+    let own = std::rc::Rc::clone(&looks);
+    cx.is_own_line = Some(Box::new(move |line| own.iter().any(|look| look.is_own(line))));
+    cx.is_known_line = Some(Box::new(move |line| {
+        looks.iter().any(|look| !matches!(look.parse_line(line, false), ParsedLine::Foreign))
+    }));
     let mut seen = run.finish(&name, cx);
     (seen.outbound, seen.blocked) = (left_out.outbound, left_out.blocked);
     report_left_out(&name, left_out, &seen, cx);
+    report_without_evidence(&name, left_out, &seen, without_evidence, cx);
     if established && seen.undecided > 0 {
         cx.status.warn(format!(
             "{name}: the record does not show whether {} established; {} counts {}",
@@ -439,6 +457,21 @@ fn report_left_out(name: &str, left_out: LeftOut, seen: &Seen, cx: &mut Context<
              log those, too"
         ),
     );
+}
+
+/// Reports that nothing in a run shows that connections are recorded.
+fn report_without_evidence(
+    name: &str,
+    left_out: LeftOut,
+    seen: &Seen,
+    text: Option<&str>,
+    cx: &mut Context<'_>,
+) {
+    let LeftOut { broken, blocked, midstream, evidence, .. } = left_out;
+    let any = broken + blocked + midstream + evidence + seen.connections + seen.packets;
+    if let Some(text) = text.filter(|_| any == 0) {
+        cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, format!("{name}: {text}"));
+    }
 }
 
 /// Reports what of an input may hide connections.

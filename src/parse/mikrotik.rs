@@ -37,6 +37,13 @@ impl LineLog for Mikrotik {
         Mikrotik
     }
 
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(
+            "no SYN that came in is in it, so nothing shows that a rule logs them; a rule with \
+             tcp-flags=syn and action=log does",
+        )
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let (Some(inward), Some(proto)) =
             (memmem::find(line, b" in:"), memmem::find(line, b" proto "))

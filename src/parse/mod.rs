@@ -5,6 +5,7 @@
 //! file or folder with a `RecordFormat` (`reader`) and one line in `registry::FORMATS`.
 
 mod asa;
+mod azure;
 mod bcc;
 mod calls;
 mod coalesce;
@@ -56,6 +57,7 @@ mod text;
 mod timestamp;
 mod truss;
 mod tshark;
+mod vpc_csv;
 mod vpc_flow;
 mod windows_firewall;
 mod zeek;

@@ -152,6 +152,9 @@ pub(crate) struct Context<'a> {
     /// Set by the reader: whether a line is certainly one of the record. Where a heading says what the
     /// columns are, [`RecordFormat::recognise`] cannot tell it of a line alone.
     pub is_own_line: Option<LineTest>,
+    /// Set by readers that ignore lines which [`RecordFormat::recognise`] does not know alone: whether the reader
+    /// knows a line, even if it says nothing about a connection.
+    pub is_known_line: Option<LineTest>,
 }
 
 /// Tests a line.
@@ -166,6 +169,12 @@ impl Context<'_> {
     /// Returns the time zone of local times.
     pub(crate) fn zone(&self) -> TimeZone {
         self.options.tz.clone().unwrap_or_else(local_zone)
+    }
+
+    /// Reports that nothing in the inputs `name` shows that connections were recorded, unless `is_shown`.
+    pub(crate) fn require_evidence(&mut self, is_shown: bool, name: &str, text: &str) {
+        let kind = ShortfallKind::UnreadInput;
+        self.status.record_shortfall(kind, (!is_shown).into(), format!("{name}: {text}"));
     }
 
     /// What could not be read so far, to compare with [`record_input`](Context::record_input).

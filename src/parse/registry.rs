@@ -5,16 +5,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decoration::pasted;
+use super::decoration::{escaped, pasted};
 use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
-    asa, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines, mikrotik,
-    netfilter, netflow, parquet, pcap, perf_trace, report, socket_list, strace, suricata, sysdig,
-    systemtap, tcpdump, truss, tshark, vpc_flow, windows_firewall, zeek,
+    asa, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines,
+    mikrotik, netfilter, netflow, parquet, pcap, perf_trace, report, socket_list, strace, suricata,
+    sysdig, systemtap, tcpdump, truss, tshark, vpc_csv, vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 
@@ -41,6 +41,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &mikrotik::FORMAT,
     &vpc_flow::FORMAT,
     &gcp::FORMAT,
+    &azure::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
@@ -226,6 +227,11 @@ impl<'a> Sorted<'a> {
     /// Adds one input. Returns its name if its format is unknown.
     fn add(&mut self, mut input: Input, forced: Option<&'static RecordFormat>) -> Option<String> {
         let format = match detect(&mut input, forced) {
+            Ok(_) if input.is_hole() => {
+                let name = input.name().to_owned();
+                self.fail(name.clone(), input.path(), InputError::Zeros { name });
+                return None;
+            }
             Ok(_) if input.head().is_empty() => {
                 self.empty.push(input);
                 return None;
@@ -332,9 +338,11 @@ fn detect(
             continue;
         }
         let head = input.head();
-        // Whether an object wraps a log is known only at its end.
-        let decided = enough || !matches!(head.first(), Some(b'{' | b'['));
-        let format = forced.filter(|_| enough).or_else(|| recognise(head)).filter(|_| decided);
+        // Whether an object or a string holds a log is known only at its end, or that of the line.
+        let decided = |format: &&RecordFormat| {
+            enough || !format.is_text && !matches!(head.first(), Some(b'{' | b'['))
+        };
+        let format = forced.filter(|_| enough).or_else(|| recognise(head)).filter(decided);
         let head_len = head.len();
         if enough && clean_if_copied(input, format) {
             continue;
@@ -374,16 +382,36 @@ fn detect_at_end(
 /// Restores a text that was copied from a web page or a terminal, if it needs that to be read.
 /// Returns whether it did.
 fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
+    if is_escaped(input.head(), format) {
+        return input.convert(escaped::unescape);
+    }
+    if format.is_none() && azure::has_tuples(input.head()) {
+        return input.convert(azure::convert);
+    }
+    if format.is_none() && vpc_csv::is_csv(input.head()) {
+        return input.convert(vpc_csv::convert);
+    }
     let is_copied = match format {
         // strace's reader does that itself, and binary records are no text.
         Some(format) => {
             format.is_text
                 && format.name != strace::FORMAT.name
-                && pasted::has_entities(input.head())
+                && (pasted::has_entities(input.head()) || pasted::has_blanks(input.head()))
         }
         None => pasted::is_dirty(input.head()) && memchr::memchr(0, input.head()).is_none(),
     };
     is_copied && input.convert(pasted::clean)
+}
+
+/// Whether the lines of a log in `format` are in strings, so that several look like one.
+fn is_escaped(head: &[u8], format: Option<&'static RecordFormat>) -> bool {
+    match format {
+        Some(format) if format.name == strace::FORMAT.name => escaped::has_calls(head),
+        Some(format) => {
+            format.is_text && !format.is_json && escaped::has_lines(head, format.recognise)
+        }
+        None => false,
+    }
 }
 
 /// Whether JSON objects in `head` are the record itself, not a wrapper around the lines of a log.
@@ -416,13 +444,16 @@ fn other_kind(head: &[u8]) -> &'static str {
         " (an access log has requests, not connections: one connection may carry many, or none; 'tcptally \
          watch' counts the connections to the server's port, and a log of HAProxy with 'option tcplog' \
          has them)"
-    } else if has("srcaddr dstaddr") || has(" ACCEPT OK") && has(" eni-") {
+    } else if has("srcaddr dstaddr") || vpc_csv::is_csv(head) || has(" ACCEPT OK") && has(" eni-") {
         " (a VPC flow log without the field tcp-flags and the header line does not tell which flows begin a \
          connection; add the field to the format of the flow log)"
     } else if tshark::fields::is_not_enough(head) {
         " (columns of addresses alone do not tell connections; let tshark print these fields with their names: \
          -T fields -E header=y -e frame.time_epoch -e ip.src -e ip.dst -e ipv6.src -e ipv6.dst -e tcp.srcport \
          -e tcp.dstport -e tcp.flags -e tcp.seq_raw -e tcp.ack_raw)"
+    } else if pcap::is_sysdig(head) {
+        " (a capture of sysdig or Falco has system calls, no packets; print them: sysdig -r FILE 'evt.type in \
+         (accept,accept4)' | tcptally parse -)"
     } else if has("sshd[") || has("sshd-session[") {
         " (a log of sshd has logins, not all connections)"
     } else {

@@ -109,18 +109,28 @@ fn read(run: Run, options: &Options, sink: &mut dyn Sink) -> RunOutcome {
     let samples: Vec<_> = inputs.iter_mut().map(|input| input.sample(count)).collect();
     sink.set_machine(host.clone());
     sink.take_summary();
-    let mut context =
-        Context { options, sink, status: &mut status, failures: &mut failures, is_own_line: None };
+    let mut context = Context {
+        options,
+        sink,
+        status: &mut status,
+        failures: &mut failures,
+        is_own_line: None,
+        is_known_line: None,
+    };
     (format.read)(inputs, &mut context);
     let is_own_line = context.is_own_line;
+    let is_known_line = context.is_known_line;
     sink.set_machine(None);
     let is_own = |line: &[u8]| {
         is_own_line.as_ref().is_some_and(|is_own| is_own(line)) || (format.recognise)(line)
     };
-    mixed::report_other_formats(&name, format, is_own, samples, options, &mut status);
+    let summary = sink.take_summary();
+    let found = summary.total;
+    let is_known = |line: &[u8]| is_known_line.as_ref().is_some_and(|is_known| is_known(line));
+    let tests = mixed::LineTests { is_own, is_known };
+    mixed::report_other_formats(&name, format, &tests, samples, found, options, &mut status);
     report_unwrapped(&name, &unwrapped, &mut status);
     if status.inputs.is_empty() {
-        let summary = sink.take_summary();
         status.inputs.push(InputResult {
             name,
             files: count as u64,

@@ -36,7 +36,12 @@ impl LineLog for Sysdig {
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
-        let Some(event) = event(line) else { return ParsedLine::Foreign };
+        let Some(event) = event(line) else {
+            // An event in a form of one's own (-p, -t).
+            let has = |text: &[u8]| memmem::find(line, text).is_some();
+            let is_accept = has(b"accept") && (has(b"(<4t>") || has(b"(<6t>"));
+            return if is_accept { ParsedLine::Broken } else { ParsedLine::Foreign };
+        };
         let Fields { stamp, comm, thread, name, info } = event;
         if !matches!(name, b"accept" | b"accept4") {
             return ParsedLine::Other;
@@ -48,9 +53,9 @@ impl LineLog for Sysdig {
         let Some(fd) = value(b"fd=") else { return ParsedLine::Broken };
         let tuple = match fd.iter().position(|b| *b == b'(') {
             // An error: `-11(EAGAIN)`.
-            _ if fd.starts_with(b"-") => return ParsedLine::Other,
+            _ if fd.starts_with(b"-") => return ParsedLine::Evidence,
             // A socket of another family, or one that sysdig does not know.
-            Some(open) if fd[open..].starts_with(b"(<u>") => return ParsedLine::Other,
+            Some(open) if fd[open..].starts_with(b"(<u>") => return ParsedLine::Evidence,
             Some(open) if fd[open..].starts_with(b"(<4t>") || fd[open..].starts_with(b"(<6t>") => {
                 fd[open + 5..].strip_suffix(b")")
             }
@@ -63,6 +68,13 @@ impl LineLog for Sysdig {
         event.more.fd = number::<u16>(&fd[..fd.iter().take_while(|b| b.is_ascii_digit()).count()])
             .map(i32::from);
         event.parsed()
+    }
+
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(
+            "no call of accept that returned is in it, so nothing shows that such calls were recorded; \
+             sysdig \"evt.type in (accept,accept4)\" records them",
+        )
     }
 
     fn may_be_cut(&self, line: &[u8]) -> bool {
@@ -85,7 +97,7 @@ fn event(line: &[u8]) -> Option<Fields<'_>> {
     let mut cursor = Cursor(line);
     cursor.number_up_to(18)?;
     cursor.require(b" ")?;
-    let stamp = cursor.clock().map(Stamp::Clock).or_else(|| {
+    let stamp = cursor.iso().or_else(|| cursor.clock().map(Stamp::Clock)).or_else(|| {
         let ns = cursor.seconds()?;
         Some(if ns >= 100_000_000_000_000_000 { Stamp::Epoch(ns) } else { Stamp::Elapsed(ns) })
     })?;
@@ -159,6 +171,7 @@ mod tests {
             "1234 10:58:42.200113456 3 my app (900.907) < accept4 flags=0 ",
             "1234 1795345122.200113456 0 my app (907) < accept ",
             "1234 0.200113456 0 my app (907) < accept ",
+            "1234 2026-11-22 10:58:42.200113456 0 my app (907) < accept ",
             "1234 10:58:42.200113456 0 web-1 (730a6f492270) my app (907:6) < accept ",
         ] {
             assert_eq!(
@@ -175,8 +188,8 @@ mod tests {
         );
         for (rest, want) in [
             ("> accept flags=0", "Other"),
-            ("< accept fd=-11(EAGAIN) tuple=NULL queuepct=0", "Other"),
-            ("< accept fd=7(<u>) tuple=0->ffff /run/x.sock queuepct=0", "Other"),
+            ("< accept fd=-11(EAGAIN) tuple=NULL queuepct=0", "Evidence"),
+            ("< accept fd=7(<u>) tuple=0->ffff /run/x.sock queuepct=0", "Evidence"),
             ("< read res=5 data=fd=7(<4t>", "Other"),
             ("< accept fd=7(<4t>198.51.1", "Broken"),
         ] {

@@ -105,6 +105,12 @@ impl LineLog for VpcFlow {
         width == self.places.len() && number::<u8>(protocol).is_some() && ends_are_valid
     }
 
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(
+            "no accepted flow of TCP is in it, so nothing shows that such flows are logged (filter: all or accept)",
+        )
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(wanted) = &self.columns else { return ParsedLine::Foreign };
         let (values, width) = self.values(line);
@@ -144,7 +150,7 @@ fn flow(values: &Values<'_>) -> ParsedLine {
     let answer = flags & ACK != 0;
     let away = if answer { &b"ingress"[..] } else { b"egress" };
     if flags & SYN == 0 || direction == away {
-        return ParsedLine::Other;
+        return if action == b"REJECT" { ParsedLine::Other } else { ParsedLine::Evidence };
     }
     let ends = || {
         Some(Ends {
@@ -211,8 +217,8 @@ mod tests {
         );
         for (line, want) in [
             (row(there, "REJECT OK 2 ingress"), "Blocked"),
-            (row(there, "ACCEPT OK 1 ingress"), "Other"),
-            (row(there, "ACCEPT OK 2 egress"), "Other"),
+            (row(there, "ACCEPT OK 1 ingress"), "Evidence"),
+            (row(there, "ACCEPT OK 2 egress"), "Evidence"),
             (row(there, "ACCEPT OK 2 ingress").replace(" 6 9", " 17 9"), "Other"),
             (row(there, "ACCEPT OK 2"), "Broken"),
             (row(there, "ACCEPT OK x ingress"), "Broken"),

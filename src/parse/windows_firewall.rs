@@ -48,6 +48,13 @@ impl LineLog for Pfirewall {
         Pfirewall { columns: lines.iter().find_map(|line| columns(line)) }
     }
 
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(
+            "no allowed connection is in it, so nothing shows that they are logged; Set-NetFirewallProfile \
+             -LogAllowed True does that",
+        )
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some(columns) = &self.columns else { return ParsedLine::Foreign };
         if line.first() == Some(&b'#') {
@@ -64,6 +71,7 @@ impl LineLog for Pfirewall {
             (Some(b"OPEN-INBOUND"), Some(b"TCP" | b"6"), _) => {}
             (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return ParsedLine::Blocked,
             (Some(b"INFO-EVENTS-LOST"), ..) => return ParsedLine::Lost,
+            (Some(b"ALLOW" | b"OPEN"), Some(b"TCP" | b"6"), _) => return ParsedLine::Evidence,
             (Some(_), Some(_), Some(_)) => return ParsedLine::Other,
             _ => return ParsedLine::Broken,
         }
@@ -111,9 +119,9 @@ mod tests {
         };
         assert_eq!(row("ALLOW", "TCP", "RECEIVE"), "3389 None");
         assert_eq!(row("OPEN-INBOUND", "TCP", "-"), "3389 None");
-        assert_eq!(row("OPEN", "TCP", "-"), "Other");
+        assert_eq!(row("OPEN", "TCP", "-"), "Evidence");
         assert_eq!(row("DROP", "TCP", "RECEIVE"), "Blocked");
-        assert_eq!(row("ALLOW", "TCP", "SEND"), "Other");
+        assert_eq!(row("ALLOW", "TCP", "SEND"), "Evidence");
         assert_eq!(row("ALLOW", "UDP", "RECEIVE"), "Other");
         assert_eq!(row("INFO-EVENTS-LOST", "-", "-"), "Lost");
         assert_eq!(shown("2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77"), "Broken");

@@ -152,6 +152,17 @@ fn stamp(ts: &[u8]) -> Option<Stamp> {
 }
 
 /// Reads an object.
+/// The value of a member, whose points may be written as `_`.
+fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let is_same = |(key, _): &(&String, &Value)| is_same_name(key.as_bytes(), name);
+    object.get(name).or_else(|| object.iter().find(is_same).map(|(_, value)| value))
+}
+
+/// Whether an object is of conn.log.
+fn is_connection(object: &Map<String, Value>) -> bool {
+    ["id.orig_h", "proto", "conn_state"].iter().all(|name| get(object, name).is_some())
+}
+
 fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     if memchr::memmem::find(line, b"\"conn_state\"").is_none()
         && memchr::memmem::find(line, b"orig_h\"").is_none()
@@ -161,14 +172,17 @@ fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(line) else {
         return ParsedLine::Broken;
     };
-    let get = |name: &str| {
-        let is_same = |(key, _): &(&String, &Value)| is_same_name(key.as_bytes(), name);
-        object.get(name).or_else(|| object.iter().find(is_same).map(|(_, value)| value))
-    };
-    if !["id.orig_h", "proto", "conn_state"].iter().all(|name| get(name).is_some()) {
+    // Kafka's writer puts the object into one of the name of the log.
+    let inner = object.values().filter_map(Value::as_object).find(|inner| is_connection(inner));
+    let object = inner.unwrap_or(&object);
+    if !is_connection(object) {
         // An object of another log of Zeek.
-        return ParsedLine::Foreign;
+        return match memchr::memmem::find(line, b"\"conn_state\"") {
+            Some(_) => ParsedLine::Broken,
+            None => ParsedLine::Foreign,
+        };
     }
+    let get = |name: &str| get(object, name);
     let texts = NAMES.map(|name| match get(name)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -164,7 +164,9 @@ fn bare(line: &[u8]) -> Line {
         return Line::Other;
     }
     let mut e = Fields::default();
+    let mut last: &[u8] = b"";
     for word in words {
+        last = word;
         match memchr::memchr(b'=', word) {
             Some(at) => e.take(&word[..at], &word[at + 1..]),
             // Only established connections are offloaded; their lines have no state.
@@ -185,6 +187,10 @@ fn bare(line: &[u8]) -> Line {
     }
     if name != b"tcp" {
         return Line::OtherFlow;
+    }
+    // The other direction always follows: without it, digits of the port may be missing.
+    if e.dport.is_some_and(|port| last.ends_with(port) && last.starts_with(b"dport=")) {
+        return Line::Damaged;
     }
     e.entry(event, stamp)
 }

@@ -65,15 +65,19 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     });
     let name = super::common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
+    let mut flows = Flows::default();
     for mut input in inputs {
         let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
         let record_time =
             file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
-        let end = text(&mut input, record_time, &mut tables, cx);
+        let end = text(&mut input, record_time, &mut tables, &mut flows, cx);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
     }
+    let is_shown = flows.tcp > 0 || flows.others == 0;
+    let text = "no flow in it is of TCP, so nothing shows that such flows were asked for";
+    cx.require_evidence(is_shown, &name, text);
     match tables.count() {
         0 => {}
         1 => cx.status.warn(format!(
@@ -87,6 +91,13 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
 }
 
+/// Numbers of flows.
+#[derive(Default)]
+struct Flows {
+    tcp: u64,
+    others: u64,
+}
+
 fn snapshot(entry: &Entry, tables: &mut Tables, cx: &mut Context<'_>) {
     if entry.ends.inbound(&cx.options.local) {
         tables.take(entry, &mut |connection| cx.sink.take(connection));
@@ -98,27 +109,18 @@ fn text(
     input: &mut Input,
     record_time: Option<RecordTime>,
     tables: &mut Tables,
+    flows: &mut Flows,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
-    let head = input.head();
-    let events = Events {
-        // Only then can a flow that is remembered be forgotten.
-        follows: has(head, "[UPDATE]", "\"update\"") || has(head, "[DESTROY]", "\"destroy\""),
-        ends_only: has(head, "[DESTROY]", "\"destroy\"")
-            && !has(head, "[NEW]", "\"new\"")
-            && !has(head, "[UPDATE]", "\"update\""),
-        established: cx.options.established,
-        open: HashMap::default(),
-        forgotten: 0,
-        seen: false,
-    };
+    let events = Events::of(input.head(), cx.options.established);
     let name = input.name().to_owned();
     let stamp = |line: &[u8]| match entry::text(line) {
         Line::Tcp(entry) => entry.stamp,
         _ => Stamp::None,
     };
     let calendar = Calendar::new(input, cx, &stamp);
-    let mut file = File { tables, events, calendar, record_time, listing: false, damaged: 0 };
+    let mut file =
+        File { tables, events, calendar, record_time, listing: false, damaged: 0, flows };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
             if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
@@ -181,10 +183,16 @@ struct File<'a> {
     listing: bool,
     /// TCP flows that could not be read.
     damaged: u64,
+    flows: &'a mut Flows,
 }
 
 impl File<'_> {
     fn line(&mut self, line: Line, text: &[u8], cx: &mut Context<'_>) {
+        match &line {
+            Line::Tcp(_) | Line::Damaged => self.flows.tcp += 1,
+            Line::OtherFlow => self.flows.others += 1,
+            Line::Other => {}
+        }
         match line {
             Line::Tcp(entry) if entry.event.is_some() => {
                 if entry.ends.inbound(&cx.options.local) {
@@ -268,6 +276,21 @@ struct Events {
 }
 
 impl Events {
+    /// For a record that begins with `head`.
+    fn of(head: &[u8], established: bool) -> Events {
+        Events {
+            // Only then can a flow that is remembered be forgotten.
+            follows: has(head, "[UPDATE]", "\"update\"") || has(head, "[DESTROY]", "\"destroy\""),
+            ends_only: has(head, "[DESTROY]", "\"destroy\"")
+                && !has(head, "[NEW]", "\"new\"")
+                && !has(head, "[UPDATE]", "\"update\""),
+            established,
+            open: HashMap::default(),
+            forgotten: 0,
+            seen: false,
+        }
+    }
+
     fn take(&mut self, entry: &Entry, time: Option<RecordTime>, give: &mut dyn FnMut(Connection)) {
         self.seen = true;
         let connection = || Connection { time, ..entry.ends.connection() };

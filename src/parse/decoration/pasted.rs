@@ -22,6 +22,11 @@ pub(crate) fn has_entities(head: &[u8]) -> bool {
         })
 }
 
+/// Whether `head` has blanks that only editors and web pages write.
+pub(crate) fn has_blanks(head: &[u8]) -> bool {
+    memchr::memmem::find(head, "\u{a0}".as_bytes()).is_some()
+}
+
 /// Whether [`clean()`] would change a line of `head`.
 pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
@@ -66,7 +71,11 @@ mod tests {
     #[test]
     fn copied_text_is_restored() {
         let text = "a &gt; b&nbsp;c\n\u{a0}d\nlast &quot;line&quot;";
-        assert!(has_entities(text.as_bytes()) && is_dirty(text.as_bytes()));
+        assert!(
+            has_entities(text.as_bytes())
+                && is_dirty(text.as_bytes())
+                && has_blanks(text.as_bytes())
+        );
         let mut out = String::new();
         clean(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
         assert_eq!(out, "a > b c\n d\nlast \"line\"");

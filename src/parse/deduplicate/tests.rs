@@ -20,6 +20,7 @@ impl Bench {
             status: &mut SourceStatus::new("parse"),
             failures: &mut Vec::new(),
             is_own_line: None,
+            is_known_line: None,
         };
         Bench { deduplicator: Deduplicator::new(&cx), given: Vec::new() }
     }

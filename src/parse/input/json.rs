@@ -26,13 +26,22 @@ pub(super) fn is_wrapped(head: &[u8]) -> Option<bool> {
     let begin = head.trim_ascii_start();
     let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
     let begin = begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start();
-    if !matches!(begin.first(), Some(b'{' | b'[')) && !begins_with_logfmt(begin) {
+    let may_be = matches!(begin.first(), Some(b'{' | b'[')) || has_result(head);
+    if !may_be && !begins_with_logfmt(begin) {
         return None;
     }
     let mut objects = Objects::new(false);
     objects.feed(head);
     let own_stamp = || objects.text.split(|b| *b == b'\n').any(has_stamp);
     (objects.unwrapped > 0).then(|| !own_stamp())
+}
+
+/// What Ansible writes between the name of a machine and the result of a task.
+const RESULT: &[u8] = b" => ";
+
+/// Whether a line has the result of a task of Ansible.
+fn has_result(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, RESULT).any(|at| text.get(at + RESULT.len()) == Some(&b'{'))
 }
 
 /// Whether the first line is in logfmt.
@@ -197,6 +206,10 @@ impl Objects {
 
     fn byte(&mut self, byte: u8) {
         if self.in_plain_line {
+            if byte == b'{' && self.pending.ends_with(RESULT) {
+                self.in_plain_line = false;
+                return self.between(byte);
+            }
             self.pending.push(byte);
             if byte == b'\n' || self.pending.len() > MAX_OBJECT {
                 self.plain_line();
@@ -329,9 +342,15 @@ impl Objects {
 
     /// Makes lines of the members of an object; false if none of them is a text.
     fn wrapped(&mut self, object: &Map<String, Value>) -> bool {
+        if let Some((key, lines)) = json_members::timed_lines(object) {
+            self.found(key);
+            for (time, text) in lines {
+                self.lines(if self.stamped { &time } else { "" }, text);
+            }
+            return true;
+        }
         let Some((key, text)) = json_members::find_text(object) else { return false };
-        self.unwrapped += 1;
-        self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
+        self.found(key);
         let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
         self.partial.push_str(&text);
         if !whole && self.partial.len() < MAX_OBJECT {
@@ -344,12 +363,23 @@ impl Objects {
             true => json_members::prefix(object),
             false => String::new(),
         };
+        self.lines(&prefix, &text);
+        true
+    }
+
+    /// Notes that an object has a text in the member `key`.
+    fn found(&mut self, key: &str) {
+        self.unwrapped += 1;
+        self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
+    }
+
+    /// Adds the lines of a text.
+    fn lines(&mut self, prefix: &str, text: &str) {
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             self.text.extend_from_slice(prefix.as_bytes());
             self.text.extend_from_slice(line.as_bytes());
             self.text.push(b'\n');
         }
-        true
     }
 }
 

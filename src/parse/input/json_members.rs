@@ -10,8 +10,36 @@ use crate::parse::timestamp::Stamp;
 const MAX_DEPTH: usize = 3;
 
 /// Members that hold the text, the surest first.
-pub(super) const TEXT: &[&str] =
-    &["MESSAGE", "log", "message", "msg", "line", "_raw", "textPayload", "original"];
+pub(super) const TEXT: &[&str] = &[
+    "MESSAGE",
+    "log",
+    "message",
+    "msg",
+    "line",
+    "_raw",
+    "textPayload",
+    "original",
+    // GELF.
+    "full_message",
+    "short_message",
+    // OpenTelemetry.
+    "body",
+    "stringValue",
+    // Humio, CloudWatch Insights, Sentinel, Splunk's HTTP collector, and pagers of other collectors.
+    "@rawstring",
+    "@message",
+    "SyslogMessage",
+    "event",
+    "text",
+    "content",
+    // Loki, see [`timed_lines`], and Ansible, see [`output`].
+    VALUES,
+    STDOUT,
+    STDERR,
+];
+const VALUES: &str = "values";
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
 /// Members that hold the time.
 const TIME: &[&str] = &[
     "__REALTIME_TIMESTAMP",
@@ -42,6 +70,9 @@ pub(super) fn find_text(object: &Map<String, Value>) -> Option<(&'static str, St
 }
 
 fn find_text_in(object: &Map<String, Value>, depth: usize) -> Option<(&'static str, String)> {
+    if let Some(output) = output(object) {
+        return Some(output);
+    }
     for key in TEXT {
         let text = match object.get(*key) {
             Some(Value::String(text)) => text.clone(),
@@ -65,6 +96,33 @@ fn find_text_in(object: &Map<String, Value>, depth: usize) -> Option<(&'static s
         return None;
     }
     object.values().filter_map(Value::as_object).find_map(|inner| find_text_in(inner, depth + 1))
+}
+
+/// What a program wrote, in the result of a task of Ansible. Its message is about the task.
+fn output(object: &Map<String, Value>) -> Option<(&'static str, String)> {
+    if !object.contains_key("rc") && !object.contains_key("changed") {
+        return None;
+    }
+    let text = |key| object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match (text(STDOUT), text(STDERR)) {
+        (None, None) => None,
+        (Some(one), None) => Some((STDOUT, one.to_owned())),
+        (None, Some(one)) => Some((STDERR, one.to_owned())),
+        (Some(out), Some(err)) => Some((STDOUT, format!("{out}\n{err}"))),
+    }
+}
+
+/// The lines of a stream of Loki, `"values": [["1795345122500000000", "line"], …]`, each with its time; `None`: the
+/// object has no such list. The member that holds them is returned, too.
+pub(super) fn timed_lines(
+    object: &Map<String, Value>,
+) -> Option<(&'static str, Vec<(String, &str)>)> {
+    let values = object.get(VALUES)?.as_array().filter(|values| !values.is_empty())?;
+    let lines = values.iter().map(|value| match value.as_array().map(Vec::as_slice) {
+        Some([at, Value::String(text), ..]) => Some((time(at)? + " ", text.as_str())),
+        _ => None,
+    });
+    Some((VALUES, lines.collect::<Option<Vec<_>>>()?))
 }
 
 fn bytes(values: &[Value]) -> Option<String> {

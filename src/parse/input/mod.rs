@@ -45,6 +45,8 @@ pub(crate) struct Input {
     head: Vec<u8>,
     given: usize,
     ended: bool,
+    /// Whether nothing but zeros is in it.
+    is_hole: bool,
     /// The bytes of the file that it is converted from, if it is one.
     origin: Option<(Arc<File>, u64, u64)>,
     /// Whether it is a member of an archive, so that its path is not one of a file.
@@ -144,6 +146,7 @@ impl Input {
             head: Vec::new(),
             given: 0,
             ended: false,
+            is_hole: false,
             origin: None,
             is_member: false,
             unwrapped: None,
@@ -267,6 +270,11 @@ impl Input {
         &self.head
     }
 
+    /// Whether it has bytes, and all are zero.
+    pub(super) fn is_hole(&self) -> bool {
+        self.is_hole
+    }
+
     /// Reads more of the first bytes. Returns false at the end.
     pub(super) fn grow(&mut self) -> io::Result<bool> {
         if self.ended {
@@ -306,6 +314,7 @@ impl Input {
             head.truncate(n);
             if n == 0 {
                 self.ended = true;
+                self.is_hole = true;
                 return Ok(());
             }
             let nothing = head.iter().all(|b| *b == 0);

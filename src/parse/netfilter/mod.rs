@@ -36,6 +36,10 @@ pub(super) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
+/// What a log without connections lacks.
+const WITHOUT_SYN: &str = "no LOG line in it is of a SYN that came in, so nothing shows that a rule logs them; \
+                           iptables -I INPUT -p tcp --syn -j LOG does";
+
 fn recognise(head: &[u8]) -> bool {
     let mut found = false;
     lines::each(head, |line, _| found = found || body::is_log_line(line));
@@ -48,6 +52,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let logs =
         timestamp::in_order(inputs, cx, Forwarder::of, |forwarder, line| forwarder.split(line).0);
     let name = super::common_name(logs.iter().map(|log| &log.input));
+    let mut packets = 0;
     for Dated { mut input, calendar, look: forwarder, .. } in logs {
         let mut log = Log {
             calendar,
@@ -56,6 +61,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             programs: BTreeMap::new(),
             refused: 0,
             missed: false,
+            packets: 0,
         };
         let of_lines = |text: &[u8], block: &mut Block| block.read(text, &forwarder);
         let end = text::read(&mut input, cx, of_lines, {
@@ -66,6 +72,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         let mut last = ConnectionBuffer::default();
         log.end(&mut deduplicator, &mut last.found);
         last.give(false, cx.sink);
+        packets += log.packets;
         cx.status.record_unreadable_lines(input.name(), log.broken);
         for (program, count) in log.programs {
             cx.status.record_shortfall(
@@ -95,6 +102,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(&input, e);
         }
     }
+    cx.require_evidence(packets > 0, &name, WITHOUT_SYN);
     deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
 }
 
@@ -116,6 +124,8 @@ struct Log {
     programs: BTreeMap<Box<[u8]>, u64>,
     refused: u64,
     missed: bool,
+    /// Packets that open connections.
+    packets: u64,
 }
 
 impl Log {
@@ -152,6 +162,7 @@ impl Log {
         for (program, count) in std::mem::take(&mut block.programs) {
             *self.programs.entry(program).or_default() += count;
         }
+        self.packets += block.facts.len() as u64;
         for fact in block.facts.drain(..) {
             let time = self.calendar.record_time(fact.stamp);
             let Packet { ends, part, isn, server_isn, id } = fact.packet;

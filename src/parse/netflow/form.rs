@@ -157,6 +157,17 @@ impl Columns {
     }
 }
 
+/// Whether a line is one of the rows under one of the headings.
+pub(crate) fn is_row_of(headings: &[Columns], line: &[u8]) -> bool {
+    headings.iter().any(|columns| columns.read(line) != Line::Other)
+}
+
+/// Whether a line has a part of what [`bars`] reads: so many numbers.
+pub(crate) fn is_part_of_bars(line: &[u8]) -> bool {
+    let is_number = |word: &&[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    line.split(|b| *b == b'|').filter(is_number).count() >= 8
+}
+
 /// Reads a line of numbers between bars, of nfdump 1.6 or 1.7.
 pub(crate) fn bars(line: &[u8]) -> Line {
     let read = || {

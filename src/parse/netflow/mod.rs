@@ -37,6 +37,9 @@ const NFCAPD: &[&[u8]] = &[&[0x0c, 0xa5], &[0xa5, 0x0c]];
 /// Maximum length of a flow in nfdump's JSON.
 const OBJECT: usize = 64 * 1024;
 
+/// Maximum number of headings that are remembered.
+const MAX_HEADINGS: usize = 16;
+
 /// The output format that is requested from nfdump, and its header.
 const NFDUMP_FORMAT: &str = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%flg";
 /// Members of nfdump's JSON that only flows have.
@@ -63,18 +66,25 @@ fn recognise(head: &[u8]) -> bool {
     found
 }
 
+/// Whether a line is of a JSON object whose beginning was not found, or has a part of a line of numbers.
+fn is_part_of_flow(line: &[u8]) -> bool {
+    SOURCES.iter().any(|source| memmem::find(line, source).is_some()) || form::is_part_of_bars(line)
+}
+
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     // nfcapd's files and those of a cron job have the time in their names.
     inputs.sort_by_cached_key(|input| input.path().map(Path::to_path_buf));
     let name = super::common_name(inputs.iter());
     let mut pairs = Pairs::new(&cx.options.local, cx.options.established);
     let mut seen = Seen::default();
+    let mut columns = Vec::new();
     for mut input in inputs {
         let binary = is_nfcapd(input.head());
         let calendar = Calendar::new(&mut input, cx, &|_| Stamp::None);
         let mut text = Text {
             calendar,
             columns: None,
+            headings: Vec::new(),
             object: None,
             pairs: &mut pairs,
             last: false,
@@ -102,12 +112,14 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         };
         text.seen.unreadable += u64::from(text.object.is_some());
         let own = std::mem::take(&mut text.seen);
+        columns.extend(text.headings);
         own.report_statistics(&input, cx);
         seen.add(&own);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
     }
+    cx.is_known_line = Some(Box::new(move |line| form::is_row_of(&columns, line)));
     pairs.finish(&mut |connection| cx.sink.take(connection));
     seen.report(&name, cx.status);
     if pairs.flagless {
@@ -127,6 +139,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
 struct Seen {
     /// Lines that are flows.
     flows: u64,
+    /// Those of other protocols than TCP.
+    others: u64,
     /// Flows with shortened addresses.
     shortened: u64,
     /// Lines with a time that are no flow in a known form.
@@ -141,8 +155,9 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, other: &Seen) {
-        let Seen { flows, shortened, unreadable, statistics, largest, aggregated } = other;
+        let Seen { flows, others, shortened, unreadable, statistics, largest, aggregated } = other;
         self.flows += flows;
+        self.others += others;
         self.shortened += shortened;
         self.unreadable += unreadable;
         self.statistics += statistics;
@@ -163,7 +178,14 @@ impl Seen {
     }
 
     fn report(&self, name: &str, status: &mut SourceStatus) {
-        let Seen { shortened, unreadable, largest, aggregated, .. } = *self;
+        let Seen { flows, others, shortened, unreadable, largest, aggregated, .. } = *self;
+        status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            u64::from(flows > 0 && flows == others),
+            format!(
+                "{name}: no flow in it is of TCP, so nothing shows that such flows were asked for"
+            ),
+        );
         status.record_shortfall(
             ShortfallKind::UnreadableLines,
             shortened,
@@ -193,6 +215,8 @@ impl Seen {
 struct Text<'a> {
     calendar: Calendar,
     columns: Option<Columns>,
+    /// All headings that differ from the one before.
+    headings: Vec<Columns>,
     /// The part of a JSON object that was read.
     object: Option<Vec<u8>>,
     pairs: &'a mut Pairs,
@@ -228,6 +252,9 @@ impl Text<'_> {
             return;
         }
         if let Some(columns) = Columns::of(line) {
+            if self.headings.len() < MAX_HEADINGS && self.headings.last() != Some(&columns) {
+                self.headings.push(columns.clone());
+            }
             self.columns = Some(columns);
             self.summary = None;
             return;
@@ -258,8 +285,7 @@ impl Text<'_> {
                 Some(Summary::Statistics) => self.seen.statistics += 1,
                 _ => self.seen.unreadable += 1,
             }
-        } else if read == Line::Other && SOURCES.iter().any(|s| memmem::find(line, s).is_some()) {
-            // Of a JSON object whose beginning was not found.
+        } else if read == Line::Other && is_part_of_flow(line) {
             self.seen.unreadable += 1;
         }
         self.take(read);
@@ -277,6 +303,7 @@ impl Text<'_> {
 
     fn take(&mut self, line: Line) {
         self.seen.flows += u64::from(line != Line::Other);
+        self.seen.others += u64::from(line == Line::OtherFlow);
         match line {
             Line::Tcp(Printed { first, length, from, to, flags }) => {
                 let first = self.calendar.record_time(first);

@@ -54,6 +54,18 @@ fn recognise(head: &[u8]) -> bool {
     let orders = [&[0x1a, 0x2b, 0x3c, 0x4d][..], &[0x4d, 0x3c, 0x2b, 0x1a]];
     MAGICS.contains(magic)
         && (*magic != SECTION || head.get(8..12).is_some_and(|order| orders.contains(&order)))
+        && !is_sysdig(head)
+}
+
+/// Whether a file is a capture of sysdig or Falco. It has the sections of pcapng, and blocks of its own.
+pub(super) fn is_sysdig(head: &[u8]) -> bool {
+    // The machine, processes, users, interfaces and events, in several versions.
+    const BLOCKS: std::ops::Range<u32> = 0x201..0x240;
+    let word = |at: usize| head.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
+    let Some(length) = word(4).and_then(|length| usize::try_from(length).ok()) else {
+        return false;
+    };
+    head.starts_with(&SECTION) && word(length).is_some_and(|block| BLOCKS.contains(&block))
 }
 
 fn first_time(head: &[u8]) -> Option<RecordTime> {

@@ -354,6 +354,12 @@ fn take(report: Report, name: &str, cx: &mut Context<'_>) {
         refuse_without_intervals(name, cx);
         return;
     }
+    let counted = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
+    let text = format!(
+        "{name}: its rows have {} more than its total says, so it was changed or damaged",
+        plural(counted.saturating_sub(total), "connection", "connections")
+    );
+    cx.status.record_shortfall(ShortfallKind::UnreadInput, (counted > total).into(), text);
     let missing = rows.iter().fold(total, |left, row| left.saturating_sub(row.count));
     if missing > 0 {
         let unknown = Connection { machine: host.clone(), ..Connection::default() };

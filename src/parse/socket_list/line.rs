@@ -1,103 +1,29 @@
 //! Reads the lines of lists of sockets.
 
+use super::socket::{End, Line, STATES, end, ends_of};
+use super::table;
 use crate::parse::decoration::wrapper::{self, Stripped};
-use crate::parse::digits::number;
-use crate::parse::host::{Ends, Host};
+use crate::parse::host::{Ends, Host, has_two_addresses};
 use crate::parse::timestamp::Stamp;
 
 /// Maximum number of words before a socket.
 const MAX_WORDS: usize = 12;
 
-/// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no
-/// connection.
-const STATES: &[(&[u8], Option<u8>)] = &[
-    (b"ESTAB", Some(2)),
-    (b"ESTABLISHED", Some(2)),
-    (b"SYN-RECV", Some(1)),
-    (b"SYN_RECV", Some(1)),
-    (b"SYN_RCVD", Some(1)),
-    (b"SYN_RECEIVED", Some(1)),
-    (b"FIN-WAIT-1", Some(3)),
-    (b"FIN_WAIT1", Some(3)),
-    (b"FIN_WAIT_1", Some(3)),
-    (b"FIN-WAIT-2", Some(3)),
-    (b"FIN_WAIT2", Some(3)),
-    (b"FIN_WAIT_2", Some(3)),
-    (b"CLOSE-WAIT", Some(3)),
-    (b"CLOSE_WAIT", Some(3)),
-    (b"CLOSING", Some(3)),
-    (b"LAST-ACK", Some(4)),
-    (b"LAST_ACK", Some(4)),
-    (b"TIME-WAIT", Some(5)),
-    (b"TIME_WAIT", Some(5)),
-    (b"LISTEN", None),
-    (b"UNCONN", None),
-    (b"CLOSED", None),
-    (b"CLOSE", None),
-    (b"SYN-SENT", None),
-    (b"SYN_SENT", None),
-];
-
-/// A line of a list.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// The header.
-    Header,
-    /// A listening socket.
-    Listening(u16),
-    /// A connection, as if it were inbound, and its rank.
-    Socket(Ends, u8),
-    /// A TCP socket that was destroyed, as if it were inbound.
-    Destroyed(Ends),
-    /// A TCP socket that cannot be read.
-    Broken,
-    /// A socket that is bound to a port only. Without the column of the protocol, that is one of UDP.
-    Unconnected,
-    /// A socket without a connection, or of another protocol.
-    OtherSocket,
-    /// Anything else.
-    Other,
-}
-
-/// An end: an address, perhaps any, and a port, perhaps any.
-#[derive(Debug, PartialEq, Eq)]
-struct End {
-    host: Option<Host>,
-    port: Option<u16>,
-}
-
-/// Reads `192.0.2.1:22`, `[2001:db8::1]:22`, `*:*`, `0.0.0.0%eth0:68`, and with a point before the
-/// port as the BSDs print it. `None`: it cannot be read.
-fn end(word: &[u8]) -> Option<End> {
-    let mark = match memchr::memrchr(b':', word) {
-        Some(colon) if !word[colon..].contains(&b'.') => colon,
-        _ => memchr::memrchr(b'.', word)?,
-    };
-    let (host, port) = (&word[..mark], &word[mark + 1..]);
-    let port = match port {
-        b"*" => None,
-        port => Some(number(port)?),
-    };
-    // The interface may stand within the brackets or behind them.
-    let host = match host.split(|b| *b == b'%').next().unwrap_or(host) {
-        b"*" => None,
-        host => {
-            let bare = host.strip_prefix(b"[").unwrap_or(host);
-            Some(Host::address(bare.strip_suffix(b"]").unwrap_or(bare))?)
-        }
-    };
-    Some(End { host, port })
-}
-
 /// Whether a line is the header of a list. netstat translates the names of the addresses.
 pub(super) fn is_header(line: &[u8]) -> bool {
     let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
     has("Recv-Q") && has("Send-Q") && (has("Local Address") || has("Proto "))
-        || is_windows_header(line)
+        || is_weak_header(line)
+        || table::is_kernel_header(line)
+}
+
+/// Whether a line is a header that other lists may have, too.
+pub(super) fn is_weak_header(line: &[u8]) -> bool {
+    is_windows_header(line) || table::is_lsof_header(line)
 }
 
 /// Whether a line is the header of netstat on Windows, whose other words are translated.
-pub(super) fn is_windows_header(line: &[u8]) -> bool {
+fn is_windows_header(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let words = || line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
     line.starts_with(b"Proto  ") && (4..=9).contains(&words())
@@ -113,7 +39,17 @@ pub(super) fn line(text: &[u8]) -> (Stamp, Line) {
     let mut read =
         all.take(wrapper::MAX_LAYERS).map(|stripped| (stripped.stamp, bare(stripped.rest)));
     let found = read.find(|(_, line)| *line != Line::Other);
-    found.unwrap_or_else(|| (Stamp::None, behind_words(text)))
+    found.unwrap_or_else(|| match behind_words(text) {
+        Line::Other if names_state(text) && has_two_addresses(text) => (Stamp::None, Line::Broken),
+        line => (Stamp::None, line),
+    })
+}
+
+/// Whether the state of a connection stands anywhere in a line, be it next to quotes or other signs.
+fn names_state(text: &[u8]) -> bool {
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"-_".contains(b);
+    let is_state = |word: &[u8]| STATES.iter().any(|(name, rank)| *name == word && rank.is_some());
+    text.split(|b| !is_part(b)).any(is_state)
 }
 
 /// Reads a line behind any words, if one of these is the state of a connection.
@@ -124,11 +60,30 @@ fn behind_words(text: &[u8]) -> Line {
     }
     let starts = (1..text.len())
         .filter(|at| text[at - 1].is_ascii_whitespace() && !text[*at].is_ascii_whitespace());
-    let read = starts.take(MAX_WORDS).map(|at| bare(&text[at..]));
-    read.into_iter().find(|line| *line != Line::Other).unwrap_or(Line::Other)
+    let mut read = starts.take(MAX_WORDS).map(|at| (at, bare(&text[at..])));
+    match read.find(|(_, line)| *line != Line::Other) {
+        Some((at, Line::Socket(..))) if is_shortened(&text[at..]) => Line::Broken,
+        Some((_, line)) => line,
+        None => Line::Other,
+    }
+}
+
+/// Whether an end may lack its last digits. netstat of macOS and the BSDs gives it 18 characters if the addresses of
+/// control blocks stand before it (-A).
+fn is_shortened(text: &[u8]) -> bool {
+    const WIDTH: usize = 18;
+    let has_point = |word: &[u8]| !word.iter().rev().take(6).any(|b| *b == b':');
+    text.starts_with(b"tcp")
+        && text
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| word.len() == WIDTH && has_point(word))
+            .any(|word| end(word).is_some())
 }
 
 fn bare(text: &[u8]) -> Line {
+    if let Some(line) = table::lsof(text).or_else(|| table::kernel(text)) {
+        return line;
+    }
     let mut words = text.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).peekable();
     let Some(first) = words.peek().copied() else { return Line::Other };
     let is_tcp = matches!(first, b"tcp" | b"tcp4" | b"tcp6" | b"tcp46");
@@ -157,7 +112,9 @@ fn bare(text: &[u8]) -> Line {
         return Line::Other;
     }
     // net-tools shortens long addresses of IPv6.
-    let is_short = |end: &[u8]| is_netstat && first == b"tcp6" && end.len() >= 22;
+    // BusyBox calls them tcp.
+    let is_ipv6 = |end: &[u8]| end.iter().filter(|b| **b == b':').count() > 1;
+    let is_short = |end: &[u8]| is_netstat && is_ipv6(end) && (22..=23).contains(&end.len());
     let is_unconnected = state.is_some_and(|(name, _)| *name == b"UNCONN");
     let state = state.map_or(Some(2), |(_, rank)| *rank);
     match (end(local), end(peer), state) {
@@ -170,14 +127,7 @@ fn bare(text: &[u8]) -> Line {
         (_, _, None) => Line::OtherSocket,
         _ if is_short(local) || is_short(peer) => Line::Broken,
         (Some(local), Some(peer), Some(rank)) => {
-            let (Some(server), Some(client)) = (local.host, peer.host) else {
-                return Line::OtherSocket;
-            };
-            let ends = Ends { client, client_port: peer.port, server, server_port: local.port };
-            if ends.client_port.is_none() || ends.server_port.is_none() {
-                return Line::OtherSocket;
-            }
-            Line::Socket(ends, rank)
+            ends_of(local, peer).map_or(Line::OtherSocket, |ends| Line::Socket(ends, rank))
         }
         _ => Line::Broken,
     }
@@ -314,6 +264,12 @@ mod tests {
             ("udp 0 0 192.0.2.77:68 192.0.2.1:67 ESTABLISHED", "OtherSocket"),
             ("ESTAB 0 0 192.0.2.77:https client.example:40755", "Broken"),
             ("tcp6 0 0 2001:db8:77:1:2:3:4:443 2001:db8::7:40755 ESTABLISHED", "Broken"),
+            ("tcp 0 0 ::ffff:192.0.2.77:22 ::ffff:198.51.100.8:407 ESTABLISHED", "Broken"),
+            (
+                "7fb03cb94d505aed cedd0cbf tcp4 0 0 192.0.2.77.22 198.51.100.10.4075 ESTABLISHED",
+                "Broken",
+            ),
+            ("['ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755'", "Broken"),
             ("\t cubic wscale:10,10 rto:204 rtt:0.5/0.25", "Other"),
             ("State Recv-Q Send-Q Local Address:Port Peer Address:Port", "Header"),
             ("Active Internet connections (servers and established)", "Other"),

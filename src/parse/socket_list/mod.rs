@@ -1,5 +1,5 @@
-//! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2 and `netstat -tan`
-//! of net-tools, of the BSDs and of Windows. Also the sockets that `ss -E` shows when they are destroyed.
+//! Lists of the open sockets of one moment, or of several: `ss -tan` of iproute2, `netstat -tan`
+//! of net-tools, of the BSDs and of Windows, `lsof -nP -i`, and the kernel's own table. Also the sockets that `ss -E` shows when they are destroyed.
 //!
 //! A list does not show who opened a connection. Where it has the listening sockets, it is inbound
 //! if something listens on its local port; otherwise the ports decide, see [`PortUses`]. Each list
@@ -9,11 +9,14 @@
 //! that closed it discarded what was not sent (SO_LINGER), the port of the peer is `*`.
 
 mod line;
+mod socket;
+mod table;
 
 use std::io;
 use std::path::Path;
 
-use self::line::{Line, is_header, is_windows_header, line};
+use self::line::{is_header, is_weak_header, line};
+use self::socket::Line;
 use crate::model::plural;
 use crate::parse::conntrack::entry::Entry;
 use crate::parse::conntrack::tables::Tables;
@@ -30,7 +33,7 @@ use crate::{Connection, RecordTime, ShortfallKind};
 /// Lists of ss and netstat.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
     name: "sockets",
-    about: "list of open sockets, of ss or netstat",
+    about: "list of open sockets, of ss, netstat or lsof, or /proc/net/tcp",
     connection: "a TCP socket that a client opened",
     is_text: true,
     is_json: false,
@@ -46,14 +49,16 @@ const MAX_SOCKETS: usize = 1 << 20;
 fn recognise(head: &[u8]) -> bool {
     let (mut header, mut weak_header) = (false, false);
     lines::each(head, |text, _| {
-        header |= is_header(text) && !is_windows_header(text);
-        weak_header |= is_windows_header(text);
+        header |= is_header(text) && !is_weak_header(text);
+        weak_header |= is_weak_header(text);
     });
     header || {
         // A list that grep has made has no header.
         let lines = layers::first_lines(head);
-        let known = |text: &&&[u8]| {
-            matches!(line(text).1, Line::Socket(..) | Line::Listening(_) | Line::Destroyed(_))
+        let known = |text: &&&[u8]| match line(text).1 {
+            Line::Socket(..) | Line::Listening(_) | Line::Destroyed(_) => true,
+            Line::Broken => weak_header,
+            _ => false,
         };
         let known = lines.iter().filter(known).count();
         known > 0 && (weak_header || known * 2 > lines.len())
@@ -71,6 +76,8 @@ struct File {
     lists: Vec<Option<RecordTime>>,
     date: Option<RecordTime>,
     broken: u64,
+    /// Sockets of other protocols and without a connection.
+    others: u64,
     too_many: u64,
     /// Destroyed sockets whose direction the numbers of the ports do not tell.
     undecided: Vec<(Ends, Option<RecordTime>)>,
@@ -119,7 +126,7 @@ impl File {
                     }
                     Line::Broken => self.broken += 1,
                     Line::Unconnected => self.has_unconnected = true,
-                    Line::OtherSocket => {}
+                    Line::OtherSocket => self.others += 1,
                     Line::Other => {
                         let time = calendar.record_time(date_line(text));
                         self.date = time.or(self.date.take());
@@ -168,6 +175,10 @@ impl File {
     }
 }
 
+/// What a list without connections lacks.
+const WITHOUT_CONNECTIONS: &str = "no TCP connection in any state is in it, so nothing shows that connections were \
+                                   asked for; 'ss -tan' lists them, and 'ss -l' and 'netstat -l' leave them out";
+
 /// The rank of an established connection.
 const ESTABLISHED: u8 = 2;
 
@@ -183,6 +194,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut uses = PortUses::new(cx.options.port);
     let local = cx.options.local.clone();
     let (mut unknown, mut lists, mut destroyed) = (0, 0, 0);
+    let (mut shown, mut others) = (0, 0);
     for mut input in inputs {
         let moment = moment_of(&input);
         let mut calendar = Calendar::new(&mut input, cx, &|text| match line(text) {
@@ -199,6 +211,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         for (_, ends, _) in &file.sockets {
             uses.add(ends.server_port.unwrap_or(0), ends.client_port.unwrap_or(0));
         }
+        shown += file.sockets.len() as u64 + file.destroyed + file.broken;
+        others += file.listening.len() as u64 + file.others;
         report_file(&mut file, &input, cx);
         lists += u64::from(!file.sockets.is_empty() || file.destroyed == 0);
         let mut sockets = file.sockets.into_iter().peekable();
@@ -219,6 +233,8 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(&input, e);
         }
     }
+    cx.require_evidence(shown > 0 || others == 0, &name, WITHOUT_CONNECTIONS);
+    cx.is_known_line = Some(Box::new(|text| line(text).1 != Line::Other));
     report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);
     if destroyed > 0 {
         cx.status.warn(format!(

@@ -438,6 +438,10 @@ mod tests {
             ("    198.51.100.1.5 > 192.0.2.77.2152: [no cksum] UDP, length 48", "Hidden"),
             ("IP 198.51.100.1 > 192.0.2.77: ESP(spi=0x0000000b,seq=0x1), length 100", "Hidden"),
             ("IP 198.51.100.1 > 192.0.2.77: GREv0, seq 1, length 70: gre-proto-0x88be", "Hidden"),
+            (
+                "IP 198.51.100.1.4500 > 192.0.2.77.4500: UDP-encap: ESP(spi=0x0000000b,seq=0x1), length 100",
+                "Hidden",
+            ),
             ("IP 198.51.100.1 > 192.0.2.77:  ip-proto-97 56", "Hidden"),
             (
                 "02:00:00:00:00:02 > 02:00:00:00:00:01, ethertype Unknown (0x88e7), length 72: ",

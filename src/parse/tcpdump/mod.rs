@@ -164,6 +164,8 @@ struct Seen {
     blocked: u64,
     /// Whether there were packets with flags.
     flagged: bool,
+    /// Packets of other protocols.
+    others: u64,
     /// Packets of tunnels without their content.
     hidden: u64,
     cut: u64,
@@ -172,7 +174,13 @@ struct Seen {
 
 impl Seen {
     fn report(&self, name: &str, cx: &mut Context<'_>) {
-        let Seen { quick, blocked, flagged, hidden, cut, dropped } = *self;
+        let Seen { quick, blocked, flagged, others, hidden, cut, dropped } = *self;
+        let no_tcp = others > 0 && !flagged && quick + blocked + hidden + cut == 0;
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            no_tcp.into(),
+            format!("{name}: no packet in it is of TCP, so nothing shows that such packets were captured"),
+        );
         cx.status.record_unreadable_lines(name, cut);
         if blocked > 0 {
             let syns = plural(blocked, "SYN that pf blocked is", "SYNs that pf blocked are");
@@ -233,6 +241,7 @@ impl Text<'_> {
             let n = std::str::from_utf8(&text[..at]).ok().and_then(|n| n.trim().parse().ok());
             self.seen.dropped += n.unwrap_or(0);
         }
+        self.seen.others += u64::from(read == Line::Other && stamp != Stamp::None);
         // Times that build on those before need every line, and each only once.
         if !is_continued {
             match stamp {

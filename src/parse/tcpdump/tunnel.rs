@@ -28,6 +28,8 @@ pub(super) fn is_hidden(body: &[u8], has_port: impl FnOnce(&[u16]) -> bool) -> b
         let number = Cursor(protocol).number_up_to(3).and_then(|n| u8::try_from(n).ok());
         return number.is_some_and(|number| TUNNEL_PROTOCOLS.contains(&number));
     }
+    // ESP in UDP. With a key tcpdump shows what is in it.
+    let body = body.strip_prefix(b"UDP-encap: ").unwrap_or(body);
     let is_gre = || memmem::find(body, b": gre-proto-0x").is_some();
     body.starts_with(b"ESP(spi=") || body.starts_with(b"GREv") && is_gre()
 }

@@ -2,12 +2,13 @@
 //! the text that Wireshark exports ("Packet summary line").
 //!
 //! The columns are those of the default profile: number, time, source, destination, protocol, length
-//! and info. The info of TCP is `PORT → PORT [FLAGS] Seq=...` (epan/dissectors/packet-tcp.c), behind
+//! and info. In the CSV that Wireshark exports the heading names them, and there may be others. The info of TCP is `PORT → PORT [FLAGS] Seq=...` (epan/dissectors/packet-tcp.c), behind
 //! remarks such as `[TCP Retransmission]`. The arrow is `→`; versions before 2 write `->` and `>`.
 //! Versions before 1.8 have no length.
 
 use memchr::memmem;
 
+use super::columns::split;
 use crate::parse::cursor::Cursor;
 use crate::parse::deduplicate::{PacketKind, PacketObservation, point};
 use crate::parse::host::{Ends, Host};
@@ -34,19 +35,63 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 struct Tshark {
     /// Whether a heading names the columns. Only then there may be no arrow between the addresses.
     has_heading: bool,
+    /// Where the columns are in CSV, in the order of [`CSV_NAMES`].
+    csv: Option<CsvColumns>,
+}
+
+/// The columns of CSV that are used.
+const CSV_NAMES: [&str; 5] = ["Time", "Source", "Destination", "Protocol", "Info"];
+
+type CsvColumns = [usize; CSV_NAMES.len()];
+
+/// The places of the columns that a heading in CSV names.
+fn csv_columns(line: &[u8]) -> Option<CsvColumns> {
+    if !memmem::find(line, b"Source").is_some_and(|_| line.contains(&b',')) {
+        return None;
+    }
+    let names = split(line, b',');
+    let mut places = [0; CSV_NAMES.len()];
+    for (place, name) in places.iter_mut().zip(CSV_NAMES) {
+        *place = names.iter().position(|n| *n == name.as_bytes())?;
+    }
+    Some(places)
+}
+
+/// Divides a line of CSV into its time and its columns. `None`: it has not all of them.
+fn csv_line<'a>(line: &'a [u8], places: &CsvColumns) -> Option<(Stamp, Columns<'a>)> {
+    let cells = split(line, b',');
+    let [time, source, destination, protocol, info] = places.map(|place| cells.get(place).copied());
+    let time = stamp(&mut Cursor(time?)).unwrap_or(Stamp::None);
+    let (source, destination, protocol) = (source?, destination?, protocol?);
+    Some((time, Columns { line, source, destination, protocol, info: info? }))
 }
 
 impl LineLog for Tshark {
     fn of(lines: &[&[u8]]) -> Tshark {
-        Tshark { has_heading: lines.iter().any(|line| is_heading(line)) }
+        Tshark {
+            has_heading: lines.iter().any(|line| is_heading(line)),
+            csv: lines.iter().find_map(|line| csv_columns(line)),
+        }
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if is_heading(line) {
             return ParsedLine::Other;
         }
-        let Some((stamp, columns)) = columns(line, self.has_heading) else {
-            return ParsedLine::Foreign;
+        let (stamp, columns) = match &self.csv {
+            Some(csv) => match csv_columns(line) {
+                Some(again) if again == *csv => return ParsedLine::Other,
+                Some(_) => return ParsedLine::Broken,
+                None => match csv_line(line, csv) {
+                    Some(read) => read,
+                    None if line.contains(&b',') => return ParsedLine::Broken,
+                    None => return ParsedLine::Foreign,
+                },
+            },
+            None => match columns(line, self.has_heading) {
+                Some(read) => read,
+                None => return ParsedLine::Foreign,
+            },
         };
         if !matches!(columns.protocol, b"TCP" | b"MPTCP") {
             return ParsedLine::Other;
@@ -213,7 +258,7 @@ mod tests {
     use super::*;
 
     fn shown(line: &str) -> String {
-        let log = Tshark { has_heading: false };
+        let log = Tshark { has_heading: false, csv: None };
         match log.parse_line(line.as_bytes()) {
             ParsedLine::Packet(_, p) => {
                 let absolute = p.isn.filter(|isn| *isn < 100);
@@ -221,6 +266,33 @@ mod tests {
             }
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn csv_of_wireshark() {
+        let heading = r#""No.","Time","Delta","Source","Destination","Protocol","Length","Info""#;
+        let log = Tshark::of(&[heading.as_bytes()]);
+        let shown = |line: &str| match log.parse_line(line.as_bytes()) {
+            ParsedLine::Packet(stamp, p) => {
+                format!("{stamp:?} {:?} {:?}", p.part, p.ends.server_port)
+            }
+            other => format!("{other:?}"),
+        };
+        let row = |info: &str, protocol: &str| {
+            shown(&format!(
+                r#""1","0.000500","0.1","198.51.100.7","192.0.2.77","{protocol}","74","{info}""#
+            ))
+        };
+        let elapsed = "Elapsed(500000)";
+        for arrow in ["  >  ", " → ", " > "] {
+            let info = format!("40755{arrow}443 [SYN] Seq=0 Win=64240 Len=0 MSS=1460");
+            assert_eq!(row(&info, "TCP"), format!("{elapsed} Syn Some(443)"), "{arrow}");
+        }
+        assert_eq!(row("40755 > 443 [SYN", "TCP"), "Broken");
+        assert_eq!(row("Standard query 0x1 A example.com", "DNS"), "Other");
+        assert_eq!(shown(heading), "Other");
+        assert_eq!(shown(r#""1","0.0005","0.1","198.51"#), "Broken");
+        assert_eq!(shown("some text"), "Foreign");
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! Flow logs of Azure: of network security groups (versions 1 and 2) and of virtual networks.
+//!
+//! The form is that of Microsoft's manual ("Flow logging for network security groups", "Virtual network flow logs"):
+//! objects of JSON with lists of tuples, of which each is a text. [`convert`] makes a line of each tuple.
+//!
+//! * Version 1: `1542110377,198.51.100.7,192.0.2.77,40755,443,T,I,A`, one tuple for each flow.
+//! * Version 2: the same with the state behind the decision, `B` when the flow begins, `C` while it goes on, `E` at its
+//!   end, and packets and bytes.
+//! * Virtual networks: `1663146003599,198.51.100.7,192.0.2.77,40755,443,6,I,B,NX,...`; a flow that was denied has the
+//!   state `D`.
+
+use std::io::Read;
+
+use super::digits::number;
+use super::host::{Ends, Host};
+use super::input::source::{Convert, Converted};
+use super::input::{Input, common_name};
+use super::line_log::{self, Event, LineLog, ParsedLine};
+use super::reader::{Context, RecordFormat};
+use super::timestamp::{SECOND, Stamp};
+
+/// Azure's logs.
+pub(crate) const FORMAT: RecordFormat = RecordFormat {
+    name: "azure-flow",
+    about: "flow log of Azure's network security groups or virtual networks",
+    connection: "a TCP flow that began and was allowed to come in",
+    is_text: true,
+    is_json: false,
+    is_snapshot: false,
+    recognise: line_log::recognise::<Azure>,
+    run: |_| Some(String::new()),
+    read,
+};
+
+/// The member that holds the tuples.
+const TUPLES: &[u8] = b"\"flowTuples\"";
+
+/// No tuple is longer.
+const MAX_TUPLE: usize = 512;
+
+struct Azure;
+
+impl LineLog for Azure {
+    fn of(_: &[&[u8]]) -> Azure {
+        Azure
+    }
+
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some("no allowed flow of TCP is in it, so nothing shows that such flows are logged")
+    }
+
+    fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        let cells: Vec<&[u8]> = line.trim_ascii().split(|b| *b == b',').collect();
+        let [time, from, to, from_port, to_port, protocol, direction, ref rest @ ..] = cells[..]
+        else {
+            return ParsedLine::Foreign;
+        };
+        let is_tuple = matches!(direction, b"I" | b"O")
+            && matches!(protocol, b"T" | b"U" | [b'0'..=b'9', ..])
+            && (9..=14).contains(&time.len());
+        let (Some(time), true) = (number::<i64>(time), is_tuple) else {
+            return ParsedLine::Foreign;
+        };
+        if !matches!(protocol, b"T" | b"6") {
+            return ParsedLine::Other;
+        }
+        let (decision, state) = match (protocol, rest) {
+            (b"T", [decision, state, ..]) => (*decision, *state),
+            (b"T", [decision]) => (*decision, &b"B"[..]),
+            (_, [b"D", ..]) => (&b"D"[..], &b"B"[..]),
+            (_, [state, ..]) => (&b"A"[..], *state),
+            _ => return ParsedLine::Broken,
+        };
+        let ends = || {
+            Some(Ends {
+                client: Host::address(from)?,
+                client_port: Some(number(from_port)?),
+                server: Host::address(to)?,
+                server_port: Some(number(to_port)?),
+            })
+        };
+        let stamp = Stamp::Epoch(match time {
+            // Of virtual networks, in milliseconds.
+            100_000_000_000.. => time.saturating_mul(1_000_000),
+            _ => time.saturating_mul(SECOND),
+        });
+        match (decision, state, direction, ends()) {
+            (_, _, _, None) => ParsedLine::Broken,
+            (b"D", _, b"I", _) => ParsedLine::Blocked,
+            (b"A", b"B", b"I", Some(ends)) => Event::new(stamp, ends, None).parsed(),
+            (b"A", b"B", _, _) => ParsedLine::Outbound,
+            (b"A", b"C" | b"E", ..) => ParsedLine::Evidence,
+            (b"D", ..) => ParsedLine::Other,
+            _ => ParsedLine::Broken,
+        }
+    }
+}
+
+/// Whether a text that begins with `head` has such lists of tuples.
+pub(crate) fn has_tuples(head: &[u8]) -> bool {
+    memchr::memmem::find(head, TUPLES).is_some()
+}
+
+/// The tuples in the text of `raw`, one a line.
+pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    Box::new(Converted::new(raw, Tuples::default()))
+}
+
+/// Finds the tuples: texts with commas that begin with a digit. In texts in texts their quotes are escaped.
+#[derive(Default)]
+struct Tuples {
+    /// A text that is open.
+    text: Option<Vec<u8>>,
+}
+
+impl Convert for Tuples {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        for byte in raw {
+            if matches!(byte, b'"' | b'\\') {
+                if let Some(tuple) = self.text.take().filter(|text| is_tuple(text)) {
+                    text.extend_from_slice(&tuple);
+                    text.push(b'\n');
+                }
+                self.text = (*byte == b'"').then(Vec::new);
+            } else if let Some(open) = self.text.as_mut().filter(|open| open.len() < MAX_TUPLE) {
+                open.push(*byte);
+            }
+        }
+        // The end of the input: what is cut may be a tuple.
+        if raw.is_empty()
+            && let Some(tuple) = self.text.take().filter(|text| is_tuple(text))
+        {
+            text.extend_from_slice(&tuple);
+        }
+    }
+}
+
+fn is_tuple(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit) && text.iter().filter(|b| **b == b',').count() > 1
+}
+
+fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
+    let name = common_name(inputs.iter());
+    line_log::read::<Azure>(inputs, cx);
+    cx.status.warn(format!("{name}: what the server refused counts too"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> String {
+        match Azure.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(e) => format!(
+                "{:?} {} {}",
+                e.stamp,
+                e.ends.client.ip().unwrap(),
+                e.ends.server_port.unwrap()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tuples_of_all_versions() {
+        let ends = "198.51.100.7,192.0.2.77,40755,443";
+        let want = "Epoch(1795345122000000000) 198.51.100.7 443";
+        for (tuple, want) in [
+            (format!("1795345122,{ends},T,I,A"), want),
+            (format!("1795345122,{ends},T,I,A,B,,,,"), want),
+            (format!("1795345122000,{ends},6,I,B,NX,0,0,0,0"), want),
+            (format!("1795345122,{ends},T,I,D"), "Blocked"),
+            (format!("1795345122,{ends},T,I,D,B,,,,"), "Blocked"),
+            (format!("1795345122000,{ends},6,I,D,NX,0,0,0,0"), "Blocked"),
+            (format!("1795345122,{ends},T,I,A,C,5,1000,6,2000"), "Evidence"),
+            (format!("1795345122,{ends},T,I,A,E,5,1000,6,2000"), "Evidence"),
+            (format!("1795345122,{ends},T,O,A,B,,,,"), "Outbound"),
+            (format!("1795345122,{ends},U,I,A,B,,,,"), "Other"),
+            (format!("1795345122000,{ends},17,I,B,NX,0,0,0,0"), "Other"),
+            (format!("1795345122,{},T,I,A,B,,,,", ends.replace(".7,", ".x,")), "Broken"),
+            (format!("1795345122,{ends},T,I,A,?"), "Broken"),
+            ("a,b,c".into(), "Foreign"),
+        ] {
+            assert_eq!(shown(&tuple), want, "{tuple}");
+        }
+    }
+
+    #[test]
+    fn tuples_are_found_in_objects() {
+        let text = r#"{"records":[{"time":"2026-11-22T10:59:00Z","flows":[{"rule":"a,b","flowTuples":["1,x,y","2,x,y"]}],"x":"{\"flowTuples\":[\"3,x,y\"]}"}]} "4,x,"#;
+        assert!(has_tuples(text.as_bytes()));
+        let mut out = String::new();
+        convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
+        assert_eq!(out, "1,x,y\n2,x,y\n3,x,y\n4,x,");
+    }
+}

@@ -1,0 +1,169 @@
+//! Text within strings: of JSON, of programs, of shells. Its line feeds and quotes are escaped, so that many lines of a
+//! log look like one.
+
+use std::io::Read;
+
+use crate::parse::input::source::{Convert, Converted};
+use crate::parse::lines::LONGEST;
+
+/// Whether `head` has lines of a log in strings. `is_known` tells whether a line is one of the log.
+pub(crate) fn has_lines(head: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
+    memchr::memmem::find(head, b"\\n").is_some()
+        && head.split(|b| *b == b'\n').any(|line| {
+            let mut unescaped = Vec::new();
+            line_of_strings(line, &mut unescaped);
+            unescaped != line
+                && unescaped.split(|b| *b == b'\n').filter(|l| is_known(l)).count() > 1
+        })
+}
+
+/// Whether `head` has calls of strace whose quotes are escaped, and no other.
+pub(crate) fn has_calls(head: &[u8]) -> bool {
+    const ADDRESSES: [(&[u8], &[u8]); 2] = [
+        (b"inet_addr(\\\"", b"inet_addr(\""),
+        (b"inet_pton(AF_INET6, \\\"", b"inet_pton(AF_INET6, \""),
+    ];
+    let has = |text: &[u8]| memchr::memmem::find(head, text).is_some();
+    ADDRESSES.iter().any(|(escaped, _)| has(escaped)) && !ADDRESSES.iter().any(|(_, raw)| has(raw))
+}
+
+/// The text of `raw`, with the lines of each string as lines of their own.
+pub(crate) fn unescape(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    Box::new(Converted::new(raw, Unescape::default()))
+}
+
+/// Unescapes whole lines.
+#[derive(Default)]
+struct Unescape {
+    /// The beginning of a line.
+    pending: Vec<u8>,
+}
+
+impl Convert for Unescape {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        self.pending.extend_from_slice(raw);
+        let end = match memchr::memrchr(b'\n', &self.pending) {
+            _ if raw.is_empty() || self.pending.len() > 64 * LONGEST => self.pending.len(),
+            Some(end) => end + 1,
+            None => return,
+        };
+        for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
+            line_of_strings(line, text);
+        }
+        self.pending.drain(..end);
+    }
+}
+
+/// Adds a line. What stands in a string with escaped line feeds or quotes gets lines of its own.
+fn line_of_strings(line: &[u8], text: &mut Vec<u8>) {
+    let mut rest = line;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let (before, from) = rest.split_at(at);
+        text.extend_from_slice(before);
+        if from[0] == b'\\' {
+            // In a string whose quotes are not in the line.
+            rest = unescape_one(from, text);
+            continue;
+        }
+        let (end, is_escaped) = string(&from[1..]);
+        let (inside, behind) = from[1..].split_at(end);
+        if !is_escaped {
+            text.extend_from_slice(&from[..=end]);
+            rest = behind;
+            if let [b'"', behind @ ..] = rest {
+                text.push(b'"');
+                rest = behind;
+            }
+            continue;
+        }
+        text.push(b'\n');
+        let mut inner = inside;
+        while let Some(at) = memchr::memchr(b'\\', inner) {
+            text.extend_from_slice(&inner[..at]);
+            inner = unescape_one(&inner[at..], text);
+        }
+        text.extend_from_slice(inner);
+        text.push(b'\n');
+        rest = behind.strip_prefix(b"\"").unwrap_or(behind);
+    }
+    text.extend_from_slice(rest);
+}
+
+/// The length of a string up to its closing quote, or the end of the line, and whether quotes or line feeds in it are
+/// escaped.
+fn string(text: &[u8]) -> (usize, bool) {
+    let (mut at, mut is_escaped) = (0, false);
+    while at < text.len() {
+        match text[at] {
+            b'"' | b'\n' => break,
+            b'\\' => {
+                is_escaped |= matches!(text.get(at + 1), Some(b'n' | b'"'));
+                at += 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (at.min(text.len()), is_escaped)
+}
+
+/// Adds the character that `text` begins with an escape of. Returns what follows.
+fn unescape_one<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    match text {
+        [b'\\', b'n', rest @ ..] => {
+            out.push(b'\n');
+            rest
+        }
+        [b'\\', b't', rest @ ..] => {
+            out.push(b'\t');
+            rest
+        }
+        [b'\\', b'r', rest @ ..] => rest,
+        [b'\\', b'u', a, b, c, d, rest @ ..] => {
+            let hex = std::str::from_utf8(&[*a, *b, *c, *d]).ok().map(str::to_owned);
+            let code = hex.and_then(|hex| u32::from_str_radix(&hex, 16).ok());
+            let character = code.and_then(char::from_u32).unwrap_or('\u{fffd}');
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            rest
+        }
+        [b'\\', other @ (b'"' | b'\\' | b'/' | b'\''), rest @ ..] => {
+            out.push(*other);
+            rest
+        }
+        [first, rest @ ..] => {
+            out.push(*first);
+            rest
+        }
+        [] => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unescaped(text: &str) -> String {
+        let mut out = String::new();
+        unescape(Box::new(std::io::Cursor::new(text.as_bytes().to_vec())))
+            .read_to_string(&mut out)
+            .unwrap();
+        out
+    }
+
+    #[test]
+    fn lines_in_strings_become_lines() {
+        for (text, want) in [
+            (r#"{"out": "a\nb \"c\"", "rc": 0}"#, "{\"out\": \na\nb \"c\"\n, \"rc\": 0}"),
+            (r#"f(\"192.0.2.9\") = 4"#, "f(\"192.0.2.9\") = 4"),
+            (r#"x = "plain", "\u003ca\n""#, "x = \"plain\", \n<a\n\n"),
+            ("\"cut\\nhere\nnext", "\ncut\nhere\n\nnext"),
+            ("none", "none"),
+        ] {
+            assert_eq!(unescaped(text), want, "{text}");
+        }
+        let is_known = |line: &[u8]| line.starts_with(b"SYN ");
+        assert!(has_lines(b"\"SYN 1\\nSYN 2\\n\"", is_known));
+        assert!(!has_lines(b"\"SYN 1\\nother\\n\"", is_known));
+        assert!(!has_lines(b"SYN 1\nSYN 2\n", is_known));
+    }
+}
