@@ -740,10 +740,10 @@ fn table() -> Vec<Row> {
                 "report.divided",
                 REPORT.replace(r#""last":"2026-11-22T10"#, r#""last":"2026-11-22T11"#),
                 0,
-                &["only in sums over a time that --since or --until divides"],
+                &["only their sum over a time that --since or --until divides"],
             )
         },
-        row("report.cut", cut(REPORT, 30), 0, &["report.cut is no whole report"]),
+        row("report.cut", cut(REPORT, 30), 0, &["report.cut is not a complete report"]),
         row(
             "report.more",
             REPORT.replace("\"count\":1", "\"count\":3"),

@@ -20,7 +20,7 @@ const NOT_CONFIGURABLE: &[&str] = &["help", "version", "no-config", "pid"];
 /// Why the configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfigError {
-    #[error("cannot read the configuration file '{0}': {1}; --no-config does without it")]
+    #[error("cannot read the configuration file '{0}': {1}; --no-config ignores it")]
     Read(String, io::Error),
     #[error("the configuration file '{0}' is not TOML: {1}")]
     Syntax(String, String),

@@ -209,7 +209,9 @@ fn explain(written: io::Result<()>, output: &Output, has_failed: &mut bool) -> O
     let what = output.cannot_write();
     if output.is_replaced() {
         if !had_failed {
-            message::error(format_args!("{what}: {error}; the last one stays until the next"));
+            message::error(format_args!(
+                "{what}: {error}; the previous report is kept until the next one"
+            ));
         }
         return None;
     }
@@ -257,7 +259,7 @@ fn rotate(
     if let Some(keep) = former.keep
         && let Err(e) = output.remove_former(keep)
     {
-        message::error(format_args!("cannot remove former files of {}: {e}", output.name()));
+        message::error(format_args!("cannot remove old files of {}: {e}", output.name()));
     }
     if is_beside {
         text.clear();

@@ -103,9 +103,8 @@ fn reason_for_zero(outcome: &Outcome, count: &Count) -> Option<String> {
     })
 }
 
-const DIVIDED: &str = "left out because a report has them only in sums over a time that --since or \
-                       --until divides; give the records themselves, or reports made with \
-                       --interval";
+const DIVIDED: &str = "left out because the report has only their sum over a time that --since \
+                       or --until divides; give the records themselves, or reports made with --interval";
 
 /// The notes of a report, a sentence each: what the source could not see, what the filter could not
 /// decide, and how the period was understood.
@@ -277,7 +276,10 @@ fn failed_lookups(count: &Count) -> Vec<String> {
     let failures = count.tally.keys.networks().into_iter().flat_map(Networks::failures);
     let text = |(path, failures): (&Path, u64)| {
         let lookups = plural(failures, "lookup", "lookups");
-        format!("'{}': {lookups} failed, because it is damaged; get it anew", path.display())
+        format!(
+            "'{}': {lookups} failed, because the file is damaged; download it again",
+            path.display()
+        )
     };
     failures.map(text).collect()
 }

@@ -145,8 +145,8 @@ fn resolution(args: &WatchArgs) -> Result<Duration, Usage> {
     }
     if interval < 2 * resolution && args.engine != WatchEngineArg::Tracepoint {
         return Err(Usage(format!(
-            "--interval must be at least twice --resolution ({resolution:?}): when a connection \
-             began is known no better than that"
+            "--interval must be at least twice --resolution ({resolution:?}): the start of a \
+             connection is known only to that precision"
         )));
     }
     Ok(resolution)

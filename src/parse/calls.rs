@@ -232,14 +232,14 @@ impl SeenCalls {
         );
         if self.unknown_peers > 0 {
             cx.status.warn(format!(
-                "{name}: the log does not tell from which address {} connections came{address}",
+                "{name}: the log does not show the client's address of {} connections{address}",
                 self.unknown_peers
             ));
         }
         if self.unknown_ports > 0 {
             cx.status.warn(format!(
-                "{name}: the log does not tell to which port {} connections came, because it does not show to \
-                 which address their sockets were bound",
+                "{name}: the log does not show the local port of {} connections, because it does \
+                 not show to which address their sockets were bound",
                 self.unknown_ports
             ));
         }

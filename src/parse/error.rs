@@ -44,9 +44,7 @@ pub enum InputError {
         name: String,
     },
     /// A compression that only another program reads.
-    #[error(
-        "{name} is compressed in a way that is not read here; try: {tool} {name} | tcptally parse -"
-    )]
+    #[error("{name} has an unsupported compression; try: {tool} {name} | tcptally parse -")]
     Compression {
         /// The name of the input.
         name: String,
@@ -85,7 +83,7 @@ pub enum InputError {
         error: Box<dyn Error + Send + Sync>,
     },
     /// The input is not a document of its format from beginning to end.
-    #[error("{name} is no whole {document}: {error}")]
+    #[error("{name} is not a complete {document}: {error}")]
     Damaged {
         /// The name of the input.
         name: String,
@@ -198,7 +196,7 @@ pub enum ArchiveError {
 #[non_exhaustive]
 pub enum ReportError {
     /// A report in JSON has no member `rows`.
-    #[error("{name} is no whole report: it has no rows")]
+    #[error("{name} is not a complete report: it has no rows")]
     NoRows {
         /// The name of the input.
         name: String,
@@ -218,8 +216,8 @@ pub enum ReportError {
     },
     /// It does not tell in which interval its connections were made.
     #[error(
-        "{name} is a report that does not tell the times of its connections finely enough for \
-         {option}, and is left out; give the record, its events, or a report that was made with \
+        "{name} is left out, because this report does not contain the times of its connections \
+         that {option} needs; give the record, its events, or a report that was made with \
          {option} and an interval that divides this one"
     )]
     TooCoarse {
@@ -267,7 +265,7 @@ impl InputError {
 /// Says that an input, or a part of it, has statistics in place of flows.
 pub(super) fn flow_statistics(name: &str, rows: u64) -> String {
     format!(
-        "{name}: {rows} rows are statistics of nfdump (-s or -A), which tell of no single flow; \
+        "{name}: {rows} rows are statistics of nfdump (-s or -A), which do not contain single flows; \
          nfdump -r FILE -o long prints the flows"
     )
 }

@@ -170,8 +170,8 @@ fn about_empty(empty: &[Input], runs: &[Run]) -> Option<String> {
         let snapshots = runs.iter().any(|run| run.format.is_snapshot);
         snapshots.then(|| {
             format!(
-                "{name} {is} empty and left out: an empty table cannot be told from a copy that \
-                 failed"
+                "{name} {is} empty and left out: an empty table cannot be distinguished from a \
+                 failed copy"
             )
         })
     }

@@ -445,10 +445,10 @@ fn other_kind(head: &[u8]) -> &'static str {
          watch' counts the connections to the server's port, and a log of HAProxy with 'option tcplog' \
          has them)"
     } else if has("srcaddr dstaddr") || vpc_csv::is_csv(head) || has(" ACCEPT OK") && has(" eni-") {
-        " (a VPC flow log without the field tcp-flags and the header line does not tell which flows begin a \
+        " (a VPC flow log without the field tcp-flags and the header line does not show which flows begin a \
          connection; add the field to the format of the flow log)"
     } else if tshark::fields::is_not_enough(head) {
-        " (columns of addresses alone do not tell connections; let tshark print these fields with their names: \
+        " (columns of addresses alone do not show connections; let tshark print these fields with their names: \
          -T fields -E header=y -e frame.time_epoch -e ip.src -e ip.dst -e ipv6.src -e ipv6.dst -e tcp.srcport \
          -e tcp.dstport -e tcp.flags -e tcp.seq_raw -e tcp.ack_raw)"
     } else if pcap::is_sysdig(head) {

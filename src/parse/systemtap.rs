@@ -11,8 +11,8 @@ use super::timestamp::{Calendar, Stamp};
 /// SystemTap's text.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
     name: "systemtap",
-    about: "text of a SystemTap script that tells new connections",
-    connection: "a line that tells a new connection",
+    about: "text of a SystemTap script that prints new connections",
+    connection: "a line for a new connection",
     is_text: true,
     is_json: false,
     is_snapshot: false,

@@ -106,7 +106,8 @@ fn describe_own_child(
     has_capability: bool,
     is_root_without: bool,
 ) -> AttachError {
-    const WATCH: &str = "start the server by itself and count with 'tcptally watch --port PORT'";
+    const WATCH: &str =
+        "start the server without tcptally and count with 'tcptally watch --port PORT'";
     let text = match yama {
         Some(3..) => format!("{YAMA_3}; or {WATCH}"),
         Some(2) if is_root_without => format!("kernel.yama.ptrace_scope is 2, and {GIVE_PTRACE}"),

@@ -327,7 +327,7 @@ fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
         return Some(sample::SEVERAL_PORTS);
     }
     if sampler.asks_for_wildcard(pid) {
-        return Some("the local address is asked for, and it listens on all addresses");
+        return Some("the local address is requested, and it listens on all addresses");
     }
     let threads = sampler.threads_of(pid).take(MAX_INSPECTED_THREADS);
     let mut buffers = threads.filter_map(procfs::accept_under_way);

@@ -142,8 +142,9 @@ impl Gaps {
             status.record_shortfall(ShortfallKind::Unobservable, self.most, text);
         }
         if self.unknown > 0 {
-            let text = "connections are not counted that a server accepted before tcptally was attached to it; it \
-                        listened already when the one before ended, or is in another network namespace";
+            let text = "connections that a server accepted before tcptally was attached to it \
+                        are not counted: it already listened when the previous server ended, or is in \
+                        another network namespace";
             status.record_shortfall(ShortfallKind::Unobservable, self.unknown, text);
         }
     }
@@ -283,7 +284,7 @@ impl<L: Attach> Waiting<L> {
             owners.into_iter().filter(|owner| !self.known.contains(&owner.pid)).collect();
         for text in port_owners::describe(&others) {
             let text =
-                format!("{text}, too, and is attached to only when the former server has ended");
+                format!("{text}, too, and will be attached to when the present server has ended");
             self.note_past(ShortfallKind::Unobservable, 1, text.clone());
             self.ready.push_back(Event::Notice(text));
         }
@@ -294,7 +295,7 @@ impl<L: Attach> Waiting<L> {
     fn note_past(&mut self, kind: ShortfallKind, count: u64, text: String) {
         let text = match self.past.shortfalls().len() {
             n if n < MAX_SHORTFALLS => text,
-            _ => "more servers, one after another, could not be seen completely".into(),
+            _ => "further servers could not be observed completely".into(),
         };
         self.past.record_shortfall(kind, count, text);
     }

@@ -189,7 +189,7 @@ fn a_disk_that_is_full_for_a_while_costs_only_the_reports_of_that_time() {
             .expect_err("there is no room for all of it");
         watch.connect();
         watch.wait_until_said(
-            "No space left on device (os error 28); the last one stays until the next",
+            "No space left on device (os error 28); the previous report is kept until the next one",
         );
         assert_eq!(total(&report), Some(1));
         fs::remove_file(disk.join("filler")).unwrap();
@@ -285,7 +285,7 @@ fn a_database_that_is_damaged_inside_is_named() {
         fs::write(&bad, damaged).unwrap();
         let gave = record.parse(&["--by", "asn", "--asn", &bad, "-F", "plain"]);
         if gave.err.contains("bad.mmdb': ")
-            && gave.err.contains("because it is damaged; get it anew")
+            && gave.err.contains("because the file is damaged; download it again")
         {
             assert_eq!(gave.status, Some(1), "{at}: {gave:?}");
             named += 1;

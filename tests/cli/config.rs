@@ -63,7 +63,7 @@ fn a_file_that_cannot_be_used_is_an_error_unless_it_is_left_out() {
     let path = folder.path().join("config.toml").display().to_string();
     let environment: &[_] = &[("TCPTALLY_CONFIG", path.as_str())];
     for (text, cause) in [
-        (None, "--no-config does without it"),
+        (None, "--no-config ignores it"),
         (Some("tpo = 3"), "there is no option 'tpo'"),
         (Some("format = 'pdf'"), "possible values"),
         (Some("format"), "is not TOML"),

@@ -215,7 +215,10 @@ fn an_interval_report_is_not_made_of_plain_reports() {
         save("plain", &["-F", form]);
         let gave = merge("plain", "1m");
         assert_eq!((gave.status, gave.out.as_str()), (Some(1), ""), "{form}: {gave:?}");
-        assert!(gave.err.contains("plain is a report that does not tell the times"), "{gave:?}");
+        assert!(
+            gave.err.contains("plain is left out, because this report does not contain the times"),
+            "{gave:?}"
+        );
         save("minutes", &["-F", form, "-i", "1m"]);
         assert!(merge("minutes", "1m").out.ends_with("192.0.2.3: 3\n192.0.2.2: 2\n192.0.2.1: 1\n"));
         assert!(merge("minutes", "1h").out.starts_with("2026-11-22T11:00:00+00:00 192.0.2.3: 3\n"));

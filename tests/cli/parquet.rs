@@ -86,7 +86,7 @@ fn damaged_parquet_is_named_and_the_others_count() {
         fs::write(&bad, &bytes[..cut]).unwrap();
         let gave = run(&mut tcptally(&["parse", "-F", "json", &bad, &good]));
         assert_eq!(gave.status, Some(1), "{cut}: {gave:?}");
-        assert!(gave.err.contains("bad is no whole parquet file"), "{gave:?}");
+        assert!(gave.err.contains("bad is not a complete parquet file"), "{gave:?}");
         assert!(gave.out.contains(&format!("\"total\":{total},")), "{gave:?}");
     }
     for at in (4..bytes.len() - 8).step_by(bytes.len() / 40) {

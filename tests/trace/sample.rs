@@ -79,8 +79,12 @@ fn auto_knows_a_program_that_it_has_handed_over_before() {
         let arguments = ["-v".into(), "-p".into(), plain.pid.to_string().into()];
         let mut run = Run::program(&stage, user, &tcptally, &arguments);
         wait_for("it attaches", || run.session.stderr().contains("attached to").then_some(()));
-        let is_stopped =
-            || run.session.stderr().contains("it asks accept for no address").then_some(());
+        let is_stopped = || {
+            run.session
+                .stderr()
+                .contains("it does not request the address from accept")
+                .then_some(())
+        };
         if is_known {
             wait_for("another engine before any connection", is_stopped);
             let made = server.clients(2, 1000, 9).run();

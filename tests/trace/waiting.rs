@@ -109,7 +109,7 @@ fn a_second_listener_on_the_port_is_told() {
         let other = second.start(&stage, User::Oneself);
         wait_until_said(
             &mut run,
-            "too, and is attached to only when the former server has ended",
+            "too, and will be attached to when the present server has ended",
             1,
         );
         plain.signal(Signal::SIGTERM);

@@ -20,7 +20,7 @@ fn missing_and_invalid_options_are_usage_errors() {
     refused(
         &["--port", "1", "-i", "1s", "--resolution", "1s"],
         2,
-        &["--interval", "twice --resolution", "began is known no better"],
+        &["--interval", "twice --resolution", "is known only to that precision"],
     );
     refused(&["--port", "1", "--resolution", "1ms"], 2, &["--resolution", "10ms"]);
     refused(&["--port", "70000"], 2, &["70000"]);

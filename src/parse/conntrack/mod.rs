@@ -140,8 +140,8 @@ fn text(
         ShortfallKind::LostConnections,
         events.forgotten as u64,
         format!(
-            "{name}: more flows were open at a time than are remembered, so {} leaves out {} that \
-             were not known to be established by then",
+            "{name}: more flows were open at a time than are remembered, so {} leaves out {} \
+             that had not been established by then",
             cx.options.name(Setting::Established),
             events.forgotten
         ),

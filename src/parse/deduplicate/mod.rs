@@ -252,8 +252,8 @@ impl Deduplicator {
         }
         status.warn(if self.saw_answer {
             format!(
-                "{name}: {} counts what was answered with SYN+ACK; whether the client went on is not \
-                 in this record",
+                "{name}: {} counts what was answered with SYN+ACK; whether the client completed \
+                 the handshake is not in this record",
                 self.option
             )
         } else {

@@ -263,8 +263,8 @@ fn report_file(file: &mut File, input: &Input, cx: &mut Context<'_>) {
             ShortfallKind::UnreadableLines,
             count,
             format!(
-                "{name}: {} left out because the list seems to be of UDP, and does not say so; ss -tan lists those of \
-                 TCP, and ss -tuan says which is which",
+                "{name}: {} left out because they seem to be UDP sockets; ss -tan lists TCP \
+                 sockets, and ss -tuan shows the protocol of each",
                 plural(count, "socket is", "sockets are")
             ),
         );

@@ -141,15 +141,14 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     cx.status.record_unreadable_lines(&name, log.unreadable);
     if log.calls.unknown_ports > 0 {
         cx.status.warn(format!(
-            "{name}: the log does not tell to which port {} connections came; strace -yy would \
-             have told it",
+            "{name}: the log does not show the local port of {} connections; strace -yy shows it",
             log.calls.unknown_ports
         ));
     }
     if log.calls.unknown_peers > 0 {
         cx.status.warn(format!(
-            "{name}: the log does not tell from which address {} connections came; strace -yy \
-             would have told it",
+            "{name}: the log does not show the client's address of {} connections; strace -yy \
+             shows it",
             log.calls.unknown_peers
         ));
     }

@@ -9,11 +9,11 @@ use crate::sys::ptrace::Tid;
 
 use super::evidence::Program;
 
-pub(super) const NO_ADDRESS: &str = "it asks accept for no address";
+pub(super) const NO_ADDRESS: &str = "it does not request the address from accept";
 pub(super) const OFF_STACK: &str = "its buffer for addresses is not on the stack";
 pub(super) const TOO_SHORT_BUFFER: &str = "its buffer for addresses is too short";
 pub(super) const OTHER_PRIVILEGES: &str =
-    "it executes programs with other privileges, at which the kernel ends its events";
+    "it executes programs with other privileges, and then the kernel closes its events";
 
 /// Causes in the program, which will be the same in later runs; each with a short name for the cache.
 pub(in crate::trace) const LASTING_CAUSES: [(&str, &str); 4] = [

@@ -41,15 +41,15 @@ impl Missing {
         }
         if self.drops > self.vanished {
             reasons.push(format!(
-                "{} of the kernel's messages found no room in the receive buffer: root may have a \
-                 larger one, and others with a larger net.core.rmem_max (sysctl)",
+                "the receive buffer was full and {} of the kernel's messages were lost; run as \
+                 root for a larger buffer, or raise net.core.rmem_max (sysctl)",
                 self.drops
             ));
         }
         if lost > self.drops.saturating_sub(self.vanished) {
             reasons.push(
-                "some connections were over before they were seen, and the kernel does not tell \
-                 of them before the server has accepted and closed them"
+                "some connections ended before they were seen, and the kernel reports them only \
+                 after the server has accepted and closed them"
                     .into(),
             );
         }

@@ -328,8 +328,8 @@ impl TracepointWatcher {
         self.status.record_shortfall(
             ShortfallKind::Unobservable,
             doubtful,
-            "a process listened for so short a time that its network namespace is not known: \
-             some connections in this report may be another namespace's; --engine sockdiag counts \
+            "a listener was closed before its network namespace was known: some connections in \
+             this report may belong to another namespace; --engine sockdiag counts \
              those of one namespace only",
         );
         self.ready.append(&mut self.unsure);
@@ -419,8 +419,8 @@ impl TracepointWatcher {
             ShortfallKind::Unobservable,
             left_out.len() as u64,
             format!(
-                "{} left out: they came when another network namespace had just begun to listen \
-                 on the port, and it is not known whose they are",
+                "{} left out: they came when a listener on the port had just started in another \
+                 network namespace, and may belong to it",
                 plural(left_out.len() as u64, "connection was", "connections were")
             ),
         );
