@@ -510,7 +510,7 @@ fn table() -> Vec<Row> {
             "fields.addresses",
             "198.51.100.7\n198.51.100.8\n",
             0,
-            &["columns of addresses alone do not tell connections", "-E header=y"],
+            &["columns of addresses alone do not show connections", "-E header=y"],
         ),
         row(
             "tshark.cut",

@@ -118,7 +118,7 @@ fn a_report_that_is_cut_off_or_too_new_is_refused() {
     let good = save(&two, "good.json", &["-F", "json"]);
     let text = fs::read_to_string(save(&one, "one.json", &["-F", "json"])).unwrap();
     for (bad, why) in [
-        (text[..text.len() / 2 + 40].to_string(), "no whole report"),
+        (text[..text.len() / 2 + 40].to_string(), "not a complete report"),
         (text.replace("\"schema\":2", "\"schema\":3"), "schema 3"),
     ] {
         let bad = Record::new(&bad);

@@ -51,7 +51,7 @@ fn unaccepted_resets_are_reported_lost() {
     assert_eq!(report.counts(), made);
     assert_eq!(report.number("lost"), 70, "{}", report.0);
     assert_eq!(report.0["complete"], false);
-    assert!(report.warnings().contains("before the server has accepted"), "{}", report.0);
+    assert!(report.warnings().contains("after the server has accepted"), "{}", report.0);
 
     // Those that are there already do not count when they are accepted at last. What is about to
     // begin comes long enough after them.
