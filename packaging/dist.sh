@@ -57,6 +57,11 @@ flags() {
     if [ -x "$lld/ld.lld" ]; then
         printf '%s\037' "-Clink-arg=-B$lld" -Clink-arg=-fuse-ld=lld
         printf '%s\037' -Clink-arg=-Wl,--icf=all -Clink-arg=-Wl,-O2
+        # The standard library has tables for unwinding, and its line numbers make LLVM write them for all functions.
+        if [ "$arch" = x86_64 ] && [ "$profile" != dev ]; then
+            # Relative to the folder that rustc is called in: flags with a folder in them would change the program.
+            printf '%s\037' -Clink-arg=-Wl,-T,packaging/no-unwind-tables.ld -Clink-arg=-Wl,--no-eh-frame-hdr
+        fi
         # The C library relocates itself in a static program; it can read these since 2.36.
         if has_glibc 2 36; then
             printf '%s\037' -Clink-arg=-Wl,-z,pack-relative-relocs
