@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::input::source::{Convert, Converted};
+use super::input::source::convert_lines;
 use super::lines::LONGEST;
 
 /// Names of columns that Amazon's manuals give tables of flow logs, and the names in the logs themselves.
@@ -30,31 +30,13 @@ pub(crate) fn is_csv(head: &[u8]) -> bool {
 
 /// The text of `raw`, with blanks between the values.
 pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    Box::new(Converted::new(raw, Lines::default()))
+    convert_lines(raw, LONGEST, convert_line)
 }
 
-/// Converts whole lines.
-#[derive(Default)]
-struct Lines {
-    /// The beginning of a line.
-    pending: Vec<u8>,
-}
-
-impl Convert for Lines {
-    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
-        self.pending.extend_from_slice(raw);
-        let end = match memchr::memrchr(b'\n', &self.pending) {
-            _ if raw.is_empty() || self.pending.len() > LONGEST => self.pending.len(),
-            Some(end) => end + 1,
-            None => return,
-        };
-        for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
-            text.extend_from_slice(&words(line).join(&b' '));
-            if line.ends_with(b"\n") {
-                text.push(b'\n');
-            }
-        }
-        self.pending.drain(..end);
+fn convert_line(line: &[u8], text: &mut Vec<u8>) {
+    text.extend_from_slice(&words(line).join(&b' '));
+    if line.ends_with(b"\n") {
+        text.push(b'\n');
     }
 }
 

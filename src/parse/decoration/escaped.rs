@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use crate::parse::input::source::{Convert, Converted};
+use crate::parse::input::source::convert_lines;
 use crate::parse::lines::LONGEST;
 
 /// Whether `head` has lines of a log in strings. `is_known` tells whether a line is one of the log.
@@ -29,29 +29,7 @@ pub(crate) fn has_calls(head: &[u8]) -> bool {
 
 /// The text of `raw`, with the lines of each string as lines of their own.
 pub(crate) fn unescape(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    Box::new(Converted::new(raw, Unescape::default()))
-}
-
-/// Unescapes whole lines.
-#[derive(Default)]
-struct Unescape {
-    /// The beginning of a line.
-    pending: Vec<u8>,
-}
-
-impl Convert for Unescape {
-    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
-        self.pending.extend_from_slice(raw);
-        let end = match memchr::memrchr(b'\n', &self.pending) {
-            _ if raw.is_empty() || self.pending.len() > 64 * LONGEST => self.pending.len(),
-            Some(end) => end + 1,
-            None => return,
-        };
-        for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
-            line_of_strings(line, text);
-        }
-        self.pending.drain(..end);
-    }
+    convert_lines(raw, 64 * LONGEST, line_of_strings)
 }
 
 /// Adds a line. What stands in a string with escaped line feeds or quotes gets lines of its own.

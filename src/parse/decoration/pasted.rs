@@ -6,7 +6,7 @@
 use std::io::Read;
 
 use super::clean;
-use crate::parse::input::source::{Convert, Converted};
+use crate::parse::input::source::convert_lines;
 use crate::parse::lines::LONGEST;
 
 /// Entities that stand for the characters between the words of records.
@@ -34,34 +34,16 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
 
 /// The text of `raw` before it was copied from a web page.
 pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    Box::new(Converted::new(raw, Clean::default()))
+    convert_lines(raw, LONGEST, clean_line)
 }
 
-/// Cleans whole lines.
-#[derive(Default)]
-struct Clean {
-    /// The beginning of a line.
-    pending: Vec<u8>,
-}
-
-impl Convert for Clean {
-    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
-        self.pending.extend_from_slice(raw);
-        let end = match memchr::memrchr(b'\n', &self.pending) {
-            _ if raw.is_empty() || self.pending.len() > LONGEST => self.pending.len(),
-            Some(end) => end + 1,
-            None => return,
-        };
-        for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
-            let (line, feed) = match line.strip_suffix(b"\n") {
-                Some(line) => (line, &b"\n"[..]),
-                None => (line, &b""[..]),
-            };
-            text.extend_from_slice(&clean::joined(line));
-            text.extend_from_slice(feed);
-        }
-        self.pending.drain(..end);
-    }
+fn clean_line(line: &[u8], text: &mut Vec<u8>) {
+    let (line, feed) = match line.strip_suffix(b"\n") {
+        Some(line) => (line, &b"\n"[..]),
+        None => (line, &b""[..]),
+    };
+    text.extend_from_slice(&clean::joined(line));
+    text.extend_from_slice(feed);
 }
 
 #[cfg(test)]

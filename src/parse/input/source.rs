@@ -103,6 +103,39 @@ pub(crate) trait Convert: Send {
     fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>);
 }
 
+/// Converts whole lines.
+struct Lines {
+    /// The beginning of a line.
+    pending: Vec<u8>,
+    longest: usize,
+    convert: fn(&[u8], &mut Vec<u8>),
+}
+
+impl Convert for Lines {
+    fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        self.pending.extend_from_slice(raw);
+        let end = match memchr::memrchr(b'\n', &self.pending) {
+            _ if raw.is_empty() || self.pending.len() > self.longest => self.pending.len(),
+            Some(end) => end + 1,
+            None => return,
+        };
+        for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
+            (self.convert)(line, text);
+        }
+        self.pending.drain(..end);
+    }
+}
+
+/// Returns the text of `raw`. `convert` appends what a line, with its line feed, becomes. A line of more than
+/// `longest` bytes is converted in pieces.
+pub(crate) fn convert_lines(
+    raw: Box<dyn Read + Send>,
+    longest: usize,
+    convert: fn(&[u8], &mut Vec<u8>),
+) -> Box<dyn Read + Send> {
+    Box::new(Converted::new(raw, Lines { pending: Vec::new(), longest, convert }))
+}
+
 /// Reads `raw` as `convert` gives it.
 pub(crate) struct Converted<C> {
     raw: Box<dyn Read + Send>,
