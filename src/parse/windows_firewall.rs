@@ -71,7 +71,9 @@ impl LineLog for Pfirewall {
             (Some(b"OPEN-INBOUND"), Some(b"TCP" | b"6"), _) => {}
             (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return ParsedLine::Blocked,
             (Some(b"INFO-EVENTS-LOST"), ..) => return ParsedLine::Lost,
-            (Some(b"ALLOW" | b"OPEN"), Some(b"TCP" | b"6"), _) => return ParsedLine::Evidence,
+            (Some(b"ALLOW" | b"OPEN"), Some(b"TCP" | b"6"), Some(_)) => {
+                return ParsedLine::Evidence;
+            }
             (Some(_), Some(_), Some(_)) => return ParsedLine::Other,
             _ => return ParsedLine::Broken,
         }

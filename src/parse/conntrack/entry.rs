@@ -189,7 +189,8 @@ fn bare(line: &[u8]) -> Line {
         return Line::OtherFlow;
     }
     // The other direction always follows: without it, digits of the port may be missing.
-    if e.dport.is_some_and(|port| last.ends_with(port) && last.starts_with(b"dport=")) {
+    let is_last = last.starts_with(b"dport=") && line.ends_with(last);
+    if is_last && e.dport.is_some_and(|port| last.ends_with(port)) {
         return Line::Damaged;
     }
     e.entry(event, stamp)
