@@ -40,7 +40,8 @@ fn no_file_of_a_corpus_makes_its_target_fail_or_hang() {
             let begin = Instant::now();
             let result = catch_unwind(AssertUnwindSafe(|| entry(&bytes)));
             assert!(result.is_ok(), "{target} fails on {}", file.display());
-            assert!(begin.elapsed() < TIME_OF_A_FILE, "{target} is too slow on {}", file.display());
+            let is_in_time = cfg!(miri) || begin.elapsed() < TIME_OF_A_FILE;
+            assert!(is_in_time, "{target} is too slow on {}", file.display());
         }
     }
 }
