@@ -65,8 +65,16 @@ fn columns(line: &[u8]) -> Option<(Columns, usize)> {
         a.len() == b.len()
             && a.iter().zip(b.bytes()).all(|(a, b)| *a == b || (*a, b) == (b'_', b'-'))
     };
-    let columns = NAMES.map(|name| names.iter().position(|n| same(n, name)));
+    let columns = NAMES.map(|name| names.iter().position(|n| same(column_name(n), name)));
     columns[..NEEDED].iter().all(Option::is_some).then_some((columns, names.len()))
+}
+
+/// The name of a column without quotes and escapes that another program has put around it.
+fn column_name(word: &[u8]) -> &[u8] {
+    let start = word.iter().position(u8::is_ascii_alphabetic).unwrap_or(0);
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let length = word[start..].iter().take_while(|b| is_part(b)).count();
+    &word[start..start + length]
 }
 
 /// The values of a line, in the order of [`NAMES`], and one that is not used.
@@ -147,6 +155,9 @@ fn flow(values: &Values<'_>) -> ParsedLine {
         };
     }
     let Some(flags) = number::<u16>(flags) else { return ParsedLine::Broken };
+    if flags & SYN != 0 && !matches!(direction, b"ingress" | b"egress" | b"-" | b"") {
+        return ParsedLine::Broken;
+    }
     let answer = flags & ACK != 0;
     let away = if answer { &b"ingress"[..] } else { b"egress" };
     if flags & SYN == 0 || direction == away {
@@ -222,6 +233,7 @@ mod tests {
             (row(there, "ACCEPT OK 2 ingress").replace(" 6 9", " 17 9"), "Other"),
             (row(there, "ACCEPT OK 2"), "Broken"),
             (row(there, "ACCEPT OK x ingress"), "Broken"),
+            (row(there, "ACCEPT OK 2 ingress\u{1b}[0m"), "Broken"),
             ("5 1 eni-0a1 - - - - - - - 1795345122 1795345180 - NODATA - -".into(), "Other"),
             ("5 1 eni-0a1 - - - - - - - 1795345122 1795345180 - SKIPDATA - -".into(), "Lost"),
         ] {

@@ -12,8 +12,12 @@ pub(crate) fn has_lines(head: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
         && head.split(|b| *b == b'\n').any(|line| {
             let mut unescaped = Vec::new();
             line_of_strings(line, &mut unescaped);
-            unescaped != line
-                && unescaped.split(|b| *b == b'\n').filter(|l| is_known(l)).count() > 1
+            let known = |at_least: usize| {
+                unescaped.split(|b| *b == b'\n').filter(|l| is_known(l)).nth(at_least - 1).is_some()
+            };
+            // Of some formats only the heading is known by itself.
+            let is_string = line.trim_ascii_start().starts_with(b"\"");
+            unescaped != line && known(if is_string { 1 } else { 2 })
         })
 }
 
@@ -141,7 +145,8 @@ mod tests {
         }
         let is_known = |line: &[u8]| line.starts_with(b"SYN ");
         assert!(has_lines(b"\"SYN 1\\nSYN 2\\n\"", is_known));
-        assert!(!has_lines(b"\"SYN 1\\nother\\n\"", is_known));
+        assert!(has_lines(b"\"SYN 1\\nother\\n\"", is_known));
+        assert!(!has_lines(b"said \"SYN 1\\nother\\n\"", is_known));
         assert!(!has_lines(b"SYN 1\nSYN 2\n", is_known));
     }
 }

@@ -46,7 +46,10 @@ pub(super) fn new_flags(body: &[u8]) -> Option<PacketFlags> {
     let has = |flag: u8| flags.contains(&flag);
     let value = |name: &[u8]| {
         let at = memmem::find(body, name)? + name.len();
-        u32::try_from(Cursor(&body[at..]).number_up_to(10)?).ok()
+        let mut cursor = Cursor(&body[at..]);
+        let number = u32::try_from(cursor.number_up_to(10)?).ok();
+        // At the end of a line that was wrapped, digits may be missing.
+        number.filter(|_| !cursor.0.is_empty())
     };
     if !has(b'S') {
         return Some(packet_flags(false, has(b'.'), (has(b'F'), has(b'R')), None, None));

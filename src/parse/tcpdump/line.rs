@@ -382,7 +382,7 @@ mod tests {
                 "2001:db8:c::11 46267 > 2001:db8:77::1 443 Syn 7 -",
             ),
             (
-                "IP6 (flowlabel 0x1, hlim 64, next-header TCP (6) payload length: 40) 2001:db8::1.5 > 2001:db8::2.80: Flags [S], cksum 0x1 (incorrect -> 0x2), seq 7",
+                "IP6 (flowlabel 0x1, hlim 64, next-header TCP (6) payload length: 40) 2001:db8::1.5 > 2001:db8::2.80: Flags [S], cksum 0x1 (incorrect -> 0x2), seq 7, win 1",
                 "2001:db8::1 5 > 2001:db8::2 80 Syn 7 -",
             ),
             (
