@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_outweighs_what_is_not() {
+    fn one_failed_condition_decides_despite_unknown_fields() {
         let filter = Filter {
             ports: "80".parse().unwrap(),
             from: vec!["10.0.0.0/8".parse().unwrap()],

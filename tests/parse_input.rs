@@ -122,7 +122,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn each_member_of_an_archive_is_read_as_what_it_is() {
+fn each_member_of_an_archive_is_read_in_its_own_format() {
     let place = Place::new();
     let report = br#"{"schema":1,"source":"parse","complete":true,"total":1,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1}]}"#;
     let dump = "10:58:42.200113 IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7\n";
@@ -324,7 +324,7 @@ fn a_stream_of_any_length_takes_little_memory() {
 }
 
 #[test]
-fn what_a_log_cannot_show_is_reported() {
+fn limits_of_a_log_are_reported() {
     let place = Place::new();
     let table = "% time     seconds  usecs/call     calls    errors syscall\n\
                  ------ ----------- ----------- --------- --------- ----------------\n\

@@ -232,7 +232,7 @@ fn first_and_last_are_within_the_run() {
 }
 
 #[test]
-fn bursts_are_told_apart_by_period() {
+fn bursts_are_separated_by_period() {
     for case in cases() {
         let kind = case.has("time");
         if !(kind.starts_with("clock") || kind.starts_with("epoch")) {

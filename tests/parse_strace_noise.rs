@@ -336,7 +336,7 @@ fn clean_logs_have_no_unreadable_lines() {
 }
 
 #[test]
-fn what_contradicts_itself_is_no_connection() {
+fn contradictory_lines_are_no_connections() {
     for line in [
         r#"accept4(3, {sa_family=AF_INET,sa_family=AF_UNIX, sun_path="/run/x"}, [110 => 2], 0) = 8"#,
         "accept4(3, 0x7ffda9f2a6c0, [16NULL, NULL) = 9write(1, ], 0) = -1 EAGAIN (Resource \

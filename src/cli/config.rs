@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_leave_connections_out_are_told() {
+    fn settings_that_exclude_connections_are_printed() {
         let config = config(FILE).unwrap();
         let notice = |line: &str, all| {
             let words = ["tcptally", "watch"].into_iter().chain(line.split_whitespace());

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_the_resolver_is_no_answer() {
+    fn a_failed_lookup_is_counted_as_unresolved() {
         let (names, unanswered) = look_up(&addresses(3), TIMEOUT, |_| Answer::Failed);
         assert_eq!((names.len(), unanswered), (0, 3));
     }

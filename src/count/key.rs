@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_of_how_connections_fared() {
+    fn connections_are_counted_by_buckets_of_statistics() {
         let keys = Keys::new(&[Key::Duration, Key::Rtt, Key::Bytes], Mask::default());
         let transport = Transport {
             duration: Some(std::time::Duration::from_secs(7)),

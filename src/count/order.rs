@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shown_is_in_the_rest() {
+    fn rows_that_are_not_shown_are_in_others() {
         let top = |top, sort| keys(Order { sort, top: Some(top), ..Order::default() });
         assert_eq!(top(2, Sort::Key), (vec![1, 2], 6, Some(2)));
         assert_eq!(top(2, Sort::Last), (vec![2, 1], 6, Some(2)));

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_in_no_sum_and_no_mean() {
+    fn unknown_values_are_in_no_sum_and_no_mean() {
         let mut stats = TcpStats::default();
         let unknown = Connection::default();
         for c in [connection(Some(5), None), connection(None, Some(3)), unknown] {

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_zero() {
+    fn unknown_values_are_not_zero() {
         let all = Columns { bytes: true, duration: true, rtt: true };
         let nothing = TcpStats::default();
         assert!(fields(all).all(|f| f.value(&nothing).is_none()));

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_direction_is_told_by_numbers_and_uses_of_ports() {
+    fn the_direction_is_inferred_from_numbers_and_uses_of_ports() {
         use Direction::*;
         let mut uses = PortUses::new(None);
         for (local, remote, want) in [

@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_not_written() {
+    fn records_that_do_not_fit_are_not_written() {
         let mut ring = SimulatedRing::new(SIZE, 8).unwrap();
         assert!(ring.write(&[1; 4000]) && !ring.write(&[2; 97]) && ring.write(&[3; 96]));
         let mut taken = Vec::new();

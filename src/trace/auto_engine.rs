@@ -146,9 +146,9 @@ impl AutoEngine {
         self.known = KnownPrograms::of_this_user();
         let processes: Vec<Tid> = sampler.processes().collect();
         for pid in processes {
-            let why = known_insufficient(sampler, pid).or_else(|| self.known.cause(pid));
+            let why = known_unsuitable(sampler, pid).or_else(|| self.known.cause(pid));
             if let Some(why) = why {
-                sampler.note_insufficient_process(pid, why);
+                sampler.note_unsuitable_process(pid, why);
             }
         }
         while self.hand_over()? {}
@@ -183,7 +183,9 @@ impl AutoEngine {
         else {
             return Ok(false);
         };
-        let Some((mut pids, why)) = sampler.insufficient(handed_over) else { return Ok(false) };
+        let Some((mut pids, why)) = sampler.unsuitable_processes(handed_over) else {
+            return Ok(false);
+        };
         // The child of a traced process is traced, too; its first stop has not been handled yet.
         pids.retain(|pid| !procfs::is_traced_by_us(*pid));
         let Some(&pid) = pids.first() else { return Ok(false) };
@@ -316,7 +318,7 @@ const OFF_STACK: [&str; 7] =
 const MAX_INSPECTED_THREADS: usize = 64;
 
 /// Why the samples of a process will lack an address, as far as that is known before its first accept.
-fn known_insufficient(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
+fn known_unsuitable(sampler: &Sampler, pid: Tid) -> Option<&'static str> {
     let program = procfs::program(pid).unwrap_or_default();
     // Such as php8.2.
     let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');

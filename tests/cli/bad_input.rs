@@ -201,7 +201,7 @@ fn a_disk_that_is_full_for_a_while_costs_only_the_reports_of_that_time() {
 
 /// Whoever looks at the messages need not wait for the end.
 #[test]
-fn events_that_find_no_room_are_told_at_once() {
+fn events_that_cannot_be_written_are_reported_at_once() {
     with_small_disk(|disk| {
         let args = ["-e", "-F", "csv", "--resolution", "50ms", "-o", "events"];
         let mut watch = Watch::start(disk, &args);
@@ -240,7 +240,7 @@ fn a_folder_in_which_no_file_can_be_renamed_loses_no_event() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_counts() {
+fn unreadable_inputs_are_named_and_the_others_count() {
     let record = Record::small();
     let folder = record.folder.path();
     fs::create_dir(folder.join("closed")).unwrap();

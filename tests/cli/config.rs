@@ -79,7 +79,7 @@ fn a_file_that_cannot_be_used_is_an_error_unless_it_is_left_out() {
 }
 
 #[test]
-fn a_filter_of_the_file_is_told() {
+fn filters_from_the_configuration_file_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml").display().to_string();
     fs::write(&path, "not-from = '192.0.2.0/24'\nformat = 'plain'\n").unwrap();

@@ -298,7 +298,7 @@ fn elapsed_times_have_a_column_of_their_own() {
 }
 
 #[test]
-fn what_a_count_cannot_see_is_reported() {
+fn shortfalls_of_a_count_are_reported() {
     let record = Record::new(&(line(NOON, "192.0.2.7", 80) + &unknown(NOON) + &unknown(NOON)));
     let gave = record.parse(&[]);
     assert!(gave.out.contains("unknown        2   66.7%"), "{}", gave.out);

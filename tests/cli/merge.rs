@@ -101,7 +101,7 @@ fn a_report_that_is_merged_with_itself_says_so() {
 }
 
 #[test]
-fn what_a_report_does_not_tell_is_not_made_up() {
+fn unknown_values_of_a_report_stay_unknown() {
     let (one, two) = machines();
     let top = save(&two, "top.json", &["-F", "json", "-n", "1"]);
     assert_eq!(plain(&[&top], &[]), "192.0.2.8: 2\nunknown: 1\n");
@@ -212,7 +212,7 @@ fn others_of_jsonl_and_csv_reports_are_no_address() {
 }
 
 #[test]
-fn what_a_jsonl_report_lacks_is_known_to_its_reader() {
+fn shortfalls_of_a_jsonl_report_are_read_with_it() {
     let (one, _) = machines();
     let text = fs::read_to_string(save(&one, "one.jsonl", &["-F", "jsonl"])).unwrap();
     let text = text.replace("\"unreadable_lines\":0", "\"unreadable_lines\":2");
@@ -303,7 +303,7 @@ fn a_record_that_is_given_twice_is_named() {
 }
 
 #[test]
-fn connections_without_a_time_beside_others_are_told() {
+fn connections_without_a_time_beside_others_are_reported() {
     let (one, _) = machines();
     let none = one.beside("none.log");
     fs::write(&none, crate::support::unknown(NOON).split_once(' ').unwrap().1).unwrap();

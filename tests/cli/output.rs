@@ -59,7 +59,7 @@ fn an_output_that_cannot_be_written_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_never_harms_what_is_watched() {
+fn a_full_disk_is_reported_and_does_not_harm_the_watched_server() {
     let record = Record::small();
     let gave = record.parse(&["-o", "/dev/full"]);
     assert_eq!(gave.status, Some(1));

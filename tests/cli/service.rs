@@ -20,7 +20,7 @@ fn receive(socket: &UnixDatagram) -> String {
 
 /// `trace --wait` is ready when it waits.
 #[test]
-fn the_service_manager_is_told_that_counting_has_begun_and_goes_on() {
+fn the_service_manager_is_notified_of_the_start_and_by_the_watchdog() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port().to_string();
     for (args, status) in [(&["watch"][..], 0), (&["trace", "--wait"], 1)] {

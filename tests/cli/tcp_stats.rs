@@ -182,7 +182,7 @@ fn in_intervals_and_bounded() {
 }
 
 #[test]
-fn of_single_connections() {
+fn statistics_of_single_connections_are_in_events() {
     let gave = events().parse(&["-e", "--columns", ALL]);
     assert!(lines(&gave)[1].ends_with("in 300  out 50  open 1.5s  rtt 300us"), "{}", gave.out);
     assert_eq!(gave.err, "");
@@ -218,7 +218,7 @@ fn records_that_know_nothing_of_it() {
 }
 
 #[test]
-fn what_cannot_be() {
+fn unsupported_uses_of_statistics_are_refused_with_a_hint() {
     for (args, hint) in [
         (&["trace", "--columns", "bytes", "--", "true"][..], "tcptally watch --port"),
         (&["trace", "--by", "ip,duration", "--", "true"], "tcptally watch --port"),

@@ -172,7 +172,7 @@ fn a_thread_is_taken_as_its_process() {
 
 /// The usual root of a container.
 #[test]
-fn root_without_the_capability_is_told_to_get_it_and_not_to_be_root() {
+fn root_without_the_capability_gets_a_remedy_that_is_not_to_be_root() {
     if !is_root() {
         return skip("root without CAP_SYS_PTRACE", "only root can give it up");
     }

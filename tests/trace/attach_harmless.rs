@@ -115,7 +115,7 @@ fn servers_serve_through_many_attaches_and_detaches() {
 /// While the kernel closes the tracepoints that were tried, threads of a process with inherited
 /// events can neither be created nor end.
 #[test]
-fn the_search_for_tracepoints_is_over_when_a_server_is_attached_to() {
+fn the_search_for_tracepoints_ends_before_a_server_is_attached() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     // Root reads their ids, and a new home has no cache of them.

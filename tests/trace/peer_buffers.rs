@@ -107,7 +107,7 @@ fn check_32(arguments: &[&[&str]]) {
 }
 
 #[test]
-fn a_short_buffer_with_another_address_in_it_is_not_believed() {
+fn a_short_buffer_with_an_old_address_is_not_trusted() {
     check_all(&[
         &["address=stale"],
         &["address=stale", "call=accept4", "pool=3"],
@@ -116,12 +116,12 @@ fn a_short_buffer_with_another_address_in_it_is_not_believed() {
 }
 
 #[test]
-fn a_buffer_that_several_threads_share_is_not_believed() {
+fn a_buffer_that_several_threads_share_is_not_trusted() {
     check_all(&[&["address=shared", "pool=4"], &["address=heap", "pool=4"], &["address=shared"]]);
 }
 
 #[test]
-fn a_buffer_that_another_thread_overwrites_is_not_believed() {
+fn a_buffer_that_another_thread_overwrites_is_not_trusted() {
     check_all(&[&["address=rewritten"]]);
 }
 

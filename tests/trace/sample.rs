@@ -209,7 +209,7 @@ fn descriptors(pid: u32) -> BTreeSet<OsString> {
 /// Its rings fill up, and what found no room is told. Once it has learnt where the server's buffer is,
 /// its samples are small, so that the rings hold many.
 #[test]
-fn what_comes_while_tcptally_is_stopped_is_counted_or_told_to_be_lost() {
+fn connections_while_tcptally_is_stopped_are_counted_or_reported_lost() {
     /// A sample with 128 bytes of the stack has 224. The C server needs more, and less than 512.
     const MAX_SAMPLE_BYTES: u64 = 350;
     let stage = Stage::get();
@@ -316,7 +316,7 @@ fn counts_a_server_that_strace_traces_already() {
 }
 
 #[test]
-fn what_only_syscall_sees_is_refused_with_a_remedy() {
+fn processes_that_only_syscall_sees_are_refused_with_a_remedy() {
     let stage = Stage::get();
     let why = "there is no C compiler for 32 bits (gcc-multilib)";
     let program_32 = need!(stage.server_32(), "32-bit server", why);

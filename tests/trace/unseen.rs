@@ -51,7 +51,7 @@ fn watch(user: User, engine: &str, arguments: &[&str]) -> Option<Watched> {
 fn each(arguments: &[&str], check: impl Fn(&str, User, &Watched)) {
     for user in User::all() {
         for engine in attach_engines(user) {
-            // It refuses such a server: `sample::what_only_syscall_sees_is_refused_with_a_remedy`.
+            // It refuses such a server: `sample::processes_that_only_syscall_sees_are_refused_with_a_remedy`.
             if engine == "sample" && arguments == ["call=int80"] {
                 continue;
             }
@@ -121,7 +121,7 @@ fn a_server_that_becomes_undumpable_is_counted() {
 }
 
 #[test]
-fn a_started_server_that_is_not_dumpable_is_counted_and_the_cause_of_unknown_peers_is_told() {
+fn a_started_server_that_is_not_dumpable_is_counted_and_the_cause_of_unknown_peers_is_reported() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     if User::plain().is_root() {

@@ -96,7 +96,7 @@ fn connections_between_listen_and_attach_make_the_report_incomplete() {
 
 /// Nobody connected before, so that nothing is missing.
 #[test]
-fn a_second_listener_on_the_port_is_told() {
+fn a_second_listener_on_the_port_is_reported() {
     in_own_network("a second listener", |stage| {
         let program = need!(stage.server(), "the C server", "there is no C compiler");
         let first = Server::c(&program, &["reuse"], &[Listens::V4]);
@@ -168,7 +168,7 @@ fn the_end_of_the_wait_is_no_success_if_no_server_came() {
 }
 
 #[test]
-fn waiting_is_told_on_a_terminal_and_ended_there() {
+fn waiting_is_shown_on_a_terminal_and_ended_there() {
     let stage = Stage::get();
     let port = free_port().to_string();
     let folder = open_folder();

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_scrapers_is_bounded() {
+    fn memory_for_scrapers_is_bounded() {
         let mut scrapers = Scrapers::default();
         for i in 0..=u8::MAX {
             scrapers.begin_at_zero(&request([192, 0, 2, i], ""), &text(&[]));

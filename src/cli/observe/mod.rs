@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_duration_does_not_count() {
+    fn connections_after_the_duration_do_not_count() {
         let events = vec![connection(1), Event::Deadline, connection(2), Event::Asked];
         let (text, status) = show(&["-F", "plain", "-d", "50ms"], events.clone());
         assert_eq!((text.as_str(), status), ("127.0.0.1: 1\n127.0.0.1: 1\n", 3), "asked once more");

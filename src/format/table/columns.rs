@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_the_least_important_first() {
+    fn columns_that_do_not_fit_are_left_out_the_least_important_first() {
         let (w, line) = width(80, 39, 11);
         assert!(w <= 80 && !line.contains('█') && line.contains('%'), "{line}");
         let (w, line) = width(76, 39, 11);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_has_the_place_of_share_and_bar() {
+    fn requested_statistics_replace_share_and_bar() {
         let columns = |width| Columns::fit(width, vec![15], 5, vec![8, 9], 8, None);
         let line = Line {
             keys: vec!["192.0.2.7".into()],

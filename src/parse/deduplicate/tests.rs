@@ -71,7 +71,7 @@ fn by_sequence_number() {
 }
 
 #[test]
-fn fast_open_and_a_lone_answer() {
+fn fast_open_and_a_lone_syn_ack_count_once() {
     let mut b = Bench::new(false);
     b.see(PacketKind::Syn, 1, 0.0, Some(u32::MAX - 3), None);
     b.see(PacketKind::SynAck, 1, 0.1, Some(6), None);
@@ -159,7 +159,7 @@ fn one_id_from_one_port_at_one_point_is_a_scan() {
 }
 
 #[test]
-fn answers_with_both_isns_are_of_one_connection() {
+fn syn_acks_with_both_isns_are_of_one_connection() {
     let asked = |port| PacketObservation { isn: Some(7), ..syn(port) };
     let answer = |port, isn| PacketObservation {
         isn: Some(7),
@@ -178,7 +178,7 @@ fn answers_with_both_isns_are_of_one_connection() {
 }
 
 #[test]
-fn what_the_recording_machine_opens_is_left_out_with_its_answers() {
+fn outbound_connections_are_left_out_with_their_syn_acks() {
     let sent = |port| PacketObservation { outgoing: true, isn: Some(7), ..syn(port) };
     let came = |port| PacketObservation { outgoing: false, ..sent(port) };
     let answer = |port| PacketObservation { isn: Some(7), ..packet(PacketKind::SynAck, port) };
@@ -190,7 +190,7 @@ fn what_the_recording_machine_opens_is_left_out_with_its_answers() {
 }
 
 #[test]
-fn late_answers_to_a_scan_are_no_new_connections() {
+fn late_syn_acks_to_a_scan_are_no_new_connections() {
     for ports in [66, 5000] {
         let mut b = Bench::new(false);
         for (part, isn) in [(PacketKind::Syn, 0), (PacketKind::SynAck, 0)] {
@@ -204,7 +204,7 @@ fn late_answers_to_a_scan_are_no_new_connections() {
 }
 
 #[test]
-fn what_one_port_opens_for_hours_is_forgotten() {
+fn connections_of_one_port_over_hours_are_forgotten() {
     let mut b = Bench::new(false);
     for n in 0..100_000_u32 {
         b.see_to(PacketKind::Syn, 1, n as u16, f64::from(n), Some(n), None);
@@ -216,7 +216,7 @@ fn what_one_port_opens_for_hours_is_forgotten() {
 }
 
 #[test]
-fn established_is_what_the_client_went_on_with() {
+fn established_needs_a_later_packet_of_the_client() {
     let mut b = Bench::new(true);
     b.see(PacketKind::Syn, 1, 0.0, Some(5), None);
     b.see(PacketKind::SynAck, 1, 0.1, Some(5), None);

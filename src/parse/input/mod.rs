@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_archive_gives_what_was_readable() {
+    fn the_readable_part_of_a_cut_archive_is_read() {
         let long: String = (0..200_000).map(|i| format!("{i} ")).collect();
         let xz = liblzma::encode_all(long.as_bytes(), 1).unwrap();
         let mut bz2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_decoded_has_a_name() {
+    fn undecoded_protocols_are_named() {
         for (unread, name) in [
             (Unread::IpProtocol(50), "ESP (IP protocol 50)"),
             (Unread::IpProtocol(253), "IP protocol 253"),

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_told_from_other_words() {
+    fn calls_are_distinguished_from_other_words() {
         assert!(NAMES.iter().all(|name| is_syscall(name.as_bytes())));
         for other in ["printf", "accept5", "accxept4", "ccept4", "a", "", "reads", "_x"] {
             assert!(!is_syscall(other.as_bytes()), "{other}");

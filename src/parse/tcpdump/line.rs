@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_pf_tells_the_direction_and_what_was_blocked() {
+    fn the_log_of_pf_shows_the_direction_and_blocked_packets() {
         let a = "198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, win 64240, length 0";
         for (rule, want) in [
             ("rule 3/0(match): pass in on em0", "198.51.100.10 40755 > 192.0.2.77 4711 Syn 7 in"),

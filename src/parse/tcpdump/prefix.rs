@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_every_line_is_stripped() {
+    fn prefixes_of_all_lines_are_stripped() {
         let lines = [SYN, DUMP, SYN, DUMP];
         for prefix in [
             "\t",
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tcpdump_prints_itself_is_kept() {
+    fn text_that_tcpdump_prints_itself_is_kept() {
         let a = "IP 198.51.100.10.40755 > 192.0.2.77.4711: Flags [S], seq 7, win 1";
         let header = "IP (tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6), length 60)";
         for lines in [

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_are_not_enough_are_told() {
+    fn insufficient_columns_are_reported() {
         for text in ["198.51.100.7\n", "ip.src\tip.dst\n", "198.51.100.7\t192.0.2.77\t48034\t80\n"]
         {
             assert!(is_not_enough(text.as_bytes()), "{text}");

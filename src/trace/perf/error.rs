@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_perf_event_open_are_told_apart() {
+    fn errors_of_perf_event_open_are_distinguished() {
         let own = |errno| PerfError::own(io::Error::from_raw_os_error(errno)).to_string();
         assert!(own(libc::ENOSYS).contains("CONFIG_PERF_EVENTS"));
         assert!(own(libc::EINVAL).contains("Linux 5.13"));

@@ -18,19 +18,19 @@ use crate::trace::procfs;
 use crate::trace::signals::handled_for_attached;
 use crate::trace::socket::Sockets;
 
-use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
 use super::executions::Executions;
-use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
 use super::renewals::Renewals;
 use super::rings::Rings;
 use super::sampler::{Phase, Sampler};
+use super::socket_queries::SocketQueries;
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
+use super::unsuitable::UnsuitablePrograms;
 
 /// Maximum number of threads of a process, waiting in accept, whose buffers are looked at.
 const MAX_INSPECTED_BUFFERS: usize = 8;
@@ -91,11 +91,11 @@ impl Sampler {
             threads: Threads::default(),
             listeners: Listeners::default(),
             sockets: Sockets::default(),
-            answers: Answers::default(),
+            socket_queries: SocketQueries::default(),
             programs: Programs::default(),
             learning: Learning::default(),
             renewals: Renewals::default(),
-            insufficient: Insufficient::default(),
+            unsuitable: UnsuitablePrograms::default(),
             progress: Progress::default(),
             covered: Covered::default(),
             processed_until: 0,
@@ -112,7 +112,7 @@ impl Sampler {
             next_check: Instant::now(),
             io_uring_seen: false,
             phase: Phase::Counting,
-            told_to_end: false,
+            end_requested: false,
             asked: false,
             reopen: false,
             notices: BTreeMap::new(),
@@ -176,7 +176,7 @@ impl Sampler {
         let unsettled = self.threads.unsettled();
         let quiet: Vec<Tid> =
             unsettled.iter().map(|t| t.tid).filter(|tid| self.progress.has_settled(*tid)).collect();
-        // Threads that they created before are told by now.
+        // Threads that they created before have been reported by now.
         self.round_past(monotonic_now());
         quiet.into_iter().for_each(|tid| self.threads.settle(tid));
         self.families.next() == next && self.threads.unsettled().is_empty()

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_former_and_new_events_miss_counts_once() {
+    fn accepts_that_old_and_new_events_miss_count_once() {
         let mut counters = overlapping();
         counters.see(FORMER, 10);
         counters.see(NEW, 10);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_after_the_replacement_counts() {
+    fn accepts_missed_after_the_replacement_count() {
         let mut counters = overlapping();
         counters.end_overlap(|event| (event == NEW).then_some(100), 20);
         counters.close(FORMER, Some(100), 20);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_of_them_misses_counts() {
+    fn accepts_that_only_one_set_of_events_misses_do_not_hide_others() {
         let mut counters = overlapping();
         (0..100).for_each(|_| counters.see(NEW, 10));
         assert_eq!(counters.missing(&[(FORMER, 100), (NEW, 100)]), 100);

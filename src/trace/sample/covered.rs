@@ -42,11 +42,11 @@ struct Undecided {
 
 /// Which engine counts an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum CountedBy {
     /// The sampler counts it.
-    Counts,
+    Sampler,
     /// The tracer counts it.
-    Covered,
+    Tracer,
     /// Not known yet.
     Undecided,
 }
@@ -86,20 +86,20 @@ impl Covered {
     }
 
     /// Returns which engine counts an accept of a thread whose sample has this time.
-    pub(super) fn fate(&mut self, tid: Tid, time: u64) -> Fate {
+    pub(super) fn counted_by(&mut self, tid: Tid, time: u64) -> CountedBy {
         let Some(window) = self.threads.get(&tid).and_then(|windows| windows.first()) else {
-            return Fate::Counts;
+            return CountedBy::Sampler;
         };
         if time < window.begin {
-            return Fate::Counts;
+            return CountedBy::Sampler;
         }
         if time <= window.end {
-            return Fate::Undecided;
+            return CountedBy::Undecided;
         }
         if let Some(undecided) = self.undecided.get_mut(&tid) {
             undecided.later.get_or_insert(time);
         }
-        Fate::Covered
+        CountedBy::Tracer
     }
 
     /// Keeps an undecided accept.
@@ -191,16 +191,16 @@ mod tests {
         covered
     }
 
-    fn sampled(covered: &mut Covered, time: u64) -> Fate {
-        let fate = covered.fate(TID, time);
-        if fate == Fate::Undecided {
+    fn sampled(covered: &mut Covered, time: u64) -> CountedBy {
+        let counted_by = covered.counted_by(TID, time);
+        if counted_by == CountedBy::Undecided {
             covered.keep(
                 TID,
                 time,
                 Some(Connection { port: Some(time as u16), ..Default::default() }),
             );
         }
-        fate
+        counted_by
     }
 
     fn counted(connections: Vec<Connection>) -> Vec<u16> {
@@ -210,13 +210,13 @@ mod tests {
     #[test]
     fn accepts_before_and_after_the_window_are_the_samplers_and_the_tracers() {
         let mut covered = covered(&[]);
-        assert_eq!(sampled(&mut covered, 99), Fate::Counts);
-        assert_eq!(sampled(&mut covered, 111), Fate::Covered);
-        assert_eq!(covered.fate(TID + 1, 111), Fate::Counts);
+        assert_eq!(sampled(&mut covered, 99), CountedBy::Sampler);
+        assert_eq!(sampled(&mut covered, 111), CountedBy::Tracer);
+        assert_eq!(covered.counted_by(TID + 1, 111), CountedBy::Sampler);
     }
 
     #[test]
-    fn the_first_stop_decides_whose_an_accept_within_the_window_is() {
+    fn the_first_stop_decides_which_engine_counts_an_accept_within_the_window() {
         // The tracer has seen it.
         let mut seen = covered(&[108]);
         sampled(&mut seen, 105);
@@ -247,8 +247,8 @@ mod tests {
         let mut covered = covered(&[]);
         covered.add(CoverageLog { covered: vec![(TID, (300, 310))], stops: Vec::new() });
         covered.forget(TID, 200);
-        assert_eq!(covered.fate(TID, 250), Fate::Counts);
-        assert_eq!(covered.fate(TID, 311), Fate::Covered);
+        assert_eq!(covered.counted_by(TID, 250), CountedBy::Sampler);
+        assert_eq!(covered.counted_by(TID, 311), CountedBy::Tracer);
         covered.forget(TID, 400);
         assert!(!covered.has(TID));
     }

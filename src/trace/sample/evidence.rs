@@ -20,9 +20,9 @@ use foldhash::HashMap;
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;
 
-use super::answers::confirms;
 use super::listeners::AddressFamily;
 use super::record::{Accept, Entry, Site};
+use super::socket_queries::confirms;
 
 /// Number of query results, all with other ports, that prove a buffer of less than four bytes.
 const MAX_DIFFERING: u64 = 8;
@@ -106,7 +106,7 @@ pub(super) struct Evidence {
 struct Proof {
     ipv4: FamilyProof,
     ipv6: FamilyProof,
-    /// Answers that name another port, until one confirms an address.
+    /// SocketQueries that name another port, until one confirms an address.
     differing: u64,
 }
 
@@ -144,8 +144,8 @@ pub(super) enum Verdict {
 
 impl Evidence {
     /// Whether the socket should be queried although the sample may contain the peer.
-    pub(super) fn wants_answer(&self, accept: &Accept) -> bool {
-        match accept.heard {
+    pub(super) fn needs_query(&self, accept: &Accept) -> bool {
+        match accept.sampled_peer {
             PeerAddr::Peer(peer) | PeerAddr::Perhaps(peer) => {
                 self.sites.get(&accept.site).is_none_or(|proof| !proof.covers(peer))
             }
@@ -179,22 +179,24 @@ impl Evidence {
         accept: &Accept,
         answered: Option<SocketAddr>,
     ) -> (Option<SocketAddr>, Verdict) {
-        let heard = accept.heard;
-        let (PeerAddr::Peer(told) | PeerAddr::Perhaps(told)) = heard else {
+        let sampled_peer = accept.sampled_peer;
+        let (PeerAddr::Peer(sampled) | PeerAddr::Perhaps(sampled)) = sampled_peer else {
             return (answered, Verdict::Open);
         };
         let proof = self.sites.entry(accept.site).or_default();
-        let Some(peer) = answered else { return (proof.unanswered(heard, told), Verdict::Open) };
-        if confirms(heard, answered) {
-            proof.confirm(told);
+        let Some(peer) = answered else {
+            return (proof.unanswered(sampled_peer, sampled), Verdict::Open);
+        };
+        if confirms(sampled_peer, answered) {
+            proof.confirm(sampled);
             return (answered, Verdict::Open);
         }
         proof.differing += 1;
-        let is_other_socket = proof.covers(told)
-            || peer.port() != told.port()
+        let is_other_socket = proof.covers(sampled)
+            || peer.port() != sampled.port()
                 && (proof.has_confirmed() || proof.differing < MAX_DIFFERING);
-        if is_other_socket && !proof.is_short(told) {
-            return (proof.unanswered(heard, told), Verdict::Ignored);
+        if is_other_socket && !proof.is_short(sampled) {
+            return (proof.unanswered(sampled_peer, sampled), Verdict::Ignored);
         }
         let mut believed = 0;
         for proof in [&mut proof.ipv4, &mut proof.ipv6] {
@@ -206,46 +208,48 @@ impl Evidence {
 
     /// Whether a buffer of this program is too short.
     pub(super) fn is_refuted(&self, accept: &Accept) -> bool {
-        let (PeerAddr::Peer(told) | PeerAddr::Perhaps(told)) = accept.heard else { return false };
-        self.sites.get(&accept.site).is_some_and(|proof| proof.is_short(told))
+        let (PeerAddr::Peer(sampled) | PeerAddr::Perhaps(sampled)) = accept.sampled_peer else {
+            return false;
+        };
+        self.sites.get(&accept.site).is_some_and(|proof| proof.is_short(sampled))
     }
 }
 
 impl Proof {
-    fn of(&self, told: SocketAddr) -> &FamilyProof {
-        if told.is_ipv4() { &self.ipv4 } else { &self.ipv6 }
+    fn of(&self, sampled: SocketAddr) -> &FamilyProof {
+        if sampled.is_ipv4() { &self.ipv4 } else { &self.ipv6 }
     }
 
-    fn of_mut(&mut self, told: SocketAddr) -> &mut FamilyProof {
-        if told.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 }
+    fn of_mut(&mut self, sampled: SocketAddr) -> &mut FamilyProof {
+        if sampled.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 }
     }
 
     /// Whether the kernel is known to have written the whole of such an address.
-    fn covers(&self, told: SocketAddr) -> bool {
-        let proof = self.of(told);
+    fn covers(&self, sampled: SocketAddr) -> bool {
+        let proof = self.of(sampled);
         match proof.length {
-            Some(length) => length >= end_of(told),
+            Some(length) => length >= end_of(sampled),
             None => !proof.is_refuted && self.is_proven(proof),
         }
     }
 
     /// Whether the kernel is known not to have written it.
-    fn is_short(&self, told: SocketAddr) -> bool {
-        let proof = self.of(told);
-        proof.length.map_or(proof.is_refuted, |length| length < end_of(told))
+    fn is_short(&self, sampled: SocketAddr) -> bool {
+        let proof = self.of(sampled);
+        proof.length.map_or(proof.is_refuted, |length| length < end_of(sampled))
     }
 
-    fn unanswered(&mut self, heard: PeerAddr, told: SocketAddr) -> Option<SocketAddr> {
-        if self.is_short(told) {
+    fn unanswered(&mut self, sampled_peer: PeerAddr, sampled: SocketAddr) -> Option<SocketAddr> {
+        if self.is_short(sampled) {
             return None;
         }
-        if self.covers(told) {
-            return Some(told);
+        if self.covers(sampled) {
+            return Some(sampled);
         }
         // An IPv4 address has zeroes behind it, which a short buffer lacks, as a rule.
-        let is_likely = matches!(heard, PeerAddr::Peer(_)) || told.is_ipv6();
-        self.of_mut(told).trusted += u64::from(is_likely);
-        Some(told).filter(|_| is_likely)
+        let is_likely = matches!(sampled_peer, PeerAddr::Peer(_)) || sampled.is_ipv6();
+        self.of_mut(sampled).trusted += u64::from(is_likely);
+        Some(sampled).filter(|_| is_likely)
     }
 
     /// Whether two different addresses were right: those of IPv6 are longer.
@@ -262,12 +266,12 @@ impl Proof {
         self.ipv4.confirmed != Confirmed::None || self.ipv6.confirmed != Confirmed::None
     }
 
-    fn confirm(&mut self, told: SocketAddr) {
-        let last = match told.ip() {
+    fn confirm(&mut self, sampled: SocketAddr) {
+        let last = match sampled.ip() {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(ip) => ip.octets()[15],
         };
-        let confirmed = &mut self.of_mut(told).confirmed;
+        let confirmed = &mut self.of_mut(sampled).confirmed;
         *confirmed = match *confirmed {
             Confirmed::Two => Confirmed::Two,
             Confirmed::One(former) if former != last => Confirmed::Two,
@@ -294,7 +298,7 @@ mod tests {
             listener: Some(3),
             site: Site::default(),
             buffer: Buffer::Sampled,
-            heard: PeerAddr::Peer(text.parse().unwrap()),
+            sampled_peer: PeerAddr::Peer(text.parse().unwrap()),
         }
     }
 
@@ -307,31 +311,31 @@ mod tests {
         let mut evidence = Evidence::default();
         for text in ["127.0.0.5:1000", "127.0.0.5:1001"] {
             evidence.peer(&accept(text), Some(text.parse().unwrap()));
-            assert!(evidence.wants_answer(&accept(text)), "stale bytes would look the same");
+            assert!(evidence.needs_query(&accept(text)), "stale bytes would look the same");
         }
         evidence.peer(&accept("127.0.0.6:9"), Some("127.0.0.6:9".parse().unwrap()));
-        assert!(!evidence.wants_answer(&accept("127.0.0.7:9")));
-        assert!(evidence.wants_answer(&accept("[::1]:9")), "IPv6 needs more bytes");
+        assert!(!evidence.needs_query(&accept("127.0.0.7:9")));
+        assert!(evidence.needs_query(&accept("[::1]:9")), "IPv6 needs more bytes");
     }
 
     #[test]
-    fn a_wrong_address_tells_how_many_were_believed() {
+    fn a_wrong_address_shows_how_many_were_accepted_without_proof() {
         let mut evidence = Evidence::default();
-        let heard = accept("127.0.0.5:1");
+        let sample = accept("127.0.0.5:1");
         for _ in 0..3 {
-            assert!(evidence.peer(&heard, None).0.is_some());
+            assert!(evidence.peer(&sample, None).0.is_some());
         }
         let other = Some("127.0.0.9:2".parse().unwrap());
-        let (peer, verdict) = evidence.peer(&heard, other);
+        let (peer, verdict) = evidence.peer(&sample, other);
         assert_eq!((peer, verdict), (Some("127.0.0.5:1".parse().unwrap()), Verdict::Ignored));
         let truth = Some("127.0.0.9:1".parse().unwrap());
-        let (peer, verdict) = evidence.peer(&heard, truth);
+        let (peer, verdict) = evidence.peer(&sample, truth);
         assert_eq!((peer, verdict), (truth, Verdict::Refuted(4)));
-        assert_eq!(evidence.peer(&heard, None).0, None);
+        assert_eq!(evidence.peer(&sample, None).0, None);
     }
 
     #[test]
-    fn answers_that_never_confirm_an_address_refute_it() {
+    fn queries_that_never_confirm_an_address_refute_it() {
         let mut evidence = Evidence::default();
         let mut verdicts = Vec::new();
         for port in 1..=MAX_DIFFERING as u16 {
@@ -362,11 +366,11 @@ mod tests {
     fn listeners_of_each_family_may_have_buffers_of_their_own_length() {
         let mut evidence = Evidence::default();
         evidence.enter(&entry(16), Some(AddressFamily::Ipv4));
-        assert!(evidence.wants_answer(&accept("[::1]:1")), "not known yet");
+        assert!(evidence.needs_query(&accept("[::1]:1")), "not known yet");
         evidence.enter(&entry(28), Some(AddressFamily::Ipv6));
         evidence.enter(&entry(16), Some(AddressFamily::Ipv4));
         for text in ["127.0.0.5:1", "[::1]:1", "[::ffff:127.0.0.5]:1"] {
-            assert!(!evidence.wants_answer(&accept(text)), "{text}");
+            assert!(!evidence.needs_query(&accept(text)), "{text}");
             assert!(evidence.peer(&accept(text), None).0.is_some(), "{text}");
         }
     }

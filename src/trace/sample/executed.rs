@@ -5,9 +5,9 @@ use crate::trace::perf::PerfError;
 use crate::trace::procfs;
 
 use super::executions::Meaning;
-use super::insufficient::OTHER_PRIVILEGES;
 use super::record::Thread;
 use super::sampler::Sampler;
+use super::unsuitable::OTHER_PRIVILEGES;
 
 impl Sampler {
     /// Whether a record of the end of a thread is not about the thread, which is watched still, but about
@@ -48,7 +48,7 @@ impl Sampler {
                 creator.or_else(|| procfs::parent(thread.pid)).into_iter().chain([thread.pid])
             {
                 if self.threads.of_process(pid).next().is_some() {
-                    self.note_insufficient_process(pid, OTHER_PRIVILEGES);
+                    self.note_unsuitable_process(pid, OTHER_PRIVILEGES);
                 }
             }
         }

@@ -53,7 +53,7 @@ pub(super) struct Learning(HashMap<Program, Learnt>);
 #[derive(Debug, Default)]
 struct Learnt {
     /// Number of samples that contained the peer since the last that did not.
-    told: u32,
+    with_peer: u32,
     /// How far above the stack pointer its buffers reach, as far as samples can.
     reach: u32,
     mode: Mode,
@@ -81,15 +81,22 @@ impl Learning {
     }
 
     /// Records an accept, and whether its sample contained the peer. Returns the new mode if it changes.
-    pub(super) fn see(&mut self, program: Program, accept: &Accept, is_told: bool) -> Option<Mode> {
+    pub(super) fn see(
+        &mut self,
+        program: Program,
+        accept: &Accept,
+        has_peer: bool,
+    ) -> Option<Mode> {
         let learnt = self.0.entry(program).or_default();
         if accept.buffer != Buffer::Unknown {
             learnt.note(accept.site);
         }
-        learnt.told = if is_told { learnt.told + 1 } else { 0 };
-        let mode = match learnt.told >= ACCEPTS_TO_LEARN {
+        learnt.with_peer = if has_peer { learnt.with_peer + 1 } else { 0 };
+        let mode = match learnt.with_peer >= ACCEPTS_TO_LEARN {
             true => Mode { stack_bytes: learnt.small(), wakes_at_once: false },
-            false if learnt.told == 0 => Mode { stack_bytes: learnt.large(), wakes_at_once: true },
+            false if learnt.with_peer == 0 => {
+                Mode { stack_bytes: learnt.large(), wakes_at_once: true }
+            }
             false => learnt.mode,
         };
         if mode == learnt.mode || learnt.changes >= MAX_CHANGES {
@@ -138,7 +145,7 @@ mod tests {
             listener: Some(3),
             site: Site::new(SP + offset, SP + 8, SP),
             buffer,
-            heard: PeerAddr::Unclear,
+            sampled_peer: PeerAddr::Unclear,
         }
     }
 
@@ -173,9 +180,9 @@ mod tests {
         let mut learning = Learning::default();
         let mut changes = 0;
         for round in 0..1000 {
-            let is_told = round % 10 != 0;
+            let has_peer = round % 10 != 0;
             let accept = accept(16, Buffer::Sampled);
-            changes += u32::from(learning.see(PROGRAM, &accept, is_told).is_some());
+            changes += u32::from(learning.see(PROGRAM, &accept, has_peer).is_some());
         }
         assert_eq!(changes, MAX_CHANGES);
     }

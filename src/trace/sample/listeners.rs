@@ -66,7 +66,7 @@ struct Checked {
 
 /// The socket of a listening descriptor at the time of an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ListenerState {
     /// It was certainly this one.
     Was(Listening),
     /// It is this one now, and may have been another one then.
@@ -160,8 +160,8 @@ impl Listeners {
         fd: Option<i32>,
         (time, now): (u64, u64),
         sockets: &mut Sockets,
-    ) -> Answer {
-        let Some(fd) = fd else { return Answer::Unknown };
+    ) -> ListenerState {
+        let Some(fd) = fd else { return ListenerState::Unknown };
         let checked = match self.checked.get(&(pid, fd)) {
             Some(checked) => *checked,
             None => {
@@ -171,22 +171,22 @@ impl Listeners {
             }
         };
         match (checked.before, checked.now) {
-            (None, None) => Answer::Unknown,
+            (None, None) => ListenerState::Unknown,
             // The TCP sockets of a process are noted when it is attached to.
             (None, Some(current)) if current.listening == Listening::NotInet => {
-                Answer::Was(current.listening)
+                ListenerState::Was(current.listening)
             }
-            (None, Some(current)) => Answer::Is(current.listening),
+            (None, Some(current)) => ListenerState::Is(current.listening),
             (Some(before), current) if before.is_fleeting || before.since > time => {
-                Answer::Is(current.unwrap_or(before).listening)
+                ListenerState::Is(current.unwrap_or(before).listening)
             }
             // Its process has ended, or has closed it to accept no more.
-            (Some(before), None) => Answer::Was(before.listening),
+            (Some(before), None) => ListenerState::Was(before.listening),
             // After a reload it is another socket at the same place, as a rule.
             (Some(before), Some(current)) if before.listening == current.listening => {
-                Answer::Was(current.listening)
+                ListenerState::Was(current.listening)
             }
-            (Some(_), Some(current)) => Answer::Is(current.listening),
+            (Some(_), Some(current)) => ListenerState::Is(current.listening),
         }
     }
 

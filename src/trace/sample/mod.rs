@@ -13,7 +13,7 @@
 //! * `rings`: the ring buffers. `record`: what is in them. `threads`: who is watched.
 //! * `same_accept`: recognises several samples of one accept.
 //! * `learning`: how large samples must be. `renew`: opens events anew where that changes.
-//! * `answers`: the peer, where the sample does not tell it. `evidence`: whether the sample can
+//! * `socket_queries`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
 //! * `covered`: threads that a tracer watches as well. `executions`: processes that lose their events.
 //! * [`sampler`]: the source of connections.
@@ -31,7 +31,6 @@
 //! where the socket has a local port that the process listens on, and where no later accept has
 //! returned the same descriptor by the time of the answer. Otherwise the peer is unknown.
 
-mod answers;
 mod attach;
 mod counters;
 mod covered;
@@ -40,7 +39,6 @@ mod evidence;
 mod executed;
 mod executions;
 mod handover;
-mod insufficient;
 mod learning;
 mod listeners;
 mod record;
@@ -50,8 +48,10 @@ mod rings;
 mod rounds;
 mod same_accept;
 mod sampler;
+mod socket_queries;
 mod spawn;
 mod threads;
+mod unsuitable;
 
 /// Decodes the records of a ring buffer, and returns how many there are.
 #[cfg(feature = "internals")]
@@ -61,7 +61,7 @@ pub fn decode_samples(bytes: &[u8]) -> usize {
     records
 }
 
-pub(super) use insufficient::LASTING_CAUSES;
 pub(super) use learning::can_reach;
 pub(super) use rounds::SEVERAL_PORTS;
 pub use sampler::Sampler;
+pub(super) use unsuitable::LASTING_CAUSES;

@@ -80,7 +80,7 @@ pub(super) struct Accept {
     /// Where the caller wanted the peer's address.
     pub buffer: Buffer,
     /// The peer in the sample.
-    pub heard: PeerAddr,
+    pub sampled_peer: PeerAddr,
 }
 
 impl Accept {
@@ -201,7 +201,7 @@ fn sample(body: &[u8], is_entry: impl Fn(u64) -> bool) -> Option<Record> {
         listener: None,
         site: Site::default(),
         buffer: Buffer::Unknown,
-        heard: PeerAddr::Unclear,
+        sampled_peer: PeerAddr::Unclear,
     };
     let accept = if fields.u64()? == ABI_64 {
         let mut registers = [0; SAMPLED_REGISTERS.len()];
@@ -229,9 +229,9 @@ fn sample(body: &[u8], is_entry: impl Fn(u64) -> bool) -> Option<Record> {
 /// `stack` begins at the stack pointer.
 fn accept(thread: Thread, call: &SampledCall, stack: &[u8]) -> Accept {
     let site = Site::new(call.address, call.length, call.stack_pointer);
-    let (buffer, heard) = peer(call.address, call.length, call.stack_pointer, stack);
+    let (buffer, sampled_peer) = peer(call.address, call.length, call.stack_pointer, stack);
     let fd = i32::try_from(call.result as i64).ok().filter(|fd| *fd >= 0);
-    Accept { thread, fd, listener: call.listener, site, buffer, heard }
+    Accept { thread, fd, listener: call.listener, site, buffer, sampled_peer }
 }
 
 /// `None`: the length is not in the sampled part of the stack.
@@ -258,8 +258,8 @@ fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) 
     let mut bytes = [0; MAX_SOCKADDR_BYTES];
     bytes[..have].copy_from_slice(&name[..have]);
     let length = u32::from_ne_bytes([length[0], length[1], length[2], length[3]]);
-    let heard = sockaddr::decode(length as usize, &bytes, have);
-    let has_leftovers = match heard {
+    let sampled_peer = sockaddr::decode(length as usize, &bytes, have);
+    let has_leftovers = match sampled_peer {
         // No client has this address: the kernel has written none of it.
         PeerAddr::Perhaps(peer) if peer.ip().to_canonical().is_unspecified() => true,
         // The kernel writes zeroes there: something else was left by an earlier use of the stack.
@@ -269,7 +269,7 @@ fn peer(address: u64, length: u64, sp: u64, stack: &[u8]) -> (Buffer, PeerAddr) 
         }
         _ => false,
     };
-    (Buffer::Sampled, if has_leftovers { PeerAddr::Unclear } else { heard })
+    (Buffer::Sampled, if has_leftovers { PeerAddr::Unclear } else { sampled_peer })
 }
 
 /// Position of the flow information in a `sockaddr_in6`, which is 0 unless it was requested.
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(accept.fd, Some(9));
         assert!(accept.listener.is_none_or(|fd| fd == 3));
         assert_eq!(accept.buffer, Buffer::Sampled);
-        assert_eq!(accept.heard, PeerAddr::Peer("127.0.0.5:12345".parse().unwrap()));
+        assert_eq!(accept.sampled_peer, PeerAddr::Peer("127.0.0.5:12345".parse().unwrap()));
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
             let records = decoded(&sample_with(&stack_with_peer(40), offset, Some(9)));
             let [Record { what: What::Accept(accept), .. }] = records[..] else { panic!() };
             assert_eq!(accept.buffer, Buffer::Elsewhere(offset));
-            assert_eq!(accept.heard, PeerAddr::Unclear);
+            assert_eq!(accept.sampled_peer, PeerAddr::Unclear);
         }
     }
 
@@ -418,7 +418,7 @@ mod tests {
         bytes.extend(record(LOST, 0, &words(&[&[77, 1234][..], &trailer].concat())));
         let child = Thread { pid: 20, tid: 21 };
         let parent = Thread { pid: 10, tid: 11 };
-        let told: Vec<What> = decoded(&bytes).into_iter().map(|r| r.what).collect();
+        let contents: Vec<What> = decoded(&bytes).into_iter().map(|r| r.what).collect();
         let expected = [
             What::Fork(Fork { child, parent }),
             What::Exit(child),
@@ -426,7 +426,7 @@ mod tests {
             What::Exec(child, "worker".into()),
             What::Lost(1234),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(contents, expected);
     }
 
     #[test]

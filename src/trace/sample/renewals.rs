@@ -28,7 +28,7 @@ pub(super) struct Renewal {
 
 impl Renewals {
     /// Requests a replacement of the events of this program.
-    pub(super) fn ask(&mut self, program: Program) {
+    pub(super) fn request(&mut self, program: Program) {
         if !self.asked.contains(&program) {
             self.asked.push_back(program);
         }

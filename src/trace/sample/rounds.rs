@@ -17,15 +17,15 @@ use crate::trace::procfs;
 use crate::trace::sockaddr::PeerAddr;
 use crate::trace::socket::SocketLookup;
 
-use super::answers::confirms;
 use super::counters::FamilyId;
-use super::covered::Fate;
+use super::covered::CountedBy;
 use super::evidence::Verdict;
-use super::insufficient::{NO_ADDRESS, OFF_STACK, TOO_SHORT_BUFFER};
-use super::listeners::{Answer, Listening, living_thread};
+use super::listeners::{ListenerState, Listening, living_thread};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
 use super::sampler::{Phase, Sampler, WithheldEvent};
+use super::socket_queries::confirms;
 use super::threads::{CREATED_UNSEEN, Inheritance};
+use super::unsuitable::{NO_ADDRESS, OFF_STACK, TOO_SHORT_BUFFER};
 
 const ROUND_PAUSE: Duration = Duration::from_micros(300);
 
@@ -69,15 +69,15 @@ impl Sampler {
         let horizon = if all { u64::MAX } else { horizon };
         self.listeners.begin_round();
         while let Some(record) = self.rings.pending().front() {
-            if record.time > horizon || self.answers.must_wait(record, horizon) {
+            if record.time > horizon || self.socket_queries.must_wait(record, horizon) {
                 break;
             }
             let Some(record) = self.rings.pending().pop_front() else { break };
             self.process(record);
         }
-        if !self.answers.is_empty() {
+        if !self.socket_queries.is_empty() {
             let first = self.rings.pending().front().map_or(u64::MAX, |record| record.time);
-            self.answers.forget_before(first);
+            self.socket_queries.forget_before(first);
         }
         // What waits for an answer holds up all that came later.
         let first = self.rings.pending().front().map_or(u64::MAX, |record| record.time);
@@ -94,14 +94,14 @@ impl Sampler {
         let mut questions = Vec::new();
         let (mut lost, mut wrong) = (0, 0);
         let Sampler { rings, families, listeners, options, programs, .. } = self;
-        let Sampler { started, covered, answers, .. } = self;
+        let Sampler { started, covered, socket_queries, .. } = self;
         let entries = families.entry_events();
         let is_entry = |event| entries.contains(&event);
         let horizon = rings.drain(is_entry, |record| match &record.what {
             What::Accept(accept) => {
                 families.see(record.event, record.time);
                 let (pid, fd) = (accept.thread.pid, accept.listener);
-                let is_unclear = programs.get(pid).is_none_or(|known| known.wants_answer(accept));
+                let is_unclear = programs.get(pid).is_none_or(|known| known.needs_query(accept));
                 let is_local_unclear = options.requested.local
                     && (listeners.is_doubtful(pid, fd)
                         || options.requested.local_ip && listeners.is_wildcard(pid, fd));
@@ -122,7 +122,7 @@ impl Sampler {
             }
             What::Lost(count) => {
                 lost += count;
-                answers.note_lost(record.time);
+                socket_queries.note_lost(record.time);
             }
             _ => {}
         });
@@ -130,10 +130,10 @@ impl Sampler {
         self.records_lost += lost;
         // Each takes a look at all pending records. Sockets of older accepts are closed by now.
         let skipped = questions.len().saturating_sub(MAX_QUESTIONS);
-        let Sampler { answers, rings, families, sockets, .. } = self;
-        answers.ask_again(rings.pending(), (families.counters(), sockets));
+        let Sampler { socket_queries, rings, families, sockets, .. } = self;
+        socket_queries.query_new_processes(rings.pending(), (families.counters(), sockets));
         for (sample, accept) in questions.into_iter().skip(skipped) {
-            answers.ask(sample, &accept, rings.pending(), (families.counters(), sockets));
+            socket_queries.query(sample, &accept, rings.pending(), (families.counters(), sockets));
         }
         horizon
     }
@@ -142,11 +142,12 @@ impl Sampler {
         let time = record.time;
         match record.what {
             What::Accept(accept) => {
-                let told = (time, record.event);
+                let sample = (time, record.event);
                 let counters = self.families.counters();
-                let answer = self.answers.take(told, &accept, self.rings.pending(), counters);
+                let answer =
+                    self.socket_queries.take(sample, &accept, self.rings.pending(), counters);
                 let Some((family, place)) = self.families.place_of(record.event) else { return };
-                if self.threads.counts(&accept, told, (family, place), &mut self.families)
+                if self.threads.counts(&accept, sample, (family, place), &mut self.families)
                     && self.started.is_some_and(|t| t <= time)
                     && self.ended.is_none_or(|t| time <= t)
                 {
@@ -167,7 +168,7 @@ impl Sampler {
                 if self.threads.of_process(thread.pid).next().is_none() {
                     self.listeners.forget(thread.pid);
                     self.programs.forget(thread.pid);
-                    self.insufficient.forget(thread.pid);
+                    self.unsuitable.forget(thread.pid);
                 }
             }
             What::Comm(thread, comm) => self.threads.renamed(thread, comm),
@@ -176,17 +177,17 @@ impl Sampler {
         }
     }
 
-    fn forked(&mut self, fork: Fork, time: u64, told_by: Option<FamilyId>) {
+    fn forked(&mut self, fork: Fork, time: u64, reported_by: Option<FamilyId>) {
         let is_process = fork.child.pid != fork.parent.pid;
         if is_process {
-            self.insufficient.forked(fork.parent.pid);
+            self.unsuitable.forked(fork.parent.pid);
             if !self.targets.children {
                 return;
             }
         }
         let may_be_reused = self.records_lost > 0;
-        let told = (told_by, may_be_reused);
-        let inheritance = self.threads.forked(fork, time, told, &mut self.families);
+        let report = (reported_by, may_be_reused);
+        let inheritance = self.threads.forked(fork, time, report, &mut self.families);
         if inheritance == Inheritance::Doubtful {
             match self.open(fork.child) {
                 Ok(()) | Err(PerfError::Gone) => {}
@@ -295,10 +296,10 @@ impl Sampler {
 
     /// Gives a connection, unless a tracer counts it.
     pub(super) fn give(&mut self, tid: Tid, time: u64, connection: Option<Connection>) {
-        match self.covered.fate(tid, time) {
-            Fate::Counts => self.ready.extend(connection),
-            Fate::Undecided => self.covered.keep(tid, time, connection),
-            Fate::Covered => {}
+        match self.covered.counted_by(tid, time) {
+            CountedBy::Sampler => self.ready.extend(connection),
+            CountedBy::Undecided => self.covered.keep(tid, time, connection),
+            CountedBy::Tracer => {}
         }
     }
 
@@ -311,24 +312,26 @@ impl Sampler {
     /// `None`: not an internet socket.
     fn ends(&mut self, time: u64, accept: &Accept, answer: Option<SocketLookup>) -> Option<Ends> {
         let Thread { pid, tid } = accept.thread;
-        let is_told = matches!(accept.heard, PeerAddr::Peer(_));
-        let listening = if self.options.requested.local || !is_told {
+        let has_peer = matches!(accept.sampled_peer, PeerAddr::Peer(_));
+        let listening = if self.options.requested.local || !has_peer {
             let times = (time, monotonic_now());
             self.listeners.at((pid, tid), accept.listener, times, &mut self.sockets)
         } else {
-            Answer::Unknown
+            ListenerState::Unknown
         };
         // The new descriptor may be that of a later connection by now, and the answer tell of it.
-        if listening == Answer::Was(Listening::NotInet) && accept.heard == PeerAddr::Unclear {
+        if listening == ListenerState::Was(Listening::NotInet)
+            && accept.sampled_peer == PeerAddr::Unclear
+        {
             return None;
         }
         let current = match listening {
-            Answer::Was(listening) | Answer::Is(listening) => Some(listening),
-            Answer::Unknown => None,
+            ListenerState::Was(listening) | ListenerState::Is(listening) => Some(listening),
+            ListenerState::Unknown => None,
         };
         let (local, peer) = match answer {
             Some(SocketLookup::Inet { local: Some(local), peer }) => {
-                let is_confirmed = confirms(accept.heard, peer);
+                let is_confirmed = confirms(accept.sampled_peer, peer);
                 let port = local.port();
                 let is_served = current.and_then(Listening::address).map(|l| l.port())
                     == Some(port)
@@ -342,14 +345,14 @@ impl Sampler {
         };
         let is_other = current == Some(Listening::NotInet)
             || current.is_none() && answer == Some(SocketLookup::NotInet);
-        if local.is_none() && accept.heard == PeerAddr::Unclear && is_other {
+        if local.is_none() && accept.sampled_peer == PeerAddr::Unclear && is_other {
             return None;
         }
         let (peer, is_answer) = self.peer(accept, peer);
         let local = local.filter(|_| is_answer);
         let (local_ip, local_port) = match (local, listening) {
             (Some(local), _) => (Some(canonical(local.ip())), Some(local.port())),
-            (None, Answer::Was(Listening::Tcp(local))) => {
+            (None, ListenerState::Was(Listening::Tcp(local))) => {
                 let ip = canonical(local.ip());
                 (Some(ip).filter(|ip| !ip.is_unspecified()), Some(local.port()))
             }
@@ -396,37 +399,37 @@ impl Sampler {
     fn learn(&mut self, family: FamilyId, accept: &Accept, ends: &Ends) {
         let requested = self.options.requested;
         let (pid, fd) = (accept.thread.pid, accept.listener);
-        let is_told = !self.programs.of(pid).wants_answer(accept);
-        let is_local_told = !requested.local
+        let has_peer = !self.programs.of(pid).needs_query(accept);
+        let has_local = !requested.local
             || !self.listeners.is_doubtful(pid, fd)
                 && (!requested.local_ip || !self.listeners.is_wildcard(pid, fd));
         let program = self.programs.program(pid);
         if self.phase == Phase::Counting && !self.covered.has(accept.thread.tid) {
-            let changed = self.learning.see(program, accept, is_told && is_local_told);
+            let changed = self.learning.see(program, accept, has_peer && has_local);
             if changed.is_some() {
-                self.renewals.ask(program);
+                self.renewals.request(program);
             }
         }
-        self.note_insufficient(accept, is_told, ends);
-        if !is_told && accept.buffer == Buffer::Sampled {
+        self.note_unsuitable(accept, has_peer, ends);
+        if !has_peer && accept.buffer == Buffer::Sampled {
             self.look_at_buffer(accept.thread);
         }
         if !self.learning.mode(program).wakes_at_once {
             self.families.close_entries(family);
-        } else if !is_told && accept.buffer == Buffer::Sampled {
+        } else if !has_peer && accept.buffer == Buffer::Sampled {
             self.families.open_entries(family, accept.thread.tid, &self.rings);
         }
     }
 
     /// Notes why the samples of a process do not tell all.
-    fn note_insufficient(&mut self, accept: &Accept, is_told: bool, ends: &Ends) {
+    fn note_unsuitable(&mut self, accept: &Accept, has_peer: bool, ends: &Ends) {
         let pid = accept.thread.pid;
         let program = self.programs.program(pid);
-        if self.insufficient.has(program) {
+        if self.unsuitable.has(program) {
             return;
         }
         let is_refuted = self.programs.of(pid).is_refuted(accept);
-        let is_short = !is_told && accept.heard == PeerAddr::Unclear || is_refuted;
+        let is_short = !has_peer && accept.sampled_peer == PeerAddr::Unclear || is_refuted;
         let why = match accept.buffer {
             Buffer::Null => NO_ADDRESS,
             Buffer::Elsewhere(_) if self.will_reach(program, accept) => return,
@@ -441,7 +444,7 @@ impl Sampler {
             }
             Buffer::Sampled => return,
         };
-        self.insufficient.suspect(pid, program, why);
+        self.unsuitable.suspect(pid, program, why);
     }
 }
 

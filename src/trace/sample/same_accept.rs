@@ -49,10 +49,10 @@ mod tests {
     use super::*;
     use crate::trace::sockaddr::PeerAddr;
 
-    fn accept(buffer: Buffer, heard: PeerAddr) -> Accept {
+    fn accept(buffer: Buffer, sampled_peer: PeerAddr) -> Accept {
         let site = Site::new(5_000, 6_000, 4_000);
         let thread = Thread { pid: 1, tid: 1 };
-        Accept { thread, fd: Some(7), listener: Some(3), site, buffer, heard }
+        Accept { thread, fd: Some(7), listener: Some(3), site, buffer, sampled_peer }
     }
 
     #[test]

@@ -21,18 +21,18 @@ use crate::trace::signals::{self, ENDS, STOPS};
 use crate::trace::socket::Sockets;
 use crate::trace::tracer::Remark;
 
-use super::answers::Answers;
 use super::covered::Covered;
 use super::events::Families;
 use super::evidence::Programs;
 use super::executions::Executions;
-use super::insufficient::Insufficient;
 use super::learning::Learning;
 use super::listeners::Listeners;
 use super::record::Thread;
 use super::renewals::Renewals;
 use super::rings::Rings;
+use super::socket_queries::SocketQueries;
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
+use super::unsuitable::UnsuitablePrograms;
 
 /// How often the rings are read at least.
 const READ_INTERVAL_MS: u16 = 50;
@@ -66,14 +66,14 @@ pub struct Sampler {
     pub(super) threads: Threads,
     pub(super) listeners: Listeners,
     pub(super) sockets: Sockets,
-    pub(super) answers: Answers,
+    pub(super) socket_queries: SocketQueries,
     /// What is known of the buffers of each program.
     pub(super) programs: Programs,
     /// What the samples of each program must hold.
     pub(super) learning: Learning,
     pub(super) renewals: Renewals,
     /// Programs whose samples do not tell all, and why.
-    pub(super) insufficient: Insufficient,
+    pub(super) unsuitable: UnsuitablePrograms,
     pub(super) progress: Progress,
     pub(super) covered: Covered,
     /// All records before this time have been processed.
@@ -102,7 +102,7 @@ pub struct Sampler {
     pub(super) io_uring_seen: bool,
     pub(super) phase: Phase,
     /// Whether a signal has ended the count.
-    pub(super) told_to_end: bool,
+    pub(super) end_requested: bool,
     /// Whether SIGUSR1 asked for the tally.
     pub(super) asked: bool,
     /// SIGHUP asked to reopen output files.
@@ -116,7 +116,7 @@ pub struct Sampler {
     pub(super) command: Option<Command>,
 }
 
-/// What happened to a thread, whose fate is not known yet.
+/// An event of a thread that is withheld until it is known which engine counts it.
 #[derive(Debug)]
 pub(super) enum WithheldEvent {
     /// It accepted; `None`: not an internet socket.
@@ -137,19 +137,19 @@ impl Sampler {
         &self.remarks
     }
 
-    /// Processes that execute a program whose samples are insufficient: they do not tell all, and why. Those that are
+    /// Processes that execute a program whose samples are unsuitable: they do not tell all, and why. Those that are
     /// excluded are not among them, nor those that a tracer watches already.
-    pub(in crate::trace) fn insufficient(
+    pub(in crate::trace) fn unsuitable_processes(
         &mut self,
         excluded: &HashSet<Tid>,
     ) -> Option<(BTreeSet<Tid>, &'static str)> {
-        let processes: Vec<Tid> = match self.insufficient.is_empty() {
+        let processes: Vec<Tid> = match self.unsuitable.is_empty() {
             true => Vec::new(),
             false => self.threads.processes().filter(|pid| !excluded.contains(pid)).collect(),
         };
         let mut found: Option<(BTreeSet<Tid>, &'static str)> = None;
         for pid in processes {
-            let Some(why) = self.insufficient.why(self.programs.program(pid)) else { continue };
+            let Some(why) = self.unsuitable.why(self.programs.program(pid)) else { continue };
             let mut threads = self.threads.of_process(pid);
             if threads.any(|tid| !self.covered.has(tid)) {
                 let (pids, first) = found.get_or_insert_with(|| (BTreeSet::new(), why));
@@ -194,7 +194,7 @@ impl Sampler {
         }
         // SIGXCPU: at the hard limit of CPU time the kernel kills, so report before.
         if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
-            self.told_to_end = true;
+            self.end_requested = true;
             self.finish()?;
         }
         let means = [&ENDS[..], &STOPS, &[libc::SIGUSR1, libc::SIGXCPU]].concat();
@@ -254,7 +254,7 @@ impl Sampler {
                 && self.threads.of_process(pid).any(procfs::accepts_by_int80)
             {
                 self.by_int80.insert(pid);
-                self.note_insufficient_process(pid, "it accepts by int 0x80");
+                self.note_unsuitable_process(pid, "it accepts by int 0x80");
                 self.incomplete(format!(
                     "process {pid} calls accept by int 0x80, as 32-bit code does, which the engine \
                      sample does not see; connections that it accepted so are not counted; \
@@ -280,7 +280,7 @@ impl Sampler {
         }
     }
 
-    /// Forgets threads whose end was not told, since the record was lost.
+    /// Removes threads whose end was not reported, because the record was lost.
     fn forget_ended(&mut self) {
         let processes: Vec<Tid> = self.threads.processes().collect();
         for pid in processes {
@@ -315,7 +315,7 @@ impl Sampler {
         self.compare()?;
         // The answers of sockets wait for what else happened at their time.
         let end = Instant::now() + SAMPLE_TIMEOUT;
-        while !self.answers.is_empty() && Instant::now() < end {
+        while !self.socket_queries.is_empty() && Instant::now() < end {
             std::thread::sleep(POLL_INTERVAL);
             self.round(false);
         }
@@ -398,14 +398,14 @@ impl Sampler {
         self.has_counted || !self.ready.is_empty()
     }
 
-    /// Whether it has ended: its processes have, or it was told to.
+    /// Whether it has ended: its processes have, or it was requested to end.
     pub(in crate::trace) fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
     /// Whether a signal has ended the count.
     pub(in crate::trace) fn is_leaving(&self) -> bool {
-        self.told_to_end
+        self.end_requested
     }
 
     /// Waits for records for two milliseconds at most.
@@ -427,13 +427,13 @@ impl Sampler {
     }
 
     /// Notes that the samples of a process will not tell all.
-    pub(in crate::trace) fn note_insufficient_process(&mut self, pid: Tid, why: &'static str) {
-        self.insufficient.note(self.programs.program(pid), why);
+    pub(in crate::trace) fn note_unsuitable_process(&mut self, pid: Tid, why: &'static str) {
+        self.unsuitable.note(self.programs.program(pid), why);
     }
 
     /// Whether sockets are to be asked as soon as their samples come.
     pub(in crate::trace) fn asks_sockets(&self) -> bool {
-        !self.answers.is_empty() || self.families.wake_at_once()
+        !self.socket_queries.is_empty() || self.families.wake_at_once()
     }
 
     /// How many bytes each ring holds.
@@ -447,7 +447,8 @@ impl Sampler {
     }
 
     fn wait(&self, deadline: Option<Instant>) {
-        let most = if self.answers.is_empty() { READ_INTERVAL_MS } else { SHORT_READ_INTERVAL_MS };
+        let most =
+            if self.socket_queries.is_empty() { READ_INTERVAL_MS } else { SHORT_READ_INTERVAL_MS };
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let left = left.map_or(most, |left| left.as_millis().min(most.into()) as u16);
         self.rings.wait(left);

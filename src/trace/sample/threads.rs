@@ -155,13 +155,13 @@ impl Threads {
         recount(former, Some(family), families);
     }
 
-    /// A thread was created at `time`, as events of the family `told_by` tell. `may_be_reused`:
+    /// A thread was created at `time`, as events of the family `reported_by` tell. `may_be_reused`:
     /// the end of another thread with the same id may not have been reported.
     pub(super) fn forked(
         &mut self,
         fork: Fork,
         time: u64,
-        (told_by, may_be_reused): (Option<FamilyId>, bool),
+        (reported_by, may_be_reused): (Option<FamilyId>, bool),
         families: &mut Families,
     ) -> Inheritance {
         let child = fork.child;
@@ -176,7 +176,7 @@ impl Threads {
         let inheritance = self.inheritance(fork.parent.tid, time);
         let parent = self.known.get(&fork.parent.tid);
         let comm = parent.and_then(|known| known.comm.clone());
-        let family = parent.map(|known| known.family).or(told_by);
+        let family = parent.map(|known| known.family).or(reported_by);
         let is_certain = inheritance == Inheritance::Certain;
         if let Some(known) = self.known.get_mut(&child.tid) {
             (known.is_forked, known.is_certain) = (true, is_certain);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_settled_thread_creates_has_inherited() {
+    fn threads_created_by_a_settled_thread_have_inherited_events() {
         let mut threads = with(1, Some((100, 110)), false);
         threads.settle(1);
         assert_eq!(threads.inheritance(1, 5_000), Inheritance::Certain);

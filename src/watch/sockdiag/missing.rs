@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lost_is_what_no_known_socket_accounts_for() {
+    fn destroy_events_without_a_known_socket_are_lost() {
         let drops = Missing { drops: 50, vanished: 20, ..Missing::default() };
         assert_eq!(drops.lost(), 30);
         assert_eq!(Missing { uncounted: Some(29), ..drops }.lost(), 29);

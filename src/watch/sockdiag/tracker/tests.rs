@@ -63,7 +63,7 @@ fn ports(tracker: &mut SocketTracker) -> Vec<u16> {
 }
 
 #[test]
-fn what_was_open_at_the_start_does_not_count() {
+fn connections_open_at_the_start_do_not_count() {
     let mut tracker = SocketTracker::new(false);
     tracker.open_before(&dump(1, [open(5)]));
     tracker.dumped(&dump(2, [open(5), open(6)]));
@@ -74,7 +74,7 @@ fn what_was_open_at_the_start_does_not_count() {
 }
 
 #[test]
-fn what_was_over_before_the_start_does_not_count_when_it_is_let_go() {
+fn connections_that_ended_before_the_start_do_not_count_when_the_server_closes_them() {
     let info = Info { last_data_sent: 5000, last_data_received: 5000, ..Info::default() };
     let at = 3 * SECOND;
     let mut tracker = begun(false);
@@ -202,7 +202,7 @@ fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
 }
 
 #[test]
-fn what_was_gone_long_ago_without_a_destroy_event_is_given_and_forgotten() {
+fn connections_gone_long_ago_without_a_destroy_event_are_given_and_forgotten() {
     let mut tracker = begun(true);
     tracker.dumped(&dump(2, [open(5), open(6)]));
     for at in [3, 30, 70, 100] {

@@ -1,4 +1,4 @@
-//! `Answers`: queries the addresses of new sockets as soon as their samples have been read.
+//! [`SocketQueries`]: queries the addresses of new sockets as soon as their samples have been read.
 //!
 //! A server that creates a process for each connection closes the socket soon. But the new process
 //! has it under the same descriptor, so its descriptor is queried instead.
@@ -29,15 +29,15 @@ type Key = (u64, u64);
 
 /// Results of queries for samples that have not been processed yet.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    known: HashMap<Key, Answer>,
+pub(super) struct SocketQueries {
+    known: HashMap<Key, QueryResult>,
     /// The time of the latest PERF_RECORD_LOST. If a sample may have been lost before that, the sample of a
     /// later accept must not be mistaken for it.
     lost_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+struct QueryResult {
     /// The time of the result: CLOCK_MONOTONIC.
     time: u64,
     socket: SocketLookup,
@@ -45,16 +45,16 @@ struct Answer {
     pid: Tid,
 }
 
-impl Answer {
-    fn tells_peer(&self) -> bool {
+impl QueryResult {
+    fn has_peer(&self) -> bool {
         matches!(self.socket, SocketLookup::Inet { peer: Some(_), .. })
     }
 }
 
-impl Answers {
+impl SocketQueries {
     /// Queries the socket of an accept, whose sample has this time and event, unless a later accept has
     /// returned the same descriptor.
-    pub(super) fn ask(
+    pub(super) fn query(
         &mut self,
         sample: Key,
         accept: &Accept,
@@ -73,32 +73,32 @@ impl Answers {
                 socket = other.map_or(socket, |other| sockets.find(other, fd, true));
             }
         }
-        let own = Answer { time: monotonic_now(), socket, pid };
-        let answer = match own.tells_peer() {
+        let own = QueryResult { time: monotonic_now(), socket, pid };
+        let result = match own.has_peer() {
             true => own,
-            false => ask_children(sample.0..next.unwrap_or(u64::MAX), accept, pending, sockets)
+            false => query_children(sample.0..next.unwrap_or(u64::MAX), accept, pending, sockets)
                 .unwrap_or(own),
         };
-        self.known.insert(sample, answer);
+        self.known.insert(sample, result);
     }
 
     /// Queries the processes that were created since, if the descriptor gave no peer.
-    pub(super) fn ask_again(
+    pub(super) fn query_new_processes(
         &mut self,
         pending: &VecDeque<Record>,
         (counters, sockets): (&Counters, &mut Sockets),
     ) {
-        if self.known.values().all(Answer::tells_peer) {
+        if self.known.values().all(QueryResult::has_peer) {
             return;
         }
         for record in pending {
             let What::Accept(accept) = &record.what else { continue };
             let sample = (record.time, record.event);
-            let answer = self.known.get(&sample).filter(|answer| !answer.tells_peer());
-            let Some(answer) = answer else { continue };
-            let next = self.next_with_descriptor(sample, (accept, answer.pid), pending, counters);
+            let result = self.known.get(&sample).filter(|result| !result.has_peer());
+            let Some(result) = result else { continue };
+            let next = self.next_with_descriptor(sample, (accept, result.pid), pending, counters);
             let window = record.time..next.unwrap_or(u64::MAX);
-            if let Some(other) = ask_children(window, accept, pending, sockets) {
+            if let Some(other) = query_children(window, accept, pending, sockets) {
                 self.known.insert(sample, other);
             }
         }
@@ -132,9 +132,9 @@ impl Answers {
         if self.known.is_empty() {
             return None;
         }
-        let answer = self.known.remove(&sample)?;
-        let next = self.next_with_descriptor(sample, (accept, answer.pid), pending, counters);
-        next.is_none_or(|next| next > answer.time).then_some(answer.socket)
+        let result = self.known.remove(&sample)?;
+        let next = self.next_with_descriptor(sample, (accept, result.pid), pending, counters);
+        next.is_none_or(|next| next > result.time).then_some(result.socket)
     }
 
     /// Removes the results for samples before a time: those of accepts that did not count.
@@ -174,12 +174,12 @@ impl Answers {
 
 /// Queries the processes that were created between an accept and the next one that returned the same
 /// descriptor.
-fn ask_children(
+fn query_children(
     between: Range<u64>,
     accept: &Accept,
     pending: &VecDeque<Record>,
     sockets: &mut Sockets,
-) -> Option<Answer> {
+) -> Option<QueryResult> {
     let (fd, pid) = (accept.fd?, accept.thread.pid);
     let children = pending.iter().filter_map(|record| match &record.what {
         What::Fork(Fork { child, parent })
@@ -189,18 +189,20 @@ fn ask_children(
         }
         _ => None,
     });
-    let ask = |child| {
+    let query = |child| {
         let socket = sockets.find(child, fd, true);
-        Answer { time: monotonic_now(), socket, pid: child }
+        QueryResult { time: monotonic_now(), socket, pid: child }
     };
-    children.take(MAX_CHILDREN).map(ask).find(Answer::tells_peer)
+    children.take(MAX_CHILDREN).map(query).find(QueryResult::has_peer)
 }
 
 /// Whether the socket has the peer that the sample contains.
-pub(super) fn confirms(heard: PeerAddr, peer: Option<SocketAddr>) -> bool {
-    let (PeerAddr::Peer(heard) | PeerAddr::Perhaps(heard)) = heard else { return false };
+pub(super) fn confirms(sampled_peer: PeerAddr, peer: Option<SocketAddr>) -> bool {
+    let (PeerAddr::Peer(sampled_peer) | PeerAddr::Perhaps(sampled_peer)) = sampled_peer else {
+        return false;
+    };
     peer.is_some_and(|peer| {
-        canonical(peer.ip()) == canonical(heard.ip()) && peer.port() == heard.port()
+        canonical(peer.ip()) == canonical(sampled_peer.ip()) && peer.port() == sampled_peer.port()
     })
 }
 
@@ -215,7 +217,7 @@ mod tests {
     const EVENTS: [u64; 3] = [100, 101, 102];
     /// When the accept was sampled, and when its socket was queried.
     const SAMPLED: u64 = 1_000;
-    const ASKED: u64 = SAMPLED + 80_000_000;
+    const QUERIED: u64 = SAMPLED + 80_000_000;
     /// A time in between, as if the thread had been preempted.
     const LATER: u64 = SAMPLED + 50_000_000;
 
@@ -226,7 +228,7 @@ mod tests {
             listener: Some(3),
             site: Site::default(),
             buffer: Buffer::Null,
-            heard: PeerAddr::Unclear,
+            sampled_peer: PeerAddr::Unclear,
         }
     }
 
@@ -240,21 +242,21 @@ mod tests {
         let peer = Some(([127, 0, 0, 5], 1).into());
         let socket = SocketLookup::Inet { local: None, peer };
         let sample = (SAMPLED, EVENTS[0]);
-        let mut answers = Answers::default();
-        answers.known.insert(sample, Answer { time: ASKED, socket, pid: THREAD.pid });
-        lost.into_iter().for_each(|time| answers.note_lost(time));
+        let mut queries = SocketQueries::default();
+        queries.known.insert(sample, QueryResult { time: QUERIED, socket, pid: THREAD.pid });
+        lost.into_iter().for_each(|time| queries.note_lost(time));
         let later = Record { time: LATER, event, what: What::Accept(accept(thread)) };
-        answers.take(sample, &accept(THREAD), &VecDeque::from([later]), &counters) == Some(socket)
+        queries.take(sample, &accept(THREAD), &VecDeque::from([later]), &counters) == Some(socket)
     }
 
     #[test]
-    fn a_second_sample_of_an_accept_does_not_invalidate_its_answer() {
+    fn a_second_sample_of_an_accept_does_not_invalidate_its_result() {
         assert!(counts(EVENTS[1], THREAD, None));
         assert!(counts(EVENTS[1], THREAD, Some(SAMPLED - 1)));
     }
 
     #[test]
-    fn a_later_accept_with_the_same_descriptor_invalidates_an_answer() {
+    fn a_later_accept_with_the_same_descriptor_invalidates_a_result() {
         let other = Thread { pid: 1, tid: 2 };
         assert!(!counts(EVENTS[0], THREAD, None), "an event samples an accept once");
         assert!(!counts(EVENTS[2], other, None), "another thread");

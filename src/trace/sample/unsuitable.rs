@@ -1,4 +1,4 @@
-//! `Insufficient`: programs whose samples lack an address, so that another engine must watch them.
+//! [`UnsuitablePrograms`]: programs whose samples lack an address, so that another engine must watch them.
 //!
 //! A server that creates a process for nearly each connection stays with the sampler. Sockets are queried in
 //! the new processes. A tracer would stop each of them, and many such servers (PostgreSQL) block signals.
@@ -28,7 +28,7 @@ const MIN_FORKS_PER_OTHER: u64 = 4;
 
 /// Unsuitable programs with the cause, and processes that may turn out to be unsuitable.
 #[derive(Debug, Default)]
-pub(super) struct Insufficient {
+pub(super) struct UnsuitablePrograms {
     programs: HashMap<Program, &'static str>,
     suspects: HashMap<Tid, Suspect>,
 }
@@ -44,7 +44,7 @@ struct Suspect {
     is_open: bool,
 }
 
-impl Insufficient {
+impl UnsuitablePrograms {
     /// Whether a program is unsuitable.
     pub(super) fn has(&self, program: Program) -> bool {
         self.programs.contains_key(&program)
@@ -98,32 +98,32 @@ mod tests {
 
     #[test]
     fn the_second_accept_without_a_new_process_decides() {
-        let mut insufficient = Insufficient::default();
-        insufficient.suspect(PID, PROGRAM, "why");
-        assert!(insufficient.is_empty(), "a process may be created yet");
-        insufficient.suspect(PID, PROGRAM, "why");
-        assert_eq!(insufficient.why(PROGRAM), Some("why"));
+        let mut unsuitable = UnsuitablePrograms::default();
+        unsuitable.suspect(PID, PROGRAM, "why");
+        assert!(unsuitable.is_empty(), "a process may be created yet");
+        unsuitable.suspect(PID, PROGRAM, "why");
+        assert_eq!(unsuitable.why(PROGRAM), Some("why"));
     }
 
     #[test]
     fn a_process_for_nearly_each_connection_stays() {
-        let mut insufficient = Insufficient::default();
+        let mut unsuitable = UnsuitablePrograms::default();
         for n in 0..20 {
-            insufficient.suspect(PID, PROGRAM, "why");
+            unsuitable.suspect(PID, PROGRAM, "why");
             // One fork fails. Several events report each fork.
-            let told = if n == 10 { 0 } else { 2 };
-            (0..told).for_each(|_| insufficient.forked(PID));
+            let reports = if n == 10 { 0 } else { 2 };
+            (0..reports).for_each(|_| unsuitable.forked(PID));
         }
-        assert!(insufficient.is_empty());
-        (0..5).for_each(|_| insufficient.suspect(PID, PROGRAM, "why"));
-        assert!(insufficient.has(PROGRAM), "it has stopped doing so");
+        assert!(unsuitable.is_empty());
+        (0..5).for_each(|_| unsuitable.suspect(PID, PROGRAM, "why"));
+        assert!(unsuitable.has(PROGRAM), "it has stopped doing so");
     }
 
     #[test]
-    fn what_is_certain_needs_no_second_accept() {
-        let mut insufficient = Insufficient::default();
-        insufficient.note(PROGRAM, "first");
-        insufficient.note(PROGRAM, "second");
-        assert_eq!(insufficient.why(PROGRAM), Some("first"));
+    fn a_certain_cause_needs_no_second_accept() {
+        let mut unsuitable = UnsuitablePrograms::default();
+        unsuitable.note(PROGRAM, "first");
+        unsuitable.note(PROGRAM, "second");
+        assert_eq!(unsuitable.why(PROGRAM), Some("first"));
     }
 }
