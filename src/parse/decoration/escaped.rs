@@ -27,8 +27,21 @@ pub(crate) fn has_calls(head: &[u8]) -> bool {
         (b"inet_addr(\\\"", b"inet_addr(\""),
         (b"inet_pton(AF_INET6, \\\"", b"inet_pton(AF_INET6, \""),
     ];
-    let has = |text: &[u8]| memchr::memmem::find(head, text).is_some();
-    ADDRESSES.iter().any(|(escaped, _)| has(escaped)) && !ADDRESSES.iter().any(|(_, raw)| has(raw))
+    let has = |text: &[u8], address: &[u8]| memchr::memmem::find(text, address).is_some();
+    ADDRESSES.iter().all(|(_, raw)| !has(head, raw))
+        && head.split(|b| *b == b'\n').any(|line| {
+            let at = ADDRESSES.iter().find_map(|(escaped, _)| memchr::memmem::find(line, escaped));
+            at.is_some_and(|at| !is_argument(&line[..at]))
+        })
+}
+
+/// Whether `before` ends within a string that is an argument of a call: what a traced program writes may have the text
+/// of a log. Elsewhere a string begins a line, or follows a colon or a bracket.
+fn is_argument(before: &[u8]) -> bool {
+    let is_escaped = |at: usize| at > 0 && before[at - 1] == b'\\';
+    let quote = memchr::memrchr_iter(b'"', before).find(|at| !is_escaped(*at));
+    let in_front = quote.and_then(|at| before[..at].trim_ascii_end().last());
+    in_front.is_some_and(|b| !matches!(b, b':' | b'['))
 }
 
 /// The text of `raw`, with the lines of each string as lines of their own.
@@ -143,6 +156,10 @@ mod tests {
         ] {
             assert_eq!(unescaped(text), want, "{text}");
         }
+        let call = r#"accept4(3, {sin_addr=inet_addr(\"192.0.2.9\")}, [16]) = 4"#;
+        assert!(has_calls(call.as_bytes()));
+        assert!(has_calls(format!("{{\"stderr\": \"{call}\"}}").as_bytes()));
+        assert!(!has_calls(format!("write(5, \"{call}\"..., 98) = 98").as_bytes()));
         let is_known = |line: &[u8]| line.starts_with(b"SYN ");
         assert!(has_lines(b"\"SYN 1\\nSYN 2\\n\"", is_known));
         assert!(has_lines(b"\"SYN 1\\nother\\n\"", is_known));
