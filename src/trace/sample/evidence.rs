@@ -30,6 +30,9 @@ const MAX_DIFFERING: u64 = 8;
 const INET_END: u32 = 8;
 const INET6_END: u32 = 24;
 
+/// Number of connections during which calls are sampled for an address family that has no client yet.
+const MAX_SAMPLED_ENTRIES: u32 = 1000;
+
 /// A program file: device and inode; 0 and a process ID if that is not known.
 pub(super) type Program = (u64, u64);
 
@@ -84,7 +87,7 @@ impl Programs {
 
     /// Number of addresses that were accepted without proof.
     pub(super) fn unproven(&self) -> u64 {
-        self.known.values().flat_map(|evidence| evidence.sites.values()).map(Proof::unproven).sum()
+        self.known.values().map(Evidence::unproven).sum()
     }
 }
 
@@ -99,6 +102,8 @@ fn program(pid: Tid) -> Option<Program> {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     sites: HashMap<Site, Proof>,
+    /// Number of samples, at most [`MAX_SAMPLED_ENTRIES`].
+    samples: u32,
 }
 
 /// What is known of a buffer.
@@ -143,6 +148,24 @@ pub(super) enum Verdict {
 }
 
 impl Evidence {
+    /// Number of addresses that were accepted without proof.
+    fn unproven(&self) -> u64 {
+        self.sites.values().map(Proof::unproven).sum()
+    }
+
+    /// Whether calls should be sampled further, for buffers that are unknown. `families` are those of the
+    /// process's listening sockets: clients of one may come long after those of the other.
+    pub(super) fn needs_entries(&self, families: impl Iterator<Item = AddressFamily>) -> bool {
+        let has_length = |family| {
+            self.sites.values().any(|proof| match family {
+                AddressFamily::Ipv4 => proof.ipv4.length.is_some(),
+                AddressFamily::Ipv6 => proof.ipv6.length.is_some(),
+            })
+        };
+        let mut families = families;
+        self.unproven() > 0 || self.samples < MAX_SAMPLED_ENTRIES && !families.all(has_length)
+    }
+
     /// Whether the socket should be queried although the sample may contain the peer.
     pub(super) fn needs_query(&self, accept: &Accept) -> bool {
         match accept.sampled_peer {
@@ -179,6 +202,7 @@ impl Evidence {
         accept: &Accept,
         answered: Option<SocketAddr>,
     ) -> (Option<SocketAddr>, Verdict) {
+        self.samples = (self.samples + 1).min(MAX_SAMPLED_ENTRIES);
         let sampled_peer = accept.sampled_peer;
         let (PeerAddr::Peer(sampled) | PeerAddr::Perhaps(sampled)) = sampled_peer else {
             return (answered, Verdict::Open);

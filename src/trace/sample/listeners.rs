@@ -128,6 +128,12 @@ impl Listeners {
         if known.is_fleeting { None } else { known.listening.family() }
     }
 
+    /// The address families of the listening sockets of a process.
+    pub(super) fn families(&self, pid: Tid) -> impl Iterator<Item = AddressFamily> {
+        let known = self.known.get(&pid).into_iter().flat_map(|known| known.values());
+        known.filter_map(|known| known.listening.family())
+    }
+
     /// Whether any descriptor of a process listens on all addresses.
     pub(super) fn has_wildcard(&self, pid: Tid) -> bool {
         let known = self.known.get(&pid);

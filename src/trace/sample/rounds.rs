@@ -414,10 +414,12 @@ impl Sampler {
         if !has_peer && accept.buffer == Buffer::Sampled {
             self.look_at_buffer(accept.thread);
         }
-        if !self.learning.mode(program).wakes_at_once {
-            self.families.close_entries(family);
-        } else if !has_peer && accept.buffer == Buffer::Sampled {
+        let families = self.listeners.families(pid);
+        let needs_entries = !has_peer || self.programs.of(pid).needs_entries(families);
+        if needs_entries && accept.buffer == Buffer::Sampled {
             self.families.open_entries(family, accept.thread.tid, &self.rings);
+        } else if !self.learning.mode(program).wakes_at_once {
+            self.families.close_entries(family);
         }
     }
 
