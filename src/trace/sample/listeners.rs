@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use foldhash::{HashMap, HashSet};
 
+use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::trace::procfs;
 use crate::trace::socket::{SocketLookup, Sockets};
@@ -53,8 +54,36 @@ struct Known {
     listening: Listening,
     /// Known since this time: CLOCK_MONOTONIC.
     since: u64,
-    /// Whether it was once closed or reused for another socket, which may happen again.
+    /// Whether it was once reused for another socket, which may happen again.
     is_fleeting: bool,
+    /// When it had first been found to be closed: CLOCK_MONOTONIC.
+    closed: Option<u64>,
+}
+
+impl Known {
+    fn new(inode: u64, listening: Listening, since: u64) -> Known {
+        Known { inode, listening, since, is_fleeting: false, closed: None }
+    }
+
+    /// Whether it is still the first socket that it was found to be.
+    fn is_lasting(&self) -> bool {
+        !self.is_fleeting && self.closed.is_none()
+    }
+
+    /// What is known after a look at the descriptor. `current` is what it is now, `None` if it is closed.
+    fn found(self, current: Option<Known>, now: u64) -> Known {
+        let Some(current) = current else {
+            return Known { closed: self.closed.or(Some(now)), ..self };
+        };
+        let is_other = self.inode != current.inode || self.closed.is_some();
+        Known { is_fleeting: self.is_fleeting || is_other, closed: None, ..current }
+    }
+
+    /// Whether it was this socket when accept returned at `time`. Accepts of before a descriptor was closed
+    /// may be processed long after.
+    fn was_at(&self, time: u64) -> bool {
+        !self.is_fleeting && self.since <= time && self.closed.is_none_or(|closed| time <= closed)
+    }
 }
 
 /// The socket of a descriptor before this round, and now.
@@ -102,7 +131,7 @@ impl Listeners {
             if former != Some(inode) {
                 let listening = Listening::Tcp(*local);
                 let is_fleeting = former.is_some();
-                known.insert(fd, Known { inode, listening, since: now, is_fleeting });
+                known.insert(fd, Known { is_fleeting, ..Known::new(inode, listening, now) });
             }
         }
     }
@@ -111,7 +140,7 @@ impl Listeners {
     /// descriptor, if it is known.
     pub(super) fn is_doubtful(&self, pid: Tid, fd: Option<i32>) -> bool {
         let known = fd.and_then(|fd| self.known.get(&pid)?.get(&fd));
-        known.is_none_or(|known| known.is_fleeting)
+        known.is_none_or(|known| !known.is_lasting())
     }
 
     /// Whether a descriptor listens on all addresses, so that it does not have the connection's address.
@@ -183,7 +212,7 @@ impl Listeners {
                 ListenerState::Was(current.listening)
             }
             (None, Some(current)) => ListenerState::Is(current.listening),
-            (Some(before), current) if before.is_fleeting || before.since > time => {
+            (Some(before), current) if !before.was_at(time) => {
                 ListenerState::Is(current.unwrap_or(before).listening)
             }
             // Its process has ended, or has closed it to accept no more.
@@ -215,12 +244,12 @@ impl Listeners {
                 _ => break,
             };
         }
-        let has_changed =
-            asked.is_some() && before.is_some_and(|b| current.is_none_or(|c| c.inode != b.inode));
-        if let Some(mut entry) = current.or(before) {
-            entry.is_fleeting |= has_changed || before.is_some_and(|b| b.is_fleeting);
-            known.insert(fd, entry);
-        }
+        let entry = match before {
+            // It cannot be looked at if its process has ended.
+            Some(before) if asked.is_some() => Some(before.found(current, monotonic_now())),
+            _ => current.or(before),
+        };
+        known.extend(entry.map(|entry| (fd, entry)));
         Checked { before, now: current }
     }
 
@@ -255,5 +284,35 @@ fn look_up(
     };
     // It may have become another one in between.
     let is_same = procfs::socket_inode(tid, fd) == Some(inode);
-    is_same.then_some(Known { inode, listening, since: now, is_fleeting: false })
+    is_same.then(|| Known::new(inode, listening, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN_SINCE: u64 = 100;
+    const CLOSED: u64 = 200;
+
+    fn known(inode: u64) -> Known {
+        let local = SocketAddr::from(([127, 0, 0, 1], 80));
+        Known::new(inode, Listening::Tcp(local), KNOWN_SINCE)
+    }
+
+    #[test]
+    fn a_closed_descriptor_was_the_same_socket_until_it_was_closed() {
+        let closed = known(1).found(None, CLOSED).found(None, CLOSED + 100);
+        assert!(closed.was_at(KNOWN_SINCE) && closed.was_at(CLOSED));
+        assert!(!closed.was_at(KNOWN_SINCE - 1) && !closed.was_at(CLOSED + 1));
+        assert!(!closed.is_lasting());
+    }
+
+    #[test]
+    fn a_descriptor_that_was_another_socket_is_never_certain() {
+        assert!(known(1).found(Some(known(1)), CLOSED).was_at(CLOSED), "it is the same");
+        for reused in [known(1).found(Some(known(2)), CLOSED), known(1).found(None, CLOSED)] {
+            let reused = reused.found(Some(known(2)), CLOSED).found(None, CLOSED);
+            assert!(!reused.was_at(KNOWN_SINCE));
+        }
+    }
 }
