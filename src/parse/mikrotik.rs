@@ -128,7 +128,7 @@ mod tests {
         match Mikrotik.parse_line(line.as_bytes()) {
             ParsedLine::Packet(_, p) => format!(
                 "{:?} {}:{} {}:{}",
-                p.part,
+                p.kind,
                 p.ends.client.ip().unwrap(),
                 p.ends.client_port.unwrap(),
                 p.ends.server.ip().unwrap(),

@@ -203,7 +203,7 @@ mod tests {
             ParsedLine::Packet(stamp, p) => {
                 format!(
                     "{stamp:?} {:?} {} {}",
-                    p.part,
+                    p.kind,
                     p.ends.client.ip().unwrap(),
                     p.ends.server_port.unwrap()
                 )

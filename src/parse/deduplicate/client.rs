@@ -79,12 +79,12 @@ impl Client {
     ) -> Known {
         self.recent.retain(|flow| flow.is_held() || !flow.is_over(now));
         if let Some(at) = self.recent.iter().rposition(|flow| flow.is(s, now)) {
-            if s.part == PacketKind::Syn && !s.outgoing && self.recent[at].is_outbound() {
+            if s.kind == PacketKind::Syn && !s.outgoing && self.recent[at].is_outbound() {
                 self.recent.remove(at);
                 return Known::AsOutbound;
             }
             self.recent[at].note(s, now);
-            if s.part == PacketKind::SynAck {
+            if s.kind == PacketKind::SynAck {
                 self.compare_answers(at, rules, give);
             }
             return Known::Yes;
@@ -93,7 +93,7 @@ impl Client {
             flow.note(s, now);
             return Known::Yes;
         }
-        if s.part != PacketKind::SynAck {
+        if s.kind != PacketKind::SynAck {
             return Known::No;
         }
         let Some(flow) = self.recent.iter_mut().rev().find(|flow| flow.has_isns(s, now)) else {
@@ -136,7 +136,7 @@ impl Client {
         let mut candidates = self.recent.iter_mut().rev().filter(is_candidate);
         let found = candidates.find_map(|flow| Some((flow.translation_to(s, now)?, flow)));
         let (translation, flow) = found?;
-        if s.part == PacketKind::SynAck {
+        if s.kind == PacketKind::SynAck {
             flow.answer();
             return Some(translation);
         }

@@ -90,7 +90,7 @@ pub(super) struct Unconfirmed {
 impl Flow {
     /// A connection whose first packet is `s`.
     pub(super) fn new(s: &PacketObservation, now: i64) -> Flow {
-        let is_answer = s.part == PacketKind::SynAck;
+        let is_answer = s.kind == PacketKind::SynAck;
         Flow {
             server: s.ends.server.clone(),
             server_port: s.ends.server_port,
@@ -185,7 +185,7 @@ impl Flow {
             return false;
         }
         if let (Some(mine), Some(its)) = (self.isn, s.isn) {
-            let ahead = match (self.began_with_answer, s.part) {
+            let ahead = match (self.began_with_answer, s.kind) {
                 (false, PacketKind::SynAck) => its.wrapping_sub(mine),
                 (true, PacketKind::Syn) => mine.wrapping_sub(its),
                 _ if mine == its => 0,
@@ -193,7 +193,7 @@ impl Flow {
             };
             return ahead <= FAST_OPEN;
         }
-        if let (Some(mine), Some(its), PacketKind::Syn) = (self.id, s.id, s.part) {
+        if let (Some(mine), Some(its), PacketKind::Syn) = (self.id, s.id, s.kind) {
             return its.wrapping_sub(mine).min(mine.wrapping_sub(its)) <= ID_STEPS;
         }
         let (passed, tried_for) = (now.abs_diff(self.last), self.last.abs_diff(self.first));
@@ -224,10 +224,10 @@ impl Flow {
         let delay = now.abs_diff(self.last);
         let known_point = s.point.is_some() && !self.points.is_empty();
         let other_point = s.point.is_some_and(|point| !self.points.contains(&point));
-        if self.began_with_answer || s.part == PacketKind::Onward {
+        if self.began_with_answer || s.kind == PacketKind::Onward {
             return None;
         }
-        if s.part == PacketKind::SynAck {
+        if s.kind == PacketKind::SynAck {
             let may_be = !self.answered && self.isn_is_answered_by(s) && delay <= ANSWER_DELAY;
             return may_be.then_some(Translation::Likely);
         }
@@ -266,7 +266,7 @@ impl Flow {
         {
             self.points.push(point);
         }
-        match s.part {
+        match s.kind {
             PacketKind::Syn => {
                 self.id = s.id.or(self.id);
                 if self.began_with_answer && s.isn.is_some() {

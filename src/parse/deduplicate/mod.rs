@@ -96,7 +96,7 @@ impl Deduplicator {
         }
         let Some(port) = s.ends.client_port else {
             // Nothing distinguishes it from others.
-            if s.part == PacketKind::Syn && !s.outgoing {
+            if s.kind == PacketKind::Syn && !s.outgoing {
                 give(Connection { time: s.time, ..s.ends.connection() });
             }
             return;
@@ -106,11 +106,11 @@ impl Deduplicator {
             None => 0,
         };
         // The set of known connections must not depend on whether `established` was requested.
-        if s.part != PacketKind::Onward {
+        if s.kind != PacketKind::Onward {
             self.turn_over(s.time, now, give);
         }
         self.saw_any = true;
-        match s.part {
+        match s.kind {
             PacketKind::Syn => {}
             PacketKind::SynAck => self.saw_answer = true,
             PacketKind::Onward => self.saw_onward = true,
@@ -122,7 +122,7 @@ impl Deduplicator {
             let (moved, _) = entry.remove();
             self.young.insert_unique(key, moved, rehash);
         }
-        if s.part == PacketKind::Onward {
+        if s.kind == PacketKind::Onward {
             if let Some(client) = self.young.find_mut(key, same) {
                 client.goes_on(&s, give);
             }

@@ -26,7 +26,7 @@ pub(crate) struct PacketObservation {
     /// When it was recorded.
     pub time: Option<RecordTime>,
     /// Its role in the connection.
-    pub part: PacketKind,
+    pub kind: PacketKind,
     /// The client's initial sequence number: of a SYN+ACK what it acknowledges, less one.
     pub isn: Option<u32>,
     /// The server's initial sequence number, of a SYN+ACK.
@@ -45,14 +45,14 @@ impl PacketObservation {
     /// A SYN, or a SYN+ACK if `is_answer`, of which only the ends are known: `sender` are those of
     /// the packet, with its sender as the client.
     pub(crate) fn of_packet(sender: Ends, is_answer: bool) -> PacketObservation {
-        let (ends, part) = match is_answer {
+        let (ends, kind) = match is_answer {
             true => (sender.turned(), PacketKind::SynAck),
             false => (sender, PacketKind::Syn),
         };
         PacketObservation {
             ends,
             time: None,
-            part,
+            kind,
             isn: None,
             server_isn: None,
             outgoing: false,

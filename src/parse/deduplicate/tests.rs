@@ -26,13 +26,13 @@ impl Bench {
     }
 
     /// `port` is the client's, `at` in seconds.
-    fn see(&mut self, part: PacketKind, port: u16, at: f64, isn: Option<u32>, id: Option<u16>) {
-        self.see_to(part, port, 80, at, isn, id);
+    fn see(&mut self, kind: PacketKind, port: u16, at: f64, isn: Option<u32>, id: Option<u16>) {
+        self.see_to(kind, port, 80, at, isn, id);
     }
 
     fn see_to(
         &mut self,
-        part: PacketKind,
+        kind: PacketKind,
         port: u16,
         to: u16,
         at: f64,
@@ -47,7 +47,7 @@ impl Bench {
         };
         let time = Some(RecordTime::Clock((at * 1e9) as i64));
         let (server_isn, outgoing, point) = (None, false, None);
-        let s = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+        let s = PacketObservation { ends, time, kind, isn, server_isn, outgoing, id, point };
         self.deduplicator.see(s, &mut |c| self.given.push(c));
     }
 
@@ -104,7 +104,7 @@ fn by_ports_and_time() {
 }
 
 /// From 198.51.100.1:1 at 0 s, without numbers.
-fn packet(part: PacketKind, server_port: u16) -> PacketObservation {
+fn packet(kind: PacketKind, server_port: u16) -> PacketObservation {
     let ends = Ends {
         client: "198.51.100.1".parse().unwrap(),
         client_port: Some(1),
@@ -115,7 +115,7 @@ fn packet(part: PacketKind, server_port: u16) -> PacketObservation {
     PacketObservation {
         ends,
         time,
-        part,
+        kind,
         isn: None,
         server_isn: None,
         outgoing: false,
@@ -193,10 +193,10 @@ fn outbound_connections_are_left_out_with_their_syn_acks() {
 fn late_syn_acks_to_a_scan_are_no_new_connections() {
     for ports in [66, 5000] {
         let mut b = Bench::new(false);
-        for (part, isn) in [(PacketKind::Syn, 0), (PacketKind::SynAck, 0)] {
+        for (kind, isn) in [(PacketKind::Syn, 0), (PacketKind::SynAck, 0)] {
             for port in 1..=ports {
                 let at = f64::from(port) / 1e3;
-                b.see_to(part, 1, port, at, Some(u32::from(port) * 99_999 + isn), None);
+                b.see_to(kind, 1, port, at, Some(u32::from(port) * 99_999 + isn), None);
             }
         }
         assert_eq!(b.end(), usize::from(ports));

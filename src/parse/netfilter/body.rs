@@ -26,7 +26,7 @@ pub(crate) struct Packet {
     /// Client and server.
     pub ends: Ends,
     /// SYN or SYN+ACK.
-    pub part: PacketKind,
+    pub kind: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The server's initial sequence number, of a SYN+ACK.
@@ -159,7 +159,7 @@ fn read_common(body: &[u8]) -> Option<Body> {
         server_port: Some(server_port),
     };
     let id = Some(id).filter(|id| *id != 0);
-    Some(Body::Tells(Packet { ends, part: PacketKind::Syn, isn, server_isn: None, id }))
+    Some(Body::Tells(Packet { ends, kind: PacketKind::Syn, isn, server_isn: None, id }))
 }
 
 /// Returns whether `IN=` and `OUT=` have values; `None` if anything but `MAC=` follows.
@@ -309,11 +309,11 @@ impl<'a> Fields<'a> {
         Body::Tells(if self.ack {
             let isn = self.ack_seq.and_then(number).map(|acked: u32| acked.wrapping_sub(1));
             let server_isn = self.seq.and_then(number);
-            Packet { ends: ends.turned(), part: PacketKind::SynAck, isn, server_isn, id: None }
+            Packet { ends: ends.turned(), kind: PacketKind::SynAck, isn, server_isn, id: None }
         } else {
             let id = self.id.and_then(number).filter(|id| *id != 0);
             let isn = self.seq.and_then(number);
-            Packet { ends, part: PacketKind::Syn, isn, server_isn: None, id }
+            Packet { ends, kind: PacketKind::Syn, isn, server_isn: None, id }
         })
     }
 }
@@ -356,7 +356,7 @@ mod tests {
         match read(&body.as_bytes()[at..]) {
             Body::Tells(p) => Some(format!(
                 "{:?} {}:{} {}:{} {:?} {:?}",
-                p.part,
+                p.kind,
                 p.ends.client.ip().unwrap(),
                 p.ends.client_port.unwrap(),
                 p.ends.server.ip().unwrap(),

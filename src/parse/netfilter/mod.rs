@@ -165,11 +165,11 @@ impl Log {
         self.packets += block.facts.len() as u64;
         for fact in block.facts.drain(..) {
             let time = self.calendar.record_time(fact.stamp);
-            let Packet { ends, part, isn, server_isn, id } = fact.packet;
+            let Packet { ends, kind, isn, server_isn, id } = fact.packet;
             let point = Some(fact.point);
             let outgoing = false;
             let packet =
-                PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+                PacketObservation { ends, time, kind, isn, server_isn, outgoing, id, point };
             deduplicator.see(packet, &mut |connection| found.push(connection));
         }
     }

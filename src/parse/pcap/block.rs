@@ -76,21 +76,21 @@ impl Sums {
             return self.add_unread(Unread::Named("of an interface that is not described"), 1);
         };
         match packet::read(link, frame.data, frame.cut, selection) {
-            Packet::Tcp(Tcp { ends, part, isn, server_isn, id, inward, point }) => {
+            Packet::Tcp(Tcp { ends, kind, isn, server_isn, id, inward, point }) => {
                 let inward = inward.or(frame.inward);
-                let outbound = match part {
+                let outbound = match kind {
                     PacketKind::Syn | PacketKind::Onward => inward == Some(false),
                     PacketKind::SynAck => inward == Some(true),
                 };
                 let outgoing = outbound && !ends.on_one_machine();
-                if outgoing && part != PacketKind::Syn {
+                if outgoing && kind != PacketKind::Syn {
                     return;
                 }
                 let (time, point) = (frame.time, point.or(frame.point));
                 sightings.push(PacketObservation {
                     ends,
                     time,
-                    part,
+                    kind,
                     isn,
                     server_isn,
                     outgoing,

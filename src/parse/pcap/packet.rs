@@ -34,7 +34,7 @@ pub(crate) struct Tcp {
     /// The ends of the connection; of a SYN+ACK, the source is the server.
     pub ends: Ends,
     /// Its role in the connection.
-    pub part: PacketKind,
+    pub kind: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The server's initial sequence number: of a SYN+ACK.
@@ -130,7 +130,7 @@ impl<'a> Decoder<'a> {
         let flags = tcp[13];
         let has = |flag: u8| flags & flag != 0;
         let (fin, syn, rst, ack) = (has(0x01), has(0x02), has(0x04), has(0x10));
-        let part = match (syn, ack) {
+        let kind = match (syn, ack) {
             // No system opens a connection with these.
             (true, _) if fin || rst => return Packet::Other,
             (true, false) => PacketKind::Syn,
@@ -139,7 +139,7 @@ impl<'a> Decoder<'a> {
             (false, _) => return Packet::Other,
         };
         if selection.outer && self.tunnelled {
-            return if part == PacketKind::Syn { Packet::Tunnelled } else { Packet::Other };
+            return if kind == PacketKind::Syn { Packet::Tunnelled } else { Packet::Other };
         }
         let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
         let ends = Ends {
@@ -149,14 +149,14 @@ impl<'a> Decoder<'a> {
             server_port: Some(u16::from_be_bytes([tcp[2], tcp[3]])),
         };
         let inward = self.way.inward;
-        let (ends, isn, server_isn, id, point) = match part {
+        let (ends, isn, server_isn, id, point) = match kind {
             PacketKind::Syn => (ends, Some(word(4)), None, segment.id, self.point()),
             PacketKind::SynAck => {
                 (ends.turned(), Some(word(8).wrapping_sub(1)), Some(word(4)), None, self.point())
             }
             PacketKind::Onward => (ends, None, None, None, None),
         };
-        Packet::Tcp(Tcp { ends, part, isn, server_isn, id, inward, point })
+        Packet::Tcp(Tcp { ends, kind, isn, server_isn, id, inward, point })
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
     fn is_syn(link: i32, frame: &[u8]) -> bool {
         matches!(
             read(link, frame, false, Selection::default()),
-            Packet::Tcp(Tcp { part: PacketKind::Syn, isn: Some(7), ref ends, .. })
+            Packet::Tcp(Tcp { kind: PacketKind::Syn, isn: Some(7), ref ends, .. })
                 if ends.client_port == Some(5) && ends.server_port == Some(80)
         )
     }
@@ -294,7 +294,7 @@ mod tests {
             ip[33] = flags;
             ip[31] = 8;
             match read(101, &ip, false, ONWARD) {
-                Packet::Tcp(tcp) => Some((tcp.part, tcp.isn)),
+                Packet::Tcp(tcp) => Some((tcp.kind, tcp.isn)),
                 _ => None,
             }
         };

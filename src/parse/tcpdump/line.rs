@@ -36,7 +36,7 @@ pub(crate) struct Packet {
     /// The source is the client.
     pub ends: Ends,
     /// Its role in the connection, if known; of a SYN+ACK, the source is the server.
-    pub part: Option<PacketKind>,
+    pub kind: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
     /// The server's initial sequence number, of a SYN+ACK.
@@ -151,16 +151,16 @@ pub(crate) fn read(text: &[u8]) -> Line {
         };
     };
     let ends = if decoded.kind == Some(PacketKind::SynAck) { ends.turned() } else { ends };
-    let PacketFlags { kind: part, isn, server_isn } = decoded;
-    let point = part.filter(|part| *part != PacketKind::Onward).and_then(|_| point(head));
+    let PacketFlags { kind, isn, server_isn } = decoded;
+    let point = kind.filter(|kind| *kind != PacketKind::Onward).and_then(|_| point(head));
     let (inward, blocked) = match pf_rule(head) {
         Some((inward, blocked)) => (Some(inward), blocked),
         None => (inward(head), false),
     };
-    if blocked && part == Some(PacketKind::Syn) {
+    if blocked && kind == Some(PacketKind::Syn) {
         return Line::Blocked;
     }
-    Line::Packet(Packet { ends, part, isn, server_isn, inward, point })
+    Line::Packet(Packet { ends, kind, isn, server_isn, inward, point })
 }
 
 /// What is before and behind the `: ` that follows the last ` > ` that has one.
@@ -289,7 +289,7 @@ mod tests {
                 "{} > {} {} {} {}",
                 end(&p.ends.client, p.ends.client_port),
                 end(&p.ends.server, p.ends.server_port),
-                p.part.map_or("-".into(), |p| format!("{p:?}")),
+                p.kind.map_or("-".into(), |p| format!("{p:?}")),
                 p.isn.unwrap_or(0),
                 p.inward.map_or("-", |inward| if inward { "in" } else { "out" }),
             ),

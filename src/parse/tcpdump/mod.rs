@@ -272,21 +272,21 @@ impl Text<'_> {
             Line::Header(_) | Line::Other => return,
         };
         self.seen.flagged = true;
-        let Packet { ends, part, isn, server_isn, inward, point } = packet;
-        let Some(part) = part else { return };
-        let outbound = match part {
+        let Packet { ends, kind, isn, server_isn, inward, point } = packet;
+        let Some(kind) = kind else { return };
+        let outbound = match kind {
             PacketKind::Syn | PacketKind::Onward => inward == Some(false),
             PacketKind::SynAck => inward == Some(true),
         };
         let outgoing = outbound && !ends.on_one_machine();
-        if outgoing && part != PacketKind::Syn
-            || part == PacketKind::Onward && !self.deduplicator.wants_onward()
+        if outgoing && kind != PacketKind::Syn
+            || kind == PacketKind::Onward && !self.deduplicator.wants_onward()
         {
             return;
         }
-        let id = id.filter(|_| part == PacketKind::Syn);
+        let id = id.filter(|_| kind == PacketKind::Syn);
         let time = self.time;
-        let packet = PacketObservation { ends, time, part, isn, server_isn, outgoing, id, point };
+        let packet = PacketObservation { ends, time, kind, isn, server_isn, outgoing, id, point };
         self.deduplicator.see(packet, self.give);
     }
 }

@@ -104,7 +104,7 @@ mod tests {
         match Fields::of(&lines).parse_line(row.as_bytes()) {
             ParsedLine::Packet(stamp, p) => {
                 let port = p.ends.server_port.unwrap();
-                format!("{stamp:?} {:?} {} {port} {:?}", p.part, p.ends.client.ip().unwrap(), p.isn)
+                format!("{stamp:?} {:?} {} {port} {:?}", p.kind, p.ends.client.ip().unwrap(), p.isn)
             }
             other => format!("{other:?}"),
         }

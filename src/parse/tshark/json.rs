@@ -164,7 +164,7 @@ mod tests {
         match Json.parse_line(line.as_bytes()) {
             ParsedLine::Packet(stamp, p) => format!(
                 "{stamp:?} {:?} {} {:?} {:?}",
-                p.part,
+                p.kind,
                 p.ends.client.ip().unwrap(),
                 p.ends.server_port.unwrap(),
                 p.isn

@@ -199,7 +199,7 @@ fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable
     let close = memchr::memchr(b']', &info[open..]).ok_or(Unreadable)? + open;
     let flags: Vec<&[u8]> = info[open + 1..close].split(|b| *b == b',').collect();
     let has = |flag: &[u8]| flags.iter().any(|f| f.trim_ascii() == flag);
-    let part = match (has(b"SYN"), has(b"ACK")) {
+    let kind = match (has(b"SYN"), has(b"ACK")) {
         _ if has(b"RST") => None,
         // No system opens a connection with these.
         (true, _) if has(b"FIN") => None,
@@ -208,21 +208,21 @@ fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable
         (false, true) => Some(PacketKind::Onward),
         (false, false) => None,
     };
-    let Some(part) = part else { return Ok(None) };
+    let Some(kind) = kind else { return Ok(None) };
     let ends = match ends(columns, &info[..open]) {
         Some(ends) => ends,
-        None if part == PacketKind::Onward => return Ok(None),
+        None if kind == PacketKind::Onward => return Ok(None),
         None => return Err(Unreadable),
     };
-    let mut packet = PacketObservation::of_packet(ends, part == PacketKind::SynAck);
-    packet.part = part;
+    let mut packet = PacketObservation::of_packet(ends, kind == PacketKind::SynAck);
+    packet.kind = kind;
     let value = |name: &[u8]| {
         let at = memmem::find(&info[close..], name)? + close + name.len();
         u32::try_from(Cursor(&info[at..]).number_up_to(10)?).ok()
     };
     // Numbers relative to the first are the same for all connections.
     let seq = value(b" Seq=").filter(|seq| *seq != 0);
-    match part {
+    match kind {
         // The analysis knows the numbers that the line does not show: this is no SYN sent again, so it
         // is another connection than the last from its port.
         PacketKind::Syn if seq.is_none() && !is_repeated => packet.isn = Some(point(columns.line)),
@@ -262,7 +262,7 @@ mod tests {
         match log.parse_line(line.as_bytes()) {
             ParsedLine::Packet(_, p) => {
                 let absolute = p.isn.filter(|isn| *isn < 100);
-                format!("{:?} {:?} {absolute:?}", p.part, p.ends.client_port)
+                format!("{:?} {:?} {absolute:?}", p.kind, p.ends.client_port)
             }
             other => format!("{other:?}"),
         }
@@ -274,7 +274,7 @@ mod tests {
         let log = Tshark::of(&[heading.as_bytes()]);
         let shown = |line: &str| match log.parse_line(line.as_bytes()) {
             ParsedLine::Packet(stamp, p) => {
-                format!("{stamp:?} {:?} {:?}", p.part, p.ends.server_port)
+                format!("{stamp:?} {:?} {:?}", p.kind, p.ends.server_port)
             }
             other => format!("{other:?}"),
         };

@@ -38,7 +38,7 @@ impl Packet<'_> {
     /// The parsed line of this packet.
     pub(super) fn parsed(&self) -> ParsedLine {
         let Some(flags) = self.flags else { return ParsedLine::Other };
-        let part = match (flags & SYN != 0, flags & ACK != 0) {
+        let kind = match (flags & SYN != 0, flags & ACK != 0) {
             // No system opens a connection with these.
             _ if flags & RST != 0 => return ParsedLine::Other,
             (true, _) if flags & FIN != 0 => return ParsedLine::Other,
@@ -57,19 +57,19 @@ impl Packet<'_> {
         };
         let ends = match ends().filter(|_| !self.is_nested) {
             Some(ends) => ends,
-            None if part == PacketKind::Onward => return ParsedLine::Other,
+            None if kind == PacketKind::Onward => return ParsedLine::Other,
             None => return ParsedLine::Broken,
         };
-        let mut packet = PacketObservation::of_packet(ends, part == PacketKind::SynAck);
-        packet.part = part;
-        if part == PacketKind::Onward {
+        let mut packet = PacketObservation::of_packet(ends, kind == PacketKind::SynAck);
+        packet.kind = kind;
+        if kind == PacketKind::Onward {
             return ParsedLine::Packet(self.time, packet);
         }
         // Relative numbers, 0 and 1, are the same for all connections. tshark gives each connection a
         // number of its own.
         let sequence = number::<u32>(self.sequence).filter(|n| *n != 0);
         let stream = number::<u32>(self.stream).filter(|_| sequence.is_none()).map(point);
-        if part == PacketKind::Syn {
+        if kind == PacketKind::Syn {
             packet.isn = sequence.or(stream);
             packet.id = hexadecimal(self.id).filter(|id| *id != 0);
         } else {
