@@ -18,7 +18,7 @@ pub(super) const INET: usize = sockaddr::INET_BYTES;
 /// The smallest page size of any architecture.
 const PAGE: usize = 4096;
 /// The longest single read for address and length together: longer reads cost more.
-const NEAR: usize = 256;
+const MAX_READ: usize = 256;
 
 /// The peer that was read from the tracee's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,10 @@ fn in_one_piece(tid: Tid, address: usize, length: usize) -> Option<PeerAddr> {
     let start = address.min(length);
     let size = address.checked_add(MAX_SOCKADDR_BYTES)?.max(length.checked_add(4)?) - start;
     // A page is mapped as a whole.
-    if size > NEAR || start % PAGE + size > PAGE {
+    if size > MAX_READ || start % PAGE + size > PAGE {
         return None;
     }
-    let mut near = [0; NEAR];
+    let mut near = [0; MAX_READ];
     tracee::read_memory(tid, start as u64, &mut near[..size]).ok()?;
     let len = near[length - start..].first_chunk()?;
     let bytes = near[address - start..].first_chunk()?;
@@ -143,10 +143,10 @@ mod tests {
         let neighbours = [
             (64, 92),
             (64, 60),
-            (64, 64 + NEAR - 4),
+            (64, 64 + MAX_READ - 4),
             (PAGE - MAX_SOCKADDR_BYTES, PAGE - MAX_SOCKADDR_BYTES - 4),
         ];
-        let others = [(64, 64 + NEAR), (0, PAGE), (PAGE - 20, 64), (PAGE - 4, PAGE + 64)];
+        let others = [(64, 64 + MAX_READ), (0, PAGE), (PAGE - 20, 64), (PAGE - 4, PAGE + 64)];
         for (address, length) in neighbours.into_iter().chain(others) {
             assert_eq!(read_at(address, length), peer, "{address} {length}");
         }

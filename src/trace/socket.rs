@@ -30,9 +30,9 @@ pub(super) enum SocketLookup {
 
 /// Maximum number of pidfds that are kept: a server with ten thousand threads must not use up the
 /// descriptors of tcptally.
-const KEPT: usize = 256;
+const MAX_PIDFDS: usize = 256;
 /// Descriptors that are left for other uses.
-const SPARE: u64 = 8;
+const RESERVED_DESCRIPTORS: u64 = 8;
 
 /// Looks up sockets of stopped tracees. Keeps a pidfd of each thread.
 #[derive(Debug, Default)]
@@ -82,7 +82,9 @@ impl Sockets {
     fn by_pidfd(&mut self, tid: Tid, fd: i32, wants_local: bool) -> io::Result<SocketLookup> {
         if !self.pidfds.contains_key(&tid) {
             let pidfd = open(tid)?;
-            if self.pidfds.len() >= KEPT || !files::has_room(SPARE, pidfd.as_raw_fd()) {
+            if self.pidfds.len() >= MAX_PIDFDS
+                || !files::has_room(RESERVED_DESCRIPTORS, pidfd.as_raw_fd())
+            {
                 self.pidfds.clear();
             }
             self.pidfds.insert(tid, pidfd);

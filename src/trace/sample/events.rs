@@ -32,7 +32,7 @@ const EVENTS_PER_CPU: u64 = 4;
 /// Number of events on any CPU: that of io_uring_setup.
 const EVENTS_PER_THREAD: u64 = 1;
 /// Number of descriptors that events leave free for socket look-ups and /proc.
-const SPARE: u64 = 32;
+const RESERVED_DESCRIPTORS: u64 = 32;
 
 /// The events that were opened on one thread: of each CPU, and of accept and accept4.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Families {
         };
         let (events, io_uring, opened) = events;
         let newest = events.iter().map(SampledEvent::descriptor).max().unwrap_or(0);
-        if !files::has_room(SPARE, newest) && !files::raise_limit() {
+        if !files::has_room(RESERVED_DESCRIPTORS, newest) && !files::raise_limit() {
             return Err(PerfError::Files);
         }
         let id = self.next;
@@ -151,7 +151,7 @@ impl Families {
             .collect();
         // Without these samples, the sockets are queried.
         let newest = opened.iter().flatten().map(SampledEvent::descriptor).max();
-        if newest.is_some_and(|newest| files::has_room(SPARE, newest)) {
+        if newest.is_some_and(|newest| files::has_room(RESERVED_DESCRIPTORS, newest)) {
             family.entries = opened.unwrap_or_default();
             let ids = family.entries.iter().map(SampledEvent::id);
             Arc::make_mut(&mut self.entry_events).extend(ids);
@@ -241,7 +241,7 @@ impl Families {
         let each = EVENTS_PER_CPU * rings.cpus() as u64 + EVENTS_PER_THREAD;
         let open = self.families.values().flat_map(|family| &family.events);
         let newest = open.map(SampledEvent::descriptor).max().unwrap_or(0);
-        let spare = SPARE + threads as u64 * each;
+        let spare = RESERVED_DESCRIPTORS + threads as u64 * each;
         files::has_room(spare, newest) || files::raise_limit() && files::has_room(spare, newest)
     }
 
