@@ -175,16 +175,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        match line(text.as_bytes()).1 {
-            Line::Socket(e, rank) => format!(
-                "{} {} {} {} {rank}",
-                e.client.ip().unwrap(),
-                e.client_port.unwrap(),
-                e.server.ip().unwrap(),
-                e.server_port.unwrap()
-            ),
-            other => format!("{other:?}"),
-        }
+        line(text.as_bytes()).1.shown()
     }
 
     #[test]

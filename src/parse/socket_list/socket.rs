@@ -54,6 +54,23 @@ pub(super) enum Line {
     Other,
 }
 
+#[cfg(test)]
+impl Line {
+    /// Both ends of a socket and the rank of its state, as the tests compare them.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Line::Socket(e, rank) => format!(
+                "{} {} {} {} {rank}",
+                e.client.ip().unwrap(),
+                e.client_port.unwrap(),
+                e.server.ip().unwrap(),
+                e.server_port.unwrap()
+            ),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
 /// An end: an address, perhaps any, and a port, perhaps any.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct End {
