@@ -54,17 +54,16 @@ fn assert_told_or_unknown(folder: &Path, made: &Counts, what: &str) {
     }
 }
 
-/// Counts in a server that is spawned, and in one that is attached to, with all engines.
-fn check(program: &Path, arguments: &[&str]) {
+/// Counts in a server that is spawned, with each engine that can do so everywhere.
+fn check_spawned(program: &Path, arguments: &[&str]) {
     let stage = Stage::get();
-    let user = User::plain();
     for engine in ["seccomp", "syscall"] {
         let what = format!("{arguments:?}, spawned, {engine}");
         let server = Server::c(program, arguments, &[Listens::V4]);
         let folder = open_folder();
         let mut argv = argv(&stage, &["--engine", engine, "--"]);
         argv.extend(server.argv.iter().cloned());
-        let mut session = Session::start(&stage, user, folder.path(), &argv);
+        let mut session = Session::start(&stage, User::plain(), folder.path(), &argv);
         server.wait_until_it_listens(&mut session);
         let made = server.clients(1, 150, 9).run();
         session.signal(Signal::SIGTERM);
@@ -72,6 +71,13 @@ fn check(program: &Path, arguments: &[&str]) {
         session.assert_all_gone();
         assert_told(folder.path(), &made, &what);
     }
+}
+
+/// Counts in a server that is spawned, and in one that is attached to, with all engines.
+fn check(program: &Path, arguments: &[&str]) {
+    check_spawned(program, arguments);
+    let stage = Stage::get();
+    let user = User::plain();
     let is_32_bit = program.ends_with("server32");
     for engine in attach_engines(user) {
         // No 32-bit calls are visible to these engines, so that it is an error.
@@ -142,17 +148,5 @@ fn the_buffer_of_a_32_bit_call_of_a_64_bit_server_is_checked() {
     if stage.server_32().is_none() {
         return skip("int 0x80", "this kernel runs no 32-bit programs");
     }
-    let user = User::plain();
-    for engine in ["seccomp", "syscall"] {
-        let server = Server::c(&program, &["address=stale", "call=int80"], &[Listens::V4]);
-        let folder = open_folder();
-        let mut argv = argv(&stage, &["--engine", engine, "--"]);
-        argv.extend(server.argv.iter().cloned());
-        let mut session = Session::start(&stage, user, folder.path(), &argv);
-        server.wait_until_it_listens(&mut session);
-        let made = server.clients(1, 150, 9).run();
-        session.signal(Signal::SIGTERM);
-        session.wait();
-        assert_told(folder.path(), &made, &format!("int 0x80, {engine}"));
-    }
+    check_spawned(&program, &["address=stale", "call=int80"]);
 }
