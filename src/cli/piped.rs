@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::model::plural;
 use crate::parse::{self, Options, Outcome};
 use crate::sys::wake::{means_reopen, reopen_at_hangup};
 use crate::sys::{is_ignored, wait_for_signal};
@@ -219,7 +220,10 @@ impl Feed {
         match self {
             Feed::Events(events) => {
                 let total = events.count().sums.total;
-                message::notice(quiet, format_args!("{total} connections so far"));
+                message::notice(
+                    quiet,
+                    format_args!("{} so far", plural(total, "connection", "connections")),
+                );
                 Ok(())
             }
             Feed::Tally { reporter, output, .. } => {

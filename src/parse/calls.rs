@@ -7,6 +7,7 @@ use super::event::Event;
 use super::host::{Ends, Host};
 use super::reader::Context;
 use super::timestamp::Stamp;
+use crate::model::plural;
 use crate::{RecordTime, ShortfallKind};
 
 /// Maximum number of sockets, and of threads within a call, that are remembered. Servers have few.
@@ -232,15 +233,15 @@ impl SeenCalls {
         );
         if self.unknown_peers > 0 {
             cx.status.warn(format!(
-                "{name}: the log does not show the client's address of {} connections{address}",
-                self.unknown_peers
+                "{name}: the log does not show the client's address of {}{address}",
+                plural(self.unknown_peers, "connection", "connections")
             ));
         }
         if self.unknown_ports > 0 {
             cx.status.warn(format!(
-                "{name}: the log does not show the local port of {} connections, because it does \
-                 not show to which address their sockets were bound",
-                self.unknown_ports
+                "{name}: the log does not show the local port of {}, because it does not show to \
+                 which address a socket was bound",
+                plural(self.unknown_ports, "connection", "connections")
             ));
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::model::event_source::EventSource;
+use crate::model::plural;
 use crate::sys::wake;
 use crate::time::Bound;
 use crate::{Connection, RecordTime, SourceStatus};
@@ -280,7 +281,7 @@ impl State {
             let total = request.count.sums.total;
             message::notice_in_background(
                 request.quiet,
-                format_args!("{total} connections so far"),
+                format_args!("{} so far", plural(total, "connection", "connections")),
             );
             return;
         }

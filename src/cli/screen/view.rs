@@ -10,6 +10,7 @@ use super::state::{Mode, State};
 use crate::RecordTime;
 use crate::count::value::Value;
 use crate::format::Clock;
+use crate::model::plural;
 use crate::model::text::printable;
 
 /// The smallest screen.
@@ -134,9 +135,15 @@ fn head(buffer: &mut Buffer, state: &State, now: RecordTime, theme: Theme) {
 
     let model = &state.model;
     let rate = model.rate(now);
-    let x = put(buffer, 0, 1, &format!("{} connections", model.total), bold);
+    let x = put(buffer, 0, 1, &plural(model.total, "connection", "connections"), bold);
     let x = put(buffer, x, 1, &format!("  {}/s", number(rate)), Style::new());
-    let x = put(buffer, x, 1, &format!("  {} rows", model.len()), Style::new());
+    let x = put(
+        buffer,
+        x,
+        1,
+        &format!("  {}", plural(model.len() as u64, "row", "rows")),
+        Style::new(),
+    );
     let warn = |n: u64| if n > 0 { theme.warning() } else { theme.quiet() };
     let x = put(buffer, x, 1, &format!("  lost {}", state.lost), warn(state.lost));
     let x = put(buffer, x, 1, &format!("  unknown {}", model.unknown), warn(model.unknown));

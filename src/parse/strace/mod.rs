@@ -36,6 +36,7 @@ use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Dates, first_date};
 use crate::ShortfallKind;
+use crate::model::plural;
 
 /// strace logs.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -141,15 +142,14 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     cx.status.record_unreadable_lines(&name, log.unreadable);
     if log.calls.unknown_ports > 0 {
         cx.status.warn(format!(
-            "{name}: the log does not show the local port of {} connections; strace -yy shows it",
-            log.calls.unknown_ports
+            "{name}: the log does not show the local port of {}; strace -yy shows it",
+            plural(log.calls.unknown_ports, "connection", "connections")
         ));
     }
     if log.calls.unknown_peers > 0 {
         cx.status.warn(format!(
-            "{name}: the log does not show the client's address of {} connections; strace -yy \
-             shows it",
-            log.calls.unknown_peers
+            "{name}: the log does not show the client's address of {}; strace -yy shows it",
+            plural(log.calls.unknown_peers, "connection", "connections")
         ));
     }
     cx.status.record_shortfall(
