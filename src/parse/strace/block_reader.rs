@@ -8,7 +8,7 @@ use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
 use super::prefix::{Prefix, split};
 use super::recent::Meanings;
-use super::{fast_path, line, rescue, window};
+use super::{fast_path, line, rescue, window, wrapped};
 use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
 
@@ -84,6 +84,12 @@ impl BlockReader<'_> {
             None => {
                 let end = lines::end(rest);
                 let line = &rest[..end];
+                if wrapped::may_begin(line)
+                    && let Some((joined, length)) = wrapped::join(rest)
+                {
+                    self.any_line(&joined, at, state);
+                    return length;
+                }
                 if !line::is_stack_frame(line) {
                     self.any_line(line, at, state);
                 }

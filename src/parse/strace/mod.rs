@@ -25,6 +25,7 @@ pub(crate) mod sockaddr;
 mod syscalls;
 pub(crate) mod tables;
 mod window;
+mod wrapped;
 
 use std::path::Path;
 

@@ -1,0 +1,129 @@
+//! Calls of accept whose lines a mail program or a document has wrapped: a line ends among the arguments, and
+//! the next ones have the rest.
+
+use super::accepted::LinePart;
+use super::block::{Block, Fact};
+use super::call::Name;
+use super::{line, rescue};
+use crate::parse::lines;
+
+/// Maximum number of lines of one call.
+const MAX_LINES: usize = 4;
+/// Maximum length of a line that is wrapped, and of each that follows.
+const MAX_LINE: usize = 200;
+
+/// The call at the beginning of `text` in one line, and the length of its lines in `text`. `None` if it is not
+/// wrapped.
+#[cold]
+pub(super) fn join(text: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut length = 0;
+    let mut joined: Vec<u8> = Vec::new();
+    for number in 1..=MAX_LINES {
+        let end = lines::end(&text[length..]);
+        let line = text[length..][..end].trim_ascii_end();
+        // An end that is not there may be that of a part of the file.
+        if line.is_empty() || line.len() > MAX_LINE || length + end == text.len() {
+            return None;
+        }
+        length += end + 1;
+        if number == 1 {
+            joined.extend_from_slice(line);
+            continue;
+        }
+        let rest = continuation(&joined, line);
+        if rescue::has_accept(rest) {
+            return None;
+        }
+        // Some wrap between `htons` and its parenthesis.
+        if !rest.starts_with(b"(") {
+            joined.push(b' ');
+        }
+        joined.extend_from_slice(rest);
+        if is_accept(&joined) {
+            return Some((joined, length));
+        }
+    }
+    None
+}
+
+/// Whether a line may be the first of a wrapped call of accept: it ends where a space between arguments is, or
+/// before the result.
+#[inline]
+pub(super) fn may_begin(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    line.last().is_some_and(|b| b",=>s".contains(b))
+        && line.len() <= MAX_LINE
+        && !line.ends_with(b"...>")
+        && memchr::memmem::find(line, b"= ").is_none()
+        && rescue::has_accept(line)
+}
+
+/// A line without what quotes or comments out the first one, too.
+fn continuation<'a>(first: &[u8], line: &'a [u8]) -> &'a [u8] {
+    let is_mark = |b: &u8| b" \t>#/*|".contains(b);
+    let marks = &first[..first.iter().take_while(|b| is_mark(b)).count()];
+    let n = line.iter().take_while(|b| marks.contains(b) || b.is_ascii_whitespace()).count();
+    &line[n..]
+}
+
+/// Whether a line is a whole call of accept.
+fn is_accept(line: &[u8]) -> bool {
+    let mut block = Block::default();
+    line::read(&mut block, line, 0);
+    let is_accept = |fact: &Fact| {
+        matches!(fact.part, LinePart::Whole | LinePart::Resumed) && fact.call.name == Name::Accept
+    };
+    block.unreadable == 0 && matches!(&block.facts[..], [fact] if is_accept(fact))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(text: &str) -> Option<(String, usize)> {
+        let is_first = may_begin(text.lines().next().unwrap().as_bytes());
+        let (line, length) = join(text.as_bytes()).filter(|_| is_first)?;
+        Some((String::from_utf8(line).unwrap(), length))
+    }
+
+    #[test]
+    fn lines_of_mails_and_documents_are_joined() {
+        const REST: &str = "close(7) = 0\n";
+        for (text, want) in [
+            (
+                "accept(5, {sa_family=AF_INET, sin_port=htons(7),\n        \
+                 sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 9\n",
+                "accept(5, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 9",
+            ),
+            (
+                "> 2682  09:25:57.231961 <... accept resumed> {sa_family=AF_INET,\n> sin_port=htons\n\
+                 > (7), sin_addr=inet_addr(\"192.0.2.1\")}, [16]) =\r\n> 43 <27.993066>\n",
+                "> 2682  09:25:57.231961 <... accept resumed> {sa_family=AF_INET, sin_port=htons(7), \
+                 sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 43 <27.993066>",
+            ),
+            (
+                "// accept4(5, NULL,\n// NULL, SOCK_CLOEXEC) = 9\n",
+                "// accept4(5, NULL, NULL, SOCK_CLOEXEC) = 9",
+            ),
+        ] {
+            let text_length = text.len();
+            assert_eq!(joined(&format!("{text}{REST}")), Some((want.to_owned(), text_length)));
+        }
+    }
+
+    #[test]
+    fn other_lines_are_not_joined() {
+        for text in [
+            "accept(5, {sa_family=AF_INET, sin_port=htons(7),\nclose(7) = 0\nclose(8) = 0\n",
+            "accept(5, NULL,\naccept(5, NULL, NULL) = 9\n",
+            "accept(5, NULL,\n\nNULL) = 9\n",
+            "accept(5, NULL,\nNULL) = 9",
+            "accept(5, Process 7 attached\nNULL, NULL) = 9\n",
+            "7 accept(5,  <unfinished ...>\nNULL, NULL) = 9\n",
+            "close(5,\nNULL, NULL) = 9\n",
+            "0.01 accept(5, NULL, NULL) = 9 <0.01>\n0.02 close(9) = 0 <0.01>\n",
+        ] {
+            assert_eq!(joined(text), None, "{text}");
+        }
+    }
+}
