@@ -36,12 +36,14 @@ pub(crate) fn has_calls(head: &[u8]) -> bool {
 }
 
 /// Whether `before` ends within a string that is an argument of a call: what a traced program writes may have the text
-/// of a log. Elsewhere a string begins a line, or follows a colon or a bracket.
+/// of a log. Elsewhere a string begins a line, or follows a colon or a bracket, and no parenthesis is before it.
 fn is_argument(before: &[u8]) -> bool {
     let is_escaped = |at: usize| at > 0 && before[at - 1] == b'\\';
-    let quote = memchr::memrchr_iter(b'"', before).find(|at| !is_escaped(*at));
-    let in_front = quote.and_then(|at| before[..at].trim_ascii_end().last());
-    in_front.is_some_and(|b| !matches!(b, b':' | b'['))
+    let Some(quote) = memchr::memrchr_iter(b'"', before).find(|at| !is_escaped(*at)) else {
+        return false;
+    };
+    let in_front = before[..quote].trim_ascii_end();
+    in_front.contains(&b'(') || in_front.last().is_some_and(|b| !matches!(b, b':' | b'['))
 }
 
 /// The text of `raw`, with the lines of each string as lines of their own.
@@ -160,6 +162,7 @@ mod tests {
         assert!(has_calls(call.as_bytes()));
         assert!(has_calls(format!("{{\"stderr\": \"{call}\"}}").as_bytes()));
         assert!(!has_calls(format!("write(5, \"{call}\"..., 98) = 98").as_bytes()));
+        assert!(!has_calls(format!("execve(\"a\", [\"{call}\"], 0x7) = 0").as_bytes()));
         let is_known = |line: &[u8]| line.starts_with(b"SYN ");
         assert!(has_lines(b"\"SYN 1\\nSYN 2\\n\"", is_known));
         assert!(has_lines(b"\"SYN 1\\nother\\n\"", is_known));
