@@ -43,7 +43,8 @@ impl LineLog for Gvisor {
         let Some((stamp, thread, rest)) = head(line, at) else { return ParsedLine::Foreign };
         // The name of a thread may have blanks.
         let call = [&b" X "[..], b" E "].iter().filter_map(|mark| memmem::find(rest, mark)).min();
-        let Some(call) = call else { return ParsedLine::Foreign };
+        // A line that was wrapped or cut.
+        let Some(call) = call else { return ParsedLine::Broken };
         let (comm, text) = (&rest[..call], &rest[call + 3..]);
         let Some(open) = memchr::memchr(b'(', text) else { return ParsedLine::Broken };
         let step = match (&text[..open], rest[call + 1]) {
@@ -222,6 +223,7 @@ mod tests {
         ] {
             assert_eq!(shown(&line), want, "{line}");
         }
+        assert_eq!(shown(&format!("{HEAD}nginx X")), "Broken", "a wrapped line");
         let call = |text: &str| format!("{HEAD}nginx X {text}");
         for (text, want) in [
             (

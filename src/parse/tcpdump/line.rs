@@ -142,6 +142,11 @@ pub(crate) fn read(text: &[u8]) -> Line {
             _ => header(text),
         };
     };
+    // A line that was cut or wrapped. Without the number, a repeated SYN looks like another connection, or another
+    // one like a repeated SYN.
+    if decoded.kind == Some(PacketKind::Syn) && text.trim_ascii_end().ends_with(b", seq") {
+        return Line::Cut;
+    }
     let Some(ends) = ends(head) else {
         // Only what would have counted is missed.
         return if decoded.kind.is_some_and(|p| p != PacketKind::Onward) {
@@ -430,6 +435,7 @@ mod tests {
             ("IP 198.51.100.1.5 > 192.0.2.77.80: S [|tcp]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: S [bad hdr length 40 - too long, > 24]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: SWE", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S], seq", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: P [|tcp]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80:  [|tcp]", "Cut"),
             ("IP 198.51.100.1 > 192.0.2.77: IP  [|ip]", "Cut"),
