@@ -147,7 +147,37 @@ const WRAPPINGS: &[(&str, Wrapping)] = &[
         };
         text.lines().map(wrapped).collect()
     }),
+    ("lines wrapped at blanks", |text| wrapped(text, 76, "")),
 ];
+
+/// Texts of people with lines of strace, which are wrapped there.
+const LETTERS: &[(&str, Wrapping)] = &[
+    ("a mail", |text| wrapped(text, 72, "> ")),
+    ("an indented comment", |text| wrapped(text, 90, "    // ")),
+];
+
+/// Wraps lines at blanks, as a mail program does.
+fn wrapped(text: &str, width: usize, prefix: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut column = 0;
+        out.push_str(prefix);
+        for word in line.split(' ') {
+            if column > 0 && column + word.len() > width {
+                out.push('\n');
+                out.push_str(prefix);
+                column = 0;
+            }
+            if column > 0 {
+                out.push(' ');
+            }
+            out.push_str(word);
+            column += word.len() + 1;
+        }
+        out.push('\n');
+    }
+    out
+}
 
 /// What `parse` made of files.
 struct Answer {
@@ -224,6 +254,13 @@ fn records() -> Vec<(PathBuf, Value)> {
 fn decorated(text: &str, decorate: Decoration) -> String {
     let lines = text.strip_suffix('\n').unwrap_or(text).split('\n').enumerate();
     lines.map(|(n, line)| decorate(line, n) + "\n").collect()
+}
+
+/// Whether all connections are counted, some of them without an address, and none with another.
+fn lacks_addresses(answer: &Answer, truth: &Answer) -> bool {
+    let known = answer.rows.iter().filter(|(name, _)| !name.is_empty());
+    let is_true = |(name, count): (&String, &u64)| truth.rows.get(name).is_some_and(|n| n >= count);
+    answer.total == truth.total && known.into_iter().all(is_true)
 }
 
 /// Tells what is wrong with an answer; `None`: nothing.
@@ -344,4 +381,45 @@ fn strace_logs_of_which_some_lines_are_decorated_are_counted_or_reported() {
     }
     assert!(asked > 2_000, "{asked}");
     assert!(faults.is_empty(), "{} of {asked}:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn strace_logs_in_other_texts_are_counted_or_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("record");
+    let (mut faults, mut unread, mut asked) = (Vec::new(), Vec::new(), 0);
+    for log in strace_logs() {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let plain = ask_as(std::slice::from_ref(&log), &Value::Null, Some("strace"));
+        for (name, wrap) in WRAPPINGS.iter().chain(LETTERS) {
+            std::fs::write(&file, wrap(&text)).unwrap();
+            let answer = ask_as(std::slice::from_ref(&file), &Value::Null, Some("strace"));
+            asked += 1;
+            if answer.rows != plain.rows {
+                unread.push(format!("{} in {name}", log.display()));
+            }
+            if let Some(fault) =
+                fault(&answer, &plain).filter(|_| !lacks_addresses(&answer, &plain))
+            {
+                faults.push(format!("{} in {name}: {fault}", log.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} of {asked}:\n{}", faults.len(), faults.join("\n"));
+    assert!(unread.len() * 5 < asked, "of {asked}, not read:\n{}", unread.join("\n"));
+}
+
+/// It is too large for its text to be told from the list of its lines.
+#[test]
+fn a_large_result_of_ansible_is_not_counted_twice() {
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/strace/redis_tt/log");
+    let text = std::fs::read_to_string(log).unwrap().repeat(60);
+    let lines: Vec<&str> = text.lines().collect();
+    let result = json!({"changed": true, "rc": 0, "stdout": text, "stdout_lines": lines});
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("result");
+    std::fs::write(&file, format!("TASK [debug] ****\nok: [web] => {result:#}\n")).unwrap();
+    let answer = ask(&[file], &Value::Null);
+    assert!(answer.total <= lines.iter().filter(|line| line.contains("accept4(")).count());
+    assert!(!answer.is_complete);
 }

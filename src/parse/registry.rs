@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decoration::{escaped, pasted};
+use super::decoration::{csv_fields, escaped, pasted};
 use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::lines;
@@ -339,6 +339,11 @@ fn detect(
         }
         let head = input.head();
         // Whether an object or a string holds a log is known only at its end, or that of the line.
+        let is_open = enough
+            && !is_json_record(head, forced)
+            && head.len() <= MAX_DETECTION_BYTES
+            && input.has_open_object();
+        let enough = enough && !is_open;
         let decided = |format: &&RecordFormat| {
             enough || !format.is_text && !matches!(head.first(), Some(b'{' | b'['))
         };
@@ -383,7 +388,12 @@ fn detect_at_end(
 /// Returns whether it did.
 fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
     if is_escaped(input.head(), format) {
-        return input.convert(escaped::unescape);
+        return !input.has_unread_result() && input.convert(escaped::unescape);
+    }
+    if format.is_some_and(|format| format.name == strace::FORMAT.name)
+        && csv_fields::has_calls(input.head())
+    {
+        return input.convert(csv_fields::convert);
     }
     if format.is_none() && azure::has_tuples(input.head()) {
         return input.convert(azure::convert);

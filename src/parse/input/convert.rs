@@ -78,6 +78,16 @@ impl Input {
         wrapped.is_some_and(|stamped| self.unwrap_json(stamped).is_ok())
     }
 
+    /// Whether the first bytes end within a JSON object, of which only the end tells whether it holds a log.
+    pub(in crate::parse) fn has_open_object(&self) -> bool {
+        self.unwrapped.is_none() && json::is_open(&self.head)
+    }
+
+    /// Whether the first bytes are of an object that has its text twice, and was not unwrapped.
+    pub(in crate::parse) fn has_unread_result(&self) -> bool {
+        self.unwrapped.is_none() && json::has_unread_result(&self.head)
+    }
+
     pub(super) fn unwrap_json(&mut self, stamped: bool) -> io::Result<()> {
         let compressed = self.is_compressed();
         let head = std::mem::take(&mut self.head);

@@ -23,17 +23,43 @@ const DOCKER_LINE: usize = 16 * 1024;
 /// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
 /// objects are needed: the lines in them have none.
 pub(super) fn is_wrapped(head: &[u8]) -> Option<bool> {
-    let begin = head.trim_ascii_start();
-    let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
-    let begin = begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start();
-    let may_be = matches!(begin.first(), Some(b'{' | b'[')) || has_result(head);
-    if !may_be && !begins_with_logfmt(begin) {
+    if !may_have_objects(head) && !begins_with_logfmt(begin(head)) {
         return None;
     }
     let mut objects = Objects::new(false);
     objects.feed(head);
     let own_stamp = || objects.text.split(|b| *b == b'\n').any(has_stamp);
     (objects.unwrapped > 0).then(|| !own_stamp())
+}
+
+/// Whether `head` ends within an object or an array that may hold a log, and has no whole one.
+pub(super) fn is_open(head: &[u8]) -> bool {
+    may_have_objects(head) && {
+        let mut objects = Objects::new(false);
+        objects.feed(head);
+        // strace writes braces, too, but no quotes behind them.
+        let is_bracket = |b: &u8| b.is_ascii_whitespace() || b"{[".contains(b);
+        let first = objects.pending.iter().find(|b| !is_bracket(b));
+        objects.unwrapped == 0 && !objects.open.is_empty() && first.is_none_or(|b| *b == b'"')
+    }
+}
+
+/// Whether `head` has the result of a task of Ansible that is too large to be unwrapped. It has what a program wrote
+/// twice: as a text, and as a list of lines.
+pub(super) fn has_unread_result(head: &[u8]) -> bool {
+    let has = |member: &[u8]| memchr::memmem::find(head, member).is_some();
+    (has(b"\"stdout\":") || has(b"\"stderr\":")) && may_have_objects(head)
+}
+
+fn may_have_objects(head: &[u8]) -> bool {
+    matches!(begin(head).first(), Some(b'{' | b'[')) || has_result(head)
+}
+
+/// Where the text of `head` begins.
+fn begin(head: &[u8]) -> &[u8] {
+    let begin = head.trim_ascii_start();
+    let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
+    begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start()
 }
 
 /// What Ansible writes between the name of a machine and the result of a task.
