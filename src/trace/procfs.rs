@@ -252,6 +252,14 @@ pub(crate) fn signalfd_masks(pid: Tid) -> Vec<SignalSet> {
     masks
 }
 
+/// Whether an exec closes a descriptor: proc_pid_fdinfo(5). `None`: it is not open, or may not be looked at.
+pub(crate) fn closes_on_exec(tid: Tid, fd: i32) -> Option<bool> {
+    let info = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+    let flags = info.lines().find_map(|l| l.strip_prefix("flags:"))?;
+    let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+    Some(flags & libc::O_CLOEXEC != 0)
+}
+
 /// The open descriptors of a process: each number with its link in `/proc/PID/fd`.
 pub(crate) fn descriptors(pid: Tid) -> Vec<(i32, String)> {
     let link = |path: PathBuf| {

@@ -100,6 +100,26 @@ fn auto_knows_a_program_that_it_has_handed_over_before() {
     }
 }
 
+/// They end before tcptally reads their samples, and another listener of their parent had the descriptor.
+#[test]
+fn executed_programs_get_no_port_of_a_descriptor_of_their_parent() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_open_events(user) {
+        return;
+    }
+    for engine in ["sample", "auto"] {
+        let server = Server::c(&program, &["oneexec=4", "swap"], &[Listens::V4; 2]);
+        let plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let mut run = Run::attach(&stage, user, &["--engine", engine, "-p", &pid], &[plain.pid]);
+        let made = server.clients(6, 1000, 9).run();
+        run.end_attached().assert_counts_or_unknown(&made);
+        assert_free(plain.pid);
+    }
+}
+
 /// Former and larger samples tell of the same accepts while events are opened anew.
 #[test]
 fn connections_count_once_while_samples_grow() {

@@ -58,11 +58,25 @@ struct Known {
     is_fleeting: bool,
     /// When it had first been found to be closed: CLOCK_MONOTONIC.
     closed: Option<u64>,
+    /// Whether an exec closes it.
+    closes_on_exec: bool,
 }
 
 impl Known {
     fn new(inode: u64, listening: Listening, since: u64) -> Known {
-        Known { inode, listening, since, is_fleeting: false, closed: None }
+        let closes_on_exec = false;
+        Known { inode, listening, since, is_fleeting: false, closed: None, closes_on_exec }
+    }
+
+    /// Adds what this thread's descriptor `fd` tells.
+    fn of(self, tid: Tid, fd: i32) -> Known {
+        Known { closes_on_exec: procfs::closes_on_exec(tid, fd).unwrap_or(true), ..self }
+    }
+
+    /// Whether it may be the same socket after an exec. `current` is the inode that is there now, `None` if it
+    /// is closed or its process has ended.
+    fn survives_exec(&self, current: Option<u64>) -> bool {
+        current.map_or(!self.closes_on_exec, |inode| inode == self.inode)
     }
 
     /// Whether it is still the first socket that it was found to be.
@@ -131,7 +145,8 @@ impl Listeners {
             if former != Some(inode) {
                 let listening = Listening::Tcp(*local);
                 let is_fleeting = former.is_some();
-                known.insert(fd, Known { is_fleeting, ..Known::new(inode, listening, now) });
+                let found = Known::new(inode, listening, now).of(tid, fd);
+                known.insert(fd, Known { is_fleeting, ..found });
             }
         }
     }
@@ -174,6 +189,19 @@ impl Listeners {
         if let Some(known) = self.known.get(&parent) {
             let known = known.clone();
             self.known.insert(child, known);
+        }
+    }
+
+    /// Records an exec: removes the descriptors that it closed. The program may have reused their numbers for
+    /// other sockets.
+    pub(super) fn executed(&mut self, pid: Tid, now: u64) {
+        self.checked.retain(|(process, _), _| *process != pid);
+        self.looked_at.remove(&pid);
+        let Some(known) = self.known.get_mut(&pid) else { return };
+        known.retain(|fd, known| known.survives_exec(procfs::socket_inode(pid, *fd)));
+        if !known.is_empty() {
+            // It may have got further ones at other numbers.
+            self.look_at(pid, pid, now);
         }
     }
 
@@ -284,7 +312,7 @@ fn look_up(
     };
     // It may have become another one in between.
     let is_same = procfs::socket_inode(tid, fd) == Some(inode);
-    is_same.then(|| Known::new(inode, listening, now))
+    is_same.then(|| Known::new(inode, listening, now).of(tid, fd))
 }
 
 #[cfg(test)]
@@ -305,6 +333,16 @@ mod tests {
         assert!(closed.was_at(KNOWN_SINCE) && closed.was_at(CLOSED));
         assert!(!closed.was_at(KNOWN_SINCE - 1) && !closed.was_at(CLOSED + 1));
         assert!(!closed.is_lasting());
+    }
+
+    #[test]
+    fn an_exec_closes_what_is_another_socket_now_or_was_to_be_closed() {
+        let kept = known(1);
+        assert!(kept.survives_exec(Some(1)) && !kept.survives_exec(Some(2)));
+        assert!(kept.survives_exec(None), "its process has ended since, or has closed it");
+        let closed = Known { closes_on_exec: true, ..kept };
+        assert!(closed.survives_exec(Some(1)), "the flag was removed");
+        assert!(!closed.survives_exec(None));
     }
 
     #[test]

@@ -238,6 +238,7 @@ impl Sampler {
     fn executed(&mut self, thread: Thread, time: u64, comm: Arc<str>) {
         self.threads.executed(thread, comm.clone(), &mut self.families);
         self.programs.exec(thread.pid);
+        self.listeners.executed(thread.pid, monotonic_now());
         if procfs::is_32_bit(thread.pid) == Some(true) {
             self.incomplete(format!(
                 "process {} executes {comm}, a 32-bit program, whose connections the engine \

@@ -36,6 +36,8 @@
  *   oneexec=N               the same, and each executes this program before it accepts
  *   regain                  with oneexec: at the exec they have another effective group, which they
  *                           give up before they accept
+ *   swap                    with oneexec: an exec closes all listeners, save the one that each has, which
+ *                           is at the number of the first one
  *   prefork=N               N processes that block in accept
  *   leaderless=N            a process whose first thread ends, with N threads that block in accept
  *   dup                     accept on duplicates of the listener, move the new descriptor about
@@ -201,6 +203,8 @@ int main(int argc, char **argv)
             options.block_signals = 1;
         else if (!strcmp(a, "reuse"))
             continue;
+        else if (!strcmp(a, "swap"))
+            options.swap = 1;
         else if (!strcmp(a, "regain")) {
             options.regain = 1;
             if (setegid(getgid()) < 0)

@@ -88,6 +88,15 @@ void run_vfork(void)
     }
 }
 
+/* Gives a listener the number of the first one, which an exec does not close then. */
+static void swap(int listener)
+{
+    int moved = dup(listener);
+    if (moved < 0 || dup2(moved, listeners[0]) < 0)
+        fail("dup2");
+    close(moved);
+}
+
 /* One process that accepts one connection. */
 static pid_t start_oneshot(int listener, int executes)
 {
@@ -96,7 +105,9 @@ static pid_t start_oneshot(int listener, int executes)
         return child;
     if (executes) {
         char fd[16];
-        snprintf(fd, sizeof fd, "fd=%d", listener);
+        if (options.swap)
+            swap(listener);
+        snprintf(fd, sizeof fd, "fd=%d", options.swap ? listeners[0] : listener);
         char *argv[8] = {"server", fd, "after=1", "loop"};
         int n = 4;
         if (options.reset_signals)
@@ -118,6 +129,9 @@ void run_oneshot(long processes, int executes)
     pid_t *children = calloc(processes, sizeof *children);
     if (!children)
         fail("calloc");
+    for (int i = 0; options.swap && i < listener_count; i++)
+        if (fcntl(listeners[i], F_SETFD, FD_CLOEXEC) < 0)
+            fail("fcntl");
     for (long i = 0; i < processes; i++)
         children[i] = start_oneshot(listeners[i % listener_count], executes);
     for (;;) {
