@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 32] = [
+pub const FORMATS: [&str; 34] = [
     "asa",
     "conntrack",
     "events",
@@ -66,6 +66,8 @@ pub const FORMATS: [&str; 32] = [
     "tshark-json",
     "gcp-flow",
     "azure-flow",
+    "server-log",
+    "mongodb",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

@@ -224,13 +224,15 @@ fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Logs with one event a line.
-const LINE_LOGS: [&str; 11] = [
+const LINE_LOGS: [&str; 13] = [
     "asa",
     "filterlog",
     "fortigate",
     "gcp-flow",
     "haproxy",
     "mikrotik",
+    "mongodb",
+    "server-log",
     "suricata",
     "sysdig",
     "vpc-flow",

@@ -85,6 +85,7 @@ const HANDSHAKE: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/N
     SSL handshake failure\n";
 const MIKROTIK: &str = "Nov 22 10:58:42 gw1 firewall,info web input: in:ether1 out:(unknown 0), proto \
     TCP (SYN), 198.51.100.7:40755->192.0.2.77:443, len 60\n";
+const SERVER: &str = "912:M 22 Nov 2026 10:58:42.123 - Accepted 198.51.100.7:40755\n";
 const VPC: &str = "srcaddr dstaddr srcport dstport protocol start end action tcp-flags log-status\n\
     198.51.100.7 192.0.2.77 40755 443 6 1795345122 1795345180 ACCEPT 2 OK\n";
 const SYSDIG: &str = "1234 10:58:42.200113456 0 nginx (907) < accept \
@@ -289,6 +290,18 @@ fn table() -> Vec<Row> {
             &["asa.bypass: 1 line could not be read"],
         ),
         row("asa.cut", format!("{ASA}{}", cut(ASA, 60)), 1, &["asa.cut: 1 line could not be read"]),
+        row(
+            "server.broken",
+            format!("{SERVER}{}", SERVER.replace("198.51.100.7:40755", "198.51.100.7")),
+            1,
+            &["server.broken: 1 line could not be read"],
+        ),
+        row(
+            "server.cut",
+            format!("{SERVER}{}", cut(SERVER, 2)),
+            1,
+            &["server.cut: 1 line could not be read"],
+        ),
         row(
             "forti.denied",
             FORTI.replace("\"close\"", "\"deny\""),

@@ -15,7 +15,7 @@ use super::input::samples::Samples;
 use super::lines;
 use super::reader::{Context, Options, RecordFormat};
 use super::registry::FORMATS;
-use super::{bcc, strace};
+use super::{bcc, mongodb, server_log, strace};
 use crate::model::plural;
 use crate::{Connection, ShortfallKind, SourceStatus};
 
@@ -70,7 +70,12 @@ pub(super) fn report_other_formats(
     if rest.is_empty() {
         return;
     }
-    let others = FORMATS.iter().filter(|format| format.is_text && format.name != own.name);
+    // What a server logs of its connections beside another record is there twice.
+    let is_other = |format: &RecordFormat| {
+        format.is_text
+            && ![own.name, server_log::FORMAT.name, mongodb::FORMAT.name].contains(&format.name)
+    };
+    let others = FORMATS.iter().filter(|format| is_other(format));
     for other in others.filter(|format| (format.recognise)(&rest)) {
         let text = format!(
             "{name}: read as {}, and connections in its lines of {} ({}) are not counted; put each \

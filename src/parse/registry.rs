@@ -13,8 +13,9 @@ use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
     asa, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines,
-    mikrotik, netfilter, netflow, parquet, pcap, perf_trace, report, socket_list, strace, suricata,
-    sysdig, systemtap, tcpdump, truss, tshark, vpc_csv, vpc_flow, windows_firewall, zeek,
+    mikrotik, mongodb, netfilter, netflow, parquet, pcap, perf_trace, report, server_log,
+    socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_csv, vpc_flow,
+    windows_firewall, zeek,
 };
 use crate::InputResult;
 
@@ -42,12 +43,14 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &vpc_flow::FORMAT,
     &gcp::FORMAT,
     &azure::FORMAT,
+    &mongodb::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
     &bcc::tcplife::FORMAT,
     &bcc::tcptracer::FORMAT,
     &systemtap::FORMAT,
+    &server_log::FORMAT,
     &socket_list::FORMAT,
     &tshark::list::FORMAT,
     &tshark::json::FORMAT,
@@ -465,7 +468,7 @@ fn other_kind(head: &[u8]) -> &'static str {
         " (a capture of sysdig or Falco has system calls, no packets; print them: sysdig -r FILE 'evt.type in \
          (accept,accept4)' | tcptally parse -)"
     } else if has("sshd[") || has("sshd-session[") {
-        " (a log of sshd has logins, not all connections)"
+        " (a log of sshd has logins, not all connections; with 'LogLevel VERBOSE' in sshd_config it has all)"
     } else {
         ""
     }

@@ -22,14 +22,18 @@ impl Cursor<'_> {
         Some(hours * HOUR + minutes * MINUTE + seconds * SECOND + fraction)
     }
 
-    /// `2026-11-22`, `2026/11/22`, or `2026 Nov 22` of some devices.
+    /// `2026-11-22`, `2026/11/22`, `2026.11.22`, or `2026 Nov 22` of some devices.
     pub(crate) fn date(&mut self) -> Option<Date> {
         let mut cursor = *self;
         let year = cursor.number_up_to(4)? as i16;
         let (month, day) = if cursor.eat(b" ") {
             cursor.month_and_day()?
         } else {
-            let separator: &[u8] = if cursor.peek() == b'/' { b"/" } else { b"-" };
+            let separator: &[u8] = match cursor.peek() {
+                b'/' => b"/",
+                b'.' => b".",
+                _ => b"-",
+            };
             cursor.require(separator)?;
             let month = cursor.number_up_to(2)? as i8;
             cursor.require(separator)?;
@@ -160,7 +164,7 @@ impl Cursor<'_> {
 }
 
 /// The number of a month, by the first three letters of its name.
-fn month_of(name: &[u8]) -> Option<i8> {
+pub(super) fn month_of(name: &[u8]) -> Option<i8> {
     Some(match name {
         b"Jan" => 1,
         b"Feb" => 2,

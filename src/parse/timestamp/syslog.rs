@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::Stamp;
-use super::formats::is_utc;
+use super::formats::{is_utc, month_of};
 use crate::parse::cursor::Cursor;
 
 impl Cursor<'_> {
@@ -25,15 +25,16 @@ impl Cursor<'_> {
             return Some(stamp);
         }
         let mut cursor = *self;
-        let stamp = if cursor.weekday() { cursor.journal_time() } else { cursor.month_first() };
+        let stamp = if cursor.weekday() { cursor.iso_with_zone() } else { cursor.month_first() };
         if stamp.is_some() {
             *self = cursor;
         }
         stamp
     }
 
-    /// `2026-11-22 10:58:42 CET` of `journalctl -o short-full`.
-    fn journal_time(&mut self) -> Option<Stamp> {
+    /// A time as [`iso`](Cursor::iso) reads it, and the name of a zone: `2026-11-22 10:58:42 CET` of
+    /// `journalctl -o short-full`.
+    pub(crate) fn iso_with_zone(&mut self) -> Option<Stamp> {
         let stamp = self.iso()?;
         let zone = self.zone_name();
         Some(match stamp {
@@ -51,6 +52,26 @@ impl Cursor<'_> {
         }
         self.0 = &rest[n..];
         &rest[..n]
+    }
+
+    /// `17 May 2026 21:36:42.123`, or without the year, as Redis writes it.
+    pub(crate) fn day_first(&mut self) -> Option<Stamp> {
+        let mut cursor = *self;
+        let day = cursor.number_up_to(2).filter(|d| (1..=31).contains(d))?;
+        cursor.require(b" ")?;
+        let month = month_of(cursor.0.get(..3)?)?;
+        cursor.skip(3);
+        cursor.require(b" ")?;
+        let stamp = match cursor.clock() {
+            Some(ns) => Stamp::Yearless(month, day as i8, ns),
+            None => {
+                let year = cursor.number_up_to(4)?;
+                cursor.require(b" ")?;
+                Stamp::Civil(Date::new(year as i16, month, day as i8).ok()?, cursor.clock()?)
+            }
+        };
+        *self = cursor;
+        Some(stamp)
     }
 
     /// `May 17 21:36:42`, or `May 17 2026 21:36:42`.
