@@ -262,5 +262,11 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     for line in trace::describe_owners(&owners) {
         message::notice(args.count.quiet, line);
     }
-    Ok(owners.into_iter().map(|o| o.pid).collect())
+    let creators =
+        if args.no_children { BTreeSet::new() } else { trace::creators_of_owners(&owners) };
+    for pid in &creators {
+        let text = format_args!("process {pid} creates processes that listen, and is included");
+        message::notice(args.count.quiet, text);
+    }
+    Ok(owners.into_iter().map(|o| o.pid).chain(creators).collect())
 }

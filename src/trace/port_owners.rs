@@ -1,6 +1,6 @@
 //! [`port_owners`]: finds the processes that listen on a port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -110,6 +110,27 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<PortOwner>, Err
             Some(Err(Error::NoListener(ListenerError::Several { owners })))
         }
     }
+}
+
+/// Returns the processes that have created these by fork(2), and listen on none of their ports. They may create
+/// more: each worker may have a listening socket of its own (SO_REUSEPORT).
+pub(crate) fn creators(owners: &[PortOwner]) -> BTreeSet<Tid> {
+    let me = std::process::id() as Tid;
+    // Not all children of a script that starts tcptally belong to its server.
+    let has_created_me = |pid| procfs::with_descendants(&BTreeSet::from([pid])).contains(&me);
+    let mut found = BTreeSet::new();
+    for owner in owners {
+        let mut pid = owner.pid;
+        while let Some(parent) = procfs::forking_parent(pid) {
+            if found.contains(&parent) || has_created_me(parent) {
+                break;
+            }
+            found.insert(parent);
+            pid = parent;
+        }
+    }
+    found.retain(|pid| owners.iter().all(|owner| owner.pid != *pid));
+    found
 }
 
 fn no_owner(sockets: &Sockets) -> ListenerError {

@@ -115,6 +115,20 @@ pub(crate) fn parent(pid: Tid) -> Option<Tid> {
     stat_fields(pid)?.get(1)?.parse().ok()
 }
 
+/// The parent of a process, if the process executes the same program as part of the same exec: the parent has
+/// created it by fork(2) alone.
+pub(crate) fn forking_parent(pid: Tid) -> Option<Tid> {
+    /// The kernel chooses the place of the stack at random at each exec, and shows it as 0 to others.
+    const START_OF_STACK: usize = 25;
+    let exec = |pid| {
+        let start: u64 = stat_fields(pid)?.get(START_OF_STACK)?.parse().ok()?;
+        let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        (start > 1).then_some((start, program))
+    };
+    let parent = parent(pid)?;
+    (exec(pid)? == exec(parent)?).then_some(parent)
+}
+
 /// The CPU that a thread runs on, or ran on last.
 pub(crate) fn last_cpu(tid: Tid) -> Option<usize> {
     thread_stat(tid, |mut fields| fields.nth(36)?.parse().ok())

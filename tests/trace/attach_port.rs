@@ -1,5 +1,7 @@
 //! `--port` alone finds the server.
 
+use nix::sys::signal::Signal;
+
 use crate::harness::*;
 
 #[test]
@@ -40,6 +42,28 @@ fn all_owners_of_a_port_are_watched() {
     let mut run = Run::attach(&stage, user, &["--port", &port], &pids);
     let made = first.clients(1, 200, 5).run();
     run.end_attached().assert_counts(&made);
+}
+
+#[test]
+fn workers_created_by_a_process_that_does_not_listen_are_counted() {
+    let stage = Stage::get();
+    let user = User::plain();
+    let server = need!(Server::python_reuseport(), "SO_REUSEPORT", "there is no python3");
+    let plain = server.start(&stage, user);
+    let port = server.ports[0].number.to_string();
+    for engine in attach_engines(user) {
+        let before = children(plain.pid).len();
+        let options = ["--engine", engine, "--port", &port];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        plain.signal(Signal::SIGUSR1);
+        wait_for("another worker listens", || {
+            let workers = children(plain.pid);
+            (workers.len() > before && workers.iter().all(|&p| listens(p))).then_some(())
+        });
+        let made = server.clients(1, 200, 5).run();
+        run.end_attached().assert_counts(&made);
+        assert_free(plain.pid);
+    }
 }
 
 /// Whether a process has a socket at all: the C server opens one to listen, and no other before

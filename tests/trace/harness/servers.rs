@@ -138,6 +138,11 @@ impl Server {
         Server::script("python3", include_str!("../../tracees/threads.py"))
     }
 
+    /// A process without listener creates workers that have one each.
+    pub fn python_reuseport() -> Option<Server> {
+        Server::script("python3", include_str!("../../tracees/reuseport.py"))
+    }
+
     /// A listening socket for each address family. Its buffer is as long as the addresses of the family.
     pub fn python_asyncio() -> Option<Server> {
         let mut server = Server::script("python3", include_str!("../../tracees/asyncio.py"))?;
