@@ -204,6 +204,17 @@ fn table() -> Vec<Row> {
         ),
         row("strace.prefix", format!("{ACCEPT}24512 16:15:4"), 1, &["1 line could not"]),
         row("strace.resumed", format!("{ACCEPT}24512 <... accept4 resu"), 1, &["1 line could not"]),
+        // Two writers tore a first half, and the second half follows.
+        row(
+            "strace.torn",
+            format!(
+                "{ACCEPT}24513 16:15:42.2 accept4(3,  t4(3, {{sa_family=AF_INET, sin6_addr), sin6_scope_id=0}}, [28], 0) = \
+                 7<unfinished ...>\n24513 16:15:42.3 <... accept4 resumed>{{sa_family=AF_INET, sin_port=htons(40755), \
+                 sin_addr=inet_addr(\"198.51.100.7\")}}, [16], 0) = 7\n"
+            ),
+            2,
+            &["strace.torn: 1 line could not be read"],
+        ),
         row("strace.read", "read(3, \"x\", 1) = 1\n", 0, &["no call of accept", "trace=network"]),
         Row {
             options: &["--type", "strace"],

@@ -42,6 +42,11 @@ pub(super) fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)
     if c.0.is_empty() {
         return Some((returned, FdAnnotation::None, 0));
     }
+    // The mark of a first half is no annotation: lines of two writers are mixed here, and the rest of
+    // the call follows.
+    if c.0.starts_with(b"<unfinished ...>") {
+        return None;
+    }
     let fd_annotation = fd_annotation(c);
     if let Some(number) = own_number(c) {
         returned = Returned::Value(number);
