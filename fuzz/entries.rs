@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 34] = [
+pub const FORMATS: [&str; 35] = [
     "asa",
     "conntrack",
     "events",
@@ -68,6 +68,7 @@ pub const FORMATS: [&str; 34] = [
     "azure-flow",
     "server-log",
     "mongodb",
+    "audit",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

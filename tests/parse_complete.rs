@@ -85,6 +85,9 @@ const HANDSHAKE: &str = "Nov 22 10:58:42 lb haproxy[7]: 198.51.100.7:40755 [22/N
     SSL handshake failure\n";
 const MIKROTIK: &str = "Nov 22 10:58:42 gw1 firewall,info web input: in:ether1 out:(unknown 0), proto \
     TCP (SYN), 198.51.100.7:40755->192.0.2.77:443, len 60\n";
+const AUDIT: &str = "type=SYSCALL msg=audit(1795345122.200:4711): arch=c000003e syscall=288 success=yes exit=5 a0=4 \
+    pid=912 comm=\"nginx\"\n\
+    type=SOCKADDR msg=audit(1795345122.200:4711): saddr=02009F33C63364070000000000000000\n";
 const SERVER: &str = "912:M 22 Nov 2026 10:58:42.123 - Accepted 198.51.100.7:40755\n";
 const VPC: &str = "srcaddr dstaddr srcport dstport protocol start end action tcp-flags log-status\n\
     198.51.100.7 192.0.2.77 40755 443 6 1795345122 1795345180 ACCEPT 2 OK\n";
@@ -301,6 +304,15 @@ fn table() -> Vec<Row> {
             &["asa.bypass: 1 line could not be read"],
         ),
         row("asa.cut", format!("{ASA}{}", cut(ASA, 60)), 1, &["asa.cut: 1 line could not be read"]),
+        row(
+            "audit.cut",
+            format!(
+                "{AUDIT}type=SYSCALL msg=audit(1795345123.2:4712): arch=c000003e syscall=288 succ"
+            ),
+            1,
+            &["audit.cut: 1 line could not be read"],
+        ),
+        row("audit.read", AUDIT.replace("=288", "=0"), 0, &["no call of accept", "auditctl"]),
         row(
             "server.broken",
             format!("{SERVER}{}", SERVER.replace("198.51.100.7:40755", "198.51.100.7")),

@@ -5,6 +5,7 @@
 //! file or folder with a `RecordFormat` (`reader`) and one line in `registry::FORMATS`.
 
 mod asa;
+mod audit;
 mod azure;
 mod bcc;
 mod calls;

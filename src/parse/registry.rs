@@ -12,10 +12,10 @@ use super::lines;
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
 use super::{
-    asa, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, json_lines,
-    mikrotik, mongodb, netfilter, netflow, parquet, pcap, perf_trace, report, server_log,
-    socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_csv, vpc_flow,
-    windows_firewall, zeek,
+    asa, audit, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy,
+    json_lines, mikrotik, mongodb, netfilter, netflow, parquet, pcap, perf_trace, report,
+    server_log, socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_csv,
+    vpc_flow, windows_firewall, zeek,
 };
 use crate::InputResult;
 
@@ -29,6 +29,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &gvisor::FORMAT,
     &perf_trace::FORMAT,
     &truss::FORMAT,
+    &audit::FORMAT,
     &strace::FORMAT,
     &conntrack::FORMAT,
     &filterlog::FORMAT,
@@ -400,6 +401,9 @@ fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> 
     }
     if format.is_none() && azure::has_tuples(input.head()) {
         return input.convert(azure::convert);
+    }
+    if format.is_none() && audit::events::has_records(input.head()) {
+        return input.convert(audit::events::convert);
     }
     if format.is_none() && vpc_csv::is_csv(input.head()) {
         return input.convert(vpc_csv::convert);
