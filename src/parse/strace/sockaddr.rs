@@ -255,7 +255,9 @@ fn field(
         *ip = text(&unescape(c.quoted()?));
     } else if c.eat(b"sin_addr=") || c.eat(b"sin6_addr=") {
         if !c.0.starts_with(b"...") {
-            *ip = bytes(&unescape(c.quoted()?));
+            let size = if family == Family::V4 { 4 } else { 16 };
+            *ip =
+                Some(unescape(c.quoted()?)).filter(|ip| ip.len() == size).and_then(|ip| bytes(&ip));
         }
     } else if c.eat(b"sa_data=") {
         // The buffer was too short for strace to decode: port, then address.
@@ -375,6 +377,11 @@ mod tests {
                 inet("127.0.0.2", 0o213 * 256 + 97),
             ),
             (r#"{sa_family=AF_INET, sa_data="\213a\177"}"#, Shown::Unread),
+            // As a program shows it that escapes backslashes.
+            (
+                r#"{sa_family=AF_INET, sin_port=htons(7), sin_addr="\\x7f\\x00\\x00\\x02"}"#,
+                Shown::Unread,
+            ),
             (r#"{sa_family=AF_INET6, sa_data="\213a\0\0\0\0\0\0"}"#, Shown::Unread),
             (r"{sa_family=AF_INET}", Shown::Unread),
             (r"{sa_family=AF_UNIX}", Shown::Foreign),
