@@ -160,7 +160,7 @@ fn accept(
 
 /// Reads the arguments and the result of bind, whose address newer versions show.
 fn bind(args: &[u8]) -> Step {
-    let is_done = result(args).is_some_and(|result| result == b"0");
+    let is_done = result(args).is_some_and(|result| Cursor(result).number_up_to(10) == Some(0));
     let (Some(socket), true) = (socket(args), is_done) else { return Step::Other };
     let Some(at) = memmem::find(args, b".family: ") else { return Step::Other };
     let inside = &args[at + 9..];
@@ -184,7 +184,8 @@ fn bind(args: &[u8]) -> Step {
 
 /// Reads the arguments and the result of socket.
 fn made(args: &[u8]) -> Step {
-    let Some(fd) = result(args).and_then(number) else { return Step::Other };
+    let fd = result(args).and_then(|result| Cursor(result).number_up_to(10));
+    let Some(fd) = fd.and_then(|fd| u32::try_from(fd).ok()) else { return Step::Other };
     let is_unix = [&b"family: LOCAL"[..], b"family: UNIX"].iter().any(|f| args.starts_with(f));
     Step::Made(Socket::Descriptor(fd), is_unix.then_some(Local::Other))
 }
@@ -275,6 +276,7 @@ mod tests {
             (format!("nginx/7 accept4({args}"), "Broken"),
             ("nginx/7 epoll_wait(epfd: 4, maxevents: 1025) = 1".into(), "Other"),
             ("nginx/7 socket(family: LOCAL, type: STREAM) = 6".into(), "Made(Descriptor(6), Some(Other))"),
+            ("nginx/7 socket(family: LOCAL, type: STREAM) = 6$".into(), "Made(Descriptor(6), Some(Other))"),
             (
                 "nginx/7 bind(fd: 3, umyaddr: { .family: INET, port: 8080, addr: 0.0.0.0 }, addrlen: 16) = 0"
                     .into(),

@@ -54,6 +54,7 @@ fn line(text: &[u8]) -> Line {
     let count = std::str::from_utf8(&text[at + 2..]).ok().and_then(|n| n.trim().parse().ok());
     match (Host::address(&text[..at]), count) {
         (Some(host), Some(count)) if count < MAX_COUNT => Line::Count(host, count),
+        (Some(_), _) => Line::Broken,
         _ => Line::Other,
     }
 }
@@ -76,7 +77,7 @@ fn stamp(text: &[u8]) -> Stamp {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     for mut input in inputs {
         let mut calendar = Calendar::new(&mut input, cx, &stamp);
-        let (mut events, mut summary, mut broken) = (false, false, 0);
+        let (mut events, mut summary, mut broken, mut early) = (false, false, 0, 0);
         let port = cx.options.port;
         let ends = |client: Host| Ends {
             client,
@@ -111,11 +112,16 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                             sink.take(ends(client.clone()).connection());
                         }
                     }
+                    Line::Count(..) if !summary => early += 1,
                     Line::Broken => broken += 1,
                     Line::Count(..) | Line::Other => {}
                 }
             });
         });
+        // The lines were sorted.
+        if summary && !events {
+            broken += early;
+        }
         let name = input.name();
         cx.status.record_unreadable_lines(name, broken);
         if let Some(port) = port {
@@ -144,6 +150,7 @@ mod tests {
         assert_eq!(line(b"^C=== Summary ==="), Line::Summary);
         assert_eq!(line(b"2001:0db8:0:0:0:0:0:1: 4"), Line::Count(host("2001:db8::1"), 4));
         assert_eq!(line(b"Sun Nov 22 10:59:29 2026 New connection from 198."), Line::Broken);
+        assert_eq!(line(b"198.51.100.4: 8$"), Line::Broken);
         assert_eq!(line(b"hello: 4"), Line::Other);
     }
 }
