@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::parse::cursor::Cursor;
+use crate::parse::host::has_two_addresses;
 use crate::parse::input::Input;
 use crate::parse::lines;
 use crate::parse::reader::Context;
@@ -116,6 +117,67 @@ pub(super) fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> b
     found
 }
 
+/// Maximum size of the lines before the first header that are read when it comes: it is the last line of a table
+/// that was sorted.
+const MAX_EARLY_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is known from one line of an input to the next.
+#[derive(Default)]
+struct Tables {
+    columns: Option<Columns>,
+    /// The lines before the first header.
+    early: Vec<u8>,
+    /// Number of lines before the first header that had no room.
+    passed_over: u64,
+    unreadable: u64,
+    lost: u64,
+}
+
+impl Tables {
+    /// Reads a line. `row` takes that of a table, and returns false if it cannot be read. `is_whole`: the line has
+    /// its end.
+    fn line(
+        &mut self,
+        line: &[u8],
+        is_whole: bool,
+        header: fn(&[u8]) -> Option<Columns>,
+        row: &mut dyn FnMut(&Columns, &[u8]) -> bool,
+    ) {
+        if let Some(found) = header(line) {
+            for early in std::mem::take(&mut self.early).split(|b| lines::is_end(*b)) {
+                self.unreadable += u64::from(!row(&found, early) && has_two_addresses(early));
+            }
+            self.columns = Some(found);
+            return;
+        }
+        if line.trim_ascii().is_empty() || is_notice(line) {
+            return;
+        }
+        let Some(columns) = &self.columns else {
+            if self.early.len() + line.len() < MAX_EARLY_BYTES {
+                self.early.extend_from_slice(line);
+                self.early.push(b'\n');
+            } else {
+                self.passed_over += 1;
+            }
+            return;
+        };
+        let is_cut = columns.ends_with_port() && !is_whole;
+        if is_cut || !row(columns, line) {
+            match lost_events(line) {
+                Some(n) => self.lost += n,
+                None => self.unreadable += 1,
+            }
+        }
+    }
+
+    /// Number of lines that could not be read, at the end.
+    fn unreadable(&self) -> u64 {
+        let early = self.early.iter().filter(|b| **b == b'\n').count() as u64;
+        self.unreadable + self.passed_over + early
+    }
+}
+
 /// Reads the tables in `input`. `row` takes a line of a table with its time, and returns false if
 /// it cannot be read.
 pub(super) fn read(
@@ -126,44 +188,25 @@ pub(super) fn read(
 ) {
     let stamp = |line: &[u8]| clock_or_seconds(first_word(line));
     let mut calendar = Calendar::new(input, cx, &stamp);
-    let mut columns: Option<Columns> = None;
-    let (mut unreadable, mut before_header, mut lost) = (0, 0, 0);
+    let mut tables = Tables::default();
     let sink = &mut *cx.sink;
+    let mut take = |columns: &Columns, line: &[u8]| {
+        let time = calendar.record_time(columns.stamp(line));
+        columns.row(line).is_some_and(|read| row(columns, &read, time, sink))
+    };
     let end = lines::blocks(input, |text, _| {
-        let whole = text.last().copied().is_some_and(lines::is_end);
+        let has_end = text.last().copied().is_some_and(lines::is_end);
         lines::each(text, |line, at| {
-            if let Some(found) = header(line) {
-                columns = Some(found);
-                return;
-            }
-            if line.trim_ascii().is_empty() || is_notice(line) {
-                return;
-            }
-            let Some(columns) = &columns else {
-                before_header += 1;
-                return;
-            };
-            let cut = columns.ends_with_port() && !whole && at + line.len() == text.len();
-            let time = calendar.record_time(columns.stamp(line));
-            let read = columns.row(line).filter(|_| !cut);
-            if read.is_some_and(|read| row(columns, &read, time, sink)) {
-                return;
-            }
-            match lost_events(line) {
-                Some(n) => lost += n,
-                None => unreadable += 1,
-            }
+            let is_whole = has_end || at + line.len() < text.len();
+            tables.line(line, is_whole, header, &mut take);
         });
     });
-    if columns.is_none() {
-        unreadable += before_header;
-    }
     let name = input.name();
-    cx.status.record_unreadable_lines(name, unreadable);
+    cx.status.record_unreadable_lines(name, tables.unreadable());
     cx.status.record_shortfall(
         ShortfallKind::LostConnections,
-        lost,
-        format!("{name}: the tracing tool says that {lost} of its events were lost"),
+        tables.lost,
+        format!("{name}: the tracing tool says that {} of its events were lost", tables.lost),
     );
     if let Err(e) = end {
         cx.record_read_error(input, e);
