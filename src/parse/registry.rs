@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decoration::{csv_fields, escaped, pasted};
+use super::decoration::{csv_fields, escaped, one_line, pasted, quoted_printable};
 use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::lines;
@@ -391,6 +391,14 @@ fn detect_at_end(
 /// Restores a text that was copied from a web page or a terminal, if it needs that to be read.
 /// Returns whether it did.
 fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
+    if format.is_none_or(|format| format.is_text) && quoted_printable::is_encoded(input.head()) {
+        return input.convert(quoted_printable::decode);
+    }
+    if format.is_none_or(|format| format.is_text && !format.is_json)
+        && let Some(divide) = one_line::divider(input.head(), |line| is_line_of(line, format))
+    {
+        return input.convert(divide);
+    }
     if is_escaped(input.head(), format) {
         return !input.has_unread_result() && input.convert(escaped::unescape);
     }
@@ -418,6 +426,16 @@ fn clean_if_copied(input: &mut Input, format: Option<&'static RecordFormat>) -> 
         None => pasted::is_dirty(input.head()) && memchr::memchr(0, input.head()).is_none(),
     };
     is_copied && input.convert(pasted::clean)
+}
+
+/// Whether what stands behind a mark within a line is another line of a log in `format`, or in any if that is not
+/// known. Marks in strings of strace are text of the traced program.
+fn is_line_of(text: &[u8], format: Option<&RecordFormat>) -> bool {
+    match format {
+        Some(format) if format.name == strace::FORMAT.name => (format.recognise)(text),
+        Some(_) => !text.trim_ascii().is_empty(),
+        None => recognise(text).is_some_and(|format| format.is_text),
+    }
 }
 
 /// Whether the lines of a log in `format` are in strings, so that several look like one.

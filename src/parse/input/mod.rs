@@ -62,7 +62,7 @@ pub(crate) struct Input {
 }
 
 /// Makes another text of the text of an input.
-type Conversion = fn(Box<dyn Read + Send>) -> Box<dyn Read + Send>;
+pub(crate) type Conversion = fn(Box<dyn Read + Send>) -> Box<dyn Read + Send>;
 
 /// Raises the limit of open files if it is too low for `files`: `-ff` makes one of every thread.
 pub(super) fn allow(files: usize) {
