@@ -5,7 +5,9 @@
 //! (IPv6 clients), `mapped` (IPv4 clients of an IPv6 socket), `half` (every call in two halves), `old`
 //! (`accept` instead of `accept4`), `y` (descriptors with inodes), `comm` (names of threads), `k` (stack frames
 //! behind each call), `again` (each accept is tried once more, in vain), `all` (each connection is read from, written to, waited for and
-//! closed, as without `-e`), `few` (the same with ten requests on each). `none` adds nothing. The
+//! closed, as without `-e`), `few` (the same with ten requests on each), `fork` (a process for each connection), `named`
+//! (getsockname behind each accept), `null` (accept without an address, getpeername behind it), and what another program put
+//! before each line: `journal`, `docker`, `cri`, `compose`. `none` adds nothing. The
 //! clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
 #[path = "common/random.rs"]
@@ -73,6 +75,18 @@ impl Shape {
 }
 
 impl Shape {
+    /// What stands behind the listener and behind the new descriptor, whose inode follows from `inode`.
+    fn annotations(&self, ip: &str, port: u64, inode: u64) -> (&'static str, String) {
+        match (self.has("yy"), self.has("v6")) {
+            (true, true) => {
+                ("<TCPv6:[[::]:80]>", format!("<TCPv6:[[2001:db8::1]:80->{ip}:{port}]>"))
+            }
+            (true, false) => ("<TCP:[0.0.0.0:80]>", format!("<TCP:[192.0.2.1:80->{ip}:{port}]>")),
+            _ if self.has("y") => ("<socket:[31337]>", format!("<socket:[{}]>", 100_000 + inode)),
+            _ => ("", String::new()),
+        }
+    }
+
     /// What follows an accept: its stack, and another one for which nobody waits.
     fn write_rest_of_accept(&self, line: &mut String, call: &str) {
         let lines = line.lines().count();
@@ -115,6 +129,58 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// What a server does that starts a process for each connection.
+    fn write_fork(&self, line: &mut String, parent: &str, child: u64, time: &str, fd: u64) {
+        if !self.has("fork") {
+            return;
+        }
+        let own = format!("{}{time}", self.pid(child));
+        let _ = write!(
+            line,
+            "{parent}clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD <unfinished ...>\n\
+             {own}close(4 <unfinished ...>\n\
+             {parent}<... clone resumed>, child_tidptr=0x7f2b2c0a1a10) = {child}\n\
+             {own}<... close resumed>)             = 0\n\
+             {parent}close({fd})                           = 0\n\
+             {own}read({fd}, \"GET / HTTP/1.0\\r\\n\\r\\n\", 4096) = 18\n\
+             {own}write({fd}, \"HTTP/1.0 200 OK\\r\\n\"..., 204) = 204\n\
+             {own}close({fd})                           = 0\n\
+             {own}exit_group(0)                     = ?\n\
+             {own}+++ exited with 0 +++\n\
+             {parent}--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={child}, si_uid=0, si_status=0, si_utime=0, si_stime=0}} ---\n"
+        );
+    }
+
+    /// What asks for the ends of a connection: `peer` is the address as accept shows it.
+    fn write_names(&self, line: &mut String, before: &str, fd: u64, peer: &str) {
+        if self.has("named") {
+            let own = "{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"192.0.2.1\")}";
+            let _ = writeln!(line, "{before}getsockname({fd}, {own}, [128 => 16]) = 0");
+        }
+        if self.has("null") {
+            let _ = writeln!(line, "{before}getpeername({fd}, {peer}) = 0");
+        }
+    }
+
+    /// What another program puts before each line.
+    fn wrapper(&self, now: u64) -> String {
+        let (s, us) = (now / 1_000_000, now % 1_000_000);
+        let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
+        if self.has("journal") {
+            format!("Nov 22 {clock} web1 strace[812]: ")
+        } else if self.has("docker") {
+            format!("2026-11-22T{clock}.{us:06}123Z ")
+        } else if self.has("cri") {
+            format!("2026-11-22T{clock}.{us:06}123Z stderr F ")
+        } else if self.has("compose") {
+            "web-1  | ".to_owned()
+        } else {
+            String::new()
+        }
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |n: usize| args.get(n).and_then(|a| a.parse::<u64>().ok());
@@ -141,33 +207,31 @@ fn main() -> std::io::Result<()> {
         }
         turn += 1;
         let (ip, address) = shape.address(client, port);
-        let (listener, result) = match (shape.has("yy"), shape.has("v6")) {
-            (true, true) => {
-                ("<TCPv6:[[::]:80]>", format!("<TCPv6:[[2001:db8::1]:80->{ip}:{port}]>"))
-            }
-            (true, false) => ("<TCP:[0.0.0.0:80]>", format!("<TCP:[192.0.2.1:80->{ip}:{port}]>")),
-            _ if shape.has("y") => {
-                ("<socket:[31337]>", format!("<socket:[{}]>", 100_000 + random.below(900_000)))
-            }
-            _ => ("", String::new()),
-        };
+        let (listener, result) = shape.annotations(&ip, port, random.below(900_000));
         let spent = if shape.has("T") { " <0.000046>" } else { "" };
         let name = if shape.has("old") { "accept" } else { "accept4" };
         let flags = if shape.has("old") { "" } else { ", SOCK_NONBLOCK" };
         line.clear();
+        let shown = if shape.has("null") { "NULL, NULL" } else { &address };
         let _ = if shape.has("half") {
             let (other, next) = (shape.pid(2000), fd + 1);
             write!(
                 line,
-                "{pid}{time}{name}(4{listener},  <unfinished ...>\n{other}{time}close({next})                                = 0\n{pid}{time}<... {name} resumed>{address}{flags}) = {fd}{result}{spent}\n"
+                "{pid}{time}{name}(4{listener},  <unfinished ...>\n{other}{time}close({next})                                = 0\n{pid}{time}<... {name} resumed>{shown}{flags}) = {fd}{result}{spent}\n"
             )
         } else {
-            writeln!(line, "{pid}{time}{name}(4{listener}, {address}{flags}) = {fd}{result}{spent}")
+            writeln!(line, "{pid}{time}{name}(4{listener}, {shown}{flags}) = {fd}{result}{spent}")
         };
         shape.write_rest_of_accept(&mut line, &format!("{pid}{time}{name}(4{listener}"));
-        shape.write_requests(&mut line, &format!("{pid}{time}"), fd, spent);
-        written += line.len() as u64;
-        out.write_all(line.as_bytes())?;
+        let before = format!("{pid}{time}");
+        shape.write_names(&mut line, &before, fd, &address);
+        shape.write_requests(&mut line, &before, fd, spent);
+        shape.write_fork(&mut line, &before, 2000 + turn % 30_000, &time, fd);
+        let wrapper = shape.wrapper(now);
+        for line in line.lines() {
+            written += (wrapper.len() + line.len() + 1) as u64;
+            writeln!(out, "{wrapper}{line}")?;
+        }
     }
     out.flush()
 }

@@ -44,16 +44,34 @@ const ELEMENTS: &[&[u8]] = &[
     b"td", b"tr", b"font", b"mark",
 ];
 
+/// Number of bytes that [`is_dirty`] looks at together.
+const TOGETHER: usize = 32;
+
 /// Whether [`pieces`] would change anything.
 pub(in crate::parse) fn is_dirty(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.iter().enumerate().any(|(at, byte)| match byte {
-        b'\t' => false,
-        b'&' => entity(&line[at..]).is_some(),
-        b'<' => element(&line[at..]).is_some(),
-        0xc2 | 0xe2 | 0xe3 | 0xef => character(&line[at..]).is_some(),
-        _ => *byte < b' ' || *byte == 0x7f,
+    line.chunks(TOGETHER).zip((0..).step_by(TOGETHER)).any(|(chunk, from)| {
+        // Without a branch for each byte: few bytes may begin anything.
+        chunk.iter().fold(false, |any, byte| any | may_be_dirty(*byte))
+            && (from..from + chunk.len()).any(|at| begins_dirt(&line[at..]))
     })
+}
+
+/// Whether something that [`pieces`] changes may begin with `byte`.
+#[inline(always)]
+fn may_be_dirty(byte: u8) -> bool {
+    !matches!(byte, b' '..=b'%' | b'\''..=b';' | b'='..=b'~')
+}
+
+/// Whether `text` begins with something that [`pieces`] changes.
+fn begins_dirt(text: &[u8]) -> bool {
+    match text[0] {
+        b'\t' => false,
+        b'&' => entity(text).is_some(),
+        b'<' => element(text).is_some(),
+        0xc2 | 0xe2 | 0xe3 | 0xef => character(text).is_some(),
+        byte => byte < b' ' || byte == 0x7f,
+    }
 }
 
 /// The line without terminal sequences, entities and look-alike characters. A carriage return

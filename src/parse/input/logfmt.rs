@@ -21,8 +21,7 @@ pub(crate) fn read(line: &[u8], holds_text: impl Fn(&str) -> bool) -> Option<Log
     let mut has_text = false;
     let mut rest = line.trim_ascii();
     while !rest.is_empty() {
-        let is_key = |b: &u8| b.is_ascii_alphanumeric() || b"_.@-".contains(b);
-        let n = rest.iter().take_while(|b| is_key(b)).count();
+        let n = key_length(rest);
         let key = std::str::from_utf8(&rest[..n]).ok().filter(|key| !key.is_empty())?;
         let value = rest[n..].strip_prefix(b"=")?;
         rest = if let [b'"', quoted @ ..] = value {
@@ -44,6 +43,17 @@ pub(crate) fn read(line: &[u8], holds_text: impl Fn(&str) -> bool) -> Option<Log
         }
     }
     has_text.then_some(Logfmt::Pairs(pairs))
+}
+
+/// Whether `line` begins with a key and the mark behind it.
+pub(super) fn begins(line: &[u8]) -> bool {
+    line.get(key_length(line)) == Some(&b'=')
+}
+
+/// The length of the key that `text` begins with.
+fn key_length(text: &[u8]) -> usize {
+    let is_key = |b: &u8| b.is_ascii_alphanumeric() || b"_.@-".contains(b);
+    text.iter().take_while(|b| is_key(b)).count()
 }
 
 /// The text up to the closing quote, and what follows the quote.

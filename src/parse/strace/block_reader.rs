@@ -8,6 +8,7 @@ use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
 use super::prefix::{Prefix, split};
 use super::recent::Meanings;
+use super::result::ACCEPT;
 use super::{fast_path, line, rescue, window, wrapped};
 use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
@@ -225,16 +226,10 @@ impl OpenEntries {
 }
 
 /// Where the next line is that may tell of an accept, so that the lines before it need no search.
+#[derive(Default)]
 struct NextAccept {
-    finder: memchr::memmem::Finder<'static>,
     /// No `accept` is between here and the place that was asked for last.
     at: Option<usize>,
-}
-
-impl Default for NextAccept {
-    fn default() -> NextAccept {
-        NextAccept { finder: memchr::memmem::Finder::new(b"accept"), at: None }
-    }
 }
 
 impl NextAccept {
@@ -245,7 +240,7 @@ impl NextAccept {
         let next = match self.at {
             Some(at) if at >= from => at,
             _ => {
-                let at = self.finder.find(&text[from..]).map_or(usize::MAX, |n| from + n);
+                let at = ACCEPT.find(&text[from..]).map_or(usize::MAX, |n| from + n);
                 self.at = Some(at);
                 at
             }

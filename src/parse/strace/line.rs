@@ -7,6 +7,7 @@ use super::block::{Block, Fact};
 use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::prefix::{Prefix, split};
 use super::rescue;
+use super::result::ACCEPT;
 use crate::parse::cursor::Cursor;
 use crate::parse::decoration::clean;
 use crate::parse::decoration::wrapper::{self, Stripped};
@@ -42,9 +43,7 @@ impl LineReader<'_> {
         self.line(&line[..line.len().min(lines::LONGEST)], at, GLUED);
         if line.len() >= lines::LONGEST {
             self.cut_line(line, before);
-        } else if self.block.unreadable == before.1
-            && memchr::memmem::find(line, b"accept").is_some()
-        {
+        } else if self.block.unreadable == before.1 && ACCEPT.find(line).is_some() {
             self.check_accept(line, before.0);
         }
     }

@@ -2,10 +2,13 @@
 //! prefix of a logger, terminal sequences, two lines in one. Also decides whether a line that
 //! cannot be read may hide an accepted connection, so that nothing is left out silently.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 
 use super::call::named;
 use super::prefix::{Prefix, split};
+use super::result::ACCEPT;
 pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
 use crate::parse::cursor::Cursor;
@@ -25,7 +28,7 @@ pub(super) fn has_accept(text: &[u8]) -> bool {
 
 /// Where `accept` is named as a call in `text`.
 pub(super) fn accepts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    memmem::find_iter(text, b"accept").filter(|at| is_accept(text, *at))
+    ACCEPT.find_iter(text).filter(|at| is_accept(text, *at))
 }
 
 /// Whether the `accept` at `at` is that of a call: `accept(`, `accept4(`, `<... accept`,
@@ -96,7 +99,12 @@ fn is_error(value: &[u8]) -> bool {
 }
 
 /// What only an internet address has.
-const ADDRESS: [&[u8]; 4] = [b"sin_port=", b"sin_addr=", b"sin6_port=", b"_family=AF_INET"];
+static ADDRESS: LazyLock<[Finder<'static>; 4]> =
+    LazyLock::new(|| ["sin_port=", "sin_addr=", "sin6_port=", "_family=AF_INET"].map(Finder::new));
+
+/// What may be left of the name of accept.
+static NAME: LazyLock<[Finder<'static>; 6]> =
+    LazyLock::new(|| ["accep", "ccept", "acce", "cept", "ept(", "ept4("].map(Finder::new));
 
 /// Whether a line of which no accepted connection was read has an accept, outside of strings, with a
 /// result that is no error.
@@ -124,7 +132,7 @@ pub(super) fn has_unread_result(line: &[u8]) -> bool {
     let name = word_before(&body.0[..n]);
     let arguments = body.0.get(n + 1..).unwrap_or_default();
     let takes_address = matches!(name, b"bind" | b"connect" | b"getsockname" | b"getpeername");
-    let has_address = ADDRESS.iter().any(|mark| memmem::find(arguments, mark).is_some());
+    let has_address = ADDRESS.iter().any(|mark| mark.find(arguments).is_some());
     // What accept ends with.
     let tails: [&[u8]; 4] = [b"NULL, NULL", b"], SOCK_", b"])", b"], 0)"];
     let has_tail = tails.iter().any(|tail| memmem::find(arguments, tail).is_some());
@@ -167,7 +175,8 @@ fn is_true_of_both(line: &[u8], question: fn(&[u8]) -> bool) -> bool {
 }
 
 fn may_hide_accept_as_it_is(line: &[u8]) -> bool {
-    let last = memmem::rfind(line, b" =").max(memmem::rfind(line, b"= "));
+    let is_apart = |at: usize| line[..at].ends_with(b" ") || line.get(at + 1) == Some(&b' ');
+    let last = memchr::memrchr_iter(b'=', line).find(|at| is_apart(*at));
     let hits = accepts(line).filter(|at| last.is_some_and(|last| *at < last));
     for (n, at) in hits.enumerate() {
         if n >= MAX_HITS || !is_quoted(line, at) {
@@ -175,11 +184,10 @@ fn may_hide_accept_as_it_is(line: &[u8]) -> bool {
         }
     }
     // The name itself, or the address, may be damaged.
-    const NAME: [&[u8]; 6] = [b"accep", b"ccept", b"acce", b"cept", b"ept(", b"ept4("];
     let result = last_result(line);
     let Some(last) = last.filter(|_| !is_error(result)) else { return false };
-    let has = |mark: &&[u8]| {
-        let mut hits = memmem::find_iter(line, *mark).filter(|at| *at < last).enumerate();
+    let has = |mark: &Finder<'_>| {
+        let mut hits = mark.find_iter(line).filter(|at| *at < last).enumerate();
         hits.any(|(n, at)| n >= MAX_HITS || !is_quoted(line, at))
     };
     let names = |is_other: fn(&[u8]) -> bool| {
@@ -324,9 +332,14 @@ pub(super) fn address(text: &[u8]) -> Option<usize> {
     calls(&text[..brace]).next().is_none().then_some(brace)
 }
 
+/// Where the last `= ` of `text` stands.
+fn last_assignment(text: &[u8]) -> Option<usize> {
+    memchr::memrchr_iter(b'=', text).find(|at| text.get(at + 1) == Some(&b' '))
+}
+
 /// Whether the last thing of `text` is the result of a call: `) = 7`.
 pub(super) fn ends_with_result(text: &[u8]) -> bool {
-    memmem::rfind(text, b"= ").is_some_and(|at| {
+    last_assignment(text).is_some_and(|at| {
         let closed = text[..at].trim_ascii_end().ends_with(b")");
         closed && text[at + 2..].first().is_some_and(u8::is_ascii_digit)
     })

@@ -1,8 +1,15 @@
 //! What a call returned: ` = 7<annotation> (DELAYED) <0.000046>`, ` = -1 EAGAIN (…)`, ` = ?`.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::syscalls::is_syscall;
 use crate::parse::cursor::Cursor;
+
+/// The name that all calls of accept begin with. Making a finder takes longer than searching a line.
+pub(super) static ACCEPT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"accept"));
 
 /// What a call returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +87,7 @@ pub(super) fn result(c: &mut Cursor<'_>) -> Option<(Returned, FdAnnotation, i64)
 
 /// Where the next accept begins in `text`, wherever it stands.
 pub(crate) fn next_call(text: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::find(text, b"accept")?;
+    let at = ACCEPT.find(text)?;
     let begin = text[..at].ends_with(b"<... ");
     Some(if begin { at - 5 } else { at })
 }
