@@ -320,6 +320,14 @@ fn table() -> Vec<Row> {
             &["server.broken: 1 line could not be read"],
         ),
         row(
+            "server.wrapped",
+            format!(
+                "{SERVER}2026-11-22 10:58:42.2 UTC [9] LOG:  connection received:\nhost=198.51.100.7 port=40755\n"
+            ),
+            1,
+            &["server.wrapped: 1 line could not be read"],
+        ),
+        row(
             "server.cut",
             format!("{SERVER}{}", cut(SERVER, 2)),
             1,

@@ -32,7 +32,8 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 
 /// How a server writes a connection.
 struct Form {
-    /// The text between what stands before the message and the address of the client.
+    /// The text between what stands before the message and the address of the client. A line that was wrapped may end
+    /// behind it.
     mark: &'static str,
     /// Whether the text before the mark is that of the server, and not of another program that quotes it.
     fits: fn(&[u8]) -> bool,
@@ -58,28 +59,23 @@ pub(super) struct Peer {
 }
 
 /// nginx's accept at the level debug.
-const NGINX_DEBUG: &str = " accept: ";
+const NGINX_DEBUG: &str = " accept:";
 /// sshd's line at the level VERBOSE.
-const SSHD_VERBOSE: &str = "Connection from ";
+const SSHD_VERBOSE: &str = "Connection from";
 
 const FORMS: [Form; 11] = [
     Form { mark: NGINX_DEBUG, fits: is_nginx, ends: nginx_debug, kind: Kind::Always },
     Form { mark: " client ", fits: is_nginx, ends: nginx_stream, kind: Kind::UnlessDebug },
     Form { mark: SSHD_VERBOSE, fits: is_sshd, ends: sshd, kind: Kind::Always },
     Form { mark: "drop connection #", fits: is_sshd, ends: sshd_drop, kind: Kind::IfVerbose },
-    Form { mark: "Child connection from ", fits: is_dropbear, ends: plain, kind: Kind::Always },
+    Form { mark: "Child connection from", fits: is_dropbear, ends: plain, kind: Kind::Always },
+    Form { mark: "connection received:", fits: is_postgres, ends: postgres, kind: Kind::Always },
+    Form { mark: "connection accepted from", fits: is_mongod, ends: plain, kind: Kind::Always },
+    Form { mark: " - Accepted", fits: is_redis, ends: plain, kind: Kind::Always },
+    Form { mark: " accepted connection from", fits: is_stunnel, ends: plain, kind: Kind::Always },
+    Form { mark: "New connection from", fits: is_mosquitto, ends: mosquitto, kind: Kind::Always },
     Form {
-        mark: "connection received: host=",
-        fits: is_postgres,
-        ends: postgres,
-        kind: Kind::Always,
-    },
-    Form { mark: "connection accepted from ", fits: is_mongod, ends: plain, kind: Kind::Always },
-    Form { mark: " - Accepted ", fits: is_redis, ends: plain, kind: Kind::Always },
-    Form { mark: " accepted connection from ", fits: is_stunnel, ends: plain, kind: Kind::Always },
-    Form { mark: "New connection from ", fits: is_mosquitto, ends: mosquitto, kind: Kind::Always },
-    Form {
-        mark: "Accepted socket connection from /",
+        mark: "Accepted socket connection from",
         fits: is_zookeeper,
         ends: plain,
         kind: Kind::Always,
@@ -106,7 +102,7 @@ impl LineLog for ServerLog {
             Kind::IfVerbose if !self.is_verbose => return ParsedLine::Broken,
             _ => {}
         }
-        match (form.ends)(&line[at + form.mark.len()..]) {
+        match (form.ends)(line[at + form.mark.len()..].trim_ascii()) {
             Some(peer) => parsed(stamp(&line[..at]), peer),
             None => ParsedLine::Broken,
         }
@@ -267,7 +263,8 @@ pub(super) fn plain(text: &[u8]) -> Option<Peer> {
     if text.starts_with(b"anonymous unix socket") || text.starts_with(b"connection to /") {
         return Some(NONE);
     }
-    let ((host, port), _) = address(text)?;
+    // Java writes a name that may be empty before the address.
+    let ((host, port), _) = address(text.strip_prefix(b"/").unwrap_or(text))?;
     Some(client(host, Some(port)))
 }
 
@@ -303,7 +300,11 @@ fn sshd(text: &[u8]) -> Option<Peer> {
     };
     let mut cursor = Cursor(text);
     let Some((host, port)) = end(&mut cursor)? else { return Some(NONE) };
-    let server = if cursor.eat(b" on ") { end(&mut cursor)? } else { None };
+    let server = if cursor.0.is_empty() {
+        None
+    } else {
+        cursor.require(b" on ").and_then(|()| end(&mut cursor))?
+    };
     Some(Peer { server, ..client(host, Some(port)) })
 }
 
@@ -315,12 +316,12 @@ fn sshd_drop(text: &[u8]) -> Option<Peer> {
     Some(Peer { server, ..client(host, Some(port)) })
 }
 
-/// `198.51.100.7 port=40755`, or `[local]`.
+/// `host=198.51.100.7 port=40755`, or `host=[local]`.
 fn postgres(text: &[u8]) -> Option<Peer> {
-    if text.starts_with(b"[local]") {
+    if text.starts_with(b"host=[local]") {
         return Some(NONE);
     }
-    let mut cursor = Cursor(text);
+    let mut cursor = Cursor(text.strip_prefix(b"host=")?);
     let host = cursor.word();
     cursor.require(b" port=")?;
     let digits = cursor.0.iter().take_while(|b| b.is_ascii_digit()).count();
