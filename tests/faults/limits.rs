@@ -8,19 +8,29 @@ use nix::sys::signal::Signal;
 use crate::harness::*;
 use crate::support::*;
 
+/// A limit under which tcptally runs.
+struct Limit<'a> {
+    /// The option of prlimit(1).
+    option: &'a str,
+    /// A message about it has one of these.
+    words: &'a [&'a str],
+    /// Whether it is so low that tcptally cannot run.
+    is_refused: bool,
+}
+
 /// tcptally in the hands of prlimit(1).
-fn limited(stage: &Stage, limit: &str) -> Vec<OsString> {
-    vec!["prlimit".into(), limit.into(), stage.tcptally()]
+fn limited(stage: &Stage, limit: &Limit<'_>) -> Vec<OsString> {
+    vec!["prlimit".into(), limit.option.into(), stage.tcptally()]
 }
 
 /// Attaches under a limit. It counts all, or says that it lacks some, or ends with a message that
-/// names one of these words; the server is unharmed.
-fn attach_under(limit: &str, words: &[&str]) {
+/// names the limit; the server is unharmed.
+fn attach_under(limit: &Limit<'_>) {
     let stage = Stage::get();
     let user = User::plain();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in attach_to(user) {
-        let what = format!("{limit}, attached, {engine}");
+        let what = format!("{}, attached, {engine}", limit.option);
         let server = Server::c(&program, &["thread", "idle=10"], &[Listens::V4]);
         let mut plain = server.start(&stage, user);
         let options = ["--engine", engine, "-p", &plain.pid.to_string()].map(OsString::from);
@@ -34,7 +44,7 @@ fn attach_under(limit: &str, words: &[&str]) {
         if ready {
             run.session.signal(Signal::SIGINT);
         }
-        assert_ended(&mut run, &attempts, &what, words);
+        assert_ended(&mut run, &attempts, &what, limit);
         assert!(plain.ended().is_none(), "{what}: the server is dead");
         assert_free(plain.pid);
         server.assert_serves();
@@ -42,12 +52,12 @@ fn attach_under(limit: &str, words: &[&str]) {
 }
 
 /// The same for a command, which may not start, or end with tcptally.
-fn start_under(limit: &str, words: &[&str]) {
+fn start_under(limit: &Limit<'_>) {
     let stage = Stage::get();
     let user = User::plain();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in START_WITH {
-        let what = format!("{limit}, started, {engine}");
+        let what = format!("{}, started, {engine}", limit.option);
         // The server inherits the limit.
         let server = Server::c(&program, &["loop"], &[Listens::V4]);
         let mut options: Vec<OsString> = ["--engine", engine, "--"].map(OsString::from).into();
@@ -62,20 +72,23 @@ fn start_under(limit: &str, words: &[&str]) {
         if ready {
             run.session.signal(Signal::SIGTERM);
         }
-        assert_ended(&mut run, &attempts, &what, words);
+        assert_ended(&mut run, &attempts, &what, limit);
     }
 }
 
-/// There is a right report, or a message with one of the words, and nothing is left.
+/// There is a right report, or a message that names the limit, and nothing is left.
 #[track_caller]
-fn assert_ended(run: &mut Run, attempts: &Attempts, what: &str, words: &[&str]) {
+fn assert_ended(run: &mut Run, attempts: &Attempts, what: &str, limit: &Limit<'_>) {
     let status = run.session.wait();
     run.session.assert_all_gone();
     match run.report_so_far() {
-        Some(report) => attempts.assert_told_by(&report, what),
+        Some(report) => {
+            assert!(!limit.is_refused, "{what}: the limit has no effect");
+            attempts.assert_told_by(&report, what);
+        }
         None => {
             let said = run.session.stderr();
-            let is_named = words.iter().any(|word| said.contains(word));
+            let is_named = limit.words.iter().any(|word| said.contains(word));
             assert!(is_named && !status.success(), "{what}: {status}: {said}");
         }
     }
@@ -93,10 +106,11 @@ fn some(limits: &[u64], few: usize) -> Vec<u64> {
 #[test]
 fn descriptors_run_out() {
     for limit in some(&[4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48], 2) {
-        let limit = format!("--nofile={limit}");
-        let words = ["ulimit -n", "Too many open files", NOT_LOADED];
-        attach_under(&limit, &words);
-        start_under(&limit, &words);
+        let option = &format!("--nofile={limit}");
+        let words = &["ulimit -n", "Too many open files", NOT_LOADED];
+        let limit = Limit { option, words, is_refused: false };
+        attach_under(&limit);
+        start_under(&limit);
     }
 }
 
@@ -104,10 +118,11 @@ fn descriptors_run_out() {
 #[test]
 fn memory_runs_out() {
     for megabytes in some(&[20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 32, 36], 2) {
-        let limit = format!("--as={}", megabytes << 20);
-        let words = ["ulimit -v", "memory", NOT_LOADED];
-        attach_under(&limit, &words);
-        start_under(&limit, &words);
+        let option = &format!("--as={}", megabytes << 20);
+        let words = &["ulimit -v", "memory", NOT_LOADED];
+        let limit = Limit { option, words, is_refused: false };
+        attach_under(&limit);
+        start_under(&limit);
     }
 }
 
@@ -116,14 +131,17 @@ fn processes_and_threads_run_out() {
     if !is_root() {
         return skip("RLIMIT_NPROC", "this user may have other processes");
     }
-    attach_under("--nproc=1", &["ulimit -u"]);
-    start_under("--nproc=1", &["ulimit -u"]);
+    let limit = Limit { option: "--nproc=1", words: &["ulimit -u"], is_refused: true };
+    attach_under(&limit);
+    start_under(&limit);
 }
 
 #[test]
 fn locked_memory_runs_out() {
-    attach_under("--memlock=0", &["ulimit -l", "perf_event_mlock_kb"]);
-    start_under("--memlock=0", &["ulimit -l", "perf_event_mlock_kb"]);
+    let words = &["ulimit -l", "perf_event_mlock_kb"];
+    let limit = Limit { option: "--memlock=0", words, is_refused: false };
+    attach_under(&limit);
+    start_under(&limit);
 }
 
 /// In the middle of counting: tcptally may give up, the server may not.
