@@ -333,7 +333,7 @@ pub(super) fn address(text: &[u8]) -> Option<usize> {
 }
 
 /// Where the last `= ` of `text` stands.
-fn last_assignment(text: &[u8]) -> Option<usize> {
+pub(super) fn last_assignment(text: &[u8]) -> Option<usize> {
     memchr::memrchr_iter(b'=', text).find(|at| text.get(at + 1) == Some(&b' '))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn may_begin(line: &[u8]) -> bool {
     line.last().is_some_and(|b| b",=>s".contains(b))
         && line.len() <= MAX_LINE
         && !line.ends_with(b"...>")
-        && memchr::memchr_iter(b'=', line).all(|at| line.get(at + 1) != Some(&b' '))
+        && rescue::last_assignment(line).is_none()
         && rescue::has_accept(line)
 }
 
