@@ -335,18 +335,16 @@ fn detect(
         let head = input.head();
         // Readers check the first line themselves.
         let enough = head.len() >= FIRST_LINE_BYTES || head.contains(&b'\n');
-        if enough
-            && !is_json_record(head, forced)
+        let may_be_wrapper = enough && !is_json_record(head, forced);
+        if may_be_wrapper
             && (divide_json_if_record(input, forced) || input.unwrap_json_if_wrapped())
         {
             continue;
         }
         let head = input.head();
         // Whether an object or a string holds a log is known only at its end, or that of the line.
-        let is_open = enough
-            && !is_json_record(head, forced)
-            && head.len() <= MAX_DETECTION_BYTES
-            && input.has_open_object();
+        let is_open =
+            may_be_wrapper && head.len() <= MAX_DETECTION_BYTES && input.has_open_object();
         let enough = enough && !is_open;
         let decided = |format: &&RecordFormat| {
             enough || !format.is_text && !matches!(head.first(), Some(b'{' | b'['))
