@@ -13,17 +13,21 @@ const WRAPPED: std::ops::RangeInclusive<usize> = 50..=76;
 pub(crate) fn is_encoded(head: &[u8]) -> bool {
     let mut encoded = 0;
     for at in memchr::memchr_iter(b'=', head) {
-        let length = head[..at].iter().rev().take_while(|b| **b != b'\n').count() + 1;
         match &head[at + 1..] {
             [high, low, ..] if hex(*high).is_some() && hex(*low).is_some() => {
                 encoded += u32::from((*high, *low) == (b'3', b'D'));
             }
             [] | [_] => {}
-            [b'\n', ..] | [b'\r', b'\n', ..] if WRAPPED.contains(&length) => encoded += 1,
+            [b'\n', ..] | [b'\r', b'\n', ..] if is_wrapped(&head[..=at]) => encoded += 1,
             _ => return false,
         }
     }
     encoded > 0
+}
+
+/// Whether the last line of `text` has the length of one that is wrapped.
+fn is_wrapped(text: &[u8]) -> bool {
+    WRAPPED.contains(&text.iter().rev().take_while(|b| **b != b'\n').count())
 }
 
 /// The text of `raw`, decoded.
