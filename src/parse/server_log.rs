@@ -115,8 +115,10 @@ impl LineLog for ServerLog {
 
 /// The form of a line, and where its mark begins. Lines that continue a message begin with a tab.
 fn form(line: &[u8]) -> Option<(&'static Form, usize)> {
-    let is_first = line.first() != Some(&b'\t');
-    FORMS.iter().filter(|_| is_first).find_map(|form| {
+    if line.first() == Some(&b'\t') {
+        return None;
+    }
+    FORMS.iter().find_map(|form| {
         let at = memmem::find(line, form.mark.as_bytes())?;
         (form.fits)(&line[..at]).then_some((form, at))
     })
