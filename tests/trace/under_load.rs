@@ -70,6 +70,14 @@ fn check(user: User, engine: &str, mode: &[&str], seed: u64) {
     assert_free(plain.pid);
 }
 
+/// Lets the kernel give the next processes and threads ids just below the highest one, and so low ones soon.
+fn ids_start_again() -> bool {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+    let max: Option<u32> = read("pid_max").and_then(|max| max.trim().parse().ok());
+    let last = max.map(|max| (max - 40).to_string());
+    last.is_some_and(|last| std::fs::write("/proc/sys/kernel/ns_last_pid", last).is_ok())
+}
+
 /// What is watched comes and goes in each of these ways.
 const MODES: [&[&str]; 12] = [
     &["thread"],
@@ -123,6 +131,24 @@ fn check_all(engine: &str, modes: &[&[&str]]) {
 #[test]
 fn sample_is_exact_on_a_busy_machine() {
     check_all("sample", &MODES);
+}
+
+/// The threads with the lowest ids end while the descriptors of the server are looked at.
+#[test]
+fn threads_with_lower_ids_than_their_process_do_not_hide_its_listeners() {
+    let user = User::plain();
+    if !may_open_events(user) {
+        return;
+    }
+    need!(
+        ids_start_again().then_some(()),
+        "ids near the highest",
+        "only root may write ns_last_pid"
+    );
+    for round in 0..rounds(10) {
+        ids_start_again();
+        check(user, "sample", &["thread"], round as u64);
+    }
 }
 
 #[test]

@@ -261,8 +261,7 @@ impl Sampler {
     pub(super) fn begin(&mut self) {
         let processes: Vec<Tid> = self.threads.processes().collect();
         for pid in &processes {
-            let tid = self.threads.of_process(*pid).next().unwrap_or(*pid);
-            self.listeners.look_at(*pid, tid, monotonic_now());
+            self.listeners.look_at(*pid, monotonic_now());
             let threads: Vec<Tid> = self.threads.of_process(*pid).collect();
             let waiting =
                 threads.into_iter().filter(|tid| procfs::accept_under_way(*tid).is_some());

@@ -130,22 +130,33 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Notes all listening TCP sockets that a process has, unless this round has done so.
-    pub(super) fn look_at(&mut self, pid: Tid, tid: Tid, now: u64) {
+    pub(super) fn look_at(&mut self, pid: Tid, now: u64) {
         if !self.looked_at.insert(pid) {
             return;
         }
-        let Ok(sockets) = procfs::listeners(tid) else { return };
+        let mut asked = living_thread(pid, pid);
+        while let Some(thread) = asked {
+            self.look_by(thread, pid, now);
+            // A thread that ended in between has not shown all descriptors of its process.
+            let has_ended = procfs::has_ended(thread);
+            asked = if has_ended { living_thread(pid, thread) } else { None };
+        }
+    }
+
+    /// Notes the listening TCP sockets that a thread of a process shows.
+    fn look_by(&mut self, thread: Tid, pid: Tid, now: u64) {
+        let Ok(sockets) = procfs::listeners(thread) else { return };
         let sockets: HashMap<u64, SocketAddr> =
             sockets.into_iter().map(|l| (l.inode, l.local)).collect();
         let known = self.known.entry(pid).or_default();
-        for (fd, link) in procfs::descriptors(tid) {
+        for (fd, link) in procfs::descriptors(thread) {
             let Some(inode) = procfs::inode_of_link(&link) else { continue };
             let Some(local) = sockets.get(&inode) else { continue };
             let former = known.get(&fd).map(|known| known.inode);
             if former != Some(inode) {
                 let listening = Listening::Tcp(*local);
                 let is_fleeting = former.is_some();
-                let found = Known::new(inode, listening, now).of(tid, fd);
+                let found = Known::new(inode, listening, now).of(thread, fd);
                 known.insert(fd, Known { is_fleeting, ..found });
             }
         }
@@ -201,7 +212,7 @@ impl Listeners {
         known.retain(|fd, known| known.survives_exec(procfs::socket_inode(pid, *fd)));
         if !known.is_empty() {
             // It may have got further ones at other numbers.
-            self.look_at(pid, pid, now);
+            self.look_at(pid, now);
         }
     }
 
@@ -266,9 +277,10 @@ impl Listeners {
         let mut asked = living_thread(pid, tid);
         while let Some(thread) = asked {
             current = look_up(thread, fd, now, before, sockets);
-            // A thread that has ended in between does not show the descriptors of its process.
+            // A thread that ends in between does not show the descriptors of its process.
             asked = match current {
                 None if procfs::has_ended(thread) => living_thread(pid, thread),
+                None if thread != pid => living_thread(pid, pid).filter(|first| *first == pid),
                 _ => break,
             };
         }

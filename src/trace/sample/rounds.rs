@@ -20,7 +20,7 @@ use crate::trace::socket::SocketLookup;
 use super::counters::FamilyId;
 use super::covered::CountedBy;
 use super::evidence::Verdict;
-use super::listeners::{ListenerState, Listening, living_thread};
+use super::listeners::{ListenerState, Listening};
 use super::record::{Accept, Buffer, Entry, Fork, Record, Site, Thread, What};
 use super::sampler::{Phase, Sampler, WithheldEvent};
 use super::socket_queries::confirms;
@@ -40,9 +40,17 @@ const TOO_SHORT: &str = "connections may have been counted with the address of a
 pub(in crate::trace) const SEVERAL_PORTS: &str =
     "it listens on several ports, and the kernel's samples do not tell which on this processor";
 
-const UNKNOWN_PORT: &str = "connections were counted without their local port: the server listens on \
-                            several, and on this processor the engine sample can ask a socket only \
-                            before the server closes it; use '--engine perf'";
+const UNKNOWN_PORT: &str = match SAMPLES_TELL_LISTENER {
+    true => {
+        "connections were counted without their local port: the server closed or replaced the listening \
+         socket before it was looked at; '--engine perf' asks the kernel at each accept"
+    }
+    false => {
+        "connections were counted without their local port: the server listens on several, and on this \
+         processor the engine sample can ask a socket only before the server closes it; use \
+         '--engine perf'"
+    }
+};
 
 /// Both ends of a connection, as far as they are known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -264,7 +272,7 @@ impl Sampler {
         if let Some(ends) = &ends {
             self.learn(family, accept, ends);
             let is_unknown = ends.local_port.is_none() && self.options.requested.local;
-            if is_unknown && !SAMPLES_TELL_LISTENER && !self.covered.has(accept.thread.tid) {
+            if is_unknown && !self.covered.has(accept.thread.tid) {
                 self.status.record_shortfall(ShortfallKind::Unobservable, 1, UNKNOWN_PORT);
             }
         }
@@ -357,7 +365,7 @@ impl Sampler {
                 let ip = canonical(local.ip());
                 (Some(ip).filter(|ip| !ip.is_unspecified()), Some(local.port()))
             }
-            _ => (None, self.only_port(pid, tid)),
+            _ => (None, self.only_port(pid)),
         };
         Some(Ends { peer, local_ip, local_port })
     }
@@ -377,21 +385,19 @@ impl Sampler {
 
     /// Whether the process of an accept listens on this port, or did.
     fn serves(&mut self, accept: &Accept, port: u16) -> bool {
-        let Thread { pid, tid } = accept.thread;
+        let pid = accept.thread.pid;
         if accept.listener.is_none() && !self.listeners.ports(pid).contains(&port) {
-            let tid = living_thread(pid, tid).unwrap_or(tid);
-            self.listeners.look_at(pid, tid, monotonic_now());
+            self.listeners.look_at(pid, monotonic_now());
         }
         self.listeners.ports(pid).contains(&port)
     }
 
     /// Where a process listens on one port, it does not matter by which descriptor.
-    fn only_port(&mut self, pid: Tid, tid: Tid) -> Option<u16> {
+    fn only_port(&mut self, pid: Tid) -> Option<u16> {
         if !self.options.requested.local {
             return None;
         }
-        let tid = living_thread(pid, tid).unwrap_or(tid);
-        self.listeners.look_at(pid, tid, monotonic_now());
+        self.listeners.look_at(pid, monotonic_now());
         let ports = self.listeners.ports(pid);
         ports.first().copied().filter(|_| ports.len() == 1)
     }

@@ -249,9 +249,17 @@ impl Report {
     /// unknown.
     #[track_caller]
     pub fn assert_counts_or_unknown(&self, truth: &Counts) {
-        let sum: u64 = truth.values().sum();
-        assert_eq!(self.number("total"), sum, "{}", self.without_rows());
         assert_eq!(self.number("lost"), 0, "{}", self.without_rows());
+        self.assert_counts_unknown_or_lost(truth);
+    }
+
+    /// The same where the reader may get too little CPU time for large samples: what it lost is reported.
+    #[track_caller]
+    pub fn assert_counts_unknown_or_lost(&self, truth: &Counts) {
+        let sum: u64 = truth.values().sum();
+        let (total, lost) = (self.number("total"), self.number("lost"));
+        assert!(total <= sum && total + lost >= sum, "{sum}: {}", self.without_rows());
+        assert!(lost == 0 || self.0["complete"] == false, "{}", self.without_rows());
         let known = self.counts_of_known();
         let right = |(key, n): (&(IpAddr, u16), &u64)| truth.get(key).is_some_and(|m| n <= m);
         assert!(known.iter().all(right), "told {known:?}, made {truth:?}");
