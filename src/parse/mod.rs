@@ -12,9 +12,11 @@ mod calls;
 mod coalesce;
 mod columns;
 mod conntrack;
+mod conversions;
 mod cursor;
 mod decoration;
 mod deduplicate;
+mod detection;
 mod digits;
 mod error;
 mod event;
@@ -38,6 +40,7 @@ mod mixed;
 mod mongodb;
 mod netfilter;
 mod netflow;
+mod other_kind;
 mod parallel;
 mod parquet;
 mod pcap;
@@ -51,6 +54,7 @@ mod requests;
 mod runs;
 mod server_log;
 mod socket_list;
+mod sorting;
 pub(crate) mod strace;
 mod suricata;
 mod sysdig;
@@ -74,7 +78,7 @@ pub use self::host_pattern::{HostPattern, HostPatternError};
 use self::input::{Input, common_name};
 use self::progress::Progress;
 pub use self::reader::{Options, Setting, SettingNames};
-use self::registry::{Run, Sorted};
+use self::sorting::{Run, Sorted};
 use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 
 /// The result of reading, besides the connections.
@@ -102,7 +106,7 @@ pub fn parse(files: &[PathBuf], options: &Options, sink: &mut dyn Sink) -> Outco
     let mut outcome =
         Outcome { status: SourceStatus::new("parse"), failures: Vec::new(), read_as: Vec::new() };
 
-    let sorted = registry::sort(files, options, &progress);
+    let sorted = sorting::sort(files, options, &progress);
     let Sorted { runs, empty, failures, failed, left_out, unlike, twice, unnamed, .. } = sorted;
     outcome.failures = failures;
     for (count, text) in left_out {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::InputError;
 use super::input::{Input, UnwrapStatus, common_name};
 use super::reader::{Context, Options, Setting};
-use super::registry::Run;
+use super::sorting::Run;
 use super::{mixed, parallel};
 use crate::{InputResult, ShortfallKind, Sink, SourceStatus};
 

@@ -1,0 +1,105 @@
+//! The registry of conversions: they restore a record that another program has put into a form of its own.
+
+use super::decoration::{csv_fields, escaped, one_line, pasted, quoted_printable};
+use super::input::{Conversion, Input};
+use super::reader::RecordFormat;
+use super::registry::recognise;
+use super::{audit, azure, strace, vpc_csv};
+
+/// The beginning of an input, and what is known of it.
+struct Text<'a> {
+    head: &'a [u8],
+    /// The format that is read without a conversion.
+    format: Option<&'static RecordFormat>,
+    /// See [`Input::has_unread_result`].
+    has_unread_result: bool,
+}
+
+/// All conversions, each with the texts that need it. The first that a text needs is the one it gets.
+const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
+    of_mail,
+    of_marked_lines,
+    of_strings,
+    of_csv_fields,
+    |text| text.of_no_format(azure::has_tuples, azure::convert),
+    |text| text.of_no_format(audit::events::has_records, audit::events::convert),
+    |text| text.of_no_format(vpc_csv::is_csv, vpc_csv::convert),
+    of_paste,
+];
+
+/// Converts an input if that is needed to read it, or to read all of it. Returns whether it did. `format` is what
+/// it looks like now.
+pub(super) fn convert(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
+    let has_unread_result = input.has_unread_result();
+    let text = Text { head: input.head(), format, has_unread_result };
+    let needed = CONVERSIONS.iter().find_map(|needed_by| needed_by(&text));
+    needed.is_some_and(|conversion| input.convert(conversion))
+}
+
+impl Text<'_> {
+    /// Whether it is text, as far as is known.
+    fn may_be_text(&self) -> bool {
+        self.format.is_none_or(|format| format.is_text)
+    }
+
+    fn is_strace(&self) -> bool {
+        self.format.is_some_and(|format| format.name == strace::FORMAT.name)
+    }
+
+    /// A conversion of a text of no known format.
+    fn of_no_format(&self, is_needed: fn(&[u8]) -> bool, to: Conversion) -> Option<Conversion> {
+        (self.format.is_none() && is_needed(self.head)).then_some(to)
+    }
+
+    /// Whether what stands behind a mark within a line is another line of this log. Marks in strings of strace are
+    /// text of the traced program.
+    fn has_line(&self, line: &[u8]) -> bool {
+        match self.format {
+            Some(format) if self.is_strace() => (format.recognise)(line),
+            Some(_) => !line.trim_ascii().is_empty(),
+            None => recognise(line).is_some_and(|format| format.is_text),
+        }
+    }
+}
+
+fn of_mail(text: &Text<'_>) -> Option<Conversion> {
+    let is_encoded = text.may_be_text() && quoted_printable::is_encoded(text.head);
+    is_encoded.then_some(quoted_printable::decode)
+}
+
+/// Lines that a logger has joined, with a mark for each line feed.
+fn of_marked_lines(text: &Text<'_>) -> Option<Conversion> {
+    let may_have_marks = text.format.is_none_or(|format| format.is_text && !format.is_json);
+    may_have_marks.then(|| one_line::divider(text.head, |line| text.has_line(line)))?
+}
+
+/// Lines in strings, so that several look like one.
+fn of_strings(text: &Text<'_>) -> Option<Conversion> {
+    let is_escaped = match text.format {
+        Some(_) if text.is_strace() => escaped::has_calls(text.head),
+        Some(format) => {
+            format.is_text && !format.is_json && escaped::has_lines(text.head, format.recognise)
+        }
+        None => false,
+    };
+    (is_escaped && !text.has_unread_result).then_some(escaped::unescape)
+}
+
+fn of_csv_fields(text: &Text<'_>) -> Option<Conversion> {
+    (text.is_strace() && csv_fields::has_calls(text.head)).then_some(csv_fields::convert)
+}
+
+/// What was copied from a web page or a terminal. strace's reader restores that itself, and binary records are no
+/// text.
+fn of_paste(text: &Text<'_>) -> Option<Conversion> {
+    let Text { head, format, .. } = text;
+    let is_copied = match format {
+        Some(format) => {
+            format.is_text
+                && !text.is_strace()
+                && (pasted::has_entities(head) || pasted::has_blanks(head))
+        }
+        None => pasted::is_dirty(head) && memchr::memchr(0, head).is_none(),
+    };
+    is_copied.then_some(pasted::clean)
+}
