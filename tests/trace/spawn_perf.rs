@@ -30,6 +30,24 @@ fn perf_counts_of_spawned_servers_are_exact() {
     }
 }
 
+/// Such threads are found out at the first check, a second after the first connections.
+#[test]
+fn connections_of_threads_that_block_signals_are_lost_with_cause_and_remedy() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for user in users() {
+        let server = Server::c(&program, &["pool=4", "block"], &[Listens::V4]);
+        let mut run = Run::spawn(&stage, user, &["--engine", "perf"], &server);
+        let made = server.clients(1, 200, 5).run();
+        let report = run.end();
+        let (total, lost) = (report.number("total"), report.number("lost"));
+        assert_eq!(total + lost, made.values().sum::<u64>(), "{}", report.0);
+        let is_told = report.warnings().contains("blocked the signal");
+        assert_eq!(is_told, lost > 0, "{}", report.warnings());
+        assert_eq!(report.warnings().contains("'--engine sample'"), is_told);
+    }
+}
+
 #[test]
 fn perf_counts_of_real_spawned_servers_are_exact() {
     let stage = Stage::get();

@@ -28,6 +28,11 @@ pub(super) const UNTRACED: &str = "connections were accepted by processes of the
                                    threads that were killed as they accepted; '--engine syscall' \
                                    removes that flag, so that such processes are counted";
 
+/// The shortfall if the kernel counted more accepts of watched threads than were seen.
+pub(super) const MISSED: &str = "connections were accepted by threads that blocked the signal by which the \
+                                 engine perf stops them, or that were killed as they accepted; '--engine \
+                                 sample' and '--engine syscall' need no signal";
+
 /// Compares the counts. If the engine `perf` misses accepts, unblocks its signals or gives it up.
 pub(super) fn compare(tracees: &mut Tracees) -> Result<(), Error> {
     tracees.check.postpone();

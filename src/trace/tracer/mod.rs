@@ -185,7 +185,7 @@ impl EventSource for Tracer {
             tracees.threads.engines_used().iter().map(ToString::to_string).collect();
         status.engine = Some(names.join("+"));
         status.ended = Some(RecordTime::now());
-        status.lost = lost;
+        status.record_shortfall(ShortfallKind::LostConnections, lost, completeness::MISSED);
         let untraced = tracees.check.untraced;
         status.record_shortfall(ShortfallKind::LostConnections, untraced, completeness::UNTRACED);
         status.tracees = tracees.threads.count();
