@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 35] = [
+pub const FORMATS: [&str; 37] = [
     "asa",
     "conntrack",
     "events",
@@ -69,6 +69,8 @@ pub const FORMATS: [&str; 35] = [
     "server-log",
     "mongodb",
     "audit",
+    "tcpstates",
+    "sock-state",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

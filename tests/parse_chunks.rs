@@ -224,7 +224,7 @@ fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Logs with one event a line.
-const LINE_LOGS: [&str; 13] = [
+const LINE_LOGS: [&str; 14] = [
     "asa",
     "filterlog",
     "fortigate",
@@ -233,6 +233,7 @@ const LINE_LOGS: [&str; 13] = [
     "mikrotik",
     "mongodb",
     "server-log",
+    "sock-state",
     "suricata",
     "sysdig",
     "vpc-flow",

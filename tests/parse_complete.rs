@@ -65,6 +65,11 @@ const TRACER: &str = "T  PID    COMM             IP SADDR            DADDR      
 const FLOW: &str = "Date first seen          Duration Proto      Src IP Addr:Port          \
     Dst IP Addr:Port   Flags Tos  Packets    Bytes Flows\n\
     2026-11-22 10:59:26.461     1.601 TCP  198.51.100.1:36239 ->  192.0.2.77:80 ...A..S. 0 4 216 1\n";
+const STATES: &str = "SKADDR           PID     COMM       LADDR           LPORT RADDR           RPORT OLDSTATE    -> NEWSTATE    MS\n\
+    ffff9c0552bda700 0       swapper/0  192.0.2.77      443   198.51.100.7    40755 SYN_RECV    -> ESTABLISHED 0.018\n";
+const STATE: &str = "  <idle>-0       [003] ..s2. 3794784.785158: inet_sock_set_state: family=AF_INET protocol=IPPROTO_TCP \
+    sport=443 dport=40755 saddr=192.0.2.77 daddr=198.51.100.7 saddrv6=::ffff:192.0.2.77 daddrv6=::ffff:198.51.100.7 \
+    oldstate=TCP_SYN_RECV newstate=TCP_ESTABLISHED\n";
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
@@ -755,6 +760,36 @@ fn table() -> Vec<Row> {
             &["3 of its events were lost"],
         ),
         row(
+            "tcpstates.unreadable",
+            format!("{STATES}{}", STATES.replace("198.51.100.7 ", "198.51.100 ")),
+            1,
+            &["tcpstates.unreadable: 1 line could not be read"],
+        ),
+        row(
+            "tcpstates.connects",
+            STATES.replace("SYN_RECV", "SYN_SENT"),
+            0,
+            &["nothing shows that passive opens are recorded"],
+        ),
+        row(
+            "sock-state.cut",
+            format!("{STATE}{}", cut(STATE, 12)),
+            1,
+            &["sock-state.cut: 1 line could not be read"],
+        ),
+        row(
+            "sock-state.lost",
+            format!("{STATE}CPU:2 [LOST 12 EVENTS]\n"),
+            1,
+            &["the record itself says that it lost events, 1 time"],
+        ),
+        row(
+            "sock-state.connects",
+            STATE.replace("SYN_RECV", "SYN_SENT"),
+            0,
+            &["nothing shows that passive opens are recorded"],
+        ),
+        row(
             "systemtap.cut",
             cut(&SYSTEMTAP.repeat(2), 3),
             1,
@@ -915,6 +950,8 @@ fn lines_of_another_format_make_the_report_incomplete() {
         ("tcpaccept", ACCEPTED),
         ("tcplife", LIFE),
         ("tcptracer", TRACER),
+        ("tcpstates", STATES),
+        ("sock-state", STATE),
         ("systemtap", SYSTEMTAP),
         ("filterlog", FILTERLOG),
         ("asa", ASA),

@@ -130,6 +130,11 @@ impl Ends {
         self.client == self.server || self.server.is_loopback()
     }
 
+    /// Whether both ends are the same, as of a socket that connects to itself.
+    pub(super) fn is_one_socket(&self) -> bool {
+        self.client == self.server && self.client_port == self.server_port
+    }
+
     /// A connection between these ends.
     pub(super) fn connection(&self) -> Connection {
         Connection {

@@ -28,10 +28,11 @@ pub(super) struct LineTests<O, K> {
 }
 
 /// Formats whose readers account for each line.
-const ACCOUNTING: [&str; 4] = [
+const ACCOUNTING: [&str; 5] = [
     strace::FORMAT.name,
     bcc::tcpaccept::FORMAT.name,
     bcc::tcplife::FORMAT.name,
+    bcc::tcpstates::FORMAT.name,
     bcc::tcptracer::FORMAT.name,
 ];
 

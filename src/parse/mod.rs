@@ -53,6 +53,7 @@ mod report;
 mod requests;
 mod runs;
 mod server_log;
+mod sock_state;
 mod socket_list;
 mod sorting;
 pub(crate) mod strace;

@@ -5,7 +5,7 @@ use super::reader::RecordFormat;
 use super::{
     asa, audit, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy,
     mikrotik, mongodb, netfilter, netflow, parquet, pcap, perf_trace, report, server_log,
-    socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_flow,
+    sock_state, socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_flow,
     windows_firewall, zeek,
 };
 
@@ -20,6 +20,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &perf_trace::FORMAT,
     &truss::FORMAT,
     &audit::FORMAT,
+    &sock_state::FORMAT,
     &strace::FORMAT,
     &conntrack::FORMAT,
     &filterlog::FORMAT,
@@ -38,6 +39,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
+    &bcc::tcpstates::FORMAT,
     &bcc::tcplife::FORMAT,
     &bcc::tcptracer::FORMAT,
     &systemtap::FORMAT,

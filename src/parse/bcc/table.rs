@@ -22,12 +22,13 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Reads a header line; `None` if `line` is none with a column COMM and all `needed` ones.
+    /// Reads a header line; `None` if `line` is none with a column of names and all `needed` ones.
     pub(super) fn of(line: &[u8], needed: &[&str]) -> Option<Columns> {
         memchr::memmem::find(line, b"COMM")?;
         let commas = line.contains(&b',');
         let names: Vec<Box<[u8]>> = split(line, commas).map(Box::from).collect();
-        let comm = names.iter().position(|name| **name == *b"COMM")?;
+        // tcpstates calls it the name of the process that was current.
+        let comm = names.iter().position(|name| matches!(&**name, b"COMM" | b"C-COMM"))?;
         let columns = Columns { names, comm, commas };
         needed.iter().all(|name| columns.find(name).is_some()).then_some(columns)
     }
@@ -88,7 +89,7 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The word in a column other than COMM.
+    /// The word in a column other than that of names.
     pub(super) fn at(&self, column: usize) -> &'a [u8] {
         let behind = self.words.len() - self.columns;
         self.words[if column < self.comm { column } else { column + behind }]
