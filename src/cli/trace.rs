@@ -1,13 +1,14 @@
 //! `tcptally trace`: counts the connections that a server accepts.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::args::{TraceArgs, TraceEngineArg};
 use crate::model::connection::RequestedFields;
 use crate::trace::{
-    self, Attach, AutoEngine, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
+    self, Attach, AutoEngine, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting, WatchedPort,
 };
 use anyhow::Context;
 use nix::errno::Errno;
@@ -58,17 +59,26 @@ pub(super) fn run(args: TraceArgs) -> anyhow::Result<i32> {
     }
     let missing: Vec<i32> = pids.iter().copied().filter(|pid| !exists(*pid)).collect();
     let targets = Targets { pids, children: !args.no_children };
+    let ports = args.pids.is_empty().then(|| what.request.count.filter.ports.0.clone());
+    let of = (targets, ports.as_deref());
     let result = match args.engine {
-        TraceEngineArg::Sample => {
-            observe(|| Sampler::attach(targets, options).inspect(|s| say(s.remarks())), what)
-        }
-        TraceEngineArg::Auto => {
-            observe(|| AutoEngine::attach(targets, options).inspect(|a| say(a.remarks())), what)
-        }
-        _ => observe(|| Tracer::attach(targets, options).inspect(|t| say(t.remarks())), what),
+        TraceEngineArg::Sample => observe(|| attach::<Sampler>(of, options, &say), what),
+        TraceEngineArg::Auto => observe(|| attach::<AutoEngine>(of, options, &say), what),
+        _ => observe(|| attach::<Tracer>(of, options, &say), what),
     };
     let status = result.map_err(|error| advise(error, args.engine, &port))?;
     Ok(status_with(status, &missing))
+}
+
+/// Attaches to processes: to those that were given, or that listen on `ports`.
+fn attach<L: Attach>(
+    (targets, ports): (Targets, Option<&[RangeInclusive<u16>]>),
+    options: trace::Options,
+    say: &Say,
+) -> Result<WatchedPort<L>, trace::Error> {
+    let live = L::attach(targets.clone(), options)?;
+    say(live.remarks());
+    Ok(WatchedPort::new(live, targets, ports))
 }
 
 /// What is traced, and how.

@@ -110,6 +110,12 @@ impl AutoEngine {
         &self.remarks
     }
 
+    /// Whether an engine watches a process.
+    pub(super) fn watches(&mut self, pid: Tid) -> bool {
+        self.tracer.as_ref().is_some_and(|tracer| tracer.watches(pid))
+            || self.sampler.as_mut().is_some_and(|sampler| sampler.watches(pid))
+    }
+
     /// Whether a signal has ended the count.
     pub(super) fn is_leaving(&self) -> bool {
         self.tracer.as_ref().is_some_and(|tracer| tracer.is_leaving())

@@ -11,6 +11,7 @@ pub(crate) mod abi;
 mod accept_buffer;
 mod accepted;
 mod attach;
+mod attach_engine;
 mod attach_error;
 mod auto_engine;
 mod command;
@@ -19,6 +20,7 @@ mod engine;
 mod error;
 mod known_programs;
 mod listening;
+mod other_listeners;
 pub(crate) mod perf;
 mod port_owners;
 pub(crate) mod procfs;
@@ -45,18 +47,20 @@ pub use sample::decode_samples;
 pub use sockaddr::decode_peer;
 
 pub use attach::Targets;
+pub(crate) use attach_engine::Attach;
 pub use attach_error::{AttachError, AttachErrorKind, ListenerError};
 pub use auto_engine::AutoEngine;
 pub(crate) use command::supervise;
 pub use engine::PtraceEngine;
 pub use error::{Error, ExecError};
+pub(crate) use other_listeners::WatchedPort;
 pub use perf::error::PerfError;
 pub use port_owners::{PortOwner, port_owners};
 pub(crate) use port_owners::{creators as creators_of_owners, describe as describe_owners};
 pub use sample::Sampler;
 pub use spawn::Start;
 pub use tracer::{Options, Remark, Tracer};
-pub(crate) use waiting::{Attach, Say, WaitFor, Waiting};
+pub(crate) use waiting::{Say, WaitFor, Waiting};
 
 /// Runs `f`, which creates and drops a [`Tracer`], in a thread of its own. When the thread ends,
 /// the kernel detaches the tracees without stopping them (ptrace(2), "Death under ptrace").

@@ -21,59 +21,27 @@ use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
+use super::attach_engine::Attach;
 use super::attach_error::ListenerError;
-use super::auto_engine::AutoEngine;
 use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
 use super::listening::ListeningSockets;
+use super::other_listeners::OtherListeners;
 use super::perf::tracepoint::Tracepoints;
 use super::port_owners::{self, PortOwner};
 use super::procfs;
-use super::sample::Sampler;
 use super::signals::{ENDS, handled_for_attached};
-use super::tracer::{Options, Remark, Tracer};
+use super::tracer::{Options, Remark};
 
 /// Time between two checks for a listening process in this network namespace.
 const LOOK: Duration = Duration::from_millis(20);
-/// The same for other network namespaces, and for further listeners while a server is attached.
+/// The same for other network namespaces.
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
 /// Time after which a listener without a visible owner is reported as another user's. Before, the owner may have
 /// just ended.
 const INVISIBLE: Duration = Duration::from_millis(500);
 /// Maximum number of separate shortfalls of ended servers.
 const MAX_SHORTFALLS: usize = 100;
-
-/// A source that attaches to running processes.
-pub(crate) trait Attach: EventSource<Error = Error> + Sized {
-    /// Attaches to processes. When this returns, what they accept counts.
-    fn attach(targets: Targets, options: Options) -> Result<Self, Error>;
-
-    /// Notices: the chosen engine and the reason, and the attached processes.
-    fn remarks(&self) -> &[Remark];
-
-    /// Whether a signal has ended the count.
-    fn is_leaving(&self) -> bool;
-}
-
-macro_rules! attach {
-    ($($source:ty),*) => {$(
-        impl Attach for $source {
-            fn attach(targets: Targets, options: Options) -> Result<Self, Error> {
-                <$source>::attach(targets, options)
-            }
-
-            fn remarks(&self) -> &[Remark] {
-                <$source>::remarks(self)
-            }
-
-            fn is_leaving(&self) -> bool {
-                <$source>::is_leaving(self)
-            }
-        }
-    )*};
-}
-
-attach!(AutoEngine, Sampler, Tracer);
 
 /// What to wait for.
 pub(crate) struct WaitFor {
@@ -94,15 +62,12 @@ pub(crate) type Say = Box<dyn Fn(&[Remark]) + Send + Sync>;
 pub(crate) struct Waiting<L> {
     ports: Vec<RangeInclusive<u16>>,
     sockets: ListeningSockets,
+    others: OtherListeners,
     list: String,
     children: bool,
     options: Options,
     say: Say,
     attached: Option<L>,
-    /// Processes that are or were attached to.
-    known: BTreeSet<Tid>,
-    /// Their listening sockets, and those that were looked at.
-    known_sockets: BTreeSet<u64>,
     opens: Option<PassiveOpens>,
     /// The last time without a listener, and the kernel's count of inbound connections before that.
     nobody: Option<(Instant, Option<u64>)>,
@@ -161,14 +126,13 @@ impl<L: Attach> Waiting<L> {
         past.started = Some(RecordTime::now());
         let mut waiting = Waiting {
             sockets: ListeningSockets::open(what.ports.clone()),
+            others: OtherListeners::new(what.ports.clone()),
             ports: what.ports,
             list: what.list,
             children: what.children,
             options,
             say,
             attached: None,
-            known: BTreeSet::new(),
-            known_sockets: BTreeSet::new(),
             opens: PassiveOpens::open(),
             nobody: None,
             invisible_since: None,
@@ -211,7 +175,7 @@ impl<L: Attach> Waiting<L> {
             self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
         }
         match port_owners::port_owners(&self.ports) {
-            Ok(owners) => self.attach(&owners, sockets),
+            Ok(owners) => self.attach(&owners),
             Err(Error::NoListener(ListenerError::Nobody { .. })) => {
                 if sockets.is_empty() {
                     self.nobody = Some((Instant::now(), opens));
@@ -226,7 +190,7 @@ impl<L: Attach> Waiting<L> {
         }
     }
 
-    fn attach(&mut self, owners: &[PortOwner], sockets: BTreeSet<u64>) -> Result<(), Error> {
+    fn attach(&mut self, owners: &[PortOwner]) -> Result<(), Error> {
         let pids: BTreeSet<Tid> = owners.iter().map(|owner| owner.pid).collect();
         let targets = Targets { pids: pids.clone(), children: self.children };
         let live = match L::attach(targets, self.options) {
@@ -243,9 +207,7 @@ impl<L: Attach> Waiting<L> {
         let mut remarks: Vec<Remark> = who.map(|text| Remark { is_detail: false, text }).collect();
         remarks.extend_from_slice(live.remarks());
         (self.say)(&remarks);
-        self.known.extend(pids);
-        self.known_sockets = sockets;
-        self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
+        self.others.forget();
         self.attached = Some(live);
         self.has_attached.store(true, Ordering::Relaxed);
         Ok(())
@@ -270,19 +232,8 @@ impl<L: Attach> Waiting<L> {
 
     /// Checks whether another process has started to listen, which is not attached.
     fn look_for_others(&mut self) -> Result<(), Error> {
-        self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
-        let sockets = self.sockets.inodes()?;
-        if sockets.is_subset(&self.known_sockets) {
-            return Ok(());
-        }
-        self.known_sockets.extend(sockets);
-        let Ok(owners) = port_owners::port_owners(&self.ports) else { return Ok(()) };
-        if self.children {
-            self.known = procfs::with_descendants(&self.known);
-        }
-        let others: Vec<PortOwner> =
-            owners.into_iter().filter(|owner| !self.known.contains(&owner.pid)).collect();
-        for text in port_owners::describe(&others) {
+        let Some(live) = &mut self.attached else { return Ok(()) };
+        for text in port_owners::describe(&self.others.look(|pid| live.watches(pid))?) {
             let text =
                 format!("{text}, too, and will be attached to when the present server has ended");
             self.note_past(ShortfallKind::Unobservable, 1, text.clone());
@@ -303,8 +254,6 @@ impl<L: Attach> Waiting<L> {
     /// Adds the shortfalls of the server that has ended.
     fn detach(&mut self) {
         let Some(mut live) = self.attached.take() else { return };
-        self.known.clear();
-        self.known_sockets.clear();
         let status = live.status();
         let reported: u64 = of_lost(&status).map(|s| s.count).sum();
         self.past.lost += status.lost.saturating_sub(reported);
@@ -384,8 +333,8 @@ impl<L: Attach> EventSource for Waiting<L> {
                     None => continue,
                 }
             };
-            let until =
-                deadline.map_or(self.next_look_elsewhere, |d| d.min(self.next_look_elsewhere));
+            let next_look = self.others.next_look();
+            let until = deadline.map_or(next_look, |d| d.min(next_look));
             match live.next(Some(until))? {
                 Event::Ended(_) if !self.is_over && !live.is_leaving() => {
                     self.detach();
@@ -397,7 +346,7 @@ impl<L: Attach> EventSource for Waiting<L> {
                 }
                 Event::Ended(ending) => return Ok(Event::Ended(ending)),
                 Event::Deadline if deadline.is_none_or(|d| Instant::now() < d) => {
-                    if !self.is_over && self.next_look_elsewhere <= Instant::now() {
+                    if !self.is_over && next_look <= Instant::now() {
                         self.look_for_others()?;
                     }
                 }

@@ -66,6 +66,32 @@ fn workers_created_by_a_process_that_does_not_listen_are_counted() {
     }
 }
 
+#[test]
+fn a_process_that_begins_to_listen_later_makes_the_report_incomplete() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        let first = Server::c(&program, &["reuse"], &[Listens::V4]);
+        let mut second = Server::c(&program, &["reuse"], &[Listens::V4]);
+        second.argv[1] = first.argv[1].clone();
+        second.ports = first.ports.clone();
+        let plain = first.start(&stage, user);
+        let port = first.ports[0].number.to_string();
+        let options = ["--engine", engine, "--port", &port];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        let later = second.start(&stage, user);
+        wait_for("both listen", || listens(later.pid).then_some(()));
+        let made = first.clients(1, 200, 5).run();
+        let report = run.end_attached();
+        let said = format!("process {} (server) listens on 0.0.0.0:{port}, too", later.pid);
+        assert!(report.warnings().contains(&said), "{engine}: {}", report.warnings());
+        assert_eq!(report.0["complete"], false);
+        assert!(report.number("total") < made.values().sum::<u64>(), "both have accepted");
+        assert_free(plain.pid);
+    }
+}
+
 /// Whether a process has a socket at all: the C server opens one to listen, and no other before
 /// its first client.
 fn listens(pid: u32) -> bool {

@@ -383,6 +383,13 @@ impl Sampler {
         Ok(())
     }
 
+    /// Whether a process is watched.
+    pub(in crate::trace) fn watches(&mut self, pid: Tid) -> bool {
+        // The record of its creation may not have been processed yet.
+        self.round_past(monotonic_now());
+        self.threads.of_process(pid).next().is_some()
+    }
+
     /// The processes that are watched.
     pub(in crate::trace) fn processes(&self) -> impl Iterator<Item = Tid> {
         self.threads.processes()

@@ -22,11 +22,13 @@ use crate::model::connection::Connection;
 use crate::model::event_source::{Ending, Event, EventSource};
 use crate::model::plural;
 use crate::model::record_time::RecordTime;
+use crate::sys::ptrace::Tid;
 use crate::sys::wake;
 use crate::{ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
 use super::error::Error;
+use super::procfs;
 use super::spawn::Start;
 use signals::SignalHandler;
 use tracees::{Phase, Tracees, Watched};
@@ -87,6 +89,11 @@ impl Tracer {
     /// Whether a signal has ended the count.
     pub(super) fn is_leaving(&self) -> bool {
         self.tracees.phase == Phase::Leaving
+    }
+
+    /// Whether a process is traced.
+    pub(super) fn watches(&self, pid: Tid) -> bool {
+        procfs::threads(pid).into_iter().any(procfs::is_traced_by_us)
     }
 
     fn new(tracees: Tracees, signals: SignalHandler) -> Tracer {
