@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 37] = [
+pub const FORMATS: [&str; 38] = [
     "asa",
     "conntrack",
     "events",
@@ -71,6 +71,7 @@ pub const FORMATS: [&str; 37] = [
     "audit",
     "tcpstates",
     "sock-state",
+    "kdump",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

@@ -70,6 +70,8 @@ const STATES: &str = "SKADDR           PID     COMM       LADDR           LPORT 
 const STATE: &str = "  <idle>-0       [003] ..s2. 3794784.785158: inet_sock_set_state: family=AF_INET protocol=IPPROTO_TCP \
     sport=443 dport=40755 saddr=192.0.2.77 daddr=198.51.100.7 saddrv6=::ffff:192.0.2.77 daddrv6=::ffff:198.51.100.7 \
     oldstate=TCP_SYN_RECV newstate=TCP_ESTABLISHED\n";
+const KDUMP: &str = "   912 nginx    CALL  accept(0x6,0x7fffffffe5a0,0x7fffffffe59c)\n   \
+    912 nginx    STRU  struct sockaddr { AF_INET, 198.51.100.7:40755 }\n   912 nginx    RET   accept 4\n";
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
@@ -760,6 +762,24 @@ fn table() -> Vec<Row> {
             &["3 of its events were lost"],
         ),
         row(
+            "kdump.cut",
+            format!("{KDUMP}   912 nginx    STRU  struct sockaddr {{ AF_INET, 198.51"),
+            1,
+            &["kdump.cut: 1 line could not be read"],
+        ),
+        row(
+            "kdump.lost",
+            format!("{KDUMP}   912 nginx    Events dropped.\n"),
+            1,
+            &["the record itself says that it lost events, 1 time"],
+        ),
+        row(
+            "kdump.read",
+            KDUMP.replace("accept", "read"),
+            0,
+            &["no call of accept is in it", "ktrace"],
+        ),
+        row(
             "tcpstates.unreadable",
             format!("{STATES}{}", STATES.replace("198.51.100.7 ", "198.51.100 ")),
             1,
@@ -935,32 +955,37 @@ fn line_ends_and_colours_do_not_change_a_count() {
     }
 }
 
+const EVENT: &str = "    [NEW] tcp      6 120 SYN_SENT src=198.51.100.30 dst=192.0.2.77 sport=33557 \
+        dport=80 [UNREPLIED] src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557\n";
+
+/// Records with one connection each.
+const ONE_OF_EACH: [(&str, &str); 19] = [
+    ("strace", ACCEPT),
+    ("netfilter", LOG),
+    ("tcpdump", DUMP),
+    ("netflow", FLOW),
+    ("conntrack", EVENT),
+    ("tcpaccept", ACCEPTED),
+    ("tcplife", LIFE),
+    ("tcptracer", TRACER),
+    ("tcpstates", STATES),
+    ("sock-state", STATE),
+    ("kdump", KDUMP),
+    ("systemtap", SYSTEMTAP),
+    ("filterlog", FILTERLOG),
+    ("asa", ASA),
+    ("fortigate", FORTI),
+    ("haproxy", HANDSHAKE),
+    ("sysdig", SYSDIG),
+    ("mikrotik", MIKROTIK),
+    ("sockets", SOCKETS),
+];
+
 /// Records of two formats in one file: whichever is read, the other is reported.
 #[test]
 fn lines_of_another_format_make_the_report_incomplete() {
     let folder = tempfile::tempdir().unwrap();
-    let event = "    [NEW] tcp      6 120 SYN_SENT src=198.51.100.30 dst=192.0.2.77 sport=33557 \
-        dport=80 [UNREPLIED] src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557\n";
-    let all = [
-        ("strace", ACCEPT),
-        ("netfilter", LOG),
-        ("tcpdump", DUMP),
-        ("netflow", FLOW),
-        ("conntrack", event),
-        ("tcpaccept", ACCEPTED),
-        ("tcplife", LIFE),
-        ("tcptracer", TRACER),
-        ("tcpstates", STATES),
-        ("sock-state", STATE),
-        ("systemtap", SYSTEMTAP),
-        ("filterlog", FILTERLOG),
-        ("asa", ASA),
-        ("fortigate", FORTI),
-        ("haproxy", HANDSHAKE),
-        ("sysdig", SYSDIG),
-        ("mikrotik", MIKROTIK),
-        ("sockets", SOCKETS),
-    ];
+    let all = ONE_OF_EACH;
     let complete = |name: &str, text: &[u8]| {
         let row = row("mixed", text, 0, &[]);
         std::fs::write(folder.path().join("mixed"), text).unwrap();

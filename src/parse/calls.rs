@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Made(Socket, Option<Local>),
     /// The address of the call in the line before.
     Address(Local),
+    /// The address of the call whose result follows.
+    Answers(Local),
     /// Another call.
     Other,
 }
@@ -80,9 +82,25 @@ pub(crate) fn unknown_ends() -> Ends {
     Ends { client: unknown(), client_port: None, server: unknown(), server_port: None }
 }
 
+/// Fills in the ends as far as they are known. Returns whether they may be those of a connection of IP.
+fn fill(ends: &mut Ends, client: Option<Local>, server: Option<Local>) -> bool {
+    if client == Some(Local::Other) || server == Some(Local::Other) {
+        return false;
+    }
+    if let Some(Local::Ip(host, port)) = client {
+        (ends.client_port, ends.client) = (Some(port), host.unwrap_or(ends.client.clone()));
+    }
+    if let Some(Local::Ip(host, port)) = server {
+        (ends.server_port, ends.server) = (Some(port), host.unwrap_or(ends.server.clone()));
+    }
+    true
+}
+
 /// What the next line of a thread may complete.
 enum Pending {
     Accepts(Socket),
+    /// The socket that accept was called with, and the address that it will return.
+    Answers(Option<Socket>, Local),
     Accepted(Box<Event>, Option<RecordTime>),
     Binds(Socket),
 }
@@ -118,33 +136,26 @@ impl Calls {
         let Call { thread, step, .. } = call;
         let pending = self.pending.remove(&thread);
         if let Step::Address(address) = step {
-            match (pending, address) {
-                (Some(Pending::Accepted(mut event, time)), Local::Ip(host, port)) => {
-                    event.ends.client = host.unwrap_or(event.ends.client);
-                    event.ends.client_port = Some(port);
-                    self.give(*event, time, give);
-                }
-                (Some(Pending::Binds(socket)), address) => self.learn(thread, socket, address),
-                _ => {}
-            }
-            return;
+            return self.answer(thread, pending, address, give);
         }
-        let mut began = None;
+        let (mut began, mut client) = (None, None);
         match pending {
             Some(Pending::Accepted(event, time)) => self.give(*event, time, give),
             Some(Pending::Accepts(socket)) => began = Some(socket),
-            Some(Pending::Binds(_)) | None => {}
+            Some(Pending::Answers(socket, address)) => (began, client) = (socket, Some(address)),
+            Some(Pending::Binds(socket)) => {
+                if let Step::Answers(address) = step {
+                    return self.learn(thread, socket, address);
+                }
+            }
+            None => {}
         }
         match step {
             Step::Accepted { listener, mut event, is_address_next } => {
                 self.seen.has_accept = true;
-                match listener.or(began).and_then(|socket| self.local(thread, socket)) {
-                    Some(Local::Other) => return,
-                    Some(Local::Ip(host, port)) => {
-                        event.ends.server = host.unwrap_or(event.ends.server);
-                        event.ends.server_port = Some(port);
-                    }
-                    None => {}
+                let server = listener.or(began).and_then(|socket| self.local(thread, socket));
+                if !fill(&mut event.ends, client, server) {
+                    return;
                 }
                 if is_address_next && self.pending.len() < MAX_KNOWN {
                     self.pending.insert(thread, Pending::Accepted(event, time));
@@ -159,6 +170,9 @@ impl Calls {
                     self.pending.insert(thread, Pending::Accepts(socket));
                 }
             }
+            Step::Answers(address) if self.pending.len() < MAX_KNOWN => {
+                self.pending.insert(thread, Pending::Answers(began, address));
+            }
             Step::Bound(socket, local) => self.learn(thread, socket, local),
             Step::Binds(socket) if self.pending.len() < MAX_KNOWN => {
                 self.pending.insert(thread, Pending::Binds(socket));
@@ -169,7 +183,27 @@ impl Calls {
                     self.learn(thread, socket, local);
                 }
             }
-            Step::Binds(_) | Step::Address(_) | Step::Other => {}
+            Step::Binds(_) | Step::Address(_) | Step::Answers(_) | Step::Other => {}
+        }
+    }
+
+    /// Takes the address of the call in the line before.
+    fn answer(
+        &mut self,
+        thread: Thread,
+        pending: Option<Pending>,
+        address: Local,
+        give: &mut dyn FnMut(Event, Option<RecordTime>),
+    ) {
+        match pending {
+            Some(Pending::Accepted(mut event, time)) => {
+                let is_inet = fill(&mut event.ends, Some(address), None);
+                if is_inet {
+                    self.give(*event, time, give);
+                }
+            }
+            Some(Pending::Binds(socket)) => self.learn(thread, socket, address),
+            _ => {}
         }
     }
 
@@ -297,6 +331,31 @@ mod tests {
         assert_eq!(seen, [(None, None)], "another socket");
         let unix = (THREAD, Step::Bound(three, Local::Other));
         assert_eq!(ports(vec![unix, (THREAD, accepted(3, false))]), [], "a Unix socket");
+    }
+
+    #[test]
+    fn an_address_before_the_result_belongs_to_the_call_of_its_thread() {
+        let result = || {
+            let event = Box::new(Event::new(Stamp::None, unknown_ends(), Some(true)));
+            Step::Accepted { listener: None, event, is_address_next: false }
+        };
+        let seen = ports(vec![
+            (THREAD, Step::Binds(Socket::Descriptor(3))),
+            (THREAD, Step::Answers(address(80))),
+            (THREAD, Step::Accepts(Some(Socket::Descriptor(3)))),
+            (THREAD, Step::Answers(address(40755))),
+            (THREAD, result()),
+            // The beginning of the call is not in the log.
+            (THREAD, Step::Answers(address(40756))),
+            (THREAD, result()),
+            // The address is that of connect.
+            (THREAD, Step::Answers(address(99))),
+            (THREAD, Step::Other),
+            (THREAD, result()),
+            (THREAD, Step::Answers(Local::Other)),
+            (THREAD, result()),
+        ]);
+        assert_eq!(seen, [(Some(40755), Some(80)), (Some(40756), None), (None, None)]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod host;
 mod host_pattern;
 mod input;
 mod json_lines;
+mod kdump;
 mod line_log;
 mod lines;
 mod mikrotik;

@@ -3,7 +3,7 @@
 use super::lines;
 use super::reader::RecordFormat;
 use super::{
-    asa, audit, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy,
+    asa, audit, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, kdump,
     mikrotik, mongodb, netfilter, netflow, parquet, pcap, perf_trace, report, server_log,
     sock_state, socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss, tshark, vpc_flow,
     windows_firewall, zeek,
@@ -19,6 +19,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &gvisor::FORMAT,
     &perf_trace::FORMAT,
     &truss::FORMAT,
+    &kdump::FORMAT,
     &audit::FORMAT,
     &sock_state::FORMAT,
     &strace::FORMAT,

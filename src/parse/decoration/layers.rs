@@ -109,7 +109,7 @@ fn leading_blanks(line: &[u8]) -> &[u8] {
 }
 
 /// The number that a line begins with, and what follows the blank behind it.
-fn numbered(line: &[u8]) -> Option<(i64, &[u8])> {
+pub(crate) fn numbered(line: &[u8]) -> Option<(i64, &[u8])> {
     let mut cursor = Cursor(line);
     cursor.blanks();
     let number = cursor.number_up_to(9)?;
