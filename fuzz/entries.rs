@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 38] = [
+pub const FORMATS: [&str; 40] = [
     "asa",
     "conntrack",
     "events",
@@ -72,6 +72,8 @@ pub const FORMATS: [&str; 38] = [
     "tcpstates",
     "sock-state",
     "kdump",
+    "juniper",
+    "paloalto",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

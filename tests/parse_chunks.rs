@@ -224,14 +224,16 @@ fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Logs with one event a line.
-const LINE_LOGS: [&str; 14] = [
+const LINE_LOGS: [&str; 16] = [
     "asa",
     "filterlog",
     "fortigate",
     "gcp-flow",
     "haproxy",
+    "juniper",
     "mikrotik",
     "mongodb",
+    "paloalto",
     "server-log",
     "sock-state",
     "suricata",

@@ -72,6 +72,18 @@ const STATE: &str = "  <idle>-0       [003] ..s2. 3794784.785158: inet_sock_set_
     oldstate=TCP_SYN_RECV newstate=TCP_ESTABLISHED\n";
 const KDUMP: &str = "   912 nginx    CALL  accept(0x6,0x7fffffffe5a0,0x7fffffffe59c)\n   \
     912 nginx    STRU  struct sockaddr { AF_INET, 198.51.100.7:40755 }\n   912 nginx    RET   accept 4\n";
+const JUNIPER: &str = "Nov 22 10:58:42 fw1 RT_FLOW: RT_FLOW_SESSION_CREATE: session created \
+    198.51.100.7/40755->192.0.2.77/443 junos-https 198.51.100.7/40755->192.0.2.77/443 None None 6 permit untrust trust 5 \
+    N/A(N/A) ge-0/0/1.0\n";
+/// A session of which the log has only the end.
+fn juniper_close() -> String {
+    JUNIPER
+        .replace("CREATE: session created", "CLOSE: session closed TCP FIN:")
+        .replace(" trust 5 ", " trust 5 8(1234) 9(5678) 3 ")
+}
+const PALOALTO: &str = "1,2026/11/22 10:58:44,01606001116,TRAFFIC,start,2049,2026/11/22 10:58:43,198.51.100.7,192.0.2.77,\
+    0.0.0.0,0.0.0.0,rule1,,,ssl,vsys1,untrust,trust,ethernet1/2,ethernet1/1,all,2026/11/22 10:58:44,11449,1,40755,443,0,0,\
+    0x200000,tcp,allow,78,78,0,1,2026/11/22 10:58:42,0,any\n";
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
@@ -762,6 +774,43 @@ fn table() -> Vec<Row> {
             &["3 of its events were lost"],
         ),
         row(
+            "juniper.cut",
+            format!("{JUNIPER}{}", cut(JUNIPER, 60)),
+            1,
+            &["juniper.cut: 1 line could not be read"],
+        ),
+        row(
+            "juniper.ends",
+            format!("{}{JUNIPER}", juniper_close().repeat(1001)),
+            1001,
+            &["juniper.ends: 1 line could not be read"],
+        ),
+        row(
+            "juniper.denied",
+            JUNIPER.replace("CREATE: session created", "DENY: session denied"),
+            0,
+            &["only what was blocked is in it"],
+        ),
+        row(
+            "juniper.udp",
+            JUNIPER.replace(" 6 permit", " 17 permit"),
+            0,
+            &["it has no TCP session at all"],
+        ),
+        row(
+            "paloalto.several",
+            format!("{PALOALTO}{}", PALOALTO.replace(",11449,1,", ",11449,3,")),
+            1,
+            &["paloalto.several: 1 line could not be read"],
+        ),
+        row(
+            "paloalto.cut",
+            format!("{PALOALTO}{}", cut(PALOALTO, 40)),
+            1,
+            &["paloalto.cut: 1 line could not be read"],
+        ),
+        row("paloalto.udp", PALOALTO.replace(",tcp,", ",udp,"), 0, &["it has no TCP session"]),
+        row(
             "kdump.cut",
             format!("{KDUMP}   912 nginx    STRU  struct sockaddr {{ AF_INET, 198.51"),
             1,
@@ -959,7 +1008,7 @@ const EVENT: &str = "    [NEW] tcp      6 120 SYN_SENT src=198.51.100.30 dst=192
         dport=80 [UNREPLIED] src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557\n";
 
 /// Records with one connection each.
-const ONE_OF_EACH: [(&str, &str); 19] = [
+const ONE_OF_EACH: [(&str, &str); 21] = [
     ("strace", ACCEPT),
     ("netfilter", LOG),
     ("tcpdump", DUMP),
@@ -971,6 +1020,8 @@ const ONE_OF_EACH: [(&str, &str); 19] = [
     ("tcpstates", STATES),
     ("sock-state", STATE),
     ("kdump", KDUMP),
+    ("juniper", JUNIPER),
+    ("paloalto", PALOALTO),
     ("systemtap", SYSTEMTAP),
     ("filterlog", FILTERLOG),
     ("asa", ASA),
