@@ -157,15 +157,19 @@ pub(crate) fn unwrap_object(object: &[u8]) -> Option<Vec<u8>> {
 /// Returns the lines in a line of logfmt or of JSON, as [`unwrap_object`] does.
 pub(crate) fn unwrap_line(line: &[u8]) -> Option<Vec<u8>> {
     let line = line.trim_ascii();
+    if may_be_wrapped(line) { unwrap_object(line) } else { None }
+}
+
+/// Whether a line, without blanks around it, may be what [`unwrap_line`] unwraps.
+#[inline]
+pub(crate) fn may_be_wrapped(line: &[u8]) -> bool {
     // What begins with a letter or digit is an object behind `data:`, or logfmt.
     let begins = || {
         !line.first().is_some_and(u8::is_ascii_alphanumeric)
             || line.starts_with(b"data:")
             || logfmt::begins(line)
     };
-    let may_be_wrapped =
-        line.starts_with(b"{\"") || begins() && memchr::memmem::find(line, b"=\"").is_some();
-    if may_be_wrapped { unwrap_object(line) } else { None }
+    line.starts_with(b"{\"") || begins() && memchr::memmem::find(line, b"=\"").is_some()
 }
 
 /// An object or an array that is open.

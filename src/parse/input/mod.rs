@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 pub(super) use self::archive::Members;
-pub(super) use self::json::{UnwrapStatus, unwrap_line, unwrap_object};
+pub(super) use self::json::{UnwrapStatus, may_be_wrapped, unwrap_line, unwrap_object};
 use self::samples::Samples;
 pub(crate) use self::source::Plain;
 use self::source::{CountedStream, Source};

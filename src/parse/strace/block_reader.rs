@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
+use super::next_hit::NextHits;
 use super::prefix::{Prefix, split};
 use super::recent::Meanings;
-use super::result::ACCEPT;
-use super::{fast_path, line, rescue, window, wrapped};
+use super::{fast_path, line, prefixed, rescue, window, wrapped};
 use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
 
@@ -43,22 +43,48 @@ impl BlockReader<'_> {
         let at = u32::try_from(start).unwrap_or(u32::MAX);
         let bytes = window::first_bytes(rest, &mut state.padded);
         match fast_path::line(bytes, &self.block.briefs.recent, &mut state.meanings) {
-            Some(fast_path::Line::Accepted(accepted)) => {
+            Some(fast_path::Line::Other(stamp)) => {
+                let end = lines::end(rest);
+                if state.hits.has_accept(text, start..start + end) {
+                    self.any_line(&rest[..end], at, state);
+                } else {
+                    self.block.clock_span.see(stamp);
+                }
+                end + 1
+            }
+            Some(line) => self.known_line(line, rest, at, &mut state.entries),
+            None if rest[0] == 0 => lines::hole(rest),
+            None => self.line_of_other_form(text, start, state),
+        }
+    }
+
+    /// Takes the line that the fast path read at the beginning of `rest`, and gives its length with its
+    /// end.
+    #[inline(always)]
+    fn known_line(
+        &mut self,
+        line: fast_path::Line,
+        rest: &[u8],
+        at: u32,
+        entries: &mut OpenEntries,
+    ) -> usize {
+        match line {
+            fast_path::Line::Accepted(accepted) => {
                 self.accepted(accepted, rest, at);
                 accepted.length
             }
-            Some(fast_path::Line::Resumed(accepted)) => {
-                self.resumed_accept(accepted, rest, at, &mut state.entries);
+            fast_path::Line::Resumed(accepted) => {
+                self.resumed_accept(accepted, rest, at, entries);
                 accepted.length
             }
-            Some(fast_path::Line::Entry { pid, stamp, fd, length }) => {
+            fast_path::Line::Entry { pid, stamp, fd, length } => {
                 let stamp = self.block.clock_span.see(stamp);
-                state.entries.add(pid, self.block.facts.len());
+                entries.add(pid, self.block.facts.len());
                 let call = Call { fd, ..Call::new(Name::Accept) };
                 self.fact(at, pid, stamp, LinePart::Entry, call);
                 length
             }
-            Some(fast_path::Line::Close { pid, stamp, spent, fd, length }) => {
+            fast_path::Line::Close { pid, stamp, spent, fd, length } => {
                 let stamp = self.block.clock_span.see(stamp).plus(spent);
                 if !self.block.briefs.close(fd) {
                     let returned = Returned::Value(0);
@@ -67,36 +93,67 @@ impl BlockReader<'_> {
                 }
                 length
             }
-            Some(fast_path::Line::Failed(stamp, length)) => {
+            fast_path::Line::Failed(stamp, length) => {
                 self.block.clock_span.see(stamp);
                 self.block.failed_accepts += 1;
                 length
             }
-            Some(fast_path::Line::Other(stamp)) => {
-                let end = lines::end(rest);
-                if state.accepts.within(text, start..start + end) {
-                    self.any_line(&rest[..end], at, state);
-                } else {
-                    self.block.clock_span.see(stamp);
-                }
-                end + 1
-            }
-            None if rest[0] == 0 => lines::hole(rest),
-            None => {
-                let end = lines::end(rest);
-                let line = &rest[..end];
-                if wrapped::may_begin(line)
-                    && let Some((joined, length)) = wrapped::join(rest)
-                {
-                    self.any_line(&joined, at, state);
-                    return length;
-                }
-                if !line::is_stack_frame(line) {
-                    self.any_line(line, at, state);
-                }
-                end + 1
+            fast_path::Line::Other(stamp) => {
+                self.block.clock_span.see(stamp);
+                lines::end(rest) + 1
             }
         }
+    }
+
+    /// Reads the line at `start` of `text`, which does not begin in a form of the fast path, and gives
+    /// its length with its end.
+    #[inline(never)]
+    fn line_of_other_form(&mut self, text: &[u8], start: usize, state: &mut State) -> usize {
+        let rest = &text[start..];
+        let at = u32::try_from(start).unwrap_or(u32::MAX);
+        let end = lines::end(rest);
+        if let Some((line, before)) = self.behind_prefixes(text, start..start + end, state) {
+            return before + self.known_line(line, &rest[before..], at, &mut state.entries);
+        }
+        let line = &rest[..end];
+        if wrapped::may_begin(line)
+            && let Some((joined, length)) = wrapped::join(rest)
+        {
+            self.any_line(&joined, at, state);
+            return length;
+        }
+        if !line::is_stack_frame(line) {
+            self.any_line(line, at, state);
+        }
+        end + 1
+    }
+
+    /// The line that is `part` of `text` as the fast path reads it behind the prefixes of other
+    /// programs, and their length. `None` if the general path may read it in another way.
+    #[inline(always)]
+    fn behind_prefixes(
+        &self,
+        text: &[u8],
+        part: Range<usize>,
+        state: &mut State,
+    ) -> Option<(fast_path::Line, usize)> {
+        let State { meanings, hits, padded, .. } = state;
+        let line = &text[part.clone()];
+        let (known, before, wrapper) = prefixed::find_behind(line, |before| {
+            let bytes = window::first_bytes(&text[part.start + before..], padded);
+            fast_path::line(bytes, &self.block.briefs.recent, meanings)
+        })?;
+        let is_doubtful = match known {
+            fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
+            fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
+                rescue::has_unread_accept(line)
+            }
+            fast_path::Line::Close { .. } => hits.has_accept(text, part),
+            fast_path::Line::Other(_) => {
+                hits.has_accept(text, part.clone()) || hits.may_hide_accept(text, part)
+            }
+        };
+        (!is_doubtful).then(|| (known.behind(wrapper), before))
     }
 
     /// Reads a line that begins at `at`, in any form.
@@ -187,7 +244,7 @@ impl BlockReader<'_> {
 
 /// What is known from one line of a text to the next.
 struct State {
-    accepts: NextAccept,
+    hits: NextHits,
     entries: OpenEntries,
     meanings: Meanings,
     padded: [u8; window::LENGTH],
@@ -196,7 +253,7 @@ struct State {
 impl Default for State {
     fn default() -> State {
         State {
-            accepts: NextAccept::default(),
+            hits: NextHits::default(),
             entries: OpenEntries::default(),
             meanings: Meanings::default(),
             padded: [0; window::LENGTH],
@@ -222,30 +279,6 @@ impl OpenEntries {
     fn take(&mut self, pid: u32) -> Option<usize> {
         let slot = &mut self.slots[pid as usize % 32];
         if slot.0 == pid { std::mem::take(slot).1.checked_sub(1) } else { None }
-    }
-}
-
-/// Where the next line is that may tell of an accept, so that the lines before it need no search.
-#[derive(Default)]
-struct NextAccept {
-    /// No `accept` is between here and the place that was asked for last.
-    at: Option<usize>,
-}
-
-impl NextAccept {
-    /// Whether one is in a part of `text`. Parts never go back.
-    #[inline]
-    fn within(&mut self, text: &[u8], part: Range<usize>) -> bool {
-        let from = part.start;
-        let next = match self.at {
-            Some(at) if at >= from => at,
-            _ => {
-                let at = ACCEPT.find(&text[from..]).map_or(usize::MAX, |n| from + n);
-                self.at = Some(at);
-                at
-            }
-        };
-        next < part.end
     }
 }
 
@@ -339,14 +372,103 @@ mod tests {
             let bytes = window::first_bytes(text.as_bytes(), &mut padded);
             let read = fast_path::line(bytes, &block.briefs.recent, &mut Meanings::default());
             assert!(read.is_some(), "{text}");
+            for prefix in PREFIXES_OF_FAST_PATH {
+                let text = format!("{prefix}{text}");
+                let reader = BlockReader { block: &mut Block::default() };
+                let part = 0..text.len() - 1;
+                let read = reader.behind_prefixes(text.as_bytes(), part, &mut State::default());
+                assert_eq!(read.map(|(_, before)| before), Some(prefix.len()), "{text}");
+            }
         }
     }
 
+    const PREFIXES_OF_FAST_PATH: [&str; 6] = [
+        "Nov 22 10:53:30 web1 strace[812]: ",
+        "2026-11-22T10:53:30.123456789Z stderr F ",
+        "2026-11-22T10:53:30+0100 web1 strace[812]: ",
+        "web-1  | ",
+        "123:",
+        "log.txt:123:",
+    ];
+
+    /// What other programs put before lines, and what nearly looks so.
+    const PREFIXES: [&str; 44] = [
+        "Nov 22 10:53:30 web1 strace[812]: ",
+        "Nov  2 10:53:30 web1 strace: ",
+        "Nov 22 10:53:30 ",
+        "Nov 32 10:53:30 web1 strace[812]: ",
+        "Nov 22 24:53:30 web1 strace[812]: ",
+        "Nov 22 10:53:30 web1 ",
+        "Nov 22 10:53:30 web1 strace[812]:  ",
+        "<13>Nov 22 10:53:30 web1 strace[812]: ",
+        "<13>1 2026-11-22T10:53:30.5Z web1 strace 812 - - ",
+        "<30>",
+        "2026-11-22T10:53:30.123456789Z ",
+        "2026-11-22T10:53:30.123456789Z stderr F ",
+        "2026-11-22T10:53:30.123456789Z stdout P ",
+        "2026-11-22T10:53:30+0100 web1 strace[812]: ",
+        "2026-11-22 10:53:30,123 ",
+        "2026-13-22T10:53:30Z ",
+        "web-1  | ",
+        "web-1 | ",
+        "web| ",
+        "web |",
+        "accept-1  | ",
+        "accept4(1): ",
+        "acce: ",
+        "sin_port=1 | ",
+        "12:",
+        "1:",
+        "123456789012345678901:",
+        "12-",
+        "log.txt:12:",
+        "log.txt:",
+        "/var/log/a.1-12-",
+        "2001:db8::7 ",
+        "10:53:30 ",
+        "10:53:30 | ",
+        "[2026-11-22 10:53:30] ",
+        "[  12.345678] ",
+        "[pod/web-1/app] ",
+        "> ",
+        "   ",
+        "a\t",
+        "time=\"a\" ",
+        "data: ",
+        "{\"log\":\"",
+        "NULL, ",
+    ];
+
+    /// What other programs and the line's own strings may put anywhere into a line.
+    const JUNK: [&str; 20] = [
+        "accept",
+        "accept4(3, NULL, NULL) = 7",
+        "<... accept resumed>",
+        "\u{1b}[1m",
+        "\r",
+        "\u{a0}",
+        "&lt;",
+        "\"",
+        "= 7",
+        "read(7) = 0",
+        " <unfinished ...>",
+        "sin_addr=inet_addr(\"1.2.3.4\")",
+        "cept4(",
+        "Waiting... ",
+        ": ",
+        " | ",
+        "Nov 22 10:53:30 web1 x: ",
+        "\\",
+        "<b>",
+        "\t",
+    ];
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
         fn both_paths_read_lines_that_nearly_look_right_alike(
+            prefixes in prop::collection::vec(prop::sample::select(&PREFIXES[..]), 0..3),
             pid in prop::sample::select(vec![
                 "", "1 ", "12 ", "123   ", "1234567 ", "12345678 ", "[pid 7] ", "[pid    77]  ",
                 "[pid7] ", "[pid  7 ", "7<a> ", "7<(a b)>  ", "[pid 7<a>] ", "7<a->b> ", "99999999999 ",
@@ -386,11 +508,21 @@ mod tests {
                 ") = 7<socket:[9]>\n", ") = 7<socket:[9]> <0.000019>\n", ") = 7<socket:[x]>\n", ") = 0\n", ") = 0 <0.000019>\n",
                 ") = -1 EAGAIN (Resource temporarily unavailable) <0.000019>\n", ") = -1 EAGAIN (Resource temporarily unavailable)\r\n",
             ]),
+            junk in prop::option::weighted(
+                0.2, (any::<prop::sample::Index>(), prop::sample::select(&JUNK[..])),
+            ),
             damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>())),
         ) {
-            let mut line =
-                [pid, time, call, first, address, length, flags, end].concat().into_bytes();
+            let before = prefixes.concat();
+            let mut line = [&*before, pid, time, call, first, address, length, flags, end].concat();
             // A line that is divided may be joined again, which is not the matter of either path.
+            let is_divided = line.trim_end_matches('\n').contains('\n');
+            if let Some((at, junk)) = junk.filter(|_| !is_divided) {
+                // Not behind the line feed.
+                let places: Vec<_> = line.char_indices().map(|(at, _)| at).collect();
+                line.insert_str(*at.get(&places), junk);
+            }
+            let mut line = line.into_bytes();
             if let Some((at, byte)) = damage.filter(|(_, byte)| !lines::is_end(*byte)) {
                 let at = at.index(line.len());
                 line[at] = byte;

@@ -99,11 +99,11 @@ fn is_error(value: &[u8]) -> bool {
 }
 
 /// What only an internet address has.
-static ADDRESS: LazyLock<[Finder<'static>; 4]> =
+pub(super) static ADDRESS: LazyLock<[Finder<'static>; 4]> =
     LazyLock::new(|| ["sin_port=", "sin_addr=", "sin6_port=", "_family=AF_INET"].map(Finder::new));
 
 /// What may be left of the name of accept.
-static NAME: LazyLock<[Finder<'static>; 6]> =
+pub(super) static NAME: LazyLock<[Finder<'static>; 6]> =
     LazyLock::new(|| ["accep", "ccept", "acce", "cept", "ept(", "ept4("].map(Finder::new));
 
 /// Whether a line of which no accepted connection was read has an accept, outside of strings, with a
