@@ -8,14 +8,15 @@ use crate::harness::*;
 
 /// A server such as PostgreSQL, whose first process blocks all signals while it accepts. It waits in
 /// poll(2), so that its buffer shows with the first accept.
-fn postmaster(stage: &Stage) -> Option<Server> {
-    Some(Server::c(&stage.server()?, &["postmaster", "address=heap"], &[Listens::V4; 2]))
+fn postmaster(stage: &Stage, more: &[&str]) -> Option<Server> {
+    let arguments = [&["postmaster", "address=heap"], more].concat();
+    Some(Server::c(&stage.server()?, &arguments, &[Listens::V4; 2]))
 }
 
 #[test]
 fn servers_with_a_process_per_connection_stay_with_their_samples() {
     let stage = Stage::get();
-    let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
+    let server = need!(postmaster(&stage, &[]), "the C server", "there is no C compiler");
     for user in User::all().into_iter().filter(|user| may_open_events(*user)) {
         let plain = server.start(&stage, user);
         let pid = plain.pid.to_string();
@@ -31,11 +32,11 @@ fn servers_with_a_process_per_connection_stay_with_their_samples() {
 
 /// tcptally is stopped until the first process has closed each socket, and has accepted all connections under
 /// the same descriptor.
-#[test]
-fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
+#[track_caller]
+fn asks_new_processes(more: &[&str]) {
     const CLIENTS: u8 = 8;
     let stage = Stage::get();
-    let server = need!(postmaster(&stage), "the C server", "there is no C compiler");
+    let server = need!(postmaster(&stage, more), "the C server", "there is no C compiler");
     let user = User::plain();
     if !may_open_events(user) {
         return;
@@ -66,4 +67,15 @@ fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
     assert_eq!(report.number("total"), u64::from(CLIENTS));
     assert_eq!(report.counts().len(), usize::from(CLIENTS), "one of each address");
     assert_free(plain.pid);
+}
+
+#[test]
+fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
+    asks_new_processes(&[]);
+}
+
+/// inetd, and systemd-socket-activate with `--accept`.
+#[test]
+fn sockets_that_new_processes_have_moved_to_another_descriptor_are_found() {
+    asks_new_processes(&["move"]);
 }

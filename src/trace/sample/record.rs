@@ -66,6 +66,13 @@ pub(super) struct Fork {
     pub parent: Thread,
 }
 
+impl Fork {
+    /// Whether it is the first thread of a new process.
+    pub(super) fn is_process(&self) -> bool {
+        self.child.pid != self.parent.pid
+    }
+}
+
 /// An accept that has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accept {

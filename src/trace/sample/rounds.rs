@@ -186,7 +186,7 @@ impl Sampler {
     }
 
     fn forked(&mut self, fork: Fork, time: u64, reported_by: Option<FamilyId>) {
-        let is_process = fork.child.pid != fork.parent.pid;
+        let is_process = fork.is_process();
         if is_process {
             self.unsuitable.forked(fork.parent.pid);
             if !self.targets.children {

@@ -1,7 +1,7 @@
 //! [`SocketQueries`]: queries the addresses of new sockets as soon as their samples have been read.
 //!
 //! A server that creates a process for each connection closes the socket soon. But the new process
-//! has it under the same descriptor, so its descriptor is queried instead.
+//! has it, under the same descriptor as a rule, so its descriptors are queried instead.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,11 +18,13 @@ use crate::trace::socket::{SocketLookup, Sockets};
 
 use super::counters::Counters;
 use super::listeners::living_thread;
-use super::record::{Accept, Fork, Record, Thread, What};
+use super::record::{Accept, Record, Thread, What};
 use super::same_accept::SampledAccept;
 
 /// Maximum number of new processes whose descriptor is queried.
 const MAX_CHILDREN: usize = 4;
+/// Maximum number of sockets of a new process that are queried.
+const MAX_OWN_SOCKETS: usize = 16;
 
 /// A sample: its time and event.
 type Key = (u64, u64);
@@ -47,8 +49,12 @@ struct QueryResult {
 
 impl QueryResult {
     fn has_peer(&self) -> bool {
-        matches!(self.socket, SocketLookup::Inet { peer: Some(_), .. })
+        has_peer(&self.socket)
     }
+}
+
+fn has_peer(socket: &SocketLookup) -> bool {
+    matches!(socket, SocketLookup::Inet { peer: Some(_), .. })
 }
 
 impl SocketQueries {
@@ -82,21 +88,26 @@ impl SocketQueries {
         self.known.insert(sample, result);
     }
 
-    /// Queries the processes that were created since, if the descriptor gave no peer.
+    /// Queries the processes that were created since, if the descriptor gave no peer, or was that of a later
+    /// accept by then.
     pub(super) fn query_new_processes(
         &mut self,
         pending: &VecDeque<Record>,
         (counters, sockets): (&Counters, &mut Sockets),
     ) {
-        if self.known.values().all(QueryResult::has_peer) {
+        let is_new_process =
+            |record: &Record| matches!(&record.what, What::Fork(f) if f.is_process());
+        if self.known.is_empty() || !pending.iter().any(is_new_process) {
             return;
         }
         for record in pending {
             let What::Accept(accept) = &record.what else { continue };
             let sample = (record.time, record.event);
-            let result = self.known.get(&sample).filter(|result| !result.has_peer());
-            let Some(result) = result else { continue };
+            let Some(result) = self.known.get(&sample) else { continue };
             let next = self.next_with_descriptor(sample, (accept, result.pid), pending, counters);
+            if result.has_peer() && next.is_none_or(|next| next > result.time) {
+                continue;
+            }
             let window = record.time..next.unwrap_or(u64::MAX);
             if let Some(other) = query_children(window, accept, pending, sockets) {
                 self.known.insert(sample, other);
@@ -182,10 +193,10 @@ fn query_children(
 ) -> Option<QueryResult> {
     let (fd, pid) = (accept.fd?, accept.thread.pid);
     let children = pending.iter().filter_map(|record| match &record.what {
-        What::Fork(Fork { child, parent })
-            if parent.pid == pid && child.pid != pid && between.contains(&record.time) =>
+        What::Fork(fork)
+            if fork.parent.pid == pid && fork.is_process() && between.contains(&record.time) =>
         {
-            Some(child.pid)
+            Some(fork.child.pid)
         }
         _ => None,
     });
@@ -193,7 +204,52 @@ fn query_children(
         let socket = sockets.find(child, fd, true);
         QueryResult { time: monotonic_now(), socket, pid: child }
     };
-    children.take(MAX_CHILDREN).map(query).find(QueryResult::has_peer)
+    let found = children.take(MAX_CHILDREN).map(query).find(QueryResult::has_peer);
+    found.or_else(|| {
+        let child = process_for(accept, between, pending)?;
+        let socket = sole_own_socket(child, pid, sockets)?;
+        Some(QueryResult { time: monotonic_now(), socket, pid: child })
+    })
+}
+
+/// The process that was created next after an accept, unless its creator had another connection that this process
+/// may serve.
+fn process_for(accept: &Accept, between: Range<u64>, pending: &VecDeque<Record>) -> Option<Tid> {
+    let pid = accept.thread.pid;
+    // A new process, or `None` for another connection.
+    let step = |record: &Record| match &record.what {
+        What::Fork(fork) if fork.parent.pid == pid && fork.is_process() => {
+            Some(Some(fork.child.pid))
+        }
+        What::Accept(other) if other.thread.pid == pid && other.fd != accept.fd => Some(None),
+        _ => None,
+    };
+    let from = pending.partition_point(|record| record.time < between.start);
+    let until = pending.partition_point(|record| record.time < between.end);
+    let before = pending.range(..from).rev().find_map(step);
+    if before == Some(None) {
+        return None;
+    }
+    pending.range(from..until).find_map(step)?
+}
+
+/// Finds the only connected socket that a new process has and its creator has not. The processes of inetd move it
+/// to another descriptor by dup2(2).
+fn sole_own_socket(child: Tid, creator: Tid, sockets: &mut Sockets) -> Option<SocketLookup> {
+    let own = socket_descriptors(child);
+    if own.is_empty() || own.len() > MAX_OWN_SOCKETS {
+        return None;
+    }
+    let kept = socket_descriptors(creator);
+    let own = own.into_iter().filter(|(inode, _)| !kept.contains_key(inode));
+    let mut connected = own.map(|(_, fd)| sockets.find(child, fd, true)).filter(has_peer);
+    connected.next().filter(|_| connected.next().is_none())
+}
+
+/// The sockets of a process by inode, each with one of its descriptors.
+fn socket_descriptors(pid: Tid) -> HashMap<u64, i32> {
+    let descriptors = procfs::descriptors(pid).into_iter();
+    descriptors.filter_map(|(fd, link)| Some((procfs::inode_of_link(&link)?, fd))).collect()
 }
 
 /// Whether the socket has the peer that the sample contains.
@@ -208,8 +264,10 @@ pub(super) fn confirms(sampled_peer: PeerAddr, peer: Option<SocketAddr>) -> bool
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::super::counters::{FamilyId, Place};
-    use super::super::record::{Buffer, Site};
+    use super::super::record::{Buffer, Fork, Site};
     use super::*;
 
     const THREAD: Thread = Thread { pid: 1, tid: 1 };
@@ -253,6 +311,58 @@ mod tests {
     fn a_second_sample_of_an_accept_does_not_invalidate_its_result() {
         assert!(counts(EVENTS[1], THREAD, None));
         assert!(counts(EVENTS[1], THREAD, Some(SAMPLED - 1)));
+    }
+
+    /// The process that serves the accept of descriptor 7 at `SAMPLED`. Given are accepts, as descriptors, and
+    /// new processes, as negative process IDs, in order.
+    fn process_for_accept(steps: &[i32]) -> Option<Tid> {
+        let at = steps.iter().position(|step| *step == 7).unwrap() as u64;
+        let record = |(n, step): (usize, &i32)| {
+            let child = Thread { pid: -step, tid: -step };
+            let what = match step {
+                0.. => What::Accept(Accept { fd: Some(*step), ..accept(THREAD) }),
+                _ => What::Fork(Fork { child, parent: THREAD }),
+            };
+            Record { time: SAMPLED - at + n as u64, event: EVENTS[0], what }
+        };
+        let pending: VecDeque<Record> = steps.iter().enumerate().map(record).collect();
+        process_for(&accept(THREAD), SAMPLED..u64::MAX, &pending)
+    }
+
+    #[test]
+    fn the_next_process_serves_an_accept_unless_it_may_serve_another() {
+        assert_eq!(process_for_accept(&[7, -20, -21]), Some(20));
+        assert_eq!(process_for_accept(&[6, -19, 7, -20]), Some(20), "the former has its own");
+        assert_eq!(process_for_accept(&[6, 7, -20]), None, "it may serve the former");
+        assert_eq!(process_for_accept(&[7, 8, -20]), None, "it may serve the later one");
+        assert_eq!(process_for_accept(&[-19, 7]), None, "it was created before");
+    }
+
+    /// This process stands for the one that was created for the first accept.
+    #[test]
+    fn a_new_process_is_queried_if_the_descriptor_was_that_of_a_later_accept() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let me = std::process::id() as Tid;
+        let child = Thread { pid: me, tid: me };
+        let first = Accept { fd: Some(accepted.as_raw_fd()), ..accept(THREAD) };
+        let record = |time, what| Record { time, event: EVENTS[0], what };
+        let pending = VecDeque::from([
+            record(SAMPLED, What::Accept(first)),
+            record(SAMPLED + 1, What::Fork(Fork { child, parent: THREAD })),
+            record(LATER, What::Accept(first)),
+        ]);
+        let sample = (SAMPLED, EVENTS[0]);
+        let of_later = SocketLookup::Inet { local: None, peer: Some(([127, 0, 0, 5], 1).into()) };
+        let result = QueryResult { time: QUERIED, socket: of_later, pid: THREAD.pid };
+        let mut queries = SocketQueries::default();
+        queries.known.insert(sample, result);
+        let counters = Counters::default();
+        queries.query_new_processes(&pending, (&counters, &mut Sockets::default()));
+        let told = queries.take(sample, &first, &pending, &counters);
+        let (local, peer) = (listener.local_addr().ok(), client.local_addr().ok());
+        assert_eq!(told, Some(SocketLookup::Inet { local, peer }));
     }
 
     #[test]

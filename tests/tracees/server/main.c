@@ -31,6 +31,7 @@
  *   fork                    a process per connection
  *   postmaster              a process per connection, until the client leaves; the first process
  *                           blocks all signals but while it waits (PostgreSQL up to 15)
+ *   move                    with postmaster: each process moves its connection to descriptor 0 (inetd)
  *   vfork                   a vforked and executed process per connection
  *   oneshot=N               N processes; each accepts one connection, and another takes its place
  *   oneexec=N               the same, and each executes this program before it accepts
@@ -205,6 +206,8 @@ int main(int argc, char **argv)
             continue;
         else if (!strcmp(a, "swap"))
             options.swap = 1;
+        else if (!strcmp(a, "move"))
+            options.move = 1;
         else if (!strcmp(a, "regain")) {
             options.regain = 1;
             if (setegid(getgid()) < 0)

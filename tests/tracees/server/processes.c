@@ -57,6 +57,12 @@ void run_postmaster(void)
         }
         if (fork_bound() == 0) {
             char byte;
+            if (options.move) {
+                if (dup2(fd, 0) < 0)
+                    fail("dup2");
+                close(fd);
+                fd = 0;
+            }
             if (write(fd, "ok\n", 3) == 3)
                 while (read(fd, &byte, 1) > 0)
                     ;

@@ -19,7 +19,7 @@ enum { MAX_LISTENERS = 16 };
 struct options {
     enum { ACCEPT, ACCEPT4, SOCKETCALL, SOCKETCALL4, INT80 } call;
     enum { FULL, NONE, SHORT, STALE, HEAP, SHARED, REWRITTEN, DEEP } address;
-    int mute, reuse_port, block_signals, reset_signals, die_of_segv, exit_status, regain, swap;
+    int mute, reuse_port, block_signals, reset_signals, die_of_segv, exit_status, regain, swap, move;
     long exit_after;
     /* The bad arguments that every second call gets; NULL for none. */
     const char *bad;
