@@ -318,8 +318,21 @@ impl AutoEngine {
 }
 
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
-const OFF_STACK: [&str; 7] =
-    ["haproxy", "mosquitto", "node", "php", "squid", "uwsgi", "uwsgi-core"];
+const OFF_STACK: [&str; 13] = [
+    "cupsd",
+    "h2o",
+    "haproxy",
+    "mosquitto",
+    "named",
+    "node",
+    "php",
+    "privoxy",
+    "squid",
+    "unbound",
+    "uwsgi",
+    "uwsgi-core",
+    "webfsd",
+];
 /// Maximum number of threads of a process that are checked.
 const MAX_INSPECTED_THREADS: usize = 64;
 

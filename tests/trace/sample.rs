@@ -100,6 +100,30 @@ fn auto_knows_a_program_that_it_has_handed_over_before() {
     }
 }
 
+#[test]
+fn auto_knows_programs_by_name() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_open_events(user) {
+        return;
+    }
+    for name in ["cupsd", "named", "webfsd"] {
+        let folder = open_folder();
+        let program_of_name = folder.path().join(name);
+        std::fs::copy(&program, &program_of_name).expect("a folder to write in");
+        let server = Server::c(&program_of_name, &["address=null"], &[Listens::V4; 2]);
+        let plain = server.start(&stage, user);
+        let mut run = Run::attach(&stage, user, &["-v", "-p", &plain.pid.to_string()], &[]);
+        wait_for("another engine before any connection", || {
+            run.session.stderr().contains("are not on the stack").then_some(())
+        });
+        let made = server.clients(1, 100, 9).run();
+        run.end_attached().assert_counts(&made);
+        assert_free(plain.pid);
+    }
+}
+
 /// They end before tcptally reads their samples, and another listener of their parent had the descriptor.
 #[test]
 fn executed_programs_get_no_port_of_a_descriptor_of_their_parent() {
