@@ -79,3 +79,26 @@ fn sockets_are_asked_in_the_processes_that_were_created_for_them() {
 fn sockets_that_new_processes_have_moved_to_another_descriptor_are_found() {
     asks_new_processes(&["move"]);
 }
+
+/// All processes have ended before tcptally continues.
+#[test]
+fn unknown_peers_are_reported_with_an_engine_that_knows_them() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    if !may_open_events(user) {
+        return;
+    }
+    let server = Server::c(&program, &["fork", "address=heap"], &[Listens::V4; 2]);
+    let plain = server.start(&stage, user);
+    let mut run = Run::attach(&stage, user, &["-p", &plain.pid.to_string()], &[]);
+    run.session.signal(Signal::SIGSTOP);
+    wait_for("tcptally stops", || run.all_stopped_itself().then_some(()));
+    let made: u64 = server.clients(1, 20, 3).run().values().sum();
+    wait_for("its processes end", || children(plain.pid).is_empty().then_some(()));
+    run.session.signal(Signal::SIGCONT);
+    let report = run.end_attached();
+    assert_eq!(report.number("total"), made);
+    assert!(report.number("unknown_peer") > 0, "the server has closed the sockets");
+    assert!(report.warnings().contains("'--engine perf'"), "{}", report.warnings());
+}

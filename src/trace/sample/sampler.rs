@@ -30,7 +30,7 @@ use super::listeners::Listeners;
 use super::record::Thread;
 use super::renewals::Renewals;
 use super::rings::Rings;
-use super::socket_queries::SocketQueries;
+use super::socket_queries::{CLOSED_SOON, SocketQueries};
 use super::threads::{CREATED_UNSEEN, Progress, Threads};
 use super::unsuitable::UnsuitablePrograms;
 
@@ -366,6 +366,9 @@ impl Sampler {
     pub(in crate::trace) fn take(&mut self) -> Option<Connection> {
         let connection = self.ready.pop_front()?;
         self.has_counted = true;
+        if connection.ip.is_none() {
+            self.status.warn(CLOSED_SOON);
+        }
         Some(connection)
     }
 
@@ -479,7 +482,7 @@ impl EventSource for Sampler {
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
         self.finish()?;
-        Ok(self.ready.drain(..).collect())
+        Ok(std::iter::from_fn(|| self.take()).collect())
     }
 
     fn status(&mut self) -> SourceStatus {

@@ -26,6 +26,12 @@ const MAX_CHILDREN: usize = 4;
 /// Maximum number of sockets of a new process that are queried.
 const MAX_OWN_SOCKETS: usize = 16;
 
+/// The warning if the peer of a connection is unknown.
+pub(super) const CLOSED_SOON: &str = "the engine sample queries the sockets of this server for the clients' \
+                                      addresses, and some were closed before that; '--engine perf' \
+                                      queries each at its accept ('--engine syscall', if the server \
+                                      blocks signals)";
+
 /// A sample: its time and event.
 type Key = (u64, u64);
 
