@@ -31,10 +31,7 @@ fn all_owners_of_a_port_are_watched() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
-    let first = Server::c(&program, &["reuse"], &[Listens::V4]);
-    let mut second = Server::c(&program, &["reuse"], &[Listens::V4]);
-    second.argv[1] = first.argv[1].clone();
-    second.ports = first.ports.clone();
+    let [first, second] = Server::two_on_a_port(&program);
     let plain = [first.start(&stage, user), second.start(&stage, user)];
     let pids = [plain[0].pid, plain[1].pid];
     wait_for("both listen", || pids.iter().all(|&p| listens(p)).then_some(()));
@@ -72,10 +69,7 @@ fn a_process_that_begins_to_listen_later_makes_the_report_incomplete() {
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
     for engine in attach_engines(user) {
-        let first = Server::c(&program, &["reuse"], &[Listens::V4]);
-        let mut second = Server::c(&program, &["reuse"], &[Listens::V4]);
-        second.argv[1] = first.argv[1].clone();
-        second.ports = first.ports.clone();
+        let [first, second] = Server::two_on_a_port(&program);
         let plain = first.start(&stage, user);
         let port = first.ports[0].number.to_string();
         let options = ["--engine", engine, "--port", &port];

@@ -99,10 +99,7 @@ fn connections_between_listen_and_attach_make_the_report_incomplete() {
 fn a_second_listener_on_the_port_is_reported() {
     in_own_network("a second listener", |stage| {
         let program = need!(stage.server(), "the C server", "there is no C compiler");
-        let first = Server::c(&program, &["reuse"], &[Listens::V4]);
-        let mut second = Server::c(&program, &["reuse"], &[Listens::V4]);
-        second.argv[1] = first.argv[1].clone();
-        second.ports = first.ports.clone();
+        let [first, second] = Server::two_on_a_port(&program);
         let mut run = waiting(&stage, &first, &[]);
         let mut plain = first.start(&stage, User::Oneself);
         wait_until_said(&mut run, "attached to", 1);

@@ -57,6 +57,14 @@ impl Server {
         Server { argv, ports, protocol, folder: open_folder() }
     }
 
+    /// Two of them that share a port (SO_REUSEPORT).
+    pub fn two_on_a_port(program: &Path) -> [Server; 2] {
+        let first = Server::c(program, &["reuse"], &[Listens::V4]);
+        let (argv, ports) = (first.argv.clone(), first.ports.clone());
+        let second = Server { argv, ports, protocol: first.protocol, folder: open_folder() };
+        [first, second]
+    }
+
     /// Two workers, two ports, IPv4 and IPv6 each.
     pub fn nginx() -> Option<Server> {
         let program = find_program("nginx")?;
