@@ -224,8 +224,9 @@ fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Logs with one event a line.
-const LINE_LOGS: [&str; 16] = [
+const LINE_LOGS: [&str; 17] = [
     "asa",
+    "falco",
     "filterlog",
     "fortigate",
     "gcp-flow",

@@ -84,6 +84,8 @@ fn juniper_close() -> String {
 const PALOALTO: &str = "1,2026/11/22 10:58:44,01606001116,TRAFFIC,start,2049,2026/11/22 10:58:43,198.51.100.7,192.0.2.77,\
     0.0.0.0,0.0.0.0,rule1,,,ssl,vsys1,untrust,trust,ethernet1/2,ethernet1/1,all,2026/11/22 10:58:44,11449,1,40755,443,0,0,\
     0x200000,tcp,allow,78,78,0,1,2026/11/22 10:58:42,0,any\n";
+const FALCO: &str = r#"{"hostname":"web1","output":"10:58:42.2: Notice Inbound","output_fields":{"evt.time":1795345122200000000,"evt.type":"accept","fd.name":"198.51.100.7:40755->192.0.2.77:443"},"priority":"Notice","rule":"Inbound","source":"syscall","time":"2026-11-22T10:58:42.2Z"}
+"#;
 const SYSTEMTAP: &str = "Sun Nov 22 10:58:47 2026 New connection from 198.51.100.7\n";
 const REPORT: &str = r#"{"schema":1,"source":"parse","host":"a","engine":"strace","started":null,"ended":null,"complete":true,"total":1,"lost":0,"unreadable_lines":0,"keys":["ip"],"rows":[{"ip":"192.0.2.9","count":1,"first":"2026-11-22T10:00:00Z","last":"2026-11-22T10:00:00Z"}],"warnings":[]}"#;
 
@@ -773,6 +775,22 @@ fn table() -> Vec<Row> {
             1,
             &["3 of its events were lost"],
         ),
+        row(
+            "falco.cut",
+            format!("{FALCO}{}", cut(FALCO, 30)),
+            1,
+            &["falco.cut: 1 line could not be read"],
+        ),
+        row(
+            "falco.dropped",
+            format!(
+                "{FALCO}{}",
+                FALCO.replace(r#""Inbound""#, r#""Falco internal: syscall event drop""#)
+            ),
+            1,
+            &["the record itself says that it lost events, 1 time"],
+        ),
+        row("falco.connects", FALCO.replace("accept", "connect"), 0, &["no alert of accept"]),
         row(
             "juniper.cut",
             format!("{JUNIPER}{}", cut(JUNIPER, 60)),

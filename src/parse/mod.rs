@@ -23,6 +23,7 @@ mod event;
 mod event_filter;
 mod events;
 pub(crate) mod expendable;
+mod falco;
 mod filterlog;
 mod fortigate;
 mod found;

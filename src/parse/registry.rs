@@ -3,10 +3,10 @@
 use super::lines;
 use super::reader::RecordFormat;
 use super::{
-    asa, audit, azure, bcc, conntrack, events, filterlog, fortigate, gcp, gvisor, haproxy, juniper,
-    kdump, mikrotik, mongodb, netfilter, netflow, paloalto, parquet, pcap, perf_trace, report,
-    server_log, sock_state, socket_list, strace, suricata, sysdig, systemtap, tcpdump, truss,
-    tshark, vpc_flow, windows_firewall, zeek,
+    asa, audit, azure, bcc, conntrack, events, falco, filterlog, fortigate, gcp, gvisor, haproxy,
+    juniper, kdump, mikrotik, mongodb, netfilter, netflow, paloalto, parquet, pcap, perf_trace,
+    report, server_log, sock_state, socket_list, strace, suricata, sysdig, systemtap, tcpdump,
+    truss, tshark, vpc_flow, windows_firewall, zeek,
 };
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
@@ -39,6 +39,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &gcp::FORMAT,
     &azure::FORMAT,
     &mongodb::FORMAT,
+    &falco::FORMAT,
     &netfilter::FORMAT,
     &netflow::FORMAT,
     &bcc::tcpaccept::FORMAT,
