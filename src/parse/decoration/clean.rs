@@ -1,6 +1,7 @@
 //! Restores lines that a terminal, an editor or a web page changed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::parse::lines::terminal_sequence;
 
@@ -50,17 +51,29 @@ const TOGETHER: usize = 32;
 /// Whether [`pieces`] would change anything.
 pub(in crate::parse) fn is_dirty(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.chunks(TOGETHER).zip((0..).step_by(TOGETHER)).any(|(chunk, from)| {
-        // Without a branch for each byte: few bytes may begin anything.
-        chunk.iter().fold(false, |any, byte| any | may_be_dirty(*byte))
-            && (from..from + chunk.len()).any(|at| begins_dirt(&line[at..]))
-    })
+    let begins = |mut places: Range<usize>| places.any(|at| begins_dirt(&line[at..]));
+    let (chunks, rest) = line.as_chunks::<TOGETHER>();
+    let mut places = (0..).step_by(TOGETHER);
+    if chunks
+        .iter()
+        .zip(&mut places)
+        .any(|(c, from)| may_have_dirt(c) && begins(from..from + TOGETHER))
+    {
+        return true;
+    }
+    match line.last_chunk::<TOGETHER>() {
+        // Together with bytes that were looked at before.
+        Some(last) => may_have_dirt(last) && begins(line.len() - rest.len()..line.len()),
+        None => begins(0..line.len()),
+    }
 }
 
-/// Whether something that [`pieces`] changes may begin with `byte`.
+/// Whether something that [`pieces`] changes may begin in `chunk`.
 #[inline(always)]
-fn may_be_dirty(byte: u8) -> bool {
-    !matches!(byte, b' '..=b'%' | b'\''..=b';' | b'='..=b'~')
+fn may_have_dirt(chunk: &[u8; TOGETHER]) -> bool {
+    // Without a branch for each byte: few bytes may begin anything.
+    let may_begin = |b: u8| b.wrapping_sub(b' ') > b'~' - b' ' || b == b'&' || b == b'<';
+    chunk.iter().fold(false, |any, byte| any | may_begin(*byte))
 }
 
 /// Whether `text` begins with something that [`pieces`] changes.
@@ -179,6 +192,21 @@ mod tests {
         );
         assert_eq!(clean("<span class=\"n\">accept</span>(3"), "accept(3");
         assert_eq!(clean("\u{201c}x\u{201d} <unfinished \u{2026}>"), "\"x\" <unfinished ...>");
+    }
+
+    #[test]
+    fn dirt_is_found_at_every_place_of_lines_of_any_length() {
+        for length in 1..100 {
+            for at in 0..length {
+                for (byte, want) in
+                    [(0x1b, true), (0x7f, true), (b'\t', false), (b'&', false), (0xff, false)]
+                {
+                    let mut line = vec![b'x'; length];
+                    line[at] = byte;
+                    assert_eq!(is_dirty(&line), want, "{byte} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

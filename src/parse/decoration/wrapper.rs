@@ -138,9 +138,9 @@ fn clock(cursor: &mut Cursor<'_>) -> Option<Stamp> {
 
 /// `1795345122.123456`, or in brackets the seconds since the boot.
 fn seconds(cursor: &mut Cursor<'_>, bracket: bool) -> Option<Stamp> {
+    memchr::memchr(b'.', &cursor.0[..cursor.0.len().min(13)])?;
     let mut copy = *cursor;
-    let point = memchr::memchr(b'.', &copy.0[..copy.0.len().min(13)]).is_some();
-    let ns = copy.seconds().filter(|_| point)?;
+    let ns = copy.seconds()?;
     let since_1970 = ns >= 100_000_000_000_000_000;
     if !since_1970 && !bracket {
         return None;
@@ -248,16 +248,17 @@ fn location(line: &[u8]) -> Option<&[u8]> {
 /// Whether a text begins with an IPv6 address, perhaps with a port behind a point or a colon. Its first group has
 /// four digits, as those of all networks in use.
 fn begins_with_ipv6(text: &[u8]) -> bool {
+    let [group @ .., b':'] = text.get(..5).unwrap_or_default() else { return false };
+    if !group.iter().all(u8::is_ascii_hexdigit) {
+        return false;
+    }
     let word = text.split(|b| b" \t,".contains(b)).next().unwrap_or_default();
     let parses = |word: &[u8]| {
         std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::Ipv6Addr>().is_ok())
     };
-    let group = word.iter().take_while(|b| b.is_ascii_hexdigit()).count();
-    group == 4
-        && word.get(4) == Some(&b':')
-        && (parses(word)
-            || memchr::memrchr(b'.', word).is_some_and(|dot| parses(&word[..dot]))
-            || memchr::memrchr(b':', word).is_some_and(|colon| parses(&word[..colon])))
+    parses(word)
+        || memchr::memrchr(b'.', word).is_some_and(|dot| parses(&word[..dot]))
+        || memchr::memrchr(b':', word).is_some_and(|colon| parses(&word[..colon]))
 }
 
 /// `strace[1499]: ` or `strace: `.

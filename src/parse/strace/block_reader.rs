@@ -7,9 +7,11 @@ use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
 use super::next_hit::NextHits;
-use super::prefix::{Prefix, split};
+use super::prefix::{Prefix, best, split};
 use super::recent::Meanings;
 use super::{fast_path, line, prefixed, rescue, window, wrapped};
+use crate::parse::decoration::clean;
+use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
 
@@ -52,40 +54,41 @@ impl BlockReader<'_> {
                 }
                 end + 1
             }
-            Some(line) => self.known_line(line, rest, at, &mut state.entries),
+            Some(line) => self.known_line(line, rest, at, Stamp::None, &mut state.entries),
             None if rest[0] == 0 => lines::hole(rest),
             None => self.line_of_other_form(text, start, state),
         }
     }
 
     /// Takes the line that the fast path read at the beginning of `rest`, and gives its length with its
-    /// end.
+    /// end. `wrapper` is the time that another program put before it.
     #[inline(always)]
     fn known_line(
         &mut self,
         line: fast_path::Line,
         rest: &[u8],
         at: u32,
+        wrapper: Stamp,
         entries: &mut OpenEntries,
     ) -> usize {
         match line {
             fast_path::Line::Accepted(accepted) => {
-                self.accepted(accepted, rest, at);
+                self.accepted(accepted, rest, at, wrapper);
                 accepted.length
             }
             fast_path::Line::Resumed(accepted) => {
-                self.resumed_accept(accepted, rest, at, entries);
+                self.resumed_accept(accepted, rest, at, wrapper, entries);
                 accepted.length
             }
             fast_path::Line::Entry { pid, stamp, fd, length } => {
-                let stamp = self.block.clock_span.see(stamp);
+                let stamp = self.block.clock_span.see(best(stamp, wrapper));
                 entries.add(pid, self.block.facts.len());
                 let call = Call { fd, ..Call::new(Name::Accept) };
                 self.fact(at, pid, stamp, LinePart::Entry, call);
                 length
             }
             fast_path::Line::Close { pid, stamp, spent, fd, length } => {
-                let stamp = self.block.clock_span.see(stamp).plus(spent);
+                let stamp = self.block.clock_span.see(best(stamp, wrapper)).plus(spent);
                 if !self.block.briefs.close(fd) {
                     let returned = Returned::Value(0);
                     let call = Call { fd, returned, ..Call::new(Name::Close) };
@@ -94,12 +97,12 @@ impl BlockReader<'_> {
                 length
             }
             fast_path::Line::Failed(stamp, length) => {
-                self.block.clock_span.see(stamp);
+                self.block.clock_span.see(best(stamp, wrapper));
                 self.block.failed_accepts += 1;
                 length
             }
             fast_path::Line::Other(stamp) => {
-                self.block.clock_span.see(stamp);
+                self.block.clock_span.see(best(stamp, wrapper));
                 lines::end(rest) + 1
             }
         }
@@ -112,10 +115,10 @@ impl BlockReader<'_> {
         let rest = &text[start..];
         let at = u32::try_from(start).unwrap_or(u32::MAX);
         let end = lines::end(rest);
-        if let Some((line, before)) = self.behind_prefixes(text, start..start + end, state) {
-            return before + self.known_line(line, &rest[before..], at, &mut state.entries);
-        }
         let line = &rest[..end];
+        if self.line_behind_prefixes(text, start..start + end, state) {
+            return end + 1;
+        }
         if wrapped::may_begin(line)
             && let Some((joined, length)) = wrapped::join(rest)
         {
@@ -128,32 +131,44 @@ impl BlockReader<'_> {
         end + 1
     }
 
-    /// The line that is `part` of `text` as the fast path reads it behind the prefixes of other
-    /// programs, and their length. `None` if the general path may read it in another way.
+    /// Reads the line that is `part` of `text` behind the prefixes of other programs by the fast path.
+    /// False, and nothing is read, if the general path may read the line in another way.
     #[inline(always)]
-    fn behind_prefixes(
-        &self,
-        text: &[u8],
-        part: Range<usize>,
-        state: &mut State,
-    ) -> Option<(fast_path::Line, usize)> {
-        let State { meanings, hits, padded, .. } = state;
+    fn line_behind_prefixes(&mut self, text: &[u8], part: Range<usize>, state: &mut State) -> bool {
         let line = &text[part.clone()];
-        let (known, before, wrapper) = prefixed::find_behind(line, |before| {
-            let bytes = window::first_bytes(&text[part.start + before..], padded);
-            fast_path::line(bytes, &self.block.briefs.recent, meanings)
-        })?;
-        let is_doubtful = match known {
-            fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
-            fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
-                rescue::has_unread_accept(line)
+        if !prefixed::may_have_prefixes(line) {
+            return false;
+        }
+        for Stripped { stamp, rest: inner } in wrapper::without_prefixes(line) {
+            let rest = &text[part.end - inner.len()..];
+            let bytes = window::first_bytes(rest, &mut state.padded);
+            let recent = &self.block.briefs.recent;
+            let Some(known) = fast_path::line(bytes, recent, &mut state.meanings) else {
+                if prefixed::is_foreign(inner) {
+                    continue;
+                }
+                return false;
+            };
+            let hits = &mut state.hits;
+            let is_doubtful = match &known {
+                fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
+                fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
+                    rescue::has_unread_accept(line)
+                }
+                fast_path::Line::Close { .. } => hits.has_accept(text, part.clone()),
+                fast_path::Line::Other(_) => {
+                    hits.has_accept(text, part.clone()) || hits.may_hide_accept(text, part.clone())
+                }
+            };
+            if is_doubtful || clean::is_dirty(line) {
+                return false;
             }
-            fast_path::Line::Close { .. } => hits.has_accept(text, part),
-            fast_path::Line::Other(_) => {
-                hits.has_accept(text, part.clone()) || hits.may_hide_accept(text, part)
-            }
-        };
-        (!is_doubtful).then(|| (known.behind(wrapper), before))
+            let at = u32::try_from(part.start).unwrap_or(u32::MAX);
+            let wrapper = rescue::of_wrapper(stamp);
+            self.known_line(known, rest, at, wrapper, &mut state.entries);
+            return true;
+        }
+        false
     }
 
     /// Reads a line that begins at `at`, in any form.
@@ -194,8 +209,8 @@ impl BlockReader<'_> {
     // By value, and without a call where nearly all lines pass: what was just written in parts and is
     // read as a whole, the processor waits for.
     #[inline(always)]
-    fn accepted(&mut self, accepted: Accepted, line: &[u8], at: u32) {
-        let stamp = self.block.clock_span.see(accepted.stamp).plus(accepted.spent);
+    fn accepted(&mut self, accepted: Accepted, line: &[u8], at: u32, wrapper: Stamp) {
+        let stamp = self.block.clock_span.see(best(accepted.stamp, wrapper)).plus(accepted.spent);
         if accepted.is_new() {
             self.block.briefs.learn(accepted, line);
         }
@@ -211,9 +226,10 @@ impl BlockReader<'_> {
         mut accepted: Accepted,
         line: &[u8],
         at: u32,
+        wrapper: Stamp,
         entries: &mut OpenEntries,
     ) {
-        let stamp = self.block.clock_span.see(accepted.stamp);
+        let stamp = self.block.clock_span.see(best(accepted.stamp, wrapper));
         if accepted.is_new() {
             self.block.briefs.learn(accepted, line);
         }
@@ -374,10 +390,10 @@ mod tests {
             assert!(read.is_some(), "{text}");
             for prefix in PREFIXES_OF_FAST_PATH {
                 let text = format!("{prefix}{text}");
-                let reader = BlockReader { block: &mut Block::default() };
+                let mut reader = BlockReader { block: &mut Block::default() };
                 let part = 0..text.len() - 1;
-                let read = reader.behind_prefixes(text.as_bytes(), part, &mut State::default());
-                assert_eq!(read.map(|(_, before)| before), Some(prefix.len()), "{text}");
+                let mut state = State::default();
+                assert!(reader.line_behind_prefixes(text.as_bytes(), part, &mut state), "{text}");
             }
         }
     }

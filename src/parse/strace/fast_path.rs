@@ -5,7 +5,7 @@
 use super::accepted::{Accepted, Range};
 use super::call::named;
 use super::ipv6::ipv6;
-use super::prefix::{EPOCH, EPOCH_END, best, clock};
+use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
 use super::window::{LENGTH, Place, Window};
@@ -49,23 +49,6 @@ pub(super) enum Line {
     Failed(Stamp, usize),
     /// A call that does not matter.
     Other(Stamp),
-}
-
-impl Line {
-    /// What the line says behind the prefix of another program with the time `wrapper`.
-    #[inline(always)]
-    pub(super) fn behind(mut self, wrapper: Stamp) -> Line {
-        let stamp = match &mut self {
-            Line::Accepted(Accepted { stamp, .. })
-            | Line::Resumed(Accepted { stamp, .. })
-            | Line::Entry { stamp, .. }
-            | Line::Close { stamp, .. }
-            | Line::Failed(stamp, _)
-            | Line::Other(stamp) => stamp,
-        };
-        *stamp = best(*stamp, wrapper);
-        self
-    }
 }
 
 /// Reads the line that begins the window. `recent` and `meanings` are of the lines before.

@@ -1,39 +1,18 @@
-//! Lines behind the prefixes of other programs, such as journald, docker compose and grep, for the fast path. What
-//! the general path may read in another way is left to it.
+//! Which lines may be read by the fast path behind the prefixes of other programs, such as journald, docker compose
+//! and grep. What the general path may read in another way is left to it.
 
-use super::rescue;
-use crate::parse::decoration::clean;
-use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::input::may_be_wrapped;
 use crate::parse::lines;
-use crate::parse::timestamp::Stamp;
 
-/// What `read` reads behind the fewest prefixes of `line`, the length of these, and their time. `read` gets the
-/// place of what it shall read. `None` if the general path may read the line in another way.
+/// Whether the general path certainly looks for a call behind the prefixes of a line.
 #[inline]
-pub(super) fn find_behind<T>(
-    line: &[u8],
-    mut read: impl FnMut(usize) -> Option<T>,
-) -> Option<(T, usize, Stamp)> {
-    if line.len() >= lines::LONGEST || !is_foreign(line) || may_be_wrapped(line) {
-        return None;
-    }
-    for Stripped { stamp, rest } in wrapper::without_prefixes(line) {
-        let before = line.len() - rest.len();
-        if let Some(found) = read(before) {
-            let stamp = rescue::of_wrapper(stamp);
-            return (!clean::is_dirty(line)).then_some((found, before, stamp));
-        }
-        if !is_foreign(rest) {
-            return None;
-        }
-    }
-    None
+pub(super) fn may_have_prefixes(line: &[u8]) -> bool {
+    line.len() < lines::LONGEST && is_foreign(line) && !may_be_wrapped(line)
 }
 
 /// Whether a line certainly begins as none of strace's lines does.
 #[inline]
-fn is_foreign(line: &[u8]) -> bool {
+pub(super) fn is_foreign(line: &[u8]) -> bool {
     let length = |is_part: fn(&u8) -> bool| line.iter().take_while(|b| is_part(b)).count();
     match line {
         // `NULL` may continue a call.
@@ -58,44 +37,27 @@ fn is_foreign(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// How long the prefixes are behind which a call is found.
-    fn before(line: &str) -> Option<usize> {
-        let read = |at: usize| line[at..].starts_with("read(").then_some(());
-        find_behind(line.as_bytes(), read).map(|((), before, _)| before)
-    }
-
     #[test]
-    fn prefixes_of_other_programs_are_found() {
-        for prefix in [
-            "Nov 22 10:53:30 web1 strace[812]: ",
-            "2026-11-22T10:53:30.123456789Z ",
-            "2026-11-22T10:53:30.123456789Z stderr F ",
-            "2026-11-22T10:53:30+0100 web1 strace[812]: ",
-            "web-1  | ",
-            "<13>Nov 22 10:53:30 web1 strace: ",
-            "123:",
-            "log.txt:123:",
-            "web-1  | 2026-11-22 10:53:30 ",
+    fn lines_that_may_be_strace_s_own_or_hold_a_text_are_left_to_the_general_path() {
+        for (prefix, want) in [
+            ("Nov 22 10:53:30 web1 strace[812]: ", true),
+            ("<13>Nov 22 10:53:30 web1 strace: ", true),
+            ("2026-11-22T10:53:30.123456789Z ", true),
+            ("web-1  | ", true),
+            ("123:", true),
+            ("log.txt:123:", true),
+            ("", false),
+            ("12 ", false),
+            ("12:10:53 ", false),
+            ("[a] ", false),
+            ("NULL: ", false),
+            ("0x7f: ", false),
+            ("key=\"a: ", false),
+            ("{\"a\": ", false),
+            ("read(: ", false),
         ] {
-            assert_eq!(before(&format!("{prefix}read(3) = 5")), Some(prefix.len()), "{prefix}");
+            let line = format!("{prefix}read(3, \"a\", 1) = 1");
+            assert_eq!(may_have_prefixes(line.as_bytes()), want, "{line}");
         }
-    }
-
-    #[test]
-    fn lines_that_the_general_path_may_read_in_another_way_are_left_to_it() {
-        for prefix in [
-            "12 ",
-            "12:10:53 ",
-            "[a] ",
-            "NULL: ",
-            "0x7f: ",
-            "key=\"a: ",
-            "read(: ",
-            "web | \u{1b}[1m",
-            "{\"a\": ",
-        ] {
-            assert_eq!(before(&format!("{prefix}read(3) = 5")), None, "{prefix}");
-        }
-        assert_eq!(before("web | read(3) = 5\u{1b}[1m"), None);
     }
 }
