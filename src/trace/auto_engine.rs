@@ -318,15 +318,17 @@ impl AutoEngine {
 }
 
 /// Programs whose buffer for addresses is known to be elsewhere than on the stack.
-const OFF_STACK: [&str; 13] = [
+const OFF_STACK: [&str; 15] = [
     "cupsd",
     "h2o",
     "haproxy",
+    "knotd",
     "mosquitto",
     "named",
     "node",
     "php",
     "privoxy",
+    "sniproxy",
     "squid",
     "unbound",
     "uwsgi",

@@ -108,7 +108,7 @@ fn auto_knows_programs_by_name() {
     if !may_open_events(user) {
         return;
     }
-    for name in ["cupsd", "named", "webfsd"] {
+    for name in ["cupsd", "knotd", "named", "sniproxy", "webfsd"] {
         let folder = open_folder();
         let program_of_name = folder.path().join(name);
         std::fs::copy(&program, &program_of_name).expect("a folder to write in");
