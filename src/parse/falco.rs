@@ -28,30 +28,29 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-struct Falco;
+struct Falco {
+    has_alerts: bool,
+}
 
 impl LineLog for Falco {
-    fn of(_: &[&[u8]]) -> Falco {
-        Falco
+    fn of(lines: &[&[u8]]) -> Falco {
+        Falco { has_alerts: lines.iter().any(|line| is_alert(line)) }
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let has = |text: &str| memmem::find(line, text.as_bytes()).is_some();
-        let is_alert = line.first() == Some(&b'{')
-            && [r#""output""#, r#""priority""#, r#""rule""#].iter().all(|member| has(member));
-        if !is_alert {
+        if self.has_alerts && line.first() == Some(&b'{') && !line.trim_ascii_end().ends_with(b"}")
+        {
+            return ParsedLine::Broken;
+        }
+        if !is_alert(line) {
             return ParsedLine::Foreign;
         }
         if has("Falco internal: syscall event drop") {
             return ParsedLine::Lost;
         }
         if !has(r#""accept"#) {
-            // A cut line may be of any call.
-            return if line.trim_ascii_end().ends_with(b"}") {
-                ParsedLine::Other
-            } else {
-                ParsedLine::Broken
-            };
+            return ParsedLine::Other;
         }
         let Ok(alert) = serde_json::from_slice::<Value>(line) else { return ParsedLine::Broken };
         let fields = &alert["output_fields"];
@@ -73,6 +72,13 @@ impl LineLog for Falco {
              'evt.type in (accept, accept4)' and the output fields %evt.type and %fd.name does",
         )
     }
+}
+
+/// Whether a line is a whole alert.
+fn is_alert(line: &[u8]) -> bool {
+    let has = |member: &str| memmem::find(line, member.as_bytes()).is_some();
+    line.first() == Some(&b'{')
+        && [r#""output""#, r#""priority""#, r#""rule""#].into_iter().all(has)
 }
 
 /// Whether a socket is none of TCP.
@@ -135,7 +141,7 @@ mod tests {
     const ALERT: &str = r#"{"hostname":"web1","output":"10:58:42.382570987: Notice Inbound SSH Connection (command=sshd pid=1298 connection=198.51.100.7:40755->192.0.2.77:22 type=accept)","output_fields":{"evt.time":1795345122382570987,"evt.type":"accept","fd.name":"198.51.100.7:40755->192.0.2.77:22","proc.name":"sshd","proc.pid":1298},"priority":"Notice","rule":"Inbound SSH Connection","source":"syscall","tags":[],"time":"2026-11-22T10:58:42.382570987Z"}"#;
 
     fn shown(line: &str) -> String {
-        match Falco.parse_line(line.as_bytes()) {
+        match (Falco { has_alerts: true }).parse_line(line.as_bytes()) {
             ParsedLine::Connection(event) => {
                 let Event { stamp, ends, more, .. } = *event;
                 let host = |host: &Host| host.ip().map_or("-".into(), |ip| ip.to_string());
@@ -172,6 +178,7 @@ mod tests {
             ("Inbound SSH Connection\",", "Falco internal: syscall event drop\",", "Lost"),
             (r#""priority":"Notice","#, "", "Foreign"),
             ("Z\"}", "", "Broken"),
+            (&ALERT[ALERT.find("fd.name").unwrap()..], "", "Broken"),
         ] {
             assert_eq!(shown(&ALERT.replace(from, to)), want, "{to}");
         }

@@ -46,6 +46,7 @@ impl LineLog for Juniper {
             b"CREATE" => false,
             b"CLOSE" => true,
             b"DENY" => return denied(&message),
+            _ if message.text.is_empty() => return ParsedLine::Broken,
             _ => return ParsedLine::Other,
         };
         let session = session(&message);
@@ -308,6 +309,7 @@ mod tests {
             (STRUCTURED, "=\"6\"", "=\"17\"", "Other"),
             (CREATE, "10.0.0.77/8443 None web 6", "10.0.0.77/84", "Broken"),
             (STRUCTURED, "protocol-id=\"6\"", "prot", "Broken"),
+            (CREATE, &CREATE[CREATE.find("ATE: ").unwrap()..], "", "Broken"),
             (CREATE, "RT_FLOW: ", "app: it said RT_FLOW_SESSION ", "Foreign"),
         ] {
             assert_eq!(shown(&line.replace(from, to), false), want, "{to}");

@@ -244,6 +244,9 @@ fn ended(record: &Record<'_>, stamp: Stamp) -> Read {
     let (name, rest) = call_name(record.rest);
     // `4`, `10/0xa`, `-1 errno 35 Resource temporarily unavailable`, `RESTART`.
     let result = Cursor(rest.trim_ascii()).word();
+    if result.is_empty() {
+        return Read::Damaged;
+    }
     let returned = || {
         let mut cursor = Cursor(result);
         cursor.integer().and_then(|fd| i32::try_from(fd).ok())
@@ -343,6 +346,7 @@ mod tests {
         ("   912 nginx    GIO   fd 3 read 12 bytes", "Other"),
         ("       \"912 nginx    RET   accept 4\"", "Foreign"),
         ("   912 nginx    Events dropped.", "Lost"),
+        ("   912 nginx    RET   acc", "Broken"),
         // A line of strace.
         ("912 write(1, \"see CALL  accept(3)\", 12) = 12", "Foreign"),
     ];
