@@ -8,17 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value};
-
-use super::json_members::{self, TEXT};
-use super::logfmt::{self, Logfmt};
+use super::json_members::TEXT;
+use super::logfmt;
+use super::objects::{Objects, RESULT};
 use crate::parse::cursor::Cursor;
 use crate::parse::input::source::Convert;
-
-/// Larger objects are broken.
-const MAX_OBJECT: usize = 1024 * 1024;
-/// Docker splits lines that are longer, and ends only the last part with a line feed.
-const DOCKER_LINE: usize = 16 * 1024;
 
 /// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
 /// objects are needed: the lines in them have none.
@@ -61,9 +55,6 @@ fn begin(head: &[u8]) -> &[u8] {
     let begin = begin.strip_prefix(b"\x1e").unwrap_or(begin);
     begin.strip_prefix(b"data:").unwrap_or(begin).trim_ascii_start()
 }
-
-/// What Ansible writes between the name of a machine and the result of a task.
-const RESULT: &[u8] = b" => ";
 
 /// Whether a line has the result of a task of Ansible.
 fn has_result(text: &[u8]) -> bool {
@@ -172,259 +163,12 @@ pub(crate) fn may_be_wrapped(line: &[u8]) -> bool {
     line.starts_with(b"{\"") || begins() && memchr::memmem::find(line, b"=\"").is_some()
 }
 
-/// An object or an array that is open.
-struct Open {
-    /// Where in [`Objects::pending`] an object begins that may hold a text: one that is in no
-    /// other object but as an element of an array. `None`: another, or one that was found to hold
-    /// objects with texts.
-    start: Option<usize>,
-    is_array: bool,
-}
-
-/// Finds the objects in a stream of bytes, and makes lines of them.
-struct Objects {
-    stamped: bool,
-    /// Lines that are ready.
-    text: Vec<u8>,
-    /// Objects that had a text.
-    unwrapped: u64,
-    /// Objects that could not be read.
-    broken: u64,
-    /// As in [`UnwrapStatus`].
-    members: u64,
-    /// What is not decided: the objects that are open, or a line that is no JSON.
-    pending: Vec<u8>,
-    open: Vec<Open>,
-    in_string: bool,
-    escaped: bool,
-    /// Whether nothing of the line was seen but blanks.
-    at_line_start: bool,
-    /// In a line that is no JSON.
-    in_plain_line: bool,
-    /// The first parts of a line of Docker.
-    partial: String,
-}
-
-impl Objects {
-    fn new(stamped: bool) -> Objects {
-        Objects {
-            stamped,
-            text: Vec::new(),
-            unwrapped: 0,
-            broken: 0,
-            members: 0,
-            pending: Vec::new(),
-            open: Vec::new(),
-            in_string: false,
-            escaped: false,
-            at_line_start: true,
-            in_plain_line: false,
-            partial: String::new(),
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.byte(*byte);
-        }
-    }
-
-    fn end(&mut self) {
-        if self.in_plain_line {
-            self.plain_line();
-        } else if !self.open.is_empty() {
-            self.give_up();
-        }
-        if !self.partial.is_empty() {
-            let partial = std::mem::take(&mut self.partial);
-            self.text.extend_from_slice(partial.as_bytes());
-        }
-    }
-
-    fn byte(&mut self, byte: u8) {
-        if self.in_plain_line {
-            if byte == b'{' && self.pending.ends_with(RESULT) {
-                self.in_plain_line = false;
-                return self.between(byte);
-            }
-            self.pending.push(byte);
-            if byte == b'\n' || self.pending.len() > MAX_OBJECT {
-                self.plain_line();
-                self.in_plain_line = byte != b'\n';
-                self.at_line_start = byte == b'\n';
-            }
-            return;
-        }
-        if self.open.is_empty() {
-            return self.between(byte);
-        }
-        if byte == b'\n' && self.in_string || self.pending.len() > MAX_OBJECT {
-            // No string goes over the end of a line.
-            return self.give_up();
-        }
-        if byte == b'{' && self.at_line_start && self.open.len() == 1 && !self.open[0].is_array {
-            // Objects in an object do not begin a line: the one before was cut.
-            self.give_up();
-            return self.between(byte);
-        }
-        self.at_line_start = byte == b'\n';
-        self.pending.push(byte);
-        self.inside(byte);
-    }
-
-    /// Takes a line that is no JSON.
-    fn plain_line(&mut self) {
-        match logfmt::read(&self.pending, |key| TEXT.contains(&key)) {
-            Some(Logfmt::Pairs(pairs)) => {
-                self.pending.clear();
-                self.wrapped(&pairs);
-            }
-            Some(Logfmt::Broken) => {
-                self.pending.clear();
-                self.broken += 1;
-            }
-            None => self.text.append(&mut self.pending),
-        }
-    }
-
-    /// Takes a byte outside of all objects and arrays.
-    fn between(&mut self, byte: u8) {
-        match byte {
-            b'{' | b'[' => {
-                self.pending.clear();
-                self.pending.push(byte);
-                self.at_line_start = false;
-                self.open(byte);
-            }
-            b'\n' => {
-                // An empty line, or the end of that of an object.
-                self.pending.clear();
-                self.at_line_start = true;
-            }
-            b' ' | b'\t' | b'\r' | b',' | 0x1e => self.pending.push(byte),
-            _ => {
-                self.pending.push(byte);
-                let so_far = self.pending.trim_ascii_start();
-                if b"data:".starts_with(so_far) {
-                    return;
-                }
-                self.in_plain_line = true;
-            }
-        }
-    }
-
-    /// Takes a byte of an object or an array.
-    fn inside(&mut self, byte: u8) {
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
-            }
-            return;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.open(byte),
-            b'}' | b']' => self.close(),
-            _ => {}
-        }
-    }
-
-    fn open(&mut self, byte: u8) {
-        let is_array = byte == b'[';
-        let candidate = !is_array && self.open.last().is_none_or(|parent| parent.is_array);
-        let start = candidate.then(|| self.pending.len() - 1);
-        self.open.push(Open { start, is_array });
-    }
-
-    fn close(&mut self) {
-        let Some(closed) = self.open.pop() else { return };
-        if let Some(start) = closed.start {
-            let object = self.pending.split_off(start);
-            if self.object(&object) {
-                // What is around it is a frame, which need not be kept.
-                self.open.iter_mut().for_each(|outer| outer.start = None);
-                self.pending.clear();
-            } else if self.open.is_empty() {
-                self.pending.clear();
-            } else {
-                self.pending.extend_from_slice(&object);
-            }
-        }
-        if self.open.iter().all(|outer| outer.start.is_none()) {
-            self.pending.clear();
-        }
-    }
-
-    /// Gives up what is open, since it cannot be read.
-    fn give_up(&mut self) {
-        self.broken += 1;
-        self.pending.clear();
-        self.open.clear();
-        self.in_string = false;
-        self.escaped = false;
-        self.at_line_start = true;
-    }
-
-    /// Makes lines of an object; false if there is no text in it.
-    fn object(&mut self, object: &[u8]) -> bool {
-        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(object) else {
-            self.broken += u64::from(self.open.is_empty());
-            return false;
-        };
-        self.wrapped(&object)
-    }
-
-    /// Makes lines of the members of an object; false if none of them is a text.
-    fn wrapped(&mut self, object: &Map<String, Value>) -> bool {
-        if let Some((key, lines)) = json_members::timed_lines(object) {
-            self.found(key);
-            for (time, text) in lines {
-                self.lines(if self.stamped { &time } else { "" }, text);
-            }
-            return true;
-        }
-        let Some((key, text)) = json_members::find_text(object) else { return false };
-        self.found(key);
-        let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
-        self.partial.push_str(&text);
-        if !whole && self.partial.len() < MAX_OBJECT {
-            return true;
-        }
-        let text = std::mem::take(&mut self.partial);
-        // An object of another record has its own time.
-        let is_object = text.starts_with('{');
-        let prefix = match self.stamped && !is_object {
-            true => json_members::prefix(object),
-            false => String::new(),
-        };
-        self.lines(&prefix, &text);
-        true
-    }
-
-    /// Notes that an object has a text in the member `key`.
-    fn found(&mut self, key: &str) {
-        self.unwrapped += 1;
-        self.members |= TEXT.iter().position(|member| *member == key).map_or(0, |at| 1 << at);
-    }
-
-    /// Adds the lines of a text.
-    fn lines(&mut self, prefix: &str, text: &str) {
-        for line in text.trim_end_matches(['\n', '\r']).split('\n') {
-            self.text.extend_from_slice(prefix.as_bytes());
-            self.text.extend_from_slice(line.as_bytes());
-            self.text.push(b'\n');
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{self, Read};
 
     use super::*;
+    use crate::parse::input::objects::DOCKER_LINE;
     use crate::parse::input::source::Converted;
 
     fn unwrapped(text: &str) -> String {

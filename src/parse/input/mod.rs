@@ -6,6 +6,7 @@ mod encoding;
 mod json;
 mod json_members;
 mod logfmt;
+mod objects;
 mod packed;
 pub(super) mod samples;
 pub(super) mod source;
