@@ -93,10 +93,10 @@ fn servers_serve_through_many_attaches_and_detaches() {
                 let options = ["--engine", engine, "-p", &pid];
                 let mut run = Run::attach(&stage, user, &options, &[]);
                 let report = run.end_attached();
-                // On a busy machine the load may be more than the rings hold, which the report says.
-                match report.number("lost") {
-                    0 => report.assert_complete(),
-                    _ => assert_eq!(report.0["complete"], false),
+                // The load may be more than the rings hold, which the report says.
+                match report.0["complete"] == true {
+                    true => report.assert_complete(),
+                    false => assert_ne!(report.warnings(), "[]"),
                 }
                 told += report.number("total");
                 assert!(plain.ended().is_none(), "{engine} {mode:?}: the server is dead");
