@@ -114,9 +114,8 @@ fn ends(fields: &Value) -> Option<Ends> {
 
 /// `198.51.100.7:40755`; the port may be the name of a service.
 fn end(text: &str) -> Option<(Host, Option<u16>)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Some((Host::address(host.as_bytes())?, number(port.as_bytes())))
+    let (host, port) = Host::before_colon(text.as_bytes())?;
+    Some((host, number(port)))
 }
 
 fn stamp(alert: &Value) -> Stamp {

@@ -30,6 +30,14 @@ impl Host {
         address.map(Host::from)
     }
 
+    /// Reads an address, perhaps in brackets, before the last colon, and gives what is behind the colon.
+    pub(super) fn before_colon(text: &[u8]) -> Option<(Host, &[u8])> {
+        let colon = memchr::memrchr(b':', text)?;
+        let host = &text[..colon];
+        let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+        Some((Host::address(bare.unwrap_or(host))?, &text[colon + 1..]))
+    }
+
     /// Reads an address or a host name; `None` if it can be neither.
     pub(crate) fn address_or_name(text: &[u8]) -> Option<Host> {
         let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');

@@ -226,10 +226,8 @@ fn address(text: &[u8]) -> Read {
     let end = || {
         let address = inside[comma..].strip_prefix(b", ")?;
         let address = &address[..memmem::find(address, b" }")?];
-        let colon = memchr::memrchr(b':', address)?;
-        let host = &address[..colon];
-        let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
-        Some((Host::address(host)?, number(&address[colon + 1..])?))
+        let (host, port) = Host::before_colon(address)?;
+        Some((host, number(port)?))
     };
     match end() {
         Some((host, port)) => {

@@ -102,10 +102,8 @@ fn packet(prefix: &[u8], interfaces: &[u8], text: &[u8]) -> Option<Option<Packet
     let tuple = &tuple[..memchr::memchr(b',', tuple).unwrap_or(tuple.len())];
     let arrow = memmem::find(tuple, b"->")?;
     let end = |text: &[u8]| {
-        let colon = memchr::memrchr(b':', text)?;
-        let host = &text[..colon];
-        let bare = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
-        Some((Host::address(bare)?, number(&text[colon + 1..])?))
+        let (host, port) = Host::before_colon(text)?;
+        Some((host, number(port)?))
     };
     let ((client, client_port), (server, server_port)) =
         (end(&tuple[..arrow])?, end(tuple[arrow + 2..].trim_ascii())?);

@@ -253,10 +253,8 @@ fn address(text: &[u8]) -> Option<((Host, u16), &[u8])> {
     let word = text.iter().take_while(|b| !b" \t,;\"<#".contains(b)).count();
     let (word, rest) = text.split_at(word);
     let word = word.strip_suffix(b".").unwrap_or(word);
-    let colon = memchr::memrchr(b':', word)?;
-    let host = &word[..colon];
-    let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
-    Some(((Host::address(host)?, number(&word[colon + 1..])?), rest))
+    let (host, port) = Host::before_colon(word)?;
+    Some(((host, number(port)?), rest))
 }
 
 /// The address of a client, with its port.
