@@ -88,10 +88,12 @@ fn fill(ends: &mut Ends, client: Option<Local>, server: Option<Local>) -> bool {
         return false;
     }
     if let Some(Local::Ip(host, port)) = client {
-        (ends.client_port, ends.client) = (Some(port), host.unwrap_or(ends.client.clone()));
+        ends.client_port = Some(port);
+        host.into_iter().for_each(|host| ends.client = host);
     }
     if let Some(Local::Ip(host, port)) = server {
-        (ends.server_port, ends.server) = (Some(port), host.unwrap_or(ends.server.clone()));
+        ends.server_port = Some(port);
+        host.into_iter().for_each(|host| ends.server = host);
     }
     true
 }

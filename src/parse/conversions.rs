@@ -6,13 +6,12 @@ use super::reader::RecordFormat;
 use super::registry::recognise;
 use super::{audit, azure, strace, vpc_csv};
 
-/// The beginning of an input, and what is known of it.
+/// An input, and what is known of it.
 struct Text<'a> {
+    input: &'a Input,
     head: &'a [u8],
     /// The format that is read without a conversion.
     format: Option<&'static RecordFormat>,
-    /// See [`Input::has_unread_result`].
-    has_unread_result: bool,
 }
 
 /// All conversions, each with the texts that need it. The first that a text needs is the one it gets.
@@ -30,8 +29,7 @@ const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
 /// Converts an input if that is needed to read it, or to read all of it. Returns whether it did. `format` is what
 /// it looks like now.
 pub(super) fn convert(input: &mut Input, format: Option<&'static RecordFormat>) -> bool {
-    let has_unread_result = input.has_unread_result();
-    let text = Text { head: input.head(), format, has_unread_result };
+    let text = Text { input, head: input.head(), format };
     let needed = CONVERSIONS.iter().find_map(|needed_by| needed_by(&text));
     needed.is_some_and(|conversion| input.convert(conversion))
 }
@@ -82,7 +80,7 @@ fn of_strings(text: &Text<'_>) -> Option<Conversion> {
         }
         None => false,
     };
-    (is_escaped && !text.has_unread_result).then_some(escaped::unescape)
+    (is_escaped && !text.input.has_unread_result()).then_some(escaped::unescape)
 }
 
 fn of_csv_fields(text: &Text<'_>) -> Option<Conversion> {

@@ -115,20 +115,24 @@ fn session(message: &Message<'_>) -> Option<Session> {
     }
 }
 
+/// The value of `key` in structured data.
+fn value<'a>(text: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let is_key = |at: usize| at > 0 && text[at - 1] == b' ';
+    let mut places = memmem::find_iter(text, key).filter(|at| is_key(*at));
+    let value = places.find_map(|at| text[at + key.len()..].strip_prefix(b"=\""))?;
+    Some(&value[..memchr::memchr(b'"', value)?])
+}
+
 /// `[junos@2636.1.1.1.2.36 source-address="198.51.100.7" source-port="40755" … protocol-id="6" …]`.
 fn structured(text: &[u8]) -> Option<Session> {
-    let get = |key: &str| {
-        let key = format!(" {key}=\"");
-        let value = &text[memmem::find(text, key.as_bytes())? + key.len()..];
-        Some(&value[..memchr::memchr(b'"', value)?])
+    let get = |key: &str| value(text, key);
+    let end = |address: &str, port: &str| {
+        Some((get(address).and_then(Host::address)?, number(get(port)?)?))
     };
-    let end = |side: &str| {
-        let host = get(&format!("{side}-address")).and_then(Host::address);
-        Some((host?, number(get(&format!("{side}-port"))?)?))
-    };
-    let (client, client_port) = end("source")?;
-    let (server, server_port) = end("nat-destination").or_else(|| end("destination"))?;
-    let bytes = |side: &str| get(&format!("bytes-from-{side}")).and_then(number);
+    let (client, client_port) = end("source-address", "source-port")?;
+    let (server, server_port) = end("nat-destination-address", "nat-destination-port")
+        .or_else(|| end("destination-address", "destination-port"))?;
+    let bytes = |key: &str| get(key).and_then(number);
     Some(Session {
         protocol: number(get("protocol-id")?)?,
         ends: Ends {
@@ -137,9 +141,9 @@ fn structured(text: &[u8]) -> Option<Session> {
             server,
             server_port: Some(server_port),
         },
-        end: get("elapsed-time")
-            .and_then(number)
-            .and_then(|seconds| Some((seconds, bytes("client")?, bytes("server")?))),
+        end: get("elapsed-time").and_then(number).and_then(|seconds| {
+            Some((seconds, bytes("bytes-from-client")?, bytes("bytes-from-server")?))
+        }),
     })
 }
 
@@ -224,11 +228,7 @@ fn connection(message: &Message<'_>, session: &Session) -> Option<ParsedLine> {
 /// A session that a policy denied: `session denied 198.51.100.7/40755->192.0.2.77/22 0x0 junos-ssh 6(0) deny-all …`.
 fn denied(message: &Message<'_>) -> ParsedLine {
     let text = message.text;
-    let structured = || {
-        let key = b" protocol-id=\"";
-        let value = &text[memmem::find(text, key)? + key.len()..];
-        number::<u8>(&value[..memchr::memchr(b'"', value)?])
-    };
+    let structured = || number::<u8>(value(text, "protocol-id")?);
     let plain = || {
         let mut words = text.split(u8::is_ascii_whitespace);
         words.find_map(|word| memchr::memchr(b'(', word).and_then(|_| protocol(word)))
