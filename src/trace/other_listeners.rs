@@ -39,6 +39,11 @@ impl OtherListeners {
         }
     }
 
+    /// The inodes of the sockets that listen now.
+    pub(super) fn inodes(&mut self) -> Result<BTreeSet<u64>, Error> {
+        self.sockets.inodes()
+    }
+
     /// When the next look is due.
     pub(super) fn next_look(&self) -> Instant {
         self.next_look
@@ -56,7 +61,7 @@ impl OtherListeners {
         mut is_watched: impl FnMut(Tid) -> bool,
     ) -> Result<Vec<PortOwner>, Error> {
         self.next_look = Instant::now() + LOOK;
-        let sockets = self.sockets.inodes()?;
+        let sockets = self.inodes()?;
         if sockets.is_subset(&self.known) {
             return Ok(Vec::new());
         }

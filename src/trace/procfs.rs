@@ -4,7 +4,9 @@ mod container;
 mod sockets;
 
 pub(crate) use container::container;
-pub(crate) use sockets::{SocketEntry, TcpSocket, inode_of_link, listeners, socket, socket_inode};
+pub(crate) use sockets::{
+    SocketEntry, TcpSocket, listeners, socket, socket_descriptors, socket_inode,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -25,7 +25,6 @@ use super::attach_engine::Attach;
 use super::attach_error::ListenerError;
 use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
-use super::listening::ListeningSockets;
 use super::other_listeners::OtherListeners;
 use super::perf::tracepoint::Tracepoints;
 use super::port_owners::{self, PortOwner};
@@ -61,7 +60,6 @@ pub(crate) type Say = Box<dyn Fn(&[Remark]) + Send + Sync>;
 /// Attaches to the processes that listen on a port, and to others when those have ended.
 pub(crate) struct Waiting<L> {
     ports: Vec<RangeInclusive<u16>>,
-    sockets: ListeningSockets,
     others: OtherListeners,
     list: String,
     children: bool,
@@ -125,7 +123,6 @@ impl<L: Attach> Waiting<L> {
         let mut past = SourceStatus::new("trace");
         past.started = Some(RecordTime::now());
         let mut waiting = Waiting {
-            sockets: ListeningSockets::open(what.ports.clone()),
             others: OtherListeners::new(what.ports.clone()),
             ports: what.ports,
             list: what.list,
@@ -165,7 +162,7 @@ impl<L: Attach> Waiting<L> {
     /// Attaches to the processes that listen, if there are some.
     fn look(&mut self) -> Result<(), Error> {
         let opens = self.opens.as_mut().and_then(PassiveOpens::read);
-        let sockets = self.sockets.inodes()?;
+        let sockets = self.others.inodes()?;
         if sockets.is_empty() {
             self.invisible_since = None;
             if self.next_look_elsewhere > Instant::now() {

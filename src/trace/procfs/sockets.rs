@@ -64,8 +64,13 @@ pub(crate) fn socket_inode(tid: Tid, fd: i32) -> Option<u64> {
     inode_of_link(link.to_str()?)
 }
 
+/// The sockets of a process: each descriptor with its inode.
+pub(crate) fn socket_descriptors(pid: Tid) -> impl Iterator<Item = (i32, u64)> {
+    super::descriptors(pid).into_iter().filter_map(|(fd, link)| Some((fd, inode_of_link(&link)?)))
+}
+
 /// `socket:[4711]`
-pub(crate) fn inode_of_link(link: &str) -> Option<u64> {
+fn inode_of_link(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 

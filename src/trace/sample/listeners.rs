@@ -149,8 +149,7 @@ impl Listeners {
         let sockets: HashMap<u64, SocketAddr> =
             sockets.into_iter().map(|l| (l.inode, l.local)).collect();
         let known = self.known.entry(pid).or_default();
-        for (fd, link) in procfs::descriptors(thread) {
-            let Some(inode) = procfs::inode_of_link(&link) else { continue };
+        for (fd, inode) in procfs::socket_descriptors(thread) {
             let Some(local) = sockets.get(&inode) else { continue };
             let former = known.get(&fd).map(|known| known.inode);
             if former != Some(inode) {
@@ -280,7 +279,7 @@ impl Listeners {
             // A thread that ends in between does not show the descriptors of its process.
             asked = match current {
                 None if procfs::has_ended(thread) => living_thread(pid, thread),
-                None if thread != pid => living_thread(pid, pid).filter(|first| *first == pid),
+                None if thread != pid => (!procfs::has_ended(pid)).then_some(pid),
                 _ => break,
             };
         }

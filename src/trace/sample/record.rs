@@ -71,6 +71,11 @@ impl Fork {
     pub(super) fn is_process(&self) -> bool {
         self.child.pid != self.parent.pid
     }
+
+    /// The new process that it is of, if this one has created it.
+    pub(super) fn process_of(&self, creator: Tid) -> Option<Tid> {
+        (self.is_process() && self.parent.pid == creator).then_some(self.child.pid)
+    }
 }
 
 /// An accept that has returned.

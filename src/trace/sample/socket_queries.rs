@@ -199,11 +199,7 @@ fn query_children(
 ) -> Option<QueryResult> {
     let (fd, pid) = (accept.fd?, accept.thread.pid);
     let children = pending.iter().filter_map(|record| match &record.what {
-        What::Fork(fork)
-            if fork.parent.pid == pid && fork.is_process() && between.contains(&record.time) =>
-        {
-            Some(fork.child.pid)
-        }
+        What::Fork(fork) if between.contains(&record.time) => fork.process_of(pid),
         _ => None,
     });
     let query = |child| {
@@ -224,9 +220,7 @@ fn process_for(accept: &Accept, between: Range<u64>, pending: &VecDeque<Record>)
     let pid = accept.thread.pid;
     // A new process, or `None` for another connection.
     let step = |record: &Record| match &record.what {
-        What::Fork(fork) if fork.parent.pid == pid && fork.is_process() => {
-            Some(Some(fork.child.pid))
-        }
+        What::Fork(fork) => fork.process_of(pid).map(Some),
         What::Accept(other) if other.thread.pid == pid && other.fd != accept.fd => Some(None),
         _ => None,
     };
@@ -242,20 +236,17 @@ fn process_for(accept: &Accept, between: Range<u64>, pending: &VecDeque<Record>)
 /// Finds the only connected socket that a new process has and its creator has not. The processes of inetd move it
 /// to another descriptor by dup2(2).
 fn sole_own_socket(child: Tid, creator: Tid, sockets: &mut Sockets) -> Option<SocketLookup> {
-    let own = socket_descriptors(child);
+    let by_inode = |pid| -> HashMap<u64, i32> {
+        procfs::socket_descriptors(pid).map(|(fd, inode)| (inode, fd)).collect()
+    };
+    let own = by_inode(child);
     if own.is_empty() || own.len() > MAX_OWN_SOCKETS {
         return None;
     }
-    let kept = socket_descriptors(creator);
+    let kept = by_inode(creator);
     let own = own.into_iter().filter(|(inode, _)| !kept.contains_key(inode));
     let mut connected = own.map(|(_, fd)| sockets.find(child, fd, true)).filter(has_peer);
     connected.next().filter(|_| connected.next().is_none())
-}
-
-/// The sockets of a process by inode, each with one of its descriptors.
-fn socket_descriptors(pid: Tid) -> HashMap<u64, i32> {
-    let descriptors = procfs::descriptors(pid).into_iter();
-    descriptors.filter_map(|(fd, link)| Some((procfs::inode_of_link(&link)?, fd))).collect()
 }
 
 /// Whether the socket has the peer that the sample contains.
