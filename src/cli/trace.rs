@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cli::args::{TraceArgs, TraceEngineArg};
 use crate::model::connection::RequestedFields;
 use crate::trace::{
-    self, Attach, AutoEngine, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting, WatchedPort,
+    self, Attach, AutoEngine, Newcomer, Sampler, Say, Start, Targets, Tracer, WaitFor, Waiting,
+    WatchedPort,
 };
 use anyhow::Context;
 use nix::errno::Errno;
@@ -78,7 +79,7 @@ fn attach<L: Attach>(
 ) -> Result<WatchedPort<L>, trace::Error> {
     let live = L::attach(targets.clone(), options)?;
     say(live.remarks());
-    Ok(WatchedPort::new(live, targets, ports))
+    Ok(WatchedPort::new(live, targets, ports, Newcomer::Ignored))
 }
 
 /// What is traced, and how.
@@ -268,7 +269,8 @@ fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     let list = args.count.ports.as_ref().map(ToString::to_string).unwrap_or_default();
     let owners = trace::port_owners(ports)
         .map_err(|error| advise(error.into(), args.engine, &list))
-        .with_context(|| format!("port {list}"))?;
+        .with_context(|| format!("port {list}"))?
+        .visible;
     for line in trace::describe_owners(&owners) {
         message::notice(args.count.quiet, line);
     }

@@ -175,6 +175,12 @@ pub(crate) fn ask(
     }
 }
 
+/// Whether the kernel has no sock_diag(7) for what was requested, such as IPv6 sockets where it has no IPv6.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT))
+}
+
 /// Splits a received buffer into messages with their sequence numbers.
 pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Message)> {
     std::iter::from_fn(move || {

@@ -57,7 +57,7 @@ impl ListeningSockets {
             let (socket, buffer) = (socket.as_fd(), &mut self.buffer);
             match sock_diag::ask(socket, buffer, &request, self.sequence, &mut note) {
                 // A kernel without IPv6 has no such sockets.
-                Err(_) if family == libc::AF_INET6 => {}
+                Err(error) if family == libc::AF_INET6 && sock_diag::is_missing(&error) => {}
                 answer => answer?,
             }
         }

@@ -1,5 +1,5 @@
-//! [`OtherListeners`]: finds processes that begin to listen on a port while others are watched. They are not
-//! attached to, so the report must say so. [`WatchedPort`] does that for the processes that a port was given for.
+//! [`WatchedPort`]: finds processes that begin to listen on a port while others are watched. They are not attached
+//! to, so the report must say so.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -12,65 +12,80 @@ use crate::{ShortfallKind, SourceStatus};
 
 use super::attach::Targets;
 use super::attach_engine::Attach;
+use super::attach_error::ListenerError;
 use super::error::Error;
 use super::listening::ListeningSockets;
-use super::port_owners::{self, PortOwner};
+use super::port_owners::{self, PortOwners};
 use super::procfs;
 
-/// Time between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two searches for new listening sockets.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of texts about other processes.
+const MAX_FOUND: usize = 100;
 
 /// The listening sockets of a port.
-pub(super) struct OtherListeners {
+struct OtherListeners {
     ports: Vec<RangeInclusive<u16>>,
     sockets: ListeningSockets,
-    /// The sockets whose owners were looked at.
+    /// The sockets whose owners are known.
     known: BTreeSet<u64>,
-    next_look: Instant,
+    next_search: Instant,
 }
 
 impl OtherListeners {
-    pub(super) fn new(ports: Vec<RangeInclusive<u16>>) -> OtherListeners {
+    fn new(ports: Vec<RangeInclusive<u16>>) -> OtherListeners {
         OtherListeners {
             sockets: ListeningSockets::open(ports.clone()),
             ports,
             known: BTreeSet::new(),
-            next_look: Instant::now(),
+            next_search: Instant::now(),
         }
     }
 
-    /// The inodes of the sockets that listen now.
-    pub(super) fn inodes(&mut self) -> Result<BTreeSet<u64>, Error> {
-        self.sockets.inodes()
-    }
-
-    /// When the next look is due.
-    pub(super) fn next_look(&self) -> Instant {
-        self.next_look
-    }
-
-    /// Forgets whose sockets were looked at.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
-        self.next_look = Instant::now() + LOOK;
-    }
-
-    /// The processes that are not watched, if sockets have come since the last look.
-    pub(super) fn look(
-        &mut self,
-        mut is_watched: impl FnMut(Tid) -> bool,
-    ) -> Result<Vec<PortOwner>, Error> {
-        self.next_look = Instant::now() + LOOK;
-        let sockets = self.inodes()?;
+    /// The processes that are not watched, if new sockets listen since the last search that succeeded.
+    fn search(&mut self, is_watched: impl FnMut(Tid) -> bool) -> Result<PortOwners, Error> {
+        self.next_search = Instant::now() + SEARCH_INTERVAL;
+        let sockets = self.sockets.inodes()?;
         if sockets.is_subset(&self.known) {
-            return Ok(Vec::new());
+            return Ok(PortOwners::default());
         }
+        let owners = self.unwatched(is_watched)?;
         self.known.extend(sockets);
-        // Processes of other users are not visible.
-        let mut owners = port_owners::port_owners(&self.ports).unwrap_or_default();
-        // What is watched no more may have been watched until it ended.
-        owners.retain(|owner| !is_watched(owner.pid) && !procfs::process_has_ended(owner.pid));
         Ok(owners)
+    }
+
+    /// The processes that are not watched. A socket that was known may have been passed on to one.
+    fn unwatched(&self, mut is_watched: impl FnMut(Tid) -> bool) -> Result<PortOwners, Error> {
+        let mut owners = match port_owners::port_owners(&self.ports) {
+            Err(Error::NoListener(ListenerError::Invisible { addresses, .. })) => {
+                PortOwners { visible: Vec::new(), ownerless: addresses }
+            }
+            Err(Error::NoListener(_)) => PortOwners::default(),
+            owners => owners?,
+        };
+        // One that has ended was perhaps watched until then.
+        owners
+            .visible
+            .retain(|owner| !is_watched(owner.pid) && !procfs::process_has_ended(owner.pid));
+        Ok(owners)
+    }
+}
+
+/// What becomes of a process that begins to listen while another one is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Newcomer {
+    /// It is never attached to.
+    Ignored,
+    /// It is attached to as soon as the watched one has ended.
+    AttachedToNext,
+}
+
+impl Newcomer {
+    fn fate(self) -> &'static str {
+        match self {
+            Newcomer::Ignored => "is not attached to; start again to count it",
+            Newcomer::AttachedToNext => "will be attached to when the present server has ended",
+        }
     }
 }
 
@@ -78,9 +93,10 @@ impl OtherListeners {
 pub(crate) struct WatchedPort<L> {
     live: L,
     targets: Targets,
-    /// `None`: the processes were given, not a port.
+    newcomer: Newcomer,
+    /// `None`: the processes were given, not a port; or the last search is over.
     others: Option<OtherListeners>,
-    /// The others that were found.
+    /// What was found, as shortfalls.
     found: BTreeSet<String>,
     ready: VecDeque<Event>,
 }
@@ -91,34 +107,60 @@ impl<L: Attach> WatchedPort<L> {
         live: L,
         targets: Targets,
         ports: Option<&[RangeInclusive<u16>]>,
+        newcomer: Newcomer,
     ) -> WatchedPort<L> {
         let others = ports.map(|ports| OtherListeners::new(ports.to_vec()));
-        WatchedPort { live, targets, others, found: BTreeSet::new(), ready: VecDeque::new() }
+        let (found, ready) = Default::default();
+        WatchedPort { live, targets, newcomer, others, found, ready }
     }
 
-    /// Notes the processes that have begun to listen. `were_watched`: those that are not any more.
-    fn look(&mut self, were_watched: &BTreeSet<Tid>) {
+    /// Whether a signal has ended the count.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.live.is_leaving()
+    }
+
+    /// Searches for processes that have begun to listen.
+    fn search(&mut self) {
         let Some(others) = &mut self.others else { return };
-        let live = &mut self.live;
-        let is_watched = |pid| were_watched.contains(&pid) || live.watches(pid);
-        // What cannot be read now is looked at the next time.
-        let owners = others.look(is_watched).unwrap_or_default();
-        for text in port_owners::describe(&owners) {
-            let text = format!("{text}, too, and is not attached to; start again to count it");
-            if self.found.insert(text.clone()) {
-                self.ready.push_back(Event::Notice(text));
-            }
-        }
+        // What cannot be read now is searched again the next time.
+        let owners = others.search(|pid| self.live.watches(pid)).unwrap_or_default();
+        self.note(&owners);
     }
 
-    /// Looks for the last time, when a tracer has left its processes already.
-    fn look_at_end(&mut self) {
+    /// Searches for the last time, among all listeners, when a tracer has left its processes already.
+    fn search_at_end(&mut self) {
+        let Some(others) = self.others.take() else { return };
         let were_watched = match self.targets.children {
             true => procfs::with_descendants(&self.targets.pids),
             false => self.targets.pids.clone(),
         };
-        self.look(&were_watched);
-        self.others = None;
+        let is_watched = |pid| were_watched.contains(&pid) || self.live.watches(pid);
+        match others.unwatched(is_watched) {
+            Ok(owners) => self.note(&owners),
+            Err(error) => self.note_text(format!(
+                "it is not known whether other processes listen on the port: {error}"
+            )),
+        }
+    }
+
+    /// Notes processes that are not watched.
+    fn note(&mut self, owners: &PortOwners) {
+        for text in port_owners::describe(&owners.visible) {
+            self.note_text(format!("{text}, too, and {}", self.newcomer.fate()));
+        }
+        if !owners.ownerless.is_empty() {
+            self.note_text(port_owners::describe_ownerless(&owners.ownerless));
+        }
+    }
+
+    fn note_text(&mut self, text: String) {
+        let text = match self.found.len() {
+            n if n < MAX_FOUND => text,
+            _ => "further processes began to listen on the port, and were not attached to".into(),
+        };
+        if self.found.insert(text.clone()) {
+            self.ready.push_back(Event::Notice(text));
+        }
     }
 }
 
@@ -130,18 +172,24 @@ impl<L: Attach> EventSource for WatchedPort<L> {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            let Some(next_look) = self.others.as_ref().map(OtherListeners::next_look) else {
+            let Some(next_search) = self.others.as_ref().map(|others| others.next_search) else {
                 return self.live.next(deadline);
             };
-            if next_look <= Instant::now() {
-                self.look(&BTreeSet::new());
+            if next_search <= Instant::now() {
+                self.search();
                 continue;
             }
-            let until = deadline.map_or(next_look, |deadline| deadline.min(next_look));
+            let until = deadline.map_or(next_search, |deadline| deadline.min(next_search));
             match self.live.next(Some(until))? {
                 Event::Deadline if deadline.is_none_or(|d| Instant::now() < d) => {}
+                // The next one that is attached to notes what listens already.
+                ended @ Event::Ended(_)
+                    if self.newcomer == Newcomer::AttachedToNext && !self.is_leaving() =>
+                {
+                    return Ok(ended);
+                }
                 ended @ Event::Ended(_) => {
-                    self.look_at_end();
+                    self.search_at_end();
                     self.ready.push_back(ended);
                 }
                 event => return Ok(event),
@@ -154,8 +202,9 @@ impl<L: Attach> EventSource for WatchedPort<L> {
     }
 
     fn stop_counting(&mut self) -> Result<Vec<Connection>, Error> {
-        self.look_at_end();
-        self.live.stop_counting()
+        let rest = self.live.stop_counting();
+        self.search_at_end();
+        rest
     }
 
     fn status(&mut self) -> SourceStatus {

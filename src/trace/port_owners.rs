@@ -23,61 +23,103 @@ pub struct PortOwner {
     pub namespace: Option<String>,
 }
 
+/// Who listens on ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortOwners {
+    /// The processes that hold a listening socket.
+    pub visible: Vec<PortOwner>,
+    /// Listening sockets that no visible process holds. Without root, those of other users are not visible.
+    pub ownerless: Vec<SocketAddr>,
+}
+
+/// How often the owners of sockets are searched for. A process that has passed its socket on meanwhile is found by
+/// the second search.
+const SEARCHES: usize = 2;
+
 /// Returns the processes that hold a listening TCP socket on one of `ports`: in this network
 /// namespace, or in another one if this one has no such socket.
 ///
 /// # Errors
-/// [`Error::NoListener`] names the ports that do have listeners, or says that the owner is not
-/// visible.
-pub fn port_owners(ports: &[RangeInclusive<u16>]) -> Result<Vec<PortOwner>, Error> {
+/// [`Error::NoListener`] if no owner is visible: names the ports that do have listeners, or the sockets.
+pub fn port_owners(ports: &[RangeInclusive<u16>]) -> Result<PortOwners, Error> {
     if !procfs::is_mounted() {
         return Err(Error::NoListener(ListenerError::NoProc));
     }
-    let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
-    let sockets = requested(&all, ports);
-    if sockets.is_empty() {
-        return elsewhere(ports).unwrap_or_else(|| {
-            let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
-            others.sort_unstable();
-            others.dedup();
-            Err(Error::NoListener(ListenerError::Nobody { others }))
-        });
+    let me = std::process::id() as Tid;
+    let listeners = || procfs::listeners(me).doing("reading /proc/net/tcp");
+    let mut all = listeners()?;
+    let mut found = Owners::default();
+    for _ in 0..SEARCHES {
+        let sockets = requested(&all, ports);
+        if sockets.is_empty() {
+            break;
+        }
+        found = owners_of(&sockets, None);
+        all = listeners()?;
+        let now = requested(&all, ports);
+        found.ownerless.retain(|inode, _| now.contains_key(inode));
+        if found.ownerless.is_empty() {
+            break;
+        }
     }
-    let owners = owners_of(&sockets, None);
-    if owners.is_empty() {
-        return Err(Error::NoListener(no_owner(&sockets)));
+    if !found.visible.is_empty() || !found.ownerless.is_empty() {
+        return found.visible_or_error();
     }
-    Ok(owners)
+    elsewhere(ports).unwrap_or_else(|| {
+        let mut others: Vec<u16> = all.iter().map(|l| l.local.port()).collect();
+        others.sort_unstable();
+        others.dedup();
+        Err(Error::NoListener(ListenerError::Nobody { others }))
+    })
 }
 
-/// Listening sockets by the links of descriptors in /proc.
-type Sockets = BTreeMap<String, SocketAddr>;
+/// Listening sockets by inode.
+type Sockets = BTreeMap<u64, SocketAddr>;
 
 fn requested(listeners: &[TcpSocket], ports: &[RangeInclusive<u16>]) -> Sockets {
     let is_requested = |l: &&TcpSocket| ports.iter().any(|r| r.contains(&l.local.port()));
-    let listeners = listeners.iter().filter(is_requested);
-    listeners.map(|l| (format!("socket:[{}]", l.inode), l.local)).collect()
+    listeners.iter().filter(is_requested).map(|l| (l.inode, l.local)).collect()
 }
 
-fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Vec<PortOwner> {
-    let mut owners = Vec::new();
+/// The owners of sockets, and the sockets without a visible one.
+#[derive(Debug, Default)]
+struct Owners {
+    visible: Vec<PortOwner>,
+    ownerless: Sockets,
+}
+
+impl Owners {
+    fn visible_or_error(self) -> Result<PortOwners, Error> {
+        let ownerless = self.ownerless.into_values().collect();
+        if self.visible.is_empty() {
+            let error = ListenerError::Invisible { addresses: ownerless, remedy: remedy() };
+            return Err(Error::NoListener(error));
+        }
+        Ok(PortOwners { visible: self.visible, ownerless })
+    }
+}
+
+fn owners_of(sockets: &Sockets, namespace: Option<&str>) -> Owners {
+    let mut owners = Owners { visible: Vec::new(), ownerless: sockets.clone() };
     for pid in procfs::processes() {
-        let mut listens: Vec<SocketAddr> = procfs::descriptors(pid)
-            .into_iter()
-            .filter_map(|(_, link)| sockets.get(&link).copied())
-            .collect();
+        let mut listens = Vec::new();
+        for (_, inode) in procfs::socket_descriptors(pid) {
+            listens.extend(sockets.get(&inode));
+            owners.ownerless.remove(&inode);
+        }
         listens.sort_unstable();
         listens.dedup();
         if !listens.is_empty() {
             let comm = procfs::comm(pid).map(|c| c.to_string()).unwrap_or_default();
-            owners.push(PortOwner { pid, comm, listens, namespace: namespace.map(Into::into) });
+            let namespace = namespace.map(Into::into);
+            owners.visible.push(PortOwner { pid, comm, listens, namespace });
         }
     }
     owners
 }
 
 /// Returns the owners in another network namespace; `None` if no visible one has a listener.
-fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<PortOwner>, Error>> {
+fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<PortOwners, Error>> {
     let here = procfs::network_namespace(std::process::id() as Tid)?;
     let mut namespaces: BTreeMap<String, Tid> = BTreeMap::new();
     for pid in procfs::processes() {
@@ -85,28 +127,28 @@ fn elsewhere(ports: &[RangeInclusive<u16>]) -> Option<Result<Vec<PortOwner>, Err
             namespaces.entry(namespace).or_insert(pid);
         }
     }
-    let mut found: Vec<Vec<PortOwner>> = Vec::new();
+    let mut found: Vec<Owners> = Vec::new();
     let mut unseen = Sockets::new();
     for (namespace, pid) in namespaces {
         // The process may have ended.
         let sockets = requested(&procfs::listeners(pid).unwrap_or_default(), ports);
         let owners = owners_of(&sockets, Some(&namespace));
-        if owners.is_empty() {
-            unseen.extend(sockets);
+        if owners.visible.is_empty() {
+            unseen.extend(owners.ownerless);
         } else {
             found.push(owners);
         }
     }
     match found.len() {
         0 if unseen.is_empty() => None,
-        0 => Some(Err(Error::NoListener(no_owner(&unseen)))),
-        1 => found.pop().map(Ok),
+        0 => Some(Owners { visible: Vec::new(), ownerless: unseen }.visible_or_error()),
+        1 => found.pop().map(Owners::visible_or_error),
         _ => {
             let one = |owner: &PortOwner| {
                 let namespace = owner.namespace.as_deref().unwrap_or_default();
                 format!("-p {} ({}, {namespace})", owner.pid, owner.comm)
             };
-            let owners = found.iter().flatten().map(one).collect();
+            let owners = found.iter().flat_map(|owners| &owners.visible).map(one).collect();
             Some(Err(Error::NoListener(ListenerError::Several { owners })))
         }
     }
@@ -133,13 +175,29 @@ pub(crate) fn creators(owners: &[PortOwner]) -> BTreeSet<Tid> {
     found
 }
 
-fn no_owner(sockets: &Sockets) -> ListenerError {
-    let remedy = if attach_error::is_root_without_ptrace() {
+/// What makes the owners of sockets visible.
+fn remedy() -> &'static str {
+    if attach_error::is_root_without_ptrace() {
         attach_error::GIVE_PTRACE
     } else {
         "run tcptally as that user or as root"
-    };
-    ListenerError::Invisible { addresses: sockets.values().copied().collect(), remedy }
+    }
+}
+
+/// How many sockets a line names.
+const MAX_NAMED: usize = 10;
+
+/// A line about sockets whose owners are not visible.
+pub(super) fn describe_ownerless(sockets: &[SocketAddr]) -> String {
+    let mut names: Vec<String> = sockets.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    if sockets.len() > MAX_NAMED {
+        names.push(format!("{} more", sockets.len() - MAX_NAMED));
+    }
+    format!(
+        "a process that is not visible listens on {}, too, and is not attached to; {}",
+        names.join(", "),
+        remedy()
+    )
 }
 
 /// Who listens where, a line for all processes that have the name and the sockets in common.
@@ -176,7 +234,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let port = address.port();
-        let found = port_owners(&[port..=port]).unwrap();
+        let found = port_owners(&[port..=port]).unwrap().visible;
         let me = std::process::id() as Tid;
         assert!(found.iter().any(|o| o.pid == me && o.listens == [address]), "{found:?}");
         drop(listener);

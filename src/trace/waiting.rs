@@ -25,20 +25,21 @@ use super::attach_engine::Attach;
 use super::attach_error::ListenerError;
 use super::engine::PtraceEngine;
 use super::error::{Doing, Error};
-use super::other_listeners::OtherListeners;
+use super::listening::ListeningSockets;
+use super::other_listeners::{Newcomer, WatchedPort};
 use super::perf::tracepoint::Tracepoints;
 use super::port_owners::{self, PortOwner};
 use super::procfs;
 use super::signals::{ENDS, handled_for_attached};
 use super::tracer::{Options, Remark};
 
-/// Time between two checks for a listening process in this network namespace.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two searches for a listening process in this network namespace.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(20);
 /// The same for other network namespaces.
-const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+const SEARCH_ELSEWHERE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time after which a listener without a visible owner is reported as another user's. Before, the owner may have
 /// just ended.
-const INVISIBLE: Duration = Duration::from_millis(500);
+const INVISIBLE_TIME: Duration = Duration::from_millis(500);
 /// Maximum number of separate shortfalls of ended servers.
 const MAX_SHORTFALLS: usize = 100;
 
@@ -60,17 +61,17 @@ pub(crate) type Say = Box<dyn Fn(&[Remark]) + Send + Sync>;
 /// Attaches to the processes that listen on a port, and to others when those have ended.
 pub(crate) struct Waiting<L> {
     ports: Vec<RangeInclusive<u16>>,
-    others: OtherListeners,
+    sockets: ListeningSockets,
     list: String,
     children: bool,
     options: Options,
     say: Say,
-    attached: Option<L>,
+    attached: Option<WatchedPort<L>>,
     opens: Option<PassiveOpens>,
     /// The last time without a listener, and the kernel's count of inbound connections before that.
     nobody: Option<(Instant, Option<u64>)>,
     invisible_since: Option<Instant>,
-    next_look_elsewhere: Instant,
+    next_search_elsewhere: Instant,
     /// Shortfalls of the servers before.
     past: SourceStatus,
     gaps: Gaps,
@@ -123,7 +124,7 @@ impl<L: Attach> Waiting<L> {
         let mut past = SourceStatus::new("trace");
         past.started = Some(RecordTime::now());
         let mut waiting = Waiting {
-            others: OtherListeners::new(what.ports.clone()),
+            sockets: ListeningSockets::open(what.ports.clone()),
             ports: what.ports,
             list: what.list,
             children: what.children,
@@ -133,14 +134,14 @@ impl<L: Attach> Waiting<L> {
             opens: PassiveOpens::open(),
             nobody: None,
             invisible_since: None,
-            next_look_elsewhere: Instant::now(),
+            next_search_elsewhere: Instant::now(),
             past,
             gaps: Gaps::default(),
             has_attached: what.has_attached,
             is_over: false,
             ready: VecDeque::new(),
         };
-        waiting.look()?;
+        waiting.attach_if_listening()?;
         if waiting.attached.is_some() {
             // Counting begins now, as without waiting.
             waiting.gaps = Gaps::default();
@@ -160,19 +161,19 @@ impl<L: Attach> Waiting<L> {
     }
 
     /// Attaches to the processes that listen, if there are some.
-    fn look(&mut self) -> Result<(), Error> {
+    fn attach_if_listening(&mut self) -> Result<(), Error> {
         let opens = self.opens.as_mut().and_then(PassiveOpens::read);
-        let sockets = self.others.inodes()?;
+        let sockets = self.sockets.inodes()?;
         if sockets.is_empty() {
             self.invisible_since = None;
-            if self.next_look_elsewhere > Instant::now() {
+            if self.next_search_elsewhere > Instant::now() {
                 self.nobody = Some((Instant::now(), opens));
                 return Ok(());
             }
-            self.next_look_elsewhere = Instant::now() + LOOK_ELSEWHERE;
+            self.next_search_elsewhere = Instant::now() + SEARCH_ELSEWHERE_INTERVAL;
         }
         match port_owners::port_owners(&self.ports) {
-            Ok(owners) => self.attach(&owners),
+            Ok(owners) => self.attach(&owners.visible),
             Err(Error::NoListener(ListenerError::Nobody { .. })) => {
                 if sockets.is_empty() {
                     self.nobody = Some((Instant::now(), opens));
@@ -181,7 +182,7 @@ impl<L: Attach> Waiting<L> {
             }
             Err(error @ Error::NoListener(ListenerError::Invisible { .. })) => {
                 let since = *self.invisible_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < INVISIBLE { Ok(()) } else { Err(error) }
+                if since.elapsed() < INVISIBLE_TIME { Ok(()) } else { Err(error) }
             }
             Err(error) => Err(error),
         }
@@ -190,7 +191,7 @@ impl<L: Attach> Waiting<L> {
     fn attach(&mut self, owners: &[PortOwner]) -> Result<(), Error> {
         let pids: BTreeSet<Tid> = owners.iter().map(|owner| owner.pid).collect();
         let targets = Targets { pids: pids.clone(), children: self.children };
-        let live = match L::attach(targets, self.options) {
+        let live = match L::attach(targets.clone(), self.options) {
             Ok(live) => live,
             // Such as the parent of a daemon, which listens as well.
             Err(_) if pids.iter().all(|pid| procfs::process_has_ended(*pid)) => return Ok(()),
@@ -204,8 +205,8 @@ impl<L: Attach> Waiting<L> {
         let mut remarks: Vec<Remark> = who.map(|text| Remark { is_detail: false, text }).collect();
         remarks.extend_from_slice(live.remarks());
         (self.say)(&remarks);
-        self.others.forget();
-        self.attached = Some(live);
+        let newcomer = Newcomer::AttachedToNext;
+        self.attached = Some(WatchedPort::new(live, targets, Some(&self.ports), newcomer));
         self.has_attached.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -225,18 +226,6 @@ impl<L: Attach> Waiting<L> {
             }
             None => self.gaps.unknown += 1,
         }
-    }
-
-    /// Checks whether another process has started to listen, which is not attached.
-    fn look_for_others(&mut self) -> Result<(), Error> {
-        let Some(live) = &mut self.attached else { return Ok(()) };
-        for text in port_owners::describe(&self.others.look(|pid| live.watches(pid))?) {
-            let text =
-                format!("{text}, too, and will be attached to when the present server has ended");
-            self.note_past(ShortfallKind::Unobservable, 1, text.clone());
-            self.ready.push_back(Event::Notice(text));
-        }
-        Ok(())
     }
 
     /// Records a shortfall of a server that is not attached to any more.
@@ -281,10 +270,10 @@ impl<L: Attach> Waiting<L> {
         if deadline.is_some_and(|d| d <= now) {
             return Ok(Some(Event::Deadline));
         }
-        self.look()?;
+        self.attach_if_listening()?;
         if self.attached.is_none() {
-            let left = deadline.map_or(LOOK, |d| d.saturating_duration_since(now));
-            std::thread::sleep(left.min(LOOK));
+            let left = deadline.map_or(SEARCH_INTERVAL, |d| d.saturating_duration_since(now));
+            std::thread::sleep(left.min(SEARCH_INTERVAL));
         }
         Ok(None)
     }
@@ -330,9 +319,7 @@ impl<L: Attach> EventSource for Waiting<L> {
                     None => continue,
                 }
             };
-            let next_look = self.others.next_look();
-            let until = deadline.map_or(next_look, |d| d.min(next_look));
-            match live.next(Some(until))? {
+            match live.next(deadline)? {
                 Event::Ended(_) if !self.is_over && !live.is_leaving() => {
                     self.detach();
                     self.nobody = None;
@@ -340,12 +327,6 @@ impl<L: Attach> EventSource for Waiting<L> {
                         "the server on port {} has ended; waiting for the next one",
                         self.list
                     ));
-                }
-                Event::Ended(ending) => return Ok(Event::Ended(ending)),
-                Event::Deadline if deadline.is_none_or(|d| Instant::now() < d) => {
-                    if !self.is_over && next_look <= Instant::now() {
-                        self.look_for_others()?;
-                    }
                 }
                 event => return Ok(event),
             }

@@ -86,6 +86,50 @@ fn a_process_that_begins_to_listen_later_makes_the_report_incomplete() {
     }
 }
 
+#[test]
+fn a_process_that_is_given_the_listening_socket_makes_the_report_incomplete() {
+    let stage = Stage::get();
+    let [giver, taker] = need!(Server::python_passes_on(), "python3", "it is not installed");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        let plain = giver.start(&stage, user);
+        let port = giver.ports[0].number.to_string();
+        let options = ["--engine", engine, "--port", &port];
+        let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+        let other = taker.start(&stage, user);
+        let made = giver.clients(1, 40, 5).run();
+        let report = run.end_attached();
+        let said = format!("process {} (python3", other.pid);
+        assert!(report.warnings().contains(&said), "{engine}: {}", report.warnings());
+        assert_eq!(report.0["complete"], false);
+        assert!(report.number("total") < made.values().sum::<u64>());
+        assert_free(plain.pid);
+    }
+}
+
+#[test]
+fn a_listener_of_another_user_makes_the_report_incomplete() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    if !is_root() {
+        return skip("a listener of another user", "there is no other user to be");
+    }
+    let [own, roots] = [(); 2].map(|()| Server::c(&program, &["loop"], &[Listens::V4]));
+    let plain = own.start(&stage, User::Nobody);
+    let _other = roots.start(&stage, User::Oneself);
+    let [port, others_port] = [&own, &roots].map(|server| server.ports[0].number);
+    let ports = format!("{port},{others_port}");
+    let mut run = Run::attach(&stage, User::Nobody, &["--port", &ports], &[plain.pid]);
+    let made = own.clients(1, 40, 5).run();
+    roots.clients(2, 40, 5).run();
+    let report = run.end_attached();
+    assert_eq!(report.counts(), made);
+    assert_eq!(report.0["complete"], false);
+    let said = format!("a process that is not visible listens on 0.0.0.0:{others_port}, too");
+    assert!(report.warnings().contains(&said), "{}", report.warnings());
+    assert_free(plain.pid);
+}
+
 /// Whether a process has a socket at all: the C server opens one to listen, and no other before
 /// its first client.
 fn listens(pid: u32) -> bool {

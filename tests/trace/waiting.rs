@@ -122,6 +122,21 @@ fn a_second_listener_on_the_port_is_reported() {
 }
 
 #[test]
+fn a_second_listener_just_before_the_end_is_reported() {
+    in_own_network("a second listener at the end", |stage| {
+        let program = need!(stage.server(), "the C server", "there is no C compiler");
+        let [first, second] = Server::two_on_a_port(&program);
+        let mut run = waiting(&stage, &first, &[]);
+        let _plain = first.start(&stage, User::Oneself);
+        wait_until_said(&mut run, "attached to", 1);
+        let other = second.start(&stage, User::Oneself);
+        let report = run.end_attached();
+        let said = format!("process {} (server) listens on", other.pid);
+        assert!(report.warnings().contains(&said), "{}", report.warnings());
+    });
+}
+
+#[test]
 fn a_server_that_listens_already_is_attached_to_at_once() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");

@@ -89,9 +89,7 @@ pub fn open_connections(ports: &[RangeInclusive<u16>]) -> Result<u64, Error> {
 fn dump_error(error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Error::NotPermitted(error),
-        Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => {
-            Error::NoDiag(error)
-        }
+        _ if sock_diag::is_missing(&error) => Error::NoDiag(error),
         _ => {
             Error::System { doing: "requesting the list of sockets from the kernel", source: error }
         }

@@ -151,6 +151,15 @@ impl Server {
         Server::script("python3", include_str!("../../tracees/reuseport.py"))
     }
 
+    /// Passes its listening socket on to another process, and accepts nothing; and that process.
+    pub fn python_passes_on() -> Option<[Server; 2]> {
+        let giver = Server::script("python3", include_str!("../../tracees/passes_on.py"))?;
+        let (mut argv, ports) = (giver.argv.clone(), giver.ports.clone());
+        argv.push("take".into());
+        let taker = Server { argv, ports, protocol: giver.protocol, folder: open_folder() };
+        Some([giver, taker])
+    }
+
     /// A listening socket for each address family. Its buffer is as long as the addresses of the family.
     pub fn python_asyncio() -> Option<Server> {
         let mut server = Server::script("python3", include_str!("../../tracees/asyncio.py"))?;
