@@ -20,6 +20,7 @@ use foldhash::HashMap;
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;
 
+use super::learning::is_in_reach;
 use super::listeners::AddressFamily;
 use super::record::{Accept, Entry, Site};
 use super::socket_queries::confirms;
@@ -179,6 +180,10 @@ impl Evidence {
     /// Records the buffer length of a call of accept. Returns how many addresses that may be wrong were
     /// accepted before. `family` is that of the listening socket; `None`: either.
     pub(super) fn enter(&mut self, entry: &Entry, family: Option<AddressFamily>) -> u64 {
+        // Buffers on the heap may have another address in each call, of which nothing is learnt.
+        if !is_in_reach(entry.site) {
+            return 0;
+        }
         let proof = self.sites.entry(entry.site).or_default();
         let mut wrong = 0;
         let both = [
@@ -384,6 +389,17 @@ mod tests {
                 assert_eq!(evidence.is_refuted(&accept(text)), !is_known);
             }
         }
+    }
+
+    #[test]
+    fn buffers_that_no_sample_can_hold_are_not_remembered() {
+        let mut evidence = Evidence::default();
+        for call in 0..100 {
+            let address = (1 << 40) + call * 64;
+            let site = Site::new(address, address + 32, 1 << 20);
+            evidence.enter(&Entry { site, ..entry(16) }, None);
+        }
+        assert!(evidence.sites.is_empty());
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl Default for Mode {
 
 /// Whether samples can hold the buffer of a call of accept.
 pub(crate) fn can_reach(call: &AcceptCall) -> bool {
-    let site = Site::new(call.address, call.length, call.stack_pointer);
+    is_in_reach(Site::new(call.address, call.length, call.stack_pointer))
+}
+
+/// Whether samples can hold the buffer of these calls of accept.
+pub(super) fn is_in_reach(site: Site) -> bool {
     site.reach().is_some_and(|reach| reach <= MAX_STACK_BYTES)
 }
 
@@ -92,7 +96,7 @@ impl Learning {
         if accept.buffer != Buffer::Unknown {
             learnt.note(accept.site);
         }
-        learnt.with_peer = if has_peer { learnt.with_peer + 1 } else { 0 };
+        learnt.with_peer = if has_peer { ACCEPTS_TO_LEARN.min(learnt.with_peer + 1) } else { 0 };
         let mode = match learnt.with_peer >= ACCEPTS_TO_LEARN {
             true => Mode { stack_bytes: learnt.small(), wakes_at_once: false },
             false if learnt.with_peer == 0 => {

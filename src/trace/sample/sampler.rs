@@ -141,8 +141,10 @@ impl Sampler {
     /// excluded are not among them, nor those that a tracer watches already.
     pub(in crate::trace) fn unsuitable_processes(
         &mut self,
-        excluded: &HashSet<Tid>,
+        excluded: &mut HashSet<Tid>,
     ) -> Option<(BTreeSet<Tid>, &'static str)> {
+        // The id of one that has ended may be that of another process by now.
+        excluded.retain(|pid| self.threads.of_process(*pid).next().is_some());
         let processes: Vec<Tid> = match self.unsuitable.is_empty() {
             true => Vec::new(),
             false => self.threads.processes().filter(|pid| !excluded.contains(pid)).collect(),
