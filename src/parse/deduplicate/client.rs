@@ -19,10 +19,18 @@ const MAX_RECENT: usize = 64;
 /// Number of older connections of a port at which closed ones are removed.
 pub(super) const MIN_OLDER: usize = 1024;
 
+/// A client's port.
+#[derive(Clone, PartialEq)]
+pub(super) struct ClientKey {
+    /// Of the others.
+    pub hash: u64,
+    pub port: u16,
+    pub host: Host,
+}
+
 /// All connections of a client's port.
 pub(super) struct Client {
-    pub host: Host,
-    pub port: u16,
+    pub key: ClientKey,
     recent: SmallVec<[Flow; 1]>,
     pub older: Option<Box<Older>>,
 }
@@ -60,8 +68,8 @@ pub(super) enum Known {
 
 impl Client {
     /// A port that was not seen.
-    pub(super) fn new(host: Host, port: u16) -> Client {
-        Client { host, port, recent: SmallVec::new(), older: None }
+    pub(super) fn new(key: ClientKey) -> Client {
+        Client { key, recent: SmallVec::new(), older: None }
     }
 
     /// Adds the newest connection.
@@ -166,8 +174,9 @@ impl Client {
     }
 
     fn older_mut(&mut self, ends: &Ends) -> Option<impl Iterator<Item = &mut Flow>> {
+        let older = self.older.as_mut()?;
         let key = (ends.server.clone(), ends.server_port);
-        Some(self.older.as_mut()?.flows.get_mut(&key)?.iter_mut().rev())
+        Some(older.flows.get_mut(&key)?.iter_mut().rev())
     }
 
     /// The client sends more, so what was answered is complete.

@@ -10,17 +10,17 @@
 
 mod client;
 mod flow;
+mod generation;
 mod observation;
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
-use self::client::{Client, Known, MAX_FLOWS, Rules};
+use self::client::{ClientKey, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
+use self::generation::Generation;
 pub(super) use self::observation::{PacketKind, PacketObservation, point};
 use super::host::Host;
 use super::reader::{Context, Setting};
@@ -37,8 +37,8 @@ pub(super) struct Deduplicator {
     /// Clients choose their addresses, so this one has a key.
     hasher: RandomState,
     /// A client's port is in one of the two: in `young` if it was seen since `begun`.
-    young: HashTable<Client>,
-    old: HashTable<Client>,
+    young: Generation,
+    old: Generation,
     begun: i64,
     /// How many connections were held so far.
     unconfirmed: u64,
@@ -71,8 +71,8 @@ impl Deduplicator {
             established: cx.options.established,
             option: cx.options.name(Setting::Established),
             hasher: RandomState::default(),
-            young: HashTable::new(),
-            old: HashTable::new(),
+            young: Generation::default(),
+            old: Generation::default(),
             begun: 0,
             unconfirmed: 0,
             outbound: 0,
@@ -115,40 +115,30 @@ impl Deduplicator {
             PacketKind::SynAck => self.saw_answer = true,
             PacketKind::Onward => self.saw_onward = true,
         }
-        let key = hash(&self.hasher, &s.ends.client, port);
-        let same = |client: &Client| client.port == port && client.host == s.ends.client;
-        let rehash = |client: &Client| hash(&self.hasher, &client.host, client.port);
-        if let Ok(entry) = self.old.find_entry(key, same) {
-            let (moved, _) = entry.remove();
-            self.young.insert_unique(key, moved, rehash);
+        let hash = hash(&self.hasher, &s.ends.client, port);
+        let key = ClientKey { host: s.ends.client.clone(), port, hash };
+        if let Some(client) = self.old.remove(&key) {
+            self.young.insert(client);
         }
         if s.kind == PacketKind::Onward {
-            if let Some(client) = self.young.find_mut(key, same) {
+            if let Some(client) = self.young.get_mut(&key) {
                 client.goes_on(&s, give);
             }
             return;
         }
-        self.take_attempt(s, (key, port), now, give);
+        self.take_attempt(s, &key, now, give);
     }
 
-    /// Takes a SYN or the answer to one. `key` is the hash of its client and port.
+    /// Takes a SYN or the answer to one, of the client's port `key`.
     fn take_attempt(
         &mut self,
         s: PacketObservation,
-        (key, port): (u64, u16),
+        key: &ClientKey,
         now: i64,
         give: &mut dyn FnMut(Connection),
     ) {
-        let same = |client: &Client| client.port == port && client.host == s.ends.client;
-        let rehash = |client: &Client| hash(&self.hasher, &client.host, client.port);
         let rules = Rules { established: self.established, incomplete: self.incomplete() };
-        let client = match self.young.entry(key, same, rehash) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let host = s.ends.client.clone();
-                entry.insert(Client::new(host, port)).into_mut()
-            }
-        };
+        let client = self.young.get_or_insert(key);
         match client.find(&s, now, rules, give) {
             Known::Yes => return,
             Known::AsOutbound => self.outbound -= 1,
@@ -202,19 +192,13 @@ impl Deduplicator {
         std::mem::swap(&mut self.young, &mut self.old);
         if self.established || self.saw_translation {
             let rules = Rules { established: self.established, incomplete: self.incomplete() };
-            let all = self.young.drain().flat_map(Client::into_flows);
             let mut unconfirmed: Vec<Unconfirmed> =
-                all.filter_map(|flow| rules.end(flow)).collect();
-            // The order of the table is another each time.
+                self.young.drain().filter_map(|flow| rules.end(flow)).collect();
+            // Clients are in another order than their connections.
             unconfirmed.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
             unconfirmed.into_iter().for_each(|unconfirmed| give(unconfirmed.connection));
         }
-        // The room is needed again, but not that of a flood.
-        if self.young.capacity() > 8 * self.old.len().max(1024) {
-            self.young = HashTable::new();
-        } else {
-            self.young.clear();
-        }
+        self.young.clear(self.old.len());
     }
 
     /// Nothing that comes is of the same clock or machine as what was seen.

@@ -210,7 +210,7 @@ fn connections_of_one_port_over_hours_are_forgotten() {
         b.see_to(PacketKind::Syn, 1, n as u16, f64::from(n), Some(n), None);
     }
     let older: usize =
-        b.deduplicator.young.iter().filter_map(|c| c.older.as_ref()).map(|o| o.count).sum();
+        b.deduplicator.young.clients.iter().filter_map(|c| c.older.as_ref()).map(|o| o.count).sum();
     assert!(older <= 2 * MIN_OLDER, "{older}");
     assert_eq!(b.end(), 100_000);
 }
