@@ -2,10 +2,10 @@
 //! ends once.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use crate::Sink;
-use crate::{Connection, RecordTime};
+use super::host::Address;
+use crate::{Connection, RecordTime, Sink};
 
 /// Number of slots at first, as a power of two: few clients stay in the cache.
 const FEWEST_BITS: u32 = 12;
@@ -51,50 +51,11 @@ impl Seed {
     }
 }
 
-/// An address in whole words. Of an [`IpAddr`], the processor would have to read words that it has just
-/// written in other parts, and wait until they are in the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    /// IPv4, in host order.
-    V4(u32),
-    /// The high and the low half of an IPv6 address that is no IPv4 address.
-    V6([u64; 2]),
-}
-
-impl Address {
-    /// An IPv6 address, or the IPv4 address that is mapped into it.
-    #[inline(always)]
-    pub(crate) fn of_v6(ip: Ipv6Addr) -> Address {
-        let bits = ip.to_bits();
-        match bits >> 32 {
-            0xffff => Address::V4(bits as u32),
-            _ => Address::V6([(bits >> 64) as u64, bits as u64]),
-        }
-    }
-
-    /// An address of either family.
-    #[inline]
-    pub(super) fn of(ip: IpAddr) -> Address {
-        match ip {
-            IpAddr::V4(ip) => Address::V4(ip.into()),
-            IpAddr::V6(ip) => Address::of_v6(ip),
-        }
-    }
-
-    /// The address.
-    pub(crate) fn ip(self) -> IpAddr {
-        match self {
-            Address::V4(ip) => ip.ip(),
-            Address::V6(ip) => ip.ip(),
-        }
-    }
-}
-
 /// An address as a key.
 trait Key: Copy + Eq + Default {
     /// The hash of the address and the place of its local end.
     fn hash(self, local: u32, seed: Seed) -> u64;
-    fn ip(self) -> IpAddr;
+    fn address(self) -> Address;
 }
 
 impl Key for u32 {
@@ -103,8 +64,8 @@ impl Key for u32 {
         seed.spread(seed.mix(u64::from(self) | u64::from(local) << 32, 0))
     }
 
-    fn ip(self) -> IpAddr {
-        Ipv4Addr::from(self).into()
+    fn address(self) -> Address {
+        Address::V4(self)
     }
 }
 
@@ -114,8 +75,8 @@ impl Key for [u64; 2] {
         seed.mix(seed.mix(self[0], u64::from(local)), self[1])
     }
 
-    fn ip(self) -> IpAddr {
-        Ipv6Addr::from(u128::from(self[0]) << 64 | u128::from(self[1])).into()
+    fn address(self) -> Address {
+        Address::V6(self)
     }
 }
 
@@ -408,7 +369,7 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
     let (local_ip, local_port) = locals.get(slot.local as usize).copied().unwrap_or_default();
     let connection = Connection {
         time: time(kind, slot.first),
-        ip: Some(slot.key.ip()),
+        ip: Some(slot.key.address().ip()),
         local_ip,
         local_port,
         ..Connection::default()
@@ -420,7 +381,7 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
 #[inline]
 pub(super) fn peer(c: &Connection) -> Option<Address> {
     match (c.ip, &c.machine, &c.transport) {
-        (Some(ip), None, None) => Some(Address::of(ip)),
+        (Some(ip), None, None) => Some(ip.into()),
         _ => None,
     }
 }
@@ -428,6 +389,7 @@ pub(super) fn peer(c: &Connection) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! [`FoundConnections`]: the connections in a part of a record, until they are given to the sink.
 
-use super::coalesce::{Address, Coalescer, Local, give_one, peer};
-use super::host::{Ends, Host};
+use super::coalesce::{Coalescer, Local, give_one, peer};
+use super::host::{Address, Ends, Host};
 use crate::{Connection, RecordTime, Sink};
 
 /// A connection in a quarter of the memory.
@@ -49,9 +49,9 @@ impl FoundConnections {
     pub(super) fn push_ends(&mut self, ends: Ends, time: Option<RecordTime>) {
         if self.ends_only
             && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
-            && let Some(local) = self.place((Some(*server), ends.server_port))
+            && let Some(local) = self.place((Some(server.ip()), ends.server_port))
         {
-            self.briefs.push(CompactConnection { ip: Address::of(*client), local, time });
+            self.briefs.push(CompactConnection { ip: *client, local, time });
         } else {
             self.all.push(Connection { time, ..ends.connection() });
         }

@@ -1,17 +1,67 @@
 //! [`Host`]: one end of a connection as a record names it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::digits;
 use crate::Connection;
 
+/// An IP address in its canonical form (IPv4 in IPv6 is IPv4), in whole words. Of an [`IpAddr`], the processor
+/// would have to read words that it has just written in other parts, and wait until they are in the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// IPv4, in host order.
+    V4(u32),
+    /// The high and the low half of an IPv6 address that is no IPv4 address.
+    V6([u64; 2]),
+}
+
+impl Address {
+    /// An IPv6 address, or the IPv4 address that is mapped into it.
+    #[inline(always)]
+    pub(crate) fn of_v6(ip: Ipv6Addr) -> Address {
+        let bits = ip.to_bits();
+        match bits >> 32 {
+            0xffff => Address::V4(bits as u32),
+            _ => Address::V6([(bits >> 64) as u64, bits as u64]),
+        }
+    }
+
+    /// The address.
+    #[inline]
+    pub fn ip(self) -> IpAddr {
+        match self {
+            Address::V4(ip) => Ipv4Addr::from(ip).into(),
+            Address::V6([high, low]) => {
+                Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)).into()
+            }
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    #[inline]
+    fn from(ip: IpAddr) -> Address {
+        match ip {
+            IpAddr::V4(ip) => Address::V4(ip.into()),
+            IpAddr::V6(ip) => Address::of_v6(ip),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
 /// An address, or a name where the record has names in place of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// In its canonical form: IPv4 in IPv6 is IPv4.
-    Ip(IpAddr),
+    /// An address.
+    Ip(Address),
     /// As printed.
     Name(Arc<str>),
 }
@@ -20,7 +70,7 @@ impl Host {
     /// Reads an address; `None` if it is none.
     pub fn address(text: &[u8]) -> Option<Host> {
         if let Some(ip) = digits::ipv4(text) {
-            return Some(Host::Ip(ip.into()));
+            return Some(Host::v4(ip));
         }
         let text = std::str::from_utf8(text).ok()?;
         let address = text.parse::<IpAddr>().ok().or_else(|| {
@@ -28,6 +78,12 @@ impl Host {
             text.split_once('%')?.0.parse().ok()
         });
         address.map(Host::from)
+    }
+
+    /// An IPv4 address.
+    #[inline]
+    pub(super) fn v4(ip: Ipv4Addr) -> Host {
+        Host::Ip(Address::V4(ip.into()))
     }
 
     /// Reads an address, perhaps in brackets, before the last colon, and gives what is behind the colon.
@@ -62,7 +118,7 @@ impl Host {
     /// The address, if it is one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Host::Ip(ip) => Some(*ip),
+            Host::Ip(ip) => Some(ip.ip()),
             Host::Name(_) => None,
         }
     }
@@ -77,7 +133,7 @@ impl Host {
 
     fn is_loopback(&self) -> bool {
         match self {
-            Host::Ip(ip) => ip.is_loopback(),
+            Host::Ip(ip) => ip.ip().is_loopback(),
             Host::Name(name) => name.starts_with("localhost"),
         }
     }
@@ -90,7 +146,7 @@ pub struct HostError(String);
 
 impl From<IpAddr> for Host {
     fn from(ip: IpAddr) -> Host {
-        Host::Ip(ip.to_canonical())
+        Host::Ip(ip.into())
     }
 }
 

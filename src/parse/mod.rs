@@ -78,7 +78,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::error::{ArchiveError, InputError, NfdumpError, ReportError};
-pub use self::host::{Host, HostError};
+pub use self::host::{Address, Host, HostError};
 pub use self::host_pattern::{HostPattern, HostPatternError};
 use self::input::{Input, common_name};
 use self::progress::Progress;

@@ -14,7 +14,6 @@ mod generation;
 mod observation;
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
@@ -22,7 +21,7 @@ use self::client::{ClientKey, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
 use self::generation::Generation;
 pub(super) use self::observation::{PacketKind, PacketObservation, point};
-use super::host::Host;
+use super::host::{Address, Host};
 use super::reader::{Context, Setting};
 use crate::model::connection::Connection;
 use crate::model::plural;
@@ -55,10 +54,8 @@ pub(super) struct Deduplicator {
 
 fn hash(hasher: &RandomState, host: &Host, port: u16) -> u64 {
     match host {
-        Host::Ip(IpAddr::V4(ip)) => {
-            hasher.hash_one(u64::from(u32::from(*ip)) << 16 | u64::from(port))
-        }
-        Host::Ip(IpAddr::V6(ip)) => hasher.hash_one((u128::from(*ip), port)),
+        Host::Ip(Address::V4(ip)) => hasher.hash_one(u64::from(*ip) << 16 | u64::from(port)),
+        Host::Ip(Address::V6(ip)) => hasher.hash_one((ip, port)),
         Host::Name(name) => hasher.hash_one((name, port)),
     }
 }

@@ -153,9 +153,9 @@ fn read_common(body: &[u8]) -> Option<Body> {
         return Some(Body::Other);
     }
     let ends = Ends {
-        client: Host::Ip(client.into()),
+        client: Host::v4(client),
         client_port: Some(client_port),
-        server: Host::Ip(server.into()),
+        server: Host::v4(server),
         server_port: Some(server_port),
     };
     let id = Some(id).filter(|id| *id != 0);

@@ -4,8 +4,8 @@ use super::call::{Call, Name, Returned};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 use super::recent::Family;
 use super::sockaddr::{End, Shown};
-use crate::parse::coalesce::Address;
 use crate::parse::cursor::Cursor;
+use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
 
 /// Which part of a call a line holds.

@@ -4,7 +4,8 @@ use super::accepted::Accepted;
 use super::call::{Call, Returned};
 use super::recent::{RECENT_LOCALS, Recent};
 use super::sockaddr::End;
-use crate::parse::coalesce::{Address, Local};
+use crate::parse::coalesce::Local;
+use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
 
 /// Descriptors below this number are remembered.
@@ -135,7 +136,7 @@ impl Briefs {
         }
         let local = if self.want_local { self.source(pid, call) } else { Some(0) };
         let Some(local) = local else { return false };
-        self.add(fd, Address::of(peer.ip), local, stamp)
+        self.add(fd, Address::from(peer.ip), local, stamp)
     }
 
     /// Adds one; false: its time is of one kind too many.

@@ -9,8 +9,8 @@ use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
 use super::window::{LENGTH, Place, Window};
-use crate::parse::coalesce::Address;
 use crate::parse::digits::few_of_eight;
+use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
 
 const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];

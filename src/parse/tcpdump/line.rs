@@ -286,7 +286,7 @@ mod tests {
     fn shown(line: &str) -> String {
         let (_, text) = stamp(line.as_bytes());
         let end = |h: &Host, port: Option<u16>| match h {
-            Host::Ip(ip) => format!("{ip} {}", port.unwrap_or(0)),
+            Host::Ip(ip) => format!("{} {}", ip.ip(), port.unwrap_or(0)),
             Host::Name(name) => format!("{name} {}", port.unwrap_or(0)),
         };
         match read(text) {
