@@ -100,7 +100,9 @@ pub use model::connection::{RequestedFields, Transport};
 pub use model::event_source::{Ending, Event, EventSource};
 pub use model::record_time::RecordTimeError;
 pub use model::status::Shortfall;
-pub use model::{Connection, InputResult, RecordTime, ShortfallKind, Sink, SourceStatus, Summary};
+pub use model::{
+    Connection, InputResult, RecordTime, ShortfallKind, Sink, SourceStatus, Summary, UsedFields,
+};
 
 /// Runs the program `tcptally` with the arguments of this process. Returns its exit status.
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::count::Tally;
 use crate::filter::{Filter, Verdict};
-use crate::model::sink::{self, Sink, Summary};
+use crate::model::sink::{self, Sink, Summary, UsedFields};
 use crate::{Connection, RecordTime};
 
 /// Number of connections between two updates of the progress, which all threads share.
@@ -200,8 +200,16 @@ impl Sink for Count {
         false
     }
 
-    fn can_coalesce(&self) -> bool {
-        self.filter.period.is_all() && self.tally.alike()
+    fn used_fields(&self) -> UsedFields {
+        if !self.filter.period.is_all() || !self.tally.alike() {
+            return UsedFields::All;
+        }
+        let requested = self.tally.keys.requested();
+        if requested.local || requested.local_ip || !self.filter.ports.0.is_empty() {
+            UsedFields::Ends
+        } else {
+            UsedFields::Peer
+        }
     }
 
     fn part(&self) -> Box<dyn Sink> {
@@ -212,5 +220,27 @@ impl Sink for Count {
         if let Some(later) = sink::downcast(later) {
             self.add(later);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::{Key, Keys, Mask};
+    use crate::filter::Ports;
+
+    #[test]
+    fn local_ends_are_used_only_by_their_keys_and_by_ports() {
+        let count = |keys: &[Key], ports: &[u16]| {
+            let ports = Ports(ports.iter().map(|port| *port..=*port).collect());
+            let filter = Filter { ports, ..Filter::default() };
+            let tally = Tally::new(Keys::new(keys, Mask::default()), None, None);
+            Count::new(filter, tally).used_fields()
+        };
+        assert_eq!(count(&[Key::Ip], &[]), UsedFields::Peer);
+        assert_eq!(count(&[Key::Ip], &[443]), UsedFields::Ends);
+        assert_eq!(count(&[Key::Ip, Key::Port], &[]), UsedFields::Ends);
+        assert_eq!(count(&[Key::Local], &[]), UsedFields::Ends);
+        assert_eq!(count(&[Key::Pid], &[]), UsedFields::All);
     }
 }

@@ -9,6 +9,6 @@ pub(crate) mod text;
 
 pub use connection::Connection;
 pub use record_time::RecordTime;
-pub use sink::{Sink, Summary};
+pub use sink::{Sink, Summary, UsedFields};
 pub use status::{InputResult, ShortfallKind, SourceStatus};
 pub(crate) use text::plural;

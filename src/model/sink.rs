@@ -51,10 +51,28 @@ pub trait Sink: Any + Send {
         true
     }
 
-    /// Whether the sink uses nothing but the remote address, the local address and port, and the
-    /// first and the last time. Then a source may give connections with the same ends together.
-    fn can_coalesce(&self) -> bool {
-        false
+    /// What the sink uses of a connection. A source may give connections together that are equal in that.
+    fn used_fields(&self) -> UsedFields {
+        UsedFields::All
+    }
+}
+
+/// What a sink uses of connections, beside their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UsedFields {
+    /// Any field, of each connection.
+    #[default]
+    All,
+    /// The remote address, the local address and port, and the first and the last time.
+    Ends,
+    /// The remote address, and the first and the last time.
+    Peer,
+}
+
+impl UsedFields {
+    /// Whether a source may give several connections together.
+    pub(crate) fn can_coalesce(self) -> bool {
+        self != UsedFields::All
     }
 }
 

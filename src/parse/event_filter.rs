@@ -4,7 +4,7 @@ use super::calls::SeenCalls;
 use super::event::Event;
 use super::found::FoundConnections;
 use super::host::{Ends, Host};
-use crate::{Connection, RecordTime};
+use crate::{Connection, RecordTime, UsedFields};
 
 /// Numbers of events by kind, of all inputs.
 #[derive(Debug, Default)]
@@ -38,8 +38,8 @@ impl Seen {
 pub(super) struct EventFilter {
     pub local: Vec<Host>,
     pub established: bool,
-    /// Whether nothing but the ends and the time of a connection is used.
-    pub ends_only: bool,
+    /// What is used of a connection.
+    pub used: UsedFields,
 }
 
 impl EventFilter {
@@ -52,7 +52,7 @@ impl EventFilter {
         found: &mut FoundConnections,
     ) {
         if self.counts(&event.ends, event.established, seen) {
-            found.push(connection(event, time, self.ends_only));
+            found.push(connection(event, time, self.used.can_coalesce()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::coalesce::{Coalescer, Local, give_one, peer};
 use super::host::{Address, Ends, Host};
-use crate::{Connection, RecordTime, Sink};
+use crate::{Connection, RecordTime, Sink, UsedFields};
 
 /// A connection in a quarter of the memory.
 #[derive(Clone, Copy)]
@@ -19,11 +19,11 @@ const MAX_FOUND_LOCALS: usize = 256;
 /// Connections that were found in a part of a record.
 #[derive(Default)]
 pub(super) struct FoundConnections {
-    /// Whether nothing but the ends and the time is used, and the order does not matter.
-    pub ends_only: bool,
+    /// What is used of them. The order matters only if that is all.
+    pub used: UsedFields,
     /// In the order of the record.
     all: Vec<Connection>,
-    /// Those that have no more fields than ends and time, with `ends_only`.
+    /// Those that have no more fields than ends and time, if no more are used.
     briefs: Vec<CompactConnection>,
     locals: Vec<Local>,
     /// The place of the last local end.
@@ -34,7 +34,7 @@ impl FoundConnections {
     /// Adds a connection.
     #[inline]
     pub(super) fn push(&mut self, c: Connection) {
-        if self.ends_only
+        if self.used.can_coalesce()
             && let Some(ip) = peer(&c)
             && let Some(local) = self.place((c.local_ip, c.local_port))
         {
@@ -47,7 +47,7 @@ impl FoundConnections {
     /// Adds a connection of which no more is known than its ends and its time.
     #[inline]
     pub(super) fn push_ends(&mut self, ends: Ends, time: Option<RecordTime>) {
-        if self.ends_only
+        if self.used.can_coalesce()
             && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
             && let Some(local) = self.place((Some(server.ip()), ends.server_port))
         {
@@ -60,6 +60,7 @@ impl FoundConnections {
     /// The place of a local end. `None`: there are too many.
     #[inline]
     fn place(&mut self, local: Local) -> Option<u8> {
+        let local = if self.used == UsedFields::Peer { Local::default() } else { local };
         if self.locals.get(usize::from(self.local)) == Some(&local) {
             return Some(self.local);
         }

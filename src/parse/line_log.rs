@@ -256,13 +256,14 @@ struct Block {
 impl Block {
     fn read(&mut self, text: &[u8], reader: &BlockReader<'_>) {
         self.found.clear();
-        self.found.ends_only = reader.events.ends_only;
+        self.found.used = reader.events.used;
+        let ends_only = reader.events.used.can_coalesce();
         self.parsed.clear();
         self.seen = Seen::default();
         self.left_out = LeftOut::default();
         let look = reader.look;
         let whole = text.last().copied().is_some_and(lines::is_end);
-        lines::each(text, |line, at| match look.parse_line(line, reader.events.ends_only) {
+        lines::each(text, |line, at| match look.parse_line(line, ends_only) {
             ParsedLine::Connection(_)
             | ParsedLine::Ends(..)
             | ParsedLine::Packet(..)
@@ -318,8 +319,8 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let look = |head: &[u8]| PrefixedLog::of(log_of, head);
     let logs = timestamp::in_order(inputs, cx, look, PrefixedLog::stamp);
     let established = cx.options.established;
-    let ends_only = cx.sink.can_coalesce();
-    let events = EventFilter { local: cx.options.local.clone(), established, ends_only };
+    let used = cx.sink.used_fields();
+    let events = EventFilter { local: cx.options.local.clone(), established, used };
     let mut run = RunReader {
         events: &events,
         deduplicator: Deduplicator::new(cx),

@@ -52,7 +52,7 @@ pub(super) fn read<B: Default>(
             cx.sink.pause();
         });
     };
-    let alike = cx.sink.can_coalesce();
+    let used = cx.sink.used_fields();
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let mut failed = None;
     parallel::run(
@@ -80,11 +80,11 @@ pub(super) fn read<B: Default>(
                 if failed.is_some() {
                     return false;
                 }
-                job.found.found.ends_only = alike;
+                job.found.found.used = used;
                 in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.found);
                 true
             },
-            give: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.give(alike, sink),
+            give: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.give(used.can_coalesce(), sink),
             end: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.end(sink),
         },
     );

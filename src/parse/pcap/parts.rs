@@ -109,7 +109,7 @@ fn in_parts(
     mut in_order: impl FnMut(&mut Block, &mut FoundConnections) + Send,
 ) -> End {
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
-    let alike = cx.sink.can_coalesce();
+    let used = cx.sink.used_fields();
 
     // What most parts are read with, and what the next in order is.
     let mut usual = format.clone();
@@ -159,7 +159,7 @@ fn in_parts(
                     usual.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&after);
                     format = after;
                 }
-                job.found.found.ends_only = alike;
+                job.found.found.used = used;
                 in_order(&mut job.block, &mut job.found.found);
                 match ended(&mut job.block) {
                     Some(stopped) => end = stopped,
@@ -167,7 +167,7 @@ fn in_parts(
                 }
                 false
             },
-            give: |job: &mut Job, sink: &mut dyn Sink| job.found.give(alike, sink),
+            give: |job: &mut Job, sink: &mut dyn Sink| job.found.give(used.can_coalesce(), sink),
             end: |job: &mut Job, sink: &mut dyn Sink| job.found.end(sink),
         },
     );

@@ -92,7 +92,7 @@ fn decompressed(
     options: &Options,
     sink: &mut dyn Sink,
 ) -> io::Result<()> {
-    let alike = sink.can_coalesce();
+    let alike = sink.used_fields().can_coalesce();
     let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
     block.briefs.want_local = options.requested.local || options.requested.local_ip;
     let (mut again, mut part) = (0, 0);
@@ -210,7 +210,7 @@ fn in_parts(
     threads: usize,
 ) -> io::Result<()> {
     let dates = log.dates();
-    let alike = sink.can_coalesce();
+    let alike = sink.used_fields().can_coalesce();
     // Parts that had to be read again because briefs were not certain.
     let again = AtomicU32::new(0);
     let parts = Parts::new(plain.len, options.chunk, threads);

@@ -110,7 +110,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
 /// a compressed file would have to be decompressed twice to know it before.
 fn is_read_at_once(input: &Input, cx: &Context<'_>) -> bool {
     let is_file = input.is_compressed() && input.modified().is_some();
-    is_file && cx.options.date.is_none() && cx.sink.can_coalesce()
+    is_file && cx.options.date.is_none() && cx.sink.used_fields().can_coalesce()
 }
 
 /// Reads an input as if it ended on the day on which it begins. If it does not, nothing is counted,
