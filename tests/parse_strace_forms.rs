@@ -477,6 +477,37 @@ fn threads_and_their_names_are_kept() {
 }
 
 #[test]
+fn threads_are_found_behind_labels_numbers_and_blanks() {
+    for prefix in [
+        "[pod/web-1/app] ",
+        "[INFO] ",
+        "[2026-11-26T10:00:00.123Z] ",
+        "    ",
+        "web1: ",
+        "web1: [INFO] ",
+        "    5  ",
+        " 12. ",
+    ] {
+        for [first, second] in
+            [["1001 ", "1002 "], ["21001 ", "21002 "], ["[pid 71] ", "[pid 72] "]]
+        {
+            let lines = [
+                format!("{first}bind(3, {ANY}, 16) = 0"),
+                format!("{first}accept(3,  <unfinished ...>"),
+                format!("{second}accept(3,  <unfinished ...>"),
+                format!("{first}<... accept resumed>{PEER}, [16]) = 4"),
+                format!("{second}<... accept resumed>{PEER}, [16]) = 4"),
+            ];
+            let plain = read(&lines.each_ref().map(|line| format!("{line}\n")).concat()).0;
+            let (found, _) = read(&lines.map(|line| format!("{prefix}{line}\n")).concat());
+            let tids = |all: &[Connection]| all.iter().map(|c| c.tid).collect::<Vec<_>>();
+            assert!(tids(&plain).iter().all(Option::is_some));
+            assert_eq!(tids(&found), tids(&plain), "{prefix}{first}");
+        }
+    }
+}
+
+#[test]
 fn appended_runs_do_not_share_descriptors() {
     let other = ANY.replace("80", "81");
     let log = format!(

@@ -171,11 +171,10 @@ fn relative(w: &mut Window<'_>) -> Option<i64> {
     w.spaces()?;
     w.mark_again::<16>()?;
     let mut ns = u64::from(w.number()?.0) * 1_000_000_000;
-    if w.peek()? == b'.' {
-        w.at += 1;
-        let (fraction, n) = w.number()?;
-        ns += u64::from(fraction) * NANOS[n];
-    }
+    // Whole seconds may be the number of a process.
+    w.eat(b".")?;
+    let (fraction, n) = w.number()?;
+    ns += u64::from(fraction) * NANOS[n];
     w.eat(b")");
     w.eat(b" ")?;
     w.spaces()?;

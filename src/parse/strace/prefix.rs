@@ -1,6 +1,7 @@
 //! Reads the prefixes of a line: `[pid] [secontext] [wall] [rel] [nr] [ip]`, each optional.
 
 use crate::parse::cursor::Cursor;
+use crate::parse::digits::leading_digits;
 use crate::parse::timestamp::{DAY, SECOND, Stamp};
 
 /// Numbers from here on are seconds since 1970, smaller ones process numbers or relative times:
@@ -8,6 +9,9 @@ use crate::parse::timestamp::{DAY, SECOND, Stamp};
 pub(crate) const EPOCH: u64 = 100_000_000;
 /// Times of strace are before the year 2255.
 pub(crate) const EPOCH_END: u64 = EPOCH * 90;
+
+/// Number of columns of the whole seconds of a relative time (`-r`).
+const RELATIVE_WIDTH: usize = 6;
 
 /// The prefixes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -27,11 +31,17 @@ pub(crate) fn split(line: &[u8]) -> (Prefix<'_>, Cursor<'_>) {
     let mut prefix = Prefix::default();
     pid(&mut c, &mut prefix);
     if c.peek() == b'[' {
+        if prefix.pid.is_none() && !labels(&mut c, &mut prefix) {
+            return (prefix, c);
+        }
         brackets(&mut c);
     }
     prefix.stamp = wall(&mut c);
     match (prefix.stamp, c.peek()) {
-        (Stamp::None, b' ' | b'0'..=b'9') => prefix.stamp = relative(&mut c),
+        (Stamp::None, b' ' | b'0'..=b'9') => {
+            let is_after_pid = prefix.pid.is_some();
+            prefix.stamp = padded_relative(&mut c, line.len(), is_after_pid);
+        }
         (_, b'(') => {
             let mut probe = c;
             if probe.eat(b"(+") && relative(&mut probe) != Stamp::None {
@@ -66,9 +76,40 @@ fn pid<'a>(c: &mut Cursor<'a>, prefix: &mut Prefix<'a>) {
     if probe.spaces() == 0 {
         return;
     }
+    let length = c.0.len() - probe.0.len();
+    if !bracket && comm.is_none() && is_number_before_pid(length, probe) {
+        pid(&mut probe, prefix);
+        *c = probe;
+        return;
+    }
     prefix.pid = u32::try_from(number).ok();
     prefix.comm = comm;
     *c = probe;
+}
+
+/// Whether the number and the blanks before `rest`, of this length, are those of the line in a listing: what follows
+/// is a process number, and no padded relative time.
+fn is_number_before_pid(length: usize, rest: Cursor<'_>) -> bool {
+    let digits = leading_digits(rest.0).1;
+    (1..8).contains(&digits)
+        && rest.0.get(digits) == Some(&b' ')
+        && length + digits < 2 * RELATIVE_WIDTH
+}
+
+/// Steps over a security context, or what looks like one and is the label of another program: the process follows
+/// only the latter. False: what the brackets hold is not strace's.
+fn labels<'a>(c: &mut Cursor<'a>, prefix: &mut Prefix<'a>) -> bool {
+    let near = &c.0[..c.0.len().min(256)];
+    let is_own = |end: usize| match near[1..end].trim_ascii_start() {
+        inside @ [b'0'..=b'9', ..] => inside.iter().all(u8::is_ascii_hexdigit),
+        inside => inside.iter().all(|b| b.is_ascii_alphanumeric() || b"_:.,-!?".contains(b)),
+    };
+    if !memchr::memchr(b']', near).is_some_and(is_own) {
+        return false;
+    }
+    brackets(c);
+    pid(c, prefix);
+    true
 }
 
 /// `[label] `, `[ 288] `, `[00007f7a49728f63] `.
@@ -76,7 +117,8 @@ fn brackets(c: &mut Cursor<'_>) {
     for _ in 0..3 {
         let near = &c.0[..c.0.len().min(256)];
         let Some(end) = memchr::memchr(b']', near).filter(|_| c.peek() == b'[') else { return };
-        if c.0.get(end + 1) != Some(&b' ') {
+        // The process is always first.
+        if c.0.get(end + 1) != Some(&b' ') || near.starts_with(b"[pid ") {
             return;
         }
         c.skip(end + 2);
@@ -126,6 +168,21 @@ pub(crate) fn clock(text: &[u8]) -> Option<u64> {
     let (h, m, s) = (two(0), two(24), two(48));
     // A leap second is told as :60.
     (h < 24 && m < 60 && s <= 60).then_some((h * 60 + m) * 60 + s)
+}
+
+/// [`relative`], unless it is a number that another program has put there: strace pads whole seconds to
+/// [`RELATIVE_WIDTH`] columns, and process numbers to one less.
+fn padded_relative(c: &mut Cursor<'_>, length: usize, is_after_pid: bool) -> Stamp {
+    let mut probe = *c;
+    let blanks = probe.spaces();
+    let digits = leading_digits(probe.0).1;
+    let is_padded = if is_after_pid {
+        length - probe.0.len() + digits >= 2 * RELATIVE_WIDTH
+    } else {
+        // A number of five digits behind one blank is more likely a process than three hours.
+        blanks + digits == RELATIVE_WIDTH && blanks > 1 || blanks == 0 && digits > RELATIVE_WIDTH
+    };
+    if is_padded || probe.0.get(digits) == Some(&b'.') { relative(c) } else { Stamp::None }
 }
 
 /// `     0.004183 `, or `     0.004183) ` behind `(+`.
@@ -233,6 +290,9 @@ mod tests {
             ),
             ("[unconfined_u:r:t:s0-s0:c0.c1023] accept(", None, None, Stamp::None),
             ("12 [unconfined_t] 10:53:30 accept(", Some(12), None, Stamp::Clock(day(10, 53, 30))),
+            ("[INFO] 1001 accept(", Some(1001), None, Stamp::None),
+            ("[INFO] [pid  1001] accept(", Some(1001), None, Stamp::None),
+            ("5  1001 10:53:30 accept(", Some(1001), None, Stamp::Clock(day(10, 53, 30))),
         ];
         for (line, pid, comm, stamp) in cases {
             let (prefix, rest) = split(line.as_bytes());
