@@ -181,6 +181,11 @@ const WRAPPINGS: &[(&str, Wrapping)] = &[
             .collect();
         format!("[{}]\n", lines.join(", "))
     }),
+    ("a list of JSON", |text| json!(text.lines().collect::<Vec<_>>()).to_string() + "\n"),
+    ("a list of YAML", |text| {
+        format!("log:\n{}", text.lines().map(|l| format!("  - {}\n", json!(l))).collect::<String>())
+    }),
+    ("one line of HTML", |text| html(text.trim_end()).replace('\n', "<br/>") + "\n"),
     ("lines wrapped at blanks", |text| wrapped(text, 76, "")),
 ];
 

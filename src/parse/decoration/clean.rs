@@ -105,7 +105,7 @@ pub(in crate::parse) fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
                 (1, b"")
             }
             b'&' => entity(rest).unwrap_or((1, &rest[..1])),
-            b'<' => element(rest).map_or((1, &rest[..1]), |length| (length, b"")),
+            b'<' => element(rest).unwrap_or((1, &rest[..1])),
             0xc2 | 0xe2 | 0xe3 | 0xef => character(rest).unwrap_or((1, &rest[..1])),
             b'\t' => (1, b"\t"),
             byte if *byte < b' ' || *byte == 0x7f => (1, b""),
@@ -126,7 +126,7 @@ pub(in crate::parse) fn without_markup(line: &[u8]) -> Vec<u8> {
     while let Some(byte) = rest.first() {
         let (length, text): (usize, &[u8]) = match byte {
             b'&' => entity(rest).unwrap_or((1, &rest[..1])),
-            b'<' => element(rest).map_or((1, &rest[..1]), |length| (length, b"")),
+            b'<' => element(rest).unwrap_or((1, &rest[..1])),
             0xc2 | 0xe2 | 0xe3 | 0xef => character(rest).unwrap_or((1, &rest[..1])),
             _ => (1, &rest[..1]),
         };
@@ -151,15 +151,17 @@ fn character(text: &[u8]) -> Option<(usize, &'static [u8])> {
     Some((known.0.len(), known.1))
 }
 
-/// The length of the tag that `text` begins with.
-fn element(text: &[u8]) -> Option<usize> {
+/// The length of the tag that `text` begins with, and what stands for it.
+fn element(text: &[u8]) -> Option<(usize, &'static [u8])> {
     let name = text[1..].strip_prefix(b"/").unwrap_or(&text[1..]);
     let begins = |element: &&&[u8]| {
         let behind = name.get(element.len());
         name.starts_with(element) && behind.is_some_and(|b| b" >/".contains(b))
     };
     ELEMENTS.iter().find(begins)?;
-    Some(memchr::memchr(b'>', &text[..text.len().min(256)])? + 1)
+    let length = memchr::memchr(b'>', &text[..text.len().min(256)])? + 1;
+    // Cells of tables are apart from each other.
+    Some((length, if text.starts_with(b"</td") { b" " } else { b"" }))
 }
 
 #[cfg(test)]

@@ -42,8 +42,10 @@ fn is_argument(before: &[u8]) -> bool {
     let Some(quote) = memchr::memrchr_iter(b'"', before).find(|at| !is_escaped(*at)) else {
         return false;
     };
-    let in_front = before[..quote].trim_ascii_end();
-    in_front.contains(&b'(') || in_front.last().is_some_and(|b| !matches!(b, b':' | b'['))
+    let in_front = before[..quote].trim_ascii();
+    // A hyphen stands before each entry of a list in YAML.
+    in_front.contains(&b'(')
+        || in_front != b"-" && in_front.last().is_some_and(|b| !matches!(b, b':' | b'['))
 }
 
 /// The text of `raw`, with the lines of each string as lines of their own.
@@ -51,8 +53,10 @@ pub(crate) fn unescape(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     convert_lines(raw, 64 * LONGEST, line_of_strings)
 }
 
-/// Adds a line. What stands in a string with escaped line feeds or quotes gets lines of its own.
+/// Adds a line. What stands in a string with escaped line feeds or quotes gets lines of its own, and so does a string
+/// that is the whole line.
 fn line_of_strings(line: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
     let mut rest = line;
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
         let (before, from) = rest.split_at(at);
@@ -64,7 +68,10 @@ fn line_of_strings(line: &[u8], text: &mut Vec<u8>) {
         }
         let (end, is_escaped) = string(&from[1..]);
         let (inside, behind) = from[1..].split_at(end);
-        if !is_escaped {
+        let is_alone = matches!(before.trim_ascii(), b"" | b"-")
+            && text.len() == start + before.len()
+            && matches!(behind.trim_ascii_end(), b"\"" | b"\",");
+        if !is_escaped && !is_alone {
             text.extend_from_slice(&from[..=end]);
             rest = behind;
             if let [b'"', behind @ ..] = rest {
@@ -161,6 +168,8 @@ mod tests {
         let call = r#"accept4(3, {sin_addr=inet_addr(\"192.0.2.9\")}, [16]) = 4"#;
         assert!(has_calls(call.as_bytes()));
         assert!(has_calls(format!("{{\"stderr\": \"{call}\"}}").as_bytes()));
+        assert!(has_calls(format!("  - \"{call}\"").as_bytes()));
+        assert_eq!(unescaped("  - \"7 accept(3\"\n"), "  - \n7 accept(3\n\n");
         assert!(!has_calls(format!("write(5, \"{call}\"..., 98) = 98").as_bytes()));
         assert!(!has_calls(format!("execve(\"a\", [\"{call}\"], 0x7) = 0").as_bytes()));
         let is_known = |line: &[u8]| line.starts_with(b"SYN ");

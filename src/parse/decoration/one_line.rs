@@ -1,10 +1,11 @@
-//! Many lines of a log in one: rsyslog writes the line feeds of a message as `#012`, and Python the lines of a list as
-//! strings between commas.
+//! Many lines of a log in one: rsyslog writes the line feeds of a message as `#012`, Python and JSON have the lines of
+//! a list as strings between commas, and pages of HTML need no line feeds.
 
 use std::io::Read;
 
 use memchr::memmem;
 
+use super::escaped;
 use crate::parse::input::Conversion;
 use crate::parse::input::source::convert_lines;
 use crate::parse::lines::LONGEST;
@@ -15,16 +16,33 @@ type Mark = (&'static [u8], &'static [u8]);
 /// The line feed and the tab, as rsyslog writes control characters (`$EscapeControlCharactersOnReceive`): `#` and
 /// three octal digits.
 const SYSLOG: [Mark; 2] = [(b"#012", b"\n"), (b"#011", b"\t")];
-/// What separates the strings of a list.
+/// What separates the strings of a list in Python.
 const LIST: [Mark; 1] = [(b"', '", b"\n")];
+/// The same in JSON.
+const JSON_LIST: [Mark; 2] = [(b"\", \"", b"\n"), (b"\",\"", b"\n")];
+/// The ends of lines in HTML.
+const HTML: [Mark; 7] = [
+    (b"<br>", b"\n"),
+    (b"<br/>", b"\n"),
+    (b"<br />", b"\n"),
+    (b"</p>", b"\n"),
+    (b"</div>", b"\n"),
+    (b"</li>", b"\n"),
+    (b"</tr>", b"\n"),
+];
 
 /// What divides the lines of a text that begins with `head`, if it needs that. `is_known` tells whether a line is one
 /// of a log.
 pub(crate) fn divider(head: &[u8], is_known: impl Fn(&[u8]) -> bool) -> Option<Conversion> {
-    let begins_list = head.trim_ascii_start().starts_with(b"['");
-    let ways: [(bool, &[Mark], Conversion); 2] = [
+    let begins = |text: &[u8]| head.trim_ascii_start().starts_with(text);
+    // Further on, a traced server may have written it.
+    let first_line = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    let is_html = HTML.iter().any(|(mark, _)| memmem::find(first_line, mark).is_some());
+    let ways: [(bool, &[Mark], Conversion); 4] = [
         (memmem::find(head, SYSLOG[0].0).is_some(), &SYSLOG, divide_syslog),
-        (begins_list, &LIST, divide_list),
+        (begins(b"['"), &LIST, divide_list),
+        (begins(b"[\""), &JSON_LIST, divide_json_list),
+        (is_html, &HTML, divide_html),
     ];
     let way = ways.into_iter().find(|(may_be, marks, _)| {
         // What comes first in a line is known without this.
@@ -43,17 +61,30 @@ fn divide_syslog(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
 }
 
 fn divide_list(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    convert_lines(raw, 64 * LONGEST, |line, text| {
-        let line = line.strip_prefix(b"['").unwrap_or(line);
-        let end = line.trim_ascii_end();
-        match end.strip_suffix(b"']") {
-            Some(line) => {
-                replace(line, &LIST, text);
-                text.push(b'\n');
-            }
-            None => replace(line, &LIST, text),
+    convert_lines(raw, 64 * LONGEST, |line, text| strings_of_list(line, b"['", b"']", &LIST, text))
+}
+
+fn divide_json_list(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    let divided = convert_lines(raw, 64 * LONGEST, |line, text| {
+        strings_of_list(line, b"[\"", b"\"]", &JSON_LIST, text);
+    });
+    escaped::unescape(divided)
+}
+
+fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    convert_lines(raw, 64 * LONGEST, |line, text| replace(line, &HTML, text))
+}
+
+/// Appends the strings of a list, which stands between `begin` and `end`.
+fn strings_of_list(line: &[u8], begin: &[u8], end: &[u8], marks: &[Mark], text: &mut Vec<u8>) {
+    let line = line.strip_prefix(begin).unwrap_or(line);
+    match line.trim_ascii_end().strip_suffix(end) {
+        Some(line) => {
+            replace(line, marks, text);
+            text.push(b'\n');
         }
-    })
+        None => replace(line, marks, text),
+    }
 }
 
 /// Appends `line` with each of `marks` replaced.
@@ -84,11 +115,16 @@ mod tests {
     fn lines_are_divided_where_another_is_known() {
         assert_eq!(divided("a: x#012accept(#0113)#012\n").unwrap(), "a: x\naccept(\t3)\n\n");
         assert_eq!(divided("['x', 'accept(3)']\n").unwrap(), "x\naccept(3)\n");
+        assert_eq!(divided("[\"x\", \"accept(\\\"3\\\")\"]\n").unwrap(), "x\naccept(\"3\")\n");
+        assert_eq!(divided("<p>x<br/>accept(3)</p>\n").unwrap(), "<p>x\naccept(3)\n\n");
     }
 
     #[test]
     fn other_lines_stay_as_they_are() {
-        for text in ["a: x#012y\n", "write(1, \"#012\")\naccept(3)\n", "f('a', 'accept(')\n"] {
+        let in_string = "read(3)\nwrite(1, \"<br>\naccept(3)\n";
+        for text in
+            [in_string, "a: x#012y\n", "write(1, \"#012\")\naccept(3)\n", "f('a', 'accept(')\n"]
+        {
             assert_eq!(divided(text), None, "{text}");
         }
     }

@@ -1,10 +1,11 @@
-//! Calls of accept whose lines a mail program or a document has wrapped: a line ends among the arguments, and
-//! the next ones have the rest.
+//! Calls of accept whose lines a mail program, a document or a terminal has wrapped: a line ends among the arguments,
+//! and the next ones have the rest. A terminal divides words and numbers, too.
 
 use super::accepted::LinePart;
 use super::block::{Block, Fact};
 use super::call::Name;
 use super::{line, rescue};
+use crate::parse::decoration::clean;
 use crate::parse::lines;
 
 /// Maximum number of lines of one call.
@@ -35,7 +36,7 @@ pub(super) fn join(text: &[u8]) -> Option<(Vec<u8>, usize)> {
             return None;
         }
         // Some wrap between `htons` and its parenthesis.
-        if !rest.starts_with(b"(") {
+        if ends_at_space(&joined) && !rest.starts_with(b"(") {
             joined.push(b' ');
         }
         joined.extend_from_slice(rest);
@@ -46,16 +47,21 @@ pub(super) fn join(text: &[u8]) -> Option<(Vec<u8>, usize)> {
     None
 }
 
-/// Whether a line may be the first of a wrapped call of accept: it ends where a space between arguments is, or
-/// before the result.
+/// Whether a line may be the first of a wrapped call of accept: it has no result.
 #[inline]
 pub(super) fn may_begin(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
-    line.last().is_some_and(|b| b",=>s".contains(b))
-        && line.len() <= MAX_LINE
+    line.len() <= MAX_LINE
         && !line.ends_with(b"...>")
         && rescue::last_assignment(line).is_none()
         && rescue::has_accept(line)
+        // Look-alike characters may hide the result.
+        && !clean::is_dirty(line)
+}
+
+/// Whether a space follows a part of a call that ends like `text`.
+fn ends_at_space(text: &[u8]) -> bool {
+    text.last().is_some_and(|b| b",>)".contains(b)) || text.ends_with(b" =")
 }
 
 /// A line without what quotes or comments out the first one, too.
@@ -102,6 +108,11 @@ mod tests {
                  sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 43 <27.993066>",
             ),
             (
+                "7 accept(5, {sa_family=AF_INET, sin_port=htons(40\n00), sin_addr=inet_addr(\"192.\n\
+                 0.2.1\")}, [16]) = 9\n",
+                "7 accept(5, {sa_family=AF_INET, sin_port=htons(4000), sin_addr=inet_addr(\"192.0.2.1\")}, [16]) = 9",
+            ),
+            (
                 "// accept4(5, NULL,\n// NULL, SOCK_CLOEXEC) = 9\n",
                 "// accept4(5, NULL, NULL, SOCK_CLOEXEC) = 9",
             ),
@@ -121,6 +132,8 @@ mod tests {
             "accept(5, Process 7 attached\nNULL, NULL) = 9\n",
             "7 accept(5,  <unfinished ...>\nNULL, NULL) = 9\n",
             "close(5,\nNULL, NULL) = 9\n",
+            "accept(5, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"192.0.2.1\")}, [16]) =\u{a0}9\n\
+             12 exit(0)\n",
             "0.01 accept(5, NULL, NULL) = 9 <0.01>\n0.02 close(9) = 0 <0.01>\n",
         ] {
             assert_eq!(joined(text), None, "{text}");
