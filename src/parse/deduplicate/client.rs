@@ -62,8 +62,10 @@ impl Rules {
 pub(super) enum Known {
     Yes,
     No,
-    /// It seemed to be opened by the recording machine, and is forwarded instead.
-    AsOutbound,
+    /// It seemed to be opened by the recording machine, and is forwarded instead. Whether it was counted as such.
+    AsOutbound {
+        counted: bool,
+    },
 }
 
 impl Client {
@@ -88,8 +90,8 @@ impl Client {
         self.recent.retain(|flow| flow.is_held() || !flow.is_over(now));
         if let Some(at) = self.recent.iter().rposition(|flow| flow.is(s, now)) {
             if s.kind == PacketKind::Syn && !s.outgoing && self.recent[at].is_outbound() {
-                self.recent.remove(at);
-                return Known::AsOutbound;
+                let counted = self.recent.remove(at).is_counted_outbound();
+                return Known::AsOutbound { counted };
             }
             self.recent[at].note(s, now);
             if s.kind == PacketKind::SynAck {

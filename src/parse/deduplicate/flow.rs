@@ -61,6 +61,8 @@ pub(super) struct Flow {
     answered: bool,
     /// The recording machine sent its SYN.
     outbound: bool,
+    /// It was counted among the connections that the recording machine opened itself.
+    counted_outbound: bool,
     /// The record has times.
     timed: bool,
     first: i64,
@@ -101,6 +103,7 @@ impl Flow {
             began_with_answer: is_answer,
             answered: is_answer,
             outbound: s.outgoing,
+            counted_outbound: false,
             timed: s.time.is_some(),
             first: now,
             last: now,
@@ -167,6 +170,16 @@ impl Flow {
     /// Whether the recording machine sent its SYN.
     pub(super) fn is_outbound(&self) -> bool {
         self.outbound
+    }
+
+    /// Notes whether it was counted among the connections that the recording machine opened itself.
+    pub(super) fn set_counted_outbound(&mut self, counted: bool) {
+        self.counted_outbound = counted;
+    }
+
+    /// Whether it was.
+    pub(super) fn is_counted_outbound(&self) -> bool {
+        self.counted_outbound
     }
 
     /// Whether it was answered.

@@ -138,7 +138,7 @@ impl Deduplicator {
         let client = self.young.get_or_insert(key);
         match client.find(&s, now, rules, give) {
             Known::Yes => return,
-            Known::AsOutbound => self.outbound -= 1,
+            Known::AsOutbound { counted } => self.outbound -= u64::from(counted),
             Known::No => {}
         }
         client.make_room(now, rules, give);
@@ -147,6 +147,7 @@ impl Deduplicator {
         let mut flow = Flow::new(&s, now);
         if s.outgoing {
             // Its answer may be seen at a place that does not show the direction.
+            flow.set_counted_outbound(translation.is_none());
             self.outbound += u64::from(translation.is_none());
         } else if self.established || translation.is_some() {
             self.unconfirmed += 1;

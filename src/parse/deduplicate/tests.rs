@@ -190,6 +190,18 @@ fn outbound_connections_are_left_out_with_their_syn_acks() {
 }
 
 #[test]
+fn a_forwarded_syn_that_comes_in_too_is_not_taken_off_the_outbound_connections() {
+    let sent = |port| PacketObservation { outgoing: true, isn: Some(7), ..syn(port) };
+    let came = |port| PacketObservation { outgoing: false, ..sent(port) };
+    let mut b = Bench::new(false);
+    for packet in [came(80), sent(8080), came(8080)] {
+        b.deduplicator.see(packet, &mut |c| b.given.push(c));
+    }
+    assert_eq!(b.deduplicator.outbound, 0);
+    assert_eq!(b.end(), 2);
+}
+
+#[test]
 fn late_syn_acks_to_a_scan_are_no_new_connections() {
     for ports in [66, 5000] {
         let mut b = Bench::new(false);
