@@ -113,10 +113,12 @@ struct Lines {
 
 impl Convert for Lines {
     fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
+        // What is pending has no line feed.
+        let before = self.pending.len();
         self.pending.extend_from_slice(raw);
-        let end = match memchr::memrchr(b'\n', &self.pending) {
+        let end = match memchr::memrchr(b'\n', raw) {
             _ if raw.is_empty() || self.pending.len() > self.longest => self.pending.len(),
-            Some(end) => end + 1,
+            Some(end) => before + end + 1,
             None => return,
         };
         for line in self.pending[..end].split_inclusive(|b| *b == b'\n') {
