@@ -9,25 +9,70 @@ use crate::parse::lines::LONGEST;
 const WRAPPED: std::ops::RangeInclusive<usize> = 50..=76;
 
 /// Whether `head` is quoted-printable: each equals sign begins a byte in hexadecimal, or ends a line that is
-/// wrapped.
+/// wrapped. The headers of mails and of their parts are not encoded.
 pub(crate) fn is_encoded(head: &[u8]) -> bool {
     let mut encoded = 0;
-    for at in memchr::memchr_iter(b'=', head) {
-        match &head[at + 1..] {
-            [high, low, ..] if hex(*high).is_some() && hex(*low).is_some() => {
-                encoded += u32::from((*high, *low) == (b'3', b'D'));
-            }
-            [] | [_] => {}
-            [b'\n', ..] | [b'\r', b'\n', ..] if is_wrapped(&head[..=at]) => encoded += 1,
-            _ => return false,
+    let mut rest = head;
+    let (mut may_be_header, mut is_mail) = (true, false);
+    while !rest.is_empty() {
+        let header = if may_be_header { header_len(rest) } else { 0 };
+        is_mail |= header > 0;
+        rest = &rest[header..];
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, behind) = rest.split_at(end);
+        rest = behind;
+        let is_boundary = is_mail && is_boundary(line);
+        match encoded_signs(line) {
+            _ if is_boundary => {}
+            Some(n) => encoded += n,
+            None => return false,
         }
+        // In a mailbox, the next mail follows.
+        may_be_header = is_boundary || line.trim_ascii().is_empty() && rest.starts_with(b"From ");
     }
     encoded > 0
 }
 
-/// Whether the last line of `text` has the length of one that is wrapped.
-fn is_wrapped(text: &[u8]) -> bool {
-    WRAPPED.contains(&text.iter().rev().take_while(|b| **b != b'\n').count())
+/// Number of encoded equals signs and of wraps in `line`; `None`: it is not encoded.
+fn encoded_signs(line: &[u8]) -> Option<u32> {
+    let mut encoded = 0;
+    for at in memchr::memchr_iter(b'=', line) {
+        match &line[at + 1..] {
+            [high, low, ..] if hex(*high).is_some() && hex(*low).is_some() => {
+                encoded += u32::from((*high, *low) == (b'3', b'D'));
+            }
+            b"\n" | b"\r\n" if WRAPPED.contains(&(at + 1)) => encoded += 1,
+            b"\n" | b"\r\n" => return None,
+            // The text is cut.
+            [] | [_] => {}
+            _ => return None,
+        }
+    }
+    Some(encoded)
+}
+
+/// Whether `line` may begin or end a part of a mail.
+fn is_boundary(line: &[u8]) -> bool {
+    line.starts_with(b"--") && !line.trim_ascii().contains(&b' ')
+}
+
+/// Length of the block of headers that `text` begins with, or 0. It ends with an empty line, or is cut.
+fn header_len(text: &[u8]) -> usize {
+    let mut len = 0;
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        let is_empty = line.trim_ascii().is_empty();
+        let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'-').count();
+        let is_field = name > 0 && matches!(line[name..], [b':', b' ' | b'\t' | b'\r' | b'\n', ..]);
+        let is_continued = len > 0 && matches!(line.first(), Some(b' ' | b'\t'));
+        if !is_empty && !is_field && !is_continued && !(len == 0 && line.starts_with(b"From ")) {
+            return 0;
+        }
+        if is_empty {
+            return len;
+        }
+        len += line.len();
+    }
+    len
 }
 
 /// The text of `raw`, decoded.
@@ -79,6 +124,32 @@ mod tests {
             text,
             "> 1234 accept(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=}) = 4\nnaïve\n"
         );
+    }
+
+    #[test]
+    fn headers_of_mails_are_no_part_of_the_encoded_text() {
+        let header = "Received: from a by b (Postfix)\n\twith ESMTP id 4=x\nDKIM-Signature: v=1; a=rsa-sha256;\n \
+            bh=ab\nContent-Type: text/plain; charset=\"utf-8\"\n\
+            Content-Transfer-Encoding: quoted-printable\n\n";
+        let body = "1234 accept(3, {sa_family=3DAF_INET}) =3D 4\n";
+        let part = "Content-Type: text/plain; charset=\"utf-8\"\n\n";
+        for mail in [
+            format!("{header}{body}"),
+            format!("From a@example.org Sun Nov 22 10:58:42 2026\n{header}{body}"),
+            format!("{header}{body}").replace('\n', "\r\n"),
+            format!("{header}{body}\nFrom b@example.org Sun Nov 22 10:58:42 2026\n{header}{body}"),
+            format!("{header}--===1==\n{part}{body}\n--===1==--\n"),
+            format!("strace: Process 7 attached\n{body}"),
+        ] {
+            assert!(is_encoded(mail.as_bytes()), "{mail}");
+        }
+        for text in [
+            format!("{header}a=1\n"),
+            format!("{header}\nFrom here\na=1\n{body}"),
+            header.to_owned(),
+        ] {
+            assert!(!is_encoded(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]
