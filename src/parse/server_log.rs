@@ -3,7 +3,7 @@
 //! The forms are those of the sources: `ngx_event_accept.c` and `ngx_stream_handler.c` of nginx, `sshd.c` and
 //! `sshd-session.c` of OpenSSH, `svr-main.c` of Dropbear, `postmaster.c` of PostgreSQL, `listen.cpp` of
 //! MongoDB, `networking.c` of Redis, `client.c` of stunnel, `net.c` of Mosquitto, `NIOServerCnxnFactory.java` of
-//! ZooKeeper, `active_tcp_listener.cc` of Envoy.
+//! ZooKeeper.
 
 use memchr::memmem;
 
@@ -60,12 +60,14 @@ pub(super) struct Peer {
 
 /// nginx's accept at the level debug.
 const NGINX_DEBUG: &str = " accept:";
+/// nginx's line of a stream or mail server. Those of requests have the same mark.
+const NGINX_STREAM: &str = " client ";
 /// sshd's line at the level VERBOSE.
 const SSHD_VERBOSE: &str = "Connection from";
 
 const FORMS: [Form; 11] = [
     Form { mark: NGINX_DEBUG, fits: is_nginx, ends: nginx_debug, kind: Kind::Always },
-    Form { mark: " client ", fits: is_nginx, ends: nginx_stream, kind: Kind::UnlessDebug },
+    Form { mark: NGINX_STREAM, fits: is_nginx, ends: nginx_stream, kind: Kind::UnlessDebug },
     Form { mark: SSHD_VERBOSE, fits: is_sshd, ends: sshd, kind: Kind::Always },
     Form { mark: "drop connection #", fits: is_sshd, ends: sshd_drop, kind: Kind::IfVerbose },
     Form { mark: "Child connection from", fits: is_dropbear, ends: plain, kind: Kind::Always },
@@ -102,8 +104,10 @@ impl LineLog for ServerLog {
             Kind::IfVerbose if !self.is_verbose => return ParsedLine::Broken,
             _ => {}
         }
-        match (form.ends)(line[at + form.mark.len()..].trim_ascii()) {
+        let rest = line[at + form.mark.len()..].trim_ascii();
+        match (form.ends)(rest) {
             Some(peer) => parsed(stamp(&line[..at]), peer),
+            None if form.mark == NGINX_STREAM && !is_cut_stream(rest) => ParsedLine::Foreign,
             None => ParsedLine::Broken,
         }
     }
@@ -288,6 +292,13 @@ fn nginx_stream(text: &[u8]) -> Option<Peer> {
     Some(Peer { server_port, ..client(host, Some(port)) })
 }
 
+/// Whether `text` is the beginning of what [`nginx_stream`] reads.
+fn is_cut_stream(text: &[u8]) -> bool {
+    let is_part = |b: &u8| b.is_ascii_hexdigit() || b".:[]".contains(b);
+    let rest = address(text).map(|(_, rest)| rest);
+    rest.map_or(text.iter().all(is_part), |rest| b" connected to ".starts_with(rest))
+}
+
 /// `198.51.100.7 port 40755 on 192.0.2.77 port 22`, before OpenSSH 6.7 without the server.
 fn sshd(text: &[u8]) -> Option<Peer> {
     let end = |cursor: &mut Cursor<'_>| {
@@ -391,6 +402,17 @@ mod tests {
         (
             "2026/11/22 10:58:42 [info] 912#0: *1 client 198.51.100.7:40755 connected to 0.0.0.0:5432",
             "198.51.100.7:40755 to 5432 true",
+        ),
+        ("2026/11/22 10:58:42 [info] 912#0: *1 client 198.51.100.7:40755 conn", "Broken"),
+        ("2026/11/22 10:58:42 [info] 912#0: *1 client 198.51.100.7:4", "Broken"),
+        ("2026/11/22 10:58:42 [info] 912#0: *1 client 198.51.", "Broken"),
+        (
+            "2026/11/22 10:58:42 [info] 912#0: *1 client 198.51.100.7 closed keepalive connection",
+            "Foreign",
+        ),
+        (
+            "2026/11/22 10:58:42 [info] 912#0: *1 client prematurely closed connection, client: 198.51.100.7",
+            "Foreign",
         ),
         (
             "Nov 22 10:58:42 web1 sshd[912]: Connection from 198.51.100.7 port 40755 on 192.0.2.77 port 22 rdomain \"\"",
