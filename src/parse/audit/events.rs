@@ -14,6 +14,13 @@ use crate::parse::lines::LONGEST;
 /// How a line of an event begins; its identifier follows.
 pub(super) const EVENT: &[u8] = b"audit event ";
 
+/// The line for a message of the kernel that it lost events.
+pub(super) const LOSS: &[u8] = b"audit events lost";
+
+/// The kernel's messages of `kernel/audit.c` about events that it lost, or is about to lose.
+const LOSSES: [&[u8]; 4] =
+    [b"audit_lost=", b"audit_backlog=", b"backlog limit exceeded", b"rate limit exceeded"];
+
 /// Maximum number of events whose records are not complete.
 const MAX_OPEN: usize = 64;
 
@@ -66,6 +73,12 @@ fn records(line: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
+/// Whether `line` is one of the kernel's messages about lost events: `audit: audit_lost=120 audit_rate_limit=0 …`.
+fn is_loss(line: &[u8]) -> bool {
+    let mut messages = memmem::find_iter(line, b"audit: ").map(|at| &line[at + 7..]);
+    messages.any(|message| LOSSES.iter().any(|loss| message.starts_with(loss)))
+}
+
 #[derive(Default)]
 struct Event {
     id: Vec<u8>,
@@ -84,6 +97,11 @@ struct Events {
 impl Events {
     fn end_line(&mut self, text: &mut Vec<u8>) {
         let line = std::mem::take(&mut self.line);
+        if is_loss(&line) {
+            text.extend_from_slice(LOSS);
+            text.push(b'\n');
+            return;
+        }
         for record in records(&line) {
             let known = self.open.iter().position(|event| event.id == record.id);
             let at = known.unwrap_or_else(|| {
@@ -160,5 +178,19 @@ mod tests {
             audit(1.2:3): saddr=0200";
         assert_eq!(joined(kernel), event);
         assert!(has_records(call.as_bytes()) && !has_records(address.as_bytes()));
+    }
+
+    #[test]
+    fn the_kernels_messages_of_lost_events_are_kept() {
+        for message in [
+            "audit: audit_lost=120 audit_rate_limit=0 audit_backlog_limit=64",
+            "audit: audit_backlog=65 > audit_backlog_limit=64",
+            "audit: backlog limit exceeded",
+            "audit: rate limit exceeded",
+        ] {
+            let line = format!("Nov 22 10:58:42 web1 kernel: [  12.3] {message}\n");
+            assert_eq!(joined(&line), "audit events lost\n", "{message}");
+        }
+        assert_eq!(joined("[ 12.3] audit: audit_rate_limit=0 old=0 auid=1 ses=1 res=1\n"), "");
     }
 }

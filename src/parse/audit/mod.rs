@@ -7,7 +7,7 @@ pub(crate) mod events;
 
 use memchr::memmem;
 
-use self::events::EVENT;
+use self::events::{EVENT, LOSS};
 use super::calls::{Call, Local, Socket, Step, Thread, unknown_ends};
 use super::cursor::Cursor;
 use super::digits::number;
@@ -38,6 +38,9 @@ impl LineLog for Audit {
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        if line == LOSS {
+            return ParsedLine::Lost;
+        }
         let Some(event) = line.strip_prefix(EVENT) else { return ParsedLine::Foreign };
         let (id, fields) = split_id(event);
         let stamp = stamp(id);
