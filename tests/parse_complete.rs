@@ -333,6 +333,12 @@ fn table() -> Vec<Row> {
             1,
             &["audit.cut: 1 line could not be read"],
         ),
+        row(
+            "audit.lost",
+            format!("{AUDIT}Nov 22 10:58:43 web1 kernel: audit: audit_lost=120 audit_rate_limit=0\n"),
+            1,
+            &["the record itself says that it lost events, 1 time"],
+        ),
         row("audit.read", AUDIT.replace("=288", "=0"), 0, &["no call of accept", "auditctl"]),
         row(
             "server.broken",
@@ -708,7 +714,13 @@ fn table() -> Vec<Row> {
             "tcpaccept.lost",
             format!("{ACCEPTED}Possibly lost 12 samples\n"),
             1,
-            &["12 of its events were lost", "12 connections were lost"],
+            &["12 of its events were lost"],
+        ),
+        row(
+            "tcpaccept.sorted",
+            ACCEPTED.lines().rev().fold("Possibly lost 12 samples\n".into(), |text, line| text + line + "\n"),
+            1,
+            &["12 of its events were lost"],
         ),
         row(
             "netflow.shortened",
@@ -1095,6 +1107,20 @@ fn lines_of_another_format_make_the_report_incomplete() {
     let message = format!("{ACCEPT}New connection from 192.0.2.9\n{ACCEPT}");
     let (is_complete, warnings) = complete("message", message.as_bytes());
     assert!(is_complete, "{warnings}");
+}
+
+/// How many of the events were connections is not known.
+#[test]
+fn lost_events_are_no_number_of_lost_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    for (one, loss) in
+        [(STATE, "CPU:2 [LOST 1200 EVENTS]\n"), (ACCEPTED, "Possibly lost 1200 samples\n")]
+    {
+        std::fs::write(folder.path().join("lossy"), format!("{one}{loss}")).unwrap();
+        let output = parse(folder.path(), &row("lossy", "", 1, &[]), &["-F", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["lost"], &report["complete"]), (&0.into(), &false.into()), "{report}");
+    }
 }
 
 #[test]

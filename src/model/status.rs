@@ -88,6 +88,8 @@ pub enum ShortfallKind {
     /// Connections that the source itself says it lost. They are added to
     /// [`SourceStatus::lost`].
     LostConnections,
+    /// Events that a record says it lost. How many connections were among them is not known.
+    LostEvents,
     /// Parts of an input: an encapsulation, a link type, the rest of a truncated file.
     UnreadInput,
     /// Inputs that could not be read, or only in part: `Outcome::failures` of `parse`.
@@ -205,9 +207,15 @@ mod tests {
         status.warn("a warning");
         status.record_shortfall(UnreadInput, 0, "none");
         assert!(status.is_complete() && status.shortfalls().is_empty());
-        for kind in
-            [UnreadableLines, LostConnections, UnreadInput, FailedInput, Unobservable, IoUring]
-        {
+        for kind in [
+            UnreadableLines,
+            LostConnections,
+            LostEvents,
+            UnreadInput,
+            FailedInput,
+            Unobservable,
+            IoUring,
+        ] {
             let mut status = SourceStatus::new("parse");
             status.record_shortfall(kind, 2, "two");
             status.record_shortfall(kind, 1, "two");

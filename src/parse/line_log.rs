@@ -481,10 +481,10 @@ fn report(input: &Input, left_out: LeftOut, cx: &mut Context<'_>) {
     let name = input.name();
     cx.status.record_unreadable_lines(name, broken);
     cx.status.record_shortfall(
-        ShortfallKind::LostConnections,
+        ShortfallKind::LostEvents,
         lost,
         format!(
-            "{name}: the record itself says that it lost events, {}",
+            "{name}: the record itself says that it lost events, {}; connections may be among them",
             plural(lost, "time", "times")
         ),
     );

@@ -131,6 +131,7 @@ struct Tables {
     /// Number of lines before the first header that had no room.
     passed_over: u64,
     unreadable: u64,
+    /// Number of events, of any kind, that the tool says it lost.
     lost: u64,
 }
 
@@ -146,7 +147,9 @@ impl Tables {
     ) {
         if let Some(found) = header(line) {
             for early in std::mem::take(&mut self.early).split(|b| lines::is_end(*b)) {
-                self.unreadable += u64::from(!row(&found, early) && has_two_addresses(early));
+                if !row(&found, early) {
+                    self.pass_over(early, has_two_addresses(early));
+                }
             }
             self.columns = Some(found);
             return;
@@ -165,10 +168,15 @@ impl Tables {
         };
         let is_cut = columns.ends_with_port() && !is_whole;
         if is_cut || !row(columns, line) {
-            match lost_events(line) {
-                Some(n) => self.lost += n,
-                None => self.unreadable += 1,
-            }
+            self.pass_over(line, true);
+        }
+    }
+
+    /// Counts a line that is no row. `may_be_row`: it may be a damaged one.
+    fn pass_over(&mut self, line: &[u8], may_be_row: bool) {
+        match lost_events(line) {
+            Some(n) => self.lost += n,
+            None => self.unreadable += u64::from(may_be_row),
         }
     }
 
@@ -205,9 +213,12 @@ pub(super) fn read(
     let name = input.name();
     cx.status.record_unreadable_lines(name, tables.unreadable());
     cx.status.record_shortfall(
-        ShortfallKind::LostConnections,
+        ShortfallKind::LostEvents,
         tables.lost,
-        format!("{name}: the tracing tool says that {} of its events were lost", tables.lost),
+        format!(
+            "{name}: the tracing tool says that {} of its events were lost; connections may be among them",
+            tables.lost
+        ),
     );
     if let Err(e) = end {
         cx.record_read_error(input, e);
