@@ -335,7 +335,9 @@ fn table() -> Vec<Row> {
         ),
         row(
             "audit.lost",
-            format!("{AUDIT}Nov 22 10:58:43 web1 kernel: audit: audit_lost=120 audit_rate_limit=0\n"),
+            format!(
+                "{AUDIT}Nov 22 10:58:43 web1 kernel: audit: audit_lost=120 audit_rate_limit=0\n"
+            ),
             1,
             &["the record itself says that it lost events, 1 time"],
         ),
@@ -718,7 +720,10 @@ fn table() -> Vec<Row> {
         ),
         row(
             "tcpaccept.sorted",
-            ACCEPTED.lines().rev().fold("Possibly lost 12 samples\n".into(), |text, line| text + line + "\n"),
+            ACCEPTED
+                .lines()
+                .rev()
+                .fold(String::from("Possibly lost 12 samples\n"), |text, line| text + line + "\n"),
             1,
             &["12 of its events were lost"],
         ),
@@ -1109,16 +1114,57 @@ fn lines_of_another_format_make_the_report_incomplete() {
     assert!(is_complete, "{warnings}");
 }
 
+/// The report of `text`, as json.
+fn report_of(text: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("record"), text).unwrap();
+    let output = parse(folder.path(), &row("record", "", 1, &[]), &["-F", "json"]);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn sessions_of_rules_that_log_only_ends_count_beside_those_with_starts() {
+    let later = |line: &str| line.replace("10:58", "10:59").replace("40755", "40757");
+    for (start, end) in [
+        (JUNIPER.to_owned(), juniper_close()),
+        (PALOALTO.to_owned(), PALOALTO.replace(",start,", ",end,")),
+    ] {
+        let before = end.replace("10:58", "10:57").replace("40755", "40759");
+        for log in [
+            format!("{start}{before}{end}{}", later(&end)),
+            // As exported, the newest line first.
+            format!("{}{end}{start}{before}", later(&end)),
+        ] {
+            let report = report_of(&log);
+            assert_eq!(
+                (&report["total"], &report["complete"]),
+                (&2.into(), &true.into()),
+                "{report}"
+            );
+            let warnings = report["warnings"].to_string();
+            assert!(
+                warnings.contains("1 connection that had begun before the record"),
+                "{warnings}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_call_that_several_rules_report_counts_once() {
+    let other = FALCO.replace("Inbound", "Database");
+    let next = FALCO.replace("40755", "40756");
+    let report = report_of(&[FALCO, &other, &next].concat());
+    assert_eq!((&report["total"], &report["complete"]), (&2.into(), &true.into()), "{report}");
+}
+
 /// How many of the events were connections is not known.
 #[test]
 fn lost_events_are_no_number_of_lost_connections() {
-    let folder = tempfile::tempdir().unwrap();
     for (one, loss) in
         [(STATE, "CPU:2 [LOST 1200 EVENTS]\n"), (ACCEPTED, "Possibly lost 1200 samples\n")]
     {
-        std::fs::write(folder.path().join("lossy"), format!("{one}{loss}")).unwrap();
-        let output = parse(folder.path(), &row("lossy", "", 1, &[]), &["-F", "json"]);
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = report_of(&format!("{one}{loss}"));
         assert_eq!((&report["lost"], &report["complete"]), (&0.into(), &false.into()), "{report}");
     }
 }

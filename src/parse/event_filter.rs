@@ -4,6 +4,7 @@ use super::calls::SeenCalls;
 use super::event::Event;
 use super::found::FoundConnections;
 use super::host::{Ends, Host};
+use super::sessions::Unjoined;
 use crate::{Connection, RecordTime, UsedFields};
 
 /// Numbers of events by kind, of all inputs.
@@ -23,6 +24,8 @@ pub(crate) struct Seen {
     pub calls: SeenCalls,
     /// Lines that were left out, because a line before is of the same connection.
     pub requests: u64,
+    /// Sessions of which the log has only the end.
+    pub unjoined: Unjoined,
 }
 
 impl Seen {

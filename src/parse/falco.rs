@@ -13,6 +13,7 @@ use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
 
 /// Falco's alerts.
@@ -60,6 +61,8 @@ impl LineLog for Falco {
         }
         ends(fields).map_or(ParsedLine::Broken, |ends| {
             let mut event = Event::new(stamp(&alert), ends, Some(true));
+            // Each rule that fits reports the call.
+            event.written_for = WrittenFor::Start(call_number(&event));
             event.more.pid = fields["proc.pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
             event.more.comm = fields["proc.name"].as_str().map(Into::into);
             event.parsed()
@@ -118,6 +121,14 @@ fn end(text: &str) -> Option<(Host, Option<u16>)> {
     Some((host, number(port)))
 }
 
+/// The time of a call, which the alerts of other rules about the same call have, too. A time in whole milliseconds may be
+/// rounded, and without its port a client may have made several connections then.
+fn call_number(event: &Event) -> Option<u64> {
+    let Stamp::Epoch(ns) = event.stamp else { return None };
+    let is_exact = ns % 1_000_000 != 0 || event.ends.client_port.is_some();
+    is_exact.then_some(ns.cast_unsigned())
+}
+
 fn stamp(alert: &Value) -> Stamp {
     let time = alert["time"].as_str().and_then(|time| Cursor(time.as_bytes()).iso());
     let ns = || alert["output_fields"]["evt.time"].as_i64().map(Stamp::Epoch);
@@ -129,7 +140,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     line_log::read::<Falco>(inputs, cx);
     cx.status.warn(format!(
         "{name}: Falco reports the calls that its rules select and its rate limits allow, so accepted connections may be \
-         missing; those of several rules count for each"
+         missing"
     ));
 }
 

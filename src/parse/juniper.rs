@@ -12,6 +12,7 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::SECOND;
 use crate::{ShortfallKind, Transport};
 
@@ -54,12 +55,11 @@ impl LineLog for Juniper {
             return ParsedLine::Other;
         }
         match (is_end, self.has_ends_only) {
-            (true, true) | (false, false) => session
-                .and_then(|session| connection(&message, &session))
-                .unwrap_or(ParsedLine::Broken),
             // Its end may not be in the log.
             (false, true) => ParsedLine::Broken,
-            (true, false) => ParsedLine::Other,
+            (_, has_ends_only) => session
+                .and_then(|session| connection(&message, &session, has_ends_only))
+                .unwrap_or(ParsedLine::Broken),
         }
     }
 }
@@ -206,12 +206,17 @@ fn ended<'a>(words: impl Iterator<Item = &'a [u8]>) -> Option<(u32, u64, u64)> {
     Some((number(counts.next()?)?, client, server))
 }
 
-fn connection(message: &Message<'_>, session: &Session) -> Option<ParsedLine> {
+/// The connection of a message. `has_ends_only`: no start of it can be in the log.
+fn connection(message: &Message<'_>, session: &Session, has_ends_only: bool) -> Option<ParsedLine> {
     // Of a session that ended in this way both ends had answered.
     let is_finished = memmem::find(message.text, b"TCP FIN").is_some();
     let (stamp, _) = frame::split(message.before);
     let mut event = Event::new(stamp, session.ends.clone(), is_finished.then_some(true));
+    // Junos has a number for each session, but old messages do not tell where in the line it is.
+    event.written_for = WrittenFor::Start(None);
     if message.name == b"CLOSE" {
+        event.written_for =
+            if has_ends_only { WrittenFor::Connection } else { WrittenFor::End(None) };
         let (seconds, bytes_in, bytes_out) = session.end?;
         event.before = i64::from(seconds) * SECOND;
         event.more.transport = Some(Box::new(Transport {
@@ -252,7 +257,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     );
     cx.status.warn(format!(
         "{name}: the firewall creates a session at its SYN, so attempts that the server refused count too; sessions of \
-         policies that log nothing are not in it, nor those of policies that log only session-close, unless all do"
+         policies that log nothing are not in it, nor those of policies that log only session-close and that were still open"
     ));
 }
 
@@ -278,7 +283,8 @@ mod tests {
     fn shown(line: &str, has_ends_only: bool) -> String {
         match (Juniper { has_ends_only }).parse_line(line.as_bytes()) {
             ParsedLine::Connection(e) => format!(
-                "{}:{} {}:{} {} {:?}",
+                "{:?} {}:{} {}:{} {} {:?}",
+                e.written_for,
                 e.ends.client.ip().unwrap(),
                 e.ends.client_port.unwrap(),
                 e.ends.server.ip().unwrap(),
@@ -292,7 +298,7 @@ mod tests {
 
     #[test]
     fn sessions_count_when_they_are_created() {
-        let want = "198.51.100.7:40755 10.0.0.77:8443 0 None";
+        let want = "Start(None) 198.51.100.7:40755 10.0.0.77:8443 0 None";
         for line in [CREATE, CREATE_TAGS, STRUCTURED] {
             assert_eq!(shown(line, false), want, "{line}");
         }
@@ -301,7 +307,10 @@ mod tests {
         assert_eq!(shown(&CREATE.replace("RT_FLOW: ", "%-"), false), want);
         assert_eq!(shown(&STRUCTURED.replace("_CREATE", "_CREATE_LS"), false), want);
         let untranslated = CREATE.replace(" 198.51.100.7/40755->10.0.0.77/8443", "");
-        assert_eq!(shown(&untranslated, false), "198.51.100.7:40755 192.0.2.77:443 0 None");
+        assert_eq!(
+            shown(&untranslated, false),
+            "Start(None) 198.51.100.7:40755 192.0.2.77:443 0 None"
+        );
         for (line, from, to, want) in [
             (CREATE, "web 6", "web 17", "Other"),
             (CREATE, "web 6 permit", "6 17 permit", "Other"),
@@ -314,7 +323,8 @@ mod tests {
         ] {
             assert_eq!(shown(&line.replace(from, to), false), want, "{to}");
         }
-        assert_eq!(shown(CLOSE, false), "Other");
+        let end = "End(None) 198.51.100.7:40755 10.0.0.77:8443 45 Some(true)";
+        assert_eq!(shown(CLOSE, false), end);
     }
 
     #[test]
@@ -322,7 +332,10 @@ mod tests {
         let log = Juniper::of(&[CLOSE.as_bytes()]);
         assert!(log.has_ends_only);
         assert!(!Juniper::of(&[CLOSE.as_bytes(), CREATE.as_bytes()]).has_ends_only);
-        assert_eq!(shown(CLOSE, true), "198.51.100.7:40755 10.0.0.77:8443 45 Some(true)");
+        assert_eq!(
+            shown(CLOSE, true),
+            "Connection 198.51.100.7:40755 10.0.0.77:8443 45 Some(true)"
+        );
         let reset = CLOSE.replace("TCP FIN", "TCP CLIENT RST");
         assert!(shown(&reset, true).ends_with("45 None"));
         assert_eq!(shown(&CLOSE.replace("122(13305) 45", "122(13"), true), "Broken");

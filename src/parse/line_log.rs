@@ -15,6 +15,7 @@ use super::host::Ends;
 use super::input::{Input, common_name};
 use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
+use super::sessions::{Sessions, Unjoined};
 use super::timestamp::{self, Calendar, Dated, Stamp};
 use super::{lines, text};
 use crate::model::plural;
@@ -326,6 +327,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         deduplicator: Deduplicator::new(cx),
         calls: Calls::default(),
         requests: Requests::default(),
+        sessions: Sessions::default(),
         seen: Seen::default(),
     };
     let mut left_out = LeftOut::default();
@@ -356,6 +358,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     }));
     let mut seen = run.finish(&name, cx);
     (seen.outbound, seen.blocked) = (left_out.outbound, left_out.blocked);
+    left_out.midstream += seen.unjoined.midstream;
     report_left_out(&name, left_out, &seen, cx);
     report_without_evidence(&name, left_out, &seen, without_evidence, cx);
     if established && seen.undecided > 0 {
@@ -375,23 +378,34 @@ struct RunReader<'a> {
     deduplicator: Deduplicator,
     calls: Calls,
     requests: Requests,
+    sessions: Sessions,
     seen: Seen,
 }
 
 impl RunReader<'_> {
     /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
     fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut FoundConnections) {
-        let RunReader { events, deduplicator, calls, requests, seen } = self;
+        let RunReader { events, deduplicator, calls, requests, sessions, seen } = self;
         seen.add(&block.seen);
         std::mem::swap(found, &mut block.found);
         for parsed in block.parsed.drain(..) {
             match parsed {
                 ParsedLine::Connection(event) => {
                     let time = calendar.record_time(event.stamp);
-                    if requests.is_further(event.written_for, &event.ends, time) {
-                        seen.requests += 1;
-                    } else {
-                        events.take(*event, time, seen, found);
+                    match event.written_for {
+                        WrittenFor::Start(number) if sessions.starts(&event.ends, number, time) => {
+                            events.take(*event, time, seen, found);
+                        }
+                        WrittenFor::Start(_) => {}
+                        WrittenFor::End(number) => {
+                            sessions.ends(*event, number, time, &mut |event, time| {
+                                events.take(event, time, seen, found);
+                            });
+                        }
+                        other if requests.is_further(other, &event.ends, time) => {
+                            seen.requests += 1;
+                        }
+                        _ => events.take(*event, time, seen, found),
                     }
                 }
                 ParsedLine::Ends(stamp, ends, established) => {
@@ -416,10 +430,12 @@ impl RunReader<'_> {
 
     /// Ends the run: gives what was held back, and reports what the run does not show.
     fn finish(self, name: &str, cx: &mut Context<'_>) -> Seen {
-        let RunReader { events, mut deduplicator, mut calls, mut seen, .. } = self;
+        let RunReader { events, mut deduplicator, mut calls, sessions, mut seen, .. } = self;
         let mut last = ConnectionBuffer::default();
         let found = &mut last.found;
         seen.calls = calls.finish(&mut |event, time| events.take(event, time, &mut seen, found));
+        seen.unjoined =
+            sessions.finish(&mut |event, time| events.take(event, time, &mut seen, found));
         last.give(false, cx.sink);
         deduplicator.finish(name, cx.status, &mut |connection| cx.sink.take(connection));
         seen
@@ -448,6 +464,18 @@ fn report_left_out(name: &str, left_out: LeftOut, seen: &Seen, cx: &mut Context<
         outbound,
         "connection that the firewall calls outbound is",
         "connections that the firewall calls outbound are",
+    );
+    let Unjoined { counted, undecided, .. } = seen.unjoined;
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        // If all others have their start, then these do.
+        if counted > 0 { undecided } else { 0 },
+        format!(
+            "{name}: {} left out, because it is not known whether {} started in the record: it is too large; \
+             split it",
+            plural(undecided, "end of a session is", "ends of sessions are"),
+            if undecided == 1 { "it" } else { "they" },
+        ),
     );
     let only_blocked = blocked > 0 && seen.connections == 0 && seen.packets == 0;
     cx.status.record_shortfall(

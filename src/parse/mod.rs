@@ -57,6 +57,7 @@ mod report;
 mod requests;
 mod runs;
 mod server_log;
+mod sessions;
 mod sock_state;
 mod socket_list;
 mod sorting;

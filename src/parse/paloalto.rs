@@ -36,6 +36,7 @@ mod field {
     pub(super) const DESTINATION: usize = 5;
     pub(super) const NAT_DESTINATION: usize = 7;
     pub(super) const APPLICATION: usize = 11;
+    pub(super) const SESSION: usize = 19;
     pub(super) const REPEAT_COUNT: usize = 20;
     pub(super) const SOURCE_PORT: usize = 21;
     pub(super) const DESTINATION_PORT: usize = 22;
@@ -78,10 +79,11 @@ impl LineLog for PaloAlto {
             return ParsedLine::Other;
         }
         match (fields[field::SUBTYPE], self.has_ends_only) {
-            (b"start", false) | (b"end", true) => session(&fields).unwrap_or(ParsedLine::Broken),
             // Its end may not be in the log.
             (b"start", true) => ParsedLine::Broken,
-            (b"end", false) => ParsedLine::Other,
+            (b"start" | b"end", has_ends_only) => {
+                session(&fields, has_ends_only).unwrap_or(ParsedLine::Broken)
+            }
             (b"drop" | b"deny", _) => ParsedLine::Blocked,
             _ => ParsedLine::Broken,
         }
@@ -120,8 +122,8 @@ fn split(mut text: &[u8]) -> Vec<&[u8]> {
     }
 }
 
-/// Reads a session; `None`: its fields cannot be read.
-fn session(fields: &[&[u8]]) -> Option<ParsedLine> {
+/// Reads a session; `None`: its fields cannot be read. `has_ends_only`: no start of it can be in the log.
+fn session(fields: &[&[u8]], has_ends_only: bool) -> Option<ParsedLine> {
     let get = |at: usize| fields.get(at).copied();
     // A line may stand for several sessions, whose ports it does not have.
     if number::<u32>(get(field::REPEAT_COUNT)?)? > 1 {
@@ -148,7 +150,12 @@ fn session(fields: &[&[u8]]) -> Option<ParsedLine> {
         Cursor(get(field::STARTED)?).iso().or_else(|| Cursor(fields[field::GENERATED]).iso());
     let mut event =
         Event::new(stamp.unwrap_or(Stamp::None), ends, established(get(field::APPLICATION)?));
+    // A session starts again when another application is recognised. Sessions of one client's port have other numbers.
+    let id = get(field::SESSION).and_then(number).filter(|id| *id != 0);
     if fields[field::SUBTYPE] == b"end" {
+        if !has_ends_only {
+            event.written_for = WrittenFor::End(id);
+        }
         let seconds = get(field::ELAPSED).and_then(number::<u32>);
         event.more.transport = Some(Box::new(Transport {
             duration: seconds.map(|seconds| std::time::Duration::from_secs(seconds.into())),
@@ -158,8 +165,7 @@ fn session(fields: &[&[u8]]) -> Option<ParsedLine> {
             ..Transport::default()
         }));
     } else {
-        // A session starts again when another application is recognised.
-        event.written_for = WrittenFor::Request;
+        event.written_for = WrittenFor::Start(id);
     }
     Some(event.parsed())
 }
@@ -187,8 +193,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         ),
     );
     cx.status.warn(format!(
-        "{name}: sessions of rules that log nothing are not in it, nor those of rules that log only the end, unless all do; \
-         with ends only, sessions that were still open are missing"
+        "{name}: sessions of rules that log nothing are not in it, nor those of rules that log only the end and that were \
+         still open"
     ));
 }
 
@@ -204,7 +210,8 @@ mod tests {
     fn shown(line: &str, has_ends_only: bool) -> String {
         match (PaloAlto { has_ends_only }).parse_line(line.as_bytes()) {
             ParsedLine::Connection(e) => format!(
-                "{:?} {}:{} {}:{} {:?}",
+                "{:?} {:?} {}:{} {}:{} {:?}",
+                e.written_for,
                 e.stamp,
                 e.ends.client.ip().unwrap(),
                 e.ends.client_port.unwrap(),
@@ -218,7 +225,7 @@ mod tests {
 
     #[test]
     fn sessions_count_when_they_start() {
-        let want = "Civil(2026-11-22, 39522000000000) 198.51.100.7:40755 192.0.2.77:443 Some(true)";
+        let want = "Start(Some(11449)) Civil(2026-11-22, 39522000000000) 198.51.100.7:40755 192.0.2.77:443 Some(true)";
         assert_eq!(shown(START, false), want);
         assert_eq!(shown(&START.replace("rule1,,", "\"web, tls\",\"cn=a,ou=b\","), false), want);
         let exported =
@@ -234,7 +241,6 @@ mod tests {
             (",tcp,", ",udp,", "Other"),
             (",TRAFFIC,", ",THREAT,", "Other"),
             (",start,", ",deny,", "Blocked"),
-            (",start,", ",end,", "Other"),
             // Two sessions in one line.
             ("11449,1,", "11449,2,", "Broken"),
             ("192.0.2.77,", "192.0.2,", "Broken"),
@@ -242,6 +248,8 @@ mod tests {
         ] {
             assert_eq!(shown(&START.replace(from, to), false), want, "{to}");
         }
+        let end = START.replace(",start,", ",end,");
+        assert_eq!(shown(&end, false), want.replace("Start", "End"));
         let cut = START.find(",tcp").unwrap();
         for end in [cut, cut + 3, cut + 4] {
             assert_eq!(shown(&START[..end], false), "Broken", "{end}");
@@ -253,7 +261,7 @@ mod tests {
         let end = START.replace(",start,", ",end,");
         assert!(PaloAlto::of(&[end.as_bytes()]).has_ends_only);
         assert!(!PaloAlto::of(&[end.as_bytes(), START.as_bytes()]).has_ends_only);
-        assert!(shown(&end, true).contains("198.51.100.7:40755"));
+        assert!(shown(&end, true).starts_with("Connection Civil("));
         assert_eq!(shown(START, true), "Broken");
     }
 }

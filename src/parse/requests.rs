@@ -13,8 +13,8 @@ const IDLE: i64 = 60 * SECOND;
 /// The time between the end of a request and the beginning of the next, if the log rounds both to milliseconds.
 const ROUNDING: i64 = 2_000_000;
 
-/// Maximum number of clients' ports that are remembered: twice this.
-const MAX_PORTS: usize = 1 << 19;
+/// Maximum number of pairs of ends that are remembered: twice this.
+const MAX_PAIRS: usize = 1 << 19;
 
 /// What causes a log to contain a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,15 +26,20 @@ pub(crate) enum WrittenFor {
     Request,
     /// A connection or one of its requests, which the line does not show. It lasted for so many nanoseconds.
     Either(i64),
+    /// The start of a session, or a call. With a number, which no other one between the same ends has, the log may have
+    /// several lines of it.
+    Start(Option<u64>),
+    /// The end of a session, of which the log may have the start, too.
+    End(Option<u64>),
 }
 
-/// A client's end, and the server's port.
-type Key = (Host, u16, Option<u16>);
+/// The client's end and the server's.
+type Key = (Host, u16, Host, Option<u16>);
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// When the last request of a port ended. A port is in one of the two: in `young` if it was seen lately.
+    /// When the last request between two ends ended. They are in one of the two: in `young` if they were seen lately.
     young: HashMap<Key, i64>,
     old: HashMap<Key, i64>,
     begun: i64,
@@ -49,7 +54,7 @@ impl Requests {
         time: Option<RecordTime>,
     ) -> bool {
         let (pause, lasted) = match line {
-            WrittenFor::Connection => return false,
+            WrittenFor::Connection | WrittenFor::Start(_) | WrittenFor::End(_) => return false,
             WrittenFor::Request => (IDLE, 0),
             WrittenFor::Either(lasted) => (ROUNDING, lasted),
         };
@@ -58,11 +63,11 @@ impl Requests {
         else {
             return false;
         };
-        if self.young.len() >= MAX_PORTS || now.abs_diff(self.begun) > IDLE.unsigned_abs() {
+        if self.young.len() >= MAX_PAIRS || now.abs_diff(self.begun) > IDLE.unsigned_abs() {
             self.begun = now;
             self.old = std::mem::take(&mut self.young);
         }
-        let key = (ends.client.clone(), port, ends.server_port);
+        let key = (ends.client.clone(), port, ends.server.clone(), ends.server_port);
         let end = now.saturating_add(lasted);
         let before = self.young.get(&key).copied().or_else(|| self.old.remove(&key));
         self.young.insert(key, before.map_or(end, |before| end.max(before)));
@@ -73,6 +78,24 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_from_one_port_to_several_servers_are_of_several_connections() {
+        let mut requests = Requests::default();
+        for server in [b"192.0.2.1", b"192.0.2.2"] {
+            let ends = Ends {
+                client: Host::address(b"198.51.100.7").unwrap(),
+                client_port: Some(1),
+                server: Host::address(server).unwrap(),
+                server_port: Some(80),
+            };
+            for is_further in [false, true] {
+                let time = Some(RecordTime::Clock(0));
+                let got = requests.is_further(WrittenFor::Request, &ends, time);
+                assert_eq!(got, is_further);
+            }
+        }
+    }
 
     #[test]
     fn only_what_follows_at_once_is_a_further_request() {
