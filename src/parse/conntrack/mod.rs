@@ -8,9 +8,7 @@ use std::io;
 use std::path::Path;
 
 use hashbrown::HashMap;
-use jiff::civil::Date;
 use memchr::memmem;
-use regex::Regex;
 
 use self::entry::{Entry, Event, Line};
 use self::tables::{FlowKey, Tables, flow_key};
@@ -18,7 +16,7 @@ use super::cursor::Cursor;
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::{Calendar, Stamp};
+use super::timestamp::{Calendar, Stamp, moment_in};
 use crate::model::plural;
 use crate::{Connection, RecordTime, ShortfallKind};
 
@@ -243,26 +241,6 @@ pub(super) fn date_line(line: &[u8]) -> Stamp {
     Stamp::None
 }
 
-/// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
-/// `1795345122`.
-pub(super) fn moment_in(name: &str, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
-    // The crate is built without Unicode's classes, such as \d.
-    static DATE: std::sync::LazyLock<Option<Regex>> = std::sync::LazyLock::new(|| {
-        Regex::new(r"(20[0-9]{2})-?([0-9]{2})-?([0-9]{2})[-_T. ]?([0-9]{2})[-_:.h]?(?:([0-9]{2})[-_:.m]?([0-9]{2})?)?").ok()
-    });
-    static EPOCH: std::sync::LazyLock<Option<Regex>> =
-        std::sync::LazyLock::new(|| Regex::new(r"(?:^|[^0-9])(1[0-9]{9})(?:[^0-9]|$)").ok());
-    if let Some(found) = EPOCH.as_ref()?.captures(name) {
-        return Some(jiff::Timestamp::from_second(found[1].parse().ok()?).ok()?.into());
-    }
-    let found = DATE.as_ref()?.captures(name)?;
-    let part = |n: usize| found.get(n).map_or(Some(0), |m| m.as_str().parse::<i8>().ok());
-    let date = Date::new(found[1].parse().ok()?, part(2)?, part(3)?).ok()?;
-    let time = jiff::civil::Time::new(part(4)?, part(5)?, part(6)?, 0).ok()?;
-    let at = zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?;
-    Some(at.into())
-}
-
 /// Joins the events of each flow.
 struct Events {
     follows: bool,
@@ -340,25 +318,6 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_in_names() {
-        let of = |name: &str| {
-            moment_in(name, &jiff::tz::TimeZone::UTC).map_or("-".into(), |m| m.to_string())
-        };
-        let want = "2026-11-22T11:03:13.000000Z";
-        for name in [
-            "nf_conntrack.20261122-110313.gz",
-            "20261122110313",
-            "ct-2026-11-22T11:03:13.txt",
-            "2026-11-22_11-03-13",
-            "snap.1795345393",
-        ] {
-            assert_eq!(of(name), want, "{name}");
-        }
-        assert_eq!(of("20261122-10.tar"), "2026-11-22T10:00:00.000000Z");
-        assert_eq!(of("nf_conntrack"), "-");
-    }
 
     #[test]
     fn dates_between_snapshots() {

@@ -18,16 +18,16 @@ use std::path::Path;
 use self::line::{is_header, is_weak_header, line};
 use self::socket::Line;
 use crate::model::plural;
+use crate::parse::conntrack::date_line;
 use crate::parse::conntrack::entry::Entry;
 use crate::parse::conntrack::tables::Tables;
-use crate::parse::conntrack::{date_line, moment_in};
 use crate::parse::decoration::layers;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::{Input, common_name};
 use crate::parse::lines;
 use crate::parse::port_uses::{Direction, PortUses};
 use crate::parse::reader::{Context, RecordFormat, Setting};
-use crate::parse::timestamp::Calendar;
+use crate::parse::timestamp::{Calendar, moment_in};
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.

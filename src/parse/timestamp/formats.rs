@@ -101,7 +101,7 @@ impl Cursor<'_> {
         Some(sign * (hours * HOUR + minutes * MINUTE))
     }
 
-    fn two_digits(&mut self) -> Option<i64> {
+    pub(super) fn two_digits(&mut self) -> Option<i64> {
         let [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] = self.0 else { return None };
         self.0 = rest;
         Some(i64::from(a - b'0') * 10 + i64::from(b - b'0'))

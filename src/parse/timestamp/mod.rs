@@ -10,6 +10,7 @@
 mod calendar;
 mod clock_span;
 mod dates;
+mod file_name;
 mod formats;
 mod syslog;
 
@@ -18,6 +19,7 @@ use jiff::civil::Date;
 pub(super) use self::calendar::{Calendar, Dated, in_order};
 pub(super) use self::clock_span::{Base, ClockSpan};
 pub(super) use self::dates::{Dates, first_date};
+pub(super) use self::file_name::moment_in;
 
 /// Nanoseconds of a second.
 pub(super) const SECOND: i64 = 1_000_000_000;
