@@ -64,7 +64,7 @@ pub(in crate::watch) struct SockDiagWatcher {
     alone: bool,
     missing: Missing,
     /// Whether all destroy events had arrived at the last flush.
-    told: bool,
+    all_arrived: bool,
     stopped: bool,
     requests: Requests,
 }
@@ -98,7 +98,7 @@ impl SockDiagWatcher {
             drops_before: 0,
             alone: false,
             missing: Missing::default(),
-            told: true,
+            all_arrived: true,
             stopped: false,
             requests: Requests::default(),
             options,
@@ -143,7 +143,7 @@ impl SockDiagWatcher {
 
     /// Waits until the destroy events of all sockets closed so far have been received.
     fn await_destroy_events(&mut self) -> Result<(), Error> {
-        self.told = flush_probe::wait().doing("waiting for the kernel's messages")?;
+        self.all_arrived = flush_probe::wait().doing("waiting for the kernel's messages")?;
         self.receiver.flush();
         while !self.receiver.flushed() {
             self.wait(Instant::now() + self.spacing)?;
@@ -168,10 +168,10 @@ impl SockDiagWatcher {
     fn on_destroy_events(&mut self) {
         self.receiver.take(&mut self.events);
         for event in &self.events {
-            let told = Span { after: event.since, before: event.at };
-            self.tracker.ended(&event.socket, told);
+            let notified = Span { after: event.since, before: event.at };
+            self.tracker.ended(&event.socket, notified);
         }
-        self.give();
+        self.queue_reported();
     }
 
     /// Returns how many connections it could not show.
@@ -182,7 +182,7 @@ impl SockDiagWatcher {
         let took = nanoseconds(dump.end - dump.start).min(busy().saturating_sub(before));
         let hidden = dump.hidden();
         self.tracker.dumped(dump);
-        self.give();
+        self.queue_reported();
         self.pause = SOONEST.max(took * DUTY);
         self.spacing = self.options.resolution.max(self.pause);
         self.due = Instant::now() + self.spacing;
@@ -202,7 +202,7 @@ impl SockDiagWatcher {
 
     /// Returns how many destroy events were lost since counting began.
     fn drops(&self) -> u64 {
-        // The kernel may refuse to tell, which is no loss.
+        // The kernel may not show it, which is no loss.
         self.receiver.drops().saturating_sub(self.drops_before)
     }
 
@@ -217,7 +217,7 @@ impl SockDiagWatcher {
         Some(opens.read()?.wrapping_sub(*before))
     }
 
-    fn give(&mut self) {
+    fn queue_reported(&mut self) {
         let Options { transport, uncertainty, .. } = self.options;
         let transport = |seen: &ObservedSocket| match (transport, uncertainty) {
             (true, _) => Some(tcp_transport(seen)),
@@ -249,12 +249,12 @@ impl SockDiagWatcher {
             self.on_destroy_events();
         }
         self.tracker.finish();
-        self.give();
+        self.queue_reported();
         self.missing.alone = self.alone && !self.dumper.listens_elsewhere()?;
         self.missing.uncounted_before =
             opened.map(|n| n.saturating_sub(self.tracker.counted_by_kernel()));
         self.look_for_missing();
-        if !self.told {
+        if !self.all_arrived {
             self.status.record_shortfall(
                 ShortfallKind::Unobservable,
                 1,

@@ -52,7 +52,7 @@ enum What {
     /// Does not count: open at the start, or outbound.
     Ignored,
     /// Has been reported.
-    Given,
+    Reported,
     /// Counts, and will be reported when it closes.
     Kept,
 }
@@ -85,7 +85,7 @@ pub(in crate::watch) struct SocketTracker {
     started: Nanos,
     /// Sockets that were dropped.
     forgotten: Forgotten,
-    given: Vec<ObservedSocket>,
+    reported: Vec<ObservedSocket>,
     passive: u64,
     /// Second sockets of handshakes.
     discarded: u64,
@@ -105,7 +105,7 @@ impl SocketTracker {
             mark: (0, 0),
             started: 0,
             forgotten: Forgotten::default(),
-            given: Vec::new(),
+            reported: Vec::new(),
             passive: 0,
             discarded: 0,
             opened_before: 0,
@@ -169,23 +169,23 @@ impl SocketTracker {
             self.vanished += 1;
             self.forgotten.add(cookie);
             if gone.what == What::Kept {
-                self.given.push(last_seen(&gone));
+                self.reported.push(last_seen(&gone));
             }
         }
     }
 
     /// Processes the destroy event of a closed socket, sent and received in this span.
-    pub(in crate::watch) fn ended(&mut self, s: &Socket, told: Span) {
+    pub(in crate::watch) fn ended(&mut self, s: &Socket, notified: Span) {
         if let Some(open) = self.open.remove(&s.cookie) {
             match open.what {
                 What::Listener => self.listeners.note(s.local, self.history.last()),
-                What::Ignored | What::Given => {}
+                What::Ignored | What::Reported => {}
                 What::Kept => {
-                    self.given.push(ended(open.seen, s, told, open.taken.after));
+                    self.reported.push(ended(open.seen, s, notified, open.taken.after));
                 }
             }
         } else if let Some(known) = self.undecided.get_mut(&s.cookie) {
-            known.seen = ended(known.seen, s, told, known.taken.after);
+            known.seen = ended(known.seen, s, notified, known.taken.after);
             known.ended = true;
         } else if s.peer.0.is_unspecified() {
             // A listener that was opened and closed between two dumps.
@@ -195,31 +195,31 @@ impl SocketTracker {
         } else if was_discarded(s) {
             self.discarded += u64::from([state::CLOSE, state::SYN_RECV].contains(&s.state));
         } else {
-            self.came_and_went(s, told);
+            self.came_and_went(s, notified);
         }
     }
 
     /// Handles a connection that is in no dump.
-    fn came_and_went(&mut self, s: &Socket, told: Span) {
+    fn came_and_went(&mut self, s: &Socket, notified: Span) {
         let age = Age::of(s);
-        let before = told.before.saturating_sub(age.map_or(0, |age| age.least));
+        let before = notified.before.saturating_sub(age.map_or(0, |age| age.least));
         // A connection that ended before counting started may have been kept open by the server
         // until now.
         let outbound = |i: &Info| !s.is_wiped() && opened_here(i);
         if before < self.started || s.info.as_ref().is_some_and(outbound) {
             return;
         }
-        let (from, after) = self.history.before(told.after - Age::event_delay(age));
+        let (from, after) = self.history.before(notified.after - Age::event_delay(age));
         let after = after.unwrap_or(self.started);
-        let began = Span { after, before: told.before.max(after) };
+        let began = Span { after, before: notified.before.max(after) };
         let unseen = ObservedSocket { info: None, ..seen(s, began) };
-        let seen = ended(unseen, s, told, after);
+        let seen = ended(unseen, s, notified, after);
         let dump = self.history.last();
         if self.listeners.had(s.local, from, dump) {
             self.passive += 1;
-            self.given.push(seen);
+            self.reported.push(seen);
         } else {
-            let new = Undecided { seen, born: (from, dump), ended: true, dump, taken: told };
+            let new = Undecided { seen, born: (from, dump), ended: true, dump, taken: notified };
             self.undecided.insert(s.cookie, new);
         }
     }
@@ -229,14 +229,14 @@ impl SocketTracker {
     pub(in crate::watch) fn finish(&mut self) {
         self.decide(true);
         for open in self.open.values_mut().filter(|o| o.what == What::Kept) {
-            open.what = What::Given;
-            self.given.push(last_seen(open));
+            open.what = What::Reported;
+            self.reported.push(last_seen(open));
         }
     }
 
     /// Removes and returns the connections that count since the last call.
     pub(in crate::watch) fn take(&mut self) -> std::vec::Drain<'_, ObservedSocket> {
-        self.given.drain(..)
+        self.reported.drain(..)
     }
 
     /// The number of connections that were open before counting started.
@@ -294,8 +294,8 @@ impl SocketTracker {
     fn opened(&mut self, cookie: u64, mut open: Open) {
         self.passive += 1;
         if !self.keep {
-            open.what = What::Given;
-            self.given.push(open.seen);
+            open.what = What::Reported;
+            self.reported.push(open.seen);
         }
         self.open.insert(cookie, open);
     }
@@ -315,7 +315,7 @@ impl SocketTracker {
             match (passive, u.ended) {
                 (true, true) => {
                     self.passive += 1;
-                    self.given.push(seen);
+                    self.reported.push(seen);
                 }
                 (true, false) => self.opened(cookie, Open { seen, what: What::Kept, dump, taken }),
                 (false, true) => {}
@@ -327,12 +327,13 @@ impl SocketTracker {
     }
 }
 
-/// Returns what is known of a closed connection, by a destroy event that was sent and received in `told`.
+/// Returns what is known of a closed connection, by a destroy event that was sent and received in `notified`.
 /// It was alive at the time `alive`.
-fn ended(seen: ObservedSocket, s: &Socket, told: Span, alive: Nanos) -> ObservedSocket {
+fn ended(seen: ObservedSocket, s: &Socket, notified: Span, alive: Nanos) -> ObservedSocket {
     let age = Age::of(s);
     let delay = Age::event_delay(age);
-    let (began, duration) = bound(seen.began, age, told, alive.max(told.after - delay), delay);
+    let (began, duration) =
+        bound(seen.began, age, notified, alive.max(notified.after - delay), delay);
     let info = if s.is_wiped() { seen.info } else { s.info };
     ObservedSocket { began, duration: Some(duration), info, ..seen }
 }

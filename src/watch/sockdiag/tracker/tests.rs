@@ -46,7 +46,7 @@ fn dump(at: Nanos, sockets: impl IntoIterator<Item = Socket>) -> Dump {
 }
 
 /// Sent and received at once.
-fn told(at: Nanos) -> Span {
+fn notified(at: Nanos) -> Span {
     Span { after: at, before: at }
 }
 
@@ -67,7 +67,7 @@ fn connections_open_at_the_start_do_not_count() {
     let mut tracker = SocketTracker::new(false);
     tracker.open_before(&dump(1, [open(5)]));
     tracker.dumped(&dump(2, [open(5), open(6)]));
-    tracker.ended(&over(5), told(3 * SECOND));
+    tracker.ended(&over(5), notified(3 * SECOND));
     tracker.finish();
     assert_eq!(ports(&mut tracker), [6]);
     assert_eq!((tracker.opened_before(), tracker.passive()), (1, 1));
@@ -78,11 +78,11 @@ fn connections_that_ended_before_the_start_do_not_count_when_the_server_closes_t
     let info = Info { last_data_sent: 5000, last_data_received: 5000, ..Info::default() };
     let at = 3 * SECOND;
     let mut tracker = begun(false);
-    tracker.ended(&Socket { info: Some(info), ..over(5) }, told(at));
+    tracker.ended(&Socket { info: Some(info), ..over(5) }, notified(at));
     // Reset by its owner: of its age it has kept half.
     let wiped = Socket { peer: (ip(2), 0), info: Some(info), ..over(6) };
-    tracker.ended(&wiped, told(at));
-    tracker.ended(&over(7), told(at));
+    tracker.ended(&wiped, notified(at));
+    tracker.ended(&over(7), notified(at));
     tracker.finish();
     assert_eq!(ports(&mut tracker), [7]);
 }
@@ -95,9 +95,9 @@ fn the_age_of_a_connection_bounds_its_beginning() {
     let mut tracker = begun(false);
     tracker.dumped(&dump(10, []));
     tracker.dumped(&dump(20, []));
-    tracker.ended(&Socket { info: Some(info), ..over(5) }, told(21 * SECOND));
+    tracker.ended(&Socket { info: Some(info), ..over(5) }, notified(21 * SECOND));
     // Its destroy event may have been under way while the dump was taken.
-    tracker.ended(&over(6), told(20 * SECOND + 2000));
+    tracker.ended(&over(6), notified(20 * SECOND + 2000));
     let began: Vec<Span> = tracker.take().map(|s| s.began).collect();
     let before = 21 * SECOND - 300_000_000 + TICK;
     assert_eq!(
@@ -114,13 +114,15 @@ fn a_connection_needs_a_listener() {
     let no_listener = |at| Dump { sockets: Vec::new(), ..dump(at, []) };
     let mut tracker = SocketTracker::new(false);
     tracker.open_before(&no_listener(1));
-    tracker.ended(&over(5), told(SECOND + MAX_EVENT_DELAY));
+    tracker.ended(&over(5), notified(SECOND + MAX_EVENT_DELAY));
     tracker.dumped(&no_listener(2));
     // A listener that came and went: of now, and not of then.
     tracker.dumped(&no_listener(3));
-    tracker.ended(&over(6), told(3 * SECOND + MAX_EVENT_DELAY));
-    tracker
-        .ended(&Socket { state: state::CLOSE, ..listener() }, told(3 * SECOND + MAX_EVENT_DELAY));
+    tracker.ended(&over(6), notified(3 * SECOND + MAX_EVENT_DELAY));
+    tracker.ended(
+        &Socket { state: state::CLOSE, ..listener() },
+        notified(3 * SECOND + MAX_EVENT_DELAY),
+    );
     tracker.dumped(&no_listener(4));
     tracker.dumped(&no_listener(5));
     tracker.finish();
@@ -132,7 +134,7 @@ fn remnants_and_thrown_away_sockets_are_no_connections() {
     let mut tracker = begun(false);
     let remnant = Socket { remnant: true, state: 5, ..open(5) };
     tracker.dumped(&dump(2, [remnant]));
-    tracker.ended(&Socket { state: 3, ..open(6) }, told(3 * SECOND));
+    tracker.ended(&Socket { state: 3, ..open(6) }, notified(3 * SECOND));
     tracker.finish();
     assert!(ports(&mut tracker).is_empty());
 }
@@ -149,12 +151,12 @@ fn the_second_socket_of_a_handshake_does_not_count() {
     ];
     let mut tracker = begun(false);
     // The client closed with a reset before the next dump.
-    tracker.ended(&Socket { info: Some(discarded), ..over(5) }, told(3 * SECOND));
-    tracker.ended(&Socket { info: Some(short), ..over(6) }, told(3 * SECOND));
-    tracker.ended(&Socket { info: Some(fast), ..over(7) }, told(3 * SECOND));
+    tracker.ended(&Socket { info: Some(discarded), ..over(5) }, notified(3 * SECOND));
+    tracker.ended(&Socket { info: Some(short), ..over(6) }, notified(3 * SECOND));
+    tracker.ended(&Socket { info: Some(fast), ..over(7) }, notified(3 * SECOND));
     // Reset by its owner: the counters are 0, or left over.
     let wiped = Socket { peer: (ip(2), 0), info: Some(discarded), ..over(8) };
-    tracker.ended(&wiped, told(3 * SECOND));
+    tracker.ended(&wiped, notified(3 * SECOND));
     tracker.finish();
     assert_eq!(ports(&mut tracker), [0, 6, 7]);
     // The kernel has counted the discarded one, too (PassiveOpens).
@@ -171,7 +173,7 @@ fn a_socket_that_ends_after_it_was_forgotten_does_not_count_again() {
             tracker.dumped(&dump(at, []));
         }
         assert_eq!((ports(&mut tracker), tracker.vanished()), (vec![5], 1));
-        tracker.ended(&over(5), told(150 * SECOND));
+        tracker.ended(&over(5), notified(150 * SECOND));
         tracker.finish();
         assert_eq!((ports(&mut tracker), tracker.vanished()), (vec![], 0));
         assert_eq!(tracker.passive(), 1);
@@ -185,19 +187,19 @@ fn kept_ones_are_given_once_with_what_is_known_of_their_end() {
     assert!(ports(&mut tracker).is_empty());
     let info = Info { acked: 9, segments_sent: 1, segments_received: 1, ..Info::default() };
     let info = Some(info);
-    tracker.ended(&Socket { info, ..over(5) }, told(3 * SECOND));
+    tracker.ended(&Socket { info, ..over(5) }, notified(3 * SECOND));
     tracker.dumped(&dump(4, [Socket { info, ..open(6) }]));
     tracker.dumped(&dump(5, [Socket { info, ..open(6) }]));
     tracker.finish();
     tracker.finish();
     let most = |s: &ObservedSocket| s.duration.map(|d| d.most);
-    let given: BTreeSet<_> =
+    let reported: BTreeSet<_> =
         tracker.take().map(|s| (s.peer.1, most(&s), s.info.is_some())).collect();
     // They began after the dump at 1 s.
     let until = |at: Nanos| Some((at - 1) * SECOND);
     let seen = |at: Nanos| Some((at - 1) * SECOND + 1000);
     let expected = [(5, until(3), true), (6, seen(5), true), (7, seen(2), false)];
-    assert_eq!(given, expected.into());
+    assert_eq!(reported, expected.into());
     assert_eq!((tracker.passive(), tracker.vanished()), (3, 1));
 }
 
@@ -245,7 +247,7 @@ proptest! {
                 }
                 3 if !events.is_empty() => {
                     let cookie = events.remove(pick(events.len()));
-                    tracker.ended(&over(cookie), told(at * SECOND));
+                    tracker.ended(&over(cookie), notified(at * SECOND));
                 }
                 4 => {
                     at += 1;
@@ -266,7 +268,7 @@ proptest! {
         }
         tracker.dumped(&dump(at + 1, now.iter().copied().map(open)));
         for cookie in events {
-            tracker.ended(&over(cookie), told((at + 1) * SECOND));
+            tracker.ended(&over(cookie), notified((at + 1) * SECOND));
         }
         tracker.finish();
         let expected: Vec<u16> = (200..next as u16).collect();
