@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -100,4 +101,51 @@ fn lost_notices_of_known_connections_lose_no_connection() {
     drop(open);
     watch.session.signal(Signal::SIGCONT);
     watch.end().assert_counts(&Counts::new());
+}
+
+/// Every connection is known by its destroy event only.
+#[test]
+fn destroy_events_are_received_after_poll_has_failed() {
+    let (listener, port) = listen(Ipv4Addr::LOCALHOST, 300);
+    // prlimit(2) changes processes of the same user only.
+    let options = ["--engine", "sockdiag", "--resolution", "1h"];
+    let watch = Watch::as_user(User::Oneself, &[port], &options);
+    let pid = watch.session.pid;
+    // poll(2) fails with EINVAL if a process polls more files than it may open.
+    let former = need!(limit_open_files(pid, "1:"), "a limit", "prlimit is missing");
+    let before = receiver_switches(pid).expect("the thread receives");
+    wait_for("poll fails", || {
+        receiver_switches(pid).is_none_or(|now| now > before + 2).then_some(())
+    });
+    limit_open_files(pid, &format!("{former}:"));
+    let mut made = Counts::new();
+    for n in 0..50 {
+        note(&mut made, client(n), port);
+        drop((connect_from(client(n), local(port)), listener.accept()));
+    }
+    watch.end().assert_counts(&made);
+}
+
+/// Changes RLIMIT_NOFILE of a process, and returns the former soft limit.
+fn limit_open_files(pid: u32, limit: &str) -> Option<String> {
+    let prlimit = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &pid.to_string(), &format!("--nofile{limit}")]);
+        let output = command.args(["--output", "SOFT", "--noheadings"]).output().ok()?;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    };
+    let former = prlimit("")?;
+    prlimit(&format!("={limit}"))?;
+    Some(former)
+}
+
+/// How often the thread that receives destroy events has waited. `None` if it has ended.
+fn receiver_switches(pid: u32) -> Option<u64> {
+    let is_receiver = |task: &String| {
+        let name = fs::read_to_string(format!("/proc/{task}/comm"));
+        name.is_ok_and(|name| name.trim_end() == "receiver")
+    };
+    let task = threads(pid).into_iter().find(is_receiver)?;
+    status_field(&task, "voluntary_ctxt_switches")?.parse().ok()
 }

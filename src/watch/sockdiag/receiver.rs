@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -34,6 +35,9 @@ const MAX_EVENT_BYTES: usize = 2304;
 /// How long destroy events are collected before they are read together. Waking up for each one would cost
 /// several times as much, and take CPU time from the server.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// Pause after a failed poll(2).
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A destroy event of a closed socket.
 #[derive(Clone, Copy, Debug)]
@@ -187,8 +191,9 @@ fn run(sockets: &[OwnedFd], ports: &PortSet, inbox: &Inbox, room: usize, check: 
         let all = sockets.iter().map(AsFd::as_fd).chain([inbox.poke.as_fd()]);
         let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut polled, check) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            // EINVAL if fewer files may be open now, for example. The buffers are emptied all the same.
+            Err(_) => thread::sleep(RETRY_INTERVAL),
         }
         if inbox.stop.load(Ordering::Acquire) {
             return;
