@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::connection::Connection;
 use crate::model::event_source::{Event, EventSource};
-use crate::{RecordTime, SourceStatus};
+use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::error::Error;
 use super::options::{Options, WatchEngine};
@@ -117,6 +117,23 @@ fn choose(options: &Options) -> Result<(Source, String), Error> {
     }
 }
 
+/// Returns the status, which becomes the last one. If it could not be read, returns the last one with a
+/// shortfall.
+fn or_last(read: Result<SourceStatus, Error>, last: &mut SourceStatus) -> SourceStatus {
+    match read {
+        Ok(status) => {
+            *last = status.clone();
+            status
+        }
+        Err(error) => {
+            let mut status = last.clone();
+            let text = format!("{error} failed, so lost connections may not be counted");
+            status.record_shortfall(ShortfallKind::Unobservable, 1, text);
+            status
+        }
+    }
+}
+
 impl EventSource for Watcher {
     type Error = Error;
 
@@ -177,11 +194,9 @@ impl EventSource for Watcher {
         let mut status = match &mut self.source {
             Source::SockDiag(watcher) => watcher.status(),
             Source::Tracepoint(watcher) => {
-                if let Ok(status) = watcher.status() {
-                    self.last = status;
-                }
-                self.last.engine = Some("tracepoint".into());
-                self.last.clone()
+                let mut status = or_last(watcher.status(), &mut self.last);
+                status.engine = Some("tracepoint".into());
+                status
             }
         };
         if let Some(former) = &self.former {
@@ -195,5 +210,27 @@ impl EventSource for Watcher {
         }
         status.ended.get_or_insert_with(RecordTime::now);
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_cannot_be_read_is_not_complete() {
+        let mut last = SourceStatus::new("watch");
+        let mut read = SourceStatus::new("watch");
+        read.started = Some(RecordTime::Clock(1));
+        assert_eq!(or_last(Ok(read.clone()), &mut last), read);
+        let failure = || {
+            let source = std::io::ErrorKind::Other.into();
+            Err(Error::System { doing: "reading the tracepoint's counts", source })
+        };
+        let status = or_last(failure(), &mut last);
+        assert_eq!(status.started, read.started);
+        assert!(!status.is_complete());
+        assert_eq!(status, or_last(failure(), &mut last), "the shortfall is not added again");
+        assert!(or_last(Ok(read), &mut last).is_complete());
     }
 }
