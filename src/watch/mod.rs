@@ -8,6 +8,7 @@
 //! Linux 4.19 or newer.
 
 mod error;
+mod handover;
 mod namespace;
 mod options;
 mod ports;

@@ -87,7 +87,7 @@ impl Watcher {
     fn replace(&mut self, reason: &StopReason) -> Result<(), Error> {
         let Source::Tracepoint(former) = &mut self.source else { return Ok(()) };
         let next = SockDiagWatcher::start(self.options.clone())?;
-        let ready = former.give_up(reason)?;
+        let ready = former.give_up(reason, next.handover())?;
         self.former = Some(former.status()?);
         self.queue.extend(ready.into_iter().map(Event::Connection));
         self.queue.push_back(Event::Notice(format!("{reason}: continuing with engine sockdiag")));

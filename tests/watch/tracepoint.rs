@@ -1,6 +1,8 @@
 //! Counts by the kernel's tracepoint, against what the clients know and against sock_diag.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 
@@ -283,6 +285,62 @@ fn a_listener_that_begins_in_another_namespace_changes_the_engine() {
     assert_eq!(report.engine(), "tracepoint, sock_diag");
     report.assert_counts(&made);
     report.assert_complete();
+}
+
+/// Clients come all the time, some of them while both engines run.
+#[test]
+fn no_connection_counts_twice_while_the_engine_changes() {
+    if !can_trace() {
+        return;
+    }
+    let port = free_port();
+    let listener = listen_at(local(port), 300);
+    let watch = Watch::as_user(User::Oneself, &[port], &["-v"]);
+    let ends = AtomicBool::new(false);
+    let made = AtomicU64::new(0);
+    let inner = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // They stay open for a while: the next engine must see those that were opened while it started.
+            let mut open = VecDeque::new();
+            while !ends.load(Ordering::Relaxed) {
+                let stream = connect_from(client(0), local(port));
+                made.fetch_add(1, Ordering::Relaxed);
+                open.push_back((stream, listener.accept().expect("a connection")));
+                if open.len() > 200 {
+                    open.pop_front();
+                }
+            }
+        });
+        let come = || {
+            let before = made.load(Ordering::Relaxed);
+            let some = || (made.load(Ordering::Relaxed) > before + 500).then_some(());
+            wait_for("more clients come", some);
+        };
+        come();
+        let inner = World::on_port(PLAIN, port);
+        if inner.is_some() {
+            wait_for("the engine changes", || {
+                watch.session.stderr().contains("continuing with engine sockdiag").then_some(())
+            });
+        }
+        come();
+        ends.store(true, Ordering::Relaxed);
+        inner
+    });
+    let _inner = need!(inner, "a network namespace", "unshare or python3 is missing");
+    let report = watch.end();
+    assert_eq!(report.engine(), "tracepoint, sock_diag");
+    let left_out = left_out(&report);
+    let (total, made) = (report.number("total"), made.into_inner());
+    assert_eq!(total + left_out, made, "{total} and {left_out} left out: {}", report.warnings());
+}
+
+/// How many connections may belong to another namespace.
+fn left_out(report: &Report) -> u64 {
+    let warnings = report.warnings();
+    let Some((before, _)) = warnings.split_once(" left out: they came") else { return 0 };
+    let number = before.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
+    number.and_then(|digits| digits.parse().ok()).expect("a number of connections")
 }
 
 #[test]

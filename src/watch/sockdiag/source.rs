@@ -14,14 +14,16 @@ use crate::sys::snmp::PassiveOpens;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 use super::age::{Bounds, MAX_EVENT_DELAY};
-use super::dump::{Nanos, Span};
+use super::dump::{Nanos, Span, was_discarded};
 use super::dumper::Dumper;
 use super::flush_probe;
 use super::missing::Missing;
 use super::receiver::{DestroyEvent, Receiver};
 use super::tracker::{ObservedSocket, SocketTracker};
+use crate::sys::perf_ring::monotonic_now;
 use crate::sys::sock_diag::Info;
 use crate::watch::error::{Doing, Error};
+use crate::watch::handover::Handover;
 use crate::watch::options::Options;
 use crate::watch::ports::PortSet;
 use crate::watch::signals::{self, Requests};
@@ -60,6 +62,8 @@ pub(in crate::watch) struct SockDiagWatcher {
     /// The minimum time between dumps.
     pause: Duration,
     drops_before: u64,
+    /// When the last dump before counting was requested, by CLOCK_MONOTONIC.
+    started: u64,
     /// Whether no other port had a listener at the start.
     alone: bool,
     missing: Missing,
@@ -96,6 +100,7 @@ impl SockDiagWatcher {
             due: Instant::now(),
             pause: SOONEST,
             drops_before: 0,
+            started: 0,
             alone: false,
             missing: Missing::default(),
             all_arrived: true,
@@ -113,6 +118,7 @@ impl SockDiagWatcher {
         let mut opens = PassiveOpens::open();
         let before = opens.as_mut().and_then(PassiveOpens::read);
         self.tracker.open_before(self.dumper.dump(false)?);
+        self.started = monotonic_now();
         let dump = self.dumper.dump(false)?;
         self.status.started = Some(RecordTime::Clock(dump.start));
         self.tracker.open_before(dump);
@@ -124,6 +130,14 @@ impl SockDiagWatcher {
         self.alone = !self.dumper.listens_elsewhere()?;
         self.due = Instant::now() + self.spacing;
         Ok(())
+    }
+
+    /// What this engine reports of the connections that began at the time of the start. Called before the
+    /// first event.
+    pub(in crate::watch) fn handover(&self) -> Handover {
+        let closed = self.events.iter().map(|event| &event.socket);
+        let closed = closed.filter(|s| !was_discarded(s)).map(|s| (s.local, s.peer));
+        Handover::new(self.started, self.tracker.ignored().chain(closed))
     }
 
     /// The number of connections that were open at the start. They do not count.

@@ -13,6 +13,7 @@ use crate::sys::snmp::PassiveOpens;
 use crate::sys::sock_diag::state;
 use crate::sys::tracefs;
 use crate::watch::error::{Doing, Error};
+use crate::watch::handover::Handover;
 use crate::watch::options::Options;
 use crate::watch::ports::PortSet;
 use crate::watch::signals::{self, Requests};
@@ -85,6 +86,8 @@ pub(crate) struct TracepointWatcher {
     /// The start, by CLOCK_MONOTONIC.
     started: u64,
     ended: Option<u64>,
+    /// What the engine that replaces this one reports.
+    handover: Option<Handover>,
     /// Sockets in a simultaneous open.
     outbound: HashSet<u64>,
     /// New listeners whose network namespace has not been checked yet.
@@ -137,6 +140,7 @@ impl TracepointWatcher {
             opens: opens.zip(passive),
             started: monotonic_now(),
             ended: None,
+            handover: None,
             outbound: HashSet::new(),
             listened: Vec::new(),
             ready: VecDeque::new(),
@@ -219,8 +223,14 @@ impl TracepointWatcher {
         Ok(())
     }
 
-    /// Stops for a reason. Returns the connections that came before.
-    pub(crate) fn give_up(&mut self, reason: &StopReason) -> Result<Vec<Connection>, Error> {
+    /// Stops for a reason, after another engine has started. Returns the connections that the other one
+    /// does not report.
+    pub(crate) fn give_up(
+        &mut self,
+        reason: &StopReason,
+        handover: Handover,
+    ) -> Result<Vec<Connection>, Error> {
+        self.handover = Some(handover);
         let more = self.close()?;
         self.leave_out_unsure(more.as_ref().unwrap_or(reason));
         Ok(self.ready.drain(..).collect())
@@ -289,6 +299,12 @@ impl TracepointWatcher {
                 if is_outbound || is_early || is_late || !self.ports.contains(change.local.1) {
                     return;
                 }
+                self.counted += 1;
+                if let Some(handover) = &mut self.handover
+                    && handover.is_reported(record.time, change.local, change.peer)
+                {
+                    return;
+                }
                 let connection = Connection {
                     time: Some(RecordTime::Clock((record.time as i64).wrapping_add(clock_offset))),
                     ip: Some(canonical(change.peer.0)),
@@ -297,7 +313,6 @@ impl TracepointWatcher {
                     local_port: Some(change.local.1),
                     ..Connection::default()
                 };
-                self.counted += 1;
                 match self.listened.is_empty() {
                     true => self.ready.push_back(connection),
                     false => self.unsure.push_back(connection),

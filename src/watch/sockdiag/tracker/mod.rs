@@ -244,6 +244,12 @@ impl SocketTracker {
         self.opened_before
     }
 
+    /// The local and the remote ends of open connections that do not count.
+    pub(in crate::watch) fn ignored(&self) -> impl Iterator<Item = (End, End)> {
+        let ignored = self.open.values().filter(|open| open.what == What::Ignored);
+        ignored.map(|open| (open.seen.local, open.seen.peer))
+    }
+
     /// The number of known connections that have begun since.
     #[cfg(test)]
     pub(in crate::watch) fn passive(&self) -> u64 {
