@@ -30,21 +30,36 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Returns how many connections are open now.
 pub(super) type OpenConnections = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Default maximum of keys. A scrape must not keep the tracer waiting.
+/// Default maximum of keys. A copy of the counts must not keep the tracer waiting.
 const MAX_KEYS: usize = 10_000;
 
 /// The counts for scrapes, apart from those of the report.
-pub(super) struct Metrics(Arc<Mutex<Shared>>);
+pub(super) struct Metrics(Arc<Mutex<Counts>>);
 
-struct Shared {
+struct Counts {
     count: Count,
     ports: Tally,
     recent: RecentCounts,
     histograms: TcpHistograms,
-    scrapers: Scrapers,
-    order: Order,
     status: SourceStatus,
+}
+
+/// What scrapes share besides the counts.
+struct Server {
+    counts: Arc<Mutex<Counts>>,
+    scrapers: Mutex<Scrapers>,
+    order: Order,
     options: RenderOptions,
+}
+
+/// A copy of the counts, made for one scrape.
+struct Snapshot {
+    count: Count,
+    ports: Tally,
+    recent: Vec<Arc<Tally>>,
+    window: Duration,
+    histograms: TcpHistograms,
+    status: SourceStatus,
 }
 
 /// The listening socket for metrics, before clients are served.
@@ -84,20 +99,19 @@ impl Endpoint {
         let Request { count, order, .. } = request;
         let max_keys = count.tally.whole.max_keys().unwrap_or(MAX_KEYS);
         let tally = Tally::new(count.tally.keys.clone(), None, Some(max_keys));
-        let shared = Arc::new(Mutex::new(Shared {
+        let counts = Arc::new(Mutex::new(Counts {
             recent: RecentCounts::new(&tally, self.window, Instant::now()),
             histograms: TcpHistograms::new(count.tally.columns),
-            scrapers: Scrapers::default(),
             count: Count::new(count.filter.clone(), tally),
             ports: Tally::new(Keys::new(&[Key::Port], Mask::default()), None, None),
-            order: *order,
             status: SourceStatus::new(source),
-            options: request.render_options(None, true),
         }));
-        let metrics = Metrics(shared.clone());
+        let metrics = Metrics(counts.clone());
+        let options = request.render_options(None, true);
+        let server = Server { counts, scrapers: Mutex::default(), order: *order, options };
         http::serve(self.listener, Limits::default(), move |request| {
             match request.path.as_str() {
-                "/metrics" => scrape(&shared, request, open()).ok(),
+                "/metrics" => server.scrape(request, open()).ok(),
                 "/" => Some(Resource {
                     content_type: "text/plain",
                     body: b"tcptally: the metrics are at /metrics\n".to_vec(),
@@ -112,12 +126,12 @@ impl Endpoint {
 impl Metrics {
     /// Counts one connection.
     pub(super) fn take(&self, c: &Connection) {
-        let mut shared = lock(&self.0);
-        if shared.count.passes(c) {
-            shared.count.tally.add(c);
-            shared.ports.add(c);
-            shared.recent.add(c, Instant::now());
-            shared.histograms.observe(c);
+        let mut counts = lock(&self.0);
+        if counts.count.passes(c) {
+            counts.count.tally.add(c);
+            counts.ports.add(c);
+            counts.recent.add(c, Instant::now());
+            counts.histograms.observe(c);
         }
     }
 
@@ -127,41 +141,83 @@ impl Metrics {
     }
 }
 
-fn scrape(
-    shared: &Mutex<Shared>,
-    request: &HttpRequest,
-    open_connections: Option<u64>,
-) -> io::Result<Resource> {
-    let (empty, parts, window) = {
-        let mut shared = lock(shared);
-        let parts = shared.recent.parts(Instant::now());
-        (shared.count.tally.part(), parts, shared.recent.window())
-    };
-    // Without the lock, because counting must not wait for it.
-    let recent = recent::sum(empty, &parts);
-    let mut shared = lock(shared);
-    let mut report = report(&shared.status, &shared.count, shared.order);
-    report.metrics = Some(MetricsSections {
-        // All ports: a server listens on few.
-        ports: ReportSection {
-            keys: &shared.ports.keys,
-            table: Some(&shared.ports.whole),
-            order: Order { top: Some(usize::MAX), ..Order::default() },
-            ..report.whole.clone()
-        },
-        recent: ReportSection {
-            keys: &recent.keys,
-            table: Some(&recent.whole),
-            ..report.whole.clone()
-        },
-        window,
-        open_connections,
-        histograms: &shared.histograms,
-    });
-    let mut text = Vec::new();
-    OutputFormat::Openmetrics.format(shared.options.clone()).report(&report, &mut text)?;
-    let text = shared.scrapers.begin_at_zero(request, &String::from_utf8_lossy(&text));
-    drop(shared);
-    let (content_type, text) = negotiate(&request.accept, text);
-    Ok(Resource { content_type, body: text.into_bytes() })
+impl Server {
+    fn scrape(&self, request: &HttpRequest, open_connections: Option<u64>) -> io::Result<Resource> {
+        // The tracer waits for this lock at each connection, and a server may wait for the tracer. So
+        // the counts are only copied while it is held.
+        let snapshot = Snapshot::take(&mut lock(&self.counts));
+        let text = snapshot.text(self.order, open_connections, &self.options)?;
+        let text = lock(&self.scrapers).begin_at_zero(request, &String::from_utf8_lossy(&text));
+        let (content_type, text) = negotiate(&request.accept, text);
+        Ok(Resource { content_type, body: text.into_bytes() })
+    }
+}
+
+impl Snapshot {
+    fn take(counts: &mut Counts) -> Snapshot {
+        Snapshot {
+            count: counts.count.clone(),
+            ports: counts.ports.clone(),
+            recent: counts.recent.parts(Instant::now()),
+            window: counts.recent.window(),
+            histograms: counts.histograms.clone(),
+            status: counts.status.clone(),
+        }
+    }
+
+    /// The text of a scrape, in OpenMetrics.
+    fn text(
+        &self,
+        order: Order,
+        open_connections: Option<u64>,
+        options: &RenderOptions,
+    ) -> io::Result<Vec<u8>> {
+        let recent = recent::sum(self.count.tally.part(), &self.recent);
+        let mut report = report(&self.status, &self.count, order);
+        report.metrics = Some(MetricsSections {
+            // All ports: a server listens on few.
+            ports: ReportSection {
+                keys: &self.ports.keys,
+                table: Some(&self.ports.whole),
+                order: Order { top: Some(usize::MAX), ..Order::default() },
+                ..report.whole.clone()
+            },
+            recent: ReportSection {
+                keys: &recent.keys,
+                table: Some(&recent.whole),
+                ..report.whole.clone()
+            },
+            window: self.window,
+            open_connections,
+            histograms: &self.histograms,
+        });
+        let mut text = Vec::new();
+        OutputFormat::Openmetrics.format(options.clone()).report(&report, &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_count_while_a_scrape_has_a_copy_of_the_counts() {
+        let tally = Tally::new(Keys::new(&[Key::Ip], Mask::default()), None, Some(10));
+        let counts = Counts {
+            recent: RecentCounts::new(&tally, WINDOW, Instant::now()),
+            histograms: TcpHistograms::new(tally.columns),
+            ports: Tally::new(Keys::new(&[Key::Port], Mask::default()), None, None),
+            count: Count::new(crate::filter::Filter::default(), tally),
+            status: SourceStatus::new("trace"),
+        };
+        let metrics = Metrics(Arc::new(Mutex::new(counts)));
+        let connection = Connection { ip: Some([192, 0, 2, 1].into()), ..Connection::default() };
+        metrics.take(&connection);
+        let snapshot = Snapshot::take(&mut lock(&metrics.0));
+        // Would wait forever if the snapshot held the lock.
+        metrics.take(&connection);
+        let later = Snapshot::take(&mut lock(&metrics.0));
+        assert_eq!([snapshot, later].map(|s| s.count.tally.whole.total()), [1, 2]);
+    }
 }
