@@ -104,14 +104,31 @@ pub(super) fn run(
             Err(RecvTimeoutError::Disconnected) => break unfinished(),
         }
     };
+    for failure in followed.iter().flat_map(Followed::take_failures) {
+        let status = &mut outcome.status;
+        status.record_shortfall(ShortfallKind::FailedInput, 1, failure.to_string());
+        outcome.failures.push(failure);
+    }
     expect(expected.as_ref(), &mut outcome);
     lock(&shared).finish(&mut outcome, quiet)
 }
 
-fn unfinished() -> Outcome {
+/// The status of a record that has not been read to its end.
+fn unread(reason: &str) -> SourceStatus {
     let mut status = SourceStatus::new("parse");
-    let text = "a signal ended the reading before the end of the record";
-    status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+    status.record_shortfall(ShortfallKind::UnreadInput, 1, reason);
+    status
+}
+
+/// The status of a report on a record that is still being read.
+fn so_far() -> SourceStatus {
+    unread(
+        "the record is still being read; the report at its end says what could not be read of it",
+    )
+}
+
+fn unfinished() -> Outcome {
+    let status = unread("a signal ended the reading before the end of the record");
     Outcome { status, failures: Vec::new(), read_as: Vec::new() }
 }
 
@@ -173,8 +190,7 @@ impl Feed {
         let Feed::Tally { reporter, screen: Some(screen), .. } = self else { return false };
         if let Some(path) = screen.wants_report() {
             let Request { count, order, zone, .. } = &reporter.request;
-            let status = SourceStatus::new("parse");
-            screen.write_report(path, count.clone(), *order, status, zone.clone());
+            screen.write_report(path, count.clone(), *order, so_far(), zone.clone());
         }
         screen.quits()
     }
@@ -227,8 +243,7 @@ impl Feed {
                 Ok(())
             }
             Feed::Tally { reporter, output, .. } => {
-                let status = SourceStatus::new("parse");
-                let written = output.write(|out| reporter.report(&status, out));
+                let written = output.write(|out| reporter.report(&so_far(), out));
                 written.with_context(|| output.cannot_write())
             }
         }

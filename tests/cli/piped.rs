@@ -166,6 +166,24 @@ fn a_signal_ends_the_reading_with_the_report() {
 }
 
 #[test]
+fn a_report_on_a_record_that_is_still_read_is_not_complete() {
+    let mut work = AtWork::new(&["-i", "10s", "-F", "jsonl", "--strict"]);
+    work.feed(&line(NOON, "192.0.2.7", 80));
+    work.feed(&line(NOON + 10.0, "192.0.2.8", 80));
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    // It handles signals when it has printed something.
+    assert_eq!(parse(&work.next())["ip"], "192.0.2.7");
+    work.signal(Signal::SIGUSR1);
+    let lines = std::iter::repeat_with(|| parse(&work.next()));
+    let report = lines.take(20).find(|line| line["kind"] == "report").expect("a report");
+    assert_eq!((&report["total"], &report["complete"]), (&2.into(), &false.into()), "{report}");
+    assert!(report["warnings"].to_string().contains("is still being read"), "{report}");
+    let (lines, status) = work.end();
+    let last = parse(lines.last().unwrap());
+    assert_eq!((&last["complete"], status), (&true.into(), Some(0)), "{last}");
+}
+
+#[test]
 fn hangup_reopens_the_output_file() {
     let folder = tempfile::tempdir().unwrap();
     let [file, former] = ["events", "events.1"].map(|name| folder.path().join(name));

@@ -112,6 +112,21 @@ fn a_screen_follows_a_growing_log_and_obeys_keys() {
     assert!(!shown.contains("q quit") && !shown.contains("note:"), "{shown}");
 }
 
+#[test]
+fn a_followed_file_that_cannot_be_read_fails_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("log"), line(NOON, "192.0.2.1", 443)).unwrap();
+    let program = env!("CARGO_BIN_EXE_tcptally");
+    // A regular file, and reading it at 0 fails with EIO.
+    let command =
+        format!("cd {} && {program} parse --live log /proc/self/mem", folder.path().display());
+    let Some(terminal) = Terminal::run(&command) else { return };
+    terminal.wait_for(&["1 connection", "192.0.2.1"]);
+    terminal.press(&["q"]);
+    let shown = terminal.wait_for(&["status 1"]);
+    assert!(shown.contains("/proc/self/mem: Input/output error"), "{shown}");
+}
+
 /// A terminal with the screen of a log of three clients, after `settings` of the environment.
 fn screen_of_a_log(settings: &str) -> Option<(TempDir, Terminal)> {
     let folder = tempfile::tempdir().unwrap();
