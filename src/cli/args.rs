@@ -228,7 +228,7 @@ pub(crate) struct CountArgs {
     #[arg(help_heading = SHOWN, long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
-    /// Exit with status 3 if connections may be missing from the report ("complete": false)
+    /// Exit with status 3 if connections may be missing from the report ("complete": false) or from the events
     #[arg(help_heading = MESSAGES, long)]
     pub strict: bool,
 

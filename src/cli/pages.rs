@@ -20,8 +20,11 @@ const WIDTH: usize = 70;
 type Section<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
 const USAGE: (&str, &str) = ("2", "Wrong usage, or a configuration file that cannot be used.");
-const STRICT: (&str, &str) =
-    ("3", "With --strict: connections may be missing from the report (it is not complete).");
+const STRICT: (&str, &str) = (
+    "3",
+    "With --strict: connections may be missing from the report (it is not complete), or events were dropped \
+     because the reader of the output was too slow.",
+);
 
 const STATUS: Section<'_> = (
     "EXIT STATUS",

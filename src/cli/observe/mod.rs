@@ -12,7 +12,7 @@ use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, trace};
 
 pub(super) use self::state::Observation;
-use self::state::State;
+use self::state::{State, Written};
 use super::message;
 use super::notes::INCOMPLETE;
 
@@ -55,8 +55,10 @@ pub(super) fn observe<L: EventSource>(
     };
     let (ending, status) =
         trace::detach_at_end_and(run, meanwhile).context(message::NO_THREAD)??;
-    let incomplete = state.fails_strict(&status);
+    let (incomplete, strict) = (state.fails_strict(&status), state.is_strict());
     let written = state.finish(status);
+    let incomplete = incomplete || strict && written == Written::InPart;
+    let written = written != Written::Failed;
     let ending = match ending? {
         Ending::CommandDetached(pid) => {
             wake::reopen_at_hangup(false);
@@ -88,7 +90,7 @@ fn give_up_privileges() {
 
 fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<Ending> {
     state.event_writer.waits = source.can_wait();
-    state.tell(source);
+    state.update_status(source);
     loop {
         state.lateness = source.lateness();
         let event = source.next(state.deadline())?;
@@ -107,7 +109,7 @@ fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<E
             Event::Notice(text) => message::notice_in_background(false, text),
             Event::Ended(ending) => return Ok(ending),
         }
-        state.tell(source);
+        state.update_status(source);
         state.show_intervals(RecordTime::now());
         state.renew(source);
         if state.is_over() {
@@ -125,6 +127,7 @@ mod tests {
     use std::fs::File;
     use std::io::{self, Read};
     use std::os::fd::OwnedFd;
+    use std::sync::mpsc::Sender;
     use std::time::{Duration, Instant};
 
     use crate::cli::args::{Cli, Command};
@@ -135,11 +138,19 @@ mod tests {
     use crate::cli::output::Output;
     use crate::cli::request::{Request, Times};
 
-    /// Gives what it was told to. A deadline passes as soon as it is asked for.
+    /// A source of these events. A deadline passes as soon as it is requested.
     struct Script {
         events: VecDeque<Event>,
         stopped: bool,
         can_wait: bool,
+        /// Disconnected when the source is dropped.
+        _alive: Option<Sender<()>>,
+    }
+
+    impl Script {
+        fn new(events: Vec<Event>) -> Script {
+            Script { events: events.into(), stopped: false, can_wait: false, _alive: None }
+        }
     }
 
     impl EventSource for Script {
@@ -197,7 +208,7 @@ mod tests {
         let path = folder.path().join("out");
         let file = File::create(&path).unwrap();
         let output = Output::Direct { path: path.clone(), file };
-        let script = Script { events: events.into(), stopped: false, can_wait: false };
+        let script = Script::new(events);
         let status = observe(|| Ok(script), asked(args, output)).unwrap();
         (std::fs::read_to_string(path).unwrap(), status)
     }
@@ -235,7 +246,7 @@ mod tests {
         let start = || {
             std::thread::sleep(duration);
             arrived = Instant::now();
-            Ok(Script { events: vec![Event::Deadline].into(), stopped: false, can_wait: false })
+            Ok(Script::new(vec![Event::Deadline]))
         };
         observe(start, asked(&["-d", "50ms"], output)).unwrap();
         assert!(arrived.elapsed() >= duration);
@@ -270,8 +281,7 @@ mod tests {
         let output = Output::Direct { path: "pipe".into(), file };
         let mut state = State::new(asked(&["-e", "-F", "plain"], output)).unwrap();
         // Nothing reads the output, so waiting would never end.
-        let mut script =
-            Script { events: vec![connection(1); MANY].into(), stopped: false, can_wait: false };
+        let mut script = Script::new(vec![connection(1); MANY]);
         follow(&mut script, &mut state).unwrap();
         let dropped = state.event_writer.dropped as usize;
         let text = std::thread::spawn(move || {
@@ -279,10 +289,31 @@ mod tests {
             reader.read_to_string(&mut text).unwrap();
             text
         });
-        assert!(state.finish(SourceStatus::new("script")));
+        assert_eq!(state.finish(SourceStatus::new("script")), Written::InPart);
         let lines = text.join().unwrap().lines().count();
         assert!(dropped > 0);
         assert_eq!(lines + dropped, MANY, "each is shown, or said to be dropped");
+    }
+
+    #[test]
+    fn dropped_events_fail_strict() {
+        const MANY: usize = 200_000;
+        for (options, expected) in [(&["-e", "--strict"][..], INCOMPLETE), (&["-e"], 0)] {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let output =
+                Output::Direct { path: "pipe".into(), file: File::from(OwnedFd::from(writer)) };
+            let mut events = vec![connection(1); MANY];
+            events.push(Event::Ended(Ending::Detached));
+            let (alive, ended) = channel();
+            let script = Script { _alive: Some(alive), ..Script::new(events) };
+            let reading = std::thread::spawn(move || {
+                assert!(ended.recv().is_err(), "the source has ended");
+                std::io::copy(&mut reader, &mut std::io::sink()).unwrap()
+            });
+            let status = observe(|| Ok(script), asked(options, output)).unwrap();
+            assert_eq!(status, expected, "{options:?}");
+            assert!(reading.join().unwrap() > 0);
+        }
     }
 
     #[test]
@@ -293,8 +324,7 @@ mod tests {
         let output = Output::Direct { path: "pipe".into(), file };
         let (tell, done) = std::sync::mpsc::channel();
         let watching = std::thread::spawn(move || {
-            let events = vec![connection(1); MANY].into();
-            let script = Script { events, stopped: false, can_wait: true };
+            let script = Script { can_wait: true, ..Script::new(vec![connection(1); MANY]) };
             observe(|| Ok(script), asked(&["-e", "-F", "plain"], output)).unwrap();
             tell.send(()).unwrap();
         });
@@ -313,11 +343,12 @@ mod tests {
         let output =
             Output::Direct { path: "pipe".into(), file: File::from(OwnedFd::from(writer)) };
         let mut state = State::new(asked(&["-e"], output)).unwrap();
-        let mut script = Script { events: VecDeque::new(), stopped: false, can_wait: false };
+        let mut script = Script::new(Vec::new());
         while !script.stopped {
             script.events.push_back(connection(1));
             follow(&mut script, &mut state).unwrap();
         }
-        assert!(state.finish(SourceStatus::new("script")), "that is no failure");
+        let written = state.finish(SourceStatus::new("script"));
+        assert_ne!(written, Written::Failed, "that is no failure");
     }
 }

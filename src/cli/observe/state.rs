@@ -61,7 +61,7 @@ pub(super) struct State {
     /// Whether the report or the events go to a terminal.
     writes_to_terminal: bool,
     /// When the status in metrics is updated next.
-    tell_at: Option<Instant>,
+    update_at: Option<Instant>,
     /// When counting ends.
     end: Option<Bound>,
     stop_at: Option<Instant>,
@@ -72,6 +72,17 @@ pub(super) struct State {
     incomplete: bool,
     /// The counts at the end, if the report is written after the source has ended because names are looked up.
     deferred: Option<SourceStatus>,
+}
+
+/// How much of the output has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All of it, or as much as its reader wanted.
+    Completely,
+    /// Events, interval rows or reports were dropped, because the reader was too slow.
+    InPart,
+    /// Writing failed.
+    Failed,
 }
 
 impl State {
@@ -106,7 +117,7 @@ impl State {
             service_manager: ServiceManager::new(has_command),
             status_line: None,
             writes_to_terminal,
-            tell_at: None,
+            update_at: None,
             end,
             stop_at: None,
             lateness: Duration::ZERO,
@@ -152,10 +163,18 @@ impl State {
         let late = |t: RecordTime| instant(t)?.checked_add(self.lateness);
         let rotate = self.rotation.as_ref().and_then(|rotation| late(rotation.end()));
         let refresh = self.refresh_at.and_then(late);
-        [self.stop_at, self.tell_at, self.service_manager.deadline(), until, close, rotate, refresh]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.stop_at,
+            self.update_at,
+            self.service_manager.deadline(),
+            until,
+            close,
+            rotate,
+            refresh,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -196,17 +215,17 @@ impl State {
     }
 
     /// Updates the status in metrics, if it is too old.
-    pub(super) fn tell(&mut self, source: &mut impl EventSource) {
+    pub(super) fn update_status(&mut self, source: &mut impl EventSource) {
         self.service_manager.alive();
-        let is_told = self.metrics.is_some() || self.screen.is_some();
+        let is_shown = self.metrics.is_some() || self.screen.is_some();
         let now = Instant::now();
-        if !is_told || !self.counting || self.tell_at.is_some_and(|at| at > now) {
+        if !is_shown || !self.counting || self.update_at.is_some_and(|at| at > now) {
             return;
         }
         let status = source.status();
-        self.tell_at = now.checked_add(STATUS_MAX_AGE);
+        self.update_at = now.checked_add(STATUS_MAX_AGE);
         if let Some(screen) = &self.screen {
-            self.tell_at = now.checked_add(REQUEST_INTERVAL);
+            self.update_at = now.checked_add(REQUEST_INTERVAL);
             screen.update(&status);
             if let Some(path) = screen.wants_report() {
                 let Request { count, order, zone, .. } = &self.reporter.request;
@@ -295,6 +314,11 @@ impl State {
         }
     }
 
+    /// Whether `--strict` is given.
+    pub(super) fn is_strict(&self) -> bool {
+        self.reporter.request.strict
+    }
+
     /// Whether `--strict` is given and the report lacks connections, or may.
     pub(super) fn fails_strict(&self, status: &SourceStatus) -> bool {
         let request = &self.reporter.request;
@@ -319,9 +343,8 @@ impl State {
         wake::reopen_at_hangup(false);
     }
 
-    /// Writes the tally unless that has been done, and waits until everything is written. Returns
-    /// whether it was.
-    pub(super) fn finish(self, mut status: SourceStatus) -> bool {
+    /// Writes the tally unless that has been done, and waits until everything is written.
+    pub(super) fn finish(self, mut status: SourceStatus) -> Written {
         status.ended.get_or_insert_with(RecordTime::now);
         let State { mut reporter, screen, status_line, mut event_writer, place, counting, .. } =
             self;
@@ -365,9 +388,10 @@ impl State {
                 if !is_reported {
                     message::error(format_args!("cannot write the report to {place}: {e}"));
                 }
-                false
+                Written::Failed
             }
-            _ => true,
+            _ if dropped > 0 => Written::InPart,
+            _ => Written::Completely,
         }
     }
 }
