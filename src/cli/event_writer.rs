@@ -144,32 +144,10 @@ fn write(
     let mut is_reported = false;
     let mut text = Vec::new();
     while let Ok(item) = queue.recv() {
-        let mut next = Some(item);
-        let mut headings = None;
-        while let Some(item) = next {
-            let result = match item {
-                Item::Event(connection) => format.event(&connection, &mut text),
-                Item::Text(more) => {
-                    text.extend(more);
-                    Ok(())
-                }
-                Item::Reopen(text) => {
-                    headings = Some((text, None));
-                    break;
-                }
-                Item::Rotate(text, former) => {
-                    headings = Some((text, Some(former)));
-                    break;
-                }
-            };
-            error = error.or(result.err());
-            // A report that replaces the file is not joined with the next.
-            next = if text.len() < WRITE_BYTES && !output.is_replaced() {
-                queue.try_recv().ok()
-            } else {
-                None
-            };
-        }
+        // A report that replaces the file is not joined with the next.
+        let at_most = if output.is_replaced() { 0 } else { WRITE_BYTES };
+        let (formatted, new_file) = gather(item, queue, at_most, &mut *format, &mut text);
+        error = error.or(formatted.err());
         if error.is_none() {
             let written = output.write_text(&text);
             error = explain(written, &output, &mut has_failed);
@@ -180,11 +158,11 @@ fn write(
             }
         }
         text.clear();
-        match headings {
-            Some((headings, None)) => {
+        match new_file {
+            Some(NewFile { headings, former: None }) => {
                 error = error.or(reopen(&mut output, &headings, is_new).err());
             }
-            Some((headings, Some(former))) if error.is_none() => {
+            Some(NewFile { headings, former: Some(former) }) if error.is_none() => {
                 error = rotate(&mut output, &mut *format, &headings, &former).err();
             }
             _ => {}
@@ -196,6 +174,40 @@ fn write(
         error = written.and_then(|()| output.complete()).err();
     }
     Finished { output, error, is_reported }
+}
+
+/// A request to reopen the output file, or to rotate it if there is a former one.
+struct NewFile {
+    headings: Vec<u8>,
+    former: Option<Former>,
+}
+
+/// Adds `item` and those that wait in `queue` to `text`, until it has `at_most` bytes or a new file begins.
+fn gather(
+    item: Item,
+    queue: &Receiver<Item>,
+    at_most: usize,
+    format: &mut dyn Format,
+    text: &mut Vec<u8>,
+) -> (io::Result<()>, Option<NewFile>) {
+    let mut result = Ok(());
+    let mut next = Some(item);
+    while let Some(item) = next {
+        let formatted = match item {
+            Item::Event(connection) => format.event(&connection, text),
+            Item::Text(more) => {
+                text.extend(more);
+                Ok(())
+            }
+            Item::Reopen(headings) => return (result, Some(NewFile { headings, former: None })),
+            Item::Rotate(headings, former) => {
+                return (result, Some(NewFile { headings, former: Some(former) }));
+            }
+        };
+        result = result.and(formatted);
+        next = if text.len() < at_most { queue.try_recv().ok() } else { None };
+    }
+    (result, None)
 }
 
 /// Reports a failed write (such as a full disk) at once, because counting may continue for days. Returns the error

@@ -114,7 +114,9 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     let (one, many) = ("connection was", "connections were");
     let mut notes = Vec::new();
     if status.lost > 0 {
-        notes.push(format!("{} lost and are in no row", plural(status.lost, one, many)));
+        let lost =
+            plural(status.lost, "connection was lost and is", "connections were lost and are");
+        notes.push(format!("{lost} in no row"));
     }
     notes.extend(status.shortfalls().iter().map(|s| s.text.clone()).filter(|t| !t.is_empty()));
     let mut note = |n: u64, one: &str, many: &str, text: &str| {

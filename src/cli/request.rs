@@ -56,6 +56,32 @@ pub(super) struct Request {
     all: bool,
 }
 
+/// The statistics that the report shows.
+fn columns(args: &CountArgs) -> Result<Columns, Usage> {
+    let mut columns: Columns = args.columns.iter().collect();
+    columns.bytes |= args.sort == Sort::Bytes;
+    if columns.any() && args.format == OutputFormat::Openmetrics {
+        return Err(Usage(
+            "--format openmetrics has no columns for statistics (--columns, --sort bytes); the \
+             other formats have"
+                .into(),
+        ));
+    }
+    Ok(columns)
+}
+
+/// Empty tables for the counts.
+fn tally(args: &CountArgs, columns: Columns, host: &Arc<str>, zone: &TimeZone) -> Tally {
+    let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
+    let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let keys = Keys::new(&args.by, args.mask).at(host.clone());
+    // Events are not tallied, so no statistics are missing.
+    let summed = if args.events { Columns::default() } else { columns };
+    let tally = Tally::new(keys, interval, max_keys).with(summed);
+    let has_timeline = args.format.has_timeline() || args.histogram || args.live;
+    if has_timeline { tally.with_timeline(zone.clone()) } else { tally }
+}
+
 /// What times on the command line refer to.
 pub(super) enum Times {
     /// A record, in this time zone.
@@ -80,32 +106,17 @@ impl Request {
             period(since, until, reference, &zone, Timestamp::now()).map_err(period_usage)?;
         check_since(times, &period)?;
         check_format(args)?;
+        check_sort(args)?;
+        check_resolve(args)?;
         let filter = Filter {
             ports: args.ports.clone().unwrap_or_default(),
             from: args.from.clone(),
             not_from: args.not_from.clone(),
             period,
         };
-        let interval = args.interval.map(|length| Interval { length, zone: zone.clone() });
-        let max_keys = args.max_keys.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let host: Arc<str> = args.host.clone().unwrap_or_else(machine).into();
-        let keys = Keys::new(&args.by, args.mask).at(host.clone());
-        let mut columns: Columns = args.columns.iter().collect();
-        columns.bytes |= args.sort == Sort::Bytes;
-        if columns.any() && args.format == OutputFormat::Openmetrics {
-            return Err(Usage(
-                "--format openmetrics has no columns for statistics (--columns, --sort bytes); the \
-                 other formats have"
-                    .into(),
-            ));
-        }
-        check_sort(args)?;
-        check_resolve(args)?;
-        // Events are not tallied, so no statistics are missing.
-        let summed = if args.events { Columns::default() } else { columns };
-        let tally = Tally::new(keys, interval, max_keys).with(summed);
-        let has_timeline = args.format.has_timeline() || args.histogram || args.live;
-        let tally = if has_timeline { tally.with_timeline(zone.clone()) } else { tally };
+        let columns = columns(args)?;
+        let tally = tally(args, columns, &host, &zone);
         Ok(Request {
             count: Count::new(filter, tally),
             order: Order {

@@ -47,7 +47,7 @@ pub(super) struct Theme {
 }
 
 impl Theme {
-    // Blue and yellow are told apart by nearly everybody.
+    // Nearly everybody can distinguish blue and yellow.
     fn colored(self, color: Color) -> Style {
         if self.has_color { Style::new().fg(color) } else { Style::new() }
     }
