@@ -101,7 +101,7 @@ fn the_first_request_to_end_a_filtered_daemon_explains_the_second() {
         terminal.type_in("\x1a");
         terminal.wait_for("SIGTSTP ignored");
         add(&mut made, &server.clients(2, 40, 3).run());
-        // Keys that come at once are the same request.
+        // Keys within 300 ms are the same request (`SAME_REQUEST`).
         std::thread::sleep(std::time::Duration::from_millis(400));
         terminal.type_in(key);
         terminal.wait_for(&format!("SIGTERM sent to process {daemon}"));

@@ -53,8 +53,8 @@ fn unaccepted_resets_are_reported_lost() {
     assert_eq!(report.0["complete"], false);
     assert!(report.warnings().contains("after the server has accepted"), "{}", report.0);
 
-    // Those that are there already do not count when they are accepted at last. What is about to
-    // begin comes long enough after them.
+    // Those that are there already do not count when they are accepted at last. Their ages are known to the
+    // tick of the kernel (10 ms at most), so the next watcher starts more than that later.
     std::thread::sleep(std::time::Duration::from_millis(50));
     let watch = Watch::ports(&[port], &["--resolution", "1h"]);
     for _ in 0..140 {
@@ -184,7 +184,7 @@ fn repeated_connections_from_one_client_port_all_count() {
         accepted.write_all(b"x").expect("it is connected");
         stream.read_exact(&mut [0]).expect("an answer");
         if n % 10 == 0 {
-            // Longer than the resolution, so that dumps see it.
+            // It lives longer than the resolution, so that a dump has it.
             std::thread::sleep(std::time::Duration::from_millis(12));
         }
         reset(stream);

@@ -51,20 +51,6 @@ fn overrun(seen: usize, unseen: usize) {
     assert!(report.warnings().contains(&format!("{lost} connections were lost")), "{}", report.0);
 }
 
-/// How many netlink messages found no room in the receive buffers of this process.
-fn dropped_messages(pid: u32) -> u64 {
-    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
-    let links = fds.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let sockets: Vec<String> = links
-        .filter_map(|l| Some(l.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-        .collect();
-    // sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
-    let table = fs::read_to_string("/proc/net/netlink").expect("the netlink sockets");
-    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let own = rows.filter(|row| row.get(9).is_some_and(|inode| sockets.iter().any(|s| s == inode)));
-    own.map(|row| row[8].parse::<u64>().expect("a number")).sum()
-}
-
 /// The last report on stdout.
 fn last(watch: &Watch) -> Option<Report> {
     let text = watch.session.stdout();

@@ -274,6 +274,7 @@ fn durations_of_open_connections_are_within_their_uncertainty() {
     let stream = connect_from(client(0), local(port));
     let accepted = listener.accept().expect("a connection");
     let after = Timestamp::now();
+    // The duration that is measured.
     std::thread::sleep(Duration::from_millis(700));
     let end = Timestamp::now();
     let events = watch.events();
@@ -291,6 +292,7 @@ fn intervals_are_printed_once_and_partial_ones_are_marked() {
     let options = ["-F", "csv", "-i", "1s", "--resolution", "300ms"];
     let mut watch = Watch::start(User::plain(), &[port], &options);
     for n in 0..6 {
+        // Time without connections: within an interval, of several intervals, across the end of one.
         std::thread::sleep(Duration::from_millis([200, 3000, 500][n % 3]));
         timed(&listener, client(0), Life::Both, Duration::from_millis(1));
     }
