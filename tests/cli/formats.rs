@@ -49,7 +49,7 @@ fn a_table_shows_dates_in_another_zone_and_over_midnight() {
 }
 
 #[test]
-fn plain() {
+fn plain_has_a_line_for_each_row() {
     assert_eq!(
         Record::small().plain(&[]),
         "192.0.2.7: 3\n192.0.2.9: 1\n192.0.2.10: 1\n2001:db8:1111:2222:3333:4444:5555:6666: 1\n"
@@ -73,7 +73,7 @@ fn events_of_a_large_log_in_csv_have_one_line_of_headings() {
 }
 
 #[test]
-fn csv() {
+fn csv_has_headings_rows_and_the_sum_of_others() {
     let gave = Record::small().parse(&["-F", "csv", "--by", "port,ip", "--top", "1"]);
     assert_eq!(
         gave.out,
@@ -86,7 +86,7 @@ others,,,4,2026-11-22T11:30:07.000000Z,2026-11-22T11:31:20.500000Z
 }
 
 #[test]
-fn json() {
+fn json_has_totals_and_rows_in_one_object() {
     let gave = Record::small().parse(&["-F", "json", "--from", "192.0.2.0/24", "--host", "web1"]);
     let mut report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
     let inputs = report.as_object_mut().unwrap().remove("inputs").unwrap();
@@ -112,7 +112,7 @@ fn json() {
 }
 
 #[test]
-fn jsonl() {
+fn jsonl_has_rows_others_and_the_report_a_line_each() {
     let gave = Record::small().parse(&["-F", "jsonl", "-n", "1", "--by", "net"]);
     let lines: Vec<serde_json::Value> =
         gave.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -127,7 +127,7 @@ fn jsonl() {
 }
 
 #[test]
-fn openmetrics() {
+fn openmetrics_has_totals_and_the_largest_rows() {
     let gave = Record::small().parse(&["-F", "openmetrics", "-n", "1"]);
     for line in [
         "tcptally_connections_total 6\n",
@@ -242,7 +242,7 @@ fn events_have_no_form_in_a_page_or_a_picture() {
 }
 
 #[test]
-fn events() {
+fn events_have_the_same_columns_in_csv_and_jsonl() {
     let record = Record::small();
     let filter = ["--port", "443", "--not-from", "192.0.2.7", "--host", "web1"];
     let gave = record.parse(&[&["-e", "-F", "csv"], &filter[..]].concat());

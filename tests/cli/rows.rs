@@ -3,7 +3,7 @@
 use crate::support::{NOON, Record, line};
 
 #[test]
-fn keys() {
+fn rows_have_one_or_several_keys() {
     let record = Record::small();
     assert_eq!(record.plain(&["--by", "port"]), "443: 4\n80: 2\n");
     assert_eq!(

@@ -40,7 +40,7 @@ fn lines(gave: &Gave) -> Vec<&str> {
 }
 
 #[test]
-fn columns_for_people() {
+fn statistics_are_rounded_in_tables() {
     let gave = events().parse(&["--columns", ALL]);
     let words = |n: usize| lines(&gave)[n].split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(
@@ -71,7 +71,7 @@ fn columns_for_people() {
 }
 
 #[test]
-fn columns_for_programs() {
+fn statistics_are_exact_in_csv_and_json() {
     let csv = events().parse(&["-F", "csv", "--columns", ALL, "--top", "1"]);
     assert_eq!(
         lines(&csv),

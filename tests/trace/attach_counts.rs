@@ -97,13 +97,13 @@ fn check_auto(program: &std::path::Path, arguments: &[&str]) {
 test_each_shape!(check);
 
 #[test]
-fn descriptors_that_move() {
+fn listening_descriptors_that_move_are_followed() {
     check_c(Samples::Some, &["dup"], &[Listens::V4, Listens::V4]);
     check(&["pass"], &[Listens::V4, Listens::V4]);
 }
 
 #[test]
-fn every_kind_of_address() {
+fn each_way_to_get_an_address_is_counted() {
     for (address, samples) in [
         ("address=full", Samples::All),
         ("address=null", Samples::Some),
@@ -117,7 +117,7 @@ fn every_kind_of_address() {
 }
 
 #[test]
-fn a_thousand_threads() {
+fn a_thousand_threads_are_counted() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -127,7 +127,7 @@ fn a_thousand_threads() {
 }
 
 #[test]
-fn a_server_that_uses_traps_and_timers_itself() {
+fn a_server_that_uses_traps_and_timers_itself_is_counted() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in ["auto", "syscall"] {
@@ -146,7 +146,7 @@ fn a_server_that_uses_traps_and_timers_itself() {
 }
 
 #[test]
-fn a_32_bit_server() {
+fn a_32_bit_server_is_counted() {
     let stage = Stage::get();
     let why = "there is no C compiler for 32 bits (gcc-multilib)";
     let program = need!(stage.server_32(), "32-bit server", why);
@@ -156,7 +156,7 @@ fn a_32_bit_server() {
 }
 
 #[test]
-fn int_0x80_in_a_64_bit_program() {
+fn int_0x80_in_a_64_bit_program_is_counted() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     need!(stage.server_32(), "int 0x80", "this machine runs no 32-bit programs");
@@ -173,47 +173,47 @@ fn check_real(name: &str, samples: Samples, server: fn(User) -> Option<Server>) 
 
 /// The master's PID alone: its workers accept.
 #[test]
-fn nginx_by_its_master() {
+fn nginx_is_counted_by_its_master() {
     check_real("nginx", Samples::All, |_| Server::nginx());
 }
 
 #[test]
-fn haproxy() {
+fn haproxy_is_counted() {
     check_real("haproxy", Samples::Some, |_| Server::haproxy());
 }
 
 #[test]
-fn redis() {
+fn redis_is_counted() {
     check_real("redis", Samples::All, |_| Server::redis());
 }
 
 #[test]
-fn memcached() {
+fn memcached_is_counted() {
     check_real("memcached", Samples::All, Server::memcached);
 }
 
 #[test]
-fn python_with_a_thread_per_connection() {
+fn python_with_a_thread_per_connection_is_counted() {
     check_real("python3", Samples::All, |_| Server::python_threads());
 }
 
 #[test]
-fn python_on_an_event_loop() {
+fn python_on_an_event_loop_is_counted() {
     check_real("python3", Samples::All, |_| Server::python_asyncio());
 }
 
 #[test]
-fn go() {
+fn go_is_counted() {
     check_real("go", Samples::All, |_| Server::go());
 }
 
 #[test]
-fn node() {
+fn node_is_counted() {
     check_real("node", Samples::Some, |_| Server::node());
 }
 
 #[test]
-fn twenty_thousand_connections_from_fifty_addresses() {
+fn twenty_thousand_connections_from_fifty_addresses_are_counted() {
     let stage = Stage::get();
     let server = need!(Server::nginx(), "nginx", "it is not installed");
     let user = User::plain();
@@ -227,7 +227,7 @@ fn twenty_thousand_connections_from_fifty_addresses() {
 }
 
 #[test]
-fn the_given_processes_alone() {
+fn no_children_counts_the_given_processes_alone() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
@@ -259,7 +259,7 @@ fn the_given_processes_alone() {
 }
 
 #[test]
-fn several_servers_as_pidof_lists_them() {
+fn several_servers_are_counted_as_pidof_lists_them() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
