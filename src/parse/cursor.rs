@@ -1,6 +1,6 @@
 //! [`Cursor`]: reads numbers, words and quoted text from the front of a line.
 
-use super::digits::leading_digits;
+use super::digits::{few_of_eight, leading_digits};
 
 /// The part of a line that is not read yet. Methods that return `None` or false leave it unchanged.
 #[derive(Clone, Copy, Debug)]
@@ -142,11 +142,11 @@ impl<'a> Cursor<'a> {
             self.skip(n);
             return value * unit;
         }
-        let n = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
-        let ns = self.0[..n.min(9)].iter().fold(0, |ns, b| ns * 10 + u64::from(b - b'0'));
-        let missing = 9_u32.saturating_sub(n as u32);
-        self.0 = &self.0[n..];
-        ns * 10_u64.pow(missing)
+        let Some((eight, rest)) = self.0.split_first_chunk::<8>() else { return 0 };
+        let more = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let ninth = if more > 0 { u64::from(rest[0] - b'0') } else { 0 };
+        self.0 = &rest[more..];
+        few_of_eight(*eight, 8) * 10 + ninth
     }
 
     /// Steps over a number, decimal, or hexadecimal behind `0x`.

@@ -26,6 +26,8 @@ pub(crate) struct Dates {
     day: Day,
     /// The last date asked for and its midnight.
     dated_day: Option<(Date, Option<i64>)>,
+    /// The latest time that a line without a year may have, and its year; computed when it is needed.
+    latest: Option<(Timestamp, i16)>,
 }
 
 /// A day with 24 hours, in nanoseconds since the midnight before a record.
@@ -51,12 +53,13 @@ impl Dates {
             changed_day: None,
             day: Day::default(),
             dated_day: None,
+            latest: None,
         }
     }
 
     /// The same for a file that was last changed at `modified`.
     pub(crate) fn until(self, modified: Option<Timestamp>) -> Dates {
-        Dates { newest: modified.unwrap_or(self.newest), ..self }
+        Dates { newest: modified.unwrap_or(self.newest), latest: None, ..self }
     }
 
     /// The time of `stamp`, as [`ClockSpan::see`] returned it; `None` if it lacks a date.
@@ -140,12 +143,17 @@ impl Dates {
             })?;
             return self.civil(date, ns);
         }
-        let newest = self.newest.saturating_add(DATE_AHEAD).ok()?;
-        let last = newest.to_zoned(self.zone.clone()).year();
+        let (latest, year) = match self.latest {
+            Some(latest) => latest,
+            None => {
+                let latest = self.newest.saturating_add(DATE_AHEAD).ok()?;
+                *self.latest.insert((latest, latest.to_zoned(self.zone.clone()).year()))
+            }
+        };
         // 29 February comes every fourth year, or every eighth.
         (0..=8).find_map(|back| {
-            let time = self.civil(Date::new(last - back, month, day).ok()?, ns)?;
-            time.timestamp().is_some_and(|t| t <= newest).then_some(time)
+            let time = self.civil(Date::new(year - back, month, day).ok()?, ns)?;
+            time.timestamp().is_some_and(|t| t <= latest).then_some(time)
         })
     }
 

@@ -9,11 +9,11 @@ impl Cursor<'_> {
     /// `HH:MM:SS` and a fraction, as nanoseconds since midnight.
     pub(crate) fn clock(&mut self) -> Option<i64> {
         let mut cursor = *self;
-        let hours = cursor.number_up_to(2)?;
+        let hours = cursor.one_or_two_digits()?;
         cursor.require(b":")?;
-        let minutes = cursor.number_up_to(2)?;
+        let minutes = cursor.one_or_two_digits()?;
         cursor.require(b":")?;
-        let seconds = cursor.number_up_to(2)?;
+        let seconds = cursor.one_or_two_digits()?;
         if hours > 23 || minutes > 59 || seconds > 60 {
             return None;
         }
@@ -101,6 +101,12 @@ impl Cursor<'_> {
         Some(sign * (hours * HOUR + minutes * MINUTE))
     }
 
+    #[inline(always)]
+    fn one_or_two_digits(&mut self) -> Option<i64> {
+        self.two_digits().or_else(|| self.number_up_to(1))
+    }
+
+    #[inline(always)]
     pub(super) fn two_digits(&mut self) -> Option<i64> {
         let [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] = self.0 else { return None };
         self.0 = rest;
