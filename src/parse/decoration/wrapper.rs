@@ -16,6 +16,19 @@ pub(in crate::parse) struct Stripped<'a> {
     pub rest: &'a [u8],
 }
 
+/// What ends the prefixes of a line, which tells whether other lines that begin with the same text have the same
+/// prefixes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::parse) enum End {
+    /// A mark: any line that begins with the same text.
+    Mark,
+    /// Blanks behind a time: those where [`is_behind_stamp`] is true of what follows.
+    Blanks,
+    /// What follows them decides.
+    #[default]
+    Unknown,
+}
+
 /// Maximum number of prefixes of a line.
 pub(in crate::parse) const MAX_LAYERS: usize = 10;
 
@@ -24,37 +37,58 @@ const MAX_PREFIX: usize = 512;
 
 /// Strips the outermost prefix of a line; `None` if it begins with none.
 pub(in crate::parse) fn strip(line: &[u8]) -> Option<Stripped<'_>> {
+    strip_to_end(line).map(|(stripped, _)| stripped)
+}
+
+/// Strips the outermost prefix of a line, and says what ends it.
+fn strip_to_end(line: &[u8]) -> Option<(Stripped<'_>, End)> {
     let blanks = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     if blanks > 0 {
-        return Some(Stripped { stamp: Stamp::None, rest: &line[blanks..] });
+        return Some((Stripped { stamp: Stamp::None, rest: &line[blanks..] }, End::Unknown));
     }
     let mut cursor = Cursor(line);
     if let Some(stripped) = rfc5424(line) {
-        return Some(stripped);
+        return Some((stripped, End::Unknown));
     }
     if let Some(stamp) = priority_and_stamp(&mut cursor) {
-        return Some(Stripped { stamp, rest: behind_stamp(cursor.0) });
+        let rest = behind_stamp(cursor.0);
+        let is_marked = rest.len() < cursor.0.trim_ascii_start().len();
+        let end = if is_marked { End::Mark } else { End::Blanks };
+        return Some((Stripped { stamp, rest }, end));
     }
-    let rest = marker(line)
-        .or_else(|| container(line))
-        .or_else(|| label(line))
-        .or_else(|| location(line))
-        .or_else(|| tag(line))
-        .or_else(|| column(line))?;
-    Some(Stripped { stamp: Stamp::None, rest })
+    let unknown = |rest| (rest, End::Unknown);
+    let (rest, end) = marker(line)
+        .map(unknown)
+        .or_else(|| container(line).map(|rest| (rest, End::Mark)))
+        .or_else(|| label(line).map(unknown))
+        .or_else(|| location(line).map(unknown))
+        .or_else(|| tag(line).map(unknown))
+        .or_else(|| column(line).map(unknown))?;
+    Some((Stripped { stamp: Stamp::None, rest }, end))
 }
 
 /// What follows the first prefix of a line, the first two, and so on. The stamp is that of the
 /// innermost prefix so far that has one.
 pub(in crate::parse) fn without_prefixes(line: &[u8]) -> impl Iterator<Item = Stripped<'_>> {
-    let mut outer = Stripped { stamp: Stamp::None, rest: line };
+    layers(line).map(|(stripped, _)| stripped)
+}
+
+/// The same, each with what ends the prefixes.
+pub(in crate::parse) fn layers(line: &[u8]) -> impl Iterator<Item = (Stripped<'_>, End)> {
+    let mut outer = (Stripped { stamp: Stamp::None, rest: line }, End::Mark);
     let next = move || {
-        let Stripped { stamp, rest } = strip(outer.rest)?;
-        let stamp = if stamp == Stamp::None { outer.stamp } else { stamp };
-        outer = Stripped { stamp, rest };
+        let (Stripped { stamp, rest }, end) = strip_to_end(outer.0.rest)?;
+        let stamp = if stamp == Stamp::None { outer.0.stamp } else { stamp };
+        let end = if outer.1 == End::Mark { end } else { End::Unknown };
+        outer = (Stripped { stamp, rest }, end);
         Some(outer)
     };
     std::iter::from_fn(next).take(MAX_LAYERS)
+}
+
+/// Whether nothing at the beginning of `rest`, which follows a time and blanks, belongs to the prefix of the time.
+pub(in crate::parse) fn is_behind_stamp(rest: &[u8]) -> bool {
+    behind_stamp(rest).len() == rest.len()
 }
 
 /// `<13>` or `<13>1 ` of syslog, and a stamp; or only one of them.
@@ -161,7 +195,7 @@ fn behind_stamp(rest: &[u8]) -> &[u8] {
             return rest;
         }
     }
-    let host = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-._".contains(b)).count();
+    let host = rest.iter().take_while(|b| is_name(**b) && **b != b'/').count();
     if host > 0
         && rest.get(host) == Some(&b' ')
         && let Some(rest) = tag(&rest[host + 1..])
@@ -263,7 +297,7 @@ fn begins_with_ipv6(text: &[u8]) -> bool {
 
 /// `strace[1499]: ` or `strace: `.
 fn tag(line: &[u8]) -> Option<&[u8]> {
-    let n = line.iter().take_while(|b| is_name(**b) || b"()@".contains(b)).count();
+    let n = line.iter().take_while(|b| is_name(**b) || matches!(b, b'(' | b')' | b'@')).count();
     let mut rest = &line[n..];
     if let Some(inside) = rest.strip_prefix(b"[") {
         let digits = inside.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -281,7 +315,7 @@ fn column(line: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._/".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/')
 }
 
 #[cfg(test)]

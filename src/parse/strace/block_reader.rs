@@ -8,6 +8,7 @@ use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
 use super::next_hit::NextHits;
 use super::prefix::{Prefix, best, split};
+use super::prefixed::KnownPrefixes;
 use super::recent::Meanings;
 use super::{fast_path, line, prefixed, rescue, window, wrapped};
 use crate::parse::decoration::clean;
@@ -43,6 +44,13 @@ impl BlockReader<'_> {
     fn line(&mut self, text: &[u8], start: usize, state: &mut State) -> usize {
         let rest = &text[start..];
         let at = u32::try_from(start).unwrap_or(u32::MAX);
+        let bytes = window::first_bytes(rest, &mut state.padded);
+        if let Some((wrapper, length)) = state.prefixes.read(bytes)
+            && let Some(length) =
+                self.line_behind_known_prefixes(text, start, length, wrapper, state)
+        {
+            return length;
+        }
         let bytes = window::first_bytes(rest, &mut state.padded);
         match fast_path::line(bytes, &self.block.briefs.recent, &mut state.meanings) {
             Some(fast_path::Line::Other(stamp)) => {
@@ -133,42 +141,69 @@ impl BlockReader<'_> {
 
     /// Reads the line that is `part` of `text` behind the prefixes of other programs by the fast path.
     /// False, and nothing is read, if the general path may read the line in another way.
-    #[inline(always)]
     fn line_behind_prefixes(&mut self, text: &[u8], part: Range<usize>, state: &mut State) -> bool {
         let line = &text[part.clone()];
         if !prefixed::may_have_prefixes(line) {
             return false;
         }
-        for Stripped { stamp, rest: inner } in wrapper::without_prefixes(line) {
-            let rest = &text[part.end - inner.len()..];
-            let bytes = window::first_bytes(rest, &mut state.padded);
-            let recent = &self.block.briefs.recent;
-            let Some(known) = fast_path::line(bytes, recent, &mut state.meanings) else {
+        for (Stripped { stamp, rest: inner }, end) in wrapper::layers(line) {
+            let wrapper = rescue::of_wrapper(stamp);
+            let inner_start = part.end - inner.len();
+            let Some(known) = self.inner_line(&text[inner_start..], state) else {
                 if prefixed::is_foreign(inner) {
                     continue;
                 }
                 return false;
             };
-            let hits = &mut state.hits;
-            let is_doubtful = match &known {
-                fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
-                fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
-                    rescue::has_unread_accept(line)
-                }
-                fast_path::Line::Close { .. } => hits.has_accept(text, part.clone()),
-                fast_path::Line::Other(_) => {
-                    hits.has_accept(text, part.clone()) || hits.may_hide_accept(text, part.clone())
-                }
-            };
-            if is_doubtful || clean::is_dirty(line) {
+            if is_doubtful(&known, text, part.clone(), state) || clean::is_dirty(line) {
                 return false;
             }
+            state.prefixes.learn(&text[part.start..inner_start], wrapper, end);
             let at = u32::try_from(part.start).unwrap_or(u32::MAX);
-            let wrapper = rescue::of_wrapper(stamp);
-            self.known_line(known, rest, at, wrapper, &mut state.entries);
+            self.known_line(known, &text[inner_start..], at, wrapper, &mut state.entries);
             return true;
         }
         false
+    }
+
+    /// Reads a line behind prefixes by the fast path.
+    #[inline(never)]
+    fn inner_line(&self, rest: &[u8], state: &mut State) -> Option<fast_path::Line> {
+        let bytes = window::first_bytes(rest, &mut state.padded);
+        fast_path::line(bytes, &self.block.briefs.recent, &mut state.meanings)
+    }
+
+    /// Reads the line at `start` of `text` behind known prefixes, which have `prefixes_length` bytes and the time
+    /// `wrapper`, as [`line_behind_prefixes`](Self::line_behind_prefixes) does, and gives its length with its end.
+    #[inline(never)]
+    fn line_behind_known_prefixes(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        prefixes_length: usize,
+        wrapper: Stamp,
+        state: &mut State,
+    ) -> Option<usize> {
+        let rest = &text[start + prefixes_length..];
+        let bytes = window::first_bytes(rest, &mut state.padded);
+        let known = fast_path::line(bytes, &self.block.briefs.recent, &mut state.meanings)?;
+        // The lines of accept are read to their ends: only the name of a thread may be any text, and no word before the
+        // call ends as a tag does.
+        let is_accept = !matches!(known, fast_path::Line::Close { .. } | fast_path::Line::Other(_));
+        if !is_accept || prefixed::has_comm(rest) {
+            let end = start + lines::end(&text[start..]);
+            let line = &text[start..end];
+            let is_too_long = line.len() >= lines::LONGEST;
+            if is_too_long
+                || !state.prefixes.end_before(rest)
+                || is_doubtful(&known, text, start..end, state)
+                || clean::is_dirty(line)
+            {
+                return None;
+            }
+        }
+        let at = u32::try_from(start).unwrap_or(u32::MAX);
+        Some(prefixes_length + self.known_line(known, rest, at, wrapper, &mut state.entries))
     }
 
     /// Reads a line that begins at `at`, in any form.
@@ -258,8 +293,31 @@ impl BlockReader<'_> {
     }
 }
 
+/// Whether the general path may read in another way what the fast path read of the line that is `part` of `text`, which
+/// has prefixes.
+#[inline(always)]
+fn is_doubtful(
+    known: &fast_path::Line,
+    text: &[u8],
+    part: Range<usize>,
+    state: &mut State,
+) -> bool {
+    let hits = &mut state.hits;
+    match known {
+        fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
+        fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
+            rescue::has_unread_accept(&text[part])
+        }
+        fast_path::Line::Close { .. } => hits.has_accept(text, part),
+        fast_path::Line::Other(_) => {
+            hits.has_accept(text, part.clone()) || hits.may_hide_accept(text, part)
+        }
+    }
+}
+
 /// What is known from one line of a text to the next.
 struct State {
+    prefixes: KnownPrefixes,
     hits: NextHits,
     entries: OpenEntries,
     meanings: Meanings,
@@ -269,6 +327,7 @@ struct State {
 impl Default for State {
     fn default() -> State {
         State {
+            prefixes: KnownPrefixes::default(),
             hits: NextHits::default(),
             entries: OpenEntries::default(),
             meanings: Meanings::default(),

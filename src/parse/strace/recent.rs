@@ -91,7 +91,7 @@ impl Default for Text {
 
 impl Text {
     /// Sets it; nothing if it is too long.
-    fn set(&mut self, text: &[u8]) {
+    pub(super) fn set(&mut self, text: &[u8]) {
         self.length = 0;
         if let Some(place) = self.halves.as_flattened_mut().get_mut(..text.len()) {
             place.copy_from_slice(text);

@@ -94,6 +94,20 @@ fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
             let part = 0..text.len() - 1;
             let mut state = State::default();
             assert!(reader.line_behind_prefixes(text.as_bytes(), part, &mut state), "{text}");
+            // The next line.
+            let known = state.prefixes.read(window::first_bytes(text.as_bytes(), &mut padded));
+            assert_eq!(known.is_some(), prefix.ends_with(' '), "{text}");
+            if let Some((wrapper, length)) = known {
+                assert_eq!(length, prefix.len(), "{text}");
+                let read = reader.line_behind_known_prefixes(
+                    text.as_bytes(),
+                    0,
+                    length,
+                    wrapper,
+                    &mut state,
+                );
+                assert_eq!(read, Some(text.len()), "{text}");
+            }
         }
     }
 }
@@ -244,6 +258,12 @@ proptest! {
             line[at] = byte;
         }
         let [fast, general] = both(&line);
+        prop_assert_eq!(fast, general);
+        // Behind a line that begins with the same prefixes.
+        let other_time = before.replace("123456789Z", "000000001Z");
+        let mut lines = format!("{other_time}read(7, \"\", 1) = 1\n").into_bytes();
+        lines.extend_from_slice(&line);
+        let [fast, general] = both(&lines);
         prop_assert_eq!(fast, general);
     }
 }
