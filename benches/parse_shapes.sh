@@ -23,7 +23,7 @@ shapes=("$@")
     f+tt+y:5000 f+tt+comm:5000 f+tt+k:5000 f+tt+again:5000
     f+tt+mapped:5000 f+tt+half:5000 f+r+half:5000 f+tt+all:5000 r+all:5000 f+tt+half+all:5000 f+tt+few:5000
     f+tt+fork:5000 pid+tt+fork:5000 f+tt+named:5000 f+tt+null:5000
-    tt+journal:5000 f+tt+all+journal:5000 f+docker:5000 f+cri:5000 f+tt+compose:5000
+    tt+journal:5000 f+tt+all+journal:5000 f+docker:5000 f+cri:5000 f+tt+compose:5000 f+tt+json:5000
 )
 
 cargo build --release --locked --quiet --bin tcptally --example genshapes

@@ -7,8 +7,8 @@
 //! behind each call), `again` (each accept is tried once more, in vain), `all` (each connection is read from, written to, waited for and
 //! closed, as without `-e`), `few` (the same with ten requests on each), `fork` (a process for each connection), `named`
 //! (getsockname behind each accept), `null` (accept without an address, getpeername behind it), and what another program put
-//! before each line: `journal`, `docker`, `cri`, `compose`. `none` adds nothing. The
-//! clients come equally often, in any order; with `bursts`, a hundred times in a row.
+//! before each line: `journal`, `docker`, `cri`, `compose`, or around it: `json`, as Docker's json-file does. `none` adds
+//! nothing. The clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
 #[path = "common/random.rs"]
 mod random;
@@ -167,16 +167,21 @@ impl Shape {
     fn wrapper(&self, now: u64) -> String {
         let (s, us) = (now / 1_000_000, now % 1_000_000);
         let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
+        let docker = format!("2026-11-22T{clock}.{us:06}123Z");
         if self.has("journal") {
-            format!("Nov 22 {clock} web1 strace[812]: ")
+            format!("Nov 22 {clock} web1 strace[812]: {line}")
         } else if self.has("docker") {
-            format!("2026-11-22T{clock}.{us:06}123Z ")
+            format!("{docker} {line}")
         } else if self.has("cri") {
-            format!("2026-11-22T{clock}.{us:06}123Z stderr F ")
+            format!("{docker} stderr F {line}")
         } else if self.has("compose") {
-            "web-1  | ".to_owned()
+            format!("web-1  | {line}")
+        } else if self.has("json") {
+            let line = line.replace('\\', "\\\\").replace('"', "\\\"");
+            let line = line.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+            format!("{{\"log\":\"{line}\\n\",\"stream\":\"stderr\",\"time\":\"{docker}\"}}")
         } else {
-            String::new()
+            line.to_owned()
         }
     }
 }
@@ -227,10 +232,10 @@ fn main() -> std::io::Result<()> {
         shape.write_names(&mut line, &before, fd, &address);
         shape.write_requests(&mut line, &before, fd, spent);
         shape.write_fork(&mut line, &before, 2000 + turn % 30_000, &time, fd);
-        let wrapper = shape.wrapper(now);
         for line in line.lines() {
-            written += (wrapper.len() + line.len() + 1) as u64;
-            writeln!(out, "{wrapper}{line}")?;
+            let line = shape.wrapped(line, now);
+            written += line.len() as u64 + 1;
+            writeln!(out, "{line}")?;
         }
     }
     out.flush()

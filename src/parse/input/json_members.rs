@@ -1,5 +1,7 @@
 //! The members of JSON objects that wrap lines: the text, the time, and the source of the text.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -158,24 +160,37 @@ pub(super) fn prefix(object: &Map<String, Value>) -> String {
     }
 }
 
+/// [`prefix`] of an object whose only member that it is made of is a time in a text.
+pub(super) fn text_prefix(time: &str) -> String {
+    match time_of_text(time) {
+        Some(time) => [&*time, " "].concat(),
+        None => String::new(),
+    }
+}
+
 /// A time as a log has it: in RFC 3339, or as it is, or seconds since the boot in brackets.
 fn time(value: &Value) -> Option<String> {
-    let number = match value {
-        Value::String(text) => {
-            let text = text.trim();
-            let mut cursor = Cursor(text.as_bytes());
-            match cursor.iso() {
-                // Without a zone, it is a local time.
-                Some(Stamp::Civil(..)) => return Some(text.replacen(' ', "T", 1)),
-                Some(_) => return Some(text.to_owned()),
-                None if cursor.month_and_day().is_some() => return Some(text.to_owned()),
-                None => text.parse().ok()?,
-            }
-        }
-        Value::Number(number) => number.as_f64()?,
-        _ => return None,
-    };
-    // Seconds, or some thousandth of them.
+    match value {
+        Value::String(text) => time_of_text(text).map(Cow::into_owned),
+        Value::Number(number) => time_of_number(number.as_f64()?),
+        _ => None,
+    }
+}
+
+fn time_of_text(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    let mut cursor = Cursor(text.as_bytes());
+    match cursor.iso() {
+        // Without a zone, it is a local time.
+        Some(Stamp::Civil(..)) => Some(text.replacen(' ', "T", 1).into()),
+        Some(_) => Some(text.into()),
+        None if cursor.month_and_day().is_some() => Some(text.into()),
+        None => time_of_number(text.parse().ok()?).map(Cow::Owned),
+    }
+}
+
+/// Seconds, or some thousandth of them.
+fn time_of_number(number: f64) -> Option<String> {
     let seconds = match number {
         n if n < 1e9 => return Some(format!("[{n:.6}]")),
         n if n < 1e11 => n,

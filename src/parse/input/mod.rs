@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod docker;
 mod encoding;
 mod json;
 mod json_members;

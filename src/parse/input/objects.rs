@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::docker;
 use super::json_members::{self, TEXT};
 use super::logfmt::{self, Logfmt};
 
@@ -9,6 +10,9 @@ use super::logfmt::{self, Logfmt};
 const MAX_OBJECT: usize = 1024 * 1024;
 /// Docker splits lines that are longer, and ends only the last part with a line feed.
 pub(super) const DOCKER_LINE: usize = 16 * 1024;
+
+/// The member in which it writes them.
+const LOG: &str = "log";
 
 /// What Ansible writes between the name of a machine and the result of a task.
 pub(super) const RESULT: &[u8] = b" => ";
@@ -66,11 +70,36 @@ impl Objects {
 
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((byte, rest)) = bytes.split_first() {
+            if let Some(length) = self.docker_line(bytes) {
+                bytes = &bytes[length..];
+                continue;
+            }
             self.byte(*byte);
             let (run, rest) = rest.split_at(self.run(rest));
             self.pending.extend_from_slice(run);
             bytes = rest;
         }
+    }
+
+    /// Takes the line of Docker's that `bytes` begin with, and returns its length with its line feed. `None`, and
+    /// nothing is taken, if it has to be read as any object.
+    fn docker_line(&mut self, bytes: &[u8]) -> Option<usize> {
+        let is_between = self.at_line_start && self.open.is_empty() && !self.in_plain_line;
+        if !is_between || !docker::begins(bytes) {
+            return None;
+        }
+        let length = memchr::memchr(b'\n', bytes).filter(|length| *length < MAX_OBJECT)?;
+        let before = self.partial.len();
+        let time = docker::read(&bytes[..length], &mut self.partial)?;
+        let text = &self.partial[before..];
+        // A text may be an object that holds another one.
+        if text.trim_start().starts_with('{') {
+            self.partial.truncate(before);
+            return None;
+        }
+        self.pending.clear();
+        self.added(LOG, before, || json_members::text_prefix(time));
+        Some(length + 1)
     }
 
     /// How many of these bytes are of a string, or of a line that is no JSON, and neither end it nor make it too long.
@@ -243,21 +272,31 @@ impl Objects {
             return true;
         }
         let Some((key, text)) = json_members::find_text(object) else { return false };
-        self.found(key);
-        let whole = text.ends_with('\n') || key != "log" || text.len() < DOCKER_LINE;
+        let before = self.partial.len();
         self.partial.push_str(&text);
+        self.added(key, before, || json_members::prefix(object));
+        true
+    }
+
+    /// Makes lines of the text that was added to those parts of a line that were there `before`, from the member `key`
+    /// of an object. `prefix` gives what stands before them if the times of objects are wanted.
+    fn added(&mut self, key: &str, before: usize, prefix: impl FnOnce() -> String) {
+        self.found(key);
+        let text = &self.partial[before..];
+        let whole = text.ends_with('\n') || key != LOG || text.len() < DOCKER_LINE;
         if !whole && self.partial.len() < MAX_OBJECT {
-            return true;
+            return;
         }
-        let text = std::mem::take(&mut self.partial);
+        let mut text = std::mem::take(&mut self.partial);
         // An object of another record has its own time.
         let is_object = text.starts_with('{');
         let prefix = match self.stamped && !is_object {
-            true => json_members::prefix(object),
+            true => prefix(),
             false => String::new(),
         };
         self.lines(&prefix, &text);
-        true
+        text.clear();
+        self.partial = text;
     }
 
     /// Notes that an object has a text in the member `key`.
@@ -282,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    const PARTS: [&str; 16] = [
+    const PARTS: [&str; 18] = [
         "{\"log\":\"",
         "accept4(3, NULL, NULL) = 7",
         "\\n\",",
@@ -299,7 +338,18 @@ mod tests {
         "data: ",
         "ü",
         " ",
+        "{\"log\":\"close(7) = 0\\n\",\"stream\":\"stderr\",\"time\":\"2026-11-22T10:58:42.5Z\"}\n",
+        "{\"log\":\"close(8\",\"stream\":\"stderr\",\"time\":\"2026-11-22T10:58:42.6Z\"}\r\n",
     ];
+
+    /// What is read of `text` in parts of `size` bytes.
+    fn read(text: &str, size: usize) -> (String, u64, u64, u64) {
+        let mut objects = Objects::new(true);
+        text.as_bytes().chunks(size).for_each(|bytes| objects.feed(bytes));
+        objects.end();
+        let lines = String::from_utf8(objects.text).unwrap();
+        (lines, objects.unwrapped, objects.broken, objects.members)
+    }
 
     proptest! {
         #[test]
@@ -307,13 +357,46 @@ mod tests {
             parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..40),
         ) {
             let text = parts.concat();
-            let read = |size: usize| {
-                let mut objects = Objects::new(true);
-                text.as_bytes().chunks(size).for_each(|bytes| objects.feed(bytes));
-                objects.end();
-                (objects.text, objects.unwrapped, objects.broken, objects.members)
-            };
-            prop_assert_eq!(read(text.len().max(1)), read(1));
+            prop_assert_eq!(read(&text, text.len().max(1)), read(&text, 1));
+        }
+    }
+
+    #[test]
+    fn lines_of_docker_are_read_as_any_object() {
+        const TIME: &str = r#""time":"2026-11-22T10:58:42.5Z""#;
+        const LOG: &str = r#""log":"accept4(3, \"\u00fc\\n\", NULL) = 7\r\n""#;
+        let long = format!(r#"{{"log":"{}","stream":"stdout",{TIME}}}"#, "a".repeat(DOCKER_LINE));
+        for object in [
+            format!(r#"{{{LOG},"stream":"stderr",{TIME}}}"#),
+            format!(r#"{{{LOG} , {TIME}, "stream" : "stderr"}}  "#),
+            format!(r#"{{{LOG},"stream":"stderr","time":"1795345122.5"}}"#),
+            format!(r#"{{{LOG},"stream":"stderr","time":"2026-11-22 10:58:42"}}"#),
+            format!(r#"{{{LOG},"stream":"stderr","time":"now"}}"#),
+            format!(r#"{{{LOG},"stream":"stderr","time":1795345122}}"#),
+            format!(r#"{{{LOG},"stream":"stderr",{TIME},"log":"again"}}"#),
+            format!(r#"{{{LOG},"stream":"stderr",{TIME},"attrs":{{"tag":"web"}}}}"#),
+            format!(r#"{{{LOG},"stream":"stderr",{TIME},"pid":7,"ident":"web"}}"#),
+            format!(r#"{{{LOG},{TIME}}}"#),
+            format!(r#"{{"log":"a","stream":"stderr",{TIME}}}{{{LOG},{TIME}}}"#),
+            format!(r#"{{"log":"\ud800","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\ud83d\ude00","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\u003c\u00E4ü\/\t","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\u+0fe","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\u00\u00e4","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\b\f","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"\x","stream":"stderr",{TIME}}}"#),
+            format!("{{\"log\":\"a\tb\",\"stream\":\"stderr\",{TIME}}}"),
+            format!(r#"{{"log":"a","stream":"std\u0065rr",{TIME}}}"#),
+            format!(r#"{{"log":"a","stream":"stderr","time":"\u0032026-11-22T10:58:42Z"}}"#),
+            r#"{"log":"a\"#.to_owned(),
+            r#"{"log":"a"#.to_owned(),
+            format!(r#"{{"log":" {{\"msg\":\"a\"}}\n","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"{{sa_family","stream":"stderr",{TIME}}}"#),
+            format!(r#"{{"log":"","stream":"stderr",{TIME}}}"#),
+            format!("{long}\n{long}\n{{{LOG},\"stream\":\"stderr\",{TIME}}}"),
+        ] {
+            let text = format!("{object}\n{{{LOG},\"stream\":\"stdout\",{TIME}}}\n");
+            assert_eq!(read(&text, text.len()), read(&text, 1), "{object:.200}");
         }
     }
 

@@ -43,9 +43,7 @@ pub(super) fn read(
     match input.plain() {
         Some(plain) => in_parts(&plain, log, options, sink, threads),
         // Nobody waits for what comes next, as in a pipe.
-        None if input.is_compressed() && input.modified().is_some() => {
-            decompressed(input, log, options, sink)
-        }
+        None if input.modified().is_some() => converted(input, log, options, sink),
         None => {
             let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
             let mut dates = log.dates();
@@ -82,11 +80,11 @@ impl PassedAccept {
     }
 }
 
-/// Decompressed blocks that wait to be read.
+/// Converted blocks that wait to be read.
 const WAITING_BLOCKS: usize = 8;
 
-/// Reads a compressed file: one thread decompresses it, this one reads the lines.
-fn decompressed(
+/// Reads a file that is compressed or has lines in JSON: one thread converts it, this one reads the lines.
+fn converted(
     input: &mut Input,
     log: &mut Log,
     options: &Options,
@@ -101,7 +99,7 @@ fn decompressed(
     // Lines and their offset; without: an accept in what was passed over.
     let (send, receive) = mpsc::sync_channel::<(Vec<u8>, Option<u64>)>(WAITING_BLOCKS);
     let end = thread::scope(|scope| {
-        let decompress = move || {
+        let convert = move || {
             let mut passed = PassedAccept::default();
             lines::pieces(input, |piece| {
                 // The other side ends before this one only if it panics.
@@ -115,7 +113,7 @@ fn decompressed(
                 };
             })
         };
-        let decompress = thread::Builder::new().spawn_scoped(scope, decompress)?;
+        let convert = thread::Builder::new().spawn_scoped(scope, convert)?;
         for (text, at) in receive {
             let Some(at) = at else {
                 log.passed_accept();
@@ -136,7 +134,7 @@ fn decompressed(
             log.take(&mut block, at);
             give_block(&mut block, log.base(), &mut dates, alike.then_some(&mut coalescer), sink);
         }
-        decompress.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        convert.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     coalescer.end(sink);
     end
