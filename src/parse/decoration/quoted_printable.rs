@@ -64,7 +64,8 @@ fn header_len(text: &[u8]) -> usize {
         let name = line.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'-').count();
         let is_field = name > 0 && matches!(line[name..], [b':', b' ' | b'\t' | b'\r' | b'\n', ..]);
         let is_continued = len > 0 && matches!(line.first(), Some(b' ' | b'\t'));
-        if !is_empty && !is_field && !is_continued && !(len == 0 && line.starts_with(b"From ")) {
+        let is_mailbox = len == 0 && line.starts_with(b"From ");
+        if !(is_empty || is_field || is_continued || is_mailbox) {
             return 0;
         }
         if is_empty {
