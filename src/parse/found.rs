@@ -53,7 +53,7 @@ impl FoundConnections {
         {
             self.briefs.push(CompactConnection { ip: *client, local, time });
         } else {
-            self.all.push(Connection { time, ..ends.connection() });
+            self.all.push(ends.connection_at(time));
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::digits;
-use crate::Connection;
+use crate::{Connection, RecordTime};
 
 /// An IP address in its canonical form (IPv4 in IPv6 is IPv4), in whole words. Of an [`IpAddr`], the processor
 /// would have to read words that it has just written in other parts, and wait until they are in the cache.
@@ -197,6 +197,11 @@ impl Ends {
     /// Whether both ends are the same, as of a socket that connects to itself.
     pub(super) fn is_one_socket(&self) -> bool {
         self.client == self.server && self.client_port == self.server_port
+    }
+
+    /// A connection between these ends at `time`.
+    pub(super) fn connection_at(&self, time: Option<RecordTime>) -> Connection {
+        Connection { time, ..self.connection() }
     }
 
     /// A connection between these ends.

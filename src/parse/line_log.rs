@@ -415,7 +415,7 @@ impl RunReader<'_> {
                 ParsedLine::Packet(stamp, mut packet) => {
                     packet.time = calendar.record_time(stamp);
                     seen.packets += 1;
-                    deduplicator.see(packet, &mut |c| found.push(c));
+                    deduplicator.see(packet, &mut |ends, time| found.push_ends(ends, time));
                 }
                 ParsedLine::Call(call) => {
                     let time = calendar.record_time(call.stamp);
@@ -437,7 +437,8 @@ impl RunReader<'_> {
         seen.unjoined =
             sessions.finish(&mut |event, time| events.take(event, time, &mut seen, found));
         last.give(false, cx.sink);
-        deduplicator.finish(name, cx.status, &mut |connection| cx.sink.take(connection));
+        deduplicator
+            .finish(name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
         seen
     }
 }

@@ -4,9 +4,9 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::Give;
 use super::flow::{Flow, Incomplete, Translation, Unconfirmed};
 use super::observation::{PacketKind, PacketObservation};
-use crate::model::connection::Connection;
 use crate::parse::host::{Ends, Host};
 
 /// Maximum number of clients' ports that are remembered in a record without times, or a flood.
@@ -85,7 +85,7 @@ impl Client {
         s: &PacketObservation,
         now: i64,
         rules: Rules,
-        give: &mut dyn FnMut(Connection),
+        give: &mut Give<'_>,
     ) -> Known {
         self.recent.retain(|flow| flow.is_held() || !flow.is_over(now));
         if let Some(at) = self.recent.iter().rposition(|flow| flow.is(s, now)) {
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// The answer to the connection at `at` shows which of the unconfirmed ones is the same.
-    fn compare_answers(&mut self, at: usize, rules: Rules, give: &mut dyn FnMut(Connection)) {
+    fn compare_answers(&mut self, at: usize, rules: Rules, give: &mut Give<'_>) {
         for other in 0..self.recent.len() {
             let (one, two) = (&self.recent[at], &self.recent[other]);
             let held = match (one.translation(), two.translation()) {
@@ -129,7 +129,7 @@ impl Client {
                 Some(false) if rules.established => self.recent[held].set_translation(None),
                 Some(false) => {
                     if let Some(unconfirmed) = self.recent[held].take() {
-                        give(unconfirmed.connection);
+                        give(unconfirmed.ends, unconfirmed.time);
                     }
                 }
             }
@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// Moves the oldest of the recent connections to the older ones, if there are many.
-    pub(super) fn make_room(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn make_room(&mut self, now: i64, rules: Rules, give: &mut Give<'_>) {
         if self.recent.len() < MAX_RECENT {
             return;
         }
@@ -182,18 +182,18 @@ impl Client {
     }
 
     /// The client sends more, so what was answered is complete.
-    pub(super) fn goes_on(&mut self, s: &PacketObservation, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn goes_on(&mut self, s: &PacketObservation, give: &mut Give<'_>) {
         let was_answered = |flow: &&mut Flow| flow.is_answered() && flow.is_to(&s.ends);
         if let Some(flow) = self.recent.iter_mut().rev().find(was_answered) {
             if let Some(unconfirmed) = flow.complete() {
-                give(unconfirmed.connection);
+                give(unconfirmed.ends, unconfirmed.time);
             }
             return;
         }
         if let Some(flow) = self.older_mut(&s.ends).and_then(|mut all| all.find(was_answered))
             && let Some(unconfirmed) = flow.complete()
         {
-            give(unconfirmed.connection);
+            give(unconfirmed.ends, unconfirmed.time);
         }
     }
 
@@ -206,7 +206,7 @@ impl Client {
 
 impl Older {
     /// Removes closed connections, or all if that is not enough.
-    fn forget(&mut self, now: i64, rules: Rules, give: &mut dyn FnMut(Connection)) {
+    fn forget(&mut self, now: i64, rules: Rules, give: &mut Give<'_>) {
         let mut ended: Vec<Unconfirmed> = Vec::new();
         let mut flows: Vec<Flow> = self.flows.drain().flat_map(|(_, flows)| flows).collect();
         if flows.iter().filter(|flow| !flow.is_over(now)).count() < MAX_FLOWS / 2 {
@@ -224,6 +224,6 @@ impl Older {
         self.limit = 2 * self.count;
         ended.extend(flows.into_iter().filter_map(|flow| rules.end(flow)));
         ended.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
-        ended.into_iter().for_each(|unconfirmed| give(unconfirmed.connection));
+        ended.into_iter().for_each(|unconfirmed| give(unconfirmed.ends, unconfirmed.time));
     }
 }

@@ -12,7 +12,7 @@
 use smallvec::SmallVec;
 
 use super::observation::{PacketKind, PacketObservation};
-use crate::Connection;
+use crate::RecordTime;
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::SECOND;
 
@@ -84,7 +84,8 @@ pub(super) enum Incomplete {
 pub(super) struct Unconfirmed {
     /// For their order.
     pub number: u64,
-    pub connection: Connection,
+    pub ends: Ends,
+    pub time: Option<RecordTime>,
     /// Whether another connection of the same client's port is the same.
     pub translation: Option<Translation>,
 }

@@ -21,11 +21,13 @@ use self::client::{ClientKey, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
 use self::generation::Generation;
 pub(super) use self::observation::{PacketKind, PacketObservation, point};
-use super::host::{Address, Host};
+use super::host::{Address, Ends, Host};
 use super::reader::{Context, Setting};
-use crate::model::connection::Connection;
 use crate::model::plural;
 use crate::{RecordTime, SourceStatus};
+
+/// Takes a connection: its ends, and the time of its first packet.
+pub(super) type Give<'a> = dyn FnMut(Ends, Option<RecordTime>) + 'a;
 
 /// See the module.
 pub(super) struct Deduplicator {
@@ -87,14 +89,14 @@ impl Deduplicator {
     }
 
     /// Takes one packet, and gives the connection if this is its first packet.
-    pub(super) fn see(&mut self, s: PacketObservation, give: &mut dyn FnMut(Connection)) {
+    pub(super) fn see(&mut self, s: PacketObservation, give: &mut Give<'_>) {
         if !s.ends.inbound(&self.local) {
             return;
         }
         let Some(port) = s.ends.client_port else {
             // Nothing distinguishes it from others.
             if s.kind == PacketKind::Syn && !s.outgoing {
-                give(Connection { time: s.time, ..s.ends.connection() });
+                give(s.ends, s.time);
             }
             return;
         };
@@ -132,7 +134,7 @@ impl Deduplicator {
         s: PacketObservation,
         key: &ClientKey,
         now: i64,
-        give: &mut dyn FnMut(Connection),
+        give: &mut Give<'_>,
     ) {
         let rules = Rules { established: self.established, incomplete: self.incomplete() };
         let client = self.young.get_or_insert(key);
@@ -143,7 +145,6 @@ impl Deduplicator {
         }
         client.make_room(now, rules, give);
         let translation = client.translation_to(&s, now);
-        let connection = Connection { time: s.time, ..s.ends.connection() };
         let mut flow = Flow::new(&s, now);
         if s.outgoing {
             // Its answer may be seen at a place that does not show the direction.
@@ -152,9 +153,10 @@ impl Deduplicator {
         } else if self.established || translation.is_some() {
             self.unconfirmed += 1;
             self.saw_translation |= translation.is_some();
-            flow.hold(Unconfirmed { number: self.unconfirmed, connection, translation });
+            let PacketObservation { ends, time, .. } = s;
+            flow.hold(Unconfirmed { number: self.unconfirmed, ends, time, translation });
         } else {
-            give(connection);
+            give(s.ends, s.time);
         }
         client.add(flow);
     }
@@ -168,7 +170,7 @@ impl Deduplicator {
     }
 
     /// Forgets connections that no later packet can belong to.
-    fn turn_over(&mut self, time: Option<RecordTime>, now: i64, give: &mut dyn FnMut(Connection)) {
+    fn turn_over(&mut self, time: Option<RecordTime>, now: i64, give: &mut Give<'_>) {
         let kind = time.as_ref().map(std::mem::discriminant);
         if kind != self.kind {
             // Another clock: nothing that was seen before compares with it.
@@ -186,7 +188,7 @@ impl Deduplicator {
         }
     }
 
-    fn forget(&mut self, give: &mut dyn FnMut(Connection)) {
+    fn forget(&mut self, give: &mut Give<'_>) {
         std::mem::swap(&mut self.young, &mut self.old);
         if self.established || self.saw_translation {
             let rules = Rules { established: self.established, incomplete: self.incomplete() };
@@ -194,24 +196,21 @@ impl Deduplicator {
                 self.young.drain().filter_map(|flow| rules.end(flow)).collect();
             // Clients are in another order than their connections.
             unconfirmed.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
-            unconfirmed.into_iter().for_each(|unconfirmed| give(unconfirmed.connection));
+            unconfirmed
+                .into_iter()
+                .for_each(|unconfirmed| give(unconfirmed.ends, unconfirmed.time));
         }
         self.young.clear(self.old.len());
     }
 
     /// Nothing that comes is of the same clock or machine as what was seen.
-    fn forget_all(&mut self, give: &mut dyn FnMut(Connection)) {
+    fn forget_all(&mut self, give: &mut Give<'_>) {
         self.forget(give);
         self.forget(give);
     }
 
     /// Ends the record, and reports what it does not show.
-    pub(super) fn finish(
-        &mut self,
-        name: &str,
-        status: &mut SourceStatus,
-        give: &mut dyn FnMut(Connection),
-    ) {
+    pub(super) fn finish(&mut self, name: &str, status: &mut SourceStatus, give: &mut Give<'_>) {
         self.forget_all(give);
         if self.saw_any && !self.saw_answer && !self.established {
             status.warn(format!(

@@ -48,12 +48,13 @@ impl Bench {
         let time = Some(RecordTime::Clock((at * 1e9) as i64));
         let (server_isn, outgoing, point) = (None, false, None);
         let s = PacketObservation { ends, time, kind, isn, server_isn, outgoing, id, point };
-        self.deduplicator.see(s, &mut |c| self.given.push(c));
+        self.deduplicator.see(s, &mut |ends, time| self.given.push(ends.connection_at(time)));
     }
 
     fn end(mut self) -> usize {
         let mut status = SourceStatus::new("parse");
-        self.deduplicator.finish("x", &mut status, &mut |c| self.given.push(c));
+        self.deduplicator
+            .finish("x", &mut status, &mut |ends, time| self.given.push(ends.connection_at(time)));
         self.given.len()
     }
 }
@@ -131,7 +132,7 @@ fn syn(server_port: u16) -> PacketObservation {
 fn count(packets: impl IntoIterator<Item = PacketObservation>) -> usize {
     let mut b = Bench::new(false);
     for packet in packets {
-        b.deduplicator.see(packet, &mut |c| b.given.push(c));
+        b.deduplicator.see(packet, &mut |ends, time| b.given.push(ends.connection_at(time)));
     }
     b.end()
 }

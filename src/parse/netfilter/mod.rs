@@ -103,7 +103,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     cx.require_evidence(packets > 0, &name, WITHOUT_SYN);
-    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
 }
 
 /// Reports that lines of a program were left out.
@@ -170,7 +170,7 @@ impl Log {
             let outgoing = false;
             let packet =
                 PacketObservation { ends, time, kind, isn, server_isn, outgoing, id, point };
-            deduplicator.see(packet, &mut |connection| found.push(connection));
+            deduplicator.see(packet, &mut |ends, time| found.push_ends(ends, time));
         }
     }
 }

@@ -88,7 +88,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let end = parts::read(&mut input, cx, selection, |block: &mut Block, found| {
             sums.add(&block.sums);
             for sighting in block.sightings.drain(..) {
-                deduplicator.see(sighting, &mut |connection| found.push(connection));
+                deduplicator.see(sighting, &mut |ends, time| found.push_ends(ends, time));
             }
         });
         let name = input.name();
@@ -105,7 +105,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     warn(&name, &sums, cx);
-    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
 }
 
 /// Says what was left out, and why.

@@ -12,13 +12,13 @@ use memchr::memmem;
 use self::line::{Line, Packet};
 use self::packets::{Packets, ReadLine};
 use super::decoration::layers::Layers;
-use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
+use super::deduplicate::{Deduplicator, Give, PacketKind, PacketObservation};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated, Stamp};
 use crate::model::plural;
-use crate::{Connection, RecordTime, ShortfallKind};
+use crate::{RecordTime, ShortfallKind};
 
 /// The text of tcpdump.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -136,7 +136,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             time: None,
             seen: &mut seen,
             deduplicator: &mut deduplicator,
-            give: &mut |connection| cx.sink.take(connection),
+            give: &mut |ends, time| cx.sink.take(ends.connection_at(time)),
         };
         let end = lines::blocks(&mut input, |block, _| {
             let whole = block.last().copied().is_some_and(lines::is_end);
@@ -152,7 +152,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         }
     }
     seen.report(&name, cx);
-    deduplicator.finish(&name, cx.status, &mut |connection| cx.sink.take(connection));
+    deduplicator.finish(&name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
 }
 
 /// Numbers of packets that do not count, by kind.
@@ -228,7 +228,7 @@ struct Text<'a> {
     time: Option<RecordTime>,
     seen: &'a mut Seen,
     deduplicator: &'a mut Deduplicator,
-    give: &'a mut dyn FnMut(Connection),
+    give: &'a mut Give<'a>,
 }
 
 impl Text<'_> {
