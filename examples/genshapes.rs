@@ -163,8 +163,8 @@ impl Shape {
         }
     }
 
-    /// What another program puts before each line.
-    fn wrapper(&self, now: u64) -> String {
+    /// A line with what another program puts before it or around it.
+    fn wrapped(&self, line: &str, now: u64) -> String {
         let (s, us) = (now / 1_000_000, now % 1_000_000);
         let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
         let docker = format!("2026-11-22T{clock}.{us:06}123Z");
