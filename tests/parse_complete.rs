@@ -1012,6 +1012,42 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
 }
 
 /// Text of every format, with the line ends of Windows and the colours of grep and journalctl.
+/// Search engines for logs export the newest line first.
+#[test]
+fn records_whose_newest_line_is_first_are_incomplete_where_the_order_matters() {
+    const NOTE: &str = "its newest line is the first";
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records");
+    let folder = tempfile::tempdir().unwrap();
+    let reversed = folder.path().join("reversed");
+    for (record, matters) in [
+        ("conntrack/events-all-extended-id/events.txt", true),
+        ("conntrack/events-new-timestamp/new.txt", false),
+        ("kdump/freebsd-T/kdump.txt", true),
+        ("perf-trace/socket-and-bind-6.1/trace.txt", true),
+        ("truss/illumos-f-d-v/truss.out", true),
+        ("tshark-fields/nameless-4.0/packets.txt", true),
+        ("tshark/default-4.0/packets.txt", true),
+        ("vpc-flow/v3-tcp-flags/flow.log", false),
+        ("netfilter/plain-rfc3164/kern.log", false),
+    ] {
+        let record = records.join(record);
+        let text = std::fs::read_to_string(&record).unwrap();
+        let lines: Vec<&str> = text.lines().rev().collect();
+        std::fs::write(&reversed, lines.join("\n") + "\n").unwrap();
+        for (file, is_noted) in [(&record, false), (&reversed, matters)] {
+            let output = Command::new(env!("CARGO_BIN_EXE_tcptally"))
+                .args(["parse", "--format", "json"])
+                .arg(file)
+                .output()
+                .unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(errors.contains(NOTE), is_noted, "{}: {errors}", record.display());
+            assert_eq!(report["complete"], !is_noted, "{}: {errors}", record.display());
+        }
+    }
+}
+
 #[test]
 fn line_ends_and_colours_do_not_change_a_count() {
     let folder = tempfile::tempdir().unwrap();

@@ -72,6 +72,10 @@ impl LineLog for Kdump {
         }
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if !self.has_records {
             return ParsedLine::Foreign;

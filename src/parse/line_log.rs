@@ -13,6 +13,7 @@ use super::event_filter::{EventFilter, Seen};
 use super::found::{ConnectionBuffer, FoundConnections};
 use super::host::Ends;
 use super::input::{Input, common_name};
+use super::line_order::LineOrder;
 use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
 use super::sessions::{Sessions, Unjoined};
@@ -102,6 +103,11 @@ pub(crate) trait LineLog: Sync + 'static {
     /// they may have a form in common.
     fn begin(&self, _line: &[u8], at: usize) -> usize {
         at
+    }
+
+    /// Whether lines that belong together are found only in the order of their times.
+    fn needs_order(&self) -> bool {
+        false
     }
 
     /// Whether a line that can be read may still lack its end, such as digits of a port.
@@ -328,6 +334,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         calls: Calls::default(),
         requests: Requests::default(),
         sessions: Sessions::default(),
+        order: LineOrder::default(),
         seen: Seen::default(),
     };
     let mut left_out = LeftOut::default();
@@ -348,6 +355,9 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
+    }
+    if looks.first().is_some_and(|look| look.log.needs_order()) {
+        run.order.report(&name, cx.status);
     }
     let without_evidence = looks.first().and_then(|look| look.log.without_evidence());
     let looks = std::rc::Rc::new(looks);
@@ -379,13 +389,14 @@ struct RunReader<'a> {
     calls: Calls,
     requests: Requests,
     sessions: Sessions,
+    order: LineOrder,
     seen: Seen,
 }
 
 impl RunReader<'_> {
     /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
     fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut FoundConnections) {
-        let RunReader { events, deduplicator, calls, requests, sessions, seen } = self;
+        let RunReader { events, deduplicator, calls, requests, sessions, order, seen } = self;
         seen.add(&block.seen);
         std::mem::swap(found, &mut block.found);
         for parsed in block.parsed.drain(..) {
@@ -415,10 +426,12 @@ impl RunReader<'_> {
                 ParsedLine::Packet(stamp, mut packet) => {
                     packet.time = calendar.record_time(stamp);
                     seen.packets += 1;
+                    order.see(stamp);
                     deduplicator.see(packet, &mut |ends, time| found.push_ends(ends, time));
                 }
                 ParsedLine::Call(call) => {
                     let time = calendar.record_time(call.stamp);
+                    order.see(call.stamp);
                     calls.see(*call, time, &mut |event, time| {
                         events.take(event, time, seen, found);
                     });

@@ -37,6 +37,7 @@ mod json_lines;
 mod juniper;
 mod kdump;
 mod line_log;
+mod line_order;
 mod lines;
 mod mikrotik;
 mod mixed;

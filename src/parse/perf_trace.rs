@@ -39,6 +39,10 @@ impl LineLog for PerfTrace {
         PerfTrace { has_calls: lines.iter().any(|line| head(line).is_some()) }
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let is_loss = |text: &[u8]| text.starts_with(b"LOST ") && text.ends_with(b" events!");
         if self.has_calls && is_loss(line.trim_ascii()) {

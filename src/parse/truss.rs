@@ -58,6 +58,10 @@ impl LineLog for Truss {
         if begin == id.len() { at } else { begin }
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if !self.has_sockets {
             return ParsedLine::Foreign;

@@ -14,6 +14,7 @@ use self::entry::{Entry, Event, Line};
 use self::tables::{FlowKey, Tables, flow_key};
 use super::cursor::Cursor;
 use super::input::Input;
+use super::line_order::LineOrder;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp, moment_in};
@@ -117,8 +118,9 @@ fn text(
         _ => Stamp::None,
     };
     let calendar = Calendar::new(input, cx, &stamp);
+    let order = LineOrder::default();
     let mut file =
-        File { tables, events, calendar, record_time, listing: false, damaged: 0, flows };
+        File { tables, events, calendar, record_time, listing: false, damaged: 0, flows, order };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
             if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
@@ -132,8 +134,9 @@ fn text(
             }
         });
     });
-    let File { events, damaged, .. } = file;
+    let File { events, damaged, order, .. } = file;
     warn_damaged(&name, damaged, cx);
+    order.report(&name, cx.status);
     cx.status.record_shortfall(
         ShortfallKind::LostConnections,
         events.forgotten as u64,
@@ -182,6 +185,8 @@ struct File<'a> {
     /// TCP flows that could not be read.
     damaged: u64,
     flows: &'a mut Flows,
+    /// Of the events.
+    order: LineOrder,
 }
 
 impl File<'_> {
@@ -193,6 +198,10 @@ impl File<'_> {
         }
         match line {
             Line::Tcp(entry) if entry.event.is_some() => {
+                // The beginning of a connection needs no other line.
+                if entry.event != Some(Event::New) {
+                    self.order.see(entry.stamp);
+                }
                 if entry.ends.inbound(&cx.options.local) {
                     let time = self.calendar.record_time(entry.stamp);
                     self.events.take(&entry, time, &mut |connection| cx.sink.take(connection));

@@ -36,6 +36,10 @@ impl LineLog for Fields {
         })
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if self.columns.is_empty() {
             return ParsedLine::Foreign;

@@ -35,6 +35,10 @@ impl LineLog for Json {
         Json
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if line.first() != Some(&b'{') {
             return ParsedLine::Foreign;

@@ -74,6 +74,10 @@ impl LineLog for Tshark {
         }
     }
 
+    fn needs_order(&self) -> bool {
+        true
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if is_heading(line) {
             return ParsedLine::Other;
