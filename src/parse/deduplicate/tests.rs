@@ -196,7 +196,7 @@ fn a_forwarded_syn_that_comes_in_too_is_not_taken_off_the_outbound_connections()
     let came = |port| PacketObservation { outgoing: false, ..sent(port) };
     let mut b = Bench::new(false);
     for packet in [came(80), sent(8080), came(8080)] {
-        b.deduplicator.see(packet, &mut |c| b.given.push(c));
+        b.deduplicator.see(packet, &mut |ends, time| b.given.push(ends.connection_at(time)));
     }
     assert_eq!(b.deduplicator.outbound, 0);
     assert_eq!(b.end(), 2);
