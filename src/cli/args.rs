@@ -58,6 +58,17 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Its name on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Trace(_) => "trace",
+            Command::Watch(_) => "watch",
+            Command::Parse(_) => "parse",
+            Command::Man { .. } => "man",
+            Command::Completions { .. } => "completions",
+        }
+    }
+
     /// Whether only errors are printed, and whether more messages are.
     pub(super) fn messages(&self) -> (bool, bool) {
         let count = match self {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use clap::error::{Error, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 use super::name_files;
 
@@ -21,7 +21,10 @@ pub(crate) fn explain(error: &Error, args: &[OsString]) -> i32 {
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     let mut text = brief(&error.render().to_string());
     let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
-    let given = if unknown { correction(&words) } else { correction_of_value(&words) };
+    let given = match unknown {
+        true => misspelt(error, &words).or_else(|| correction(&words)),
+        false => correction_of_value(&words),
+    };
     if let Some(correction) = given {
         // clap would suggest another word of similar spelling.
         let kept: Vec<&str> = text.lines().filter(|line| !line.contains("tip: ")).collect();
@@ -49,11 +52,47 @@ fn brief(text: &str) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).to_owned()
 }
 
+/// The command line with the command that clap thinks was meant, unless a program of that name runs.
+fn misspelt(error: &Error, words: &[&str]) -> Option<String> {
+    let Some(ContextValue::Strings(names)) = error.get(ContextKind::SuggestedSubcommand) else {
+        return None;
+    };
+    let (word, rest) = words.split_first()?;
+    // The most similar one is the last.
+    let name = names.iter().rfind(|name| COMMANDS.contains(&name.as_str()))?;
+    if runs(word) { None } else { Some(command_line(name, rest)) }
+}
+
+/// A command line of tcptally.
+fn command_line(command: &str, rest: &[&str]) -> String {
+    [&["tcptally", command], rest].concat().join(" ")
+}
+
 /// The command line that was probably meant where a value is refused.
 fn correction_of_value(words: &[&str]) -> Option<String> {
-    let at = words.iter().position(|word| matches!(*word, "-p" | "--pid"))?;
-    let name = words.get(at + 1).filter(|name| is_name(name))?;
-    Some(format!("tcptally trace -p \"$(pidof {name})\""))
+    let value_of = |names: [&str; 2]| {
+        let at = words.iter().position(|word| names.contains(word))?;
+        words.get(at + 1).copied()
+    };
+    if let Some(name) = value_of(["-p", "--pid"]).filter(|name| is_name(name)) {
+        return Some(format!("tcptally trace -p \"$(pidof {name})\""));
+    }
+    value_of(["-P", "--port"]).and_then(port_of_address).map(|port| format!("--port {port}"))
+}
+
+/// The command line that was probably meant where a port is given as `-p 443`, or several are not separated by
+/// commas.
+fn correction_of_port(words: &[&str]) -> Option<String> {
+    let (command, rest) = words.split_first()?;
+    if let Some(at) = rest.iter().position(|word| *word == "-p") {
+        let mut rest = rest.to_vec();
+        rest[at] = "--port";
+        return matches!(*command, "watch" | "parse").then(|| command_line(command, &rest));
+    }
+    let at = rest.iter().position(|word| matches!(*word, "-P" | "--port"))?;
+    let mut ports = rest[at + 1..].iter().filter(|word| **word != "--port" && **word != "-P");
+    let ports: Vec<&str> = ports.by_ref().copied().take_while(|word| is_number(word)).collect();
+    (ports.len() > 1).then(|| format!("--port {}", ports.join(",")))
 }
 
 /// The command line that was probably meant.
@@ -65,7 +104,20 @@ fn correction(words: &[&str]) -> Option<String> {
         return Some(format!("-F {}", format.trim_start_matches('-')));
     }
     let all = words.join(" ");
+    if let Some(correction) = correction_of_port(words) {
+        return Some(correction);
+    }
     match (*first, rest.first().copied()) {
+        ("help", Some(command)) if COMMANDS.contains(&command) => {
+            Some(format!("tcptally {command} --help"))
+        }
+        ("help", _) => Some("tcptally --help".to_owned()),
+        ("version", None) => Some("tcptally --version".to_owned()),
+        (word, Some(_)) if word.starts_with('-') && words.iter().any(|w| COMMANDS.contains(w)) => {
+            let command = words.iter().find(|word| COMMANDS.contains(word))?;
+            let others: Vec<&str> = words.iter().copied().filter(|word| word != command).collect();
+            Some(command_line(command, &others))
+        }
         ("--port" | "-P", Some(_)) => Some(format!("tcptally watch {all}")),
         ("-p" | "--pid", Some(_)) => Some(format!("tcptally trace {all}")),
         ("trace", Some(word)) if is_number(word) => Some(format!(
@@ -79,6 +131,9 @@ fn correction(words: &[&str]) -> Option<String> {
         }
         ("watch", Some(word)) if port_of_address(word).is_some() => {
             port_of_address(word).map(|port| format!("tcptally watch --port {port}"))
+        }
+        ("watch", Some(word)) if Path::new(word).is_file() => {
+            Some(format!("tcptally parse {}", rest.join(" ")))
         }
         ("watch", Some(word)) if is_name(word) => Some(format!(
             "tcptally trace -p \"$(pidof {word})\", or with its port: tcptally watch --port PORT"
@@ -171,6 +226,15 @@ mod tests {
             ("watch 4711", "tcptally watch --port 4711"),
             ("trace -p 1 --json", "-F json"),
             (log, "tcptally parse "),
+            (&format!("watch {log}"), "tcptally parse "),
+            ("help", "tcptally --help"),
+            ("help watch", "tcptally watch --help"),
+            ("version", "tcptally --version"),
+            ("--port 80 watch --live", "tcptally watch --port 80 --live"),
+            ("watch -p 80", "tcptally watch --port 80"),
+            ("parse -p 80 some.log", "tcptally parse --port 80 some.log"),
+            ("watch --port 80 443", "--port 80,443"),
+            ("watch --port 80 --port 443", "--port 80,443"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let given = correction(&words).unwrap_or_default();
@@ -182,5 +246,9 @@ mod tests {
             Some("tcptally trace -p \"$(pidof nginx)\"")
         );
         assert_eq!(correction_of_value(&["trace", "-p", "$(reboot)"]), None);
+        assert_eq!(
+            correction_of_value(&["watch", "--port", "127.0.0.1:80"]).as_deref(),
+            Some("--port 80")
+        );
     }
 }

@@ -88,6 +88,7 @@ fn run(cli: Cli) -> i32 {
             Command::Parse(_) | Command::Man { .. } | Command::Completions { .. } => Duty::Files,
         });
     }
+    let name = cli.command.name();
     let (result, own_failure) = match cli.command {
         // The command's own exit status may be 1, so a failure of tcptally is 125.
         Command::Trace(args) => {
@@ -107,7 +108,7 @@ fn run(cli: Cli) -> i32 {
         }
         message::error(format_args!("{error:#}"));
         if error.is::<Usage>() {
-            message::error("for all options: tcptally --help");
+            message::error(format_args!("for all options: tcptally {name} --help"));
             2
         } else {
             let known =
