@@ -1,7 +1,10 @@
 //! `tcptally parse`: counts connections in records.
 
+use std::fs::{File, Metadata};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::RecordTime;
@@ -53,6 +56,9 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         names: SettingNames(option_name),
         ..Options::default()
     };
+    if let Some(output) = &args.count.output {
+        keep_inputs(&args.files, output)?;
+    }
     let output = Output::open(args.count.output.as_deref(), Stream::Stdout, Mode::of(&args.count))?;
     if args.files.is_empty() && std::io::stdin().is_terminal() {
         message::notice(args.count.quiet, "reading a record from the terminal; Ctrl-D ends it");
@@ -71,6 +77,26 @@ pub(super) fn run(args: ParseArgs) -> anyhow::Result<i32> {
         return Ok(INCOMPLETE);
     }
     Ok(i32::from(!parsed.failures.is_empty()))
+}
+
+/// Refuses an output that would overwrite one of the records; `-`, or no file at all, is stdin.
+fn keep_inputs(files: &[PathBuf], output: &Path) -> anyhow::Result<()> {
+    let Ok(written) = output.metadata() else { return Ok(()) };
+    let is_written = |read: &Metadata| {
+        read.is_file() && (read.dev(), read.ino()) == (written.dev(), written.ino())
+    };
+    let stdin = files.is_empty() || files.iter().any(|file| file == Path::new("-"));
+    let stdin = if stdin { std::io::stdin().as_fd().try_clone_to_owned().ok() } else { None };
+    let inputs = files.iter().filter_map(|file| file.metadata().ok());
+    let inputs = inputs.chain(stdin.and_then(|stdin| File::from(stdin).metadata().ok()));
+    for input in inputs {
+        anyhow::ensure!(
+            !is_written(&input),
+            "the output {} is also an input and would be overwritten; give another file to -o",
+            output.display()
+        );
+    }
+    Ok(())
 }
 
 /// The option that sets `setting`.

@@ -31,7 +31,12 @@ fn a_bad_option_is_2_with_a_hint() {
         (&["watch", "--port", "9", "--by", "pid"], "tcptally trace --port 9"),
         (&["watch", "--port", "9", "--by", "ip,comm"], "--by comm"),
         (&["watch", "--port", "9", "--since", "10m ago"], "has passed"),
+        (&["watch"], "for all options: tcptally watch --help"),
         (&["frobnicate"], "tcptally trace -- frobnicate"),
+        (&["wath", "--port", "443"], "try: tcptally watch --port 443"),
+        (&["prase", "a.log"], "try: tcptally parse a.log"),
+        (&["help", "trace"], "try: tcptally trace --help"),
+        (&["--port", "80", "watch"], "try: tcptally watch --port 80"),
         (&[], "Usage"),
     ] {
         let gave = run(&mut tcptally(args));
@@ -52,6 +57,25 @@ fn an_input_that_cannot_be_read_is_1_and_the_others_are_counted() {
     let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
     assert_eq!(report["complete"], false);
     assert!(report["warnings"][0].as_str().unwrap().contains("/nonexistent/log"), "{report}");
+}
+
+#[test]
+fn an_output_that_is_also_an_input_is_refused_and_left_as_it_is() {
+    let record = Record::small();
+    let before = std::fs::read(&record.path).unwrap();
+    let link = record.beside("link");
+    std::os::unix::fs::symlink(&record.path, &link).unwrap();
+    let events = ["-e", "-F", "jsonl"];
+    for (output, options) in [(&record.path, &[][..]), (&record.path, &events), (&link, &events)] {
+        let args = [&["parse", "-o", output, &record.path], options].concat();
+        let gave = run(&mut tcptally(&args));
+        assert_eq!(gave.status, Some(1), "{gave:?}");
+        assert!(gave.err.contains("is also an input"), "{}", gave.err);
+        let stdin = std::fs::File::open(&record.path).unwrap();
+        let gave = run(tcptally(&[&["parse", "-o", output], options].concat()).stdin(stdin));
+        assert!(gave.err.contains("is also an input"), "{}", gave.err);
+        assert!(std::fs::read(&record.path).unwrap() == before, "{output}");
+    }
 }
 
 #[test]
