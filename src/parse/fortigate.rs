@@ -51,7 +51,8 @@ impl LineLog for Fortigate {
         };
         let word = Cursor(line).word();
         let behind = line.get(word.len() + 1..).unwrap_or_default();
-        let is_named = !word.contains(&b'=') && begins(behind);
+        // Elements of HTML may have an `id=`.
+        let is_named = !word.contains(&b'=') && !word.starts_with(b"<") && begins(behind);
         let line = if is_named { behind } else { line };
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
         if !begins(line) || !has(" type=") {
@@ -181,6 +182,12 @@ mod tests {
             }
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn elements_of_html_are_no_messages() {
+        let line = br#"<input id="q" type="search" placeholder="filter">"#;
+        assert!(matches!(Fortigate.parse_line(line), ParsedLine::Foreign));
     }
 
     #[test]

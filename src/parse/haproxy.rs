@@ -50,9 +50,9 @@ impl LineLog for Haproxy {
             cursor.blanks();
             tag = cursor.word();
         }
-        let behind =
-            tag.strip_prefix(b"haproxy").filter(|b| matches!(b.first(), Some(b':' | b'[')));
-        if behind.is_none() {
+        // A line of /etc/passwd may begin with `haproxy:x:113:`.
+        let behind = tag.strip_prefix(b"haproxy").unwrap_or_default();
+        if behind != b":" && !(behind.starts_with(b"[") && behind.ends_with(b"]:")) {
             return untagged(line);
         }
         cursor.blanks();
@@ -179,6 +179,14 @@ mod tests {
                 format!("{} {:?}", e.ends.client.ip().unwrap(), e.ends.server_port)
             }
             other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_account_of_the_name_is_no_message_of_it() {
+        for line in ["haproxy:x:113:119::/var/lib/haproxy:/usr/sbin/nologin", "haproxy:x:119:"] {
+            let parsed = Haproxy.parse_line(line.as_bytes());
+            assert!(matches!(parsed, ParsedLine::Foreign), "{parsed:?}");
         }
     }
 

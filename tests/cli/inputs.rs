@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Gave, NOON, line, run, tcptally};
+use crate::support::{Gave, NOON, Record, line, run, tcptally};
 
 /// Logs of the hosts web1 to webN; the Nth has N connections.
 fn logs(hosts: u32) -> tempfile::TempDir {
@@ -259,4 +259,36 @@ fn parts_that_gnu_parallel_reads_and_a_merge_count_as_one_run() {
         assert_eq!(merged[field], alone[field], "{field}");
     }
     assert_eq!(merged["inputs"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn snapshots_without_a_time_say_that_the_time_is_the_file_s() {
+    let lists = [
+        "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n\
+         LISTEN 0 128 0.0.0.0:443 0.0.0.0:*\nESTAB 0 0 192.0.2.77:443 198.51.100.7:40755\n",
+        "tcp 6 431999 ESTABLISHED src=198.51.100.7 dst=192.0.2.77 sport=40755 dport=443 \
+         src=192.0.2.77 dst=198.51.100.7 sport=443 dport=40755 [ASSURED] mark=0 use=1\n",
+    ];
+    let note = "the record has no time of its own";
+    for list in lists {
+        let record = Record::new(list);
+        let gave = record.parse(&[]);
+        assert!(gave.out.contains("1 connection "), "{gave:?}");
+        assert!(gave.unwrapped().contains(note), "{}", gave.out);
+        let dated = record.beside("list-2026-11-22T10:58:42Z");
+        std::fs::rename(&record.path, &dated).unwrap();
+        let gave = run(&mut tcptally(&["parse", &dated]));
+        assert!(!gave.unwrapped().contains(note), "{}", gave.out);
+    }
+}
+
+#[test]
+fn calls_without_addresses_are_said_to_be_of_sockets_of_any_kind_unless_the_log_shows_which() {
+    let accept = "1 accept4(3, NULL, NULL, SOCK_CLOEXEC) = 4\n";
+    let socket = "1 socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 3\n";
+    let note = "whether all of them are TCP and not Unix sockets";
+    for (log, is_doubtful) in [(accept.to_owned(), true), (format!("{socket}{accept}"), false)] {
+        let gave = Record::new(&log).parse(&[]);
+        assert_eq!(gave.unwrapped().contains(note), is_doubtful, "{gave:?}");
+    }
 }

@@ -65,10 +65,12 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
     let mut flows = Flows::default();
+    let mut has_file_time = false;
     for mut input in inputs {
         let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
-        let record_time =
-            file.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from));
+        let of_name = file.and_then(moment_of);
+        let record_time = of_name.or_else(|| input.modified().map(RecordTime::from));
+        has_file_time |= of_name.is_none() && record_time.is_some();
         let end = text(&mut input, record_time, &mut tables, &mut flows, cx);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
@@ -77,6 +79,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let is_shown = flows.tcp > 0 || flows.others == 0;
     let text = "no flow in it is of TCP, so nothing shows that such flows were asked for";
     cx.require_evidence(is_shown, &name, text);
+    cx.note_file_time(has_file_time && tables.count() > 0, &name);
     match tables.count() {
         0 => {}
         1 => cx.status.warn(format!(

@@ -184,10 +184,12 @@ const ESTABLISHED: u8 = 2;
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.zone();
-    let moment_of = |input: &Input| {
+    let moment_of_name = |input: &Input| {
         let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str());
-        name.and_then(|name| moment_in(name, &zone)).or(input.modified().map(RecordTime::from))
+        name.and_then(|name| moment_in(name, &zone))
     };
+    let moment_of =
+        |input: &Input| moment_of_name(input).or_else(|| input.modified().map(RecordTime::from));
     inputs.sort_by_cached_key(&moment_of);
     let name = common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
@@ -195,8 +197,10 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     let (mut unknown, mut lists, mut destroyed) = (0, 0, 0);
     let (mut shown, mut others) = (0, 0);
+    let mut has_file_time = false;
     for mut input in inputs {
         let moment = moment_of(&input);
+        let is_of_file = moment.is_some() && moment_of_name(&input).is_none();
         let mut calendar = Calendar::new(&mut input, cx, &|text| match line(text) {
             (stamp, Line::Destroyed(_)) => stamp,
             _ => date_line(text),
@@ -217,6 +221,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         lists += u64::from(!file.sockets.is_empty() || file.destroyed == 0);
         let mut sockets = file.sockets.into_iter().peekable();
         for (number, date) in file.lists.iter().enumerate() {
+            has_file_time |= is_of_file && date.is_none();
             tables.begin(date.or(moment));
             while let Some((_, ends, rank)) = sockets.next_if(|(list, ..)| *list == number as u64) {
                 match direction(&ends, &file.listening, &uses, &cx.options.local) {
@@ -235,6 +240,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
     cx.require_evidence(shown > 0 || others == 0, &name, WITHOUT_CONNECTIONS);
     cx.is_known_line = Some(Box::new(|text| line(text).1 != Line::Other));
+    cx.note_file_time(has_file_time, &name);
     report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);
     if destroyed > 0 {
         cx.status.warn(format!(

@@ -150,8 +150,14 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
         ));
     }
     if log.calls.unknown_peers > 0 {
+        let doubt = match log.calls.shows_sockets() {
+            true => "",
+            false => {
+                " nor, without calls of socket() and bind(), whether all of them are TCP and not Unix sockets"
+            }
+        };
         cx.status.warn(format!(
-            "{name}: the log does not show the client's address of {}; strace -yy shows it",
+            "{name}: the log does not show the client's address of {}{doubt}; strace -yy shows it",
             plural(log.calls.unknown_peers, "connection", "connections")
         ));
     }

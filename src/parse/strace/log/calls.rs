@@ -55,6 +55,11 @@ impl Calls {
         }
     }
 
+    /// Whether the log shows how sockets were opened, so that those that are not TCP are known.
+    pub fn shows_sockets(&self) -> bool {
+        self.sockets_seen
+    }
+
     /// Takes a whole call. `number` is the index of its fact; `None`: it is not in the block, and
     /// its time is from the beginning of the log.
     pub(super) fn done(
