@@ -98,6 +98,8 @@ pub(crate) fn threads(pid: Tid) -> Vec<Tid> {
     ids(&format!("/proc/{pid}/task"))
 }
 
+// A loop over a folder takes a kilobyte of code, so it is not copied into the callers.
+#[inline(never)]
 fn ids(directory: &str) -> Vec<Tid> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
@@ -287,6 +289,7 @@ pub(crate) fn descriptors(pid: Tid) -> Vec<(i32, String)> {
 
 /// The links in `/proc/PID/fd`. That folder is empty if the first thread of the process has ended;
 /// the other threads still have the descriptors.
+#[inline(never)]
 fn descriptor_links(pid: Tid) -> Vec<PathBuf> {
     let links = |directory: String| -> Vec<PathBuf> {
         fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect()
