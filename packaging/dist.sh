@@ -46,8 +46,10 @@ flags() {
     hash=$(rustc -vV | sed -n 's/^commit-hash: //p')
     # No panic unwinds, so that the tables for it are of no use.
     printf '%s\037' -Ctarget-feature=+crt-static -Cforce-unwind-tables=no
-    # Functions are inlined where they are small, and everywhere only if they are marked #[inline(always)].
-    printf '%s\037' -Cllvm-args=-inlinehint-threshold=100 -Cllvm-args=-inline-threshold=30
+    # Functions are inlined where they are small or called in a loop, and everywhere only if they are marked
+    # #[inline(always)]. Unlike -inline-threshold, this leaves the threshold of opt-level "z" as it is.
+    printf '%s\037' -Cllvm-args=-inlinehint-threshold=100 -Cllvm-args=-inlinedefault-threshold=30
+    printf '%s\037' -Cllvm-args=-locally-hot-callsite-threshold=525
     # No path of this machine in the program.
     printf '%s\037' "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     printf '%s\037' "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$hash"
