@@ -9,8 +9,9 @@ use super::flow::{Flow, Incomplete, Translation, Unconfirmed};
 use super::observation::{PacketKind, PacketObservation};
 use crate::parse::host::{Ends, Host};
 
-/// Maximum number of clients' ports that are remembered in a record without times, or a flood.
-pub(super) const MAX_FLOWS: usize = 1 << 20;
+/// Maximum number of connections in each of the two sets of clients' ports that are remembered in a record without
+/// times, or a flood. A port that is seen again brings its own into the newer set.
+pub(super) const MAX_FLOWS: usize = if cfg!(test) { 1 << 14 } else { 1 << 20 };
 
 /// Maximum number of connections of one client's port that are compared. A scanner may use a single port; older
 /// connections are found by their server's end only.
@@ -72,6 +73,11 @@ impl Client {
     /// A port that was not seen.
     pub(super) fn new(key: ClientKey) -> Client {
         Client { key, recent: SmallVec::new(), older: None }
+    }
+
+    /// Number of its connections.
+    pub(super) fn len(&self) -> usize {
+        self.recent.len() + self.older.as_ref().map_or(0, |older| older.count)
     }
 
     /// Adds the newest connection.

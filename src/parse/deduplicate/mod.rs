@@ -24,7 +24,7 @@ pub(super) use self::observation::{PacketKind, PacketObservation, point};
 use super::host::{Address, Ends, Host};
 use super::reader::{Context, Setting};
 use crate::model::plural;
-use crate::{RecordTime, SourceStatus};
+use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 /// Takes a connection: its ends, and the time of its first packet.
 pub(super) type Give<'a> = dyn FnMut(Ends, Option<RecordTime>) + 'a;
@@ -41,6 +41,8 @@ pub(super) struct Deduplicator {
     young: Generation,
     old: Generation,
     begun: i64,
+    /// Number of connections of those in `young`.
+    flows: usize,
     /// How many connections were held so far.
     unconfirmed: u64,
     /// Connections that the recording machine opened itself.
@@ -50,8 +52,40 @@ pub(super) struct Deduplicator {
     saw_answer: bool,
     saw_onward: bool,
     saw_any: bool,
+    /// Connections that `established` gave although nothing showed that they were, because the record had shown no
+    /// answers, and no completed handshakes, by then.
+    early: Early,
     /// Times of day may pass midnight unseen where there is no clock.
     kind: Option<std::mem::Discriminant<RecordTime>>,
+}
+
+/// Numbers of connections that were given although they were never complete.
+#[derive(Default)]
+struct Early {
+    /// The record had no answer to any by then.
+    any: u64,
+    /// They were answered, and the record had no handshake that was completed by then.
+    answered: u64,
+}
+
+impl Early {
+    /// Counts a connection that is given while `rule` says which incomplete ones are.
+    fn note(&mut self, rule: Incomplete) {
+        match rule {
+            Incomplete::All => self.any += 1,
+            Incomplete::Answered => self.answered += 1,
+            Incomplete::None => {}
+        }
+    }
+
+    /// How many of them the last rule of the record would not have given.
+    fn wrong(&self, last: Incomplete) -> u64 {
+        match last {
+            Incomplete::All => 0,
+            Incomplete::Answered => self.any,
+            Incomplete::None => self.any + self.answered,
+        }
+    }
 }
 
 fn hash(hasher: &RandomState, host: &Host, port: u16) -> u64 {
@@ -73,12 +107,14 @@ impl Deduplicator {
             young: Generation::default(),
             old: Generation::default(),
             begun: 0,
+            flows: 0,
             unconfirmed: 0,
             outbound: 0,
             saw_translation: false,
             saw_answer: false,
             saw_onward: false,
             saw_any: false,
+            early: Early::default(),
             kind: None,
         }
     }
@@ -117,6 +153,7 @@ impl Deduplicator {
         let hash = hash(&self.hasher, &s.ends.client, port);
         let key = ClientKey { host: s.ends.client.clone(), port, hash };
         if let Some(client) = self.old.remove(&key) {
+            self.flows += client.len();
             self.young.insert(client);
         }
         if s.kind == PacketKind::Onward {
@@ -143,7 +180,13 @@ impl Deduplicator {
             Known::AsOutbound { counted } => self.outbound -= u64::from(counted),
             Known::No => {}
         }
-        client.make_room(now, rules, give);
+        let early = &mut self.early;
+        client.make_room(now, rules, &mut |ends, time| {
+            if rules.established {
+                early.note(rules.incomplete);
+            }
+            give(ends, time);
+        });
         let translation = client.translation_to(&s, now);
         let mut flow = Flow::new(&s, now);
         if s.outgoing {
@@ -159,6 +202,7 @@ impl Deduplicator {
             give(s.ends, s.time);
         }
         client.add(flow);
+        self.flows += 1;
     }
 
     fn incomplete(&self) -> Incomplete {
@@ -179,7 +223,7 @@ impl Deduplicator {
             self.forget_all(give);
         }
         let is_far = now.abs_diff(self.begun) > SPAN;
-        if is_far && now > self.begun || self.young.len() >= MAX_FLOWS {
+        if is_far && now > self.begun || self.flows >= MAX_FLOWS {
             self.begun = now;
             self.forget(give);
         } else if is_far {
@@ -190,15 +234,19 @@ impl Deduplicator {
 
     fn forget(&mut self, give: &mut Give<'_>) {
         std::mem::swap(&mut self.young, &mut self.old);
+        self.flows = 0;
         if self.established || self.saw_translation {
             let rules = Rules { established: self.established, incomplete: self.incomplete() };
             let mut unconfirmed: Vec<Unconfirmed> =
                 self.young.drain().filter_map(|flow| rules.end(flow)).collect();
             // Clients are in another order than their connections.
             unconfirmed.sort_unstable_by_key(|unconfirmed| unconfirmed.number);
-            unconfirmed
-                .into_iter()
-                .for_each(|unconfirmed| give(unconfirmed.ends, unconfirmed.time));
+            for Unconfirmed { ends, time, .. } in unconfirmed {
+                if self.established {
+                    self.early.note(rules.incomplete);
+                }
+                give(ends, time);
+            }
         }
         self.young.clear(self.old.len());
     }
@@ -211,7 +259,18 @@ impl Deduplicator {
 
     /// Ends the record, and reports what it does not show.
     pub(super) fn finish(&mut self, name: &str, status: &mut SourceStatus, give: &mut Give<'_>) {
+        let wrong = self.early.wrong(self.incomplete());
         self.forget_all(give);
+        status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            wrong,
+            format!(
+                "{name}: {} counts {} that may never have been established, because the record shows only later which \
+                 ones are",
+                self.option,
+                plural(wrong, "connection", "connections")
+            ),
+        );
         if self.saw_any && !self.saw_answer && !self.established {
             status.warn(format!(
                 "{name}: this record has only SYNs, so attempts that were refused or never \

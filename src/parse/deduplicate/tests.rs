@@ -1,6 +1,6 @@
 //! Packets in the orders in which records have them.
 
-use super::client::MIN_OLDER;
+use super::client::{MAX_FLOWS, MIN_OLDER};
 use super::*;
 use crate::model::connection::Connection;
 use crate::parse::Options;
@@ -60,7 +60,7 @@ impl Bench {
 }
 
 #[test]
-fn by_sequence_number() {
+fn one_sequence_number_is_one_connection() {
     let mut b = Bench::new(false);
     for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0] {
         b.see(PacketKind::Syn, 1, at, Some(7), None);
@@ -84,7 +84,7 @@ fn fast_open_and_a_lone_syn_ack_count_once() {
 }
 
 #[test]
-fn by_ip_id() {
+fn close_ip_ids_are_one_connection() {
     let mut b = Bench::new(false);
     for (at, id) in [(0.0, 65535), (0.0, 65535), (1.0, 1), (2.0, 2), (3.5, 30_000)] {
         b.see(PacketKind::Syn, 1, at, None, Some(id));
@@ -93,7 +93,7 @@ fn by_ip_id() {
 }
 
 #[test]
-fn by_ports_and_time() {
+fn ports_alone_join_what_is_sent_again_in_time() {
     let mut b = Bench::new(false);
     for at in [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0] {
         b.see(PacketKind::Syn, 1, at, None, None);
@@ -245,6 +245,49 @@ fn established_needs_a_later_packet_of_the_client() {
     let mut answers_only = Bench::new(true);
     answers_only.see(PacketKind::SynAck, 1, 0.1, Some(5), None);
     assert_eq!(answers_only.end(), 1);
+}
+
+#[test]
+fn attempts_from_before_the_first_answer_are_reported() {
+    for (later, wrong) in
+        [(&[][..], 0), (&[PacketKind::SynAck], 2), (&[PacketKind::SynAck, PacketKind::Onward], 2)]
+    {
+        let mut b = Bench::new(true);
+        b.see(PacketKind::Syn, 1, 0.0, Some(5), None);
+        b.see(PacketKind::Syn, 2, 0.0, Some(6), None);
+        // Much later, so that nothing of them can follow.
+        for at in [300.0, 600.0] {
+            b.see(PacketKind::Syn, 3, at, Some(7), None);
+        }
+        for kind in later {
+            b.see(*kind, 3, 600.1, Some(7), None);
+        }
+        let mut status = SourceStatus::new("parse");
+        b.deduplicator.finish("x", &mut status, &mut |_, _| {});
+        let reported: u64 = status.shortfalls().iter().map(|s| s.count).sum();
+        assert_eq!(reported, wrong, "{later:?}");
+    }
+}
+
+#[test]
+fn all_connections_of_ports_in_a_record_without_times_are_bounded() {
+    let mut b = Bench::new(false);
+    // Each port has less than are compared.
+    let total = 40 * 1000;
+    assert!(total > 2 * MAX_FLOWS);
+    for isn in 0..40 {
+        for port in 0..1000 {
+            let syn = PacketObservation { time: None, isn: Some(isn * 100_000), ..syn(80) };
+            let ends = Ends { client_port: Some(port), ..syn.ends.clone() };
+            b.deduplicator.see(PacketObservation { ends, ..syn }, &mut |ends, time| {
+                b.given.push(ends.connection_at(time))
+            });
+        }
+        let sets = [&b.deduplicator.young, &b.deduplicator.old];
+        let remembered: usize = sets.iter().flat_map(|s| &s.clients).map(|c| c.len()).sum();
+        assert!(remembered <= 2 * (MAX_FLOWS + 40), "{remembered}");
+    }
+    assert_eq!(b.end(), total);
 }
 
 #[test]
