@@ -13,14 +13,15 @@ use super::event_filter::{EventFilter, Seen};
 use super::found::{ConnectionBuffer, FoundConnections};
 use super::host::Ends;
 use super::input::{Input, common_name};
+use super::left_out::LeftOut;
 use super::line_order::LineOrder;
 use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
-use super::sessions::{Sessions, Unjoined};
+use super::sessions::Sessions;
 use super::timestamp::{self, Calendar, Dated, Stamp};
 use super::{lines, text};
+use crate::RecordTime;
 use crate::model::plural;
-use crate::{RecordTime, ShortfallKind};
 
 /// What a line says.
 #[derive(Debug)]
@@ -215,30 +216,6 @@ impl PrefixedLog {
     }
 }
 
-/// Numbers of lines that do not count, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-struct LeftOut {
-    broken: u64,
-    lost: u64,
-    elsewhere: u64,
-    midstream: u64,
-    blocked: u64,
-    outbound: u64,
-    evidence: u64,
-}
-
-impl LeftOut {
-    fn add(&mut self, other: LeftOut) {
-        self.broken += other.broken;
-        self.lost += other.lost;
-        self.elsewhere += other.elsewhere;
-        self.midstream += other.midstream;
-        self.blocked += other.blocked;
-        self.outbound += other.outbound;
-        self.evidence += other.evidence;
-    }
-}
-
 /// How the blocks of an input are read.
 struct BlockReader<'a> {
     look: &'a PrefixedLog,
@@ -350,7 +327,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         if looks.len() < MAX_LOOKS {
             looks.push(look);
         }
-        report(&input, of_input, cx);
+        of_input.report_of_input(&input, cx);
         left_out.add(of_input);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
@@ -369,17 +346,24 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let mut seen = run.finish(&name, cx);
     (seen.outbound, seen.blocked) = (left_out.outbound, left_out.blocked);
     left_out.midstream += seen.unjoined.midstream;
-    report_left_out(&name, left_out, &seen, cx);
-    report_without_evidence(&name, left_out, &seen, without_evidence, cx);
+    left_out.report(&name, &seen, cx.status);
+    seen.unjoined.report(&name, cx.status);
+    if let Some(text) = without_evidence {
+        left_out.report_without_evidence(&name, &seen, text, cx.status);
+    }
     if established && seen.undecided > 0 {
-        cx.status.warn(format!(
-            "{name}: the record does not show whether {} established; {} counts {}",
-            plural(seen.undecided, "connection was", "connections were"),
-            cx.options.name(Setting::Established),
-            if seen.undecided == 1 { "it" } else { "them" }
-        ));
+        warn_of_undecided(&name, seen.undecided, cx);
     }
     seen
+}
+
+fn warn_of_undecided(name: &str, undecided: u64, cx: &mut Context<'_>) {
+    cx.status.warn(format!(
+        "{name}: the record does not show whether {} established; {} counts {}",
+        plural(undecided, "connection was", "connections were"),
+        cx.options.name(Setting::Established),
+        if undecided == 1 { "it" } else { "them" }
+    ));
 }
 
 /// What is known from one block of a run to the next.
@@ -454,89 +438,4 @@ impl RunReader<'_> {
             .finish(name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
         seen
     }
-}
-
-/// Reports how many lines of a run do not count, by kind.
-fn report_left_out(name: &str, left_out: LeftOut, seen: &Seen, cx: &mut Context<'_>) {
-    let LeftOut { blocked, midstream, outbound, .. } = left_out;
-    let mut warn = |n: u64, one: &str, many: &str| {
-        if n > 0 {
-            cx.status.warn(format!("{name}: {} left out", plural(n, one, many)));
-        }
-    };
-    warn(
-        blocked,
-        "TCP packet or session that the firewall blocked is",
-        "TCP packets or sessions that the firewall blocked are",
-    );
-    warn(
-        midstream,
-        "connection that had begun before the record is",
-        "connections that had begun before the record are",
-    );
-    warn(
-        outbound,
-        "connection that the firewall calls outbound is",
-        "connections that the firewall calls outbound are",
-    );
-    let Unjoined { counted, undecided, .. } = seen.unjoined;
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadInput,
-        // If all others have their start, then these do.
-        if counted > 0 { undecided } else { 0 },
-        format!(
-            "{name}: {} left out, because it is not known whether {} started in the record: it is too large; \
-             split it",
-            plural(undecided, "end of a session is", "ends of sessions are"),
-            if undecided == 1 { "it" } else { "they" },
-        ),
-    );
-    let only_blocked = blocked > 0 && seen.connections == 0 && seen.packets == 0;
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadInput,
-        only_blocked.into(),
-        format!(
-            "{name}: only what was blocked is in it, which does not show that accepted connections are logged; \
-             log those, too"
-        ),
-    );
-}
-
-/// Reports that nothing in a run shows that connections are recorded.
-fn report_without_evidence(
-    name: &str,
-    left_out: LeftOut,
-    seen: &Seen,
-    text: Option<&str>,
-    cx: &mut Context<'_>,
-) {
-    let LeftOut { broken, blocked, midstream, evidence, .. } = left_out;
-    let any = broken + blocked + midstream + evidence + seen.connections + seen.packets;
-    if let Some(text) = text.filter(|_| any == 0) {
-        cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, format!("{name}: {text}"));
-    }
-}
-
-/// Reports what of an input may hide connections.
-fn report(input: &Input, left_out: LeftOut, cx: &mut Context<'_>) {
-    let LeftOut { broken, lost, elsewhere, .. } = left_out;
-    let name = input.name();
-    cx.status.record_unreadable_lines(name, broken);
-    cx.status.record_shortfall(
-        ShortfallKind::LostEvents,
-        lost,
-        format!(
-            "{name}: the record itself says that it lost events, {}; connections may be among them",
-            plural(lost, "time", "times")
-        ),
-    );
-    cx.status.record_shortfall(
-        ShortfallKind::UnreadableLines,
-        elsewhere,
-        format!(
-            "{name}: {} behind the prefix of another program, which the other lines do not have, left out; give \
-             them in a file of their own",
-            plural(elsewhere, "such line is", "such lines are")
-        ),
-    );
 }

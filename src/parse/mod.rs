@@ -36,6 +36,7 @@ mod input;
 mod json_lines;
 mod juniper;
 mod kdump;
+mod left_out;
 mod line_log;
 mod line_order;
 mod lines;

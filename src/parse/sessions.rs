@@ -11,7 +11,8 @@ use foldhash::quality::RandomState;
 
 use super::event::Event;
 use super::host::Ends;
-use crate::RecordTime;
+use crate::model::plural;
+use crate::{RecordTime, ShortfallKind, SourceStatus};
 
 /// Maximum number of sessions whose starts are remembered: twice this.
 const MAX_STARTED: usize = if cfg!(test) { 1 << 10 } else { 1 << 19 };
@@ -60,6 +61,24 @@ pub(super) struct Unjoined {
     pub midstream: u64,
     /// Their start may have been logged so long ago that it is not remembered.
     pub undecided: u64,
+}
+
+impl Unjoined {
+    /// Reports those of which it is not known whether they count.
+    pub(super) fn report(self, name: &str, status: &mut SourceStatus) {
+        let Unjoined { counted, undecided, .. } = self;
+        status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            // If all others have their start, then these do.
+            if counted > 0 { undecided } else { 0 },
+            format!(
+                "{name}: {} left out, because it is not known whether {} started in the record: it is too large; \
+                 split it",
+                plural(undecided, "end of a session is", "ends of sessions are"),
+                if undecided == 1 { "it" } else { "they" },
+            ),
+        );
+    }
 }
 
 impl Sessions {
