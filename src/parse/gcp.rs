@@ -115,19 +115,8 @@ fn line(text: &[u8]) -> Line {
     };
     if let Some(disposition) = payload.get("disposition").and_then(Value::as_str) {
         let rule = payload.get("rule_details").and_then(|rule| rule.get("direction"));
-        let (client, server) = (from, to);
-        let ends = Ends {
-            client: client.0,
-            client_port: Some(client.1),
-            server: server.0,
-            server_port: Some(server.1),
-        };
-        return match (disposition, rule.and_then(Value::as_str)) {
-            (_, Some("EGRESS")) => Line::Other,
-            ("DENIED", _) => Line::Denied,
-            (_, Some("INGRESS")) => Line::Allowed(ends, time("timestamp")),
-            _ => Line::Broken,
-        };
+        let direction = rule.and_then(Value::as_str);
+        return firewall(disposition, direction, (from, to), time("timestamp"));
     }
     let (here, there) = match payload.get("reporter").and_then(Value::as_str) {
         Some("DEST" | "DEST_GATEWAY") => (to, from),
@@ -137,6 +126,27 @@ fn line(text: &[u8]) -> Line {
     let pair = Pair { here: here.0, here_port: here.1, there: there.0, there_port: there.1 };
     let start = time("start_time").or_else(|| time("timestamp"));
     Line::Flow(pair, start.map(|start| (start, time("end_time").unwrap_or(start).max(start))))
+}
+
+/// Reads a line of the firewall's log.
+fn firewall(
+    disposition: &str,
+    direction: Option<&str>,
+    (client, server): ((Host, u16), (Host, u16)),
+    time: Option<i64>,
+) -> Line {
+    let ends = Ends {
+        client: client.0,
+        client_port: Some(client.1),
+        server: server.0,
+        server_port: Some(server.1),
+    };
+    match (disposition, direction) {
+        (_, Some("EGRESS")) => Line::Other,
+        ("DENIED", _) => Line::Denied,
+        (_, Some("INGRESS")) => Line::Allowed(ends, time),
+        _ => Line::Broken,
+    }
 }
 
 fn recognise(head: &[u8]) -> bool {

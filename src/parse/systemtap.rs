@@ -7,6 +7,7 @@ use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
+use crate::{Connection, Sink};
 
 /// SystemTap's text.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -75,64 +76,80 @@ fn stamp(text: &[u8]) -> Stamp {
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
-    for mut input in inputs {
-        let mut calendar = Calendar::new(&mut input, cx, &stamp);
-        let (mut events, mut summary, mut broken, mut early) = (false, false, 0, 0);
-        let port = cx.options.port;
-        let ends = |client: Host| Ends {
-            client,
-            client_port: None,
-            server: Host::Name("".into()),
-            server_port: port,
-        };
-        let sink = &mut *cx.sink;
-        let end = lines::blocks(&mut input, |text, _| {
-            let whole = text.ends_with(b"\n");
-            lines::each(text, |one, at| {
-                let read = line(one);
-                if !whole
-                    && at + one.len() == text.len()
-                    && matches!(read, Line::Event(..) | Line::Count(..))
-                {
-                    // An address or a number without its end may be cut.
-                    broken += 1;
-                    return;
-                }
-                match read {
-                    Line::Event(stamp, client) => {
-                        events = true;
-                        let mut connection = ends(client).connection();
-                        connection.time = calendar.record_time(stamp);
-                        sink.take(connection);
-                    }
-                    Line::Summary => summary = true,
-                    // It describes the same connections as the events.
-                    Line::Count(client, count) if summary && !events => {
-                        for _ in 0..count {
-                            sink.take(ends(client.clone()).connection());
-                        }
-                    }
-                    Line::Count(..) if !summary => early += 1,
-                    Line::Broken => broken += 1,
-                    Line::Count(..) | Line::Other => {}
-                }
-            });
+    for input in inputs {
+        read_one(input, cx);
+    }
+}
+
+fn read_one(mut input: Input, cx: &mut Context<'_>) {
+    let mut calendar = Calendar::new(&mut input, cx, &stamp);
+    let mut record = Record { port: cx.options.port, ..Record::default() };
+    let sink = &mut *cx.sink;
+    let end = lines::blocks(&mut input, |text, _| {
+        let is_whole = text.ends_with(b"\n");
+        lines::each(text, |one, at| match line(one) {
+            // An address or a number without its end may be cut.
+            Line::Event(..) | Line::Count(..) if !is_whole && at + one.len() == text.len() => {
+                record.broken += 1;
+            }
+            read => record.take(read, &mut calendar, sink),
         });
-        // The lines were sorted.
-        if summary && !events {
-            broken += early;
+    });
+    let name = input.name();
+    cx.status.record_unreadable_lines(name, record.unreadable());
+    if let Some(port) = record.port {
+        cx.status.warn(format!(
+            "{name}: this record does not contain the local port; all its connections are taken to be to {port}"
+        ));
+    }
+    if let Err(e) = end {
+        cx.record_read_error(&input, e);
+    }
+}
+
+/// What is known from one line of an input to the next.
+#[derive(Default)]
+struct Record {
+    /// The server's port, as the options have it.
+    port: Option<u16>,
+    has_events: bool,
+    has_summary: bool,
+    broken: u64,
+    /// Counts before the heading of the summary.
+    early: u64,
+}
+
+impl Record {
+    fn take(&mut self, line: Line, calendar: &mut Calendar, sink: &mut dyn Sink) {
+        match line {
+            Line::Event(stamp, client) => {
+                self.has_events = true;
+                let time = calendar.record_time(stamp);
+                sink.take(Connection { time, ..self.connection(client) });
+            }
+            Line::Summary => self.has_summary = true,
+            // It describes the same connections as the events.
+            Line::Count(client, count) if self.has_summary && !self.has_events => {
+                for _ in 0..count {
+                    sink.take(self.connection(client.clone()));
+                }
+            }
+            Line::Count(..) if !self.has_summary => self.early += 1,
+            Line::Broken => self.broken += 1,
+            Line::Count(..) | Line::Other => {}
         }
-        let name = input.name();
-        cx.status.record_unreadable_lines(name, broken);
-        if let Some(port) = port {
-            cx.status.warn(format!(
-                "{name}: this record does not contain the local port; all its connections are taken \
-                 to be to {port}"
-            ));
-        }
-        if let Err(e) = end {
-            cx.record_read_error(&input, e);
-        }
+    }
+
+    fn connection(&self, client: Host) -> Connection {
+        let server = Host::Name("".into());
+        Ends { client, client_port: None, server, server_port: self.port }.connection()
+    }
+
+    /// Number of lines that could not be read, at the end.
+    fn unreadable(&self) -> u64 {
+        // With a summary and no events, the lines were sorted.
+        let is_sorted = self.has_summary && !self.has_events;
+        self.broken + if is_sorted { self.early } else { 0 }
     }
 }
 
@@ -141,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
+    fn lines_are_events_summaries_counts_or_broken() {
         let host = |s: &str| s.parse::<Host>().unwrap();
         assert!(matches!(
             line(b"^CSun Nov  2 10:58:47 2026 New connection from 2001:db8::1"),

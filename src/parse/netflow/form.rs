@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_for_people() {
+    fn lines_for_people_have_ends_duration_and_flags() {
         let want = "198.51.100.1 36239 192.0.2.77 80 1601 ";
         for (line, flags) in [
             (
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_between_bars() {
+    fn numbers_between_bars_are_a_flow() {
         let v16 = "2|1795345166|461|1795345168|62|6|0|0|0|3325256705|36239|0|0|0|3221226061|80|0|0|0|0|18|0|4|136";
         let v17 = "2|1795345166461|1795345168062|6|0|0|0|3325256705|36239|0|0|0|3221226061|80|0|0|0|0|18|0|4|136";
         for line in [v16, v17] {

@@ -123,15 +123,19 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     pairs.finish(&mut |connection| cx.sink.take(connection));
     seen.report(&name, cx.status);
     if pairs.flagless {
-        cx.status.warn(format!(
-            "{name}: without TCP flags, attempts that were refused count too, and a pause of more \
-             than a minute counts as a new connection; nfdump -o long shows the flags{}",
-            match cx.options.established {
-                true => format!("; {} counts every attempt", cx.options.name(Setting::Established)),
-                false => String::new(),
-            }
-        ));
+        warn_of_missing_flags(&name, cx);
     }
+}
+
+fn warn_of_missing_flags(name: &str, cx: &mut Context<'_>) {
+    cx.status.warn(format!(
+        "{name}: without TCP flags, attempts that were refused count too, and a pause of more \
+         than a minute counts as a new connection; nfdump -o long shows the flags{}",
+        match cx.options.established {
+            true => format!("; {} counts every attempt", cx.options.name(Setting::Established)),
+            false => String::new(),
+        }
+    ));
 }
 
 /// Numbers of lines by kind.
@@ -272,10 +276,15 @@ impl Text<'_> {
             self.columns = None;
             return;
         }
+        self.row(line);
+    }
+
+    /// Takes a line of a table.
+    fn row(&mut self, line: &[u8]) {
         let read = match &self.columns {
             Some(columns) => columns.read(line),
             None => match form::people(line) {
-                Line::Other => form::bars(trimmed),
+                Line::Other => form::bars(line.trim_ascii()),
                 line => line,
             },
         };

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_reuse() {
+    fn pieces_count_once_and_reused_ports_again() {
         // The rest of a connection.
         assert_eq!(given(&[flow(C, S, 5, 20, OPEN), flow(C, S, 30, 1, REST)]).len(), 1);
         // SYNs that nobody answers.

@@ -4,7 +4,8 @@ use pcap_parser::nom::{self, Needed};
 use pcap_parser::pcapng::{Block, PcapNGOption, parse_block_be, parse_block_le};
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{
-    PcapError, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
+    EnhancedPacketBlock, InterfaceDescriptionBlock, PcapError, parse_pcap_frame,
+    parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
 };
 
 use crate::RecordTime;
@@ -258,34 +259,9 @@ fn in_section(
         }
         // A capture has few; a made-up file should not fill the memory.
         Block::InterfaceDescription(i) if interfaces.len() < 1 << 16 => {
-            let resolution = option(&i.options, 9).and_then(|value| value.first().copied());
-            let offset = option(&i.options, 14).and_then(|value| value.first_chunk().copied());
-            let number = if *big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
-            interfaces.push(Interface {
-                link: i.linktype.0,
-                resolution: resolution.and_then(units).unwrap_or(1_000_000),
-                offset: offset.map_or(0, number),
-            });
+            interfaces.push(interface(i, *big_endian));
         }
-        Block::EnhancedPacket(packet) => {
-            let interface = interfaces.get(packet.if_id as usize);
-            let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-            // epb_flags: the direction is in the lowest two bits.
-            let flags = option(&packet.options, 2)
-                .and_then(|value| if *big_endian { value.get(3) } else { value.first() });
-            take(Frame {
-                time: interface.and_then(|i| time(ticks, i)),
-                link: interface.map(|i| i.link),
-                data: packet.packet_data(),
-                cut: packet.caplen < packet.origlen,
-                inward: match flags.map(|f| f & 3) {
-                    Some(1) => Some(true),
-                    Some(2) => Some(false),
-                    _ => None,
-                },
-                point: (interfaces.len() > 1).then_some(packet.if_id),
-            });
-        }
+        Block::EnhancedPacket(packet) => take(enhanced_packet(packet, *big_endian, interfaces)),
         Block::SimplePacket(packet) => {
             let data = packet.packet_data();
             take(Frame {
@@ -310,6 +286,42 @@ fn in_section(
             }
         }
         _ => {}
+    }
+}
+
+fn interface(description: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Interface {
+    let options = &description.options;
+    let resolution = option(options, 9).and_then(|value| value.first().copied());
+    let offset = option(options, 14).and_then(|value| value.first_chunk().copied());
+    let number = if big_endian { i64::from_be_bytes } else { i64::from_le_bytes };
+    Interface {
+        link: description.linktype.0,
+        resolution: resolution.and_then(units).unwrap_or(1_000_000),
+        offset: offset.map_or(0, number),
+    }
+}
+
+fn enhanced_packet<'a>(
+    packet: &'a EnhancedPacketBlock<'_>,
+    big_endian: bool,
+    interfaces: &[Interface],
+) -> Frame<'a> {
+    let interface = interfaces.get(packet.if_id as usize);
+    let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+    // epb_flags: the direction is in the lowest two bits.
+    let flags = option(&packet.options, 2)
+        .and_then(|value| if big_endian { value.get(3) } else { value.first() });
+    Frame {
+        time: interface.and_then(|i| time(ticks, i)),
+        link: interface.map(|i| i.link),
+        data: packet.packet_data(),
+        cut: packet.caplen < packet.origlen,
+        inward: match flags.map(|f| f & 3) {
+            Some(1) => Some(true),
+            Some(2) => Some(false),
+            _ => None,
+        },
+        point: (interfaces.len() > 1).then_some(packet.if_id),
     }
 }
 
@@ -377,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn units_of_time() {
+    fn units_of_time_are_powers_of_10_or_2() {
         assert_eq!([6, 9, 0, 19].map(units), [6, 9, 0, 19].map(|n| 10_u64.checked_pow(n)));
         assert_eq!([0x80, 0x94, 0xbf].map(units), [0, 20, 63].map(|n| 1_u64.checked_shl(n)));
         assert_eq!([20, 0xc0, 0xff].map(units), [None; 3]);

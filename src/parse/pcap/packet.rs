@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn links() {
+    fn packets_are_found_behind_each_link_header() {
         let mac = [0; 12];
         let ethernet = |rest: &[u8]| behind(&mac, &behind(rest, &syn()));
         assert!(is_syn(1, &ethernet(&[8, 0])));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn flags() {
+    fn flags_tell_the_kind_of_a_packet() {
         let with = |flags: u8| {
             let mut ip = syn();
             ip[33] = flags;

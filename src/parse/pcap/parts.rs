@@ -100,6 +100,69 @@ impl Job {
     }
 }
 
+/// How the parts of a file are read, by several threads.
+struct PartReader<'a> {
+    plain: &'a Plain<'a>,
+    parts: Parts,
+    selection: Selection,
+    /// The format and the place where the file's first packet is.
+    first: Format,
+    begin: u64,
+    /// What most parts are read with.
+    usual: Mutex<Format>,
+}
+
+impl PartReader<'_> {
+    /// Reads a part as if it began with the usual format; false: there is none.
+    fn read(&self, part: u64, job: &mut Job) -> bool {
+        let Some(start) = self.parts.start(part) else { return false };
+        if !job.load(self.plain, start, self.parts.chunk) {
+            return true;
+        }
+        if part == 0 {
+            if self.begin < job.limit {
+                job.read(self.plain, &self.first, self.begin, self.selection);
+            }
+            return true;
+        }
+        let usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(n) = usual.guess(&job.buffer, job.start) {
+            job.read(self.plain, &usual, job.start + n as u64, self.selection);
+        }
+        true
+    }
+}
+
+/// What the next part in order begins with.
+struct NextPart {
+    format: Format,
+    at: u64,
+}
+
+impl NextPart {
+    /// Makes sure that a part was read as the parts before it require. Returns false if nothing in it begins there.
+    fn check(&mut self, reader: &PartReader<'_>, job: &mut Job) -> io::Result<bool> {
+        if self.at >= job.limit {
+            // All of it belongs to a packet that began before.
+            return Ok(false);
+        }
+        let block = &job.block;
+        let is_right = block.from == Some(self.at) && block.before.as_ref() == Some(&self.format);
+        if job.error.is_none() && !is_right {
+            job.read(reader.plain, &self.format, self.at, reader.selection);
+        }
+        if let Some(error) = job.error.take() {
+            return Err(error);
+        }
+        self.at = job.block.to;
+        if let Some(after) = job.block.after.take_if(|after| *after != self.format) {
+            reader.usual.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&after);
+            self.format = after;
+        }
+        Ok(true)
+    }
+}
+
 fn in_parts(
     plain: &Plain<'_>,
     cx: &mut Context<'_>,
@@ -110,54 +173,25 @@ fn in_parts(
 ) -> End {
     let parts = Parts::new(plain.len, cx.options.chunk, cx.threads());
     let used = cx.sink.used_fields();
-
-    // What most parts are read with, and what the next in order is.
     let mut usual = format.clone();
     usual.each(head.get(begin as usize..).unwrap_or_default(), usize::MAX, &mut 0, &mut |_| {});
-    let usual = Mutex::new(usual);
-    let (mut format, mut at) = (format, begin);
-    let first = format.clone();
+    let (first, usual) = (format.clone(), Mutex::new(usual));
+    let reader = PartReader { plain, parts, selection, first, begin, usual };
+    let mut next = NextPart { format, at: begin };
     let mut end = End::Whole;
-
     parallel::run(
-        parts.threads,
+        reader.parts.threads,
         &mut *cx.sink,
         parallel::Steps {
-            read: |part: u64, job: &mut Job| {
-                let Some(start) = parts.start(part) else { return false };
-                if !job.load(plain, start, parts.chunk) {
-                    return true;
-                }
-                if part == 0 {
-                    if begin < job.limit {
-                        job.read(plain, &first, begin, selection);
-                    }
-                    return true;
-                }
-                let usual = usual.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Some(n) = usual.guess(&job.buffer, job.start) {
-                    job.read(plain, &usual, job.start + n as u64, selection);
-                }
-                true
-            },
+            read: |part: u64, job: &mut Job| reader.read(part, job),
             in_order: |job: &mut Job| {
-                if at >= job.limit {
-                    // All of it belongs to a packet that began before.
-                    return true;
-                }
-                if job.error.is_none()
-                    && (job.block.from != Some(at) || job.block.before.as_ref() != Some(&format))
-                {
-                    job.read(plain, &format, at, selection);
-                }
-                if let Some(error) = job.error.take() {
-                    end = End::Failed(error);
-                    return false;
-                }
-                at = job.block.to;
-                if let Some(after) = job.block.after.take_if(|after| *after != format) {
-                    usual.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&after);
-                    format = after;
+                match next.check(&reader, job) {
+                    Ok(true) => {}
+                    Ok(false) => return true,
+                    Err(error) => {
+                        end = End::Failed(error);
+                        return false;
+                    }
                 }
                 job.found.found.used = used;
                 in_order(&mut job.block, &mut job.found.found);

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn other_rows() {
+    fn other_rows_are_no_connections() {
         for (text, want) in [
             ("LISTEN 0 511 0.0.0.0:443 0.0.0.0:*", "Listening(443)"),
             ("LISTEN 0 511 *:443 *:*", "Listening(443)"),

@@ -243,11 +243,15 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     cx.note_file_time(has_file_time, &name);
     report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);
     if destroyed > 0 {
-        cx.status.warn(format!(
-            "{name}: ss -E shows a socket when it is closed, so connections that were still open are not in it; \
-             nor are those that the kernel could not tell ss in time"
-        ));
+        warn_of_open_sockets(&name, cx);
     }
+}
+
+fn warn_of_open_sockets(name: &str, cx: &mut Context<'_>) {
+    cx.status.warn(format!(
+        "{name}: ss -E shows a socket when it is closed, so connections that were still open are not in it; \
+         nor are those that the kernel could not tell ss in time"
+    ));
 }
 
 /// Reports what of a file may hide connections.

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_lsof() {
+    fn rows_of_lsof_are_read() {
         for (text, want) in [
             (
                 "nginx 9 www 3u IPv4 70 0t0 TCP 192.0.2.77:443->198.51.100.7:40755 (ESTABLISHED)",
