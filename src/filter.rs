@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn ports() {
+    fn ports_are_numbers_and_ranges() {
         let ports: Ports = "80, 443,8000-8010".parse().unwrap();
         let filter = Filter { ports, ..Filter::default() };
         for (port, verdict) in [
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn networks() {
+    fn addresses_pass_that_are_in_from_and_not_in_not_from() {
         let networks = |s: &str| s.split(' ').map(|n| n.parse().unwrap()).collect::<Vec<_>>();
         let filter = Filter {
             from: networks("10.0.0.0/8 ::ffff:192.0.2.0/120 2001:db8::/32"),

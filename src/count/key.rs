@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn masks() {
+    fn masks_have_a_length_for_each_version_of_ip() {
         assert_eq!("16".parse(), Ok(Mask { v4: 16, v6: 64 }));
         assert_eq!("/32, /128".parse(), Ok(Mask { v4: 32, v6: 128 }));
         assert!("33".parse::<Mask>().is_err());

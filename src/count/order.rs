@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn orders() {
+    fn rows_are_in_the_order_asked_for() {
         let by = |sort| keys(Order { sort, ..Order::default() });
         assert_eq!(by(Sort::Count), (vec![2, 1, 3, 4], 0, Some(0)));
         assert_eq!(by(Sort::Key), (vec![1, 2, 3, 4], 0, Some(0)));

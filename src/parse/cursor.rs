@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_fractions() {
+    fn numbers_and_fractions_are_read() {
         let mut c = Cursor(b"12.0345 0x1f 99999999999999999999");
         assert_eq!((c.number(), c.fraction(), c.spaces()), (Some(12), 34_500_000, 1));
         assert_eq!((c.integer(), c.spaces(), c.number()), (Some(31), 1, None));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes() {
+    fn escapes_become_bytes() {
         assert_eq!(unescape(br"\213a\177\0\0\2"), [0o213, b'a', 0o177, 0, 0, 2]);
         assert_eq!(unescape(br"\x31\x2e\0001\n"), [b'1', b'.', 0, b'1', b'\n']);
     }

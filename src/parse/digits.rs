@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn only_digits_that_fit_are_a_number() {
         assert_eq!(number(b"65535"), Some(65535_u16));
         assert_eq!(number(b"007"), Some(7_u8));
         assert_eq!(number(b"18446744073709551615"), None::<u64>);

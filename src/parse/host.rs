@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_names() {
+    fn other_spellings_of_an_address_are_the_same_host() {
         let show = |s: &str| Host::address_or_name(s.as_bytes());
         assert_eq!(show("::ffff:192.0.2.7"), show("192.0.2.7"));
         assert_eq!(show("2001:0db8:0000:0000:0000:0000:0000:0001"), show("2001:db8::1"));

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn flows() {
+    fn only_flows_of_tcp_count() {
         assert_eq!(shown(FLOW), "Epoch(1795345122200113000) 443 Some(true)");
         let refused = FLOW.replace("tc\":\"1b", "tc\":\"14").replace("ts\":\"1b", "ts\":\"02");
         assert!(shown(&refused).ends_with("Some(false)"));

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_and_objects() {
+    fn columns_and_objects_are_the_same_connections() {
         let zeek = Zeek::of(&[b"#separator \\x09", FIELDS]);
         let row = |proto: &str, state: &str| {
             format!(

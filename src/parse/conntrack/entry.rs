@@ -310,7 +310,7 @@ mod tests {
         mark=0 delta-time=76 use=2";
 
     #[test]
-    fn forms() {
+    fn prefixes_before_a_flow_are_skipped() {
         for before in [
             "ipv4     2 tcp      6 431923 ESTABLISHED ",
             "tcp      6 431923 ESTABLISHED ",

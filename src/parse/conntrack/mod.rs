@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_between_snapshots() {
+    fn lines_of_date_between_snapshots_are_times() {
         for line in [
             "Sun Nov 22 11:03:13 UTC 2026",
             "Sun Nov 22 11:03:13 AM UTC 2026",

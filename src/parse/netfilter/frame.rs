@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames() {
+    fn stamps_before_a_message_are_read() {
         const S: i64 = 1_000_000_000;
         let at = (10 * 3600 + 58 * 60 + 42) * S;
         let us = at + 202_182_000;

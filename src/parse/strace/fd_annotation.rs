@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn annotations_of_descriptors_are_read_in_every_form() {
         let cases: &[(&str, FdAnnotation)] = &[
             ("", FdAnnotation::None),
             ("<socket:[1935294]>", FdAnnotation::Inode(1_935_294)),

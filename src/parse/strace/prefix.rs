@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks() {
+    fn only_times_of_a_day_are_clocks() {
         assert_eq!(clock(b"00:00:00"), Some(0));
         assert_eq!(clock(b"23:59:60 "), Some(86_400));
         for wrong in [
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn prefixes_are_read_in_every_form() {
         let day = |h: i64, m: i64, s: i64| ((h * 60 + m) * 60 + s) * SECOND;
         let cases: &[(&str, Option<u32>, Option<&str>, Stamp)] = &[
             ("accept(", None, None, Stamp::None),

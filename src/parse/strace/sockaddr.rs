@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of cases")]
-    fn every_form() {
+    fn addresses_are_read_in_every_form() {
         let cases: &[(&str, Shown)] = &[
             (
                 r#"{sa_family=AF_INET, sin_port=htons(44303), sin_addr=inet_addr("127.0.0.3")}"#,

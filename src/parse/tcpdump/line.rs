@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps() {
+    fn stamps_before_a_packet_are_read() {
         let of = |line: &str| stamp(line.as_bytes()).0;
         assert_eq!(of("198.51.100.10.40755 > 192.0.2.77.80: S"), Stamp::None);
         assert_eq!(of("1795345122.200113 IP"), Stamp::Epoch(1_795_345_122_200_113_000));

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names() {
+    fn ports_are_numbers_or_known_names() {
         let ports =
             ["80", "http", "imaps", "no-such-service", "65536", ""].map(|p| port(p.as_bytes()));
         assert_eq!(ports, [Some(80), Some(80), Some(993), None, None, None]);

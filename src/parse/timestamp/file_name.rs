@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_in_names() {
+    fn names_of_snapshots_tell_their_time() {
         let of = |name: &str| moment_in(name, &TimeZone::UTC).map_or("-".into(), |m| m.to_string());
         let want = "2026-11-22T11:03:13.000000Z";
         for name in [

@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms() {
+    fn dates_and_times_are_read_in_each_form() {
         let at = (10 * 3600 + 58 * 60 + 42) * SECOND;
         let day = date(2026, 11, 22);
         for (text, want) in [

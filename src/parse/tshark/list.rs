@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_of_wireshark() {
+    fn csv_of_wireshark_is_read() {
         let heading = r#""No.","Time","Delta","Source","Destination","Protocol","Length","Info""#;
         let log = Tshark::of(&[heading.as_bytes()]);
         let shown = |line: &str| match log.parse_line(line.as_bytes()) {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn lists_of_all_versions_are_read() {
         let syn = "Syn Some(40755) None";
         for line in [
             "    3   5.456047 198.51.100.7 → 192.0.2.77   GTP <TCP> 90 40755 → 80 [SYN] Seq=0 Win=64800 Len=0",
