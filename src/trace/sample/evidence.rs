@@ -20,7 +20,6 @@ use foldhash::HashMap;
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::PeerAddr;
 
-use super::learning::is_in_reach;
 use super::listeners::AddressFamily;
 use super::record::{Accept, Entry, Site};
 use super::socket_queries::confirms;
@@ -181,7 +180,7 @@ impl Evidence {
     /// accepted before. `family` is that of the listening socket; `None`: either.
     pub(super) fn enter(&mut self, entry: &Entry, family: Option<AddressFamily>) -> u64 {
         // Buffers on the heap may have another address in each call, of which nothing is learnt.
-        if !is_in_reach(entry.site) {
+        if !entry.site.is_in_reach() {
             return 0;
         }
         let proof = self.sites.entry(entry.site).or_default();

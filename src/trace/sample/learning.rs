@@ -10,15 +10,14 @@ use foldhash::HashMap;
 use crate::trace::procfs::AcceptCall;
 
 use super::evidence::Program;
-use super::record::{Accept, Buffer, Site};
+use super::record::{Accept, Buffer, MAX_STACK_BYTES, Site};
 
 /// How much of the stack samples hold as long as nothing is known: nginx, redis, memcached and Python
 /// need less than 400 bytes, socat 630. If it closes connections at once, the peers of those accepted
 /// before its samples grow are unknown.
 const UNKNOWN_STACK_BYTES: u32 = 1024;
-/// Samples hold this much of the stack at least, at most, and a multiple of that.
+/// Samples hold this much of the stack at least, and a multiple of that.
 const MIN_STACK_BYTES: u32 = 128;
-const MAX_STACK_BYTES: u32 = 4096;
 const STACK_STEP_BYTES: u32 = 8;
 /// Number of accepts whose samples hold the peer, after which the size of a program's samples is chosen.
 const ACCEPTS_TO_LEARN: u32 = 4;
@@ -43,12 +42,7 @@ impl Default for Mode {
 
 /// Whether samples can hold the buffer of a call of accept.
 pub(crate) fn can_reach(call: &AcceptCall) -> bool {
-    is_in_reach(Site::new(call.address, call.length, call.stack_pointer))
-}
-
-/// Whether samples can hold the buffer of these calls of accept.
-pub(super) fn is_in_reach(site: Site) -> bool {
-    site.reach().is_some_and(|reach| reach <= MAX_STACK_BYTES)
+    Site::new(call.address, call.length, call.stack_pointer).is_in_reach()
 }
 
 /// The modes of all programs.

@@ -8,6 +8,9 @@ use crate::sys::perf_ring::{RECORD_SAMPLE, records};
 use crate::sys::ptrace::Tid;
 use crate::trace::sockaddr::{self, MAX_SOCKADDR_BYTES, PeerAddr};
 
+/// Samples hold this much of the stack at most.
+pub(super) const MAX_STACK_BYTES: u32 = 4096;
+
 const LOST: u32 = 2;
 const COMM: u32 = 3;
 const EXIT: u32 = 4;
@@ -140,6 +143,11 @@ impl Site {
         let address = self.address.checked_add(MAX_SOCKADDR_BYTES as u64)?;
         let length = self.length.checked_add(size_of::<libc::socklen_t>() as u64)?;
         u32::try_from(address.max(length)).ok()
+    }
+
+    /// Whether samples can hold the buffer.
+    pub(super) fn is_in_reach(self) -> bool {
+        self.reach().is_some_and(|reach| reach <= MAX_STACK_BYTES)
     }
 }
 
