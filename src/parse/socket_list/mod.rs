@@ -182,14 +182,16 @@ const WITHOUT_CONNECTIONS: &str = "no TCP connection in any state is in it, so n
 /// The rank of an established connection.
 const ESTABLISHED: u8 = 2;
 
+fn moment_of_name(input: &Input, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
+    let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str())?;
+    moment_in(name, zone)
+}
+
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.zone();
-    let moment_of_name = |input: &Input| {
-        let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str());
-        name.and_then(|name| moment_in(name, &zone))
+    let moment_of = |input: &Input| {
+        moment_of_name(input, &zone).or_else(|| input.modified().map(RecordTime::from))
     };
-    let moment_of =
-        |input: &Input| moment_of_name(input).or_else(|| input.modified().map(RecordTime::from));
     inputs.sort_by_cached_key(&moment_of);
     let name = common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
@@ -200,7 +202,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut has_file_time = false;
     for mut input in inputs {
         let moment = moment_of(&input);
-        let is_of_file = moment.is_some() && moment_of_name(&input).is_none();
+        let is_of_file = moment.is_some() && moment_of_name(&input, &zone).is_none();
         let mut calendar = Calendar::new(&mut input, cx, &|text| match line(text) {
             (stamp, Line::Destroyed(_)) => stamp,
             _ => date_line(text),
