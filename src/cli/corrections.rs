@@ -147,16 +147,21 @@ fn correction(words: &[&str]) -> Option<String> {
         (word, _) if is_number(word) => Some(format!(
             "tcptally watch --port {word}  (a port), or: tcptally trace -p {word}  (a process)"
         )),
-        (word, _) => Some(match Path::new(word).metadata() {
-            Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => {
-                format!("tcptally trace -- {all}  (start it)")
-            }
-            Ok(_) => format!("tcptally parse {all}"),
-            Err(_) if word.contains(['/', '.']) => {
-                format!("tcptally parse {all}  (but there is no file '{word}')")
-            }
-            Err(_) => start_or_attach(word, &all),
-        }),
+        (word, _) => Some(start_or_parse(word, &all)),
+    }
+}
+
+/// Starts the program or reads the file of this name.
+fn start_or_parse(word: &str, all: &str) -> String {
+    match Path::new(word).metadata() {
+        Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => {
+            format!("tcptally trace -- {all}  (start it)")
+        }
+        Ok(_) => format!("tcptally parse {all}"),
+        Err(_) if word.contains(['/', '.']) => {
+            format!("tcptally parse {all}  (but there is no file '{word}')")
+        }
+        Err(_) => start_or_attach(word, all),
     }
 }
 
