@@ -4,9 +4,8 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::Give;
 use super::flow::{Flow, Incomplete, Translation, Unconfirmed};
-use super::observation::{PacketKind, PacketObservation};
+use super::observation::{Give, PacketKind, PacketObservation};
 use crate::parse::host::{Ends, Host};
 
 /// Maximum number of connections in each of the two sets of clients' ports that are remembered in a record without

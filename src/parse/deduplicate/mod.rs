@@ -20,14 +20,11 @@ use foldhash::quality::RandomState;
 use self::client::{ClientKey, Known, MAX_FLOWS, Rules};
 use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
 use self::generation::Generation;
-pub(super) use self::observation::{PacketKind, PacketObservation, point};
-use super::host::{Address, Ends, Host};
+pub(super) use self::observation::{Give, PacketKind, PacketObservation, point};
+use super::host::{Address, Host};
 use super::reader::{Context, Setting};
 use crate::model::plural;
 use crate::{RecordTime, ShortfallKind, SourceStatus};
-
-/// Takes a connection: its ends, and the time of its first packet.
-pub(super) type Give<'a> = dyn FnMut(Ends, Option<RecordTime>) + 'a;
 
 /// See the module.
 pub(super) struct Deduplicator {

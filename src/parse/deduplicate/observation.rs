@@ -7,6 +7,9 @@ use foldhash::fast::FixedState;
 use crate::RecordTime;
 use crate::parse::host::Ends;
 
+/// Takes a connection: its ends, and the time of its first packet.
+pub(in crate::parse) type Give<'a> = dyn FnMut(Ends, Option<RecordTime>) + 'a;
+
 /// The role of a packet in its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketKind {

@@ -1,6 +1,6 @@
 //! Packets in the orders in which records have them.
 
-use super::client::{MAX_FLOWS, MIN_OLDER};
+use super::client::{Client, MAX_FLOWS, MIN_OLDER};
 use super::*;
 use crate::model::connection::Connection;
 use crate::parse::Options;
@@ -280,11 +280,11 @@ fn all_connections_of_ports_in_a_record_without_times_are_bounded() {
             let syn = PacketObservation { time: None, isn: Some(isn * 100_000), ..syn(80) };
             let ends = Ends { client_port: Some(port), ..syn.ends.clone() };
             b.deduplicator.see(PacketObservation { ends, ..syn }, &mut |ends, time| {
-                b.given.push(ends.connection_at(time))
+                b.given.push(ends.connection_at(time));
             });
         }
         let sets = [&b.deduplicator.young, &b.deduplicator.old];
-        let remembered: usize = sets.iter().flat_map(|s| &s.clients).map(|c| c.len()).sum();
+        let remembered: usize = sets.iter().flat_map(|s| &s.clients).map(Client::len).sum();
         assert!(remembered <= 2 * (MAX_FLOWS + 40), "{remembered}");
     }
     assert_eq!(b.end(), total);

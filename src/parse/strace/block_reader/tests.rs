@@ -35,33 +35,34 @@ fn fast_path_reads_what_the_general_path_reads() {
     assert!(lines > 5_000, "{lines}");
 }
 
-/// The general path takes five times as long, and nothing else would tell.
-#[test]
-fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
-    let pids = [
-        "",
-        "7 ",
-        "12345 ",
-        "1234567 ",
-        "1001<nginx> ",
-        "[pid 1001] ",
-        "[pid  1001] ",
-        "[pid 1234567] ",
-    ];
-    let times = [
-        "",
-        "10:53:30 ",
-        "10:53:30.174673 ",
-        "1795344802.927766 ",
-        "     0.004183 ",
-        "   123.004183 ",
-        "10:53:30.174673 (+     0.008233) ",
-        "1795344802.927766 (+   123.315166) ",
-    ];
+const PROCESSES: [&str; 8] = [
+    "",
+    "7 ",
+    "12345 ",
+    "1234567 ",
+    "1001<nginx> ",
+    "[pid 1001] ",
+    "[pid  1001] ",
+    "[pid 1234567] ",
+];
+
+const TIMES: [&str; 8] = [
+    "",
+    "10:53:30 ",
+    "10:53:30.174673 ",
+    "1795344802.927766 ",
+    "     0.004183 ",
+    "   123.004183 ",
+    "10:53:30.174673 (+     0.008233) ",
+    "1795344802.927766 (+   123.315166) ",
+];
+
+/// Lines that the fast path reads, without process and time.
+fn usual_calls() -> [String; 12] {
     let v4 =
         "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
     let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
-    let calls = [
+    [
         format!("accept4(4, {v4}, SOCK_CLOEXEC|SOCK_NONBLOCK) = 12"),
         format!("accept4(1234567, {v6}, SOCK_NONBLOCK) = 1234567 <0.000019>"),
         format!("accept(4, {v4}) = 12"),
@@ -76,38 +77,40 @@ fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
         "close(7</tmp/a>)                        = 0 <0.000019>".to_owned(),
         "accept4(12345,  <unfinished ...>".to_owned(),
         "close(1234567)                          = 0".to_owned(),
-    ];
+    ]
+}
+
+/// Reads a line behind a prefix, and the next one, whose prefix is known then.
+fn check_behind_prefix(prefix: &str, line: &str) {
+    let text = format!("{prefix}{line}");
+    let bytes = text.as_bytes();
+    let mut reader = BlockReader { block: &mut Block::default() };
+    let mut state = State::default();
+    assert!(reader.line_behind_prefixes(bytes, 0..text.len() - 1, &mut state), "{text}");
+    let mut padded = [0; window::LENGTH];
+    let known = state.prefixes.read(window::first_bytes(bytes, &mut padded));
+    assert_eq!(known.is_some(), prefix.ends_with(' '), "{text}");
+    if let Some((wrapper, length)) = known {
+        assert_eq!(length, prefix.len(), "{text}");
+        let read = reader.line_behind_known_prefixes(bytes, 0, length, wrapper, &mut state);
+        assert_eq!(read, Some(text.len()), "{text}");
+    }
+}
+
+/// The general path takes five times as long, and nothing else would tell.
+#[test]
+fn accepts_behind_every_usual_prefix_are_read_by_the_fast_path() {
+    let calls = usual_calls();
     let block = Block::default();
-    for ((pid, time), call) in pids
-        .iter()
-        .flat_map(|pid| times.map(|time| (pid, time)))
-        .flat_map(|p| calls.iter().map(move |c| (p, c)))
-    {
-        let text = format!("{pid}{time}{call}\n");
+    let heads = PROCESSES.iter().flat_map(|process| TIMES.map(|time| format!("{process}{time}")));
+    for (head, call) in heads.flat_map(|head| calls.iter().map(move |call| (head.clone(), call))) {
+        let text = format!("{head}{call}\n");
         let mut padded = [0; window::LENGTH];
         let bytes = window::first_bytes(text.as_bytes(), &mut padded);
         let read = fast_path::line(bytes, &block.briefs.recent, &mut Meanings::default());
         assert!(read.is_some(), "{text}");
         for prefix in PREFIXES_OF_FAST_PATH {
-            let text = format!("{prefix}{text}");
-            let mut reader = BlockReader { block: &mut Block::default() };
-            let part = 0..text.len() - 1;
-            let mut state = State::default();
-            assert!(reader.line_behind_prefixes(text.as_bytes(), part, &mut state), "{text}");
-            // The next line.
-            let known = state.prefixes.read(window::first_bytes(text.as_bytes(), &mut padded));
-            assert_eq!(known.is_some(), prefix.ends_with(' '), "{text}");
-            if let Some((wrapper, length)) = known {
-                assert_eq!(length, prefix.len(), "{text}");
-                let read = reader.line_behind_known_prefixes(
-                    text.as_bytes(),
-                    0,
-                    length,
-                    wrapper,
-                    &mut state,
-                );
-                assert_eq!(read, Some(text.len()), "{text}");
-            }
+            check_behind_prefix(prefix, &text);
         }
     }
 }

@@ -56,7 +56,7 @@ impl Calls {
     }
 
     /// Whether the log shows how sockets were opened, so that those that are not TCP are known.
-    pub fn shows_sockets(&self) -> bool {
+    pub(in crate::parse::strace) fn shows_sockets(&self) -> bool {
         self.sockets_seen
     }
 
