@@ -1,52 +1,35 @@
 //! The time in the name of a file, as programs that take snapshots write it.
 
+use std::sync::LazyLock;
+
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
+use regex::Regex;
 
 use crate::RecordTime;
-use crate::parse::cursor::Cursor;
 
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
 /// `1795345122`.
 pub(crate) fn moment_in(name: &str, zone: &TimeZone) -> Option<RecordTime> {
-    let mut numbers = name.split(|c: char| !c.is_ascii_digit());
-    if let Some(seconds) = numbers.find(|number| number.len() == 10 && number.starts_with('1')) {
-        return Some(jiff::Timestamp::from_second(seconds.parse().ok()?).ok()?.into());
+    // The crate is built without Unicode's classes, such as \d.
+    static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            "(20[0-9]{2})-?([0-9]{2})-?([0-9]{2})[-_T. ]?\
+             ([0-9]{2})[-_:.h]?(?:([0-9]{2})[-_:.m]?([0-9]{2})?)?",
+        )
+        .ok()
+    });
+    static EPOCH: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new("(?:^|[^0-9])(1[0-9]{9})(?:[^0-9]|$)").ok());
+    if let Some(found) = EPOCH.as_ref()?.captures(name) {
+        return Some(jiff::Timestamp::from_second(found[1].parse().ok()?).ok()?.into());
     }
-    let name = name.as_bytes();
-    let [year, month, day, hour, minute, second] =
-        (0..name.len()).find_map(|at| Cursor(&name[at..]).date_and_clock())?;
-    let date = Date::new(2000 + i16::from(year), month, day).ok()?;
-    let time = Time::new(hour, minute, second, 0).ok()?;
+    let found = DATE.as_ref()?.captures(name)?;
+    let part = |n: usize| found.get(n).map_or(Some(0), |m| m.as_str().parse::<i8>().ok());
+    let date = Date::new(found[1].parse().ok()?, part(2)?, part(3)?).ok()?;
+    let time = Time::new(part(4)?, part(5)?, part(6)?, 0).ok()?;
     let at = zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().ok()?;
     Some(at.into())
-}
-
-impl Cursor<'_> {
-    /// Year of this century, month, day, hour, minute and second, with or without separators. The minute and the
-    /// second may be absent.
-    fn date_and_clock(mut self) -> Option<[i8; 6]> {
-        self.require(b"20")?;
-        let year = self.two_digits()?;
-        self.separator(b"-");
-        let month = self.two_digits()?;
-        self.separator(b"-");
-        let day = self.two_digits()?;
-        self.separator(b"-_T. ");
-        let hour = self.two_digits()?;
-        self.separator(b"-_:.h");
-        let minute = self.two_digits();
-        self.separator(b"-_:.m");
-        let second = minute.and_then(|_| self.two_digits());
-        Some([year, month, day, hour, minute.unwrap_or(0), second.unwrap_or(0)].map(|n| n as i8))
-    }
-
-    /// Steps over one of these characters, if one is here.
-    fn separator(&mut self, any: &[u8]) {
-        if any.contains(&self.peek()) {
-            self.skip(1);
-        }
-    }
 }
 
 #[cfg(test)]

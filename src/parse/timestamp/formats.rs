@@ -107,7 +107,7 @@ impl Cursor<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn two_digits(&mut self) -> Option<i64> {
+    fn two_digits(&mut self) -> Option<i64> {
         let [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] = self.0 else { return None };
         self.0 = rest;
         Some(i64::from(a - b'0') * 10 + i64::from(b - b'0'))
