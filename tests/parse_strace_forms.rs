@@ -136,7 +136,7 @@ fn accepts_without_an_address_count_as_unknown_peers() {
 
 #[test]
 fn the_number_of_unknown_peers_is_told_in_the_singular_or_plural() {
-    for (count, told) in [(1, "client's address of 1 connection;"), (2, "of 2 connections;")] {
+    for (count, told) in [(1, "client's address of 1 connection "), (2, "of 2 connections ")] {
         let (_, outcome) = read(&"accept(3, NULL, NULL) = 4\n".repeat(count));
         let warnings = &outcome.status.warnings;
         assert!(warnings.iter().any(|w| w.contains(told)), "{warnings:?}");

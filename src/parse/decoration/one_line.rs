@@ -71,7 +71,8 @@ fn divide_json_list(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     escaped::unescape(divided)
 }
 
-fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+/// Puts line feeds where lines end in HTML.
+pub(super) fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     convert_lines(raw, 64 * LONGEST, |line, text| replace(line, &HTML, text))
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::clean;
+use super::{clean, one_line};
 use crate::parse::input::source::convert_lines;
 use crate::parse::lines::LONGEST;
 
@@ -34,7 +34,8 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
 
 /// The text of `raw` before it was copied from a web page.
 pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    convert_lines(raw, LONGEST, clean_line)
+    // A page may have all its lines in one.
+    convert_lines(one_line::divide_html(raw), LONGEST, clean_line)
 }
 
 fn clean_line(line: &[u8], text: &mut Vec<u8>) {
