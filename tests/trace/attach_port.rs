@@ -132,7 +132,7 @@ fn a_listener_of_another_user_makes_the_report_incomplete() {
 
 /// Whether a process has a socket at all: the C server opens one to listen, and no other before
 /// its first client.
-fn listens(pid: u32) -> bool {
+pub fn listens(pid: u32) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     let links = descriptors.filter_map(|d| std::fs::read_link(d.ok()?.path()).ok());
     links.filter(|l| l.to_string_lossy().starts_with("socket:")).count() == 1

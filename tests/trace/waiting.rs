@@ -5,6 +5,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
+use crate::attach_port::listens;
 use crate::harness::*;
 
 /// Runs `f` where the kernel counts the connections of nobody else.
@@ -130,6 +131,7 @@ fn a_second_listener_just_before_the_end_is_reported() {
         let _plain = first.start(&stage, User::Oneself);
         wait_until_said(&mut run, "attached to", 1);
         let other = second.start(&stage, User::Oneself);
+        wait_for("both listen", || listens(other.pid).then_some(()));
         let report = run.end_attached();
         let said = format!("process {} (server) listens on", other.pid);
         assert!(report.warnings().contains(&said), "{}", report.warnings());

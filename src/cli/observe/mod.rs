@@ -29,7 +29,6 @@ pub(super) fn observe<L: EventSource>(
 ) -> anyhow::Result<i32> {
     let duration = what.duration;
     let has_output_file = what.output.stream().is_none();
-    let quiet = what.request.quiet;
     let mut state = State::new(what)?;
     let (has_started, started) = channel();
     let run = || -> anyhow::Result<_> {
@@ -62,10 +61,6 @@ pub(super) fn observe<L: EventSource>(
     let written = written != Written::Failed;
     let ending = match ending? {
         Ending::CommandDetached(pid) => {
-            let text = format_args!(
-                "counting has ended; the command (process {pid}) continues, and Ctrl-C ends it"
-            );
-            message::notice(quiet, text);
             wake::reopen_at_hangup(false);
             trace::supervise(pid)?
         }
@@ -122,6 +117,7 @@ fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<E
                 state.take(connection);
             }
             state.end(source.status());
+            state.tell_of_command();
         }
     }
 }

@@ -343,6 +343,14 @@ impl State {
         wake::reopen_at_hangup(false);
     }
 
+    /// Tells that a command continues after counting has ended.
+    pub(super) fn tell_of_command(&self) {
+        if self.has_command {
+            let text = "counting has ended; the command continues, and Ctrl-C ends it";
+            message::notice_in_background(self.reporter.request.quiet, text);
+        }
+    }
+
     /// Writes the tally unless that has been done, and waits until everything is written.
     pub(super) fn finish(self, mut status: SourceStatus) -> Written {
         status.ended.get_or_insert_with(RecordTime::now);

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use memchr::memmem;
 
-use super::escaped;
+use super::{clean, escaped};
 use crate::parse::input::Conversion;
 use crate::parse::input::source::convert_lines;
 use crate::parse::lines::LONGEST;
@@ -71,9 +71,17 @@ fn divide_json_list(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     escaped::unescape(divided)
 }
 
-/// Puts line feeds where lines end in HTML.
+/// Divides the lines of a web page, and restores its characters.
 pub(super) fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    convert_lines(raw, 64 * LONGEST, |line, text| replace(line, &HTML, text))
+    let lines = convert_lines(raw, 64 * LONGEST, |line, text| replace(line, &HTML, text));
+    convert_lines(lines, LONGEST, |line, text| {
+        let (line, feed) = match line.strip_suffix(b"\n") {
+            Some(line) => (line, &b"\n"[..]),
+            None => (line, &b""[..]),
+        };
+        text.extend_from_slice(&clean::joined(line));
+        text.extend_from_slice(feed);
+    })
 }
 
 /// Appends the strings of a list, which stands between `begin` and `end`.

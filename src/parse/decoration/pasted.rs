@@ -6,8 +6,6 @@
 use std::io::Read;
 
 use super::{clean, one_line};
-use crate::parse::input::source::convert_lines;
-use crate::parse::lines::LONGEST;
 
 /// Entities that stand for the characters between the words of records.
 const ENTITIES: &[&[u8]] = &[b"&gt;", b"&lt;", b"&quot;", b"&#34;", b"&#60;", b"&#62;"];
@@ -32,19 +30,9 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
 }
 
-/// The text of `raw` before it was copied from a web page.
+/// The text of `raw` before it was copied from a web page, which may have all its lines in one.
 pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    // A page may have all its lines in one.
-    convert_lines(one_line::divide_html(raw), LONGEST, clean_line)
-}
-
-fn clean_line(line: &[u8], text: &mut Vec<u8>) {
-    let (line, feed) = match line.strip_suffix(b"\n") {
-        Some(line) => (line, &b"\n"[..]),
-        None => (line, &b""[..]),
-    };
-    text.extend_from_slice(&clean::joined(line));
-    text.extend_from_slice(feed);
+    one_line::divide_html(raw)
 }
 
 #[cfg(test)]
