@@ -67,7 +67,9 @@ fn of_mail(text: &Text<'_>) -> Option<Conversion> {
 
 /// Lines that a logger has joined, with a mark for each line feed.
 fn of_marked_lines(text: &Text<'_>) -> Option<Conversion> {
-    let may_have_marks = text.format.is_none_or(|format| format.is_text && !format.is_json);
+    let begins_json = matches!(text.head.trim_ascii_start().first(), Some(b'{' | b'['));
+    let may_have_marks =
+        text.format.is_none_or(|format| format.is_text && !(format.is_json && begins_json));
     may_have_marks.then(|| one_line::divider(text.head, |line| text.has_line(line)))?
 }
 
