@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(divided("a: x#012accept(#0113)#012\n").unwrap(), "a: x\naccept(\t3)\n\n");
         assert_eq!(divided("['x', 'accept(3)']\n").unwrap(), "x\naccept(3)\n");
         assert_eq!(divided("[\"x\", \"accept(\\\"3\\\")\"]\n").unwrap(), "x\naccept(\"3\")\n");
-        assert_eq!(divided("<p>x<br/>accept(3)</p>\n").unwrap(), "<p>x\naccept(3)\n\n");
+        assert_eq!(divided("<p>x<br/>accept(3)</p>\n").unwrap(), "x\naccept(3)\n\n");
     }
 
     #[test]
