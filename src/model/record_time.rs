@@ -24,6 +24,12 @@ impl RecordTime {
         Timestamp::now().into()
     }
 
+    /// Nanoseconds since the beginning of its kind of time.
+    pub(crate) fn nanoseconds(self) -> i64 {
+        let (RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) = self;
+        ns
+    }
+
     /// The clock time, if this is one.
     pub fn timestamp(self) -> Option<Timestamp> {
         match self {

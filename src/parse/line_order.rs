@@ -1,7 +1,7 @@
 //! [`LineOrder`]: whether the lines of a record are in the order of their times. Search engines for logs export the
 //! newest line first.
 
-use super::timestamp::{DAY, Stamp};
+use super::timestamp::{DAY, SECOND, Stamp};
 use crate::ShortfallKind;
 use crate::model::SourceStatus;
 
@@ -51,7 +51,7 @@ fn position(stamp: Stamp) -> Option<i64> {
         Stamp::Epoch(ns) | Stamp::Uptime(ns) | Stamp::Elapsed(ns) | Stamp::Clock(ns) => Some(ns),
         Stamp::Civil(date, ns) => {
             let midnight = date.duration_since(jiff::civil::date(1970, 1, 1)).as_secs();
-            Some(midnight.saturating_mul(1_000_000_000).saturating_add(ns))
+            Some(midnight.saturating_mul(SECOND).saturating_add(ns))
         }
         Stamp::Yearless(month, day, ns) => {
             Some((i64::from(month) * 31 + i64::from(day)) * DAY + ns)

@@ -55,6 +55,7 @@ const SOCKET_LIST: &str =
     " (this list of sockets is not read; print it with netstat -an, ss -tan or lsof -nP -iTCP)";
 const TSHARK: &str = " (this output of tshark is not read; give the capture itself, or its packet list: tshark -n -t ad -r FILE)";
 const FLOWS: &str = " (flows of this program are not read; give the packets in a capture, or NetFlow in the text of nfdump -6 -o long)";
+const WINDOWS: &str = " (events of Windows are not read; use the log of its firewall with LogAllowed, or netstat -ano)";
 const SERVER: &str = " (logs of this program are not read; 'tcptally watch' counts the connections to the server's port)";
 
 const KINDS: &[Kind] = &[
@@ -114,14 +115,8 @@ const KINDS: &[Kind] = &[
         marks: &["# DURATION", "TID", "FUNCTION"],
         hint: " (a trace of functions is not read; trace system calls: strace -f -e trace=network)",
     },
-    Kind {
-        marks: &["Initiated", "DestinationIp"],
-        hint: " (events of Windows are not read; use the log of its firewall with LogAllowed, or netstat -ano)",
-    },
-    Kind {
-        marks: &["SourceAddress", "DestPort"],
-        hint: " (events of Windows are not read; use the log of its firewall with LogAllowed, or netstat -ano)",
-    },
+    Kind { marks: &["Initiated", "DestinationIp"], hint: WINDOWS },
+    Kind { marks: &["SourceAddress", "DestPort"], hint: WINDOWS },
     Kind { marks: &[" ACCEPT from IP="], hint: SERVER },
     Kind { marks: &[" slot=", " connection from "], hint: SERVER },
     Kind { marks: &["accepting connection from AF="], hint: SERVER },

@@ -58,11 +58,8 @@ impl Requests {
             WrittenFor::Request => (IDLE, 0),
             WrittenFor::Either(lasted) => (ROUNDING, lasted),
         };
-        let (Some(port), Some(RecordTime::Clock(now) | RecordTime::Elapsed(now))) =
-            (ends.client_port, time)
-        else {
-            return false;
-        };
+        let (Some(port), Some(time)) = (ends.client_port, time) else { return false };
+        let now = time.nanoseconds();
         if self.young.len() >= MAX_PAIRS || now.abs_diff(self.begun) > IDLE.unsigned_abs() {
             self.begun = now;
             self.old = std::mem::take(&mut self.young);

@@ -91,7 +91,7 @@ impl Sessions {
         time: Option<RecordTime>,
     ) -> bool {
         let key = self.key(ends, number);
-        self.note(nanoseconds(time));
+        self.note(time.map(RecordTime::nanoseconds));
         if let Some(place) = self.places.remove(&key)
             && let Ok(at) = usize::try_from(place - self.released)
         {
@@ -170,13 +170,9 @@ impl Sessions {
     }
 }
 
-fn nanoseconds(time: Option<RecordTime>) -> Option<i64> {
-    time.map(|(RecordTime::Clock(ns) | RecordTime::Elapsed(ns))| ns)
-}
-
 /// When the session of an end began.
 fn begun(event: &Event, time: Option<RecordTime>) -> Option<i64> {
-    nanoseconds(time).map(|time| time.saturating_sub(event.before))
+    time.map(|time| time.nanoseconds().saturating_sub(event.before))
 }
 
 /// How long the session of an end lasted.

@@ -82,8 +82,8 @@ impl Interval {
                     IntervalLength::Time(ns) => ns,
                     IntervalLength::Days(n) => i64::from(n) * 86_400_000_000_000,
                 };
-                let (RecordTime::Clock(t) | RecordTime::Elapsed(t)) = time;
-                let start = time.shifted(SignedDuration::from_nanos(-t.rem_euclid(ns)));
+                let passed = time.nanoseconds().rem_euclid(ns);
+                let start = time.shifted(SignedDuration::from_nanos(-passed));
                 (start, start.shifted(SignedDuration::from_nanos(ns)))
             }
         }

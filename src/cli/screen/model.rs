@@ -82,8 +82,7 @@ pub(super) fn slot_of(time: RecordTime) -> i64 {
 }
 
 fn seconds(time: RecordTime) -> f64 {
-    let (RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) = time;
-    ns as f64 / 1e9
+    time.nanoseconds() as f64 / 1e9
 }
 
 /// A row of the table.

@@ -136,8 +136,7 @@ fn statistic(field: &Field, stats: &TcpStats) -> Json {
 }
 
 fn micros(time: RecordTime) -> i64 {
-    let (RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) = time;
-    ns.div_euclid(1000)
+    time.nanoseconds().div_euclid(1000)
 }
 
 /// A time: microseconds after `base`, or a text if it is of another kind.

@@ -133,10 +133,7 @@ impl Deduplicator {
             }
             return;
         };
-        let now = match s.time {
-            Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => ns,
-            None => 0,
-        };
+        let now = s.time.map_or(0, RecordTime::nanoseconds);
         // The set of known connections must not depend on whether `established` was requested.
         if s.kind != PacketKind::Onward {
             self.turn_over(s.time, now, give);

@@ -78,10 +78,7 @@ impl Pairs {
         if flow.flags.is_some_and(|flags| flags & SYN == 0) {
             return;
         }
-        let first = match flow.first {
-            Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => ns,
-            None => 0,
-        };
+        let first = flow.first.map_or(0, RecordTime::nanoseconds);
         let side = Side {
             time: flow.first,
             first,

@@ -270,11 +270,7 @@ impl TracepointWatcher {
     fn read(&mut self, until: Option<u64>) {
         self.read_at = Instant::now();
         let horizon = self.capture.drain();
-        let offset = match RecordTime::now() {
-            RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => {
-                ns.wrapping_sub(monotonic_now() as i64)
-            }
-        };
+        let offset = RecordTime::now().nanoseconds().wrapping_sub(monotonic_now() as i64);
         while let Some(record) = self.capture.next_until(until.unwrap_or(horizon)) {
             self.see(&record, offset);
         }
