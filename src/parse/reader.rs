@@ -177,15 +177,6 @@ impl Context<'_> {
         self.status.record_shortfall(kind, (!is_shown).into(), format!("{name}: {text}"));
     }
 
-    /// Tells that connections have the time of a file, if some have: a copy of it may have another one.
-    pub(crate) fn note_file_time(&mut self, has_file_time: bool, name: &str) {
-        if has_file_time {
-            self.status.warn(format!(
-                "{name}: the record has no time of its own; the connections have that of the file's last change"
-            ));
-        }
-    }
-
     /// What could not be read so far, to compare with [`record_input`](Context::record_input).
     pub(crate) fn shortfalls(&self) -> u64 {
         let counts = self.status.shortfalls().iter().map(|s| s.count);

@@ -279,6 +279,9 @@ fn snapshots_without_a_time_say_that_the_time_is_the_file_s() {
         std::fs::rename(&record.path, &dated).unwrap();
         let gave = run(&mut tcptally(&["parse", &dated]));
         assert!(!gave.unwrapped().contains(note), "{}", gave.out);
+        let gave = Record::new(&format!("Sun Nov 22 11:03:13 UTC 2026\n{list}")).parse(&[]);
+        assert!(gave.out.contains("2026-11-22"), "{}", gave.out);
+        assert!(!gave.unwrapped().contains(note), "date(1) tells it: {}", gave.out);
     }
 }
 

@@ -5,19 +5,18 @@ pub(super) mod entry;
 pub(super) mod tables;
 
 use std::io;
-use std::path::Path;
 
 use hashbrown::HashMap;
 use memchr::memmem;
 
 use self::entry::{Entry, Event, Line};
-use self::tables::{FlowKey, Tables, flow_key};
+use self::tables::{FlowKey, Moment, Tables, flow_key};
 use super::cursor::Cursor;
 use super::input::Input;
 use super::line_order::LineOrder;
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
-use super::timestamp::{Calendar, Stamp, moment_in};
+use super::timestamp::{Calendar, Stamp};
 use crate::model::plural;
 use crate::{Connection, RecordTime, ShortfallKind};
 
@@ -57,21 +56,13 @@ fn has(head: &[u8], text: &str, xml: &str) -> bool {
 
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.zone();
-    let moment_of = |name: &str| moment_in(name, &zone);
-    inputs.sort_by_cached_key(|input| {
-        let path = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
-        path.and_then(moment_of).or_else(|| input.modified().map(RecordTime::from))
-    });
+    inputs.sort_by_cached_key(|input| Moment::of_file(input, &zone).time);
     let name = super::common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
     let mut flows = Flows::default();
-    let mut has_file_time = false;
     for mut input in inputs {
-        let file = input.path().and_then(Path::file_name).and_then(|n| n.to_str());
-        let of_name = file.and_then(moment_of);
-        let record_time = of_name.or_else(|| input.modified().map(RecordTime::from));
-        has_file_time |= of_name.is_none() && record_time.is_some();
-        let end = text(&mut input, record_time, &mut tables, &mut flows, cx);
+        let moment = Moment::of_file(&input, &zone);
+        let end = text(&mut input, moment, &mut tables, &mut flows, cx);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
@@ -79,7 +70,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let is_shown = flows.tcp > 0 || flows.others == 0;
     let text = "no flow in it is of TCP, so nothing shows that such flows were asked for";
     cx.require_evidence(is_shown, &name, text);
-    cx.note_file_time(has_file_time && tables.count() > 0, &name);
+    tables.note_file_time(&name, cx.status);
     match tables.count() {
         0 => {}
         1 => cx.status.warn(format!(
@@ -109,7 +100,7 @@ fn snapshot(entry: &Entry, tables: &mut Tables, cx: &mut Context<'_>) {
 /// A file of events, or of one or more snapshots.
 fn text(
     input: &mut Input,
-    record_time: Option<RecordTime>,
+    moment: Moment,
     tables: &mut Tables,
     flows: &mut Flows,
     cx: &mut Context<'_>,
@@ -123,7 +114,7 @@ fn text(
     let calendar = Calendar::new(input, cx, &stamp);
     let order = LineOrder::default();
     let mut file =
-        File { tables, events, calendar, record_time, listing: false, damaged: 0, flows, order };
+        File { tables, events, calendar, moment, listing: false, damaged: 0, flows, order };
     let end = lines::blocks(input, |block, _| {
         lines::each(block, |line, _| {
             if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
@@ -182,7 +173,8 @@ struct File<'a> {
     tables: &'a mut Tables,
     events: Events,
     calendar: Calendar,
-    record_time: Option<RecordTime>,
+    /// Of the file.
+    moment: Moment,
     /// A snapshot has begun.
     listing: bool,
     /// TCP flows that could not be read.
@@ -211,8 +203,8 @@ impl File<'_> {
                 }
             }
             Line::Tcp(entry) => {
-                let record_time = self.calendar.record_time(entry.stamp).or(self.record_time);
-                self.begin(record_time);
+                let time = self.calendar.record_time(entry.stamp);
+                self.begin(time.map_or(self.moment, Moment::from));
                 snapshot(&entry, self.tables, cx);
             }
             Line::OtherFlow => {}
@@ -221,16 +213,16 @@ impl File<'_> {
                 let stamp = date_line(text);
                 if let Some(record_time) = self.calendar.record_time(stamp) {
                     self.listing = false;
-                    self.begin(Some(record_time));
+                    self.begin(record_time.into());
                 }
             }
         }
     }
 
-    fn begin(&mut self, record_time: Option<RecordTime>) {
+    fn begin(&mut self, moment: Moment) {
         if !self.listing {
             self.listing = true;
-            self.tables.begin(record_time);
+            self.tables.begin(moment);
         }
     }
 }

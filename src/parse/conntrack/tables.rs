@@ -3,10 +3,13 @@
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
+use jiff::tz::TimeZone;
+
 use super::entry::{ENDING, Entry, TIME_WAIT};
 use crate::parse::host::{Ends, Host};
-use crate::parse::timestamp::SECOND;
-use crate::{Connection, RecordTime};
+use crate::parse::input::Input;
+use crate::parse::timestamp::{SECOND, moment_in};
+use crate::{Connection, RecordTime, SourceStatus};
 
 /// The key of a flow: client, its port, server, its port.
 pub(crate) type FlowKey = (Host, Option<u16>, Host, Option<u16>);
@@ -31,27 +34,67 @@ struct Known {
     held: Option<Connection>,
 }
 
+/// When a snapshot was taken, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    /// The time.
+    pub time: Option<RecordTime>,
+    /// Whether it is the time at which the file was last changed, which a copy of it may not have.
+    pub is_of_file: bool,
+}
+
+impl Moment {
+    /// The time in the name of a file, or else that of its last change.
+    pub(crate) fn of_file(input: &Input, zone: &TimeZone) -> Moment {
+        let name = input.path().and_then(|path| path.file_name()?.to_str());
+        match name.and_then(|name| moment_in(name, zone)) {
+            Some(time) => time.into(),
+            None => Moment { time: input.modified().map(RecordTime::from), is_of_file: true },
+        }
+    }
+}
+
+impl From<RecordTime> for Moment {
+    /// A time that the record has.
+    fn from(time: RecordTime) -> Moment {
+        Moment { time: Some(time), is_of_file: false }
+    }
+}
+
 /// Finds new connections in a sequence of snapshots. Keeps the flows of the last one.
 pub(crate) struct Tables {
     flows: HashMap<FlowKey, Known, RandomState>,
     number: u64,
     record_time: Option<RecordTime>,
+    /// Whether any snapshot has the time of its file.
+    has_file_time: bool,
     established: bool,
 }
 
 impl Tables {
     /// Creates it; with `established`, only established connections are given.
     pub(crate) fn new(established: bool) -> Tables {
-        Tables { flows: HashMap::default(), number: 0, record_time: None, established }
+        let (flows, number, record_time, has_file_time) = Default::default();
+        Tables { flows, number, record_time, has_file_time, established }
     }
 
     /// Begins the next snapshot.
-    pub(crate) fn begin(&mut self, record_time: Option<RecordTime>) {
+    pub(crate) fn begin(&mut self, moment: Moment) {
         // A flow that is missing in a snapshot has ended.
         let last = self.number;
         self.flows.retain(|_, known| known.seen == last);
         self.number += 1;
-        self.record_time = record_time;
+        self.record_time = moment.time;
+        self.has_file_time |= moment.is_of_file && moment.time.is_some();
+    }
+
+    /// Notes that connections have the time of a file, if some have.
+    pub(crate) fn note_file_time(&self, name: &str, status: &mut SourceStatus) {
+        if self.has_file_time {
+            status.warn(format!(
+                "{name}: the record has no time of its own; the connections have that of the file's last change"
+            ));
+        }
     }
 
     /// Returns the number of snapshots so far.
@@ -62,10 +105,7 @@ impl Tables {
     /// Adds one entry of the current snapshot; passes new connections to `give`.
     pub(crate) fn take(&mut self, entry: &Entry, give: &mut dyn FnMut(Connection)) {
         let age = entry.age.and_then(|s| s.checked_mul(SECOND));
-        let at = match self.record_time {
-            Some(RecordTime::Clock(ns) | RecordTime::Elapsed(ns)) => Some(ns),
-            None => None,
-        };
+        let at = self.record_time.map(RecordTime::nanoseconds);
         let start = at.zip(age).map(|(at, age)| at.saturating_sub(age));
         let ends = &entry.ends;
         let flow = flow_key(ends);
@@ -152,7 +192,7 @@ mod tests {
         let mut tables = Tables::new(false);
         let mut given = 0;
         for (n, entries) in snapshots.iter().enumerate() {
-            tables.begin(Some(RecordTime::Clock(n as i64 * 20 * SECOND)));
+            tables.begin(RecordTime::Clock(n as i64 * 20 * SECOND).into());
             for (state, rest) in *entries {
                 let line = format!(
                     "tcp 6 {state} src=198.51.100.1 dst=192.0.2.77 sport=5 dport=80 {rest}"

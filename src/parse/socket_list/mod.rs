@@ -13,21 +13,20 @@ mod socket;
 mod table;
 
 use std::io;
-use std::path::Path;
 
 use self::line::{is_header, is_weak_header, line};
 use self::socket::Line;
 use crate::model::plural;
 use crate::parse::conntrack::date_line;
 use crate::parse::conntrack::entry::Entry;
-use crate::parse::conntrack::tables::Tables;
+use crate::parse::conntrack::tables::{Moment, Tables};
 use crate::parse::decoration::layers;
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::{Input, common_name};
 use crate::parse::lines;
 use crate::parse::port_uses::{Direction, PortUses};
 use crate::parse::reader::{Context, RecordFormat, Setting};
-use crate::parse::timestamp::{Calendar, moment_in};
+use crate::parse::timestamp::Calendar;
 use crate::{Connection, RecordTime, ShortfallKind};
 
 /// Lists of ss and netstat.
@@ -182,27 +181,17 @@ const WITHOUT_CONNECTIONS: &str = "no TCP connection in any state is in it, so n
 /// The rank of an established connection.
 const ESTABLISHED: u8 = 2;
 
-fn moment_of_name(input: &Input, zone: &jiff::tz::TimeZone) -> Option<RecordTime> {
-    let name = input.path().and_then(Path::file_name).and_then(|name| name.to_str())?;
-    moment_in(name, zone)
-}
-
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.zone();
-    let moment_of = |input: &Input| {
-        moment_of_name(input, &zone).or_else(|| input.modified().map(RecordTime::from))
-    };
-    inputs.sort_by_cached_key(&moment_of);
+    inputs.sort_by_cached_key(|input| Moment::of_file(input, &zone).time);
     let name = common_name(inputs.iter());
     let mut tables = Tables::new(cx.options.established);
     let mut uses = PortUses::new(cx.options.port);
     let local = cx.options.local.clone();
     let (mut unknown, mut lists, mut destroyed) = (0, 0, 0);
     let (mut shown, mut others) = (0, 0);
-    let mut has_file_time = false;
     for mut input in inputs {
-        let moment = moment_of(&input);
-        let is_of_file = moment.is_some() && moment_of_name(&input, &zone).is_none();
+        let moment = Moment::of_file(&input, &zone);
         let mut calendar = Calendar::new(&mut input, cx, &|text| match line(text) {
             (stamp, Line::Destroyed(_)) => stamp,
             _ => date_line(text),
@@ -223,8 +212,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         lists += u64::from(!file.sockets.is_empty() || file.destroyed == 0);
         let mut sockets = file.sockets.into_iter().peekable();
         for (number, date) in file.lists.iter().enumerate() {
-            has_file_time |= is_of_file && date.is_none();
-            tables.begin(date.or(moment));
+            tables.begin(date.map_or(moment, Moment::from));
             while let Some((_, ends, rank)) = sockets.next_if(|(list, ..)| *list == number as u64) {
                 match direction(&ends, &file.listening, &uses, &cx.options.local) {
                     Direction::Inbound => {
@@ -242,7 +230,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     }
     cx.require_evidence(shown > 0 || others == 0, &name, WITHOUT_CONNECTIONS);
     cx.is_known_line = Some(Box::new(|text| line(text).1 != Line::Other));
-    cx.note_file_time(has_file_time, &name);
+    tables.note_file_time(&name, cx.status);
     report(&name, unknown, if lists == 0 { None } else { Some(tables.count()) }, cx);
     if destroyed > 0 {
         warn_of_open_sockets(&name, cx);
