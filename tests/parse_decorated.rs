@@ -186,6 +186,10 @@ const WRAPPINGS: &[(&str, Wrapping)] = &[
         format!("log:\n{}", text.lines().map(|l| format!("  - {}\n", json!(l))).collect::<String>())
     }),
     ("one line of HTML", |text| html(text.trim_end()).replace('\n', "<br/>") + "\n"),
+    ("line feeds as escapes", |text| {
+        let quoted = json!(text.trim_end()).to_string();
+        quoted[1..quoted.len() - 1].to_owned() + "\n"
+    }),
     ("lines wrapped at blanks", |text| wrapped(text, 76, "")),
 ];
 

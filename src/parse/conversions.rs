@@ -40,6 +40,12 @@ impl Text<'_> {
         self.format.is_none_or(|format| format.is_text)
     }
 
+    /// Whether it may be lines of text, and no JSON, in whose strings marks are no line feeds.
+    fn may_be_lines(&self) -> bool {
+        let begins_json = matches!(self.head.trim_ascii_start().first(), Some(b'{' | b'['));
+        self.format.is_none_or(|format| format.is_text && !(format.is_json && begins_json))
+    }
+
     fn is_strace(&self) -> bool {
         self.format.is_some_and(|format| format.name == strace::FORMAT.name)
     }
@@ -67,19 +73,14 @@ fn of_mail(text: &Text<'_>) -> Option<Conversion> {
 
 /// Lines that a logger has joined, with a mark for each line feed.
 fn of_marked_lines(text: &Text<'_>) -> Option<Conversion> {
-    let begins_json = matches!(text.head.trim_ascii_start().first(), Some(b'{' | b'['));
-    let may_have_marks =
-        text.format.is_none_or(|format| format.is_text && !(format.is_json && begins_json));
-    may_have_marks.then(|| one_line::divider(text.head, |line| text.has_line(line)))?
+    text.may_be_lines().then(|| one_line::divider(text.head, |line| text.has_line(line)))?
 }
 
 /// Lines in strings, so that several look like one.
 fn of_strings(text: &Text<'_>) -> Option<Conversion> {
     let is_escaped = match text.format {
         Some(_) if text.is_strace() => escaped::has_calls(text.head),
-        Some(format) => {
-            format.is_text && !format.is_json && escaped::has_lines(text.head, format.recognise)
-        }
+        Some(format) => text.may_be_lines() && escaped::has_lines(text.head, format.recognise),
         None => false,
     };
     (is_escaped && !text.input.has_unread_result()).then_some(escaped::unescape)
@@ -101,5 +102,5 @@ fn of_paste(text: &Text<'_>) -> Option<Conversion> {
         }
         None => pasted::is_dirty(head) && memchr::memchr(0, head).is_none(),
     };
-    is_copied.then_some(pasted::clean)
+    is_copied.then_some(one_line::divide_html)
 }

@@ -8,7 +8,11 @@ use crate::parse::lines::LONGEST;
 
 /// Whether `head` has lines of a log in strings. `is_known` tells whether a line is one of the log.
 pub(crate) fn has_lines(head: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
-    memchr::memmem::find(head, b"\\n").is_some()
+    // The escapes are those of the text, and not of a string in it.
+    let is_bare = |first: usize| !head[..first].contains(&b'"');
+    let first = memchr::memmem::find(head, b"\\n");
+    let is_one_line = !head.trim_ascii().contains(&b'\n') && first.is_some_and(is_bare);
+    first.is_some()
         && head.split(|b| *b == b'\n').any(|line| {
             let mut unescaped = Vec::new();
             line_of_strings(line, &mut unescaped);
@@ -17,7 +21,7 @@ pub(crate) fn has_lines(head: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
             };
             // Of some formats only the heading is known by itself.
             let is_string = line.trim_ascii_start().starts_with(b"\"");
-            unescaped != line && known(if is_string { 1 } else { 2 })
+            unescaped != line && known(if is_string || is_one_line { 1 } else { 2 })
         })
 }
 
@@ -175,6 +179,7 @@ mod tests {
         let is_known = |line: &[u8]| line.starts_with(b"SYN ");
         assert!(has_lines(b"\"SYN 1\\nSYN 2\\n\"", is_known));
         assert!(has_lines(b"\"SYN 1\\nother\\n\"", is_known));
+        assert!(has_lines(b"SYN 1\\nother\n", is_known), "a heading, and rows");
         assert!(!has_lines(b"said \"SYN 1\\nother\\n\"", is_known));
         assert!(!has_lines(b"SYN 1\nSYN 2\n", is_known));
     }

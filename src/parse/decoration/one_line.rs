@@ -72,7 +72,7 @@ fn divide_json_list(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
 }
 
 /// Divides the lines of a web page, and restores its characters.
-pub(super) fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+pub(crate) fn divide_html(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     let lines = convert_lines(raw, 64 * LONGEST, |line, text| replace(line, &HTML, text));
     convert_lines(lines, LONGEST, |line, text| {
         let (line, feed) = match line.strip_suffix(b"\n") {

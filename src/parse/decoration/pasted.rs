@@ -3,9 +3,7 @@
 //!
 //! The reader of strace logs does this itself, line by line.
 
-use std::io::Read;
-
-use super::{clean, one_line};
+use super::clean;
 
 /// Entities that stand for the characters between the words of records.
 const ENTITIES: &[&[u8]] = &[b"&gt;", b"&lt;", b"&quot;", b"&#34;", b"&#60;", b"&#62;"];
@@ -30,13 +28,11 @@ pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
 }
 
-/// The text of `raw` before it was copied from a web page, which may have all its lines in one.
-pub(crate) fn clean(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    one_line::divide_html(raw)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use super::super::one_line::divide_html;
     use super::*;
 
     #[test]
@@ -48,7 +44,7 @@ mod tests {
                 && has_blanks(text.as_bytes())
         );
         let mut out = String::new();
-        clean(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
+        divide_html(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
         assert_eq!(out, "a > b c\n d\nlast \"line\"");
         for text in ["a > b &gt; c", "a & b", ""] {
             assert!(!has_entities(text.as_bytes()), "{text}");
