@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
+use super::netlink;
 use super::sockaddr::decode_ip;
 
 /// `struct nlmsghdr`.
@@ -118,8 +119,8 @@ pub(crate) enum Message {
 
 /// Encodes a request for the sockets of one family in a set of states, those that a filter selects
 /// (INET_DIAG_REQ_BYTECODE) or all.
-pub(crate) fn request(
-    bytecode: Option<Vec<u8>>,
+fn request(
+    bytecode: Option<&[u8]>,
     family: i32,
     states: u32,
     info: bool,
@@ -129,7 +130,7 @@ pub(crate) fn request(
     const REQUEST: usize = 56;
     /// `INET_DIAG_REQ_BYTECODE`.
     const BYTECODE: u16 = 1;
-    let attribute = bytecode.as_ref().map_or(0, |code| 4 + code.len());
+    let attribute = bytecode.map_or(0, |code| 4 + code.len());
     let mut out = Vec::with_capacity(HEADER + REQUEST + attribute);
     out.extend(((HEADER + REQUEST + attribute) as u32).to_ne_bytes());
     out.extend(BY_FAMILY.to_ne_bytes());
@@ -149,7 +150,7 @@ pub(crate) fn request(
 }
 
 /// Sends a request, and gives each socket of the answer.
-pub(crate) fn ask(
+fn ask(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     request: &[u8],
@@ -172,6 +173,46 @@ pub(crate) fn ask(
                 Message::Other => {}
             }
         }
+    }
+}
+
+/// The kernel never fills more of a buffer at once.
+const BUFFER: usize = 64 << 10;
+
+/// Requests dumps of sockets.
+#[derive(Debug)]
+pub(crate) struct Requester {
+    socket: OwnedFd,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Requester {
+    /// Opens it in the network namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Requester> {
+        Ok(Requester { socket: netlink::open(false)?, sequence: 0, buffer: vec![0; BUFFER] })
+    }
+
+    /// Gives each socket of IPv4 and IPv6 in a set of states, those that `bytecode` selects or all; with `info` also
+    /// its tcp_info, which takes longer.
+    pub(crate) fn dump(
+        &mut self,
+        bytecode: Option<&[u8]>,
+        states: u32,
+        info: bool,
+        mut each: impl FnMut(Socket),
+    ) -> io::Result<()> {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = request(bytecode, family, states, info, self.sequence);
+            let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
+            match ask(socket, buffer, &request, self.sequence, &mut each) {
+                // A kernel without IPv6 has no IPv6 sockets.
+                Err(error) if family == libc::AF_INET6 && is_missing(&error) => {}
+                answer => answer?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,32 +3,24 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
 
-use crate::sys::netlink;
 use crate::sys::ptrace::Tid;
-use crate::sys::sock_diag::{self, state};
+use crate::sys::sock_diag::{Requester, state};
 
 use super::error::{Doing, Error};
 use super::procfs;
-
-/// The kernel never fills more of a buffer at once.
-const BUFFER: usize = 64 << 10;
 
 /// Asks the kernel by sock_diag(7), which looks at listening sockets only. Where that is refused, reads
 /// /proc/net/tcp, for which the kernel goes through the table of all connections: milliseconds.
 pub(super) struct ListeningSockets {
     ports: Vec<RangeInclusive<u16>>,
-    netlink: Option<OwnedFd>,
-    sequence: u32,
-    buffer: Vec<u8>,
+    requester: Option<Requester>,
 }
 
 impl ListeningSockets {
     /// Opens it in the network namespace of this process.
     pub(super) fn open(ports: Vec<RangeInclusive<u16>>) -> ListeningSockets {
-        let netlink = netlink::open(false).ok();
-        ListeningSockets { ports, netlink, sequence: 0, buffer: vec![0; BUFFER] }
+        ListeningSockets { ports, requester: Requester::open().ok() }
     }
 
     /// The inodes of the sockets that listen now, whoever owns them.
@@ -36,31 +28,20 @@ impl ListeningSockets {
         if let Ok(inodes) = self.ask() {
             return Ok(inodes);
         }
-        self.netlink = None;
+        self.requester = None;
         let all = procfs::listeners(std::process::id() as Tid).doing("reading /proc/net/tcp")?;
         let requested = all.iter().filter(|l| contains(&self.ports, l.local.port()));
         Ok(requested.map(|l| l.inode).collect())
     }
 
     fn ask(&mut self) -> io::Result<BTreeSet<u64>> {
-        let socket = self.netlink.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let requester = self.requester.as_mut().ok_or(io::ErrorKind::Unsupported)?;
         let mut inodes = BTreeSet::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            self.sequence = self.sequence.wrapping_add(1);
-            let request =
-                sock_diag::request(None, family, 1 << state::LISTEN, false, self.sequence);
-            let mut note = |s: sock_diag::Socket| {
-                if contains(&self.ports, s.local.1) {
-                    inodes.insert(s.inode.into());
-                }
-            };
-            let (socket, buffer) = (socket.as_fd(), &mut self.buffer);
-            match sock_diag::ask(socket, buffer, &request, self.sequence, &mut note) {
-                // A kernel without IPv6 has no such sockets.
-                Err(error) if family == libc::AF_INET6 && sock_diag::is_missing(&error) => {}
-                answer => answer?,
+        requester.dump(None, 1 << state::LISTEN, false, |s| {
+            if contains(&self.ports, s.local.1) {
+                inodes.insert(s.inode.into());
             }
-        }
+        })?;
         Ok(inodes)
     }
 }
@@ -82,7 +63,7 @@ mod tests {
         let mut sockets = ListeningSockets::open(ports.iter().map(|port| *port..=*port).collect());
         let asked = sockets.ask().unwrap();
         assert!(asked.len() >= ports.len() && !asked.contains(&0), "{asked:?}");
-        sockets.netlink = None;
+        sockets.requester = None;
         assert_eq!(sockets.inodes().unwrap(), asked);
     }
 }

@@ -2,34 +2,27 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
 
 use crate::RecordTime;
-use crate::sys::netlink;
 
 use super::dump::{Dump, Nanos};
-use crate::sys::sock_diag::{self, Socket, state};
+use crate::sys::sock_diag::{self, Requester, Socket, state};
 use crate::watch::error::Error;
 use crate::watch::ports::PortSet;
-
-/// The kernel never fills more of a buffer at once.
-const BUFFER: usize = 64 << 10;
 
 /// A socket for requests, with buffers for the answers.
 #[derive(Debug)]
 pub(in crate::watch) struct Dumper {
-    socket: OwnedFd,
+    requester: Requester,
     ports: PortSet,
-    sequence: u32,
-    buffer: Vec<u8>,
     dump: Dump,
 }
 
 impl Dumper {
     /// Opens it in the network namespace of the calling thread.
     pub(in crate::watch) fn open(ports: PortSet) -> Result<Dumper, Error> {
-        let socket = netlink::open(false).map_err(Error::NotPermitted)?;
-        Ok(Dumper { socket, ports, sequence: 0, buffer: vec![0; BUFFER], dump: Dump::default() })
+        let requester = Requester::open().map_err(Error::NotPermitted)?;
+        Ok(Dumper { requester, ports, dump: Dump::default() })
     }
 
     /// Requests all sockets; with `info` also their tcp_info, which takes longer.
@@ -57,21 +50,10 @@ impl Dumper {
         ports: Option<PortSet>,
         states: u32,
         info: bool,
-        mut each: impl FnMut(Socket),
+        each: impl FnMut(Socket),
     ) -> Result<(), Error> {
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            self.sequence = self.sequence.wrapping_add(1);
-            let bytecode = ports.as_ref().map(PortSet::bytecode);
-            let request = sock_diag::request(bytecode, family, states, info, self.sequence);
-            let (socket, buffer) = (self.socket.as_fd(), &mut self.buffer);
-            let answer = sock_diag::ask(socket, buffer, &request, self.sequence, &mut each);
-            match answer.map_err(dump_error) {
-                // A kernel without IPv6 has no IPv6 sockets.
-                Err(Error::NoDiag(_)) if family == libc::AF_INET6 => {}
-                result => result?,
-            }
-        }
-        Ok(())
+        let bytecode = ports.as_ref().map(PortSet::bytecode);
+        self.requester.dump(bytecode.as_deref(), states, info, each).map_err(dump_error)
     }
 }
 
@@ -98,7 +80,5 @@ fn dump_error(error: io::Error) -> Error {
 
 /// The current time.
 pub(in crate::watch) fn now() -> Nanos {
-    match RecordTime::now() {
-        RecordTime::Clock(ns) | RecordTime::Elapsed(ns) => ns,
-    }
+    RecordTime::now().nanoseconds()
 }
