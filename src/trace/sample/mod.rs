@@ -32,6 +32,7 @@
 //! returned the same descriptor by the time of the answer. Otherwise the peer is unknown.
 
 mod attach;
+mod checks;
 mod counters;
 mod covered;
 mod events;

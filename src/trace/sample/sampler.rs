@@ -16,7 +16,6 @@ use crate::trace::Options;
 use crate::trace::attach::Targets;
 use crate::trace::command::Command;
 use crate::trace::error::{Doing, Error};
-use crate::trace::procfs;
 use crate::trace::signals::{self, ENDS, STOPS};
 use crate::trace::socket::Sockets;
 use crate::trace::tracer::Remark;
@@ -27,26 +26,20 @@ use super::evidence::Programs;
 use super::executions::Executions;
 use super::learning::Learning;
 use super::listeners::Listeners;
-use super::record::Thread;
 use super::renewals::Renewals;
 use super::rings::Rings;
 use super::socket_queries::{CLOSED_SOON, SocketQueries};
-use super::threads::{CREATED_UNSEEN, Progress, Threads};
+use super::threads::{Progress, Threads};
 use super::unsuitable::UnsuitablePrograms;
 
 /// How often the rings are read at least.
 const READ_INTERVAL_MS: u16 = 50;
 /// The same while answers of sockets wait for what else happened at their time.
 const SHORT_READ_INTERVAL_MS: u16 = 2;
-/// How often what was seen is compared with what the kernel counted.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// To compare may cost this part of the time at most.
-const CHECK_SHARE: u32 = 50;
 /// How long to look for a sample that the kernel has counted already.
-const SAMPLE_TIMEOUT: Duration = Duration::from_millis(300);
-/// Maximum number of processes, and of threads of each, whose buffer lengths are read when counting begins.
-const MAX_INSPECTED: usize = 16;
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const SAMPLE_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time between two looks for what is awaited.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// A connection is usually given within this time.
 const LATENESS: Duration = Duration::from_millis(250);
 
@@ -214,101 +207,7 @@ impl Sampler {
         }
     }
 
-    /// What is done once a second: compares, closes events that nobody has any more, looks whether
-    /// the processes have ended.
-    fn check(&mut self) -> Result<(), Error> {
-        let begin = Instant::now();
-        // Those that are being replaced are needed without a thread.
-        if !self.renewals.are_in_progress() {
-            self.families.close_unused(self.processed_until);
-        }
-        self.compare()?;
-        if self.rings.have_cpus_changed() {
-            self.incomplete(
-                "CPUs were switched on or off, and connections accepted on new ones are not seen; \
-                 start again",
-            );
-        }
-        if self.records_lost > self.records_lost_before {
-            self.records_lost_before = self.records_lost;
-            self.forget_ended();
-            self.open_uncertain();
-            if !self.threads.unsettled().is_empty() {
-                self.incomplete(CREATED_UNSEEN);
-            }
-        }
-        if !self.threads.unsettled().is_empty() {
-            self.settle();
-        }
-        self.look_for_other_calls();
-        self.next_check = Instant::now() + CHECK_EVERY.max(begin.elapsed() * CHECK_SHARE);
-        Ok(())
-    }
-
-    /// Looks for calls that accept and that no event sees.
-    fn look_for_other_calls(&mut self) {
-        if self.families.have_seen_io_uring() && !std::mem::replace(&mut self.io_uring_seen, true) {
-            self.warn_of_io_uring();
-        }
-        let processes: Vec<Tid> = self.threads.processes().collect();
-        for pid in processes {
-            if !self.by_int80.contains(&pid)
-                && self.threads.of_process(pid).any(procfs::accepts_by_int80)
-            {
-                self.by_int80.insert(pid);
-                self.note_unsuitable_process(pid, "it accepts by int 0x80");
-                self.incomplete(format!(
-                    "process {pid} calls accept by int 0x80, as 32-bit code does, which the engine \
-                     sample does not see; connections that it accepted so are not counted; \
-                     '--engine syscall' counts them"
-                ));
-            }
-        }
-    }
-
-    /// Compares what was seen with what the kernel counted.
-    fn compare(&mut self) -> Result<(), Error> {
-        let begin = Instant::now();
-        let counts = self.families.counts().doing("reading the kernel's count of accepts")?;
-        loop {
-            self.round(false);
-            let lost = self.families.missing(&counts);
-            // What is lost does not come later.
-            if lost <= self.lost || begin.elapsed() >= SAMPLE_TIMEOUT {
-                self.lost = lost;
-                return Ok(());
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    /// Removes threads whose end was not reported, because the record was lost.
-    fn forget_ended(&mut self) {
-        let processes: Vec<Tid> = self.threads.processes().collect();
-        for pid in processes {
-            let ended: Vec<Tid> =
-                self.threads.of_process(pid).filter(|tid| procfs::has_ended(*tid)).collect();
-            for tid in ended {
-                self.threads.ended(Thread { pid, tid }, &mut self.families);
-            }
-        }
-    }
-
-    /// Waits for calls of accept that tell how long the buffers are, where that is not known.
-    fn prove_buffers(&mut self) {
-        let end = Instant::now() + SAMPLE_TIMEOUT;
-        while self.programs.unproven() > 0 && Instant::now() < end {
-            let processes: Vec<Tid> = self.threads.processes().take(MAX_INSPECTED).collect();
-            for pid in processes {
-                let threads: Vec<Tid> = self.threads.of_process(pid).take(MAX_INSPECTED).collect();
-                threads.into_iter().for_each(|tid| self.look_at_buffer(Thread { pid, tid }));
-            }
-            std::thread::sleep(POLL_INTERVAL);
-            self.round(false);
-        }
-    }
-
-    /// Counts no more.
+    /// Stops counting.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         if self.phase == Phase::Ended {
             return Ok(());

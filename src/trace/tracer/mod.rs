@@ -6,6 +6,7 @@
 
 mod attach;
 mod check;
+mod clones;
 mod completeness;
 mod coverage;
 mod detach;

@@ -16,7 +16,6 @@ use crate::trace::seccomp;
 use crate::trace::stop::{
     CloneStop, EventStop, ExecStop, GroupStop, SeccompStop, SignalStop, Stop, SyscallStop, Until,
 };
-use crate::trace::untraced::UntracedClones;
 
 use super::tracees::{Phase, Tracees, Watched};
 
@@ -209,56 +208,6 @@ impl Tracees {
             }
         };
         stop.resume(if stops_at_exit { Until::SyscallStop } else { Until::AnyStop })
-    }
-
-    fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
-        let registers = stop.registers()?;
-        let arch = arch_of(stop.arch(), stop.tid(), &registers)?;
-        match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
-            Some((arch, call)) => self.enter_clone(stop.tid(), &registers, arch, call),
-            None => Ok(false),
-        }
-    }
-
-    /// Makes sure that a process created by clone becomes a tracee. Returns whether the thread must
-    /// stop at the exit from the call.
-    fn enter_clone(
-        &mut self,
-        tid: Tid,
-        registers: &Registers,
-        arch: Arch,
-        call: Call,
-    ) -> io::Result<bool> {
-        match self.untraced_clones.enter(tid, registers, arch, call) {
-            Ok(is_changed) => {
-                if is_changed {
-                    self.status.warn(
-                        "the server creates processes with CLONE_UNTRACED; tcptally removes the \
-                         flag, so that they are traced and counted",
-                    );
-                }
-                Ok(is_changed)
-            }
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(e),
-            Err(e) => {
-                self.status.record_shortfall(
-                    ShortfallKind::Unobservable,
-                    1,
-                    format!(
-                        "process {tid} creates a process with CLONE_UNTRACED, and the flag cannot \
-                         be removed ({e}): connections that the new process accepts are not \
-                         counted, and under the engine seccomp its accept fails with ENOSYS; use \
-                         '--engine syscall'"
-                    ),
-                );
-                Ok(false)
-            }
-        }
-    }
-
-    fn exit_clone(&mut self, stop: &SyscallStop) -> io::Result<bool> {
-        let exit = |clones: &mut UntracedClones| clones.exit(stop.tid(), &stop.registers()?);
-        Ok(unless_killed(exit(&mut self.untraced_clones))?.unwrap_or(false))
     }
 
     /// Unblocks the signal of the perf events at the first accept of a new thread, which may have
@@ -454,7 +403,7 @@ impl Tracees {
 }
 
 /// Returns `None` if the tracee was killed in its stop.
-fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn unless_killed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
@@ -492,7 +441,7 @@ fn call_at(
 }
 
 /// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
-fn arch_of(
+pub(super) fn arch_of(
     audit_arch: io::Result<u32>,
     tid: Tid,
     registers: &Registers,
