@@ -90,9 +90,17 @@ fn correction_of_port(words: &[&str]) -> Option<String> {
         return matches!(*command, "watch" | "parse").then(|| command_line(command, &rest));
     }
     let at = rest.iter().position(|word| matches!(*word, "-P" | "--port"))?;
-    let mut ports = rest[at + 1..].iter().filter(|word| **word != "--port" && **word != "-P");
-    let ports: Vec<&str> = ports.by_ref().copied().take_while(|word| is_number(word)).collect();
+    let words = rest[at..].iter().filter(|word| !matches!(**word, "-P" | "--port"));
+    let ports: Vec<&str> = words.copied().take_while(|word| is_number(word)).collect();
     (ports.len() > 1).then(|| format!("--port {}", ports.join(",")))
+}
+
+/// The command line whose command stands behind an option of it.
+fn with_command_first(words: &[&str]) -> Option<String> {
+    let own = words.split(|word| *word == "--").next()?;
+    let at = own.iter().position(|word| COMMANDS.contains(word)).filter(|at| *at > 0)?;
+    let others = [&words[..at], &words[at + 1..]].concat();
+    own[0].starts_with('-').then(|| command_line(words[at], &others))
 }
 
 /// The command line that was probably meant.
@@ -104,7 +112,7 @@ fn correction(words: &[&str]) -> Option<String> {
         return Some(format!("-F {}", format.trim_start_matches('-')));
     }
     let all = words.join(" ");
-    if let Some(correction) = correction_of_port(words) {
+    if let Some(correction) = correction_of_port(words).or_else(|| with_command_first(words)) {
         return Some(correction);
     }
     match (*first, rest.first().copied()) {
@@ -113,11 +121,6 @@ fn correction(words: &[&str]) -> Option<String> {
         }
         ("help", _) => Some("tcptally --help".to_owned()),
         ("version", None) => Some("tcptally --version".to_owned()),
-        (word, Some(_)) if word.starts_with('-') && words.iter().any(|w| COMMANDS.contains(w)) => {
-            let command = words.iter().find(|word| COMMANDS.contains(word))?;
-            let others: Vec<&str> = words.iter().copied().filter(|word| word != command).collect();
-            Some(command_line(command, &others))
-        }
         ("--port" | "-P", Some(_)) => Some(format!("tcptally watch {all}")),
         ("-p" | "--pid", Some(_)) => Some(format!("tcptally trace {all}")),
         ("trace", Some(word)) if is_number(word) => Some(format!(
@@ -236,6 +239,7 @@ mod tests {
             ("help watch", "tcptally watch --help"),
             ("version", "tcptally --version"),
             ("--port 80 watch --live", "tcptally watch --port 80 --live"),
+            ("-- ./server watch", "tcptally trace -- ./server watch"),
             ("watch -p 80", "tcptally watch --port 80"),
             ("parse -p 80 some.log", "tcptally parse --port 80 some.log"),
             ("watch --port 80 443", "--port 80,443"),
