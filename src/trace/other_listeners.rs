@@ -154,10 +154,9 @@ impl<L: Attach> WatchedPort<L> {
     }
 
     fn note_text(&mut self, text: String) {
-        let text = match self.found.len() {
-            n if n < MAX_FOUND => text,
-            _ => "further processes began to listen on the port, and were not attached to".into(),
-        };
+        let has_room = self.found.len() < MAX_FOUND || self.found.contains(&text);
+        let further = "further processes began to listen on the port, and were not attached to";
+        let text = if has_room { text } else { further.to_owned() };
         if self.found.insert(text.clone()) {
             self.ready.push_back(Event::Notice(text));
         }
