@@ -23,7 +23,7 @@ pub(crate) fn has_blanks(head: &[u8]) -> bool {
     memchr::memmem::find(head, "\u{a0}".as_bytes()).is_some()
 }
 
-/// Whether [`clean()`] would change a line of `head`.
+/// Whether [`clean`](mod@clean) would change a line of `head`.
 pub(crate) fn is_dirty(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(clean::is_dirty)
 }
