@@ -5,9 +5,41 @@ use std::io;
 use crate::sys::arch::{AUDIT_ARCHES, Arch, CALLS, Call, Registers};
 use crate::sys::ptrace::Tid;
 
-/// Returns the architecture of an `AUDIT_ARCH_*` (linux/audit.h).
-pub(super) fn arch_of_audit(value: u32) -> Option<Arch> {
-    AUDIT_ARCHES.into_iter().find(|a| a.1 == value).map(|a| a.0)
+/// The system call of a tracee in a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallAt {
+    /// One in the table.
+    Known(Arch, Call),
+    /// Its number is in the table, but its architecture, on which the meaning depends, is unknown.
+    Ambiguous,
+    Other,
+}
+
+/// Returns the call that a tracee is in. `audit_arch` is what PTRACE_GET_SYSCALL_INFO tells, if it is there.
+///
+/// # Errors
+/// ESRCH if the tracee was killed in its stop.
+pub(super) fn call_at(
+    audit_arch: impl FnOnce() -> io::Result<u32>,
+    tid: Tid,
+    registers: &Registers,
+) -> io::Result<CallAt> {
+    let mut candidates = candidates(registers.number()).peekable();
+    if candidates.peek().is_none() {
+        return Ok(CallAt::Other);
+    }
+    let arch = match audit_arch() {
+        Ok(value) => AUDIT_ARCHES.into_iter().find(|a| a.1 == value).map(|a| a.0),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
+            match registers.arch_by_instruction(tid)? {
+                None => return Ok(CallAt::Ambiguous),
+                arch => arch,
+            }
+        }
+        Err(e) => return Err(e),
+    };
+    let call = candidates.find(|c| Some(c.0) == arch);
+    Ok(call.map_or(CallAt::Other, |(arch, call)| CallAt::Known(arch, call)))
 }
 
 /// Returns the calls that have this number on any architecture.

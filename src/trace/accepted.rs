@@ -156,14 +156,15 @@ fn buffer_of(tid: Tid, registers: &Registers, arch: Arch, call: Call) -> Option<
             address: registers.argument(1, arch),
             length: registers.argument(2, arch),
         }),
-        Call::Socketcall => {
-            let operation = registers.argument(0, arch) as u32;
-            SOCKETCALL_ACCEPTS
-                .contains(&operation)
-                .then(|| socketcall_buffer(tid, registers.argument(1, arch)))
-        }
+        Call::Socketcall => is_socketcall_accept(registers, arch)
+            .then(|| socketcall_buffer(tid, registers.argument(1, arch))),
         Call::IoUringSetup | Call::Clone | Call::Clone3 => None,
     }
+}
+
+/// Whether a call of socketcall(2) accepts a connection.
+pub(super) fn is_socketcall_accept(registers: &Registers, arch: Arch) -> bool {
+    SOCKETCALL_ACCEPTS.contains(&(registers.argument(0, arch) as u32))
 }
 
 /// Reads the arguments of socketcall: an array of 32-bit words in the tracee's memory.

@@ -173,8 +173,8 @@ impl Registers {
     }
 
     /// Returns the architecture of the call.
-    pub(crate) fn arch_by_instruction(&self, _: Tid) -> Option<Arch> {
-        Some(if self.is_32_bit { Arch::Compat } else { Arch::Native })
+    pub(crate) fn arch_by_instruction(&self, _: Tid) -> io::Result<Option<Arch>> {
+        Ok(Some(if self.is_32_bit { Arch::Compat } else { Arch::Native }))
     }
 
     /// The stack pointer.

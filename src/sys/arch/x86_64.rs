@@ -3,6 +3,7 @@
 
 use std::io;
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::call::{Arch, Call, SampledCall};
@@ -123,18 +124,27 @@ impl Registers {
     }
 
     /// Returns the architecture of the call by the instruction that made it, for kernels and filters
-    /// without PTRACE_GET_SYSCALL_INFO. The tracee is in a stop of the call.
-    pub(crate) fn arch_by_instruction(&self, tid: Tid) -> Option<Arch> {
+    /// without PTRACE_GET_SYSCALL_INFO. The tracee is in a stop of the call. `None` if its memory may
+    /// not be read, and registers do not tell either.
+    ///
+    /// # Errors
+    /// ESRCH if the tracee was killed in its stop.
+    pub(crate) fn arch_by_instruction(&self, tid: Tid) -> io::Result<Option<Arch>> {
         /// `__USER32_CS` of asm/segment.h.
         const CODE_SEGMENT_32: u64 = 0x23;
         const INT_80: [u8; 2] = [0xcd, 0x80];
         if self.0.cs == CODE_SEGMENT_32 {
-            return Some(Arch::Compat);
+            return Ok(Some(Arch::Compat));
         }
-        let address = self.0.rip.checked_sub(INT_80.len() as u64)?;
-        let word = nix::sys::ptrace::read(Pid::from_raw(tid), address as *mut _).ok()?;
-        let is_int_80 = word.to_ne_bytes().starts_with(&INT_80);
-        Some(if is_int_80 { Arch::Compat } else { Arch::Native })
+        let address = self.0.rip.wrapping_sub(INT_80.len() as u64);
+        match nix::sys::ptrace::read(Pid::from_raw(tid), address as *mut _) {
+            Ok(word) if word.to_ne_bytes().starts_with(&INT_80) => Ok(Some(Arch::Compat)),
+            Ok(_) => Ok(Some(Arch::Native)),
+            Err(Errno::ESRCH) => Err(Errno::ESRCH.into()),
+            // The memory of a process that is not dumpable. `int 0x80` leaves rcx as it was; so does
+            // `syscall` on CPUs with FRED.
+            Err(_) => Ok(self.is_directly_after_call(tid)?.then_some(Arch::Native)),
+        }
     }
 
     /// The stack pointer.

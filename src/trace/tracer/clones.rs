@@ -5,20 +5,19 @@ use std::io;
 use crate::ShortfallKind;
 use crate::sys::arch::{Arch, Call, Registers};
 use crate::sys::ptrace::Tid;
-use crate::trace::abi;
+use crate::trace::abi::{self, CallAt};
 use crate::trace::stop::{SeccompStop, SyscallStop};
 use crate::trace::untraced::UntracedClones;
 
-use super::stops::{arch_of, unless_killed};
+use super::stops::unless_killed;
 use super::tracees::Tracees;
 
 impl Tracees {
     pub(super) fn enter_clone_of(&mut self, stop: &SeccompStop) -> io::Result<bool> {
         let registers = stop.registers()?;
-        let arch = arch_of(stop.arch(), stop.tid(), &registers)?;
-        match abi::candidates(registers.number()).find(|c| Some(c.0) == arch) {
-            Some((arch, call)) => self.enter_clone(stop.tid(), &registers, arch, call),
-            None => Ok(false),
+        match abi::call_at(|| stop.arch(), stop.tid(), &registers)? {
+            CallAt::Known(arch, call) => self.enter_clone(stop.tid(), &registers, arch, call),
+            CallAt::Ambiguous | CallAt::Other => Ok(false),
         }
     }
 

@@ -7,8 +7,9 @@ use crate::model::connection::Connection;
 use crate::model::event_source::Ending;
 use crate::sys::arch::{Arch, Call, Registers};
 use crate::sys::ptrace::Tid;
-use crate::trace::abi;
+use crate::trace::abi::{self, CallAt};
 use crate::trace::accept_buffer::BufferEvidence;
+use crate::trace::accepted::is_socketcall_accept;
 use crate::trace::engine::PtraceEngine;
 use crate::trace::perf::watch::AcceptNotice;
 use crate::trace::procfs;
@@ -18,6 +19,12 @@ use crate::trace::stop::{
 };
 
 use super::tracees::{Phase, Tracees, Watched};
+
+/// The shortfall if it is unknown whether a call was accept.
+const AMBIGUOUS: &str = "a process of the server is not dumpable and makes calls that may be accept by int 0x80: the \
+                         kernel does not tell their architecture (PTRACE_GET_SYSCALL_INFO, Linux 5.3), and only root \
+                         (CAP_SYS_PTRACE) may read the instruction, so the connections are not counted; run tcptally \
+                         as root, or 'tcptally watch'";
 
 impl Tracees {
     /// Handles a stop and resumes the tracee. Returns the connection if it accepted one.
@@ -114,7 +121,14 @@ impl Tracees {
         if registers.success().is_none() {
             return Ok(None);
         }
-        let Some((arch, call)) = call_at(stop, engine, &registers)? else { return Ok(None) };
+        let (arch, call) = match call_at(stop, engine, &registers)? {
+            CallAt::Known(arch, call) => (arch, call),
+            CallAt::Ambiguous => {
+                self.record_ambiguous(&registers);
+                return Ok(None);
+            }
+            CallAt::Other => return Ok(None),
+        };
         if call == Call::IoUringSetup {
             self.record_io_uring();
             return Ok(None);
@@ -161,6 +175,22 @@ impl Tracees {
         }
     }
 
+    /// Records a call that may have accepted a connection.
+    fn record_ambiguous(&mut self, registers: &Registers) {
+        let may_accept = |(arch, call)| match call {
+            Call::Accept => true,
+            Call::Socketcall => is_socketcall_accept(registers, arch),
+            Call::IoUringSetup | Call::Clone | Call::Clone3 => false,
+        };
+        let mut candidates = abi::candidates(registers.number()).peekable();
+        if candidates.peek().is_some_and(|c| c.1 == Call::IoUringSetup) {
+            // On each architecture.
+            self.record_io_uring();
+        } else if candidates.any(may_accept) {
+            self.status.record_shortfall(ShortfallKind::LostConnections, 1, AMBIGUOUS);
+        }
+    }
+
     /// Handles the entry to a system call under the engine `syscall`.
     fn enter_call(&mut self, stop: &SyscallStop, registers: &Registers) -> io::Result<()> {
         let tid = stop.tid();
@@ -168,7 +198,7 @@ impl Tracees {
             self.threads.state(tid).is_in_other_call = true;
             return Ok(());
         }
-        if let Some((arch, call)) = call_at(stop, PtraceEngine::Syscall, registers)? {
+        if let CallAt::Known(arch, call) = call_at(stop, PtraceEngine::Syscall, registers)? {
             let evidence = &mut self.threads.state(tid).buffer;
             if evidence.needs_length() {
                 evidence.enter(tid, registers, arch, call);
@@ -421,36 +451,17 @@ fn enter_accept(evidence: &mut BufferEvidence, stop: &SeccompStop) -> io::Result
     Ok(())
 }
 
-/// Returns the call that the tracee is in, if it is one in the table.
-fn call_at(
-    stop: &SyscallStop,
-    engine: PtraceEngine,
-    registers: &Registers,
-) -> io::Result<Option<(Arch, Call)>> {
-    let mut candidates = abi::candidates(registers.number()).peekable();
-    match (engine, candidates.peek()) {
-        (_, None) => Ok(None),
+/// Returns the call that the tracee is in.
+fn call_at(stop: &SyscallStop, engine: PtraceEngine, registers: &Registers) -> io::Result<CallAt> {
+    match engine {
         // The filter has compared architecture and number, and the number of a call that accepts
         // has one meaning only.
-        (PtraceEngine::Seccomp, Some(_)) => Ok(candidates.next()),
-        (PtraceEngine::Perf | PtraceEngine::Syscall, Some(_)) => {
-            let arch = arch_of(stop.arch(), stop.tid(), registers)?;
-            Ok(candidates.find(|c| Some(c.0) == arch))
+        PtraceEngine::Seccomp => {
+            let call = abi::candidates(registers.number()).next();
+            Ok(call.map_or(CallAt::Other, |(arch, call)| CallAt::Known(arch, call)))
         }
-    }
-}
-
-/// Returns the architecture of a call, as PTRACE_GET_SYSCALL_INFO tells it, or else by its instruction.
-pub(super) fn arch_of(
-    audit_arch: io::Result<u32>,
-    tid: Tid,
-    registers: &Registers,
-) -> io::Result<Option<Arch>> {
-    match audit_arch {
-        Ok(value) => Ok(abi::arch_of_audit(value)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::ENOSYS | libc::EPERM)) => {
-            Ok(registers.arch_by_instruction(tid))
+        PtraceEngine::Perf | PtraceEngine::Syscall => {
+            abi::call_at(|| stop.arch(), stop.tid(), registers)
         }
-        Err(e) => Err(e),
     }
 }
