@@ -31,10 +31,13 @@ fn twenty_thousand_connections_from_fifty_addresses_are_counted_exactly() {
     let stage = Stage::get();
     let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in spawn_engines(User::plain()) {
-        let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
-        let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
-        let made = server.clients(20_000, 20_000, 50).run();
-        run.end().assert_counts(&made);
+        let (report, made) = run_with_cpu_time(|| {
+            let server = Server::c(&program, &["pool=4"], &[Listens::V4]);
+            let mut run = Run::spawn(&stage, User::plain(), &["--engine", engine], &server);
+            let made = server.clients(20_000, 20_000, 50).run();
+            (run.end(), made)
+        });
+        report.assert_counts(&made);
     }
 }
 
@@ -43,7 +46,10 @@ fn twenty_thousand_connections_from_fifty_addresses_are_counted_exactly() {
 fn twenty_thousand_connections_to_nginx_are_counted_exactly() {
     let stage = Stage::get();
     let server = need!(Server::nginx(), "nginx", "it is not installed");
-    let mut run = Run::spawn(&stage, User::plain(), &[], &server);
-    let made = server.clients(20_001, 20_000, 50).run();
-    run.end().assert_counts(&made);
+    let (report, made) = run_with_cpu_time(|| {
+        let mut run = Run::spawn(&stage, User::plain(), &[], &server);
+        let made = server.clients(20_001, 20_000, 50).run();
+        (run.end(), made)
+    });
+    report.assert_counts(&made);
 }

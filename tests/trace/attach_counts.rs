@@ -220,9 +220,13 @@ fn twenty_thousand_connections_from_fifty_addresses_are_counted() {
     let plain = server.start(&stage, user);
     for engine in attach_engines(user) {
         let pid = plain.pid.to_string();
-        let mut run = Run::attach(&stage, user, &["--engine", engine, "-p", &pid], &[plain.pid]);
-        let made = server.clients(20_002, 20_000, 50).run();
-        run.end_attached().assert_counts(&made);
+        let options = ["--engine", engine, "-p", &pid];
+        let (report, made) = run_with_cpu_time(|| {
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            let made = server.clients(20_002, 20_000, 50).run();
+            (run.end_attached(), made)
+        });
+        report.assert_counts(&made);
     }
 }
 

@@ -20,9 +20,11 @@ fn servers_with_a_process_per_connection_stay_with_their_samples() {
     for user in User::all().into_iter().filter(|user| may_open_events(*user)) {
         let plain = server.start(&stage, user);
         let pid = plain.pid.to_string();
-        let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
-        let made = server.clients(1, 600, 9).run();
-        let report = run.end_attached();
+        let (report, made) = run_with_cpu_time(|| {
+            let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+            let made = server.clients(1, 600, 9).run();
+            (run.end_attached(), made)
+        });
         report.assert_counts_or_unknown(&made);
         assert_eq!(report.engine(), "sample", "its processes would be stopped");
         assert_eq!(report.0["complete"], true, "{}", report.warnings());

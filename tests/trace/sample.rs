@@ -49,14 +49,17 @@ fn auto_hands_over_without_a_gap_and_without_a_double_count() {
         (&["storm=3", "address=null"], [Listens::V4; 2]),
     ] {
         for round in 0..rounds(2) {
-            let server = Server::c(&program, mode, &listens);
-            let plain = server.start(&stage, user);
-            let pid = plain.pid.to_string();
-            let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
-            let made = server.clients(round as u64, 8000, 9).run();
-            let report = run.end_attached();
+            let (report, made) = run_with_cpu_time(|| {
+                let server = Server::c(&program, mode, &listens);
+                let plain = server.start(&stage, user);
+                let pid = plain.pid.to_string();
+                let mut run = Run::attach(&stage, user, &["-p", &pid], &[]);
+                let made = server.clients(round as u64, 8000, 9).run();
+                let report = run.end_attached();
+                assert_free(plain.pid);
+                (report, made)
+            });
             report.assert_counts_or_unknown(&made);
-            assert_free(plain.pid);
         }
     }
 }
@@ -134,13 +137,18 @@ fn executed_programs_get_no_port_of_a_descriptor_of_their_parent() {
         return;
     }
     for engine in ["sample", "auto"] {
-        let server = Server::c(&program, &["oneexec=4", "swap"], &[Listens::V4; 2]);
-        let plain = server.start(&stage, user);
-        let pid = plain.pid.to_string();
-        let mut run = Run::attach(&stage, user, &["--engine", engine, "-p", &pid], &[plain.pid]);
-        let made = server.clients(6, 1000, 9).run();
-        run.end_attached().assert_counts_or_unknown(&made);
-        assert_free(plain.pid);
+        let (report, made) = run_with_cpu_time(|| {
+            let server = Server::c(&program, &["oneexec=4", "swap"], &[Listens::V4; 2]);
+            let plain = server.start(&stage, user);
+            let pid = plain.pid.to_string();
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::attach(&stage, user, &options, &[plain.pid]);
+            let made = server.clients(6, 1000, 9).run();
+            let report = run.end_attached();
+            assert_free(plain.pid);
+            (report, made)
+        });
+        report.assert_counts_or_unknown(&made);
     }
 }
 
