@@ -105,7 +105,7 @@ fuzz-corpora: ## what `make fuzz` found, minimised, into testdata/fuzz (at most 
 	@fuzz/corpora.sh $(FUZZ_KIB)
 
 # The browser and the terminal are real ones, so the pictures differ a little each time.
-pictures: ## the pictures of README.md, made again (tmux, chromium, python3; after make)
+pictures: ## the pictures of README.md, made again (tmux, chromium, pngquant, optipng, python3; after make)
 	@docs/pictures/make.py $(BIN)
 
 # Does not build: `make && sudo make install` must not leave root's files in target/.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pictures of README.md: the live screen as SVG (tmux), the HTML report as PNG (Chromium).
+"""Makes the pictures of README.md: the live screen as SVG (tmux), the HTML report as PNG (Chromium, pngquant, optipng).
 
 usage: make.py PATH/TO/tcptally
 """
@@ -138,6 +138,10 @@ def photograph_report(tcptally, folder):
                f"--user-data-dir={folder}/profile", "--window-size=1100,900",
                f"--screenshot={HERE}/report.png", f"file://{page}"]
     subprocess.run(browser, check=True, capture_output=True)
+    # A third of the bytes, and no difference that is seen.
+    picture = f"{HERE}/report.png"
+    subprocess.run(["pngquant", "--nofs", "--strip", "--force", "-o", picture, "256", picture], check=True)
+    subprocess.run(["optipng", "-quiet", "-o5", picture], check=True)
 
 
 def main():
