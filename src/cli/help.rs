@@ -94,7 +94,7 @@ fn shortened(command: Command) -> Command {
     for (name, shown) in SHORT_HELP {
         command = command.mut_subcommand(name, |command| {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let more = format!("{examples}\n  tcptally {name} --help{:>33}", "all options");
+            let more = format!("{examples}\n  tcptally {name} --help{:>34}", "all options");
             let command = command.after_help(more).next_help_heading(None);
             command.mut_args(|arg| shorten(arg, shown))
         });
