@@ -1,10 +1,10 @@
 //! The registry of conversions: they restore a record that another program has put into a form of its own.
 
-use super::decoration::{csv_fields, escaped, one_line, pasted, quoted_printable};
+use super::decoration::{csv_fields, escaped, line_numbers, one_line, pasted, quoted_printable};
 use super::input::{Conversion, Input};
 use super::reader::RecordFormat;
 use super::registry::recognise;
-use super::{audit, azure, strace, vpc_csv};
+use super::{audit, azure, freebsd_truss, strace, vpc_csv};
 
 /// An input, and what is known of it.
 struct Text<'a> {
@@ -20,6 +20,8 @@ const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
     of_marked_lines,
     of_strings,
     of_csv_fields,
+    of_line_numbers,
+    of_freebsd_truss,
     |text| text.of_no_format(azure::has_tuples, azure::convert),
     |text| text.of_no_format(audit::events::has_records, audit::events::convert),
     |text| text.of_no_format(vpc_csv::is_csv, vpc_csv::convert),
@@ -88,6 +90,17 @@ fn of_strings(text: &Text<'_>) -> Option<Conversion> {
 
 fn of_csv_fields(text: &Text<'_>) -> Option<Conversion> {
     (text.is_strace() && csv_fields::has_calls(text.head)).then_some(csv_fields::convert)
+}
+
+/// Numbers of lines, which strace's reader would take for process numbers.
+fn of_line_numbers(text: &Text<'_>) -> Option<Conversion> {
+    (text.is_strace() && line_numbers::has_numbers(text.head)).then_some(line_numbers::remove)
+}
+
+/// strace's reader does not know the prefixes of FreeBSD's truss, or takes them for others.
+fn of_freebsd_truss(text: &Text<'_>) -> Option<Conversion> {
+    let may_be = text.format.is_none() || text.is_strace();
+    may_be.then(|| freebsd_truss::conversion(text.head))?
 }
 
 /// What was copied from a web page or a terminal. strace's reader restores that itself, and binary records are no

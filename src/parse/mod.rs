@@ -27,6 +27,7 @@ mod falco;
 mod filterlog;
 mod fortigate;
 mod found;
+mod freebsd_truss;
 mod gcp;
 mod gvisor;
 mod haproxy;

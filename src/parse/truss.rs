@@ -1,4 +1,5 @@
-//! Output of truss of illumos and Solaris. That of FreeBSD's truss is read as strace's, which it is like.
+//! Output of truss of illumos and Solaris. That of FreeBSD's truss is read as strace's, which it is like, and
+//! [`freebsd_truss`](super::freebsd_truss) converts its prefixes.
 //!
 //! The forms are those of illumos's source (usr/src/cmd/truss/actions.c, main.c, expound.c): the process
 //! and the thread with `-f` or several threads, the seconds since the base time with `-d`, the call, and behind

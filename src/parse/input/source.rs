@@ -104,14 +104,14 @@ pub(crate) trait Convert: Send {
 }
 
 /// Converts whole lines.
-struct Lines {
+struct Lines<F> {
     /// The beginning of a line.
     pending: Vec<u8>,
     longest: usize,
-    convert: fn(&[u8], &mut Vec<u8>),
+    convert: F,
 }
 
-impl Convert for Lines {
+impl<F: FnMut(&[u8], &mut Vec<u8>) + Send> Convert for Lines<F> {
     fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
         // What is pending has no line feed.
         let before = self.pending.len();
@@ -133,7 +133,7 @@ impl Convert for Lines {
 pub(crate) fn convert_lines(
     raw: Box<dyn Read + Send>,
     longest: usize,
-    convert: fn(&[u8], &mut Vec<u8>),
+    convert: impl FnMut(&[u8], &mut Vec<u8>) + Send + 'static,
 ) -> Box<dyn Read + Send> {
     Box::new(Converted::new(raw, Lines { pending: Vec::new(), longest, convert }))
 }

@@ -101,7 +101,7 @@ fn quit(c: &mut Cursor<'_>) -> bool {
 }
 
 /// Whether a result that begins with `-` or `?` is one that strace writes: `-1 EAGAIN (…)`,
-/// `-1 (errno 524)`, `-1 errno=11 (…)` of qemu, `? ERESTARTSYS (…)`, `? <unavailable>`, `?`.
+/// `-1 (errno 524)`, `-1 errno=11 (…)` of qemu, `-1 Err#35` of dtruss, `? ERESTARTSYS (…)`, `? <unavailable>`, `?`.
 fn failure(result: &[u8]) -> bool {
     let Some(rest) = result.strip_prefix(b"-1").or_else(|| result.strip_prefix(b"?")) else {
         return false;
@@ -110,6 +110,9 @@ fn failure(result: &[u8]) -> bool {
     match words.first() {
         None => true,
         Some(_) if words.len() == rest.len() => false,
+        Some(b'E') if words.starts_with(b"Err#") => {
+            words[4..].first().is_some_and(u8::is_ascii_digit)
+        }
         Some(b'E') => {
             let n =
                 words.iter().take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit()).count();

@@ -36,7 +36,7 @@ pub enum Name {
 #[inline]
 pub(crate) fn named(name: &[u8]) -> Option<Name> {
     Some(match name {
-        b"accept" | b"accept4" => Name::Accept,
+        b"accept" | b"accept4" | b"accept_nocancel" => Name::Accept,
         b"close" => Name::Close,
         b"bind" => Name::Bind,
         b"listen" => Name::Listen,
