@@ -239,6 +239,25 @@ fn a_call_that_is_cut_off_is_unreadable() {
 }
 
 #[test]
+fn a_log_that_begins_within_a_call_is_not_complete() {
+    for (first, want) in [
+        ("_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"192.0.2.9\")}, [16], 0) = 4", 1),
+        ("t_addr(\"192.0.2.9\")}, [16], 0) = 4", 1),
+        ("0) = 4", 1),
+        (")      = 4<TCP:[192.0.2.1:80->192.0.2.9:7]>", 1),
+        ("= 4", 1),
+        ("lable) = -1 EAGAIN (Resource temporarily unavailable)", 0),
+        ("close(4) = 0", 0),
+        ("12 write(1, \":))\", 3) = 3", 0),
+        ("[pid  12] <... read resumed>\"x\", 1) = 1", 0),
+        ("<... accept resumed>) = -1 EAGAIN (Resource temporarily unavailable)", 0),
+    ] {
+        let (found, outcome) = read(&format!("{first}\naccept(3, {PEER}, [16]) = 5\n"));
+        assert_eq!((found.len(), outcome.status.unreadable_lines()), (1, want), "{first}");
+    }
+}
+
+#[test]
 fn glued_and_torn_lines_are_read() {
     // strace was killed, and the next run goes on in the same line.
     let glued = format!(

@@ -97,6 +97,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     for (n, input) in inputs.iter_mut().enumerate() {
         let dates = Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
         log.begin(pid(input), dates.until(input.modified()));
+        log.unreadable += u64::from(rescue::begins_within_call(input.head()));
         let end = file::read(input, &mut log, cx.options, cx.sink, threads);
         log.end(|connection| cx.sink.take(connection));
         if let Err(e) = end {
@@ -121,6 +122,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     let dates = Dates::new(zone.clone(), cx.options.start, guess).until(modified);
     let mut log = Log::new(cx.options.requested, dates.clone());
     log.begin(input.path().and_then(split).map(|(_, pid)| pid), dates);
+    log.unreadable += u64::from(rescue::begins_within_call(input.head()));
     let mut part = cx.sink.part();
     let end = file::read(input, &mut log, cx.options, &mut *part, cx.threads());
     log.end(|connection| part.take(connection));

@@ -13,6 +13,7 @@ pub(super) use super::result::next_call;
 use super::syscalls::is_syscall;
 use crate::parse::cursor::Cursor;
 use crate::parse::decoration::clean;
+use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
 
 /// The prefixes of strace itself are no longer than this.
@@ -335,6 +336,20 @@ pub(super) fn address(text: &[u8]) -> Option<usize> {
 /// Where the last `= ` of `text` stands.
 pub(super) fn last_assignment(text: &[u8]) -> Option<usize> {
     memchr::memrchr_iter(b'=', text).find(|at| text.get(at + 1) == Some(&b' '))
+}
+
+/// Whether a log was cut at its front within the line of a call that may be an accept: `head` begins with
+/// `ET, [16]) = 7`. What [`may_hide_accept`] sees, the reader of lines has counted.
+#[cold]
+pub(super) fn begins_within_call(head: &[u8]) -> bool {
+    let line = head.split(|b| lines::is_end(*b)).next().unwrap_or_default();
+    let body = split(line).1.0;
+    let name = &body[..memchr::memchr(b'(', body).unwrap_or(0)];
+    let is_call = is_syscall(name) || memmem::find(line, b" resumed>").is_some();
+    let count = |byte| memchr::memchr_iter(byte, line).count();
+    let is_rest = ends_with_result(line) && count(b')') > count(b'(');
+    let is_result = matches!(line, [b'=', b' ', b'0'..=b'9', ..]);
+    (is_rest || is_result) && !is_call && !may_hide_accept(line)
 }
 
 /// Whether the last thing of `text` is the result of a call: `) = 7`.
