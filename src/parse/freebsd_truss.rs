@@ -42,15 +42,18 @@ pub(super) fn conversion(head: &[u8]) -> Option<Conversion> {
     let backward = times.windows(2).filter(|pair| pair[1] < pair[0]).count();
     let has_both = prefixes.iter().any(|prefix| prefix.times[1].is_some());
     let is_since_start = has_both || backward * MAX_BACKWARD <= times.len();
-    Some(if is_since_start { convert } else { convert_without_times })
+    Some(if is_since_start { |raw| convert(raw, true) } else { |raw| convert(raw, false) })
 }
 
-fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+/// The lines of `raw` with strace's prefixes.
+fn convert(raw: Box<dyn Read + Send>, with_times: bool) -> Box<dyn Read + Send> {
     let mut before = 0;
     convert_lines(raw, LONGEST, move |line, text| {
         let Some(prefix) = prefix(line) else { return text.extend_from_slice(line) };
-        put_pid(&prefix, text);
-        if let Some(time) = prefix.times[0] {
+        if let Some(pid) = prefix.pid {
+            text.extend_from_slice(format!("{pid:<5} ").as_bytes());
+        }
+        if let Some(time) = prefix.times[0].filter(|_| with_times) {
             // strace -r gives the time since the line before.
             let since = (time - before).max(0);
             before = before.max(time);
@@ -59,20 +62,6 @@ fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
         }
         text.extend_from_slice(&line[prefix.length..]);
     })
-}
-
-fn convert_without_times(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-    convert_lines(raw, LONGEST, |line, text| {
-        let Some(prefix) = prefix(line) else { return text.extend_from_slice(line) };
-        put_pid(&prefix, text);
-        text.extend_from_slice(&line[prefix.length..]);
-    })
-}
-
-fn put_pid(prefix: &Prefix, text: &mut Vec<u8>) {
-    if let Some(pid) = prefix.pid {
-        text.extend_from_slice(format!("{pid:<5} ").as_bytes());
-    }
 }
 
 /// Whether a line ends as only FreeBSD's truss writes it: ` = 5 (0x5)`, ` ERR#35 'Resource temporarily unavailable'`.
@@ -92,22 +81,21 @@ fn is_call(line: &[u8]) -> bool {
 /// Reads the prefixes of `line`; `None`: it has none.
 fn prefix(line: &[u8]) -> Option<Prefix> {
     let mut cursor = Cursor(line);
-    let pid = ids(&mut cursor);
+    let pid = pid(&mut cursor);
     let times = [(); 2].map(|()| time(&mut cursor));
     let length = line.len() - cursor.0.len();
-    (length > 0).then_some(Prefix { pid: pid.flatten(), times, length })
+    (length > 0).then_some(Prefix { pid, times, length })
 }
 
-/// `60123: `, `60123 100456: `, `100456: `: the process, if it is here. `None`, and nothing is read: there are no such.
-#[expect(clippy::option_option, reason = "a thread alone is a prefix without a process")]
-fn ids(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
+/// `60123: `, `60123 100456: `, `100456: `: steps over process and thread, and gives the process if it is here.
+fn pid(cursor: &mut Cursor<'_>) -> Option<u64> {
     let mut probe = *cursor;
     probe.spaces();
     let first = probe.number()?;
     let has_both = probe.spaces() > 0 && probe.number().is_some();
     probe.require(b": ")?;
     *cursor = probe;
-    Some((has_both || first < MIN_TID).then_some(first))
+    (has_both || first < MIN_TID).then_some(first)
 }
 
 /// `12.000123456 ` in nanoseconds.

@@ -15,6 +15,12 @@ pub(super) enum CallAt {
     Other,
 }
 
+impl From<Option<(Arch, Call)>> for CallAt {
+    fn from(known: Option<(Arch, Call)>) -> CallAt {
+        known.map_or(CallAt::Other, |(arch, call)| CallAt::Known(arch, call))
+    }
+}
+
 /// Returns the call that a tracee is in. `audit_arch` is what PTRACE_GET_SYSCALL_INFO tells, if it is there.
 ///
 /// # Errors
@@ -38,8 +44,7 @@ pub(super) fn call_at(
         }
         Err(e) => return Err(e),
     };
-    let call = candidates.find(|c| Some(c.0) == arch);
-    Ok(call.map_or(CallAt::Other, |(arch, call)| CallAt::Known(arch, call)))
+    Ok(candidates.find(|c| Some(c.0) == arch).into())
 }
 
 /// Returns the calls that have this number on any architecture.

@@ -30,14 +30,16 @@ pub(crate) fn has_numbers(head: &[u8]) -> bool {
 pub(crate) fn remove(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     let mut next = None;
     convert_lines(raw, LONGEST, move |line, text| {
-        let rest = match numbered(line.trim_ascii_end()) {
-            Some((number, _)) if next.is_none_or(|next| next == number) => {
+        let (line, end) = line.split_at(line.trim_ascii_end().len());
+        let rest = match numbered(line) {
+            Some((number, rest)) if next.is_none_or(|next| next == number) => {
                 next = Some(number + 1);
-                numbered(line).map_or(&b"\n"[..], |(_, rest)| rest)
+                rest
             }
             _ => line,
         };
         text.extend_from_slice(rest);
+        text.extend_from_slice(end);
     })
 }
 
@@ -87,9 +89,10 @@ mod tests {
 
     #[test]
     fn numbers_are_removed_as_far_as_they_are_successive() {
-        let listing = "# a log\n 9 socket() = 3\n10\n11   7 bind() = 0\n7 close(3) = 0\n12 exit(0)";
+        let listing =
+            "# a log\n 9 socket() = 3\n10\n11   7 bind() = 0\n7 close(3) = 0\n12\r\n13 exit(0)";
         let mut out = String::new();
         remove(Box::new(std::io::Cursor::new(listing))).read_to_string(&mut out).unwrap();
-        assert_eq!(out, "# a log\nsocket() = 3\n\n  7 bind() = 0\n7 close(3) = 0\nexit(0)");
+        assert_eq!(out, "# a log\nsocket() = 3\n\n  7 bind() = 0\n7 close(3) = 0\n\r\nexit(0)");
     }
 }

@@ -66,6 +66,17 @@ fn run(path: &Path) -> Option<String> {
     split(path).map(|(name, _)| name.to_owned())
 }
 
+/// The thread that an input is of, if it is a file of a `-ff` run.
+fn pid(input: &Input) -> Option<u32> {
+    input.path().and_then(split).map(|(_, pid)| pid)
+}
+
+/// Begins an input whose connections will count.
+fn begin(log: &mut Log, input: &Input, dates: Dates) {
+    log.begin(pid(input), dates);
+    log.unreadable += u64::from(rescue::begins_within_call(input.head()));
+}
+
 /// Reads a log, or the files of a `-ff` run.
 fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let zone = cx.zone();
@@ -76,7 +87,6 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         },
         _ => first_day::first_days(&mut inputs, &zone, cx),
     };
-    let pid = |input: &Input| input.path().and_then(split).map(|(_, pid)| pid);
     let dates =
         |n: usize| Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
 
@@ -96,8 +106,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     let threads = cx.threads();
     for (n, input) in inputs.iter_mut().enumerate() {
         let dates = Dates::new(zone.clone(), cx.options.start, firsts.get(n).copied().flatten());
-        log.begin(pid(input), dates.until(input.modified()));
-        log.unreadable += u64::from(rescue::begins_within_call(input.head()));
+        begin(&mut log, input, dates.until(input.modified()));
         let end = file::read(input, &mut log, cx.options, cx.sink, threads);
         log.end(|connection| cx.sink.take(connection));
         if let Err(e) = end {
@@ -121,8 +130,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     let modified = input.modified();
     let dates = Dates::new(zone.clone(), cx.options.start, guess).until(modified);
     let mut log = Log::new(cx.options.requested, dates.clone());
-    log.begin(input.path().and_then(split).map(|(_, pid)| pid), dates);
-    log.unreadable += u64::from(rescue::begins_within_call(input.head()));
+    begin(&mut log, input, dates);
     let mut part = cx.sink.part();
     let end = file::read(input, &mut log, cx.options, &mut *part, cx.threads());
     log.end(|connection| part.take(connection));

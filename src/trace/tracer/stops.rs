@@ -456,10 +456,7 @@ fn call_at(stop: &SyscallStop, engine: PtraceEngine, registers: &Registers) -> i
     match engine {
         // The filter has compared architecture and number, and the number of a call that accepts
         // has one meaning only.
-        PtraceEngine::Seccomp => {
-            let call = abi::candidates(registers.number()).next();
-            Ok(call.map_or(CallAt::Other, |(arch, call)| CallAt::Known(arch, call)))
-        }
+        PtraceEngine::Seccomp => Ok(abi::candidates(registers.number()).next().into()),
         PtraceEngine::Perf | PtraceEngine::Syscall => {
             abi::call_at(|| stop.arch(), stop.tid(), registers)
         }
