@@ -56,18 +56,25 @@ impl OtherListeners {
 
     /// The processes that are not watched. A socket that was known may have been passed on to one.
     fn unwatched(&self, mut is_watched: impl FnMut(Tid) -> bool) -> Result<PortOwners, Error> {
-        let mut owners = match port_owners::port_owners(&self.ports) {
-            Err(Error::NoListener(ListenerError::Invisible { addresses, .. })) => {
-                PortOwners { visible: Vec::new(), ownerless: addresses }
-            }
-            Err(Error::NoListener(_)) => PortOwners::default(),
-            owners => owners?,
-        };
-        // One that has ended was perhaps watched until then.
-        owners
-            .visible
-            .retain(|owner| !is_watched(owner.pid) && !procfs::process_has_ended(owner.pid));
+        let mut owners = self.owners()?;
+        owners.visible.retain(|owner| !is_watched(owner.pid));
+        if !owners.visible.is_empty() {
+            // One that was ending is not watched any more, but then it has closed its sockets.
+            let still: BTreeSet<Tid> =
+                self.owners()?.visible.iter().map(|owner| owner.pid).collect();
+            owners.visible.retain(|owner| still.contains(&owner.pid));
+        }
         Ok(owners)
+    }
+
+    fn owners(&self) -> Result<PortOwners, Error> {
+        match port_owners::port_owners(&self.ports) {
+            Err(Error::NoListener(ListenerError::Invisible { addresses, .. })) => {
+                Ok(PortOwners { visible: Vec::new(), ownerless: addresses })
+            }
+            Err(Error::NoListener(_)) => Ok(PortOwners::default()),
+            owners => owners,
+        }
     }
 }
 
