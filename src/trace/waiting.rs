@@ -160,6 +160,13 @@ impl<L: Attach> Waiting<L> {
         (self.say)(&[Remark { is_detail: false, text }]);
     }
 
+    /// Notes the kernel's count of inbound connections if nobody listens when a server has ended.
+    fn note_nobody(&mut self) {
+        let opens = self.opens.as_mut().and_then(PassiveOpens::read);
+        let is_empty = self.sockets.inodes().is_ok_and(|sockets| sockets.is_empty());
+        self.nobody = is_empty.then(|| (Instant::now(), opens));
+    }
+
     /// Attaches to the processes that listen, if there are some.
     fn attach_if_listening(&mut self) -> Result<(), Error> {
         let opens = self.opens.as_mut().and_then(PassiveOpens::read);
@@ -322,7 +329,8 @@ impl<L: Attach> EventSource for Waiting<L> {
             match live.next(deadline)? {
                 Event::Ended(_) if !self.is_over && !live.is_leaving() => {
                     self.detach();
-                    self.nobody = None;
+                    // Who reads that it waits may start the next server at once.
+                    self.note_nobody();
                     self.tell(format!(
                         "the server on port {} has ended; waiting for the next one",
                         self.list
