@@ -14,8 +14,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::sys::arch::{Arch, Call, HAS_MIXED_CALLS, SOCKETCALL_ACCEPTS};
+use crate::sys::perf_ring::monotonic_now;
 use crate::sys::ptrace::Tid;
 use crate::sys::tracee::SignalSet;
 
@@ -144,6 +148,18 @@ pub(crate) fn state_and_user_time(tid: Tid) -> Option<(char, u64)> {
         let state = fields.next()?.chars().next()?;
         Some((state, fields.nth(10)?.parse().ok()?))
     })
+}
+
+/// When a thread was created: CLOCK_MONOTONIC in nanoseconds, rounded down to a tick of 10 ms. It is too early by
+/// the time for which the machine has been suspended since then.
+pub(crate) fn start_time(tid: Tid) -> Option<u64> {
+    /// USER_HZ is 100 on x86-64 and AArch64.
+    const TICK_NS: u64 = 10_000_000;
+    let ticks: u64 = thread_stat(tid, |mut fields| fields.nth(19)?.parse().ok())?;
+    // /proc has it by CLOCK_BOOTTIME, which goes on while the machine is suspended.
+    let boot = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?).as_nanos() as u64;
+    let suspended = boot.saturating_sub(monotonic_now());
+    Some((ticks * TICK_NS).saturating_sub(suspended))
 }
 
 /// Reads the fields of a thread's own `stat` that follow the name: the state is the first. In that

@@ -86,18 +86,6 @@ impl Sampler {
         }
     }
 
-    /// Removes threads whose end was not reported, because the record was lost.
-    pub(super) fn forget_ended(&mut self) {
-        let processes: Vec<Tid> = self.threads.processes().collect();
-        for pid in processes {
-            let ended: Vec<Tid> =
-                self.threads.of_process(pid).filter(|tid| procfs::has_ended(*tid)).collect();
-            for tid in ended {
-                self.threads.ended(Thread { pid, tid }, &mut self.families);
-            }
-        }
-    }
-
     /// Waits for calls of accept that tell how long the buffers are, where that is not known.
     pub(super) fn prove_buffers(&mut self) {
         let end = Instant::now() + SAMPLE_TIMEOUT;

@@ -16,6 +16,7 @@
 //! * `socket_queries`: the peer, where the sample does not tell it. `evidence`: whether the sample can
 //!   be believed. `listeners`: the local port.
 //! * `covered`: threads that a tracer watches as well. `executions`: processes that lose their events.
+//! * `exits`: threads that have ended, also where the record of it was lost.
 //! * [`sampler`]: the source of connections.
 //!
 //! # Complete
@@ -39,6 +40,7 @@ mod events;
 mod evidence;
 mod executed;
 mod executions;
+mod exits;
 mod handover;
 mod learning;
 mod listeners;

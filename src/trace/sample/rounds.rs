@@ -166,19 +166,7 @@ impl Sampler {
             What::Entry(entry) => self.enter(&entry),
             What::Fork(fork) => self.forked(fork, time, self.families.family_of(record.event)),
             What::Exit(thread) if self.goes_on(thread, time) => {}
-            What::Exit(thread) => {
-                self.threads.ended(thread, &mut self.families);
-                self.sockets.forget(thread.tid);
-                match &mut self.held {
-                    Some(held) => held.push(WithheldEvent::Exit(thread.tid, time)),
-                    None => self.end(thread.tid, time),
-                }
-                if self.threads.of_process(thread.pid).next().is_none() {
-                    self.listeners.forget(thread.pid);
-                    self.programs.forget(thread.pid);
-                    self.unsuitable.forget(thread.pid);
-                }
-            }
+            What::Exit(thread) => self.exited(thread, time),
             What::Comm(thread, comm) => self.threads.renamed(thread, comm),
             What::Exec(thread, comm) => self.executed(thread, time, comm),
             What::Lost(_) => {}
@@ -193,9 +181,8 @@ impl Sampler {
                 return;
             }
         }
-        let may_be_reused = self.records_lost > 0;
-        let report = (reported_by, may_be_reused);
-        let inheritance = self.threads.forked(fork, time, report, &mut self.families);
+        self.replaced(fork.child.tid, time);
+        let inheritance = self.threads.forked(fork, time, reported_by, &mut self.families);
         if inheritance == Inheritance::Doubtful {
             match self.open(fork.child) {
                 Ok(()) | Err(PerfError::Gone) => {}
@@ -310,12 +297,6 @@ impl Sampler {
             CountedBy::Undecided => self.covered.keep(tid, time, connection),
             CountedBy::Tracer => {}
         }
-    }
-
-    /// A thread has ended.
-    pub(super) fn end(&mut self, tid: Tid, time: u64) {
-        let connections = self.covered.forget(tid, time);
-        self.ready.extend(connections);
     }
 
     /// `None`: not an internet socket.

@@ -155,20 +155,31 @@ impl Threads {
         recount(former, Some(family), families);
     }
 
-    /// A thread was created at `time`, as events of the family `reported_by` tell. `may_be_reused`:
-    /// the end of another thread with the same id may not have been reported.
+    /// The watched thread that had this id before one that was created at `time`.
+    pub(super) fn former(&self, tid: Tid, time: u64) -> Option<Thread> {
+        let known = self.known.get(&tid).filter(|known| time > known.since + REUSE_NS)?;
+        Some(Thread { pid: known.pid, tid })
+    }
+
+    /// A time at which a thread ran: CLOCK_MONOTONIC.
+    pub(super) fn begin(&self, tid: Tid) -> Option<u64> {
+        self.known.get(&tid).map(|known| known.since)
+    }
+
+    /// The watched threads, each with its [`begin`](Threads::begin).
+    pub(super) fn with_begin(&self) -> impl Iterator<Item = (Thread, u64)> {
+        self.known.iter().map(|(tid, known)| (Thread { pid: known.pid, tid: *tid }, known.since))
+    }
+
+    /// A thread was created at `time`, as events of the family `reported_by` tell.
     pub(super) fn forked(
         &mut self,
         fork: Fork,
         time: u64,
-        (reported_by, may_be_reused): (Option<FamilyId>, bool),
+        reported_by: Option<FamilyId>,
         families: &mut Families,
     ) -> Inheritance {
         let child = fork.child;
-        let is_new = |known: &Known| may_be_reused && time > known.since + REUSE_NS;
-        if self.known.get(&child.tid).is_some_and(is_new) {
-            self.ended(child, families);
-        }
         // Each event of the creator reports it.
         if self.known.get(&child.tid).is_some_and(|known| known.is_forked) {
             return Inheritance::Certain;
@@ -366,6 +377,14 @@ mod tests {
         assert_eq!(threads.inheritance(1, 105), Inheritance::Doubtful, "while they were opened");
         assert_eq!(threads.inheritance(1, 5_000), Inheritance::Doubtful, "its clone may be older");
         assert_eq!(threads.inheritance(1, 5_001), Inheritance::Certain);
+    }
+
+    #[test]
+    fn a_thread_created_later_has_replaced_the_one_with_its_id() {
+        let threads = with(1, None, true);
+        assert_eq!(threads.former(1, REUSE_NS), None, "each event of its creator reports it");
+        assert_eq!(threads.former(1, REUSE_NS + 1), Some(Thread { pid: 1, tid: 1 }));
+        assert_eq!(threads.former(2, REUSE_NS + 1), None);
     }
 
     #[test]
