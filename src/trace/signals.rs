@@ -62,6 +62,14 @@ pub(super) fn is_other(signal: i32) -> bool {
     OTHERS.contains(&signal)
 }
 
+/// Whether the tracer of attached processes tells that it ignores a signal. The terminal sends SIGTTIN and
+/// SIGTTOU to a job in the background, which goes on.
+pub(super) fn is_ignored_while_attached(signal: i32) -> bool {
+    let has_effect = [libc::SIGUSR1, libc::SIGXCPU];
+    let is_silent = [libc::SIGTTIN, libc::SIGTTOU];
+    !ENDS.contains(&signal) && !has_effect.contains(&signal) && !is_silent.contains(&signal)
+}
+
 /// The name of a signal.
 pub(super) fn name(signal: i32) -> String {
     match Signal::try_from(signal) {
@@ -82,6 +90,10 @@ pub(super) fn describe_ignored(signal: i32, command: Option<i32>) -> String {
         (libc::SIGXCPU, _) => format!(
             "{name} ignored: tcptally has reached its CPU time limit (ulimit -t); at the hard limit \
              the kernel kills it. Raise the limit in the shell that starts it"
+        ),
+        (libc::SIGTSTP, None) => format!(
+            "{name} (Ctrl-Z) ignored: while tcptally is stopped, it would lose connections or the server would \
+             wait for it; Ctrl-C ends tcptally and prints the report"
         ),
         (_, Some(pid)) => format!(
             "{name} ignored: the command does not handle it and would be killed; to kill it: kill \

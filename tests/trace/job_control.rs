@@ -175,6 +175,39 @@ fn ctrl_s_does_not_stop_an_attached_server() {
     assert_free(plain.pid);
 }
 
+/// A stopped tracer would keep the server waiting.
+#[test]
+fn ctrl_z_while_attached_is_explained_once_and_counting_continues() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    for engine in attach_engines(User::plain()) {
+        let server = Server::c(&program, &["pool=2"], &[Listens::V4]);
+        let plain = server.start(&stage, User::plain());
+        let folder = open_folder();
+        let mut terminal = need!(shell(&stage, folder.path()), "job control", "there is no bash");
+        let tcptally = stage.tcptally();
+        let report_to = "-F json -o report.json --by ip,port";
+        let of = format!("-p {} --engine {engine}", plain.pid);
+        terminal.type_in(&format!("{} trace {of} {report_to}\n", tcptally.to_string_lossy()));
+        terminal.wait_for("attached to");
+        let mut made = server.clients(1, 30, 3).run();
+        for _ in 0..2 {
+            terminal.type_in("\x1a");
+        }
+        terminal.wait_for("SIGTSTP (Ctrl-Z) ignored");
+        terminal.wait_for("Ctrl-C ends tcptally and prints the report");
+        add(&mut made, &server.clients(2, 30, 3).run());
+        terminal.type_in("\x03");
+        terminal.wait_for("$ ");
+        report(folder.path()).assert_counts(&made);
+        let screen = terminal.screen();
+        assert_eq!(screen.matches("SIGTSTP").count(), 1, "{engine}: {screen}");
+        terminal.type_in("exit\n");
+        terminal.wait();
+        assert_free(plain.pid);
+    }
+}
+
 /// What tcptally says there neither stops it, nor is it kept from saying it.
 #[test]
 fn a_background_job_writes_its_report_despite_tostop() {

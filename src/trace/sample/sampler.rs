@@ -16,7 +16,7 @@ use crate::trace::Options;
 use crate::trace::attach::Targets;
 use crate::trace::command::Command;
 use crate::trace::error::{Doing, Error};
-use crate::trace::signals::{self, ENDS, STOPS};
+use crate::trace::signals::{self, ENDS};
 use crate::trace::socket::Sockets;
 use crate::trace::tracer::Remark;
 
@@ -192,8 +192,7 @@ impl Sampler {
             self.end_requested = true;
             self.finish()?;
         }
-        let means = [&ENDS[..], &STOPS, &[libc::SIGUSR1, libc::SIGXCPU]].concat();
-        for signal in signals.numbers().filter(|s| !means.contains(s)) {
+        for signal in signals.numbers().filter(|s| signals::is_ignored_while_attached(*s)) {
             self.notices.entry(signal).or_insert(true);
         }
         Ok(())

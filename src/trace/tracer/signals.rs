@@ -8,7 +8,7 @@ use crate::sys::wake::{self, Sent, Signals};
 use crate::trace::command::Command;
 use crate::trace::engine::PtraceEngine;
 use crate::trace::error::{Doing, Error};
-use crate::trace::signals::{self, ENDS, STOPS};
+use crate::trace::signals::{self, ENDS, STOPS, is_ignored_while_attached};
 
 use super::detach::detach;
 use super::tracees::{Tracees, Watched};
@@ -69,11 +69,8 @@ impl SignalHandler {
                 if ENDS.into_iter().chain([libc::SIGXCPU]).any(|s| signals.has(s)) {
                     detach(tracees)?;
                 }
-                let is_ignored = |s: &i32| {
-                    let is_handled = ENDS.contains(s) || STOPS.contains(s);
-                    !is_handled && ![libc::SIGUSR1, libc::SIGXCPU].contains(s)
-                };
-                signals.numbers().filter(is_ignored).for_each(|s| self.report_ignored(s, None));
+                let ignored = signals.numbers().filter(|s| is_ignored_while_attached(*s));
+                ignored.for_each(|s| self.report_ignored(s, None));
                 Ok(())
             }
         }

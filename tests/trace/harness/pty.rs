@@ -74,6 +74,11 @@ impl Terminal {
         }
     }
 
+    /// All that has appeared on the screen.
+    pub fn screen(&self) -> &str {
+        &self.screen
+    }
+
     fn read(&mut self) {
         let Some(master) = &mut self.master else { return };
         let mut bytes = [0; 4096];
