@@ -255,7 +255,11 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
 /// The given processes, or those that listen on the given port.
 fn pids(args: &TraceArgs, request: &Request) -> anyhow::Result<BTreeSet<i32>> {
     if !args.pids.is_empty() {
-        return Ok(args.pids.iter().flat_map(|list| list.0.iter().copied()).collect());
+        let pids = args.pids.iter().flat_map(|list| list.0.iter().copied()).collect();
+        if !args.no_children {
+            trace::check_not_whole_system(&pids)?;
+        }
+        return Ok(pids);
     }
     let ports = &request.count.filter.ports.0;
     if ports.is_empty() {

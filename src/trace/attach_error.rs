@@ -1,5 +1,6 @@
 //! Why there is no process to trace, with remedies: [`AttachError`] of a process, [`ListenerError`] of a port.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -139,6 +140,25 @@ pub(super) fn gone(pid: Tid) -> AttachError {
         "process {pid}: no such process here (it has ended, or the PID is that of another PID \
          namespace, such as a container; 'pidof NAME' and 'pgrep NAME' show the PIDs of this one)"
     ))
+}
+
+/// Describes why a process that all others descend from is not attached to with its children.
+fn of_init(pid: Tid) -> String {
+    let name = procfs::comm(pid).map(|c| format!(" ({c})")).unwrap_or_default();
+    format!(
+        "all processes here descend from process {pid}{name}, also tcptally and your shell, and all of them would be \
+         attached to"
+    )
+}
+
+/// Describes why these processes and their descendants are not attached to; `None` if there is no reason.
+pub(super) fn whole_system(pids: &BTreeSet<Tid>) -> Option<AttachError> {
+    let init = pids.iter().copied().find(|pid| procfs::is_init_of_all(*pid))?;
+    Some(AttachError::other(format!(
+        "{}; give the server: '--port PORT', or '-p PID' with its PID; '--no-children' attaches to \
+         process {init} alone",
+        of_init(init)
+    )))
 }
 
 /// Describes why no engine can watch a process; `None` if one can.
@@ -294,6 +314,17 @@ pub enum ListenerError {
         addresses: Vec<SocketAddr>,
         /// What makes the process visible.
         remedy: &'static str,
+    },
+    /// The process that all others descend from has it: a service manager that starts the server at the first
+    /// connection, or for each one.
+    #[error(
+        "{}; '-p PID' attaches to the server if it runs, '-p {pid} --no-children' to process {pid} alone, and \
+         'tcptally watch' counts without attaching",
+        of_init(*.pid)
+    )]
+    Init {
+        /// Its id.
+        pid: Tid,
     },
     /// Other network namespaces have such sockets.
     #[error(

@@ -62,6 +62,17 @@ pub use spawn::Start;
 pub use tracer::{Options, Remark, Tracer};
 pub(crate) use waiting::{Say, WaitFor, Waiting};
 
+/// Checks that not every process of the system descends from one of these.
+///
+/// # Errors
+/// [`Error::NothingAttached`], with the remedy.
+pub(crate) fn check_not_whole_system(pids: &std::collections::BTreeSet<i32>) -> Result<(), Error> {
+    match attach_error::whole_system(pids) {
+        Some(why) => Err(Error::nothing_attached(vec![why])),
+        None => Ok(()),
+    }
+}
+
 /// Runs `f`, which creates and drops a [`Tracer`], in a thread of its own. When the thread ends,
 /// the kernel detaches the tracees without stopping them (ptrace(2), "Death under ptrace").
 /// Detaching them one by one would stop each first, which interrupts the system calls they wait in.

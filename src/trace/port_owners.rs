@@ -95,7 +95,20 @@ impl Owners {
             let error = ListenerError::Invisible { addresses: ownerless, remedy: remedy() };
             return Err(Error::NoListener(error));
         }
-        Ok(PortOwners { visible: self.visible, ownerless })
+        let visible = without_init(self.visible)?;
+        Ok(PortOwners { visible, ownerless })
+    }
+}
+
+/// Leaves out systemd, which keeps the sockets that it has passed to a server and does not accept from them.
+fn without_init(mut owners: Vec<PortOwner>) -> Result<Vec<PortOwner>, Error> {
+    let Some(at) = owners.iter().position(|owner| procfs::is_init_of_all(owner.pid)) else {
+        return Ok(owners);
+    };
+    let init = owners.remove(at);
+    match init.comm == "systemd" && !owners.is_empty() {
+        true => Ok(owners),
+        false => Err(Error::NoListener(ListenerError::Init { pid: init.pid })),
     }
 }
 

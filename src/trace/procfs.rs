@@ -401,6 +401,13 @@ pub(crate) fn with_descendants(pids: &BTreeSet<Tid>) -> BTreeSet<Tid> {
     found
 }
 
+/// Whether this process descends from `pid`, and so do all others: init of a machine. In a container it usually is the
+/// server, and what is executed there later does not descend from it.
+pub(crate) fn is_init_of_all(pid: Tid) -> bool {
+    const INIT: Tid = 1;
+    pid == INIT && with_descendants(&BTreeSet::from([pid])).contains(&(std::process::id() as Tid))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

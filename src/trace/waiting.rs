@@ -187,7 +187,11 @@ impl<L: Attach> Waiting<L> {
                 }
                 Ok(())
             }
-            Err(error @ Error::NoListener(ListenerError::Invisible { .. })) => {
+            Err(
+                error @ Error::NoListener(
+                    ListenerError::Invisible { .. } | ListenerError::Init { .. },
+                ),
+            ) => {
                 let since = *self.invisible_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < INVISIBLE_TIME { Ok(()) } else { Err(error) }
             }

@@ -198,6 +198,68 @@ fn root_without_the_capability_gets_a_remedy_that_is_not_to_be_root() {
     }
 }
 
+/// Runs a program as process 1 of a PID namespace of its own, with the path of tcptally as its argument. Returns what
+/// it prints.
+fn as_init(argv: &[&str]) -> Option<String> {
+    let stage = Stage::get();
+    let unshare = find_program("unshare").filter(|_| is_root())?;
+    let words = ["--pid", "--fork", "--mount-proc", "--kill-child"].iter().chain(argv);
+    let mut argv: Vec<OsString> = [unshare.into()].into();
+    argv.extend(words.map(OsString::from));
+    argv.push(stage.tcptally());
+    let folder = open_folder();
+    let mut session = Session::start(&stage, User::Oneself, folder.path(), &argv);
+    session.wait();
+    Some(session.stdout())
+}
+
+/// All processes would be watched: those of the whole machine, if this were not a namespace of its own.
+#[test]
+fn init_is_attached_to_without_its_children_only() {
+    let init = "$0 trace -p 1 2>&1; echo status $?; $0 trace -p 1 --no-children -d 1s 2>&1; echo status $?";
+    let said = as_init(&["sh", "-c", init]);
+    let said = need!(said, "a PID namespace", "only root may make one, with unshare");
+    let (whole, alone) = said.split_once("status 1").expect("it is refused");
+    for words in ["descend from process 1 (sh)", "--port PORT", "--no-children"] {
+        assert!(whole.contains(words), "{words}: {said}");
+    }
+    assert!(alone.contains("attached to 1 process") && alone.contains("status 0"), "{said}");
+}
+
+#[test]
+fn an_init_that_listens_for_its_servers_is_not_attached_to() {
+    const INIT: &str = r#"
+import os, signal, socket, subprocess, sys
+listener = socket.create_server(("127.0.0.1", 0))
+arguments = [sys.argv[1], "trace", "--port", str(listener.getsockname()[1]), "-d", "1s"]
+def trace():
+    traced = subprocess.run(arguments, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True)
+    print(traced.returncode, traced.stdout, "-----", flush=True)
+trace()
+open("/proc/self/comm", "w").write("systemd")
+server = os.fork()
+if server == 0:
+    open("/proc/self/comm", "w").write("server")
+    signal.pause()
+# The name is that of the server once it is set.
+while open(f"/proc/{server}/comm").read().strip() != "server":
+    pass
+trace()
+os.kill(server, signal.SIGKILL)
+"#;
+    need!(find_program("python3"), "an init that listens", "there is no python3");
+    let said = as_init(&["python3", "-c", INIT]);
+    let said = need!(said, "a PID namespace", "only root may make one, with unshare");
+    let (alone, with_server) = said.split_once("-----").expect("two runs");
+    assert!(alone.starts_with("1 "), "{said}");
+    for words in ["descend from process 1 (python3)", "tcptally watch"] {
+        assert!(alone.contains(words), "{words}: {said}");
+    }
+    assert!(with_server.trim_start().starts_with("0 "), "{said}");
+    assert!(with_server.contains("(server) listens on"), "{said}");
+    assert!(with_server.contains("attached to 1 process and 1 thread"), "{said}");
+}
+
 #[test]
 fn missing_and_invalid_targets_are_usage_errors() {
     for arguments in
