@@ -182,6 +182,29 @@ fn damage_is_reported() {
 }
 
 #[test]
+fn conntrack_xml_counts_the_same_however_it_is_laid_out() {
+    let all = cases();
+    let case = all.iter().find(|case| case.name == "events-xml").unwrap();
+    let text = std::fs::read_to_string(&case.files[0]).unwrap();
+    let gap = format!("</flow>{}", " ".repeat(2 * 1024 * 1024));
+    for (layout, text) in [
+        ("indented", text.replace("><", ">\n  <")),
+        ("one line", text.replace('\n', "")),
+        ("one long line", text.replace('\n', "").replacen("</flow>", &gap, 2)),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let case = Case {
+            name: layout.to_owned(),
+            kind: case.kind.clone(),
+            files: vec![file.path().to_owned()],
+            truth: case.truth.clone(),
+        };
+        case.ask(&case.question(case.port(), &case.truth, Vec::new()));
+    }
+}
+
+#[test]
 fn noise_alone_is_not_recognised_as_a_record() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "nothing to see here\n\x00\x01\n").unwrap();

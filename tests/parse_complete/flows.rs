@@ -76,6 +76,12 @@ pub fn rows() -> Vec<Row> {
             &["the addresses or ports of 1 TCP flow cannot be read"],
         ),
         row(
+            "conntrack.xml",
+            format!("<conntrack>\n{XML_FLOW}\n{}", &XML_FLOW[..XML_FLOW.len() - 9]),
+            1,
+            &["the addresses or ports of 1 TCP flow cannot be read"],
+        ),
+        row(
             "netflow.shortened",
             FLOW.replace("198.51.100.1:36239", "2001:db..8:c::1a.5"),
             0,

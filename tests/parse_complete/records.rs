@@ -88,6 +88,9 @@ pub const GCP: &str = r#"{"jsonPayload":{"connection":{"dest_ip":"192.0.2.77","d
 "#;
 pub const TRACKED: &str = "tcp 6 431923 ESTABLISHED src=198.51.100.30 dst=192.0.2.77 sport=33557 \
     dport=80 src=192.0.2.77 dst=198.51.100.30 sport=80 dport=33557 [ASSURED]\n";
+pub const XML_FLOW: &str = "<flow><meta direction=\"original\"><layer3 protonum=\"2\" protoname=\"ipv4\">\
+    <src>198.51.100.30</src><dst>192.0.2.77</dst></layer3><layer4 protonum=\"6\" protoname=\"tcp\">\
+    <sport>33557</sport><dport>80</dport></layer4></meta></flow>";
 pub const MACSEC: [u8; 34] = {
     let mut frame = [2; 34];
     (frame[12], frame[13], frame[14]) = (0x88, 0xe5, 0x0c);

@@ -208,7 +208,7 @@ pub(crate) fn xml(flow: &[u8]) -> Line {
         let open = format!("<{name}>");
         let start = memmem::find(flow, open.as_bytes())? + open.len();
         let end = memchr::memchr(b'<', &flow[start..])?;
-        Some(&flow[start..start + end])
+        Some(flow[start..start + end].trim_ascii())
     };
     let is_tcp = memmem::find(flow, b"protoname=\"tcp\"").is_some();
     let (Some(src), Some(dst)) = (tag("src"), tag("dst")) else {
@@ -237,7 +237,7 @@ pub(crate) fn xml(flow: &[u8]) -> Line {
         dport: tag("dport"),
         rank: tag("state").and_then(rank),
         timeout: value("timeout"),
-        assured: memmem::find(flow, b"<assured/>").is_some(),
+        assured: memmem::find(flow, b"<assured").is_some(),
         offloaded: false,
         id: tag("id"),
         packets: tag("packets"),

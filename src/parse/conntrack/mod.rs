@@ -2,6 +2,7 @@
 //! kernel's own files.
 
 pub(super) mod entry;
+mod flow_elements;
 pub(super) mod tables;
 
 use std::io;
@@ -10,11 +11,12 @@ use hashbrown::HashMap;
 use memchr::memmem;
 
 use self::entry::{Entry, Event, Line};
+use self::flow_elements::FlowElements;
 use self::tables::{FlowKey, Moment, Tables, flow_key};
 use super::cursor::Cursor;
 use super::input::Input;
 use super::line_order::LineOrder;
-use super::lines;
+use super::lines::{self, Piece};
 use super::reader::{Context, RecordFormat, Setting};
 use super::timestamp::{Calendar, Stamp};
 use crate::model::plural;
@@ -113,21 +115,25 @@ fn text(
     };
     let calendar = Calendar::new(input, cx, &stamp);
     let order = LineOrder::default();
-    let mut file =
-        File { tables, events, calendar, moment, listing: false, damaged: 0, flows, order };
-    let end = lines::blocks(input, |block, _| {
-        lines::each(block, |line, _| {
-            if line.contains(&b'<') && memmem::find(line, b"<flow").is_some() {
-                for flow in memmem::find_iter(line, b"<flow") {
-                    let flow = &line[flow..];
-                    let end = memmem::find(flow, b"</flow>").unwrap_or(flow.len());
-                    file.line(entry::xml(&flow[..end]), &[], cx);
-                }
-            } else {
-                file.line(entry::text(line), line, cx);
-            }
-        });
+    let elements = FlowElements::default();
+    let mut file = File {
+        tables,
+        events,
+        calendar,
+        moment,
+        listing: false,
+        damaged: 0,
+        flows,
+        order,
+        elements,
+    };
+    let end = lines::pieces(input, |piece| match piece {
+        Piece::Lines(lines, _) => file.lines(&lines::without_terminal_sequences(lines), cx),
+        // A document of XML on one line may be longer than any line of text.
+        Piece::Rest(text) => file.xml(&text[lines::OVERLAP..], cx),
     });
+    // The record is cut in it.
+    file.damaged += u64::from(file.elements.is_open());
     let File { events, damaged, order, .. } = file;
     warn_damaged(&name, damaged, cx);
     order.report(&name, cx.status);
@@ -182,9 +188,39 @@ struct File<'a> {
     flows: &'a mut Flows,
     /// Of the events.
     order: LineOrder,
+    /// Of the XML format.
+    elements: FlowElements,
 }
 
 impl File<'_> {
+    /// Takes whole lines, of any length.
+    fn lines(&mut self, mut lines: &[u8], cx: &mut Context<'_>) {
+        while !lines.is_empty() {
+            let end = lines::end(lines);
+            self.text(&lines[..end], cx);
+            lines = lines.get(end + 1..).unwrap_or_default();
+        }
+    }
+
+    /// Takes a line of text or of XML.
+    fn text(&mut self, line: &[u8], cx: &mut Context<'_>) {
+        let is_xml = || line.contains(&b'<') && memmem::find(line, b"<flow").is_some();
+        if self.elements.is_open() || is_xml() {
+            self.xml(line, cx);
+        } else {
+            self.line(entry::text(line), line, cx);
+        }
+    }
+
+    /// Takes a part of a line of XML.
+    fn xml(&mut self, text: &[u8], cx: &mut Context<'_>) {
+        let mut elements = std::mem::take(&mut self.elements);
+        elements.take(text, &mut |element| {
+            self.line(element.map_or(Line::Damaged, entry::xml), &[], cx);
+        });
+        self.elements = elements;
+    }
+
     fn line(&mut self, line: Line, text: &[u8], cx: &mut Context<'_>) {
         match &line {
             Line::Tcp(_) | Line::Damaged => self.flows.tcp += 1,
