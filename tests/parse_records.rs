@@ -205,6 +205,23 @@ fn conntrack_xml_counts_the_same_however_it_is_laid_out() {
 }
 
 #[test]
+fn attempts_without_an_answer_are_noted_where_others_have_one() {
+    let all = cases();
+    let notes = |name: &str, options: &[String]| {
+        let case = all.iter().find(|case| case.name == name).unwrap();
+        let report: Value = serde_json::from_slice(&case.run(options).stdout).unwrap();
+        report["warnings"].to_string()
+    };
+    let note = "5 attempts that were refused or never answered, and count too (on all ports)";
+    let retransmissions = notes("le-ns-retransmissions", &[]);
+    assert!(retransmissions.contains(note), "{retransmissions}");
+    let established = notes("le-ns-retransmissions", &["--established".to_owned()]);
+    assert!(!established.contains("never answered"), "{established}");
+    let answered = notes("pcapng-port-reuse", &[]);
+    assert!(!answered.contains("never answered"), "{answered}");
+}
+
+#[test]
 fn noise_alone_is_not_recognised_as_a_record() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "nothing to see here\n\x00\x01\n").unwrap();

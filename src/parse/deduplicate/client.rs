@@ -61,11 +61,19 @@ impl Rules {
 /// Whether the connection of a packet is known.
 pub(super) enum Known {
     Yes,
+    /// The packet is the first answer to a connection that was given before.
+    Answered,
     No,
     /// It seemed to be opened by the recording machine, and is forwarded instead. Whether it was counted as such.
     AsOutbound {
         counted: bool,
     },
+}
+
+impl Known {
+    fn yes(is_first_answer: bool) -> Known {
+        if is_first_answer { Known::Answered } else { Known::Yes }
+    }
 }
 
 impl Client {
@@ -98,15 +106,14 @@ impl Client {
                 let counted = self.recent.remove(at).is_counted_outbound();
                 return Known::AsOutbound { counted };
             }
-            self.recent[at].note(s, now);
+            let is_first_answer = self.recent[at].note(s, now);
             if s.kind == PacketKind::SynAck {
                 self.compare_answers(at, rules, give);
             }
-            return Known::Yes;
+            return Known::yes(is_first_answer);
         }
         if let Some(flow) = self.older_mut(&s.ends).and_then(|mut all| all.find(|f| f.is(s, now))) {
-            flow.note(s, now);
-            return Known::Yes;
+            return Known::yes(flow.note(s, now));
         }
         if s.kind != PacketKind::SynAck {
             return Known::No;
@@ -114,8 +121,7 @@ impl Client {
         let Some(flow) = self.recent.iter_mut().rev().find(|flow| flow.has_isns(s, now)) else {
             return Known::No;
         };
-        flow.answer();
-        Known::Yes
+        Known::yes(flow.answer())
     }
 
     /// The answer to the connection at `at` shows which of the unconfirmed ones is the same.
@@ -141,18 +147,20 @@ impl Client {
         }
     }
 
-    /// Whether `s`, the first packet to its server, may belong to a connection to another.
+    /// Whether `s`, the first packet to its server, may belong to a connection to another. An answer to that one is
+    /// subtracted from `unanswered`.
     pub(super) fn translation_to(
         &mut self,
         s: &PacketObservation,
         now: i64,
+        unanswered: &mut u64,
     ) -> Option<Translation> {
         let is_candidate = |flow: &&mut Flow| flow.translation().is_none() && !flow.is_outbound();
         let mut candidates = self.recent.iter_mut().rev().filter(is_candidate);
         let found = candidates.find_map(|flow| Some((flow.translation_to(s, now)?, flow)));
         let (translation, flow) = found?;
         if s.kind == PacketKind::SynAck {
-            flow.answer();
+            *unanswered = unanswered.saturating_sub(flow.answer().into());
             return Some(translation);
         }
         // A packet is translated once. With a third server these are different connections.

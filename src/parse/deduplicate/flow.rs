@@ -271,8 +271,9 @@ impl Flow {
         self.isn == s.isn && self.id == s.id
     }
 
-    /// Records another packet of this connection.
-    pub(super) fn note(&mut self, s: &PacketObservation, now: i64) {
+    /// Records another packet of this connection. Returns whether it is the first answer to a connection that was
+    /// given.
+    pub(super) fn note(&mut self, s: &PacketObservation, now: i64) -> bool {
         self.last = self.last.max(now);
         if let Some(point) = s.point
             && self.points.len() < MAX_POINTS
@@ -288,17 +289,19 @@ impl Flow {
                     self.began_with_answer = false;
                 }
                 self.isn = self.isn.or(s.isn);
+                false
             }
             PacketKind::SynAck => {
-                self.answered = true;
                 self.server_isn = self.server_isn.or(s.server_isn);
+                self.answer()
             }
-            PacketKind::Onward => {}
+            PacketKind::Onward => false,
         }
     }
 
-    /// The connection behind address translation was answered, and so this one.
-    pub(super) fn answer(&mut self) {
-        self.answered = true;
+    /// Records an answer, to this connection or to the same behind address translation. Returns whether it is the
+    /// first, to a connection that was given.
+    pub(super) fn answer(&mut self) -> bool {
+        !std::mem::replace(&mut self.answered, true) && !self.outbound && !self.is_held()
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Deduplicator {
     saw_answer: bool,
     saw_onward: bool,
     saw_any: bool,
+    /// Number of connections that were given and not answered so far.
+    unanswered: u64,
     /// Connections that `established` gave although nothing showed that they were, because the record had shown no
     /// answers, and no completed handshakes, by then.
     early: Early,
@@ -111,6 +113,7 @@ impl Deduplicator {
             saw_answer: false,
             saw_onward: false,
             saw_any: false,
+            unanswered: 0,
             early: Early::default(),
             kind: None,
         }
@@ -171,6 +174,10 @@ impl Deduplicator {
         let client = self.young.get_or_insert(key);
         match client.find(&s, now, rules, give) {
             Known::Yes => return,
+            Known::Answered => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                return;
+            }
             Known::AsOutbound { counted } => self.outbound -= u64::from(counted),
             Known::No => {}
         }
@@ -181,7 +188,7 @@ impl Deduplicator {
             }
             give(ends, time);
         });
-        let translation = client.translation_to(&s, now);
+        let translation = client.translation_to(&s, now, &mut self.unanswered);
         let mut flow = Flow::new(&s, now);
         if s.outgoing {
             // Its answer may be seen at a place that does not show the direction.
@@ -193,6 +200,7 @@ impl Deduplicator {
             let PacketObservation { ends, time, .. } = s;
             flow.hold(Unconfirmed { number: self.unconfirmed, ends, time, translation });
         } else {
+            self.unanswered += u64::from(!flow.is_answered());
             give(s.ends, s.time);
         }
         client.add(flow);
@@ -269,6 +277,17 @@ impl Deduplicator {
             status.warn(format!(
                 "{name}: this record has only SYNs, so attempts that were refused or never \
                  answered count too"
+            ));
+        }
+        if self.saw_answer && self.unanswered > 0 {
+            status.warn(format!(
+                "{name}: this record has {} (on all ports); {} leaves such attempts out",
+                plural(
+                    self.unanswered,
+                    "attempt that was refused or never answered, and counts too",
+                    "attempts that were refused or never answered, and count too"
+                ),
+                self.option
             ));
         }
         if self.outbound > 0 {
