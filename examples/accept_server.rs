@@ -3,7 +3,7 @@
 //! The first line on stdout is `PID PORT`. They run until they are killed.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -38,6 +38,9 @@ enum Model {
     /// One thread that waits until a connection is there, and accepts and closes it; each line on stdin
     /// prints how long such an accept took, in nanoseconds: the median of all since the line before
     Timed,
+    /// The same with connections that wait in the queue: it lets them come for some milliseconds, accepts all of
+    /// them, and closes them afterwards
+    Queued,
     /// Nobody accepts: one thread spins and so many sleep a quarter of a second at a time; each
     /// line on stdin prints the longest that either was held up since the line before, in
     /// microseconds
@@ -77,6 +80,12 @@ fn main() -> io::Result<()> {
             announce()?;
             accept_timed(&listener)
         }
+        Model::Queued => {
+            small().spawn(tell_median)?;
+            listener.set_nonblocking(true)?;
+            announce()?;
+            accept_queued(&listener)
+        }
         Model::Sleepers => {
             for _ in 0..args.threads {
                 small().spawn(sleep)?;
@@ -97,7 +106,7 @@ fn small() -> thread::Builder {
     thread::Builder::new().stack_size(64 << 10)
 }
 
-fn accept(listener: &TcpListener, mut take: impl FnMut(std::net::TcpStream)) -> io::Result<()> {
+fn accept(listener: &TcpListener, mut take: impl FnMut(TcpStream)) -> io::Result<()> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => take(stream),
@@ -110,20 +119,40 @@ fn accept(listener: &TcpListener, mut take: impl FnMut(std::net::TcpStream)) -> 
 
 static NANOSECONDS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
+/// Waits until a connection is there, accepts it and closes it, again and again.
 fn accept_timed(listener: &TcpListener) -> io::Result<()> {
     loop {
-        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::NONE).is_err() {
-            continue;
-        }
-        let before = Instant::now();
-        let accepted = listener.accept();
-        let took = before.elapsed();
-        if accepted.is_ok() {
-            let mut all = NANOSECONDS.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push(took.as_nanos() as u64);
-        }
+        wait(listener);
+        drop(timed(listener));
     }
+}
+
+/// Waits until connections are there, accepts all of them and closes them, again and again.
+fn accept_queued(listener: &TcpListener) -> io::Result<()> {
+    const UNTIL_MORE_ARE_THERE: Duration = Duration::from_millis(5);
+    loop {
+        wait(listener);
+        thread::sleep(UNTIL_MORE_ARE_THERE);
+        let accepted: Vec<_> = std::iter::from_fn(|| timed(listener)).collect();
+        drop(accepted);
+    }
+}
+
+fn wait(listener: &TcpListener) {
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    // After an error it is asked again.
+    let _ = poll(&mut fds, PollTimeout::NONE);
+}
+
+/// Accepts a connection, and notes how long that took; `None`: there was none.
+fn timed(listener: &TcpListener) -> Option<TcpStream> {
+    let before = Instant::now();
+    let accepted = listener.accept();
+    let took = before.elapsed();
+    let (stream, _) = accepted.ok()?;
+    let mut all = NANOSECONDS.lock().unwrap_or_else(PoisonError::into_inner);
+    all.push(took.as_nanos() as u64);
+    Some(stream)
 }
 
 fn tell_median() {

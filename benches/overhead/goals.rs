@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use crate::case::CASES;
 use crate::results::{Result, Results};
+use crate::run::Measured;
 use crate::stats::Values;
 
 /// What is compared.
@@ -23,6 +24,8 @@ enum Measure {
     Tracer,
     /// The tracer's system calls per connection.
     Calls,
+    /// How much longer an accept takes than in the untraced server, in µs.
+    Accept,
 }
 
 #[derive(Clone, Copy)]
@@ -32,11 +35,12 @@ enum Bound {
 }
 
 use Bound::{AtLeast, AtMost};
-use Measure::{Added, Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
+use Measure::{Accept, Added, Calls, CostTo, Rate, RateTo, Tracer, TracerTo};
 
 const GOALS: &[(&str, &str, Measure, Bound)] = &[
     ("attach-sample", "nginx-1/pinned", Rate, AtLeast(0.97)),
     ("attach-sample", "nginx-1/pinned", CostTo("strace-p"), AtMost(0.06)),
+    ("attach-sample", "queued/free", Accept, AtMost(0.8)),
     ("attach-sample", "keep-alive/pinned", Rate, AtLeast(0.97)),
     ("attach-sample", "accept/free", Rate, AtLeast(0.97)),
     ("attach-sample", "per-connection/free", Rate, AtLeast(0.70)),
@@ -84,6 +88,7 @@ pub fn show(results: &Results, out: &mut impl Write) -> io::Result<()> {
             Added => "added CPU in us".to_owned(),
             Tracer => "tracer's CPU in us".to_owned(),
             Calls => "tracer's system calls".to_owned(),
+            Accept => "added to an accept in us".to_owned(),
         };
         let verdict = if reached { "yes" } else { "NO" };
         let values = values.to_string();
@@ -105,19 +110,20 @@ fn values(results: &Results, case: &str, setup: &str, measure: Measure) -> Value
         });
         rounds.collect()
     };
+    let added = |of: &dyn Fn(&Measured) -> f64| -> Values {
+        let rounds = results.of(setup, case).map(|this| {
+            let alone = results.of(setup, "untraced").find(|r| r.round == this.round);
+            of(&this.measured) - alone.map_or(f64::NAN, |r| of(&r.measured))
+        });
+        rounds.collect()
+    };
     match measure {
         Rate => results.of(setup, case).map(|r| r.ratio).collect(),
         RateTo(other) => to(other, &|r, _| r.measured.rate),
         CostTo(other) => to(other, &|r, alone| r.measured.server_us + r.measured.tracer_us - alone),
         TracerTo(other) => to(other, &|r, _| r.measured.tracer_us),
-        Added => {
-            let added = |this: &Result| {
-                let alone = results.of(setup, "untraced").find(|r| r.round == this.round);
-                let alone = alone.map_or(f64::NAN, |r| r.measured.server_us);
-                this.measured.server_us + this.measured.tracer_us - alone
-            };
-            results.of(setup, case).map(added).collect()
-        }
+        Added => added(&|m| m.server_us + m.tracer_us),
+        Accept => added(&|m| m.accept_us.unwrap_or(f64::NAN)),
         Tracer => results.of(setup, case).map(|r| r.measured.tracer_us).collect(),
         // The start is in it, and a look at the tracee's CPU every few hundred stops.
         Calls => {

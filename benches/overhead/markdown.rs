@@ -18,33 +18,37 @@ pub const CASES: [(&str, &str); 8] = [
     ("bpftrace", "`bpftrace`"),
 ];
 
-/// The rows: setups, and what they are called. The first one tells how long an accept takes.
-pub const SETUPS: [(&str, &str); 5] = [
-    ("one-accept/free", "one call of accept(2)"),
+/// The rows: setups, and what they are called. The first ones tell how long an accept takes.
+pub const SETUPS: [(&str, &str); 6] = [
+    ("one-accept/free", "accept(2), connection just come"),
+    ("queued/free", "accept(2), connections waiting"),
     ("accept/free", "one thread, accept and close"),
     ("acceptors/free", "four threads in accept"),
     ("nginx-1/free", "nginx, one connection per request"),
     ("per-connection/free", "a thread per connection"),
 ];
 
+/// How many rows tell how long an accept takes.
+const ACCEPT_ROWS: usize = 2;
+
 /// Shows them, and why a column is empty.
 pub fn show(results: &Results, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nCost of a connection in µs: {}\n", how_often(results))?;
-    let cost = |setup: &str, r: &Result| match r.measured.accept_us {
-        Some(accept_us) if setup == SETUPS[0].0 => accept_us,
-        _ => r.measured.server_us + r.measured.tracer_us,
+    let cost = |r: &Result| match r.measured.accept_us {
+        Some(accept_us) => accept_us,
+        None => r.measured.server_us + r.measured.tracer_us,
     };
     table(results, &SETUPS, out, |setup, case| {
-        let values: Values = results.of(setup, case).map(|r| cost(setup, r)).collect();
+        let values: Values = results.of(setup, case).map(cost).collect();
         let median = values.median();
         if median < 10.0 { format!("{median:.1}") } else { format!("{median:.0}") }
     })?;
     writeln!(
         out,
-        "\nThe first row is the time that the server waits for a call that has a connection; the others are \
+        "\nThe first two rows are the time that the server waits for a call that has a connection; the others are \
          the CPU time of server and tracer.\n\nRate to that of the untraced server:\n"
     )?;
-    table(results, &SETUPS[1..], out, |setup, case| {
+    table(results, &SETUPS[ACCEPT_ROWS..], out, |setup, case| {
         let values: Values = results.of(setup, case).map(|r| r.ratio).collect();
         format!("{:.2}", values.median())
     })?;

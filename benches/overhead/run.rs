@@ -13,7 +13,7 @@ use crate::client::{self, Amount};
 use crate::cpu;
 use crate::processes::{self, Started, wait_for};
 use crate::record;
-use crate::server::{Kind, TIMED};
+use crate::server::Kind;
 
 /// The kernel gives packets to tcpdump after a second at the latest; what it has not given when
 /// tcpdump ends is lost.
@@ -82,7 +82,7 @@ pub fn run(tools: &Tools, case: Case, load: &Load) -> Result<Measured> {
 
     let calls = calls.map(Calls::end).transpose()?;
     let accepts = (load.kind == Kind::KeepAlive).then(|| server.accepts()).transpose()?;
-    let accept_us = (load.kind == Kind::Own(TIMED)).then(|| server.accept_us()).transpose()?;
+    let accept_us = load.kind.tells_accept_time().then(|| server.accept_us()).transpose()?;
     if let Some(tracer) = &mut attached {
         tracer.must_run()?;
         if case == Case::Tcpdump {

@@ -25,8 +25,10 @@ pub enum Kind {
     Haproxy(u32),
 }
 
-/// The model of `accept_server` that measures how long each accept takes.
+/// The models of `accept_server` that measure how long each accept takes: of a connection that has just come, and of one
+/// that waited with others.
 pub const TIMED: &str = "timed";
+pub const QUEUED: &str = "queued";
 
 /// A server that listens.
 pub struct Server {
@@ -55,6 +57,11 @@ impl Kind {
                 Ok(vec![haproxy_path().into(), "-db".into(), "-f".into(), conf.into()])
             }
         }
+    }
+
+    /// Whether the server tells how long an accept took.
+    pub fn tells_accept_time(self) -> bool {
+        matches!(self, Kind::Own(TIMED | QUEUED))
     }
 
     fn workers(self) -> u32 {

@@ -1,6 +1,6 @@
 //! Which server, where.
 
-use crate::server::{Kind, TIMED};
+use crate::server::{Kind, QUEUED, TIMED};
 
 /// A server under a certain load, in a certain place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,9 @@ const LOOP: Kind = Kind::Own("loop");
 const PER_CONNECTION: Kind = Kind::Own("per-connection");
 const ACCEPTORS: Kind = Kind::Own("acceptors");
 
-pub const SETUPS: [Setup; 14] = [
+pub const SETUPS: [Setup; 15] = [
     setup("one-accept/free", Kind::Own(TIMED), false, false),
+    setup("queued/free", Kind::Own(QUEUED), false, true),
     setup("accept/pinned", LOOP, true, true),
     setup("accept/free", LOOP, false, true),
     setup("nginx-1/pinned", Kind::Nginx(1), true, true),
