@@ -112,6 +112,8 @@ impl Case {
     }
 
     fn server(&self, stage: &Stage, user: User) -> Option<Server> {
+        // What is watched only is not started as the user.
+        let user = if matches!(self.way, Way::Watch) { User::Oneself } else { user };
         match self.server {
             "nginx" => Server::nginx(),
             "redis" => Server::redis(),

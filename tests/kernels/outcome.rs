@@ -9,6 +9,8 @@ pub enum Outcome {
     Exact(String),
     /// Not complete by its own word: fewer, without all addresses, or right without proof.
     Incomplete(String),
+    /// All are counted, and the report says of how many it does not know the peer.
+    PeersUnknown(String),
     /// Nothing was counted; with the message.
     Refused(String),
     /// Anything else.
@@ -30,11 +32,11 @@ impl Outcome {
         let known = report.counts_of_known();
         let (total, lost) = (report.number("total"), report.number("lost"));
         let is_complete = report.0["complete"] == true;
+        let unknown = report.number("unknown_peer");
         let engine = report.engine().to_string();
         let summary = format!(
-            "{total} counted, {lost} lost, {} without a peer of {sum}, complete: {is_complete}, \
+            "{total} counted, {lost} lost, {unknown} without a peer of {sum}, complete: {is_complete}, \
              engine {engine}, {}, {}",
-            report.number("unknown_peer"),
             report.warnings(),
             differences(&known, made)
         );
@@ -42,9 +44,12 @@ impl Outcome {
             return if is_complete { Outcome::Exact(engine) } else { Outcome::Incomplete(summary) };
         }
         let is_within = known.iter().all(|(key, n)| made.get(key).is_some_and(|m| n <= m));
-        match is_within && total + lost <= sum && !is_complete {
-            true => Outcome::Incomplete(summary),
-            false => Outcome::Wrong(summary),
+        match is_complete {
+            false if is_within && total + lost <= sum => Outcome::Incomplete(summary),
+            true if is_within && known.values().sum::<u64>() + unknown == sum && lost == 0 => {
+                Outcome::PeersUnknown(summary)
+            }
+            _ => Outcome::Wrong(summary),
         }
     }
 
@@ -54,6 +59,7 @@ impl Outcome {
         let (name, detail) = match self {
             Outcome::Exact(engine) => ("exact", engine),
             Outcome::Incomplete(detail) => ("incomplete", detail),
+            Outcome::PeersUnknown(detail) => ("peers unknown", detail),
             Outcome::Refused(detail) => ("refused", detail),
             Outcome::Wrong(detail) => ("WRONG", detail),
         };

@@ -86,9 +86,10 @@ END {
     line("complaints of the kernel")
     for (c = 1; c <= columns; c++)
         value[c] = totals[kernels[c], "exact"] + 0 " / " totals[kernels[c], "refused"] + 0 " / " \
-            totals[kernels[c], "incomplete"] + 0 " / " totals[kernels[c], "WRONG"] + 0 \
+            totals[kernels[c], "incomplete"] + 0 " / " totals[kernels[c], "peers unknown"] + 0 " / " \
+            totals[kernels[c], "WRONG"] + 0 \
             (ended[kernels[c]] ? "" : ", cut short")
-    line("exact / refused / incomplete / wrong")
+    line("exact / refused / incomplete / peers unknown / wrong")
     for (c = 1; c <= columns; c++)
         if (totals[kernels[c], "WRONG"] || !ended[kernels[c]])
             failed = 1
