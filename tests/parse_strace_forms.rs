@@ -174,6 +174,39 @@ fn other_families_never_count() {
 }
 
 #[test]
+fn connections_of_other_transports_do_not_count_by_their_addresses() {
+    let accept = format!("7 accept(3, {PEER}, [16]) = 4\n");
+    let socket = |arguments: &str| format!("7 socket({arguments}) = 3\n");
+    let bind = format!("7 bind(3, {ANY}, 16) = 0\n7 listen(3, 5) = 0\n");
+    for other in [
+        "AF_INET, SOCK_STREAM, IPPROTO_SCTP",
+        "AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, 132",
+        "0x2, 0x1, 0x84",
+        "AF_INET, SOCK_SEQPACKET, IPPROTO_SCTP",
+        "domain=AF_INET, type=SOCK_STREAM, protocol=IPPROTO_SCTP",
+        "AF_INET,SOCK_DCCP,IPPROTO_IP",
+    ] {
+        gives(&format!("{}{accept}", socket(other)), &[]);
+        gives(&format!("{}{bind}{accept}", socket(other)), &[]);
+        let child = accept.replace('7', "8");
+        gives(&format!("{}{bind}7 fork() = 8\n{child}", socket(other)), &[]);
+        let tcp = socket("AF_INET, SOCK_STREAM, IPPROTO_IP");
+        gives(
+            &format!("{}7 close(3) = 0\n{tcp}{bind}{accept}", socket(other)),
+            &["192.0.2.9:7>80=4"],
+        );
+    }
+    for tcp in ["AF_INET, SOCK_STREAM, IPPROTO_MPTCP", "AF_INET, SOCK_STREAM, 0x106", "0x2, 0x1, 0"]
+    {
+        gives(&format!("{}{bind}{accept}", socket(tcp)), &["192.0.2.9:7>80=4"]);
+    }
+    // A descriptor may have become another socket in a way that the log does not show.
+    for stale in ["AF_UNIX, SOCK_STREAM, 0", "AF_INET, SOCK_DGRAM, IPPROTO_IP"] {
+        gives(&format!("{}{accept}", socket(stale)), &["192.0.2.9:7>-=4"]);
+    }
+}
+
+#[test]
 fn halves_of_a_call_are_joined_in_all_spellings() {
     for (entry, back) in [
         ("accept(3,  <unfinished ...>", "<... accept resumed> "),

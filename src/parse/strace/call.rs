@@ -3,7 +3,8 @@
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 pub(crate) use super::result::Returned;
 use super::result::{has_second_result, result};
-use super::sockaddr::{End, Family, Shown, family, sockaddr};
+use super::sockaddr::{End, Shown, sockaddr};
+use super::socket_kind::{SocketKind, socket_kind};
 pub(crate) use super::syscalls::{Name, named};
 use crate::parse::cursor::Cursor;
 
@@ -16,6 +17,8 @@ pub struct Call {
     pub shares: bool,
     /// An annotation, or the arguments of socket, show another kind of socket.
     pub foreign: bool,
+    /// The arguments of socket show another transport with internet addresses.
+    pub other_transport: bool,
     /// The first argument, where that is a descriptor; -1 if this part of the line has none.
     pub fd: i32,
     /// What it returned.
@@ -35,6 +38,7 @@ impl Call {
             name,
             shares: false,
             foreign: false,
+            other_transport: false,
             fd: -1,
             returned: Returned::Pending,
             inode: 0,
@@ -48,6 +52,7 @@ impl Call {
         self.name = entry.name;
         self.shares |= entry.shares;
         self.foreign |= entry.foreign;
+        self.other_transport |= entry.other_transport;
         self.local = self.local.or(entry.local);
         if self.fd < 0 {
             self.fd = entry.fd;
@@ -131,7 +136,9 @@ pub(crate) fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             to_result(call, c)
         }
         Name::Socket => {
-            call.foreign = !streams(&mut c);
+            let kind = socket_kind(&mut c);
+            call.foreign = kind != SocketKind::MaybeTcp;
+            call.other_transport = kind == SocketKind::OtherTransport;
             to_result(call, c)
         }
         Name::Uring => Parsed::Nothing,
@@ -209,7 +216,7 @@ fn without_descriptor<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
 
 /// Steps over the comma between two arguments: with a space, or as qemu and truss write it.
 #[inline]
-fn comma(c: &mut Cursor<'_>) -> bool {
+pub(super) fn comma(c: &mut Cursor<'_>) -> bool {
     if c.eat(b", ") {
         return true;
     }
@@ -217,7 +224,7 @@ fn comma(c: &mut Cursor<'_>) -> bool {
 }
 
 /// `name=` of `--arg-names`.
-fn argument(c: &mut Cursor<'_>) {
+pub(super) fn argument(c: &mut Cursor<'_>) {
     if !c.peek().is_ascii_lowercase() {
         return;
     }
@@ -463,29 +470,4 @@ fn shares(arguments: &[u8]) -> bool {
         let flags = Cursor(&arguments[at + 6..]).integer();
         flags.is_some_and(|flags| flags & 0x400 != 0)
     })
-}
-
-/// Whether the arguments of socket say that it can be a TCP socket. What cannot be read is no reason
-/// to leave connections out.
-fn streams(c: &mut Cursor<'_>) -> bool {
-    let arguments = &c.0[..memchr::memchr(b')', c.0).unwrap_or(c.0.len())];
-    let is_argument = |b: &u8| b.is_ascii_alphanumeric() || b"_|, =/*?:<>.[]-".contains(b);
-    let commas = memchr::memchr_iter(b',', arguments).count();
-    if !arguments.iter().all(is_argument) || commas != 2 {
-        return true;
-    }
-    argument(c);
-    let inet = family(c) != Family::Other;
-    if !comma(c) {
-        return true;
-    }
-    argument(c);
-    let stream = if c.peek().is_ascii_digit() {
-        c.integer().is_none_or(|n| n & 0xf == 1) || c.peek() != b','
-    } else {
-        let others: [&[u8]; 5] =
-            [b"SOCK_DGRAM", b"SOCK_RAW", b"SOCK_RDM", b"SOCK_SEQPACKET", b"SOCK_PACKET"];
-        !others.iter().any(|other| c.0.starts_with(other))
-    };
-    inet && stream && memchr::memmem::find(c.0, b"IPPROTO_SCTP").is_none()
 }

@@ -24,6 +24,7 @@ mod rescue;
 mod result;
 mod sign;
 pub(crate) mod sockaddr;
+mod socket_kind;
 mod syscalls;
 pub(crate) mod tables;
 mod window;

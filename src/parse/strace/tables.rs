@@ -47,6 +47,8 @@ impl Hasher for Multiply {
 pub(crate) struct Socket {
     /// It is no TCP socket.
     pub foreign: bool,
+    /// It is of another transport, whose peers have internet addresses, too.
+    pub other_transport: bool,
     /// bind or listen was called: other processes may accept on it.
     pub strong: bool,
     /// Where it listens; an unspecified address is any.
@@ -93,6 +95,8 @@ pub(crate) enum Listener {
     At(End),
     /// It is no TCP socket.
     Foreign,
+    /// It is of another transport than TCP, and its peers have internet addresses.
+    OtherTransport,
     /// The log does not tell.
     Unknown,
 }
@@ -110,6 +114,8 @@ pub(crate) struct Tables {
     touched: Touched,
     /// Those of them that were a socket of another kind.
     touched_foreign: Touched,
+    /// Whether any socket was of another transport with internet addresses.
+    any_other_transport: bool,
     reading: Reading,
 }
 
@@ -263,7 +269,8 @@ impl Tables {
             narrow(&mut now, &|c| c.alive);
         }
         if now.iter().all(|c| c.socket.foreign) {
-            return if now.is_empty() { Listener::Unknown } else { Listener::Foreign };
+            let other = now.iter().find(|c| c.socket.other_transport).or(now.first());
+            return other.map_or(Listener::Unknown, |c| known(&c.socket));
         }
         now.retain(|c| !c.socket.foreign);
         let port = |c: &Candidate| c.socket.local.map(|l| l.port);
@@ -297,6 +304,13 @@ impl Tables {
         self.touched_foreign.may_have(fd)
     }
 
+    /// Whether the internet address of a peer does not show that its connection is TCP, because sockets of
+    /// another transport were opened.
+    #[inline]
+    pub(crate) fn has_other_transport(&self) -> bool {
+        self.any_other_transport
+    }
+
     /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
     pub(crate) fn known(&self) -> [u64; 16] {
         self.touched.0
@@ -320,8 +334,9 @@ impl Tables {
         }
         t.frozen = None;
         self.touched.add(fd);
-        if matches!(entry, Entry::Open(Socket { foreign: true, .. })) {
+        if let Entry::Open(Socket { foreign: true, other_transport, .. }) = entry {
             self.touched_foreign.add(fd);
+            self.any_other_transport |= other_transport;
         }
         let old = t.own.insert(fd, entry);
         if let Some(Entry::Open(Socket { strong: true, .. })) = old {
@@ -478,6 +493,7 @@ impl Tables {
 
 fn known(socket: &Socket) -> Listener {
     match socket.local {
+        _ if socket.other_transport => Listener::OtherTransport,
         _ if socket.foreign => Listener::Foreign,
         Some(local) => Listener::At(local),
         None => Listener::Unknown,

@@ -97,6 +97,7 @@ impl Calls {
             && self.pending.is_empty()
             && !self.learning
             && !fact.call.foreign
+            && !self.tables.has_other_transport()
         {
             // Nearly all, where nobody wants the port.
             fact.leader = self.leader(fact.pid);
@@ -112,9 +113,11 @@ impl Calls {
             return;
         }
         let hidden = peer.is_none() && call.shown != Shown::Unread;
-        if hidden && call.local.is_none() || self.requested.local && call.local.is_none() {
+        let doubtful = hidden || self.requested.local || self.tables.has_other_transport();
+        if doubtful && call.local.is_none() {
             match self.tables.listener(table, call.fd, call.inode, time) {
                 Listener::At(local) => call.local = Some(local),
+                Listener::OtherTransport => return,
                 Listener::Foreign if hidden => return,
                 Listener::Foreign | Listener::Unknown => {}
             }
@@ -215,7 +218,8 @@ impl Calls {
             let ip = std::net::Ipv4Addr::UNSPECIFIED.into();
             let local = Some(End { ip, ..end });
             let time = self.time(fact.stamp);
-            self.tables.open(table, listener, Socket { foreign: false, strong: true, local }, time);
+            let socket = Socket { strong: true, local, ..Socket::default() };
+            self.tables.open(table, listener, socket, time);
         }
         if complete && let Some(connection) = self.pending.take(number) {
             self.fd_annotation(&connection);
@@ -225,7 +229,7 @@ impl Calls {
 
     /// Takes a call that changes a descriptor.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
-        let Call { name, fd, shown, inode, foreign, shares, .. } = fact.call;
+        let Call { name, fd, shown, inode, foreign, other_transport, shares, .. } = fact.call;
         if name == Name::Close && self.pending.is_empty() && !self.tables.may_know(fd) {
             return;
         }
@@ -241,7 +245,8 @@ impl Calls {
                 // What was bound before is another socket by now.
                 let kept = old.foreign && !old.strong;
                 let foreign = kept || foreign || shown == Shown::Foreign;
-                let socket = Socket { foreign, strong: true, local };
+                let other_transport = kept && old.other_transport;
+                let socket = Socket { foreign, other_transport, strong: true, local };
                 self.tables.open(table, fd, socket, time);
                 self.tables.inode(inode, socket);
             }
@@ -253,7 +258,7 @@ impl Calls {
             Name::Socket => {
                 self.sockets_seen = true;
                 self.reused(table, value, out);
-                let socket = Socket { foreign, strong: false, local: None };
+                let socket = Socket { foreign, other_transport, strong: false, local: None };
                 self.tables.open(table, value, socket, time);
                 self.tables.inode(inode, socket);
             }

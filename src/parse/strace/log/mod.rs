@@ -128,6 +128,7 @@ impl Log {
         };
         block.briefs.is_empty()
             || !self.calls.learning
+                && !self.calls.tables.has_other_transport()
                 && self.calls.pending.is_empty()
                 && block.facts.iter().all(harmless)
                 && !block.briefs.any_new(matters)
@@ -154,7 +155,7 @@ impl Log {
                 let table = self.calls.table(if pid == 0 { self.calls.pid } else { pid });
                 match self.calls.tables.listener(table, fd, inode, None) {
                     Listener::At(local) => Some(local),
-                    Listener::Foreign | Listener::Unknown => None,
+                    Listener::Foreign | Listener::OtherTransport | Listener::Unknown => None,
                 }
             }
         }
