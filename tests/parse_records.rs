@@ -204,6 +204,43 @@ fn conntrack_xml_counts_the_same_however_it_is_laid_out() {
     }
 }
 
+/// What `conntrack -E --state ESTABLISHED` and the like select.
+#[test]
+fn conntrack_events_without_the_beginnings_of_flows_count_each_flow_once() {
+    let event = |kind: &str, client: u32| {
+        format!(
+            "{kind} src=198.51.100.{client} dst=192.0.2.77 sport=40755 dport=443 src=192.0.2.77 \
+             dst=198.51.100.{client} sport=443 dport=40755 [ASSURED]\n"
+        )
+    };
+    let established = |client| event(" [UPDATE] tcp      6 432000 ESTABLISHED", client);
+    let ends = |client| event(" [UPDATE] tcp      6 120 TIME_WAIT", client);
+    let destroyed = |client| event("[DESTROY] tcp      6", client);
+    let unanswered = destroyed(9).replace("dport=443 src", "dport=443 [UNREPLIED] src");
+    let unanswered = unanswered.replace(" [ASSURED]", "");
+    let begun = event("    [NEW] tcp      6 120 SYN_SENT", 7);
+    let met = event("    [NEW] tcp      6 300 ESTABLISHED", 8);
+    let first_event = "each flow counts at its first event";
+    for (text, options, total, note) in [
+        (established(7) + &established(8) + &established(7), &[][..], 2, first_event),
+        (established(7) + &destroyed(7) + &established(7), &[], 2, first_event),
+        (ends(7) + &ends(8), &["--established"], 2, first_event),
+        // With beginnings, the others began before the record.
+        (begun.clone() + &established(7) + &established(8), &[], 1, "is an attempt"),
+        (destroyed(7) + &unanswered, &[], 2, "only the ends"),
+        (destroyed(7) + &unanswered, &["--established"], 1, "only the ends"),
+        (begun + &met, &[], 1, "1 flow is left out: the first packet"),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+        let output = command.args(["parse", "-F", "json"]).args(options).arg(file.path()).output();
+        let report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        let notes = report["warnings"].to_string();
+        assert!(report["total"] == total && notes.contains(note), "{text}{options:?} {report}");
+    }
+}
+
 #[test]
 fn attempts_without_an_answer_are_noted_where_others_have_one() {
     let all = cases();

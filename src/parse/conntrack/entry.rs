@@ -43,7 +43,7 @@ pub(crate) struct Entry {
 }
 
 /// `ESTABLISHED`.
-const ESTABLISHED: u8 = 2;
+pub(crate) const ESTABLISHED: u8 = 2;
 /// The states in which a connection ends.
 pub(crate) const ENDING: u8 = 3;
 /// `TIME_WAIT`.

@@ -10,7 +10,7 @@ use std::io;
 use hashbrown::HashMap;
 use memchr::memmem;
 
-use self::entry::{Entry, Event, Line};
+use self::entry::{ESTABLISHED, Entry, Event, Line};
 use self::flow_elements::FlowElements;
 use self::tables::{FlowKey, Moment, Tables, flow_key};
 use super::cursor::Cursor;
@@ -137,32 +137,7 @@ fn text(
     let File { events, damaged, order, .. } = file;
     warn_damaged(&name, damaged, cx);
     order.report(&name, cx.status);
-    cx.status.record_shortfall(
-        ShortfallKind::LostConnections,
-        events.forgotten as u64,
-        format!(
-            "{name}: more flows were open at a time than are remembered, so {} leaves out {} \
-             that had not been established by then",
-            cx.options.name(Setting::Established),
-            events.forgotten
-        ),
-    );
-    if events.seen && events.ends_only {
-        cx.status.warn(format!(
-            "{name}: this record has only the ends of connections; each counts, at the time of its \
-             end or by its age"
-        ));
-    } else if events.seen && events.established && !events.follows {
-        cx.status.warn(format!(
-            "{name}: [NEW] events do not show which connections were established, so \
-             {} counts every attempt",
-            cx.options.name(Setting::Established)
-        ));
-    } else if events.seen && !events.established {
-        cx.status.warn(format!(
-            "{name}: a [NEW] event is an attempt, so those that were refused count too"
-        ));
-    }
+    events.report(&name, cx);
     end
 }
 
@@ -285,11 +260,15 @@ pub(super) fn date_line(line: &[u8]) -> Stamp {
 struct Events {
     follows: bool,
     ends_only: bool,
+    /// Whether the record has changes of flows without their beginnings, as `--state ESTABLISHED` selects them.
+    first_sight: bool,
     established: bool,
     /// Flows that have begun; with the connection, if it waits to be established.
     open: HashMap<FlowKey, Option<Connection>, foldhash::quality::RandomState>,
     /// Number of flows dropped before they were established, because there were too many.
     forgotten: usize,
+    /// Number of flows whose first packet was none of the handshake's: they had begun before, or elsewhere.
+    midstream: u64,
     seen: bool,
 }
 
@@ -302,9 +281,13 @@ impl Events {
             ends_only: has(head, "[DESTROY]", "\"destroy\"")
                 && !has(head, "[NEW]", "\"new\"")
                 && !has(head, "[UPDATE]", "\"update\""),
+            first_sight: has(head, "[UPDATE]", "\"update\"")
+                && !has(head, "[NEW]", "\"new\"")
+                && !has(head, " SYN_RECV ", "<state>SYN_RECV<"),
             established,
             open: HashMap::default(),
             forgotten: 0,
+            midstream: 0,
             seen: false,
         }
     }
@@ -313,6 +296,8 @@ impl Events {
         self.seen = true;
         let connection = || Connection { time, ..entry.ends.connection() };
         match entry.event {
+            // The kernel assures a flow when its handshake is complete.
+            Some(Event::Destroy) if self.ends_only && self.established && !entry.assured => {}
             Some(Event::Destroy) if self.ends_only => {
                 let age = entry.age.unwrap_or(0).clamp(0, 1 << 32);
                 let mut connection = connection();
@@ -322,6 +307,14 @@ impl Events {
             Some(Event::Destroy) => {
                 self.open.remove(&flow_key(&entry.ends));
             }
+            Some(Event::Update) if self.first_sight => {
+                let is_new = !self.open.contains_key(&flow_key(&entry.ends));
+                if is_new && (!self.established || entry.established()) {
+                    self.remember(entry, None);
+                    give(connection());
+                }
+            }
+            Some(Event::New) if entry.rank >= ESTABLISHED => self.midstream += 1,
             Some(Event::New) if !self.follows => give(connection()),
             Some(Event::New) => self.begin(entry, connection(), give),
             // The record began, or lost events, between a flow's first packet and its second.
@@ -343,15 +336,61 @@ impl Events {
     }
 
     fn begin(&mut self, entry: &Entry, connection: Connection, give: &mut dyn FnMut(Connection)) {
+        if self.established {
+            self.remember(entry, Some(connection));
+        } else {
+            self.remember(entry, None);
+            give(connection);
+        }
+    }
+
+    /// Reports what the events do not show.
+    fn report(&self, name: &str, cx: &mut Context<'_>) {
+        cx.status.record_shortfall(
+            ShortfallKind::LostConnections,
+            self.forgotten as u64,
+            format!(
+                "{name}: more flows were open at a time than are remembered, so {} leaves out {} \
+                 that had not been established by then",
+                cx.options.name(Setting::Established),
+                self.forgotten
+            ),
+        );
+        if self.midstream > 0 {
+            cx.status.warn(format!(
+                "{name}: {} left out: the first packet that conntrack saw was not the first of the connection",
+                plural(self.midstream, "flow is", "flows are")
+            ));
+        }
+        if self.seen && self.first_sight {
+            cx.status.warn(format!(
+                "{name}: no event in it is of the beginning of a flow ([NEW], SYN_RECV); each flow counts at its first \
+                 event, also one that had begun before the record"
+            ));
+        } else if self.seen && self.ends_only {
+            cx.status.warn(format!(
+                "{name}: this record has only the ends of connections; each counts, at the time of its \
+                 end or by its age"
+            ));
+        } else if self.seen && self.established && !self.follows {
+            cx.status.warn(format!(
+                "{name}: [NEW] events do not show which connections were established, so \
+                 {} counts every attempt",
+                cx.options.name(Setting::Established)
+            ));
+        } else if self.seen && !self.established {
+            cx.status.warn(format!(
+                "{name}: a [NEW] event is an attempt, so those that were refused count too"
+            ));
+        }
+    }
+
+    /// Notes that the flow of `entry` has begun; with `held`, if it waits to be established.
+    fn remember(&mut self, entry: &Entry, held: Option<Connection>) {
         if self.open.len() >= MAX_FLOWS {
             self.forgotten += self.open.drain().filter(|(_, held)| held.is_some()).count();
         }
-        if self.established {
-            self.open.insert(flow_key(&entry.ends), Some(connection));
-        } else {
-            self.open.insert(flow_key(&entry.ends), None);
-            give(connection);
-        }
+        self.open.insert(flow_key(&entry.ends), held);
     }
 }
 
