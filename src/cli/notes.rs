@@ -150,6 +150,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
     }
     notes.extend(without_time(count));
     notes.extend(without_stats(count));
+    notes.extend(unknown_keys(status, count));
     if let Some(error) = count.tally.whole.error() {
         notes.push(format!(
             "there were more than {} keys (--max-keys), so counts are approximate: each may be \
@@ -233,6 +234,37 @@ fn without_duration_bucket(count: &Count) -> Option<String> {
             plural(n, "connection is", "connections are")
         )
     })
+}
+
+/// The keys that no connection has a value of.
+fn unknown_keys(status: &SourceStatus, count: &Count) -> Vec<String> {
+    let Tally { keys, whole, .. } = &count.tally;
+    let connections = plural(count.sums.total, "connection is", "connections are");
+    let all_unknown = |at: usize| {
+        let mut rows = (0..whole.len()).map(|row| whole.row(row).0);
+        count.sums.total > 0 && rows.all(|code| keys.decode(code).nth(at) == Some(Value::Unknown))
+    };
+    let note = |(at, key): (usize, &Key)| {
+        let what = match key {
+            // The reader of a log that has ports in other lines says what was missing.
+            Key::Port | Key::Local if status.warnings.iter().any(|w| w.contains("local port")) => {
+                return None;
+            }
+            Key::Port | Key::Local => "local port",
+            Key::Pid => "process number",
+            Key::Comm => "process name",
+            Key::Container => "container",
+            Key::Rtt => "round-trip time",
+            Key::Bytes => "number of bytes",
+            // Other notes tell of them.
+            Key::Ip | Key::Net | Key::Host | Key::Duration => return None,
+            // Databases and resolvers know some addresses only.
+            Key::Asn | Key::Country | Key::Name => return None,
+        };
+        all_unknown(at)
+            .then(|| format!("no {what} is known, so {connections} 'unknown' by {}", key.name()))
+    };
+    keys.list().iter().enumerate().filter_map(note).collect()
 }
 
 fn undecided_time(period: &Period) -> String {

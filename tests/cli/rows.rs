@@ -19,6 +19,36 @@ fn rows_have_one_or_several_keys() {
 }
 
 #[test]
+fn a_key_that_no_connection_has_is_noted() {
+    let accepted = "PID    COMM         IP RADDR            RPORT LADDR            LPORT\n\
+         907    nginx        4  198.51.100.7     40755 192.0.2.77       443\n";
+    let log = "Connection from 198.51.100.7 port 40755 on 192.0.2.77 port 22\n";
+    for (text, key, note) in [
+        (log, "comm", "no process name is known, so 1 connection is 'unknown' by comm"),
+        (log, "pid", "no process number is known"),
+        (log, "container", "no container is known"),
+        (log, "rtt", "no round-trip time is known"),
+        ("1795345122: New connection from 198.51.100.7:40755 on port 1883.\n", "local", ""),
+        (
+            "912:M 22 Nov 2026 10:58:42.123 - Accepted 198.51.100.7:40755\n",
+            "port",
+            "no local port is known",
+        ),
+        (log, "port", ""),
+        (accepted, "comm", ""),
+        (accepted, "ip,port", ""),
+    ] {
+        let gave = Record::new(text).parse(&["--by", key]);
+        let has_note = gave.unwrapped().contains(" is known, so");
+        assert_eq!(has_note, !note.is_empty(), "{key} {}", gave.out);
+        assert!(gave.unwrapped().contains(note), "{key} {}", gave.out);
+    }
+    // The reader of a strace log says how to make one with ports.
+    let gave = Record::new("accept(3, NULL, NULL) = 4\n").parse(&["--by", "port"]);
+    assert_eq!(gave.unwrapped().matches("port").count(), 1, "{}", gave.out);
+}
+
+#[test]
 fn ties_are_in_the_order_of_addresses() {
     let ips = ["::2", "10.0.0.10", "10.0.0.9", "9.255.255.255", "::1", "2001:db8::"];
     let lines: String = ips.iter().map(|ip| line(NOON, ip, 80)).collect();
