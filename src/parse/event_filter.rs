@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub blocked: u64,
     /// Packets of TCP.
     pub packets: u64,
+    /// Those of them that open a connection, or answer one that does.
+    pub attempts: u64,
     /// Calls of accept.
     pub calls: SeenCalls,
     /// Lines that were left out, because a line before is of the same connection.
@@ -34,6 +36,7 @@ impl Seen {
         self.connections += block.connections;
         self.undecided += block.undecided;
         self.packets += block.packets;
+        self.attempts += block.attempts;
     }
 }
 

@@ -53,7 +53,7 @@ impl LeftOut {
             "connection that the firewall calls outbound is",
             "connections that the firewall calls outbound are",
         );
-        let only_blocked = blocked > 0 && seen.connections == 0 && seen.packets == 0;
+        let only_blocked = blocked > 0 && seen.connections == 0 && seen.attempts == 0;
         status.record_shortfall(
             ShortfallKind::UnreadInput,
             only_blocked.into(),
@@ -73,7 +73,7 @@ impl LeftOut {
         status: &mut SourceStatus,
     ) {
         let LeftOut { broken, blocked, midstream, evidence, .. } = self;
-        let any = broken + blocked + midstream + evidence + seen.connections + seen.packets;
+        let any = broken + blocked + midstream + evidence + seen.connections + seen.attempts;
         status.record_shortfall(
             ShortfallKind::UnreadInput,
             u64::from(any == 0),

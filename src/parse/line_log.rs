@@ -7,7 +7,7 @@
 use super::calls::{Call, Calls, Step};
 use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
-use super::deduplicate::{Deduplicator, PacketObservation};
+use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 pub(crate) use super::event::Event;
 use super::event_filter::{EventFilter, Seen};
 use super::found::{ConnectionBuffer, FoundConnections};
@@ -410,6 +410,7 @@ impl RunReader<'_> {
                 ParsedLine::Packet(stamp, mut packet) => {
                     packet.time = calendar.record_time(stamp);
                     seen.packets += 1;
+                    seen.attempts += u64::from(packet.kind != PacketKind::Onward);
                     order.see(stamp);
                     deduplicator.see(packet, &mut |ends, time| found.push_ends(ends, time));
                 }

@@ -60,6 +60,11 @@ fn line(text: &[u8]) -> Line {
     }
 }
 
+/// Whether `text` may be the beginning of an address.
+fn is_part_of_address(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b'.' | b':'))
+}
+
 fn recognise(head: &[u8]) -> bool {
     let mut found = false;
     lines::each(head, |text, _| {
@@ -90,6 +95,9 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
         lines::each(text, |one, at| match line(one) {
             // An address or a number without its end may be cut.
             Line::Event(..) | Line::Count(..) if !is_whole && at + one.len() == text.len() => {
+                record.broken += 1;
+            }
+            Line::Other if !is_whole && at + one.len() == text.len() && is_part_of_address(one) => {
                 record.broken += 1;
             }
             read => record.take(read, &mut calendar, sink),

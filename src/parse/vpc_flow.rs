@@ -59,6 +59,10 @@ struct VpcFlow {
 /// The columns that a header line names.
 fn columns(line: &[u8]) -> Option<(Columns, usize)> {
     memchr::memmem::find(line, b"srcaddr")?;
+    // An object names each value, and so looks like a heading.
+    if line.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     let names = words(line);
     // Amazon's console writes tcp-flags, its services tcp_flags too.
     let same = |a: &[u8], b: &str| {

@@ -71,6 +71,9 @@ impl LineLog for Pfirewall {
             (Some(b"OPEN-INBOUND"), Some(b"TCP" | b"6"), _) => {}
             (Some(b"DROP"), Some(b"TCP" | b"6"), Some(b"RECEIVE")) => return ParsedLine::Blocked,
             (Some(b"INFO-EVENTS-LOST"), ..) => return ParsedLine::Lost,
+            (Some(b"ALLOW"), Some(b"TCP" | b"6"), Some(path)) if !is_path(path) => {
+                return ParsedLine::Broken;
+            }
             (Some(b"ALLOW" | b"OPEN"), Some(b"TCP" | b"6"), Some(_)) => {
                 return ParsedLine::Evidence;
             }
@@ -87,6 +90,11 @@ impl LineLog for Pfirewall {
         };
         ends().map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
     }
+}
+
+/// Whether this is a value of the column `path`, and not a part of one.
+fn is_path(word: &[u8]) -> bool {
+    matches!(word, b"SEND" | b"RECEIVE" | b"FORWARD" | b"UNKNOWN" | b"-")
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -124,6 +132,7 @@ mod tests {
         assert_eq!(row("OPEN", "TCP", "-"), "Evidence");
         assert_eq!(row("DROP", "TCP", "RECEIVE"), "Blocked");
         assert_eq!(row("ALLOW", "TCP", "SEND"), "Evidence");
+        assert_eq!(row("ALLOW", "TCP", "RECEI"), "Broken");
         assert_eq!(row("ALLOW", "UDP", "RECEIVE"), "Other");
         assert_eq!(row("INFO-EVENTS-LOST", "-", "-"), "Lost");
         assert_eq!(shown("2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77"), "Broken");

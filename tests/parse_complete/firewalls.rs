@@ -20,6 +20,12 @@ pub fn rows() -> Vec<Row> {
             &["netfilter.headless: 1 line could not be read"],
         ),
         row(
+            "netfilter.wrapped",
+            format!("{LOG}{}", LOG.replace("SPT=", "S\nPT=")),
+            1,
+            &["netfilter.wrapped: 1 line could not be read"],
+        ),
+        row(
             "netfilter.ipchains",
             format!(
                 "{LOG}Nov 22 10:58:42 gw kernel: Packet log: input ACCEPT eth0 PROTO=6 \

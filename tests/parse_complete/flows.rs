@@ -46,6 +46,7 @@ pub fn rows() -> Vec<Row> {
             1,
             &["vpc.cut: 1 line"],
         ),
+        row("vpc.objects", VPC_OBJECT, 0, &["vpc.objects is not in a known record format"]),
         row(
             "vpc.skipped",
             format!("{VPC}- - - - - 1795345122 1795345180 - - SKIPDATA\n"),
@@ -86,6 +87,12 @@ pub fn rows() -> Vec<Row> {
             FLOW.replace("198.51.100.1:36239", "2001:db..8:c::1a.5"),
             0,
             &["1 flow", "nfdump -6"],
+        ),
+        row(
+            "netflow.wrapped",
+            format!("{FLOW}{}", FLOW.lines().nth(1).unwrap().replace("...A..S.", "...\nA..S.")),
+            1,
+            &["netflow.wrapped: 1 line could not be read"],
         ),
         row(
             "netflow.statistics",

@@ -74,6 +74,7 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
             "report.schema",
             "netflow.statistics",
             "vpc.flagless",
+            "vpc.objects",
             "fields.flagless",
             "fields.addresses",
         ]

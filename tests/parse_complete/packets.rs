@@ -27,6 +27,44 @@ pub fn rows() -> Vec<Row> {
             0,
             &["no packet in it is of TCP"],
         ),
+        // A filter for data alone leaves out how connections begin.
+        row(
+            "tcpdump.data",
+            DUMP.replace("[S], seq 7", "[P.], seq 1:9, ack 1"),
+            0,
+            &["tcpdump.data: no packet in it has SYN"],
+        ),
+        row("data.pcap", tcp_capture(0x18), 0, &["data.pcap: no packet in it has SYN"]),
+        row(
+            "udp.pcap",
+            capture(1, 34, &ethernet_ipv4(17)),
+            0,
+            &["udp.pcap: no packet in it has SYN"],
+        ),
+        row(
+            "tshark.data",
+            TSHARK.replace("0x0002", "0x0018"),
+            0,
+            &["tshark.data: no packet in it has SYN"],
+        ),
+        row(
+            "fields.data",
+            FIELDS.replace("0x0002", "0x0018"),
+            0,
+            &["fields.data: no packet in it has SYN"],
+        ),
+        row(
+            "tcpdump.wrapped",
+            format!("{DUMP}{}", DUMP.replace("seq 7, ", "seq 7\n1, ")),
+            1,
+            &["tcpdump.wrapped: 1 line could not be read"],
+        ),
+        row(
+            "tcpdump.wrapped-before-4",
+            format!("{DUMP}{}", DUMP.replace("Flags [S], seq 7, win", "S 7:7(0\n) ack 9 win")),
+            1,
+            &["tcpdump.wrapped-before-4: 1 line could not be read"],
+        ),
         row(
             "fields.cut",
             format!("{FIELDS}{}", &FIELDS[FIELDS.len() - 40..FIELDS.len() - 4]),

@@ -66,6 +66,9 @@ pub const AUDIT: &str = "type=SYSCALL msg=audit(1795345122.200:4711): arch=c0000
 pub const SERVER: &str = "912:M 22 Nov 2026 10:58:42.123 - Accepted 198.51.100.7:40755\n";
 pub const VPC: &str = "srcaddr dstaddr srcport dstport protocol start end action tcp-flags log-status\n\
     198.51.100.7 192.0.2.77 40755 443 6 1795345122 1795345180 ACCEPT 2 OK\n";
+/// As databases export the same log.
+pub const VPC_OBJECT: &str = r#"{"srcaddr": "198.51.100.7", "dstaddr": "192.0.2.77", "srcport": 40755, "dstport": 443, "protocol": 6, "start": 1795345122, "end": 1795345180, "action": "ACCEPT", "tcp_flags": 2, "log_status": "OK"}
+"#;
 pub const SYSDIG: &str = "1234 10:58:42.200113456 0 nginx (907) < accept \
     fd=7(<4t>198.51.100.7:40755->192.0.2.77:443) tuple=x queuepct=0\n";
 pub const PFIREWALL: &str = "#Fields: date time action protocol src-ip dst-ip src-port dst-port size \
@@ -144,4 +147,12 @@ pub fn ethernet_ipv4(protocol: u8) -> Vec<u8> {
     frame.extend([8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, protocol, 0, 0]);
     frame.extend([198, 51, 100, 7, 192, 0, 2, 77]);
     frame
+}
+
+/// A capture of one segment of TCP with these flags.
+pub fn tcp_capture(flags: u8) -> Vec<u8> {
+    let mut frame = ethernet_ipv4(6);
+    frame.extend([0x9f, 0x33, 1, 0xbb, 0, 0, 0, 9, 0, 0, 0, 7, 0x50, flags, 1, 0, 0, 0, 0, 0]);
+    let length = frame.len() as u32;
+    capture(1, length, &frame)
 }

@@ -15,6 +15,14 @@ pub fn rows() -> Vec<Row> {
             0,
             &["no TCP connection in any state is in it"],
         ),
+        row(
+            "kernel.wrapped",
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+             0: 4D0200C0:01BB 076433C6:9F33 01 00000000:00000000 00:00000000 00000000 33 0 7 1 0 20 4 30 10 -1\n   \
+             1: 4D0200C0:01BB 076433C6:9F34 0\n1 00000000:00000000 00:00000000 00000000 33 0 7 1 0 20 4 30 10 -1\n",
+            1,
+            &["kernel.wrapped: 1 line could not be read"],
+        ),
         // Lines that hold connections in a form that no reader knows.
         row(
             "sockets.quoted",

@@ -48,7 +48,7 @@ pub(super) struct Deduplicator {
     saw_translation: bool,
     saw_answer: bool,
     saw_onward: bool,
-    saw_any: bool,
+    saw_attempt: bool,
     /// Number of connections that were given and not answered so far.
     unanswered: u64,
     /// Connections that `established` gave although nothing showed that they were, because the record had shown no
@@ -57,6 +57,9 @@ pub(super) struct Deduplicator {
     /// Times of day may pass midnight unseen where there is no clock.
     kind: Option<std::mem::Discriminant<RecordTime>>,
 }
+
+/// What is said of a record of packets that may be one of data alone.
+pub(super) const WITHOUT_SYN: &str = "no packet in it has SYN, so nothing shows that the packets that open connections were captured";
 
 /// Numbers of connections that were given although they were never complete.
 #[derive(Default)]
@@ -112,7 +115,7 @@ impl Deduplicator {
             saw_translation: false,
             saw_answer: false,
             saw_onward: false,
-            saw_any: false,
+            saw_attempt: false,
             unanswered: 0,
             early: Early::default(),
             kind: None,
@@ -141,7 +144,7 @@ impl Deduplicator {
         if s.kind != PacketKind::Onward {
             self.turn_over(s.time, now, give);
         }
-        self.saw_any = true;
+        self.saw_attempt |= s.kind != PacketKind::Onward;
         match s.kind {
             PacketKind::Syn => {}
             PacketKind::SynAck => self.saw_answer = true,
@@ -273,7 +276,7 @@ impl Deduplicator {
                 plural(wrong, "connection", "connections")
             ),
         );
-        if self.saw_any && !self.saw_answer && !self.established {
+        if self.saw_attempt && !self.saw_answer && !self.established {
             status.warn(format!(
                 "{name}: this record has only SYNs, so attempts that were refused or never \
                  answered count too"
@@ -300,7 +303,7 @@ impl Deduplicator {
                 )
             ));
         }
-        if !self.established || !self.saw_any || self.saw_onward {
+        if !self.established || !self.saw_attempt || self.saw_onward {
             return;
         }
         status.warn(if self.saw_answer {

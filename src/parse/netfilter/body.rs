@@ -61,18 +61,13 @@ fn find_single(line: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether `line`, which has no body, is the rest of a LOG line of a SYN whose beginning was cut off.
+/// Whether `line`, which has no body, is the rest of a LOG line of a SYN whose beginning was cut off, or stands on the
+/// line before, since a terminal wrapped it.
 pub(crate) fn is_headless(line: &[u8]) -> bool {
-    let Some(at) = memmem::find(line, b"PROTO=TCP SPT=") else { return false };
-    let rest = &line[at..];
-    memmem::find(rest, b" DPT=").is_some()
-        && memmem::find(rest, b" RES=").is_some_and(|at| {
-            let mut flags = rest[at..]
-                .split(|b| *b == b' ')
-                .skip(2)
-                .take_while(|word| !word.starts_with(b"URGP="));
-            flags.clone().any(|flag| flag == b"SYN") && !flags.any(|flag| flag == b"ACK")
-        })
+    let Some(at) = memmem::find(line, b" SYN URGP=") else { return false };
+    // Nothing but other flags precedes it, behind a field.
+    let mut flags = line[..at].rsplit(|b| *b == b' ').take_while(|word| !word.contains(&b'='));
+    !flags.any(|flag| flag == b"ACK")
 }
 
 /// Whether `line` is a LOG line, of any packet.

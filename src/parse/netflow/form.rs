@@ -129,6 +129,11 @@ impl Columns {
         })
     }
 
+    /// Whether flags are among them.
+    pub(crate) fn has_flags(&self) -> bool {
+        self.flags.is_some()
+    }
+
     /// Reads a line.
     pub(crate) fn read(&self, line: &[u8]) -> Line {
         let fields: Vec<&[u8]> = line.split(|b| *b == b',').collect();

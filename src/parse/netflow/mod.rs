@@ -89,6 +89,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             pairs: &mut pairs,
             last: false,
             summary: None,
+            shows_flags: false,
             seen: Seen::default(),
             give: &mut |connection| cx.sink.take(connection),
         };
@@ -228,6 +229,8 @@ struct Text<'a> {
     last: bool,
     /// What the last header has announced.
     summary: Option<Summary>,
+    /// Whether it has a column of flags.
+    shows_flags: bool,
     seen: Seen,
     give: &'a mut dyn FnMut(crate::Connection),
 }
@@ -259,6 +262,7 @@ impl Text<'_> {
             if self.headings.len() < MAX_HEADINGS && self.headings.last() != Some(&columns) {
                 self.headings.push(columns.clone());
             }
+            self.shows_flags = columns.has_flags();
             self.columns = Some(columns);
             self.summary = None;
             return;
@@ -271,6 +275,7 @@ impl Text<'_> {
         }
         if line.starts_with(b"Date first seen ") {
             self.summary = None;
+            self.shows_flags = memmem::find(line, b" Flags ").is_some();
         }
         if trimmed == b"Summary" {
             self.columns = None;
@@ -288,6 +293,12 @@ impl Text<'_> {
                 line => line,
             },
         };
+        if self.shows_flags && matches!(&read, Line::Tcp(flow) if flow.flags.is_none()) {
+            // The line was wrapped, or its columns are shifted.
+            self.seen.flows += 1;
+            self.seen.unreadable += 1;
+            return;
+        }
         let cut = self.last && read == Line::OtherFlow;
         if (read == Line::Other || cut) && form::begins_with_time(line) {
             match self.summary {

@@ -33,6 +33,8 @@ pub(super) struct Block {
 #[derive(Clone, Default)]
 pub(super) struct Sums {
     pub seen: u64,
+    /// They have SYN or no data, so that the capture is not one of data alone.
+    pub without_data: u64,
     /// Not enough was captured of them.
     pub short: u64,
     /// They may contain TCP, and are not decoded.
@@ -46,8 +48,9 @@ pub(super) struct Sums {
 impl Sums {
     /// Adds those of another part.
     pub(super) fn add(&mut self, other: &Sums) {
-        let Sums { seen, short, unread, tunnelled, dropped } = other;
+        let Sums { seen, without_data, short, unread, tunnelled, dropped } = other;
         self.seen += seen;
+        self.without_data += without_data;
         self.short += short;
         self.tunnelled += tunnelled;
         self.dropped = self.dropped.saturating_add(*dropped);
@@ -77,6 +80,7 @@ impl Sums {
         };
         match packet::read(link, frame.data, frame.cut, selection) {
             Packet::Tcp(Tcp { ends, kind, isn, server_isn, id, inward, point }) => {
+                self.without_data += 1;
                 let inward = inward.or(frame.inward);
                 let outbound = match kind {
                     PacketKind::Syn | PacketKind::Onward => inward == Some(false),
@@ -99,6 +103,7 @@ impl Sums {
                 });
             }
             Packet::Short => self.short += 1,
+            Packet::Acknowledgement => self.without_data += 1,
             Packet::Tunnelled => self.tunnelled += 1,
             Packet::Unread(what) => self.add_unread(what, 1),
             Packet::Other => {}

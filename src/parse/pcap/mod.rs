@@ -15,7 +15,7 @@ use self::block::{Block, Sums};
 use self::frames::{Format, SECTION};
 use self::packet::Selection;
 use self::parts::End;
-use super::deduplicate::Deduplicator;
+use super::deduplicate::{Deduplicator, WITHOUT_SYN};
 use super::error::InputError;
 use super::input::Input;
 use super::reader::{Context, RecordFormat, Setting};
@@ -110,7 +110,9 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
 
 /// Says what was left out, and why.
 fn warn(name: &str, sums: &Sums, cx: &mut Context<'_>) {
-    let Sums { seen, short, unread, tunnelled, dropped } = sums;
+    let Sums { seen, without_data, short, unread, tunnelled, dropped } = sums;
+    let is_explained = *short + *tunnelled + *dropped > 0 || !unread.is_empty();
+    cx.require_evidence(*seen == 0 || *without_data > 0 || is_explained, name, WITHOUT_SYN);
     let status = &mut *cx.status;
     status.record_shortfall(
         ShortfallKind::UnreadableLines,

@@ -20,6 +20,8 @@ pub(crate) enum Packet {
     Tcp(Tcp),
     /// A TCP packet that was captured too short to see its flags.
     Short,
+    /// A TCP packet that does nothing but acknowledge.
+    Acknowledgement,
     /// Something that cannot open a TCP connection.
     Other,
     /// A SYN inside a tunnel, where those are not asked for.
@@ -130,12 +132,15 @@ impl<'a> Decoder<'a> {
         let flags = tcp[13];
         let has = |flag: u8| flags & flag != 0;
         let (fin, syn, rst, ack) = (has(0x01), has(0x02), has(0x04), has(0x10));
+        let has_data = segment.bytes.len() > usize::from(tcp[12] >> 4) * 4;
+        let is_acknowledgement = flags & 0x3f == 0x10 && !has_data;
         let kind = match (syn, ack) {
             // No system opens a connection with these.
             (true, _) if fin || rst => return Packet::Other,
             (true, false) => PacketKind::Syn,
             (true, true) => PacketKind::SynAck,
             (false, true) if selection.onward && !rst => PacketKind::Onward,
+            (false, true) if is_acknowledgement => return Packet::Acknowledgement,
             (false, _) => return Packet::Other,
         };
         if selection.outer && self.tunnelled {

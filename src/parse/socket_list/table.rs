@@ -56,15 +56,19 @@ const ESTABLISHED: u8 = 2;
 /// Reads `1: 0100007F:1F90 0100007F:9C40 01 …`; `None`: it is no such line.
 pub(super) fn kernel(text: &[u8]) -> Option<Line> {
     let all: Vec<&[u8]> = words(text).take(18).collect();
-    let [number, local, peer, state, ..] = *all.as_slice() else { return None };
+    let [number, local, ..] = *all.as_slice() else { return None };
     let number = number.strip_suffix(b":")?;
-    if !number.iter().all(u8::is_ascii_digit) || state.len() != 2 {
+    if !number.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let (local, peer) = (hexadecimal_end(local)?, hexadecimal_end(peer)?);
+    let local = hexadecimal_end(local)?;
+    let rest =
+        || Some((hexadecimal_end(all.get(2)?)?, *all.get(3).filter(|state| state.len() == 2)?));
+    // A line that was cut or wrapped.
+    let Some((peer, state)) = rest() else { return Some(Line::Broken) };
     // A row of UDP ends with the number of dropped packets.
     const WORDS_OF_UDP: usize = 13;
-    if all.len() == WORDS_OF_UDP {
+    if all.len() == WORDS_OF_UDP && all[WORDS_OF_UDP - 1].iter().all(u8::is_ascii_digit) {
         return Some(Line::OtherSocket);
     }
     let rank = match state {
@@ -158,6 +162,13 @@ mod tests {
         assert_eq!(row("4D0200C0:9F33 076433C6:01BB 02", tcp), "OtherSocket");
         // UDP.
         assert_eq!(row("4D0200C0:9F33 076433C6:01BB 01", " 0"), "OtherSocket");
+        // Text put behind the row.
+        assert_eq!(
+            row("4D0200C0:01BB 076433C6:9F33 06", " |"),
+            "198.51.100.7 40755 192.0.2.77 443 5"
+        );
+        assert_eq!(shown(kernel(b"1: 4D0200C0:01BB 076433C6:9F")), "Broken");
+        assert_eq!(shown(kernel(b"1: 4D0200C0:01BB 076433C6:9F33 0")), "Broken");
         assert_eq!(shown(kernel(b"1: x y 01")), "None");
         assert!(is_kernel_header(b"  sl  local_address rem_address   st tx_queue"));
     }

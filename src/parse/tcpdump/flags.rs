@@ -13,6 +13,8 @@ pub(super) struct PacketFlags {
     pub isn: Option<u32>,
     /// The server's, of a SYN+ACK.
     pub server_isn: Option<u32>,
+    /// It does nothing but acknowledge.
+    pub is_acknowledgement: bool,
 }
 
 fn packet_flags(
@@ -36,7 +38,8 @@ fn packet_flags(
         Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
         _ => None,
     };
-    PacketFlags { kind, isn, server_isn: seq.filter(|_| kind == Some(PacketKind::SynAck)) }
+    let server_isn = seq.filter(|_| kind == Some(PacketKind::SynAck));
+    PacketFlags { kind, isn, server_isn, is_acknowledgement: false }
 }
 
 /// `S.], seq 121917192, ack 3510996926, win …`
@@ -52,7 +55,9 @@ pub(super) fn new_flags(body: &[u8]) -> Option<PacketFlags> {
         number.filter(|_| !cursor.0.is_empty())
     };
     if !has(b'S') {
-        return Some(packet_flags(false, has(b'.'), (has(b'F'), has(b'R')), None, None));
+        let is_acknowledgement = flags == b"." && body.trim_ascii_end().ends_with(b", length 0");
+        let flags = packet_flags(false, has(b'.'), (has(b'F'), has(b'R')), None, None);
+        return Some(PacketFlags { is_acknowledgement, ..flags });
     }
     Some(packet_flags(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
 }
@@ -124,7 +129,19 @@ pub(super) fn old_flags(body: &[u8]) -> Option<PacketFlags> {
     } else {
         memmem::find(&cursor.0[..cursor.0.len().min(80)], b") ack ").map(|at| at + 6)
     };
+    if has(b'S') && !has_all_of_syn(cursor.0) {
+        return None;
+    }
     let acked = acked.and_then(|at| Cursor(&cursor.0[at..]).number_up_to(10));
     let acked_number = acked.and_then(|n| u32::try_from(n).ok());
-    Some(packet_flags(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number))
+    let is_acknowledgement = flags == b"." && seq.is_none();
+    let flags = packet_flags(has(b'S'), acked.is_some(), (has(b'F'), has(b'R')), seq, acked_number);
+    Some(PacketFlags { is_acknowledgement, ..flags })
+}
+
+/// Whether what follows the flags of a SYN goes on behind its acknowledgement, which makes it an answer: the line may
+/// have been wrapped before.
+fn has_all_of_syn(text: &[u8]) -> bool {
+    let begins = [&b"win "[..], b"ack "].iter().any(|word| text.starts_with(word));
+    begins || memmem::find(text, b" win ").is_some() || memmem::find(text, b") ack ").is_some()
 }

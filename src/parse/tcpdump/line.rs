@@ -30,6 +30,17 @@ pub(crate) enum Line {
     Other,
 }
 
+impl Line {
+    /// Whether it tells in which direction the packet went, or that pf blocked it.
+    pub(super) fn is_directed(&self) -> bool {
+        match self {
+            Line::Packet(packet) => packet.inward.is_some(),
+            Line::Blocked => true,
+            _ => false,
+        }
+    }
+}
+
 /// A TCP packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
@@ -45,6 +56,8 @@ pub(crate) struct Packet {
     pub inward: Option<bool>,
     /// A hash of the interface or of the sender's address on the link, where the line has one.
     pub point: Option<u32>,
+    /// It does nothing but acknowledge.
+    pub is_acknowledgement: bool,
 }
 
 /// Removes the packet number (`-#`) and the stamp. A clock time may also be a difference
@@ -144,7 +157,8 @@ pub(crate) fn read(text: &[u8]) -> Line {
     };
     // A line that was cut or wrapped. Without the number, a repeated SYN looks like another connection, or another
     // one like a repeated SYN.
-    if decoded.kind == Some(PacketKind::Syn) && text.trim_ascii_end().ends_with(b", seq") {
+    let has_seq = || memmem::find(body, b", seq").is_some();
+    if decoded.kind == Some(PacketKind::Syn) && decoded.isn.is_none() && has_seq() {
         return Line::Cut;
     }
     let Some(ends) = ends(head) else {
@@ -156,7 +170,7 @@ pub(crate) fn read(text: &[u8]) -> Line {
         };
     };
     let ends = if decoded.kind == Some(PacketKind::SynAck) { ends.turned() } else { ends };
-    let PacketFlags { kind, isn, server_isn } = decoded;
+    let PacketFlags { kind, isn, server_isn, is_acknowledgement } = decoded;
     let point = kind.filter(|kind| *kind != PacketKind::Onward).and_then(|_| point(head));
     let (inward, blocked) = match pf_rule(head) {
         Some((inward, blocked)) => (Some(inward), blocked),
@@ -165,7 +179,7 @@ pub(crate) fn read(text: &[u8]) -> Line {
     if blocked && kind == Some(PacketKind::Syn) {
         return Line::Blocked;
     }
-    Line::Packet(Packet { ends, kind, isn, server_isn, inward, point })
+    Line::Packet(Packet { ends, kind, isn, server_isn, inward, point, is_acknowledgement })
 }
 
 /// What is before and behind the `: ` that follows the last ` > ` that has one.

@@ -12,7 +12,7 @@ use memchr::memmem;
 use self::line::{Line, Packet};
 use self::packets::{Packets, ReadLine};
 use super::decoration::layers::Layers;
-use super::deduplicate::{Deduplicator, Give, PacketKind, PacketObservation};
+use super::deduplicate::{Deduplicator, Give, PacketKind, PacketObservation, WITHOUT_SYN};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
@@ -164,6 +164,8 @@ struct Seen {
     blocked: u64,
     /// Whether there were packets with flags.
     flagged: bool,
+    /// Whether there were packets with SYN or without data, so that the record is not one of data alone.
+    without_data: bool,
     /// Packets of other protocols.
     others: u64,
     /// Packets of tunnels without their content.
@@ -174,13 +176,12 @@ struct Seen {
 
 impl Seen {
     fn report(&self, name: &str, cx: &mut Context<'_>) {
-        let Seen { quick, blocked, flagged, others, hidden, cut, dropped } = *self;
-        let no_tcp = others > 0 && !flagged && quick + blocked + hidden + cut == 0;
-        cx.status.record_shortfall(
-            ShortfallKind::UnreadInput,
-            no_tcp.into(),
-            format!("{name}: no packet in it is of TCP, so nothing shows that such packets were captured"),
-        );
+        let Seen { quick, blocked, flagged, without_data, others, hidden, cut, dropped } = *self;
+        let is_shown = quick + blocked + hidden + cut > 0;
+        let without_tcp =
+            "no packet in it is of TCP, so nothing shows that such packets were captured";
+        cx.require_evidence(is_shown || flagged || others == 0, name, without_tcp);
+        cx.require_evidence(is_shown || !flagged || without_data, name, WITHOUT_SYN);
         cx.status.record_unreadable_lines(name, cut);
         if blocked > 0 {
             let syns = plural(blocked, "SYN that pf blocked is", "SYNs that pf blocked are");
@@ -272,8 +273,10 @@ impl Text<'_> {
             Line::Header(_) | Line::Other => return,
         };
         self.seen.flagged = true;
-        let Packet { ends, kind, isn, server_isn, inward, point } = packet;
+        let Packet { ends, kind, isn, server_isn, inward, point, is_acknowledgement } = packet;
+        self.seen.without_data |= is_acknowledgement;
         let Some(kind) = kind else { return };
+        self.seen.without_data |= kind != PacketKind::Onward;
         let outbound = match kind {
             PacketKind::Syn | PacketKind::Onward => inward == Some(false),
             PacketKind::SynAck => inward == Some(true),

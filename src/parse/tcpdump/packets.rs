@@ -48,16 +48,24 @@ impl Inner {
 /// The lines of one text, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Packets {
-    /// All packets have stamps of one kind; what has another is a payload (`-A`).
+    /// All packets have stamps of one kind; what has another is a payload (`-A`). The first may have lost its stamp:
+    /// text was put before it.
     style: Option<std::mem::Discriminant<Stamp>>,
     /// The IP header of the next line's packet: the stamp of the frame and the IP ID.
     header: Option<(Stamp, Option<u16>)>,
     /// The stamp of the frame of the last line.
     stamp: Stamp,
     inner: Inner,
+    /// Whether second lines count only as tcpdump indents them.
+    is_exact: bool,
 }
 
 impl Packets {
+    /// Reads lines as tcpdump writes them, to compare forms of a text.
+    pub(super) fn exact() -> Packets {
+        Packets { is_exact: true, ..Packets::default() }
+    }
+
     /// Reads the next line, which `split` divides into its stamp and the rest.
     pub(super) fn next(
         &mut self,
@@ -79,10 +87,14 @@ impl Packets {
             }
             return self.inner_line(text, id);
         }
+        if let Some(line) = self.without_indentation(text, inner, &split) {
+            return line;
+        }
         let (stamp, rest) = split(text);
         let style = std::mem::discriminant(&stamp);
         // No need to look closer at what cannot be a packet.
-        let fits = self.style.is_none_or(|known| known == style);
+        let without = std::mem::discriminant(&Stamp::None);
+        let fits = self.style.is_none_or(|known| known == style || known == without);
         if !fits && stamp == Stamp::None && inner == Inner::Frame {
             return self.inner_line(text.trim_ascii_start(), None);
         }
@@ -100,6 +112,30 @@ impl Packets {
             line,
             id: None,
             is_continued: false,
+        }
+    }
+
+    /// Reads the second line of a packet (`-v`) that has lost its blanks, as copied text does, or the rest of a first
+    /// line that was wrapped. `None`: it is another line. Only where packets have stamps is that certain.
+    fn without_indentation(
+        &mut self,
+        text: &[u8],
+        inner: Inner,
+        split: impl Fn(&[u8]) -> (Stamp, &[u8]),
+    ) -> Option<ReadLine> {
+        let (stamp, id) = self.header?;
+        let text = text.trim_ascii_start();
+        let is_certain = stamp != Stamp::None && inner != Inner::Quoted && !self.is_exact;
+        if !is_certain || split(text).0 != Stamp::None {
+            return None;
+        }
+        match line::read(text) {
+            // What follows is still to come.
+            Line::Other => Some(self.continued(Line::Other, None)),
+            _ => {
+                self.header = None;
+                Some(self.inner_line(text, id))
+            }
         }
     }
 
@@ -206,6 +242,26 @@ mod tests {
         assert_eq!(packets(&format!("{PLAIN}{vxlan}{inner}")), [1, 2]);
         // Without the tunnel it is a payload (-A).
         assert_eq!(packets(&format!("{PLAIN}{inner}")), [1]);
+    }
+
+    #[test]
+    fn second_lines_are_read_without_their_blanks() {
+        let header = "10:58:42.2 IP (tos 0x0, ttl 64, id 7, offset 0, flags [DF], proto TCP (6), length 40)\n";
+        let second = INNER.trim_start();
+        for text in [
+            format!("{header}{second}"),
+            format!("{header}  {second}"),
+            format!("{header}\n{second}"),
+            format!("{}\n{}{second}", &header[..80], &header[80..]),
+        ] {
+            assert_eq!(packets(&format!("{text}{PLAIN}{text}")), [2, 1, 2], "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_stamp_may_be_behind_other_text() {
+        let text = format!("{{code}}{PLAIN}{PLAIN}{PLAIN}");
+        assert_eq!(packets(&text), [1, 1, 1]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn of(head: &[u8]) -> Layers {
         let strip = match layer {
             _ if before.packets == 0 => true,
             Layer::Stamp => after.packets > 0 && after.stamped == after.packets,
-            Layer::Other => after.packets >= before.packets && !is_own(lines[0]),
+            Layer::Other => after.has_all_of(&before) && !is_own(lines[0]),
             Layer::Blanks(_) | Layer::Number => {
                 after.packets > before.packets || after.stamped > before.stamped
             }
@@ -53,17 +53,29 @@ struct Count {
     packets: usize,
     /// Those with a stamp.
     stamped: usize,
+    /// Those whose direction is known, or that pf blocked.
+    directed: usize,
+}
+
+impl Count {
+    /// Whether nothing of what `other` counts was lost: it may have been tcpdump's own.
+    fn has_all_of(&self, other: &Count) -> bool {
+        self.packets >= other.packets
+            && self.stamped >= other.stamped
+            && self.directed >= other.directed
+    }
 }
 
 /// Counts the packets in `lines`.
 fn count(lines: &[&[u8]]) -> Count {
-    let mut count = Count { packets: 0, stamped: 0 };
-    let mut packets = Packets::default();
+    let mut count = Count { packets: 0, stamped: 0, directed: 0 };
+    let mut packets = Packets::exact();
     for text in lines {
         let ReadLine { stamp, line, .. } = packets.next(text, line::stamp);
         if !matches!(line, Line::Other | Line::Header(_)) {
             count.packets += 1;
             count.stamped += usize::from(stamp != Stamp::None);
+            count.directed += usize::from(line.is_directed());
         }
     }
     count
@@ -129,6 +141,11 @@ mod tests {
                 format!("    2  10:58:43.2 {header}"),
             ],
             [0, 1, 2].map(|_| format!("02:00:5e:77:00:fe > 02:00:5e:77:00:01, {a}")),
+            [
+                "tcpdump: listening on pflog0, link-type PFLOG (OpenBSD pflog file)".into(),
+                format!("10:58:42.2 rule 3/0(match): block in on em0: {}", &a[3..]),
+                format!("10:58:43.2 rule 4/0(match): pass out on em0: {}", &a[3..]),
+            ],
             [0, 1, 2].map(|_| "2001:db8::1.40755 > 2001:db8::2.80: Flags [S], seq 7, win 1".into()),
         ] {
             assert_eq!(stripped(&lines), lines);

@@ -8,6 +8,7 @@
 use super::columns::{Fields, header, join_date, split};
 use super::guess::guess;
 use crate::parse::decoration::layers::first_lines;
+use crate::parse::deduplicate::WITHOUT_SYN;
 use crate::parse::host::Host;
 use crate::parse::input::{Input, common_name};
 use crate::parse::line_log::{self, LineLog, ParsedLine};
@@ -38,6 +39,10 @@ impl LineLog for Fields {
 
     fn needs_order(&self) -> bool {
         true
+    }
+
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(WITHOUT_SYN)
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {

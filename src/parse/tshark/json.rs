@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::packet::{self, ACK, Packet, RST, SYN};
 use crate::ShortfallKind;
+use crate::parse::deduplicate::WITHOUT_SYN;
 use crate::parse::input::{Input, common_name};
 use crate::parse::line_log::{self, LineLog, ParsedLine};
 use crate::parse::reader::{Context, RecordFormat};
@@ -149,6 +150,8 @@ fn text(value: &Value) -> Cow<'_, str> {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
     let seen = line_log::read::<Json>(inputs, cx);
+    let is_shown = seen.packets == 0 || seen.attempts > 0 || cx.status.unreadable_lines() > 0;
+    cx.require_evidence(is_shown, &name, WITHOUT_SYN);
     cx.status.record_shortfall(
         ShortfallKind::UnreadInput,
         u64::from(seen.packets == 0 && cx.status.unreadable_lines() == 0),

@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use super::columns::split;
 use crate::parse::cursor::Cursor;
-use crate::parse::deduplicate::{PacketKind, PacketObservation, point};
+use crate::parse::deduplicate::{PacketKind, PacketObservation, WITHOUT_SYN, point};
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
 use crate::parse::line_log::{self, LineLog, ParsedLine};
@@ -76,6 +76,10 @@ impl LineLog for Tshark {
 
     fn needs_order(&self) -> bool {
         true
+    }
+
+    fn without_evidence(&self) -> Option<&'static str> {
+        Some(WITHOUT_SYN)
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
