@@ -1,5 +1,6 @@
 //! Counts the connections of an [`EventSource`] until it ends.
 
+mod any_source;
 mod state;
 
 use std::sync::mpsc::channel;
@@ -11,6 +12,7 @@ use crate::sys::capability::{self, Duty};
 use crate::sys::wake;
 use crate::{RecordTime, ShortfallKind, trace};
 
+use self::any_source::AnySource;
 pub(super) use self::state::Observation;
 use self::state::{State, Written};
 use super::message;
@@ -34,12 +36,13 @@ pub(super) fn observe<L: EventSource>(
     let run = || -> anyhow::Result<_> {
         // Dropped here if the start fails.
         let has_started = has_started;
-        let mut source = start()?;
+        let mut started_source = start()?;
+        let source: &mut dyn AnySource = &mut started_source;
         give_up_privileges();
         // The other thread waits for it.
         let _ = has_started.send(());
         state.begin(duration, source.status().source)?;
-        let ending = follow(&mut source, &mut state);
+        let ending = follow(source, &mut state);
         let mut status = source.status();
         if ending.is_err() {
             let text = "observing failed before its end; later connections are not counted";
@@ -88,7 +91,7 @@ fn give_up_privileges() {
     let _ = capability::give_up_beyond(Duty::Observe);
 }
 
-fn follow<L: EventSource>(source: &mut L, state: &mut State) -> anyhow::Result<Ending> {
+fn follow(source: &mut dyn AnySource, state: &mut State) -> anyhow::Result<Ending> {
     state.event_writer.waits = source.can_wait();
     state.update_status(source);
     loop {

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::model::event_source::EventSource;
 use crate::model::plural;
 use crate::sys::wake;
 use crate::time::Bound;
@@ -11,6 +10,7 @@ use crate::{Connection, RecordTime, SourceStatus};
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
+use super::any_source::AnySource;
 use crate::cli::event_writer::EventWriter;
 use crate::cli::message;
 use crate::cli::metrics::Metrics;
@@ -215,7 +215,7 @@ impl State {
     }
 
     /// Updates the status in metrics, if it is too old.
-    pub(super) fn update_status(&mut self, source: &mut impl EventSource) {
+    pub(super) fn update_status(&mut self, source: &mut dyn AnySource) {
         self.service_manager.alive();
         let is_shown = self.metrics.is_some() || self.screen.is_some();
         let now = Instant::now();
@@ -252,7 +252,7 @@ impl State {
     }
 
     /// Begins a new output file, or writes the report so far, if it is time.
-    pub(super) fn renew(&mut self, source: &mut impl EventSource) {
+    pub(super) fn renew(&mut self, source: &mut dyn AnySource) {
         let lateness = SignedDuration::try_from(self.lateness).unwrap_or(SignedDuration::MAX);
         let now = RecordTime::now().shifted(-lateness);
         if !self.counting {
