@@ -24,6 +24,7 @@ mod piped;
 mod reporter;
 mod request;
 mod resolve;
+mod reverse_dns;
 mod rotation;
 mod screen;
 mod server_log;

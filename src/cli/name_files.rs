@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::SplitWhitespace;
 
 const HOSTS: &str = "/etc/hosts";
 const SERVICES: &str = "/etc/services";
@@ -44,22 +45,38 @@ fn port_in(file: &str, name: &str) -> Option<u16> {
     })
 }
 
+/// The contents of /etc/hosts.
+pub(super) fn hosts() -> String {
+    fs::read_to_string(HOSTS).unwrap_or_default()
+}
+
 /// The address of a host that is named in /etc/hosts, IPv4 first. `localhost` needs no file.
 pub(super) fn address_of(name: &str) -> Option<IpAddr> {
-    let file = fs::read_to_string(HOSTS).unwrap_or_default();
     let local = || name.eq_ignore_ascii_case("localhost").then_some(Ipv4Addr::LOCALHOST.into());
-    address_in(&file, name).or_else(local)
+    address_in(&hosts(), name).or_else(local)
 }
 
 /// The address of `name` in a file as hosts(5) describes it.
 fn address_in(file: &str, name: &str) -> Option<IpAddr> {
-    let addresses = file.lines().filter_map(|line| {
-        let line = line.split_once('#').map_or(line, |(line, _)| line);
-        let mut words = line.split_whitespace();
-        let address: IpAddr = words.next()?.parse().ok()?;
-        words.any(|host| host.eq_ignore_ascii_case(name)).then_some(address)
+    let addresses = entries(file).filter_map(|(address, mut names)| {
+        names.any(|host| host.eq_ignore_ascii_case(name)).then_some(address)
     });
     addresses.min_by_key(|address| !address.is_ipv4())
+}
+
+/// The first name of an address in a file as hosts(5) describes it.
+pub(super) fn name_in(file: &str, ip: IpAddr) -> Option<String> {
+    let mut entries = entries(file).filter(|(address, _)| *address == ip);
+    entries.find_map(|(_, mut names)| names.next()).map(str::to_owned)
+}
+
+/// The addresses in a file as hosts(5) describes it, each with its names.
+fn entries(file: &str) -> impl Iterator<Item = (IpAddr, SplitWhitespace<'_>)> {
+    file.lines().filter_map(|line| {
+        let line = line.split_once('#').map_or(line, |(line, _)| line);
+        let mut words = line.split_whitespace();
+        Some((words.next()?.parse().ok()?, words))
+    })
 }
 
 #[cfg(test)]
@@ -78,6 +95,8 @@ mod tests {
             assert_eq!(address_in(file, name), None, "{name}");
         }
         assert_eq!(address_in("", "localhost"), None);
+        assert_eq!(name_in(file, "192.0.2.1".parse().unwrap()).as_deref(), Some("web.example.com"));
+        assert_eq!(name_in(file, "192.0.2.3".parse().unwrap()), None);
         assert!(address_of("localhost").is_some_and(|address| address.is_loopback()));
     }
 

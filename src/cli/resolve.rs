@@ -13,11 +13,11 @@ use crate::SourceStatus;
 use crate::count::key::{Key, Names};
 use crate::count::value::Value;
 use crate::model::plural;
-use crate::sys::names::{Answer, name_of};
 use crate::sys::wake;
 
 use super::lock::lock;
 use super::request::Request;
+use super::reverse_dns::{Answer, Resolver};
 
 /// Maximum delay of a report.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,9 @@ pub(super) const NOT_NOW: &str =
 /// Adds the names of the clients in the first rows to the report.
 pub(super) fn name_clients(request: &mut Request, status: &mut SourceStatus) {
     let (addresses, are_all) = addresses(request);
-    let (names, unanswered) = look_up(&addresses, TIMEOUT, name_of);
+    let resolver = Resolver::new();
+    let ask = move |ip| resolver.name_of(ip, TIMEOUT);
+    let (names, unanswered) = look_up(&addresses, TIMEOUT, ask);
     if unanswered > 0 {
         status.warn(format!(
             "the names of {} are not known: no name server answered within {} s (/etc/resolv.conf)",
@@ -67,14 +69,18 @@ fn addresses(request: &Request) -> (Vec<IpAddr>, bool) {
 
 /// Looks up the names of addresses. Returns the names that were found in time, and how many lookups failed or timed
 /// out.
-fn look_up(addresses: &[IpAddr], within: Duration, ask: fn(IpAddr) -> Answer) -> (Names, usize) {
+fn look_up(
+    addresses: &[IpAddr],
+    within: Duration,
+    ask: impl Fn(IpAddr) -> Answer + Clone + Send + 'static,
+) -> (Names, usize) {
     let end = Instant::now() + within;
     let left = Arc::new(Mutex::new(addresses.to_vec()));
     // The first rows are the most important ones.
     lock(&left).reverse();
     let (sender, answers) = channel();
     for _ in 0..THREADS.min(addresses.len()) {
-        let (left, sender) = (left.clone(), sender.clone());
+        let (left, sender, ask) = (left.clone(), sender.clone(), ask.clone());
         let work = move || {
             let next = || lock(&left).pop();
             while let Some(ip) = next() {

@@ -10,7 +10,6 @@ pub(crate) mod detached_process;
 pub(crate) mod digits;
 pub(crate) mod files;
 pub(crate) mod fork;
-pub(crate) mod names;
 pub(crate) mod netlink;
 pub(crate) mod perf;
 pub(crate) mod perf_access;

@@ -89,10 +89,8 @@ fn with_name_server(f: impl FnOnce(&[String], &dyn Fn() -> usize) + Send + 'stat
             path.display().to_string()
         };
         let script = format!(
-            "mount --bind {} /etc/resolv.conf && mount --bind {} /etc/nsswitch.conf && \
-             mount --bind {} /etc/hosts && exec \"$@\"",
+            "mount --bind {} /etc/resolv.conf && mount --bind {} /etc/hosts && exec \"$@\"",
             write("resolv.conf", "nameserver 127.0.0.1\n"),
-            write("nsswitch.conf", "hosts: files dns\n"),
             write("hosts", "192.0.9.9 from-hosts\n"),
         );
         let words = ["unshare", "--mount", "sh", "-c", &script, "sh"];
@@ -172,7 +170,6 @@ fn a_name_server_that_does_not_answer_is_named_and_the_report_is_written() {
         let log = log(folder.path(), &["192.0.4.1", "192.0.2.7"]);
         let begin = Instant::now();
         let gave = parse(prefix, &log, &["-F", "json"]);
-        // Glibc waits for 10 s by default.
         assert!(begin.elapsed() >= Duration::from_secs(5), "it waits for the server");
         let report: serde_json::Value = serde_json::from_str(&gave.out).unwrap();
         assert_eq!(report["total"], 2);
