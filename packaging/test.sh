@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 repo=$PWD
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 arch=${ARCH:-$(uname -m)}
-limit=6300000
+limit=6000000
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

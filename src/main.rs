@@ -19,3 +19,51 @@ mod stack_bounds {
         libc::ENOSYS
     }
 }
+
+/// Takes the place of libgcc's unwinder in the static program, in which nothing unwinds: a panic ends it
+/// (src/cli/panics.rs), and the package for x86-64 has no tables to unwind with. Every backtrace is empty there, so
+/// that what the standard library has to read debugging information and to name functions is left out: 0.19 MB.
+#[cfg(all(target_feature = "crt-static", target_env = "gnu", panic = "abort"))]
+#[allow(unsafe_code, non_snake_case)]
+mod unwinder {
+    use std::ffi::{c_int, c_void};
+
+    /// `_URC_END_OF_STACK`
+    const END_OF_STACK: c_int = 5;
+
+    // SAFETY: the signature is that of libgcc, and nothing is called.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {
+        END_OF_STACK
+    }
+
+    /// What the standard library and the C library call while they unwind. The linker would take them from libgcc, with
+    /// its `_Unwind_Backtrace`.
+    macro_rules! never_called {
+        ($($function:ident)*) => {
+            $(
+                // SAFETY: it returns nothing to any caller.
+                #[unsafe(no_mangle)]
+                extern "C" fn $function() -> ! {
+                    std::process::abort()
+                }
+            )*
+        };
+    }
+
+    never_called! {
+        __gcc_personality_v0
+        _Unwind_FindEnclosingFunction
+        _Unwind_ForcedUnwind
+        _Unwind_GetCFA
+        _Unwind_GetDataRelBase
+        _Unwind_GetIP
+        _Unwind_GetIPInfo
+        _Unwind_GetLanguageSpecificData
+        _Unwind_GetRegionStart
+        _Unwind_GetTextRelBase
+        _Unwind_Resume
+        _Unwind_SetGR
+        _Unwind_SetIP
+    }
+}

@@ -53,10 +53,12 @@ fn text(panic: &PanicHookInfo<'_>) -> String {
         place.unwrap_or_default(),
         cause.unwrap_or("unknown"),
     ));
-    // Where RUST_BACKTRACE asks for it and the program has the tables for it.
-    let backtrace = Backtrace::capture();
-    if backtrace.status() == BacktraceStatus::Captured {
-        text.push_str(&format!("\n{backtrace}"));
+    // The static program has no unwinder (src/main.rs).
+    if !cfg!(target_feature = "crt-static") {
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("\n{backtrace}"));
+        }
     }
     text
 }
