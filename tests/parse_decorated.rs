@@ -33,6 +33,12 @@ const DECORATIONS: &[(&str, Decoration)] = &[
     ("blanks", |l, _| format!("    {l}")),
     ("two blanks", |l, _| format!("  {l}")),
     ("tab", |l, _| format!("\t{l}")),
+    ("without indentation", |l, _| l.trim_start().to_owned()),
+    ("single blanks", |l, _| l.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+    ("tag of a tracker", |l, n| if n == 0 { format!("{{code:java}}{l}") } else { l.to_owned() }),
+    ("tags of a page", |l, n| {
+        if n == 0 { format!("<pre><code class=\"text\">{}", html(l)) } else { html(l) }
+    }),
     ("trailing blanks", |l, _| format!("{l}   ")),
     ("CR", |l, _| format!("{l}\r")),
     ("quotation", |l, _| format!("> {l}")),

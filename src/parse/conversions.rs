@@ -1,6 +1,8 @@
 //! The registry of conversions: they restore a record that another program has put into a form of its own.
 
-use super::decoration::{csv_fields, escaped, line_numbers, one_line, pasted, quoted_printable};
+use super::decoration::{
+    csv_fields, escaped, line_numbers, one_line, pasted, quoted_printable, tags,
+};
 use super::input::{Conversion, Input};
 use super::reader::RecordFormat;
 use super::registry::recognise;
@@ -17,6 +19,7 @@ struct Text<'a> {
 /// All conversions, each with the texts that need it. The first that a text needs is the one it gets.
 const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
     of_mail,
+    of_tags,
     of_marked_lines,
     of_strings,
     of_csv_fields,
@@ -71,6 +74,11 @@ impl Text<'_> {
 fn of_mail(text: &Text<'_>) -> Option<Conversion> {
     let is_encoded = text.may_be_text() && quoted_printable::is_encoded(text.head);
     is_encoded.then_some(quoted_printable::decode)
+}
+
+/// Tags that an issue tracker has put right before the first line. strace's reader finds that line itself.
+fn of_tags(text: &Text<'_>) -> Option<Conversion> {
+    (text.may_be_text() && !text.is_strace()).then(|| tags::remover(text.head))?
 }
 
 /// Lines that a logger has joined, with a mark for each line feed.

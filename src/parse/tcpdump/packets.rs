@@ -130,8 +130,13 @@ impl Packets {
             return None;
         }
         match line::read(text) {
-            // What follows is still to come.
-            Line::Other => Some(self.continued(Line::Other, None)),
+            Line::Other => {
+                // A packet of another protocol; otherwise it is still to come.
+                if memmem::find(text, b" > ").is_some() {
+                    self.header = None;
+                }
+                Some(self.continued(Line::Other, None))
+            }
             _ => {
                 self.header = None;
                 Some(self.inner_line(text, id))
