@@ -242,7 +242,8 @@ case_foreign() {
     has_files "$root" usr/share/zsh/vendor-completions/_tcptally
     [ "$(dpkg-deb -f "$work"/first/*.deb Architecture)" = "${arch/aarch64/arm64}" ] || fail "architecture of the .deb"
     [ "$(rpm -qp --qf '%{arch}' "$work"/first/*.rpm)" = "$arch" ] || fail "architecture of the .rpm"
-    (mkdir "$work/foreign-rpm" && cd "$work/foreign-rpm" && rpm2cpio "$work"/first/*.rpm | busybox cpio -id)
+    # rpm2cpio of rpm 4.18 fails also after it has written everything; the files are compared.
+    (mkdir "$work/foreign-rpm" && cd "$work/foreign-rpm" && { rpm2cpio "$work"/first/*.rpm || true; } | busybox cpio -id)
     has_files "$work/foreign-rpm" usr/share/zsh/site-functions/_tcptally
     cmp "$root/usr/bin/tcptally" "$work/foreign-rpm/usr/bin/tcptally"
     tar -xzf "$work"/first/*.tar.gz --strip-components=1 -C "$work/foreign-rpm"
