@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use super::host::Address;
+use crate::sys::memory::advise_huge_pages;
 use crate::{Connection, RecordTime, Sink};
 
 /// Number of slots at first, as a power of two: few clients stay in the cache.
@@ -93,6 +94,14 @@ struct Slot<K> {
     last: i64,
 }
 
+impl<K> Slot<K> {
+    /// One connection.
+    #[inline]
+    fn new(key: K, local: u32, time: i64) -> Slot<K> {
+        Slot { key, local, count: 1, first: time, last: time }
+    }
+}
+
 /// Clients whose connections have the same kind of time.
 #[derive(Default)]
 struct Slots<K> {
@@ -108,14 +117,13 @@ struct Slots<K> {
 const EVICTED_PART: usize = 16;
 
 impl<K: Key> Slots<K> {
-    /// Adds a connection, whose key and local end have this hash. Returns the slot that was evicted for it.
+    /// Adds connections, whose key and local end have this hash. Returns the slot that was evicted for them.
     #[inline]
-    fn add(&mut self, hash: u64, key: K, local: u32, time: i64) -> Option<Slot<K>> {
+    fn add(&mut self, hash: u64, new: Slot<K>) -> Option<Slot<K>> {
         if self.slots.is_empty() {
             self.bits = FEWEST_BITS;
-            self.slots.resize(1 << FEWEST_BITS, Slot::default());
+            self.slots = empty_slots(FEWEST_BITS);
         }
-        let new = Slot { key, local, count: 1, first: time, last: time };
         let home = self.home(hash);
         for n in 0..PROBES {
             let slot = &mut self.slots[home ^ n];
@@ -123,10 +131,13 @@ impl<K: Key> Slots<K> {
                 *slot = new;
                 return None;
             }
-            if slot.key == key && slot.local == local && slot.count < u32::MAX {
-                slot.count += 1;
-                slot.first = slot.first.min(time);
-                slot.last = slot.last.max(time);
+            if slot.key == new.key
+                && slot.local == new.local
+                && let Some(count) = slot.count.checked_add(new.count)
+            {
+                slot.count = count;
+                slot.first = slot.first.min(new.first);
+                slot.last = slot.last.max(new.last);
                 return None;
             }
         }
@@ -172,12 +183,20 @@ impl<K: Key> Slots<K> {
         let old = std::mem::take(&mut self.slots);
         self.bits = (self.bits + 2).min(MAX_BITS);
         self.evicted = 0;
-        self.slots.resize(1 << self.bits, Slot::default());
+        self.slots = empty_slots(self.bits);
         // Each old group has four new ones, so that none has to go.
         for slot in old.into_iter().filter(|slot| slot.count > 0) {
             self.insert(slot);
         }
     }
+}
+
+/// Slots, as a power of two, in which no connection waits.
+fn empty_slots<K: Key>(bits: u32) -> Vec<Slot<K>> {
+    let mut slots = Vec::with_capacity(1 << bits);
+    advise_huge_pages(slots.spare_capacity_mut());
+    slots.resize(1 << bits, Slot::default());
+    slots
 }
 
 /// Connections that are not given to the sink yet, by the kind of their time.
@@ -301,16 +320,29 @@ impl Coalescer {
         let Prepared { ip, place, kind, time, hash } = *prepared;
         match ip {
             Address::V4(ip) => {
-                if let Some(old) = self.v4[kind].add(hash, ip, place, time) {
+                if let Some(old) = self.v4[kind].add(hash, Slot::new(ip, place, time)) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
             Address::V6(ip) => {
-                if let Some(old) = self.v6[kind].add(hash, ip, place, time) {
+                if let Some(old) = self.v6[kind].add(hash, Slot::new(ip, place, time)) {
                     give(&old, kind, &self.locals, sink);
                 }
             }
         }
+    }
+
+    /// Takes all connections of `other`.
+    pub(super) fn join(&mut self, other: Coalescer, sink: &mut dyn Sink) {
+        if self.locals.is_empty() {
+            *self = other;
+            return;
+        }
+        let places: Vec<Option<u32>> =
+            other.locals.iter().map(|local| self.place(*local)).collect();
+        let locals = (&self.locals[..], &other.locals[..], &places[..]);
+        join_kinds(&mut self.v4, other.v4, locals, sink);
+        join_kinds(&mut self.v6, other.v6, locals, sink);
     }
 
     /// The place of a local end. `None`: there are too many.
@@ -347,6 +379,28 @@ impl Coalescer {
         all(&mut self.v4, &self.locals, sink);
         all(&mut self.v6, &self.locals, sink);
         self.locals.clear();
+    }
+}
+
+/// Adds all slots of `others` to `kinds`. `locals` are the local ends of `kinds`, those of `others`, and the places
+/// of these among the former.
+fn join_kinds<K: Key>(
+    kinds: &mut [Slots<K>; KINDS],
+    others: [Slots<K>; KINDS],
+    (locals, other_locals, places): (&[Local], &[Local], &[Option<u32>]),
+    sink: &mut dyn Sink,
+) {
+    for (kind, (slots, other)) in kinds.iter_mut().zip(others).enumerate() {
+        for slot in other.slots.into_iter().filter(|slot| slot.count > 0) {
+            let Some(local) = places.get(slot.local as usize).copied().flatten() else {
+                give(&slot, kind, other_locals, sink);
+                continue;
+            };
+            let hash = slots.hash(slot.key, local);
+            if let Some(old) = slots.add(hash, Slot { local, ..slot }) {
+                give(&old, kind, locals, sink);
+            }
+        }
     }
 }
 
@@ -396,7 +450,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_however_many_clients_there_are() {
         for clients in [10, 5_000, 60_000_u32] {
-            let mut coalescer = Coalescer::default();
+            let mut coalescers = [Coalescer::default(), Coalescer::default()];
             let mut sink: Vec<Connection> = Vec::new();
             let mut want: HashMap<(IpAddr, Option<u16>), u64> = HashMap::new();
             for n in 0..clients.max(1000) * 2 {
@@ -413,9 +467,11 @@ mod tests {
                 };
                 *want.entry((ip, local_port)).or_default() += 1;
                 let c = Connection { ip: Some(ip), local_port, time, ..Connection::default() };
-                coalescer.take(c, &mut sink);
+                coalescers[n as usize / 7 % 2].take(c, &mut sink);
             }
-            coalescer.end(&mut sink);
+            let [mut all, other] = coalescers;
+            all.join(other, &mut sink);
+            all.end(&mut sink);
             let mut got: HashMap<(IpAddr, Option<u16>), u64> = HashMap::new();
             for c in sink {
                 *got.entry((c.ip.unwrap(), c.local_port)).or_default() += 1;

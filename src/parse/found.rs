@@ -82,23 +82,12 @@ impl FoundConnections {
         self.briefs.clear();
         self.locals.clear();
     }
-}
 
-/// The connections of a part of a record, and a coalescer for those with the same ends.
-#[derive(Default)]
-pub(super) struct ConnectionBuffer {
-    /// What was found.
-    pub found: FoundConnections,
-    waiting: Coalescer,
-}
-
-impl ConnectionBuffer {
-    /// Gives all away; with `alike`, perhaps only at the [`end`](ConnectionBuffer::end).
-    pub(super) fn give(&mut self, alike: bool, sink: &mut dyn Sink) {
-        let ConnectionBuffer { found: FoundConnections { all, briefs, locals, .. }, waiting } =
-            self;
+    /// Gives all to the sink, or to `waiting` for it.
+    pub(super) fn give(&mut self, waiting: Option<&mut Coalescer>, sink: &mut dyn Sink) {
+        let FoundConnections { all, briefs, locals, .. } = self;
         let brief = |brief: &CompactConnection| (brief.ip, usize::from(brief.local), brief.time);
-        if alike {
+        if let Some(waiting) = waiting {
             waiting.take_briefs(briefs, locals, brief, sink);
             all.drain(..).for_each(|connection| waiting.take(connection, sink));
         } else {
@@ -107,11 +96,6 @@ impl ConnectionBuffer {
             }
             all.drain(..).for_each(|connection| sink.take(connection));
         }
-        self.found.clear();
-    }
-
-    /// Gives what has waited for more like it.
-    pub(super) fn end(&mut self, sink: &mut dyn Sink) {
-        self.waiting.end(sink);
+        self.clear();
     }
 }

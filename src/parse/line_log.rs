@@ -10,7 +10,7 @@ use super::decoration::wrapper;
 use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
 pub(crate) use super::event::Event;
 use super::event_filter::{EventFilter, Seen};
-use super::found::{ConnectionBuffer, FoundConnections};
+use super::found::FoundConnections;
 use super::host::Ends;
 use super::input::{Input, common_name};
 use super::left_out::LeftOut;
@@ -429,12 +429,12 @@ impl RunReader<'_> {
     /// Ends the run: gives what was held back, and reports what the run does not show.
     fn finish(self, name: &str, cx: &mut Context<'_>) -> Seen {
         let RunReader { events, mut deduplicator, mut calls, sessions, mut seen, .. } = self;
-        let mut last = ConnectionBuffer::default();
-        let found = &mut last.found;
+        let mut last = FoundConnections::default();
+        let found = &mut last;
         seen.calls = calls.finish(&mut |event, time| events.take(event, time, &mut seen, found));
         seen.unjoined =
             sessions.finish(&mut |event, time| events.take(event, time, &mut seen, found));
-        last.give(false, cx.sink);
+        last.give(None, cx.sink);
         deduplicator
             .finish(name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
         seen

@@ -76,31 +76,38 @@ impl Parts {
     }
 }
 
-/// The steps of each part of the work.
-pub(super) struct Steps<Read, InOrder, Give, End> {
+/// The steps of each part of the work. A part is a `J`; what a thread holds back is an `H`.
+pub(super) struct Steps<Read, InOrder, Give, Join, End> {
     /// Reads part N; false if there is none. Runs in any order.
     pub read: Read,
     /// What must be done in order; false ends the work after this part.
     pub in_order: InOrder,
     /// Gives the part's connections away. Runs in any order.
     pub give: Give,
-    /// Gives what was held back. Comes last in each thread; if the order matters, after each part.
+    /// Adds what another thread holds back. Not used if the order matters.
+    pub join: Join,
+    /// Gives what was held back. Comes last; if the order matters, after each part.
     pub end: End,
 }
 
 /// Does all parts in `threads` threads. Each has one `J` that it uses again for every part.
-pub(super) fn run<J, R, O, G, E>(threads: usize, sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
-where
+pub(super) fn run<J, H, R, O, G, A, E>(
+    threads: usize,
+    sink: &mut dyn Sink,
+    steps: Steps<R, O, G, A, E>,
+) where
     J: Default,
+    H: Default + Send,
     R: Fn(u64, &mut J) -> bool + Sync,
     O: FnMut(&mut J) -> bool + Send,
-    G: Fn(&mut J, &mut dyn Sink) + Sync,
-    E: Fn(&mut J, &mut dyn Sink) + Sync,
+    G: Fn(&mut J, &mut H, &mut dyn Sink) + Sync,
+    A: Fn(&mut H, H, &mut dyn Sink),
+    E: Fn(&mut H, &mut dyn Sink) + Sync,
 {
     if threads < 2 {
         return run_alone(sink, steps);
     }
-    let Steps { read, in_order, give, end } = steps;
+    let Steps { read, in_order, give, join, end } = steps;
     let next = AtomicU64::new(0);
     let ended = AtomicBool::new(false);
     let given_up = AtomicBool::new(false);
@@ -111,7 +118,7 @@ where
 
     let worker = |mut mine: Box<dyn Sink>| {
         let _alarm = Alarm(&given_up, &order, &merge);
-        let mut job = J::default();
+        let (mut job, mut held) = (J::default(), H::default());
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if given_up.load(Ordering::Relaxed) || !read(part, &mut job) {
@@ -125,10 +132,10 @@ where
                 }
             });
             if requested {
-                give(&mut job, &mut *mine);
+                give(&mut job, &mut held, &mut *mine);
             }
             if ordered {
-                end(&mut job, &mut *mine);
+                end(&mut held, &mut *mine);
                 let empty = mine.part();
                 let full = std::mem::replace(&mut mine, empty);
                 merge.pass(part, &given_up, |sink| sink.merge(full));
@@ -137,55 +144,57 @@ where
                 break;
             }
         }
-        end(&mut job, &mut *mine);
-        mine
+        (held, mine)
     };
     // This thread works too: if it only waited for the others, the scheduler would put one of them
     // on a processor that is busy, and might leave it there for 20 ms.
-    let rest: Vec<Box<dyn Sink>> = std::thread::scope(|scope| {
+    let rest: Vec<(H, Box<dyn Sink>)> = std::thread::scope(|scope| {
         let worker = &worker;
         let mut parts = parts.into_iter();
         let own = parts.next();
         // Where no more threads can be created, there are fewer.
         let start = |mine| Builder::new().spawn_scoped(scope, move || worker(mine)).ok();
         let threads: Vec<_> = parts.filter_map(start).collect();
-        own.map(worker).into_iter().chain(join(threads)).collect()
+        own.map(worker).into_iter().chain(wait(threads)).collect()
     });
     if !ordered {
         let (_, sink) = merge.next.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for part in rest {
+        let mut all = H::default();
+        for (held, part) in rest {
             sink.merge(part);
+            join(&mut all, held, &mut *sink);
         }
+        end(&mut all, &mut *sink);
     }
 }
 
 /// Does all parts in this thread.
-fn run_alone<J, R, O, G, E>(sink: &mut dyn Sink, steps: Steps<R, O, G, E>)
+fn run_alone<J, H, R, O, G, A, E>(sink: &mut dyn Sink, steps: Steps<R, O, G, A, E>)
 where
     J: Default,
+    H: Default,
     R: Fn(u64, &mut J) -> bool,
     O: FnMut(&mut J) -> bool,
-    G: Fn(&mut J, &mut dyn Sink),
-    E: Fn(&mut J, &mut dyn Sink),
+    G: Fn(&mut J, &mut H, &mut dyn Sink),
+    E: Fn(&mut H, &mut dyn Sink),
 {
-    let Steps { read, mut in_order, give, end } = steps;
-    let mut job = J::default();
+    let Steps { read, mut in_order, give, end, .. } = steps;
+    let (mut job, mut held) = (J::default(), H::default());
     let mut part = 0;
     while read(part, &mut job) {
         let more = in_order(&mut job);
-        give(&mut job, sink);
+        give(&mut job, &mut held, sink);
         if !more {
             break;
         }
         part += 1;
     }
-    end(&mut job, sink);
+    end(&mut held, sink);
 }
 
 /// Waits for the threads and returns what each has found.
-fn join(threads: Vec<ScopedJoinHandle<'_, Box<dyn Sink>>>) -> Vec<Box<dyn Sink>> {
-    let join = |thread: ScopedJoinHandle<'_, _>| {
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    };
-    threads.into_iter().map(join).collect()
+fn wait<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> impl Iterator<Item = T> {
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }

@@ -73,7 +73,7 @@ fn read_small(
                 *at < runs.len()
             },
             in_order: |_: &mut usize| true,
-            give: |at: &mut usize, sink: &mut dyn Sink| {
+            give: |at: &mut usize, (): &mut (), sink: &mut dyn Sink| {
                 let Some(place) = runs.get(*at) else { return };
                 // Each place is used by one thread only.
                 let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,8 @@ fn read_small(
                     place.1 = Some(read(run, &options, sink));
                 }
             },
-            end: |_: &mut usize, _: &mut dyn Sink| (),
+            join: |(): &mut (), (): (), _: &mut dyn Sink| (),
+            end: |(): &mut (), _: &mut dyn Sink| (),
         },
     );
     let done =

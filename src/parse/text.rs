@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 
-use super::found::{ConnectionBuffer, FoundConnections};
+use super::coalesce::Coalescer;
+use super::found::FoundConnections;
 use super::input::Input;
 use super::lines;
 use super::parallel::{self, Parts};
 use super::reader::Context;
 use crate::Sink;
 
-/// What a thread works on.
+/// A part of the text.
 struct Job<B> {
     buffer: Vec<u8>,
     /// Where the lines are in the buffer.
     lines: Range<usize>,
     block: B,
-    found: ConnectionBuffer,
+    found: FoundConnections,
     error: Option<io::Error>,
 }
 
@@ -27,7 +28,7 @@ impl<B: Default> Default for Job<B> {
             buffer: Vec::new(),
             lines: 0..0,
             block: B::default(),
-            found: ConnectionBuffer::default(),
+            found: FoundConnections::default(),
             error: None,
         }
     }
@@ -36,7 +37,7 @@ impl<B: Default> Default for Job<B> {
 /// Reads `input` to its end. `read` reads whole lines, each by itself, and
 /// `in_order` makes connections of the result. Both must give the same result however the lines are
 /// divided.
-pub(super) fn read<B: Default>(
+pub(super) fn read<B: Default + Send>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,
@@ -44,11 +45,11 @@ pub(super) fn read<B: Default>(
 ) -> io::Result<()> {
     let Some(plain) = input.plain() else {
         let mut block = B::default();
-        let mut found = ConnectionBuffer::default();
+        let mut found = FoundConnections::default();
         return lines::blocks(input, |text, _| {
             read(text, &mut block);
-            in_order(text, &mut block, &mut found.found);
-            found.give(false, cx.sink);
+            in_order(text, &mut block, &mut found);
+            found.give(None, cx.sink);
             cx.sink.pause();
         });
     };
@@ -80,12 +81,15 @@ pub(super) fn read<B: Default>(
                 if failed.is_some() {
                     return false;
                 }
-                job.found.found.used = used;
-                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found.found);
+                job.found.used = used;
+                in_order(&job.buffer[job.lines.clone()], &mut job.block, &mut job.found);
                 true
             },
-            give: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.give(used.can_coalesce(), sink),
-            end: |job: &mut Job<B>, sink: &mut dyn Sink| job.found.end(sink),
+            give: |job: &mut Job<B>, held: &mut Coalescer, sink: &mut dyn Sink| {
+                job.found.give(used.can_coalesce().then_some(held), sink);
+            },
+            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
+            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
         },
     );
     failed.map_or(Ok(()), Err)

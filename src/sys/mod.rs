@@ -10,6 +10,7 @@ pub(crate) mod detached_process;
 pub(crate) mod digits;
 pub(crate) mod files;
 pub(crate) mod fork;
+pub(crate) mod memory;
 pub(crate) mod netlink;
 pub(crate) mod perf;
 pub(crate) mod perf_access;

@@ -15,7 +15,7 @@ use self::body::Packet;
 use self::entries::Entries;
 use self::frame::Forwarder;
 use super::deduplicate::{Deduplicator, PacketObservation};
-use super::found::{ConnectionBuffer, FoundConnections};
+use super::found::FoundConnections;
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated};
@@ -69,9 +69,9 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             let forwarder = &forwarder;
             move |text, block, found| log.take(text, block, deduplicator, found, forwarder)
         });
-        let mut last = ConnectionBuffer::default();
-        log.end(&mut deduplicator, &mut last.found);
-        last.give(false, cx.sink);
+        let mut last = FoundConnections::default();
+        log.end(&mut deduplicator, &mut last);
+        last.give(None, cx.sink);
         packets += log.packets;
         cx.status.record_unreadable_lines(input.name(), log.broken);
         for (program, count) in log.programs {

@@ -11,7 +11,8 @@ use super::block::Block;
 use super::frames::{Format, Stop};
 use super::packet::Selection;
 use crate::Sink;
-use crate::parse::found::{ConnectionBuffer, FoundConnections};
+use crate::parse::coalesce::Coalescer;
+use crate::parse::found::FoundConnections;
 use crate::parse::input::{Input, Plain, push_zeros};
 use crate::parse::parallel::{self, Parts};
 use crate::parse::reader::Context;
@@ -56,7 +57,7 @@ pub(super) fn read(
     }
 }
 
-/// What a thread works on.
+/// A part of the capture.
 #[derive(Default)]
 struct Job {
     /// Where the part begins and ends.
@@ -64,7 +65,7 @@ struct Job {
     limit: u64,
     buffer: Vec<u8>,
     block: Block,
-    found: ConnectionBuffer,
+    found: FoundConnections,
     error: Option<io::Error>,
 }
 
@@ -193,16 +194,19 @@ fn in_parts(
                         return false;
                     }
                 }
-                job.found.found.used = used;
-                in_order(&mut job.block, &mut job.found.found);
+                job.found.used = used;
+                in_order(&mut job.block, &mut job.found);
                 match ended(&mut job.block) {
                     Some(stopped) => end = stopped,
                     None => return true,
                 }
                 false
             },
-            give: |job: &mut Job, sink: &mut dyn Sink| job.found.give(used.can_coalesce(), sink),
-            end: |job: &mut Job, sink: &mut dyn Sink| job.found.end(sink),
+            give: |job: &mut Job, held: &mut Coalescer, sink: &mut dyn Sink| {
+                job.found.give(used.can_coalesce().then_some(held), sink);
+            },
+            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
+            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
         },
     );
     end
@@ -226,7 +230,7 @@ fn stream(
 ) -> End {
     let mut buffer = Vec::new();
     let mut block = Block::default();
-    let mut found = ConnectionBuffer::default();
+    let mut found = FoundConnections::default();
     let mut format = None;
     let mut needed = 1;
     loop {
@@ -268,8 +272,8 @@ fn stream(
             *format = after;
         }
         buffer.drain(..block.to as usize);
-        in_order(&mut block, &mut found.found);
-        found.give(false, cx.sink);
+        in_order(&mut block, &mut found);
+        found.give(None, cx.sink);
         cx.sink.pause();
         match block.stop.take() {
             Some(Stop::Needs(n)) => needed = n,

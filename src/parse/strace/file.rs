@@ -164,7 +164,7 @@ fn give_block(
     give(block, base, dates, |c| alike.take(c, sink));
 }
 
-/// What a thread works on.
+/// A part of the file.
 #[derive(Default)]
 struct Job {
     buffer: Vec<u8>,
@@ -174,7 +174,6 @@ struct Job {
     at: u64,
     base: Base,
     dates: Option<Dates>,
-    alike: Coalescer,
     /// Whether what was passed over of the last line has an accept.
     passed_accept: bool,
     error: Option<io::Error>,
@@ -246,12 +245,13 @@ fn in_parts(
                 failed = job.error.take();
                 failed.is_none()
             },
-            give: |job: &mut Job, sink: &mut dyn Sink| {
+            give: |job: &mut Job, held: &mut Coalescer, sink: &mut dyn Sink| {
                 let dates = job.dates.get_or_insert_with(|| dates.clone());
-                let alike = alike.then_some(&mut job.alike);
+                let alike = alike.then_some(held);
                 give_block(&mut job.block, job.base, dates, alike, sink);
             },
-            end: |job: &mut Job, sink: &mut dyn Sink| job.alike.end(sink),
+            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
+            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
         },
     );
     failed.map_or(Ok(()), Err)
