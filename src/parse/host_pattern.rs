@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use regex_lite::Regex;
+use regex::Regex;
 
 /// What stands for the name in a pattern.
 const PLACEHOLDER: &str = "{host}";
@@ -32,7 +32,7 @@ impl FromStr for HostPattern {
         let parts: Vec<&str> = text.split(PLACEHOLDER).collect();
         let [before, after] = parts[..] else { return Err(HostPatternError::Placeholder) };
         let expression = |part: &str| {
-            let words: Vec<String> = part.split('*').map(regex_lite::escape).collect();
+            let words: Vec<String> = part.split('*').map(regex::escape).collect();
             words.join("[^/]*")
         };
         let begin = if before.starts_with('/') { "^" } else { "(?:^|/)" };

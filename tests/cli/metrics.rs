@@ -360,7 +360,7 @@ fn alert_rules_and_dashboard_use_metrics_that_exist() {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let (alerts, dashboard) = (read("alerts.yml"), read("dashboard.json"));
     let _: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
-    let name = regex_lite::Regex::new(r"tcptally_[a-z_]+").unwrap();
+    let name = regex::Regex::new(r"tcptally_[a-z_]+").unwrap();
     let mut names = 0;
     for found in name.find_iter(&alerts).chain(name.find_iter(&dashboard)) {
         let metric = found.as_str().trim_end_matches("_bucket");

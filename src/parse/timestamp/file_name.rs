@@ -4,13 +4,14 @@ use std::sync::LazyLock;
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
-use regex_lite::Regex;
+use regex::Regex;
 
 use crate::RecordTime;
 
 /// The moment in a file's name: `nf_conntrack.20261122-110313.gz`, `2026-11-22T11:03:13`,
 /// `1795345122`.
 pub(crate) fn moment_in(name: &str, zone: &TimeZone) -> Option<RecordTime> {
+    // The crate is built without Unicode's classes, such as \d.
     static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
             "(20[0-9]{2})-?([0-9]{2})-?([0-9]{2})[-_T. ]?\
