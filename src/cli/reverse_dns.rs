@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use domain::base::iana::Rcode;
+use domain::base::{Message, MessageBuilder, Name, Rtype};
+use domain::rdata::Ptr;
 use nix::net::if_::if_nametoindex;
 
 use super::name_files;
@@ -23,12 +26,8 @@ const MAX_SERVERS: usize = 3;
 const WAIT: Duration = Duration::from_secs(2);
 /// Maximum size of a response: more does not fit into a datagram without EDNS.
 const MAX_RESPONSE: usize = 512;
-/// Maximum number of labels and pointers in a name.
-const MAX_LABELS: usize = 128;
-const HEADER: usize = 12;
-const TYPE_PTR: u16 = 12;
-const CLASS_IN: u16 = 1;
-const NAME_ERROR: u8 = 3;
+
+type Query = Message<Vec<u8>>;
 
 /// Result of a reverse lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +71,9 @@ impl Resolver {
 
     /// Asks the name servers in turn, again and again, because datagrams may be lost.
     fn ask(&self, ip: IpAddr, end: Instant) -> Answer {
-        let query = query(RandomState::new().hash_one(ip) as u16, ip);
+        let Some(query) = query(RandomState::new().hash_one(ip) as u16, ip) else {
+            return Answer::Failed;
+        };
         let count = self.servers.len();
         let first = self.answering.load(Ordering::Relaxed);
         let servers = (0..count).map(|n| (first + n) % count);
@@ -132,101 +133,41 @@ fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Sends a query and waits for the response. None: the server cannot answer.
-fn exchange(socket: &UdpSocket, query: &[u8]) -> io::Result<Option<Answer>> {
-    socket.send(query)?;
+fn exchange(socket: &UdpSocket, query: &Query) -> io::Result<Option<Answer>> {
+    socket.send(query.as_slice())?;
     let mut buffer = [0; MAX_RESPONSE];
     loop {
         let length = socket.recv(&mut buffer)?;
-        let response = &buffer[..length];
-        if response.starts_with(&query[..2]) {
+        if let Ok(response) = Message::from_octets(&buffer[..length])
+            && response.is_answer(query)
+        {
             return Ok(answer_in(response));
         }
     }
 }
 
-/// A recursive query for the PTR record of an address.
-fn query(id: u16, ip: IpAddr) -> Vec<u8> {
-    let [id_high, id_low] = id.to_be_bytes();
-    let mut query = vec![id_high, id_low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in reverse_name(ip).split('.') {
-        query.push(label.len() as u8);
-        query.extend_from_slice(label.as_bytes());
-    }
-    query.push(0);
-    query.extend([TYPE_PTR, CLASS_IN].iter().flat_map(|n| n.to_be_bytes()));
-    query
-}
-
-/// The domain name that the PTR record of an address has: RFC 1035, section 3.5; RFC 3596, section 2.5.
-fn reverse_name(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(ip) => {
-            let digits = format!("{:032x}", ip.to_bits());
-            let mut name: String = digits.chars().rev().flat_map(|digit| [digit, '.']).collect();
-            name.push_str("ip6.arpa");
-            name
-        }
-    }
+/// A recursive query for the PTR record of an address: RFC 1035, section 3.5; RFC 3596, section 2.5.
+fn query(id: u16, ip: IpAddr) -> Option<Query> {
+    let mut message = MessageBuilder::new_vec();
+    message.header_mut().set_id(id);
+    message.header_mut().set_rd(true);
+    let mut question = message.question();
+    question.push((Name::<Vec<u8>>::reverse_from_addr(ip).ok()?, Rtype::PTR)).ok()?;
+    Some(question.into_message())
 }
 
 /// The name in the first PTR record of a response. None: the server failed, or the response is not valid or truncated
 /// before the record.
-fn answer_in(response: &[u8]) -> Option<Answer> {
-    let header = response.first_chunk::<HEADER>()?;
-    let (is_truncated, code) = (header[2] & 2 != 0, header[3] & 0xf);
-    match code {
-        0 => {}
-        NAME_ERROR => return Some(Answer::NoName),
+fn answer_in(response: Message<&[u8]>) -> Option<Answer> {
+    match response.header().rcode() {
+        Rcode::NOERROR => {}
+        Rcode::NXDOMAIN => return Some(Answer::NoName),
         _ => return None,
     }
-    let mut at = HEADER;
-    for _ in 0..u16_at(response, 4)? {
-        at = name_at(response, at)?.1 + 4;
+    match response.answer().ok()?.limit_to::<Ptr<_>>().next() {
+        Some(record) => Some(Answer::Name(record.ok()?.data().ptrdname().to_string())),
+        None => (!response.header().tc()).then_some(Answer::NoName),
     }
-    for _ in 0..u16_at(response, 6)? {
-        let (_, fields) = name_at(response, at)?;
-        let data = fields + 10;
-        if u16_at(response, fields)? == TYPE_PTR {
-            return name_at(response, data).map(|(name, _)| Answer::Name(name));
-        }
-        at = data + usize::from(u16_at(response, fields + 8)?);
-    }
-    (!is_truncated).then_some(Answer::NoName)
-}
-
-fn u16_at(message: &[u8], at: usize) -> Option<u16> {
-    message.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
-}
-
-/// The domain name at a position, and the position behind it. Dots within labels are escaped.
-fn name_at(message: &[u8], mut at: usize) -> Option<(String, usize)> {
-    let mut name = String::new();
-    let mut behind = None;
-    for _ in 0..MAX_LABELS {
-        let length = *message.get(at)?;
-        match length {
-            0 => return Some((name, behind.unwrap_or(at + 1))),
-            1..=63 => {
-                let label = message.get(at + 1..=at + usize::from(length))?;
-                if !name.is_empty() {
-                    name.push('.');
-                }
-                name.push_str(&String::from_utf8_lossy(label).replace('.', "\\."));
-                at += 1 + usize::from(length);
-            }
-            // A pointer to the rest of the name.
-            0xc0.. => {
-                behind.get_or_insert(at + 2);
-                at = usize::from(u16_at(message, at)? & 0x3fff);
-            }
-            _ => return None,
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -237,17 +178,28 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn query_for(text: &str) -> Vec<u8> {
+        query(0x1234, ip(text)).unwrap().into_octets()
+    }
+
     /// A response to `query` with these records: type and data.
-    fn response(query: &[u8], code: u8, records: &[(u16, &[u8])]) -> Vec<u8> {
+    fn response(query: &[u8], code: Rcode, records: &[(Rtype, &[u8])]) -> Vec<u8> {
         let mut response = query.to_vec();
-        response[2..8].copy_from_slice(&[0x81, 0x80 | code, 0, 1, 0, records.len() as u8]);
+        response[2..8].copy_from_slice(&[0x81, 0x80 | code.to_int(), 0, 1, 0, records.len() as u8]);
         for (kind, data) in records {
-            response.extend([0xc0, HEADER as u8]);
-            response.extend(kind.to_be_bytes());
+            response.extend(QUESTION);
+            response.extend(kind.to_int().to_be_bytes());
             response.extend([0, 1, 0, 0, 0, 60, 0, data.len() as u8]);
             response.extend_from_slice(data);
         }
         response
+    }
+
+    /// A pointer to the name in the question.
+    const QUESTION: [u8; 2] = [0xc0, 12];
+
+    fn read(response: &[u8]) -> Option<Answer> {
+        answer_in(Message::from_octets(response).ok()?)
     }
 
     fn named(name: &str) -> Option<Answer> {
@@ -256,43 +208,44 @@ mod tests {
 
     #[test]
     fn queries_ask_for_the_reverse_name() {
-        assert_eq!(reverse_name(ip("192.0.2.7")), "7.2.0.192.in-addr.arpa");
-        assert_eq!(
-            reverse_name(ip("2001:db8::1:2")),
-            "2.0.0.0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
-        );
         let expected = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x017\x012\x010\x03192\x07in-addr\x04arpa\0\0\x0c\0\x01";
-        assert_eq!(query(0x1234, ip("192.0.2.7")), expected);
+        assert_eq!(query_for("192.0.2.7"), expected);
+        let query = Message::from_octets(query_for("2001:db8::1:2")).unwrap();
+        let name = query.first_question().unwrap().into_qname();
+        let expected = "2.0.0.0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(name.to_string().to_ascii_lowercase(), expected);
     }
 
     #[test]
     fn the_first_pointer_record_has_the_name() {
-        let query = query(1, ip("192.0.2.7"));
-        let answer = |records: &[_]| answer_in(&response(&query, 0, records));
-        assert_eq!(answer(&[(12, b"\x03web\x07example\0")]), named("web.example"));
+        let query = query_for("192.0.2.7");
+        let answer = |records: &[_]| read(&response(&query, Rcode::NOERROR, records));
+        assert_eq!(answer(&[(Rtype::PTR, b"\x03web\x07example\0")]), named("web.example"));
         // Delegation of a part of a network: RFC 2317.
-        let alias: &[u8] = b"\x017\x010\xc0\x0e";
-        assert_eq!(answer(&[(5, alias), (12, b"\x03web\xc0\x1e"), (12, b"\0")]), named("web.arpa"));
-        assert_eq!(answer(&[(5, alias)]), Some(Answer::NoName));
+        let alias = (Rtype::CNAME, &b"\x017\x010\xc0\x0e"[..]);
+        let pointer = (Rtype::PTR, &b"\x03web\xc0\x1e"[..]);
+        assert_eq!(answer(&[alias, pointer, (Rtype::PTR, b"\0")]), named("web.arpa"));
+        assert_eq!(answer(&[alias]), Some(Answer::NoName));
         assert_eq!(answer(&[]), Some(Answer::NoName));
-        assert_eq!(answer(&[(12, b"\x03a.b\x01c\0")]), named("a\\.b.c"));
-        assert_eq!(answer_in(&response(&query, NAME_ERROR, &[])), Some(Answer::NoName));
-        assert_eq!(answer_in(&response(&query, 2, &[])), None, "the server failed");
+        assert_eq!(answer(&[(Rtype::PTR, b"\x03a.b\x01c\0")]), named("a\\.b.c"));
+        assert_eq!(read(&response(&query, Rcode::NXDOMAIN, &[])), Some(Answer::NoName));
+        assert_eq!(read(&response(&query, Rcode::SERVFAIL, &[])), None);
     }
 
     #[test]
     fn damaged_and_truncated_responses_are_no_answers() {
-        let query = query(1, ip("192.0.2.7"));
-        let whole = response(&query, 0, &[(12, b"\x03web\x07example\0")]);
+        let query = query_for("192.0.2.7");
+        let pointer = (Rtype::PTR, &b"\x03web\x07example\0"[..]);
+        let whole = response(&query, Rcode::NOERROR, &[pointer]);
         for length in 0..whole.len() {
-            assert_eq!(answer_in(&whole[..length]), None, "{length}");
+            assert_eq!(read(&whole[..length]), None, "{length}");
         }
-        let mut truncated = response(&query, 0, &[]);
+        let mut truncated = response(&query, Rcode::NOERROR, &[]);
         truncated[2] |= 2;
-        assert_eq!(answer_in(&truncated), None);
+        assert_eq!(read(&truncated), None);
         for data in [&b"\xc0\x34"[..], b"\x80", b"\x3fweb", b"\xff\xff"] {
-            let response = response(&query, 0, &[(12, data)]);
-            assert_eq!(answer_in(&response), None, "{data:?}");
+            let response = response(&query, Rcode::NOERROR, &[(Rtype::PTR, data)]);
+            assert_eq!(read(&response), None, "{data:?}");
         }
     }
 
@@ -312,12 +265,12 @@ mod tests {
         let server = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let (silent, failing, good) = (server(), server(), server());
         let servers = [&silent, &failing, &good].map(|s| s.local_addr().unwrap()).to_vec();
-        for (socket, code) in [(failing, 5), (good, 0)] {
+        for (socket, code) in [(failing, Rcode::REFUSED), (good, Rcode::NOERROR)] {
             std::thread::spawn(move || {
                 let mut buffer = [0; MAX_RESPONSE];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                    let name: &[u8] = b"\x03web\x07example\0";
-                    let text = response(&buffer[..length], code, &[(TYPE_PTR, name)]);
+                    let pointer = (Rtype::PTR, &b"\x03web\x07example\0"[..]);
+                    let text = response(&buffer[..length], code, &[pointer]);
                     let mut other = text.clone();
                     other[0] ^= 1;
                     socket.send_to(&other, from).unwrap();
