@@ -1,5 +1,6 @@
 //! Reads the calls that matter: accept, and those that change or show the address of a descriptor.
 
+use super::argument::{argument, comma};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 pub(crate) use super::result::Returned;
 use super::result::{has_second_result, result};
@@ -212,26 +213,6 @@ fn without_descriptor<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
     }
     call.shown = Shown::Hidden;
     to_result(call, c)
-}
-
-/// Steps over the comma between two arguments: with a space, or as qemu and truss write it.
-#[inline]
-pub(super) fn comma(c: &mut Cursor<'_>) -> bool {
-    if c.eat(b", ") {
-        return true;
-    }
-    c.eat(b",")
-}
-
-/// `name=` of `--arg-names`.
-pub(super) fn argument(c: &mut Cursor<'_>) {
-    if !c.peek().is_ascii_lowercase() {
-        return;
-    }
-    let n = c.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-    if c.0.get(n) == Some(&b'=') {
-        c.skip(n + 1);
-    }
 }
 
 /// The descriptor that a call begins with.

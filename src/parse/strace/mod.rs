@@ -4,6 +4,7 @@
 //! blocks of a file can be read by several threads, and the result is the same as if one had.
 
 mod accepted;
+mod argument;
 pub(crate) mod block;
 pub(crate) mod block_reader;
 pub(crate) mod call;

@@ -1,6 +1,6 @@
 //! What the arguments of socket(2) say of the connections that are accepted on it.
 
-use super::call::{argument, comma};
+use super::argument::{argument, comma};
 use super::sockaddr::{Family, family};
 use crate::parse::cursor::Cursor;
 
