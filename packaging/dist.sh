@@ -54,6 +54,9 @@ flags() {
     printf '%s\037' -Cllvm-args=-unroll-runtime=false -Cllvm-args=-unroll-allow-partial=false -Cllvm-args=-unroll-threshold=60
     # One function for those that differ only in constants, and for the same instructions in functions at opt-level "z".
     printf '%s\037' -Cllvm-args=-enable-global-merge-func -Cllvm-args=-enable-machine-outliner=optimistic-pgo
+    # More of the ends that blocks have in common are merged, and little is left empty before functions and loops.
+    printf '%s\037' -Cllvm-args=-tail-merge-threshold=1000
+    printf '%s\037' -Cllvm-args=-align-all-functions=2 -Cllvm-args=-max-bytes-for-alignment=5
     # No path of this machine in the program.
     printf '%s\037' "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     printf '%s\037' "--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$hash"

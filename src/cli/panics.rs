@@ -53,7 +53,7 @@ fn text(panic: &PanicHookInfo<'_>) -> String {
         place.unwrap_or_default(),
         cause.unwrap_or("unknown"),
     ));
-    // The static program has no unwinder (src/main.rs).
+    // The packaged program has no unwinder (src/sys/static_program.rs).
     if !cfg!(target_feature = "crt-static") {
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {

@@ -22,6 +22,8 @@ mod signal;
 pub(crate) mod snmp;
 pub(crate) mod sock_diag;
 pub(crate) mod sockaddr;
+#[cfg(all(target_feature = "crt-static", target_env = "gnu"))]
+mod static_program;
 pub(crate) mod tracee;
 pub(crate) mod tracefs;
 pub mod wait;
