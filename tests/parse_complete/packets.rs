@@ -55,7 +55,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "tcpdump.wrapped",
-            format!("{DUMP}{}", DUMP.replace("seq 7, ", "seq 7\n1, ")),
+            format!("{DUMP}{}", DUMP.replace("seq 7, ", "seq 351099\n6926, ")),
             1,
             &["tcpdump.wrapped: 1 line could not be read"],
         ),

@@ -11,6 +11,9 @@ use crate::parse::deduplicate::{self, PacketKind};
 use crate::parse::host::{Ends, Host};
 use crate::parse::timestamp::Stamp;
 
+/// Minimum length of a line that a terminal of 80 columns may have wrapped, without its time of the day.
+const NARROWEST: usize = 63;
+
 /// What a line is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
@@ -157,8 +160,10 @@ pub(crate) fn read(text: &[u8]) -> Line {
     };
     // A line that was cut or wrapped. Without the number, a repeated SYN looks like another connection, or another
     // one like a repeated SYN.
-    let has_seq = || memmem::find(body, b", seq").is_some();
-    if decoded.kind == Some(PacketKind::Syn) && decoded.isn.is_none() && has_seq() {
+    let line = text.trim_ascii_end();
+    let may_be_wrapped = || line.len() >= NARROWEST && memmem::find(body, b", seq").is_some();
+    let is_cut = || line.ends_with(b", seq") || decoded.isn.is_none() && may_be_wrapped();
+    if decoded.kind == Some(PacketKind::Syn) && is_cut() {
         return Line::Cut;
     }
     let Some(ends) = ends(head) else {
