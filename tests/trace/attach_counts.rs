@@ -51,9 +51,11 @@ fn check_server(
             let options = [&["--engine", engine], &by[..]].concat();
             // By port, it may be a child that listens.
             let watched = if by[0] == "-p" { &[plain.pid][..] } else { &[] };
-            let mut run = Run::attach(&stage, user, &options, watched);
-            let made = server.clients(round as u64, 250, 9).run();
-            let report = run.end_attached();
+            let (report, made) = run_with_cpu_time(|| {
+                let mut run = Run::attach(&stage, user, &options, watched);
+                let made = server.clients(round as u64, 250, 9).run();
+                (run.end_attached(), made)
+            });
             let is_sampled = report.engine().starts_with("sample");
             match is_sampled && samples == Samples::Some {
                 // Where the local port is not known, neither is whether it is the one asked for.
