@@ -1,6 +1,7 @@
 //! Output of tcpdump 3.x to 4.99, with any of its output options.
 
 mod flags;
+mod head;
 pub(super) mod line;
 mod packets;
 mod prefix;
