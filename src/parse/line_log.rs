@@ -429,12 +429,12 @@ impl RunReader<'_> {
     /// Ends the run: gives what was held back, and reports what the run does not show.
     fn finish(self, name: &str, cx: &mut Context<'_>) -> Seen {
         let RunReader { events, mut deduplicator, mut calls, sessions, mut seen, .. } = self;
-        let mut last = FoundConnections::default();
-        let found = &mut last;
-        seen.calls = calls.finish(&mut |event, time| events.take(event, time, &mut seen, found));
-        seen.unjoined =
-            sessions.finish(&mut |event, time| events.take(event, time, &mut seen, found));
-        last.give(None, cx.sink);
+        let mut found = FoundConnections::default();
+        let mut take = |event, time| events.take(event, time, &mut seen, &mut found);
+        let calls = calls.finish(&mut take);
+        let unjoined = sessions.finish(&mut take);
+        (seen.calls, seen.unjoined) = (calls, unjoined);
+        found.give(None, cx.sink);
         deduplicator
             .finish(name, cx.status, &mut |ends, time| cx.sink.take(ends.connection_at(time)));
         seen

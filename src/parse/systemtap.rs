@@ -92,15 +92,14 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
     let sink = &mut *cx.sink;
     let end = lines::blocks(&mut input, |text, _| {
         let is_whole = text.ends_with(b"\n");
-        lines::each(text, |one, at| match line(one) {
-            // An address or a number without its end may be cut.
-            Line::Event(..) | Line::Count(..) if !is_whole && at + one.len() == text.len() => {
-                record.broken += 1;
+        lines::each(text, |one, at| {
+            let may_be_cut = !is_whole && at + one.len() == text.len();
+            match line(one) {
+                // An address or a number without its end.
+                Line::Event(..) | Line::Count(..) if may_be_cut => record.broken += 1,
+                Line::Other if may_be_cut && is_part_of_address(one) => record.broken += 1,
+                read => record.take(read, &mut calendar, sink),
             }
-            Line::Other if !is_whole && at + one.len() == text.len() && is_part_of_address(one) => {
-                record.broken += 1;
-            }
-            read => record.take(read, &mut calendar, sink),
         });
     });
     let name = input.name();

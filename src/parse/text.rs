@@ -37,7 +37,7 @@ impl<B: Default> Default for Job<B> {
 /// Reads `input` to its end. `read` reads whole lines, each by itself, and
 /// `in_order` makes connections of the result. Both must give the same result however the lines are
 /// divided.
-pub(super) fn read<B: Default + Send>(
+pub(super) fn read<B: Default>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,
@@ -88,8 +88,8 @@ pub(super) fn read<B: Default + Send>(
             give: |job: &mut Job<B>, held: &mut Coalescer, sink: &mut dyn Sink| {
                 job.found.give(used.can_coalesce().then_some(held), sink);
             },
-            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
-            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
+            join: Coalescer::join,
+            end: Coalescer::end,
         },
     );
     failed.map_or(Ok(()), Err)

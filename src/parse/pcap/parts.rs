@@ -205,8 +205,8 @@ fn in_parts(
             give: |job: &mut Job, held: &mut Coalescer, sink: &mut dyn Sink| {
                 job.found.give(used.can_coalesce().then_some(held), sink);
             },
-            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
-            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
+            join: Coalescer::join,
+            end: Coalescer::end,
         },
     );
     end

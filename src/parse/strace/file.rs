@@ -250,8 +250,8 @@ fn in_parts(
                 let alike = alike.then_some(held);
                 give_block(&mut job.block, job.base, dates, alike, sink);
             },
-            join: |all: &mut Coalescer, held, sink: &mut dyn Sink| all.join(held, sink),
-            end: |held: &mut Coalescer, sink: &mut dyn Sink| held.end(sink),
+            join: Coalescer::join,
+            end: Coalescer::end,
         },
     );
     failed.map_or(Ok(()), Err)
