@@ -36,7 +36,7 @@ impl FoundConnections {
     pub(super) fn push(&mut self, c: Connection) {
         if self.used.can_coalesce()
             && let Some(ip) = peer(&c)
-            && let Some(local) = self.place((c.local_ip, c.local_port))
+            && let Some(local) = self.place(|| (c.local_ip, c.local_port))
         {
             self.briefs.push(CompactConnection { ip, local, time: c.time });
         } else {
@@ -49,7 +49,7 @@ impl FoundConnections {
     pub(super) fn push_ends(&mut self, ends: Ends, time: Option<RecordTime>) {
         if self.used.can_coalesce()
             && let (Host::Ip(client), Host::Ip(server)) = (&ends.client, &ends.server)
-            && let Some(local) = self.place((Some(server.ip()), ends.server_port))
+            && let Some(local) = self.place(|| (Some(server.ip()), ends.server_port))
         {
             self.briefs.push(CompactConnection { ip: *client, local, time });
         } else {
@@ -59,8 +59,12 @@ impl FoundConnections {
 
     /// The place of a local end. `None`: there are too many.
     #[inline]
-    fn place(&mut self, local: Local) -> Option<u8> {
-        let local = if self.used == UsedFields::Peer { Local::default() } else { local };
+    fn place(&mut self, local: impl FnOnce() -> Local) -> Option<u8> {
+        if self.used == UsedFields::Peer {
+            self.locals.resize(1, Local::default());
+            return Some(0);
+        }
+        let local = local();
         if self.locals.get(usize::from(self.local)) == Some(&local) {
             return Some(self.local);
         }

@@ -30,7 +30,7 @@ pub(crate) enum ParsedLine {
     Connection(Box<Event>),
     /// The same if the line tells no more than the time, the ends, and perhaps whether it was established.
     Ends(Stamp, Ends, Option<bool>),
-    /// A packet that belongs to a connection attempt; its `time` is that of the stamp.
+    /// A packet that belongs to a connection attempt; its `time` is that of the stamp, and set once it is known.
     Packet(Stamp, PacketObservation),
     /// A system call; what it means may depend on those before.
     Call(Box<Call>),
@@ -271,6 +271,10 @@ impl Block {
                 let (seen, found) = (&mut self.seen, &mut self.found);
                 reader.events.take_ends(ends, established, time, seen, found);
             }
+            ParsedLine::Packet(stamp, mut packet) if Calendar::is_independent(stamp) => {
+                packet.time = self.time(stamp, reader);
+                self.parsed.push(ParsedLine::Packet(stamp, packet));
+            }
             ParsedLine::Other => {}
             ParsedLine::Evidence => self.left_out.evidence += 1,
             ParsedLine::Broken => self.left_out.broken += 1,
@@ -408,7 +412,9 @@ impl RunReader<'_> {
                     events.take_ends(ends, established, time, seen, found);
                 }
                 ParsedLine::Packet(stamp, mut packet) => {
-                    packet.time = calendar.record_time(stamp);
+                    if !Calendar::is_independent(stamp) {
+                        packet.time = calendar.record_time(stamp);
+                    }
                     seen.packets += 1;
                     seen.attempts += u64::from(packet.kind != PacketKind::Onward);
                     order.see(stamp);
