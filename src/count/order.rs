@@ -51,18 +51,6 @@ pub struct Selection {
 impl Order {
     /// Selects and sorts the rows of a table.
     pub fn select(&self, table: &Table) -> Selection {
-        let bytes = |row: usize| table.stats(row).bytes.both();
-        let compare = |sort: Sort, row_a: usize, row_b: usize| -> Ordering {
-            let ((code_a, a), (code_b, b)) = (table.row(row_a), table.row(row_b));
-            let by = match sort {
-                Sort::Count => b.count.cmp(&a.count),
-                Sort::Key => Ordering::Equal,
-                Sort::First => (a.first.is_none(), a.first).cmp(&(b.first.is_none(), b.first)),
-                Sort::Last => Reverse(a.last).cmp(&Reverse(b.last)),
-                Sort::Bytes => bytes(row_b).cmp(&bytes(row_a)),
-            };
-            by.then_with(|| code_a.cmp(code_b))
-        };
         let largest = if self.sort == Sort::Bytes { Sort::Bytes } else { Sort::Count };
         let mut rows: Vec<usize> = (0..table.len()).collect();
         let mut others = Vec::new();
@@ -72,7 +60,7 @@ impl Order {
         }
         if let Some(top) = self.top.filter(|top| *top < rows.len()) {
             if top > 0 {
-                rows.select_nth_unstable_by(top - 1, |a, b| compare(largest, *a, *b));
+                rows.select_nth_unstable_by(top - 1, |a, b| compare(table, largest, *a, *b));
             }
             others.extend(rows.drain(top..));
         }
@@ -90,7 +78,7 @@ impl Order {
             })
             .collect();
         sorted.sort_unstable_by(|a, b| {
-            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| compare(self.sort, a.2, b.2))
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| compare(table, self.sort, a.2, b.2))
         });
         let rows: Vec<usize> = sorted.into_iter().map(|(.., row)| row).collect();
 
@@ -107,6 +95,21 @@ impl Order {
             other_stats,
         }
     }
+}
+
+/// The order of two rows. Inlined into the sorting functions, it would take 30 KB of code.
+#[inline(never)]
+fn compare(table: &Table, sort: Sort, row_a: usize, row_b: usize) -> Ordering {
+    let bytes = |row: usize| table.stats(row).bytes.both();
+    let ((code_a, a), (code_b, b)) = (table.row(row_a), table.row(row_b));
+    let by = match sort {
+        Sort::Count => b.count.cmp(&a.count),
+        Sort::Key => Ordering::Equal,
+        Sort::First => (a.first.is_none(), a.first).cmp(&(b.first.is_none(), b.first)),
+        Sort::Last => Reverse(a.last).cmp(&Reverse(b.last)),
+        Sort::Bytes => bytes(row_b).cmp(&bytes(row_a)),
+    };
+    by.then_with(|| code_a.cmp(code_b))
 }
 
 /// The first bytes of a key, in their order.
