@@ -49,7 +49,7 @@ pub(super) struct Sorted<'a> {
     pub unnamed: Vec<String>,
     options: &'a Options,
     /// Sizes and beginnings of the files, each with its name.
-    known: HashMap<(u64, Vec<u8>), String>,
+    known: HashMap<Vec<u8>, Vec<KnownFile>>,
 }
 
 /// Opens `files` and groups them into runs.
@@ -231,20 +231,48 @@ impl<'a> Sorted<'a> {
 }
 
 impl Sorted<'_> {
-    /// Adds a message if another file has the same size and begins with the same bytes.
+    /// Adds a message if another file may be a copy: both begin with the same bytes, and they have the same size or
+    /// only one is compressed.
     fn note_content(&mut self, input: &Input) {
         let path = input.path().and_then(|path| std::fs::metadata(path).ok());
         let Some(file) = path.filter(std::fs::Metadata::is_file) else { return };
         let begin = input.head().iter().take(FIRST_LINE_BYTES).copied().collect();
-        if let Some(other) = self.known.insert((file.len(), begin), input.name().to_owned())
-            && other != input.name()
-            && !is_same_file(&other, &file)
+        let this = KnownFile {
+            name: input.name().to_owned(),
+            size: file.len(),
+            is_compressed: input.is_compressed(),
+        };
+        let alike = self.known.entry(begin).or_default();
+        let alike_in = alike.iter().rev().find_map(|other| Some((other, this.shares_with(other)?)));
+        if let Some((other, what)) = alike_in
+            && other.name != this.name
+            && !is_same_file(&other.name, &file)
         {
             self.twice.push(format!(
-                "{other} and {} have the same size and begin alike; if they are copies, \
-                 connections count twice",
-                input.name()
+                "{} and {} {what}; if they are copies, connections count twice",
+                other.name, this.name
             ));
+        }
+        alike.push(this);
+    }
+}
+
+/// A file that was given.
+struct KnownFile {
+    name: String,
+    size: u64,
+    is_compressed: bool,
+}
+
+impl KnownFile {
+    /// What this file and one that begins with the same bytes have in common, if one may be a copy of the other.
+    fn shares_with(&self, other: &KnownFile) -> Option<&'static str> {
+        if self.size == other.size {
+            Some("have the same size and begin alike")
+        } else if self.is_compressed != other.is_compressed {
+            Some("begin alike, and one of them is compressed")
+        } else {
+            None
         }
     }
 }

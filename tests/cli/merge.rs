@@ -291,10 +291,13 @@ fn a_record_that_is_given_twice_is_named() {
     fs::copy(&one.path, &copy).unwrap();
     let link = one.beside("link.log");
     std::os::unix::fs::symlink(&one.path, &link).unwrap();
+    let packed = one.beside("packed.log.zst");
+    fs::write(&packed, zstd::encode_all(&fs::read(&one.path).unwrap()[..], 0).unwrap()).unwrap();
     for (other, note) in [
         (&one.path, "is given twice"),
         (&link, "are the same file"),
         (&copy, "have the same size and begin alike"),
+        (&packed, "begin alike, and one of them is compressed"),
     ] {
         let gave = run(&mut tcptally(&["parse", "-F", "plain", &one.path, other]));
         assert!(gave.err.contains(note), "{}", gave.err);
