@@ -5,6 +5,9 @@ BEGIN { FS = "\t" }
 
 FNR == 1 { kernel = "" }
 
+# A console ends its lines with both.
+{ sub(/\r$/, "") }
+
 /^@kernel / {
     split($0, words, " ")
     kernel = words[2] (/PREEMPT_RT/ && words[2] !~ /-rt/ ? " (RT)" : "")
