@@ -79,6 +79,11 @@ impl LineLog for Asa {
         }
         ends(connection).map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
     }
+
+    fn may_be_cut(&self, line: &[u8]) -> bool {
+        // The mapped address of the server follows, in parentheses.
+        line.last().is_some_and(u8::is_ascii_digit)
+    }
 }
 
 /// A line without the colon that `logging device-id` in the format EMBLEM puts behind the priority.

@@ -106,16 +106,53 @@ pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     Box::new(Converted::new(raw, Tuples::default()))
 }
 
+/// Stands for the tuples that a file lacks whose beginning or end was cut off: no tuple has such ends.
+const CUT: &[u8] = b"000000000,,,,,T,I,A,B\n";
+
 /// Finds the tuples: texts with commas that begin with a digit. In texts in texts their quotes are escaped.
 #[derive(Default)]
 struct Tuples {
     /// A text that is open.
     text: Option<Vec<u8>>,
+    nesting: Nesting,
+}
+
+/// Which objects, lists and texts of JSON are open.
+#[derive(Default)]
+struct Nesting {
+    /// Number of objects and lists.
+    depth: u64,
+    in_text: bool,
+    is_escaped: bool,
+    /// An object or list ended that had not begun.
+    lacks_beginning: bool,
+}
+
+impl Nesting {
+    fn take(&mut self, byte: u8) {
+        match byte {
+            _ if std::mem::take(&mut self.is_escaped) => {}
+            b'\\' => self.is_escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            b'{' | b'[' if !self.in_text => self.depth += 1,
+            b'}' | b']' if !self.in_text => {
+                self.lacks_beginning |= self.depth == 0;
+                self.depth = self.depth.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the text that ends here was cut off at its beginning or end.
+    fn is_cut(&self) -> bool {
+        self.depth > 0 || self.in_text || self.lacks_beginning
+    }
 }
 
 impl Convert for Tuples {
     fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
         for byte in raw {
+            self.nesting.take(*byte);
             if matches!(byte, b'"' | b'\\') {
                 if let Some(tuple) = self.text.take().filter(|text| is_tuple(text)) {
                     text.extend_from_slice(&tuple);
@@ -126,11 +163,8 @@ impl Convert for Tuples {
                 open.push(*byte);
             }
         }
-        // The end of the input: what is cut may be a tuple.
-        if raw.is_empty()
-            && let Some(tuple) = self.text.take().filter(|text| is_tuple(text))
-        {
-            text.extend_from_slice(&tuple);
+        if raw.is_empty() && self.nesting.is_cut() {
+            text.extend_from_slice(CUT);
         }
     }
 }
@@ -187,10 +221,28 @@ mod tests {
 
     #[test]
     fn tuples_are_found_in_objects() {
-        let text = r#"{"records":[{"time":"2026-11-22T10:59:00Z","flows":[{"rule":"a,b","flowTuples":["1,x,y","2,x,y"]}],"x":"{\"flowTuples\":[\"3,x,y\"]}"}]} "4,x,"#;
+        let text = r#"{"records":[{"time":"2026-11-22T10:59:00Z","flows":[{"rule":"a,b","flowTuples":["1,x,y","2,x,y"]}],"x":"{\"flowTuples\":[\"3,x,y\"]}"}]}"#;
         assert!(has_tuples(text.as_bytes()));
         let mut out = String::new();
         convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
-        assert_eq!(out, "1,x,y\n2,x,y\n3,x,y\n4,x,");
+        assert_eq!(out, "1,x,y\n2,x,y\n3,x,y\n");
+    }
+
+    #[test]
+    fn a_text_without_its_beginning_or_end_is_cut() {
+        let text = r#"{"records":[{"flowTuples":["1,x,y","2,x,y"]}],"x":"\"[{"}"#;
+        let is_cut = |text: &str| {
+            let mut out = String::new();
+            convert(Box::new(std::io::Cursor::new(text.to_owned())))
+                .read_to_string(&mut out)
+                .unwrap();
+            out.as_bytes().ends_with(CUT)
+        };
+        assert!(!is_cut(text));
+        for at in 1..text.len() {
+            assert!(is_cut(&text[at..]), "{}", &text[at..]);
+            assert!(is_cut(&text[..at]), "{}", &text[..at]);
+        }
+        assert_eq!(shown(std::str::from_utf8(CUT.trim_ascii()).unwrap()), "Broken");
     }
 }

@@ -58,6 +58,12 @@ impl LineLog for Haproxy {
         cursor.blanks();
         text(stamp, cursor.0)
     }
+
+    fn may_be_cut(&self, line: &[u8]) -> bool {
+        // The frontend follows the server's end, in parentheses.
+        memmem::find(line, b"Connect from ").is_some()
+            && line.last().is_some_and(u8::is_ascii_digit)
+    }
 }
 
 /// Reads a line of a container, whose standard output has no tag: the time of the accept tells what it is.

@@ -44,6 +44,11 @@ impl LineLog for Mikrotik {
         )
     }
 
+    fn may_be_cut(&self, line: &[u8]) -> bool {
+        // It follows the ports.
+        memmem::find(line, b", len").is_none()
+    }
+
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let (Some(inward), Some(proto)) =
             (memmem::find(line, b" in:"), memmem::find(line, b" proto "))

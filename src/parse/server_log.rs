@@ -113,7 +113,8 @@ impl LineLog for ServerLog {
     }
 
     fn may_be_cut(&self, line: &[u8]) -> bool {
-        line.last().is_some_and(u8::is_ascii_digit)
+        // Behind a colon, a bracket or a blank, the server's end may be missing.
+        line.last().is_some_and(|last| last.is_ascii_digit() || b":[] ".contains(last))
     }
 }
 

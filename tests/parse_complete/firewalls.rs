@@ -63,6 +63,18 @@ pub fn rows() -> Vec<Row> {
         ),
         row("asa.cut", format!("{ASA}{}", cut(ASA, 60)), 1, &["asa.cut: 1 line could not be read"]),
         row(
+            "asa.port",
+            format!("{ASA}{}", &ASA[..ASA.find("43 (203").unwrap()]),
+            1,
+            &["asa.port: 1 line could not be read"],
+        ),
+        row(
+            "mikrotik.port",
+            format!("{MIKROTIK}{}", &MIKROTIK[..MIKROTIK.find("43, len").unwrap()]),
+            1,
+            &["mikrotik.port: 1 line could not be read"],
+        ),
+        row(
             "forti.denied",
             FORTI.replace("\"close\"", "\"deny\""),
             0,

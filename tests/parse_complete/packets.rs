@@ -119,6 +119,19 @@ pub fn rows() -> Vec<Row> {
             1,
             &["tcpdump.killed: 1 line could not be read"],
         ),
+        // The file was cut within the first address.
+        row(
+            "tcpdump.headless",
+            format!("{}{DUMP}", &DUMP[DUMP.find("8.51").unwrap()..]),
+            1,
+            &["tcpdump.headless: 1 line could not be read"],
+        ),
+        row(
+            "tcpdump.stampless",
+            format!("{DUMP}{}", &DUMP[DUMP.find("IP").unwrap()..]),
+            1,
+            &["tcpdump.stampless: 1 line could not be read"],
+        ),
         row(
             "tcpdump.old",
             DUMP.replace("Flags [S], seq 7", "S [|tcp]"),

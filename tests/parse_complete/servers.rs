@@ -26,6 +26,20 @@ pub fn rows() -> Vec<Row> {
             &["server.cut: 1 line could not be read"],
         ),
         row(
+            "server.stream",
+            "2026/11/22 10:59:12 [info] 9#9: *1 client [2001:db8::7]:40755 connected to [::]:",
+            0,
+            &["server.stream: 1 line could not be read"],
+        ),
+        row(
+            "haproxy.port",
+            format!(
+                "{HAPROXY}Nov 22 10:58:42 lb haproxy[7]: Connect from 198.51.100.7:40756 to 192.0.2.77:4"
+            ),
+            1,
+            &["haproxy.port: 1 line could not be read"],
+        ),
+        row(
             "haproxy.events",
             "Nov 22 10:58:42 lb haproxy[7]: client_ip=198.51.100.7 client_port=40755\n",
             0,

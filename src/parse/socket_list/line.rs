@@ -260,6 +260,7 @@ mod tests {
                 "7fb03cb94d505aed cedd0cbf tcp4 0 0 192.0.2.77.22 198.51.100.10.4075 ESTABLISHED",
                 "Broken",
             ),
+            ("ESTAB 0 0 [::ffff:192.0.2.77]:22 [::ffff:1", "Broken"),
             ("['ESTAB 0 0 192.0.2.77:443 198.51.100.7:40755'", "Broken"),
             ("\t cubic wscale:10,10 rto:204 rtt:0.5/0.25", "Other"),
             ("State Recv-Q Send-Q Local Address:Port Peer Address:Port", "Header"),

@@ -86,6 +86,9 @@ pub(super) fn end(word: &[u8]) -> Option<End> {
         _ => memchr::memrchr(b'.', word)?,
     };
     let (host, port) = (&word[..mark], &word[mark + 1..]);
+    if host.starts_with(b"[") && !host.contains(&b']') {
+        return None;
+    }
     let port = match port {
         b"*" => None,
         port => Some(number(port)?),

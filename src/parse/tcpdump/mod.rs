@@ -104,6 +104,8 @@ impl Clocks {
 struct LineForm {
     prefixes: Layers,
     clocks: Clocks,
+    /// Whether packets in the beginning of the text have stamps of their own.
+    is_stamped: bool,
 }
 
 impl LineForm {
@@ -111,7 +113,8 @@ impl LineForm {
         let head = lines::without_terminal_sequences(head);
         let prefixes = prefix::of(&head);
         let clocks = Clocks::of(&head, &prefixes);
-        LineForm { prefixes, clocks }
+        let is_stamped = prefix::is_stamped(&head, &prefixes);
+        LineForm { prefixes, clocks, is_stamped }
     }
 
     /// The stamp of a line: its own, or that of a prefix.
@@ -132,8 +135,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     for Dated { mut input, calendar, look, .. } in texts {
         let mut text = Text {
             calendar,
+            packets: Packets::of_text(look.is_stamped),
             look,
-            packets: Packets::default(),
             time: None,
             seen: &mut seen,
             deduplicator: &mut deduplicator,

@@ -48,9 +48,11 @@ impl Inner {
 /// The lines of one text, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Packets {
-    /// All packets have stamps of one kind; what has another is a payload (`-A`). The first may have lost its stamp:
-    /// text was put before it.
+    /// The kind of stamp that the packets have. What has none among them is a payload (`-A`). The first may have lost
+    /// its stamp: text was put before it. From a packet with a stamp of another kind on, the text is of another run.
     style: Option<std::mem::Discriminant<Stamp>>,
+    /// Whether the beginning of the text has packets with stamps.
+    is_stamped: bool,
     /// The IP header of the next line's packet: the stamp of the frame and the IP ID.
     header: Option<(Stamp, Option<u16>)>,
     /// The stamp of the frame of the last line.
@@ -64,6 +66,11 @@ impl Packets {
     /// Reads lines as tcpdump writes them, to compare forms of a text.
     pub(super) fn exact() -> Packets {
         Packets { is_exact: true, ..Packets::default() }
+    }
+
+    /// Reads a text. `is_stamped`: whether its beginning has packets with stamps.
+    pub(super) fn of_text(is_stamped: bool) -> Packets {
+        Packets { is_stamped, ..Packets::default() }
     }
 
     /// Reads the next line, which `split` divides into its stamp and the rest.
@@ -92,19 +99,27 @@ impl Packets {
         }
         let (stamp, rest) = split(text);
         let style = std::mem::discriminant(&stamp);
-        // No need to look closer at what cannot be a packet.
         let without = std::mem::discriminant(&Stamp::None);
         let fits = self.style.is_none_or(|known| known == style || known == without);
         if !fits && stamp == Stamp::None && inner == Inner::Frame {
             return self.inner_line(text.trim_ascii_start(), None);
         }
-        let line = if fits { line::read(rest) } else { Line::Other };
+        let line = match stamp {
+            // No need to look closer at what cannot be a packet.
+            Stamp::None if !fits && self.is_exact => Line::Other,
+            Stamp::None if !fits => without_stamp(text, inner),
+            Stamp::None if self.is_stamped && self.style.is_none() && begins_in_address(text) => {
+                Line::Cut
+            }
+            _ => line::read(rest),
+        };
+        let fits = fits || stamp != Stamp::None && line != Line::Other;
         self.header = None;
         if fits {
             self.stamp = stamp;
             self.expect(&line, rest);
         }
-        if line != Line::Other {
+        if fits && line != Line::Other {
             self.style = Some(style);
         }
         ReadLine {
@@ -197,6 +212,22 @@ impl Packets {
     }
 }
 
+/// Reads a line without a stamp among packets with stamps. It is a payload, or the first packet of another run
+/// of tcpdump (`-t`), which nothing distinguishes from a payload.
+fn without_stamp(text: &[u8], inner: Inner) -> Line {
+    let opens = inner != Inner::Quoted && memmem::find(text, b": Flags [S").is_some();
+    if opens && matches!(line::read(text), Line::Packet(_)) { Line::Cut } else { Line::Other }
+}
+
+/// Whether a line begins with the ends of a packet, with no blanks before them: its beginning was cut off, perhaps within
+/// the address, if the other packets have stamps.
+fn begins_in_address(text: &[u8]) -> bool {
+    let mut words = text.split(|b| *b == b' ');
+    !text.starts_with(b" ")
+        && words.nth(1) == Some(b">")
+        && words.next().is_some_and(|end| end.ends_with(b":"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +298,40 @@ mod tests {
     fn the_first_stamp_may_be_behind_other_text() {
         let text = format!("{{code}}{PLAIN}{PLAIN}{PLAIN}");
         assert_eq!(packets(&text), [1, 1, 1]);
+    }
+
+    #[test]
+    fn packets_of_another_run_have_stamps_of_another_kind() {
+        let date = format!("2026-11-22 {PLAIN}");
+        let epoch = PLAIN.replace("10:58:42.1", "1795345122.1");
+        let texts = [PLAIN, &date, &epoch];
+        for (first, second) in texts.iter().flat_map(|a| texts.iter().map(move |b| (a, b))) {
+            assert_eq!(
+                packets(&format!("{first}{first}{second}{second}")),
+                [1; 4],
+                "{first}{second}"
+            );
+        }
+    }
+
+    #[test]
+    fn packets_without_a_stamp_among_others_are_unreadable() {
+        let without = PLAIN.trim_start_matches("10:58:42.1 ");
+        let mut packets = Packets::default();
+        packets.next(PLAIN.as_bytes(), line::stamp);
+        assert_eq!(packets.next(without.as_bytes(), line::stamp).line, Line::Cut);
+    }
+
+    #[test]
+    fn a_first_line_that_begins_in_an_address_is_unreadable() {
+        let at = PLAIN.find("8.51").unwrap();
+        let first = |text: &str, is_stamped| {
+            Packets::of_text(is_stamped).next(text.as_bytes(), line::stamp).line
+        };
+        assert_eq!(first(&PLAIN[at..], true), Line::Cut);
+        for (text, is_stamped) in [(&PLAIN[at..], false), (&PLAIN[at - 3..], true), (INNER, true)] {
+            assert!(matches!(first(text, is_stamped), Line::Packet(_)), "{text}");
+        }
     }
 
     #[test]

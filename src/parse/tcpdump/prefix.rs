@@ -37,6 +37,12 @@ pub(super) fn of(head: &[u8]) -> Layers {
     Layers(if before.packets == 0 { Vec::new() } else { layers })
 }
 
+/// Whether packets in `head` have stamps behind `prefixes`.
+pub(super) fn is_stamped(head: &[u8], prefixes: &Layers) -> bool {
+    let lines: Vec<&[u8]> = first_lines(head).iter().map(|line| prefixes.strip(line).1).collect();
+    count(&lines).stamped > 0
+}
+
 /// What follows `layer` in a line.
 fn inner<'a>(layer: &Layer, line: &'a [u8]) -> Option<&'a [u8]> {
     layer.strip(line).map(|Stripped { rest, .. }| rest)
