@@ -7,6 +7,7 @@ use super::call::{Call, Name, Returned};
 use super::compact::Briefs;
 use super::prefix::{Prefix, best};
 use super::sockaddr::Shown;
+use super::socket_kind::SocketKind;
 use crate::Connection;
 use crate::parse::cursor::unescape;
 use crate::parse::timestamp::{ClockSpan, Stamp};
@@ -89,7 +90,9 @@ impl Block {
                 self.failed_accepts += u64::from(is_accept);
                 true
             }
-            (Returned::Value(_), Shown::Inet(end)) if is_accept && !call.foreign => {
+            (Returned::Value(_), Shown::Inet(end))
+                if is_accept && call.kind == SocketKind::MaybeTcp =>
+            {
                 self.briefs.take_call(*pid, call, end, *stamp)
             }
             _ => false,

@@ -10,6 +10,7 @@ use super::next_hit::NextHits;
 use super::prefix::{Prefix, best, split};
 use super::prefixed::KnownPrefixes;
 use super::recent::Meanings;
+use super::socket_kind::SocketKind;
 use super::{fast_path, line, prefixed, rescue, window, wrapped};
 use crate::parse::decoration::clean;
 use crate::parse::decoration::wrapper::{self, Stripped};
@@ -274,7 +275,7 @@ impl BlockReader<'_> {
             // Its annotation may tell the local end.
             let is_alone = entry.call.inode == 0 && entry.call.local.is_none();
             if (is_alone || !self.block.briefs.want_local)
-                && !entry.call.foreign
+                && entry.call.kind == SocketKind::MaybeTcp
                 && self.block.briefs.take(accepted, stamp, line)
             {
                 // What is left of both halves: the thread has no open call.

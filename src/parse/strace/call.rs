@@ -16,10 +16,8 @@ pub struct Call {
     pub name: Name,
     /// clone: the child shares the descriptors.
     pub shares: bool,
-    /// An annotation, or the arguments of socket, show another kind of socket.
-    pub foreign: bool,
-    /// The arguments of socket show another transport with internet addresses.
-    pub other_transport: bool,
+    /// The kind of the socket, by annotations or the arguments of socket(2).
+    pub kind: SocketKind,
     /// The first argument, where that is a descriptor; -1 if this part of the line has none.
     pub fd: i32,
     /// What it returned.
@@ -38,8 +36,7 @@ impl Call {
         Call {
             name,
             shares: false,
-            foreign: false,
-            other_transport: false,
+            kind: SocketKind::MaybeTcp,
             fd: -1,
             returned: Returned::Pending,
             inode: 0,
@@ -52,8 +49,7 @@ impl Call {
     pub fn after(mut self, entry: &Call) -> Call {
         self.name = entry.name;
         self.shares |= entry.shares;
-        self.foreign |= entry.foreign;
-        self.other_transport |= entry.other_transport;
+        self.kind = self.kind.max(entry.kind);
         self.local = self.local.or(entry.local);
         if self.fd < 0 {
             self.fd = entry.fd;
@@ -72,7 +68,9 @@ impl Call {
             FdAnnotation::None => {}
             FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => self.inode = inode,
             FdAnnotation::Ends(local, _) => self.local = Some(local),
-            FdAnnotation::Foreign | FdAnnotation::File => self.foreign = true,
+            FdAnnotation::Foreign | FdAnnotation::File => {
+                self.kind = self.kind.max(SocketKind::Other);
+            }
         }
     }
 }
@@ -137,9 +135,7 @@ pub(crate) fn call<'a>(name: Name, mut c: Cursor<'a>) -> Parsed<'a> {
             to_result(call, c)
         }
         Name::Socket => {
-            let kind = socket_kind(&mut c);
-            call.foreign = kind != SocketKind::MaybeTcp;
-            call.other_transport = kind == SocketKind::OtherTransport;
+            call.kind = socket_kind(&mut c);
             to_result(call, c)
         }
         Name::Uring => Parsed::Nothing,
@@ -324,7 +320,7 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
         return Parsed::Unreadable;
     }
     match (call.name, result) {
-        (Name::Accept, FdAnnotation::Foreign) => call.foreign = true,
+        (Name::Accept, FdAnnotation::Foreign) => call.kind = SocketKind::Other,
         (Name::Accept, FdAnnotation::Ends(local, peer)) => {
             call.local = Some(local);
             if let (Some(peer), Shown::Absent | Shown::Hidden | Shown::Unread) = (peer, call.shown)
@@ -433,8 +429,8 @@ fn contradicts(call: &Call, result: FdAnnotation, text: &[u8]) -> bool {
     if result == FdAnnotation::File {
         return true;
     }
-    let foreign = call.foreign || result == FdAnnotation::Foreign;
-    foreign && matches!(call.shown, Shown::Inet(_)) && !is_transport(text)
+    let is_tcp = call.kind == SocketKind::MaybeTcp && result != FdAnnotation::Foreign;
+    !is_tcp && matches!(call.shown, Shown::Inet(_)) && !is_transport(text)
 }
 
 /// Whether an annotation tells of another transport with internet addresses.

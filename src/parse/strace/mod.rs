@@ -17,6 +17,7 @@ mod ipv6;
 mod line;
 pub(crate) mod log;
 mod next_hit;
+mod number_map;
 mod pending;
 pub(crate) mod prefix;
 mod prefixed;

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::number_map::NumberMap;
 use super::sockaddr::End;
-use super::tables::NumberMap;
 use crate::Connection;
 
 /// Maximum distance in bytes between accept and such a line.

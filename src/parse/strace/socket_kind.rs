@@ -4,18 +4,21 @@ use super::argument::{argument, comma};
 use super::sockaddr::{Family, family};
 use crate::parse::cursor::Cursor;
 
-/// A kind of socket, by the arguments of socket(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SocketKind {
+/// A kind of socket, by the arguments of socket(2) or an annotation of a descriptor.
+///
+/// The kinds are ordered by how much they say: if two parts of a call differ, the greater one holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SocketKind {
     /// It can be a TCP socket (MPTCP is TCP). What cannot be read is no reason to leave connections out.
+    #[default]
     MaybeTcp,
-    /// Another transport, SCTP or DCCP: its peers have internet addresses as those of TCP have.
-    OtherTransport,
-    /// Any other.
+    /// No TCP socket, such as a Unix or UDP socket, or no socket at all.
     Other,
+    /// A socket of SCTP or DCCP. The address of a peer does not show that it is no TCP connection.
+    OtherTransport,
 }
 
-/// Reads the three arguments.
+/// The kind of socket that the three arguments of socket(2) describe.
 pub(super) fn socket_kind(c: &mut Cursor<'_>) -> SocketKind {
     let arguments = &c.0[..memchr::memchr(b')', c.0).unwrap_or(c.0.len())];
     let is_argument = |b: &u8| b.is_ascii_alphanumeric() || b"_|, =/*?:<>.[]-".contains(b);

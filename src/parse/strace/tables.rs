@@ -4,55 +4,36 @@
 //! their master bound in another file. So a descriptor that is unknown in its own process is looked
 //! up in the others. If all processes that listen on this number have the same port, it is used.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::number_map::{NumberMap, SmallNumbers};
 use super::sockaddr::End;
-
-/// A map with small numbers as keys, which the kernel chose and not a client.
-pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<Multiply>>;
-
-/// Hashes small numbers by multiplication with an odd number.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Multiply(u64);
-
-impl Hasher for Multiply {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.write_u64(u64::from(*b));
-        }
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_i32(&mut self, n: i32) {
-        self.write_u64(u64::from(n as u32));
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-}
+use super::socket_kind::SocketKind;
 
 /// What is known of a socket that may listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Socket {
-    /// It is no TCP socket.
-    pub foreign: bool,
-    /// It is of another transport, whose peers have internet addresses, too.
-    pub other_transport: bool,
-    /// bind or listen was called: other processes may accept on it.
-    pub strong: bool,
+    pub kind: SocketKind,
+    /// Whether bind(2) or listen(2) was called: other processes may accept on it.
+    pub is_bound: bool,
     /// Where it listens; an unspecified address is any.
     pub local: Option<End>,
+}
+
+impl Socket {
+    /// Whether it is no TCP socket.
+    fn is_other(self) -> bool {
+        self.kind != SocketKind::MaybeTcp
+    }
+
+    fn listener(self) -> Listener {
+        match self.local {
+            _ if self.is_other() => Listener::NotTcp(self.kind),
+            Some(local) => Listener::At(local),
+            None => Listener::Unknown,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +74,8 @@ struct Candidate {
 pub(crate) enum Listener {
     /// It listens here.
     At(End),
-    /// It is no TCP socket.
-    Foreign,
-    /// It is of another transport than TCP, and its peers have internet addresses.
-    OtherTransport,
+    /// It is no TCP socket, but one of this kind.
+    NotTcp(SocketKind),
     /// The log does not tell.
     Unknown,
 }
@@ -111,9 +90,9 @@ pub(crate) struct Tables {
     inodes: NumberMap<u64, Socket>,
     inherited: NumberMap<u32, (Arc<Map>, u32)>,
     /// Numbers below 1024 that any process ever had something under.
-    touched: Touched,
-    /// Those of them that were a socket of another kind.
-    touched_foreign: Touched,
+    touched: SmallNumbers,
+    /// Those of them that were no TCP socket.
+    touched_other: SmallNumbers,
     /// Whether any socket was of another transport with internet addresses.
     any_other_transport: bool,
     reading: Reading,
@@ -129,27 +108,6 @@ enum Reading {
     First,
     /// The second: what the first learnt stays as it is.
     Second,
-}
-
-/// A set of small numbers.
-#[derive(Debug, Default)]
-struct Touched([u64; 16]);
-
-impl Touched {
-    fn add(&mut self, fd: i32) {
-        if let Ok(fd @ 0..1024) = usize::try_from(fd) {
-            self.0[fd / 64] |= 1 << (fd % 64);
-        }
-    }
-
-    /// Whether it may be in the set.
-    #[inline]
-    fn may_have(&self, fd: i32) -> bool {
-        match usize::try_from(fd) {
-            Ok(fd @ 0..1024) => self.0[fd / 64] & 1 << (fd % 64) != 0,
-            _ => true,
-        }
-    }
 }
 
 /// Maximum number of tables. Tables without own entries are removed first.
@@ -238,11 +196,11 @@ impl Tables {
     /// (0 if the log does not say), at `time`.
     pub(crate) fn listener(&self, table: u32, fd: i32, inode: u64, time: Option<i64>) -> Listener {
         let by_inode = (inode != 0).then(|| self.inodes.get(&inode)).flatten();
-        if let Some(socket) = by_inode.filter(|s| s.foreign || s.local.is_some()) {
-            return known(socket);
+        if let Some(socket) = by_inode.filter(|s| s.is_other() || s.local.is_some()) {
+            return socket.listener();
         }
         match self.entry(table, fd) {
-            Some(Entry::Open(socket)) => known(&socket),
+            Some(Entry::Open(socket)) => socket.listener(),
             Some(Entry::Gone) => Listener::Unknown,
             None => self.elsewhere(fd, time),
         }
@@ -252,7 +210,7 @@ impl Tables {
     fn elsewhere(&self, fd: i32, time: Option<i64>) -> Listener {
         let Some(all) = self.candidates.get(&fd) else { return Listener::Unknown };
         if let [only] = &all[..] {
-            return known(&only.socket);
+            return only.socket.listener();
         }
         let mut now: Vec<&Candidate> = all.iter().collect();
         let narrow = |now: &mut Vec<&Candidate>, keep: &dyn Fn(&Candidate) -> bool| {
@@ -268,11 +226,11 @@ impl Tables {
         } else {
             narrow(&mut now, &|c| c.alive);
         }
-        if now.iter().all(|c| c.socket.foreign) {
-            let other = now.iter().find(|c| c.socket.other_transport).or(now.first());
-            return other.map_or(Listener::Unknown, |c| known(&c.socket));
+        if now.iter().all(|c| c.socket.is_other()) {
+            let other = now.iter().max_by_key(|c| c.socket.kind);
+            return other.map_or(Listener::Unknown, |c| c.socket.listener());
         }
-        now.retain(|c| !c.socket.foreign);
+        now.retain(|c| !c.socket.is_other());
         let port = |c: &Candidate| c.socket.local.map(|l| l.port);
         let first = now[0];
         if now.iter().any(|c| port(c) != port(first)) {
@@ -296,12 +254,12 @@ impl Tables {
     /// Whether `fd` may be a socket that is known, in any process.
     #[inline]
     pub(crate) fn may_know(&self, fd: i32) -> bool {
-        self.touched.may_have(fd)
+        self.touched.may_contain(fd)
     }
 
     /// Whether `fd` may be known as a socket that is not TCP, in any process.
-    pub(crate) fn may_be_foreign(&self, fd: i32) -> bool {
-        self.touched_foreign.may_have(fd)
+    pub(crate) fn may_be_other(&self, fd: i32) -> bool {
+        self.touched_other.may_contain(fd)
     }
 
     /// Whether the internet address of a peer does not show that its connection is TCP, because sockets of
@@ -313,7 +271,7 @@ impl Tables {
 
     /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
     pub(crate) fn known(&self) -> [u64; 16] {
-        self.touched.0
+        self.touched.bits()
     }
 
     /// `fd` of `table` is no listening socket from `time` on.
@@ -334,15 +292,17 @@ impl Tables {
         }
         t.frozen = None;
         self.touched.add(fd);
-        if let Entry::Open(Socket { foreign: true, other_transport, .. }) = entry {
-            self.touched_foreign.add(fd);
-            self.any_other_transport |= other_transport;
+        if let Entry::Open(socket) = entry
+            && socket.is_other()
+        {
+            self.touched_other.add(fd);
+            self.any_other_transport |= socket.kind == SocketKind::OtherTransport;
         }
         let old = t.own.insert(fd, entry);
-        if let Some(Entry::Open(Socket { strong: true, .. })) = old {
+        if let Some(Entry::Open(Socket { is_bound: true, .. })) = old {
             self.withdraw(table, fd, time);
         }
-        if let Entry::Open(socket @ Socket { strong: true, .. }) = entry
+        if let Entry::Open(socket @ Socket { is_bound: true, .. }) = entry
             && self.reading != Reading::Second
         {
             let all = self.candidates.entry(fd).or_default();
@@ -488,14 +448,5 @@ impl Tables {
         self.by_pid.clear();
         self.tables.clear();
         self.reading = Reading::Second;
-    }
-}
-
-fn known(socket: &Socket) -> Listener {
-    match socket.local {
-        _ if socket.other_transport => Listener::OtherTransport,
-        _ if socket.foreign => Listener::Foreign,
-        Some(local) => Listener::At(local),
-        None => Listener::Unknown,
     }
 }

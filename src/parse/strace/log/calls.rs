@@ -6,6 +6,7 @@ use crate::parse::strace::block::{Fact, Given};
 use crate::parse::strace::call::{Call, Name, Returned};
 use crate::parse::strace::pending::PendingConnections;
 use crate::parse::strace::sockaddr::{End, Shown};
+use crate::parse::strace::socket_kind::SocketKind;
 use crate::parse::strace::tables::{Listener, Socket, Tables};
 use crate::parse::timestamp::{Base, Dates, Stamp};
 use crate::{Connection, RecordTime};
@@ -96,7 +97,7 @@ impl Calls {
             && !self.tables.may_know(fd)
             && self.pending.is_empty()
             && !self.learning
-            && !fact.call.foreign
+            && fact.call.kind == SocketKind::MaybeTcp
             && !self.tables.has_other_transport()
         {
             // Nearly all, where nobody wants the port.
@@ -109,7 +110,7 @@ impl Calls {
         self.reused(table, fd, out);
         self.tables.gone(table, fd, time);
         let call = &mut fact.call;
-        if call.foreign || call.shown == Shown::Foreign || self.learning {
+        if call.kind != SocketKind::MaybeTcp || call.shown == Shown::Foreign || self.learning {
             return;
         }
         let hidden = peer.is_none() && call.shown != Shown::Unread;
@@ -117,9 +118,9 @@ impl Calls {
         if doubtful && call.local.is_none() {
             match self.tables.listener(table, call.fd, call.inode, time) {
                 Listener::At(local) => call.local = Some(local),
-                Listener::OtherTransport => return,
-                Listener::Foreign if hidden => return,
-                Listener::Foreign | Listener::Unknown => {}
+                Listener::NotTcp(SocketKind::OtherTransport) => return,
+                Listener::NotTcp(_) if hidden => return,
+                Listener::NotTcp(_) | Listener::Unknown => {}
             }
         }
         let no_port = self.requested.local && call.local.is_none();
@@ -218,7 +219,7 @@ impl Calls {
             let ip = std::net::Ipv4Addr::UNSPECIFIED.into();
             let local = Some(End { ip, ..end });
             let time = self.time(fact.stamp);
-            let socket = Socket { strong: true, local, ..Socket::default() };
+            let socket = Socket { is_bound: true, local, ..Socket::default() };
             self.tables.open(table, listener, socket, time);
         }
         if complete && let Some(connection) = self.pending.take(number) {
@@ -229,7 +230,7 @@ impl Calls {
 
     /// Takes a call that changes a descriptor.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
-        let Call { name, fd, shown, inode, foreign, other_transport, shares, .. } = fact.call;
+        let Call { name, fd, shown, inode, kind, shares, .. } = fact.call;
         if name == Name::Close && self.pending.is_empty() && !self.tables.may_know(fd) {
             return;
         }
@@ -243,22 +244,24 @@ impl Calls {
                 };
                 let old = self.tables.socket(table, fd).unwrap_or_default();
                 // What was bound before is another socket by now.
-                let kept = old.foreign && !old.strong;
-                let foreign = kept || foreign || shown == Shown::Foreign;
-                let other_transport = kept && old.other_transport;
-                let socket = Socket { foreign, other_transport, strong: true, local };
+                let kind = match (old.is_bound, shown) {
+                    (false, _) if old.kind != SocketKind::MaybeTcp => old.kind,
+                    (_, Shown::Foreign) => SocketKind::Other,
+                    _ => kind,
+                };
+                let socket = Socket { kind, is_bound: true, local };
                 self.tables.open(table, fd, socket, time);
                 self.tables.inode(inode, socket);
             }
             Name::Listen => {
-                if let Some(socket) = self.tables.socket(table, fd).filter(|s| !s.strong) {
-                    self.tables.open(table, fd, Socket { strong: true, ..socket }, time);
+                if let Some(socket) = self.tables.socket(table, fd).filter(|s| !s.is_bound) {
+                    self.tables.open(table, fd, Socket { is_bound: true, ..socket }, time);
                 }
             }
             Name::Socket => {
                 self.sockets_seen = true;
                 self.reused(table, value, out);
-                let socket = Socket { foreign, other_transport, strong: false, local: None };
+                let socket = Socket { kind, is_bound: false, local: None };
                 self.tables.open(table, value, socket, time);
                 self.tables.inode(inode, socket);
             }

@@ -12,8 +12,9 @@ use crate::parse::strace::accepted::LinePart;
 use crate::parse::strace::block::{Block, Fact};
 use crate::parse::strace::call::{Call, Name, Returned};
 use crate::parse::strace::compact::{Briefs, LocalSource};
+use crate::parse::strace::number_map::NumberMap;
 use crate::parse::strace::sockaddr::{End, Shown};
-use crate::parse::strace::tables::{Listener, NumberMap};
+use crate::parse::strace::tables::Listener;
 use crate::parse::timestamp::{Base, ClockSpan, Dates};
 
 /// Maximum number of first halves that wait for their second half.
@@ -101,7 +102,7 @@ impl Log {
         // Where nobody wants the port, all that matters of a descriptor is whether it is TCP.
         let matters = |fd: i32| match local {
             true => self.calls.tables.may_know(fd),
-            false => self.calls.tables.may_be_foreign(fd),
+            false => self.calls.tables.may_be_other(fd),
         };
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
@@ -155,7 +156,7 @@ impl Log {
                 let table = self.calls.table(if pid == 0 { self.calls.pid } else { pid });
                 match self.calls.tables.listener(table, fd, inode, None) {
                     Listener::At(local) => Some(local),
-                    Listener::Foreign | Listener::OtherTransport | Listener::Unknown => None,
+                    Listener::NotTcp(_) | Listener::Unknown => None,
                 }
             }
         }
