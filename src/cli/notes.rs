@@ -246,8 +246,7 @@ fn unknown_keys(status: &SourceStatus, count: &Count) -> Vec<String> {
     };
     let note = |(at, key): (usize, &Key)| {
         let what = match key {
-            // The reader of a log that has ports in other lines says what was missing.
-            Key::Port | Key::Local if status.warnings.iter().any(|w| w.contains("local port")) => {
+            Key::Port | Key::Local if status.explained_local_ports() >= count.sums.total => {
                 return None;
             }
             Key::Port | Key::Local => "local port",

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::text::plural;
 use crate::RecordTime;
 
 /// What a source could not observe, its engine, and its inputs.
@@ -29,6 +30,8 @@ pub struct SourceStatus {
     /// Notes for the reader of the report, a sentence each. A warning alone leaves the report
     /// complete; see [`record_shortfall`](SourceStatus::record_shortfall).
     pub warnings: Vec<String>,
+    /// Connections whose local port a record does not show, if a warning says so.
+    explained_local_ports: u64,
     shortfalls: Vec<Shortfall>,
     /// Where a shortfall stands in the list.
     shortfall_index: HashMap<(ShortfallKind, String), usize>,
@@ -113,6 +116,7 @@ impl SourceStatus {
             tracees: None,
             inputs: Vec::new(),
             warnings: Vec::new(),
+            explained_local_ports: 0,
             shortfalls: Vec::new(),
             shortfall_index: HashMap::new(),
             seen_warnings: HashSet::new(),
@@ -149,10 +153,25 @@ impl SourceStatus {
 
     /// Records `count` unreadable lines of `name` that may describe connections.
     pub fn record_unreadable_lines(&mut self, name: &str, count: u64) {
-        let lines = if count == 1 { "line" } else { "lines" };
-        let text =
-            format!("{name}: {count} {lines} could not be read and may describe connections");
+        let lines = plural(count, "line", "lines");
+        let text = format!("{name}: {lines} could not be read and may describe connections");
         self.record_shortfall(ShortfallKind::UnreadableLines, count, text);
+    }
+
+    /// Warns that the record `name` does not show the local port of `count` connections. `advice` continues
+    /// the sentence: the cause or the remedy. Does nothing if `count` is 0.
+    pub(crate) fn warn_of_local_ports(&mut self, name: &str, count: u64, advice: &str) {
+        if count == 0 {
+            return;
+        }
+        self.explained_local_ports = self.explained_local_ports.saturating_add(count);
+        let connections = plural(count, "connection", "connections");
+        self.warn(format!("{name}: the log does not show the local port of {connections}{advice}"));
+    }
+
+    /// Number of connections whose unknown local port a warning explains.
+    pub(crate) fn explained_local_ports(&self) -> u64 {
+        self.explained_local_ports
     }
 
     /// Adds what another source, or another part of this one, could not see.
@@ -166,6 +185,8 @@ impl SourceStatus {
             self.record_shortfall(kind, count, text);
         }
         self.inputs.extend(other.inputs);
+        self.explained_local_ports =
+            self.explained_local_ports.saturating_add(other.explained_local_ports);
         other.warnings.into_iter().for_each(|warning| self.warn(warning));
     }
 

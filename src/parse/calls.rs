@@ -273,13 +273,11 @@ impl SeenCalls {
                 plural(self.unknown_peers, "connection", "connections")
             ));
         }
-        if self.unknown_ports > 0 {
-            cx.status.warn(format!(
-                "{name}: the log does not show the local port of {}, because it does not show to \
-                 which address a socket was bound",
-                plural(self.unknown_ports, "connection", "connections")
-            ));
-        }
+        cx.status.warn_of_local_ports(
+            &name,
+            self.unknown_ports,
+            ", because it does not show to which address a socket was bound",
+        );
     }
 }
 

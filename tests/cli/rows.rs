@@ -49,6 +49,20 @@ fn a_key_that_no_connection_has_is_noted() {
 }
 
 #[test]
+fn unknown_ports_of_one_record_are_noted_beside_the_reason_of_another() {
+    let strace = Record::new("accept(3, NULL, NULL) = 4\n");
+    let redis = strace.beside("redis.log");
+    std::fs::write(&redis, "912:M 22 Nov 2026 10:58:42.123 - Accepted 198.51.100.7:40755\n")
+        .unwrap();
+    let gave = strace.parse(&["--by", "port", &redis]);
+    for note in
+        ["does not show the local port of 1 connection;", "so 2 connections are 'unknown' by port"]
+    {
+        assert!(gave.unwrapped().contains(note), "{}", gave.out);
+    }
+}
+
+#[test]
 fn ties_are_in_the_order_of_addresses() {
     let ips = ["::2", "10.0.0.10", "10.0.0.9", "9.255.255.255", "::1", "2001:db8::"];
     let lines: String = ips.iter().map(|ip| line(NOON, ip, 80)).collect();

@@ -156,12 +156,7 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
 fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
     cx.status.record_unreadable_lines(&name, log.unreadable);
-    if log.calls.unknown_ports > 0 {
-        cx.status.warn(format!(
-            "{name}: the log does not show the local port of {}; strace -yy shows it",
-            plural(log.calls.unknown_ports, "connection", "connections")
-        ));
-    }
+    cx.status.warn_of_local_ports(&name, log.calls.unknown_ports, "; strace -yy shows it");
     if log.calls.unknown_peers > 0 {
         let doubt = match log.calls.shows_sockets() {
             true => "",
