@@ -274,7 +274,7 @@ impl SeenCalls {
             ));
         }
         cx.status.warn_of_local_ports(
-            &name,
+            name,
             self.unknown_ports,
             ", because it does not show to which address a socket was bound",
         );

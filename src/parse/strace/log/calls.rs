@@ -230,7 +230,7 @@ impl Calls {
 
     /// Takes a call that changes a descriptor.
     fn changed(&mut self, fact: &Fact, value: i32, out: &mut Out<'_>) {
-        let Call { name, fd, shown, inode, kind, shares, .. } = fact.call;
+        let Call { name, fd, inode, kind, shares, .. } = fact.call;
         if name == Name::Close && self.pending.is_empty() && !self.tables.may_know(fd) {
             return;
         }
@@ -238,18 +238,7 @@ impl Calls {
         let time = self.time(fact.stamp);
         match name {
             Name::Bind => {
-                let local = match shown {
-                    Shown::Inet(end) if end.port != 0 => Some(end),
-                    _ => None,
-                };
-                let old = self.tables.socket(table, fd).unwrap_or_default();
-                // What was bound before is another socket by now.
-                let kind = match (old.is_bound, shown) {
-                    (false, _) if old.kind != SocketKind::MaybeTcp => old.kind,
-                    (_, Shown::Foreign) => SocketKind::Other,
-                    _ => kind,
-                };
-                let socket = Socket { kind, is_bound: true, local };
+                let socket = bound_socket(&fact.call, self.tables.socket(table, fd));
                 self.tables.open(table, fd, socket, time);
                 self.tables.inode(inode, socket);
             }
@@ -388,4 +377,20 @@ pub(crate) fn connection(
         container: None,
         transport: None,
     }
+}
+
+/// The socket that `bind` binds. `old` is what its descriptor was before.
+fn bound_socket(bind: &Call, old: Option<Socket>) -> Socket {
+    let local = match bind.shown {
+        Shown::Inet(end) if end.port != 0 => Some(end),
+        _ => None,
+    };
+    // What was bound before is another socket by now.
+    let unbound = old.filter(|old| !old.is_bound).map_or(SocketKind::MaybeTcp, |old| old.kind);
+    let kind = match (unbound, bind.shown) {
+        (SocketKind::MaybeTcp, Shown::Foreign) => SocketKind::Other,
+        (SocketKind::MaybeTcp, _) => bind.kind,
+        (kind, _) => kind,
+    };
+    Socket { kind, is_bound: true, local }
 }
