@@ -241,6 +241,39 @@ fn conntrack_events_without_the_beginnings_of_flows_count_each_flow_once() {
     }
 }
 
+/// Several outputs of a tool, with different options, were appended to one file.
+#[test]
+fn outputs_in_different_forms_in_one_file_all_count() {
+    let ends = "198.51.100.7.40755 > 192.0.2.77.443: Flags [S], seq 7, win 64240, length 0\n";
+    let clock = format!("10:58:42.200113 IP {ends}");
+    let date = format!("2026-11-22 10:59:42.200113 IP {}", ends.replace("seq 7", "seq 8"));
+    let epoch = format!("1795345299.2 IP {}", ends.replace("seq 7", "seq 9"));
+    let numbered = format!("    1  {clock}");
+    let csv = "firstSeen,duration,proto,srcAddr,srcPort,dstAddr,dstPort,packets,bytes,flows\n\
+               2026-11-22 10:58:42.461,1.601,6,198.51.100.7,36239,192.0.2.77,80,4,216,1\n";
+    let line =
+        "2026-11-22 10:59:42.461     1.601 TCP  198.51.100.7:36240 ->  192.0.2.77:80  4  216  1\n";
+    let header = "Date first seen          Duration Proto      Src IP Addr:Port          Dst IP Addr:Port   \
+                  Packets    Bytes Flows\n";
+    for texts in [
+        [&clock, &date],
+        [&date, &clock],
+        [&date, &epoch],
+        [&epoch, &date],
+        [&numbered, &date],
+        [&csv.to_owned(), &line.to_owned()],
+        [&csv.to_owned(), &format!("{header}{line}")],
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), texts.map(String::as_str).concat()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+        let output = command.args(["parse", "-F", "json", "--tz", "UTC", "--date", "2026-11-22"]);
+        let output = output.arg(file.path()).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(report["total"] == 2 && report["complete"] == true, "{texts:?} {report}");
+    }
+}
+
 #[test]
 fn attempts_without_an_answer_are_noted_where_others_have_one() {
     let all = cases();

@@ -168,6 +168,10 @@ fn other_families_never_count() {
     gives(&format!("{bound}7 accept(3, NULL, NULL) = 4\n"), &[]);
     gives(&format!("{bound}8 accept(3, NULL, NULL) = 4\n"), &[]);
     gives("7 socket(AF_UNIX, SOCK_STREAM, 0) = 3\n7 accept(3, NULL, NULL) = 4\n", &[]);
+    gives(
+        "7 getsockname(3, {sa_family=AF_UNIX, sun_path=\"/x\"}, [128 => 5]) = 0\n7 accept(3, NULL, NULL) = 4\n",
+        &[],
+    );
     let inode = "7 bind(5<socket:[9]>, {sa_family=AF_UNIX, sun_path=\"/x\"}, 5) = 0\n";
     gives(&format!("{inode}8 accept(3<socket:[9]>, NULL, NULL) = 4\n"), &[]);
     gives("7 accept(3, NULL, NULL) = 4\n7 getsockname(4, {sa_family=AF_UNIX}, [2]) = 0\n", &[]);

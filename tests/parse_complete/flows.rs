@@ -94,6 +94,15 @@ pub fn rows() -> Vec<Row> {
             1,
             &["netflow.wrapped: 1 line could not be read"],
         ),
+        // A row that ends before the protocol.
+        row(
+            "netflow.row",
+            "firstSeen,duration,proto,srcAddr,srcPort,dstAddr,dstPort,packets,bytes,flows\n\
+             2026-11-22 10:59:26.461,1.601,6,198.51.100.1,36239,192.0.2.77,80,4,216,1\n\
+             2026-11-22 10:59:27.461,1.6\n",
+            1,
+            &["netflow.row: 1 line could not be read"],
+        ),
         row(
             "netflow.statistics",
             "Top 10 Src IP Addr ordered by flows:\n\

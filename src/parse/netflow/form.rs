@@ -141,8 +141,10 @@ impl Columns {
         if stamp(get(self.first)) == Stamp::None {
             return Line::Other;
         }
-        if !is_tcp(get(self.protocol)) {
-            return Line::OtherFlow;
+        match fields.get(self.protocol) {
+            Some(protocol) if is_tcp(protocol) => {}
+            Some(_) => return Line::OtherFlow,
+            None => return Line::Other,
         }
         let end = |host: usize, port: usize| {
             Some((Host::address(get(host).trim_ascii())?, number(get(port))?))

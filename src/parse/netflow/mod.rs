@@ -274,6 +274,7 @@ impl Text<'_> {
             return;
         }
         if line.starts_with(b"Date first seen ") {
+            self.columns = None;
             self.summary = None;
             self.shows_flags = memmem::find(line, b" Flags ").is_some();
         }
@@ -287,8 +288,8 @@ impl Text<'_> {
     /// Takes a line of a table.
     fn row(&mut self, line: &[u8]) {
         let read = match &self.columns {
-            Some(columns) => columns.read(line),
-            None => match form::people(line) {
+            Some(columns) if memchr::memchr(b',', line).is_some() => columns.read(line),
+            _ => match form::people(line) {
                 Line::Other => form::bars(line.trim_ascii()),
                 line => line,
             },

@@ -90,8 +90,17 @@ fn meaning(note: &[u8]) -> FdAnnotation {
             Some(inode) => FdAnnotation::Tcp(inode),
             None => ends(inside),
         },
+        _ if is_other_protocol(protocol) => FdAnnotation::Foreign,
         _ => other,
     }
+}
+
+/// Whether this is the kernel's name of another protocol, such as `ALG` or `AF_VSOCK`. Sockets of SMC accept TCP
+/// connections.
+fn is_other_protocol(name: &[u8]) -> bool {
+    name.len() > 1
+        && !name.starts_with(b"SMC")
+        && name.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_-/".contains(b))
 }
 
 /// Whether this is certainly no TCP socket. What cannot be read is no reason to leave connections
@@ -185,6 +194,9 @@ mod tests {
             (r"</tmp/a, b) = 5\76>", FdAnnotation::File),
             ("</tmp/gone>(deleted)", FdAnnotation::File),
             ("<UDP:[0.0.0.0:53]>", FdAnnotation::Foreign),
+            ("<ALG:[28312]>", FdAnnotation::Foreign),
+            ("<AF_VSOCK:[28312]>", FdAnnotation::Foreign),
+            ("<SMC:[28312]>", FdAnnotation::None),
             ("<UDP:[,  <unfinished ...>", FdAnnotation::None),
             (r"<\x73\x6f\x63\x6b\x65\x74\x3a\x5b\x37\x5d>", FdAnnotation::Inode(7)),
             ("<socket:[5]> [system_u:r:t]", FdAnnotation::Inode(5)),

@@ -171,9 +171,21 @@ impl Calls {
             self.named_held(number, name, shown, fact, out);
             return;
         }
-        let (Name::GetSockName, Shown::Inet(end)) = (name, shown) else { return };
+        if name != Name::GetSockName {
+            return;
+        }
         let time = self.time(fact.stamp);
         let old = self.tables.socket(table, fd);
+        let end = match shown {
+            Shown::Inet(end) => end,
+            // A socket that another process opened, such as one that systemd passed.
+            Shown::Foreign if old.is_none() => {
+                let socket = Socket { kind: SocketKind::Other, ..Socket::default() };
+                self.tables.open(table, fd, socket, time);
+                return;
+            }
+            _ => return,
+        };
         let socket = Socket { local: Some(end), ..old.unwrap_or_default() };
         if old.is_none_or(|old| old.local.is_none_or(|l| l.port != end.port)) {
             self.tables.open(table, fd, socket, time);
