@@ -144,13 +144,13 @@ pub(crate) struct CountArgs {
     #[arg(help_heading = WHICH, long, value_name = "NET", value_delimiter = ',')]
     pub not_from: Vec<Network>,
 
-    /// Count from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago',
-    /// or +90s from the beginning
-    #[arg(help_heading = WHICH, long, value_name = "T")]
+    /// Count from this time on: '2026-11-22 11:30', 11:30:05, RFC 3339, epoch seconds, '10m ago'
+    /// or -10m, or +90s from the beginning
+    #[arg(help_heading = WHICH, long, value_name = "T", allow_hyphen_values = true)]
     pub since: Option<TimeSpec>,
 
     /// Count until before this time (same forms)
-    #[arg(help_heading = WHICH, long, value_name = "T")]
+    #[arg(help_heading = WHICH, long, value_name = "T", allow_hyphen_values = true)]
     pub until: Option<TimeSpec>,
 
     /// Count for each interval of DUR (20s, 1m, 1h, 1d), aligned to the clock, and in total

@@ -80,16 +80,22 @@ fn correction_of_value(words: &[&str]) -> Option<String> {
     value_of(["-P", "--port"]).and_then(port_of_address).map(|port| format!("--port {port}"))
 }
 
-/// The command line that was probably meant where a port is given as `-p 443`, or several are not separated by
-/// commas.
+/// The command line that was probably meant where a port is given as `-p 443`, several are not separated by
+/// commas, or `watch` gets a process.
 fn correction_of_port(words: &[&str]) -> Option<String> {
     let (command, rest) = words.split_first()?;
-    if let Some(at) = rest.iter().position(|word| *word == "-p") {
-        let mut rest = rest.to_vec();
-        rest[at] = "--port";
-        return matches!(*command, "watch" | "parse").then(|| command_line(command, &rest));
+    let port = rest.iter().position(|word| matches!(*word, "-P" | "--port"));
+    if let Some(at) = rest.iter().position(|word| matches!(*word, "-p" | "--pid")) {
+        // Beside a port, or by its long name, it is a process.
+        let is_port = port.is_none() && rest[at] == "-p";
+        let rest = [&rest[..at], &["--port"], &rest[at + 1..]].concat();
+        return match *command {
+            "watch" | "parse" if is_port => Some(command_line(command, &rest)),
+            "watch" => Some(command_line("trace", &words[1..])),
+            _ => None,
+        };
     }
-    let at = rest.iter().position(|word| matches!(*word, "-P" | "--port"))?;
+    let at = port?;
     let words = rest[at..].iter().filter(|word| !matches!(**word, "-P" | "--port"));
     let ports: Vec<&str> = words.copied().take_while(|word| is_number(word)).collect();
     (ports.len() > 1).then(|| format!("--port {}", ports.join(",")))
@@ -141,6 +147,9 @@ fn correction(words: &[&str]) -> Option<String> {
         ("watch", Some(word)) if is_name(word) => Some(format!(
             "tcptally trace -p \"$(pidof {word})\", or with its port: tcptally watch --port PORT"
         )),
+        ("parse", _) if rest.iter().any(|word| matches!(*word, "-d" | "--duration")) => {
+            Some("--since TIME --until TIME  (a record has times of its own)".to_owned())
+        }
         ("trace" | "watch" | "parse", _) => None,
         ("--", Some(_)) => Some(format!("tcptally trace {all}")),
         (word, _) if word.starts_with('-') => None,
@@ -242,14 +251,20 @@ mod tests {
             ("-- ./server watch", "tcptally trace -- ./server watch"),
             ("watch -p 80", "tcptally watch --port 80"),
             ("parse -p 80 some.log", "tcptally parse --port 80 some.log"),
+            ("watch --port 80 -p 1", "tcptally trace --port 80 -p 1"),
+            ("watch --pid 1", "tcptally trace --pid 1"),
             ("watch --port 80 443", "--port 80,443"),
+            ("parse -d 5m some.log", "--since TIME --until TIME"),
             ("watch --port 80 --port 443", "--port 80,443"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let given = correction(&words).unwrap_or_default();
             assert!(given.starts_with(want), "{line}: {given}");
         }
-        assert_eq!(correction(&["trace", "--nosuch"]), None);
+        for line in ["trace --nosuch", "parse --port 80 -p 1 some.log"] {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(correction(&words), None, "{line}");
+        }
         assert_eq!(
             correction_of_value(&["trace", "-p", "nginx"]).as_deref(),
             Some("tcptally trace -p \"$(pidof nginx)\"")

@@ -138,7 +138,7 @@ fn notes(status: &SourceStatus, count: &Count) -> Vec<String> {
         "left out because --port needs the local port, which is not known",
     );
     let spans = sums.undecided_span;
-    note(sums.undecided_time.saturating_sub(spans), one, many, &undecided_time(period));
+    note(sums.undecided_time.saturating_sub(spans), one, many, undecided_time(count));
     note(spans, one, many, DIVIDED);
     if count.tally.interval.is_some() {
         note(
@@ -266,18 +266,19 @@ fn unknown_keys(status: &SourceStatus, count: &Count) -> Vec<String> {
     keys.list().iter().enumerate().filter_map(note).collect()
 }
 
-fn undecided_time(period: &Period) -> String {
-    let since_beginning = [&period.since, &period.until]
+fn undecided_time(count: &Count) -> &'static str {
+    let Period { since, until, .. } = &count.filter.period;
+    let since_beginning = [since, until]
         .into_iter()
         .any(|bound| matches!(bound, Some(Bound::At(RecordTime::Elapsed(_)))));
-    if since_beginning {
+    let is_clock = |time: RecordTime| time.timestamp().is_some();
+    let has_clock = count.seen.is_some_and(|(first, last)| is_clock(first) || is_clock(last));
+    if since_beginning && has_clock {
         "left out because +TIME counts from the beginning of a record without clock times, and \
          this one has them; give --since and --until a date and a time"
-            .into()
     } else {
         "left out because --since and --until need the time, which is not known (--start says \
          when a record with relative times began)"
-            .into()
     }
 }
 

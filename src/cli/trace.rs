@@ -230,7 +230,7 @@ fn check(args: &TraceArgs, request: &Request) -> Result<(), Usage> {
     if request.has_stats() {
         return Err(Usage(
             "trace observes accept only, so it has no statistics for --columns, --sort bytes, and \
-             --by duration, rtt or bytes; 'tcptally watch --port 443' has them"
+             --by duration, rtt or bytes; 'tcptally watch --port PORT' has them"
                 .into(),
         ));
     }

@@ -25,7 +25,7 @@ pub(crate) enum TimeSpec {
 
 /// The accepted forms, for messages.
 const FORMS: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026-11-22, \
-    11:30:05, 1795347005.5 (epoch seconds), '10m ago', yesterday, +90s (from the beginning)";
+    11:30:05, 1795347005.5 (epoch seconds), '10m ago' or -10m, yesterday, +90s (from the beginning)";
 
 /// Why a text is not a time.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +68,9 @@ impl FromStr for TimeSpec {
         if let Some(rest) = s.strip_prefix('+') {
             return Ok(TimeSpec::After(duration(rest)?));
         }
-        if let Some(rest) = s.strip_suffix("ago") {
-            let span: Span = rest.trim().parse().map_err(|_| unknown())?;
+        let ago = s.strip_suffix("ago").map(str::trim_end);
+        if let Some(length) = ago.or_else(|| s.strip_prefix('-')) {
+            let span: Span = length.parse().map_err(|_| unknown())?;
             return if span.is_negative() { Err(unknown()) } else { Ok(TimeSpec::Ago(span)) };
         }
         if let Some(time) = words(s) {
@@ -168,6 +169,7 @@ mod tests {
         assert_eq!(at("@0"), "1970-01-01T00:00:00Z");
         assert_eq!(at("10m ago"), "2026-11-22T11:50:00Z");
         assert_eq!(at("1h 30m ago"), "2026-11-22T10:30:00Z");
+        assert_eq!(at("-1h30m"), "2026-11-22T10:30:00Z");
         assert_eq!(at("2 days ago"), "2026-11-20T12:00:00Z");
         assert_eq!(at("now"), "2026-11-22T12:00:00Z");
         assert_eq!(at("today 11:30"), "2026-11-22T10:30:00Z");
@@ -178,7 +180,20 @@ mod tests {
 
     #[test]
     fn errors_name_the_accepted_forms() {
-        for s in ["", "noon", "25:00", "2026-13-01", "+-5s", "+", "1130", "-5m ago", "today at"] {
+        for s in [
+            "",
+            "noon",
+            "25:00",
+            "2026-13-01",
+            "+-5s",
+            "+",
+            "1130",
+            "-5m ago",
+            "--5m",
+            "-5m -ago",
+            "-10:00",
+            "today at",
+        ] {
             let message = s.parse::<TimeSpec>().expect_err(s).to_string();
             assert!(message.contains("give one"), "{s}: {message}");
         }

@@ -55,6 +55,12 @@ fn since_the_beginning_of_a_record_without_a_clock() {
 }
 
 #[test]
+fn a_record_without_times_is_not_said_to_have_clock_times() {
+    let gave = Record::new("accept(3, NULL, NULL) = 4\n").parse(&["--since", "+90s"]);
+    assert!(gave.unwrapped().contains("need the time, which is not known"), "{}", gave.out);
+}
+
+#[test]
 fn a_time_of_day_is_that_of_every_day_and_says_so() {
     let lines = line(NOON, "127.0.0.1", 80)
         + &line(NOON + 86_400.0, "127.0.0.1", 80)
