@@ -177,7 +177,7 @@ pub(crate) struct CountArgs {
     pub mask: Mask,
 
     /// Show the N largest rows (with '--sort bytes': the most bytes), the sum of the rest as "others"
-    #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N")]
+    #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N", value_parser = values::whole_number::<usize>)]
     pub top: Option<usize>,
 
     /// Show all rows, also on a terminal with fewer lines
@@ -185,7 +185,14 @@ pub(crate) struct CountArgs {
     pub all: bool,
 
     /// Show rows with at least N connections, the sum of the rest as "others"
-    #[arg(help_heading = SHOWN, long, value_name = "N", default_value = "0", hide_default_value = true)]
+    #[arg(
+        help_heading = SHOWN,
+        long,
+        value_name = "N",
+        value_parser = values::whole_number::<u64>,
+        default_value = "0",
+        hide_default_value = true
+    )]
     pub min: u64,
 
     /// Show the names of addresses, by reverse lookups (DNS) when the report is written; takes 5 s at most
@@ -272,7 +279,7 @@ pub(crate) struct RotateArgs {
     pub rotate: Option<IntervalLength>,
 
     /// Keep N old files, and remove older ones
-    #[arg(long, value_name = "N", requires = "rotate", help_heading = SHOWN)]
+    #[arg(help_heading = SHOWN, long, value_name = "N", value_parser = values::whole_number::<usize>, requires = "rotate")]
     pub keep: Option<usize>,
 }
 
@@ -427,7 +434,7 @@ pub(crate) struct WatchArgs {
 
     /// Size of the socket buffer for the kernel's messages, or of each CPU's ring buffer [default:
     /// the largest allowed]
-    #[arg(help_heading = SOURCE, long, value_name = "BYTES")]
+    #[arg(help_heading = SOURCE, long, value_name = "BYTES", value_parser = values::whole_number::<u32>)]
     pub buffer: Option<u32>,
 }
 

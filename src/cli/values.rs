@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 use crate::count::key::Key;
 use crate::count::order::Sort;
@@ -119,8 +120,10 @@ pub(super) fn format() -> impl TypedValueParser<Value = OutputFormat> {
 pub(super) enum ValueError {
     #[error("not a date; give one such as 2026-11-22")]
     Date,
-    #[error("not a number of at least 1")]
+    #[error("not a whole number of at least 1; give digits only, as in 1000")]
     NotAtLeastOne,
+    #[error("not a whole number, or too large; give digits only, as in 1000")]
+    NotWhole,
 }
 
 /// Parses a date.
@@ -131,6 +134,11 @@ pub(super) fn date(text: &str) -> Result<Date, ValueError> {
 /// Parses a number that must not be 0.
 pub(super) fn at_least_one(text: &str) -> Result<u64, ValueError> {
     text.parse().ok().filter(|n| *n > 0).ok_or(ValueError::NotAtLeastOne)
+}
+
+/// Parses a number of things or bytes.
+pub(super) fn whole_number<T: FromStr>(text: &str) -> Result<T, ValueError> {
+    text.parse().map_err(|_| ValueError::NotWhole)
 }
 
 /// Parses the value of `--type`: the name of a record format.

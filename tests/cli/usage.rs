@@ -19,6 +19,8 @@ fn a_bad_option_is_2_with_a_hint() {
         (&["parse", "--tz", "Mars/Olympus"], "Europe/Berlin"),
         (&["parse", "--start", "11:30"], "2026-11-22 11:30"),
         (&["parse", "--max-keys", "0"], "at least 1"),
+        (&["parse", "--top", "ten"], "give digits only"),
+        (&["watch", "--port", "9", "--buffer", "8M"], "give digits only"),
         (&["parse", "--port", "0"], "from 1 to 65535"),
         (&["parse", "--date", "today"], "2026-11-22"),
         (&["parse", "--events", "--interval", "1m"], "--interval"),

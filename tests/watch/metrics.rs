@@ -100,5 +100,9 @@ fn metrics_for_other_machines_need_an_option() {
     let mut watch = Watch::command(User::plain(), &["--port", "1", "--metrics", &address]);
     assert_eq!(watch.session.wait().code(), Some(1));
     let stderr = watch.session.stderr();
-    assert!(stderr.contains(&address) && stderr.contains("cannot listen there"), "{stderr}");
+    assert!(
+        stderr.contains(&address)
+            && stderr.contains("give another address or port: Address already in use"),
+        "{stderr}"
+    );
 }

@@ -80,8 +80,9 @@ impl Endpoint {
             ))
             .into());
         }
-        let listener = TcpListener::bind(addr)
-            .with_context(|| format!("--metrics {addr}: cannot listen there"))?;
+        let listener = TcpListener::bind(addr).with_context(|| {
+            format!("--metrics {addr}: cannot listen there; give another address or port")
+        })?;
         let window = args.window.map_or(WINDOW, |w| Duration::try_from(w).unwrap_or(WINDOW));
         if window < Duration::from_secs(1) {
             return Err(Usage("--metrics-window must be at least 1s".into()).into());

@@ -328,6 +328,8 @@ impl State {
     /// Writes the tally and stops counting.
     pub(super) fn end(&mut self, mut status: SourceStatus) {
         self.screen = None;
+        // It would be drawn below the report, and say that there is none yet.
+        self.status_line = None;
         self.incomplete = self.fails_strict(&status);
         self.event_writer.text(self.reporter.rest(Some(RecordTime::now())));
         let request = &self.reporter.request;
