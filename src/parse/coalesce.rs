@@ -86,9 +86,9 @@ impl Key for [u64; 2] {
 #[repr(align(32))]
 struct Slot<K> {
     key: K,
-    /// The place of the local end.
+    /// Index of the local end in `Coalescer::locals`.
     local: u32,
-    /// 0: none is waiting here.
+    /// Number of connections; 0 in an empty slot.
     count: u32,
     first: i64,
     last: i64,
@@ -106,6 +106,7 @@ impl<K> Slot<K> {
 #[derive(Default)]
 struct Slots<K> {
     slots: Vec<Slot<K>>,
+    /// The number of slots is 2 to the power of this.
     bits: u32,
     seed: Seed,
     /// Number of slots evicted since the last growth.
@@ -205,9 +206,11 @@ pub(super) struct Coalescer {
     v4: [Slots<u32>; KINDS],
     v6: [Slots<[u64; 2]>; KINDS],
     locals: Vec<Local>,
+    /// Index of the local end that was looked up last.
     local: u32,
 }
 
+/// Kinds of times: none, of a clock, since the beginning of the record.
 const KINDS: usize = 3;
 
 /// Connections whose slots are loaded at the same time.
@@ -217,12 +220,13 @@ const GROUP: usize = 32;
 #[derive(Clone, Copy)]
 struct Prepared {
     ip: Address,
-    /// That of the local end.
+    /// Index of the local end in `Coalescer::locals`.
     place: u32,
-    /// That of the time.
+    /// Index of the slots for its kind of time.
     kind: usize,
+    /// Nanoseconds.
     time: i64,
-    /// Of the address and the place.
+    /// The hash of `ip` and `place`.
     hash: u64,
 }
 
@@ -251,7 +255,9 @@ fn time(kind: usize, value: i64) -> Option<RecordTime> {
 }
 
 impl Coalescer {
-    /// Takes a connection. One with more fields than the ends and the time is given to the sink at once.
+    /// Takes a connection. One without an address of the peer, or with the name of a machine or TCP statistics,
+    /// goes to the sink at once. Of the others, only the ends and the time are kept: see
+    /// `UsedFields::can_coalesce`.
     #[inline]
     pub(super) fn take(&mut self, c: Connection, sink: &mut dyn Sink) {
         let place = peer(&c).and_then(|ip| Some((ip, self.place((c.local_ip, c.local_port))?)));
@@ -431,7 +437,8 @@ fn give<K: Key>(slot: &Slot<K>, kind: usize, locals: &[Local], sink: &mut dyn Si
     sink.take_many(connection, slot.count.into(), time(kind, slot.last));
 }
 
-/// The peer of a connection that has no more fields than the ends and the time.
+/// The peer of a connection that can be counted together with others. The fields that are not looked at here
+/// are not used: see `UsedFields::can_coalesce`.
 #[inline]
 pub(super) fn peer(c: &Connection) -> Option<Address> {
     match (c.ip, &c.machine, &c.transport) {

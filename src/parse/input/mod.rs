@@ -42,18 +42,22 @@ const FIRST_BYTES: usize = 16 * 1024;
 pub(crate) struct Input {
     name: String,
     path: Option<PathBuf>,
+    /// When the file was written last; `None` for a pipe.
     modified: Option<Timestamp>,
     source: Source,
+    /// Its first bytes, read ahead to detect the format.
     head: Vec<u8>,
+    /// Number of bytes that its reader has taken.
     given: usize,
+    /// Whether the source has no more bytes behind the head.
     ended: bool,
-    /// Whether nothing but zeros is in it.
+    /// Whether it consists of zeros only.
     is_hole: bool,
-    /// The bytes of the file that it is converted from, if it is one.
+    /// The file that it is decompressed or converted from, with the first offset and the end in bytes.
     origin: Option<(Arc<File>, u64, u64)>,
     /// Whether it is a member of an archive, so that its path is not one of a file.
     is_member: bool,
-    /// If its lines are taken out of JSON objects: whether they get the times of these.
+    /// `None` unless its lines are taken out of JSON objects; then, whether each line gets the time of its object.
     unwrapped: Option<bool>,
     unwrap_status: Arc<UnwrapStatus>,
     /// What converts its text, if anything does, see [`Input::convert`].
@@ -221,7 +225,7 @@ impl Input {
         Arc::clone(&self.unwrap_status)
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -36,8 +36,8 @@ pub(crate) struct Perf {
     awaited: HashMap<Tid, AcceptSignal>,
     /// Threads whose accept was read before its signal was delivered.
     read_early: HashSet<Tid>,
-    /// Whether some threads block their signal, so new ones may, too.
-    blocks: bool,
+    /// Whether a thread blocked its signal, so new ones may, too.
+    has_blocking_threads: bool,
     /// Threads under the engine `syscall` from the start, until their first stop.
     uncounted: HashSet<Tid>,
     /// Processes that call accept by int 0x80.
@@ -94,7 +94,7 @@ impl Perf {
             unblocked: HashMap::new(),
             awaited: HashMap::new(),
             read_early: HashSet::new(),
-            blocks: false,
+            has_blocking_threads: false,
             uncounted: HashSet::new(),
             by_int80: HashSet::new(),
         })
@@ -116,7 +116,7 @@ impl Perf {
             return Err(PerfWatchError::Int80);
         }
         let mut opened = Vec::new();
-        let Some(signal) = self.enter(pid)? else { return Ok(opened) };
+        let Some(signal) = self.assign_signal(pid)? else { return Ok(opened) };
         let mut known = HashSet::new();
         loop {
             let threads = procfs::threads(pid).into_iter();
@@ -169,8 +169,8 @@ impl Perf {
         }
     }
 
-    /// Chooses the signal for a process with a new program. `None`: counting has stopped.
-    fn enter(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, PerfWatchError> {
+    /// Chooses the signal for a process with a new program, and keeps it. `None`: counting has stopped.
+    fn assign_signal(&mut self, pid: Tid) -> Result<Option<AcceptSignal>, PerfWatchError> {
         if self.counters.is_none() {
             return Ok(None);
         }
@@ -232,7 +232,7 @@ impl Perf {
         {
             counters.open_inherited_again(pid);
         }
-        let Some(signal) = self.enter(pid)? else { return Ok(()) };
+        let Some(signal) = self.assign_signal(pid)? else { return Ok(()) };
         // The spawned command.
         let open = if is_first { Perf::open_first } else { Perf::open };
         open(self, pid, signal).map_err(PerfWatchError::from)
@@ -259,7 +259,7 @@ impl Perf {
         Some(blocked)
     }
 
-    /// Does so for those of these threads that have events. Returns how many may block the signal
+    /// Interrupts those of these threads that have events and block their signal. Returns how many may block the signal
     /// permanently: the C library also blocks its own signals while it creates a thread or process.
     pub(crate) fn interrupt_blocked(&mut self, tids: impl Iterator<Item = Tid>) -> usize {
         const LIBC_SIGNAL: i32 = 33;
@@ -285,14 +285,14 @@ impl Perf {
 
     /// Changes the mask of a stopped thread if necessary. The mask of a new thread (`is_new`) means
     /// nothing: glibc blocks all signals while it creates a thread.
-    pub(crate) fn see_to_mask(&mut self, tid: Tid, is_new: bool) -> io::Result<()> {
+    pub(crate) fn adjust_mask(&mut self, tid: Tid, is_new: bool) -> io::Result<()> {
         let result = match &self.counters {
             Some(counters) => {
                 let awaited = self.awaited.get(&tid).copied();
                 let Some(signal) = awaited.or_else(|| counters.signal(tid)) else { return Ok(()) };
                 mask::unblock(tid, signal.number()).map(|former| {
                     if let Some(former) = former {
-                        self.blocks |= !is_new;
+                        self.has_blocking_threads |= !is_new;
                         self.unblocked.insert(tid, (signal, former));
                     }
                 })
@@ -311,7 +311,7 @@ impl Perf {
     /// Whether a new thread must be stopped at system calls until its first accept, because it may
     /// block its signal before that.
     pub(crate) fn distrusts_new_threads(&self) -> bool {
-        self.blocks && self.counters.is_some()
+        self.has_blocking_threads && self.counters.is_some()
     }
 
     /// Whether masks are being restored.

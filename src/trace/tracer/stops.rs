@@ -351,7 +351,7 @@ impl Tracees {
         if !perf.is_detaching() && self.threads.engine(tid) != PtraceEngine::Perf {
             return Ok(());
         }
-        perf.see_to_mask(tid, is_new)?;
+        perf.adjust_mask(tid, is_new)?;
         let is_awaited = perf.awaits(tid);
         if let Err(reason) = perf.open_awaited(tid) {
             self.fall_back_thread(tid, &reason);
