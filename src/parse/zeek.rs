@@ -45,6 +45,16 @@ const NAMES: [&str; 10] = [
     "resp_bytes",
 ];
 
+/// Where they are by default, and what is in a line of them. Columns beside these differ from version to version.
+const DEFAULT_COLUMNS: [Option<usize>; NAMES.len()] =
+    [Some(0), Some(2), Some(3), Some(4), Some(5), Some(6), Some(11), Some(8), Some(9), Some(10)];
+
+/// States of connections.
+const STATES: [&[u8]; 13] = [
+    b"S0", b"S1", b"SF", b"REJ", b"S2", b"S3", b"RSTO", b"RSTR", b"RSTOS0", b"RSTRH", b"SH",
+    b"SHR", b"OTH",
+];
+
 /// Where the columns of a log are, in the order of [`NAMES`].
 struct Zeek {
     columns: Option<[Option<usize>; NAMES.len()]>,
@@ -64,6 +74,20 @@ fn columns(line: &[u8]) -> Option<[Option<usize>; NAMES.len()]> {
     columns[..7].iter().all(Option::is_some).then_some(columns)
 }
 
+/// Whether a line has the default columns of conn.log: the log may have lost its header, as by `grep -v '^#'`.
+fn has_default_columns(line: &[u8]) -> bool {
+    let cells: Vec<&[u8]> = line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii).collect();
+    let [ts, _, orig, orig_port, resp, resp_port, proto, _, _, _, _, state, ..] = cells[..] else {
+        return false;
+    };
+    let is_time = ts.first().is_some_and(u8::is_ascii_digit) && stamp(ts).is_some();
+    is_time
+        && [orig, resp].iter().all(|host| Host::address(host).is_some())
+        && [orig_port, resp_port].iter().all(|port| number::<u16>(port).is_some())
+        && [&b"tcp"[..], b"udp", b"icmp", b"unknown_transport"].contains(&proto)
+        && STATES.contains(&state)
+}
+
 /// Whether `name` is that of a field, with any separator of `Log::default_scope_sep`.
 fn is_same_name(name: &[u8], field: &str) -> bool {
     let same = |(a, b): (&u8, u8)| *a == b || b == b'.' && a.is_ascii_punctuation();
@@ -72,7 +96,9 @@ fn is_same_name(name: &[u8], field: &str) -> bool {
 
 impl LineLog for Zeek {
     fn of(lines: &[&[u8]]) -> Zeek {
-        let columns = lines.iter().find_map(|line| columns(line));
+        let by_name = lines.iter().find_map(|line| columns(line));
+        let by_content = || lines.iter().any(|line| has_default_columns(line));
+        let columns = by_name.or_else(|| by_content().then_some(DEFAULT_COLUMNS));
         let known = columns.unwrap_or_default();
         let width = known.iter().flatten().max().map_or(0, |last| last + 1);
         let place = |at: usize| known.iter().position(|column| *column == Some(at));
@@ -151,11 +177,15 @@ fn stamp(ts: &[u8]) -> Option<Stamp> {
     date.or_else(|| cursor.seconds().map(Stamp::Epoch))
 }
 
-/// Reads an object.
-/// The value of a member, whose points may be written as `_`.
+/// The value of a member, whose points may be written as `_`, or stand for a member of a member.
 fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let is_same = |(key, _): &(&String, &Value)| is_same_name(key.as_bytes(), name);
-    object.get(name).or_else(|| object.iter().find(is_same).map(|(_, value)| value))
+    let nested = || {
+        let (outer, inner) = name.split_once('.')?;
+        object.get(outer)?.as_object()?.get(inner)
+    };
+    let renamed = || object.iter().find(is_same).map(|(_, value)| value);
+    object.get(name).or_else(nested).or_else(renamed)
 }
 
 /// Whether an object is of conn.log.
@@ -163,6 +193,7 @@ fn is_connection(object: &Map<String, Value>) -> bool {
     ["id.orig_h", "proto", "conn_state"].iter().all(|name| get(object, name).is_some())
 }
 
+/// Reads an object.
 fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     if memchr::memmem::find(line, b"\"conn_state\"").is_none()
         && memchr::memmem::find(line, b"orig_h\"").is_none()
@@ -304,6 +335,29 @@ mod tests {
         assert!(shown(&zeek, row).starts_with("Epoch("));
         let object = r#"{"ts":1795345122.5,"id_orig_h":"198.51.100.7","id_orig_p":1,"id_resp_h":"192.0.2.77","id_resp_p":443,"proto":"tcp","conn_state":"SF"}"#;
         assert!(shown(&zeek, object).starts_with("Epoch("));
+    }
+
+    #[test]
+    fn ends_may_be_members_of_a_member() {
+        let object = br#"{"ts":1795345122.5,"uid":"C","id":{"orig_h":"198.51.100.7","orig_p":1,"resp_h":"192.0.2.77","resp_p":443},"proto":"tcp","conn_state":"SF"}"#;
+        assert!(line_log::recognise::<Zeek>(object));
+        let read = shown(&Zeek::of(&[object]), std::str::from_utf8(object).unwrap());
+        assert!(read.starts_with("Epoch("), "{read}");
+    }
+
+    #[test]
+    fn the_default_columns_are_known_without_their_header() {
+        let row =
+            "1795345122.5\tC\t198.51.100.7\t40755\t192.0.2.77\t443\ttcp\t-\t1.5\t9\t8\tSF\tT\tF";
+        assert!(line_log::recognise::<Zeek>(row.as_bytes()));
+        let zeek = Zeek::of(&[row.as_bytes()]);
+        assert!(shown(&zeek, row).starts_with("Epoch("), "{}", shown(&zeek, row));
+        assert_eq!(shown(&zeek, &row[..45]), "Broken");
+        // Of dns.log, and of another order.
+        let dns = row.replace("\t-\t1.5\t9\t8\tSF", "\t4711\t-\texample.org\t1\tC_INTERNET");
+        for other in [dns, row.replace("\tC\t", "\t")] {
+            assert!(!line_log::recognise::<Zeek>(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
