@@ -579,6 +579,12 @@ fn appended_runs_do_not_share_descriptors() {
          14 bind(3, {other}, 16) = 0\n15 accept(3, {PEER}, [16]) = 6\n"
     );
     gives(&log, &["192.0.2.9:7>80=6", "192.0.2.9:7>81=6"]);
+    // Without process numbers, a run ends with its only process. strace was attached to the next server.
+    let log = format!(
+        "bind(3, {ANY}, 16) = 0\naccept(3, {PEER}, [16]) = 6\n+++ exited with 0 +++\n\
+         7 accept(3, {PEER}, [16]) = 6\n"
+    );
+    gives(&log, &["192.0.2.9:7>80=6", "192.0.2.9:7>-=6"]);
     // But text of another program does not begin a run.
     let log = format!(
         "[pid  4] bind(3, {ANY}, 16) = 0\n[pid  5] accept(3, handler(7)\n <unfinished ...>\n\

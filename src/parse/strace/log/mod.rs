@@ -109,6 +109,8 @@ impl Log {
                 !local || !self.calls.tables.may_know(fact.call.fd)
             }
             (Name::Accept, LinePart::Entry) => true,
+            // The socket is not TCP, until its number is reused.
+            (Name::GetSockName, _) if fact.call.shown == Shown::Foreign => false,
             // They make other processes known, and where a TCP socket listens.
             (
                 Name::Clone | Name::GetSockName | Name::GetPeerName,
@@ -288,6 +290,10 @@ impl Log {
                 self.entries.remove(&fact.pid);
                 let time = self.calls.time(fact.stamp);
                 self.calls.tables.exit(fact.pid, time);
+                if fact.pid == 0 {
+                    // No other process was traced, so strace has ended, too.
+                    self.calls.tables.forget();
+                }
                 self.calls.forget_near();
             }
         }
