@@ -22,7 +22,9 @@ const NOT_CONFIGURABLE: &[&str] = &["help", "version", "no-config", "pid"];
 pub(super) enum ConfigError {
     #[error("cannot read the configuration file '{0}': {1}; --no-config ignores it")]
     Read(String, io::Error),
-    #[error("the configuration file '{0}' is not TOML: {1}")]
+    #[error(
+        "the configuration file '{0}' is not TOML: {1}; write each option as NAME = VALUE, as in top = 20"
+    )]
     Syntax(String, String),
     #[error(
         "the configuration file '{path}': {cause}; 'tcptally {command} --help' lists the options"
@@ -246,6 +248,7 @@ mod tests {
             ("top = true", "'top' needs a text or a number"),
             ("watch = 3", "must be a table"),
             ("top 3", "is not TOML"),
+            ("--top 3", "write each option as NAME = VALUE"),
         ] {
             let error = config(text).unwrap_err();
             assert!(error.contains(cause) && error.contains("config.toml"), "{text}: {error}");

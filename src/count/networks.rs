@@ -2,6 +2,7 @@
 //! MaxMind (GeoLite2, IPinfo and others).
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +23,23 @@ struct Database {
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("'{}' is no database of networks (mmdb) that can be read", path.display())]
-pub struct NetworksError {
-    path: PathBuf,
-    source: MaxMindDbError,
+pub enum NetworksError {
+    /// The file cannot be opened or read.
+    #[error("cannot read the database of networks '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// The file is damaged, or of another kind.
+    #[error("'{}' is no database of networks (mmdb) that can be read", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: MaxMindDbError,
+    },
 }
 
 /// The entry of a network in a database. The field names are those of GeoLite2 and of IPinfo.
@@ -73,7 +87,8 @@ impl Networks {
             let path = path.as_ref().to_path_buf();
             match Reader::open_readfile(&path) {
                 Ok(reader) => Ok(Database { path, reader, failures: AtomicU64::new(0) }),
-                Err(source) => Err(NetworksError { path, source }),
+                Err(MaxMindDbError::Io(source)) => Err(NetworksError::Read { path, source }),
+                Err(source) => Err(NetworksError::Format { path, source }),
             }
         };
         let databases = paths.iter().map(open).collect::<Result<_, _>>()?;
