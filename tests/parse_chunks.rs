@@ -509,6 +509,31 @@ fn an_accept_behind_the_cut_of_a_line_is_unreadable() {
     }
 }
 
+/// A terminal has wrapped some lines of the log.
+#[test]
+fn a_wrapped_call_over_the_end_of_a_part_is_joined() {
+    let log = (0..40)
+        .map(|n| {
+            format!(
+                "7 10:54:{n:02} close(5) = 0\n7 10:54:{n:02} accept4(3, {{sa_family=AF_INET, sin_po\n\
+                 rt=htons(4{n:03}), sin_addr=inet_addr(\"127.0.0.\n{n}\")}}, [16], 0) = 5\n"
+            )
+        })
+        .collect::<String>();
+    let whole = read(log.as_bytes(), 1, None);
+    assert_eq!((whole.0.len(), whole.1), (40, 0));
+    for chunk in 30..400 {
+        for threads in [1, 2] {
+            assert_eq!(read(log.as_bytes(), threads, Some(chunk)), whole, "{threads} {chunk}");
+        }
+    }
+    let long = log.repeat(80);
+    let (found, unreadable, _) = read_stream(long.as_bytes());
+    assert_eq!((found.len(), unreadable), (3200, 0));
+    let (found, unreadable, _) = read_with(&gzip(long.as_bytes()), &options("strace", 1, None));
+    assert_eq!((found.len(), unreadable), (3200, 0));
+}
+
 /// The listener is bound to all addresses, and the next part has the connection's own.
 #[test]
 fn a_local_address_is_waited_for_over_the_end_of_a_part() {

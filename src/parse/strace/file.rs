@@ -1,6 +1,7 @@
 //! Reads one file into a [`Log`]: in several threads where its parts can be read in any order,
 //! else as it comes.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,7 @@ use super::block::{Block, Given};
 use super::block_reader;
 use super::compact::{Briefs, CompactAccept};
 use super::log::{Log, connection};
-use super::rescue;
+use super::{rescue, wrapped};
 use crate::Connection;
 use crate::Sink;
 use crate::parse::Options;
@@ -44,25 +45,63 @@ pub(super) fn read(
         Some(plain) => in_parts(&plain, log, options, sink, threads),
         // Nobody waits for what comes next, as in a pipe.
         None if input.modified().is_some() => converted(input, log, options, sink),
-        None => {
-            let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
-            let mut dates = log.dates();
-            let mut passed = PassedAccept::default();
-            lines::pieces(input, |piece| {
-                match piece {
-                    Piece::Lines(text, at) => {
-                        passed = PassedAccept::default();
-                        block.clear();
-                        block_reader::read(&mut block, text);
-                        log.take(&mut block, at);
-                        give(&mut block, log.base(), &mut dates, |c| sink.take(c));
-                    }
-                    Piece::Rest(text) if passed.is_first(text) => log.passed_accept(),
-                    Piece::Rest(_) => {}
-                }
-                sink.pause();
-            })
+        None => as_it_comes(input, log, options, sink),
+    }
+}
+
+/// Reads a stream.
+fn as_it_comes(
+    input: &mut Input,
+    log: &mut Log,
+    options: &Options,
+    sink: &mut dyn Sink,
+) -> io::Result<()> {
+    let mut block = Block { want_comms: options.requested.comm, ..Block::default() };
+    let mut dates = log.dates();
+    let mut take = |text: &[u8], at, log: &mut Log, sink: &mut dyn Sink| {
+        block.clear();
+        block_reader::read(&mut block, text);
+        log.take(&mut block, at);
+        give(&mut block, log.base(), &mut dates, |c| sink.take(c));
+    };
+    let (mut passed, mut open) = (PassedAccept::default(), OpenEnd::default());
+    let end = lines::pieces(input, |piece| {
+        match piece {
+            Piece::Lines(text, at) => {
+                passed = PassedAccept::default();
+                let (text, at) = open.hold(text, at);
+                take(&text, at, log, sink);
+            }
+            Piece::Rest(text) if passed.is_first(text) => log.passed_accept(),
+            Piece::Rest(_) => {}
         }
+        sink.pause();
+    });
+    take(&open.text, open.at, log, sink);
+    end
+}
+
+/// The first lines of a wrapped call, until the others are there.
+#[derive(Default)]
+struct OpenEnd {
+    text: Vec<u8>,
+    at: u64,
+}
+
+impl OpenEnd {
+    /// Returns the lines in `text`, which is at `at`, behind those that were held, and holds back the first lines of a
+    /// wrapped call at its end.
+    fn hold<'a>(&mut self, text: &'a [u8], at: u64) -> (Cow<'a, [u8]>, u64) {
+        let (mut text, at) = match std::mem::take(self) {
+            OpenEnd { text: held, .. } if held.is_empty() => (Cow::Borrowed(text), at),
+            held => (Cow::Owned([&held.text, text].concat()), held.at),
+        };
+        let length = text.len() - wrapped::open_end(&text);
+        if length < text.len() {
+            *self = OpenEnd { text: text[length..].to_vec(), at: at + length as u64 };
+            text.to_mut().truncate(length);
+        }
+        (text, at)
     }
 }
 
@@ -100,18 +139,21 @@ fn converted(
     let (send, receive) = mpsc::sync_channel::<(Vec<u8>, Option<u64>)>(WAITING_BLOCKS);
     let end = thread::scope(|scope| {
         let convert = move || {
-            let mut passed = PassedAccept::default();
-            lines::pieces(input, |piece| {
+            let (mut passed, mut open) = (PassedAccept::default(), OpenEnd::default());
+            let end = lines::pieces(input, |piece| {
                 // The other side ends before this one only if it panics.
                 let _ = match piece {
                     Piece::Lines(text, at) => {
                         passed = PassedAccept::default();
-                        send.send((text.to_vec(), Some(at)))
+                        let (text, at) = open.hold(text, at);
+                        send.send((text.into_owned(), Some(at)))
                     }
                     Piece::Rest(text) if passed.is_first(text) => send.send((Vec::new(), None)),
                     Piece::Rest(_) => Ok(()),
                 };
-            })
+            });
+            let _ = send.send((open.text, Some(open.at)));
+            end
         };
         let convert = thread::Builder::new().spawn_scoped(scope, convert)?;
         for (text, at) in receive {
@@ -170,6 +212,10 @@ struct Job {
     buffer: Vec<u8>,
     /// Where the lines of the part are in it.
     lines: Range<usize>,
+    /// The first lines of a wrapped call at their end, which the next part has to read.
+    open: OpenEnd,
+    /// Whether no lines follow.
+    is_last: bool,
     block: Block,
     at: u64,
     base: Base,
@@ -186,16 +232,32 @@ impl Job {
         let (from, to) = lines::load(plain, start, chunk, &mut self.buffer)?;
         // The buffer begins one byte before the part, to tell whether a line begins there.
         let begin = start - u64::from(start > 0);
-        self.at = begin + from as u64;
-        self.lines = from..to;
-        let text = &self.buffer[from..to];
-        block_reader::read(&mut self.block, text);
         let end = begin + to as u64;
+        self.is_last = end >= plain.len;
+        self.set_lines(begin + from as u64, from..to);
+        let text = &self.buffer[from..to];
+        block_reader::read(&mut self.block, &self.buffer[self.lines.clone()]);
         if text.last().is_some_and(|b| !lines::is_end(*b)) && end < plain.len {
             let mut passed = PassedAccept::default();
             lines::rest(plain, end, |text| self.passed_accept |= passed.is_first(text))?;
         }
         Ok(())
+    }
+
+    /// Takes these lines of the buffer, which are at `at` of the file, without an open end.
+    fn set_lines(&mut self, at: u64, lines: Range<usize>) {
+        let open = if self.is_last { 0 } else { wrapped::open_end(&self.buffer[lines.clone()]) };
+        let end = lines.end - open;
+        let text = self.buffer[end..lines.end].to_vec();
+        self.open = OpenEnd { text, at: at + (end - lines.start) as u64 };
+        (self.at, self.lines) = (at, lines.start..end);
+    }
+
+    /// Takes the first lines of a wrapped call that the part before held.
+    fn prepend(&mut self, first: &OpenEnd) {
+        let own = self.lines.start..self.lines.end + self.open.text.len();
+        self.buffer = [&first.text, &self.buffer[own]].concat();
+        self.set_lines(first.at, 0..self.buffer.len());
     }
 }
 
@@ -212,6 +274,7 @@ fn in_parts(
     let again = AtomicU32::new(0);
     let parts = Parts::new(plain.len, options.chunk, threads);
     let mut failed = None;
+    let mut open = OpenEnd::default();
     parallel::run(
         parts.threads,
         sink,
@@ -227,12 +290,17 @@ fn in_parts(
                 true
             },
             in_order: |job: &mut Job| {
-                if log.takes_brief(&job.block) {
+                let is_joined = !open.text.is_empty();
+                if is_joined {
+                    job.prepend(&open);
+                }
+                open = std::mem::take(&mut job.open);
+                if !is_joined && log.takes_brief(&job.block) {
                     if !job.block.briefs.is_empty() {
                         again.store(0, Ordering::Relaxed);
                     }
                 } else {
-                    again.fetch_add(1, Ordering::Relaxed);
+                    again.fetch_add(u32::from(!is_joined), Ordering::Relaxed);
                     job.block.clear();
                     job.block.briefs.requested = false;
                     block_reader::read(&mut job.block, &job.buffer[job.lines.clone()]);
@@ -254,6 +322,8 @@ fn in_parts(
             end: Coalescer::end,
         },
     );
+    // The file has become shorter.
+    log.unreadable += u64::from(!open.text.is_empty());
     failed.map_or(Ok(()), Err)
 }
 

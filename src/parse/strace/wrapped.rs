@@ -59,6 +59,24 @@ pub(super) fn may_begin(line: &[u8]) -> bool {
         && !clean::is_dirty(line)
 }
 
+/// How many of the last bytes of `text`, all of them whole lines, may be the first lines of a wrapped call whose others
+/// follow.
+pub(super) fn open_end(text: &[u8]) -> usize {
+    let (mut begin, mut open) = (text.len(), 0);
+    for _ in 1..MAX_LINES {
+        let Some((last, before)) = text[..begin].split_last() else { break };
+        if !lines::is_end(*last) {
+            break;
+        }
+        let end = begin - 1;
+        begin = memchr::memrchr2(b'\n', 0, before).map_or(0, |n| n + 1);
+        if may_begin(&text[begin..end]) && join(&text[begin..]).is_none() {
+            open = text.len() - begin;
+        }
+    }
+    open
+}
+
 /// Whether a space follows a part of a call that ends like `text`.
 fn ends_at_space(text: &[u8]) -> bool {
     text.last().is_some_and(|b| b",>)".contains(b)) || text.ends_with(b" =")
@@ -120,6 +138,24 @@ mod tests {
             let text_length = text.len();
             assert_eq!(joined(&format!("{text}{REST}")), Some((want.to_owned(), text_length)));
         }
+    }
+
+    #[test]
+    fn the_first_lines_of_a_wrapped_call_are_an_open_end() {
+        const BEFORE: &str = "close(7) = 0\n";
+        const LINES: [&str; 3] = [
+            "7 accept(5, {sa_family=AF_INET, sin_port=htons(40\n",
+            "00), sin_addr=inet_addr(\"192.\n",
+            "0.2.1\")}, [16]) = 9\n",
+        ];
+        for number in 0..=LINES.len() {
+            let first = LINES[..number].concat();
+            let want = if number == LINES.len() { 0 } else { first.len() };
+            assert_eq!(open_end(format!("{BEFORE}{first}").as_bytes()), want);
+            assert_eq!(open_end(first.as_bytes()), want);
+        }
+        // Its end is not there: a line that is too long, or the end of the log.
+        assert_eq!(open_end(LINES[0].trim_end().as_bytes()), 0);
     }
 
     #[test]
