@@ -75,7 +75,9 @@ pub fn children(pid: u32) -> Vec<u32> {
 
 /// The processes of a session, without those that have ended and wait to be reaped.
 pub fn session_members(sid: u32) -> Vec<u32> {
-    let alive = |pid: &u32| !matches!(state(&pid.to_string()), None | Some('Z' | 'X'));
+    // A first thread that has ended is a zombie, while others still hold the sockets of the process.
+    let is_alive = |thread: &String| !matches!(state(thread), None | Some('Z' | 'X'));
+    let alive = |pid: &u32| threads(*pid).iter().any(is_alive);
     session_processes(sid).into_iter().filter(alive).collect()
 }
 
