@@ -48,7 +48,7 @@ pub(super) struct Sorted<'a> {
     /// Inputs whose path does not tell the machine, although it is to.
     pub unnamed: Vec<String>,
     options: &'a Options,
-    /// Sizes and beginnings of the files, each with its name.
+    /// The files by their first bytes.
     known: HashMap<Vec<u8>, Vec<KnownFile>>,
 }
 
