@@ -37,7 +37,7 @@ impl<B: Default> Default for Job<B> {
 /// Reads `input` to its end. `read` reads whole lines, each by itself, and
 /// `in_order` makes connections of the result. Both must give the same result however the lines are
 /// divided.
-pub(super) fn read<B: Default>(
+pub(super) fn read<B: Default + Send>(
     input: &mut Input,
     cx: &mut Context<'_>,
     read: impl Fn(&[u8], &mut B) + Sync,
