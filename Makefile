@@ -76,7 +76,7 @@ soak: test-needs ## faults and detaches by the hundred, attaching for SOAK_SECON
 		$(CARGO) test --locked --test trace -- --test-threads 1 under_load a_killed_tracer
 	env --default-signal=HUP,INT,QUIT TCPTALLY_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults
 	env --default-signal=HUP,INT,QUIT SOAK_SECONDS=$(SOAK_SECONDS) \
-		$(CARGO) test --locked --test faults -- --ignored --nocapture soak::
+		$(CARGO) test --release --locked --test faults -- --ignored --nocapture soak::
 
 bench: ## speed of parse against gawk, grep, tcpdump (PERCENT of the full sizes, MEGABYTES of each shape), and of a line
 	@benches/parse.sh $(PERCENT)

@@ -12,6 +12,11 @@ fn soak_time() -> Duration {
     Duration::from_secs(asked.unwrap_or(20))
 }
 
+/// Whether a pair is tried: those of which `SOAK_ENGINES` has the engine that stays, or all.
+fn is_asked(stays: &str) -> bool {
+    std::env::var("SOAK_ENGINES").map_or(true, |engines| engines.split(' ').any(|e| e == stays))
+}
+
 /// A tracer that stays beside others that come and go, by engine.
 const PAIRS: [(&str, &[&str]); 3] =
     [("sample", &["perf", "syscall"]), ("perf", &["sample"]), ("syscall", &["sample"])];
@@ -41,7 +46,9 @@ fn a_thread_per_connection_is_attached_to_and_detached_from_for_hours_under_load
 fn soak_each_pair(name: &str, server: impl Fn(&Stage) -> Option<Server>) {
     let stage = Stage::get();
     let user = User::plain();
-    for (stays, come) in PAIRS.into_iter().filter(|(s, _)| attach_to(user).contains(s)) {
+    for (stays, come) in
+        PAIRS.into_iter().filter(|(s, _)| attach_to(user).contains(s) && is_asked(s))
+    {
         let server = need!(server(&stage), name, "it cannot be started");
         soak(&stage, user, server, stays, come, &format!("{name}, {stays} stays"));
     }
@@ -52,13 +59,13 @@ fn soak(stage: &Stage, user: User, server: Server, stays: &str, come: &[&str], w
     let pid = attached.plain.pid.to_string();
     let load = attached.server.clients(1, 200, 20).at_once(4).keep_coming();
     let begin = Instant::now();
-    let mut visits = 0u64;
+    let (mut visits, mut full) = (0u64, 0u64);
     let mut early = None;
     while begin.elapsed() < soak_time() {
         let engine = come[visits as usize % come.len()];
-        let bounds = visit_for_a_while(stage, user, engine, &pid, &load);
-        if let Err(error) = bounds {
-            panic!("{what}, visit {visits} of {engine}: {error}");
+        match visit_for_a_while(stage, user, engine, &pid, &load) {
+            Ok(was_full) => full += u64::from(was_full),
+            Err(error) => panic!("{what}, visit {visits} of {engine}: {error}"),
         }
         visits += 1;
         assert!(!load.has_failed(), "{what}, visit {visits}: a client was not served");
@@ -75,8 +82,8 @@ fn soak(stage: &Stage, user: User, server: Server, stays: &str, come: &[&str], w
     attached.assert_unharmed(what);
     let early = early.unwrap_or(late);
     eprintln!(
-        "{what}: {total} connections, {} without a peer, {visits} times attached and detached, \
-         memory {} to {} KiB, {} to {} descriptors",
+        "{what}: {total} connections, {} without a peer, {visits} times attached and detached \
+         ({full} with a full ring buffer), memory {} to {} KiB, {} to {} descriptors",
         report.number("unknown_peer"),
         early.0,
         late.0,
@@ -89,14 +96,15 @@ fn soak(stage: &Stage, user: User, server: Server, stays: &str, come: &[&str], w
 }
 
 /// Attaches, counts for two seconds, detaches; the count lies between what was answered while it
-/// was certainly attached and what was while it may have been.
+/// was certainly attached and what was while it may have been. Returns whether the report says that the ring buffer
+/// was full: all tracers of a user share the memory for it. What it calls lost counts then.
 fn visit_for_a_while(
     stage: &Stage,
     user: User,
     engine: &str,
     pid: &str,
     load: &Load,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     const UNDER_WAY: u64 = 4;
     let before = load.so_far();
     let mut run = Run::attach(stage, user, &["--engine", engine, "-p", pid], &[]);
@@ -106,9 +114,10 @@ fn visit_for_a_while(
     let report = run.end_attached();
     let after = load.so_far();
     let (least, most) = ((last - first).saturating_sub(UNDER_WAY), after - before + UNDER_WAY);
-    let told = report.number("total");
-    if report.0["complete"] != true || !(least..=most).contains(&told) {
+    let was_full = report.0["warnings"].to_string().contains("ring buffer was full");
+    let told = report.number("total") + report.number("lost");
+    if report.0["complete"] == was_full || !(least..=most).contains(&told) {
         return Err(format!("{told} told, {least} to {most} made: {}", report.0));
     }
-    Ok(())
+    Ok(was_full)
 }
