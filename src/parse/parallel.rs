@@ -65,6 +65,25 @@ impl<J: Default> Queue<J> {
         }
     }
 
+    /// Takes a part that was read. If it is not a part, there are no more.
+    fn put(&self, part: u64, job: J, is_part: bool) {
+        self.change(|state| match (is_part, state.stopped) {
+            (true, false) => state.ready.push((part, job)),
+            (true, true) => {}
+            (false, _) => state.exhausted = true,
+        });
+    }
+
+    /// Ends the turn of a part; without `more`, the work too.
+    fn end_turn(&self, more: bool) {
+        self.change(|state| {
+            state.in_turn = false;
+            if !more {
+                state.stop();
+            }
+        });
+    }
+
     fn task(&self) -> Task<J> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -94,13 +113,6 @@ impl<J> State<J> {
         let job = self.free.pop()?;
         self.unread += 1;
         Some(Task::Read(self.unread - 1, job))
-    }
-
-    /// Takes a part that was read.
-    fn put(&mut self, part: u64, job: J) {
-        if !self.stopped {
-            self.ready.push((part, job));
-        }
     }
 
     /// Ends the work: what has not had its turn is not used.
@@ -234,10 +246,8 @@ pub(super) fn run<J, H, R, O, G, A, E>(
             let (part, mut job) = match queue.task() {
                 Task::End => break,
                 Task::Read(part, mut job) => {
-                    match read(part, &mut job) {
-                        true => queue.change(|state| state.put(part, job)),
-                        false => queue.change(|state| state.exhausted = true),
-                    }
+                    let is_part = read(part, &mut job);
+                    queue.put(part, job, is_part);
                     continue;
                 }
                 Task::InOrder(part, job) => (part, job),
@@ -246,12 +256,7 @@ pub(super) fn run<J, H, R, O, G, A, E>(
                 let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
                 in_order(&mut job)
             };
-            queue.change(|state| {
-                state.in_turn = false;
-                if !more {
-                    state.stop();
-                }
-            });
+            queue.end_turn(more);
             give(&mut job, &mut held, &mut *mine);
             if ordered {
                 end(&mut held, &mut *mine);
