@@ -17,7 +17,7 @@ use super::deduplicate::{Deduplicator, Give, PacketKind, PacketObservation, WITH
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
-use super::timestamp::{self, Calendar, Dated, Stamp};
+use super::timestamp::{self, Calendar, Dated, SECOND, Stamp};
 use crate::model::plural;
 use crate::{RecordTime, ShortfallKind};
 
@@ -71,10 +71,49 @@ enum Clocks {
     First,
 }
 
+/// Finds where times of day follow differences, because the text of another run of tcpdump does.
+#[derive(Clone, Copy, Debug, Default)]
+struct DayFinder {
+    /// The clock times before.
+    last: i64,
+    /// Number of clock times so far.
+    seen: u64,
+    /// How many of the last ones may be times of day: they are large, and one follows the other closely.
+    alike: u64,
+}
+
+/// A difference is rarely larger, and a time of day mostly is.
+const MIN_TIME_OF_DAY: i64 = 3600 * SECOND;
+
+/// The next packet comes mostly within this time.
+const MAX_PAUSE: i64 = 10 * SECOND;
+
+/// So many times in a row are times of day.
+const MIN_TIMES_OF_DAY: u64 = 3;
+
+impl DayFinder {
+    /// Takes the next clock time. Returns the number of those before the first time of day, if it is one.
+    fn take(&mut self, ns: i64) -> Option<u64> {
+        let is_near = (0..=MAX_PAUSE).contains(&(ns - self.last));
+        self.alike = if ns < MIN_TIME_OF_DAY {
+            0
+        } else if is_near {
+            self.alike + 1
+        } else {
+            1
+        };
+        (self.last, self.seen) = (ns, self.seen + 1);
+        (self.alike >= MIN_TIMES_OF_DAY).then(|| self.seen - self.alike)
+    }
+}
+
 impl Clocks {
     /// Differences begin with 0; those to the first packet never go back.
-    fn of(head: &[u8], prefixes: &Layers) -> Clocks {
+    ///
+    /// Also returns the number of those before the first time of day, if there are some behind differences.
+    fn of(head: &[u8], prefixes: &Layers) -> (Clocks, Option<u64>) {
         let (mut first, mut last, mut back, mut n) = (None, 0, false, 0);
+        let (mut days, mut differences) = (DayFinder::default(), None);
         lines::each(head, |text, _| {
             // The last line may be cut in its time.
             if let (Stamp::Clock(ns), [_, ..]) = line::stamp(prefixes.strip(text).1) {
@@ -82,12 +121,13 @@ impl Clocks {
                 back |= ns < last;
                 last = ns;
                 n += 1;
+                differences = differences.or(days.take(ns));
             }
         });
         match first {
-            Some(0) if back || n < 2 => Clocks::Before,
-            Some(0) => Clocks::First,
-            _ => Clocks::Day,
+            Some(0) if back || n < 2 => (Clocks::Before, differences),
+            Some(0) => (Clocks::First, None),
+            _ => (Clocks::Day, None),
         }
     }
 
@@ -104,6 +144,9 @@ impl Clocks {
 struct LineForm {
     prefixes: Layers,
     clocks: Clocks,
+    /// How many clock times there are before the first time of day, if the text begins with differences and the head shows
+    /// it.
+    differences: Option<u64>,
     /// Whether packets in the beginning of the text have stamps of their own.
     is_stamped: bool,
 }
@@ -112,9 +155,9 @@ impl LineForm {
     fn of(head: &[u8]) -> LineForm {
         let head = lines::without_terminal_sequences(head);
         let prefixes = prefix::of(&head);
-        let clocks = Clocks::of(&head, &prefixes);
+        let (clocks, differences) = Clocks::of(&head, &prefixes);
         let is_stamped = prefix::is_stamped(&head, &prefixes);
-        LineForm { prefixes, clocks, is_stamped }
+        LineForm { prefixes, clocks, differences, is_stamped }
     }
 
     /// The stamp of a line: its own, or that of a prefix.
@@ -137,6 +180,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             calendar,
             packets: Packets::of_text(look.is_stamped),
             look,
+            days: DayFinder::default(),
             time: None,
             seen: &mut seen,
             deduplicator: &mut deduplicator,
@@ -176,17 +220,28 @@ struct Seen {
     hidden: u64,
     cut: u64,
     dropped: u64,
+    /// Packets whose times of day were taken for the times since the packets before.
+    misread: u64,
 }
 
 impl Seen {
     fn report(&self, name: &str, cx: &mut Context<'_>) {
-        let Seen { quick, blocked, flagged, without_data, others, hidden, cut, dropped } = *self;
+        let Seen { quick, blocked, flagged, without_data, others, hidden, cut, dropped, misread } =
+            *self;
         let is_shown = quick + blocked + hidden + cut > 0;
         let without_tcp =
             "no packet in it is of TCP, so nothing shows that such packets were captured";
         cx.require_evidence(is_shown || flagged || others == 0, name, without_tcp);
         cx.require_evidence(is_shown || !flagged || without_data, name, WITHOUT_SYN);
         cx.status.record_unreadable_lines(name, cut);
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            misread,
+            format!(
+                "{name}: times of day follow times since the packet before (tcpdump -ttt), and a connection of the {misread} \
+                 packets at the change may count twice; put the text of each run into a file of its own"
+            ),
+        );
         if blocked > 0 {
             let syns = plural(blocked, "SYN that pf blocked is", "SYNs that pf blocked are");
             cx.status.warn(format!("{name}: {syns} left out"));
@@ -229,6 +284,7 @@ struct Text<'a> {
     calendar: Calendar,
     look: LineForm,
     packets: Packets,
+    days: DayFinder,
     /// Of the line read last that had a stamp.
     time: Option<RecordTime>,
     seen: &'a mut Seen,
@@ -252,10 +308,26 @@ impl Text<'_> {
             match stamp {
                 Stamp::None if outer == Stamp::None || read == Line::Other => {}
                 Stamp::None => self.time = self.calendar.record_time(outer),
-                own => self.time = self.calendar.record_time(self.look.clocks.stamp(own)),
+                own => {
+                    self.see_clock(own);
+                    self.time = self.calendar.record_time(self.look.clocks.stamp(own));
+                }
             }
         }
         self.take(read, id);
+    }
+
+    /// Notes from where on clock times are times of day.
+    fn see_clock(&mut self, stamp: Stamp) {
+        let (Clocks::Before, Stamp::Clock(ns)) = (self.look.clocks, stamp) else { return };
+        let late = self.days.take(ns).is_some();
+        if self.look.differences.is_some_and(|n| self.days.seen > n) {
+            self.look.clocks = Clocks::Day;
+        } else if late {
+            // The packets before were taken to be hours apart.
+            self.look.clocks = Clocks::Day;
+            self.seen.misread += MIN_TIMES_OF_DAY - 1;
+        }
     }
 
     /// Takes a line that does not end: tcpdump was killed while it wrote.
