@@ -35,6 +35,9 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
 /// The member that holds the tuples.
 const TUPLES: &[u8] = b"\"flowTuples\"";
 
+/// Longer lines of other records are left out.
+const MAX_OTHER_LINE: usize = 64 * 1024;
+
 /// No tuple is longer.
 const MAX_TUPLE: usize = 512;
 
@@ -114,6 +117,10 @@ const CUT: &[u8] = b"000000000,,,,,T,I,A,B\n";
 struct Tuples {
     /// A text that is open.
     text: Option<Vec<u8>>,
+    /// The line so far, if it began outside of all objects and has no tuple. Such a line is of another record.
+    line: Option<Vec<u8>>,
+    /// A tuple was found, so that the format can be recognised whatever follows.
+    has_found: bool,
     nesting: Nesting,
 }
 
@@ -143,6 +150,11 @@ impl Nesting {
         }
     }
 
+    /// Whether nothing is open.
+    fn is_between(&self) -> bool {
+        self.depth == 0 && !self.in_text
+    }
+
     /// Whether the text that ends here was cut off at its beginning or end.
     fn is_cut(&self) -> bool {
         self.depth > 0 || self.in_text || self.lacks_beginning
@@ -152,15 +164,27 @@ impl Nesting {
 impl Convert for Tuples {
     fn convert(&mut self, raw: &[u8], text: &mut Vec<u8>) {
         for byte in raw {
+            self.line = self.line.take().filter(|line| line.len() < MAX_OTHER_LINE);
+            if let Some(line) = &mut self.line {
+                line.push(*byte);
+            }
             self.nesting.take(*byte);
             if matches!(byte, b'"' | b'\\') {
                 if let Some(tuple) = self.text.take().filter(|text| is_tuple(text)) {
                     text.extend_from_slice(&tuple);
                     text.push(b'\n');
+                    self.has_found = true;
+                    self.line = None;
                 }
                 self.text = (*byte == b'"').then(Vec::new);
             } else if let Some(open) = self.text.as_mut().filter(|open| open.len() < MAX_TUPLE) {
                 open.push(*byte);
+            }
+            if *byte == b'\n' {
+                let is_between = self.nesting.is_between();
+                let line = self.line.take().filter(|_| is_between && self.has_found);
+                text.extend(line.into_iter().flatten());
+                self.line = is_between.then(Vec::new);
             }
         }
         if raw.is_empty() && self.nesting.is_cut() {
@@ -226,6 +250,11 @@ mod tests {
         let mut out = String::new();
         convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
         assert_eq!(out, "1,x,y\n2,x,y\n3,x,y\n");
+        let others = "a line \"of another\" log\n{\"event_type\":\"flow\"}\n";
+        let text = format!("{text}\n{others}{{\n\"flowTuples\":[\n\"4,x,y\"\n]\n}}\n{others}");
+        let mut out = String::new();
+        convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
+        assert_eq!(out, format!("1,x,y\n2,x,y\n3,x,y\n{others}4,x,y\n{others}"));
     }
 
     #[test]

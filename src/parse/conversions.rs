@@ -1,5 +1,7 @@
 //! The registry of conversions: they restore a record that another program has put into a form of its own.
 
+use std::io::{Cursor, Read};
+
 use super::decoration::{
     csv_fields, escaped, line_numbers, one_line, pasted, quoted_printable, tags,
 };
@@ -25,11 +27,37 @@ const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
     of_csv_fields,
     of_line_numbers,
     of_freebsd_truss,
-    |text| text.of_no_format(azure::has_tuples, azure::convert),
-    |text| text.of_no_format(audit::events::has_records, audit::events::convert),
-    |text| text.of_no_format(vpc_csv::is_csv, vpc_csv::convert),
+    of_no_format,
     of_paste,
 ];
+
+/// A conversion, and whether a text has what it converts.
+type Needed = (fn(&[u8]) -> bool, Conversion);
+
+/// Conversions of texts that no format recognises.
+const OF_NO_FORMAT: [Needed; 3] = [
+    (azure::has_tuples, azure::convert),
+    (audit::events::has_records, audit::events::convert),
+    (vpc_csv::is_csv, vpc_csv::convert),
+];
+
+/// Records in `text` that must be converted, each from its first line on.
+pub(super) fn of_lines(text: &[u8]) -> Vec<Vec<u8>> {
+    let converted = |(is_needed, conversion): &Needed| {
+        let mut at = 0;
+        let mut lines = text.split_inclusive(|b| *b == b'\n');
+        lines.find(|line| {
+            let found = is_needed(line);
+            at += if found { 0 } else { line.len() };
+            found
+        })?;
+        let mut out = Vec::new();
+        // Memory is read without errors.
+        let _ = conversion(Box::new(Cursor::new(text[at..].to_vec()))).read_to_end(&mut out);
+        Some(out)
+    };
+    OF_NO_FORMAT.iter().filter_map(converted).collect()
+}
 
 /// Converts an input if that is needed to read it, or to read all of it. Returns whether it did. `format` is what
 /// it looks like now.
@@ -55,11 +83,6 @@ impl Text<'_> {
         self.format.is_some_and(|format| format.name == strace::FORMAT.name)
     }
 
-    /// A conversion of a text of no known format.
-    fn of_no_format(&self, is_needed: fn(&[u8]) -> bool, to: Conversion) -> Option<Conversion> {
-        (self.format.is_none() && is_needed(self.head)).then_some(to)
-    }
-
     /// Whether what stands behind a mark within a line is another line of this log. Marks in strings of strace are
     /// text of the traced program.
     fn has_line(&self, line: &[u8]) -> bool {
@@ -69,6 +92,11 @@ impl Text<'_> {
             None => recognise(line).is_some_and(|format| format.is_text),
         }
     }
+}
+
+fn of_no_format(text: &Text<'_>) -> Option<Conversion> {
+    let found = OF_NO_FORMAT.iter().find(|(is_needed, _)| is_needed(text.head));
+    found.filter(|_| text.format.is_none()).map(|(_, conversion)| *conversion)
 }
 
 fn of_mail(text: &Text<'_>) -> Option<Conversion> {

@@ -23,6 +23,13 @@ pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
     Box::new(Converted::new(raw, JsonLines::default()))
 }
 
+/// `text` with each JSON object in a line of its own.
+pub(crate) fn divide(text: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(text.len());
+    JsonLines::default().convert(text, &mut lines);
+    lines
+}
+
 /// Leaves out the line feeds and the blanks between the parts of an object, and the array around
 /// the objects. Text outside of objects stays in lines of its own.
 #[derive(Default)]

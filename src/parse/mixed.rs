@@ -2,20 +2,22 @@
 //!
 //! Each input is sampled, see [`samples`](super::input::samples). Lines that its own reader
 //! knows or its format recognises are dropped. If another format recognises one of the others, its reader reads them.
-//! If that finds a connection, the record is reported as not complete.
+//! If that finds a connection, the record is reported as not complete. The same is done with what stands in JSON objects
+//! among them, or must be converted to be read, and with the reader of the record itself: some formats have several
+//! forms, and a reader reads the one that a record begins with.
 //!
 //! Of the rest, lines with two addresses may describe connections, too: if the reader found none at all, or if the line
 //! would be one of the record without what stands before it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cut_line;
 use super::host::has_two_addresses;
-use super::input::Input;
 use super::input::samples::Samples;
-use super::lines;
+use super::input::{Input, unwrap_line};
 use super::reader::{Context, Options, RecordFormat};
 use super::registry::FORMATS;
-use super::{bcc, mongodb, server_log, strace};
+use super::{bcc, conversions, json_lines, lines, mongodb, server_log, strace};
 use crate::model::plural;
 use crate::{Connection, ShortfallKind, SourceStatus};
 
@@ -57,38 +59,140 @@ pub(super) fn report_other_formats(
     if !own.is_text {
         return;
     }
-    let mut rest = Vec::new();
+    let accounts = ACCOUNTING.contains(&own.name);
+    let mut all = Vec::new();
+    let mut cut = 0;
     for samples in samples {
         let samples = std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));
-        let sampled = samples.into_pieces().join(&b'\n');
-        lines::each(&lines::without_terminal_sequences(&sampled), |line, _| {
-            if !line.is_empty() && !(tests.is_own)(line) {
-                rest.extend_from_slice(line);
-                rest.push(b'\n');
-            }
-        });
+        let pieces = samples.into_pieces();
+        if let Some(first) = pieces.first().filter(|_| !accounts) {
+            let first = lines::without_terminal_sequences(first);
+            cut += u64::from(cut_line::begins_within_line(&first, &tests.is_own));
+        }
+        all.extend_from_slice(&lines::without_terminal_sequences(&pieces.join(&b'\n')));
+        all.push(b'\n');
     }
-    if rest.is_empty() {
+    if cut > 0 && status.is_complete() {
+        let text = format!(
+            "{name}: the beginning of {} cut off, and {} may describe {}",
+            if cut == 1 {
+                "the first line is".into()
+            } else {
+                format!("the first lines of {cut} files is")
+            },
+            if cut == 1 { "it" } else { "they" },
+            if cut == 1 { "a connection" } else { "connections" },
+        );
+        status.record_shortfall(ShortfallKind::UnreadableLines, cut, text);
+    }
+    let known = KnownLines::of(&all, &tests.is_own);
+    if known.rest.trim_ascii().is_empty() {
         return;
     }
+    report_readable(name, own, &all, &known, options, status);
+    if !accounts && status.is_complete() {
+        report_hidden(name, own, tests, &known.rest, found, status);
+    }
+}
+
+/// Lines that were sampled, by whether the record's own reader knows them.
+#[derive(Default)]
+struct KnownLines {
+    own: Vec<u8>,
+    rest: Vec<u8>,
+    /// The lines of `own` that stand before lines of `rest`: headings of another form may be among them.
+    leads: Vec<u8>,
+    /// Both, in their order.
+    led: Vec<u8>,
+}
+
+impl KnownLines {
+    fn of(all: &[u8], is_own: impl Fn(&[u8]) -> bool) -> KnownLines {
+        let mut known = KnownLines::default();
+        let push = |text: &mut Vec<u8>, line: &[u8]| {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        };
+        let mut lead: Vec<u8> = Vec::new();
+        lines::each(all, |line, _| {
+            if is_own(line) {
+                push(&mut known.own, line);
+                lead.clear();
+                push(&mut lead, line);
+                return;
+            }
+            known.leads.extend_from_slice(&lead);
+            known.led.append(&mut lead);
+            push(&mut known.led, line);
+            push(&mut known.rest, line);
+        });
+        known
+    }
+}
+
+/// Reports the formats whose readers find connections in lines that the reader of `own` does not know. `all`: what was
+/// sampled.
+fn report_readable(
+    name: &str,
+    own: &RecordFormat,
+    all: &[u8],
+    known: &KnownLines,
+    options: &Options,
+    status: &mut SourceStatus,
+) {
+    let forms = forms(&known.rest);
     // What a server logs of its connections beside another record is there twice.
     let is_other = |format: &RecordFormat| {
         format.is_text
             && ![own.name, server_log::FORMAT.name, mongodb::FORMAT.name].contains(&format.name)
     };
-    let others = FORMATS.iter().filter(|format| is_other(format));
-    for other in others.filter(|format| (format.recognise)(&rest)) {
+    let is_read_by = |format: &RecordFormat| {
+        let mut read = forms.iter().filter(|text| (format.recognise)(text));
+        read.any(|text| finds_connection(format, text, options))
+    };
+    for other in FORMATS.iter().filter(|format| is_other(format) && is_read_by(format)) {
         let text = format!(
             "{name}: read as {}, and connections in its lines of {} ({}) are not counted; put each \
              kind of record into a file of its own",
             own.name, other.name, other.about
         );
-        let has_any = finds_connection(other, &rest, options);
-        status.record_shortfall(ShortfallKind::UnreadInput, has_any.into(), text);
+        status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
-    if !ACCOUNTING.contains(&own.name) && status.is_complete() {
-        report_hidden(name, own, tests, &rest, found, status);
+    if ACCOUNTING.contains(&own.name) || !status.is_complete() {
+        return;
     }
+    let count = |text: &[u8]| connections(own, Input::as_of_file(text), options).len();
+    let is_found = is_read_by(own) || count(&known.led) > count(&known.leads);
+    // Lines that the reader does not know alone may have counted beside others.
+    if is_found && count(all) <= count(&known.own) {
+        let text = format!(
+            "{name}: read as {} ({}) in the form that it begins with, and connections in its lines of another form \
+             are not counted; put each form into a file of its own",
+            own.name, own.about
+        );
+        status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+    }
+}
+
+/// Lines of a record that follows another stand at the end.
+const LAST_LINES: usize = 40;
+
+/// `rest` in all forms in which it may be read: as it is, its end alone, which formats that look at the first lines may
+/// recognise, the lines in JSON objects, and converted.
+fn forms(rest: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = conversions::of_lines(rest);
+    let divided = json_lines::divide(rest);
+    let mut unwrapped = Vec::new();
+    for lines in divided.split(|b| *b == b'\n').filter_map(unwrap_line) {
+        unwrapped.extend_from_slice(&lines);
+    }
+    let last = memchr::memrchr_iter(b'\n', rest).nth(LAST_LINES);
+    forms.extend(last.map(|at| rest[at + 1..].to_vec()));
+    if divided != rest {
+        forms.push(divided);
+    }
+    forms.extend([unwrapped, rest.to_vec()]);
+    forms
 }
 
 /// Reports lines of `rest` that may describe connections.
@@ -121,6 +225,14 @@ fn report_hidden(
 
 /// Whether the reader of `format` finds a connection in `text`.
 fn finds_connection(format: &RecordFormat, text: &[u8], options: &Options) -> bool {
+    // An address alone may stand in the output of any program.
+    connections(format, Input::from_text(text), options)
+        .iter()
+        .any(|c| c.time.is_some() || c.port.is_some() || c.comm.is_some())
+}
+
+/// The connections that the reader of `format` finds in `input`.
+fn connections(format: &RecordFormat, input: Input, options: &Options) -> Vec<Connection> {
     let options = Options { threads: Some(1), ..options.clone() };
     let mut sink: Vec<Connection> = Vec::new();
     let mut context = Context {
@@ -131,7 +243,6 @@ fn finds_connection(format: &RecordFormat, text: &[u8], options: &Options) -> bo
         is_own_line: None,
         is_known_line: None,
     };
-    (format.read)(vec![Input::from_text(text)], &mut context);
-    // An address alone may stand in the output of any program.
-    sink.iter().any(|c| c.time.is_some() || c.port.is_some() || c.comm.is_some())
+    (format.read)(vec![input], &mut context);
+    sink
 }

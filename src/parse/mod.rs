@@ -14,6 +14,7 @@ mod columns;
 mod conntrack;
 mod conversions;
 mod cursor;
+mod cut_line;
 mod decoration;
 mod deduplicate;
 mod detection;

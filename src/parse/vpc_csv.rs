@@ -34,6 +34,10 @@ pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
 }
 
 fn convert_line(line: &[u8], text: &mut Vec<u8>) {
+    // Of another record: the reader must see that it is.
+    if !line.contains(&b',') {
+        return text.extend_from_slice(line);
+    }
     text.extend_from_slice(&words(line).join(&b' '));
     if line.ends_with(b"\n") {
         text.push(b'\n');
@@ -70,6 +74,10 @@ mod tests {
         let want = "interfaceid srcaddr dstaddr tcp-flags day\neni-1 198.51.100.7 192.0.2.77 2 -\n\
             eni-1 \"198.51";
         assert_eq!(out, want);
+        let other = "Nov 22 10:58:42 fw kernel: SRC=198.51.100.7 DST=192.0.2.77\n";
+        let mut out = String::new();
+        convert(Box::new(std::io::Cursor::new(other))).read_to_string(&mut out).unwrap();
+        assert_eq!(out, other);
         assert!(!is_csv(b"srcaddr dstaddr srcport\n") && !is_csv(b"a,b,c\n"));
     }
 }

@@ -148,8 +148,107 @@ fn lines_of_another_format_make_the_report_incomplete() {
     assert!(is_complete, "{warnings}");
 }
 
+fn testdata(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Records whose parts are read in different ways, so that the reader of one does not know the other.
+#[test]
+fn another_form_of_a_format_and_what_must_be_converted_make_the_report_incomplete() {
+    let asa = "asa/asa-9-timestamp/asa.log";
+    let azure = "azure-flow/nsg-v2/PT1H.json";
+    let audit = "audit/auditd-3.0-enriched/audit.log";
+    let athena = "vpc-flow/athena-csv/flow.csv";
+    let gvisor = "gvisor/release-2024-glog/runsc.log";
+    for (first, second) in [
+        (gvisor, "gvisor/json-k8s/runsc.json"),
+        ("tshark/default-4.0/packets.txt", "tshark/wireshark-csv-4.0/packets.csv"),
+        (asa, azure),
+        (azure, asa),
+        (asa, audit),
+        (audit, asa),
+        (audit, athena),
+        (asa, athena),
+        (athena, asa),
+        (gvisor, azure),
+        (azure, "suricata/flow-5/eve.json"),
+        ("tcpdump/hex-and-text/x.txt", asa),
+    ] {
+        let [one, two] = [first, second].map(testdata);
+        for record in [&one, &two] {
+            let report = report_of(record);
+            assert_eq!(report["complete"], true, "{first}, {second}: {report}");
+        }
+        let both = [&one[..], &two].concat();
+        for text in [&both, &gzip(&both)] {
+            let report = report_of(text);
+            assert_eq!(report["complete"], false, "{first}, {second}: {report}");
+            let warnings = report["warnings"].to_string();
+            assert!(
+                warnings.contains("put each") || warnings.contains("could not be read"),
+                "{warnings}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_first_line_without_its_beginning_makes_the_report_incomplete() {
+    for (name, one) in [
+        ("asa", ASA),
+        ("suricata", EVE),
+        ("fortigate", FORTI),
+        ("filterlog", FILTERLOG),
+        ("conntrack", EVENT),
+        ("juniper", JUNIPER),
+        ("paloalto", PALOALTO),
+        ("tcpdump", DUMP),
+        ("falco", FALCO),
+        ("haproxy", HANDSHAKE),
+    ] {
+        let whole = report_of(one.repeat(3));
+        assert_eq!(whole["complete"], true, "{name}: {whole}");
+        for at in [one.len() / 4, one.len() / 2, one.len() * 3 / 4, one.len() - 4] {
+            let report = report_of(format!("{}{}", &one[at..], one.repeat(3)));
+            assert_eq!(report["complete"], false, "{name}: {}{report}", &one[at..]);
+            assert_eq!(report["total"], whole["total"], "{name}: {report}");
+            assert_eq!(report["unreadable_lines"], 1, "{name}: {}{report}", &one[at..]);
+        }
+    }
+}
+
+#[test]
+fn times_of_day_behind_differences_count_once() {
+    let packets = |n: u64, stamp: &dyn Fn(u64) -> String| {
+        let packet = |n: u64| {
+            let port = 40000 + n / 2;
+            let (syn, answer) = (stamp(n), stamp(n + 1));
+            format!(
+                "{syn} IP 198.51.100.7.{port} > 192.0.2.77.443: Flags [S], seq {n}, win 64240, length 0\n\
+                 {answer} IP 192.0.2.77.443 > 198.51.100.7.{port}: Flags [S.], seq 9, ack {}, win 64240, length 0\n",
+                n + 1
+            )
+        };
+        (0..n).map(|n| packet(2 * n)).collect::<String>()
+    };
+    let difference = |n| format!("00:00:00.{:06}", if n == 0 { 0 } else { 1000 - n % 7 });
+    let day = |n| format!("10:58:42.{n:06}");
+    let small =
+        packets(20, &difference) + &packets(30, &day).replace("198.51.100.7.", "198.51.100.8.");
+    let report = report_of(&small);
+    assert_eq!((&report["total"], &report["complete"]), (&50.into(), &true.into()), "{report}");
+    // The change is not in the beginning, from which the meaning of the times is known.
+    let large =
+        packets(5000, &difference) + &packets(30, &day).replace("198.51.100.7.", "198.51.100.8.");
+    let report = report_of(&large);
+    assert_eq!(report["complete"], false, "{report}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("times of day follow times since the packet before"), "{warnings}");
+}
+
 /// The report of `text`, as json.
-fn report_of(text: &str) -> Value {
+fn report_of(text: impl AsRef<[u8]>) -> Value {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("record"), text).unwrap();
     let output = parse(folder.path(), &row("record", "", 1, &[]), &["-F", "json"]);
@@ -188,7 +287,7 @@ fn sessions_of_rules_that_log_only_ends_count_beside_those_with_starts() {
 fn a_call_that_several_rules_report_counts_once() {
     let other = FALCO.replace("Inbound", "Database");
     let next = FALCO.replace("40755", "40756");
-    let report = report_of(&[FALCO, &other, &next].concat());
+    let report = report_of([FALCO, &other, &next].concat());
     assert_eq!((&report["total"], &report["complete"]), (&2.into(), &true.into()), "{report}");
 }
 
@@ -198,7 +297,7 @@ fn lost_events_are_no_number_of_lost_connections() {
     for (one, loss) in
         [(STATE, "CPU:2 [LOST 1200 EVENTS]\n"), (ACCEPTED, "Possibly lost 1200 samples\n")]
     {
-        let report = report_of(&format!("{one}{loss}"));
+        let report = report_of(format!("{one}{loss}"));
         assert_eq!((&report["lost"], &report["complete"]), (&0.into(), &false.into()), "{report}");
     }
 }

@@ -21,6 +21,12 @@ pub(super) const LOSS: &[u8] = b"audit events lost";
 const LOSSES: [&[u8]; 4] =
     [b"audit_lost=", b"audit_backlog=", b"backlog limit exceeded", b"rate limit exceeded"];
 
+/// Stands behind [`EVENT`] for a system call whose beginning was cut off, and cannot be read.
+const CUT: &[u8] = b"cut arch= syscall=accept\n";
+
+/// Maximum number of bytes of lines of other records before the first event is written.
+const MAX_OTHERS: usize = 256 * 1024;
+
 /// Maximum number of events whose records are not complete.
 const MAX_OPEN: usize = 64;
 
@@ -92,6 +98,11 @@ struct Events {
     /// A line that has not ended.
     line: Vec<u8>,
     open: VecDeque<Event>,
+    has_begun: bool,
+    /// An event was written, so that the format can be recognised whatever follows.
+    has_written: bool,
+    /// Lines of other records that came before that.
+    others: Vec<u8>,
 }
 
 impl Events {
@@ -101,6 +112,10 @@ impl Events {
             text.extend_from_slice(LOSS);
             text.push(b'\n');
             return;
+        }
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if memmem::find(&line, b"type=").is_none() {
+            return self.other(&line, is_first, text);
         }
         for record in records(&line) {
             let known = self.open.iter().position(|event| event.id == record.id);
@@ -120,12 +135,27 @@ impl Events {
         }
     }
 
+    /// Takes a line without a record.
+    fn other(&mut self, line: &[u8], is_first: bool, text: &mut Vec<u8>) {
+        let has = |field: &[u8]| memmem::find(line, field).is_some();
+        if is_first && (has(b" key=") || has(b" SYSCALL=")) {
+            text.extend_from_slice(EVENT);
+            text.extend_from_slice(CUT);
+        } else if self.has_written {
+            text.extend_from_slice(line);
+        } else if self.others.len() < MAX_OTHERS {
+            self.others.extend_from_slice(line);
+        }
+    }
+
     /// Writes the oldest event.
     fn close(&mut self, text: &mut Vec<u8>) {
         if let Some(Event { id, call, address }) = self.open.pop_front() {
             text.extend_from_slice(EVENT);
             text.extend([&id[..], &call, &address].join(&b' '));
             text.push(b'\n');
+            self.has_written = true;
+            text.append(&mut self.others);
         }
     }
 }
@@ -192,5 +222,20 @@ mod tests {
             assert_eq!(joined(&line), "audit events lost\n", "{message}");
         }
         assert_eq!(joined("[ 12.3] audit: audit_rate_limit=0 old=0 auid=1 ses=1 res=1\n"), "");
+    }
+
+    #[test]
+    fn lines_of_other_records_and_a_line_without_its_beginning_are_kept() {
+        let call = "type=SYSCALL msg=audit(1.2:3): arch=c000003e syscall=43 key=\"a\"\n";
+        let event = "audit event 1.2:3 arch=c000003e syscall=43 key=\"a\" \n";
+        assert_eq!(
+            joined(&format!("a line\n{call}another\n")),
+            format!("{event}a line\nanother\n")
+        );
+        assert_eq!(
+            joined(&format!("{}{call}", &call[40..])),
+            format!("audit event cut arch= syscall=accept\n{event}")
+        );
+        assert_eq!(joined(&format!("{call}{}", &call[40..])), format!("{event}{}", &call[40..]));
     }
 }

@@ -163,6 +163,21 @@ impl Input {
         }
     }
 
+    /// Creates an input from text in memory, of which so much is looked at first as of a file.
+    pub(super) fn as_of_file(text: &[u8]) -> Input {
+        let mut input = Input::from_text(text);
+        let rest = input.head.split_off(FIRST_BYTES.min(input.head.len()));
+        let after = std::mem::replace(
+            &mut input.source,
+            Source::Stream { from: Box::new(io::empty()), compressed: false },
+        );
+        if let Source::Stream { from, compressed } = after {
+            let from = Box::new(io::Cursor::new(rest).chain(from));
+            input.source = Source::Stream { from, compressed };
+        }
+        input
+    }
+
     /// Creates an input from text in memory.
     pub(super) fn from_text(text: &[u8]) -> Input {
         let from = Box::new(io::Cursor::new(text.to_vec()));
