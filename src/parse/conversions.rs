@@ -28,6 +28,7 @@ const CONVERSIONS: &[fn(&Text<'_>) -> Option<Conversion>] = &[
     of_line_numbers,
     of_freebsd_truss,
     of_no_format,
+    of_csv_columns,
     of_paste,
 ];
 
@@ -126,6 +127,12 @@ fn of_strings(text: &Text<'_>) -> Option<Conversion> {
 
 fn of_csv_fields(text: &Text<'_>) -> Option<Conversion> {
     (text.is_strace() && csv_fields::has_calls(text.head)).then_some(csv_fields::convert)
+}
+
+/// A log whose lines are in a field of CSV.
+fn of_csv_columns(text: &Text<'_>) -> Option<Conversion> {
+    let columns = text.format.is_none().then(|| csv_fields::columns_of_head(text.head))??;
+    recognise(&columns).is_some_and(|format| format.is_text).then_some(csv_fields::convert_columns)
 }
 
 /// Numbers of lines, which strace's reader would take for process numbers.

@@ -4,6 +4,8 @@
 //! The fields are those of the grammar in pfSense's manual ("Raw Filter Log Format") and of
 //! description.txt of OPNsense's port of filterlog. pf passes the packets of a known state without
 //! looking at the rules, so a `pass` rule logs the SYN of a connection alone.
+//!
+//! Collectors that take the header of syslog apart export the values alone.
 
 use std::sync::LazyLock;
 
@@ -17,6 +19,7 @@ use super::input::Input;
 use super::line_log::{self, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
+use super::timestamp::Stamp;
 
 /// filterlog's lines.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -31,11 +34,14 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     read,
 };
 
-struct Filterlog;
+struct Filterlog {
+    /// Whether there are lines of values without a tag.
+    has_bare_lines: bool,
+}
 
 impl LineLog for Filterlog {
-    fn of(_: &[&[u8]]) -> Filterlog {
-        Filterlog
+    fn of(lines: &[&[u8]]) -> Filterlog {
+        Filterlog { has_bare_lines: lines.iter().any(|line| is_bare(line)) }
     }
 
     fn without_evidence(&self) -> Option<&'static str> {
@@ -46,13 +52,17 @@ impl LineLog for Filterlog {
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
-        // Every line has it, in its tag.
+        // Every line with a header has it, in its tag.
         static TAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("filterlog"));
-        if TAG.find(line).is_none() {
+        let (stamp, values) = if is_bare(line) || self.has_bare_lines && begins(line) {
+            (Stamp::None, line)
+        } else if TAG.find(line).is_some() {
+            let (stamp, rest) = frame::split(line);
+            let Some(values) = values(rest) else { return ParsedLine::Foreign };
+            (stamp, values)
+        } else {
             return ParsedLine::Foreign;
-        }
-        let (stamp, rest) = frame::split(line);
-        let Some(values) = values(rest) else { return ParsedLine::Foreign };
+        };
         packet(values).map_or(ParsedLine::Broken, |packet| match packet {
             Packet::Passed(packet) => ParsedLine::Packet(stamp, packet),
             Packet::Blocked => ParsedLine::Blocked,
@@ -75,14 +85,30 @@ fn values(rest: &[u8]) -> Option<&[u8]> {
     if !matches!(behind.first(), None | Some(b':' | b'[')) {
         return None;
     }
-    // The number of the rule is the first value.
-    let begins = |text: &[u8]| {
-        let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-        digits > 0 && text.get(digits) == Some(&b',')
-    };
     let blanks = memchr::memchr_iter(b' ', cursor.0).take(8);
     let mut places = blanks.map(|at| &cursor.0[at + 1..]);
     places.find(|text| begins(text))
+}
+
+/// Whether a text may be values: the number of the rule is the first.
+fn begins(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    digits > 0 && text.get(digits) == Some(&b',')
+}
+
+/// Whether a line is values alone, of a packet of IP whose direction is known.
+fn is_bare(line: &[u8]) -> bool {
+    let is_word = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_lowercase);
+    let mut values = line.splitn(10, |b| *b == b',').skip(4);
+    let mut next = || values.next().unwrap_or_default();
+    let (interface, reason, action, direction, version) = (next(), next(), next(), next(), next());
+    begins(line)
+        && !interface.is_empty()
+        // `bad-offset` and the like.
+        && is_word(reason.split(|b| *b == b'-').next().unwrap_or_default())
+        && is_word(action)
+        && matches!(direction, b"in" | b"out")
+        && matches!(version, b"4" | b"6")
 }
 
 /// The meaning of the values.
@@ -163,6 +189,30 @@ mod tests {
     const IPV4: &str = "5,,,1000000103,em0,match,pass,in,4,0x0,,64,27356,0,DF,6,tcp,60,\
         198.51.100.10,192.0.2.77,40755,443,0,S,2711463241,,64240,,mss;sackOK;TS;nop;wscale";
 
+    const TAGGED: Filterlog = Filterlog { has_bare_lines: false };
+
+    #[test]
+    fn values_without_a_header_are_packets() {
+        let log = Filterlog::of(&[IPV4.as_bytes()]);
+        assert!(line_log::recognise::<Filterlog>(IPV4.as_bytes()));
+        let ParsedLine::Packet(Stamp::None, packet) = log.parse_line(IPV4.as_bytes()) else {
+            panic!("{IPV4}")
+        };
+        assert_eq!(packet.ends.server_port, Some(443));
+        // Of a log whose first lines have a header, too.
+        assert!(matches!(TAGGED.parse_line(IPV4.as_bytes()), ParsedLine::Packet(..)));
+        let blocked = IPV4.replace("pass", "block");
+        assert!(matches!(log.parse_line(blocked.as_bytes()), ParsedLine::Blocked));
+        for cut in [&IPV4[..20], &IPV4[..70]] {
+            assert!(matches!(log.parse_line(cut.as_bytes()), ParsedLine::Broken), "{cut}");
+        }
+        for other in
+            ["1,2026-11-22,TRAFFIC,start,x,pass,match,4", "5,,,1,em0,match,pass,up,4,0x0", ""]
+        {
+            assert!(!is_bare(other.as_bytes()), "{other}");
+        }
+    }
+
     #[test]
     fn packets_behind_every_form_of_the_tag() {
         for tag in [
@@ -174,24 +224,24 @@ mod tests {
             "2026-11-22T10:58:42 fw filterlog[7] ",
         ] {
             let ParsedLine::Packet(stamp, packet) =
-                Filterlog.parse_line(format!("{tag}{IPV4}").as_bytes())
+                TAGGED.parse_line(format!("{tag}{IPV4}").as_bytes())
             else {
                 panic!("{tag}")
             };
-            assert_ne!(stamp, super::super::timestamp::Stamp::None, "{tag}");
+            assert_ne!(stamp, Stamp::None, "{tag}");
             assert_eq!((packet.isn, packet.id), (Some(2_711_463_241), Some(27356)), "{tag}");
             assert_eq!(packet.ends.server_port, Some(443), "{tag}");
         }
         let ipv6 = "7,,,02f4bab031b57d1e30553ce08e0ec131,igb1,match,pass,in,6,0x00,0x00000,64,tcp,6,40,\
             2001:db8::7,2001:db8:77::1,40755,443,0,S,7,,64240,,mss";
         let line = format!("Nov 22 10:58:42 fw filterlog: {ipv6}");
-        assert!(matches!(Filterlog.parse_line(line.as_bytes()), ParsedLine::Packet(..)));
+        assert!(matches!(TAGGED.parse_line(line.as_bytes()), ParsedLine::Packet(..)));
     }
 
     #[test]
     fn other_packets_and_programs_do_not_count() {
         let parse = |values: &str| {
-            Filterlog.parse_line(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
+            TAGGED.parse_line(format!("Nov 22 10:58:42 fw filterlog[7]: {values}").as_bytes())
         };
         for (from, to) in
             [(",in,4", ",out,4"), (",S,", ",SA,"), (",S,", ",A,"), (",6,tcp", ",17,udp")]
@@ -203,6 +253,6 @@ mod tests {
             assert!(matches!(parse(cut), ParsedLine::Broken), "{cut}");
         }
         let quoted = format!("Nov 22 10:58:42 fw sshd[7]: filterlog {IPV4}");
-        assert!(matches!(Filterlog.parse_line(quoted.as_bytes()), ParsedLine::Foreign));
+        assert!(matches!(TAGGED.parse_line(quoted.as_bytes()), ParsedLine::Foreign));
     }
 }

@@ -61,6 +61,7 @@ fn strip_to_end(line: &[u8]) -> Option<(Stripped<'_>, End)> {
         .map(unknown)
         .or_else(|| container(line).map(|rest| (rest, End::Mark)))
         .or_else(|| label(line).map(unknown))
+        .or_else(|| labels(line).map(|rest| (rest, End::Mark)))
         .or_else(|| location(line).map(unknown))
         .or_else(|| tag(line).map(unknown))
         .or_else(|| column(line).map(unknown))?;
@@ -246,6 +247,21 @@ fn label(line: &[u8]) -> Option<&[u8]> {
     behind.strip_prefix(b" ")
 }
 
+/// `{app="web", host="a b"} ` of Loki's logcli, or `{} ` if all lines have the same labels.
+fn labels(line: &[u8]) -> Option<&[u8]> {
+    let mut rest = line.strip_prefix(b"{")?;
+    while rest.first() != Some(&b'}') {
+        let name = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        let value = rest[name..].strip_prefix(b"=\"").filter(|_| name > 0)?;
+        let near = &value[..value.len().min(MAX_PREFIX)];
+        let end =
+            (0..near.len()).find(|at| near[*at] == b'"' && (*at == 0 || near[at - 1] != b'\\'))?;
+        rest = &value[end + 1..];
+        rest = rest.strip_prefix(b", ").unwrap_or(rest);
+    }
+    rest[1..].strip_prefix(b" ")
+}
+
 /// `12:`, `12-`, `12)`, `file:`, `file:12:`, `file-12-` of grep and of listings with numbers.
 fn location(line: &[u8]) -> Option<&[u8]> {
     let is_address = |text: &[u8]| begins_with_ipv6(text) && !begins_with_ipv6(&text[5..]);
@@ -386,6 +402,8 @@ mod tests {
             ("2026-05-17 21:36:42,123 - ", Stamp::Civil(day, at + 123_000_000)),
             ("2026/05/17 21:36:42 ", Stamp::Civil(day, at)),
             ("21:36:42 | ", Stamp::Clock(at)),
+            ("2026-05-17T21:36:42.123Z {app=\"a b\", host=\"web1\"} ", ms),
+            ("2026-05-17T21:36:42.123Z {} ", ms),
             ("build\tRun tests\t2026-05-17T21:36:42.1230000Z ", ms),
         ] {
             let (got, layers) = all(&format!("{prefix}accept(3, NULL, NULL) = 4"));

@@ -62,6 +62,8 @@ const TAG: &[&str] = &[
     "programname",
     "app-name",
     "appname",
+    // Graylog.
+    "application_name",
     "ident",
 ];
 const PID: &[&str] = &["SYSLOG_PID", "_PID", "procid", "pid"];
