@@ -1,5 +1,6 @@
 //! Detects the format of an input, and converts the input if that makes it a record.
 
+use super::bcc::tcpaccept;
 use super::conversions;
 use super::input::Input;
 use super::json_lines;
@@ -17,6 +18,10 @@ pub(super) const FIRST_LINE_BYTES: usize = 4096;
 pub(super) fn looks_like(input: &mut Input, format: &RecordFormat) -> bool {
     loop {
         if input.modified().is_none() || (format.recognise)(input.head()) {
+            return true;
+        }
+        // Only the user can tell its lines without a heading from those of tcpconnect.
+        if format.name == tcpaccept::FORMAT.name && tcpaccept::may_be_rows(input.head()) {
             return true;
         }
         if input.head().len() > MAX_DETECTION_BYTES || !input.grow().unwrap_or(false) {

@@ -1,6 +1,6 @@
 //! What is no record of connections, although users take it for one.
 
-use super::{pcap, tshark, vpc_csv};
+use super::{bcc, pcap, tshark, vpc_csv, zeek};
 
 /// Says what else a text is that users take for a record of connections.
 pub(super) fn hint(head: &[u8]) -> &'static str {
@@ -15,6 +15,9 @@ pub(super) fn hint(head: &[u8]) -> &'static str {
     } else if has("srcaddr dstaddr") || vpc_csv::is_csv(head) || has(" ACCEPT OK") && has(" eni-") {
         " (a VPC flow log without the field tcp-flags and the header line does not show which flows begin a \
          connection; add the field to the format of the flow log)"
+    } else if zeek::is_cut(head) {
+        " (columns of Zeek that zeek-cut chose do not show what they are; let it print their names, \
+         and choose all that count: zeek-cut -C ts id.orig_h id.orig_p id.resp_h id.resp_p proto conn_state)"
     } else if tshark::fields::is_not_enough(head) {
         " (columns of addresses alone do not show connections; let tshark print these fields with their names: \
          -T fields -E header=y -e frame.time_epoch -e ip.src -e ip.dst -e ipv6.src -e ipv6.dst -e tcp.srcport \
@@ -22,6 +25,9 @@ pub(super) fn hint(head: &[u8]) -> &'static str {
     } else if pcap::is_sysdig(head) {
         " (a capture of sysdig or Falco has system calls, no packets; print them: sysdig -r FILE 'evt.type in \
          (accept,accept4)' | tcptally parse -)"
+    } else if bcc::tcpaccept::may_be_rows(head) {
+        " (lines of tcpaccept or tcpconnect without the heading, which alone tells who connected; if they are those of \
+         tcpaccept, '--type tcpaccept' reads them)"
     } else if has("sshd[") || has("sshd-session[") {
         " (a log of sshd has logins, not all connections; with 'LogLevel VERBOSE' in sshd_config it has all)"
     } else {

@@ -2,7 +2,8 @@
 //! was dropped and each connection that was allowed.
 //!
 //! The fields are those of the header line `#Fields:`, as Microsoft describes it ("Interpreting the
-//! Windows Firewall log"). `path` contains the direction since Windows Vista.
+//! Windows Firewall log"). `path` contains the direction since Windows Vista. Without the header the columns are those of
+//! version 1.5.
 
 use super::columns::words;
 use super::cursor::Cursor;
@@ -43,9 +44,30 @@ fn columns(line: &[u8]) -> Option<[usize; NAMES.len()]> {
     Some(columns)
 }
 
+/// The columns of version 1.5, which all Windows since Vista write; a column behind them is new in Windows 11.
+const DEFAULT_COLUMNS: [usize; NAMES.len()] = [0, 1, 2, 3, 4, 5, 6, 7, PATH];
+const PATH: usize = 16;
+
+/// Whether a line has the default columns: the log may have lost its header, as in the output of `Get-Content -Tail`.
+fn has_default_columns(line: &[u8]) -> bool {
+    let words = words(line);
+    let [_, _, action, protocol, from, to, from_port, to_port, ..] = words[..] else {
+        return false;
+    };
+    let is_protocol = matches!(protocol, b"TCP" | b"UDP") || number::<u8>(protocol).is_some();
+    Cursor(line).iso().is_some()
+        && matches!(action, b"ALLOW" | b"DROP")
+        && is_protocol
+        && [from, to].iter().all(|host| Host::address(host).is_some())
+        && [from_port, to_port].iter().all(|port| number::<u16>(port).is_some())
+        && words.get(PATH).is_some_and(|path| is_path(path))
+}
+
 impl LineLog for Pfirewall {
     fn of(lines: &[&[u8]]) -> Pfirewall {
-        Pfirewall { columns: lines.iter().find_map(|line| columns(line)) }
+        let by_name = lines.iter().find_map(|line| columns(line));
+        let by_content = || lines.iter().any(|line| has_default_columns(line));
+        Pfirewall { columns: by_name.or_else(|| by_content().then_some(DEFAULT_COLUMNS)) }
     }
 
     fn without_evidence(&self) -> Option<&'static str> {
@@ -137,5 +159,20 @@ mod tests {
         assert_eq!(row("INFO-EVENTS-LOST", "-", "-"), "Lost");
         assert_eq!(shown("2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77"), "Broken");
         assert_eq!(shown("#Software: Microsoft Windows Firewall"), "Other");
+    }
+    #[test]
+    fn the_default_columns_are_known_without_their_header() {
+        let row = "2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77 40755 3389 0 - 0 0 0 - - - RECEIVE";
+        for line in [row, &format!("{row} 904"), &row.replace("ALLOW TCP", "DROP UDP")] {
+            assert!(line_log::recognise::<Pfirewall>(line.as_bytes()), "{line}");
+        }
+        let log = Pfirewall::of(&[&row.as_bytes()[30..], row.as_bytes()]);
+        assert!(matches!(log.parse_line(row.as_bytes()), ParsedLine::Connection(_)));
+        assert!(matches!(log.parse_line(&row.as_bytes()[..row.len() - 8]), ParsedLine::Broken));
+        for other in
+            [row.replace(" RECEIVE", ""), row.replace("ALLOW", "x"), row.replace("40755", "-")]
+        {
+            assert!(!line_log::recognise::<Pfirewall>(other.as_bytes()), "{other}");
+        }
     }
 }

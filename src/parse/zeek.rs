@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::columns::each_tabbed;
 use super::cursor::Cursor;
+use super::decoration::layers::first_lines;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
@@ -86,6 +87,18 @@ fn has_default_columns(line: &[u8]) -> bool {
         && [orig_port, resp_port].iter().all(|port| number::<u16>(port).is_some())
         && [&b"tcp"[..], b"udp", b"icmp", b"unknown_transport"].contains(&proto)
         && STATES.contains(&state)
+}
+
+/// Whether `head` has columns between tabs with addresses and a protocol or a state, as zeek-cut prints those that it is
+/// asked for. It leaves out their names unless `-c` or `-C` is given.
+pub(super) fn is_cut(head: &[u8]) -> bool {
+    let lines = first_lines(head);
+    let is_cut = |line: &&[u8]| {
+        let mut cells = line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii);
+        let is_word = |cell: &[u8]| STATES.contains(&cell) || matches!(cell, b"tcp" | b"udp");
+        cells.clone().any(is_word) && cells.any(|cell| Host::address(cell).is_some())
+    };
+    !lines.is_empty() && lines.iter().all(is_cut)
 }
 
 /// Whether `name` is that of a field, with any separator of `Log::default_scope_sep`.

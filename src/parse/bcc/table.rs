@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::parse::cursor::Cursor;
+use crate::parse::decoration::layers::first_lines;
+use crate::parse::digits::number;
 use crate::parse::host::has_two_addresses;
 use crate::parse::input::Input;
 use crate::parse::lines;
@@ -51,12 +53,20 @@ impl Columns {
         (words.len() >= columns).then_some(Row { words, comm: self.comm, columns })
     }
 
+    /// Whether the columns that tell the process, the time and the version of IP have such values.
+    fn has_valid_process(&self, row: &Row<'_>) -> bool {
+        let is = |name: &str, valid: fn(&[u8]) -> bool| row.get(self.find(name)).is_none_or(valid);
+        is("PID", |pid| number::<u32>(pid).is_some())
+            && is("IP", |version| matches!(version, b"4" | b"6"))
+            && is("TIME", |time| clock_or_seconds(time) != Stamp::None)
+    }
+
     /// The stamp of a line of this table.
     fn stamp(&self, line: &[u8]) -> Stamp {
         let first = split(line, self.commas).next().unwrap_or_default();
         match &*self.names[0] {
             b"TIME" | b"TIME(s)" => clock_or_seconds(first),
-            b"TIME(ns)" => crate::parse::digits::number::<u64>(first)
+            b"TIME(ns)" => number::<u64>(first)
                 .and_then(|ns| i64::try_from(ns).ok())
                 .map_or(Stamp::None, Stamp::Elapsed),
             _ => Stamp::None,
@@ -116,6 +126,28 @@ pub(super) fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> b
     let mut found = false;
     lines::each(head, |line, _| found = found || header(line).is_some());
     found
+}
+
+/// The columns of a text that has lost its header, as the output of tail(1): those of the first of `headers` by which all
+/// lines of `head` are rows. The first line may be damaged.
+pub(super) fn columns_of_rows(
+    head: &[u8],
+    headers: &[&str],
+    is_row: fn(&Columns, &Row<'_>) -> bool,
+) -> Option<Columns> {
+    let lines: Vec<&[u8]> = first_lines(head)
+        .into_iter()
+        .filter(|line| !is_notice(line) && lost_events(line).is_none())
+        .collect();
+    let of = |columns: &Columns, line: &[u8]| {
+        columns
+            .row(line)
+            .is_some_and(|row| columns.has_valid_process(&row) && is_row(columns, &row))
+    };
+    let (first, rest) = lines.split_first()?;
+    let certain = if rest.is_empty() { std::slice::from_ref(first) } else { rest };
+    let mut known = headers.iter().filter_map(|header| Columns::of(header.as_bytes(), &[]));
+    known.find(|columns| certain.iter().all(|line| of(columns, line)))
 }
 
 /// Maximum size of the lines before the first header that are read when it comes: it is the last line of a table
@@ -188,16 +220,20 @@ impl Tables {
 }
 
 /// Reads the tables in `input`. `row` takes a line of a table with its time, and returns false if
-/// it cannot be read.
+/// it cannot be read. `columns_of_rows` knows the columns of a text without a header.
 pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
     header: fn(&[u8]) -> Option<Columns>,
+    columns_of_rows: fn(&[u8]) -> Option<Columns>,
     mut row: impl FnMut(&Columns, &Row<'_>, Option<RecordTime>, &mut dyn Sink) -> bool,
 ) {
     let stamp = |line: &[u8]| clock_or_seconds(first_word(line));
     let mut calendar = Calendar::new(input, cx, &stamp);
-    let mut tables = Tables::default();
+    // A header further on takes their place.
+    let columns =
+        if has_header(input.head(), header) { None } else { columns_of_rows(input.head()) };
+    let mut tables = Tables { columns, ..Tables::default() };
     let sink = &mut *cx.sink;
     let mut take = |columns: &Columns, line: &[u8]| {
         let time = calendar.record_time(columns.stamp(line));

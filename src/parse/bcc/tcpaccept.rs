@@ -15,7 +15,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     is_text: true,
     is_json: false,
     is_snapshot: false,
-    recognise: |head| table::has_header(head, header),
+    recognise: |head| table::has_header(head, header) || has_backlog(head),
     run: |_| None,
     read,
 };
@@ -25,6 +25,42 @@ fn header(line: &[u8]) -> Option<Columns> {
     let columns = Columns::of(line, &["RADDR", "LADDR", "LPORT"])?;
     (columns.find("RADDR") < columns.find("LADDR") && columns.find("MS").is_none())
         .then_some(columns)
+}
+
+/// The columns of the versions, for a text without a header. With `-t` and `-T` the time comes first.
+const HEADERS: &[&str] = &[
+    "PID COMM IP RADDR RPORT LADDR LPORT",
+    "TIME PID COMM IP RADDR RPORT LADDR LPORT",
+    "PID COMM IP RADDR LADDR LPORT",
+    "TIME PID COMM IP RADDR LADDR LPORT",
+    BPFTRACE,
+];
+
+/// The columns of bpftrace's. No other tool ends its lines with the backlog, `0/128`.
+const BPFTRACE: &str = "TIME PID COMM RADDR RPORT LADDR LPORT BL";
+
+fn is_row(columns: &Columns, row: &Row<'_>) -> bool {
+    let is_backlog = |word: &[u8]| {
+        let slash = memchr::memchr(b'/', word);
+        slash.is_some_and(|at| {
+            [&word[..at], &word[at + 1..]].iter().all(|part| number::<u32>(part).is_some())
+        })
+    };
+    accept(columns, row).is_some() && row.get(columns.find("BL")).is_none_or(is_backlog)
+}
+
+/// Whether a text without a header is certainly of this tool.
+fn has_backlog(head: &[u8]) -> bool {
+    table::columns_of_rows(head, &[BPFTRACE], is_row).is_some()
+}
+
+/// Whether a text is of tcpaccept or, with the ends the other way round, of tcpconnect: only their headers differ.
+pub(in crate::parse) fn may_be_rows(head: &[u8]) -> bool {
+    columns_of_rows(head).is_some()
+}
+
+fn columns_of_rows(head: &[u8]) -> Option<Columns> {
+    table::columns_of_rows(head, HEADERS, is_row)
 }
 
 fn accept(columns: &Columns, row: &Row<'_>) -> Option<(Ends, Option<u32>)> {
@@ -44,7 +80,7 @@ fn accept(columns: &Columns, row: &Row<'_>) -> Option<(Ends, Option<u32>)> {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     for mut input in inputs {
-        table::read(&mut input, cx, header, |columns, row, time, sink| {
+        table::read(&mut input, cx, header, columns_of_rows, |columns, row, time, sink| {
             let Some((ends, pid)) = accept(columns, row) else { return false };
             if ends.inbound(&local) {
                 let comm = Some(row.comm());
@@ -95,5 +131,29 @@ mod tests {
         );
         assert_eq!(shown(bpftrace, "11:15:36 7 x 198.51.100.1 5 192.0.2.77"), "-");
         assert_eq!(header(b"PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS"), None);
+    }
+    #[test]
+    fn rows_without_a_header_are_known_by_their_values() {
+        let of = |text: &str| columns_of_rows(text.as_bytes());
+        let bcc = "4412    python3      4  198.51.100.10    40755 192.0.2.77       4711 \n";
+        assert_eq!(of(bcc), header(HEADERS[0].as_bytes()));
+        // tail -c
+        assert_eq!(
+            of(&format!("0.10    40755 192.0.2.77       4711\n{bcc}")),
+            header(HEADERS[0].as_bytes())
+        );
+        assert_eq!(of(&format!("10:59:22 {bcc}")), header(HEADERS[1].as_bytes()));
+        assert_eq!(of("7 a b 4 198.51.100.60 192.0.2.77 9000\n"), header(HEADERS[2].as_bytes()));
+        let bpftrace = "11:15:36 7 x 198.51.100.1 5 192.0.2.77 80 0/128\n";
+        assert_eq!(of(bpftrace), header(BPFTRACE.as_bytes()));
+        assert!((FORMAT.recognise)(bpftrace.as_bytes()) && !(FORMAT.recognise)(bcc.as_bytes()));
+        for other in [
+            "7 a 5 198.51.100.10 40755 192.0.2.77 4711\n",
+            "x\ny\n",
+            "",
+            "7 a 4 198.51.100.10 4 4 4\n",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

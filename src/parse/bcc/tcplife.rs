@@ -25,13 +25,32 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     is_text: true,
     is_json: false,
     is_snapshot: false,
-    recognise: |head| table::has_header(head, header),
+    recognise: |head| table::has_header(head, header) || columns_of_rows(head).is_some(),
     run: |_| None,
     read,
 };
 
 fn header(line: &[u8]) -> Option<Columns> {
     Columns::of(line, &["LADDR", "LPORT", "RADDR", "RPORT", "MS"])
+}
+
+/// The columns of the versions, for a text without a header: with `-w` and `-s` with the version of IP, with `-t` and `-T`
+/// with a time.
+const HEADERS: &[&str] = &[
+    "PID COMM IP LADDR LPORT RADDR RPORT TX_KB RX_KB MS",
+    "TIME PID COMM IP LADDR LPORT RADDR RPORT TX_KB RX_KB MS",
+    "PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS",
+    "TIME PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS",
+    "PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,TX_KB,RX_KB,MS",
+    "TIME,PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,TX_KB,RX_KB,MS",
+];
+
+fn columns_of_rows(head: &[u8]) -> Option<Columns> {
+    let is_row = |columns: &Columns, row: &Row<'_>| {
+        let is_size = |name| row.get(columns.find(name)).and_then(number::<u64>).is_some();
+        session(columns, row).is_some() && is_size("TX_KB") && is_size("RX_KB")
+    };
+    table::columns_of_rows(head, HEADERS, is_row)
 }
 
 /// Maximum number of sessions whose direction is decided only at the end of the record.
@@ -66,7 +85,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut undecided: Vec<(Connection, u16, u16)> = Vec::new();
     let mut unknown = 0;
     for mut input in inputs {
-        table::read(&mut input, cx, header, |columns, row, closed, sink| {
+        table::read(&mut input, cx, header, columns_of_rows, |columns, row, closed, sink| {
             let Some((ends, duration, local_port, remote_port)) = session(columns, row) else {
                 return false;
             };
@@ -116,4 +135,30 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         "{name}: tcplife does not show who opened a session, so it is inferred from the ports; \
          sessions that were still open are not in it"
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_header_are_known_by_their_values() {
+        let of = |text: &str| columns_of_rows(text.as_bytes());
+        let row = "22597 recordProg 192.0.2.77 46644 198.51.100.7 28527     0     0 0.23\n";
+        assert_eq!(of(row), header(HEADERS[2].as_bytes()));
+        assert_eq!(of(&format!("8527     0     0 0.23\n{row}")), header(HEADERS[2].as_bytes()));
+        assert_eq!(of(&format!("07:43:19  {row}")), header(HEADERS[3].as_bytes()));
+        assert_eq!(of(&format!("0.000000  {row}")), header(HEADERS[3].as_bytes()));
+        let wide = "22597 record Prog 4 192.0.2.77 46644 198.51.100.7 28527     0     0 0.23\n";
+        assert_eq!(of(wide), header(HEADERS[0].as_bytes()));
+        let csv = "22597,recordProg,4,192.0.2.77,46644,198.51.100.7,28527,0,0,0.23\n";
+        assert_eq!(of(csv), header(HEADERS[4].as_bytes()));
+        for other in [
+            "x 22597 a 192.0.2.77 46644 198.51.100.7 28527 0 0.23\n",
+            "7 a 192.0.2.77 1 198.51.100.7 2 b 0 0.23\n",
+            "",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }
