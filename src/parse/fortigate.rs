@@ -1,7 +1,8 @@
 //! Traffic logs of FortiGate: `key=value` pairs, a line for each session when it has ended.
 //!
-//! The fields are those of Fortinet's "FortiOS Log Message Reference" (type traffic). `srcip` opened
-//! the session. Long sessions have intermediate lines (log id 20), which do not count.
+//! The fields are those of Fortinet's "FortiOS Log Message Reference" (type traffic; "Traffic log support for CEF" has
+//! their names in CEF). `srcip` opened the session. Long sessions have intermediate lines (log id 20), which do not
+//! count. Blanks are between the pairs; with `set format csv` commas.
 
 use std::collections::HashMap;
 
@@ -10,6 +11,7 @@ use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
+use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{SECOND, Stamp};
 use crate::{ShortfallKind, Transport};
@@ -35,6 +37,9 @@ impl LineLog for Fortigate {
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
+        if let Some(at) = memchr::memmem::find(line, b"|Fortinet|Fortigate|") {
+            return cef(&line[..at], &line[at..]);
+        }
         // A priority may stand before it.
         let line = match line {
             [b'<', ..] => {
@@ -55,40 +60,89 @@ impl LineLog for Fortigate {
         let is_named = !word.contains(&b'=') && !word.starts_with(b"<") && begins(behind);
         let line = if is_named { behind } else { line };
         let has = |text: &str| memchr::memmem::find(line, text.as_bytes()).is_some();
-        if !begins(line) || !has(" type=") {
+        if !begins(line) || ![" type=", ",type=", "\ttype="].iter().any(|pair| has(pair)) {
             return ParsedLine::Foreign;
         }
         if !has("type=\"traffic\"") && !has("type=traffic") {
             return ParsedLine::Other;
         }
-        session(&pairs(line)).unwrap_or(ParsedLine::Broken)
+        session(&pairs(line), Stamp::None).unwrap_or(ParsedLine::Broken)
     }
 }
 
-/// The pairs of a line; values may be in quotes.
-fn pairs(line: &[u8]) -> HashMap<&[u8], &[u8]> {
+type Pairs<'a> = HashMap<&'a [u8], &'a [u8]>;
+
+/// The pairs of a line; values may be in quotes. What follows the first of them separates all.
+fn pairs(line: &[u8]) -> Pairs<'_> {
     let mut pairs = HashMap::new();
     let mut rest = line.trim_ascii();
+    let mut separator = None;
     while let Some(equals) = memchr::memchr(b'=', rest) {
-        let (key, value) = (rest[..equals].trim_ascii(), &rest[equals + 1..]);
+        let key = rest[..equals].trim_ascii_start();
+        let key = key.strip_prefix(b",").unwrap_or(key);
+        let value = &rest[equals + 1..];
         let (value, end) = match value {
             [b'"', quoted @ ..] => {
                 let end = memchr::memchr(b'"', quoted).unwrap_or(quoted.len());
                 (&quoted[..end], end + 2)
             }
             value => {
-                let end = memchr::memchr(b' ', value).unwrap_or(value.len());
+                let end = match separator {
+                    None => memchr::memchr3(b' ', b',', b'\t', value),
+                    Some(separator) => memchr::memchr(separator, value),
+                };
+                let end = end.unwrap_or(value.len());
                 (&value[..end], end)
             }
         };
-        pairs.entry(key).or_insert(value);
+        pairs.entry(key.trim_ascii()).or_insert(value);
         rest = rest.get(equals + 1 + end..).unwrap_or_default();
+        separator = separator.or_else(|| rest.first().copied());
     }
     pairs
 }
 
-/// Reads a session; `None`: its fields cannot be read.
-fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
+/// The names of pairs in CEF, and their own. The older of two names of one pair comes last.
+const CEF_NAMES: &[(&str, &str)] = &[
+    ("FTNTFGTlogid", "logid"),
+    ("FTNTFGTeventtime", "eventtime"),
+    ("src", "srcip"),
+    ("spt", "srcport"),
+    ("dst", "dstip"),
+    ("dpt", "dstport"),
+    ("proto", "proto"),
+    ("act", "action"),
+    ("out", "sentbyte"),
+    ("in", "rcvdbyte"),
+    ("FTNTFGTduration", "duration"),
+    ("cn1", "duration"),
+];
+
+/// Reads a line in the Common Event Format: `CEF:0|Fortinet|Fortigate|VERSION|ID|NAME|SEVERITY|PAIRS`. `before` is what
+/// comes before the vendor, with the header of syslog; `=` in a value is `\=`.
+fn cef(before: &[u8], text: &[u8]) -> ParsedLine {
+    let before = before.trim_ascii_end().strip_suffix(b"0").map(<[u8]>::trim_ascii_end);
+    let Some(header) = before.and_then(|before| before.strip_suffix(b"CEF:")) else {
+        return ParsedLine::Foreign;
+    };
+    // An empty field, vendor, product, version, ID, name, severity.
+    let Some(extension) = text.splitn(8, |b| *b == b'|').nth(7) else { return ParsedLine::Broken };
+    let mut pairs = HashMap::new();
+    for word in extension.split(|b| *b == b' ') {
+        let Some(equals) = memchr::memchr(b'=', word) else { continue };
+        let (key, value) = (&word[..equals], &word[equals + 1..]);
+        if key == b"cat" && !value.starts_with(b"traffic:") {
+            return ParsedLine::Other;
+        }
+        if let Some((_, own)) = CEF_NAMES.iter().find(|(name, _)| name.as_bytes() == key) {
+            pairs.entry(own.as_bytes()).or_insert(value.trim_ascii_end());
+        }
+    }
+    session(&pairs, frame::split(header).0).unwrap_or(ParsedLine::Broken)
+}
+
+/// Reads a session; `None`: its fields cannot be read. `received` is the stamp of a line whose pairs have no time.
+fn session(pairs: &Pairs<'_>, received: Stamp) -> Option<ParsedLine> {
     let get = |key: &str| pairs.get(key.as_bytes()).copied();
     if !matches!(get("proto")?, b"6" | b"tcp" | b"TCP") {
         return Some(ParsedLine::Other);
@@ -109,7 +163,7 @@ fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
         server: Host::address(get("dstip")?)?,
         server_port: Some(number(get("dstport")?)?),
     };
-    let mut event = Event::new(stamp(pairs), ends, established);
+    let mut event = Event::new(stamp(pairs).unwrap_or(received), ends, established);
     let seconds = get("duration").and_then(number::<u32>);
     event.before = seconds.map_or(0, |seconds| i64::from(seconds) * SECOND);
     event.more.transport = Some(Box::new(Transport {
@@ -123,7 +177,7 @@ fn session(pairs: &HashMap<&[u8], &[u8]>) -> Option<ParsedLine> {
 }
 
 /// `date=2026-11-22 time=10:58:42 tz="+0100"`.
-fn stamp(pairs: &HashMap<&[u8], &[u8]>) -> Stamp {
+fn stamp(pairs: &Pairs<'_>) -> Option<Stamp> {
     let get = |key: &str| pairs.get(key.as_bytes()).copied();
     let read = || {
         let date = Cursor(get("date")?).date()?;
@@ -140,7 +194,13 @@ fn stamp(pairs: &HashMap<&[u8], &[u8]>) -> Stamp {
         let seconds: u32 = get("itime").and_then(number)?;
         Some(Stamp::Epoch(i64::from(seconds) * SECOND))
     };
-    read().or_else(received).unwrap_or(Stamp::None)
+    // Nanoseconds since FortiOS 6.2, seconds before.
+    let event = || {
+        let time: i64 = get("eventtime").and_then(number)?;
+        let is_seconds = time < 100_000_000_000;
+        Some(Stamp::Epoch(if is_seconds { time * SECOND } else { time }))
+    };
+    read().or_else(event).or_else(received)
 }
 
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
@@ -211,5 +271,45 @@ mod tests {
         // FortiAnalyzer.
         let received = CLOSE.replace("date=2026-11-22 time=10:58:42", "itime=1795341522 vd=root");
         assert_eq!(shown(&received), want);
+    }
+    #[test]
+    fn commas_or_tabs_may_be_between_the_pairs() {
+        for separator in [",", "\t"] {
+            let line = CLOSE.replace("fw 1", "fw,1").replace(' ', separator);
+            assert_eq!(shown(&line), "Epoch(1795341522000000000) 2 443 Some(true)", "{line}");
+            assert_eq!(shown(&format!("<189>{line}")), shown(&line));
+            let bare = CLOSE.replace('"', "").replace("fw 1", "fw1").replace(' ', separator);
+            assert_eq!(shown(&bare), shown(&line), "{bare}");
+            assert_eq!(shown(&line.replace("action=\"close\"", "action=\"deny\"")), "Blocked");
+        }
+    }
+
+    #[test]
+    fn sessions_in_cef_count_at_their_end() {
+        let cef = "Dec 27 11:07:55 FGT-A-LOG CEF: 0|Fortinet|Fortigate|v6.0.3|00013|traffic:forward close|3|\
+            deviceExternalId=FGT1 FTNTFGTlogid=0000000013 cat=traffic:forward FTNTFGTsubtype=forward \
+            FTNTFGTvd=a src\\=198.51.100.99 FTNTFGTeventtime=1795341522 src=198.51.100.7 spt=40755 dst=192.0.2.77 dpt=443 \
+            externalId=402 proto=6 act=close FTNTFGTduration=2 out=9 in=8";
+        let want = "Epoch(1795341522000000000) 2 443 Some(true)";
+        assert_eq!(shown(cef), want);
+        assert_eq!(shown(&cef.replace("=1795341522 ", "=1795341522000000000 ")), want);
+        assert_eq!(
+            shown(&cef["Dec 27 11:07:55 FGT-A-LOG ".len()..].replace("CEF: 0", "CEF:0")),
+            want
+        );
+        // FortiOS 5.6.
+        let old = cef.replace("FTNTFGTduration=2", "cn1=2 cn1Label=Duration");
+        let old = old.replace("FTNTFGTeventtime=1795341522 ", "");
+        assert_eq!(shown(&old), "Yearless(12, 27, 40075000000000) 2 443 Some(true)");
+        for (from, to, want) in [
+            ("act=close", "act=deny", "Blocked"),
+            ("=0000000013", "=0000000020", "Other"),
+            ("cat=traffic:forward", "cat=utm:virus", "Other"),
+            ("proto=6", "proto=17", "Other"),
+            ("dpt=443 ", "", "Broken"),
+            ("CEF: 0", "said 0", "Foreign"),
+        ] {
+            assert_eq!(shown(&cef.replace(from, to)), want, "{to}");
+        }
     }
 }
