@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 10] = [
 
 /// The record formats by the first byte of an input of [`records`]. New ones go to the end, so that the corpus keeps
 /// its meaning.
-pub const FORMATS: [&str; 41] = [
+pub const FORMATS: [&str; 42] = [
     "asa",
     "conntrack",
     "events",
@@ -75,6 +75,7 @@ pub const FORMATS: [&str; 41] = [
     "juniper",
     "paloalto",
     "falco",
+    "nlb",
 ];
 
 /// A record of the format that the first byte names, or of any (`A` is the first of [`FORMATS`]).

@@ -224,7 +224,7 @@ fn records(kind: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Logs with one event a line.
-const LINE_LOGS: [&str; 17] = [
+const LINE_LOGS: [&str; 18] = [
     "asa",
     "falco",
     "filterlog",
@@ -234,6 +234,7 @@ const LINE_LOGS: [&str; 17] = [
     "juniper",
     "mikrotik",
     "mongodb",
+    "nlb",
     "paloalto",
     "server-log",
     "sock-state",

@@ -47,6 +47,7 @@ mod mixed;
 mod mongodb;
 mod netfilter;
 mod netflow;
+mod nlb;
 mod other_kind;
 mod paloalto;
 mod parallel;

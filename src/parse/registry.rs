@@ -4,9 +4,9 @@ use super::lines;
 use super::reader::RecordFormat;
 use super::{
     asa, audit, azure, bcc, conntrack, events, falco, filterlog, fortigate, gcp, gvisor, haproxy,
-    juniper, kdump, mikrotik, mongodb, netfilter, netflow, paloalto, parquet, pcap, perf_trace,
-    report, server_log, sock_state, socket_list, strace, suricata, sysdig, systemtap, tcpdump,
-    truss, tshark, vpc_flow, windows_firewall, zeek,
+    juniper, kdump, mikrotik, mongodb, netfilter, netflow, nlb, paloalto, parquet, pcap,
+    perf_trace, report, server_log, sock_state, socket_list, strace, suricata, sysdig, systemtap,
+    tcpdump, truss, tshark, vpc_flow, windows_firewall, zeek,
 };
 
 /// All record formats. The first that recognises a record reads it, so a specific format stands
@@ -36,6 +36,7 @@ pub(crate) const FORMATS: &[&RecordFormat] = &[
     &windows_firewall::FORMAT,
     &mikrotik::FORMAT,
     &vpc_flow::FORMAT,
+    &nlb::FORMAT,
     &gcp::FORMAT,
     &azure::FORMAT,
     &mongodb::FORMAT,
