@@ -177,7 +177,15 @@ pub(crate) struct CountArgs {
     pub mask: Mask,
 
     /// Show the N largest rows (with '--sort bytes': the most bytes), the sum of the rest as "others"
-    #[arg(help_heading = SHOWN, short = 'n', long, value_name = "N", value_parser = values::whole_number::<usize>)]
+    // A negative number is refused as a value, with the remedy.
+    #[arg(
+        help_heading = SHOWN,
+        short = 'n',
+        long,
+        value_name = "N",
+        value_parser = values::whole_number::<usize>,
+        allow_negative_numbers = true
+    )]
     pub top: Option<usize>,
 
     /// Show all rows, also on a terminal with fewer lines
@@ -190,6 +198,7 @@ pub(crate) struct CountArgs {
         long,
         value_name = "N",
         value_parser = values::whole_number::<u64>,
+        allow_negative_numbers = true,
         default_value = "0",
         hide_default_value = true
     )]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::format::OutputFormat;
 use crate::sys::wake;
-use anyhow::Context;
+use anyhow::anyhow;
 use nix::unistd::{AccessFlags, access};
 use tempfile::NamedTempFile;
 
@@ -84,8 +84,9 @@ impl Output {
         match path {
             None => Ok(Output::Stream(stream)),
             Some(path) if path == Path::new("-") => Ok(Output::Stream(Stream::Stdout)),
-            Some(path) => Output::file(path, mode).with_context(|| {
-                format!("cannot write the output '{}'; give another file with -o", path.display())
+            Some(path) => Output::file(path, mode).map_err(|error| {
+                let path = path.display();
+                anyhow!("cannot write the output '{path}': {error:#}; give another file with -o")
             }),
         }
     }

@@ -74,6 +74,21 @@ pub enum InputError {
         /// What sets the format.
         option: &'static str,
     },
+    /// The format that was given has a magic number, and the content begins otherwise.
+    #[error(
+        "{name} does not begin as {format} does ({about}), the format given with {option}; without {option} the \
+         format is detected"
+    )]
+    OtherFormat {
+        /// The name of the input.
+        name: String,
+        /// The name of the format that was given.
+        format: &'static str,
+        /// What that format is.
+        about: &'static str,
+        /// What sets the format.
+        option: &'static str,
+    },
     /// Reading or decompressing failed after the beginning.
     #[error("{name}: {error}; only the part before counts")]
     Interrupted {

@@ -10,7 +10,7 @@ use super::error::{ArchiveError, InputError, unknown_members};
 use super::input::{Input, Members};
 use super::progress::Progress;
 use super::reader::{Options, RecordFormat, Setting};
-use super::{events, other_kind, parquet, registry, report};
+use super::{events, other_kind, parquet, pcap, registry, report};
 use crate::InputResult;
 
 /// Archives inside archives are opened to this depth.
@@ -198,8 +198,15 @@ impl<'a> Sorted<'a> {
             }
         };
         let is_unlike = forced.is_some() && !looks_like(&mut input, format);
+        let option = self.options.name(Setting::Format);
+        if is_unlike && format.name == pcap::FORMAT.name {
+            let name = input.name().to_owned();
+            let (format, about) = (format.name, format.about);
+            let error = InputError::OtherFormat { name: name.clone(), format, about, option };
+            self.fail(name, input.path(), error);
+            return None;
+        }
         if is_unlike {
-            let option = self.options.name(Setting::Format);
             self.unlike.push(format!(
                 "{}: no line looks like {} ({}), the format given with {option}; without {option} \
                  the format is detected",

@@ -88,7 +88,10 @@ fn an_output_that_is_also_an_input_is_refused_and_left_as_it_is() {
 fn an_output_that_cannot_be_written_is_named_with_one_cause() {
     let record = Record::small();
     for (output, cause) in [
-        ("/nonexistent/report", "No such file or directory (os error 2)\n"),
+        (
+            "/nonexistent/report",
+            "No such file or directory (os error 2); give another file with -o\n",
+        ),
         ("/dev/full", "No space left on device (os error 28)\n"),
     ] {
         for events in [&[][..], &["--events"]] {
