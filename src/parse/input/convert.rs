@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use super::encoding::{self, Encoding};
+use super::json::LineTimes;
 use super::packed::{self, Packing};
 use super::source::{Converted, Counted, Source};
 use super::{Conversion, FIRST_BYTES, Input, InputError, READ_AT_ONCE, json};
@@ -74,8 +75,8 @@ impl Input {
         if self.unwrapped.is_some() {
             return false;
         }
-        let wrapped = json::is_wrapped(&self.head);
-        wrapped.is_some_and(|stamped| self.unwrap_json(stamped).is_ok())
+        let times = json::wrapped_times(&self.head);
+        times.is_some_and(|times| self.unwrap_json(times).is_ok())
     }
 
     /// Whether the first bytes end within a JSON object, of which only the end tells whether it holds a log.
@@ -88,14 +89,14 @@ impl Input {
         self.unwrapped.is_none() && json::has_unread_result(&self.head)
     }
 
-    pub(super) fn unwrap_json(&mut self, stamped: bool) -> io::Result<()> {
+    pub(super) fn unwrap_json(&mut self, times: LineTimes) -> io::Result<()> {
         let compressed = self.is_compressed();
         let head = std::mem::take(&mut self.head);
         let raw = self.raw(head)?;
-        let unwrap = json::Unwrap::new(stamped, Arc::clone(&self.unwrap_status));
+        let unwrap = json::Unwrap::new(times, Arc::clone(&self.unwrap_status));
         let from = Converted::new(raw, unwrap);
         self.source = Source::Stream { from: Box::new(from), compressed };
-        self.unwrapped = Some(stamped);
+        self.unwrapped = Some(times);
         self.ended = false;
         // An error comes again when the record is read.
         let _ = self.grow();

@@ -14,16 +14,25 @@ use super::objects::{Objects, RESULT};
 use crate::parse::cursor::Cursor;
 use crate::parse::input::source::Convert;
 
-/// Whether a text that begins with `head` is wrapped in JSON, and if so, whether the times of the
-/// objects are needed: the lines in them have none.
-pub(super) fn is_wrapped(head: &[u8]) -> Option<bool> {
+/// The times of lines that are taken out of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineTimes {
+    /// The lines have times of their own.
+    Own,
+    /// Each line gets the time of its object.
+    OfObject,
+}
+
+/// Whether a text that begins with `head` is wrapped in JSON, and if so, which times its lines get.
+pub(super) fn wrapped_times(head: &[u8]) -> Option<LineTimes> {
     if !may_have_objects(head) && !begins_with_logfmt(begin(head)) {
         return None;
     }
     let mut objects = Objects::new(false);
     objects.feed(head);
     let own_stamp = || objects.text.split(|b| *b == b'\n').any(has_stamp);
-    (objects.unwrapped > 0).then(|| !own_stamp())
+    let times = || if own_stamp() { LineTimes::Own } else { LineTimes::OfObject };
+    (objects.unwrapped > 0).then(times)
 }
 
 /// Whether `head` ends within an object or an array that may hold a log, and has no whole one.
@@ -116,9 +125,9 @@ pub(super) struct Unwrap {
 }
 
 impl Unwrap {
-    /// With `stamped`, lines get the time of their object. What was seen is added to `status`.
-    pub(super) fn new(stamped: bool, status: Arc<UnwrapStatus>) -> Unwrap {
-        Unwrap { objects: Objects::new(stamped), status }
+    /// What was seen is added to `status`.
+    pub(super) fn new(times: LineTimes, status: Arc<UnwrapStatus>) -> Unwrap {
+        Unwrap { objects: Objects::new(times == LineTimes::OfObject), status }
     }
 }
 
@@ -172,11 +181,11 @@ mod tests {
     use crate::parse::input::source::Converted;
 
     fn unwrapped(text: &str) -> String {
-        let Some(stamped) = is_wrapped(text.as_bytes()) else { return format!("plain: {text}") };
+        let Some(times) = wrapped_times(text.as_bytes()) else { return format!("plain: {text}") };
         let status = Arc::new(UnwrapStatus::default());
         let raw = Box::new(io::Cursor::new(text.as_bytes().to_vec()));
         let mut out = String::new();
-        Converted::new(raw, Unwrap::new(stamped, Arc::clone(&status)))
+        Converted::new(raw, Unwrap::new(times, Arc::clone(&status)))
             .read_to_string(&mut out)
             .unwrap();
         match status.broken() {

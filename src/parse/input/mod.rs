@@ -57,8 +57,8 @@ pub(crate) struct Input {
     origin: Option<(Arc<File>, u64, u64)>,
     /// Whether it is a member of an archive, so that its path is not one of a file.
     is_member: bool,
-    /// `None` unless its lines are taken out of JSON objects; then, whether each line gets the time of its object.
-    unwrapped: Option<bool>,
+    /// The times of its lines, if they are taken out of JSON objects.
+    unwrapped: Option<json::LineTimes>,
     unwrap_status: Arc<UnwrapStatus>,
     /// What converts its text, if anything does, see [`Input::convert`].
     conversion: Option<Conversion>,
@@ -226,8 +226,8 @@ impl Input {
                 Input::open(self.path.as_deref()?, &silent).ok()?
             }
         };
-        if let Some(stamped) = self.unwrapped {
-            again.unwrap_json(stamped).ok()?;
+        if let Some(times) = self.unwrapped {
+            again.unwrap_json(times).ok()?;
         }
         if let Some(conversion) = self.conversion {
             again.convert(conversion);
