@@ -165,23 +165,18 @@ impl Input {
 
     /// Creates an input from text in memory, of which so much is looked at first as of a file.
     pub(super) fn as_of_file(text: &[u8]) -> Input {
-        let mut input = Input::from_text(text);
-        let rest = input.head.split_off(FIRST_BYTES.min(input.head.len()));
-        let after = std::mem::replace(
-            &mut input.source,
-            Source::Stream { from: Box::new(io::empty()), compressed: false },
-        );
-        if let Source::Stream { from, compressed } = after {
-            let from = Box::new(io::Cursor::new(rest).chain(from));
-            input.source = Source::Stream { from, compressed };
-        }
-        input
+        let (first, rest) = text.split_at(FIRST_BYTES.min(text.len()));
+        Input::from_memory(io::Cursor::new(first.to_vec()).chain(io::Cursor::new(rest.to_vec())))
     }
 
     /// Creates an input from text in memory.
     pub(super) fn from_text(text: &[u8]) -> Input {
-        let from = Box::new(io::Cursor::new(text.to_vec()));
-        let source = Source::Stream { from, compressed: false };
+        Input::from_memory(io::Cursor::new(text.to_vec()))
+    }
+
+    /// Creates an input whose first bytes are what the first read gives.
+    fn from_memory(text: impl Read + Send + 'static) -> Input {
+        let source = Source::Stream { from: Box::new(text), compressed: false };
         let progress = Arc::new(Progress::new(false, None, None));
         let mut input = Input::new(String::new(), None, None, source, progress);
         // Memory is read without errors.
