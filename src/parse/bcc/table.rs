@@ -23,6 +23,9 @@ pub(super) struct Columns {
     commas: bool,
 }
 
+/// Finds columns: of a line that is a header, or of the first rows of a text.
+type FindColumns = fn(&[u8]) -> Option<Columns>;
+
 impl Columns {
     /// Reads a header line; `None` if `line` is none with a column of names and all `needed` ones.
     pub(super) fn of(line: &[u8], needed: &[&str]) -> Option<Columns> {
@@ -122,7 +125,7 @@ impl<'a> Row<'a> {
 }
 
 /// Whether one of the first lines is a header.
-pub(super) fn has_header(head: &[u8], header: fn(&[u8]) -> Option<Columns>) -> bool {
+pub(super) fn has_header(head: &[u8], header: FindColumns) -> bool {
     let mut found = false;
     lines::each(head, |line, _| found = found || header(line).is_some());
     found
@@ -174,7 +177,7 @@ impl Tables {
         &mut self,
         line: &[u8],
         is_whole: bool,
-        header: fn(&[u8]) -> Option<Columns>,
+        header: FindColumns,
         row: &mut dyn FnMut(&Columns, &[u8]) -> bool,
     ) {
         if let Some(found) = header(line) {
@@ -220,19 +223,19 @@ impl Tables {
 }
 
 /// Reads the tables in `input`. `row` takes a line of a table with its time, and returns false if
-/// it cannot be read. `columns_of_rows` knows the columns of a text without a header.
+/// it cannot be read. `columns_of_rows` knows the columns of a text without a header, if its rows tell them.
 pub(super) fn read(
     input: &mut Input,
     cx: &mut Context<'_>,
-    header: fn(&[u8]) -> Option<Columns>,
-    columns_of_rows: fn(&[u8]) -> Option<Columns>,
+    header: FindColumns,
+    columns_of_rows: Option<FindColumns>,
     mut row: impl FnMut(&Columns, &Row<'_>, Option<RecordTime>, &mut dyn Sink) -> bool,
 ) {
     let stamp = |line: &[u8]| clock_or_seconds(first_word(line));
     let mut calendar = Calendar::new(input, cx, &stamp);
     // A header further on takes their place.
-    let columns =
-        if has_header(input.head(), header) { None } else { columns_of_rows(input.head()) };
+    let columns_of_rows = columns_of_rows.filter(|_| !has_header(input.head(), header));
+    let columns = columns_of_rows.and_then(|columns| columns(input.head()));
     let mut tables = Tables { columns, ..Tables::default() };
     let sink = &mut *cx.sink;
     let mut take = |columns: &Columns, line: &[u8]| {

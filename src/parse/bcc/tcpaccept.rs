@@ -80,7 +80,7 @@ fn accept(columns: &Columns, row: &Row<'_>) -> Option<(Ends, Option<u32>)> {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     for mut input in inputs {
-        table::read(&mut input, cx, header, columns_of_rows, |columns, row, time, sink| {
+        table::read(&mut input, cx, header, Some(columns_of_rows), |columns, row, time, sink| {
             let Some((ends, pid)) = accept(columns, row) else { return false };
             if ends.inbound(&local) {
                 let comm = Some(row.comm());
@@ -132,6 +132,7 @@ mod tests {
         assert_eq!(shown(bpftrace, "11:15:36 7 x 198.51.100.1 5 192.0.2.77"), "-");
         assert_eq!(header(b"PID COMM LADDR LPORT RADDR RPORT TX_KB RX_KB MS"), None);
     }
+
     #[test]
     fn rows_without_a_header_are_known_by_their_values() {
         let of = |text: &str| columns_of_rows(text.as_bytes());

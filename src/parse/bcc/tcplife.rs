@@ -85,7 +85,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut undecided: Vec<(Connection, u16, u16)> = Vec::new();
     let mut unknown = 0;
     for mut input in inputs {
-        table::read(&mut input, cx, header, columns_of_rows, |columns, row, closed, sink| {
+        table::read(&mut input, cx, header, Some(columns_of_rows), |columns, row, closed, sink| {
             let Some((ends, duration, local_port, remote_port)) = session(columns, row) else {
                 return false;
             };

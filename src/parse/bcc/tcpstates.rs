@@ -57,29 +57,23 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     for mut input in inputs {
         let (mut rows, mut has_opens) = (0_u64, false);
-        table::read(
-            &mut input,
-            cx,
-            header,
-            |_| None,
-            |columns, row, time, sink| {
-                rows += 1;
-                match change(columns, row) {
-                    Some(Change::PassiveOpen(ends)) => {
-                        has_opens = true;
-                        if ends.inbound(&local) {
-                            sink.take(Connection { time, ..ends.connection() });
-                        }
-                        true
+        table::read(&mut input, cx, header, None, |columns, row, time, sink| {
+            rows += 1;
+            match change(columns, row) {
+                Some(Change::PassiveOpen(ends)) => {
+                    has_opens = true;
+                    if ends.inbound(&local) {
+                        sink.take(Connection { time, ..ends.connection() });
                     }
-                    Some(Change::Syn) => {
-                        has_opens = true;
-                        true
-                    }
-                    read => read.is_some(),
+                    true
                 }
-            },
-        );
+                Some(Change::Syn) => {
+                    has_opens = true;
+                    true
+                }
+                read => read.is_some(),
+            }
+        });
         cx.status.record_shortfall(
             ShortfallKind::UnreadInput,
             u64::from(rows > 0 && !has_opens),

@@ -61,19 +61,15 @@ fn event(columns: &Columns, row: &Row<'_>) -> Option<Event> {
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     for mut input in inputs {
-        table::read(
-            &mut input,
-            cx,
-            header,
-            |_| None,
-            |columns, row, time, sink| match event(columns, row) {
+        table::read(&mut input, cx, header, None, |columns, row, time, sink| {
+            match event(columns, row) {
                 Some(Event::Accept(ends, pid)) if ends.inbound(&local) => {
                     let comm = Some(row.comm());
                     sink.take(Connection { time, pid, comm, ..ends.connection() });
                     true
                 }
                 read => read.is_some(),
-            },
-        );
+            }
+        });
     }
 }
