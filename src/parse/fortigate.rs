@@ -272,6 +272,7 @@ mod tests {
         let received = CLOSE.replace("date=2026-11-22 time=10:58:42", "itime=1795341522 vd=root");
         assert_eq!(shown(&received), want);
     }
+
     #[test]
     fn commas_or_tabs_may_be_between_the_pairs() {
         for separator in [",", "\t"] {

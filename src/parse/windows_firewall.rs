@@ -160,6 +160,7 @@ mod tests {
         assert_eq!(shown("2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77"), "Broken");
         assert_eq!(shown("#Software: Microsoft Windows Firewall"), "Other");
     }
+
     #[test]
     fn the_default_columns_are_known_without_their_header() {
         let row = "2026-11-22 10:58:42 ALLOW TCP 198.51.100.7 192.0.2.77 40755 3389 0 - 0 0 0 - - - RECEIVE";

@@ -101,6 +101,7 @@ mod tests {
         convert(Box::new(std::io::Cursor::new(exported))).read_to_string(&mut text).unwrap();
         assert_eq!(text, format!("_time _raw\n2026-11-26T10:00:00Z 7 {}\n\n", call("\"")));
     }
+
     #[test]
     fn fields_in_quotes_become_columns_and_the_heading_is_left_out() {
         let exported = "\"timestamp\",\"source\",\"message\"\n\"2026-11-22T10:58:42Z\",\"fw1\",\"5,,,\"\"x\"\"\"\n";
