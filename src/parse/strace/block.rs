@@ -36,8 +36,8 @@ pub struct Fact {
 pub enum Given {
     /// This fact is one.
     Fact(u32),
-    /// One whose peer or port came from another line.
-    Late(Box<Connection>),
+    /// The next of [`Block::late`].
+    Late,
 }
 
 /// The facts of some lines that follow each other.
@@ -57,6 +57,8 @@ pub struct Block {
     pub uring: bool,
     /// What is to be given, as [`log`](super::log) found out.
     pub given: Vec<Given>,
+    /// Connections whose peer or port came from another line.
+    pub late: Vec<Connection>,
     /// Whether names of threads are wanted.
     pub want_comms: bool,
     /// Connections that need no fact.
@@ -71,6 +73,7 @@ impl Block {
         self.facts.clear();
         self.comms.clear();
         self.given.clear();
+        self.late.clear();
         self.briefs.clear();
         self.clock_span = ClockSpan::default();
         self.unreadable = 0;

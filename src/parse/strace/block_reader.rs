@@ -110,6 +110,15 @@ impl BlockReader<'_> {
                 self.block.failed_accepts += 1;
                 length
             }
+            fast_path::Line::Fact(fact) => {
+                let stamp = self.block.clock_span.see(best(fact.stamp, wrapper));
+                if fact.part != LinePart::Whole {
+                    // The thread is in no call of accept.
+                    entries.take(fact.pid);
+                }
+                self.fact(at, fact.pid, fact.returned_at(stamp), fact.part, fact.call());
+                fact.length
+            }
             fast_path::Line::Other(stamp) => {
                 self.block.clock_span.see(best(stamp, wrapper));
                 lines::end(rest) + 1
@@ -306,7 +315,8 @@ fn is_doubtful(
     let hits = &mut state.hits;
     match known {
         fast_path::Line::Accepted(_) | fast_path::Line::Resumed(_) => false,
-        fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) => {
+        fast_path::Line::Fact(fact) if fact.is_accept() => false,
+        fast_path::Line::Entry { .. } | fast_path::Line::Failed(..) | fast_path::Line::Fact(_) => {
             rescue::has_unread_accept(&text[part])
         }
         fast_path::Line::Close { .. } => hits.has_accept(text, part),

@@ -1,5 +1,9 @@
 //! Reads the calls that matter: accept, and those that change or show the address of a descriptor.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::argument::{argument, comma};
 use super::fd_annotation::{FdAnnotation, fd_annotation};
 pub(crate) use super::result::Returned;
@@ -419,8 +423,25 @@ fn closed(c: &mut Cursor<'_>) -> Closed {
             b')' => depth -= 1,
             _ => {}
         }
-        c.skip(1);
+        let passed = c.0.iter().skip(1).take_while(|b| !matters_in_arguments(**b)).count();
+        c.skip(1 + passed);
     }
+}
+
+/// Whether [`closed`] looks at this byte.
+#[inline(always)]
+fn matters_in_arguments(byte: u8) -> bool {
+    const MATTERS: [bool; 256] = {
+        let mut table = [false; 256];
+        let bytes = b"\"<() ";
+        let mut n = 0;
+        while n < bytes.len() {
+            table[bytes[n] as usize] = true;
+            n += 1;
+        }
+        table
+    };
+    MATTERS[usize::from(byte)]
 }
 
 /// Whether an accept has an annotation that it cannot have: of a file, or of a socket that has no
@@ -440,11 +461,11 @@ fn is_transport(text: &[u8]) -> bool {
 
 /// Whether the flags of a clone have CLONE_FILES.
 fn shares(arguments: &[u8]) -> bool {
-    if memchr::memmem::find(arguments, b"CLONE_FILES").is_some() {
-        return true;
-    }
-    memchr::memmem::find(arguments, b"flags=0x").is_some_and(|at| {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"CLONE_FILES"));
+    static NUMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"flags=0x"));
+    let has_flag = |at: usize| {
         let flags = Cursor(&arguments[at + 6..]).integer();
         flags.is_some_and(|flags| flags & 0x400 != 0)
-    })
+    };
+    NAME.find(arguments).is_some() || NUMBER.find(arguments).is_some_and(has_flag)
 }

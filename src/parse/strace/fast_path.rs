@@ -3,7 +3,8 @@
 //! what is read here, it would read the same.
 
 use super::accepted::{Accepted, Range};
-use super::call::named;
+use super::call::{Name, named};
+use super::fast_calls::{self, RareFact};
 use super::ipv6::ipv6;
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
@@ -47,6 +48,8 @@ pub(super) enum Line {
     },
     /// A call of accept for which no connection waited, and the bytes of the line with its line feed.
     Failed(Stamp, usize),
+    /// A line of another kind that matters.
+    Fact(RareFact),
     /// A call that does not matter.
     Other(Stamp),
 }
@@ -67,7 +70,17 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
     if w.eat(b"<... ").is_some() {
         return resumed(w, pid, stamp, meanings);
     }
-    other(&w, b'(', stamp, meanings)
+    match w.peek()? {
+        b'g' if w.eat(b"getsockname(").is_some() => {
+            fast_calls::address(w, pid, stamp, Name::GetSockName)
+        }
+        b'g' if w.eat(b"getpeername(").is_some() => {
+            fast_calls::address(w, pid, stamp, Name::GetPeerName)
+        }
+        b'+' => fast_calls::exit(w, pid, stamp),
+        b'-' => fast_calls::signal(&w, stamp),
+        _ => other(&w, b'(', stamp, meanings),
+    }
 }
 
 #[inline(always)]
@@ -76,6 +89,9 @@ fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -
         w.eat(b" ");
         let accepted = from_address(w)?;
         return Some(Line::Resumed(Accepted { pid, stamp, spent: 0, ..accepted }));
+    }
+    if w.eat(b"close resumed>").is_some() {
+        return fast_calls::resumed_close(w, pid, stamp);
     }
     other(&w, b' ', stamp, meanings)
 }
@@ -188,7 +204,7 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let (annotation, known_listener) = w.listener()?;
     w.eat(b", ")?;
     if matches!(w.peek()?, b'N' | b'0') {
-        return failed(w, stamp);
+        return fast_calls::without_address(w, pid, stamp, fd, annotation.is_empty());
     }
     if w.peek()? == b' ' {
         // The general path reads the annotation.
@@ -206,42 +222,14 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     Some(Line::Accepted(accepted))
 }
 
-/// `NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)`.
-#[inline(never)]
-fn failed(mut w: Window<'_>, stamp: Stamp) -> Option<Line> {
-    pointer(&mut w)?;
-    w.eat(b", ")?;
-    if w.eat(b"[").is_some() {
-        w.mark::<16>()?;
-        w.number()?;
-        w.eat(b"]")?;
-    } else {
-        pointer(&mut w)?;
-    }
-    flags(&mut w);
-    w.eat(b") = -1 EAGAIN (Resource temporarily unavailable)")?;
-    spent(&mut w)?;
-    w.end()?;
-    Some(Line::Failed(stamp, w.at))
-}
-
-/// `NULL`, `0x7ffd5a5c2c60`.
-fn pointer(w: &mut Window<'_>) -> Option<()> {
-    if w.eat(b"NULL").is_some() {
-        return Some(());
-    }
-    w.eat(b"0x")?;
-    let here = w.bytes.get(w.at..)?;
-    let n = here.iter().position(|b| !b.is_ascii_hexdigit())?;
-    w.at += n;
-    (1..=16).contains(&n).then_some(())
-}
-
 #[inline(always)]
 fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     w.mark_again::<8>()?;
     let fd = w.number()?.0 as i32;
     w.any_annotation()?;
+    if w.peek()? == b' ' {
+        return fast_calls::unfinished_close(w, pid, stamp, fd);
+    }
     w.eat(b")")?;
     w.spaces()?;
     w.eat(b"= 0")?;
@@ -286,7 +274,7 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
 
 /// ` <0.000019>`, or nothing, in nanoseconds.
 #[inline(always)]
-fn spent(w: &mut Window<'_>) -> Option<i64> {
+pub(super) fn spent(w: &mut Window<'_>) -> Option<i64> {
     if w.eat(b" <").is_none() {
         return Some(0);
     }
@@ -299,7 +287,7 @@ fn spent(w: &mut Window<'_>) -> Option<i64> {
 }
 
 #[inline(always)]
-fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+pub(super) fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     w.mark::<48>()?;
     let from = w.at;
@@ -313,7 +301,7 @@ fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
 
 /// The forms of strace 5.0 and later, and of those before.
 #[inline(always)]
-fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+pub(super) fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
     w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
     w.mark::<16>()?;
     let from = w.at;
@@ -387,7 +375,7 @@ fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
 
 /// `, SOCK_CLOEXEC|SOCK_NONBLOCK`, or nothing. Flags do not matter.
 #[inline(always)]
-fn flags(w: &mut Window<'_>) {
+pub(super) fn flags(w: &mut Window<'_>) {
     if w.eat(b", SOCK_CLOEXEC").is_some() {
         w.eat(b"|SOCK_NONBLOCK");
     } else if w.eat(b", SOCK_NONBLOCK").is_none() {

@@ -328,13 +328,14 @@ fn in_parts(
 }
 
 fn give(block: &mut Block, base: Base, dates: &mut Dates, mut take: impl FnMut(Connection)) {
-    let Block { facts, given, comms, .. } = block;
+    let Block { facts, given, late, comms, .. } = block;
+    let mut late = late.drain(..);
     for given in given.drain(..) {
         match given {
             Given::Fact(number) => {
                 take(connection(&facts[number as usize], base, dates, comms));
             }
-            Given::Late(connection) => take(*connection),
+            Given::Late => late.next().into_iter().for_each(&mut take),
         }
     }
 }

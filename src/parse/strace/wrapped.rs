@@ -53,8 +53,8 @@ pub(super) fn may_begin(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
     line.len() <= MAX_LINE
         && !line.ends_with(b"...>")
-        && rescue::last_assignment(line).is_none()
         && rescue::has_accept(line)
+        && rescue::last_assignment(line).is_none()
         // Look-alike characters may hide the result.
         && !clean::is_dirty(line)
 }

@@ -58,7 +58,7 @@ const TIMES: [&str; 8] = [
 ];
 
 /// Lines that the fast path reads, without process and time.
-fn usual_calls() -> [String; 12] {
+fn usual_calls() -> [String; 21] {
     let v4 =
         "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
     let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
@@ -77,6 +77,16 @@ fn usual_calls() -> [String; 12] {
         "close(7</tmp/a>)                        = 0 <0.000019>".to_owned(),
         "accept4(12345,  <unfinished ...>".to_owned(),
         "close(1234567)                          = 0".to_owned(),
+        format!("getsockname(12, {v4}) = 0"),
+        format!("getpeername(1234567, {v6}) = 0 <0.000019>"),
+        "accept4(4, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK) = 12".to_owned(),
+        "accept(4, 0x7ffd5a5c2c60, [16])         = 1234567 <0.000019>".to_owned(),
+        "close(4 <unfinished ...>".to_owned(),
+        "<... close resumed>)                    = 0".to_owned(),
+        "<... close resumed> )                   = 0 <0.000019>".to_owned(),
+        "+++ exited with 0 +++".to_owned(),
+        "--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=7, si_uid=0, si_status=0} ---"
+            .to_owned(),
     ]
 }
 
@@ -215,6 +225,8 @@ proptest! {
         call in prop::sample::select(vec![
             "accept4(", "accept(", "<... accept4 resumed>", "<... accept resumed> ",
             "close(", "read(", "socket(", "<... read resumed>", "<... close resumed>", "<... reed resumed>", "accept5(", "_x(", "9(", "accept4", "",
+            "getsockname(", "getpeername(", "+++ exited with 0 +++\n", "+++ exited with ", "--- SIGCHLD {si_pid=7} ---\n",
+            "--- SIGCHLD {(si_pid) = 7} ---\n", "--- SIGCHLD {", "accept4(3, NULL, NULL, 0) = 7",
         ]),
         first in prop::sample::select(vec!["", "3", "3, ", "3<TCP:[0.0.0.0:80]>, ", "3<TCPv6:[[::]:80]>, ", "3<TCP:[77]>, ", "3<socket:[77]>, ", "3<socket:[77]>", "3</a/b->c>", "3<TCP:[[::1]:80->[::1]:81]>", "3<anon_inode:[a]>", "3<UDP:[1.2.3.4:5]>, ", "12345678, ", "3,  <unfinished ...>\n", "-1, ", "3<x>, "]),
         address in prop::sample::select(vec![

@@ -343,12 +343,14 @@ impl Calls {
 /// Takes the connections of a block.
 pub(super) struct Out<'a> {
     pub given: &'a mut Vec<Given>,
+    pub late: &'a mut Vec<Connection>,
     pub comms: &'a [std::sync::Arc<str>],
 }
 
 impl Out<'_> {
     pub(super) fn late(&mut self, connection: Connection) {
-        self.given.push(Given::Late(Box::new(connection)));
+        self.given.push(Given::Late);
+        self.late.push(connection);
     }
 }
 

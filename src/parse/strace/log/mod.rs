@@ -189,8 +189,8 @@ impl Log {
         self.seen.failed += block.failed_accepts;
         self.seen.connections |= block.briefs.has_accepts();
         self.find_locals(&mut block.briefs);
-        let Block { facts, comms, given, .. } = block;
-        let mut out = Out { given, comms };
+        let Block { facts, comms, given, late, .. } = block;
+        let mut out = Out { given, late, comms };
         for (number, fact) in facts.iter_mut().enumerate() {
             if fact.pid == 0 {
                 fact.pid = self.calls.pid;

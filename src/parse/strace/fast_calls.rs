@@ -1,0 +1,192 @@
+//! The forms of lines that many logs have beside those of [`fast_path`](super::fast_path): calls that show the address of
+//! a descriptor, accepts that do not ask for it, ends of threads, signals.
+
+use super::accepted::LinePart;
+use super::call::{Call, Name, Returned};
+use super::fast_path::{Line, address4, address6, flags, spent};
+use super::rescue;
+use super::sockaddr::{End, Shown};
+use super::window::Window;
+use crate::parse::host::Address;
+use crate::parse::timestamp::Stamp;
+
+/// What such a line says. It is small, because [`Line`] is copied for every line.
+pub(super) struct RareFact {
+    /// The thread; 0 if the line has none.
+    pub pid: u32,
+    /// What the prefix says.
+    pub stamp: Stamp,
+    /// The nanoseconds that the whole call took, or 0.
+    spent: i64,
+    /// Which part of the call it is.
+    pub part: LinePart,
+    name: Name,
+    /// The first argument; -1 if this part of the line has none.
+    fd: i32,
+    returned: Returned,
+    shown: Option<(Address, u16)>,
+    /// The bytes of the line with its line feed.
+    pub length: usize,
+}
+
+impl RareFact {
+    fn new(pid: u32, stamp: Stamp, part: LinePart, name: Name) -> RareFact {
+        let returned = Returned::Pending;
+        RareFact { pid, stamp, spent: 0, part, name, fd: -1, returned, shown: None, length: 0 }
+    }
+
+    /// Whether it is an accept that gave a connection.
+    pub(super) fn is_accept(&self) -> bool {
+        self.name == Name::Accept
+    }
+
+    /// When the call returned, if `stamp` is the time of the line.
+    pub(super) fn returned_at(&self, stamp: Stamp) -> Stamp {
+        stamp.plus(self.spent)
+    }
+
+    /// The call as any other is told.
+    pub(super) fn call(&self) -> Call {
+        let shown = match self.shown {
+            Some((ip, port)) => Shown::Inet(End { ip: ip.ip(), port }),
+            None if self.is_accept() => Shown::Hidden,
+            None => Shown::Absent,
+        };
+        Call { fd: self.fd, returned: self.returned, shown, ..Call::new(self.name) }
+    }
+}
+
+/// Reads an accept from its second argument on, which is no address:
+/// `NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)`, `NULL, NULL) = 7`.
+#[inline(never)]
+pub(super) fn without_address(
+    mut w: Window<'_>,
+    pid: u32,
+    stamp: Stamp,
+    fd: i32,
+    is_bare: bool,
+) -> Option<Line> {
+    pointer(&mut w)?;
+    w.eat(b", ")?;
+    if w.eat(b"[").is_some() {
+        w.mark::<16>()?;
+        w.number()?;
+        w.eat(b"]")?;
+    } else {
+        pointer(&mut w)?;
+    }
+    flags(&mut w);
+    if w.eat(b") = -1 EAGAIN (Resource temporarily unavailable)").is_some() {
+        spent(&mut w)?;
+        w.end()?;
+        return Some(Line::Failed(stamp, w.at));
+    }
+    // The general path reads annotations.
+    if !is_bare {
+        return None;
+    }
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= ")?;
+    w.mark::<16>()?;
+    let returned = Returned::Value(w.number()?.0 as i32);
+    let spent = spent(&mut w)?;
+    w.end()?;
+    let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
+    Some(Line::Fact(RareFact { fd, returned, spent, length: w.at, ..fact }))
+}
+
+/// `NULL`, `0x7ffd5a5c2c60`.
+fn pointer(w: &mut Window<'_>) -> Option<()> {
+    if w.eat(b"NULL").is_some() {
+        return Some(());
+    }
+    w.eat(b"0x")?;
+    let here = w.bytes.get(w.at..)?;
+    let n = here.iter().position(|b| !b.is_ascii_hexdigit())?;
+    w.at += n;
+    (1..=16).contains(&n).then_some(())
+}
+
+/// Reads a getsockname or getpeername from its first argument on.
+#[inline(never)]
+pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> Option<Line> {
+    w.mark::<48>()?;
+    let fd = w.number()?.0 as i32;
+    w.eat(b", ")?;
+    let (ip, port) = match w.bytes.get(w.at + 18)? {
+        b'6' => {
+            let (ip, port, _) = address6(&mut w)?;
+            w.eat(b"\", &sin6_addr), ")?;
+            if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
+                w.eat(b"sin6_flowinfo=0, ");
+            }
+            w.eat(b"sin6_scope_id=0}, [")?;
+            (ip, port)
+        }
+        _ => {
+            let (ip, port, _) = address4(&mut w)?;
+            w.eat(b"\")}, [")?;
+            (ip, port)
+        }
+    };
+    w.mark::<16>()?;
+    w.small()?;
+    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+        w.small()?;
+    }
+    w.eat(b"])")?;
+    w.spaces()?;
+    w.eat(b"= 0")?;
+    let spent = spent(&mut w)?;
+    w.end()?;
+    let fact = RareFact::new(pid, stamp, LinePart::Whole, name);
+    let (returned, shown) = (Returned::Value(0), Some((ip, port)));
+    Some(Line::Fact(RareFact { fd, returned, shown, spent, length: w.at, ..fact }))
+}
+
+/// Reads ` <unfinished ...>` behind the descriptor of a close.
+#[inline(never)]
+pub(super) fn unfinished_close(mut w: Window<'_>, pid: u32, stamp: Stamp, fd: i32) -> Option<Line> {
+    w.eat(b" <unfinished ...>")?;
+    w.end()?;
+    let fact = RareFact::new(pid, stamp, LinePart::Entry, Name::Close);
+    Some(Line::Fact(RareFact { fd, length: w.at, ..fact }))
+}
+
+/// Reads `)             = 0` behind `<... close resumed>`.
+#[inline(never)]
+pub(super) fn resumed_close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    w.eat(b" ");
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= 0")?;
+    spent(&mut w)?;
+    w.end()?;
+    let fact = RareFact::new(pid, stamp, LinePart::Resumed, Name::Close);
+    Some(Line::Fact(RareFact { returned: Returned::Value(0), length: w.at, ..fact }))
+}
+
+/// `+++ exited with 0 +++`.
+#[inline(never)]
+pub(super) fn exit(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+    w.eat(b"+++ exited with ")?;
+    w.mark::<16>()?;
+    w.number()?;
+    w.eat(b" +++")?;
+    w.end()?;
+    let fact = RareFact::new(pid, stamp, LinePart::Exit, Name::Close);
+    Some(Line::Fact(RareFact { length: w.at, ..fact }))
+}
+
+/// `--- SIGCHLD {si_signo=SIGCHLD, …} ---`.
+#[inline(never)]
+pub(super) fn signal(w: &Window<'_>, stamp: Stamp) -> Option<Line> {
+    let here = w.bytes.get(w.at..)?;
+    let line = &here[..memchr::memchr2(b'\n', 0, here)?];
+    let is_signal = line.starts_with(b"--- SIG")
+        && line.ends_with(b"} ---")
+        && here.get(line.len()) == Some(&b'\n')
+        && !rescue::ends_with_result(line);
+    is_signal.then_some(Line::Other(stamp))
+}
