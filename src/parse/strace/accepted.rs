@@ -19,6 +19,8 @@ pub enum LinePart {
     Torn,
     /// The second half, with a prefix: `<... accept resumed>`.
     Resumed,
+    /// The first half of one whose second half was taken, too: the thread is in no call.
+    Joined,
     /// The second half of a torn one.
     Continued,
     /// ` <unfinished ...>` by itself: a torn one is only unfinished.

@@ -246,7 +246,10 @@ impl BlockReader<'_> {
         let text = body.0;
         let in_prefix = match text {
             [] => prefix != Prefix::default(),
-            _ => text.iter().all(|b| b.is_ascii_digit() || b":.[pid ]".contains(b)),
+            _ => {
+                text.iter().any(|b| b.is_ascii_digit() || *b == b'[')
+                    && text.iter().all(|b| b.is_ascii_digit() || b":.[pid ]".contains(b))
+            }
         };
         self.block.unreadable += u64::from(in_prefix || rescue::is_cut_accept(text));
     }
@@ -287,9 +290,7 @@ impl BlockReader<'_> {
                 && entry.call.kind == SocketKind::MaybeTcp
                 && self.block.briefs.take(accepted, stamp, line)
             {
-                // What is left of both halves: the thread has no open call.
-                entry.part = LinePart::Resumed;
-                entry.call.returned = Returned::Failed;
+                entry.part = LinePart::Joined;
                 return;
             }
         }

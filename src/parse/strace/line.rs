@@ -8,6 +8,7 @@ use super::call::{self, Call, Name, Parsed, Returned, named};
 use super::prefix::{Prefix, split};
 use super::rescue;
 use super::result::ACCEPT;
+use super::uring;
 use crate::parse::cursor::Cursor;
 use crate::parse::decoration::clean;
 use crate::parse::decoration::wrapper::{self, Stripped};
@@ -112,8 +113,10 @@ impl LineReader<'_> {
             };
             (name, n)
         };
-        self.block.uring |= name == Name::Uring;
         let arguments = &body.0[n + 1..];
+        if name == Name::Uring {
+            self.block.uring |= uring::is_used(&body.0[..n], arguments);
+        }
         let parsed = call::call(name, Cursor(arguments));
         let doubtful = matches!(parsed, Parsed::Torn(..) | Parsed::Unreadable | Parsed::Nothing);
         if doubtful && self.cleaned(line, at, glued) {
@@ -284,6 +287,9 @@ impl LineReader<'_> {
             self.block.see(prefix.stamp);
             return true;
         };
+        if name == Name::Uring {
+            self.block.uring |= uring::is_used(word, c.0);
+        }
         let parsed = call::resumed(name, c);
         let doubtful = !matches!(parsed, Parsed::Whole(..));
         if doubtful && self.cleaned(line, at, glued) {

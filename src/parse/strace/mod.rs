@@ -19,6 +19,7 @@ mod line;
 pub(crate) mod log;
 mod next_hit;
 mod number_map;
+mod open_calls;
 mod pending;
 pub(crate) mod prefix;
 mod prefixed;
@@ -30,6 +31,7 @@ pub(crate) mod sockaddr;
 mod socket_kind;
 mod syscalls;
 pub(crate) mod tables;
+mod uring;
 mod window;
 mod wrapped;
 
@@ -159,10 +161,11 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
     cx.status.record_unreadable_lines(&name, log.unreadable);
     cx.status.warn_of_local_ports(&name, log.calls.unknown_ports, "; strace -yy shows it");
     if log.calls.unknown_peers > 0 {
-        let doubt = match log.calls.shows_sockets() {
-            true => "",
-            false => {
-                " nor, without calls of socket() and bind(), whether all of them are TCP and not Unix sockets"
+        let doubt = match log.calls.unknown_kinds {
+            0 => "",
+            _ => {
+                " nor, without the calls of socket() and bind() of each listener, whether all of them are TCP and not \
+                 Unix sockets"
             }
         };
         cx.status.warn(format!(
@@ -178,6 +181,16 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
              the log"
         ),
     );
+    let lost = log.lost();
+    cx.status.record_shortfall(
+        ShortfallKind::Unobservable,
+        lost,
+        format!(
+            "{name}: the results of {} are not in the log, although their threads went on: if it was filtered, \
+             search for 'accept' without the parenthesis, which keeps lines with '<... accept resumed>'",
+            plural(lost, "accept call", "accept calls")
+        ),
+    );
     let mut nothing = !log.seen.connections && log.unreadable == 0;
     for input in inputs.iter().filter(|i| sign::only_summary(i.head())) {
         nothing = false;
@@ -187,7 +200,16 @@ fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
         cx.status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
     }
     let reason = format!("{name}: {}", log.seen.reason());
-    if nothing && log.seen.has_accept() {
+    if nothing
+        && log.seen.all_failed()
+        && inputs.iter().all(|i| rescue::has_only_failures(i.head()))
+    {
+        let text = format!(
+            "{reason}, and so did every other call, as in a log of strace -Z: nothing shows that calls which \
+                            succeed were recorded"
+        );
+        cx.status.record_shortfall(ShortfallKind::Unobservable, 1, text);
+    } else if nothing && log.seen.has_accept() {
         cx.status.warn(reason);
     } else if nothing {
         cx.status.record_shortfall(ShortfallKind::Unobservable, 1, reason);

@@ -151,6 +151,12 @@ fn has_success(text: &[u8]) -> bool {
     successes(text).next().is_some()
 }
 
+/// Whether other calls than accept are in `head`, and all calls failed.
+pub(super) fn has_only_failures(head: &[u8]) -> bool {
+    let is_other = |line: &[u8]| !has_accept(line) && memmem::find(line, b"= -1 E").is_some();
+    head.split(|b| lines::is_end(*b)).any(is_other) && !has_success(head)
+}
+
 /// Where the results in `text` stand that are no errors.
 fn successes(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     memchr::memchr_iter(b'=', text).filter(|at| {

@@ -36,6 +36,8 @@ pub(crate) struct Calls {
     pub unknown_ports: u64,
     /// Connections without a peer.
     pub unknown_peers: u64,
+    /// Those of them whose listener is unknown, too: it may be no TCP socket.
+    pub unknown_kinds: u64,
 }
 
 impl Calls {
@@ -53,12 +55,8 @@ impl Calls {
             near: Box::new([NOBODY; 64]),
             unknown_ports: 0,
             unknown_peers: 0,
+            unknown_kinds: 0,
         }
-    }
-
-    /// Whether the log shows how sockets were opened, so that those that are not TCP are known.
-    pub(in crate::parse::strace) fn shows_sockets(&self) -> bool {
-        self.sockets_seen
     }
 
     /// Takes a whole call. `number` is the index of its fact; `None`: it is not in the block, and
@@ -138,6 +136,7 @@ impl Calls {
             Some(number) => {
                 self.unknown_ports += u64::from(no_port);
                 self.unknown_peers += u64::from(peer.is_none());
+                self.unknown_kinds += u64::from(peer.is_none() && fact.call.local.is_none());
                 fact.leader = self.leader(fact.pid);
                 out.given.push(Given::Fact(number));
             }
@@ -308,6 +307,8 @@ impl Calls {
     pub(super) fn fd_annotation(&mut self, connection: &Connection) {
         self.unknown_ports += u64::from(self.requested.local && connection.local_port.is_none());
         self.unknown_peers += u64::from(connection.ip.is_none());
+        let is_unknown = connection.ip.is_none() && connection.local_port.is_none();
+        self.unknown_kinds += u64::from(is_unknown);
     }
 
     /// The time as descriptors are followed by it; nobody asks in a log that is read in order.

@@ -10,22 +10,19 @@ use crate::model::connection::RequestedFields;
 use crate::model::plural;
 use crate::parse::strace::accepted::LinePart;
 use crate::parse::strace::block::{Block, Fact};
-use crate::parse::strace::call::{Call, Name, Returned};
+use crate::parse::strace::call::{Name, Returned};
 use crate::parse::strace::compact::{Briefs, LocalSource};
-use crate::parse::strace::number_map::NumberMap;
+use crate::parse::strace::open_calls::OpenCalls;
 use crate::parse::strace::sockaddr::{End, Shown};
 use crate::parse::strace::tables::Listener;
 use crate::parse::timestamp::{Base, ClockSpan, Dates};
-
-/// Maximum number of first halves that wait for their second half.
-const MAX_ENTRIES: usize = 100_000;
 
 /// A run of strace, or several that were written into the same log.
 #[derive(Debug)]
 pub(crate) struct Log {
     /// What whole calls did.
     pub calls: Calls,
-    entries: NumberMap<u32, Call>,
+    open: OpenCalls,
     /// The first half that was cut by text that is not strace's.
     torn: Option<Fact>,
     clock_span: ClockSpan,
@@ -55,7 +52,7 @@ impl Log {
     pub(crate) fn new(requested: RequestedFields, dates: Dates) -> Log {
         Log {
             calls: Calls::new(requested, dates),
-            entries: NumberMap::default(),
+            open: OpenCalls::default(),
             torn: None,
             clock_span: ClockSpan::default(),
             unreadable: 0,
@@ -108,7 +105,7 @@ impl Log {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
                 !local || !self.calls.tables.may_know(fact.call.fd)
             }
-            (Name::Accept, LinePart::Entry) => true,
+            (Name::Accept, LinePart::Entry | LinePart::Joined) => true,
             // The socket is not TCP, until its number is reused.
             (Name::GetSockName, _) if fact.call.shown == Shown::Foreign => false,
             // They make other processes known, and where a TCP socket listens.
@@ -205,6 +202,11 @@ impl Log {
         block.briefs.known = self.calls.tables.known();
     }
 
+    /// Accepts that must have returned, and whose second halves the log does not have.
+    pub(crate) fn lost(&self) -> u64 {
+        self.open.lost()
+    }
+
     /// What was passed over of a line has an accept.
     pub(crate) fn passed_accept(&mut self) {
         self.unreadable += u64::from(!self.calls.learning);
@@ -242,52 +244,56 @@ impl Log {
             self.seen.see(fact);
         }
         match fact.part {
-            LinePart::Whole => self.calls.done(fact, Some(number), at, out),
+            LinePart::Whole => {
+                self.open.leave(fact.pid);
+                self.calls.done(fact, Some(number), at, out);
+            }
             LinePart::Entry | LinePart::Torn => {
-                if self.entries.len() >= MAX_ENTRIES {
-                    self.entries.clear();
-                }
-                self.entries.insert(fact.pid, fact.call);
+                let stamp = self.calls.base.apply(fact.stamp);
+                let entry = Fact { stamp, comm: 0, ..*fact };
+                self.open.begin(entry);
                 if fact.part == LinePart::Torn {
-                    let stamp = self.calls.base.apply(fact.stamp);
-                    self.torn = Some(Fact { stamp, comm: 0, ..*fact });
+                    self.torn = Some(entry);
                 }
             }
             LinePart::Resumed => {
-                match self.entries.remove(&fact.pid) {
-                    Some(entry) if entry.name == fact.call.name => {
-                        fact.call = fact.call.after(&entry);
-                    }
-                    Some(entry)
-                        if fact.call.name == Name::SocketCall && entry.name == Name::Accept =>
-                    {
-                        fact.call = fact.call.after(&entry);
-                    }
-                    _ => {}
+                if let Some(entry) = self.open.resume(fact.pid, fact.call.name) {
+                    fact.pid = entry.pid;
+                    fact.call = fact.call.after(&entry.call);
+                } else if let (Name::Accept, Returned::Value(_)) =
+                    (fact.call.name, fact.call.returned)
+                {
+                    self.open.add_orphan();
                 }
                 self.calls.done(fact, Some(number), at, out);
             }
+            LinePart::Joined => self.open.leave(fact.pid),
             LinePart::Continued => {
-                let Some(torn) = self.torn.take() else {
-                    // getsockname and getpeername return 0.
-                    let accepted = matches!(fact.call.returned, Returned::Value(1..))
-                        && matches!(fact.call.shown, Shown::Inet(_) | Shown::Unread);
-                    self.unreadable += u64::from(accepted && !self.calls.learning);
+                // getsockname and getpeername return 0.
+                let is_accepted = matches!(fact.call.returned, Returned::Value(1..))
+                    && matches!(fact.call.shown, Shown::Inet(_) | Shown::Unread);
+                let only = |open: &mut OpenCalls| open.take_only(Name::Accept);
+                let first = match self.torn.take() {
+                    None if is_accepted => only(&mut self.open),
+                    torn => torn,
+                };
+                let Some(first) = first else {
+                    self.unreadable += u64::from(is_accepted && !self.calls.learning);
                     return;
                 };
-                self.entries.remove(&torn.pid);
-                let mut whole = Fact { call: fact.call.after(&torn.call), ..torn };
+                self.open.remove(first.pid);
+                let mut whole = Fact { call: fact.call.after(&first.call), ..first };
                 self.calls.done(&mut whole, None, at, out);
             }
             LinePart::Unfinished => self.torn = None,
             LinePart::NewRun => {
-                self.entries.clear();
+                self.open.clear();
                 self.torn = None;
                 self.calls.tables.forget();
                 self.calls.forget_near();
             }
             LinePart::Exit => {
-                self.entries.remove(&fact.pid);
+                self.open.remove(fact.pid);
                 let time = self.calls.time(fact.stamp);
                 self.calls.tables.exit(fact.pid, time);
                 if fact.pid == 0 {
@@ -308,8 +314,13 @@ impl Seen {
                 self.returned += 1;
                 self.failed += u64::from(fact.call.returned == Returned::Failed);
             }
-            LinePart::Unfinished | LinePart::Exit | LinePart::NewRun => {}
+            LinePart::Joined | LinePart::Unfinished | LinePart::Exit | LinePart::NewRun => {}
         }
+    }
+
+    /// Whether accepts returned, and all of them failed.
+    pub(crate) fn all_failed(&self) -> bool {
+        !self.connections && self.returned > 0 && self.returned == self.failed
     }
 
     /// Whether the log has a call of accept, so that accept was traced.
