@@ -186,6 +186,10 @@ pub(crate) fn read(text: &[u8]) -> Line {
 /// SYN looks like another connection, or another one like a repeated SYN.
 fn is_cut_syn(text: &[u8], body: &[u8], decoded: &PacketFlags) -> bool {
     let line = text.trim_ascii_end();
+    let behind_flags = memchr::memchr(b']', body).map(|at| body[at + 1..].trim_ascii());
+    if matches!(behind_flags, Some(b"" | b",")) {
+        return true;
+    }
     let may_be_wrapped = || line.len() >= NARROWEST && memmem::find(body, b", seq").is_some();
     line.ends_with(b", seq") || decoded.isn.is_none() && may_be_wrapped()
 }
@@ -375,6 +379,7 @@ mod tests {
             ("IP 198.51.100.1.5 > 192.0.2.77.80: S [bad hdr length 40 - too long, > 24]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: SWE", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S], seq", "Cut"),
+            ("IP 198.51.100.1.5 > 192.0.2.77.80: Flags [S], ", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: P [|tcp]", "Cut"),
             ("IP 198.51.100.1.5 > 192.0.2.77.80:  [|tcp]", "Cut"),
             ("IP 198.51.100.1 > 192.0.2.77: IP  [|ip]", "Cut"),
