@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::cursor::Cursor;
-use super::deduplicate::{PacketObservation, point};
+use super::deduplicate::{PacketKind, PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -170,7 +170,7 @@ fn packet(values: &[u8]) -> Option<Packet> {
         id: id.filter(|id| *id != 0 && !answer),
         // A rule that translates addresses logs the packet, and a rule that passes it once more.
         point: Some(point((rule, interface, action))),
-        ..PacketObservation::of_packet(ends, answer)
+        ..PacketObservation::of_packet(ends, PacketKind::of_syn(answer))
     }))
 }
 

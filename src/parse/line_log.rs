@@ -7,7 +7,7 @@
 use super::calls::{Call, Calls, Step};
 use super::decoration::layers::{Layers, first_lines};
 use super::decoration::wrapper;
-use super::deduplicate::{Deduplicator, PacketKind, PacketObservation};
+use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
 use super::event_filter::{EventFilter, Seen};
 use super::found::FoundConnections;
@@ -416,7 +416,7 @@ impl RunReader<'_> {
                         packet.time = calendar.record_time(stamp);
                     }
                     seen.packets += 1;
-                    seen.attempts += u64::from(packet.kind != PacketKind::Onward);
+                    seen.attempts += u64::from(packet.kind.is_attempt());
                     order.see(stamp);
                     deduplicator.see(packet, &mut |ends, time| found.push_ends(ends, time));
                 }

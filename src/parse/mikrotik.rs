@@ -6,7 +6,7 @@
 use memchr::memmem;
 
 use super::cursor::Cursor;
-use super::deduplicate::{PacketObservation, point};
+use super::deduplicate::{PacketKind, PacketObservation, point};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::Input;
@@ -119,7 +119,7 @@ fn packet(prefix: &[u8], interfaces: &[u8], text: &[u8]) -> Option<Option<Packet
     let rule = prefix.rsplit(|b| *b == b' ').next().unwrap_or_default();
     Some(Some(PacketObservation {
         point: Some(point((rule, interfaces))),
-        ..PacketObservation::of_packet(ends, answer)
+        ..PacketObservation::of_packet(ends, PacketKind::of_syn(answer))
     }))
 }
 

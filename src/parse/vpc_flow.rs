@@ -7,7 +7,7 @@
 //! connection began in it.
 
 use super::columns::{each_word, words};
-use super::deduplicate::PacketObservation;
+use super::deduplicate::{PacketKind, PacketObservation};
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
@@ -181,7 +181,7 @@ fn flow(values: &Values<'_>) -> ParsedLine {
     if action == b"REJECT" {
         return ParsedLine::Blocked;
     }
-    let packet = PacketObservation::of_packet(ends, answer);
+    let packet = PacketObservation::of_packet(ends, PacketKind::of_syn(answer));
     ParsedLine::Packet(Stamp::Epoch(i64::from(start) * SECOND), packet)
 }
 

@@ -4,7 +4,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::flow::{Flow, Incomplete, Translation, Unconfirmed};
+use super::flow::{Flow, Incomplete, RstEffect, Translation, Unconfirmed};
 use super::observation::{Give, PacketKind, PacketObservation};
 use crate::parse::host::{Ends, Host};
 
@@ -208,6 +208,13 @@ impl Client {
         {
             give(unconfirmed.ends, unconfirmed.time);
         }
+    }
+
+    /// What the RST `s` does to one of its connections, none of which was answered.
+    pub(super) fn rst_effect(&mut self, s: &PacketObservation, now: i64) -> Option<RstEffect> {
+        let recent = self.recent.iter().filter_map(|flow| flow.rst_effect(s, now)).max();
+        let older = self.older_mut(&s.ends).into_iter().flatten();
+        recent.max(older.filter_map(|flow| flow.rst_effect(s, now)).max())
     }
 
     /// All of them.

@@ -26,6 +26,9 @@ const FIRST_PAUSE: u64 = 3_500_000_000;
 /// A SYN may carry data (RFC 7413), which the SYN+ACK acknowledges: at most a segment.
 const FAST_OPEN: u32 = 9000;
 
+/// A sequence number that is further ahead is behind.
+const MAX_AHEAD: u32 = 1 << 31;
+
 /// How far the IP ID may advance through retransmissions that the record does not show.
 const ID_STEPS: u16 = 8;
 
@@ -45,6 +48,15 @@ pub(super) enum Translation {
     Likely,
     /// It is not, unless the answers show one server.
     Unlikely,
+}
+
+/// What a RST of the server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RstEffect {
+    /// It ends a connection in which the client sent data, so the SYN+ACK is missing in the record.
+    Ends,
+    /// It refuses the SYN.
+    Refuses,
 }
 
 /// A connection of which more packets may follow.
@@ -228,6 +240,21 @@ impl Flow {
         Some(servers && self.isn.zip(other.isn).is_some_and(near))
     }
 
+    /// What the RST `s` does to this connection, which was not answered; `None`: it belongs to another one. A client takes
+    /// a RST for an answer only if it acknowledges the SYN (RFC 9293, section 3.10.7.3).
+    pub(super) fn rst_effect(&self, s: &PacketObservation, now: i64) -> Option<RstEffect> {
+        if !self.is_to(&s.ends) || self.is_over(now) {
+            return None;
+        }
+        let is_later = s.server_isn.is_some_and(|seq| seq != 0);
+        match self.isn.zip(s.isn).map(|(mine, its)| its.wrapping_sub(mine)) {
+            None | Some(0) => Some(RstEffect::Refuses),
+            Some(1..=FAST_OPEN) if !is_later => Some(RstEffect::Refuses),
+            Some(1..MAX_AHEAD) if is_later => Some(RstEffect::Ends),
+            Some(_) => None,
+        }
+    }
+
     fn isn_is_answered_by(&self, s: &PacketObservation) -> bool {
         let isns = self.isn.zip(s.isn);
         isns.is_some_and(|(mine, its)| its.wrapping_sub(mine) <= FAST_OPEN)
@@ -295,7 +322,7 @@ impl Flow {
                 self.server_isn = self.server_isn.or(s.server_isn);
                 self.answer()
             }
-            PacketKind::Onward => false,
+            PacketKind::Onward | PacketKind::Rst => false,
         }
     }
 

@@ -18,7 +18,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 
 use self::client::{ClientKey, Known, MAX_FLOWS, Rules};
-use self::flow::{Flow, Incomplete, SPAN, Unconfirmed};
+use self::flow::{Flow, Incomplete, RstEffect, SPAN, Unconfirmed};
 use self::generation::Generation;
 pub(super) use self::observation::{Give, PacketKind, PacketObservation, point};
 use super::host::{Address, Host};
@@ -47,6 +47,10 @@ pub(super) struct Deduplicator {
     /// Connections that are held may be behind address translation.
     saw_translation: bool,
     saw_answer: bool,
+    /// A RST refused a SYN while there was no SYN+ACK.
+    saw_refusal: bool,
+    /// Number of RSTs that ended connections while there was no SYN+ACK.
+    ends_without_answer: u64,
     saw_onward: bool,
     saw_attempt: bool,
     /// Number of connections that were given and not answered so far.
@@ -114,6 +118,8 @@ impl Deduplicator {
             outbound: 0,
             saw_translation: false,
             saw_answer: false,
+            saw_refusal: false,
+            ends_without_answer: 0,
             saw_onward: false,
             saw_attempt: false,
             unanswered: 0,
@@ -129,6 +135,10 @@ impl Deduplicator {
 
     /// Takes one packet, and gives the connection if this is its first packet.
     pub(super) fn see(&mut self, s: PacketObservation, give: &mut Give<'_>) {
+        if s.kind == PacketKind::Rst && self.saw_answer {
+            // It shows nothing more. Most RSTs end a connection.
+            return;
+        }
         if !s.ends.inbound(&self.local) {
             return;
         }
@@ -141,17 +151,21 @@ impl Deduplicator {
         };
         let now = s.time.map_or(0, RecordTime::nanoseconds);
         // The set of known connections must not depend on whether `established` was requested.
-        if s.kind != PacketKind::Onward {
+        if s.kind.is_attempt() {
             self.turn_over(s.time, now, give);
         }
-        self.saw_attempt |= s.kind != PacketKind::Onward;
+        self.saw_attempt |= s.kind.is_attempt();
         match s.kind {
-            PacketKind::Syn => {}
+            PacketKind::Syn | PacketKind::Rst => {}
             PacketKind::SynAck => self.saw_answer = true,
             PacketKind::Onward => self.saw_onward = true,
         }
         let hash = hash(&self.hasher, &s.ends.client, port);
         let key = ClientKey { host: s.ends.client.clone(), port, hash };
+        if s.kind == PacketKind::Rst {
+            self.take_rst(&s, &key, now);
+            return;
+        }
         if let Some(client) = self.old.remove(&key) {
             self.flows += client.len();
             self.young.insert(client);
@@ -163,6 +177,17 @@ impl Deduplicator {
             return;
         }
         self.take_attempt(s, &key, now, give);
+    }
+
+    /// Takes a RST to the client's port `key`, while no connection was answered.
+    fn take_rst(&mut self, s: &PacketObservation, key: &ClientKey, now: i64) {
+        let clients = [&mut self.young, &mut self.old].into_iter();
+        let effect = clients.filter_map(|clients| clients.get_mut(key)?.rst_effect(s, now)).max();
+        match effect {
+            Some(RstEffect::Refuses) => self.saw_refusal = true,
+            Some(RstEffect::Ends) => self.ends_without_answer += 1,
+            None => {}
+        }
     }
 
     /// Takes a SYN or the answer to one, of the client's port `key`.
@@ -210,8 +235,13 @@ impl Deduplicator {
         self.flows += 1;
     }
 
+    /// Whether the record has shown that the packets of servers were captured.
+    fn shows_answers(&self) -> bool {
+        self.saw_answer || self.saw_refusal
+    }
+
     fn incomplete(&self) -> Incomplete {
-        match (self.saw_onward, self.saw_answer) {
+        match (self.saw_onward, self.shows_answers()) {
             (true, _) => Incomplete::None,
             (false, true) => Incomplete::Answered,
             (false, false) => Incomplete::All,
@@ -276,13 +306,13 @@ impl Deduplicator {
                 plural(wrong, "connection", "connections")
             ),
         );
-        if self.saw_attempt && !self.saw_answer && !self.established {
+        if self.saw_attempt && !self.shows_answers() && !self.established {
             status.warn(format!(
                 "{name}: this record has only SYNs, so attempts that were refused or never \
                  answered count too"
             ));
         }
-        if self.saw_answer && self.unanswered > 0 {
+        if self.shows_answers() && self.unanswered > 0 {
             status.warn(format!(
                 "{name}: this record has {} (on all ports); {} leaves such attempts out",
                 plural(
@@ -303,22 +333,36 @@ impl Deduplicator {
                 )
             ));
         }
-        if !self.established || !self.saw_attempt || self.saw_onward {
-            return;
+        if self.established && self.saw_attempt {
+            self.note_evidence(name, status);
         }
-        status.warn(if self.saw_answer {
-            format!(
-                "{name}: {} counts what was answered with SYN+ACK; whether the client completed \
-                 the handshake is not in this record",
-                self.option
-            )
-        } else {
-            format!(
-                "{name}: this record has only SYNs and does not show which connections were \
-                 established, so {} counts every attempt",
-                self.option
-            )
-        });
+    }
+
+    /// Says by what `established` decided.
+    fn note_evidence(&self, name: &str, status: &mut SourceStatus) {
+        let option = self.option;
+        if self.saw_refusal && !self.saw_answer {
+            status.warn(format!(
+                "{name}: this record has no SYN+ACK, but RSTs that refuse SYNs, so {option} leaves attempts out"
+            ));
+            let n = self.ends_without_answer;
+            let text = format!(
+                "{name}: {} without SYN+ACK, so the capture left SYN+ACKs out, and {option} cannot tell connections from \
+                 attempts",
+                plural(n, "RST ends a connection", "RSTs end connections")
+            );
+            status.record_shortfall(ShortfallKind::UnreadInput, n, text);
+        } else if self.saw_answer && !self.saw_onward {
+            status.warn(format!(
+                "{name}: {option} counts what was answered with SYN+ACK; whether the client completed the handshake \
+                 is not in this record"
+            ));
+        } else if !self.saw_answer && !self.saw_onward {
+            status.warn(format!(
+                "{name}: this record has only SYNs and does not show which connections were established, so {option} \
+                 counts every attempt"
+            ));
+        }
     }
 }
 

@@ -19,6 +19,31 @@ pub(crate) enum PacketKind {
     SynAck,
     /// Any later packet of the client except a reset.
     Onward,
+    /// A RST that may be the server's answer to a SYN. The ends are those of the connection, not of the packet.
+    Rst,
+}
+
+impl PacketKind {
+    /// The kind of a packet with SYN, or with SYN and ACK.
+    pub(crate) fn of_syn(has_ack: bool) -> PacketKind {
+        if has_ack { PacketKind::SynAck } else { PacketKind::Syn }
+    }
+
+    /// The kind of a packet with RST and without SYN. `None`: it does not answer a SYN. The answer has ACK and the
+    /// sequence number 0 (RFC 9293, section 3.10.7.1); one of them is enough, since a firewall may change the other.
+    pub(crate) fn of_rst(has_ack: bool, seq: Option<u32>) -> Option<PacketKind> {
+        (has_ack || seq == Some(0)).then_some(PacketKind::Rst)
+    }
+
+    /// Whether it belongs to an attempt to open a connection: a SYN or a SYN+ACK.
+    pub(crate) fn is_attempt(self) -> bool {
+        matches!(self, PacketKind::Syn | PacketKind::SynAck)
+    }
+
+    /// Whether the server sends it.
+    pub(crate) fn is_of_server(self) -> bool {
+        matches!(self, PacketKind::SynAck | PacketKind::Rst)
+    }
 }
 
 /// One packet of a connection.
@@ -30,9 +55,9 @@ pub(crate) struct PacketObservation {
     pub time: Option<RecordTime>,
     /// Its role in the connection.
     pub kind: PacketKind,
-    /// The client's initial sequence number: of a SYN+ACK what it acknowledges, less one.
+    /// The client's initial sequence number: of a SYN+ACK or a RST what it acknowledges, less one.
     pub isn: Option<u32>,
-    /// The server's initial sequence number, of a SYN+ACK.
+    /// The server's initial sequence number, of a SYN+ACK; the sequence number of a RST.
     pub server_isn: Option<u32>,
     /// Whether it is a SYN that the recording machine sent: to open a connection elsewhere, or to
     /// forward one.
@@ -45,13 +70,9 @@ pub(crate) struct PacketObservation {
 }
 
 impl PacketObservation {
-    /// A SYN, or a SYN+ACK if `is_answer`, of which only the ends are known: `sender` are those of
-    /// the packet, with its sender as the client.
-    pub(crate) fn of_packet(sender: Ends, is_answer: bool) -> PacketObservation {
-        let (ends, kind) = match is_answer {
-            true => (sender.turned(), PacketKind::SynAck),
-            false => (sender, PacketKind::Syn),
-        };
+    /// A packet of which only the ends are known: `sender` are those of the packet, with its sender as the client.
+    pub(crate) fn of_packet(sender: Ends, kind: PacketKind) -> PacketObservation {
+        let ends = if kind.is_of_server() { sender.turned() } else { sender };
         PacketObservation {
             ends,
             time: None,

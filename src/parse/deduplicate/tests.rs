@@ -314,3 +314,108 @@ fn one_wrong_time_makes_nothing_new() {
         assert_eq!(given, 1, "{wrong:?}");
     }
 }
+
+/// A RST of the server that acknowledges the SYN with the number `isn`.
+fn refusal(port: u16, isn: u32) -> PacketObservation {
+    PacketObservation { isn: Some(isn), server_isn: Some(0), ..packet(PacketKind::Rst, port) }
+}
+
+fn count_established(packets: &[PacketObservation]) -> usize {
+    let mut b = Bench::new(true);
+    for packet in packets.iter().cloned() {
+        b.deduplicator.see(packet, &mut |ends, time| b.given.push(ends.connection_at(time)));
+    }
+    b.end()
+}
+
+#[test]
+fn refused_attempts_are_not_established() {
+    let asked = |port, isn| PacketObservation { isn: Some(isn), ..syn(port) };
+    let answer = |port, isn| PacketObservation {
+        isn: Some(isn),
+        server_isn: Some(5),
+        ..packet(PacketKind::SynAck, port)
+    };
+    // The other was never answered.
+    assert_eq!(count_established(&[asked(80, 7), refusal(80, 7), asked(81, 7)]), 0);
+    assert_eq!(count_established(&[asked(81, 7), asked(80, 7), refusal(80, 7)]), 0);
+    // Data of TCP Fast Open, of which the RST acknowledges all.
+    assert_eq!(count_established(&[asked(80, 7), refusal(80, 1007)]), 0);
+    // SYN again, once something listens there.
+    let again = [asked(80, 7), refusal(80, 7), asked(80, 20_000), answer(80, 20_000)];
+    assert_eq!(count_established(&again), 1);
+    assert_eq!(count(again), 2);
+    let same = [asked(80, 7), refusal(80, 7), asked(80, 7), answer(80, 7)];
+    assert_eq!(count_established(&same), 1);
+    // Neither number is known.
+    let bare = |kind| packet(kind, 80);
+    assert_eq!(count_established(&[bare(PacketKind::Syn), bare(PacketKind::Rst)]), 0);
+}
+
+#[test]
+fn refusals_behind_address_translation_refuse_one_attempt() {
+    let asked = |port| PacketObservation { isn: Some(7), id: Some(9), ..syn(port) };
+    for packets in [
+        [asked(80), asked(8080), refusal(8080, 7), refusal(80, 7)],
+        [asked(80), asked(8080), refusal(80, 7), refusal(8080, 7)],
+    ] {
+        assert_eq!(count_established(&packets), 0);
+        assert_eq!(count(packets), 1);
+    }
+    assert_eq!(count_established(&[asked(80), asked(8080), refusal(8080, 7)]), 0);
+}
+
+#[test]
+fn rsts_that_answer_no_syn_do_not_show_that_answers_were_captured() {
+    let asked = PacketObservation { isn: Some(7), ..syn(80) };
+    let end =
+        |server_isn, isn| PacketObservation { server_isn: Some(server_isn), ..refusal(80, isn) };
+    let of_other_client = Ends { client_port: Some(2), ..syn(80).ends };
+    for rst in [
+        // The server resets a connection in which the client sent data.
+        end(500, 300),
+        // Of a connection from before the record.
+        end(0, 4_000_000_000),
+        refusal(81, 7),
+        PacketObservation { ends: of_other_client, ..refusal(80, 7) },
+        PacketObservation { time: Some(RecordTime::Clock(200_000_000_000)), ..refusal(80, 7) },
+    ] {
+        assert_eq!(count_established(&[asked.clone(), rst.clone()]), 1, "{rst:?}");
+    }
+    assert_eq!(count_established(&[asked, end(500, 7)]), 0);
+}
+
+#[test]
+fn connections_that_end_without_a_syn_ack_are_reported_beside_refusals() {
+    let asked = |port, isn| PacketObservation { isn: Some(isn), ..syn(port) };
+    let end = |isn| PacketObservation { server_isn: Some(500), ..refusal(80, isn) };
+    for (packets, reported) in [
+        (vec![asked(80, 7), end(300), asked(81, 7), refusal(81, 7)], 1),
+        (vec![asked(81, 7), refusal(81, 7), asked(80, 7), end(300)], 1),
+        // From before the SYN.
+        (vec![asked(81, 7), refusal(81, 7), asked(80, 7), end(0)], 0),
+        (vec![asked(80, 7), end(300)], 0),
+    ] {
+        let mut b = Bench::new(true);
+        for packet in &packets {
+            b.deduplicator.see(packet.clone(), &mut |_, _| {});
+        }
+        let mut status = SourceStatus::new("parse");
+        b.deduplicator.finish("x", &mut status, &mut |_, _| {});
+        let found: u64 = status.shortfalls().iter().map(|s| s.count).sum();
+        assert_eq!(found, reported, "{packets:?}");
+    }
+}
+
+#[test]
+fn attempts_from_before_the_first_refusal_are_reported() {
+    let mut b = Bench::new(true);
+    for (port, at) in [(1, 0.0), (2, 0.0), (3, 300.0), (3, 600.0)] {
+        b.see(PacketKind::Syn, port, at, Some(u32::from(port)), None);
+    }
+    b.see(PacketKind::Rst, 3, 600.1, Some(3), None);
+    let mut status = SourceStatus::new("parse");
+    b.deduplicator.finish("x", &mut status, &mut |_, _| {});
+    let reported: u64 = status.shortfalls().iter().map(|s| s.count).sum();
+    assert_eq!(reported, 2);
+}

@@ -80,13 +80,9 @@ impl Sums {
         };
         match packet::read(link, frame.data, frame.cut, selection) {
             Packet::Tcp(Tcp { ends, kind, isn, server_isn, id, inward, point }) => {
-                self.without_data += 1;
+                self.without_data += u64::from(kind != PacketKind::Rst);
                 let inward = inward.or(frame.inward);
-                let outbound = match kind {
-                    PacketKind::Syn | PacketKind::Onward => inward == Some(false),
-                    PacketKind::SynAck => inward == Some(true),
-                };
-                let outgoing = outbound && !ends.on_one_machine();
+                let outgoing = inward == Some(kind.is_of_server()) && !ends.on_one_machine();
                 if outgoing && kind != PacketKind::Syn {
                     return;
                 }

@@ -33,13 +33,13 @@ pub(crate) enum Packet {
 /// The part of a TCP packet that matters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tcp {
-    /// The ends of the connection; of a SYN+ACK, the source is the server.
+    /// The ends of the connection; of a SYN+ACK or a RST, the source is the server.
     pub ends: Ends,
     /// Its role in the connection.
     pub kind: PacketKind,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
-    /// The server's initial sequence number: of a SYN+ACK.
+    /// The server's initial sequence number, of a SYN+ACK; the sequence number of a RST.
     pub server_isn: Option<u32>,
     /// The IP ID of a SYN.
     pub id: Option<u16>,
@@ -134,6 +134,7 @@ impl<'a> Decoder<'a> {
         let (fin, syn, rst, ack) = (has(0x01), has(0x02), has(0x04), has(0x10));
         let has_data = segment.bytes.len() > usize::from(tcp[12] >> 4) * 4;
         let is_acknowledgement = flags & 0x3f == 0x10 && !has_data;
+        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
         let kind = match (syn, ack) {
             // No system opens a connection with these.
             (true, _) if fin || rst => return Packet::Other,
@@ -141,12 +142,15 @@ impl<'a> Decoder<'a> {
             (true, true) => PacketKind::SynAck,
             (false, true) if selection.onward && !rst => PacketKind::Onward,
             (false, true) if is_acknowledgement => return Packet::Acknowledgement,
+            (false, _) if rst => match PacketKind::of_rst(ack, Some(word(4))) {
+                Some(kind) => kind,
+                None => return Packet::Other,
+            },
             (false, _) => return Packet::Other,
         };
         if selection.outer && self.tunnelled {
             return if kind == PacketKind::Syn { Packet::Tunnelled } else { Packet::Other };
         }
-        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
         let ends = Ends {
             client: Host::from(segment.source),
             client_port: Some(u16::from_be_bytes([tcp[0], tcp[1]])),
@@ -158,6 +162,10 @@ impl<'a> Decoder<'a> {
             PacketKind::Syn => (ends, Some(word(4)), None, segment.id, self.point()),
             PacketKind::SynAck => {
                 (ends.turned(), Some(word(8).wrapping_sub(1)), Some(word(4)), None, self.point())
+            }
+            PacketKind::Rst => {
+                let isn = ack.then(|| word(8).wrapping_sub(1));
+                (ends.turned(), isn, Some(word(4)), None, None)
             }
             PacketKind::Onward => (ends, None, None, None, None),
         };
@@ -312,7 +320,8 @@ mod tests {
             (0x18, Some((PacketKind::Onward, None))),
             (0x03, None),
             (0x06, None),
-            (0x14, None),
+            (0x14, Some((PacketKind::Rst, Some(7)))),
+            (0x04, None),
         ] {
             assert_eq!(with(flags), want, "{flags:#x}");
         }

@@ -11,7 +11,7 @@ pub(super) struct PacketFlags {
     pub kind: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
-    /// The server's, of a SYN+ACK.
+    /// The server's, of a SYN+ACK; the sequence number of a RST.
     pub server_isn: Option<u32>,
     /// It does nothing but acknowledge.
     pub is_acknowledgement: bool,
@@ -31,14 +31,18 @@ fn packet_flags(
         (true, false) => Some(PacketKind::Syn),
         (true, true) => Some(PacketKind::SynAck),
         (false, true) if !rst => Some(PacketKind::Onward),
+        (false, _) if rst => PacketKind::of_rst(ack, seq),
         (false, _) => None,
     };
     let isn = match kind {
         Some(PacketKind::Syn) => seq,
         Some(PacketKind::SynAck) => acked.map(|n| n.wrapping_sub(1)),
+        // The numbers of the second RST on the same ports are relative to those of the first: its sequence number is 0
+        // all the same.
+        Some(PacketKind::Rst) if seq != Some(0) => acked.map(|n| n.wrapping_sub(1)),
         _ => None,
     };
-    let server_isn = seq.filter(|_| kind == Some(PacketKind::SynAck));
+    let server_isn = seq.filter(|_| kind.is_some_and(PacketKind::is_of_server));
     PacketFlags { kind, isn, server_isn, is_acknowledgement: false }
 }
 
@@ -54,12 +58,13 @@ pub(super) fn new_flags(body: &[u8]) -> Option<PacketFlags> {
         // At the end of a line that was wrapped, digits may be missing.
         number.filter(|_| !cursor.0.is_empty())
     };
-    if !has(b'S') {
+    if !has(b'S') && !has(b'R') {
         let is_acknowledgement = flags == b"." && body.trim_ascii_end().ends_with(b", length 0");
-        let flags = packet_flags(false, has(b'.'), (has(b'F'), has(b'R')), None, None);
+        let flags = packet_flags(false, has(b'.'), (has(b'F'), false), None, None);
         return Some(PacketFlags { is_acknowledgement, ..flags });
     }
-    Some(packet_flags(true, has(b'.'), (has(b'F'), has(b'R')), value(b", seq "), value(b", ack ")))
+    let end = (has(b'F'), has(b'R'));
+    Some(packet_flags(has(b'S'), has(b'.'), end, value(b", seq "), value(b", ack ")))
 }
 
 /// The flags that a body begins with as before 4.0, and what follows them.

@@ -50,11 +50,11 @@ impl Line {
 pub(crate) struct Packet {
     /// The source is the client.
     pub ends: Ends,
-    /// Its role in the connection, if known; of a SYN+ACK, the source is the server.
+    /// Its role in the connection, if known; of a SYN+ACK or a RST, the source is the server.
     pub kind: Option<PacketKind>,
     /// The client's initial sequence number.
     pub isn: Option<u32>,
-    /// The server's initial sequence number, of a SYN+ACK.
+    /// The server's initial sequence number, of a SYN+ACK; the sequence number of a RST.
     pub server_isn: Option<u32>,
     /// Where `-i any` says it: whether the packet came in or went out.
     pub inward: Option<bool>,
@@ -163,15 +163,16 @@ pub(crate) fn read(text: &[u8]) -> Line {
     }
     let Some(ends) = ends(head) else {
         // Only what would have counted is missed.
-        return if decoded.kind.is_some_and(|p| p != PacketKind::Onward) {
+        return if decoded.kind.is_some_and(PacketKind::is_attempt) {
             Line::Cut
         } else {
             Line::Other
         };
     };
-    let ends = if decoded.kind == Some(PacketKind::SynAck) { ends.turned() } else { ends };
+    let ends =
+        if decoded.kind.is_some_and(PacketKind::is_of_server) { ends.turned() } else { ends };
     let PacketFlags { kind, isn, server_isn, is_acknowledgement } = decoded;
-    let point = kind.filter(|kind| *kind != PacketKind::Onward).and_then(|_| point(head));
+    let point = kind.filter(|kind| kind.is_attempt()).and_then(|_| point(head));
     let (inward, blocked) = match pf_rule(head) {
         Some((inward, blocked)) => (Some(inward), blocked),
         None => (inward(head), false),
@@ -370,7 +371,11 @@ mod tests {
                 "198.51.100.1 5 > 192.0.2.77 80 - 0 -",
             ),
             (
-                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [R.], seq 7, ack 1",
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [R], seq 7, win 0, length 0",
+                "198.51.100.1 5 > 192.0.2.77 80 - 0 -",
+            ),
+            (
+                "IP 198.51.100.1.5 > 192.0.2.77.80: Flags [SR.], seq 7, ack 8, win 0, length 0",
                 "198.51.100.1 5 > 192.0.2.77 80 - 0 -",
             ),
             ("IP 198.51.100.1.5 > 192.0.2.77.80: tcp 0", "Quick"),
@@ -418,6 +423,28 @@ mod tests {
         ] {
             assert_eq!(shown(line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn rsts_of_all_versions_are_of_the_server() {
+        let a = "192.0.2.77.80 > 198.51.100.1.5:";
+        for (body, isn) in [
+            // The numbers are absolute, or relative to those of an earlier RST.
+            ("Flags [R.], seq 0, ack 8, win 0, length 0", 0),
+            ("Flags [R.], cksum 0x1234 (correct), seq 0, ack 1, win 0, length 0", 0),
+            ("Flags [R.], seq 500, ack 8, win 64, length 0", 7),
+            ("Flags [R], seq 0, win 0, length 0", 0),
+            ("R 0:0(0) ack 8 win 0", 0),
+            ("R, cksum 0x1234 (correct), 0:0(0) ack 8 win 0", 0),
+            ("R [tcp sum ok] 0:0(0) ack 8 win 0 (DF) (ttl 64, id 1, len 40)", 0),
+            ("R 500:500(0) ack 8 win 64", 7),
+            ("R 0:0(0) win 0", 0),
+        ] {
+            let want = format!("198.51.100.1 5 > 192.0.2.77 80 Rst {isn} -");
+            assert_eq!(shown(&format!("10:58:42.2 IP {a} {body}")), want, "{body}");
+        }
+        let plain = "192.0.2.77 80 > 198.51.100.1 5 - 0 -";
+        assert_eq!(shown(&format!("{a} R 500:500(0) win 0")), plain);
     }
 
     #[test]

@@ -352,12 +352,8 @@ impl Text<'_> {
         let Packet { ends, kind, isn, server_isn, inward, point, is_acknowledgement } = packet;
         self.seen.without_data |= is_acknowledgement;
         let Some(kind) = kind else { return };
-        self.seen.without_data |= kind != PacketKind::Onward;
-        let outbound = match kind {
-            PacketKind::Syn | PacketKind::Onward => inward == Some(false),
-            PacketKind::SynAck => inward == Some(true),
-        };
-        let outgoing = outbound && !ends.on_one_machine();
+        self.seen.without_data |= kind.is_attempt();
+        let outgoing = inward == Some(kind.is_of_server()) && !ends.on_one_machine();
         if outgoing && kind != PacketKind::Syn
             || kind == PacketKind::Onward && !self.deduplicator.wants_onward()
         {

@@ -207,10 +207,16 @@ fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable
     let close = memchr::memchr(b']', &info[open..]).ok_or(Unreadable)? + open;
     let flags: Vec<&[u8]> = info[open + 1..close].split(|b| *b == b',').collect();
     let has = |flag: &[u8]| flags.iter().any(|f| f.trim_ascii() == flag);
+    let value = |name: &[u8]| {
+        let at = memmem::find(&info[close..], name)? + close + name.len();
+        u32::try_from(Cursor(&info[at..]).number_up_to(10)?).ok()
+    };
+    let number = value(b" Seq=");
     let kind = match (has(b"SYN"), has(b"ACK")) {
-        _ if has(b"RST") => None,
         // No system opens a connection with these.
-        (true, _) if has(b"FIN") => None,
+        (true, _) if has(b"FIN") || has(b"RST") => None,
+        // A relative number is 1 there.
+        (false, has_ack) if has(b"RST") => PacketKind::of_rst(has_ack, number),
         (true, false) => Some(PacketKind::Syn),
         (true, true) => Some(PacketKind::SynAck),
         (false, true) => Some(PacketKind::Onward),
@@ -219,17 +225,12 @@ fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable
     let Some(kind) = kind else { return Ok(None) };
     let ends = match ends(columns, &info[..open]) {
         Some(ends) => ends,
-        None if kind == PacketKind::Onward => return Ok(None),
+        None if !kind.is_attempt() => return Ok(None),
         None => return Err(Unreadable),
     };
-    let mut packet = PacketObservation::of_packet(ends, kind == PacketKind::SynAck);
-    packet.kind = kind;
-    let value = |name: &[u8]| {
-        let at = memmem::find(&info[close..], name)? + close + name.len();
-        u32::try_from(Cursor(&info[at..]).number_up_to(10)?).ok()
-    };
+    let mut packet = PacketObservation::of_packet(ends, kind);
     // Numbers relative to the first are the same for all connections.
-    let seq = value(b" Seq=").filter(|seq| *seq != 0);
+    let seq = number.filter(|seq| *seq != 0);
     match kind {
         // The analysis knows the numbers that the line does not show: this is no SYN sent again, so it
         // is another connection than the last from its port.
@@ -238,6 +239,11 @@ fn packet(columns: &Columns<'_>) -> Result<Option<PacketObservation>, Unreadable
         PacketKind::SynAck if seq.is_some() => {
             packet.server_isn = seq;
             packet.isn = value(b" Ack=").map(|ack| ack.wrapping_sub(1));
+        }
+        PacketKind::Rst => {
+            packet.server_isn = number;
+            // A relative number does not tell which SYN it acknowledges.
+            packet.isn = value(b" Ack=").map(|ack| ack.wrapping_sub(1)).filter(|isn| *isn != 0);
         }
         PacketKind::SynAck | PacketKind::Onward => {}
     }
@@ -323,9 +329,17 @@ mod tests {
         let answer =
             "9 5.4 192.0.2.77 → 198.51.100.7 TCP 74 443 → 40755 [SYN, ACK] Seq=5 Ack=78 Len=0";
         assert_eq!(shown(answer), "SynAck Some(40755) Some(77)");
+        for (numbers, want) in
+            [("Seq=1 Ack=1", "Rst Some(40755) None"), ("Seq=0 Ack=78", "Rst Some(40755) Some(77)")]
+        {
+            let line =
+                format!("9 5.4 192.0.2.77 → 198.51.100.7 TCP 54 443 → 40755 [RST, ACK] {numbers}");
+            assert_eq!(shown(&format!("{line} Win=0 Len=0")), want);
+        }
         for (line, want) in [
             ("9 5.4 198.51.100.7 → 192.0.2.77 HTTP 200 GET /40755 → 80 [SYN] HTTP/1.1", "Other"),
-            ("9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [RST, ACK] Seq=1", "Other"),
+            ("9 5.4 198.51.100.7 → 192.0.2.77 TCP 54 40755 → 443 [RST] Seq=1 Win=0 Len=0", "Other"),
+            ("9 5.4 192.0.2.77 → 198.51.100.7 TCP 54 443 → 40755 [SYN, RST] Seq=0 Len=0", "Other"),
             ("9 5.4 198.51.100.7 → 192.0.2.77 TCP 74 40755 → 443 [SY", "Broken"),
             ("9 5.4 198.51.100.7 192.0.2.77 TCP 74 40755 443 [SYN]", "Foreign"),
             ("10:58:42.2 IP 198.51.100.7.40755 > 192.0.2.77.443: Flags [S], seq 7", "Foreign"),

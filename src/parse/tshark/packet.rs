@@ -40,8 +40,14 @@ impl Packet<'_> {
         let Some(flags) = self.flags else { return ParsedLine::Other };
         let kind = match (flags & SYN != 0, flags & ACK != 0) {
             // No system opens a connection with these.
-            _ if flags & RST != 0 => return ParsedLine::Other,
-            (true, _) if flags & FIN != 0 => return ParsedLine::Other,
+            (true, _) if flags & (FIN | RST) != 0 => return ParsedLine::Other,
+            (false, has_ack) if flags & RST != 0 => {
+                // A relative number is 1 there.
+                match PacketKind::of_rst(has_ack, number(self.sequence)) {
+                    Some(kind) => kind,
+                    None => return ParsedLine::Other,
+                }
+            }
             (true, false) => PacketKind::Syn,
             (true, true) => PacketKind::SynAck,
             (false, true) => PacketKind::Onward,
@@ -57,11 +63,10 @@ impl Packet<'_> {
         };
         let ends = match ends().filter(|_| !self.is_nested) {
             Some(ends) => ends,
-            None if kind == PacketKind::Onward => return ParsedLine::Other,
+            None if !kind.is_attempt() => return ParsedLine::Other,
             None => return ParsedLine::Broken,
         };
-        let mut packet = PacketObservation::of_packet(ends, kind == PacketKind::SynAck);
-        packet.kind = kind;
+        let mut packet = PacketObservation::of_packet(ends, kind);
         if kind == PacketKind::Onward {
             return ParsedLine::Packet(self.time, packet);
         }
@@ -69,13 +74,21 @@ impl Packet<'_> {
         // number of its own.
         let sequence = number::<u32>(self.sequence).filter(|n| *n != 0);
         let stream = number::<u32>(self.stream).filter(|_| sequence.is_none()).map(point);
-        if kind == PacketKind::Syn {
-            packet.isn = sequence.or(stream);
-            packet.id = hexadecimal(self.id).filter(|id| *id != 0);
-        } else {
-            packet.server_isn = sequence;
-            let acknowledged = || number::<u32>(self.acknowledged).map(|n| n.wrapping_sub(1));
-            packet.isn = stream.or_else(|| sequence.and_then(|_| acknowledged()));
+        let acknowledged = || number::<u32>(self.acknowledged).map(|n| n.wrapping_sub(1));
+        match kind {
+            PacketKind::Syn => {
+                packet.isn = sequence.or(stream);
+                packet.id = hexadecimal(self.id).filter(|id| *id != 0);
+            }
+            PacketKind::Rst => {
+                packet.server_isn = number(self.sequence);
+                // A relative number does not tell which SYN it acknowledges.
+                packet.isn = acknowledged().filter(|isn| *isn != 0);
+            }
+            PacketKind::SynAck | PacketKind::Onward => {
+                packet.server_isn = sequence;
+                packet.isn = stream.or_else(|| sequence.and_then(|_| acknowledged()));
+            }
         }
         ParsedLine::Packet(self.time, packet)
     }
