@@ -292,6 +292,25 @@ fn attempts_without_an_answer_are_noted_where_others_have_one() {
 }
 
 #[test]
+fn refused_attempts_alone_are_noted_and_not_established() {
+    let mut asked = 0;
+    for case in cases().iter().filter(|case| case.name.starts_with("refused-")) {
+        let report = |options: &[String]| -> Value {
+            serde_json::from_slice(&case.run(options).stdout).unwrap()
+        };
+        let (all, established) = (report(&[]), report(&["--established".to_owned()]));
+        let note = "5 attempts that were refused or never answered, and count too (on all ports)";
+        assert!(all["total"] == 5 && all["warnings"].to_string().contains(note), "{all}");
+        let note = "no SYN+ACK, but RSTs that refuse SYNs";
+        let notes = established["warnings"].to_string();
+        assert!(notes.contains(note) && !notes.contains("only SYNs"), "{established}");
+        assert!(established["total"] == 0 && established["complete"] == true, "{established}");
+        asked += 1;
+    }
+    assert_eq!(asked, 5);
+}
+
+#[test]
 fn noise_alone_is_not_recognised_as_a_record() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "nothing to see here\n\x00\x01\n").unwrap();
