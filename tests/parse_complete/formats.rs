@@ -148,7 +148,7 @@ fn lines_of_another_format_make_the_report_incomplete() {
     assert!(is_complete, "{warnings}");
 }
 
-fn testdata(name: &str) -> Vec<u8> {
+pub fn testdata(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/records").join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -248,7 +248,7 @@ fn times_of_day_behind_differences_count_once() {
 }
 
 /// The report of `text`, as json.
-fn report_of(text: impl AsRef<[u8]>) -> Value {
+pub fn report_of(text: impl AsRef<[u8]>) -> Value {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("record"), text).unwrap();
     let output = parse(folder.path(), &row("record", "", 1, &[]), &["-F", "json"]);

@@ -6,6 +6,7 @@
 mod firewalls;
 mod flows;
 mod formats;
+mod forms;
 mod inputs;
 mod packets;
 mod records;

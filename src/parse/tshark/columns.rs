@@ -4,6 +4,8 @@ use memchr::memmem;
 
 use super::packet::{self, ACK, FIN, Packet, RST, SYN};
 use crate::parse::cursor::Cursor;
+use crate::parse::digits::number;
+use crate::parse::host::Host;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,19 @@ impl Fields {
         addresses && ports && (has(Field::Flags) || has(Field::Info) || both)
     }
 
+    /// Whether the values of a line are those of other columns.
+    pub(super) fn is_of_others(&self, cells: &[&[u8]]) -> bool {
+        self.columns.iter().zip(cells).any(|(field, cell)| match field {
+            Some(Field::Source | Field::Destination | Field::Addresses) => {
+                is_misplaced(cell, |address| Host::address(address).is_some())
+            }
+            Some(Field::SourcePort | Field::DestinationPort | Field::Ports) => {
+                is_misplaced(cell, |port| number::<u16>(port).is_some())
+            }
+            _ => false,
+        })
+    }
+
     /// The fields in a line.
     pub(super) fn packet<'a>(&self, cells: &[&'a [u8]]) -> Packet<'a> {
         let mut packet = Packet::default();
@@ -129,6 +144,14 @@ impl Fields {
         packet.flags = packet.flags.or(single);
         packet
     }
+}
+
+/// Whether one of the values in `cell` is a number or an address, and not one that its column can have. Names and other
+/// text may be a value of any.
+fn is_misplaced(cell: &[u8], is_valid: impl Fn(&[u8]) -> bool) -> bool {
+    let is_number = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b'x');
+    let mut values = cell.split(|b| *b == b',').filter(|value| !value.is_empty());
+    values.any(|value| value.iter().all(is_number) && !is_valid(value))
 }
 
 /// Sets an end of a packet. A second value is that of a packet in the packet.

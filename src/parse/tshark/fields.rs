@@ -9,7 +9,7 @@ use super::columns::{Fields, header, join_date, split};
 use super::guess::guess;
 use crate::parse::decoration::layers::first_lines;
 use crate::parse::deduplicate::WITHOUT_SYN;
-use crate::parse::host::Host;
+use crate::parse::host::{Host, has_two_addresses};
 use crate::parse::input::{Input, common_name};
 use crate::parse::line_log::{self, LineLog, ParsedLine};
 use crate::parse::reader::{Context, RecordFormat};
@@ -57,9 +57,11 @@ impl LineLog for Fields {
             join_date(&mut cells);
         }
         match cells.len() {
-            1 if self.columns.len() > 1 => ParsedLine::Foreign,
+            // A row of another table has another separator.
+            1 if self.columns.len() > 1 && !has_two_addresses(line) => ParsedLine::Foreign,
             // A line that is cut may have been of TCP.
             n if n != self.columns.len() => ParsedLine::Broken,
+            _ if self.is_of_others(&cells) => ParsedLine::Broken,
             _ => self.packet(&cells).parsed(),
         }
     }
@@ -161,6 +163,22 @@ mod tests {
             vec!["1.0\t198.51.100.7\t192.0.2.77\t40755\t443"],
         ] {
             assert_eq!(shown(&lines, lines[0]), "Foreign", "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_table_are_broken() {
+        let head = "ip.src\tip.dst\ttcp.srcport\ttcp.dstport\ttcp.flags\tframe.time_epoch";
+        for (row, want) in [
+            (SYN_ROW.to_owned(), "Broken"),
+            (SYN_ROW.replace('\t', ","), "Broken"),
+            (SYN_ROW.replace("0x0002", "0x0010"), "Broken"),
+            ("198.51.100.7\t192.0.2.77\t40755\t0x0002\t443\t1.5".into(), "Broken"),
+            ("Capturing on 'eth0'".into(), "Foreign"),
+            ("02:00:00:00:00:01\tff02::1\t\t\t\t1.5".into(), "Other"),
+            ("198.51.100.7,192.0.2.9\t192.0.2.77,192.0.2.8\t7\t8\t0x0010\t1.5".into(), "Other"),
+        ] {
+            assert_eq!(shown(&[head], &row), want, "{row}");
         }
     }
 

@@ -1,0 +1,40 @@
+//! Several forms of one format in a file, and forms that lack something: a heading, a priority.
+
+use crate::formats::report_of;
+
+#[test]
+fn a_table_of_tshark_beside_another_is_counted_or_reported() {
+    const ORDERS: [[usize; 6]; 3] = [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0], [5, 0, 2, 1, 4, 3]];
+    const NAMES: [&str; 6] =
+        ["frame.time_epoch", "ip.src", "ip.dst", "tcp.srcport", "tcp.dstport", "tcp.flags"];
+    let table = |order: [usize; 6], separator: &str, port: u16, has_heading: bool| {
+        let line = |cells: [String; 6]| order.map(|at| cells[at].clone()).join(separator) + "\n";
+        let rows = (0..4).flat_map(|n| {
+            let (client, server) = (format!("198.51.100.{}", 7 + n), "192.0.2.77".to_owned());
+            let (from, to) = ((port + n).to_string(), "443".to_owned());
+            let time = |us: u16| format!("1795345122.200{:03}000", us + n);
+            let syn = [
+                time(0),
+                client.clone(),
+                server.clone(),
+                from.clone(),
+                to.clone(),
+                "0x0002".into(),
+            ];
+            [line(syn), line([time(9), server, client, to, from, "0x0012".into()])]
+        });
+        let heading = has_heading.then(|| line(NAMES.map(String::from)));
+        heading.into_iter().chain(rows).collect::<String>()
+    };
+    for (one, other) in ORDERS.into_iter().flat_map(|one| ORDERS.map(|other| (one, other))) {
+        for (separator, second) in [("\t", "\t"), ("\t", ","), (",", "\t")] {
+            for (first_is_named, second_is_named) in [(true, false), (false, true), (true, true)] {
+                let text = table(one, separator, 40000, first_is_named)
+                    + &table(other, second, 50000, second_is_named);
+                let report = report_of(&text);
+                let is_whole = report["total"] == 8;
+                assert!(is_whole || report["complete"] == false, "{text}{report}");
+            }
+        }
+    }
+}
