@@ -15,6 +15,7 @@ use super::host::Ends;
 use super::input::{Input, common_name};
 use super::left_out::LeftOut;
 use super::line_order::LineOrder;
+use super::paired::Paired;
 use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
 use super::sessions::Sessions;
@@ -315,6 +316,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
         calls: Calls::default(),
         requests: Requests::default(),
         sessions: Sessions::default(),
+        paired: Paired::default(),
         order: LineOrder::default(),
         seen: Seen::default(),
     };
@@ -377,6 +379,7 @@ struct RunReader<'a> {
     calls: Calls,
     requests: Requests,
     sessions: Sessions,
+    paired: Paired,
     order: LineOrder,
     seen: Seen,
 }
@@ -384,7 +387,8 @@ struct RunReader<'a> {
 impl RunReader<'_> {
     /// Adds the connections of a block, of the input that `calendar` is of, to `found`, which is empty.
     fn take(&mut self, block: &mut Block, calendar: &mut Calendar, found: &mut FoundConnections) {
-        let RunReader { events, deduplicator, calls, requests, sessions, order, seen } = self;
+        let RunReader { events, deduplicator, calls, requests, sessions, paired, order, seen } =
+            self;
         seen.add(&block.seen);
         std::mem::swap(found, &mut block.found);
         for parsed in block.parsed.drain(..) {
@@ -401,6 +405,8 @@ impl RunReader<'_> {
                                 events.take(event, time, seen, found);
                             });
                         }
+                        WrittenFor::Half(half, number)
+                            if paired.is_further(half, number, &event.ends) => {}
                         other if requests.is_further(other, &event.ends, time) => {
                             seen.requests += 1;
                         }

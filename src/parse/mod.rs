@@ -49,6 +49,7 @@ mod netfilter;
 mod netflow;
 mod nlb;
 mod other_kind;
+mod paired;
 mod paloalto;
 mod parallel;
 mod parquet;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::host::{Ends, Host};
+use super::paired::Half;
 use super::timestamp::SECOND;
 use crate::RecordTime;
 
@@ -31,6 +32,8 @@ pub(crate) enum WrittenFor {
     Start(Option<u64>),
     /// The end of a session, of which the log may have the start, too.
     End(Option<u64>),
+    /// A connection with this number, of which the log may have another line, too.
+    Half(Half, u64),
 }
 
 /// The client's end and the server's.
@@ -54,7 +57,10 @@ impl Requests {
         time: Option<RecordTime>,
     ) -> bool {
         let (pause, lasted) = match line {
-            WrittenFor::Connection | WrittenFor::Start(_) | WrittenFor::End(_) => return false,
+            WrittenFor::Connection
+            | WrittenFor::Start(_)
+            | WrittenFor::End(_)
+            | WrittenFor::Half(..) => return false,
             WrittenFor::Request => (IDLE, 0),
             WrittenFor::Either(lasted) => (ROUNDING, lasted),
         };

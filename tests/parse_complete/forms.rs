@@ -38,3 +38,32 @@ fn a_table_of_tshark_beside_another_is_counted_or_reported() {
         }
     }
 }
+
+#[test]
+fn lines_of_nginx_at_two_levels_count_each_connection_once() {
+    let accept = |n: u32| {
+        format!(
+            "2026/11/22 10:58:42 [debug] 912#912: *{n} accept: 198.51.100.7:{} fd:3\n",
+            40000 + n
+        )
+    };
+    let stream = |process: u32, n: u32| {
+        format!(
+            "2026/11/22 10:58:42 [info] {process}#{process}: *{n} client 198.51.100.7:{} connected to 0.0.0.0:53\n",
+            40000 + n
+        )
+    };
+    for (text, total) in [
+        (accept(1) + &stream(912, 1) + &accept(2) + &stream(912, 2), 2),
+        (accept(1) + &stream(912, 1) + &stream(7, 1) + &stream(7, 2), 3),
+        (stream(7, 1) + &stream(7, 2) + &accept(1), 3),
+        (stream(912, 1) + &accept(1), 1),
+    ] {
+        let report = report_of(&text);
+        assert_eq!(
+            (&report["total"], &report["complete"]),
+            (&total.into(), &true.into()),
+            "{text}{report}"
+        );
+    }
+}

@@ -5,16 +5,22 @@
 //! MongoDB, `networking.c` of Redis, `client.c` of stunnel, `net.c` of Mosquitto, `NIOServerCnxnFactory.java` of
 //! ZooKeeper.
 
+mod nginx;
+mod peer;
+
 use memchr::memmem;
 
+use self::peer::{NONE, Peer, address, client};
 use super::calls::unknown_ends;
 use super::cursor::Cursor;
 use super::digits::number;
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
-use super::line_log::{self, LineLog, ParsedLine};
+use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
+use super::paired::Half;
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
 
 /// Logs of servers.
@@ -45,17 +51,11 @@ struct Form {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Always,
-    /// nginx at the level debug logs the same connection with [`NGINX_DEBUG`] too.
-    UnlessDebug,
+    /// nginx at the level debug logs the connection of a stream server twice, with [`NGINX_DEBUG`] and with
+    /// [`NGINX_STREAM`].
+    Half(Half),
     /// sshd logs it at the default level too, at which it does not log other connections.
     IfVerbose,
-}
-
-/// What a line says after the mark. Without a client it shows that connections are logged, and is of none that counts.
-pub(super) struct Peer {
-    client: Option<(Host, Option<u16>)>,
-    server: Option<(Host, u16)>,
-    server_port: Option<u16>,
 }
 
 /// nginx's accept at the level debug.
@@ -66,8 +66,18 @@ const NGINX_STREAM: &str = " client ";
 const SSHD_VERBOSE: &str = "Connection from";
 
 const FORMS: [Form; 11] = [
-    Form { mark: NGINX_DEBUG, fits: is_nginx, ends: nginx_debug, kind: Kind::Always },
-    Form { mark: NGINX_STREAM, fits: is_nginx, ends: nginx_stream, kind: Kind::UnlessDebug },
+    Form {
+        mark: NGINX_DEBUG,
+        fits: nginx::is_message,
+        ends: nginx::debug,
+        kind: Kind::Half(Half::First),
+    },
+    Form {
+        mark: NGINX_STREAM,
+        fits: nginx::is_message,
+        ends: nginx::stream,
+        kind: Kind::Half(Half::Second),
+    },
     Form { mark: SSHD_VERBOSE, fits: is_sshd, ends: sshd, kind: Kind::Always },
     Form { mark: "drop connection #", fits: is_sshd, ends: sshd_drop, kind: Kind::IfVerbose },
     Form { mark: "Child connection from", fits: is_dropbear, ends: plain, kind: Kind::Always },
@@ -85,7 +95,6 @@ const FORMS: [Form; 11] = [
 ];
 
 struct ServerLog {
-    is_debug: bool,
     is_verbose: bool,
 }
 
@@ -94,20 +103,25 @@ impl LineLog for ServerLog {
         let has = |mark: &str| {
             lines.iter().any(|line| form(line).is_some_and(|(form, _)| form.mark == mark))
         };
-        ServerLog { is_debug: has(NGINX_DEBUG), is_verbose: has(SSHD_VERBOSE) }
+        ServerLog { is_verbose: has(SSHD_VERBOSE) }
     }
 
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         let Some((form, at)) = form(line) else { return ParsedLine::Foreign };
-        match form.kind {
-            Kind::UnlessDebug if self.is_debug => return ParsedLine::Other,
-            Kind::IfVerbose if !self.is_verbose => return ParsedLine::Broken,
-            _ => {}
+        if form.kind == Kind::IfVerbose && !self.is_verbose {
+            return ParsedLine::Broken;
         }
         let rest = line[at + form.mark.len()..].trim_ascii();
         match (form.ends)(rest) {
-            Some(peer) => parsed(stamp(&line[..at]), peer),
-            None if form.mark == NGINX_STREAM && !is_cut_stream(rest) => ParsedLine::Foreign,
+            Some(peer) => match (parsed(stamp(&line[..at]), peer), form.kind) {
+                (ParsedLine::Ends(stamp, ends, established), Kind::Half(half)) => {
+                    let mut event = Event::new(stamp, ends, established);
+                    event.written_for = WrittenFor::Half(half, nginx::number(&line[..at]));
+                    event.parsed()
+                }
+                (parsed, _) => parsed,
+            },
+            None if form.mark == NGINX_STREAM && !nginx::is_cut_stream(rest) => ParsedLine::Foreign,
             None => ParsedLine::Broken,
         }
     }
@@ -139,14 +153,6 @@ pub(super) fn parsed(stamp: Stamp, peer: Peer) -> ParsedLine {
     ParsedLine::Ends(stamp, Ends { client, client_port, server, server_port }, Some(true))
 }
 
-/// A client, where the line does not name the server's end.
-fn client(host: Host, port: Option<u16>) -> Peer {
-    Peer { client: Some((host, port)), server: None, server_port: None }
-}
-
-/// A connection of a Unix socket, or the end of one.
-const NONE: Peer = Peer { client: None, server: None, server_port: None };
-
 /// The time before a message.
 fn stamp(before: &[u8]) -> Stamp {
     let begin = before.iter().take_while(|b| b"[<".contains(b)).count();
@@ -176,28 +182,6 @@ fn has_tag(before: &[u8], names: &[&str]) -> bool {
     };
     let word = tag.rsplit(|b| *b == b' ').next().unwrap_or_default();
     names.iter().any(|name| name.as_bytes() == word)
-}
-
-/// `2026/11/22 10:58:42 [debug] 912#912: *1`.
-fn is_nginx(before: &[u8]) -> bool {
-    let mut cursor = Cursor(before);
-    let is_process = |cursor: &mut Cursor<'_>| {
-        cursor.number_up_to(10)?;
-        cursor.require(b"#")?;
-        cursor.number_up_to(10)?;
-        cursor.require(b": *")?;
-        cursor.number_up_to(18)?;
-        Some(())
-    };
-    let level = |cursor: &mut Cursor<'_>| {
-        cursor.iso()?;
-        cursor.require(b" [")?;
-        let rest =
-            cursor.0.strip_prefix(b"debug] ").or_else(|| cursor.0.strip_prefix(b"info] "))?;
-        cursor.0 = rest;
-        is_process(cursor)
-    };
-    level(&mut cursor).is_some() && cursor.0.is_empty()
 }
 
 fn is_sshd(before: &[u8]) -> bool {
@@ -253,15 +237,6 @@ fn is_zookeeper(before: &[u8]) -> bool {
     before.ends_with(b"] - ") && memmem::find(before, b"CnxnFactory").is_some()
 }
 
-/// `198.51.100.7:40755`, `[2001:db8::7]:40755`, `2001:db8::7:40755`, and what is no part of it.
-fn address(text: &[u8]) -> Option<((Host, u16), &[u8])> {
-    let word = text.iter().take_while(|b| !b" \t,;\"<#".contains(b)).count();
-    let (word, rest) = text.split_at(word);
-    let word = word.strip_suffix(b".").unwrap_or(word);
-    let (host, port) = Host::before_colon(word)?;
-    Some(((host, number(port)?), rest))
-}
-
 /// The address of a client, with its port.
 pub(super) fn plain(text: &[u8]) -> Option<Peer> {
     // MongoDB and Redis.
@@ -271,33 +246,6 @@ pub(super) fn plain(text: &[u8]) -> Option<Peer> {
     // Java writes a name that may be empty before the address.
     let ((host, port), _) = address(text.strip_prefix(b"/").unwrap_or(text))?;
     Some(client(host, Some(port)))
-}
-
-/// `198.51.100.7:40755 fd:3`.
-fn nginx_debug(text: &[u8]) -> Option<Peer> {
-    if text.starts_with(b"unix: ") {
-        return Some(NONE);
-    }
-    let ((host, port), rest) = address(text)?;
-    rest.starts_with(b" fd:").then(|| client(host, Some(port)))
-}
-
-/// `198.51.100.7:40755 connected to 0.0.0.0:5432`; the end of the server is where it listens.
-fn nginx_stream(text: &[u8]) -> Option<Peer> {
-    if text.starts_with(b"unix: ") || text.starts_with(b"disconnected") {
-        return Some(NONE);
-    }
-    let ((host, port), rest) = address(text)?;
-    let to = rest.strip_prefix(b" connected to ")?;
-    let server_port = address(to).map(|((_, port), _)| port);
-    Some(Peer { server_port, ..client(host, Some(port)) })
-}
-
-/// Whether `text` is the beginning of what [`nginx_stream`] reads.
-fn is_cut_stream(text: &[u8]) -> bool {
-    let is_part = |b: &u8| b.is_ascii_hexdigit() || b".:[]".contains(b);
-    let rest = address(text).map(|(_, rest)| rest);
-    rest.map_or(text.iter().all(is_part), |rest| b" connected to ".starts_with(rest))
 }
 
 /// `198.51.100.7 port 40755 on 192.0.2.77 port 22`, before OpenSSH 6.7 without the server.
@@ -375,16 +323,16 @@ mod tests {
 
     fn shown(line: &str) -> String {
         let log = ServerLog::of(&[line.as_bytes()]);
-        match log.parse_line(line.as_bytes()) {
-            ParsedLine::Ends(stamp, ends, established) => {
-                assert_eq!(established, Some(true));
-                let has_time = stamp != Stamp::None;
-                let port = ends.server_port.map(|port| format!(" to {port}")).unwrap_or_default();
-                let client_port = ends.client_port.unwrap_or(0);
-                format!("{:?}:{client_port}{port} {has_time}", ends.client.ip().unwrap())
-            }
-            other => format!("{other:?}"),
-        }
+        let (stamp, ends, established) = match log.parse_line(line.as_bytes()) {
+            ParsedLine::Ends(stamp, ends, established) => (stamp, ends, established),
+            ParsedLine::Connection(event) => (event.stamp, event.ends, event.established),
+            other => return format!("{other:?}"),
+        };
+        assert_eq!(established, Some(true));
+        let has_time = stamp != Stamp::None;
+        let port = ends.server_port.map(|port| format!(" to {port}")).unwrap_or_default();
+        let client_port = ends.client_port.unwrap_or(0);
+        format!("{:?}:{client_port}{port} {has_time}", ends.client.ip().unwrap())
     }
 
     /// Lines of servers and what is read of them.
@@ -480,12 +428,22 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_logged_at_two_levels_counts_once() {
+    fn both_lines_of_a_connection_have_one_number() {
         let accept = "2026/11/22 10:58:42 [debug] 912#912: *1 accept: 198.51.100.7:40755 fd:3";
         let stream = "2026/11/22 10:58:42 [info] 912#912: *1 client 198.51.100.7:40755 connected to 0.0.0.0:53";
-        let log = ServerLog::of(&[accept.as_bytes(), stream.as_bytes()]);
-        assert!(matches!(log.parse_line(accept.as_bytes()), ParsedLine::Ends(..)));
-        assert!(matches!(log.parse_line(stream.as_bytes()), ParsedLine::Other));
+        let log = ServerLog::of(&[]);
+        let number = |line: &str| match log.parse_line(line.as_bytes()) {
+            ParsedLine::Connection(event) => match event.written_for {
+                WrittenFor::Half(half, number) => (half, number),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        let (first, number_of_accept) = number(accept);
+        assert_eq!((first, number(stream)), (Half::First, (Half::Second, number_of_accept)));
+        for other in [stream.replace("*1", "*2"), stream.replace("912#912", "913#913")] {
+            assert_ne!(number(&other).1, number_of_accept, "{other}");
+        }
     }
 
     #[test]
