@@ -17,7 +17,7 @@ use super::input::samples::Samples;
 use super::input::{Input, unwrap_line};
 use super::reader::{Context, Options, RecordFormat};
 use super::registry::FORMATS;
-use super::{bcc, conversions, json_lines, lines, mongodb, server_log, strace};
+use super::{bcc, conversions, json_lines, lines, mongodb, server_log, strace, systemtap};
 use crate::model::plural;
 use crate::{Connection, ShortfallKind, SourceStatus};
 
@@ -146,23 +146,26 @@ fn report_readable(
         format.is_text
             && ![own.name, server_log::FORMAT.name, mongodb::FORMAT.name].contains(&format.name)
     };
-    let is_read_by = |format: &RecordFormat| {
-        let mut read = forms.iter().filter(|text| (format.recognise)(text));
-        read.any(|text| finds_connection(format, text, options))
+    let found_by = |format: &RecordFormat| {
+        let read = forms.iter().filter(|text| (format.recognise)(text));
+        read.map(|text| certain_connections(format, text, options)).max().unwrap_or(0)
     };
-    for other in FORMATS.iter().filter(|format| is_other(format) && is_read_by(format)) {
+    for other in FORMATS.iter().filter(|format| is_other(format)) {
+        let found = found_by(other);
         let text = format!(
-            "{name}: read as {}, and connections in its lines of {} ({}) are not counted; put each \
+            "{name}: read as {}, and connections in its lines of {} ({}), at least {found}, are not counted; put each \
              kind of record into a file of its own",
             own.name, other.name, other.about
         );
-        status.record_shortfall(ShortfallKind::UnreadInput, 1, text);
+        status.record_shortfall(ShortfallKind::UnreadInput, u64::from(found > 0), text);
     }
-    if ACCOUNTING.contains(&own.name) || !status.is_complete() {
+    // The reader of systemtap compares a summary with the lines.
+    let reads_all = ACCOUNTING.contains(&own.name) || own.name == systemtap::FORMAT.name;
+    if reads_all || !status.is_complete() {
         return;
     }
     let count = |text: &[u8]| connections(own, Input::as_of_file(text), options).len();
-    let is_found = is_read_by(own) || count(&known.led) > count(&known.leads);
+    let is_found = found_by(own) > 0 || count(&known.led) > count(&known.leads);
     // Lines that the reader does not know alone may have counted beside others.
     if is_found && count(all) <= count(&known.own) {
         let text = format!(
@@ -174,11 +177,12 @@ fn report_readable(
     }
 }
 
-/// Lines of a record that follows another stand at the end.
-const LAST_LINES: usize = 40;
+/// Numbers of lines at the beginning and at the end of the lines of other records. Formats that all lines must have are
+/// recognised there, if the lines between are of a third record.
+const WINDOWS: [usize; 4] = [4, 8, 16, 40];
 
-/// `rest` in all forms in which it may be read: as it is, its end alone, which formats that look at the first lines may
-/// recognise, the lines in JSON objects, and converted.
+/// `rest` in all forms in which it may be read: as it is, its beginning and its end alone, the lines in JSON objects, and
+/// converted.
 fn forms(rest: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = conversions::of_lines(rest);
     let divided = json_lines::divide(rest);
@@ -186,8 +190,12 @@ fn forms(rest: &[u8]) -> Vec<Vec<u8>> {
     for lines in divided.split(|b| *b == b'\n').filter_map(unwrap_line) {
         unwrapped.extend_from_slice(&lines);
     }
-    let last = memchr::memrchr_iter(b'\n', rest).nth(LAST_LINES);
-    forms.extend(last.map(|at| rest[at + 1..].to_vec()));
+    for lines in WINDOWS {
+        let first = memchr::memchr_iter(b'\n', rest).nth(lines);
+        let last = memchr::memrchr_iter(b'\n', rest).nth(lines);
+        forms.extend(first.map(|at| rest[..=at].to_vec()));
+        forms.extend(last.map(|at| rest[at + 1..].to_vec()));
+    }
     if divided != rest {
         forms.push(divided);
     }
@@ -223,12 +231,15 @@ fn report_hidden(
     status.record_shortfall(ShortfallKind::UnreadableLines, hidden, text);
 }
 
-/// Whether the reader of `format` finds a connection in `text`.
-fn finds_connection(format: &RecordFormat, text: &[u8], options: &Options) -> bool {
+/// The number of connections that the reader of `format` finds in `text`, and that are certainly connections.
+fn certain_connections(format: &RecordFormat, text: &[u8], options: &Options) -> usize {
     // An address alone may stand in the output of any program.
-    connections(format, Input::from_text(text), options)
-        .iter()
-        .any(|c| c.time.is_some() || c.port.is_some() || c.comm.is_some())
+    let is_summary = format.name == systemtap::FORMAT.name && systemtap::has_summary(text);
+    let is_certain = |c: &&Connection| {
+        c.time.is_some() || c.port.is_some() || c.comm.is_some() || c.fd.is_some()
+    };
+    let found = connections(format, Input::from_text(text), options);
+    found.iter().filter(|c| is_summary || is_certain(c)).count()
 }
 
 /// The connections that the reader of `format` finds in `input`.

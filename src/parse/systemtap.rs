@@ -1,13 +1,16 @@
 //! The text of the well-known SystemTap script that prints a line for each accept and, when it
 //! ends, how many there were from each address.
 
+use std::collections::HashMap;
+
 use super::cursor::Cursor;
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{Calendar, Stamp};
-use crate::{Connection, Sink};
+use crate::model::plural;
+use crate::{Connection, ShortfallKind, Sink};
 
 /// SystemTap's text.
 pub(super) const FORMAT: RecordFormat = RecordFormat {
@@ -27,6 +30,9 @@ const SUMMARY: &[u8] = b"=== Summary ===";
 
 /// More of one address is no count but damage.
 const MAX_COUNT: u64 = 1 << 32;
+
+/// Maximum number of addresses whose connections are compared with a summary.
+const MAX_ADDRESSES: usize = 1 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
@@ -73,6 +79,13 @@ fn recognise(head: &[u8]) -> bool {
     found
 }
 
+/// Whether a text has the heading of a summary.
+pub(super) fn has_summary(text: &[u8]) -> bool {
+    let mut found = false;
+    lines::each(text, |one, _| found = found || line(one) == Line::Summary);
+    found
+}
+
 fn stamp(text: &[u8]) -> Stamp {
     match line(text) {
         Line::Event(stamp, _) => stamp,
@@ -102,7 +115,17 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
             }
         });
     });
+    record.finish(sink);
     let name = input.name();
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadInput,
+        record.differing,
+        format!(
+            "{name}: a summary and the lines before it differ in {}, so they may be of different runs; put each run \
+             into a file of its own",
+            plural(record.differing, "connection", "connections")
+        ),
+    );
     cx.status.record_unreadable_lines(name, record.unreadable());
     if let Some(port) = record.port {
         cx.status.warn(format!(
@@ -119,31 +142,109 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
 struct Record {
     /// The server's port, as the options have it.
     port: Option<u16>,
-    has_events: bool,
     has_summary: bool,
     broken: u64,
-    /// Counts before the heading of the summary.
-    early: u64,
+    /// The lines of all runs so far, by address. In a file that was sorted all counts come before them.
+    all: Addresses,
+    /// Those of the run that is read.
+    run: Addresses,
+    /// The counts of its summary, and whether this has begun.
+    summary: Addresses,
+    is_in_summary: bool,
+    /// Counts before the heading of the first summary.
+    early: Addresses,
+    /// Connections of summaries that differ from the lines of their run.
+    differing: u64,
+}
+
+/// Numbers of connections by address.
+#[derive(Default)]
+struct Addresses {
+    counts: HashMap<Host, u64>,
+    /// Connections of addresses that are not remembered.
+    others: u64,
+}
+
+impl Addresses {
+    fn add(&mut self, host: Host, count: u64) {
+        if self.counts.len() < MAX_ADDRESSES || self.counts.contains_key(&host) {
+            let sum = self.counts.entry(host).or_default();
+            *sum = sum.saturating_add(count);
+        } else {
+            self.others = self.others.saturating_add(count);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Whether no address is in both.
+    fn is_apart(&self, other: &Addresses) -> bool {
+        self.others == 0 && !self.counts.keys().any(|host| other.counts.contains_key(host))
+    }
+
+    /// How many connections of `self` are not in `other`, by address.
+    fn beyond(&self, other: &Addresses) -> Vec<(&Host, u64)> {
+        let beyond = |(host, count): (&'_ Host, &u64)| {
+            count.saturating_sub(other.counts.get(host).copied().unwrap_or(0))
+        };
+        let more = self.counts.iter().map(|(host, count)| (host, beyond((host, count))));
+        more.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Number of connections that are in one of both only.
+    fn difference(&self, other: &Addresses) -> u64 {
+        let sum = |more: Vec<(&Host, u64)>| {
+            more.into_iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(count))
+        };
+        let both = sum(self.beyond(other)).saturating_add(sum(other.beyond(self)));
+        both.saturating_add(self.others).saturating_add(other.others)
+    }
 }
 
 impl Record {
     fn take(&mut self, line: Line, calendar: &mut Calendar, sink: &mut dyn Sink) {
         match line {
             Line::Event(stamp, client) => {
-                self.has_events = true;
+                self.end_run(sink);
+                self.run.add(client.clone(), 1);
+                self.all.add(client.clone(), 1);
                 let time = calendar.record_time(stamp);
                 sink.take(Connection { time, ..self.connection(client) });
             }
-            Line::Summary => self.has_summary = true,
-            // It describes the same connections as the events.
-            Line::Count(client, count) if self.has_summary && !self.has_events => {
-                for _ in 0..count {
-                    sink.take(self.connection(client.clone()));
-                }
+            Line::Summary => {
+                self.end_run(sink);
+                (self.has_summary, self.is_in_summary) = (true, true);
             }
-            Line::Count(..) if !self.has_summary => self.early += 1,
+            Line::Count(client, count) if self.is_in_summary => self.summary.add(client, count),
+            Line::Count(client, count) => self.early.add(client, count),
             Line::Broken => self.broken += 1,
-            Line::Count(..) | Line::Other => {}
+            Line::Other => {}
+        }
+    }
+
+    /// Ends a run if its summary has begun. The summary describes the connections of the run's lines. Without these, or
+    /// if they are of other addresses, it is that of another run.
+    fn end_run(&mut self, sink: &mut dyn Sink) {
+        if !std::mem::take(&mut self.is_in_summary) {
+            return;
+        }
+        let (run, summary) = (std::mem::take(&mut self.run), std::mem::take(&mut self.summary));
+        for (client, count) in summary.beyond(&run) {
+            for _ in 0..count {
+                sink.take(self.connection(client.clone()));
+            }
+        }
+        let is_apart = summary.is_apart(&run) && run.others == 0;
+        self.differing += if is_apart { summary.others } else { summary.difference(&run) };
+    }
+
+    /// Ends the record.
+    fn finish(&mut self, sink: &mut dyn Sink) {
+        self.end_run(sink);
+        if !self.early.is_empty() && !self.all.is_empty() {
+            self.differing += self.early.difference(&self.all);
         }
     }
 
@@ -155,8 +256,8 @@ impl Record {
     /// Number of lines that could not be read, at the end.
     fn unreadable(&self) -> u64 {
         // With a summary and no events, the lines were sorted.
-        let is_sorted = self.has_summary && !self.has_events;
-        self.broken + if is_sorted { self.early } else { 0 }
+        let is_sorted = self.has_summary && self.all.is_empty();
+        self.broken + if is_sorted { self.early.counts.len() as u64 + self.early.others } else { 0 }
     }
 }
 

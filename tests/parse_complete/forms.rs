@@ -1,6 +1,7 @@
 //! Several forms of one format in a file, and forms that lack something: a heading, a priority.
 
 use crate::formats::report_of;
+use crate::records::*;
 
 #[test]
 fn a_table_of_tshark_beside_another_is_counted_or_reported() {
@@ -65,5 +66,43 @@ fn lines_of_nginx_at_two_levels_count_each_connection_once() {
             (&total.into(), &true.into()),
             "{text}{report}"
         );
+    }
+}
+
+#[test]
+fn a_summary_of_systemtap_is_compared_with_the_lines_before_it() {
+    let line = |host: u32| SYSTEMTAP.replace("100.7", &format!("100.{host}"));
+    let summary = |counts: &[(u32, u32)]| {
+        let count = |(host, count): &(u32, u32)| format!("198.51.100.{host}: {count}\n");
+        "=== Summary ===\n".to_owned() + &counts.iter().map(count).collect::<String>()
+    };
+    let run = line(7) + &line(7) + &line(8);
+    for (text, total, is_complete) in [
+        (run.clone() + &summary(&[(7, 2), (8, 1)]), 3, true),
+        (run.clone() + &summary(&[(9, 4), (10, 1)]), 8, true),
+        (summary(&[(7, 2), (8, 1)]) + &run, 6, true),
+        (run.clone() + &summary(&[(7, 2), (8, 1)]) + &run + &summary(&[(7, 2), (8, 1)]), 6, true),
+        (run.clone() + &summary(&[(7, 2)]) + &summary(&[(9, 1)]), 4, false),
+        (run.clone() + &summary(&[(7, 5), (8, 1)]), 6, false),
+        ("198.51.100.7: 2\n198.51.100.8: 1\n=== Summary ===\n".to_owned() + &run, 3, true),
+        ("198.51.100.7: 2\n198.51.100.8: 9\n=== Summary ===\n".to_owned() + &run, 3, false),
+    ] {
+        let report = report_of(&text);
+        assert_eq!(
+            (&report["total"], &report["complete"]),
+            (&total.into(), &is_complete.into()),
+            "{text}{report}"
+        );
+    }
+}
+
+#[test]
+fn connections_without_a_time_or_a_port_are_reported_beside_another_record() {
+    let asa = "asa/asa-9-timestamp/asa.log";
+    for other in ["systemtap/summary-only/tap.txt", "truss/solaris-10-plain/truss.txt"] {
+        for pair in [[asa, other], [other, asa]] {
+            let report = report_of(pair.map(testdata).concat());
+            assert_eq!(report["complete"], false, "{pair:?}: {report}");
+        }
     }
 }
