@@ -38,6 +38,9 @@ const TUPLES: &[u8] = b"\"flowTuples\"";
 /// Longer lines of other records are left out.
 const MAX_OTHER_LINE: usize = 64 * 1024;
 
+/// Maximum number of bytes of lines of other records before the first tuple.
+const MAX_OTHERS: usize = 256 * 1024;
+
 /// No tuple is longer.
 const MAX_TUPLE: usize = 512;
 
@@ -113,7 +116,6 @@ pub(crate) fn convert(raw: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
 const CUT: &[u8] = b"000000000,,,,,T,I,A,B\n";
 
 /// Finds the tuples: texts with commas that begin with a digit. In texts in texts their quotes are escaped.
-#[derive(Default)]
 struct Tuples {
     /// A text that is open.
     text: Option<Vec<u8>>,
@@ -121,7 +123,21 @@ struct Tuples {
     line: Option<Vec<u8>>,
     /// A tuple was found, so that the format can be recognised whatever follows.
     has_found: bool,
+    /// Lines of other records that came before that.
+    others: Vec<u8>,
     nesting: Nesting,
+}
+
+impl Default for Tuples {
+    fn default() -> Tuples {
+        Tuples {
+            text: None,
+            line: Some(Vec::new()),
+            has_found: false,
+            others: Vec::new(),
+            nesting: Nesting::default(),
+        }
+    }
 }
 
 /// Which objects, lists and texts of JSON are open.
@@ -168,11 +184,14 @@ impl Convert for Tuples {
             if let Some(line) = &mut self.line {
                 line.push(*byte);
             }
+            let was_between = self.nesting.is_between();
             self.nesting.take(*byte);
+            let is_between = self.nesting.is_between();
             if matches!(byte, b'"' | b'\\') {
                 if let Some(tuple) = self.text.take().filter(|text| is_tuple(text)) {
                     text.extend_from_slice(&tuple);
                     text.push(b'\n');
+                    text.append(&mut self.others);
                     self.has_found = true;
                     self.line = None;
                 }
@@ -181,14 +200,34 @@ impl Convert for Tuples {
                 open.push(*byte);
             }
             if *byte == b'\n' {
-                let is_between = self.nesting.is_between();
-                let line = self.line.take().filter(|_| is_between && self.has_found);
-                text.extend(line.into_iter().flatten());
+                let line = self.line.take().filter(|_| is_between).unwrap_or_default();
+                self.other(&line, text);
                 self.line = is_between.then(Vec::new);
+            } else if is_between && !was_between && self.line.is_none() {
+                // A file without a line feed at its end may be before another one.
+                self.line = Some(Vec::new());
             }
+        }
+        if raw.is_empty() {
+            let line = self.line.take().unwrap_or_default();
+            self.other(&line, text);
         }
         if raw.is_empty() && self.nesting.is_cut() {
             text.extend_from_slice(CUT);
+        }
+    }
+}
+
+impl Tuples {
+    /// Takes a line of another record.
+    fn other(&mut self, line: &[u8], text: &mut Vec<u8>) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        if self.has_found {
+            text.extend_from_slice(line);
+        } else if self.others.len() < MAX_OTHERS {
+            self.others.extend_from_slice(line);
         }
     }
 }
@@ -255,6 +294,14 @@ mod tests {
         let mut out = String::new();
         convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
         assert_eq!(out, format!("1,x,y\n2,x,y\n3,x,y\n{others}4,x,y\n{others}"));
+    }
+
+    #[test]
+    fn lines_before_and_right_behind_the_objects_are_kept() {
+        let text = "a line\n[another\n]\n{\"flowTuples\":[\"1,x,y\"]}\"a\",\"b\"\n{\"c\":1}\n";
+        let mut out = String::new();
+        convert(Box::new(std::io::Cursor::new(text))).read_to_string(&mut out).unwrap();
+        assert_eq!(out, "1,x,y\na line\n\"a\",\"b\"\n{\"c\":1}\n");
     }
 
     #[test]

@@ -97,6 +97,25 @@ fn a_summary_of_systemtap_is_compared_with_the_lines_before_it() {
 }
 
 #[test]
+fn records_that_must_be_converted_do_not_hide_those_before_them() {
+    let azure = "azure-flow/nsg-v2/PT1H.json";
+    for first in [
+        "audit/auditd-3.0-enriched/audit.log",
+        "audit/ausearch-i-3.0/ausearch.txt",
+        "vpc-flow/athena-csv/flow.csv",
+        "falco/json-fields-syslog/syslog",
+        "gvisor/json-k8s/runsc.json",
+    ] {
+        for pair in [[first, azure], [azure, first]] {
+            let text = pair.map(testdata).concat();
+            let report = report_of(text);
+            assert_eq!(report["complete"], false, "{pair:?}: {report}");
+            assert!(report["warnings"].to_string().contains("at least "), "{pair:?}: {report}");
+        }
+    }
+}
+
+#[test]
 fn connections_without_a_time_or_a_port_are_reported_beside_another_record() {
     let asa = "asa/asa-9-timestamp/asa.log";
     for other in ["systemtap/summary-only/tap.txt", "truss/solaris-10-plain/truss.txt"] {

@@ -114,7 +114,8 @@ impl Events {
             return;
         }
         let is_first = !std::mem::replace(&mut self.has_begun, true);
-        if memmem::find(&line, b"type=").is_none() {
+        let has = |text: &[u8]| memmem::find(&line, text).is_some();
+        if !has(b"type=") || !has(b"audit(") {
             return self.other(&line, is_first, text);
         }
         for record in records(&line) {
@@ -204,6 +205,8 @@ mod tests {
             joined(&quoted)
                 .starts_with("audit event 1.2:3 arch=c000003e syscall=43\\n saddr=0200\\n")
         );
+        let other = "web1 falco[7]: {\"output\":\"Notice (type=accept4)\"}\n";
+        assert_eq!(joined(&format!("{call}{address}{other}")), format!("{event}{other}"));
         let kernel = "[ 12.3] audit: type=1300 audit(1.2:3): arch=c000003e syscall=43\n[ 12.3] audit: type=1306 \
             audit(1.2:3): saddr=0200";
         assert_eq!(joined(kernel), event);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::docker;
 use super::json_members::{self, TEXT};
 use super::logfmt::{self, Logfmt};
+use crate::parse::host::has_two_addresses;
 
 /// Larger objects are broken.
 const MAX_OBJECT: usize = 1024 * 1024;
@@ -231,6 +232,12 @@ impl Objects {
             if self.object(&object) {
                 // What is around it is a frame, which need not be kept.
                 self.open.iter_mut().for_each(|outer| outer.start = None);
+                self.pending.clear();
+            } else if self.open.iter().all(|outer| outer.is_array) && has_two_addresses(&object) {
+                // It may be an object of another record.
+                let is_end = |b: u8| matches!(b, b'\n' | b'\r');
+                self.text.extend(object.iter().map(|b| if is_end(*b) { b' ' } else { *b }));
+                self.text.push(b'\n');
                 self.pending.clear();
             } else if self.open.is_empty() {
                 self.pending.clear();
