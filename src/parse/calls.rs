@@ -6,12 +6,21 @@ use std::collections::HashMap;
 use super::event::Event;
 use super::host::{Ends, Host};
 use super::reader::Context;
-use super::timestamp::Stamp;
+use super::timestamp::{SECOND, Stamp};
 use crate::model::plural;
 use crate::{RecordTime, ShortfallKind};
 
 /// Maximum number of sockets, and of threads within a call, that are remembered. Servers have few.
 const MAX_KNOWN: usize = 1 << 16;
+
+/// A log in which times go back by more is that of another run, in nanoseconds.
+const MAX_DISORDER: i64 = SECOND;
+
+/// After such a pause it may be.
+const MAX_PAUSE: i64 = 6 * 3600 * SECOND;
+
+/// No call but the first of a run is so early, in logs whose times begin with the run.
+const FIRST_CALL: i64 = SECOND / 1000;
 
 /// The process and thread that made a call. A number that the log does not have is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,6 +116,9 @@ enum Pending {
     Binds(Socket),
 }
 
+/// The number of a run of the tracer, or of what may be one, in the log.
+type Run = u32;
+
 /// Which calls of accept the log contains.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SeenCalls {
@@ -114,15 +126,20 @@ pub(crate) struct SeenCalls {
     has_accept: bool,
     unknown_peers: u64,
     unknown_ports: u64,
+    /// Connections whose socket has the descriptor of a Unix socket of what may be another run.
+    maybe_unix: u64,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Calls {
-    bound: HashMap<(u32, Socket), Local>,
+    bound: HashMap<(u32, Socket), (Local, Run)>,
     /// The same for all processes, because children inherit sockets: the process that bound it. `None`:
     /// there are several such sockets.
-    shared: HashMap<Socket, Option<(u32, Local)>>,
+    shared: HashMap<Socket, Option<(u32, Local, Run)>>,
+    run: Run,
+    /// The latest time of the run.
+    latest: Option<i64>,
     pending: HashMap<Thread, Pending>,
     seen: SeenCalls,
 }
@@ -136,6 +153,7 @@ impl Calls {
         give: &mut dyn FnMut(Event, Option<RecordTime>),
     ) {
         let Call { thread, step, .. } = call;
+        self.note(time);
         let pending = self.pending.remove(&thread);
         if let Step::Address(address) = step {
             return self.answer(thread, pending, address, give);
@@ -155,7 +173,9 @@ impl Calls {
         match step {
             Step::Accepted { listener, mut event, is_address_next } => {
                 self.seen.has_accept = true;
-                let server = listener.or(began).and_then(|socket| self.local(thread, socket));
+                let has_client = client.is_some() || event.ends.client != unknown_ends().client;
+                let socket = listener.or(began);
+                let server = socket.and_then(|socket| self.local(thread, socket, has_client));
                 if !fill(&mut event.ends, client, server) {
                     return;
                 }
@@ -230,31 +250,59 @@ impl Calls {
         give(event, time);
     }
 
+    /// Notes the time of a call, which shows whether another run began.
+    fn note(&mut self, time: Option<RecordTime>) {
+        let Some(now) = time.map(RecordTime::nanoseconds) else { return };
+        let begins = matches!(time, Some(RecordTime::Elapsed(ns)) if ns < FIRST_CALL);
+        let is_other = self.latest.is_some_and(|latest| {
+            let ahead = now.saturating_sub(latest);
+            !(-MAX_DISORDER..=MAX_PAUSE).contains(&ahead) || begins && latest >= FIRST_CALL
+        });
+        self.run += u32::from(is_other);
+        self.latest = if is_other { Some(now) } else { self.latest.max(Some(now)) };
+    }
+
     fn learn(&mut self, thread: Thread, socket: Socket, local: Local) {
         // The kernel chooses the port.
         let local = (!matches!(local, Local::Ip(_, 0))).then_some(local);
         let (Some(local), true) = (local, self.bound.len() < MAX_KNOWN) else {
             return self.forget(thread, socket);
         };
-        let shared = self.shared.entry(socket).or_insert_with(|| Some((thread.pid, local.clone())));
+        let run = self.run;
+        let own = || Some((thread.pid, local.clone(), run));
+        let shared = self.shared.entry(socket).or_insert_with(own);
         match shared {
-            Some((pid, known)) if *pid == thread.pid => known.clone_from(&local),
-            Some((_, known)) if *known != local => *shared = None,
+            Some((pid, _, known)) if *pid == thread.pid || *known != run => *shared = own(),
+            Some((_, known, _)) if *known != local => *shared = None,
             Some(_) | None => {}
         }
-        self.bound.insert((thread.pid, socket), local);
+        self.bound.insert((thread.pid, socket), (local, run));
     }
 
     fn forget(&mut self, thread: Thread, socket: Socket) {
-        if self.bound.remove(&(thread.pid, socket)).is_some() {
-            self.shared.insert(socket, None);
+        match self.bound.remove(&(thread.pid, socket)) {
+            Some((_, run)) if run == self.run => {
+                self.shared.insert(socket, None);
+            }
+            // What another run did tells nothing about this one.
+            Some(_) => {
+                self.shared.remove(&socket);
+            }
+            None => {}
         }
     }
 
-    fn local(&self, thread: Thread, socket: Socket) -> Option<Local> {
-        let own = self.bound.get(&(thread.pid, socket));
-        let shared = || self.shared.get(&socket)?.as_ref().map(|(_, local)| local);
-        own.or_else(shared).cloned()
+    /// What a socket is bound to. What another run says of it counts only if the process is the same for certain.
+    fn local(&mut self, thread: Thread, socket: Socket, has_client: bool) -> Option<Local> {
+        let own = self.bound.get(&(thread.pid, socket)).map(|(local, run)| (local, *run));
+        let shared = || self.shared.get(&socket)?.as_ref().map(|(_, local, run)| (local, *run));
+        let is_certain = own.is_some() && thread.pid != 0 || matches!(socket, Socket::Inode(_));
+        let (local, run) = own.or_else(shared)?;
+        if is_certain || run == self.run {
+            return Some(local.clone());
+        }
+        self.seen.maybe_unix += u64::from(*local == Local::Other && !has_client);
+        None
     }
 }
 
@@ -266,6 +314,15 @@ impl SeenCalls {
             ShortfallKind::Unobservable,
             u64::from(!self.has_accept && cx.status.unreadable_lines() == 0),
             format!("{name}: no call of accept is in it, so it does not show that accept was traced; {accept}"),
+        );
+        cx.status.record_shortfall(
+            ShortfallKind::UnreadInput,
+            self.maybe_unix,
+            format!(
+                "{name}: {} may be of Unix sockets: the log seems to have several runs of the tracer; put each run into \
+                 a file of its own",
+                plural(self.maybe_unix, "connection", "connections")
+            ),
         );
         if self.unknown_peers > 0 {
             cx.status.warn(format!(
@@ -286,6 +343,32 @@ mod tests {
     use super::*;
 
     const THREAD: Thread = Thread { pid: 7, tid: 8 };
+
+    #[test]
+    fn sockets_of_another_run_are_not_those_of_this() {
+        const MS: i64 = SECOND / 1000;
+        let socket = Socket::Descriptor(5);
+        let single = Thread::default();
+        for (maker, acceptor, at, want) in [
+            (THREAD, Thread { pid: 9, tid: 9 }, 900 * MS, (0, 0)),
+            (THREAD, Thread { pid: 9, tid: 9 }, 10 * 3600 * SECOND, (1, 1)),
+            (THREAD, Thread { pid: 9, tid: 9 }, 0, (1, 1)),
+            (THREAD, THREAD, 0, (0, 0)),
+            (single, single, 900 * MS, (0, 0)),
+            (single, single, 0, (1, 1)),
+        ] {
+            let mut calls = Calls::default();
+            let mut found = 0;
+            for (thread, step, at) in [
+                (maker, Step::Made(socket, Some(Local::Other)), 500 * MS),
+                (acceptor, accepted(5, false), at),
+            ] {
+                let call = Call { stamp: Stamp::None, thread, step };
+                calls.see(call, Some(RecordTime::Elapsed(at)), &mut |_, _| found += 1);
+            }
+            assert_eq!((found, calls.seen.maybe_unix), want, "{maker:?} {acceptor:?} {at}");
+        }
+    }
 
     fn accepted(listener: u32, is_address_next: bool) -> Step {
         let event = Box::new(Event::new(Stamp::None, unknown_ends(), Some(true)));

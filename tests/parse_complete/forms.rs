@@ -1,6 +1,6 @@
 //! Several forms of one format in a file, and forms that lack something: a heading, a priority.
 
-use crate::formats::report_of;
+use crate::formats::{report_of, testdata};
 use crate::records::*;
 
 #[test]
@@ -124,4 +124,26 @@ fn connections_without_a_time_or_a_port_are_reported_beside_another_record() {
             assert_eq!(report["complete"], false, "{pair:?}: {report}");
         }
     }
+}
+
+#[test]
+fn two_runs_of_perf_trace_are_counted_or_reported() {
+    let all = ["accept-alone-T-6.1", "all-calls-of-4.x", "socket-and-bind-6.1"]
+        .map(|name| testdata(&format!("perf-trace/{name}/trace.txt")));
+    let totals = all.each_ref().map(|text| report_of(text)["total"].as_u64().unwrap());
+    for (at, one) in all.iter().enumerate() {
+        for (other_at, other) in all.iter().enumerate() {
+            let report = report_of([&one[..], other].concat());
+            let is_whole = report["total"] == totals[at] + totals[other_at];
+            assert!(is_whole || report["complete"] == false, "{at} {other_at}: {report}");
+        }
+    }
+    let line = |ms: &str, call: &str| format!("  {ms} ( 0.002 ms): {call}\n");
+    let unix = line("0.000", "socket(family: LOCAL, type: STREAM)   = 5")
+        + &line("3.000", "accept4(fd: 4, upeer_sockaddr: 0x7f)  = 6");
+    let inet = line("0.000", "accept4(fd: 5, upeer_sockaddr: 0x7f)  = 6")
+        + &line("2.000", "accept4(fd: 5, upeer_sockaddr: 0x7f)  = 6");
+    let report = report_of(unix + &inet);
+    assert_eq!((&report["total"], &report["complete"]), (&3.into(), &false.into()), "{report}");
+    assert!(report["warnings"].to_string().contains("2 connections may be of Unix"), "{report}");
 }
