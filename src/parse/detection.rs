@@ -6,6 +6,7 @@ use super::input::Input;
 use super::json_lines;
 use super::reader::RecordFormat;
 use super::registry::{FORMATS, recognise};
+use super::{vpc_flow, vpc_json};
 
 /// Detection gives up after this many bytes.
 const MAX_DETECTION_BYTES: usize = 1024 * 1024;
@@ -41,6 +42,10 @@ pub(super) fn detect(
         let head = input.head();
         // Readers check the first line themselves.
         let enough = head.len() >= FIRST_LINE_BYTES || head.contains(&b'\n');
+        if enough && convert_objects(input, forced) {
+            continue;
+        }
+        let head = input.head();
         let may_be_wrapper = enough && !is_json_record(head, forced);
         if may_be_wrapper
             && (divide_json_if_record(input, forced) || input.unwrap_json_if_wrapped())
@@ -80,6 +85,9 @@ fn detect_at_end(
     input: &mut Input,
     forced: Option<&'static RecordFormat>,
 ) -> std::io::Result<Option<&'static RecordFormat>> {
+    if convert_objects(input, forced) {
+        return detect(input, forced);
+    }
     if !is_json_record(input.head(), forced)
         && (divide_json_if_record(input, forced) || input.unwrap_json_if_wrapped())
     {
@@ -90,6 +98,12 @@ fn detect_at_end(
         return detect(input, forced);
     }
     Ok(format)
+}
+
+/// Converts objects whose members are columns of a record. Returns whether it did.
+fn convert_objects(input: &mut Input, forced: Option<&'static RecordFormat>) -> bool {
+    let may_be = forced.is_none_or(|format| format.name == vpc_flow::FORMAT.name);
+    may_be && vpc_json::has_flows(input.head()) && input.convert(vpc_json::convert)
 }
 
 /// Whether JSON objects in `head` are the record itself, not a wrapper around the lines of a log.

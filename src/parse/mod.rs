@@ -78,6 +78,7 @@ mod truss;
 mod tshark;
 mod vpc_csv;
 mod vpc_flow;
+mod vpc_json;
 mod windows_firewall;
 mod zeek;
 

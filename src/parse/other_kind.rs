@@ -1,6 +1,6 @@
 //! What is no record of connections, although users take it for one.
 
-use super::{bcc, pcap, tshark, vpc_csv, zeek};
+use super::{bcc, pcap, tshark, vpc_csv, vpc_json, zeek};
 
 /// Says what else a text is that users take for a record of connections.
 pub(super) fn hint(head: &[u8]) -> &'static str {
@@ -12,7 +12,11 @@ pub(super) fn hint(head: &[u8]) -> &'static str {
         " (an access log has requests, not connections: one connection may carry many, or none; 'tcptally \
          watch' counts the connections to the server's port, and a log of HAProxy with 'option tcplog' \
          has them)"
-    } else if has("srcaddr dstaddr") || vpc_csv::is_csv(head) || has(" ACCEPT OK") && has(" eni-") {
+    } else if has("srcaddr dstaddr")
+        || vpc_csv::is_csv(head)
+        || vpc_json::has_flows(head)
+        || has(" ACCEPT OK") && has(" eni-")
+    {
         " (a VPC flow log without the field tcp-flags and the header line does not show which flows begin a \
          connection; add the field to the format of the flow log)"
     } else if zeek::is_cut(head) {

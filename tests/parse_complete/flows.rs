@@ -46,7 +46,18 @@ pub fn rows() -> Vec<Row> {
             1,
             &["vpc.cut: 1 line"],
         ),
-        row("vpc.objects", VPC_OBJECT, 0, &["vpc.objects is not in a known record format"]),
+        row(
+            "vpc.objects",
+            VPC_OBJECT.replace(", \"tcp_flags\": 2", ""),
+            0,
+            &["vpc.objects is not in a known record format", "without the field tcp-flags"],
+        ),
+        row(
+            "vpc.object",
+            format!("{VPC_OBJECT}{}", &VPC_OBJECT[..VPC_OBJECT.len() - 9]),
+            1,
+            &["vpc.object: 1 line could not be read"],
+        ),
         row(
             "vpc.skipped",
             format!("{VPC}- - - - - 1795345122 1795345180 - - SKIPDATA\n"),

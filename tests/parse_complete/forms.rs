@@ -147,3 +147,21 @@ fn two_runs_of_perf_trace_are_counted_or_reported() {
     assert_eq!((&report["total"], &report["complete"]), (&3.into(), &false.into()), "{report}");
     assert!(report["warnings"].to_string().contains("2 connections may be of Unix"), "{report}");
 }
+
+#[test]
+fn flows_of_amazon_in_objects_are_read() {
+    let insights = r#"{"results": [[{"field": "@timestamp", "value": "2026-11-22 10:58:42.000"},
+        {"field": "srcAddr", "value": "198.51.100.7"}, {"field": "dstAddr", "value": "192.0.2.77"},
+        {"field": "srcPort", "value": "40755"}, {"field": "dstPort", "value": "443"},
+        {"field": "protocol", "value": "6"}, {"field": "action", "value": "ACCEPT"},
+        {"field": "tcpFlags", "value": "2"}, {"field": "logStatus", "value": "OK"}]], "status": "Complete"}"#;
+    let list = format!("[{},\n{}]", VPC_OBJECT.trim(), VPC_OBJECT.replace("40755", "40756"));
+    for (text, total) in [(insights, 1), (VPC_OBJECT, 1), (&list, 2)] {
+        let report = report_of(text);
+        assert_eq!(
+            (&report["total"], &report["complete"], &report["engine"]),
+            (&total.into(), &true.into(), &"vpc-flow".into()),
+            "{text}{report}"
+        );
+    }
+}
