@@ -2,9 +2,12 @@
 //!
 //! The fields are those of Fortinet's "FortiOS Log Message Reference" (type traffic; "Traffic log support for CEF" has
 //! their names in CEF). `srcip` opened the session. Long sessions have intermediate lines (log id 20), which do not
-//! count. Blanks are between the pairs; with `set format csv` commas.
+//! count. A session has its number in `sessionid`, and counts once. Blanks are between the pairs; with `set format csv`
+//! commas. With `set format json` a line is an object.
 
 use std::collections::HashMap;
+
+use serde_json::{Map, Value};
 
 use super::cursor::Cursor;
 use super::digits::number;
@@ -13,6 +16,7 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::{SECOND, Stamp};
 use crate::{ShortfallKind, Transport};
 
@@ -22,7 +26,7 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     about: "traffic log of FortiGate",
     connection: "the end of a TCP session",
     is_text: true,
-    is_json: false,
+    is_json: true,
     is_snapshot: false,
     recognise: line_log::recognise::<Fortigate>,
     run: |_| Some(String::new()),
@@ -39,6 +43,9 @@ impl LineLog for Fortigate {
     fn parse_line(&self, line: &[u8]) -> ParsedLine {
         if let Some(at) = memchr::memmem::find(line, b"|Fortinet|Fortigate|") {
             return cef(&line[..at], &line[at..]);
+        }
+        if let Some(object) = json(line) {
+            return object;
         }
         // A priority may stand before it.
         let line = match line {
@@ -69,6 +76,40 @@ impl LineLog for Fortigate {
         session(&pairs(line), Stamp::None).unwrap_or(ParsedLine::Broken)
     }
 }
+
+/// Reads a line with `set format json`; `None`: it is none. The values are numbers or texts.
+fn json(line: &[u8]) -> Option<ParsedLine> {
+    let open = memchr::memchr(b'{', line)?;
+    // A priority may stand before it.
+    let is_priority = line[..open].trim_ascii().ends_with(b">") && line[0] == b'<';
+    if open > 0 && !(is_priority && open < MAX_PRIORITY) {
+        return None;
+    }
+    let object = &line[open..];
+    let has = |name: &[u8]| memchr::memmem::find(object, name).is_some();
+    if ![&b"\"logid\""[..], b"\"type\"", b"\"subtype\""].iter().all(|name| has(name)) {
+        return None;
+    }
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(object.trim_ascii_end()) else {
+        return Some(ParsedLine::Broken);
+    };
+    if object.get("type").and_then(Value::as_str) != Some("traffic") {
+        return Some(ParsedLine::Other);
+    }
+    let texts: Vec<(&str, String)> = object
+        .iter()
+        .filter_map(|(key, value)| match value {
+            Value::String(text) => Some((key.as_str(), text.clone())),
+            Value::Number(number) => Some((key.as_str(), number.to_string())),
+            _ => None,
+        })
+        .collect();
+    let pairs = texts.iter().map(|(key, text)| (key.as_bytes(), text.as_bytes())).collect();
+    Some(session(&pairs, Stamp::None).unwrap_or(ParsedLine::Broken))
+}
+
+/// Maximum length of the priority of syslog, with the version and a blank.
+const MAX_PRIORITY: usize = 8;
 
 type Pairs<'a> = HashMap<&'a [u8], &'a [u8]>;
 
@@ -112,6 +153,7 @@ const CEF_NAMES: &[(&str, &str)] = &[
     ("dpt", "dstport"),
     ("proto", "proto"),
     ("act", "action"),
+    ("externalId", "sessionid"),
     ("out", "sentbyte"),
     ("in", "rcvdbyte"),
     ("FTNTFGTduration", "duration"),
@@ -165,6 +207,10 @@ fn session(pairs: &Pairs<'_>, received: Stamp) -> Option<ParsedLine> {
     };
     let mut event = Event::new(stamp(pairs).unwrap_or(received), ends, established);
     let seconds = get("duration").and_then(number::<u32>);
+    // A log that was sent to two places, and joined, has a line twice. Long sessions may have several.
+    if let Some(number) = get("sessionid").and_then(number::<u64>) {
+        event.written_for = WrittenFor::Start(Some(number));
+    }
     event.before = seconds.map_or(0, |seconds| i64::from(seconds) * SECOND);
     event.more.transport = Some(Box::new(Transport {
         duration: seconds.map(|s| std::time::Duration::from_secs(s.into())),
@@ -282,6 +328,24 @@ mod tests {
             let bare = CLOSE.replace('"', "").replace("fw 1", "fw1").replace(' ', separator);
             assert_eq!(shown(&bare), shown(&line), "{bare}");
             assert_eq!(shown(&line.replace("action=\"close\"", "action=\"deny\"")), "Blocked");
+        }
+    }
+
+    #[test]
+    fn sessions_in_json_count_at_their_end() {
+        let json = r#"{"date":"2026-11-22","time":"10:58:42","tz":"+0100","logid":"0000000013","type":"traffic","subtype":"forward","srcip":"198.51.100.7","srcport":40755,"dstip":"192.0.2.77","dstport":"443","sessionid":7,"proto":6,"action":"close","duration":2,"sentbyte":9}"#;
+        let want = "Epoch(1795341522000000000) 2 443 Some(true)";
+        assert_eq!(shown(json), want);
+        assert_eq!(shown(&format!("<189>{json}")), want);
+        for (from, to, want) in [
+            ("\"close\"", "\"deny\"", "Blocked"),
+            ("\"traffic\"", "\"event\"", "Other"),
+            ("\"proto\":6", "\"proto\":17", "Other"),
+            ("\"443\"", "null", "Broken"),
+            ("\"sentbyte\":9}", "\"sentb", "Broken"),
+            ("logid", "x", "Foreign"),
+        ] {
+            assert_eq!(shown(&json.replace(from, to)), want, "{to}");
         }
     }
 

@@ -10,6 +10,7 @@ use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
 use crate::{ShortfallKind, Transport};
 
@@ -80,6 +81,10 @@ fn flow(object: &Map<String, Value>) -> Option<ParsedLine> {
     let start = flow.get("start").and_then(Value::as_str).or_else(|| text("timestamp"))?;
     let stamp = Cursor(start.as_bytes()).iso().unwrap_or(Stamp::None);
     let mut event = Event::new(stamp, ends, established);
+    // Two outputs of Suricata, or two files that were joined, have the same flow.
+    if let Some(number) = object.get("flow_id").and_then(Value::as_u64) {
+        event.written_for = WrittenFor::Start(Some(number));
+    }
     let age = flow.get("age").and_then(Value::as_u64);
     event.more.transport = Some(Box::new(Transport {
         duration: age.map(std::time::Duration::from_secs),

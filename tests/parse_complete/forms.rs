@@ -149,6 +149,25 @@ fn two_runs_of_perf_trace_are_counted_or_reported() {
 }
 
 #[test]
+fn a_session_that_is_logged_twice_counts_once() {
+    let with = |one: &str, end: &str, number: &str| one.replace(end, &format!("{number}{end}"));
+    let forti = |number: u32| with(FORTI, " srcip=", &format!(" sessionid={number}"));
+    let long = forti(7).replace("0000000013", "0000000020").replace("\"close\"", "\"accept\"");
+    let start = forti(7).replace("\"close\"", "\"start\"");
+    let eve = |number: u32| with(EVE, "\"event_type\"", &format!("\"flow_id\":{number},"));
+    for text in
+        [[start, long, forti(7), forti(7), forti(8)].concat(), [eve(7), eve(7), eve(8)].concat()]
+    {
+        let report = report_of(&text);
+        assert_eq!(
+            (&report["total"], &report["complete"]),
+            (&2.into(), &true.into()),
+            "{text}{report}"
+        );
+    }
+}
+
+#[test]
 fn flows_of_amazon_in_objects_are_read() {
     let insights = r#"{"results": [[{"field": "@timestamp", "value": "2026-11-22 10:58:42.000"},
         {"field": "srcAddr", "value": "198.51.100.7"}, {"field": "dstAddr", "value": "192.0.2.77"},
