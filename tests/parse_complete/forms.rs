@@ -168,6 +168,16 @@ fn a_session_that_is_logged_twice_counts_once() {
 }
 
 #[test]
+fn tables_without_their_heading_are_read() {
+    for (one, format) in [(TRACER, "tcptracer"), (STATES, "tcpstates"), (LIFE, "tcplife")] {
+        let row = one.split_once('\n').unwrap().1;
+        let report = report_of(row.repeat(3));
+        assert_eq!((&report["total"], &report["complete"]), (&3.into(), &true.into()), "{report}");
+        assert_eq!(report["engine"], format, "{report}");
+    }
+}
+
+#[test]
 fn flows_of_amazon_in_objects_are_read() {
     let insights = r#"{"results": [[{"field": "@timestamp", "value": "2026-11-22 10:58:42.000"},
         {"field": "srcAddr", "value": "198.51.100.7"}, {"field": "dstAddr", "value": "192.0.2.77"},

@@ -62,6 +62,7 @@ impl Columns {
         is("PID", |pid| number::<u32>(pid).is_some())
             && is("IP", |version| matches!(version, b"4" | b"6"))
             && is("TIME", |time| clock_or_seconds(time) != Stamp::None)
+            && is("TIME(s)", |time| clock_or_seconds(time) != Stamp::None)
     }
 
     /// The stamp of a line of this table.

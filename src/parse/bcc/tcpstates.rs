@@ -17,13 +17,57 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     is_text: true,
     is_json: false,
     is_snapshot: false,
-    recognise: |head| table::has_header(head, header),
+    recognise: |head| table::has_header(head, header) || columns_of_rows(head).is_some(),
     run: |_| None,
     read,
 };
 
 fn header(line: &[u8]) -> Option<Columns> {
     Columns::of(line, &["LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE"])
+}
+
+/// The columns of the versions, for a text without a header: of bcc (also with `-s`, CSV) and of libbpf-tools (the process is
+/// `PID COMM`), with times and with the version of IP.
+const HEADERS: &[&str] = &[
+    "SKADDR PID COMM IP LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "TIME SKADDR PID COMM IP LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "TIME TIME(s) SKADDR PID COMM IP LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "SKADDR PID COMM LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "TIME SKADDR PID COMM LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "TIME TIME(s) SKADDR PID COMM LADDR LPORT RADDR RPORT OLDSTATE -> NEWSTATE MS",
+    "SKADDR,PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS",
+    "TIME,SKADDR,PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS",
+    "TIME,TIME(s),SKADDR,PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,OLDSTATE,NEWSTATE,MS",
+];
+
+/// The states of TCP, as the tools name them.
+const STATES: [&[u8]; 12] = [
+    b"ESTABLISHED",
+    b"SYN_SENT",
+    b"SYN_RECV",
+    b"FIN_WAIT1",
+    b"FIN_WAIT2",
+    b"TIME_WAIT",
+    b"CLOSE",
+    b"CLOSE_WAIT",
+    b"LAST_ACK",
+    b"LISTEN",
+    b"CLOSING",
+    b"NEW_SYN_RECV",
+];
+
+fn columns_of_rows(head: &[u8]) -> Option<Columns> {
+    let is_row = |columns: &Columns, row: &Row<'_>| {
+        let is = |name: &str, valid: &dyn Fn(&[u8]) -> bool| {
+            row.get(columns.find(name)).is_some_and(valid)
+        };
+        change(columns, row).is_some()
+            && ["OLDSTATE", "NEWSTATE"]
+                .iter()
+                .all(|name| is(name, &|state| STATES.contains(&state)))
+            && is("SKADDR", &|address| address.iter().all(u8::is_ascii_hexdigit))
+    };
+    table::columns_of_rows(head, HEADERS, is_row)
 }
 
 /// What a line says.
@@ -57,7 +101,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     for mut input in inputs {
         let (mut rows, mut has_opens) = (0_u64, false);
-        table::read(&mut input, cx, header, None, |columns, row, time, sink| {
+        table::read(&mut input, cx, header, Some(columns_of_rows), |columns, row, time, sink| {
             rows += 1;
             match change(columns, row) {
                 Some(Change::PassiveOpen(ends)) => {
@@ -102,6 +146,25 @@ mod tests {
                 ends.server_port.unwrap()
             ),
             other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn rows_without_a_header_are_known_by_their_values() {
+        let of = |text: &str| columns_of_rows(text.as_bytes());
+        let row = "ffff9f74a152d7c0 0     swapper/9  192.0.2.77 8888  198.51.100.7 12345 SYN_RECV    -> ESTABLISHED 0.016\n";
+        let wide = row.replace("192.0.2.77", "4 192.0.2.77");
+        assert_eq!(of(row), header(HEADERS[3].as_bytes()));
+        assert_eq!(of(&wide), header(HEADERS[0].as_bytes()));
+        assert_eq!(of(&format!("10:58:42 {row}")), header(HEADERS[4].as_bytes()));
+        assert_eq!(of(&format!("0.000000 {wide}")), header(HEADERS[1].as_bytes()));
+        assert_eq!(of(&format!("10:58:42 0.000000 {wide}")), header(HEADERS[2].as_bytes()));
+        let csv = "0.1,ffff9f74a152d7c0,0,swapper/9,4,192.0.2.77,8888,198.51.100.7,12345,SYN_RECV,ESTABLISHED,0.016\n";
+        assert_eq!(of(csv), header(HEADERS[7].as_bytes()));
+        for other in
+            [row.replace("SYN_RECV ", "x "), row.replace("ffff9", "10:58:42"), String::new()]
+        {
+            assert_eq!(of(&other), None, "{other}");
         }
     }
 
