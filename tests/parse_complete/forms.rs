@@ -178,6 +178,38 @@ fn tables_without_their_heading_are_read() {
 }
 
 #[test]
+fn lines_of_rfc_5424_are_read_without_their_priority() {
+    let header = |app: &str| format!("1 2026-11-22T10:58:42.123456+00:00 gw {app} ");
+    let rest = |one: &str, mark: &str| one[one.find(mark).unwrap()..].to_owned();
+    for (app, text, format) in [
+        ("kernel - - -", rest(LOG, "IN="), "netfilter"),
+        ("filterlog 7 - -", rest(FILTERLOG, "5,,,"), "filterlog"),
+        ("fw - - -", FORTI.to_owned(), "fortigate"),
+        (
+            "sshd 912 - -",
+            "Connection from 198.51.100.7 port 40755 on 192.0.2.77 port 22\n".to_owned(),
+            "server-log",
+        ),
+        ("strace 912 - -", ACCEPT.to_owned(), "strace"),
+        ("haproxy 7 - [a@1 b=\"c\"]", rest(HANDSHAKE, "198.51"), "haproxy"),
+    ] {
+        for version in ["", "<13>"] {
+            let line = format!("{version}{}{text}", header(app));
+            let other = format!("{version}{}{}", header(app), text.replace("40755", "40756"));
+            let report = report_of(line.clone() + &other);
+            assert_eq!(
+                (&report["total"], &report["complete"], &report["engine"]),
+                (&2.into(), &true.into(), &format.into()),
+                "{line}{report}"
+            );
+            let has_time =
+                report["rows"][0]["first"].as_str().is_some_and(|t| t.starts_with("2026-11-22T"));
+            assert!(has_time, "{line}{report}");
+        }
+    }
+}
+
+#[test]
 fn flows_of_amazon_in_objects_are_read() {
     let insights = r#"{"results": [[{"field": "@timestamp", "value": "2026-11-22 10:58:42.000"},
         {"field": "srcAddr", "value": "198.51.100.7"}, {"field": "dstAddr", "value": "192.0.2.77"},

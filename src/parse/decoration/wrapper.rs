@@ -101,12 +101,15 @@ fn priority_and_stamp(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     }
 }
 
-/// `<13>1 TIME host app pid id - ` of RFC 5424, and a list in brackets in place of the last `-`.
+/// `<13>1 TIME host app pid id - ` of RFC 5424, and a list in brackets in place of the last `-`. Files of some daemons
+/// have no priority.
 fn rfc5424(line: &[u8]) -> Option<Stripped<'_>> {
     let mut cursor = Cursor(line);
-    cursor.require(b"<")?;
-    cursor.number_up_to(3)?;
-    cursor.require(b">1 ")?;
+    if cursor.eat(b"<") {
+        cursor.number_up_to(3)?;
+        cursor.require(b">")?;
+    }
+    cursor.require(b"1 ")?;
     let stamp = cursor.iso().or_else(|| cursor.eat(b"-").then_some(Stamp::None))?;
     for _ in 0..4 {
         cursor.require(b" ")?;
@@ -386,6 +389,8 @@ mod tests {
             ("May  7 21:36:42 web1 strace: ", Stamp::Yearless(5, 7, at)),
             ("<13>May 17 21:36:42 web1 strace[1499]: ", Stamp::Yearless(5, 17, at)),
             ("<13>1 2026-05-17T21:36:42.123Z web1 strace 1499 - - ", ms),
+            ("1 2026-05-17T21:36:42.123Z web1 strace 1499 - - ", ms),
+            ("1 2026-05-17T21:36:42.123Z web1 strace - - [a@1 b=\"c\"] ", ms),
             ("<13>1 2026-05-17T21:36:42.123Z web1 strace - x [a@1 b=\"c\"] ", ms),
             ("2026-05-17T21:36:42.123+00:00 web1 strace[1499]: ", ms),
             ("2026-05-17T21:36:42+0000 web1 strace[1499]: ", utc),

@@ -7,9 +7,19 @@ use super::formats::{is_utc, month_of};
 use crate::parse::cursor::Cursor;
 
 impl Cursor<'_> {
-    /// The priority of RFC 3164, `<13>`, or that and the version of RFC 5424, `<13>1 `.
+    /// The priority of RFC 3164, `<13>`, or that and the version of RFC 5424, `<13>1 `. Files of some daemons have the
+    /// version alone, and a time behind it.
     pub(crate) fn syslog_priority(&mut self) -> bool {
         let mut cursor = *self;
+        if cursor.eat(b"1 ") && cursor.0.get(10) == Some(&b'T') {
+            let rest = cursor;
+            let is_version = cursor.iso().is_some() && cursor.0.starts_with(b" ");
+            if is_version {
+                *self = rest;
+            }
+            return is_version;
+        }
+        cursor = *self;
         let found = cursor.eat(b"<") && cursor.number_up_to(3).is_some() && cursor.eat(b">");
         if found {
             cursor.eat(b"1 ");
@@ -111,9 +121,18 @@ mod tests {
         ] {
             assert_eq!(Cursor(text.as_bytes()).syslog_time(), want, "{text}");
         }
-        for (text, rest) in [("<13>May", "May"), ("<13>1 2026", "2026"), ("<x>", "<x>")] {
+        for (text, rest) in [
+            ("<13>May", Some("May")),
+            ("<13>1 2026", Some("2026")),
+            ("1 2026-05-17T21:36:42Z h", Some("2026-05-17T21:36:42Z h")),
+            ("1 2026-05-17T21:36:42.123+02:00 h", Some("2026-05-17T21:36:42.123+02:00 h")),
+            ("1 2026-05-17 21:36:42 h", None),
+            ("1 2026-05-17T21:36 h", None),
+            ("<x>", None),
+        ] {
             let mut cursor = Cursor(text.as_bytes());
-            assert_eq!((cursor.syslog_priority(), cursor.0), (text != "<x>", rest.as_bytes()));
+            let want = (rest.is_some(), rest.unwrap_or(text).as_bytes());
+            assert_eq!((cursor.syslog_priority(), cursor.0), want, "{text}");
         }
     }
 }
