@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use clap::{Arg, Command, CommandFactory};
 
 use super::args::Cli;
+use crate::time::spec::from_now;
 
 /// An option and its text in the short help.
 type OptionSummary = (&'static str, &'static str);
@@ -67,7 +68,13 @@ const SHORT_HELP: &[(&str, &[OptionSummary])] = &[
 
 /// The command line for these arguments, the name of the program first.
 pub(super) fn command(args: &[OsString]) -> Command {
-    let command = Cli::command();
+    // These count from now on.
+    let command = ["trace", "watch"].into_iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |command| {
+            let times = ["since", "until"].into_iter();
+            times.fold(command, |command, id| command.mut_arg(id, |arg| arg.value_parser(from_now)))
+        })
+    });
     if own(args).any(|arg| asks_for_short_help(arg)) { shortened(command) } else { command }
 }
 

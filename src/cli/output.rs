@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::format::OutputFormat;
@@ -288,11 +288,16 @@ fn is_suffix(text: &str) -> bool {
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let mode = path.metadata().map_or(0o666, |m| m.permissions().mode() & 0o7777);
     let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".tcptally.")
-        .permissions(std::fs::Permissions::from_mode(mode))
-        .tempfile_in(folder)
-        .map_err(|error| cause_in(folder).unwrap_or(error))
+    // The library's error has the path of the temporary file, and not the code.
+    let mut code = None;
+    let create = |path: &Path| {
+        let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path);
+        code = file.as_ref().err().and_then(io::Error::raw_os_error);
+        file
+    };
+    let created = tempfile::Builder::new().prefix(".tcptally.").make_in(folder, create);
+    let without_path = |error| code.map_or(error, io::Error::from_raw_os_error);
+    created.map_err(|error| cause_in(folder).unwrap_or_else(|| without_path(error)))
 }
 
 /// Why no file can be created in `folder`, without the path of a temporary file that the user did

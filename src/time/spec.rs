@@ -27,15 +27,19 @@ pub(crate) enum TimeSpec {
 const FORMS: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026-11-22, \
     11:30:05, 1795347005.5 (epoch seconds), '10m ago' or -10m, yesterday, +90s (from the beginning)";
 
+/// The forms for what counts from now on: a time in the past has passed.
+const FORMS_FROM_NOW: &str = "give one of: 2026-11-22T11:30:05Z, '2026-11-22 11:30', 2026-11-22, \
+    11:30:05, 1795347005.5 (epoch seconds), +90s (from the beginning)";
+
 /// Why a text is not a time.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TimeError {
     /// None of the accepted forms.
-    #[error("not a time in a known form; {FORMS}")]
-    UnknownForm,
+    #[error("not a time in a known form; {0}")]
+    UnknownForm(&'static str),
     /// A small number, which as epoch seconds would be a time in the 1970s.
-    #[error("as epoch seconds this is a time in the 1970s (to use it, write @{0}); {FORMS}")]
-    SmallNumber(String),
+    #[error("as epoch seconds this is a time in the 1970s (to use it, write @{0}); {1}")]
+    SmallNumber(String, &'static str),
     /// Before or after the times that can be represented.
     #[error("time out of range")]
     OutOfRange(#[source] jiff::Error),
@@ -49,19 +53,28 @@ pub(crate) enum TimeError {
 #[error("not a length of time above 0; give one such as 90s, 5m, 1h30m or 2d")]
 pub struct DurationError;
 
+/// Parses a time for a command that counts from now on.
+pub(crate) fn from_now(text: &str) -> Result<TimeSpec, TimeError> {
+    text.parse().map_err(|error| match error {
+        TimeError::UnknownForm(_) => TimeError::UnknownForm(FORMS_FROM_NOW),
+        TimeError::SmallNumber(text, _) => TimeError::SmallNumber(text, FORMS_FROM_NOW),
+        other => other,
+    })
+}
+
 impl FromStr for TimeSpec {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<TimeSpec, TimeError> {
         let s = text.trim();
-        let unknown = || TimeError::UnknownForm;
+        let unknown = || TimeError::UnknownForm(FORMS);
         if let Some(digits) = s.strip_prefix('@') {
             return epoch(digits).map(TimeSpec::Instant).ok_or_else(unknown);
         }
         if s.bytes().all(|b| b.is_ascii_digit() || b == b'.') && !s.is_empty() {
             let whole = s.split('.').next().unwrap_or_default();
             if whole.len() < 9 && whole != "0" {
-                return Err(TimeError::SmallNumber(s.to_string()));
+                return Err(TimeError::SmallNumber(s.to_string(), FORMS));
             }
             return epoch(s).map(TimeSpec::Instant).ok_or_else(unknown);
         }
@@ -196,7 +209,10 @@ mod tests {
         ] {
             let message = s.parse::<TimeSpec>().expect_err(s).to_string();
             assert!(message.contains("give one"), "{s}: {message}");
+            let message = from_now(s).expect_err(s).to_string();
+            assert!(message.contains("give one") && !message.contains("ago"), "{s}: {message}");
         }
+        assert!(from_now("+90s").is_ok());
     }
 
     #[test]

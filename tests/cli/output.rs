@@ -49,10 +49,11 @@ fn with_intervals_a_file_grows() {
 fn an_output_that_cannot_be_written_is_refused_before_anything_starts() {
     let record = Record::small();
     let mark = record.beside("started");
-    for out in ["/nonexistent/report", "/proc/self/status", "/"] {
+    for out in ["/nonexistent/report", "/proc/self/status", "/proc/report", "/"] {
         let gave = run(&mut tcptally(&["trace", "-o", out, "--", "touch", &mark]));
         assert_eq!(gave.status, Some(125), "{out} {}", gave.err);
         assert!(gave.err.contains(out) && gave.err.contains("-o"), "{}", gave.err);
+        assert!(!gave.err.contains(".tcptally"), "{}", gave.err);
         assert!(!fs::exists(&mark).unwrap(), "{out}");
         assert_eq!(record.parse(&["-o", out]).status, Some(1));
     }

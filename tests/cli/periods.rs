@@ -177,3 +177,17 @@ fn a_period_over_midnight_says_so() {
     let gave = Record::small().parse(&["--since", "15:00", "--until", "14:00"]);
     assert!(gave.unwrapped().contains("from 15:00:00 to midnight and from"), "{}", gave.out);
 }
+
+#[test]
+fn errors_of_times_name_only_forms_that_the_command_takes() {
+    for (command, takes_past) in
+        [(&["parse"][..], true), (&["watch", "-p", "1"], false), (&["trace", "-p", "1"], false)]
+    {
+        for option in ["--since", "--until"] {
+            let gave = run(&mut tcptally(&[command, &[option, "10 minutes"]].concat()));
+            assert_eq!(gave.status, Some(2), "{}", gave.err);
+            assert!(gave.err.contains("+90s"), "{command:?} {option}: {}", gave.err);
+            assert_eq!(gave.err.contains("ago"), takes_past, "{command:?} {option}: {}", gave.err);
+        }
+    }
+}
