@@ -181,7 +181,7 @@ fn a_period_over_midnight_says_so() {
 #[test]
 fn errors_of_times_name_only_forms_that_the_command_takes() {
     for (command, takes_past) in
-        [(&["parse"][..], true), (&["watch", "-p", "1"], false), (&["trace", "-p", "1"], false)]
+        [(&["parse"][..], true), (&["watch", "--port", "1"], false), (&["trace", "-p", "1"], false)]
     {
         for option in ["--since", "--until"] {
             let gave = run(&mut tcptally(&[command, &[option, "10 minutes"]].concat()));
