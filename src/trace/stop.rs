@@ -109,6 +109,11 @@ impl SeccompStop {
 }
 
 impl EventStop {
+    /// Makes a call wait again that this stop alone has interrupted: [`arch::wait_again`].
+    pub fn wait_again(&self) -> io::Result<bool> {
+        arch::wait_again(self.tid())
+    }
+
     /// Detaches from the tracee.
     pub fn detach(self) -> io::Result<()> {
         self.0.detach()
@@ -169,6 +174,11 @@ impl SignalStop {
     /// The thread that stopped.
     pub fn tid(&self) -> Tid {
         self.stopped.0
+    }
+
+    /// Takes [`EventStop::wait_again`] back.
+    pub fn wait_no_more(&self) -> io::Result<()> {
+        arch::wait_no_more(self.tid())
     }
 
     /// Resumes the tracee and delivers the signal.

@@ -212,6 +212,39 @@ fn signals_arrive_through_attaches_and_detaches() {
     }
 }
 
+/// Many a server ends when epoll_wait fails, and does not look at errno.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_that_wait_do_not_fail_at_an_attach_and_fail_after_a_handler() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in attach_engines(user) {
+        let server = Server::c(&program, &["pool=2", "waits"], &[Listens::V4]);
+        let mut plain = server.start(&stage, user);
+        let pid = plain.pid.to_string();
+        let mut woken = 0;
+        for _ in 0..rounds(6) {
+            let options = ["--engine", engine, "-p", &pid];
+            let mut run = Run::start(&stage, user, &options);
+            // Before, during and after the attach.
+            for _ in 0..10 {
+                woken += 1;
+                signal(plain.pid, Signal::SIGUSR1);
+                let word = format!("woken {woken}\n");
+                wait_for("a handler ends the wait", || {
+                    plain.stdout().contains(&word).then_some(())
+                });
+            }
+            run.wait_until_attached(&[plain.pid]);
+            let made = server.clients(woken, 10, 3).run();
+            run.end_attached().assert_counts(&made);
+            assert!(plain.ended().is_none(), "{engine}: the server has ended: {:?}", plain.ended());
+        }
+        server.assert_serves();
+    }
+}
+
 /// Does something when a test ends, well or not.
 struct OnDrop<F: Fn()>(F);
 

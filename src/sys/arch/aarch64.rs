@@ -104,6 +104,16 @@ pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, address).map(drop)
 }
 
+/// False: this kernel decides before the stop whether a call is made again.
+pub(crate) fn wait_again(_: Tid) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// No call [waits again](wait_again).
+pub(crate) fn wait_no_more(_: Tid) -> io::Result<()> {
+    Ok(())
+}
+
 /// `vector` is of a live buffer.
 fn get_or_set(op: libc::c_uint, tid: Tid, vector: &mut libc::iovec) -> io::Result<()> {
     request(op, tid, libc::NT_PRSTATUS as usize, std::ptr::from_mut(vector) as usize).map(drop)

@@ -10,6 +10,7 @@
 //! | 64-bit code can make 32-bit calls | yes, by `int 0x80` | no |
 //! | at the exit from a call, the first argument is | kept | replaced by the result |
 //! | at the entry to a call, the result is | -ENOSYS | the first argument |
+//! | a call that was interrupted by a stop alone can wait again | yes | no |
 //! | entry and exit differ by | the result | x7 (32-bit: r12), which the kernel sets to 0 or 1 |
 
 mod call;
@@ -35,7 +36,7 @@ pub(crate) use this::sampled_values;
 pub(crate) use this::{
     AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS,
     SAMPLES_TELL_LISTENER, at_most, digits, fail_call, line_ends, registers, sampled_call,
-    set_registers, shared,
+    set_registers, shared, wait_again, wait_no_more,
 };
 
 #[cfg(test)]

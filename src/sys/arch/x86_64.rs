@@ -42,6 +42,26 @@ pub(crate) const HAS_MIXED_CALLS: bool = true;
 pub(crate) const RED_ZONE_BYTES: u64 = 128;
 
 const ENOSYS: i64 = libc::ENOSYS as i64;
+const EINTR: i64 = libc::EINTR as i64;
+/// The result with which the kernel makes a call again before it returns: include/linux/errno.h.
+const ERESTARTNOINTR: i64 = 513;
+
+/// Calls that a stop of their thread makes fail with EINTR although it handles no signal (signal(7), "Interruption of
+/// system calls and library functions by stop signals", and sockets with a timeout). When they do, they have done nothing
+/// else. Not close(2) or connect(2), which must not be made twice.
+const WAITING_CALLS: [libc::c_long; 11] = [
+    libc::SYS_read,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+];
 
 /// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +85,30 @@ pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
     let mut registers = registers(tid)?;
     registers.0.orig_rax = u64::MAX;
     registers.0.rax = (-ENOSYS).cast_unsigned();
+    set_registers(tid, &registers)
+}
+
+/// In a stop for PTRACE_INTERRUPT: makes a call wait again that would fail with EINTR for nothing but this stop. Returns
+/// whether it does.
+pub(crate) fn wait_again(tid: Tid) -> io::Result<bool> {
+    let mut registers = registers(tid)?;
+    let is_waiting = registers.0.rax as i64 == -EINTR
+        && registers.is_directly_after_call(tid)?
+        && WAITING_CALLS.iter().any(|call| *call as u64 == registers.number());
+    if is_waiting {
+        registers.0.rax = (-ERESTARTNOINTR).cast_unsigned();
+        set_registers(tid, &registers)?;
+    }
+    Ok(is_waiting)
+}
+
+/// Takes [`wait_again`] back when a signal arrives that may have a handler: behind it the call fails with EINTR.
+pub(crate) fn wait_no_more(tid: Tid) -> io::Result<()> {
+    let mut registers = registers(tid)?;
+    if registers.0.rax as i64 != -ERESTARTNOINTR {
+        return Ok(());
+    }
+    registers.0.rax = (-EINTR).cast_unsigned();
     set_registers(tid, &registers)
 }
 

@@ -35,6 +35,7 @@ impl Tracees {
         if self.threads.clear_interrupted(stop.tid()) {
             self.coverage.begin(stop.tid());
         }
+        self.stop_waiting(&stop)?;
         if let Some(perf) = &mut self.perf {
             perf.count_from_first_stop(stop.tid());
             if perf.awaits(stop.tid()) {
@@ -53,6 +54,16 @@ impl Tracees {
             Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
         }
         Ok(None)
+    }
+
+    /// Lets a call that was made to wait again fail with EINTR if a signal arrives before it waits.
+    fn stop_waiting(&mut self, stop: &Stop) -> io::Result<()> {
+        let thread = self.threads.get_mut(stop.tid());
+        let waits_again = thread.is_some_and(|thread| std::mem::take(&mut thread.waits_again));
+        if waits_again && let Stop::Signal(stop) = stop {
+            unless_killed(stop.wait_no_more())?;
+        }
+        Ok(())
     }
 
     /// Returns until when a thread runs.
@@ -327,6 +338,9 @@ impl Tracees {
             self.add_to_perf(tid);
         }
         self.update_mask(tid, is_new)?;
+        if !is_new && unless_killed(stop.wait_again())?.unwrap_or(false) {
+            self.threads.state(tid).waits_again = true;
+        }
         let until = self.until(tid);
         stop.resume(until)
     }

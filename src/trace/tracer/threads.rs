@@ -26,6 +26,8 @@ pub(super) struct Thread {
     /// the exit need not read registers. If an exit is mistaken for an entry, no accept is missed:
     /// then the next entry is the stop that is not read.
     pub is_in_other_call: bool,
+    /// Whether its call was made to wait again at its last stop.
+    pub waits_again: bool,
     /// What is known of the buffer that its accept calls fill.
     pub buffer: BufferEvidence,
 }

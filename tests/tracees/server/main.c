@@ -54,6 +54,8 @@
  *   exec=N                  every N connections, execute this program again
  *
  *   idle=N                  N more threads, which sleep
+ *   waits                   more threads, which wait in calls that a stop may end with EINTR, and end
+ *                           the server if one does
  *   undumpable              forbid others to look into the process
  *   reuse                   share the ports with other processes (SO_REUSEPORT)
  *   reset                   before each accept, set SIGTRAP, SIGURG and SIGWINCH to their defaults
@@ -152,8 +154,12 @@ int main(int argc, char **argv)
     long count = 0, idle = 0;
     options.arguments = argv + 1;
     signal(SIGPIPE, SIG_IGN);
-    for (int i = 1; i < argc; i++)
+    for (int i = 1; i < argc; i++) {
         options.reuse_port |= !strcmp(argv[i], "reuse");
+        /* Who sees that this listens may send signals. */
+        if (!strcmp(argv[i], "waits"))
+            run_waits();
+    }
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         if (a[0] == '6' && a[1] == ':')
@@ -196,6 +202,8 @@ int main(int argc, char **argv)
             listen_activated();
         else if (!strcmp(a, "ask"))
             ask_at_accept();
+        else if (!strcmp(a, "waits"))
+            continue;
         else if (!strcmp(a, "mute"))
             options.mute = 1;
         else if (!strcmp(a, "reset"))

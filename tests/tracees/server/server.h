@@ -82,6 +82,9 @@ void ask_at_accept(void);
 int run_without(char *what, char **argv);
 void run_signals(void);
 
+/* waits.c */
+void run_waits(void);
+
 /* later.c */
 void do_later(const char *action);
 void run_vm(long processes, int flags);

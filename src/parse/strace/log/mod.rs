@@ -268,23 +268,7 @@ impl Log {
                 self.calls.done(fact, Some(number), at, out);
             }
             LinePart::Joined => self.open.leave(fact.pid),
-            LinePart::Continued => {
-                // getsockname and getpeername return 0.
-                let is_accepted = matches!(fact.call.returned, Returned::Value(1..))
-                    && matches!(fact.call.shown, Shown::Inet(_) | Shown::Unread);
-                let only = |open: &mut OpenCalls| open.take_only(Name::Accept);
-                let first = match self.torn.take() {
-                    None if is_accepted => only(&mut self.open),
-                    torn => torn,
-                };
-                let Some(first) = first else {
-                    self.unreadable += u64::from(is_accepted && !self.calls.learning);
-                    return;
-                };
-                self.open.remove(first.pid);
-                let mut whole = Fact { call: fact.call.after(&first.call), ..first };
-                self.calls.done(&mut whole, None, at, out);
-            }
+            LinePart::Continued => self.continued(fact, at, out),
             LinePart::Unfinished => self.torn = None,
             LinePart::NewRun => {
                 self.open.clear();
@@ -303,6 +287,24 @@ impl Log {
                 self.calls.forget_near();
             }
         }
+    }
+
+    /// Takes the rest of a call whose line does not tell which.
+    fn continued(&mut self, rest: &Fact, at: u64, out: &mut Out<'_>) {
+        // getsockname and getpeername return 0.
+        let is_accepted = matches!(rest.call.returned, Returned::Value(1..))
+            && matches!(rest.call.shown, Shown::Inet(_) | Shown::Unread);
+        let first = match self.torn.take() {
+            None if is_accepted => self.open.take_only(Name::Accept),
+            torn => torn,
+        };
+        let Some(first) = first else {
+            self.unreadable += u64::from(is_accepted && !self.calls.learning);
+            return;
+        };
+        self.open.remove(first.pid);
+        let mut whole = Fact { call: rest.call.after(&first.call), ..first };
+        self.calls.done(&mut whole, None, at, out);
     }
 }
 

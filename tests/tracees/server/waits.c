@@ -1,0 +1,110 @@
+/* Threads that wait in calls which a stop may end with EINTR: signal(7). None expects that but after a handler. */
+#include "server.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+#include <sys/time.h>
+#include <time.h>
+
+enum { UPSET_STATUS = 77 };
+
+static volatile sig_atomic_t handled;
+static void on_usr1(int signal) { (void)signal, handled++; }
+
+static long wait_by_epoll(void)
+{
+    struct epoll_event event;
+    return epoll_wait(epoll_create1(0), &event, 1, -1);
+}
+
+static long wait_by_epoll_pwait(void)
+{
+    struct epoll_event event;
+    sigset_t none;
+    sigemptyset(&none);
+    sigaddset(&none, SIGUSR1);
+    return epoll_pwait(epoll_create1(0), &event, 1, 3600 * 1000, &none);
+}
+
+static long wait_by_recv(void)
+{
+    int pair[2];
+    char byte;
+    struct timeval hour = {.tv_sec = 3600};
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0 ||
+        setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &hour, sizeof hour) < 0)
+        fail("socketpair");
+    return recv(pair[0], &byte, 1, 0);
+}
+
+static long wait_by_sigtimedwait(void)
+{
+    sigset_t set;
+    struct timespec hour = {.tv_sec = 3600};
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 5);
+    return sigtimedwait(&set, NULL, &hour);
+}
+
+static long wait_by_semtimedop(void)
+{
+    int set = semget(IPC_PRIVATE, 1, 0600);
+    struct sembuf take = {.sem_op = -1};
+    struct timespec hour = {.tv_sec = 3600};
+    long result = semtimedop(set, &take, 1, &hour);
+    int error = errno;
+    semctl(set, 0, IPC_RMID);
+    errno = error;
+    return result;
+}
+
+static long wait_by_inotify(void)
+{
+    char events[4096];
+    return read(inotify_init1(0), events, sizeof events);
+}
+
+static void *wait_for_nothing(void *call)
+{
+    long result = ((long (*)(void))call)();
+    fprintf(stderr, "server: a wait returned %ld: %s\n", result, strerror(errno));
+    exit(UPSET_STATUS);
+}
+
+/* Says on stdout how often a handler has ended its wait. */
+static void *wait_for_signals(void *unused)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    for (int woken = 1;; woken++) {
+        long result = wait_by_epoll();
+        if (result >= 0 || errno != EINTR || handled < woken) {
+            fprintf(stderr, "server: the wait for signals returned %ld: %s\n", result, strerror(errno));
+            exit(UPSET_STATUS);
+        }
+        printf("woken %d\n", woken);
+        fflush(stdout);
+    }
+    return unused;
+}
+
+void run_waits(void)
+{
+    static long (*const calls[])(void) = {
+        wait_by_epoll, wait_by_epoll_pwait, wait_by_recv, wait_by_sigtimedwait, wait_by_semtimedop, wait_by_inotify,
+    };
+    struct sigaction action = {.sa_handler = on_usr1};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        start_thread(wait_for_nothing, calls[i]);
+    start_thread(wait_for_signals, NULL);
+}
