@@ -3,14 +3,14 @@
 
 use super::accepted::LinePart;
 use super::call::{Call, Name, Returned};
-use super::fast_path::{Line, address4, address6, flags, spent};
+use super::fields::{address4, address6, flags, spent};
 use super::rescue;
 use super::sockaddr::{End, Shown};
 use super::window::Window;
 use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
 
-/// What such a line says. It is small, because [`Line`] is copied for every line.
+/// What such a line says. It is small, because [`Line`](super::fast_path::Line) is copied for every line.
 pub(super) struct RareFact {
     /// The thread; 0 if the line has none.
     pub pid: u32,
@@ -33,6 +33,11 @@ impl RareFact {
     fn new(pid: u32, stamp: Stamp, part: LinePart, name: Name) -> RareFact {
         let returned = Returned::Pending;
         RareFact { pid, stamp, spent: 0, part, name, fd: -1, returned, shown: None, length: 0 }
+    }
+
+    /// Whether the call failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.returned == Returned::Failed
     }
 
     /// Whether it is an accept that gave a connection.
@@ -65,7 +70,7 @@ pub(super) fn without_address(
     stamp: Stamp,
     fd: i32,
     is_bare: bool,
-) -> Option<Line> {
+) -> Option<RareFact> {
     pointer(&mut w)?;
     w.eat(b", ")?;
     if w.eat(b"[").is_some() {
@@ -79,7 +84,8 @@ pub(super) fn without_address(
     if w.eat(b") = -1 EAGAIN (Resource temporarily unavailable)").is_some() {
         spent(&mut w)?;
         w.end()?;
-        return Some(Line::Failed(stamp, w.at));
+        let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
+        return Some(RareFact { returned: Returned::Failed, length: w.at, ..fact });
     }
     // The general path reads annotations.
     if !is_bare {
@@ -93,7 +99,7 @@ pub(super) fn without_address(
     let spent = spent(&mut w)?;
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
-    Some(Line::Fact(RareFact { fd, returned, spent, length: w.at, ..fact }))
+    Some(RareFact { fd, returned, spent, length: w.at, ..fact })
 }
 
 /// `NULL`, `0x7ffd5a5c2c60`.
@@ -110,7 +116,7 @@ fn pointer(w: &mut Window<'_>) -> Option<()> {
 
 /// Reads a getsockname or getpeername from its first argument on.
 #[inline(never)]
-pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> Option<Line> {
+pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> Option<RareFact> {
     w.mark::<48>()?;
     let fd = w.number()?.0 as i32;
     w.eat(b", ")?;
@@ -142,21 +148,26 @@ pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> 
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Whole, name);
     let (returned, shown) = (Returned::Value(0), Some((ip, port)));
-    Some(Line::Fact(RareFact { fd, returned, shown, spent, length: w.at, ..fact }))
+    Some(RareFact { fd, returned, shown, spent, length: w.at, ..fact })
 }
 
 /// Reads ` <unfinished ...>` behind the descriptor of a close.
 #[inline(never)]
-pub(super) fn unfinished_close(mut w: Window<'_>, pid: u32, stamp: Stamp, fd: i32) -> Option<Line> {
+pub(super) fn unfinished_close(
+    mut w: Window<'_>,
+    pid: u32,
+    stamp: Stamp,
+    fd: i32,
+) -> Option<RareFact> {
     w.eat(b" <unfinished ...>")?;
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Entry, Name::Close);
-    Some(Line::Fact(RareFact { fd, length: w.at, ..fact }))
+    Some(RareFact { fd, length: w.at, ..fact })
 }
 
 /// Reads `)             = 0` behind `<... close resumed>`.
 #[inline(never)]
-pub(super) fn resumed_close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+pub(super) fn resumed_close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
     w.eat(b" ");
     w.eat(b")")?;
     w.spaces()?;
@@ -164,29 +175,29 @@ pub(super) fn resumed_close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option
     spent(&mut w)?;
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Resumed, Name::Close);
-    Some(Line::Fact(RareFact { returned: Returned::Value(0), length: w.at, ..fact }))
+    Some(RareFact { returned: Returned::Value(0), length: w.at, ..fact })
 }
 
 /// `+++ exited with 0 +++`.
 #[inline(never)]
-pub(super) fn exit(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
+pub(super) fn exit(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
     w.eat(b"+++ exited with ")?;
     w.mark::<16>()?;
     w.number()?;
     w.eat(b" +++")?;
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Exit, Name::Close);
-    Some(Line::Fact(RareFact { length: w.at, ..fact }))
+    Some(RareFact { length: w.at, ..fact })
 }
 
-/// `--- SIGCHLD {si_signo=SIGCHLD, …} ---`.
+/// Whether this is `--- SIGCHLD {si_signo=SIGCHLD, …} ---`.
 #[inline(never)]
-pub(super) fn signal(w: &Window<'_>, stamp: Stamp) -> Option<Line> {
-    let here = w.bytes.get(w.at..)?;
-    let line = &here[..memchr::memchr2(b'\n', 0, here)?];
-    let is_signal = line.starts_with(b"--- SIG")
+pub(super) fn is_signal(w: &Window<'_>) -> bool {
+    let here = w.bytes.get(w.at..).unwrap_or_default();
+    let Some(length) = memchr::memchr2(b'\n', 0, here) else { return false };
+    let line = &here[..length];
+    line.starts_with(b"--- SIG")
         && line.ends_with(b"} ---")
-        && here.get(line.len()) == Some(&b'\n')
-        && !rescue::ends_with_result(line);
-    is_signal.then_some(Line::Other(stamp))
+        && here[length] == b'\n'
+        && !rescue::ends_with_result(line)
 }

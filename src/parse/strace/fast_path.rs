@@ -5,16 +5,13 @@
 use super::accepted::{Accepted, Range};
 use super::call::{Name, named};
 use super::fast_calls::{self, RareFact};
-use super::ipv6::ipv6;
+use super::fields::{NANOS, address4, address6, flags, spent};
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
-use super::window::{LENGTH, Place, Window};
+use super::window::{LENGTH, Window};
 use crate::parse::digits::few_of_eight;
-use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
-
-const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
 
 /// What a line is.
 pub(super) enum Line {
@@ -72,13 +69,13 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
     }
     match w.peek()? {
         b'g' if w.eat(b"getsockname(").is_some() => {
-            fast_calls::address(w, pid, stamp, Name::GetSockName)
+            fast_calls::address(w, pid, stamp, Name::GetSockName).map(Line::Fact)
         }
         b'g' if w.eat(b"getpeername(").is_some() => {
-            fast_calls::address(w, pid, stamp, Name::GetPeerName)
+            fast_calls::address(w, pid, stamp, Name::GetPeerName).map(Line::Fact)
         }
-        b'+' => fast_calls::exit(w, pid, stamp),
-        b'-' => fast_calls::signal(&w, stamp),
+        b'+' => fast_calls::exit(w, pid, stamp).map(Line::Fact),
+        b'-' => fast_calls::is_signal(&w).then_some(Line::Other(stamp)),
         _ => other(&w, b'(', stamp, meanings),
     }
 }
@@ -91,7 +88,7 @@ fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -
         return Some(Line::Resumed(Accepted { pid, stamp, spent: 0, ..accepted }));
     }
     if w.eat(b"close resumed>").is_some() {
-        return fast_calls::resumed_close(w, pid, stamp);
+        return fast_calls::resumed_close(w, pid, stamp).map(Line::Fact);
     }
     other(&w, b' ', stamp, meanings)
 }
@@ -204,7 +201,12 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let (annotation, known_listener) = w.listener()?;
     w.eat(b", ")?;
     if matches!(w.peek()?, b'N' | b'0') {
-        return fast_calls::without_address(w, pid, stamp, fd, annotation.is_empty());
+        let fact = fast_calls::without_address(w, pid, stamp, fd, annotation.is_empty())?;
+        return Some(if fact.has_failed() {
+            Line::Failed(stamp, fact.length)
+        } else {
+            Line::Fact(fact)
+        });
     }
     if w.peek()? == b' ' {
         // The general path reads the annotation.
@@ -228,7 +230,7 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let fd = w.number()?.0 as i32;
     w.any_annotation()?;
     if w.peek()? == b' ' {
-        return fast_calls::unfinished_close(w, pid, stamp, fd);
+        return fast_calls::unfinished_close(w, pid, stamp, fd).map(Line::Fact);
     }
     w.eat(b")")?;
     w.spaces()?;
@@ -272,84 +274,6 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
     })
 }
 
-/// ` <0.000019>`, or nothing, in nanoseconds.
-#[inline(always)]
-pub(super) fn spent(w: &mut Window<'_>) -> Option<i64> {
-    if w.eat(b" <").is_none() {
-        return Some(0);
-    }
-    w.mark::<16>()?;
-    let seconds = i64::from(w.number()?.0) * 1_000_000_000;
-    w.eat(b".")?;
-    let (fraction, n) = w.number()?;
-    w.eat(b">")?;
-    Some(seconds + i64::from(fraction) * NANOS[n] as i64)
-}
-
-#[inline(always)]
-pub(super) fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
-    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
-    w.mark::<48>()?;
-    let from = w.at;
-    let port = u16::try_from(w.number()?.0).ok()?;
-    let port_text = (from, w.at);
-    w.eat(b"), sin_addr=inet_addr(\"")?;
-    let from = w.at;
-    let ip = w.ipv4()?;
-    Some((Address::V4(ip), port, [(from, w.at), port_text]))
-}
-
-/// The forms of strace 5.0 and later, and of those before.
-#[inline(always)]
-pub(super) fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
-    w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
-    w.mark::<16>()?;
-    let from = w.at;
-    let port = u16::try_from(w.number()?.0).ok()?;
-    let port_text = (from, w.at);
-    if w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"").is_none() {
-        w.eat(b"), inet_pton(AF_INET6, \"")?;
-    }
-    let from = w.at;
-    let ip = match mapped(w) {
-        Some(ip) => Address::V4(ip),
-        None => {
-            // The longest address has 45 bytes.
-            let text = w.bytes.get(from..from + 50)?;
-            let (ip, length) = match ipv6(text) {
-                Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
-                _ => {
-                    let text = &text[..memchr::memchr(b'"', text)?];
-                    (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
-                }
-            };
-            w.at = from + length;
-            Address::of_v6(ip)
-        }
-    };
-    Some((ip, port, [(from, w.at), port_text]))
-}
-
-/// `::ffff:192.0.2.77`: the IPv4 address that is mapped into this one.
-#[inline(always)]
-fn mapped(w: &mut Window<'_>) -> Option<u32> {
-    const BEFORE: &[u8; 7] = b"::ffff:";
-    let from = w.at;
-    w.eat(BEFORE)?;
-    w.mark::<16>()?;
-    let address = w.at;
-    // IPv6 addresses have no zeros before an octet.
-    let ip = w.ipv4().filter(|ip| {
-        let length = |octet: u8| 2 + usize::from(octet > 9) + usize::from(octet > 99);
-        w.at - address + 1 == ip.to_be_bytes().map(length).iter().sum::<usize>()
-    });
-    if ip.is_none() || w.peek() != Some(b'"') {
-        w.at = from;
-        return None;
-    }
-    ip
-}
-
 /// What is between an address and the new descriptor.
 #[inline(always)]
 fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
@@ -371,14 +295,4 @@ fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
     w.eat(b"]")?;
     flags(w);
     w.eat(b") = ")
-}
-
-/// `, SOCK_CLOEXEC|SOCK_NONBLOCK`, or nothing. Flags do not matter.
-#[inline(always)]
-pub(super) fn flags(w: &mut Window<'_>) {
-    if w.eat(b", SOCK_CLOEXEC").is_some() {
-        w.eat(b"|SOCK_NONBLOCK");
-    } else if w.eat(b", SOCK_NONBLOCK").is_none() {
-        w.eat(b", 0");
-    }
 }

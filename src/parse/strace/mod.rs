@@ -12,6 +12,7 @@ pub(crate) mod compact;
 mod fast_calls;
 mod fast_path;
 pub(crate) mod fd_annotation;
+mod fields;
 mod file;
 mod first_day;
 mod ipv6;

@@ -1,0 +1,97 @@
+//! Reads the parts that several forms of lines share: addresses, flags, the time that a call took.
+
+use super::ipv6::ipv6;
+use super::window::{Place, Window};
+use crate::parse::host::Address;
+
+/// A unit of the last of so many decimals, in nanoseconds.
+pub(super) const NANOS: [u64; 8] =
+    [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+
+/// `, SOCK_CLOEXEC|SOCK_NONBLOCK`, or nothing. Flags do not matter.
+#[inline(always)]
+pub(super) fn flags(w: &mut Window<'_>) {
+    if w.eat(b", SOCK_CLOEXEC").is_some() {
+        w.eat(b"|SOCK_NONBLOCK");
+    } else if w.eat(b", SOCK_NONBLOCK").is_none() {
+        w.eat(b", 0");
+    }
+}
+
+/// ` <0.000019>`, or nothing, in nanoseconds.
+#[inline(always)]
+pub(super) fn spent(w: &mut Window<'_>) -> Option<i64> {
+    if w.eat(b" <").is_none() {
+        return Some(0);
+    }
+    w.mark::<16>()?;
+    let seconds = i64::from(w.number()?.0) * 1_000_000_000;
+    w.eat(b".")?;
+    let (fraction, n) = w.number()?;
+    w.eat(b">")?;
+    Some(seconds + i64::from(fraction) * NANOS[n] as i64)
+}
+
+#[inline(always)]
+pub(super) fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+    w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
+    w.mark::<48>()?;
+    let from = w.at;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    let port_text = (from, w.at);
+    w.eat(b"), sin_addr=inet_addr(\"")?;
+    let from = w.at;
+    let ip = w.ipv4()?;
+    Some((Address::V4(ip), port, [(from, w.at), port_text]))
+}
+
+/// The forms of strace 5.0 and later, and of those before.
+#[inline(always)]
+pub(super) fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+    w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
+    w.mark::<16>()?;
+    let from = w.at;
+    let port = u16::try_from(w.number()?.0).ok()?;
+    let port_text = (from, w.at);
+    if w.eat(b"), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"").is_none() {
+        w.eat(b"), inet_pton(AF_INET6, \"")?;
+    }
+    let from = w.at;
+    let ip = match mapped(w) {
+        Some(ip) => Address::V4(ip),
+        None => {
+            // The longest address has 45 bytes.
+            let text = w.bytes.get(from..from + 50)?;
+            let (ip, length) = match ipv6(text) {
+                Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
+                _ => {
+                    let text = &text[..memchr::memchr(b'"', text)?];
+                    (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
+                }
+            };
+            w.at = from + length;
+            Address::of_v6(ip)
+        }
+    };
+    Some((ip, port, [(from, w.at), port_text]))
+}
+
+/// `::ffff:192.0.2.77`: the IPv4 address that is mapped into this one.
+#[inline(always)]
+fn mapped(w: &mut Window<'_>) -> Option<u32> {
+    const BEFORE: &[u8; 7] = b"::ffff:";
+    let from = w.at;
+    w.eat(BEFORE)?;
+    w.mark::<16>()?;
+    let address = w.at;
+    // IPv6 addresses have no zeros before an octet.
+    let ip = w.ipv4().filter(|ip| {
+        let length = |octet: u8| 2 + usize::from(octet > 9) + usize::from(octet > 99);
+        w.at - address + 1 == ip.to_be_bytes().map(length).iter().sum::<usize>()
+    });
+    if ip.is_none() || w.peek() != Some(b'"') {
+        w.at = from;
+        return None;
+    }
+    ip
+}
