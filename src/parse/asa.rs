@@ -13,6 +13,7 @@ use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
 use crate::ShortfallKind;
+use crate::model::plural;
 
 /// Messages of Cisco's firewalls.
 pub(crate) const FORMAT: RecordFormat = RecordFormat {
@@ -60,6 +61,9 @@ impl LineLog for Asa {
             // A connection in state-bypass: the message does not tell its direction.
             return ParsedLine::Broken;
         }
+        if tag.ends_with(b"-430002") || tag.ends_with(b"-430003") {
+            return connection_event(text);
+        }
         if !tag.ends_with(b"-302013") {
             return ParsedLine::Other;
         }
@@ -83,6 +87,22 @@ impl LineLog for Asa {
     fn may_be_cut(&self, line: &[u8]) -> bool {
         // The mapped address of the server follows, in parentheses.
         line.last().is_some_and(u8::is_ascii_digit)
+    }
+}
+
+/// A connection event of FTD, `AccessControlRuleAction: Allow, SrcIP: …, Protocol: tcp, …`: 430002 at the beginning of a
+/// connection, 430003 at its end. Which rules log which is configured, and nothing tells the direction, so such a
+/// connection counts only by its message 302013.
+fn connection_event(text: &[u8]) -> ParsedLine {
+    let value = |name: &[u8]| {
+        let fields = text.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        fields.into_iter().find_map(|field| field.strip_prefix(name))
+    };
+    let is_blocked = value(b"AccessControlRuleAction: ").is_some_and(|a| a.starts_with(b"Block"));
+    match value(b"Protocol: ") {
+        Some(protocol) if !protocol.eq_ignore_ascii_case(b"tcp") => ParsedLine::Other,
+        _ if is_blocked => ParsedLine::Other,
+        _ => ParsedLine::Evidence,
     }
 }
 
@@ -126,6 +146,15 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         format!(
             "{name}: it has no message 302013 at all, so nothing shows that the device logs connections; \
              'logging trap informational' does (messages 430002 and 430003 of FTD are not read)"
+        ),
+    );
+    cx.status.record_shortfall(
+        ShortfallKind::UnreadableLines,
+        seen.evidence,
+        format!(
+            "{name}: {} not read (messages 430002 and 430003), and may be of connections without a message \
+             302013; leave such lines out (grep -v) if the device logs 302013 for all",
+            plural(seen.evidence, "connection event of FTD is", "connection events of FTD are")
         ),
     );
     cx.status.warn(format!(
@@ -201,6 +230,10 @@ mod tests {
         assert_eq!(shown(&line("302013", &probe)), "198.51.100.7:40755 192.0.2.77:443");
         assert_eq!(shown(&line("302014", "Teardown TCP connection 76118 for outside:x")), "Other");
         assert_eq!(shown(&line("302013", &BUILT[..80])), "Broken");
+        let event = "EventPriority: Low, AccessControlRuleAction: Allow, SrcIP: 198.51.100.7, Protocol: tcp, X: y";
+        assert_eq!(shown(&line("430002", event)), "Evidence");
+        assert_eq!(shown(&line("430003", &event.replace("tcp", "udp"))), "Other");
+        assert_eq!(shown(&line("430003", &event.replace("Allow", "Block with reset"))), "Other");
         let quoted = format!("Nov 22 10:58:42 gw1 app[7]: saw %ASA-6-302013: {BUILT}");
         assert_eq!(shown(&quoted), "Foreign");
     }

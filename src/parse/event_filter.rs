@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub outbound: u64,
     /// Packets and sessions that were blocked.
     pub blocked: u64,
+    /// Lines that show that connections are recorded, and do not count.
+    pub evidence: u64,
     /// Packets of TCP.
     pub packets: u64,
     /// Those of them that open a connection, or answer one that does.

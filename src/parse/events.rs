@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::gaps::{self, Gaps};
 use super::host::Host;
 use super::input::Input;
 use super::lines;
@@ -137,11 +138,11 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let mut sink = EventSink::default();
     for mut input in inputs {
         sink.begin(cx);
-        let mut unreadable = 0;
+        let (mut unreadable, mut gaps) = (0, Gaps::default());
         let end = if is_csv(input.head()) {
             csv(&mut input, cx, &mut sink, &mut unreadable)
         } else {
-            lines::blocks(&mut input, |block, _| {
+            gaps::blocks(&mut input, &mut gaps, |block, _| {
                 lines::each(block, |line, _| {
                     if line.trim_ascii().is_empty() {
                         return;
@@ -155,6 +156,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             })
         };
         cx.status.record_unreadable_lines(input.name(), unreadable);
+        gaps.report(input.name(), cx.status);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }

@@ -12,6 +12,7 @@ use std::io;
 use serde_json::{Map, Value};
 
 use super::cursor::Cursor;
+use super::gaps::{self, Gaps};
 use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::lines;
@@ -191,9 +192,14 @@ impl Flows {
 }
 
 /// Reads the entries of an input; returns how many could not be read.
-fn entries(input: &mut Input, local: &[Host], flows: &mut Flows) -> (u64, io::Result<()>) {
+fn entries(
+    input: &mut Input,
+    local: &[Host],
+    flows: &mut Flows,
+    gaps: &mut Gaps,
+) -> (u64, io::Result<()>) {
     let mut broken = 0;
-    let end = lines::blocks(input, |block, _| {
+    let end = gaps::blocks(input, gaps, |block, _| {
         lines::each(block, |text, _| match line(text) {
             Line::Flow(pair, times) => flows.add(pair, times),
             Line::Allowed(ends, time) if ends.inbound(local) => {
@@ -213,9 +219,11 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let local = cx.options.local.clone();
     let mut flows = Flows::default();
     for mut input in inputs {
-        let (broken, end) = entries(&mut input, &local, &mut flows);
+        let mut gaps = Gaps::default();
+        let (broken, end) = entries(&mut input, &local, &mut flows, &mut gaps);
         flows.allowed.drain(..).for_each(|connection| cx.sink.take(connection));
         cx.status.record_unreadable_lines(input.name(), broken);
+        gaps.report(input.name(), cx.status);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }

@@ -11,6 +11,7 @@ use super::deduplicate::{Deduplicator, PacketObservation};
 pub(crate) use super::event::Event;
 use super::event_filter::{EventFilter, Seen};
 use super::found::FoundConnections;
+use super::gaps::Gaps;
 use super::host::Ends;
 use super::input::{Input, common_name};
 use super::left_out::LeftOut;
@@ -207,6 +208,19 @@ impl PrefixedLog {
         self.log.is_own(self.strip(line).1)
     }
 
+    /// Whether a line may be a record that counts.
+    fn is_record(&self, line: &[u8]) -> bool {
+        match self.parse_line(line, true) {
+            ParsedLine::Connection(_)
+            | ParsedLine::Ends(..)
+            | ParsedLine::Broken
+            | ParsedLine::Lost => true,
+            ParsedLine::Call(call) => matches!(call.step, Step::Accepted { .. }),
+            // Packets that are the same are of the same connection.
+            _ => false,
+        }
+    }
+
     /// Whether a line contains an event behind prefixes that not all lines have.
     fn is_elsewhere(&self, line: &[u8]) -> bool {
         wrapper::without_prefixes(line).any(|stripped| match self.log.parse_line(stripped.rest) {
@@ -235,6 +249,7 @@ struct Block {
     parsed: Vec<ParsedLine>,
     seen: Seen,
     left_out: LeftOut,
+    gaps: Gaps,
     calendar: Option<Calendar>,
 }
 
@@ -248,7 +263,9 @@ impl Block {
         self.left_out = LeftOut::default();
         let look = reader.look;
         let whole = text.last().copied().is_some_and(lines::is_end);
+        self.gaps.scan(text, &|line| look.is_record(line), false);
         lines::each(text, |line, at| match look.parse_line(line, ends_only) {
+            _ if self.gaps.is_repeat(at) => {}
             ParsedLine::Connection(_)
             | ParsedLine::Ends(..)
             | ParsedLine::Packet(..)
@@ -323,13 +340,15 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     let mut left_out = LeftOut::default();
     let mut looks = Vec::new();
     for Dated { mut input, mut calendar, look, .. } in logs {
-        let mut of_input = LeftOut::default();
+        let (mut of_input, mut gaps) = (LeftOut::default(), Gaps::default());
         let reader = BlockReader { look: &look, events: &events, calendar: calendar.clone() };
         let of_lines = |text: &[u8], block: &mut Block| block.read(text, &reader);
         let end = text::read(&mut input, cx, of_lines, |_, block, found| {
             of_input.add(block.left_out);
+            gaps.join(&block.gaps, &|line| look.is_record(line));
             run.take(block, &mut calendar, found);
         });
+        gaps.report(input.name(), cx.status);
         if looks.len() < MAX_LOOKS {
             looks.push(look);
         }
@@ -351,6 +370,7 @@ fn read_logs(log_of: LogOf, inputs: Vec<Input>, cx: &mut Context<'_>) -> Seen {
     }));
     let mut seen = run.finish(&name, cx);
     (seen.outbound, seen.blocked) = (left_out.outbound, left_out.blocked);
+    seen.evidence = left_out.evidence;
     left_out.midstream += seen.unjoined.midstream;
     left_out.report(&name, &seen, cx.status);
     seen.unjoined.report(&name, cx.status);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::cursor::Cursor;
+use super::gaps::{self, Gaps};
 use super::host::{Ends, Host};
 use super::input::Input;
 use super::lines;
@@ -103,7 +104,8 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
     let mut calendar = Calendar::new(&mut input, cx, &stamp);
     let mut record = Record { port: cx.options.port, ..Record::default() };
     let sink = &mut *cx.sink;
-    let end = lines::blocks(&mut input, |text, _| {
+    let mut gaps = Gaps::default();
+    let end = gaps::blocks(&mut input, &mut gaps, |text, _| {
         let is_whole = text.ends_with(b"\n");
         lines::each(text, |one, at| {
             let may_be_cut = !is_whole && at + one.len() == text.len();
@@ -127,6 +129,7 @@ fn read_one(mut input: Input, cx: &mut Context<'_>) {
         ),
     );
     cx.status.record_unreadable_lines(name, record.unreadable());
+    gaps.report(name, cx.status);
     if let Some(port) = record.port {
         cx.status.warn(format!(
             "{name}: this record does not contain the local port; all its connections are taken to be to {port}"

@@ -7,6 +7,7 @@ mod firewalls;
 mod flows;
 mod formats;
 mod forms;
+mod gaps;
 mod inputs;
 mod packets;
 mod records;
@@ -43,6 +44,7 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
         packets::rows(),
         sockets::rows(),
         servers::rows(),
+        gaps::rows(),
         reports::rows(),
     ];
     for row in rows.into_iter().flatten() {
@@ -81,5 +83,20 @@ fn everything_that_may_hide_a_connection_makes_the_report_incomplete() {
         ]
         .contains(&name);
         assert_eq!(status, Some(i32::from(refused)), "{name}");
+    }
+}
+
+#[test]
+fn logs_that_lack_nothing_stay_complete() {
+    for row in gaps::complete() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in &row.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let output = parse(folder.path(), &row, &["-F", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let (complete, total) = (&report["complete"], report["total"].as_u64().unwrap());
+        assert_eq!(complete, true, "{}: {report}", row.name);
+        assert!(row.total == ANY || total == row.total, "{}: {report}", row.name);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::parse::cursor::Cursor;
 use crate::parse::decoration::layers::first_lines;
 use crate::parse::digits::number;
+use crate::parse::gaps::{self, Gaps};
 use crate::parse::host::has_two_addresses;
 use crate::parse::input::Input;
 use crate::parse::lines;
@@ -243,7 +244,8 @@ pub(super) fn read(
         let time = calendar.record_time(columns.stamp(line));
         columns.row(line).is_some_and(|read| row(columns, &read, time, sink))
     };
-    let end = lines::blocks(input, |text, _| {
+    let mut gaps = Gaps::default();
+    let end = gaps::blocks(input, &mut gaps, |text, _| {
         let has_end = text.last().copied().is_some_and(lines::is_end);
         lines::each(text, |line, at| {
             let is_whole = has_end || at + line.len() < text.len();
@@ -252,6 +254,7 @@ pub(super) fn read(
     });
     let name = input.name();
     cx.status.record_unreadable_lines(name, tables.unreadable());
+    gaps.report(name, cx.status);
     cx.status.record_shortfall(
         ShortfallKind::LostEvents,
         tables.lost,

@@ -14,6 +14,7 @@ use self::entry::{ESTABLISHED, Entry, Event, Line};
 use self::flow_elements::FlowElements;
 use self::tables::{FlowKey, Moment, Tables, flow_key};
 use super::cursor::Cursor;
+use super::gaps::Gaps;
 use super::input::Input;
 use super::line_order::LineOrder;
 use super::lines::{self, Piece};
@@ -127,8 +128,13 @@ fn text(
         order,
         elements,
     };
+    let (mut gaps, mut of_block) = (Gaps::default(), Gaps::default());
     let end = lines::pieces(input, |piece| match piece {
-        Piece::Lines(lines, _) => file.lines(&lines::without_terminal_sequences(lines), cx),
+        Piece::Lines(lines, _) => {
+            let lines = lines::without_terminal_sequences(lines);
+            gaps.add_block(&lines, &mut of_block);
+            file.lines(&lines, cx);
+        }
         // A document of XML on one line may be longer than any line of text.
         Piece::Rest(text) => file.xml(&text[lines::OVERLAP..], cx),
     });
@@ -136,6 +142,7 @@ fn text(
     file.damaged += u64::from(file.elements.is_open());
     let File { events, damaged, order, .. } = file;
     warn_damaged(&name, damaged, cx);
+    gaps.report(&name, cx.status);
     order.report(&name, cx.status);
     events.report(&name, cx);
     end

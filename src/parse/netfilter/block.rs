@@ -7,6 +7,7 @@ use memchr::memmem::{self, Finder};
 
 use super::body::{self, Body, Packet};
 use super::frame::{self, Forwarder, Writer};
+use crate::parse::gaps::Gaps;
 use crate::parse::input::unwrap_object;
 use crate::parse::lines::{self, LONGEST};
 use crate::parse::timestamp::Stamp;
@@ -38,8 +39,8 @@ pub(crate) struct Block {
     pub programs: BTreeMap<Box<[u8]>, u64>,
     /// SYNs of rules that refuse what they log, see [`body::is_of_refusal`].
     pub refused: u64,
-    /// Whether the log says that messages are missing.
-    pub missed: bool,
+    /// What is missing in the log.
+    pub gaps: Gaps,
     /// Whether some lines belong together. Then the result is not valid and the lines must be read
     /// in order by `Entries`.
     pub joined: bool,
@@ -132,13 +133,13 @@ impl Block {
         self.broken = 0;
         self.programs.clear();
         self.refused = 0;
-        self.missed = false;
+        self.gaps.clear();
         self.joined = false;
     }
 
-    /// Looks for messages about missing lines, and for a last line that is cut.
+    /// Looks for what is missing, and for a last line that is cut.
     pub(crate) fn look_at(&mut self, text: &[u8]) {
-        self.missed |= MESSAGES.find_iter(text).any(|at| says_missed(text, at));
+        self.gaps.scan(text, &is_record, true);
         // The last line may have been cut.
         if let Some(last) = text.rsplit(|b| lines::is_end(*b)).next()
             && let last = &last[..last.len().min(LONGEST)]
@@ -217,15 +218,8 @@ impl Block {
 }
 
 static SYN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" SYN"));
-static MESSAGES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"messages"));
 
-/// Whether the line around `at` says that messages are missing, as journald, rsyslog's imuxsock and
-/// imjournal, and the kernel's console write it.
-fn says_missed(text: &[u8], at: usize) -> bool {
-    let start = text[..at].iter().rposition(|b| lines::is_end(*b)).map_or(0, |n| n + 1);
-    let line = &text[start..at + lines::end(&text[at..])];
-    let has = |words: &str| memmem::find(line, words.as_bytes()).is_some();
-    has(" kernel messages") && has("Missed ")
-        || has("messages") && has(" due to rate-limiting") && has("lost")
-        || has(" printk messages dropped")
+/// A line that is repeated has the same packet as before, and the connection is the same.
+pub(super) fn is_record(_: &[u8]) -> bool {
+    false
 }

@@ -16,6 +16,7 @@ use self::entries::Entries;
 use self::frame::Forwarder;
 use super::deduplicate::{Deduplicator, PacketObservation};
 use super::found::FoundConnections;
+use super::gaps::Gaps;
 use super::input::Input;
 use super::reader::{Context, RecordFormat};
 use super::timestamp::{self, Calendar, Dated};
@@ -60,7 +61,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             broken: 0,
             programs: BTreeMap::new(),
             refused: 0,
-            missed: false,
+            gaps: Gaps::default(),
             packets: 0,
         };
         let of_lines = |text: &[u8], block: &mut Block| block.read(text, &forwarder);
@@ -89,15 +90,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
                 plural(log.refused, "SYN was logged with", "SYNs were logged with")
             ));
         }
-        cx.status.record_shortfall(
-            ShortfallKind::UnreadInput,
-            log.missed.into(),
-            format!(
-                "{}: the log says that messages were lost or suppressed on the way into it; \
-                 connections may be missing",
-                input.name()
-            ),
-        );
+        log.gaps.report(input.name(), cx.status);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }
@@ -123,7 +116,7 @@ struct Log {
     broken: u64,
     programs: BTreeMap<Box<[u8]>, u64>,
     refused: u64,
-    missed: bool,
+    gaps: Gaps,
     /// Packets that open connections.
     packets: u64,
 }
@@ -158,7 +151,7 @@ impl Log {
     ) {
         self.broken += block.broken;
         self.refused += block.refused;
-        self.missed |= block.missed;
+        self.gaps.join(&block.gaps, &block::is_record);
         for (program, count) in std::mem::take(&mut block.programs) {
             *self.programs.entry(program).or_default() += count;
         }

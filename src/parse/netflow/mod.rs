@@ -12,6 +12,7 @@ use memchr::memmem;
 use self::form::{Columns, Line, Printed, Summary};
 use self::pairs::{Flow, Pairs};
 use super::error::{InputError, NfdumpError, flow_statistics};
+use super::gaps::{self, Gaps};
 use super::input::{Input, copy_to_temporary_file};
 use super::lines;
 use super::reader::{Context, RecordFormat, Setting};
@@ -93,6 +94,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             seen: Seen::default(),
             give: &mut |connection| cx.sink.take(connection),
         };
+        let mut gaps = Gaps::default();
         let end = if binary {
             match through_nfdump(&mut input, &mut text) {
                 Ok(()) => Ok(()),
@@ -103,7 +105,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
                 }
             }
         } else {
-            lines::blocks(&mut input, |block, _| {
+            gaps::blocks(&mut input, &mut gaps, |block, _| {
                 let whole = block.last().copied().is_some_and(lines::is_end);
                 lines::each(block, |line, at| {
                     text.last = !whole && at + line.len() == block.len();
@@ -115,6 +117,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
         let own = std::mem::take(&mut text.seen);
         columns.extend(text.headings);
         own.report_statistics(&input, cx);
+        gaps.report(input.name(), cx.status);
         seen.add(&own);
         if let Err(e) = end {
             cx.record_read_error(&input, e);

@@ -21,6 +21,7 @@ use crate::parse::conntrack::date_line;
 use crate::parse::conntrack::entry::Entry;
 use crate::parse::conntrack::tables::{Moment, Tables};
 use crate::parse::decoration::layers;
+use crate::parse::gaps::{self, Gaps};
 use crate::parse::host::{Ends, Host};
 use crate::parse::input::{Input, common_name};
 use crate::parse::lines;
@@ -75,6 +76,7 @@ struct File {
     lists: Vec<Option<RecordTime>>,
     date: Option<RecordTime>,
     broken: u64,
+    gaps: Gaps,
     /// Sockets of other protocols and without a connection.
     others: u64,
     too_many: u64,
@@ -97,7 +99,8 @@ impl File {
         local: &[Host],
         give: &mut dyn FnMut(Connection),
     ) -> io::Result<()> {
-        lines::blocks(input, |block, _| {
+        let mut gaps = std::mem::take(&mut self.gaps);
+        let end = gaps::blocks(input, &mut gaps, |block, _| {
             lines::each(block, |text, _| {
                 let (stamp, line) = line(text);
                 self.has_tcp |= match &line {
@@ -132,7 +135,9 @@ impl File {
                     }
                 }
             });
-        })
+        });
+        self.gaps = gaps;
+        end
     }
 
     fn destroyed(
@@ -248,6 +253,7 @@ fn warn_of_open_sockets(name: &str, cx: &mut Context<'_>) {
 fn report_file(file: &mut File, input: &Input, cx: &mut Context<'_>) {
     let name = input.name();
     cx.status.record_unreadable_lines(name, file.broken);
+    file.gaps.report(name, cx.status);
     cx.status.record_shortfall(
         ShortfallKind::UnreadInput,
         file.too_many,

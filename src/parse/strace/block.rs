@@ -10,6 +10,7 @@ use super::sockaddr::Shown;
 use super::socket_kind::SocketKind;
 use crate::Connection;
 use crate::parse::cursor::unescape;
+use crate::parse::gaps::Gaps;
 use crate::parse::timestamp::{ClockSpan, Stamp};
 
 /// What a line says.
@@ -55,6 +56,8 @@ pub struct Block {
     pub failed_accepts: u64,
     /// Whether io_uring was used.
     pub uring: bool,
+    /// What is missing in the log.
+    pub(super) gaps: Gaps,
     /// What is to be given, as [`log`](super::log) found out.
     pub given: Vec<Given>,
     /// Connections whose peer or port came from another line.
@@ -79,6 +82,7 @@ impl Block {
         self.unreadable = 0;
         self.failed_accepts = 0;
         self.uring = false;
+        self.gaps.clear();
     }
 
     /// Removes the last fact if its place among the others does not matter: a call that failed, or a

@@ -14,12 +14,20 @@ use super::socket_kind::SocketKind;
 use super::{fast_path, line, prefixed, rescue, window, wrapped};
 use crate::parse::decoration::clean;
 use crate::parse::decoration::wrapper::{self, Stripped};
-use crate::parse::lines;
 use crate::parse::timestamp::Stamp;
+use crate::parse::{lines, losses};
 
 /// Reads all lines of `text`.
 pub fn read(block: &mut Block, text: &[u8]) {
     BlockReader { block }.read(text);
+}
+
+/// Whether a line may be of a connection.
+#[cold]
+pub(super) fn is_record(line: &[u8]) -> bool {
+    let mut block = Block::default();
+    line::read(&mut block, line, 0);
+    block.unreadable > 0 || block.has_accepted(0)
 }
 
 /// Reads a text.
@@ -38,6 +46,7 @@ impl BlockReader<'_> {
         if let Some(line) = text.rsplit(|b| lines::is_end(*b)).next().filter(|l| !l.is_empty()) {
             self.last_line(line);
         }
+        self.block.gaps.end(text);
     }
 
     /// Reads the line at `start` of `text`, and gives its length with its end.
@@ -64,7 +73,7 @@ impl BlockReader<'_> {
                 end + 1
             }
             Some(line) => self.known_line(line, rest, at, Stamp::None, &mut state.entries),
-            None if rest[0] == 0 => lines::hole(rest),
+            None if rest[0] == 0 => self.hole(text, start),
             None => self.line_of_other_form(text, start, state),
         }
     }
@@ -134,7 +143,16 @@ impl BlockReader<'_> {
         let at = u32::try_from(start).unwrap_or(u32::MAX);
         let end = lines::end(rest);
         let line = &rest[..end];
+        if line.ends_with(b"]") && losses::repeated_message(line).is_some() {
+            self.line_of_other_program(text, start, line);
+            return end + 1;
+        }
         if self.line_behind_prefixes(text, start..start + end, state) {
+            return end + 1;
+        }
+        // It may quote the beginning of a call.
+        if losses::repeats_of_last(line).is_some() {
+            self.line_of_other_program(text, start, line);
             return end + 1;
         }
         if wrapped::may_begin(line)
@@ -143,10 +161,26 @@ impl BlockReader<'_> {
             self.any_line(&joined, at, state);
             return length;
         }
-        if !line::is_stack_frame(line) {
-            self.any_line(line, at, state);
+        if !line::is_stack_frame(line) && !self.any_line(line, at, state) {
+            self.line_of_other_program(text, start, line);
         }
         end + 1
+    }
+
+    /// Looks at a line that is not strace's: it may say that others are missing.
+    #[cold]
+    fn line_of_other_program(&mut self, text: &[u8], start: usize, line: &[u8]) {
+        if losses::next_hint(line, false).is_some() {
+            self.block.gaps.see_line(text, start, line, &is_record, false);
+        }
+    }
+
+    /// Passes over the NULs at `start` of `text`, and gives their number.
+    #[cold]
+    fn hole(&mut self, text: &[u8], start: usize) -> usize {
+        let bytes = lines::hole(&text[start..]);
+        self.block.gaps.see_hole(text, start, bytes);
+        bytes
     }
 
     /// Reads the line that is `part` of `text` behind the prefixes of other programs by the fast path.
@@ -216,11 +250,11 @@ impl BlockReader<'_> {
         Some(prefixes_length + self.known_line(known, rest, at, wrapper, &mut state.entries))
     }
 
-    /// Reads a line that begins at `at`, in any form.
+    /// Reads a line that begins at `at`, in any form. False: nothing of it was strace's.
     #[inline(never)]
-    fn any_line(&mut self, line: &[u8], at: u32, state: &mut State) {
+    fn any_line(&mut self, line: &[u8], at: u32, state: &mut State) -> bool {
         let before = self.block.facts.len();
-        line::read(self.block, line, at);
+        let is_own = line::read(self.block, line, at);
         match &self.block.facts[before..] {
             [] => {}
             [Fact { pid, part: LinePart::Entry, call, .. }] if call.name == Name::Accept => {
@@ -238,6 +272,7 @@ impl BlockReader<'_> {
             },
             _ => state.entries = OpenEntries::default(),
         }
+        is_own
     }
 
     /// Looks at a last line that has no end: a log that was cut there may have had an accept.

@@ -33,20 +33,21 @@ struct LineReader<'a> {
     attempts: u32,
 }
 
-/// Reads a line, which begins at `at` in the text of the block.
-pub(super) fn read(block: &mut Block, line: &[u8], at: u32) {
-    LineReader { block, attempts: MAX_ATTEMPTS }.long_line(line, at);
+/// Reads a line, which begins at `at` in the text of the block. False: nothing of it was strace's.
+pub(super) fn read(block: &mut Block, line: &[u8], at: u32) -> bool {
+    LineReader { block, attempts: MAX_ATTEMPTS }.long_line(line, at)
 }
 
 impl LineReader<'_> {
-    fn long_line(&mut self, line: &[u8], at: u32) {
+    fn long_line(&mut self, line: &[u8], at: u32) -> bool {
         let before = (self.block.facts.len(), self.block.unreadable);
-        self.line(&line[..line.len().min(lines::LONGEST)], at, GLUED);
+        let is_own = self.line(&line[..line.len().min(lines::LONGEST)], at, GLUED);
         if line.len() >= lines::LONGEST {
             self.cut_line(line, before);
         } else if self.block.unreadable == before.1 && ACCEPT.find(line).is_some() {
             self.check_accept(line, before.0);
         }
+        is_own
     }
 
     /// Counts a line as unreadable if it has an accept with a result that is in none of its facts,

@@ -120,7 +120,7 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
             cx.record_read_error(input, e);
         }
     }
-    say(&inputs, &log, cx);
+    say(&inputs, &mut log, cx);
 }
 
 /// Whether to read an input with a guess of its first date. The date follows from the last line, and
@@ -152,14 +152,15 @@ fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Opt
     if let Err(e) = end {
         cx.record_read_error(input, e);
     }
-    say(std::slice::from_ref(input), &log, cx);
+    say(std::slice::from_ref(input), &mut log, cx);
     None
 }
 
 /// Reports what the log does not show.
-fn say(inputs: &[Input], log: &Log, cx: &mut Context<'_>) {
+fn say(inputs: &[Input], log: &mut Log, cx: &mut Context<'_>) {
     let name = super::common_name(inputs.iter());
     cx.status.record_unreadable_lines(&name, log.unreadable);
+    log.gaps.report(&name, cx.status);
     cx.status.warn_of_local_ports(&name, log.calls.unknown_ports, "; strace -yy shows it");
     if log.calls.unknown_peers > 0 {
         let doubt = match log.calls.unknown_kinds {

@@ -14,6 +14,7 @@ use self::line::{Line, Packet};
 use self::packets::{Packets, ReadLine};
 use super::decoration::layers::Layers;
 use super::deduplicate::{Deduplicator, Give, PacketKind, PacketObservation, WITHOUT_SYN};
+use super::gaps::{self, Gaps};
 use super::input::Input;
 use super::lines;
 use super::reader::{Context, RecordFormat};
@@ -186,7 +187,8 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
             deduplicator: &mut deduplicator,
             give: &mut |ends, time| cx.sink.take(ends.connection_at(time)),
         };
-        let end = lines::blocks(&mut input, |block, _| {
+        let mut gaps = Gaps::default();
+        let end = gaps::blocks(&mut input, &mut gaps, |block, _| {
             let whole = block.last().copied().is_some_and(lines::is_end);
             lines::each(block, |line, at| {
                 let cut = !whole && at + line.len() == block.len();
@@ -195,6 +197,7 @@ fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
         });
         // The line of its packet is missing.
         text.seen.cut += u64::from(text.packets.awaits_packet());
+        gaps.report(input.name(), cx.status);
         if let Err(e) = end {
             cx.record_read_error(&input, e);
         }

@@ -8,8 +8,10 @@ use self::calls::{Calls, Out, ends};
 use crate::Connection;
 use crate::model::connection::RequestedFields;
 use crate::model::plural;
+use crate::parse::gaps::Gaps;
 use crate::parse::strace::accepted::LinePart;
 use crate::parse::strace::block::{Block, Fact};
+use crate::parse::strace::block_reader;
 use crate::parse::strace::call::{Name, Returned};
 use crate::parse::strace::compact::{Briefs, LocalSource};
 use crate::parse::strace::open_calls::OpenCalls;
@@ -30,6 +32,8 @@ pub(crate) struct Log {
     pub unreadable: u64,
     /// Whether io_uring was used.
     pub uring: bool,
+    /// What is missing in the log.
+    pub gaps: Gaps,
     /// What the log has of accept.
     pub seen: Seen,
 }
@@ -57,6 +61,7 @@ impl Log {
             clock_span: ClockSpan::default(),
             unreadable: 0,
             uring: false,
+            gaps: Gaps::default(),
             seen: Seen::default(),
         }
     }
@@ -181,6 +186,7 @@ impl Log {
         if !self.calls.learning {
             self.unreadable += block.unreadable;
             self.uring |= block.uring;
+            self.gaps.join(&block.gaps, &block_reader::is_record);
         }
         self.seen.returned += block.failed_accepts;
         self.seen.failed += block.failed_accepts;
@@ -230,6 +236,7 @@ impl Log {
             give(connection);
         }
         self.torn = None;
+        self.gaps.end_input();
     }
 
     fn expire(&mut self, at: u64, out: &mut Out<'_>) {
