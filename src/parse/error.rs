@@ -62,7 +62,8 @@ pub enum InputError {
     },
     /// No format recognises the content.
     #[error(
-        "{name} is not in a known record format{hint}; known are: {known} ({option} forces one)"
+        "{name} is not in a known record format{hint}; if you know which it is, name it with {option} NAME; the names are: \
+         {known}; docs/records.md says what each is and how to make it"
     )]
     NotRecognised {
         /// The name of the input.
