@@ -10,6 +10,8 @@ static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"essag
 /// What is in the others: statistics of syslog-ng and rsyslog.
 static STATISTICS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"Log statistics; "));
 static DISCARDED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" discarded.full="));
+/// What a line about repeats of the last one has. Making a finder takes longer than searching a line.
+static LAST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"ast message "));
 static SUPPRESSED: LazyLock<Finder<'static>> =
     LazyLock::new(|| Finder::new(b" callbacks suppressed"));
 
@@ -84,7 +86,7 @@ impl Repeat<'_> {
 /// Reads `last message repeated 5 times` of the daemons of BSD, busybox and others, macOS's with dashes around it,
 /// and `Last message 'its first 20 bytes' repeated 5 times` of syslog-ng.
 pub(super) fn repeats_of_last(line: &[u8]) -> Option<Repeat<'_>> {
-    let at = memmem::find(line, b"ast message ")?;
+    let at = LAST.find(line)?;
     let (at, word) = (at.checked_sub(1)?, &line[at + 12..]);
     if !matches!(line[at], b'l' | b'L') || at > 0 && line[at - 1] != b' ' {
         return None;
