@@ -23,8 +23,6 @@ pub(crate) struct Gaps {
     messages: u64,
     notices: u64,
     repeats: u64,
-    /// Where lines begin that repeat a record: they do not count as that record.
-    repeated: Vec<usize>,
     /// Lines before all others that say how often the last line was repeated.
     leading: Vec<Vec<u8>>,
     /// The last line that does not say so.
@@ -79,26 +77,30 @@ impl Gaps {
     /// Forgets everything but the memory it has.
     pub(super) fn clear(&mut self) {
         let mut kept = std::mem::take(self);
-        kept.repeated.clear();
         kept.leading.clear();
         kept.last.clear();
         kept.runs.clear();
-        let Gaps { repeated, leading, last, runs, .. } = kept;
-        *self = Gaps { repeated, leading, last, runs, ..Gaps::default() };
+        let Gaps { leading, last, runs, .. } = kept;
+        *self = Gaps { leading, last, runs, ..Gaps::default() };
     }
 
-    /// Looks at all lines of a block. `is_record`: whether a line may be of a connection. `is_kernel`: whether the log
-    /// is the kernel's.
-    pub(super) fn scan(&mut self, text: &[u8], is_record: &dyn Fn(&[u8]) -> bool, is_kernel: bool) {
+    /// Looks at all lines of a block. `is_record`: whether a line may be of a connection.
+    pub(super) fn scan(&mut self, text: &[u8], is_record: &dyn Fn(&[u8]) -> bool) {
         self.clear();
         let mut at = 0;
-        while let Some(n) = losses::next_hint(&text[at..], is_kernel) {
+        while let Some(n) = losses::next_hint(&text[at..]) {
             let start = memchr::memrchr2(b'\n', 0, &text[..at + n]).map_or(0, |end| end + 1);
             let line = &text[start..];
             let line = &line[..lines::end(line)];
-            self.see_line(text, start, line, is_record, is_kernel);
+            self.see_line(text, start, line, is_record);
             at = (start + line.len() + 1).min(text.len());
         }
+        self.scan_holes(text);
+        self.end(text);
+    }
+
+    /// Looks for holes in a block.
+    pub(super) fn scan_holes(&mut self, text: &[u8]) {
         let mut at = 0;
         while let Some(n) = memchr::memchr(0, &text[at..]).map(|n| at + n) {
             let start = if n == 0 || lines::is_end(text[n - 1]) { n } else { n + 1 };
@@ -106,7 +108,6 @@ impl Gaps {
             self.see_hole(text, start, bytes);
             at = (start + bytes).max(n + 1);
         }
-        self.end(text);
     }
 
     /// Looks at a line that begins at `start` of `text`.
@@ -116,19 +117,17 @@ impl Gaps {
         start: usize,
         line: &[u8],
         is_record: &dyn Fn(&[u8]) -> bool,
-        is_kernel: bool,
     ) {
         if let Some((times, message)) = losses::repeated_message(line) {
             if is_record(&message) {
                 self.repeats = self.repeats.saturating_add(times);
-                self.repeated.push(start);
             }
         } else if losses::repeats_of_last(line).is_some() {
             match last_line(&text[..start]) {
                 Some(last) => self.see_repeat(line, last, is_record),
                 None => self.leading.push(line[..line.len().min(MAX_KEPT)].to_vec()),
             }
-        } else if let Some(lost) = losses::lost(line, is_kernel)
+        } else if let Some(lost) = losses::lost(line)
             && !is_record(line)
         {
             self.messages = self.messages.saturating_add(lost);
@@ -160,11 +159,6 @@ impl Gaps {
         }
     }
 
-    /// Whether the line at `start` repeats a record, and is not that record.
-    pub(super) fn is_repeat(&self, start: usize) -> bool {
-        !self.repeated.is_empty() && self.repeated.binary_search(&start).is_ok()
-    }
-
     /// Adds what the next block shows.
     pub(crate) fn join(&mut self, next: &Gaps, is_record: &dyn Fn(&[u8]) -> bool) {
         for line in &next.leading {
@@ -185,7 +179,7 @@ impl Gaps {
 
     /// Adds what the next block shows, where a line with two addresses may be a record. `of_block` is memory.
     pub(super) fn add_block(&mut self, text: &[u8], of_block: &mut Gaps) {
-        of_block.scan(text, &has_two_addresses, false);
+        of_block.scan(text, &has_two_addresses);
         self.join(of_block, &has_two_addresses);
     }
 

@@ -21,7 +21,7 @@ use super::reader::{Context, Setting};
 use super::requests::{Requests, WrittenFor};
 use super::sessions::Sessions;
 use super::timestamp::{self, Calendar, Dated, Stamp};
-use super::{lines, text};
+use super::{lines, losses, text};
 use crate::RecordTime;
 use crate::model::plural;
 
@@ -263,9 +263,12 @@ impl Block {
         self.left_out = LeftOut::default();
         let look = reader.look;
         let whole = text.last().copied().is_some_and(lines::is_end);
-        self.gaps.scan(text, &|line| look.is_record(line), false);
+        self.gaps.clear();
+        self.gaps.scan_holes(text);
         lines::each(text, |line, at| match look.parse_line(line, ends_only) {
-            _ if self.gaps.is_repeat(at) => {}
+            _ if line.ends_with(b"]") && losses::repeated_message(line).is_some() => {
+                self.gaps.see_line(text, at, line, &|line| look.is_record(line));
+            }
             ParsedLine::Connection(_)
             | ParsedLine::Ends(..)
             | ParsedLine::Packet(..)
@@ -300,9 +303,15 @@ impl Block {
             ParsedLine::Midstream => self.left_out.midstream += 1,
             ParsedLine::Blocked => self.left_out.blocked += 1,
             ParsedLine::Outbound => self.left_out.outbound += 1,
-            ParsedLine::Foreign => self.left_out.elsewhere += u64::from(look.is_elsewhere(line)),
+            ParsedLine::Foreign => {
+                if losses::next_hint(line).is_some() {
+                    self.gaps.see_line(text, at, line, &|line| look.is_record(line));
+                }
+                self.left_out.elsewhere += u64::from(look.is_elsewhere(line));
+            }
             parsed => self.parsed.push(parsed),
         });
+        self.gaps.end(text);
     }
 
     /// The time of a stamp that depends on no other.

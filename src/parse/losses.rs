@@ -12,22 +12,19 @@ static STATISTICS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"Lo
 static DISCARDED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" discarded.full="));
 /// What a line about repeats of the last one has. Making a finder takes longer than searching a line.
 static LAST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"ast message "));
-static SUPPRESSED: LazyLock<Finder<'static>> =
-    LazyLock::new(|| Finder::new(b" callbacks suppressed"));
 
 /// Where the next line that may be one of these has a word of it.
-pub(super) fn next_hint(text: &[u8], is_kernel: bool) -> Option<usize> {
-    let kernel = is_kernel.then(|| &*SUPPRESSED);
+pub(super) fn next_hint(text: &[u8]) -> Option<usize> {
     let mut first: Option<usize> = None;
-    for finder in [&*MESSAGE, &STATISTICS, &DISCARDED].into_iter().chain(kernel) {
+    for finder in [&*MESSAGE, &STATISTICS, &DISCARDED] {
         let end = first.unwrap_or(text.len());
         first = finder.find(&text[..end]).or(first);
     }
     first
 }
 
-/// How many messages `line` says were lost; 0: it does not say how many. `is_kernel`: whether the log is the kernel's.
-pub(super) fn lost(line: &[u8], is_kernel: bool) -> Option<u64> {
+/// How many messages `line` says were lost; 0: it does not say how many.
+pub(super) fn lost(line: &[u8]) -> Option<u64> {
     let has = |words: &str| memmem::find(line, words.as_bytes()).is_some();
     let limited = || {
         let from_pid = || between(line, " lost ", " messages from pid ");
@@ -43,7 +40,6 @@ pub(super) fn lost(line: &[u8], is_kernel: bool) -> Option<u64> {
         .or_else(|| has("log message per second limit").then_some(0))
         .or_else(|| queue_full(line))
         .or_else(|| statistics(line))
-        .or_else(|| is_kernel.then(|| before(line, " callbacks suppressed")).flatten())
 }
 
 /// syslog-ng: `Destination queue full, dropping messages; queue_len='1000', count='4'`.
@@ -176,8 +172,8 @@ mod tests {
             ),
             ("h kernel: ** 23 printk messages dropped **", 23),
         ] {
-            assert!(next_hint(line.as_bytes(), false).is_some(), "{line}");
-            assert_eq!(lost(line.as_bytes(), false), Some(want), "{line}");
+            assert!(next_hint(line.as_bytes()).is_some(), "{line}");
+            assert_eq!(lost(line.as_bytes()), Some(want), "{line}");
         }
         for line in [
             "h syslog-ng[1]: Log statistics; dropped='pipe(/dev/x)=0', processed='center(received)=9'",
@@ -185,10 +181,8 @@ mod tests {
             "h app[1]: 5 messages lost",
             "h kernel: net_ratelimit: 17 callbacks suppressed",
         ] {
-            assert_eq!(lost(line.as_bytes(), false), None, "{line}");
+            assert_eq!(lost(line.as_bytes()), None, "{line}");
         }
-        assert_eq!(lost(b"kernel: net_ratelimit: 17 callbacks suppressed", true), Some(17));
-        assert!(next_hint(b"kernel: net_ratelimit: 17 callbacks suppressed", true).is_some());
     }
 
     #[test]

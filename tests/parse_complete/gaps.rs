@@ -51,12 +51,6 @@ pub fn rows() -> Vec<Row> {
             "syslog-ng[1]: Log statistics; dropped='tcp(AF_INET(192.0.2.1:514))=5', processed='center(received)=9'",
         ),
         row(
-            "gaps.callbacks",
-            format!("{LOG}Nov 22 10:58:43 gw kernel: net_ratelimit: 17 callbacks suppressed\n"),
-            1,
-            &["17 messages were lost or suppressed"],
-        ),
-        row(
             "gaps.repeated",
             format!(
                 "{STRACE}{ACCEPT}{STRACE}message repeated 5 times: [ {}]\n{STRACE}{ACCEPT}",

@@ -139,7 +139,7 @@ impl Block {
 
     /// Looks for what is missing, and for a last line that is cut.
     pub(crate) fn look_at(&mut self, text: &[u8]) {
-        self.gaps.scan(text, &is_record, true);
+        self.gaps.scan(text, &is_record);
         // The last line may have been cut.
         if let Some(last) = text.rsplit(|b| lines::is_end(*b)).next()
             && let last = &last[..last.len().min(LONGEST)]

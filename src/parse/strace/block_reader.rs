@@ -170,8 +170,8 @@ impl BlockReader<'_> {
     /// Looks at a line that is not strace's: it may say that others are missing.
     #[cold]
     fn line_of_other_program(&mut self, text: &[u8], start: usize, line: &[u8]) {
-        if losses::next_hint(line, false).is_some() {
-            self.block.gaps.see_line(text, start, line, &is_record, false);
+        if losses::next_hint(line).is_some() {
+            self.block.gaps.see_line(text, start, line, &is_record);
         }
     }
 
