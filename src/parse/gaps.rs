@@ -4,6 +4,9 @@
 //! were the same as the one before. A hole of NULs in the middle is what a crash or a full disk left of lost lines.
 
 use std::io;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::host::has_two_addresses;
 use super::input::Input;
@@ -14,6 +17,10 @@ use crate::{ShortfallKind, SourceStatus};
 /// Minimum length of a hole in bytes: a single NUL ends a line.
 const MIN_HOLE: u64 = 2;
 
+/// What stands before the part of a line that goes on in the next one.
+static PARTS: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [" stdout P ", " stderr P "].map(Finder::new));
+
 /// Bytes of a line that are kept for the next block.
 const MAX_KEPT: usize = 4096;
 
@@ -23,6 +30,8 @@ pub(crate) struct Gaps {
     messages: u64,
     notices: u64,
     repeats: u64,
+    /// Lines that a container runtime wrote in parts.
+    parts: u64,
     /// Lines before all others that say how often the last line was repeated.
     leading: Vec<Vec<u8>>,
     /// The last line that does not say so.
@@ -99,6 +108,13 @@ impl Gaps {
         self.end(text);
     }
 
+    /// Looks for lines that a container runtime (CRI) wrote in parts: `2026-11-28T10:00:03.0Z stdout P a beginning`.
+    pub(super) fn scan_parts(&mut self, text: &[u8]) {
+        for finder in &*PARTS {
+            self.parts += finder.find_iter(text).count() as u64;
+        }
+    }
+
     /// Looks for holes in a block.
     pub(super) fn scan_holes(&mut self, text: &[u8]) {
         let mut at = 0;
@@ -171,6 +187,7 @@ impl Gaps {
         self.messages = self.messages.saturating_add(next.messages);
         self.notices += next.notices;
         self.repeats = self.repeats.saturating_add(next.repeats);
+        self.parts += next.parts;
         if !next.last.is_empty() {
             self.last.clone_from(&next.last);
         }
@@ -180,6 +197,7 @@ impl Gaps {
     /// Adds what the next block shows, where a line with two addresses may be a record. `of_block` is memory.
     pub(super) fn add_block(&mut self, text: &[u8], of_block: &mut Gaps) {
         of_block.scan(text, &has_two_addresses);
+        of_block.scan_parts(text);
         self.join(of_block, &has_two_addresses);
     }
 
@@ -217,6 +235,15 @@ impl Gaps {
                 "{name}: a syslog daemon wrote 'message repeated' in place of {}, not counted here; turn that off \
                  ($RepeatedMsgReduction off in rsyslog)",
                 plural(self.repeats, "line that may be a record", "lines that may be records"),
+            ),
+        );
+        status.record_shortfall(
+            ShortfallKind::UnreadableLines,
+            self.parts,
+            format!(
+                "{name}: the container runtime wrote {} in parts (flag P), which are not joined; kubectl logs and \
+                 crictl logs join them",
+                plural(self.parts, "line", "lines"),
             ),
         );
         let Holes { count, bytes, .. } = self.holes;

@@ -141,6 +141,8 @@ fn boxed<L: LineLog>(lines: &[&[u8]]) -> Box<dyn LineLog> {
 struct PrefixedLog {
     layers: Layers,
     log: Box<dyn LineLog>,
+    /// Whether a container runtime (CRI) wrote the lines, perhaps in parts.
+    is_of_runtime: bool,
 }
 
 fn knows(log_of: LogOf, lines: &[&[u8]]) -> bool {
@@ -166,7 +168,10 @@ impl PrefixedLog {
         let layers = Layers::of(&head, |lines| knows(log_of, lines));
         let bare: Vec<&[u8]> =
             first_lines(&head).into_iter().map(|line| layers.strip(line).1).collect();
-        PrefixedLog { log: log_of(&bare), layers }
+        let is_of_runtime = [" stdout ", " stderr "]
+            .iter()
+            .any(|stream| memchr::memmem::find(&head, stream.as_bytes()).is_some());
+        PrefixedLog { log: log_of(&bare), layers, is_of_runtime }
     }
 
     /// Strips the prefixes.
@@ -265,6 +270,9 @@ impl Block {
         let whole = text.last().copied().is_some_and(lines::is_end);
         self.gaps.clear();
         self.gaps.scan_holes(text);
+        if look.is_of_runtime {
+            self.gaps.scan_parts(text);
+        }
         lines::each(text, |line, at| match look.parse_line(line, ends_only) {
             _ if line.ends_with(b"]") && losses::repeated_message(line).is_some() => {
                 self.gaps.see_line(text, at, line, &|line| look.is_record(line));

@@ -77,10 +77,11 @@ pub(super) fn sort<'a>(
         if let Some(other) = file.and_then(|m| opened.insert((m.dev(), m.ino()), path)) {
             let (a, b) = (other.display(), path.display());
             sorted.twice.push(if other == path {
-                format!("{a} is given twice, and may count twice")
+                format!("{a} is given twice, and read once")
             } else {
-                format!("{a} and {b} are the same file, which may count twice")
+                format!("{a} and {b} are the same file, which is read once")
             });
+            continue;
         }
         let mut input = match Input::open(path, progress) {
             Ok(input) => input,

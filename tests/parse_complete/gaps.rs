@@ -6,6 +6,7 @@ use crate::row::*;
 const LOST: &[&str] = &["messages were lost or suppressed on the way into it"];
 const REPEATED: &[&str] = &["'message repeated' in place of 5 lines"];
 const HOLE: &[&str] = &["1 block of zeros, 300 bytes, is in the log"];
+const CRI: &str = "2026-11-22T10:58:42.123456789Z stdout ";
 const STRACE: &str = "Nov 28 20:00:01 h strace[12]: ";
 
 /// Logs of one connection, each in another format.
@@ -83,6 +84,12 @@ pub fn rows() -> Vec<Row> {
             REPEATED,
         ),
         row(
+            "gaps.parts",
+            format!("{CRI}F {SERVER}{CRI}P {}\n{CRI}F {}", &SERVER[..38], &SERVER[38..]),
+            1,
+            &["wrote 1 line in parts (flag P)"],
+        ),
+        row(
             "gaps.ftd",
             format!(
                 "{ASA}{}",
@@ -142,6 +149,7 @@ pub fn complete() -> Vec<Row> {
             1,
             &[],
         ),
+        row("other.runtime", format!("{CRI}F {SERVER}"), 1, &[]),
         row(
             "other.server",
             format!("{SERVER}{other}Nov 28 20:00:02 h last message repeated 5 times\n"),
