@@ -151,6 +151,7 @@ fn a_socket_elsewhere_does_not_tell_what_the_listener_is() {
     for (before, doubted) in [
         ("12 socket(AF_UNIX, SOCK_STREAM, 0) = 9\n", true),
         ("12 socket(AF_INET, SOCK_STREAM, 0) = 9\n", true),
+        ("12 socket(AF_INET, SOCK_STREAM, 0) = 4\n", false),
         (
             "12 socket(AF_INET, SOCK_STREAM, 0) = 4\n12 bind(4, {sa_family=AF_INET, sin_port=htons(80), \
              sin_addr=inet_addr(\"0.0.0.0\")}, 16) = 0\n",

@@ -93,9 +93,14 @@ fn a_report_that_is_merged_with_itself_says_so() {
     let (one, two) = machines();
     let one = save(&one, "one.json", &["-F", "json", "--host", "web1"]);
     let two = save(&two, "two.json", &["-F", "json", "--host", "web1"]);
-    let gave = run(&mut tcptally(&["parse", "-F", "plain", &one, &two, &one]));
+    let again = format!("{one}.again");
+    fs::copy(&one, &again).unwrap();
+    let gave = run(&mut tcptally(&["parse", "-F", "plain", &one, &two, &again]));
     assert_eq!(gave.out, "192.0.2.7: 9\n192.0.2.8: 2\n");
     assert_eq!(gave.err.matches("counts twice").count(), 1, "{}", gave.err);
+    let gave = run(&mut tcptally(&["parse", "-F", "plain", &one, &two, &one]));
+    assert_eq!(gave.out, "192.0.2.7: 5\n192.0.2.8: 2\n");
+    assert!(gave.err.contains("is given twice, and read once"), "{}", gave.err);
     let gave = run(&mut tcptally(&["parse", "-F", "plain", &one, &two]));
     assert!(!gave.err.contains("twice"), "{}", gave.err);
 }

@@ -36,7 +36,7 @@ pub(crate) struct Calls {
     pub unknown_ports: u64,
     /// Connections without a peer.
     pub unknown_peers: u64,
-    /// Those of them whose listener is unknown, too: it may be no TCP socket.
+    /// Accepts that show no address, from listeners that may be no TCP sockets.
     pub unknown_kinds: u64,
 }
 
@@ -118,6 +118,9 @@ impl Calls {
                 Listener::At(local) => call.local = Some(local),
                 Listener::NotTcp(SocketKind::OtherTransport) => return,
                 Listener::NotTcp(_) if hidden => return,
+                Listener::Unknown if hidden && self.tables.socket(table, call.fd).is_none() => {
+                    self.unknown_kinds += 1;
+                }
                 Listener::NotTcp(_) | Listener::Unknown => {}
             }
         }
@@ -136,7 +139,6 @@ impl Calls {
             Some(number) => {
                 self.unknown_ports += u64::from(no_port);
                 self.unknown_peers += u64::from(peer.is_none());
-                self.unknown_kinds += u64::from(peer.is_none() && fact.call.local.is_none());
                 fact.leader = self.leader(fact.pid);
                 out.given.push(Given::Fact(number));
             }
@@ -307,8 +309,6 @@ impl Calls {
     pub(super) fn fd_annotation(&mut self, connection: &Connection) {
         self.unknown_ports += u64::from(self.requested.local && connection.local_port.is_none());
         self.unknown_peers += u64::from(connection.ip.is_none());
-        let is_unknown = connection.ip.is_none() && connection.local_port.is_none();
-        self.unknown_kinds += u64::from(is_unknown);
     }
 
     /// The time as descriptors are followed by it; nobody asks in a log that is read in order.
