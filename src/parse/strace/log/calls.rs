@@ -113,16 +113,8 @@ impl Calls {
         }
         let hidden = peer.is_none() && call.shown != Shown::Unread;
         let doubtful = hidden || self.requested.local || self.tables.has_other_transport();
-        if doubtful && call.local.is_none() {
-            match self.tables.listener(table, call.fd, call.inode, time) {
-                Listener::At(local) => call.local = Some(local),
-                Listener::NotTcp(SocketKind::OtherTransport) => return,
-                Listener::NotTcp(_) if hidden => return,
-                Listener::Unknown if hidden && self.tables.socket(table, call.fd).is_none() => {
-                    self.unknown_kinds += 1;
-                }
-                Listener::NotTcp(_) | Listener::Unknown => {}
-            }
+        if doubtful && call.local.is_none() && !self.find_listener(call, table, hidden, time) {
+            return;
         }
         let no_port = self.requested.local && call.local.is_none();
         // The listener may be bound to all addresses; getsockname tells that of the connection.
@@ -148,6 +140,26 @@ impl Calls {
                 out.late(connection);
             }
         }
+    }
+
+    /// Finds where an accept's socket listens. False: it is known to be no TCP socket.
+    fn find_listener(
+        &mut self,
+        call: &mut Call,
+        table: u32,
+        hidden: bool,
+        time: Option<i64>,
+    ) -> bool {
+        match self.tables.listener(table, call.fd, call.inode, time) {
+            Listener::At(local) => call.local = Some(local),
+            Listener::NotTcp(SocketKind::OtherTransport) => return false,
+            Listener::NotTcp(_) if hidden => return false,
+            Listener::Unknown if hidden && self.tables.socket(table, call.fd).is_none() => {
+                self.unknown_kinds += 1;
+            }
+            Listener::NotTcp(_) | Listener::Unknown => {}
+        }
+        true
     }
 
     pub(super) fn connection(&mut self, fact: &Fact, in_block: bool, out: &Out<'_>) -> Connection {
