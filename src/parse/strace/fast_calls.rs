@@ -3,7 +3,7 @@
 
 use super::accepted::LinePart;
 use super::call::{Call, Name, Returned};
-use super::fields::{address4, address6, flags, spent};
+use super::fields::{self, address_end, flags, spent};
 use super::rescue;
 use super::sockaddr::{End, Shown};
 use super::window::Window;
@@ -120,28 +120,9 @@ pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> 
     w.mark::<48>()?;
     let fd = w.number()?.0 as i32;
     w.eat(b", ")?;
-    let (ip, port) = match w.bytes.get(w.at + 18)? {
-        b'6' => {
-            let (ip, port, _) = address6(&mut w)?;
-            w.eat(b"\", &sin6_addr), ")?;
-            if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
-                w.eat(b"sin6_flowinfo=0, ");
-            }
-            w.eat(b"sin6_scope_id=0}, [")?;
-            (ip, port)
-        }
-        _ => {
-            let (ip, port, _) = address4(&mut w)?;
-            w.eat(b"\")}, [")?;
-            (ip, port)
-        }
-    };
-    w.mark::<16>()?;
-    w.small()?;
-    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
-        w.small()?;
-    }
-    w.eat(b"])")?;
+    let (family, (ip, port, _)) = fields::address(&mut w)?;
+    address_end(&mut w, family)?;
+    w.eat(b")")?;
     w.spaces()?;
     w.eat(b"= 0")?;
     let spent = spent(&mut w)?;

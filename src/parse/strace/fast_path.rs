@@ -5,7 +5,7 @@
 use super::accepted::{Accepted, Range};
 use super::call::{Name, named};
 use super::fast_calls::{self, RareFact};
-use super::fields::{NANOS, address4, address6, flags, spent};
+use super::fields::{NANOS, address, address_end, flags, spent};
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
@@ -243,10 +243,7 @@ fn close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
 /// Reads an accept from its address on, without thread, time and listener.
 #[inline(always)]
 fn from_address(mut w: Window<'_>) -> Option<Accepted> {
-    let (family, (ip, port, peer)) = match w.bytes.get(w.at + 18)? {
-        b'6' => (Family::V6, address6(&mut w)?),
-        _ => (Family::V4, address4(&mut w)?),
-    };
+    let (family, (ip, port, peer)) = address(&mut w)?;
     let from = w.at;
     let mut new_ending = None;
     if w.known_ending(family).is_none() {
@@ -277,22 +274,7 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
 /// What is between an address and the new descriptor.
 #[inline(always)]
 fn ending(w: &mut Window<'_>, family: Family) -> Option<()> {
-    match family {
-        Family::V4 => w.eat(b"\")}, [")?,
-        Family::V6 => {
-            w.eat(b"\", &sin6_addr), ")?;
-            if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
-                w.eat(b"sin6_flowinfo=0, ");
-            }
-            w.eat(b"sin6_scope_id=0}, [")?;
-        }
-    }
-    w.mark::<16>()?;
-    w.small()?;
-    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
-        w.small()?;
-    }
-    w.eat(b"]")?;
+    address_end(w, family)?;
     flags(w);
     w.eat(b") = ")
 }

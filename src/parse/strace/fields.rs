@@ -1,6 +1,7 @@
 //! Reads the parts that several forms of lines share: addresses, flags, the time that a call took.
 
 use super::ipv6::ipv6;
+use super::recent::Family;
 use super::window::{Place, Window};
 use crate::parse::host::Address;
 
@@ -32,8 +33,41 @@ pub(super) fn spent(w: &mut Window<'_>) -> Option<i64> {
     Some(seconds + i64::from(fraction) * NANOS[n] as i64)
 }
 
+/// An address, its port, and where both are.
+type Parts = (Address, u16, [Place; 2]);
+
+/// `{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr("192.0.2.77`, or of AF_INET6 as much.
 #[inline(always)]
-pub(super) fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+pub(super) fn address(w: &mut Window<'_>) -> Option<(Family, Parts)> {
+    Some(match w.bytes.get(w.at + 18)? {
+        b'6' => (Family::V6, address6(w)?),
+        _ => (Family::V4, address4(w)?),
+    })
+}
+
+/// What follows [`address`], up to its length: `")}, [112 => 16]`.
+#[inline(always)]
+pub(super) fn address_end(w: &mut Window<'_>, family: Family) -> Option<()> {
+    match family {
+        Family::V4 => w.eat(b"\")}, [")?,
+        Family::V6 => {
+            w.eat(b"\", &sin6_addr), ")?;
+            if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
+                w.eat(b"sin6_flowinfo=0, ");
+            }
+            w.eat(b"sin6_scope_id=0}, [")?;
+        }
+    }
+    w.mark::<16>()?;
+    w.small()?;
+    if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+        w.small()?;
+    }
+    w.eat(b"]")
+}
+
+#[inline(always)]
+fn address4(w: &mut Window<'_>) -> Option<Parts> {
     w.eat(b"{sa_family=AF_INET, sin_port=htons(")?;
     w.mark::<48>()?;
     let from = w.at;
@@ -47,7 +81,7 @@ pub(super) fn address4(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])>
 
 /// The forms of strace 5.0 and later, and of those before.
 #[inline(always)]
-pub(super) fn address6(w: &mut Window<'_>) -> Option<(Address, u16, [Place; 2])> {
+fn address6(w: &mut Window<'_>) -> Option<Parts> {
     w.eat(b"{sa_family=AF_INET6, sin6_port=htons(")?;
     w.mark::<16>()?;
     let from = w.at;
