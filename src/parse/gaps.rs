@@ -10,6 +10,7 @@ use memchr::memmem::Finder;
 
 use super::host::has_two_addresses;
 use super::input::Input;
+use super::losses::Repeat;
 use super::{lines, losses};
 use crate::model::plural;
 use crate::{ShortfallKind, SourceStatus};
@@ -138,9 +139,9 @@ impl Gaps {
             if is_record(&message) {
                 self.repeats = self.repeats.saturating_add(times);
             }
-        } else if losses::repeats_of_last(line).is_some() {
+        } else if let Some(repeat) = losses::repeats_of_last(line) {
             match last_line(&text[..start]) {
-                Some(last) => self.see_repeat(line, last, is_record),
+                Some(last) => self.see_repeat(&repeat, last, is_record),
                 None => self.leading.push(line[..line.len().min(MAX_KEPT)].to_vec()),
             }
         } else if let Some(lost) = losses::lost(line)
@@ -151,9 +152,8 @@ impl Gaps {
         }
     }
 
-    /// Takes `line`, which says how often the line `last` was repeated.
-    fn see_repeat(&mut self, line: &[u8], last: &[u8], is_record: &dyn Fn(&[u8]) -> bool) {
-        let Some(repeat) = losses::repeats_of_last(line) else { return };
+    /// Takes how often the line `last` was repeated.
+    fn see_repeat(&mut self, repeat: &Repeat<'_>, last: &[u8], is_record: &dyn Fn(&[u8]) -> bool) {
         if is_record(last) || repeat.is_of_other_host(last) {
             self.repeats = self.repeats.saturating_add(repeat.times);
         }
@@ -179,8 +179,8 @@ impl Gaps {
     pub(crate) fn join(&mut self, next: &Gaps, is_record: &dyn Fn(&[u8]) -> bool) {
         for line in &next.leading {
             let last = std::mem::take(&mut self.last);
-            if !last.is_empty() {
-                self.see_repeat(line, &last, is_record);
+            if let Some(repeat) = losses::repeats_of_last(line).filter(|_| !last.is_empty()) {
+                self.see_repeat(&repeat, &last, is_record);
             }
             self.last = last;
         }

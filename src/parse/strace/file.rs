@@ -335,7 +335,11 @@ fn give(block: &mut Block, base: Base, dates: &mut Dates, mut take: impl FnMut(C
             Given::Fact(number) => {
                 take(connection(&facts[number as usize], base, dates, comms));
             }
-            Given::Late => late.next().into_iter().for_each(&mut take),
+            Given::Late => {
+                if let Some(connection) = late.next() {
+                    take(connection);
+                }
+            }
         }
     }
 }
