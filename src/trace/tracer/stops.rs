@@ -58,9 +58,9 @@ impl Tracees {
 
     /// Lets a call that was made to wait again fail with EINTR if a signal arrives before it waits.
     fn stop_waiting(&mut self, stop: &Stop) -> io::Result<()> {
-        let thread = self.threads.get_mut(stop.tid());
-        let waits_again = thread.is_some_and(|thread| std::mem::take(&mut thread.waits_again));
-        if waits_again && let Stop::Signal(stop) = stop {
+        if self.threads.clear_waiting_again(stop.tid())
+            && let Stop::Signal(stop) = stop
+        {
             unless_killed(stop.wait_no_more())?;
         }
         Ok(())
@@ -339,7 +339,7 @@ impl Tracees {
         }
         self.update_mask(tid, is_new)?;
         if !is_new && unless_killed(stop.wait_again())?.unwrap_or(false) {
-            self.threads.state(tid).waits_again = true;
+            self.threads.set_waiting_again(tid);
         }
         let until = self.until(tid);
         stop.resume(until)
