@@ -110,7 +110,7 @@ impl SeccompStop {
 
 impl EventStop {
     /// Makes a call wait again that this stop alone has interrupted: [`arch::wait_again`].
-    pub fn wait_again(&self) -> io::Result<bool> {
+    pub fn wait_again(&self) -> io::Result<()> {
         arch::wait_again(self.tid())
     }
 
@@ -176,9 +176,9 @@ impl SignalStop {
         self.stopped.0
     }
 
-    /// Takes [`EventStop::wait_again`] back.
-    pub fn wait_no_more(&self) -> io::Result<()> {
-        arch::wait_no_more(self.tid())
+    /// See [`EventStop::wait_again`]: for a signal without a handler, which reaches nothing but a tracee.
+    pub fn wait_again(&self) -> io::Result<()> {
+        arch::wait_again(self.tid())
     }
 
     /// Resumes the tracee and delivers the signal.

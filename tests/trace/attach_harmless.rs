@@ -3,6 +3,7 @@
 //! `TCPTALLY_ROUNDS=100 cargo test --release --test trace attach_harmless` tries harder.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -215,34 +216,65 @@ fn signals_arrive_through_attaches_and_detaches() {
 /// Many a server ends when epoll_wait fails, and does not look at errno.
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn calls_that_wait_do_not_fail_at_an_attach_and_fail_after_a_handler() {
+fn calls_that_wait_fail_after_a_handler_only() {
     let stage = Stage::get();
-    let program = need!(stage.server(), "the C server", "there is no C compiler");
     let user = User::plain();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
     for engine in attach_engines(user) {
-        let server = Server::c(&program, &["pool=2", "waits"], &[Listens::V4]);
-        let mut plain = server.start(&stage, user);
-        let pid = plain.pid.to_string();
-        let mut woken = 0;
-        for _ in 0..rounds(6) {
-            let options = ["--engine", engine, "-p", &pid];
-            let mut run = Run::start(&stage, user, &options);
-            // Before, during and after the attach.
-            for _ in 0..10 {
-                woken += 1;
-                signal(plain.pid, Signal::SIGUSR1);
-                let word = format!("woken {woken}\n");
-                wait_for("a handler ends the wait", || {
-                    plain.stdout().contains(&word).then_some(())
-                });
-            }
-            run.wait_until_attached(&[plain.pid]);
-            let made = server.clients(woken, 10, 3).run();
-            run.end_attached().assert_counts(&made);
-            assert!(plain.ended().is_none(), "{engine}: the server has ended: {:?}", plain.ended());
-        }
-        server.assert_serves();
+        assert_waits_are_unharmed(&stage, user, &program, engine);
     }
+    let program = need!(stage.server_32(), "the 32-bit C server", "gcc -m32 does not work");
+    assert_waits_are_unharmed(&stage, user, &program, "syscall");
+}
+
+fn assert_waits_are_unharmed(stage: &Stage, user: User, program: &Path, engine: &str) {
+    let server = Server::c(program, &["pool=2", "waits"], &[Listens::V4]);
+    let mut plain = server.start(stage, user);
+    let pid = plain.pid.to_string();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let end = OnDrop(|| over.store(true, Ordering::Relaxed));
+        let handlers = scope.spawn(|| run_handlers(&plain, &over));
+        for round in 0..rounds(6) {
+            let mut run = Run::start(stage, user, &["--engine", engine, "-p", &pid]);
+            run.wait_until_attached(&[plain.pid]);
+            disturb(&plain, round + 1);
+            let made = server.clients(round as u64, 10, 3).run();
+            run.end_attached().assert_counts(&made);
+            assert_eq!(plain.stderr(), "", "{engine}: no wait has failed");
+        }
+        drop(end);
+        assert!(handlers.join().expect("the thread ends well") > 0, "{engine}");
+    });
+    assert!(plain.ended().is_none(), "{engine}: the server has ended: {:?}", plain.ended());
+    server.assert_serves();
+}
+
+/// Lets handlers end a wait, before, during and after attaches and detaches. Returns how often.
+fn run_handlers(server: &Session, over: &AtomicBool) -> usize {
+    let mut woken = 0;
+    while !over.load(Ordering::Relaxed) {
+        woken += 1;
+        signal(server.pid, Signal::SIGUSR1);
+        let word = format!("woken {woken}\n");
+        let is_over = || over.load(Ordering::Relaxed);
+        wait_for("a handler ends the wait", || {
+            (is_over() || server.stdout().contains(&word)).then_some(())
+        });
+    }
+    woken
+}
+
+/// Sends signals that no thread handles to those that wait. Untraced, none would notice.
+fn disturb(server: &Session, number: usize) {
+    signal(server.pid, Signal::SIGUSR2);
+    let word = format!("disturbed {number}\n");
+    wait_for("the server sends the signals", || server.stdout().contains(&word).then_some(()));
+    let is_over = |t: &String| {
+        let pending = status_field(t, "SigPnd");
+        pending.is_none_or(|set| set.bytes().all(|b| b == b'0')) && state(t) == Some('S')
+    };
+    wait_for("the threads have got them", || threads(server.pid).iter().all(is_over).then_some(()));
 }
 
 /// Does something when a test ends, well or not.

@@ -104,13 +104,8 @@ pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
     request(libc::PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, address).map(drop)
 }
 
-/// False: this kernel decides before the stop whether a call is made again.
-pub(crate) fn wait_again(_: Tid) -> io::Result<bool> {
-    Ok(false)
-}
-
-/// No call [waits again](wait_again).
-pub(crate) fn wait_no_more(_: Tid) -> io::Result<()> {
+/// Does nothing: this kernel decides before the stop whether a call is made again.
+pub(crate) fn wait_again(_: Tid) -> io::Result<()> {
     Ok(())
 }
 

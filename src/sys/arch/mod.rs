@@ -36,7 +36,7 @@ pub(crate) use this::sampled_values;
 pub(crate) use this::{
     AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS,
     SAMPLES_TELL_LISTENER, at_most, digits, fail_call, line_ends, registers, sampled_call,
-    set_registers, shared, wait_again, wait_no_more,
+    set_registers, shared, wait_again,
 };
 
 #[cfg(test)]

@@ -43,8 +43,11 @@ pub(crate) const RED_ZONE_BYTES: u64 = 128;
 
 const ENOSYS: i64 = libc::ENOSYS as i64;
 const EINTR: i64 = libc::EINTR as i64;
-/// The result with which the kernel makes a call again before it returns: include/linux/errno.h.
-const ERESTARTNOINTR: i64 = 513;
+/// The result for which the kernel makes a call again, but lets it fail with EINTR if a handler runs: include/linux/errno.h.
+const ERESTARTNOHAND: i64 = 514;
+
+/// `__USER32_CS` of asm/segment.h.
+const CODE_SEGMENT_32: u64 = 0x23;
 
 /// Calls that a stop of their thread makes fail with EINTR although it handles no signal (signal(7), "Interruption of
 /// system calls and library functions by stop signals", and sockets with a timeout). When they do, they have done nothing
@@ -62,6 +65,14 @@ const WAITING_CALLS: [libc::c_long; 11] = [
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
 ];
+
+/// The same calls of 32-bit programs: read, rt_sigtimedwait and its successor, epoll_wait, epoll_pwait and its successor,
+/// accept4, recvfrom, recvmsg and semtimedop, by arch/x86/entry/syscalls/syscall_32.tbl.
+const WAITING_CALLS_32: [u64; 10] = [3, 177, 421, 256, 319, 441, 364, 371, 372, 420];
+/// socketcall(2), of which accept, recv, recvfrom, recvmsg and accept4 wait.
+const SOCKETCALL_32: (u64, [u64; 5]) = (102, [5, 10, 12, 17, 18]);
+/// ipc(2), of which semop and semtimedop wait.
+const IPC_32: (u64, [u64; 2]) = (117, [1, 4]);
 
 /// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.
 #[derive(Clone, Copy, Debug)]
@@ -88,34 +99,38 @@ pub(crate) fn fail_call(tid: Tid) -> io::Result<()> {
     set_registers(tid, &registers)
 }
 
-/// In a stop for PTRACE_INTERRUPT: makes a call wait again that would fail with EINTR for nothing but this stop. Returns
-/// whether it does.
-pub(crate) fn wait_again(tid: Tid) -> io::Result<bool> {
+/// In a stop that is no stop of a call: makes a call wait again that would fail with EINTR for nothing but this stop. If
+/// a handler runs first, the kernel lets it fail all the same.
+pub(crate) fn wait_again(tid: Tid) -> io::Result<()> {
     let mut registers = registers(tid)?;
-    let is_waiting = registers.0.rax as i64 == -EINTR
-        && registers.is_directly_after_call(tid)?
-        && WAITING_CALLS.iter().any(|call| *call as u64 == registers.number());
-    if is_waiting {
-        registers.0.rax = (-ERESTARTNOINTR).cast_unsigned();
+    if registers.is_interrupted_wait(tid)? {
+        registers.0.rax = (-ERESTARTNOHAND).cast_unsigned();
         set_registers(tid, &registers)?;
     }
-    Ok(is_waiting)
-}
-
-/// Takes [`wait_again`] back when a signal arrives that may have a handler: behind it the call fails with EINTR.
-pub(crate) fn wait_no_more(tid: Tid) -> io::Result<()> {
-    let mut registers = registers(tid)?;
-    if registers.0.rax as i64 != -ERESTARTNOINTR {
-        return Ok(());
-    }
-    registers.0.rax = (-EINTR).cast_unsigned();
-    set_registers(tid, &registers)
+    Ok(())
 }
 
 impl Registers {
     /// Returns the number of the call.
     pub(crate) fn number(&self) -> u64 {
         self.0.orig_rax
+    }
+
+    /// Whether a call of [`WAITING_CALLS`] has ended with EINTR, and nothing has run since. A handler that starts there
+    /// has another result: its argument.
+    fn is_interrupted_wait(&self, tid: Tid) -> io::Result<bool> {
+        let r = &self.0;
+        let number = self.number();
+        if r.cs != CODE_SEGMENT_32 {
+            return Ok(r.rax as i64 == -EINTR
+                && WAITING_CALLS.iter().any(|call| *call as u64 == number)
+                && self.is_directly_after_call(tid)?);
+        }
+        let waits_as = |(call, kinds): (u64, &[u64])| number == call && kinds.contains(&r.rbx);
+        Ok(i64::from(r.rax as i32) == -EINTR
+            && (WAITING_CALLS_32.contains(&number)
+                || waits_as((SOCKETCALL_32.0, &SOCKETCALL_32.1))
+                || waits_as((IPC_32.0, &IPC_32.1))))
     }
 
     /// Returns the result of a successful call; `None` for an error. At the entry of a call the
@@ -174,8 +189,6 @@ impl Registers {
     /// # Errors
     /// ESRCH if the tracee was killed in its stop.
     pub(crate) fn arch_by_instruction(&self, tid: Tid) -> io::Result<Option<Arch>> {
-        /// `__USER32_CS` of asm/segment.h.
-        const CODE_SEGMENT_32: u64 = 0x23;
         const INT_80: [u8; 2] = [0xcd, 0x80];
         if self.0.cs == CODE_SEGMENT_32 {
             return Ok(Some(Arch::Compat));

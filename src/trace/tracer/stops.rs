@@ -35,7 +35,6 @@ impl Tracees {
         if self.threads.clear_interrupted(stop.tid()) {
             self.coverage.begin(stop.tid());
         }
-        self.stop_waiting(&stop)?;
         if let Some(perf) = &mut self.perf {
             perf.count_from_first_stop(stop.tid());
             if perf.awaits(stop.tid()) {
@@ -54,16 +53,6 @@ impl Tracees {
             Stop::Killed(tid, signal) => self.on_end(tid, Ending::Killed(signal)),
         }
         Ok(None)
-    }
-
-    /// Lets a call that was made to wait again fail with EINTR if a signal arrives before it waits.
-    fn stop_waiting(&mut self, stop: &Stop) -> io::Result<()> {
-        if self.threads.clear_waiting_again(stop.tid())
-            && let Stop::Signal(stop) = stop
-        {
-            unless_killed(stop.wait_no_more())?;
-        }
-        Ok(())
     }
 
     /// Returns until when a thread runs.
@@ -284,6 +273,8 @@ impl Tracees {
             // Only 64-bit calls hit the tracepoints of these signals.
             connection = self.read_connection(tid, &registers, Arch::Native, Call::Accept);
             self.cpu_affinity.note_stop(tid);
+        } else {
+            unless_killed(stop.wait_again())?;
         }
         if is_foreign && let Watched::Spawned(command) = &mut self.watched {
             command.note_delivery(tid, stop.signal);
@@ -338,8 +329,9 @@ impl Tracees {
             self.add_to_perf(tid);
         }
         self.update_mask(tid, is_new)?;
-        if !is_new && unless_killed(stop.wait_again())?.unwrap_or(false) {
-            self.threads.set_waiting_again(tid);
+        // A new thread comes from clone(2), which does not wait.
+        if !is_new {
+            unless_killed(stop.wait_again())?;
         }
         let until = self.until(tid);
         stop.resume(until)

@@ -53,8 +53,6 @@ pub(super) struct Threads {
     /// Threads that ended before the stop of their creator was seen.
     ended_unannounced: HashSet<Tid>,
     interrupted: usize,
-    /// Threads whose call was made to wait again at their last stop.
-    waiting_again: HashSet<Tid>,
     engines_used: BTreeSet<PtraceEngine>,
 }
 
@@ -73,7 +71,6 @@ impl Threads {
             common_engine: None,
             ended_unannounced: HashSet::new(),
             interrupted: 0,
-            waiting_again: HashSet::new(),
             engines_used: BTreeSet::new(),
         }
     }
@@ -215,20 +212,9 @@ impl Threads {
         self.interrupted > 0
     }
 
-    /// Notes that the call of a thread was made to wait again: until its next stop.
-    pub(super) fn set_waiting_again(&mut self, tid: Tid) {
-        self.waiting_again.insert(tid);
-    }
-
-    /// Notes a stop. Returns whether the call of the thread was made to wait again at the one before.
-    pub(super) fn clear_waiting_again(&mut self, tid: Tid) -> bool {
-        !self.waiting_again.is_empty() && self.waiting_again.remove(&tid)
-    }
-
     /// Removes a thread that has ended.
     pub(super) fn remove(&mut self, tid: Tid) {
         self.clear_interrupted(tid);
-        self.clear_waiting_again(tid);
         if let Some(thread) = self.by_tid.remove(&tid)
             && thread.creation == Creation::Stopped
         {

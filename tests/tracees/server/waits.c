@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
@@ -9,10 +10,13 @@
 #include <sys/time.h>
 #include <time.h>
 
-enum { UPSET_STATUS = 77 };
+enum { UPSET_STATUS = 77, WAITS = 6 };
 
-static volatile sig_atomic_t handled;
-static void on_usr1(int signal) { (void)signal, handled++; }
+static pthread_t waiting[WAITS];
+static atomic_int waiting_count;
+
+static _Thread_local volatile sig_atomic_t handled_here;
+static void on_signal(int signal) { (void)signal, handled_here = 1; }
 
 static long wait_by_epoll(void)
 {
@@ -69,25 +73,50 @@ static long wait_by_inotify(void)
 
 static void *wait_for_nothing(void *call)
 {
+    static atomic_int reserved;
+    waiting[atomic_fetch_add(&reserved, 1)] = pthread_self();
+    atomic_fetch_add(&waiting_count, 1);
     long result = ((long (*)(void))call)();
     fprintf(stderr, "server: a wait returned %ld: %s\n", result, strerror(errno));
     exit(UPSET_STATUS);
 }
 
-/* Says on stdout how often a handler has ended its wait. */
-static void *wait_for_signals(void *unused)
+/* Waits until a handler of USR1 or USR2 has run, and ended the wait: it can run nowhere else. */
+static void wait_for_handler(int signal)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGUSR1);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    struct epoll_event event;
+    sigset_t others;
+    sigfillset(&others);
+    sigdelset(&others, signal);
+    static _Thread_local int epoll;
+    epoll = epoll ? epoll : epoll_create1(0);
+    handled_here = 0;
+    long result = epoll_pwait(epoll, &event, 1, -1, &others);
+    if (result >= 0 || errno != EINTR || !handled_here) {
+        fprintf(stderr, "server: the wait for a handler returned %ld: %s\n", result, strerror(errno));
+        exit(UPSET_STATUS);
+    }
+}
+
+/* Says on stdout how often a handler has ended its wait. */
+static void *wait_for_handlers(void *unused)
+{
     for (int woken = 1;; woken++) {
-        long result = wait_by_epoll();
-        if (result >= 0 || errno != EINTR || handled < woken) {
-            fprintf(stderr, "server: the wait for signals returned %ld: %s\n", result, strerror(errno));
-            exit(UPSET_STATUS);
-        }
+        wait_for_handler(SIGUSR1);
         printf("woken %d\n", woken);
+        fflush(stdout);
+    }
+    return unused;
+}
+
+/* Sends the others signals that they do not handle: only a traced thread is woken by one. */
+static void *disturb(void *unused)
+{
+    for (int disturbed = 1;; disturbed++) {
+        wait_for_handler(SIGUSR2);
+        for (int i = 0; i < WAITS; i++)
+            pthread_kill(waiting[i], disturbed % 2 ? SIGWINCH : SIGURG);
+        printf("disturbed %d\n", disturbed);
         fflush(stdout);
     }
     return unused;
@@ -95,16 +124,21 @@ static void *wait_for_signals(void *unused)
 
 void run_waits(void)
 {
-    static long (*const calls[])(void) = {
+    static long (*const calls[WAITS])(void) = {
         wait_by_epoll, wait_by_epoll_pwait, wait_by_recv, wait_by_sigtimedwait, wait_by_semtimedop, wait_by_inotify,
     };
-    struct sigaction action = {.sa_handler = on_usr1};
+    struct sigaction action = {.sa_handler = on_signal};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+    for (size_t i = 0; i < WAITS; i++)
         start_thread(wait_for_nothing, calls[i]);
-    start_thread(wait_for_signals, NULL);
+    while (atomic_load(&waiting_count) < WAITS)
+        usleep(1000);
+    start_thread(wait_for_handlers, NULL);
+    start_thread(disturb, NULL);
 }
