@@ -252,17 +252,18 @@ fn assert_waits_are_unharmed(stage: &Stage, user: User, program: &Path, engine: 
 
 /// Lets handlers end a wait, before, during and after attaches and detaches. Returns how often.
 fn run_handlers(server: &Session, over: &AtomicBool) -> usize {
-    let mut woken = 0;
-    while !over.load(Ordering::Relaxed) {
-        woken += 1;
-        signal(server.pid, Signal::SIGUSR1);
+    for woken in 0.. {
         let word = format!("woken {woken}\n");
         let is_over = || over.load(Ordering::Relaxed);
         wait_for("a handler ends the wait", || {
             (is_over() || server.stdout().contains(&word)).then_some(())
         });
+        if is_over() {
+            return woken;
+        }
+        signal(server.pid, Signal::SIGUSR1);
     }
-    woken
+    unreachable!("there are numbers enough")
 }
 
 /// Sends signals that no thread handles to those that wait. Untraced, none would notice.

@@ -27,10 +27,11 @@ static long wait_by_epoll(void)
 static long wait_by_epoll_pwait(void)
 {
     struct epoll_event event;
-    sigset_t none;
-    sigemptyset(&none);
-    sigaddset(&none, SIGUSR1);
-    return epoll_pwait(epoll_create1(0), &event, 1, 3600 * 1000, &none);
+    sigset_t handled;
+    sigemptyset(&handled);
+    sigaddset(&handled, SIGUSR1);
+    sigaddset(&handled, SIGUSR2);
+    return epoll_pwait(epoll_create1(0), &event, 1, 3600 * 1000, &handled);
 }
 
 static long wait_by_recv(void)
@@ -101,10 +102,10 @@ static void wait_for_handler(int signal)
 /* Says on stdout how often a handler has ended its wait. */
 static void *wait_for_handlers(void *unused)
 {
-    for (int woken = 1;; woken++) {
-        wait_for_handler(SIGUSR1);
+    for (int woken = 0;; woken++) {
         printf("woken %d\n", woken);
         fflush(stdout);
+        wait_for_handler(SIGUSR1);
     }
     return unused;
 }
