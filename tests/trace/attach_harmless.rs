@@ -238,7 +238,7 @@ fn assert_waits_are_unharmed(stage: &Stage, user: User, program: &Path, engine: 
         for round in 0..rounds(6) {
             let mut run = Run::start(stage, user, &["--engine", engine, "-p", &pid]);
             run.wait_until_attached(&[plain.pid]);
-            disturb(&plain, round + 1);
+            disturb(plain.pid, round + 1, || plain.stdout());
             let made = server.clients(round as u64, 10, 3).run();
             run.end_attached().assert_counts(&made);
             assert_eq!(plain.stderr(), "", "{engine}: no wait has failed");
@@ -267,15 +267,32 @@ fn run_handlers(server: &Session, over: &AtomicBool) -> usize {
 }
 
 /// Sends signals that no thread handles to those that wait. Untraced, none would notice.
-fn disturb(server: &Session, number: usize) {
-    signal(server.pid, Signal::SIGUSR2);
+fn disturb(pid: u32, number: usize, stdout: impl Fn() -> String) {
+    signal(pid, Signal::SIGUSR2);
     let word = format!("disturbed {number}\n");
-    wait_for("the server sends the signals", || server.stdout().contains(&word).then_some(()));
+    wait_for("the server sends the signals", || stdout().contains(&word).then_some(()));
     let is_over = |t: &String| {
         let pending = status_field(t, "SigPnd");
         pending.is_none_or(|set| set.bytes().all(|b| b == b'0')) && state(t) == Some('S')
     };
-    wait_for("the threads have got them", || threads(server.pid).iter().all(is_over).then_some(()));
+    wait_for("the threads have got them", || threads(pid).iter().all(is_over).then_some(()));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_started_server_does_not_notice_signals_that_it_ignores() {
+    let stage = Stage::get();
+    let program = need!(stage.server(), "the C server", "there is no C compiler");
+    let user = User::plain();
+    for engine in spawn_engines(user) {
+        let server = Server::c(&program, &["pool=2", "waits"], &[Listens::V4]);
+        let mut run = Run::spawn(&stage, user, &["--engine", engine], &server);
+        let read = |name| std::fs::read_to_string(run.folder().join(name)).unwrap_or_default();
+        disturb(run.server_pid(), 1, || read("stdout"));
+        assert!(!read("stderr").contains("server:"), "{engine}: {}", read("stderr"));
+        let made = server.clients(1, 10, 3).run();
+        run.end().assert_counts(&made);
+    }
 }
 
 /// Does something when a test ends, well or not.
