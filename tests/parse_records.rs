@@ -323,3 +323,49 @@ fn noise_alone_is_not_recognised_as_a_record() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("strace") && errors.contains("netfilter"), "{errors}");
 }
+
+/// The package zeek-long-connections writes a connection to conn_long.log again as it grows older.
+#[test]
+fn a_connection_that_conn_long_has_again_counts_once() {
+    let header = |path: &str| {
+        format!(
+            "#separator \\x09\n#path\t{path}\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\t\
+             service\tduration\torig_bytes\tresp_bytes\tconn_state\n"
+        )
+    };
+    let row = |uid: u32, seconds: u32| {
+        format!(
+            "1795345122.200113\tCx{uid}\t198.51.100.7\t4{uid:04}\t192.0.2.77\t443\ttcp\t-\t{seconds}.5\t9\t8\tS1\n"
+        )
+    };
+    let object = |uid: u32, path: &str| {
+        format!(
+            "{{\"_path\":\"{path}\",\"ts\":1795345122.2,\"uid\":\"Cx{uid}\",\"id.orig_h\":\"198.51.100.7\",\
+             \"id.orig_p\":4{uid:04},\"id.resp_h\":\"192.0.2.77\",\"id.resp_p\":443,\"proto\":\"tcp\",\
+             \"conn_state\":\"SF\"}}\n"
+        )
+    };
+    let long = header("conn_long") + &row(1, 600) + &row(2, 600) + &row(1, 1800) + &row(1, 3600);
+    let ended = header("conn") + &row(1, 9000) + &row(3, 1);
+    let objects = object(1, "conn_long") + &object(1, "conn_long") + &object(2, "conn");
+    for (texts, total) in [
+        (vec![&long], 2),
+        (vec![&long, &ended], 3),
+        (vec![&ended, &long], 3),
+        (vec![&ended], 2),
+        (vec![&objects], 2),
+    ] {
+        for options in [&[][..], &["--by", "ip,duration"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+            command.args(["parse", "-F", "json"]).args(options);
+            for (n, text) in texts.iter().enumerate() {
+                let file = folder.path().join(n.to_string());
+                std::fs::write(&file, text).unwrap();
+                command.arg(file);
+            }
+            let report: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+            assert!(report["total"] == total, "{texts:?} {options:?} {report}");
+        }
+    }
+}

@@ -3,9 +3,14 @@
 //!
 //! The fields and states are those of Zeek's manual (base/protocols/conn/main.zeek). The originator
 //! is the client. `OTH` is a connection whose beginning Zeek did not see.
+//!
+//! The package zeek-long-connections writes a line of the same columns to conn_long.log each time that an open connection
+//! has become longer, so there a `uid` counts once.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::columns::each_tabbed;
@@ -16,6 +21,7 @@ use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
 use super::timestamp::Stamp;
 use crate::Transport;
 
@@ -27,13 +33,13 @@ pub(crate) const FORMAT: RecordFormat = RecordFormat {
     is_text: true,
     is_json: true,
     is_snapshot: false,
-    recognise: line_log::recognise::<Zeek>,
+    recognise: line_log::recognise::<ByLine>,
     run: |_| Some(String::new()),
     read,
 };
 
 /// The columns that are used.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "ts",
     "id.orig_h",
     "id.orig_p",
@@ -44,11 +50,26 @@ const NAMES: [&str; 10] = [
     "duration",
     "orig_bytes",
     "resp_bytes",
+    "uid",
 ];
 
 /// Where they are by default, and what is in a line of them. Columns beside these differ from version to version.
-const DEFAULT_COLUMNS: [Option<usize>; NAMES.len()] =
-    [Some(0), Some(2), Some(3), Some(4), Some(5), Some(6), Some(11), Some(8), Some(9), Some(10)];
+const DEFAULT_COLUMNS: [Option<usize>; NAMES.len()] = [
+    Some(0),
+    Some(2),
+    Some(3),
+    Some(4),
+    Some(5),
+    Some(6),
+    Some(11),
+    Some(8),
+    Some(9),
+    Some(10),
+    Some(1),
+];
+
+/// The place of `uid` in [`NAMES`].
+const UID: usize = 10;
 
 /// States of connections.
 const STATES: [&[u8]; 13] = [
@@ -56,8 +77,13 @@ const STATES: [&[u8]; 13] = [
     b"SHR", b"OTH",
 ];
 
+/// Logs of which each line in columns counts.
+type ByLine = Zeek<false>;
+/// Logs with conn_long.log among them, of which each `uid` counts once. That costs time.
+type ByUid = Zeek<true>;
+
 /// Where the columns of a log are, in the order of [`NAMES`].
-struct Zeek {
+struct Zeek<const BY_UID: bool> {
     columns: Option<[Option<usize>; NAMES.len()]>,
     /// What each column is, as a place in [`NAMES`].
     places: Vec<Option<usize>>,
@@ -107,14 +133,15 @@ fn is_same_name(name: &[u8], field: &str) -> bool {
     name.len() == field.len() && name.iter().zip(field.bytes()).all(same)
 }
 
-impl LineLog for Zeek {
-    fn of(lines: &[&[u8]]) -> Zeek {
+impl<const BY_UID: bool> LineLog for Zeek<BY_UID> {
+    fn of(lines: &[&[u8]]) -> Zeek<BY_UID> {
         let by_name = lines.iter().find_map(|line| columns(line));
         let by_content = || lines.iter().any(|line| has_default_columns(line));
         let columns = by_name.or_else(|| by_content().then_some(DEFAULT_COLUMNS));
         let known = columns.unwrap_or_default();
         let width = known.iter().flatten().max().map_or(0, |last| last + 1);
-        let place = |at: usize| known.iter().position(|column| *column == Some(at));
+        let used = if BY_UID { &known[..] } else { &known[..UID] };
+        let place = |at: usize| used.iter().position(|column| *column == Some(at));
         Zeek { columns, places: (0..width).map(place).collect() }
     }
 
@@ -141,7 +168,7 @@ impl LineLog for Zeek {
     }
 }
 
-impl Zeek {
+impl<const BY_UID: bool> Zeek<BY_UID> {
     /// The values of a line in columns, in the order of [`NAMES`], and how many columns it has, as far as
     /// they are used.
     fn values<'a>(&self, line: &'a [u8]) -> (Values<'a>, usize) {
@@ -208,8 +235,7 @@ fn is_connection(object: &Map<String, Value>) -> bool {
 
 /// Reads an object.
 fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
-    if memchr::memmem::find(line, b"\"conn_state\"").is_none()
-        && memchr::memmem::find(line, b"orig_h\"").is_none()
+    if memmem::find(line, b"\"conn_state\"").is_none() && memmem::find(line, b"orig_h\"").is_none()
     {
         return ParsedLine::Foreign;
     }
@@ -221,7 +247,7 @@ fn json(line: &[u8], with_statistics: bool) -> ParsedLine {
     let object = inner.unwrap_or(&object);
     if !is_connection(object) {
         // An object of another log of Zeek.
-        return match memchr::memmem::find(line, b"\"conn_state\"") {
+        return match memmem::find(line, b"\"conn_state\"") {
             Some(_) => ParsedLine::Broken,
             None => ParsedLine::Foreign,
         };
@@ -258,10 +284,14 @@ fn flow(stamp: Stamp, values: &Values<'_>, with_statistics: bool) -> ParsedLine 
         })
     };
     let Some(ends) = ends() else { return ParsedLine::Broken };
-    if !with_statistics {
+    let uid = value(UID).map(hash);
+    if !with_statistics && uid.is_none() {
         return ParsedLine::Ends(stamp, ends, established);
     }
     let mut event = Event::new(stamp, ends, established);
+    if uid.is_some() {
+        event.written_for = WrittenFor::Start(uid);
+    }
     let seconds = value(7).and_then(|d| std::str::from_utf8(d).ok()?.parse().ok());
     event.more.transport = Some(Box::new(Transport {
         duration: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
@@ -272,9 +302,25 @@ fn flow(stamp: Stamp, values: &Values<'_>, with_statistics: bool) -> ParsedLine 
     event.parsed()
 }
 
+fn hash(uid: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether it is conn_long.log, by its line `#path` or its name.
+fn is_of_long_connections(input: &Input) -> bool {
+    const PATH: &[u8] = b"conn_long";
+    [input.head(), input.name().as_bytes()].iter().any(|text| memmem::find(text, PATH).is_some())
+}
+
 fn read(inputs: Vec<Input>, cx: &mut Context<'_>) {
     let name = common_name(inputs.iter());
-    line_log::read::<Zeek>(inputs, cx);
+    if inputs.iter().any(is_of_long_connections) {
+        line_log::read::<ByUid>(inputs, cx);
+    } else {
+        line_log::read::<ByLine>(inputs, cx);
+    }
     cx.status.warn(format!(
         "{name}: Zeek writes a connection when it has ended, so those that were still open are not in \
          the log; attempts that were refused or never answered count too"
@@ -289,7 +335,7 @@ mod tests {
         b"#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\t\
         duration\torig_bytes\tresp_bytes\tconn_state";
 
-    fn shown(zeek: &Zeek, line: &str) -> String {
+    fn shown(zeek: &ByLine, line: &str) -> String {
         match zeek.parse_line(line.as_bytes()) {
             ParsedLine::Connection(e) => format!(
                 "{:?} {:?} {:?} {:?}",
@@ -306,7 +352,7 @@ mod tests {
     fn a_cut_line_whose_time_is_in_a_late_column_is_broken() {
         let fields =
             b"#fields\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tconn_state\tuid\tts";
-        let zeek = Zeek::of(&[fields]);
+        let zeek = ByLine::of(&[fields]);
         let cut = "198.51.100.7\t40755\t192.0.2.77\t443\ttcp\tSF\tCx1";
         assert_eq!(shown(&zeek, cut), "Broken");
         let whole = format!("{cut}\t1795345122.5");
@@ -315,7 +361,7 @@ mod tests {
 
     #[test]
     fn columns_and_objects_are_the_same_connections() {
-        let zeek = Zeek::of(&[b"#separator \\x09", FIELDS]);
+        let zeek = ByLine::of(&[b"#separator \\x09", FIELDS]);
         let row = |proto: &str, state: &str| {
             format!(
                 "1795345122.200113\tCx1\t198.51.100.7\t40755\t192.0.2.77\t443\t{proto}\tssl\t1.500000\t9\t\
@@ -343,7 +389,7 @@ mod tests {
     #[test]
     fn names_have_any_separator_of_scopes() {
         let fields = String::from_utf8(FIELDS.to_vec()).unwrap().replace("id.", "id_");
-        let zeek = Zeek::of(&[fields.as_bytes()]);
+        let zeek = ByLine::of(&[fields.as_bytes()]);
         let row = "1795345122.5\tC\t198.51.100.7\t40755\t192.0.2.77\t443\ttcp\t-\t1.5\t9\t8\tSF";
         assert!(shown(&zeek, row).starts_with("Epoch("));
         let object = r#"{"ts":1795345122.5,"id_orig_h":"198.51.100.7","id_orig_p":1,"id_resp_h":"192.0.2.77","id_resp_p":443,"proto":"tcp","conn_state":"SF"}"#;
@@ -353,8 +399,8 @@ mod tests {
     #[test]
     fn ends_may_be_members_of_a_member() {
         let object = br#"{"ts":1795345122.5,"uid":"C","id":{"orig_h":"198.51.100.7","orig_p":1,"resp_h":"192.0.2.77","resp_p":443},"proto":"tcp","conn_state":"SF"}"#;
-        assert!(line_log::recognise::<Zeek>(object));
-        let read = shown(&Zeek::of(&[object]), std::str::from_utf8(object).unwrap());
+        assert!(line_log::recognise::<ByLine>(object));
+        let read = shown(&ByLine::of(&[object]), std::str::from_utf8(object).unwrap());
         assert!(read.starts_with("Epoch("), "{read}");
     }
 
@@ -362,14 +408,14 @@ mod tests {
     fn the_default_columns_are_known_without_their_header() {
         let row =
             "1795345122.5\tC\t198.51.100.7\t40755\t192.0.2.77\t443\ttcp\t-\t1.5\t9\t8\tSF\tT\tF";
-        assert!(line_log::recognise::<Zeek>(row.as_bytes()));
-        let zeek = Zeek::of(&[row.as_bytes()]);
+        assert!(line_log::recognise::<ByLine>(row.as_bytes()));
+        let zeek = ByLine::of(&[row.as_bytes()]);
         assert!(shown(&zeek, row).starts_with("Epoch("), "{}", shown(&zeek, row));
         assert_eq!(shown(&zeek, &row[..45]), "Broken");
         // Of dns.log, and of another order.
         let dns = row.replace("\t-\t1.5\t9\t8\tSF", "\t4711\t-\texample.org\t1\tC_INTERNET");
         for other in [dns, row.replace("\tC\t", "\t")] {
-            assert!(!line_log::recognise::<Zeek>(other.as_bytes()), "{other}");
+            assert!(!line_log::recognise::<ByLine>(other.as_bytes()), "{other}");
         }
     }
 
@@ -377,8 +423,8 @@ mod tests {
     fn other_logs_of_zeek_are_not_recognised() {
         let dns =
             b"#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\ttrans_id\n";
-        assert!(!line_log::recognise::<Zeek>(dns));
+        assert!(!line_log::recognise::<ByLine>(dns));
         let dns = b"{\"ts\":1.5,\"id.orig_h\":\"192.0.2.1\",\"proto\":\"udp\",\"query\":\"x\"}\n";
-        assert!(!line_log::recognise::<Zeek>(dns));
+        assert!(!line_log::recognise::<ByLine>(dns));
     }
 }
