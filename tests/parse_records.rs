@@ -369,3 +369,29 @@ fn a_connection_that_conn_long_has_again_counts_once() {
         }
     }
 }
+
+#[test]
+fn a_connection_of_an_asa_that_two_hosts_logged_counts_once() {
+    let line = |before: &str, id: u32, client: &str| {
+        format!(
+            "{before}: %ASA-6-302013: Built inbound TCP connection {id} for outside:{client}/40000 ({client}/40000) to \
+             inside:192.0.2.77/22 (203.0.113.5/22)\n"
+        )
+    };
+    let own = "Nov 22 2026 10:58:42";
+    let collected = format!("Nov 22 10:58:42 192.0.2.1 {own}");
+    let text = [
+        line(own, 1, "198.51.100.7"),
+        line(&collected, 1, "198.51.100.7"),
+        line(&collected, 2, "198.51.100.7"),
+        line(own, 2, "198.51.100.8"),
+        line(own, 1, "198.51.100.7"),
+    ];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text.concat()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    let output = command.args(["parse", "-F", "json"]).arg(file.path()).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["total"], 3, "{report}");
+    assert_eq!(report["addresses"], 2, "{report}");
+}

@@ -12,6 +12,8 @@ use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::netfilter::frame;
 use super::reader::{Context, RecordFormat};
+use super::requests::WrittenFor;
+use super::timestamp::Stamp;
 use crate::ShortfallKind;
 use crate::model::plural;
 
@@ -43,16 +45,7 @@ impl LineLog for Asa {
         }) else {
             return ParsedLine::Foreign;
         };
-        // Another program may quote a message. A genuine one follows the time and the host directly.
-        let (stamp, rest) = frame::split(without_emblem(line));
-        let Some(between) = line.get(line.len() - rest.len()..at) else {
-            return ParsedLine::Foreign;
-        };
-        let is_zone = |word: &[u8]| word.len() <= 5 && word.iter().all(u8::is_ascii_uppercase);
-        let words = between.split(|b| b.is_ascii_whitespace() || *b == b':');
-        if words.filter(|word| !word.is_empty() && !is_zone(word)).count() > 1 {
-            return ParsedLine::Foreign;
-        }
+        let Some(stamp) = stamp(line, at) else { return ParsedLine::Foreign };
         let message = &line[at..];
         let colon = message.iter().position(|b| *b == b':').unwrap_or(message.len());
         let (tag, text) = message.split_at(colon);
@@ -81,13 +74,46 @@ impl LineLog for Asa {
         if way != b"inbound" {
             return ParsedLine::Broken;
         }
-        ends(connection).map_or(ParsedLine::Broken, |ends| Event::new(stamp, ends, None).parsed())
+        let Some(ends) = ends(connection) else { return ParsedLine::Broken };
+        let mut event = Event::new(stamp, ends, None);
+        // A log that the firewall sent to two hosts, and that was joined, has a connection twice.
+        if let Some(id) = number(Cursor(connection).word()) {
+            event.written_for = WrittenFor::Start(Some(id));
+        }
+        event.parsed()
     }
 
     fn may_be_cut(&self, line: &[u8]) -> bool {
         // The mapped address of the server follows, in parentheses.
         line.last().is_some_and(u8::is_ascii_digit)
     }
+}
+
+/// The time of a line whose message begins at `at`. `None` if something else stands before the message: another program
+/// may quote one. A genuine one follows the time and the host directly.
+fn stamp(line: &[u8], at: usize) -> Option<Stamp> {
+    let (stamp, rest) = frame::split(without_emblem(line));
+    let between = line.get(line.len() - rest.len()..at)?;
+    if has_one_word(between) {
+        return Some(stamp);
+    }
+    // A collector has put its time and the host before the firewall's own (`logging timestamp`).
+    let between = between.trim_ascii_start();
+    let host = Cursor(between).word();
+    let inner = between[host.len()..].trim_ascii_start();
+    let (own, between) = frame::split(inner.strip_prefix(b":").unwrap_or(inner));
+    if own == Stamp::None || !has_one_word(between) {
+        return None;
+    }
+    let has_no_year = matches!(stamp, Stamp::None | Stamp::Yearless(..));
+    Some(if has_no_year && !matches!(own, Stamp::Yearless(..)) { own } else { stamp })
+}
+
+/// Whether a text has no more than the name of a host, beside the short name of a time zone.
+fn has_one_word(text: &[u8]) -> bool {
+    let is_zone = |word: &[u8]| word.len() <= 5 && word.iter().all(u8::is_ascii_uppercase);
+    let words = text.split(|b| b.is_ascii_whitespace() || *b == b':');
+    words.filter(|word| !word.is_empty() && !is_zone(word)).count() <= 1
 }
 
 /// A connection event of FTD, `AccessControlRuleAction: Allow, SrcIP: …, Protocol: tcp, …`: 430002 at the beginning of a
@@ -129,7 +155,7 @@ fn ends(text: &[u8]) -> Option<Ends> {
         let colon = memchr::memchr(b':', word)?;
         let slash = memchr::memrchr(b'/', word)?;
         let port = word[slash + 1..].split(|b| *b == b'(').next()?;
-        Some((Host::address(word.get(colon + 1..slash)?)?, number(port)?))
+        Some((Host::address_or_name(word.get(colon + 1..slash)?)?, number(port)?))
     };
     let from = &text[memmem::find(text, b" for ")? + 5..];
     let to = &from[memmem::find(from, b" to ")? + 4..];
@@ -195,6 +221,10 @@ mod tests {
             "Nov 22 2026 10:58:42 fwsm1 : %FWSM-6-302013: ",
             "<166>:Nov 22 10:58:42.123 UTC: %ASA-session-6-302013: ",
             "<166>:Nov 22 10:58:42 CEST: asa1 : %ASA-session-6-302013: ",
+            "Nov 22 10:58:42 192.0.2.1 Nov 22 2026 10:58:42: %ASA-6-302013: ",
+            "Nov 22 10:58:42 192.0.2.1 Nov 22 2026 10:58:42 asa1 : %ASA-6-302013: ",
+            "Nov 22 10:58:42 192.0.2.1 :Nov 22 10:58:42 UTC: %ASA-6-302013: ",
+            "2026-11-22T10:58:42.123+01:00 gw1 <166>Nov 22 2026 10:58:42: %ASA-6-302013: ",
         ] {
             assert_eq!(
                 shown(&format!("{before}{BUILT}")),
@@ -208,6 +238,29 @@ mod tests {
         let ipv6 = "Nov 22 2026 10:58:42: %ASA-6-302013: Built inbound TCP connection 7 for \
             outside:2001:db8::7/40755 (2001:db8::7/40755) to dmz:2001:db8:77::1/80 (2001:db8:77::1/80)";
         assert_eq!(shown(ipv6), "2001:db8::7:40755 2001:db8:77::1:80");
+    }
+
+    #[test]
+    fn the_firewalls_own_time_counts_if_the_collectors_has_no_year() {
+        let stamp_of =
+            |before: &str| Asa.stamp(format!("{before}: %ASA-6-302013: {BUILT}").as_bytes());
+        let own = stamp_of("Nov 22 2026 10:58:42");
+        assert!(matches!(own, Stamp::Civil(..)));
+        assert_eq!(stamp_of("Nov 22 11:00:00 192.0.2.1 Nov 22 2026 10:58:42"), own);
+        let exact = stamp_of("2026-11-22T11:00:00Z 192.0.2.1");
+        assert_eq!(stamp_of("2026-11-22T11:00:00Z 192.0.2.1 Nov 22 2026 10:58:42"), exact);
+    }
+
+    #[test]
+    fn an_end_may_have_a_name() {
+        let named = format!("Nov 22 2026 10:58:42: %ASA-6-302013: {BUILT}")
+            .replace("198.51.100.7", "web-1");
+        let ParsedLine::Connection(event) = Asa.parse_line(named.as_bytes()) else {
+            panic!("{named}")
+        };
+        assert_eq!(event.ends.client, Host::Name("web-1".into()));
+        assert!(matches!(event.written_for, WrittenFor::Start(Some(76118))));
+        assert_eq!(event.ends.server_port, Some(443));
     }
 
     #[test]
