@@ -395,3 +395,28 @@ fn a_connection_of_an_asa_that_two_hosts_logged_counts_once() {
     assert_eq!(report["total"], 3, "{report}");
     assert_eq!(report["addresses"], 2, "{report}");
 }
+
+/// `ss -t` prints names unless it is given -n.
+#[test]
+fn socket_lists_with_names_of_services_count_and_with_names_of_hosts_say_what_to_do() {
+    let ss = "State  Recv-Q Send-Q    Local Address:Port   Peer Address:Port Process\n\
+              LISTEN 0      128             0.0.0.0:ssh       0.0.0.0:*\n\
+              ESTAB  0      0            192.0.2.77:ssh  198.51.100.7:40755\n\
+              ESTAB  0      0            192.0.2.77:ssh  198.51.100.8:40755\n\
+              ESTAB  0      0            192.0.2.77:40756 192.0.2.9:https\n";
+    let lsof = "COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\n\
+                sshd 7 root 3u IPv4 1 0t0 TCP *:ssh (LISTEN)\n\
+                sshd 9 root 4u IPv4 2 0t0 TCP 192.0.2.77:ssh->198.51.100.7:40755 (ESTABLISHED)\n";
+    let named = ss.replace("198.51.100.8", "web-8.example");
+    for (text, total, is_complete) in [(ss, 2, true), (lsof, 1, true), (&named, 1, false)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+        let output = command.args(["parse", "-F", "json"]).arg(file.path()).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["total"], total, "{text}{report}");
+        assert_eq!(report["complete"], is_complete, "{text}{report}");
+        let says_what_to_do = report["warnings"].to_string().contains("ss -tan");
+        assert_eq!(says_what_to_do, !is_complete, "{text}{report}");
+    }
+}

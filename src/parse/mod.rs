@@ -65,6 +65,7 @@ mod report;
 mod requests;
 mod runs;
 mod server_log;
+mod services;
 mod sessions;
 mod sock_state;
 mod socket_list;

@@ -12,7 +12,7 @@ use super::host::{Ends, Host};
 use super::input::{Input, common_name};
 use super::line_log::{self, Event, LineLog, ParsedLine};
 use super::reader::{Context, RecordFormat};
-use super::tcpdump::services;
+use super::services;
 use super::timestamp::Stamp;
 
 /// sysdig's text.

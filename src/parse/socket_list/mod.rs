@@ -253,6 +253,12 @@ fn warn_of_open_sockets(name: &str, cx: &mut Context<'_>) {
 fn report_file(file: &mut File, input: &Input, cx: &mut Context<'_>) {
     let name = input.name();
     cx.status.record_unreadable_lines(name, file.broken);
+    if file.broken > 0 {
+        cx.status.warn(format!(
+            "{name}: if the list has names in place of addresses or ports, make it with numbers (ss -tan, netstat -tan, \
+             lsof -nP -iTCP)"
+        ));
+    }
     file.gaps.report(name, cx.status);
     cx.status.record_shortfall(
         ShortfallKind::UnreadInput,

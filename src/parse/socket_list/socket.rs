@@ -1,7 +1,7 @@
 //! The parts of a list of sockets: states, ends, and what a line is.
 
-use crate::parse::digits::number;
 use crate::parse::host::{Ends, Host};
+use crate::parse::services;
 
 /// The states of ss, netstat and the BSDs, each with the rank that `Entry` gives it; `None`: no
 /// connection.
@@ -78,7 +78,7 @@ pub(super) struct End {
     pub port: Option<u16>,
 }
 
-/// Reads `192.0.2.1:22`, `[2001:db8::1]:22`, `*:*`, `0.0.0.0%eth0:68`, and with a point before the
+/// Reads `192.0.2.1:22`, `192.0.2.1:ssh`, `[2001:db8::1]:22`, `*:*`, `0.0.0.0%eth0:68`, and with a point before the
 /// port as the BSDs print it. `None`: it cannot be read.
 pub(super) fn end(word: &[u8]) -> Option<End> {
     let mark = match memchr::memrchr(b':', word) {
@@ -91,7 +91,7 @@ pub(super) fn end(word: &[u8]) -> Option<End> {
     }
     let port = match port {
         b"*" => None,
-        port => Some(number(port)?),
+        port => Some(services::port(port)?),
     };
     // The interface may stand within the brackets or behind them.
     let host = match host.split(|b| *b == b'%').next().unwrap_or(host) {

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, FinderRev};
 
-use super::services;
 use crate::parse::deduplicate;
 use crate::parse::host::{Ends, Host};
+use crate::parse::services;
 
 pub(super) static ARROW: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b" > "));
 

@@ -5,7 +5,6 @@ mod head;
 pub(super) mod line;
 mod packets;
 mod prefix;
-pub(super) mod services;
 mod tunnel;
 
 use memchr::memmem;

@@ -15,7 +15,7 @@ use crate::parse::host::{Ends, Host};
 use crate::parse::input::Input;
 use crate::parse::line_log::{self, LineLog, ParsedLine};
 use crate::parse::reader::{Context, RecordFormat};
-use crate::parse::tcpdump::services;
+use crate::parse::services;
 use crate::parse::timestamp::{SECOND, Stamp};
 
 /// The text of tshark.

@@ -1,4 +1,4 @@
-//! Names of services, as tcpdump prints them in place of ports.
+//! Names of services, as tcpdump and ss print them in place of ports unless they are given `-n`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -97,7 +97,7 @@ static NAMES: LazyLock<HashMap<String, u16>> = LazyLock::new(|| {
 });
 
 /// The port, from its number or its name.
-pub(crate) fn port(text: &[u8]) -> Option<u16> {
+pub(super) fn port(text: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(text).ok()?;
     if text.starts_with(|c: char| c.is_ascii_digit())
         && let Ok(port) = text.parse()
