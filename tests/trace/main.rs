@@ -21,6 +21,7 @@ mod events;
 mod exit_status;
 mod filters;
 mod forking;
+mod interrupted_waits;
 mod io_uring;
 mod job_control;
 mod other_privileges;

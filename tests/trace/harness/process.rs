@@ -242,3 +242,12 @@ impl Drop for Session {
         release(self.pid);
     }
 }
+
+/// Does something when a test ends, well or not.
+pub struct OnDrop<F: Fn()>(pub F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
