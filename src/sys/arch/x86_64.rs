@@ -69,10 +69,12 @@ const WAITING_CALLS: [libc::c_long; 11] = [
 /// The same calls of 32-bit programs: read, rt_sigtimedwait and its successor, epoll_wait, epoll_pwait and its successor,
 /// accept4, recvfrom, recvmsg and semtimedop, by arch/x86/entry/syscalls/syscall_32.tbl.
 const WAITING_CALLS_32: [u64; 10] = [3, 177, 421, 256, 319, 441, 364, 371, 372, 420];
-/// socketcall(2), of which accept, recv, recvfrom, recvmsg and accept4 wait.
-const SOCKETCALL_32: (u64, [u64; 5]) = (102, [5, 10, 12, 17, 18]);
-/// ipc(2), of which semop and semtimedop wait.
-const IPC_32: (u64, [u64; 2]) = (117, [1, 4]);
+/// socketcall(2), and those of its calls that wait: accept, recv, recvfrom, recvmsg and accept4.
+const SOCKETCALL_32: u64 = 102;
+const WAITING_SOCKETCALLS: [u64; 5] = [5, 10, 12, 17, 18];
+/// ipc(2), and those of its calls that wait: semop and semtimedop.
+const IPC_32: u64 = 117;
+const WAITING_IPC: [u64; 2] = [1, 4];
 
 /// The general registers of a stopped tracee, in the 64-bit layout for 32-bit tracees too.
 #[derive(Clone, Copy, Debug)]
@@ -119,18 +121,19 @@ impl Registers {
     /// Whether a call of [`WAITING_CALLS`] has ended with EINTR, and nothing has run since. A handler that starts there
     /// has another result: its argument.
     fn is_interrupted_wait(&self, tid: Tid) -> io::Result<bool> {
-        let r = &self.0;
         let number = self.number();
-        if r.cs != CODE_SEGMENT_32 {
-            return Ok(r.rax as i64 == -EINTR
+        if self.0.cs != CODE_SEGMENT_32 {
+            return Ok(self.0.rax as i64 == -EINTR
                 && WAITING_CALLS.iter().any(|call| *call as u64 == number)
                 && self.is_directly_after_call(tid)?);
         }
-        let waits_as = |(call, kinds): (u64, &[u64])| number == call && kinds.contains(&r.rbx);
-        Ok(i64::from(r.rax as i32) == -EINTR
-            && (WAITING_CALLS_32.contains(&number)
-                || waits_as((SOCKETCALL_32.0, &SOCKETCALL_32.1))
-                || waits_as((IPC_32.0, &IPC_32.1))))
+        let kind = self.argument(0, Arch::Compat);
+        let waits = match number {
+            SOCKETCALL_32 => WAITING_SOCKETCALLS.contains(&kind),
+            IPC_32 => WAITING_IPC.contains(&kind),
+            _ => WAITING_CALLS_32.contains(&number),
+        };
+        Ok(waits && i64::from(self.0.rax as i32) == -EINTR)
     }
 
     /// Returns the result of a successful call; `None` for an error. At the entry of a call the
