@@ -204,6 +204,19 @@ fn conntrack_xml_counts_the_same_however_it_is_laid_out() {
     }
 }
 
+/// The report of files with these texts.
+fn report_of(texts: &[&str], options: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    command.args(["parse", "-F", "json"]).args(options);
+    for (n, text) in texts.iter().enumerate() {
+        let file = folder.path().join(n.to_string());
+        std::fs::write(&file, text).unwrap();
+        command.arg(file);
+    }
+    serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+}
+
 /// What `conntrack -E --state ESTABLISHED` and the like select.
 #[test]
 fn conntrack_events_without_the_beginnings_of_flows_count_each_flow_once() {
@@ -231,11 +244,7 @@ fn conntrack_events_without_the_beginnings_of_flows_count_each_flow_once() {
         (destroyed(7) + &unanswered, &["--established"], 1, "only the ends"),
         (begun + &met, &[], 1, "1 flow is left out: the first packet"),
     ] {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-        let output = command.args(["parse", "-F", "json"]).args(options).arg(file.path()).output();
-        let report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        let report = report_of(&[&text], options);
         let notes = report["warnings"].to_string();
         assert!(report["total"] == total && notes.contains(note), "{text}{options:?} {report}");
     }
@@ -264,12 +273,8 @@ fn outputs_in_different_forms_in_one_file_all_count() {
         [&csv.to_owned(), &line.to_owned()],
         [&csv.to_owned(), &format!("{header}{line}")],
     ] {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), texts.map(String::as_str).concat()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-        let output = command.args(["parse", "-F", "json", "--tz", "UTC", "--date", "2026-11-22"]);
-        let output = output.arg(file.path()).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = texts.map(String::as_str).concat();
+        let report = report_of(&[&text], &["--tz", "UTC", "--date", "2026-11-22"]);
         assert!(report["total"] == 2 && report["complete"] == true, "{texts:?} {report}");
     }
 }
@@ -349,22 +354,14 @@ fn a_connection_that_conn_long_has_again_counts_once() {
     let ended = header("conn") + &row(1, 9000) + &row(3, 1);
     let objects = object(1, "conn_long") + &object(1, "conn_long") + &object(2, "conn");
     for (texts, total) in [
-        (vec![&long], 2),
-        (vec![&long, &ended], 3),
-        (vec![&ended, &long], 3),
-        (vec![&ended], 2),
-        (vec![&objects], 2),
+        (vec![&*long], 2),
+        (vec![&*long, &*ended], 3),
+        (vec![&*ended, &*long], 3),
+        (vec![&*ended], 2),
+        (vec![&*objects], 2),
     ] {
         for options in [&[][..], &["--by", "ip,duration"]] {
-            let folder = tempfile::tempdir().unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-            command.args(["parse", "-F", "json"]).args(options);
-            for (n, text) in texts.iter().enumerate() {
-                let file = folder.path().join(n.to_string());
-                std::fs::write(&file, text).unwrap();
-                command.arg(file);
-            }
-            let report: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+            let report = report_of(&texts, options);
             assert!(report["total"] == total, "{texts:?} {options:?} {report}");
         }
     }
@@ -387,11 +384,7 @@ fn a_connection_of_an_asa_that_two_hosts_logged_counts_once() {
         line(own, 2, "198.51.100.8"),
         line(own, 1, "198.51.100.7"),
     ];
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text.concat()).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-    let output = command.args(["parse", "-F", "json"]).arg(file.path()).output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = report_of(&[&text.concat()], &[]);
     assert_eq!(report["total"], 3, "{report}");
     assert_eq!(report["addresses"], 2, "{report}");
 }
@@ -409,11 +402,7 @@ fn socket_lists_with_names_of_services_count_and_with_names_of_hosts_say_what_to
                 sshd 9 root 4u IPv4 2 0t0 TCP 192.0.2.77:ssh->198.51.100.7:40755 (ESTABLISHED)\n";
     let named = ss.replace("198.51.100.8", "web-8.example");
     for (text, total, is_complete) in [(ss, 2, true), (lsof, 1, true), (&named, 1, false)] {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-        let output = command.args(["parse", "-F", "json"]).arg(file.path()).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = report_of(&[text], &[]);
         assert_eq!(report["total"], total, "{text}{report}");
         assert_eq!(report["complete"], is_complete, "{text}{report}");
         let says_what_to_do = report["warnings"].to_string().contains("ss -tan");
