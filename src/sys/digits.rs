@@ -1,10 +1,10 @@
 //! Finds ASCII digits, small bytes and ends of lines, and compares bytes, up to 64 at once, with vector instructions.
 
-pub(crate) use super::arch::{at_most, digits, line_ends, shared};
+pub(crate) use super::arch::{at_most, digits, hex_digits_and, line_ends, shared};
 
 #[cfg(test)]
 mod tests {
-    use super::{at_most, digits, line_ends, shared};
+    use super::{at_most, digits, hex_digits_and, line_ends, shared};
 
     #[test]
     fn every_byte_at_every_place() {
@@ -16,6 +16,23 @@ mod tests {
                     let rest = if rest == b'5' { !0 } else { 0 } & !(1 << at);
                     let want = rest | u64::from(byte.is_ascii_digit()) << at;
                     assert_eq!(digits(&bytes), want, "{byte} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_and_a_byte_are_found_at_every_place() {
+        for at in 0..64 {
+            for byte in 0..=u8::MAX {
+                for rest in [b'x', b'f'] {
+                    let mut bytes = [rest; 64];
+                    bytes[at] = byte;
+                    let rest = if rest == b'f' { !0 } else { 0 } & !(1 << at);
+                    let want = rest | u64::from(byte.is_ascii_hexdigit()) << at;
+                    let (digits, colons) = hex_digits_and(&bytes, b':');
+                    assert_eq!(digits, want, "{byte} at {at}");
+                    assert_eq!(colons, u64::from(byte == b':') << at, "{byte} at {at}");
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Reads the parts that several forms of lines share: addresses, flags, the time that a call took.
 
-use super::ipv6::ipv6;
+use super::ipv6;
 use super::recent::Family;
 use super::window::{Place, Window};
 use crate::parse::host::Address;
@@ -94,14 +94,10 @@ fn address6(w: &mut Window<'_>) -> Option<Parts> {
     let ip = match mapped(w) {
         Some(ip) => Address::V4(ip),
         None => {
-            // The longest address has 45 bytes.
-            let text = w.bytes.get(from..from + 50)?;
-            let (ip, length) = match ipv6(text) {
-                Some((ip, length)) if text.get(length) == Some(&b'"') => (ip, length),
-                _ => {
-                    let text = &text[..memchr::memchr(b'"', text)?];
-                    (std::str::from_utf8(text).ok()?.parse().ok()?, text.len())
-                }
+            let text = w.bytes.get(from - ipv6::BEFORE..)?.first_chunk()?;
+            let (ip, length) = match ipv6::ipv6(text) {
+                Some((ip, length)) if w.bytes.get(from + length) == Some(&b'"') => (ip, length),
+                _ => ipv6::quoted(w.bytes.get(from..)?)?,
             };
             w.at = from + length;
             Address::of_v6(ip)

@@ -246,6 +246,28 @@ pub(crate) fn digits<const N: usize>(bytes: &[u8; N]) -> u64 {
     bits(masks)
 }
 
+/// Returns which of at most 64 bytes are hexadecimal digits, and which are `byte`; the first byte is the lowest bit. `N`
+/// is a multiple of 16.
+#[inline(always)]
+pub(crate) fn hex_digits_and<const N: usize>(bytes: &[u8; N], byte: u8) -> (u64, u64) {
+    use std::arch::aarch64::{vceqq_u8, vcltq_u8, vdupq_n_u8, vld1q_u8, vorrq_u8, vsubq_u8};
+    const { assert!(N <= 64 && N.is_multiple_of(16)) };
+    // SAFETY: every AArch64 that runs Linux has NEON, and each load reads 16 bytes of `bytes`.
+    let (digits, same) = unsafe {
+        let (mut digits, mut same) = ([vdupq_n_u8(0); 4], [vdupq_n_u8(0); 4]);
+        for (n, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            let bytes = vld1q_u8(sixteen.as_ptr());
+            let numbers = vsubq_u8(bytes, vdupq_n_u8(b'0'));
+            let letters = vsubq_u8(vorrq_u8(bytes, vdupq_n_u8(0x20)), vdupq_n_u8(b'a'));
+            digits[n] =
+                vorrq_u8(vcltq_u8(numbers, vdupq_n_u8(10)), vcltq_u8(letters, vdupq_n_u8(6)));
+            same[n] = vceqq_u8(bytes, vdupq_n_u8(byte));
+        }
+        (digits, same)
+    };
+    (bits(digits), bits(same))
+}
+
 /// Returns how many bytes `a` and `b` begin with that are the same.
 #[inline(always)]
 pub(crate) fn shared<const N: usize>(a: &[u8; N], b: &[u8; N]) -> usize {

@@ -35,8 +35,8 @@ compile_error!(
 pub(crate) use this::sampled_values;
 pub(crate) use this::{
     AUDIT_ARCHES, CALLS, HAS_MIXED_CALLS, RED_ZONE_BYTES, Registers, SAMPLED_REGISTERS,
-    SAMPLES_TELL_LISTENER, at_most, digits, fail_call, line_ends, registers, sampled_call,
-    set_registers, shared, wait_again,
+    SAMPLES_TELL_LISTENER, at_most, digits, fail_call, hex_digits_and, line_ends, registers,
+    sampled_call, set_registers, shared, wait_again,
 };
 
 #[cfg(test)]

@@ -263,6 +263,37 @@ pub(crate) fn digits<const N: usize>(bytes: &[u8; N]) -> u64 {
     digits
 }
 
+/// Returns which of at most 64 bytes are hexadecimal digits, and which are `byte`; the first byte is the lowest bit. `N`
+/// is a multiple of 16.
+#[inline(always)]
+pub(crate) fn hex_digits_and<const N: usize>(bytes: &[u8; N], byte: u8) -> (u64, u64) {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8, _mm_sub_epi8,
+    };
+    const { assert!(N <= 64 && N.is_multiple_of(16)) };
+    let (mut digits, mut same) = (0, 0);
+    for (n, sixteen) in bytes.as_chunks::<16>().0.iter().enumerate() {
+        // SAFETY: every x86-64 has SSE2, and the load reads these 16 bytes, aligned or not.
+        let (digit, is_byte) = unsafe {
+            let bytes = _mm_loadu_si128(sixteen.as_ptr().cast::<__m128i>());
+            // Maps '0' to '9', and 'a' to 'f' of either case, to the smallest signed bytes.
+            let numbers = _mm_sub_epi8(bytes, _mm_set1_epi8((b'0' ^ 0x80) as i8));
+            let lower = _mm_or_si128(bytes, _mm_set1_epi8(0x20));
+            let letters = _mm_sub_epi8(lower, _mm_set1_epi8((b'a' ^ 0x80) as i8));
+            let digit = _mm_or_si128(
+                _mm_cmpgt_epi8(_mm_set1_epi8(i8::MIN + 10), numbers),
+                _mm_cmpgt_epi8(_mm_set1_epi8(i8::MIN + 6), letters),
+            );
+            let is_byte = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
+            (_mm_movemask_epi8(digit), _mm_movemask_epi8(is_byte))
+        };
+        digits |= u64::from(digit as u16) << (16 * n);
+        same |= u64::from(is_byte as u16) << (16 * n);
+    }
+    (digits, same)
+}
+
 /// Returns how many bytes `a` and `b` begin with that are the same.
 #[inline(always)]
 pub(crate) fn shared<const N: usize>(a: &[u8; N], b: &[u8; N]) -> usize {
