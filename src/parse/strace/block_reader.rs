@@ -143,6 +143,9 @@ impl BlockReader<'_> {
         let at = u32::try_from(start).unwrap_or(u32::MAX);
         let end = lines::end(rest);
         let line = &rest[..end];
+        if line::is_stack_frame(line) {
+            return end + 1;
+        }
         if line.ends_with(b"]") && losses::repeated_message(line).is_some() {
             self.line_of_other_program(text, start, line);
             return end + 1;
@@ -161,7 +164,7 @@ impl BlockReader<'_> {
             self.any_line(&joined, at, state);
             return length;
         }
-        if !line::is_stack_frame(line) && !self.any_line(line, at, state) {
+        if !self.any_line(line, at, state) {
             self.line_of_other_program(text, start, line);
         }
         end + 1

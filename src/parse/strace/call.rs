@@ -460,7 +460,7 @@ fn is_transport(text: &[u8]) -> bool {
 }
 
 /// Whether the flags of a clone have CLONE_FILES.
-fn shares(arguments: &[u8]) -> bool {
+pub(super) fn shares(arguments: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"CLONE_FILES"));
     static NUMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"flags=0x"));
     let has_flag = |at: usize| {

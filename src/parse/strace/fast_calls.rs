@@ -1,8 +1,8 @@
 //! The forms of lines that many logs have beside those of [`fast_path`](super::fast_path): calls that show the address of
-//! a descriptor, accepts that do not ask for it, ends of threads, signals.
+//! a descriptor, accepts that do not ask for it, beginnings and ends of threads and processes, signals.
 
 use super::accepted::LinePart;
-use super::call::{Call, Name, Returned};
+use super::call::{Call, Name, Returned, shares};
 use super::fields::{self, address_end, flags, spent};
 use super::rescue;
 use super::sockaddr::{End, Shown};
@@ -23,6 +23,8 @@ pub(super) struct RareFact {
     name: Name,
     /// The first argument; -1 if this part of the line has none.
     fd: i32,
+    /// clone: the child shares the descriptors.
+    shares: bool,
     returned: Returned,
     shown: Option<(Address, u16)>,
     /// The bytes of the line with its line feed.
@@ -32,7 +34,8 @@ pub(super) struct RareFact {
 impl RareFact {
     fn new(pid: u32, stamp: Stamp, part: LinePart, name: Name) -> RareFact {
         let returned = Returned::Pending;
-        RareFact { pid, stamp, spent: 0, part, name, fd: -1, returned, shown: None, length: 0 }
+        let (fd, shares, shown, length) = (-1, false, None, 0);
+        RareFact { pid, stamp, spent: 0, part, name, fd, shares, returned, shown, length }
     }
 
     /// Whether the call failed.
@@ -57,7 +60,8 @@ impl RareFact {
             None if self.is_accept() => Shown::Hidden,
             None => Shown::Absent,
         };
-        Call { fd: self.fd, returned: self.returned, shown, ..Call::new(self.name) }
+        let (fd, shares, returned) = (self.fd, self.shares, self.returned);
+        Call { fd, shares, returned, shown, ..Call::new(self.name) }
     }
 }
 
@@ -157,6 +161,62 @@ pub(super) fn resumed_close(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Resumed, Name::Close);
     Some(RareFact { returned: Returned::Value(0), length: w.at, ..fact })
+}
+
+/// Reads a clone or clone3 from its first argument on, or its first half:
+/// `child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD, child_tidptr=0x7f2b2c0a1a10) = 2084`.
+#[inline(never)]
+pub(super) fn clone(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
+    let from = w.at;
+    plain_arguments(&mut w)?;
+    let arguments = w.bytes.get(from..w.at)?;
+    let fact = RareFact::new(pid, stamp, LinePart::Entry, Name::Clone);
+    let fact = RareFact { shares: shares(arguments), ..fact };
+    if arguments.ends_with(b" ") {
+        w.eat(b"<unfinished ...>")?;
+        w.end()?;
+        return Some(RareFact { length: w.at, ..fact });
+    }
+    child(w, RareFact { part: LinePart::Whole, ..fact })
+}
+
+/// Reads `, child_tidptr=0x7f2b2c0a1a10) = 2084` behind `<... clone resumed>`.
+#[inline(never)]
+pub(super) fn resumed_clone(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
+    plain_arguments(&mut w)?;
+    child(w, RareFact::new(pid, stamp, LinePart::Resumed, Name::Clone))
+}
+
+/// Reads the result of a clone, `) = 2084`.
+fn child(mut w: Window<'_>, fact: RareFact) -> Option<RareFact> {
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= ")?;
+    w.mark::<16>()?;
+    let returned = Returned::Value(w.number()?.0 as i32);
+    let spent = spent(&mut w)?;
+    w.end()?;
+    Some(RareFact { returned, spent, length: w.at, ..fact })
+}
+
+/// Steps over arguments that are numbers, flags and structures of them.
+fn plain_arguments(w: &mut Window<'_>) -> Option<()> {
+    const PLAIN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 0x80 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'_' | b'|' | b'=' | b',' | b' ' | b'{' | b'}' | b'[' | b']' | b'>'
+                );
+            byte += 1;
+        }
+        table
+    };
+    let here = w.bytes.get(w.at..)?;
+    w.at += here.iter().position(|byte| !PLAIN[usize::from(*byte)])?;
+    Some(())
 }
 
 /// `+++ exited with 0 +++`.

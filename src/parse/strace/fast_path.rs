@@ -74,6 +74,9 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
         b'g' if w.eat(b"getpeername(").is_some() => {
             fast_calls::address(w, pid, stamp, Name::GetPeerName).map(Line::Fact)
         }
+        b'c' if w.eat(b"clone(").is_some() || w.eat(b"clone3(").is_some() => {
+            fast_calls::clone(w, pid, stamp).map(Line::Fact)
+        }
         b'+' => fast_calls::exit(w, pid, stamp).map(Line::Fact),
         b'-' => fast_calls::is_signal(&w).then_some(Line::Other(stamp)),
         _ => other(&w, b'(', stamp, meanings),
@@ -89,6 +92,9 @@ fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -
     }
     if w.eat(b"close resumed>").is_some() {
         return fast_calls::resumed_close(w, pid, stamp).map(Line::Fact);
+    }
+    if w.eat(b"clone resumed>").is_some() || w.eat(b"clone3 resumed>").is_some() {
+        return fast_calls::resumed_clone(w, pid, stamp).map(Line::Fact);
     }
     other(&w, b' ', stamp, meanings)
 }

@@ -57,8 +57,11 @@ const TIMES: [&str; 8] = [
     "1795344802.927766 (+   123.315166) ",
 ];
 
+/// What fork(3) passes to clone(2).
+const FORK: &str = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD";
+
 /// Lines that the fast path reads, without process and time.
-fn usual_calls() -> [String; 21] {
+fn usual_calls() -> [String; 27] {
     let v4 =
         "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
     let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
@@ -84,6 +87,12 @@ fn usual_calls() -> [String; 21] {
         "close(4 <unfinished ...>".to_owned(),
         "<... close resumed>)                    = 0".to_owned(),
         "<... close resumed> )                   = 0 <0.000019>".to_owned(),
+        format!("clone({FORK}, child_tidptr=0x7f2b2c0a1a10) = 2084"),
+        format!("clone({FORK} <unfinished ...>"),
+        "<... clone resumed>, child_tidptr=0x7f2b2c0a1a10) = 2084 <0.000210>".to_owned(),
+        "clone(child_stack=0x7f1, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD, parent_tid=[31], tls=0x7f2) = 31".to_owned(),
+        "clone3({flags=CLONE_VM|CLONE_FILES|CLONE_THREAD, exit_signal=0} => {parent_tid=[31]}, 88) = 31".to_owned(),
+        "<... clone3 resumed> => {parent_tid=[0]}, 88) = 31".to_owned(),
         "+++ exited with 0 +++".to_owned(),
         "--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=7, si_uid=0, si_status=0} ---"
             .to_owned(),
