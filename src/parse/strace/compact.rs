@@ -2,14 +2,13 @@
 
 use super::accepted::Accepted;
 use super::call::{Call, Returned};
+use super::descriptors::Descriptors;
+use super::number_map::NumberMap;
 use super::recent::{RECENT_LOCALS, Recent};
 use super::sockaddr::End;
 use crate::parse::coalesce::Local;
 use crate::parse::host::Address;
 use crate::parse::timestamp::Stamp;
-
-/// Descriptors below this number are remembered.
-const FDS: usize = 1024;
 
 /// A connection with the requested fields only, in as little memory as possible: millions of them pass
 /// through the cache.
@@ -18,7 +17,7 @@ pub(crate) struct CompactAccept<Ip> {
     /// Its address.
     pub ip: Ip,
     /// Its local end: an index into [`Briefs::locals`].
-    pub local: u8,
+    pub local: u16,
     /// The kind of its time: an index into the kinds of the block.
     kind: u8,
     /// The nanoseconds of its time.
@@ -29,7 +28,7 @@ pub(crate) struct CompactAccept<Ip> {
 const MAX_KINDS: usize = 255;
 
 /// The source of the local address of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LocalSource {
     /// Not requested.
     Unwanted,
@@ -47,7 +46,10 @@ pub enum LocalSource {
 }
 
 /// Maximum number of sources. Connections with another source become facts.
-const MAX_SOURCES: usize = 255;
+const MAX_SOURCES: usize = 4096;
+
+/// The threads and descriptors whose source is found without searching.
+const NEAR: usize = 256;
 
 /// The source of the last line of a thread and descriptor.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,13 +59,13 @@ struct NearSource {
     /// Whether the listener has the annotation that is in [`Recent`].
     is_annotated: bool,
     /// Its place, from 1; 0: none.
-    source: u8,
+    source: u16,
 }
 
 impl NearSource {
     /// The place of the source of `accepted`, from 1; 0: not known.
     #[inline(always)]
-    fn of(&self, accepted: &Accepted) -> u8 {
+    fn of(&self, accepted: &Accepted) -> u16 {
         let is_same = (self.pid, self.fd, self.is_annotated)
             == (accepted.pid, accepted.listener, accepted.has_annotation());
         if is_same { self.source } else { 0 }
@@ -86,17 +88,19 @@ pub struct Briefs {
     kinds: Vec<Stamp>,
     /// The kind of the last one.
     kind: u8,
-    /// The new descriptors, a bit each.
-    fds: [u64; FDS / 64],
-    /// The descriptors that were closed, a bit each.
-    closed: [u64; FDS / 64],
+    /// The new descriptors.
+    fds: Descriptors,
+    /// The descriptors that were closed.
+    closed: Descriptors,
     /// Descriptors that were known when the block before was taken: their end must be a fact.
-    pub known: [u64; FDS / 64],
+    pub(super) known: Descriptors,
     /// The sources, and how many connections each has.
     sources: Vec<(LocalSource, u32)>,
-    near: [NearSource; 32],
+    /// The places of the sources.
+    places: NumberMap<LocalSource, u16>,
+    near: Vec<NearSource>,
     /// By the annotations in [`Recent`].
-    annotated: [u8; RECENT_LOCALS],
+    annotated: [u16; RECENT_LOCALS],
     /// Texts of the lines before.
     pub recent: Recent,
 }
@@ -105,8 +109,7 @@ impl Briefs {
     /// Takes one; false: it must become a fact. `line` is where it was read.
     #[inline(always)]
     pub fn take(&mut self, accepted: Accepted, stamp: Stamp, line: &[u8]) -> bool {
-        let fd = accepted.fd as usize;
-        if !self.requested || fd >= FDS {
+        if !self.requested {
             return false;
         }
         let mut local = 0;
@@ -114,7 +117,7 @@ impl Briefs {
             let known = match accepted.known_local {
                 Some(n) => self.annotated[usize::from(n)],
                 None if accepted.has_new_annotation() => 0,
-                None => self.near[near(&accepted)].of(&accepted),
+                None => self.near.get(near(&accepted)).map_or(0, |near| near.of(&accepted)),
             };
             local = match known {
                 0 => match self.find_source(accepted, line) {
@@ -124,14 +127,13 @@ impl Briefs {
                 n => n - 1,
             };
         }
-        self.add(fd, accepted.ip, local, stamp)
+        self.add(accepted.fd as i32, accepted.ip, local, stamp)
     }
 
     /// Takes a call of accept that gave a connection from `peer`; false: it must stay a fact.
     pub(super) fn take_call(&mut self, pid: u32, call: &Call, peer: End, stamp: Stamp) -> bool {
         let Returned::Value(fd) = call.returned else { return false };
-        let fd = usize::try_from(fd).unwrap_or(FDS);
-        if !self.requested || fd >= FDS {
+        if !self.requested || !Descriptors::can_hold(fd) {
             return false;
         }
         let local = if self.want_local { self.source(pid, call) } else { Some(0) };
@@ -139,17 +141,19 @@ impl Briefs {
         self.add(fd, Address::from(peer.ip), local, stamp)
     }
 
-    /// Adds one; false: its time is of one kind too many.
+    /// Adds one; false: its time is of one kind too many, or its descriptor is no usual number.
     #[inline(always)]
-    fn add(&mut self, fd: usize, ip: Address, local: u8, stamp: Stamp) -> bool {
+    fn add(&mut self, fd: i32, ip: Address, local: u16, stamp: Stamp) -> bool {
         let (kind, ns) = stamp.split();
         if self.kinds.get(usize::from(self.kind)) != Some(&kind) && !self.find_kind(kind) {
+            return false;
+        }
+        if !self.fds.add(fd) {
             return false;
         }
         if self.want_local {
             self.sources[usize::from(local)].1 += 1;
         }
-        self.fds[fd / 64] |= 1 << (fd % 64);
         let kind = self.kind;
         match ip {
             Address::V4(ip) => self.v4.push(CompactAccept { ip, local, kind, ns }),
@@ -174,7 +178,7 @@ impl Briefs {
     }
 
     #[inline(never)]
-    fn find_source(&mut self, accepted: Accepted, line: &[u8]) -> Option<u8> {
+    fn find_source(&mut self, accepted: Accepted, line: &[u8]) -> Option<u16> {
         let source = self.source(accepted.pid, &accepted.call(line))?;
         match accepted.known_local {
             Some(n) => self.annotated[usize::from(n)] = source + 1,
@@ -182,6 +186,7 @@ impl Briefs {
             None => {
                 let (pid, fd) = (accepted.pid, accepted.listener);
                 let is_annotated = accepted.has_annotation();
+                self.near.resize(NEAR, NearSource::default());
                 self.near[near(&accepted)] =
                     NearSource { pid, fd, is_annotated, source: source + 1 };
             }
@@ -190,22 +195,20 @@ impl Briefs {
     }
 
     /// The place of the source of a call's local end. `None`: it cannot be one.
-    fn source(&mut self, pid: u32, call: &Call) -> Option<u8> {
+    fn source(&mut self, pid: u32, call: &Call) -> Option<u16> {
         let source = match call.local {
             Some(local) => LocalSource::Known(local),
-            // The facts of the block may tell of other descriptors.
-            None if !(0..FDS as i32).contains(&call.fd) => return None,
+            None if !Descriptors::can_hold(call.fd) => return None,
             None => LocalSource::Listener { pid, fd: call.fd, inode: call.inode },
         };
-        let known = self.sources.iter().position(|(known, _)| *known == source);
-        let place = known.unwrap_or(self.sources.len());
-        if place >= MAX_SOURCES {
-            return None;
+        if let Some(place) = self.places.get(&source) {
+            return Some(*place);
         }
-        if known.is_none() {
-            self.sources.push((source, 0));
-        }
-        Some(place as u8)
+        let place =
+            u16::try_from(self.sources.len()).ok().filter(|_| self.sources.len() < MAX_SOURCES)?;
+        self.sources.push((source, 0));
+        self.places.insert(source, place);
+        Some(place)
     }
 
     /// Remembers the texts of a line that are not known from those before.
@@ -217,7 +220,7 @@ impl Briefs {
         if accepted.has_new_annotation() {
             let [listener, result] = accepted.annotations.map(|text| text.of(line));
             if self.recent.learn_listener(listener) {
-                self.near = [NearSource::default(); 32];
+                self.near.clear();
             }
             if let Some(n) = self.recent.learn_local(result) {
                 self.annotated[n] = 0;
@@ -228,27 +231,22 @@ impl Briefs {
     /// Takes the end of a descriptor; false: it must become a fact.
     #[inline]
     pub fn close(&mut self, fd: i32) -> bool {
-        let fd = usize::try_from(fd).unwrap_or(FDS);
-        if !self.requested || fd >= FDS || self.known[fd / 64] >> (fd % 64) & 1 == 1 {
-            return false;
-        }
-        self.closed[fd / 64] |= 1 << (fd % 64);
-        true
+        self.requested && !self.known.may_contain(fd) && self.closed.add(fd)
     }
 
-    /// Whether any descriptor that is new is one that `may_be_known`.
-    pub fn any_new(&self, may_be_known: impl FnMut(i32) -> bool) -> bool {
-        any(&self.fds, may_be_known)
+    /// Whether any of these descriptors is new.
+    pub(super) fn any_new(&self, descriptors: &Descriptors) -> bool {
+        self.fds.meets(descriptors)
     }
 
-    /// Whether any descriptor that was closed is one that `may_be_known`.
-    pub fn any_closed(&self, may_be_known: impl FnMut(i32) -> bool) -> bool {
-        any(&self.closed, may_be_known)
+    /// Whether any of these descriptors was closed.
+    pub(super) fn any_closed(&self, descriptors: &Descriptors) -> bool {
+        self.closed.meets(descriptors)
     }
 
     /// Whether no line of the block came here.
     pub fn is_empty(&self) -> bool {
-        !self.has_accepts() && self.closed == [0; FDS / 64]
+        !self.has_accepts() && self.closed.is_empty()
     }
 
     /// Whether a connection came here.
@@ -284,12 +282,13 @@ impl Briefs {
         self.kinds.clear();
         self.locals.clear();
         self.sources.clear();
+        self.places.clear();
         if !self.want_local {
             self.sources.push((LocalSource::Unwanted, 0));
         }
-        self.fds = [0; FDS / 64];
-        self.closed = [0; FDS / 64];
-        self.near = [NearSource::default(); 32];
+        self.fds.clear();
+        self.closed.clear();
+        self.near.clear();
         self.annotated = [0; RECENT_LOCALS];
     }
 }
@@ -297,10 +296,5 @@ impl Briefs {
 /// Where the source of such a connection is kept.
 #[inline]
 fn near(accepted: &Accepted) -> usize {
-    (accepted.pid ^ (accepted.listener as u32) << 2) as usize % 32
-}
-
-/// Whether any of the descriptors is one that `may_be_known`.
-fn any(fds: &[u64; FDS / 64], mut may_be_known: impl FnMut(i32) -> bool) -> bool {
-    (0..FDS).any(|fd| fds[fd / 64] >> (fd % 64) & 1 == 1 && may_be_known(fd as i32))
+    (accepted.pid ^ (accepted.listener as u32) << 2) as usize % NEAR
 }

@@ -9,6 +9,7 @@ pub(crate) mod block;
 pub(crate) mod block_reader;
 pub(crate) mod call;
 pub(crate) mod compact;
+mod descriptors;
 mod fast_calls;
 mod fast_path;
 pub(crate) mod fd_annotation;

@@ -6,7 +6,7 @@ use crate::model::connection::canonical;
 use crate::parse::cursor::{Cursor, unescape};
 
 /// Address and port of one end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct End {
     /// IPv4 addresses mapped into IPv6 are IPv4 here.
     pub ip: IpAddr,

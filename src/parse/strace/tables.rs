@@ -7,7 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::number_map::{NumberMap, SmallNumbers};
+use super::descriptors::Descriptors;
+use super::number_map::NumberMap;
 use super::sockaddr::End;
 use super::socket_kind::SocketKind;
 
@@ -89,10 +90,10 @@ pub(crate) struct Tables {
     candidates: NumberMap<i32, Vec<Candidate>>,
     inodes: NumberMap<u64, Socket>,
     inherited: NumberMap<u32, (Arc<Map>, u32)>,
-    /// Numbers below 1024 that any process ever had something under.
-    touched: SmallNumbers,
+    /// Descriptors that any process ever had something under.
+    touched: Descriptors,
     /// Those of them that were no TCP socket.
-    touched_other: SmallNumbers,
+    touched_other: Descriptors,
     /// Whether any socket was of another transport with internet addresses.
     any_other_transport: bool,
     reading: Reading,
@@ -257,9 +258,14 @@ impl Tables {
         self.touched.may_contain(fd)
     }
 
-    /// Whether `fd` may be known as a socket that is not TCP, in any process.
-    pub(crate) fn may_be_other(&self, fd: i32) -> bool {
-        self.touched_other.may_contain(fd)
+    /// The descriptors that [`may_know`](Tables::may_know) knows.
+    pub(super) fn known(&self) -> &Descriptors {
+        &self.touched
+    }
+
+    /// The descriptors that may be known as sockets that are not TCP, in any process.
+    pub(super) fn known_other(&self) -> &Descriptors {
+        &self.touched_other
     }
 
     /// Whether the internet address of a peer does not show that its connection is TCP, because sockets of
@@ -267,11 +273,6 @@ impl Tables {
     #[inline]
     pub(crate) fn has_other_transport(&self) -> bool {
         self.any_other_transport
-    }
-
-    /// The descriptors up to 1023 that [`may_know`](Tables::may_know) knows, a bit each.
-    pub(crate) fn known(&self) -> [u64; 16] {
-        self.touched.bits()
     }
 
     /// `fd` of `table` is no listening socket from `time` on.

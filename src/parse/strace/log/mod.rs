@@ -102,9 +102,9 @@ impl Log {
         let wants_ip = self.calls.requested.local_ip;
         let wanted = |local: End| !wants_ip || !local.ip.is_unspecified();
         // Where nobody wants the port, all that matters of a descriptor is whether it is TCP.
-        let matters = |fd: i32| match local {
-            true => self.calls.tables.may_know(fd),
-            false => self.calls.tables.may_be_other(fd),
+        let matters = match local {
+            true => self.calls.tables.known(),
+            false => self.calls.tables.known_other(),
         };
         let harmless = |fact: &Fact| match (fact.call.name, fact.part) {
             (Name::Close, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
@@ -137,7 +137,7 @@ impl Log {
                 && self.calls.pending.is_empty()
                 && block.facts.iter().all(harmless)
                 && !block.briefs.any_new(matters)
-                && !block.briefs.any_closed(|fd| self.calls.tables.may_know(fd))
+                && !block.briefs.any_closed(self.calls.tables.known())
                 && block.briefs.sources().iter().all(|(source, _)| {
                     let follows_time =
                         matches!(source, LocalSource::Listener { .. }) && self.calls.timed;
@@ -205,7 +205,7 @@ impl Log {
             self.fact(fact, number as u32, at, &mut out);
         }
         self.seen.connections |= !out.given.is_empty();
-        block.briefs.known = self.calls.tables.known();
+        block.briefs.known.copy(self.calls.tables.known());
     }
 
     /// Accepts that must have returned, and whose second halves the log does not have.
