@@ -258,7 +258,7 @@ fn from_address(mut w: Window<'_>) -> Option<Accepted> {
     }
     w.mark::<16>()?;
     let (fd, _) = w.number()?;
-    let (annotation, known_local) = w.connection(peer)?;
+    let (annotation, known_local) = w.connection(family, peer)?;
     let spent = spent(&mut w)?;
     w.end()?;
     Some(Accepted {

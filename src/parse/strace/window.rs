@@ -159,7 +159,11 @@ impl<'a> Window<'a> {
     /// `<TCP:[192.0.2.1:80->192.0.2.77:40001]>`, or nothing. `peer` is where address and port are
     /// before it in the line.
     #[inline(always)]
-    pub(super) fn connection(&mut self, peer: [Place; 2]) -> Option<(Range, Option<u8>)> {
+    pub(super) fn connection(
+        &mut self,
+        family: Family,
+        peer: [Place; 2],
+    ) -> Option<(Range, Option<u8>)> {
         if self.peek()? != b'<' {
             return Some((Range::default(), None));
         }
@@ -168,7 +172,7 @@ impl<'a> Window<'a> {
         for (n, local) in self.recent.locals.iter().enumerate() {
             let Some(length) = local.begins(here) else { continue };
             self.at += length;
-            if self.peer(peer).is_some() {
+            if self.peer(family, peer).is_some() {
                 return Some((Range::new(from, self.at), Some(n as u8)));
             }
             self.at = from;
@@ -182,27 +186,26 @@ impl<'a> Window<'a> {
 
     /// `192.0.2.77:40001]>`.
     #[inline(always)]
-    pub(super) fn peer(&mut self, [ip, port]: [Place; 2]) -> Option<()> {
+    fn peer(&mut self, family: Family, [ip, port]: [Place; 2]) -> Option<()> {
         let bracket = self.eat(b"[").is_some();
-        self.again(ip)?;
+        // The longest addresses have 15 and 45 bytes.
+        match family {
+            Family::V4 => self.again::<16>(ip)?,
+            Family::V6 => self.again::<48>(ip)?,
+        }
         if bracket {
             self.eat(b"]")?;
         }
         self.eat(b":")?;
-        self.again(port)?;
+        self.again::<16>(port)?;
         self.eat(b"]>")
     }
 
-    /// The same text as there.
+    /// The same text as there, of at most `N` bytes.
     #[inline(always)]
-    pub(super) fn again(&mut self, (from, to): Place) -> Option<()> {
+    fn again<const N: usize>(&mut self, (from, to): Place) -> Option<()> {
         let (here, there) = (self.bytes.get(self.at..)?, self.bytes.get(from..)?);
-        let shared = if to - from <= 16 {
-            sys::digits::shared::<16>(here.first_chunk()?, there.first_chunk()?)
-        } else {
-            // No address is longer.
-            sys::digits::shared::<48>(here.first_chunk()?, there.first_chunk()?)
-        };
+        let shared = sys::digits::shared::<N>(here.first_chunk()?, there.first_chunk()?);
         if shared < to - from {
             return None;
         }
