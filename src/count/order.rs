@@ -86,7 +86,7 @@ impl Order {
         let mut other_stats = table.evicted_stats();
         for row in &others {
             rest.add(table.entry(*row));
-            other_stats.add(&table.stats(*row));
+            other_stats.add(table.stats(*row));
         }
         Selection {
             rows,

@@ -1,6 +1,7 @@
 //! [`Table`]: one count per key, optionally in bounded memory.
 
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -89,9 +90,10 @@ impl Table {
     }
 
     /// Statistics of the connections in a row's count.
-    pub fn stats(&self, index: usize) -> TcpStats {
+    pub fn stats(&self, index: usize) -> &TcpStats {
+        static NONE: LazyLock<TcpStats> = LazyLock::new(TcpStats::default);
         let tcp_stats = self.tcp_stats.as_ref();
-        tcp_stats.and_then(|tcp_stats| tcp_stats.rows.get(index)).copied().unwrap_or_default()
+        tcp_stats.and_then(|tcp_stats| tcp_stats.rows.get(index)).unwrap_or_else(|| &NONE)
     }
 
     /// Statistics of evicted keys.

@@ -68,7 +68,7 @@ impl Format {
                 Value::Text(text) => escape_cell(&text).into_owned(),
                 value => value.to_string(),
             };
-            line("row", row.values().map(known).collect(), &row.entry, &row.stats)?;
+            line("row", row.values().map(known).collect(), &row.entry, row.stats)?;
         }
         if selection.others.count > 0 {
             line("others", blank(), &selection.others, &selection.other_stats)?;

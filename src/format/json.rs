@@ -198,7 +198,7 @@ impl Serialize for Line<'_> {
         for (key, value) in self.keys.iter().zip(self.row.values()) {
             map.serialize_entry(key.name(), &value)?;
         }
-        numbers(&mut map, &self.row.entry, &self.row.stats, self.columns)?;
+        numbers(&mut map, &self.row.entry, self.row.stats, self.columns)?;
         map.end()
     }
 }

@@ -173,7 +173,7 @@ fn rows(
                 _ => Cell::Text(text),
             });
         }
-        numbers(&mut cells, &row.entry, &row.stats, columns);
+        numbers(&mut cells, &row.entry, row.stats, columns);
         let keys = section.keys.list();
         if let Some(at) = keys.iter().position(|key| *key == Key::Ip) {
             cells.push(match values.get(at) {

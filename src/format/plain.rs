@@ -43,7 +43,7 @@ impl Format {
             line.extend_from_slice(b": ");
             push_decimal(&mut line, row.entry.count);
             if self.columns.any() {
-                line.extend_from_slice(self.statistics(&row.stats).as_bytes());
+                line.extend_from_slice(self.statistics(row.stats).as_bytes());
             }
             line.push(b'\n');
             out.write_all(&line)?;

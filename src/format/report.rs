@@ -170,7 +170,7 @@ pub struct Row<'a> {
     /// The count, and the times of the first and the last connection.
     pub entry: Entry,
     /// Statistics of its connections, if they are kept.
-    pub stats: TcpStats,
+    pub stats: &'a TcpStats,
 }
 
 impl Row<'_> {

@@ -61,7 +61,7 @@ impl Data<'_> {
             let mut cells: Vec<Json> = row.values().map(|value| cell(&value)).collect();
             cells.push(row.entry.count.into());
             cells.extend([row.entry.first, row.entry.last].map(|t| time(t, base)));
-            cells.extend(fields(self.columns).map(|field| statistic(field, &row.stats)));
+            cells.extend(fields(self.columns).map(|field| statistic(field, row.stats)));
             write!(out, "{}", if i > 0 { ",\n" } else { "" })?;
             write_json(&Json::Array(cells), out)?;
         }

@@ -244,7 +244,7 @@ impl Page<'_> {
         }
         self.numbers(out, &row.entry, clock, true)?;
         for field in fields(self.options.columns) {
-            write!(out, "<td class=\"n\">{}</td>", escape(&field.show(&row.stats)))?;
+            write!(out, "<td class=\"n\">{}</td>", escape(&field.show(row.stats)))?;
         }
         writeln!(out, "</tr>")
     }

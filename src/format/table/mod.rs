@@ -121,7 +121,7 @@ impl Format {
         };
         for row in section.rows(&selection) {
             let bar = Some((row.entry.count, most));
-            let line = Line { bar, ..line(texts(&row).collect(), row.entry, &row.stats) };
+            let line = Line { bar, ..line(texts(&row).collect(), row.entry, row.stats) };
             writeln!(out, "{}", columns.line(&line))?;
         }
         if selection.others.count > 0 {
@@ -147,7 +147,7 @@ impl Format {
         let mut widths: Vec<_> =
             fields(self.options.columns).map(|field| field.heading.len()).collect();
         let rows = section.rows(selection).map(|row| row.stats);
-        for stats in rows.chain([selection.other_stats, section.stats()]) {
+        for stats in rows.chain([&selection.other_stats, &section.stats()]) {
             for (width, text) in widths.iter_mut().zip(self.statistics(&stats)) {
                 *width = (*width).max(text.len());
             }
