@@ -186,12 +186,27 @@ fn an_empty_snapshot_of_the_connection_table_is_named() {
     said(&place.parse(&names[1..2]), 0, "", &["nf_conntrack.20261122-110313 is empty"]);
 }
 
+/// What `parse` prints in UTC of a file that was last written on 2026-11-22 at 10:00.
+fn parsed_as_written_on_a_day(
+    place: &Place,
+    name: &str,
+    content: &[u8],
+    format: &[&str],
+) -> String {
+    let written: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    let path = place.file(name, content);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(written.into()).unwrap();
+    let mut tcptally = Command::new(env!("CARGO_BIN_EXE_tcptally"));
+    tcptally.args(["parse", "--tz", "UTC", name]).args(format).current_dir(place.0.path());
+    String::from_utf8(tcptally.output().unwrap().stdout).unwrap()
+}
+
 /// The date of a clock time is known when the last line has been read.
 #[test]
 fn compressed_logs_have_the_dates_of_plain_ones() {
     let place = Place::new();
     let at = |times: &[&str]| times.iter().map(|time| format!("{time} {LINE}")).collect::<String>();
-    let written: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
     for times in [
         &["09:00:00", "09:59:00"][..],
         &["09:00:00", "10:30:00"],
@@ -200,17 +215,38 @@ fn compressed_logs_have_the_dates_of_plain_ones() {
     ] {
         let log = at(times);
         let report = |name: &str, content: &[u8]| {
-            let path = place.file(name, content);
-            let file = std::fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(written.into()).unwrap();
-            let mut tcptally = Command::new(env!("CARGO_BIN_EXE_tcptally"));
-            tcptally.args(["parse", "--tz", "UTC", "-F", "csv", name]).current_dir(place.0.path());
-            let output = tcptally.output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
+            parsed_as_written_on_a_day(&place, name, content, &["-F", "csv"])
         };
         let plain = report("log", log.as_bytes());
         assert_eq!(report("log.gz", &gzip(log.as_bytes())), plain, "{times:?}");
         assert!(plain.contains("192.0.2.9") && plain.contains("2026-11-2"), "{plain}");
+    }
+}
+
+/// Logs of more than 4 MiB are read with a date that a few of their places suggest.
+#[test]
+fn large_logs_have_the_dates_that_all_their_lines_give() {
+    let place = Place::new();
+    let within_a_day = |n: u32| (8 * 3600 + n / 20, "2026-11-22T08:00:00");
+    // From 3 to 5 o'clock, 204 lines each night.
+    let nightly = |n: u32| (3 * 3600 + n % 204 * 7200 / 204, "2025-09-08T03:00:00");
+    for (name, time) in
+        [("day", &within_a_day as &dyn Fn(u32) -> (u32, &'static str)), ("nights", &nightly)]
+    {
+        let lines = 0..441 * 204;
+        let log: String = lines
+            .map(|n| {
+                let (at, _) = time(n);
+                format!("{:02}:{:02}:{:02} {LINE}", at / 3600, at / 60 % 60, at % 60)
+            })
+            .collect();
+        assert!(log.len() > 4 << 20, "{}", log.len());
+        let (_, first) = time(0);
+        for format in [&["-F", "jsonl"][..], &["-F", "jsonl", "--events"]] {
+            let printed = parsed_as_written_on_a_day(&place, name, log.as_bytes(), format);
+            let line = printed.lines().find(|line| line.contains("192.0.2.9")).unwrap();
+            assert!(line.contains(first), "{name} {format:?}: {line}");
+        }
     }
 }
 

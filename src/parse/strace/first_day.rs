@@ -21,6 +21,11 @@ const SAMPLE_BYTES: [u64; 2] = [512, 8192];
 /// passes without a trace would be taken for one in which less than this passes.
 const LITTLE: i64 = DAY / 24 / 12;
 
+/// If more than one region in so many took longer, a few lines may be all of a day, and any region may be of several.
+const MAX_SLOW: usize = 16;
+/// Number of places by which the date is guessed. A log of fewer days is not read twice.
+const GUESS_PLACES: u64 = 128;
+
 /// The date of the first clock time of each input, where it can be known.
 pub(super) fn first_days(
     inputs: &mut [Input],
@@ -64,27 +69,29 @@ fn clock_span(input: &mut Input, cx: &Context<'_>) -> Option<ClockSpan> {
 }
 
 /// How time passes in a large file, by the first lines of its regions. Regions that took longer
-/// than a little, and the last one, are read as a whole.
+/// than a little, and the last one, are read as a whole; if they are many, so are all.
 fn sampled(plain: &Plain<'_>) -> Option<ClockSpan> {
     let mut regions = Regions { plain, block: Block::default(), buffer: Vec::new() };
+    // Lines that begin before a region and end in it are in neither part, which is no loss:
+    // their neighbours tell the same.
+    let starts = (0..plain.len.div_ceil(REGION_BYTES)).map(|n| n * REGION_BYTES);
+    let samples: Vec<Option<ClockSpan>> = starts.map(|start| regions.sample(start)).collect();
+    let clock = |n: usize| samples.get(n)?.as_ref()?.clock();
+    let is_swift = |n: usize| match (clock(n), clock(n + 1)) {
+        (Some((from, _)), Some((to, _))) => (0..LITTLE).contains(&(to - from)),
+        _ => false,
+    };
+    let slow = (0..samples.len()).filter(|n| !is_swift(*n)).count();
     let mut all = ClockSpan::default();
-    let mut start = 0;
-    let mut here = regions.sample(start);
-    while start < plain.len {
-        let next = (start + REGION_BYTES).min(plain.len);
-        // Lines that begin before `next` and end behind it are in neither part, which is no loss:
-        // their neighbours tell the same.
-        let there = if next < plain.len { regions.sample(next) } else { None };
-        let clock = |p: Option<ClockSpan>| p.and_then(|p| p.clock());
-        let swift = match (clock(here), clock(there)) {
-            (Some((from, _)), Some((to, _))) => (0..LITTLE).contains(&(to - from)),
-            _ => false,
+    for (n, sample) in samples.iter().enumerate() {
+        let start = n as u64 * REGION_BYTES;
+        let clock_span = match is_swift(n) && slow <= samples.len() / MAX_SLOW {
+            true => *sample,
+            false => regions.read(start, REGION_BYTES),
         };
-        let clock_span = if swift { here } else { regions.read(start, next - start) };
         if let Some(clock_span) = clock_span {
             all.join(&clock_span);
         }
-        (start, here) = (next, there);
     }
     all.clock().map(|_| all)
 }
@@ -119,14 +126,28 @@ impl Regions<'_> {
     }
 }
 
-/// The date of the first line, if the log ends on the same day.
+/// Whether many places would have to be looked at to know the date of the first line.
+pub(super) fn is_large(input: &Input) -> bool {
+    input.plain().is_some_and(|plain| plain.len > LARGE_BYTES)
+}
+
+/// The date of the first line by a few places of the file. Of what cannot be read in any order: if the log ends on the
+/// same day.
 pub(super) fn guess(input: &Input, zone: &TimeZone) -> Option<Date> {
     let mut block = Block::default();
     block_reader::read(&mut block, input.head());
     let (first, _) = block.clock_span.clock()?;
-    let mut day = ClockSpan::default();
-    day.see(Stamp::Clock(first));
-    Some(first_date(input.modified(), zone, &day))
+    let mut span = ClockSpan::default();
+    span.see(Stamp::Clock(first));
+    if let Some(plain) = input.plain() {
+        let mut regions = Regions { plain: &plain, block, buffer: Vec::new() };
+        let places = (1..GUESS_PLACES).map(|n| plain.len / GUESS_PLACES * n);
+        let last = plain.len.saturating_sub(SAMPLE_BYTES[1]);
+        for start in places.chain([last]) {
+            span.join(&regions.sample(start).unwrap_or_default());
+        }
+    }
+    Some(first_date(input.modified(), zone, &span))
 }
 
 /// Of several files, one begins on `date`; which one that is, and on which day the others begin,
@@ -198,6 +219,32 @@ mod tests {
         let sampled = sampled(&plain).unwrap();
         assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
         assert_eq!(exact.days(), 2);
+    }
+
+    #[test]
+    fn the_days_of_a_large_file_with_few_lines_a_day_are_counted() {
+        use std::io::Write;
+        // From 3 to 5 o'clock each night, and ten nights in a region.
+        let mut text = Vec::new();
+        for night in 0..400 {
+            for line in 0..204 {
+                let at = 3 * 3600 + line * 7200 / 204;
+                let (h, m, s) = (at / 3600, at / 60 % 60, at % 60);
+                writeln!(
+                    text,
+                    "{h:02}:{m:02}:{s:02} futex(0x7f1c2a0, FUTEX_WAKE, 1) = {night:<20}"
+                )
+                .unwrap();
+            }
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let progress =
+            std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
+        let input = Input::open(file.path(), &progress).unwrap();
+        let plain = input.plain().unwrap();
+        assert!(plain.len > LARGE_BYTES, "{}", plain.len);
+        assert_eq!(sampled(&plain).map(|span| span.days()), Some(399));
     }
 
     #[test]

@@ -124,15 +124,17 @@ fn read(mut inputs: Vec<Input>, cx: &mut Context<'_>) {
     say(&inputs, &mut log, cx);
 }
 
-/// Whether to read an input with a guess of its first date. The date follows from the last line, and
-/// a compressed file would have to be decompressed twice to know it before.
+/// Whether to read an input with a guess of its first date. The date follows from the last line and all midnights before
+/// it: to know it first, a compressed file would have to be decompressed twice, and of a large one, thousands of places
+/// be looked at.
 fn is_read_at_once(input: &Input, cx: &Context<'_>) -> bool {
-    let is_file = input.is_compressed() && input.modified().is_some();
+    let is_long = input.is_compressed() || first_day::is_large(input);
+    let is_file = is_long && input.modified().is_some();
     is_file && cx.options.date.is_none() && cx.sink.used_fields().can_coalesce()
 }
 
-/// Reads an input as if it ended on the day on which it begins. If it does not, nothing is counted,
-/// and the date of its first line is returned.
+/// Reads an input with a guess of its first date. If that was wrong, nothing is counted, and the date of its first line
+/// is returned.
 fn read_at_once(input: &mut Input, zone: &TimeZone, cx: &mut Context<'_>) -> Option<Date> {
     let guess = first_day::guess(input, zone);
     let modified = input.modified();
