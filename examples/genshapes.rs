@@ -2,7 +2,8 @@
 //!
 //! SHAPE joins with `+`: `f` (a process number) or `pid` (`[pid N]`), one of `t`, `tt`, `ttt`, `r`
 //! (times; `r` may follow one of the others), `T` (durations), `yy` (annotated descriptors), `v6`
-//! (IPv6 clients), `mapped` (IPv4 clients of an IPv6 socket), `half` (every call in two halves), `old`
+//! (IPv6 clients), `long` (of those, half have long addresses), `mapped` (IPv4 clients of an IPv6 socket), `threads` (of
+//! 400 threads), `fds` (descriptors up to 60,000), `half` (every call in two halves), `old`
 //! (`accept` instead of `accept4`), `y` (descriptors with inodes), `comm` (names of threads), `k` (stack frames
 //! behind each call), `again` (each accept is tried once more, in vain), `all` (each connection is read from, written to, waited for and
 //! closed, as without `-e`), `few` (the same with ten requests on each), `fork` (a process for each connection), `named`
@@ -59,6 +60,10 @@ impl Shape {
         if self.has("v6") || self.has("mapped") {
             let ip = if self.has("mapped") {
                 format!("::ffff:{ipv4}")
+            } else if self.has("long") && client % 2 == 0 {
+                let part = |n: u64| (client + 1).wrapping_mul(n) % 0x10000;
+                let [a, b, c, d] = [48_271, 16_807, 69_621, 39_373].map(part);
+                format!("2001:db8:{:x}:1:{a:x}:{b:x}:{c:x}:{d:x}", client / 65536 + 1)
             } else {
                 format!("2001:db8:{:x}::{:x}", client / 65536 + 1, client % 65536 + 1)
             };
@@ -204,9 +209,11 @@ fn main() -> std::io::Result<()> {
     while written < megabytes * 1_000_000 {
         let step = random.below(40);
         now += step;
-        let pid = shape.pid(1001 + random.below(8));
+        let threads = if shape.has("threads") { 400 } else { 8 };
+        let pid = shape.pid(1001 + random.below(threads));
         let time = shape.time(now, step);
-        let (port, fd) = (32768 + random.below(28000), 7 + random.below(200));
+        let descriptors = if shape.has("fds") { 60_000 } else { 200 };
+        let (port, fd) = (32768 + random.below(28000), 7 + random.below(descriptors));
         if !shape.has("bursts") || turn.is_multiple_of(100) {
             client = random.below(addresses);
         }

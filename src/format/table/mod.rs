@@ -148,7 +148,7 @@ impl Format {
             fields(self.options.columns).map(|field| field.heading.len()).collect();
         let rows = section.rows(selection).map(|row| row.stats);
         for stats in rows.chain([&selection.other_stats, &section.stats()]) {
-            for (width, text) in widths.iter_mut().zip(self.statistics(&stats)) {
+            for (width, text) in widths.iter_mut().zip(self.statistics(stats)) {
                 *width = (*width).max(text.len());
             }
         }
