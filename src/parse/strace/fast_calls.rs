@@ -5,9 +5,11 @@ use super::accepted::LinePart;
 use super::call::{Call, Name, Returned, shares};
 use super::fields::{self, address_end, flags, spent};
 use super::rescue;
+use super::result::ACCEPT;
 use super::sockaddr::{End, Shown};
+use super::socket_kind::{SocketKind, socket_kind};
 use super::window::Window;
-use crate::parse::host::Address;
+use crate::parse::cursor::Cursor;
 use crate::parse::timestamp::Stamp;
 
 /// What such a line says. It is small, because [`Line`](super::fast_path::Line) is copied for every line.
@@ -22,20 +24,25 @@ pub(super) struct RareFact {
     pub part: LinePart,
     name: Name,
     /// The first argument; -1 if this part of the line has none.
-    fd: i32,
+    pub fd: i32,
     /// clone: the child shares the descriptors.
     shares: bool,
+    /// socket: its kind.
+    kind: SocketKind,
     returned: Returned,
-    shown: Option<(Address, u16)>,
+    /// The address argument.
+    shown: Shown,
     /// The bytes of the line with its line feed.
     pub length: usize,
 }
 
 impl RareFact {
-    fn new(pid: u32, stamp: Stamp, part: LinePart, name: Name) -> RareFact {
+    /// What is known before the call is read.
+    pub(super) fn new(pid: u32, stamp: Stamp, part: LinePart, name: Name) -> RareFact {
         let returned = Returned::Pending;
-        let (fd, shares, shown, length) = (-1, false, None, 0);
-        RareFact { pid, stamp, spent: 0, part, name, fd, shares, returned, shown, length }
+        let (fd, spent, length) = (-1, 0, 0);
+        let (shares, kind, shown) = (false, SocketKind::MaybeTcp, Shown::Absent);
+        RareFact { pid, stamp, spent, part, name, fd, shares, kind, returned, shown, length }
     }
 
     /// Whether the call failed.
@@ -55,55 +62,79 @@ impl RareFact {
 
     /// The call as any other is told.
     pub(super) fn call(&self) -> Call {
-        let shown = match self.shown {
-            Some((ip, port)) => Shown::Inet(End { ip: ip.ip(), port }),
-            None if self.is_accept() => Shown::Hidden,
-            None => Shown::Absent,
-        };
-        let (fd, shares, returned) = (self.fd, self.shares, self.returned);
-        Call { fd, shares, returned, shown, ..Call::new(self.name) }
+        let RareFact { fd, shares, kind, returned, shown, .. } = *self;
+        Call { fd, shares, kind, returned, shown, ..Call::new(self.name) }
     }
 }
 
-/// Reads an accept from its second argument on, which is no address:
-/// `NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)`, `NULL, NULL) = 7`.
+/// Whether the address argument is here, and no internet address.
+#[inline(always)]
+pub(super) fn has_no_address(w: &Window<'_>) -> bool {
+    match w.peek() {
+        Some(b'{') => w.bytes.get(w.at + b"{sa_family=AF_".len()) == Some(&b'U'),
+        Some(b'N' | b'0') => true,
+        _ => false,
+    }
+}
+
+/// Reads an accept from its second argument on, which is no internet address:
+/// `NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)`, `NULL, NULL) = 7`,
+/// `{sa_family=AF_UNIX}, [110 => 2]) = 7`. `fact` has what is known of it; `is_bare`: the listener has no annotation.
 #[inline(never)]
 pub(super) fn without_address(
     mut w: Window<'_>,
-    pid: u32,
-    stamp: Stamp,
-    fd: i32,
+    fact: RareFact,
     is_bare: bool,
 ) -> Option<RareFact> {
-    pointer(&mut w)?;
+    let shown = match w.eat(b"{sa_family=AF_UNIX}") {
+        Some(()) => Shown::Foreign,
+        None => pointer(&mut w).map(|()| Shown::Hidden)?,
+    };
     w.eat(b", ")?;
     if w.eat(b"[").is_some() {
         w.mark::<16>()?;
         w.number()?;
+        if w.eat(b" => ").is_some() || w.eat(b"->").is_some() {
+            w.number()?;
+        }
         w.eat(b"]")?;
     } else {
         pointer(&mut w)?;
     }
     flags(&mut w);
-    if w.eat(b") = -1 EAGAIN (Resource temporarily unavailable)").is_some() {
+    w.eat(b")")?;
+    w.spaces()?;
+    w.eat(b"= ")?;
+    if matches!(w.peek()?, b'-' | b'?') {
+        error(&mut w)?;
         spent(&mut w)?;
         w.end()?;
-        let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
-        return Some(RareFact { returned: Returned::Failed, length: w.at, ..fact });
+        return Some(RareFact { returned: Returned::Failed, shown, length: w.at, ..fact });
     }
     // The general path reads annotations.
     if !is_bare {
         return None;
     }
-    w.eat(b")")?;
-    w.spaces()?;
-    w.eat(b"= ")?;
     w.mark::<16>()?;
     let returned = Returned::Value(w.number()?.0 as i32);
     let spent = spent(&mut w)?;
     w.end()?;
-    let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
-    Some(RareFact { fd, returned, spent, length: w.at, ..fact })
+    Some(RareFact { returned, shown, spent, length: w.at, ..fact })
+}
+
+/// `-1 EAGAIN (Resource temporarily unavailable)`, `? ERESTARTSYS (To be restarted if SA_RESTART is set)`.
+fn error(w: &mut Window<'_>) -> Option<()> {
+    w.eat(b"-1 E").or_else(|| w.eat(b"? E"))?;
+    let here = w.bytes.get(w.at..)?;
+    let name = here.iter().position(|b| !b.is_ascii_uppercase())?;
+    w.at += name;
+    w.eat(b" (")?;
+    let here = w.bytes.get(w.at..)?;
+    let words = here.iter().position(|b| !b.is_ascii_alphabetic() && !b" _,/'".contains(b))?;
+    w.at += words;
+    w.eat(b")")?;
+    // What the general path looks for behind an error.
+    (name >= 2 && ACCEPT.find(&here[..words]).is_none()).then_some(())
 }
 
 /// `NULL`, `0x7ffd5a5c2c60`.
@@ -116,6 +147,19 @@ fn pointer(w: &mut Window<'_>) -> Option<()> {
     let n = here.iter().position(|b| !b.is_ascii_hexdigit())?;
     w.at += n;
     (1..=16).contains(&n).then_some(())
+}
+
+/// Whether an fcntl, from its first argument on, makes no other descriptor: `7, F_SETFL, O_RDWR|O_NONBLOCK`.
+#[inline(never)]
+pub(super) fn duplicates_nothing(mut w: Window<'_>) -> bool {
+    let is_other = |w: &mut Window<'_>| {
+        w.mark::<16>()?;
+        w.number()?;
+        w.any_annotation()?;
+        w.eat(b", F_")?;
+        w.bytes.get(w.at..).map(|command| !command.starts_with(b"DUPFD"))
+    };
+    is_other(&mut w).unwrap_or(false)
 }
 
 /// Reads a getsockname or getpeername from its first argument on.
@@ -132,7 +176,7 @@ pub(super) fn address(mut w: Window<'_>, pid: u32, stamp: Stamp, name: Name) -> 
     let spent = spent(&mut w)?;
     w.end()?;
     let fact = RareFact::new(pid, stamp, LinePart::Whole, name);
-    let (returned, shown) = (Returned::Value(0), Some((ip, port)));
+    let (returned, shown) = (Returned::Value(0), Shown::Inet(End { ip: ip.ip(), port }));
     Some(RareFact { fd, returned, shown, spent, length: w.at, ..fact })
 }
 
@@ -177,18 +221,39 @@ pub(super) fn clone(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFac
         w.end()?;
         return Some(RareFact { length: w.at, ..fact });
     }
-    child(w, RareFact { part: LinePart::Whole, ..fact })
+    number_returned(w, RareFact { part: LinePart::Whole, ..fact })
+}
+
+/// Reads a call of socket from its first argument on: `AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_TCP) = 12`.
+#[inline(never)]
+pub(super) fn socket(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
+    let kind = socket_kind(&mut Cursor(w.bytes.get(w.at..)?));
+    plain_arguments(&mut w)?;
+    let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Socket);
+    number_returned(w, RareFact { kind, ..fact })
+}
+
+/// Reads a call of dup2 or dup3 from its first argument on: `12, 0) = 0`.
+#[inline(never)]
+pub(super) fn dup(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
+    w.mark::<16>()?;
+    let fd = w.number()?.0 as i32;
+    w.eat(b", ")?;
+    w.number()?;
+    w.eat(b", O_CLOEXEC");
+    let fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Dup);
+    number_returned(w, RareFact { fd, ..fact })
 }
 
 /// Reads `, child_tidptr=0x7f2b2c0a1a10) = 2084` behind `<... clone resumed>`.
 #[inline(never)]
 pub(super) fn resumed_clone(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<RareFact> {
     plain_arguments(&mut w)?;
-    child(w, RareFact::new(pid, stamp, LinePart::Resumed, Name::Clone))
+    number_returned(w, RareFact::new(pid, stamp, LinePart::Resumed, Name::Clone))
 }
 
-/// Reads the result of a clone, `) = 2084`.
-fn child(mut w: Window<'_>, fact: RareFact) -> Option<RareFact> {
+/// Reads what a call returned, `) = 2084`.
+fn number_returned(mut w: Window<'_>, fact: RareFact) -> Option<RareFact> {
     w.eat(b")")?;
     w.spaces()?;
     w.eat(b"= ")?;

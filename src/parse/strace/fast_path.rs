@@ -2,10 +2,10 @@
 //! line first. What is not exactly so is left to [`line`](mod@super::line), which reads every form;
 //! what is read here, it would read the same.
 
-use super::accepted::{Accepted, Range};
+use super::accepted::{Accepted, LinePart, Range};
 use super::call::{Name, named};
 use super::fast_calls::{self, RareFact};
-use super::fields::{NANOS, address, address_end, flags, spent};
+use super::fields::{address, address_end, flags, spent};
 use super::prefix::{EPOCH, EPOCH_END, clock};
 use super::recent::{Family, Meanings, Recent};
 use super::syscalls::is_syscall;
@@ -77,6 +77,13 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
         b'c' if w.eat(b"clone(").is_some() || w.eat(b"clone3(").is_some() => {
             fast_calls::clone(w, pid, stamp).map(Line::Fact)
         }
+        b's' if w.eat(b"socket(").is_some() => fast_calls::socket(w, pid, stamp).map(Line::Fact),
+        b'd' if w.eat(b"dup2(").is_some() || w.eat(b"dup3(").is_some() => {
+            fast_calls::dup(w, pid, stamp).map(Line::Fact)
+        }
+        b'f' if w.eat(b"fcntl(").is_some() => {
+            fast_calls::duplicates_nothing(w).then_some(Line::Other(stamp))
+        }
         b'+' => fast_calls::exit(w, pid, stamp).map(Line::Fact),
         b'-' => fast_calls::is_signal(&w).then_some(Line::Other(stamp)),
         _ => other(&w, b'(', stamp, meanings),
@@ -87,6 +94,10 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
 fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -> Option<Line> {
     if w.eat(b"accept4 resumed>").is_some() || w.eat(b"accept resumed>").is_some() {
         w.eat(b" ");
+        if fast_calls::has_no_address(&w) {
+            let fact = RareFact::new(pid, stamp, LinePart::Resumed, Name::Accept);
+            return fast_calls::without_address(w, fact, true).map(Line::Fact);
+        }
         let accepted = from_address(w)?;
         return Some(Line::Resumed(Accepted { pid, stamp, spent: 0, ..accepted }));
     }
@@ -174,8 +185,7 @@ fn time(w: &mut Window<'_>, meanings: &mut Meanings) -> Option<Stamp> {
     let mut ns = seconds * 1_000_000_000;
     if w.peek()? == b'.' {
         w.at += 1;
-        let (fraction, n) = w.number()?;
-        ns += u64::from(fraction) * NANOS[n];
+        ns += w.fraction()?;
     }
     w.eat(b" ")?;
     if w.eat(b"(+").is_some() {
@@ -192,8 +202,7 @@ fn relative(w: &mut Window<'_>) -> Option<i64> {
     let mut ns = u64::from(w.number()?.0) * 1_000_000_000;
     // Whole seconds may be the number of a process.
     w.eat(b".")?;
-    let (fraction, n) = w.number()?;
-    ns += u64::from(fraction) * NANOS[n];
+    ns += w.fraction()?;
     w.eat(b")");
     w.eat(b" ")?;
     w.spaces()?;
@@ -206,8 +215,10 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     let fd = w.number()?.0 as i32;
     let (annotation, known_listener) = w.listener()?;
     w.eat(b", ")?;
-    if matches!(w.peek()?, b'N' | b'0') {
-        let fact = fast_calls::without_address(w, pid, stamp, fd, annotation.is_empty())?;
+    if fast_calls::has_no_address(&w) {
+        let mut fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
+        fact.fd = fd;
+        let fact = fast_calls::without_address(w, fact, annotation.is_empty())?;
         return Some(if fact.has_failed() {
             Line::Failed(stamp, fact.length)
         } else {

@@ -5,10 +5,6 @@ use super::recent::Family;
 use super::window::{Place, Window};
 use crate::parse::host::Address;
 
-/// A unit of the last of so many decimals, in nanoseconds.
-pub(super) const NANOS: [u64; 8] =
-    [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
-
 /// `, SOCK_CLOEXEC|SOCK_NONBLOCK`, or nothing. Flags do not matter.
 #[inline(always)]
 pub(super) fn flags(w: &mut Window<'_>) {
@@ -28,9 +24,9 @@ pub(super) fn spent(w: &mut Window<'_>) -> Option<i64> {
     w.mark::<16>()?;
     let seconds = i64::from(w.number()?.0) * 1_000_000_000;
     w.eat(b".")?;
-    let (fraction, n) = w.number()?;
+    let fraction = w.fraction()?;
     w.eat(b">")?;
-    Some(seconds + i64::from(fraction) * NANOS[n] as i64)
+    Some(seconds + fraction as i64)
 }
 
 /// An address, its port, and where both are.

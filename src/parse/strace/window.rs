@@ -9,6 +9,9 @@ use crate::sys;
 /// Bytes of a window. Only lines with that many bytes behind their beginning are looked at.
 pub(super) const LENGTH: usize = 512;
 
+/// A unit of the last of so many decimals, in nanoseconds.
+const NANOS: [u64; 8] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+
 /// Where a text in the window begins and ends.
 pub(super) type Place = (usize, usize);
 
@@ -79,6 +82,28 @@ impl<'a> Window<'a> {
         let eight = self.bytes.get(self.at..)?.first_chunk::<8>()?;
         self.at += n;
         Some((few_of_eight(*eight, n) as u32, n))
+    }
+
+    /// The decimals of a second, in nanoseconds.
+    #[inline(always)]
+    pub(super) fn fraction(&mut self) -> Option<u64> {
+        if self.digits() > 7 {
+            return self.nanoseconds();
+        }
+        let (fraction, n) = self.number()?;
+        Some(u64::from(fraction) * NANOS[n])
+    }
+
+    /// Nine decimals.
+    #[inline(never)]
+    fn nanoseconds(&mut self) -> Option<u64> {
+        let ([.., ninth], 9) = (self.bytes.get(self.at..)?.first_chunk::<9>()?, self.digits())
+        else {
+            return None;
+        };
+        let eight = self.bytes.get(self.at..)?.first_chunk()?;
+        self.at += 9;
+        Some(few_of_eight(*eight, 8) * 10 + u64::from(ninth - b'0'))
     }
 
     /// A number of one to three digits.

@@ -46,7 +46,7 @@ const PROCESSES: [&str; 8] = [
     "[pid 1234567] ",
 ];
 
-const TIMES: [&str; 8] = [
+const TIMES: [&str; 11] = [
     "",
     "10:53:30 ",
     "10:53:30.174673 ",
@@ -55,13 +55,16 @@ const TIMES: [&str; 8] = [
     "   123.004183 ",
     "10:53:30.174673 (+     0.008233) ",
     "1795344802.927766 (+   123.315166) ",
+    "10:53:30.174673123 ",
+    "1795344802.927766123 ",
+    "     0.004183123 ",
 ];
 
 /// What fork(3) passes to clone(2).
 const FORK: &str = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD";
 
 /// Lines that the fast path reads, without process and time.
-fn usual_calls() -> [String; 27] {
+fn usual_calls() -> [String; 40] {
     let v4 =
         "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
     let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
@@ -87,6 +90,19 @@ fn usual_calls() -> [String; 27] {
         "close(4 <unfinished ...>".to_owned(),
         "<... close resumed>)                    = 0".to_owned(),
         "<... close resumed> )                   = 0 <0.000019>".to_owned(),
+        "accept4(4<TCP:[0.0.0.0:80]>, NULL, NULL, 0) = -1 EMFILE (Too many open files) <0.000007>".to_owned(),
+        "accept(4, 0x7ffd5a5c2c60, [128])        = -1 ECONNABORTED (Software caused connection abort)".to_owned(),
+        "accept4(4, 0x7ffd5a5c2c60, [128], 0) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)".to_owned(),
+        "<... accept4 resumed>0x7ffd5a5c2c60, [128], 0) = -1 EINVAL (Invalid argument)".to_owned(),
+        "accept4(5, {sa_family=AF_UNIX}, [110 => 2], SOCK_CLOEXEC) = 12 <0.000007>".to_owned(),
+        "<... accept resumed>{sa_family=AF_UNIX}, [110 => 2]) = 12".to_owned(),
+        "<... accept resumed> NULL, NULL) = 12 <0.000019123>".to_owned(),
+        "fcntl(12<TCP:[192.0.2.1:80->192.0.2.177:40001]>, F_GETFL) = 0x2 (flags O_RDWR)".to_owned(),
+        "fcntl(12, F_SETFL, O_RDWR|O_NONBLOCK) = 0".to_owned(),
+        "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_TCP) = 12".to_owned(),
+        "socket(AF_UNIX, SOCK_STREAM, 0)         = 12 <0.000019>".to_owned(),
+        "dup2(12, 1234)                          = 1234".to_owned(),
+        "dup3(12, 0, O_CLOEXEC) = 0 <0.000019>".to_owned(),
         format!("clone({FORK}, child_tidptr=0x7f2b2c0a1a10) = 2084"),
         format!("clone({FORK} <unfinished ...>"),
         "<... clone resumed>, child_tidptr=0x7f2b2c0a1a10) = 2084 <0.000210>".to_owned(),

@@ -16,6 +16,7 @@ use crate::parse::strace::call::{Name, Returned};
 use crate::parse::strace::compact::{Briefs, LocalSource};
 use crate::parse::strace::open_calls::OpenCalls;
 use crate::parse::strace::sockaddr::{End, Shown};
+use crate::parse::strace::socket_kind::SocketKind;
 use crate::parse::strace::tables::Listener;
 use crate::parse::timestamp::{Base, ClockSpan, Dates};
 
@@ -113,6 +114,13 @@ impl Log {
             (Name::Accept, LinePart::Entry | LinePart::Joined) => true,
             // The socket is not TCP, until its number is reused.
             (Name::GetSockName, _) if fact.call.shown == Shown::Foreign => false,
+            // A connection to another server, perhaps; or the copy of what is no socket of another kind.
+            (Name::Socket, LinePart::Whole | LinePart::Entry | LinePart::Resumed) => {
+                !local && fact.call.kind == SocketKind::MaybeTcp
+            }
+            (Name::Dup, LinePart::Whole) => {
+                !local && !self.calls.tables.known_other().may_contain(fact.call.fd)
+            }
             // They make other processes known, and where a TCP socket listens.
             (
                 Name::Clone | Name::GetSockName | Name::GetPeerName,
