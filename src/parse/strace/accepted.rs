@@ -108,14 +108,19 @@ impl Accepted {
         self.new_ending.is_some() || self.has_new_annotation()
     }
 
+    /// Address and port of the client.
+    #[inline(always)]
+    pub(super) fn peer(&self) -> End {
+        End { ip: self.ip.ip(), port: self.port }
+    }
+
     /// The call as any other is told; `line` is where it was read.
     #[inline(always)]
     pub fn call(&self, line: &[u8]) -> Call {
-        let end = End { ip: self.ip.ip(), port: self.port };
         let mut call = Call {
             fd: self.listener,
             returned: Returned::Value(self.fd as i32),
-            shown: Shown::Inet(end),
+            shown: Shown::Inet(self.peer()),
             ..Call::new(Name::Accept)
         };
         let [listener, result] =

@@ -6,12 +6,14 @@ use std::ops::Range;
 use super::accepted::{Accepted, LinePart};
 use super::block::{Block, Fact};
 use super::call::{Call, Name, Returned};
+use super::fd_annotation::fd_annotation;
 use super::next_hit::NextHits;
 use super::prefix::{Prefix, best, split};
 use super::prefixed::KnownPrefixes;
 use super::recent::Meanings;
 use super::socket_kind::SocketKind;
 use super::{fast_path, line, prefixed, rescue, window, wrapped};
+use crate::parse::cursor::Cursor;
 use crate::parse::decoration::clean;
 use crate::parse::decoration::wrapper::{self, Stripped};
 use crate::parse::timestamp::Stamp;
@@ -98,10 +100,10 @@ impl BlockReader<'_> {
                 self.resumed_accept(accepted, rest, at, wrapper, entries);
                 accepted.length
             }
-            fast_path::Line::Entry { pid, stamp, fd, length } => {
+            fast_path::Line::Entry { pid, stamp, fd, annotation, length } => {
                 let stamp = self.block.clock_span.see(best(stamp, wrapper));
                 entries.add(pid, self.block.facts.len());
-                let call = Call { fd, ..Call::new(Name::Accept) };
+                let call = Call { fd, ..entries.call(annotation.of(rest)) };
                 self.fact(at, pid, stamp, LinePart::Entry, call);
                 length
             }
@@ -143,7 +145,7 @@ impl BlockReader<'_> {
         let at = u32::try_from(start).unwrap_or(u32::MAX);
         let end = lines::end(rest);
         let line = &rest[..end];
-        if line::is_stack_frame(line) {
+        if line::is_stack_frame(line) || line::is_attach(line) {
             return end + 1;
         }
         if line.ends_with(b"]") && losses::repeated_message(line).is_some() {
@@ -271,9 +273,9 @@ impl BlockReader<'_> {
                 LinePart::Entry | LinePart::Resumed | LinePart::Exit => {
                     state.entries.take(*pid);
                 }
-                _ => state.entries = OpenEntries::default(),
+                _ => state.entries.clear(),
             },
-            _ => state.entries = OpenEntries::default(),
+            _ => state.entries.clear(),
         }
         is_own
     }
@@ -324,9 +326,14 @@ impl BlockReader<'_> {
             accepted.listener = entry.call.fd;
             // Its annotation may tell the local end.
             let is_alone = entry.call.inode == 0 && entry.call.local.is_none();
-            if (is_alone || !self.block.briefs.want_local)
-                && entry.call.kind == SocketKind::MaybeTcp
-                && self.block.briefs.take(accepted, stamp, line)
+            let briefs = &mut self.block.briefs;
+            if entry.call.kind == SocketKind::MaybeTcp
+                && if is_alone || accepted.known_local.is_some() || !briefs.want_local {
+                    briefs.take(accepted, stamp, line)
+                } else {
+                    let call = accepted.call(line).after(&entry.call);
+                    briefs.take_call(accepted.pid, &call, accepted.peer(), stamp)
+                }
             {
                 entry.part = LinePart::Joined;
                 return;
@@ -391,12 +398,33 @@ impl Default for State {
 struct OpenEntries {
     /// The thread, and the place of the fact from 1.
     slots: [(u32, usize); 32],
+    /// The annotation of the last one that had any, and what it tells.
+    annotated: Option<(Vec<u8>, Call)>,
 }
 
 impl OpenEntries {
+    fn clear(&mut self) {
+        self.slots = [(0, 0); 32];
+    }
+
     #[inline]
     fn add(&mut self, pid: u32, fact: usize) {
         self.slots[pid as usize % 32] = (pid, fact + 1);
+    }
+
+    /// An accept on a descriptor with this annotation.
+    #[inline]
+    fn call(&mut self, annotation: &[u8]) -> Call {
+        match &self.annotated {
+            _ if annotation.is_empty() => Call::new(Name::Accept),
+            Some((known, call)) if known == annotation => *call,
+            _ => {
+                let mut call = Call::new(Name::Accept);
+                call.note(fd_annotation(&mut Cursor(annotation)));
+                self.annotated = Some((annotation.to_vec(), call));
+                call
+            }
+        }
     }
 
     /// The fact of the first half of the call in which `pid` is.

@@ -67,7 +67,8 @@ impl Call {
         self
     }
 
-    fn noted(&mut self, fd_annotation: FdAnnotation) {
+    /// Takes what the annotation of its descriptor tells.
+    pub(super) fn note(&mut self, fd_annotation: FdAnnotation) {
         match fd_annotation {
             FdAnnotation::None => {}
             FdAnnotation::Inode(inode) | FdAnnotation::Tcp(inode) => self.inode = inode,
@@ -226,7 +227,7 @@ fn descriptor(c: &mut Cursor<'_>, call: &mut Call) -> bool {
         FdAnnotation::File if !matches!(call.name, Name::Dup | Name::Close) => {}
         // What is closed is known by its number.
         _ if call.name == Name::Close => {}
-        annotation => call.noted(annotation),
+        annotation => call.note(annotation),
     }
     true
 }
@@ -333,7 +334,7 @@ fn to_result<'a>(mut call: Call, mut c: Cursor<'a>) -> Parsed<'a> {
             }
         }
         (Name::Socket, fd_annotation) if fd_annotation != FdAnnotation::File => {
-            call.noted(fd_annotation);
+            call.note(fd_annotation);
         }
         _ => {}
     }

@@ -27,6 +27,8 @@ pub(super) enum Line {
         stamp: Stamp,
         /// The descriptor that listens.
         fd: i32,
+        /// Its annotation.
+        annotation: Range,
         /// The bytes of the line with its line feed.
         length: usize,
     },
@@ -93,7 +95,10 @@ pub(super) fn line(bytes: &[u8; LENGTH], recent: &Recent, meanings: &mut Meaning
 #[inline(always)]
 fn resumed(mut w: Window<'_>, pid: u32, stamp: Stamp, meanings: &mut Meanings) -> Option<Line> {
     if w.eat(b"accept4 resumed>").is_some() || w.eat(b"accept resumed>").is_some() {
-        w.eat(b" ");
+        // The space is that of strace before 5.0, the comma that of 6.16 and later.
+        if w.eat(b", ").is_none() {
+            w.eat(b" ");
+        }
         if fast_calls::has_no_address(&w) {
             let fact = RareFact::new(pid, stamp, LinePart::Resumed, Name::Accept);
             return fast_calls::without_address(w, fact, true).map(Line::Fact);
@@ -214,8 +219,8 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
     w.mark_again::<8>()?;
     let fd = w.number()?.0 as i32;
     let (annotation, known_listener) = w.listener()?;
-    w.eat(b", ")?;
-    if fast_calls::has_no_address(&w) {
+    let goes_on = w.eat(b", ").is_some();
+    if goes_on && fast_calls::has_no_address(&w) {
         let mut fact = RareFact::new(pid, stamp, LinePart::Whole, Name::Accept);
         fact.fd = fd;
         let fact = fast_calls::without_address(w, fact, annotation.is_empty())?;
@@ -225,14 +230,11 @@ fn accept(mut w: Window<'_>, pid: u32, stamp: Stamp) -> Option<Line> {
             Line::Fact(fact)
         });
     }
-    if w.peek()? == b' ' {
-        // The general path reads the annotation.
-        if !annotation.is_empty() {
-            return None;
-        }
-        w.eat(b" <unfinished ...>")?;
+    if !goes_on || w.peek()? != b'{' {
+        w.eat(b" ");
+        w.eat(b"<unfinished ...>")?;
         w.end()?;
-        return Some(Line::Entry { pid, stamp, fd, length: w.at });
+        return Some(Line::Entry { pid, stamp, fd, annotation, length: w.at });
     }
     let mut accepted = from_address(w)?;
     (accepted.pid, accepted.stamp, accepted.listener) = (pid, stamp, fd);

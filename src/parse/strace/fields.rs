@@ -51,7 +51,11 @@ pub(super) fn address_end(w: &mut Window<'_>, family: Family) -> Option<()> {
             if w.eat(b"sin6_flowinfo=htonl(0), ").is_none() {
                 w.eat(b"sin6_flowinfo=0, ");
             }
-            w.eat(b"sin6_scope_id=0}, [")?;
+            w.eat(b"sin6_scope_id=")?;
+            if w.eat(b"0}, [").is_none() {
+                interface(w)?;
+                w.eat(b"}, [")?;
+            }
         }
     }
     w.mark::<16>()?;
@@ -60,6 +64,15 @@ pub(super) fn address_end(w: &mut Window<'_>, family: Family) -> Option<()> {
         w.small()?;
     }
     w.eat(b"]")
+}
+
+/// `if_nametoindex("eth0")`, the interface of a link-local address.
+#[inline(never)]
+fn interface(w: &mut Window<'_>) -> Option<()> {
+    w.eat(b"if_nametoindex(\"")?;
+    let here = w.bytes.get(w.at..)?;
+    w.at += here.iter().position(|b| !b.is_ascii_alphanumeric() && !b"_.-@".contains(b))?;
+    w.eat(b"\")")
 }
 
 #[inline(always)]

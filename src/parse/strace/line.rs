@@ -473,6 +473,13 @@ pub(super) fn is_stack_frame(line: &[u8]) -> bool {
         && !rescue::has_accept(line)
 }
 
+/// `strace: Process 1234 attached`.
+pub(super) fn is_attach(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let number = line.strip_prefix(b"strace: Process ").and_then(|l| l.strip_suffix(b" attached"));
+    number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+}
+
 /// Whether two lines have the same prefixes, as those of runs with the same options have.
 fn is_alike(a: &Prefix<'_>, b: &Prefix<'_>) -> bool {
     (a.pid.is_some(), a.comm.is_some()) == (b.pid.is_some(), b.comm.is_some())

@@ -64,7 +64,7 @@ const TIMES: [&str; 11] = [
 const FORK: &str = "child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD";
 
 /// Lines that the fast path reads, without process and time.
-fn usual_calls() -> [String; 40] {
+fn usual_calls() -> [String; 46] {
     let v4 =
         "{sa_family=AF_INET, sin_port=htons(40001), sin_addr=inet_addr(\"192.0.2.177\")}, [16]";
     let v6 = "{sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"2001:db8::7\", &sin6_addr), sin6_scope_id=0}, [28]";
@@ -103,6 +103,12 @@ fn usual_calls() -> [String; 40] {
         "socket(AF_UNIX, SOCK_STREAM, 0)         = 12 <0.000019>".to_owned(),
         "dup2(12, 1234)                          = 1234".to_owned(),
         "dup3(12, 0, O_CLOEXEC) = 0 <0.000019>".to_owned(),
+        "accept4(4<TCP:[0.0.0.0:80]>,  <unfinished ...>".to_owned(),
+        "accept4(4<TCPv6:[[::]:80]>, <unfinished ...>".to_owned(),
+        "accept(4<socket:[31337]>,  <unfinished ...>".to_owned(),
+        "accept4(4, {sa_family=AF_INET6, sin6_port=htons(40001), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"fe80::7\", &sin6_addr), sin6_scope_id=if_nametoindex(\"eth0\")}, [28], 0) = 12".to_owned(),
+        "accept4(4 <unfinished ...>".to_owned(),
+        format!("<... accept4 resumed>, {v4}, SOCK_CLOEXEC) = 12 <0.000019>"),
         format!("clone({FORK}, child_tidptr=0x7f2b2c0a1a10) = 2084"),
         format!("clone({FORK} <unfinished ...>"),
         "<... clone resumed>, child_tidptr=0x7f2b2c0a1a10) = 2084 <0.000210>".to_owned(),
