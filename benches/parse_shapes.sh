@@ -23,6 +23,7 @@ shapes=("$@")
     f+tt+y:5000 f+tt+comm:5000 f+tt+k:5000 f+tt+again:5000
     f+tt+v6+long:5000 f+tt+v6+long+yy:5000 f+tt+threads:5000 f+tt+fds:5000 f+r+half+fds:5000
     f+tt+mapped:5000 f+tt+half:5000 f+r+half:5000 f+tt+all:5000 r+all:5000 f+tt+half+all:5000 f+tt+few:5000
+    f+tt+yy+half:5000 f+tt+y+half:5000 f+tt+ns:5000 f+ttt+ns:5000 f+tt+full:5000 f+tt+unix:5000 f+tt+proxy:5000
     f+tt+fork:5000 pid+tt+fork:5000 f+tt+named:5000 f+tt+null:5000
     tt+journal:5000 f+tt+all+journal:5000 f+docker:5000 f+cri:5000 f+tt+compose:5000 f+tt+json:5000
 )

@@ -7,7 +7,9 @@
 //! (`accept` instead of `accept4`), `y` (descriptors with inodes), `comm` (names of threads), `k` (stack frames
 //! behind each call), `again` (each accept is tried once more, in vain), `all` (each connection is read from, written to, waited for and
 //! closed, as without `-e`), `few` (the same with ten requests on each), `fork` (a process for each connection), `named`
-//! (getsockname behind each accept), `null` (accept without an address, getpeername behind it), and what another program put
+//! (getsockname behind each accept), `null` (accept without an address, getpeername behind it), `full` (three accepts more
+//! for which no descriptor is free), `unix` (one of a Unix socket more), `proxy` (a connection to another server behind
+//! each), `ns` (times in nanoseconds), and what another program put
 //! before each line: `journal`, `docker`, `cri`, `compose`, or around it: `json`, as Docker's json-file does. `none` adds
 //! nothing. The clients come equally often, in any order; with `bursts`, a hundred times in a row.
 
@@ -39,19 +41,20 @@ impl Shape {
     fn time(&self, now: u64, step: u64) -> String {
         let (s, us) = (now / 1_000_000, now % 1_000_000);
         let clock = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
+        let nanos = if self.has("ns") { "123" } else { "" };
         let time = if self.has("t") {
             format!("{clock} ")
         } else if self.has("tt") {
-            format!("{clock}.{us:06} ")
+            format!("{clock}.{us:06}{nanos} ")
         } else if self.has("ttt") {
-            format!("{}.{us:06} ", 1_795_344_802 + s)
+            format!("{}.{us:06}{nanos} ", 1_795_344_802 + s)
         } else {
             String::new()
         };
         match (self.has("r"), time.is_empty()) {
             (false, _) => time,
-            (true, true) => format!("     0.{step:06} "),
-            (true, false) => format!("{time}(+     0.{step:06}) "),
+            (true, true) => format!("     0.{step:06}{nanos} "),
+            (true, false) => format!("{time}(+     0.{step:06}{nanos}) "),
         }
     }
 
@@ -60,7 +63,7 @@ impl Shape {
         if self.has("v6") || self.has("mapped") {
             let ip = if self.has("mapped") {
                 format!("::ffff:{ipv4}")
-            } else if self.has("long") && client % 2 == 0 {
+            } else if self.has("long") && client.is_multiple_of(2) {
                 let part = |n: u64| (client + 1).wrapping_mul(n) % 0x10000;
                 let [a, b, c, d] = [48_271, 16_807, 69_621, 39_373].map(part);
                 format!("2001:db8:{:x}:1:{a:x}:{b:x}:{c:x}:{d:x}", client / 65536 + 1)
@@ -100,6 +103,13 @@ impl Shape {
                 line,
                 "{call}, 0x7ffd5a5c2c60, [112], SOCK_NONBLOCK) = -1 EAGAIN (Resource temporarily unavailable)"
             );
+        }
+        if self.has("full") {
+            let failed = "0x7ffd5a5c2c60, [112], SOCK_NONBLOCK) = -1 EMFILE (Too many open files)";
+            line.push_str(&format!("{call}, {failed}\n").repeat(3));
+        }
+        if self.has("unix") {
+            let _ = writeln!(line, "{call}, {{sa_family=AF_UNIX}}, [112 => 2], SOCK_NONBLOCK) = 9");
         }
         if self.has("k") {
             for _ in 0..lines {
@@ -165,6 +175,17 @@ impl Shape {
         }
         if self.has("null") {
             let _ = writeln!(line, "{before}getpeername({fd}, {peer}) = 0");
+        }
+        if self.has("proxy") {
+            let other = fd + 1;
+            let server =
+                "{sa_family=AF_INET, sin_port=htons(8080), sin_addr=inet_addr(\"192.0.2.9\")}";
+            let _ = writeln!(
+                line,
+                "{before}socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, IPPROTO_IP) = {other}\n\
+                 {before}connect({other}, {server}, 16) = -1 EINPROGRESS (Operation now in progress)\n\
+                 {before}close({other})                                = 0"
+            );
         }
     }
 

@@ -124,6 +124,12 @@ pub(super) fn without_address(
 
 /// `-1 EAGAIN (Resource temporarily unavailable)`, `? ERESTARTSYS (To be restarted if SA_RESTART is set)`.
 fn error(w: &mut Window<'_>) -> Option<()> {
+    // Nearly all are one of these.
+    if w.eat(b"-1 EAGAIN (Resource temporarily unavailable)").is_some()
+        || w.eat(b"-1 EMFILE (Too many open files)").is_some()
+    {
+        return Some(());
+    }
     w.eat(b"-1 E").or_else(|| w.eat(b"? E"))?;
     let here = w.bytes.get(w.at..)?;
     let name = here.iter().position(|b| !b.is_ascii_uppercase())?;
