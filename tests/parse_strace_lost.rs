@@ -1,5 +1,7 @@
 //! strace logs that lack lines: the second halves of calls, their process numbers, calls that succeed.
 
+use tcptally::count::{Count, Keys, Tally};
+use tcptally::filter::Filter;
 use tcptally::parse::{Options, Outcome, parse};
 use tcptally::{Connection, RequestedFields};
 
@@ -56,6 +58,21 @@ fn second_halves_that_a_search_left_out_are_missed() {
     assert_eq!(with("accept"), (150, 0));
     // Of each thread, nothing tells that the last one returned.
     assert_eq!(with("accept4("), (50, 100));
+}
+
+/// Then connections are kept apart from what else the lines tell.
+#[test]
+fn missing_second_halves_are_noticed_where_only_addresses_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let thread = |n| format!("{n} accept4(3,  <unfinished ...>\n{n} accept4(3, {V4}, 0) = 7\n");
+    std::fs::write(&path, (11..31).map(thread).collect::<String>()).unwrap();
+    let options = Options { format: Some("strace".to_owned()), ..Options::default() };
+    let mut count = Count::new(Filter::default(), Tally::new(Keys::default(), None, None));
+    let status = parse(&[path], &options, &mut count).status;
+    assert_eq!(count.tally.whole.total(), 20);
+    let hidden: Vec<u64> = status.shortfalls().iter().map(|s| s.count).collect();
+    assert_eq!(hidden, [20]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl BlockReader<'_> {
     ) -> usize {
         match line {
             fast_path::Line::Accepted(accepted) => {
-                self.accepted(accepted, rest, at, wrapper);
+                self.accepted(accepted, rest, at, wrapper, entries);
                 accepted.length
             }
             fast_path::Line::Resumed(accepted) => {
@@ -297,12 +297,21 @@ impl BlockReader<'_> {
     // By value, and without a call where nearly all lines pass: what was just written in parts and is
     // read as a whole, the processor waits for.
     #[inline(always)]
-    fn accepted(&mut self, accepted: Accepted, line: &[u8], at: u32, wrapper: Stamp) {
+    fn accepted(
+        &mut self,
+        accepted: Accepted,
+        line: &[u8],
+        at: u32,
+        wrapper: Stamp,
+        entries: &mut OpenEntries,
+    ) {
         let stamp = self.block.clock_span.see(best(accepted.stamp, wrapper)).plus(accepted.spent);
         if accepted.is_new() {
             self.block.briefs.learn(accepted, line);
         }
-        if !self.block.briefs.take(accepted, stamp, line) {
+        // The second half of the call in which the thread was is missing: the log must know.
+        let has_lost = accepted.pid != 0 && entries.take(accepted.pid).is_some();
+        if has_lost || !self.block.briefs.take(accepted, stamp, line) {
             self.fact(at, accepted.pid, stamp, LinePart::Whole, accepted.call(line));
         }
     }
