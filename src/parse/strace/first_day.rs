@@ -191,6 +191,18 @@ mod tests {
         p
     }
 
+    /// How time passes in a large file of this text.
+    fn sampled_file(text: &[u8]) -> ClockSpan {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let progress =
+            std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
+        let input = Input::open(file.path(), &progress).unwrap();
+        let plain = input.plain().unwrap();
+        assert!(plain.len > LARGE_BYTES, "{}", plain.len);
+        sampled(&plain).unwrap()
+    }
+
     #[test]
     fn a_large_file_is_dated_like_a_small_one() {
         use std::io::Write;
@@ -209,14 +221,7 @@ mod tests {
                 .unwrap();
             exact.see(Stamp::Clock((h * 3600 + m * 60 + s) * (DAY / 86400)));
         }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &text).unwrap();
-        let progress =
-            std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
-        let input = Input::open(file.path(), &progress).unwrap();
-        let plain = input.plain().unwrap();
-        assert!(plain.len > LARGE_BYTES);
-        let sampled = sampled(&plain).unwrap();
+        let sampled = sampled_file(&text);
         assert_eq!((sampled.days(), sampled.clock()), (exact.days(), exact.clock()));
         assert_eq!(exact.days(), 2);
     }
@@ -237,14 +242,7 @@ mod tests {
                 .unwrap();
             }
         }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &text).unwrap();
-        let progress =
-            std::sync::Arc::new(crate::parse::progress::Progress::new(false, None, None));
-        let input = Input::open(file.path(), &progress).unwrap();
-        let plain = input.plain().unwrap();
-        assert!(plain.len > LARGE_BYTES, "{}", plain.len);
-        assert_eq!(sampled(&plain).map(|span| span.days()), Some(399));
+        assert_eq!(sampled_file(&text).days(), 399);
     }
 
     #[test]
